@@ -8,7 +8,8 @@ vertex of the head; knuckles by the hand's length.
 
 SMPL-H and SMPL-X have fingers, and the latter a jaw and eyes. Here they have SMPL's 24 joints: the first 22 are the
 same, the hands turn as a whole about the middle fingers' knuckles, and what the face's joints move turns with the head.
-Surfaces are exactly theirs as long as fingers are straight and the face is at rest.
+Surfaces are exactly theirs as long as fingers are straight and the face is at rest, or, with `mean_hands`, fingers
+have the file's mean pose.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from humanpose_cli.body.model_files import model_file
 from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.geometry.similarity import fit_similarity
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
@@ -103,20 +105,24 @@ _LAYOUTS = {
 }
 VERTICES, FACES = _LAYOUTS["smpl"].vertices, _LAYOUTS["smpl"].faces
 _FIELDS = tuple(_LAYOUTS["smpl"].fields)
+_MEAN_HANDS = ("hands_meanl", "hands_meanr")
+_OPTIONAL = ("vert_sym_idxs", *_MEAN_HANDS)
+_FINGERS = 30  # joints of both hands, which are a model's last
 
 
-def load_smpl(path: str | Path, shape_count: int = BETAS) -> Body:
+def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
     """Read a model file of SMPL, SMPL-H or SMPL-X: its first shape components, and its pose blend shapes.
 
     shape_count  how many betas the body has, if the file has that many; 10 are what fits have, labels of some data
                  sets have more
+    mean_hands   give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package smplx
 
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
     UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
     path = model_file(path)
     kind, fields = _check(path, _read(path))
-    return Body(_to_body(path, kind, fields, shape_count))
+    return Body(_to_body(path, kind, fields, shape_count, mean_hands=mean_hands))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -125,7 +131,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         if not isinstance(stored, dict):
             raise InputError(path, "is not a SMPL model", expected="a table of arrays", got=type(stored).__name__)
         return stored
-    return read_npz(path, {*_FIELDS, "vert_sym_idxs"})
+    return read_npz(path, {*_FIELDS, *_OPTIONAL})
 
 
 def _check(path: Path, stored: Mapping[str, Any]) -> tuple[str, dict[str, NDArray[Any]]]:
@@ -163,18 +169,21 @@ def _check(path: Path, stored: Mapping[str, Any]) -> tuple[str, dict[str, NDArra
     sums = fields["weights"].sum(1)
     if not np.allclose(sums, 1, atol=1e-3):
         raise InputError(path, "skinning weights do not sum to 1", got=f"{sums.min():.3g} to {sums.max():.3g}")
-    if "vert_sym_idxs" in stored:
-        fields["vert_sym_idxs"] = as_array(stored["vert_sym_idxs"])
-    return kind, fields
+    return kind, fields | {name: as_array(stored[name]) for name in _OPTIONAL if name in stored}
 
 
-def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]], shape_count: int) -> BodyArrays:
+def _to_body(
+    path: Path, kind: str, fields: Mapping[str, NDArray[Any]], shape_count: int, *, mean_hands: bool
+) -> BodyArrays:
     layout = _LAYOUTS[kind]
     template = fields["v_template"].astype(np.float64)
     kept = min(shape_count, layout.shape_components(fields["shapedirs"].shape[2]))
     shape = fields["shapedirs"][..., :kept].astype(np.float64)
     regressor = fields["J_regressor"][layout.rows].astype(np.float64)
     joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
+    if mean_hands and layout.knuckles:
+        bent = _with_mean_hands(path, fields, np.concatenate((template[..., None], shape), -1))
+        template, shape = bent[..., 0], bent[..., 1:]
     pose = np.zeros((len(template), 3, 9 * (len(SMPL24) - 1)), np.float32)
     moved = 9 * (len(SMPL24) - 1 if kind == "smpl" else _BODY_JOINTS - 1)  # straight fingers move no vertex
     pose[..., :moved] = fields["posedirs"][..., :moved]
@@ -204,6 +213,24 @@ def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]], shape_co
         joint_regressor=_float(regressor),
     )
     return replace(body, landmarks=_landmarks(body, dict(zip(_LANDMARKS, layout.landmarks, strict=True))))
+
+
+def _with_mean_hands(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A resting mesh and its directions (V, 3, 1 + S), fingers bent: their skinning is linear in the shape."""
+    mean = np.concatenate([np.asarray(fields.get(name, ())).ravel() for name in _MEAN_HANDS])
+    if mean.shape != (3 * _FINGERS,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
+        raise InputError(path, "has no mean pose of the hands", expected=f"{' and '.join(_MEAN_HANDS)} (45,)")
+    turns = axis_angle_to_matrix(torch.from_numpy(mean.astype(np.float64).reshape(-1, 3))).numpy()
+    joints = np.einsum("jv,vcs->jcs", fields["J_regressor"].astype(np.float64), mesh)
+    rotations, positions = np.tile(np.eye(3), (len(joints), 1, 1)), joints.copy()
+    for joint, turn in enumerate(turns, len(joints) - _FINGERS):
+        parent = int(fields["kintree_table"][0, joint])
+        rotations[joint] = rotations[parent] @ turn
+        positions[joint] = positions[parent] + rotations[parent] @ (joints[joint] - joints[parent])
+    straight = mesh.copy()
+    straight[..., 0] += fields["posedirs"][..., -9 * _FINGERS :] @ (turns - np.eye(3)).ravel()
+    turned = np.einsum("vj,jab->vab", fields["weights"], rotations - np.eye(3)) @ straight
+    return straight + turned + np.einsum("vj,jas->vas", fields["weights"], positions - rotations @ joints)
 
 
 def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -317,11 +344,11 @@ def _landmark_set(
     return LandmarkArrays(skeleton, _float(template), _float(directions), bones.astype(np.int32), _float(weights), pose)
 
 
-def load_models(paths: Iterable[Path | str], shape_count: int = BETAS) -> dict[str, Body]:
+def load_models(paths: Iterable[Path | str], shape_count: int = BETAS, *, mean_hands: bool = False) -> dict[str, Body]:
     """Models by gender ("neutral", "male", "female"), which are in their files' names; UsageError for two of one."""
     models: dict[str, Body] = {}
     for path in paths:
-        model = load_smpl(path, shape_count)
+        model = load_smpl(path, shape_count, mean_hands=mean_hands)
         gender = model.name.partition("-")[2] or "neutral"
         if gender in models:
             raise UsageError(path, f"is a second {gender} model", remedy="give one file for each gender")
@@ -339,7 +366,7 @@ def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None
     return next((bodies[name] for name in names if kind and name in bodies), None)
 
 
-def load_body(spec: str, shape_count: int = BETAS) -> Body:
+def load_body(spec: str, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
     """'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
 
     UsageError for anything else, InputError where the file is another model's.
@@ -348,7 +375,7 @@ def load_body(spec: str, shape_count: int = BETAS) -> Body:
     if spec == "default":
         return default_body()
     if kind in _LAYOUTS and path:
-        body = load_smpl(path, shape_count)
+        body = load_smpl(path, shape_count, mean_hands=mean_hands)
         found = body.name.partition("-")[0]
         if found != kind:
             raise InputError(path, "is another model", expected=kind, got=found, remedy=f"`body={found}:{path}`")

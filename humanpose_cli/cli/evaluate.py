@@ -189,8 +189,9 @@ def fit(
 
     Prints tables, beside papers' figures where these are of the same split and joints, and writes a report with images:
     some of each quartile of the errors, and the worst. The same command continues an interrupted ablation; --set
-    changes what its trainings share, such as --set network.learning_rate=1e-4, --set loop.steps=2000 or --set
-    weights.points3d=10. A cache of --data is evaluated anew every time; of those of --items, only what is not done.
+    changes what its trainings share, such as --set network.learning_rate=1e-4, --set loop.steps=2000, --set
+    segmenter_loop.epochs=5 or --set weights.points3d=10. A cache of --data is evaluated anew every time; of those of
+    --items, only what is not done.
     """
     alternatives = {"--crops": fits.crops, "--predictions": fits.predictions, "--ablation": ablation}
     chosen = [name for name, value in alternatives.items() if value is not None]
@@ -222,7 +223,9 @@ def fit(
             return evaluate_predictions(selection, fits.predictions, people.body, **watch, match=fits.match)
         network = NetworkOptions(weights or "", segmenter or "")
         if fits.crops is not None:
-            return evaluate_crops(selection, network, fits.crops, on, folder, batch_size=batch_size or 32)
+            return evaluate_crops(
+                selection, network, fits.crops, on, folder, watch["stop"], batch_size=batch_size or 32
+            )
         detector = fits.detector or ("stored" if has_detections(selection) else "auto")
         if fits.detector is None and detector == "auto":
             session.reporter.info(f"{selection.data} holds no detections: people are detected, as by hpc fit")
@@ -375,7 +378,7 @@ def segmenter(
     examples=(
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate repose --data pairs --weights runs/warp3d --size 256",
-        "hpc evaluate repose --data iper --protocol iper-random-pairs --lpips",
+        "hpc evaluate repose --data iper --protocol iper-random-pairs --weights runs/warp3d --lpips",
     )
 )
 def repose(

@@ -148,7 +148,8 @@ def evaluate_caches(
 
     name     of the sub-command
     options  everything that decides the figures, beside the people; weights and segmenters are inputs
-    report   people, folder, device, progress and stop → the report
+    report   people, folder, device, progress and stop → the report; a dry run begins it, too, and stops it at once, so
+             that it refuses what a run refuses
     files    and folders that are inputs, too
     """
     from humanpose_cli.lab.cache.cache import open_cache
@@ -167,7 +168,7 @@ def evaluate_caches(
     from humanpose_cli.version import __version__
 
     on = resolve_device(device)
-    watch = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
+    watch = {"progress": session.reporter.step, "stop": lambda: flags.dry_run or session.stop.requested}
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
     for entry in files:
         inputs += sorted(path for path in (entry, *entry.rglob("*")) if path.is_file())
@@ -189,6 +190,7 @@ def evaluate_caches(
 
     if not several:
         flags = replace(flags, resume=False, overwrite=True)
+    items = [_checked(item, work) for item in items] if flags.dry_run else items
     session.stop.allow(15.0)
     recorded: dict[str, Any] = {"what": name, "selection": {**asdict(people), "data": None}, **options}
     recorded |= {"version": __version__, "commit": commit_of_checkout()}
@@ -202,6 +204,16 @@ def evaluate_caches(
     extra = {**result.extra, **{key: one[key] for key in ("metrics", "tables") if key in one}}
     about = [f"{item}: {line}" if several else line for item, done in reports.items() for line in _about_weights(done)]
     return replace(result, tables=tuple(tables), extra=extra, messages=(*result.messages, *about))
+
+
+def _checked(item: Item, work: Callable[[Item], Outcome]) -> Item:
+    """An item with the error of its work, which a dry run stops once everything is checked."""
+    with suppress(KeyboardInterrupt):
+        try:
+            work(item)
+        except HpcError as error:
+            return replace(item, error=error)
+    return item
 
 
 def _about_weights(report: Report) -> Iterator[str]:

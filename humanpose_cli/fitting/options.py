@@ -23,7 +23,6 @@ PA-MPJPE by less than 1 mm (four real views)."""
 
 PeopleChoice = Literal["all", "largest"]
 DetectorMode = Literal["auto", "thorough", "fast"]
-"""largest: as auto, but the search in images stops when the largest person is clear, and may miss small people."""
 
 OverlayLabels = Literal["none", "ids", "reasons"]
 

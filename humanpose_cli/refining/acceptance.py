@@ -91,7 +91,7 @@ def _without_losses(seconds: Array, share: Array, overlaps: Array, fade: float) 
     A row that would lose has neighbours whose shares fall towards its own, by 1 in twice `fade`.
     """
     slope, bend = _parabola(*overlaps.T)
-    # A row whose overlap falls behind its peak may go to where it is the fit's again; one whose overlap falls first stays.
+    # Where the overlap rises, then falls, a row may go to where it is the fit's again; where it falls first, nowhere.
     end = np.where((slope > 0) & (bend < 0), slope / np.maximum(-bend, 1e-9), 0.0)
     time = seconds / (2 * fade)
     while (loses := share * (slope + bend * share) < -1e-9).any():  # False without a mask; each pass settles a row

@@ -1,4 +1,4 @@
-"""SMPL-H and SMPL-X files: agreement with smplx where fingers are straight, names, genders, and wrong files."""
+"""SMPL-H and SMPL-X files: agreement with smplx of straight and of bent fingers, names, genders, and wrong files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 EXTRA: dict[str, Any] = {
     **{f"hands_components{side}": np.zeros((45, 45)) for side in "lr"},
-    **{f"hands_mean{side}": np.zeros(45) for side in "lr"},
     "lmk_faces_idx": np.zeros(51, int),
     "lmk_bary_coords": np.full((51, 3), 1 / 3),
 }
@@ -38,10 +37,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return kind, fields, path
 
 
-def oracle_of(kind: str, fields: dict[str, Any], path: Path) -> Any:
-    """smplx's own model, with straight fingers and a face at rest."""
+def oracle_of(kind: str, fields: dict[str, Any], path: Path, *, straight: bool = True) -> Any:
+    """smplx's own model, with straight fingers or those of the mean pose, and a face at rest."""
     smplx = pytest.importorskip("smplx")
-    options: dict[str, Any] = {"use_pca": False, "flat_hand_mean": True, "batch_size": 3, "num_betas": 10}
+    options: dict[str, Any] = {"use_pca": False, "flat_hand_mean": straight, "batch_size": 3, "num_betas": 10}
     if kind == "smplx":
         return smplx.SMPLX(str(path), ext="npz", **options)
     return smplx.SMPLH("", data_struct=smplx.utils.Struct(**fields, **EXTRA), **options)
@@ -64,6 +63,28 @@ def test_agrees_with_smplx_while_fingers_are_straight(model: tuple[str, dict[str
     torch.testing.assert_close(posed.joints[:, :22], expected.joints[:, :22].detach(), atol=1e-5, rtol=0)
     middle = [25, 40] if kind == "smplh" else [28, 43]
     torch.testing.assert_close(posed.joints[:, 22:], expected.joints[:, middle].detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_fingers_have_the_mean_pose_of_the_file(model: tuple[str, dict[str, Any], Path]) -> None:
+    """As smplx poses them with flat_hand_mean=False, of any shape; hand joints and the straight model stay."""
+    kind, fields, path = model
+    body = load_smpl(path, mean_hands=True)
+    random = torch.Generator().manual_seed(0)
+    betas, turn = torch.randn(3, 10, generator=random), torch.randn(3, 3, generator=random)
+    expected = oracle_of(kind, fields, path, straight=False)(betas=betas, global_orient=turn)
+    poses = torch.zeros(3, 24, 3)
+    poses[:, 0] = turn
+    posed = body.pose(axis_angle_to_matrix(poses), betas)
+    assert posed.vertices is not None
+    torch.testing.assert_close(posed.vertices, expected.vertices.detach(), atol=1e-5, rtol=0)
+    straight = load_smpl(path).pose(axis_angle_to_matrix(poses), betas)
+    torch.testing.assert_close(posed.joints, straight.joints)
+    assert straight.vertices is not None
+    assert (posed.vertices - straight.vertices).norm(dim=-1).max() > 0.02
+    np.savez(path.with_name("x_female.npz"), **{**fields, "hands_meanr": np.zeros(3)})
+    with pytest.raises(InputError, match="has no mean pose of the hands"):
+        load_smpl(path.with_name("x_female.npz"), mean_hands=True)
 
 
 def test_expressions_are_no_shape_components(model: tuple[str, dict[str, Any], Path]) -> None:

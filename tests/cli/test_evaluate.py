@@ -98,7 +98,8 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
     (tmp_path / "list").write_text("a/people\nb\nnowhere\n")
     line = ("evaluate", "fit", "--items", "list", "--weights", network, "--crops", "labels", "--out", "reports")
     dry = hpc(*line, "--dry-run", "--json")
-    assert [item["status"] for item in dry.document["items"]] == ["planned"] * 3
+    assert [item["status"] for item in dry.document["items"]] == ["planned", "planned", "error"]
+    assert dry.code == 4
     assert not (tmp_path / "reports").exists()
     ran = hpc(*line, "--json")
     assert ran.code == 4
@@ -119,6 +120,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
     assert {item["input"] for item in shown.document["items"]} >= {"nowhere"}
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -171,13 +173,30 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
         (("fit", "--data", "CACHE", "--predictions", "none"), 3, "none: holds no fits"),
+        (("fit", "--data", "CACHE", "--crops", "labels", "--weights", "segmenter"), 3, "holds another model"),
+        (
+            ("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "paper"),
+            5,
+            "hpc weights fetch imagenet-resnet",
+        ),
+        (
+            ("fit", "--data", "CACHE", "--ablation", "inputs", "--preset", "paper"),
+            5,
+            "hpc weights fetch imagenet-resnet",
+        ),
+        (("fit", "--data", "CACHE", "--ablation", "losses", "--set", "loop.batch_size=90"), 3, "too few people"),
+        (("deform-and-learn", "--data", "CACHE", "--ablation", "losses"), 3, "lacks dense correspondences"),
+        (("refine", "--data", "CACHE", "--ablation", "inputs", "--body", "smpl:none.pkl"), 5, "none.pkl: no SMPL"),
     ],
 )
-def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
+def test_wrong_wishes_are_told(hpc, cache, tmp_path, monkeypatch, arguments, code, words, dry):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
     given = [cache if text == "CACHE" else text for text in arguments]
-    ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"))
+    ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"), *dry)
     assert ran.code == code, ran.err
     assert words in ran.err
+    assert not any((tmp_path / "report").rglob("*/checkpoint.pt"))
+    assert not (dry and (tmp_path / "report").exists())
 
 
 def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, monkeypatch):

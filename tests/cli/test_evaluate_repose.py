@@ -62,7 +62,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
 
 def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeypatch):
     protocol = ImageProtocol(
-        "pairs-at-48", "synthetic", "synthetic/test", Evaluator("a/b", 40 * "0"), 48, metrics=("ssim_signed",)
+        "pairs-at-32", "synthetic", "synthetic/test", Evaluator("a/b", 40 * "0"), 32, metrics=("ssim_signed",)
     )
     monkeypatch.setitem(PROTOCOLS, protocol.name, protocol)
     line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--out", str(tmp_path / "report"), "--no-pose")
@@ -70,14 +70,15 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
     ran = hpc(*line, "--json")
     assert ran.code == 0, ran.err
     facts = ran.details["facts"]
-    assert (facts["pixels"], facts["shown"], facts["split"]) == (48, "whole images", "synthetic/test")
-    assert facts["protocol"] == "pairs-at-48, version 1, after a/b@00000000"
+    assert (facts["pixels"], facts["shown"], facts["split"]) == (32, "whole images", "synthetic/test")
+    assert facts["protocol"] == "pairs-at-32, version 1, after a/b@00000000"
     published = ran.document["tables"][1]
     assert (published["name"], published["columns"]) == ("published", ["method", "ssim_signed"])
     assert published["rows"][-1] == ["warp3d", ran.document["metrics"]["ssim_signed"]["value"]]
     assert hpc(*line, "--size", "64").code != 0
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -86,11 +87,18 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
         (("--split", "exam"), 3, "exam"),
         (("--ablation", "inputs"), 2, "it is one of hpc evaluate fit, hpc evaluate refine, "),
         (("--lpips",), 5, "hpc weights fetch"),
+        (("--protocol", "iper-owners", "--size", "64"), 2, "size: is "),
+        (
+            ("--protocol", "iper-random-pairs"),
+            2,
+            "size of the network's images: is 256 in that protocol, found 128 and iper-random",
+        ),
     ],
 )
-def test_wrong_wishes_are_told(hpc, pairs, tmp_path, monkeypatch, arguments, code, words):
+def test_wrong_wishes_are_told(hpc, pairs, tmp_path, monkeypatch, arguments, code, words, dry):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
-    ran = hpc("evaluate", "repose", "--data", pairs, "--no-pose", "--limit", "1", *arguments, "--out", str(tmp_path))
+    line = ("--no-pose", "--limit", "1", *arguments, "--out", str(tmp_path / "report"), *dry)
+    ran = hpc("evaluate", "repose", "--data", pairs, *line)
     assert ran.code == code, ran.err
     assert words in ran.err
 

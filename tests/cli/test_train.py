@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.painted_people import painted_cache
+from helpers.painted_people import CocoPeople, painted_cache
 from helpers.patience import PATIENCE, wait_until
 from helpers.posed_people import PosedPeople
 from helpers.warp3d_poses import MINI
@@ -185,6 +185,34 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words, dry
     assert ran.code == code, ran.err
     assert words in ran.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "has no person with all keypoints"),  # joints of smpl24 that COCO has not
+        (("--set", "skeleton=coco17", "--batch-size", "50"), "too few people"),
+        (("--set", "skeleton=coco17", "--set", "start=nothing"), "is no run of deform-and-learn"),
+    ],
+)
+def test_deform_and_learn_refuses_before_it_begins(hpc, tmp_path, arguments, words, dry):
+    folder = tmp_path / "coco"
+    assert not build_cache(CompleteCocoPeople(count=30), folder, workers=1).failed
+    settings = ("--set", "correspondence=none", "--set", "visible=0", *arguments)
+    ran = hpc("train", "deform-and-learn", "--data", str(folder), "--out", str(tmp_path / "run"), *settings, *dry)
+    assert (ran.code, words in ran.err) == (3, True), ran.err
+    assert not (tmp_path / "run").exists()
+
+
+class CompleteCocoPeople(CocoPeople):
+    """With all of COCO's keypoints."""
+
+    def sample(self, group, frame):
+        sample = super().sample(group, frame)
+        points = sample.people[0].keypoints["coco17"]
+        points[points[:, 2] == 0] = (30, 10, 1)
+        return sample
 
 
 def begun(cache, out, *more):

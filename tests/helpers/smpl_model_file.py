@@ -66,8 +66,8 @@ def random_smpl_fields(seed: int = 0) -> dict[str, Any]:
 
 
 def random_smplx_fields(kind: str, seed: int = 0) -> dict[str, Any]:
-    """Arrays under the names of SMPL-H's or SMPL-X's files: vertices around the bones, three fingers' joints in a row
-    behind each wrist.
+    """Arrays under the names of SMPL-H's or SMPL-X's files: vertices around the bones, five fingers of three joints
+    behind each wrist, which the mean pose bends.
     """
     vertices, faces, joints = SIZES[kind]
     random = np.random.default_rng(seed)
@@ -93,6 +93,7 @@ def random_smplx_fields(kind: str, seed: int = 0) -> dict[str, Any]:
         "weights": weights,
         "kintree_table": np.array([[2**32 - 1, *parents[1:]], np.arange(joints)], dtype=np.uint32),
         "f": random.integers(0, vertices, (faces, 3)).astype(np.uint32),
+        **{f"hands_mean{side}": random.normal(0, 0.4, 45) for side in "lr"},
     }
 
 

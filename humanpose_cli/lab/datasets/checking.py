@@ -230,7 +230,7 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         replace(request, root=root, options={**request.options, "allow_missing": value}) for value in (False, True)
     )
     folder = open_folder(strict, SourceTools())
-    models = load_models(request.models, folder.shape_count)
+    models = load_models(request.models, folder.shape_count, mean_hands=folder.mean_hands)
     problems: list[str] = []
     try:
         source = chosen_groups(folder, request.items)

@@ -59,6 +59,7 @@ class FolderSource(ABC):
     bodies        kinds of SMPL models that its parameters may be of; () for any
     genders       those whose models its parameters are of; () where it does not say
     shape_count   how many shape components its bodies have at most
+    mean_hands    whether the fingers of its bodies, whose poses are not read, have the mean pose of SMPL-X
     options_type  the frozen dataclass of its options; its docstring says what they mean
     published     counts that papers and the owner publish of it
     projected     skeletons whose keypoints the adapter itself projects from the joints
@@ -72,6 +73,7 @@ class FolderSource(ABC):
     bodies: ClassVar[tuple[str, ...]] = ()
     genders: ClassVar[tuple[str, ...]] = ()
     shape_count: ClassVar[int] = 10
+    mean_hands: ClassVar[bool] = False
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
     published: ClassVar[tuple[PublishedCount, ...]] = ()
     projected: ClassVar[tuple[str, ...]] = ()

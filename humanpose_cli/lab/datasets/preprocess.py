@@ -112,7 +112,8 @@ def _without_detections(request: SourceRequest) -> Source:
             raise UsageError("items", "are not for synthetic people", remedy="leave them out")
         return SyntheticSource(request.synthetic)
     entry = _entry(request)
-    models = load_models(request.models, entry.source_class().shape_count)
+    source_class = entry.source_class()
+    models = load_models(request.models, source_class.shape_count, mean_hands=source_class.mean_hands)
     needs = entry.needs if request.fit else ()
     tools = SourceTools(
         FitEstimator(FitOptions(body=request.fit_body), request.device) if "estimator" in needs else None,

@@ -2,7 +2,8 @@
 
 Layout and licence: data/README.md, after the owners' rich_toolkit and PosePile. Folders are named
 scene_person(_person)_action; a pickle holds SMPL-X's parameters of one person in the axes of the scene's first camera,
-arrays with one row: transl, global_orient, body_pose (63), betas (10) and others for hands and face that are not read.
+arrays with one row: transl, global_orient, body_pose (63), betas (10) and others for hands and face that are not read:
+fingers have SMPL-X's mean pose, which the owners' poses are added to (`flat_hand_mean=False` in rich_toolkit).
 Human-scene contact is not read either.
 
 Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with the root turned into the camera and
@@ -140,6 +141,7 @@ class RichSource(FolderSource):
     contents = "images of RICH"
     example = "images/train, images/val or images/test"
     bodies = ("smplx",)
+    mean_hands = True
     splits = SPLITS
     options: RichOptions
     options_type = RichOptions

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,8 @@ from humanpose_cli.lab.evaluate.variants import (
     Variant,
 )
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
-from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS, NbfTraining
-from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterTraining
+from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
+from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.segmenter.network import Segmenter
 
@@ -45,12 +45,14 @@ _H36M = ("h36m", ("nbf/validation",), 10)
 class NbfShared(SharedTraining[NbfTraining]):
     """What the trainings of a preset share.
 
-    segmenters  name → training and loop, the worst first
+    segmenters  name → training, the worst first
+    segmenter_loop  of these; `loop` is of the networks
     weights     of L_lat, L_3D and L_2D where Tables 3 and 4 have them
     parts       source of the body parts of Tables 3 and 4: the labels, or the last of the segmenters, as in the paper
     """
 
-    segmenters: Mapping[str, tuple[SegmenterTraining, TrainOptions]]
+    segmenters: Mapping[str, SegmenterTraining]
+    segmenter_loop: TrainOptions
     weights: LossOptions = field(default_factory=lambda: LossOptions(1.0, 30.0, 30.0))
     parts: CropSource = "labels"
 
@@ -62,12 +64,12 @@ def nbf_shared(preset: str) -> NbfShared:
     """
     if preset not in ("ablation", "paper"):
         raise UsageError("preset", "is not known", expected="ablation or paper", got=preset)
-    base, loop = SEGMENTER_PRESETS[preset]
-    segmenters = {str(variant.cells[0]): (variant.of(base), loop) for variant in VARIANTS[f"segmenters {preset}"]}
+    base, segmenter_loop = SEGMENTER_PRESETS[preset]
+    segmenters = {str(variant.cells[0]): variant.of(base) for variant in VARIANTS[f"segmenters {preset}"]}
     network, loop = NBF_PRESETS[preset]
     if preset == "paper":
-        return NbfShared(network, loop, segmenters, network.losses, "segmenter")
-    return NbfShared(network, loop, segmenters)
+        return NbfShared(network, loop, segmenters, segmenter_loop, network.losses, "segmenter")
+    return NbfShared(network, loop, segmenters, segmenter_loop)
 
 
 class _Setup(NamedTuple):
@@ -83,13 +85,12 @@ def _with_losses(trainings: Trainings, shared: NbfShared) -> _Setup:
     setup = _Setup(shared.network)
     if shared.parts == "segmenter":
         setup = _segmented(trainings, shared, list(shared.segmenters)[-1])
-    w = shared.weights
-    return setup._replace(network=replace(setup.network, losses=LossOptions(w.latent, w.points3d, w.points2d)))
+    return setup._replace(network=replace(setup.network, losses=shared.weights))
 
 
 def _segmented(trainings: Trainings, shared: NbfShared, name: str) -> _Setup:
     """A body network's training through the parts of a trained segmenter."""
-    path = trainings.segmenter(f"segmenter {name}", *shared.segmenters[name])
+    path = trainings.segmenter(f"segmenter {name}", shared.segmenters[name], shared.segmenter_loop)
     segmenter = Segmenter.load(path, trainings.device)
     crop = segmenter.options.crop
     network = replace(shared.network, source="segmenter", segmenter=str(path), crop=crop)
@@ -257,29 +258,15 @@ def _segmenter_table(name: str, title: str, trained: Iterable[str], rows: Sequen
     return Table(name, title, ("validated with", "IoU %", *(f"trained with {one}" for one in trained)), rows)
 
 
-class Ablation(NamedTuple):
-    """One of the paper's tables.
-
-    run         (trainings, held-out people, shared options, folder for plots) → tables and plots
-    networks, segmenters  number that it trains
-    losses      whether it compares losses; it trains a segmenter more if the shared options take parts from one
-    """
-
-    run: Callable[[Trainings, EvaluatedPeople, NbfShared, Path], TablesAndPlots]
-    networks: int
-    segmenters: int = 0
-    losses: bool = False
-
-
 ABLATION_LABELS = ("joints", "unscaled", "parts")
 """Labels of `people.LABELS` that the held-out people must have."""
-ABLATIONS = {
-    "inputs": Ablation(inputs, len(VARIANTS["inputs"])),
-    "segmenters": Ablation(segmenters, 4, 3),
-    "losses": Ablation(losses, len(VARIANTS["losses"]), losses=True),
-    "supervision": Ablation(supervision, len(VARIANTS["supervision"]), losses=True),
+ABLATIONS: dict[str, Callable[[Trainings, EvaluatedPeople, NbfShared, Path], TablesAndPlots]] = {
+    "inputs": inputs,
+    "segmenters": segmenters,
+    "losses": losses,
+    "supervision": supervision,
 }
-"""Name → table."""
+"""Name → what makes its table, with its plots in a folder."""
 
 
 def _figures(evaluated: Evaluated) -> Table:
@@ -303,6 +290,22 @@ def _compared(evaluated: Evaluated, name: str, other: str, unit: str = "") -> st
     return f"{name} against {other}: {apart.text('+.1f', ' mm')}, {relative:+.1f} %."
 
 
+def planned_trainings(name: str, shared: NbfShared) -> list[tuple[Callable[..., Any], Any, TrainOptions]]:
+    """Recipe, options and loop of what an ablation trains, networks from true parts: there are no segmenters yet.
+
+    UsageError where segmenters have other parts than the networks.
+    """
+    used, network = (list(shared.segmenters) if name == "segmenters" else []), shared.network
+    if name in ("losses", "supervision"):
+        network = replace(network, losses=shared.weights)
+        used = list(shared.segmenters)[-1:] if shared.parts == "segmenter" else []
+    if any(shared.segmenters[one].segmenter.parts != network.inputs.parts for one in used):
+        raise UsageError("segmenters", "predict other parts", expected=f"{network.inputs.parts}, as the networks take")
+    variants = VARIANTS.get(name) or (1 + len(used)) * [*VARIANTS["true parts"]]
+    networks = [(NbfRecipe, variant.of(network), shared.loop) for variant in variants]
+    return [*networks, *((SegmenterRecipe, shared.segmenters[one], shared.segmenter_loop) for one in used)]
+
+
 def evaluate_ablation(
     name: str,
     selection: PeopleSelection,
@@ -317,18 +320,25 @@ def evaluate_ablation(
 ) -> Report:
     """One of the paper's tables, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
 
-    tune  changes what the preset's trainings share
+    tune  changes what the preset's trainings share; their body and protocol are those of `selection`, if it has others
     """
     if name not in ABLATIONS:
         raise UsageError("ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
-    ablation, shared = ABLATIONS[name], tune(nbf_shared(preset))
+    shared = tune(nbf_shared(preset))
+    body = shared.network.body if selection.body == "default" else selection.body
+    chosen: dict[str, Any] = {"protocol": selection.protocol} if selection.protocol else {}
+    segmenters = {name: replace(training, **chosen) for name, training in shared.segmenters.items()}
+    shared = replace(shared, network=replace(shared.network, body=body, **chosen), segmenters=segmenters)
+    selection = replace(selection, body=body)
     # The paper evaluates Tables 1 to 4 on UP-3D's validation set.
     selection = replace(selection, usual_splits=("validation", "test"))
     people = selection.people(*ABLATION_LABELS)
-    planned = ablation.networks * seeds + ablation.segmenters
-    planned += ablation.losses and shared.parts == "segmenter"
-    trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
-    tables, plots = ablation.run(trainings, people, shared, folder)
+    people.require_one_model()
+    each = planned_trainings(name, shared)
+    planned = sum(seeds if recipe is NbfRecipe else 1 for recipe, *_ in each)
+    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
+    trainings.check(each)
+    tables, plots = ABLATIONS[name](trainings, people, shared, folder)
     facts = {
         **selection.facts(),
         **people.facts,

@@ -102,6 +102,8 @@ def measure_images(
     vertices = _body_vertices(selection.body_vertices)
     counts, people = [], []
     for number, row in enumerate(rows.tolist()):
+        if stop():
+            raise InterruptedRun()
         true = [cache.person(person) for person in cache.people_of(row)]
         found = [_posed(one, body) for one in fit(row)]
         pixels = [project_points(joints, focal[number], centre[number]) for joints, _ in found]
@@ -120,8 +122,6 @@ def measure_images(
         )
         people += [(number, true[j].kid, *_errors(found[i], true[j], vertices)) for i, j in pairs]
         progress(number + 1, len(rows), "images")
-        if stop():
-            raise InterruptedRun()
     true_counts, missed_counts, false = (np.array(column, np.int64) for column in zip(*counts, strict=True))
     image, kid, joints, surface = np.array(people, np.float64).reshape(-1, 4).T
     return EvaluatedImages(true_counts, missed_counts, false, image.astype(np.int64), kid > 0, joints, surface)

@@ -99,12 +99,8 @@ class EvaluatedCrops:
 def measure_crops(
     people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
 ) -> EvaluatedCrops:
-    """Errors of a network on those people; UsageError where its parts cannot come from there."""
-    people.require_one_model()
-    inputs = network.config.inputs
-    segmenter = network.segmenter if source == "segmenter" else None
-    if source == "segmenter" and (segmenter is None or not inputs.segmented):
-        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
+    """Errors of a network on people of its model."""
+    inputs, segmenter = network.config.inputs, network.segmenter if source == "segmenter" else None
     examples = BodyExamples(
         people.people,
         inputs,
@@ -181,29 +177,27 @@ def measure_fits(
 
     fit   row of an image → the people found there
     body  that they are of
-    protocol  says how errors in the world are taken; None: as most public evaluators do
-    stop  called after every image; True ends with InterruptedRun
+    protocol  says how errors of movements are taken; None: of runs of frames, in the world as most public evaluators do
+    stop  called before every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
     found, bodies = [], []
     for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
+        if stop():
+            raise InterruptedRun()
         fitted = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
         by_person = {one.person: one for one in fitted if one.person is not None}
         identified = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
         found += identified
         bodies += [by_person[int(people.people.indices[row])] for row in identified]
-        others, rest = (
-            [int(row) for row in rows if row not in identified],
-            [one for one in fitted if one.person is None],
-        )
+        others = [int(row) for row in rows if row not in identified]
+        rest = [one for one in fitted if one.person is None]
         for true, index in matched(people.boxes[others], [one.box for one in rest], size):
             found.append(others[true])
             bodies.append(rest[index])
         progress(done, len(images), "images")
-        if stop():
-            raise InterruptedRun()
     rows = np.array(found, np.int64)
     missed = np.setdiff1d(np.arange(len(people)), rows)
     predicted, rigs = _stacked(bodies, body)
@@ -218,7 +212,7 @@ def measure_fits(
             motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
         options: dict[str, Any] = {}
         if protocol is not None:
-            options = {"cut": protocol.cut, "root_path": protocol.root_path}
+            options = {"cut": protocol.cut, "root_path": protocol.root_path, "closed_up": protocol.closed_up}
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
         moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
@@ -419,9 +413,9 @@ def evaluate_predictions(
     match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
     selection, protocol = under_protocol(selection, BodyProtocol)
-    cache, body = open_cache(selection.data), load_body(fit_body)
+    cache, body = open_cache(selection.data), load_body(fit_body, mean_hands=selection.mean_hands)
     people = None if is_agora(cache) else selection.people(joints=selection.joint_set())
-    fit = fits_from_files(folder, cache, body, selection.models)
+    fit = fits_from_files(folder, cache, body, selection.models, mean_hands=selection.mean_hands)
     facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
     if people is None:
         if match == "tracks":
@@ -439,6 +433,7 @@ def evaluate_crops(
     source: CropSource,
     device: str,
     folder: Path,
+    stop: Callable[[], bool],
     *,
     batch_size: int = 32,
 ) -> Report:
@@ -449,6 +444,11 @@ def evaluate_crops(
     inputs = network.config.inputs
     framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
     people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
+    people.require_one_model()
+    if source == "segmenter" and not (network.segmenter and inputs.segmented):
+        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
+    if stop():
+        raise InterruptedRun()
     evaluated = measure_crops(people, network, source, batch_size=batch_size)
     facts = {**selection.facts(), "parts from": source}
     facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)

@@ -55,10 +55,11 @@ def compare_predictions(
     if is_agora(open_cache(selection.data)):
         remedy = "hpc evaluate fit --predictions evaluates each"
         raise UsageError("data", "are AGORA, whose figures are not of single people", remedy=remedy)
-    people, body = selection.people(joints=selection.joint_set()), load_body(selection.body)
+    people, hands = selection.people(joints=selection.joint_set()), {"mean_hands": selection.mean_hands}
+    cache, body = people.people.cache, load_body(selection.body, **hands)
+    fits = [fits_from_files(path, cache, body, selection.models, **hands) for path in predictions]
     evaluated: dict[str, EvaluatedFits] = {}
-    for number, (name, path) in enumerate(zip(names, predictions, strict=True)):
-        fit = fits_from_files(path, people.people.cache, body, selection.models)
+    for number, (name, fit) in enumerate(zip(names, fits, strict=True)):
         fit = matched_by_tracks(people, fit) if match == "tracks" else fit
         part = part_of(progress, number / len(names), (number + 1) / len(names))
         evaluated[name] = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=part)

@@ -28,7 +28,7 @@ from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant
 from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
-from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, train_rounds
+from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, plan_rounds, train_rounds
 from humanpose_cli.lab.recipes.people import training_protocol
 from humanpose_cli.lab.train.trainer import LAST
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor
@@ -132,7 +132,9 @@ def evaluate_deform_ablation(
         problem = "has no true joints of people held out"
         raise InputError(selection.data, problem, expected=f"joints/{plan.skeleton.name}")
     planned = len(variants) * seeds
-    trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
+    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
+    each = [variant_training(shared, variant) for variant in variants]
+    trainings.check([(DeformAndLearn, one.network, one.loop) for one in each], plan_rounds)
     found = {variant.name: _trained(trainings, shared, variant, plan, joints) for variant in variants}
     tables = [_table(name, variants, found), _figures(found)]
     text = _plot(folder / _PLOT, name, variants, found)

@@ -1,8 +1,9 @@
 """Errors of people in sequences: accelerations, and where fits that know the camera's path put them in the world.
 
-Accelerations are of runs of consecutive frames of one person, roots on each other, as VIBE and WHAM take them. World
-errors are those of SLAHMR, WHAM and EMDB 2 (`lab.metrics.trajectories`), of everything that was found of a person in a
-sequence; they need the true camera's path in the cache and the predicted one in the fits.
+Accelerations are of runs of consecutive frames of one person, roots on each other; public evaluators close up frames
+that the owners call invalid before they take differences. World errors are those of SLAHMR, WHAM and EMDB 2
+(`lab.metrics.trajectories`), of everything that was found of a person in a sequence; they need the true camera's path
+in the cache and the predicted one in the fits.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 _TEXTS = {
     "accel_mm": "acceleration of joints, mm a frame²",
     "accel_m_s2": "acceleration of joints, m/s²",
-    "accel_trimmed_m_s2": "the same without the first and the last frame of a run (WHAM, TRAM)",
+    "accel_trimmed_m_s2": "the same without the first and the last value of a sequence (WHAM, TRAM)",
     "wa_mpjpe_mm": "joints in the world, 100 frames aligned as a whole",
     "w_mpjpe_mm": "joints in the world, aligned by the first two of 100 frames",
     "rte_percent": "root in the world, share of the path's length",
@@ -135,6 +136,7 @@ def movement_summaries(
     root_path: RootPath = "pelvis",
     *,
     without_translation: bool = False,
+    closed_up: bool = False,
 ) -> dict[str, Summary]:
     """By name of `_TEXTS`, of what was found; empty without moving people.
 
@@ -142,6 +144,7 @@ def movement_summaries(
     cut        of the segments of world errors
     root_path  what the error of the path is of
     without_translation  EMDB's own jitter too: of SMPL's joints, everything that was found of a person closed up
+    closed_up  frames without a true person do not interrupt a run; those whose person was missed do
     """
     images = people.people.cache.images
     found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
@@ -155,16 +158,17 @@ def movement_summaries(
     rates = np.full(len(rows), np.nan)
     if "frame_rate" in images:
         rates = np.asarray(images["frame_rate"][people.people.images[rows]], np.float64)
-    for track, frames in _tracks(people, rows):
+    # Of a part of the people, or of every n-th frame, nobody knows which of the missing frames are valid.
+    complete = people.split and people.people.cache.header.options_values.get("every", 1) == 1
+    for track, frames in _tracks(people, rows, closed_up=closed_up and bool(complete)):
         rate = float(rates[track[0]])
-        for run in _runs(frames):
-            chosen = track[run]
-            a, b = (_about_root(motion.points[chosen], root)[:, :count] for motion in (predicted, true))
-            error = acceleration_error(a, b)
-            add("accel_mm", 1e3 * error, chosen[0])
+        a, b = (_about_root(motion.points[track], root)[:, :count] for motion in (predicted, true))
+        if runs := _runs(frames):
+            error = np.concatenate([acceleration_error(a[run], b[run]) for run in runs])
+            add("accel_mm", 1e3 * error, track[0])
             if np.isfinite(rate):
-                add("accel_m_s2", error * rate**2, chosen[0])
-                add("accel_trimmed_m_s2", acceleration_error(a, b, trimmed=True) * rate**2, chosen[0])
+                add("accel_m_s2", error * rate**2, track[0])
+                add("accel_trimmed_m_s2", error[1:-1] * rate**2, track[0])
         if without_translation and len(track) > _FEWEST_WORLD and np.isfinite(rate):
             still = predicted.points[track] - predicted.translation[track, None]
             # A value a sequence: the evaluator averages over sequences.
@@ -195,20 +199,25 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
     return points - points[:, root].mean(1, keepdims=True) if root else points
 
 
-def _tracks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Each person in each sequence: indices among `rows`, by frame, and the frames."""
+def _tracks(
+    people: EvaluatedPeople, rows: NDArray[np.int64], *, closed_up: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Each person in each sequence: indices among `rows`, by frame, and the frames; closed up, their ranks."""
     table, cache = people.people, people.people.cache
     sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
-    frames = np.asarray(cache.images["frame"][table.images[rows]], np.int64)
+    frames = np.asarray(cache.images["frame"][table.images], np.int64)
+    index = np.full(len(table), -1)  # among `rows`
+    index[rows] = np.arange(len(rows))
     keys: dict[tuple[int, str], list[int]] = {}
-    for i, row in enumerate(rows.tolist()):
-        if sequence[table.images[row]] >= 0:
-            name = str(names[row]) or str(table.indices[row])
-            keys.setdefault((int(sequence[table.images[row]]), name), []).append(i)
+    for row, image in enumerate(table.images.tolist()):
+        if sequence[image] >= 0:
+            keys.setdefault((int(sequence[image]), str(names[row]) or str(table.indices[row])), []).append(row)
     for track in keys.values():
         order = np.array(track)[np.argsort(frames[track], kind="stable")]
-        yield order, frames[order]
+        positions, found = np.arange(len(order)) if closed_up else frames[order], index[order] >= 0
+        if found.any():
+            yield index[order[found]], positions[found]
 
 
 def _runs(frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:

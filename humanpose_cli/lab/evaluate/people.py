@@ -190,6 +190,7 @@ class PeopleSelection:
     body_vertices  file that lists the vertices of AGORA's errors (`lab.evaluate.agora`)
     joints, root, regressor, smplx_to_smpl  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these
               were measured and its bodies only fitted to them, else smpl24
+    straight_hands  keep fingers of SMPL-X straight in data whose owners have them in the mean pose
     """
 
     data: Path
@@ -205,6 +206,7 @@ class PeopleSelection:
     regressor: Path | None = None
     smplx_to_smpl: Path | None = None
     body_vertices: Path | None = None
+    straight_hands: bool | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
         """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
@@ -239,6 +241,11 @@ class PeopleSelection:
         cache = open_cache(self.data)
         return cache.header.source in _MEASURED and cache.labels.get(f"people/joints/{H36M17.name}", 0) > 0
 
+    @property
+    def mean_hands(self) -> bool:
+        """Whether fingers of SMPL-X, whose poses caches do not have, are those of its mean pose."""
+        return open_cache(self.data).header.source == "rich" and not self.straight_hands
+
     def joint_set(self) -> JointSet:
         """The joints that errors are of."""
         name = self.joints or ("mocap17" if self.measured else "smpl24")
@@ -263,7 +270,7 @@ class PeopleSelection:
         if self.body_vertices is not None:
             raise UsageError("body_vertices", "is for AGORA alone", remedy="leave it out")
         truth = "measured" if joints.measured else "poses"
-        people, body = self.labelled(truth, *needs), load_body(self.body)
+        people, body = self.labelled(truth, *needs), load_body(self.body, mean_hands=self.mean_hands)
         left_out = self.left_out(truth, needs)
         rigs, rig = self._rigs(people, body, required=not joints.measured)
         count, shape = len(people), _shapes(people)
@@ -315,9 +322,9 @@ class PeopleSelection:
         if "poses" not in columns:
             return (), np.full(len(people), -1)
         count = _shapes(people).shape[1]
-        truth = [*load_models(self.models, count).values()]
+        truth = [*load_models(self.models, count, mean_hands=self.mean_hands).values()]
         if count > body.shape_count and body.name not in {model.name for model in truth}:
-            truth.append(load_body(self.body, count))
+            truth.append(load_body(self.body, count, mean_hands=self.mean_hands))
         models = {"default": default_body(), body.name: body, **{model.name: model for model in truth}}
         rigs: list[Body] = []
         rig, missing = np.full(len(people), -1), []

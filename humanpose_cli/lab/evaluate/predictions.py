@@ -74,14 +74,18 @@ Fits = Callable[[int], list[FoundBody]]
 _FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
 
 
-def fits_from_files(path: Path, cache: Cache, body: Body, models: Sequence[Path] = ()) -> Fits:
+def fits_from_files(
+    path: Path, cache: Cache, body: Body, models: Sequence[Path] = (), *, mean_hands: bool = False
+) -> Fits:
     """Row of an image → its people in fits that are there already: plain predictions (`read_predictions`), or files of
     fits (`records_from_files`).
 
-    body  that they are to be of; models those that plain predictions name by gender
+    body  that they are to be of; models those that plain predictions name by gender, mean_hands with their fingers in
+          the mean pose
     """
     if is_predictions(path):
-        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | _by_name(models))
+        named = {model.name: model for model in load_models(models, mean_hands=mean_hands).values()}
+        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | named)
     records = records_from_files(path, cache, body)
 
     def fit(row: int) -> list[FoundBody]:
@@ -310,10 +314,6 @@ def _json_columns(path: Path) -> Mapping[str, Any]:
             problem = "is missing or of another shape in some of the predictions"
             raise InputError(f"{path} ({name})", problem, got=str(error)[:60]) from error
     return columns
-
-
-def _by_name(models: Sequence[Path]) -> dict[str, Body]:
-    return {model.name: model for model in load_models(models).values()}
 
 
 def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models: Mapping[str, Body]) -> Fits:

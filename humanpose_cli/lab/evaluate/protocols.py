@@ -113,7 +113,9 @@ class Protocol:
 
 @dataclass(frozen=True)
 class BodyProtocol(Protocol):
-    """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path  of errors in the world."""
+    """Of bodies. joints, root  see `lab.metrics.joints`; cut, root_path, closed_up  see `movement_summaries`;
+    straight_hands  see `PeopleSelection`.
+    """
 
     joints: JointSetName
     root: RootName
@@ -121,12 +123,14 @@ class BodyProtocol(Protocol):
     metrics: tuple[str, ...] = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
     cut: Cut = "short last"
     root_path: RootPath = "pelvis"
+    closed_up: bool = False
+    straight_hands: bool = False
     commands: ClassVar[str] = "fit or compare"
 
     @property
     def decides(self) -> Mapping[str, Any]:
         """Fields of `PeopleSelection` that it decides."""
-        return {"joints": self.joints, "root": self.root, **super().decides}
+        return {"joints": self.joints, "root": self.root, "straight_hands": self.straight_hands, **super().decides}
 
 
 @dataclass(frozen=True)
@@ -168,11 +172,11 @@ class ImageProtocol(Protocol):
     size: int
     commands: ClassVar[str] = "repose"
 
-    def agreed_size(self, size: int) -> int:
-        """`size`; UsageError where another one than a given one is chosen, 0 is none."""
+    def agreed_size(self, size: int, what: str = "size", remedy: str = "leave size out") -> int:
+        """`size`; UsageError where what is given has another one, 0 is none."""
         if size not in (0, self.size):
             problem = f"is {self.size} in that protocol"
-            raise UsageError("size", problem, got=f"{size} and {self.name}", remedy="leave size out")
+            raise UsageError(what, problem, got=f"{size} and {self.name}", remedy=remedy)
         return self.size
 
 
@@ -203,12 +207,13 @@ _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
 _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
 _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
 _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
-_VALID, _CLOSED_UP = "Frames that the owners call valid", "Frames that the owners call valid, closed up"
+_VALID = "Frames that the owners call valid"
+_CLOSED_UP: Mapping[str, Any] = {"frames": f"{_VALID}, closed up", "closed_up": True, "version": 2}
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
-_RICH, _RICH_FRAMES = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
+_RICH, _SMPLX_AS_SMPL = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
+_RICH_MEAN: Mapping[str, Any] = {"frames": f"{_SMPLX_AS_SMPL}, with fingers in the mean pose", "version": 2}
 _SSP3D = ("ssp-3d", "ssp-3d/test")
 _FIFTH = "S9 and S11, every 5th frame"
-_3DHP_METRICS = ("pck_150", "auc_150", "mpjpe_mm")
 _EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
 _BODIES = (
     BodyProtocol("3dpw-spin", *_3DPW, _SPIN, "h36m14", "pelvis", metrics=_POSE[:2]),
@@ -218,12 +223,7 @@ _BODIES = (
         rows={"CameraHMR": (38.5, 62.1, 72.9)},
         rows_source="CameraHMR's paper",
     ),
-    BodyProtocol(
-        "3dpw-wham",
-        *(*_3DPW, _WHAM, "h36m14", "hips"),
-        metrics=_ACCELERATED,
-        frames="Valid frames of a person, closed up",
-    ),
+    BodyProtocol("3dpw-wham", *_3DPW, _WHAM, "h36m14", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
     BodyProtocol("3dpw-hmr2", *_3DPW, _HMR2, "hmr14", "pelvis", metrics=_POSE[:2]),
     BodyProtocol(
         "3dpw-tokenhmr",
@@ -232,11 +232,11 @@ _BODIES = (
         rows_source="TokenHMR's paper",
     ),
     BodyProtocol("emdb1-emdb", *_EMDB1, _EMDB, "smpl24", "hips", metrics=_EMDB_METRICS, frames=_VALID),
-    BodyProtocol("emdb1-wham", *_EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP),
+    BodyProtocol("emdb1-wham", *_EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
     BodyProtocol(
-        "emdb1-wham-paper", *_EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP
+        "emdb1-wham-paper", *_EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, **_CLOSED_UP
     ),
-    BodyProtocol("emdb1-tram", *_EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, frames=_CLOSED_UP),
+    BodyProtocol("emdb1-tram", *_EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
     BodyProtocol(
         "emdb1-camerahmr",
         *(*_EMDB1, _CAMERAHMR, "smpl24-neutral", "hips"),
@@ -245,28 +245,20 @@ _BODIES = (
         rows_source="CameraHMR's paper",
     ),
     BodyProtocol(
-        "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_CLOSED_UP
+        "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_CLOSED_UP
     ),
     BodyProtocol(
-        "emdb2-wham",
-        *(*_EMDB2, _WHAM, "smpl24", "hips"),
-        metrics=_TRAJECTORY,
-        frames=_CLOSED_UP,
-        root_path="translation",
+        "emdb2-wham", *_EMDB2, _WHAM, "smpl24", "hips", metrics=_TRAJECTORY, root_path="translation", **_CLOSED_UP
     ),
-    BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, frames=_CLOSED_UP),
+    BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, **_CLOSED_UP),
     BodyProtocol(
-        "emdb2-tram",
-        *(*_EMDB2, _TRAM, "smpl24", "hips"),
-        metrics=(*_WORLD, "erve_mm"),
-        frames=_CLOSED_UP,
-        cut="joined last",
+        "emdb2-tram", *_EMDB2, _TRAM, "smpl24", "hips", metrics=(*_WORLD, "erve_mm"), cut="joined last", **_CLOSED_UP
     ),
-    BodyProtocol("rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_RICH_FRAMES),
-    BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, frames=_RICH_FRAMES),
     BodyProtocol(
-        "rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), frames=_RICH_FRAMES
+        "rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_SMPLX_AS_SMPL, straight_hands=True
     ),
+    BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, **_RICH_MEAN),
+    BodyProtocol("rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_RICH_MEAN),
     BodyProtocol(
         "h36m-p1-spin", "h36m", "p1/test", _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5
     ),
@@ -276,14 +268,15 @@ _BODIES = (
     BodyProtocol(
         "mpi-inf-3dhp-owners",
         *("mpi-inf-3dhp", "mpi-inf-3dhp/test", _3DHP, "mocap17", "pelvis"),
-        metrics=_3DHP_METRICS,
+        metrics=("pck_150", "auc_150", "mpjpe_mm"),
         frames="Valid frames",
     ),
     BodyProtocol(
         "mpi-inf-3dhp-spin",
         *("mpi-inf-3dhp", "spin/test", _SPIN, "mocap17", "pelvis"),
-        metrics=(*_3DHP_METRICS, "pa_pck_150", "pa_auc_150", "pa_mpjpe_mm"),
+        metrics=_POSE[:2],
         frames="Valid frames all of whose joints are inside the image",
+        version=2,
     ),
     BodyProtocol(
         "agora-smpl",

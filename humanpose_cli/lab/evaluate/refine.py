@@ -358,12 +358,13 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
     )
     changes_by = ("mpjpe changes by", "silhouette error changes by")
     columns = ("setting", *(heading for heading, _ in _COLUMNS.values()), *changes_by, HARMED)
+    disturbed = f"From the truth with {base.removeprefix('truth+')} rad at every joint"
     title = {
         "keypoints": "From keypoint fits",
         "nbf": "From Neural Body Fitting's network",
         "noise": "From the truth with an estimator's errors",
         "predictions": "From predictions",
-    }.get(base, f"From the truth with {base.removeprefix('truth+')} rad at every joint")
+    }.get(base, disturbed if base.startswith("truth+") else f"Refined by {base}")
     tracks = sum(len(np.unique(errors.track)) for errors in clips["before"])
     count = f"{len(before.mpjpe)} people in frames of {len(clips['before'])} clips, {tracks} tracks"
     text = f"{count}; intervals are over clips. {verdict}"

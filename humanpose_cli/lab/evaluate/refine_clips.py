@@ -303,6 +303,8 @@ class InitialFits:
                 about = records_from_files(self.predictions, people.people.cache, people.body)
             count = len(clip_names(people, self.limit))
             for number, clip in enumerate(clips_of(people, self.limit), 1):
+                if stop():
+                    raise InterruptedRun()
                 fits: dict[str, Fit] = {}
                 for name, fitter in fitters.items():
                     fits[name] = fitter.fit_sequence(clip.frames(), frame_count=len(clip.images))

@@ -53,9 +53,11 @@ def evaluate_inputs(
         raise UsageError("preset", "is not known", expected=", ".join(REFINER_PRESETS), got=preset)
     shared = tune(SharedTraining(*REFINER_PRESETS[preset]))
     loop = shared.loop
-    options = replace(shared.network, protocol=selection.protocol, people=selection.limit)
+    body = shared.network.body if selection.body == "default" else (selection.body,)
+    options = replace(shared.network, protocol=selection.protocol, people=selection.limit, body=body)
     planned = len(VARIANTS["refine"]) * seeds
-    trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
+    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
+    trainings.check((RefinerRecipe, variant.of(options), loop) for variant in VARIANTS["refine"])
     rows: list[list[Cell]] = []
     figures: dict[tuple[str, str], Summary] = {}
     with_all: list[NDArray[np.float32]] = []  # errors of the first variant, one array a seed

@@ -219,6 +219,8 @@ def measure_reposing(
     shown: dict[int, list[NDArray[np.uint8]]] = {}
     ceiling = np.full(len(numbers), np.nan)
     for done, number in enumerate(numbers, 1):
+        if stop():
+            raise InterruptedRun()
         # One draw for each pair: the same target for every method and every run.
         first, second = crops.crops(number, np.random.default_rng(number))
         true_joints = None if joints is None else joints(second.image, _box_of(second))
@@ -237,8 +239,6 @@ def measure_reposing(
         if done - 1 in shown_rows:
             shown[done - 1] = [resized(image, SHOWN_SIDE) for image in images]
         progress(done, len(numbers), "pairs")
-        if stop():
-            raise InterruptedRun()
     values = {
         name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
         for name, pairs in rows.items()
@@ -407,6 +407,9 @@ def evaluate_reposing(
         size, full_images = protocol.agreed_size(size), True
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
+    if protocol is not None:
+        what, remedy = "size of the network's images", "`weights` of a network that was trained at that size"
+        protocol.agreed_size(network.config.size, what, remedy)
     crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
     methods: dict[str, Method] = {"copy": copying}
     body = load_body(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None

@@ -81,12 +81,12 @@ def measure_segmenter(
     classes, counts = segmenter.options.parts + 1, []
     make = SegmenterCrops(people, segmenter.options, guided=guided)
     for batch in held_out_batches(make, range(len(people)), batch_size):
+        if stop():
+            raise InterruptedRun()
         with torch.no_grad():
             predicted = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
         counts.append(confusion(predicted, batch["labels"].numpy(), classes))
         progress(sum(len(part) for part in counts), len(people), "people")
-        if stop():
-            raise InterruptedRun()
     return EvaluatedSegmenter(segmenter.options, np.concatenate(counts))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.io.atomic import ensure_folder, write_json
+from humanpose_cli.io.atomic import write_json
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.bodies import CropSource, EvaluatedCrops, measure_crops
 from humanpose_cli.lab.evaluate.intervals import Clusters
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell
 from humanpose_cli.lab.evaluate.weights import checkpoints_facts
 from humanpose_cli.lab.metrics.bodies import BodyErrors
@@ -33,7 +33,7 @@ from humanpose_cli.lab.recipes.nbf.examples import Memory
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import LAST, TrainResult, train
+from humanpose_cli.lab.train.trainer import LAST, TrainResult, plan_training, train
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter
 from humanpose_cli.networks.weights import WeightsHeader, read_header
@@ -232,25 +232,11 @@ class Trainings:
 
     data: Path
     folder: Path
-    device: torch.device
+    device: torch.device | str
     seeds: int = 1
     planned: int = 0
     progress: Progress = no_progress
     stop: Callable[[], bool] = lambda: False
-
-    @classmethod
-    def of_selection(
-        cls,
-        selection: PeopleSelection,
-        folder: Path,
-        device: str,
-        seeds: int,
-        planned: int,
-        progress: Progress,
-        stop: Callable[[], bool],
-    ) -> Trainings:
-        """On the cache of a selection, kept in `folder/runs`."""
-        return cls(selection.data, ensure_folder(folder / "runs"), torch.device(device), seeds, planned, progress, stop)
 
     def __post_init__(self) -> None:
         self._started = 0
@@ -258,6 +244,14 @@ class Trainings:
         # Examples of trainings that differ in losses and networks alone: variants are ordered by input, so that one set
         # at a time is enough.
         self._memory: tuple[str, Memory] = ("", {})
+
+    def check(self, each: Iterable[tuple[Callable[..., Any], Any, TrainOptions]], plan: Any = plan_training) -> None:
+        """Refuse what one of these trainings would refuse, each a recipe, options and loop; plan  of their trainer."""
+        for recipe, options, loop in each:
+            last = replace(loop, keep="last")
+            plan(recipe(self.data, options, seed=loop.seed), last, self.folder, resume=False)
+        if self.stop():
+            raise InterruptedRun()
 
     def segmenter(self, name: str, options: SegmenterTraining, loop: TrainOptions) -> Path:
         """Weights of a trained segmenter."""
@@ -337,7 +331,8 @@ class Trainings:
             def progress(done: int, total: int | None, what: str) -> None:
                 part(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
 
-            result = trainer(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
+            on = torch.device(self.device)
+            result = trainer(make(loop.seed), loop, folder, on, progress=progress, stop=self.stop)
             if not result.finished:
                 raise InterruptedRun()
             write_json(folder / _DONE, {"steps": result.step})

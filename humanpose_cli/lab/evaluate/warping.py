@@ -63,9 +63,11 @@ def evaluate_warping(
     if not numbers:
         raise InputError(selection.data, "has no pairs to evaluate on")
     planned = len(VARIANTS["warping"]) * seeds
-    trainings = Trainings.of_selection(selection, folder, device, seeds, planned, progress, stop)
+    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
+    trainings.check((Warp3dRecipe, variant.of(shared.network), shared.loop) for variant in VARIANTS["warping"])
     with FittedJoints(device=device) as joints:
-        split = "" if selection.limit or crops.pairs.missed else facts["split"]
+        incomplete = selection.limit or crops.pairs.missed or facts["pixels"] != 256
+        split = "" if incomplete else facts["split"]
         published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
         tables, evaluated = warping_table(
             trainings, shared, crops, numbers, joints if pose else None, published=published

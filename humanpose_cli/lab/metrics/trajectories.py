@@ -34,16 +34,13 @@ def _pair(predicted: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats
     return a, b
 
 
-def acceleration_error(predicted: ArrayLike, true: ArrayLike, *, trimmed: bool = False) -> Floats:
+def acceleration_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
     """Mean difference of the joints' second differences, of each frame between two others: (T, J, 3) twice → (T − 2,).
-
-    trimmed  leaves out the first and the last of them, as WHAM and TRAM do: → (T − 4,)
 
     Metres a frame², as published figures have it (in millimetres, often labelled mm/s²).
     """
     a, b = _pair(predicted, true)
-    errors = np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
-    return errors[1:-1] if trimmed else errors
+    return np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
 
 
 def jitter(joints: ArrayLike, frame_rate: float) -> Floats:

@@ -143,7 +143,7 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
         per_epoch=len(loader),
         validations=-(-steps // (options.validate_every or len(loader))),
         parameters=learned,
-        weights_bytes=sum(tensor.nbytes for tensor in recipe.weights()[0].values()),
+        weights_bytes=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in recipe.weights()[0].values()),
         checkpoint_bytes=state + averaged + 2 * 4 * learned,  # Adam keeps two numbers of each parameter
     )
 

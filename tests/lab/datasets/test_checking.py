@@ -166,7 +166,7 @@ def test_labelled_pixels_that_are_moved_are_reported(tmp_path: Path, monkeypatch
             for frame in range(emdb_tree.FRAMES):
                 write(tmp_path / name / "images" / f"{frame:05d}.jpg", image(emdb_tree.SIZE, frame))
         model = replace_name(BODY, "smpl-male")
-        monkeypatch.setattr(checking, "load_models", lambda paths, count, model=model: {"male": model})
+        monkeypatch.setattr(checking, "load_models", lambda paths, count, model=model, **hands: {"male": model})
         check = check_dataset(SourceRequest("emdb", tmp_path))
         ((pairing, apart),) = check.distances.items()
         assert (pairing.first, pairing.second, pairing.unit) == ("body", "keypoints/smpl24", "px")

@@ -65,7 +65,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def _files(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("people", "predictions"):
         name = f"humanpose_cli.lab.evaluate.{module}.load_models"
-        monkeypatch.setattr(name, lambda paths, _=10: {path.stem: MODELS[path.stem] for path in paths})
+        monkeypatch.setattr(name, lambda paths, _=10, **hands: {path.stem: MODELS[path.stem] for path in paths})
 
 
 def judged(folder: Path, tmp_path: Path, protocol: str, changes: dict[str, Any], **options: Any) -> EvaluatedFits:

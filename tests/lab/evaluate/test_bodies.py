@@ -10,7 +10,7 @@ from helpers.painted_people import painted_cache
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.fitting.options import NetworkOptions
-from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfShared, nbf_shared
+from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfShared, nbf_shared, planned_trainings
 from humanpose_cli.lab.evaluate.bodies import (
     FoundBody,
     crops_report,
@@ -130,8 +130,11 @@ def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_
     assert (tmp_path / "f1-error.png").stat().st_size > 1000
     hard = distance_to_mean(people)
     assert ((hard > 0) & (hard < np.pi)).all()
+    joints = replace(PARTS, inputs=InputOptions("joints", joints=14, size=32))
+    train(NbfRecipe(cache, joints), LOOP, tmp_path / "joints", CPU)
+    options = NetworkOptions(str(tmp_path / "joints"), str(trained[0]))
     with pytest.raises(UsageError, match="has nothing to do"):
-        measure_crops(people, load_nbf(trained[1] / BEST), "segmenter")
+        evaluate_crops(PeopleSelection(cache), options, "segmenter", "cpu", tmp_path, lambda: False)
 
 
 def test_a_segmenter_is_evaluated_over_pixels_and_people(cache, trained):
@@ -190,10 +193,10 @@ def test_trainings_are_done_once_and_go_on(cache, tmp_path):
 def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
     some = [variant for variant in VARIANTS["supervision"] if variant.cells[0] in (100, 20, 0)]
     monkeypatch.setitem(VARIANTS, "supervision", some)
-    trained = {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))}
-    shared = NbfShared(PARTS, LOOP, trained, LossOptions(1.0, 2.0, 3.0), "segmenter")
+    trained = {"weak": replace(SEGMENTER, learning_rate=1e-3), "better": SEGMENTER}
+    shared = NbfShared(PARTS, LOOP, trained, replace(LOOP, epochs=3), LossOptions(1.0, 2.0, 3.0), "segmenter")
     people = PeopleSelection(cache).people(*ABLATION_LABELS)
-    (table, *_), plots = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
+    (table, *_), plots = ABLATIONS[name](Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
     assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
     if name == "segmenters":
         assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
@@ -221,7 +224,8 @@ def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeyp
     folder = painted_cache(tmp_path / "cache", count=10, test=True)
     assert PeopleSelection(folder).facts()["split"] == "painted/test"
     assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
-    monkeypatch.setitem(nbf.ABLATIONS, "inputs", nbf.Ablation(lambda *_: ([], {}), 0))
+    monkeypatch.setitem(nbf.ABLATIONS, "inputs", lambda *_: ([], {}))
+    monkeypatch.setattr(Trainings, "check", lambda *_: None)
     for split, judged in (("", "painted/validation"), ("test", "painted/test")):
         report = nbf.evaluate_ablation(
             "inputs", PeopleSelection(folder, split=split), "ablation", "cpu", tmp_path, lambda *_: None, lambda: False
@@ -239,7 +243,8 @@ def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, m
     people = selection.people("joints", "unscaled", "parts")
     assert (len(people), people.facts["left out"], people.split) == (4, left_out, "")
     assert len(selection.people("joints")) == 6
-    report = evaluate_crops(selection, NetworkOptions(weights=str(trained[1] / BEST)), "labels", "cpu", tmp_path)
+    options = NetworkOptions(weights=str(trained[1] / BEST))
+    report = evaluate_crops(selection, options, "labels", "cpu", tmp_path, lambda: False)
     assert (report.facts["left out"], report.metrics["mpjpe_mm"].n) == (left_out, 4)
     monkeypatch.setitem(nbf.ABLATIONS, "inputs", nbf.Ablation(lambda *_: ([], {}), 0))
     report = nbf.evaluate_ablation("inputs", selection, "ablation", "cpu", tmp_path, lambda *_: None, lambda: False)
@@ -252,6 +257,7 @@ def test_presets_of_ablations():
     assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
     assert paper.network.losses == paper.weights == LossOptions(1.0, 1.0, 1.0)
     assert nbf_shared("ablation").loop.epochs > 1
-    assert sum(one.networks + one.segmenters for one in ABLATIONS.values()) == 32
+    assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in ABLATIONS) == 32
+    assert [len(planned_trainings(name, paper)) for name in ABLATIONS] == [8, 7, 7, 12]
     with pytest.raises(UsageError, match="ablation or paper"):
         nbf_shared("small")

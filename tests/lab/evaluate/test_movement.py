@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import EvaluatedFits, FoundBody, fits_report, measure_fits
 from humanpose_cli.lab.evaluate.movement import BodyMotion
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol
 from humanpose_cli.lab.metrics.joints import joint_set
 from humanpose_cli.lab.metrics.trajectories import foot_sliding
@@ -109,6 +110,64 @@ def test_a_known_acceleration_is_measured(cache: Path) -> None:
     space = fitted(cache, faster, root="none").movement
     assert space["accel_mm"].value == pytest.approx(2, abs=0.01)
     assert space["accel_m_s2"].value == pytest.approx(0.002 * 900, abs=0.01)
+
+
+GAPS = np.array([0, 1, 2, 3, 10, 11, 12, 30])
+"""Frames that the owners call valid."""
+
+
+class ClipWithGaps(MovingCamera):
+    """The clip forth and back, of which some frames are not valid."""
+
+    def groups(self) -> Sequence[Group]:
+        return [Group("clip0", len(GAPS), key=0)]
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        clip = list(super().read(group))
+        for sample, frame in zip(clip + clip[::-1], GAPS.tolist(), strict=True):
+            path = path_of(frame)[:3]
+            yield replace(sample, name=f"clip0/{frame:04d}", frame=frame, world_to_camera=path)
+
+
+@pytest.mark.slow
+def test_protocols_close_up_frames_that_are_not_valid(tmp_path: Path) -> None:
+    """As evaluate_emdb.py of WHAM and GVHMR's compute_camcoord_metrics: invalid frames are dropped, all that is left of
+    a sequence is differenced, and WHAM drops the first and the last value.
+    """
+    assert not build_cache(ClipWithGaps(), tmp_path, workers=1).failed
+    selection = PeopleSelection(tmp_path)
+    people = selection.people(joints=joint_set("smpl24", "hips"))
+
+    def fit(row: int) -> list[FoundBody]:
+        poses, betas, trans, box = (people.people.column(name)[row] for name in ("poses", "betas", "trans", "box"))
+        wrong = 0.02 * np.random.default_rng(row).normal(size=72)
+        return [FoundBody(poses + wrong, betas, trans, box, world=path_of(int(GAPS[row])))]
+
+    def measured(name: str, some: EvaluatedPeople = people, fit: Callable[[int], list[FoundBody]] = fit) -> Any:
+        protocol = PROTOCOLS[name]
+        assert isinstance(protocol, BodyProtocol)
+        return measure_fits(some, fit, default_body(), protocol=protocol)
+
+    found = measured("emdb1-wham")
+    sets = [
+        found.bodies.posed(default_body(), vertices=False).joints,
+        people.bodies.taken(found.found).posed(default_body(), vertices=False).joints,
+    ]
+    a, b = (points.double().numpy() for points in sets)
+    apart = (a - a[:, [1, 2]].mean(1, keepdims=True)) - (b - b[:, [1, 2]].mean(1, keepdims=True))
+    derived = np.linalg.norm(apart[:-2] - 2 * apart[1:-1] + apart[2:], axis=-1).mean(-1) * 30**2
+    assert found.movement["accel_m_s2"].value == pytest.approx(derived.mean(), rel=1e-3)
+    trimmed = found.movement["accel_trimmed_m_s2"]
+    assert (trimmed.value, trimmed.n) == (pytest.approx(derived[1:-1].mean(), rel=1e-3), len(GAPS) - 4)
+    world = measured("emdb2-tram").movement
+    assert [world[name].n for name in ("erve_mm", "jitter_10m_s3")] == [len(GAPS) - 1, len(GAPS) - 3]
+
+    runs = measured("3dpw-spin").movement  # publishes none of these, so that runs of frames are taken, as without one
+    assert (runs["accel_m_s2"].n, runs["accel_trimmed_m_s2"].n) == (3, 1)
+    missed = measured("emdb1-wham", fit=lambda row: fit(row) if row != 2 else []).movement
+    assert missed["accel_m_s2"].n == 3  # over a frame that is valid and was missed nothing is closed
+    part = replace(selection, limit=6).people(joints=people.joints)
+    assert "accel_m_s2" not in measured("emdb1-wham", part).movement  # nobody knows what lies between
 
 
 @pytest.mark.slow

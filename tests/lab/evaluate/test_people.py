@@ -25,6 +25,7 @@ from humanpose_cli.lab.evaluate.bodies import (
     measure_fits,
 )
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, clusters_of
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.recipes.people import require_model, split_people
 
 
@@ -33,7 +34,7 @@ def _files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Model files are named after their gender here and hold nothing."""
     monkeypatch.setattr(
         "humanpose_cli.lab.evaluate.people.load_models",
-        lambda paths, _=10: {path.stem: MODELS[path.stem] for path in paths},
+        lambda paths, _=10, **hands: {path.stem: MODELS[path.stem] for path in paths},
     )
 
 
@@ -89,6 +90,19 @@ def test_without_somebodys_model_nothing_is_judged(caches: Any) -> None:
         PeopleSelection(caches(), models=(Path("female.pkl"), Path("neutral.pkl"))).people()
     with pytest.raises(InputError, match=r"has bodies of smplx-female, smplx-male"):
         PeopleSelection(caches(kind="smplx"), models=FILES).people()
+
+
+def test_fingers_of_rich_have_the_mean_pose_except_with_camerahmr(caches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Owners and WHAM: flat_hand_mean=False; CameraHMR: True."""
+    rich, loaded = caches(kind="smplx", name="rich"), []
+    monkeypatch.setattr("humanpose_cli.lab.evaluate.people.load_models", lambda *_, **hands: loaded.append(hands) or {})
+    for name in ("", "rich-wham", "rich-gvhmr", "rich-camerahmr"):
+        selection, _ = under_protocol(PeopleSelection(rich, protocol=name), BodyProtocol)
+        with pytest.raises(InputError, match="has bodies of smplx"):
+            replace(selection, protocol="", split="").people()
+    with pytest.raises(InputError, match="has bodies of smplx"):
+        PeopleSelection(caches(kind="smplx")).people()
+    assert [hands["mean_hands"] for hands in loaded] == [True, True, True, False, False]
 
 
 def test_networks_learn_from_one_model_only(caches: Any) -> None:
@@ -150,13 +164,13 @@ def test_everybody_counts(caches: Any) -> None:
 def test_intervals_are_over_what_is_independent() -> None:
     """Clothes of one person are not, nor colours of one garment."""
     columns = {"identity": np.array(["001", "001", "002"]), "clothing": np.array(["001/1", "001/2", "002/1"])}
-    for source, text in (("iper", "2 people"), ("deepfashion", "2 garments"), ("synthetic", "2 rendered people")):
+    for source, unit in (("iper", "people"), ("deepfashion", "garments"), ("synthetic", "rendered people")):
         cache = SimpleNamespace(
             header=SimpleNamespace(source=source), people=columns, sequence_numbers=np.array([0, 1, 2])
         )
         people: Any = SimpleNamespace(cache=cache, column=columns.__getitem__, images=np.arange(3))
         found = clusters_of(people)
-        assert (found.ids.tolist(), found.text) == ([0, 0, 1], f"{text}: too few for an interval")
+        assert (found.ids.tolist(), found.text) == ([0, 0, 1], f"2 different {unit}: too few for an interval")
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def _files(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("people", "predictions"):
         monkeypatch.setattr(
             f"humanpose_cli.lab.evaluate.{module}.load_models",
-            lambda paths, _=10: {path.stem: MODELS[path.stem] for path in paths},
+            lambda paths, _=10, **hands: {path.stem: MODELS[path.stem] for path in paths},
         )
 
 

@@ -43,6 +43,7 @@ GOLDEN = {
     "emdb1-wham-paper": (274.40243255, 175.5898218, 321.37603678),
     "emdb1-camerahmr": (276.67391082, 175.08434939, 322.47882693),
     "rich-camerahmr": (283.41838167, 172.52602448, 319.29850093),
+    "rich-wham": (282.63573169, 171.51918315, 320.47769527),
 }
 SHAPES = {"ssp3d-owners": 66.29802213, "ssp3d-hierprob": 131.77499412}  # pve_t_sc in mm
 SAME = {
@@ -50,7 +51,7 @@ SAME = {
     **dict.fromkeys(("3dpw-tokenhmr",), "3dpw-hmr2"),
     **dict.fromkeys(("emdb1-wham", "emdb1-tram", "emdb2-wham", "emdb2-tram", "agora-smpl"), "emdb1-emdb"),
     **dict.fromkeys(("emdb1-gvhmr", "emdb2-gvhmr"), "emdb1-camerahmr"),
-    **dict.fromkeys(("rich-wham", "rich-gvhmr"), "rich-camerahmr"),
+    "rich-gvhmr": "rich-wham",
 }
 
 
@@ -76,9 +77,10 @@ class Fixture:
             )
             for _ in range(2)
         ]
-        self.smplx = load_smpl(write_smpl_npz(folder / "SMPLX_MALE.npz", random_smplx_fields("smplx", 4)))
+        file = write_smpl_npz(folder / "SMPLX_MALE.npz", random_smplx_fields("smplx", 4))
+        self.smplx = {straight: load_smpl(file, mean_hands=not straight) for straight in (True, False)}
         self.posed = [some.posed(rig) for some, rig in zip(self.bodies, (self.neutral, self.male), strict=True)]
-        self.posed_smplx = self.bodies[1].posed(self.smplx)
+        self.posed_smplx = {straight: self.bodies[1].posed(rig) for straight, rig in self.smplx.items()}
         random = np.random.default_rng(3)
         self.to_smpl = np.zeros((VERTICES, 10475), np.float32)
         for vertex in range(VERTICES):  # three vertices of SMPL-X's at the same joint
@@ -107,7 +109,7 @@ class Fixture:
     def found(self, protocol: BodyProtocol) -> BodyErrors:
         focal, centre = torch.full((FRAMES,), 500.0), torch.full((FRAMES, 2), 256.0)
         joints = self.joints(protocol)
-        true = self.smplx if protocol.source == "rich" else self.male
+        true = self.smplx[protocol.straight_hands] if protocol.source == "rich" else self.male
         return body_errors(self.neutral, *self.bodies, focal, centre, true_body=true, joints=joints)
 
     def errors(self, protocol: BodyProtocol) -> tuple[float, ...]:
@@ -127,10 +129,12 @@ class Fixture:
         elif name == "3dpw-hmr2":
             regressed = [j19 @ mesh for mesh in meshes]
             points, roots = [j[:, HMR2_KEYPOINTS] for j in regressed], [j[:, [14]] for j in regressed]
-        elif name == "rich-camerahmr":
-            # CameraHMR, dataset_val.py: the true mesh is smplx2smpl @ vertices; WHAM and GVHMR have the same.
-            assert self.posed_smplx.vertices is not None
-            meshes[1] = self.to_smpl.astype(np.float64) @ self.posed_smplx.vertices.double().numpy()
+        elif name.startswith("rich"):
+            # The true mesh is smplx2smpl @ vertices. CameraHMR, dataset_val.py: flat_hand_mean=True. WHAM,
+            # evaluate_rich.py, has the default of smplx.SMPLX, False, GVHMR "rich-smplx", as the owners' rich_toolkit.
+            true = self.posed_smplx[name == "rich-camerahmr"].vertices
+            assert true is not None
+            meshes[1] = self.to_smpl.astype(np.float64) @ true.double().numpy()
             points = [self.own[0] @ mesh for mesh in meshes]
             roots = [p[:, [1, 2]] for p in points]
         else:
@@ -276,6 +280,19 @@ def test_protocols_name_figures_that_exist_and_commits() -> None:
             assert len(protocol.evaluator.commit) == 40
         assert all(len(figures) == len(protocol.metrics) for figures in protocol.rows.values())
         assert not protocol.rows or protocol.rows_source
+
+
+COMPUTED: dict[str, set[str]] = {
+    "nkolot/SPIN": {"pa_mpjpe_mm", "mpjpe_mm"},  # eval.py: mpjpe and recon_err
+    "shubham-goel/4D-Humans": {"pa_mpjpe_mm", "mpjpe_mm"},  # eval.py: mode_mpjpe, mode_re
+    "saidwivedi/TokenHMR": {"pa_mpjpe_mm", "mpjpe_mm", "pve_mm"},  # eval.py: mode_mpjpe, mode_re, mode_pve
+    "pixelite1201/CameraHMR": {"pa_mpjpe_mm", "mpjpe_mm", "pve_mm"},  # camerahmr_trainer_smpl.py
+}
+
+
+@pytest.mark.parametrize("name", [name for name, one in BODIES.items() if one.evaluator.repository in COMPUTED])
+def test_a_protocol_has_the_figures_that_its_evaluator_computes(name: str) -> None:
+    assert set(BODIES[name].metrics) <= COMPUTED[BODIES[name].evaluator.repository]
 
 
 def test_a_protocol_is_of_one_kind_of_evaluation() -> None:

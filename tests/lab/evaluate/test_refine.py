@@ -213,4 +213,4 @@ def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     assert len(settings) == 9
     reprojection = {row[0]: row[4] for row in table.rows}
     assert reprojection["undisturbed"] < reprojection["texture noise 0.1"] < reprojection["texture noise 0.4"]
-    assert report.title == "Robustness of refinement"
+    assert (report.title, table.title) == ("Robustness of refinement", "Refined by flow + keypoints · prior pose")

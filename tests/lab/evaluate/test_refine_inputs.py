@@ -21,6 +21,7 @@ from humanpose_cli.models.refiner.network import DisplacementOptions
 @pytest.mark.slow
 def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trained: list[DisplacementOptions] = []
+    checked: list[tuple[DisplacementOptions, tuple[str, ...], int]] = []
     steps: list[int] = []
 
     def trainings(self: Trainings, recipe: Any, name: str, options: Any, loop: Any) -> list[Path]:
@@ -35,13 +36,18 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         found = dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0] * 2) - 0.25)
         return found, Clusters.of("rendered people", [*"aabcddef"])
 
+    def check(self: Trainings, trainings: Any) -> None:
+        checked.extend((options.network, options.body, loop.steps) for _, options, loop in trainings)
+
     monkeypatch.setattr(Trainings, "each_seed", trainings)
+    monkeypatch.setattr(Trainings, "check", check)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
-    selection = PeopleSelection(tmp_path / "cache")
+    selection = PeopleSelection(tmp_path / "cache", body="smpl:FILE")
     shared = SharedTraining(RefinerTraining(start="refiner"), TrainOptions(steps=7))
     report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch, tune=lambda _: shared)
     assert steps == [7] * 5
+    assert checked == [(network, ("smpl:FILE",), 7) for network in trained]
     assert (report.facts["steps"], report.facts["start"]) == (7, "refiner")
     table, figures = report.tables
     assert [(*row[:2], row[-1]) for row in table.rows] == [

@@ -27,6 +27,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, gather_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
@@ -37,10 +38,10 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     predict_people,
 )
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
-from humanpose_cli.lab.recipes.people import JoinedPeople
+from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.lab.train.kept import validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
-from humanpose_cli.lab.train.recipe import Recipe, TrainOptions
+from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, check_batch
 from humanpose_cli.lab.train.trainer import BEST, LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
@@ -86,6 +87,7 @@ def train_rounds(
     """
     started = time.monotonic()
     finished = True
+    _settings(plan, options)  # may refuse, and then leaves no folder
     with processes(device) as group, only_training(folder, group):
         run = _Run(plan, options, folder, device, group, progress, _or_late(stop, options.minutes))
         try:
@@ -109,9 +111,16 @@ def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, re
 
 
 def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
-    """What a run's folder keeps of its settings."""
+    """What a run's folder keeps of its settings; refuses what cannot be trained."""
     if options.keep != "last":
         raise UsageError("keep", f"is no choice of {MODEL}", expected="last", got=options.keep)
+    check_batch(plan.people.path, len(plan.people), LoaderOptions(options.batch_size))
+    for people in (plan.people, plan.held_out):
+        if not people.values(lambda some: keypoints_of(some, plan.skeleton))[..., 2].all(1).any():
+            remedy = "a skeleton all of whose joints the data labels"
+            raise InputError(people.path, "has no person with all keypoints", remedy=remedy)
+    if (start := plan.options.start) and not (Path(start) / ROUNDS).is_file():
+        raise InputError(start, "is no run of deform-and-learn", expected=ROUNDS)
     settings: dict[str, Any] = {"model": MODEL, "loop": options.result_settings, **plan.describe()}
     return dict(json.loads(json.dumps(settings)))
 
@@ -275,8 +284,6 @@ class _Run:
         if not self.plan.options.start:
             return None
         folder = Path(self.plan.options.start)
-        if not (folder / ROUNDS).is_file():
-            raise InputError(folder, "is no run of deform-and-learn", expected=ROUNDS)
         last = len(json.loads((folder / ROUNDS).read_text("utf-8")))
         return folder / f"round-{last}" / what / LAST
 
@@ -291,9 +298,6 @@ class _Run:
     def _lifter(self) -> tuple[NDArray[np.float32], dict[str, float]]:
         """Depths (N, J) of the people to learn from, and the errors of those held out."""
         complete = [evidence.keypoints[evidence.complete, :, :2] for evidence in (self.evidence, self.held_out)]
-        if min(map(len, complete)) < 1:
-            remedy = "a skeleton all of whose joints the data labels"
-            raise InputError(self.plan.people.path, "has no person with all keypoints", remedy=remedy)
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
         data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
         options, steps = self.plan.options, self.plan.options.lifter_steps
