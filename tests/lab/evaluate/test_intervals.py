@@ -30,8 +30,10 @@ def test_few_clusters_have_the_width_of_students_t():
     assert summarise(values[:9]).basis == "9 values: too few for a reliable interval"
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_below_five_clusters_there_is_no_interval(count: int):
+@pytest.mark.parametrize(
+    ("count", "unit"), [(1, "1 subject"), (2, "2 different subjects"), (4, "4 different subjects")]
+)
+def test_below_five_clusters_there_is_no_interval(count: int, unit: str):
     """Two subjects, as of Human3.6M's test, would have one that holds the mean half of the time."""
     clusters = Clusters("subjects", np.arange(12) % count)
     values = np.random.default_rng(0).normal(size=12)
@@ -39,7 +41,7 @@ def test_below_five_clusters_there_is_no_interval(count: int):
     for found in (summarise(values, clusters), paired_difference(values, 0 * values, clusters), pooled):
         assert np.isfinite(found.value)
         assert np.isnan([found.low, found.high]).all()
-        assert found.basis == f"{count} subjects: too few for an interval"
+        assert found.basis == f"{unit}: too few for an interval"
         assert found.text("+.2f", " mm") == f"{found.value:+.2f} mm"
         assert figures_table({("all", "it"): found}).texts()[0][-3:] == ["–", "–", "12"]
     five = summarise(values[:5])

@@ -363,7 +363,13 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
         found.append(published)
         raise InterruptedRun()
 
+    def tuned(shared: warping.WarpingShared) -> warping.WarpingShared:
+        """At the paper's size."""
+        generator = replace(warping.WARP3D_PRESETS["paper"][0].generator, size=256)
+        return replace(shared, network=replace(shared.network, generator=generator))
+
     monkeypatch.setattr(warping, "warping_table", table)
+    monkeypatch.setattr(Trainings, "check", lambda *_: None)
     monkeypatch.setattr(warping, "agrees", lambda header, split, *_: bool(split))
     for cache, theirs in ((folder, ["Theirs"]), (incomplete, [])):
         selection = PeopleSelection(cache, protocol="ours")
@@ -374,7 +380,7 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
         assert ("copy, of all" in names) == (not theirs)
         with pytest.raises(InterruptedRun):
             warping.evaluate_warping(
-                PeopleSelection(cache, protocol="p"), "tiny", "cpu", tmp_path, *watch, full_images=True
+                PeopleSelection(cache, protocol="p"), "tiny", "cpu", tmp_path, *watch, tune=tuned, full_images=True
             )
         assert published.pop() == bool(theirs)
 

@@ -24,7 +24,7 @@ def test_papers_figures_stand_beside_networks_of_their_size_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, full: bool, shown: bool
 ) -> None:
     header = Header("index", "iper", "{}", *[""] * 2, *[0] * 5, "")
-    crops = SimpleNamespace(pairs=SimpleNamespace(cache=SimpleNamespace(header=header)))
+    crops = SimpleNamespace(pairs=SimpleNamespace(cache=SimpleNamespace(header=header), missed=[]))
     found: dict[str, Any] = {}
 
     def table(*_: Any, published: bool) -> None:
