@@ -191,7 +191,9 @@ def measure(crowd: Crowd, before: Fit, after: Fit, values: dict[str, list[tuple[
         values[name].append((float(without), float(with_ground)))
 
     assert after.ground is not None
-    balance = tilt_of(body_vertices(BODY, before, np.arange(len(before))), BODY).numpy()
+    balance = tilt_of(
+        body_vertices(BODY, before, np.arange(len(before))), torch.from_numpy(before.joints3d), BODY
+    ).numpy()
     add("up_degrees", angle(-balance, crowd.up), angle(after.ground[0, :3], crowd.up))
     add("focal_log", *(abs(np.log(fit.focal[0] / crowd.camera.focal)) for fit in fits))
     depth = [np.log(fit.joints3d[:, 0, 2] / truth[:, 0, 2]) for fit in fits]

@@ -19,9 +19,11 @@ from humanpose_cli.avatar.options import GroundOptions
 from humanpose_cli.avatar.surface import parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.boxes import Box
 
 _FOOT = {side: (f"{side}_ankle", f"{side}_foot") for side in ("left", "right")}
+_LEGS = tuple(SMPL24.indices((f"left_{part}", f"right_{part}")) for part in ("hip", "knee", "ankle"))
 _BELOW_THIGHS = (*_FOOT["left"], *_FOOT["right"], "left_knee", "right_knee")
 _LEVEL = (0.0, 1.0, 0.0)
 _DEFAULTS = GroundOptions()
@@ -51,9 +53,16 @@ def standing_height(
     return height if float(along[~legs].max()) < height - options.stand_height else None
 
 
+def straight_legs(joints: Tensor, options: GroundOptions = _DEFAULTS) -> Tensor:
+    """Return a bool (...) that is True where neither knee of the joints (..., 24, 3) is bent."""
+    hips, knees, ankles = (joints[..., list(rows), :] for rows in _LEGS)
+    bend = torch.cosine_similarity(knees - hips, ankles - knees, dim=-1)  # (..., 2)
+    return (bend > math.cos(math.radians(options.max_bend))).all(-1)
+
+
 def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: GroundOptions) -> Tensor | None:
-    """The way (3,) from a body's centre of mass to the soles that carry it, a unit vector; None where it does not stand
-    on both feet with straight legs: a person who walks, kicks or leaps need not be in balance.
+    """The way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector; None
+    where it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
 
     vertices  (V, 3) metres, camera axes; reliable: see `standing_height`
     """
@@ -68,13 +77,10 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: Gro
     def middle(weight: Tensor) -> Tensor:
         return (weight[:, None] * vertices).sum(0) / weight.sum()
 
-    # Both legs are straight; where a part is not known, its middle is not finite and the comparison is false.
+    # A leg of which a part is not visible may be bent.
+    if not all(weights(f"{side}_{part}").any() for side in _FOOT for part in ("hip", "knee", "ankle")):
+        return None
     feet = [weights(*names) for names in _FOOT.values()]
-    for side, foot in zip(_FOOT, feet, strict=True):
-        thigh, shank, ankle = (middle(weights(f"{side}_{part}")) for part in ("hip", "knee", "ankle"))
-        bend = torch.cosine_similarity(shank - thigh, ankle - shank, dim=0)
-        if not (bool(foot.any()) and bool(bend > math.cos(math.radians(options.max_bend)))):
-            return None
     # Which part of a foot carries depends on the way down, and the other way round.
     down = vertices.new_tensor(_LEVEL)
     for _ in range(4):
@@ -87,12 +93,21 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: Gro
     return down if together and abs(lowest[0] - lowest[1]) < options.lifted else None
 
 
-def tilt_of(vertices: Tensor, body: Body, reliable: Tensor | None = None, options: GroundOptions = _DEFAULTS) -> Tensor:
-    """The way down (3,) where bodies stand: the median over those of (T, V, 3) that do, level where it nearly is, or
-    where none stands. reliable: see `standing_height`.
+def tilt_of(
+    vertices: Tensor,
+    joints: Tensor,
+    body: Body,
+    reliable: Tensor | None = None,
+    options: GroundOptions = _DEFAULTS,
+) -> Tensor:
+    """The way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level where
+    it nearly is, or where none stands.
+
+    joints  (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `standing_height`
     """
     level = vertices.new_tensor(_LEVEL)
-    found = [down for down in (_down_of(one, body, reliable, options) for one in vertices) if down is not None]
+    straight = vertices[straight_legs(joints, options)]
+    found = [down for down in (_down_of(one, body, reliable, options) for one in straight) if down is not None]
     if not found:
         return level
     down = torch.nn.functional.normalize(torch.stack(found).median(0).values, dim=0)

@@ -153,7 +153,8 @@ class MeshReposer:
             # Of the body itself: close clothes reach as far out as arms that hang beside them.
             self.arms_over_trunk = arms_over_trunk(body, aligned.posed, aligned.crop.view)
             vertices, ground = self.dressed.pose(self.rotations, self.trans), self.options.ground
-            self.down = tilt_of(vertices[None], body, aligned.standing, ground)
+            joints = self.dressed.posed(self.rotations, self.trans).joints
+            self.down = tilt_of(vertices[None], joints, body, aligned.standing, ground)
             self.ground = standing_height(vertices, body, aligned.standing, self.down, ground)
             self._outside = self._share_outside(vertices)
 

@@ -273,7 +273,7 @@ class GroundOptions(Options):
     sole_points: int = option(60, "Maximum number of points of the soles that cast a shadow.", minimum=1)
     carrying: float = option(0.05, "Height above a foot's lowest point that carries weight.", unit="metres", above=0)
     lifted: float = option(0.08, "Height above the other foot of one that carries nothing.", unit="metres", above=0)
-    max_bend: float = option(40.0, "Maximum bend of straight legs, and of the foot.", unit="degrees", above=0)
+    max_bend: float = option(40.0, "Maximum bend of the knees of straight legs.", unit="degrees", above=0)
     astride: float = option(0.3, "Distance of the feet that may be a step, in heights of the body.", above=0)
     tilts: tuple[float, float] = option(
         (15.0, 50.0), "Smallest and largest tilt of a camera; fits lean by up to 12 degrees.", unit="degrees", above=0

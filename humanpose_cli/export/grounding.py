@@ -49,7 +49,8 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
         if len(with_feet):
             rows = with_feet
             if not fit.options.get("upright"):
-                down = tilt_of(world_vertices(fit, _few(with_feet), body), body)
+                few = _few(with_feet)
+                down = tilt_of(world_vertices(fit, few, body), torch.from_numpy(fit.joints3d[few]), body)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
         height = float((world_vertices(fit, _few(largest), body) @ down).max(1).values.quantile(_LOWEST))
         _stand(cameras, frames, down.double(), height)

@@ -152,7 +152,7 @@ def motion_on(
             with torch.no_grad():
                 posed = body.pose(rotations[few], shape.expand(len(few), -1), roots[few] - rest)
             assert posed.vertices is not None
-            turn = turn_between(tilt_of(posed.vertices, body), down.to(rotations))
+            turn = turn_between(tilt_of(posed.vertices, posed.joints, body), down.to(rotations))
             rotations = torch.cat((turn @ rotations[:, :1], rotations[:, 1:]), 1)
             path = path @ turn.mT
         roots = torch.from_numpy(start) + path

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from humanpose_cli.avatar.ground import straight_legs
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
@@ -21,7 +22,8 @@ from humanpose_cli.views.tracks import Array, frame_times
 SCALE_UNCERTAINTY = {"calibration": 0.0, "height": 0.01, "bodies": 0.06}
 """Of a take's scale, by its source. A calibration counts as exact, a height as measured to 1 %. Sizes that the bodies
 suggest were wrong by 5.6 % (root mean square, 11 rendered takes of two adults), and by 1 to 3 % of a real man."""
-_PELVIS = SMPL24.index("pelvis")
+_PELVIS, _NECK = SMPL24.indices(("pelvis", "neck"))
+_ANKLES = list(SMPL24.indices(("left_ankle", "right_ankle")))
 _SOLES = BLAZEPOSE33.indices([f"{side}_{end}" for side in ("left", "right") for end in ("heel", "foot_index")])
 _CONFIDENT = 0.5  # landmarks that the error of a view is of, if there are any
 _NEAREST = 0.1  # metres
@@ -126,17 +128,16 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
 
 
 def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
-    """(4, 4): the world, whose y axis points down from people's necks to their ankles and whose ground is y = 0, below
-    the first person, to the first camera's axes.
+    """(4, 4): the world, whose y axis points down and whose ground is y = 0, below the first person, to the first
+    camera's axes. Down is from the necks to the ankles where legs are straight, else to the pelvis: feet of people who
+    sit are in front of them.
     """
     matrix = np.eye(4)
     if not people:
         return matrix
-    necks, ankles = (
-        np.concatenate([person.fit.joints3d[:, list(rows)].mean(1) for person in people]).astype(np.float64)
-        for rows in (SMPL24.indices(("neck",)), SMPL24.indices(("left_ankle", "right_ankle")))
-    )
-    lines = ankles - necks
+    joints = np.concatenate([person.fit.joints3d for person in people]).astype(np.float64)
+    straight = straight_legs(torch.from_numpy(joints)).numpy()
+    lines = np.where(straight[:, None], joints[:, _ANKLES].mean(1), joints[:, _PELVIS]) - joints[:, _NECK]
     down = np.median(lines / np.linalg.norm(lines, axis=1, keepdims=True), axis=0)
     down /= np.linalg.norm(down)
     ahead = np.array((0.0, 0.0, 1.0)) - down[2] * down

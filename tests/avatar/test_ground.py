@@ -1,11 +1,20 @@
 """Standing on the ground of a photograph."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of, turn_between
+from humanpose_cli.avatar.ground import (
+    contact_shadow,
+    ground_under,
+    standing_height,
+    straight_legs,
+    tilt_of,
+    turn_between,
+)
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import GroundOptions, MeshOptions
 from humanpose_cli.geometry.body_params import BodyParams
@@ -16,6 +25,20 @@ from humanpose_cli.reposing.targets import motion_on
 
 def vertices(stage: Stage, rotations: torch.Tensor, trans: torch.Tensor) -> torch.Tensor:
     return stage.body.pose(rotations[None], torch.zeros(1, 10), trans[None]).vertices[0]
+
+
+def tilt(stage: Stage, rotations: torch.Tensor, reliable: torch.Tensor | None = None) -> torch.Tensor:
+    posed = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None])
+    return tilt_of(posed.vertices, posed.joints, stage.body, reliable)
+
+
+def with_bent_legs(hips: float, left_knee: float, right_knee: float | None = None) -> torch.Tensor:
+    """A pose with these bends of both hips and of each knee, in degrees; the right knee is as the left one if None."""
+    hip, left, right = (
+        math.radians(angle) for angle in (hips, left_knee, left_knee if right_knee is None else right_knee)
+    )
+    legs = {"left_hip": -hip, "right_hip": -hip, "left_knee": left, "right_knee": right}
+    return pose(**{joint: (angle, 0.0, 0.0) for joint, angle in legs.items()}, **STANDING)
 
 
 KNEELING = pose(left_knee=(1.6, 0.0, 0.0), right_knee=(1.6, 0.0, 0.0), **STANDING)
@@ -161,10 +184,51 @@ def test_a_standing_target_stands_upright_before_a_tilted_camera(
 def test_nearly_level_cameras_are_level_and_who_kneels_or_steps_tells_no_tilt(stage: Stage) -> None:
     little, much = (axis_angle_to_matrix(torch.tensor([angle, 0.0, 0.0])) for angle in (0.1, 0.5))
     for rotations in (tilted(pose(**STANDING), little), tilted(KNEELING, much), tilted(ONE_LEG, much)):
-        torch.testing.assert_close(tilt_of(vertices(stage, rotations, stage.trans)[None], stage.body), LEVEL)
-    upright = vertices(stage, tilted(pose(**STANDING), much), stage.trans)[None]
-    assert tilt_of(upright, stage.body)[2] > 0.3
-    torch.testing.assert_close(tilt_of(upright, stage.body, torch.zeros(upright.shape[1])), LEVEL)
+        torch.testing.assert_close(tilt(stage, rotations), LEVEL)
+    upright = tilted(pose(**STANDING), much)
+    assert tilt(stage, upright)[2] > 0.3
+    torch.testing.assert_close(tilt(stage, upright, torch.zeros(len(stage.body.template))), LEVEL)
+
+
+BENT = {
+    **{f"sitting with knees bent by {angle}": with_bent_legs(angle, angle) for angle in (79, 90, 105)},
+    "sitting with legs stretched out": with_bent_legs(90, 5),
+    "sitting with one leg stretched out": with_bent_legs(90, 10, 90),
+    "crouching": with_bent_legs(110, 140),
+    "kneeling": with_bent_legs(0, 90),
+}
+
+
+@pytest.mark.parametrize("rotations", BENT.values(), ids=BENT)
+@pytest.mark.parametrize("turn", [0.0, 0.3, -0.3])
+def test_people_with_bent_legs_and_hips_have_no_way_down(stage: Stage, rotations: torch.Tensor, turn: float) -> None:
+    before = tilted(rotations, axis_angle_to_matrix(torch.tensor([turn, 0.0, 0.0])))
+    torch.testing.assert_close(tilt(stage, before), LEVEL)
+
+
+def test_people_who_lie_have_no_way_down(stage: Stage) -> None:
+    for turn in ((math.pi / 2, 0.0, 0.0), (-math.pi / 2, 0.0, 0.0), (0.0, 0.0, math.pi / 2)):
+        torch.testing.assert_close(
+            tilt(stage, tilted(pose(**STANDING), axis_angle_to_matrix(torch.tensor(turn)))), LEVEL
+        )
+
+
+def test_a_seated_target_keeps_its_direction(stage: Stage) -> None:
+    rotations = with_bent_legs(90, 90)
+    target = RotationTarget(BodyParams.from_rotations(rotations[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3))))
+    placed = motion_on(target, stage.body, np.zeros(10), np.zeros(3, np.float32), LEVEL)
+    torch.testing.assert_close(placed.rotations[0], rotations, atol=1e-5, rtol=0)
+
+
+def test_legs_are_straight_up_to_the_maximum_bend_of_their_knees(stage: Stage) -> None:
+    limit = GroundOptions().max_bend
+    poses = [with_bent_legs(limit / 2, knee) for knee in (0, limit - 3, limit + 3, 90)]
+    poses += [with_bent_legs(0, 0, limit + 3), with_bent_legs(90, 0)]
+    joints = stage.body.pose(torch.stack(poses), torch.zeros(len(poses), 10)).joints
+    assert straight_legs(joints).tolist() == [True, True, False, False, False, True]
+    # The bend is that of the joints, wherever the camera is: standing with slightly bent knees is standing.
+    turn = axis_angle_to_matrix(torch.tensor([0.5, 0.0, 0.0]))
+    assert torch.rad2deg(torch.arccos(tilt(stage, tilted(with_bent_legs(10, 20), turn)) @ turn @ LEVEL)) < 10
 
 
 def test_the_smallest_turn_brings_one_direction_onto_the_other() -> None:
