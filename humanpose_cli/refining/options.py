@@ -78,7 +78,7 @@ class AcceptanceOptions(Options):
     """
 
     gain_noise: float = option(
-        0.15,
+        0.25,
         "A gain in overlap with the silhouette of this size is trusted half.",
         unit="share of what the overlap lacks to 1",
         above=0,
