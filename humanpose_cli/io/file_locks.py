@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 fcntl: Any
@@ -50,6 +51,13 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
             return False
         raise
     return True
+
+
+def unlock(descriptor: int) -> None:
+    """Release a lock also where a child that is being forked still has the open file."""
+    if fcntl is not None:
+        with suppress(OSError):  # some network file systems cannot lock
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def wait_lock(descriptor: int, *, shared: bool = False) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.io.atomic import writing_error
-from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
+from humanpose_cli.io.file_locks import has_flock, try_lock, unlock, wait_lock
 from humanpose_cli.io.protected import open_existing
 
 _held: set[int] = set()
@@ -73,6 +73,7 @@ def _held_open(path: Path) -> Iterator[int]:
     finally:
         if descriptor in _held:  # a forked child has none
             _held.remove(descriptor)
+            unlock(descriptor)
             os.close(descriptor)
 
 

@@ -7,9 +7,9 @@ of its own. Clothes and hair make the mask wider than the body, alike before and
 A frame alone is noise: what counts is the gain in overlap, averaged over neighbouring moments of the track; but no row
 moves to where its own overlap is smaller than that of the fit. A small gain says little, since clothes and arms before
 the trunk change the overlap, too. And what moves a fit that was nearly right errs as much as the fit itself: then the
-overlap is largest halfway, and a body between the two is nearer to the truth than either. So the body goes towards where the overlap is largest, the farther the more is gained there, as an estimate
-is shrunk that has noise of its own. Where the overlap still grows at the end, as on real videos, most of the refinement
-or all of it is kept.
+overlap is largest halfway, and a body between the two is nearer to the truth than either. So the body goes towards
+where the overlap is largest, the farther the more is gained there, as an estimate is shrunk that has noise of its own.
+Where the overlap still grows at the end, as on real videos, most of the refinement or all of it is kept.
 
 The constants (`AcceptanceOptions`) are calibrated on rendered clips against the joints' error, and tried on others
 (docs/research/refine.md).

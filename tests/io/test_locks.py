@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.io.locks import is_locked, locked_file, shared_file
+from humanpose_cli.io.locks import _held, is_locked, locked_file, shared_file
 
 
 @pytest.mark.posix("needs flock")
@@ -18,6 +20,19 @@ def test_a_lock_is_noticed_while_it_is_held(tmp_path):
         with locked_file(path) as second:
             assert not second
     assert not is_locked(path)
+
+
+@pytest.mark.posix("needs flock")
+def test_a_child_that_is_being_forked_keeps_no_lock(tmp_path):
+    """Between the fork and the child's first line, it has the parent's open file."""
+    before = set(_held)
+    with locked_file(tmp_path / "lock"):
+        (descriptor,) = _held - before
+        of_child = os.dup(descriptor)
+    try:
+        assert not is_locked(tmp_path / "lock")
+    finally:
+        os.close(of_child)
 
 
 @pytest.mark.posix("makes symbolic links")
