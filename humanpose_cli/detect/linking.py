@@ -21,6 +21,7 @@ from humanpose_cli.detect.tracking import FrameIds, TrackAssigner, distinct_rows
 
 _COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
 _REPEATED = -1  # tracklet of a second detection of one person
+_LIKELY = 0.8  # median score from which an unconfirmed candidate counts as detection: of a clamp 0.6, a bystander 0.97
 _BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
 _CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
 _LIGHTNESS = 0.7  # weight of lightness in differences of colour
@@ -40,6 +41,7 @@ class _Row:
     box: NDArray[np.float32]
     confirmed: bool
     colours: NDArray[np.float32]  # (spots, 4): Lab and weight
+    score: float = 1.0
 
 
 class TrackLinker:
@@ -66,7 +68,7 @@ class TrackLinker:
         number_of = dict(zip(distinct, ids.track_ids, strict=True))
         numbers = tuple(number_of.get(row, _REPEATED) for row in range(len(people)))
         self._rows += [
-            _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image))
+            _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image), p.score)
             for number, p, s in zip(numbers, people, scaled, strict=True)
         ]
         return FrameIds(ids.shot_id, numbers)
@@ -91,16 +93,17 @@ class TrackLinker:
         return numbers
 
     def reasons(self, tracks: Sequence[int | None]) -> list[str]:
-        """Why each person added has no body; "" for those with a number.
+        """Why each person added has no body; "" for those with a number, and for candidates that are no person.
 
         tracks  what `tracks` returned
         """
-        confirmed = {row.tracklet for row in self._rows if row.confirmed}
-        reasons = []
-        for row, number in zip(self._rows, tracks, strict=True):
-            lost = "hidden by another person" if row.tracklet in confirmed else "pose not certain"
-            reasons.append("" if number is not None else "detected twice" if row.tracklet == _REPEATED else lost)
-        return reasons
+        scores: dict[int, list[float]] = {}
+        for row in self._rows:
+            scores.setdefault(row.tracklet, []).append(row.score)
+        why = {number: "pose not certain" if np.median(s) >= _LIKELY else "" for number, s in scores.items()}
+        why |= {row.tracklet: "hidden by another person" for row in self._rows if row.confirmed}
+        why[_REPEATED] = "detected twice"
+        return ["" if n is not None else why[row.tracklet] for row, n in zip(self._rows, tracks, strict=True)]
 
     def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
         """Number of a person → the colours (6, 4) of their clothes, of uncovered rows if there are any.

@@ -53,13 +53,16 @@ def test_nobody_is_followed_across_a_cut() -> None:
     assert linker.tracks() == [0] * 20 + [1] * 20
 
 
-def test_who_was_never_confirmed_is_nobody() -> None:
+@pytest.mark.parametrize(("score", "reason"), [(0.9, "pose not certain"), (0.6, "")])
+def test_who_was_never_confirmed_is_nobody(score: float, reason: str) -> None:
+    """And is listed if they look like a person in most frames."""
     linker = TrackLinker()
     image = frame_of((100, RED), (300, GREY))
     for t in range(10):
-        linker.add([person_at(300, confirmed=False), person_at(100, confirmed=t == 5)], image)
+        candidate = person_at(300, confirmed=False, score=1.0 if t < 4 else score)
+        linker.add([candidate, person_at(100, confirmed=t == 5)], image)
     assert linker.tracks() == [None, 0] * 10
-    assert linker.reasons(linker.tracks()) == ["pose not certain", ""] * 10
+    assert linker.reasons(linker.tracks()) == [reason, ""] * 10
 
 
 @pytest.mark.parametrize("first", [0, 1])
