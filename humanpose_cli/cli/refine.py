@@ -23,7 +23,6 @@ from humanpose_cli.cli.options import (
     SideView,
     VideoCodecOption,
     argument,
-    check_side_view,
     of,
     option,
 )
@@ -194,7 +193,6 @@ def refine(
     from humanpose_cli.body.model_files import prior_file
     from humanpose_cli.networks.weights import find_weights
 
-    check_side_view(side_view=side_view, overlay=overlay)
     paths = flags.fits(fits)
     if not frames:
         expected = "the photograph, video or folder that the fits were made of"
@@ -205,8 +203,6 @@ def refine(
         find_weights(weights)
     prior_file(prior)
     _check_models(paths, body, smplx)
-    if (compare or truth) and not page:
-        raise UsageError("compare" if compare else "truth", "is of no use without the page")
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
@@ -235,7 +231,9 @@ def refine(
     session.reporter.step(0, None, "loading models")
     with Refiner(options, weights=weights, surface=surface, **vars(compute)) as refiner:
         if displacements.save_displacements:
-            refiner.check_displacements()
+            refiner.check_compares("save_displacements")
+        if texture is not None:
+            refiner.check_compares("texture")
 
         read = body, camera, smplx
         drawn = {"video_codec": video_codec, "labels": labels, "from_the_side": side_view}

@@ -26,7 +26,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import DetectorMode, FitOptions
 from humanpose_cli.io.sniffing import check_readable
-from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
+from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_fitting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -229,6 +229,9 @@ def repose(
     from humanpose_cli.reposing.targets import read_target, target_digest
 
     fitted = load_fit(fit) if fit is not None else None
+    if fitted is not None and posed is not None:
+        other = body != "default" and fitted.body == "default"
+        check_fitting(focal=focal, detector=detector != "auto", body=other)
     options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
@@ -248,6 +251,8 @@ def repose(
         for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
+        if form == "numbered" and video_codec != "h264":
+            raise UsageError("video_codec", "has no effect on numbered images")
         if numbered is not None and form == "image":
             session.reporter.info("the target is one pose: one image is written")
         name = pose_name(pose)

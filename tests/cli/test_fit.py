@@ -509,7 +509,7 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
         (("--densepose", "iuv"), "densepose"),
         (("--charts", "UV_Processed.mat"), "charts"),
         (("--method", "register", "--densepose", "iuv", "--refine"), "refine"),
-        (("--prior", "none"), "--prior: is of no use without --refine"),
+        (("--prior", "none"), "--prior: has no effect without --refine"),
         (("--refine", "--prior", "gmm"), "--prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"),
     ],
 )
