@@ -23,7 +23,6 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
-    check_charts,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -38,8 +37,6 @@ from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.views.fitting import fit_views
 from humanpose_cli.views.inputs import TakeInput
-
-_FITTED = 0.5  # fraction of the work on a take that is done before it is refined
 
 
 @explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
@@ -88,7 +85,7 @@ def fit(
 
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
-    check_options(locals(), fit)
+    check_options(locals(), fit.__kwdefaults__)
     refinement, refiner = RefineOptions(prior=prior), None
     with ExitStack() as stack:
         if refine:
@@ -134,9 +131,9 @@ def _fit_views(
         raise UsageError("source", "names no views", expected="paths of videos, or of a folder of them")
     take = TakeInput("take", tuple(open_inputs(paths, frames=parse_range(frames))))
     with progress_of(progress) as report:
-        fitted = part_of(report, 0, 1 if refiner is None else _FITTED)
-        made = fit_views(fitter, take.views, take.names, **chosen, progress=fitted).fit
-        return made if refiner is None else refiner.refine(made, progress=part_of(report, _FITTED, 1))
+        fitted = part_of(report, 0, 1 if refiner is None else 0.5)
+        fit = fit_views(fitter, take.views, take.names, **chosen, progress=fitted).fit
+        return fit if refiner is None else refiner.refine(fit, progress=part_of(report, 0.5, 1))
 
 
 @explained(RefineOptions, EvidenceFiles, ComputeOptions)
@@ -173,11 +170,10 @@ def refine(
     `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns, and
     `refined.textures` the textures, if images were compared.
     """
-    check_options(locals(), refine)
+    check_options(locals(), refine.__kwdefaults__)
     loaded, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior=prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
-    check_charts(points, charted)
     if points is not None:
         surface = charted_points(loaded.body_model(body), points, charted)
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)

@@ -26,7 +26,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import DetectorMode, FitOptions
 from humanpose_cli.io.sniffing import check_readable
-from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_fitting
+from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -229,9 +229,9 @@ def repose(
     from humanpose_cli.reposing.targets import read_target, target_digest
 
     fitted = load_fit(fit) if fit is not None else None
-    if fitted is not None and posed is not None:
-        other = body != "default" and fitted.body == "default"
-        check_fitting(focal=focal, detector=detector != "auto", body=other)
+    nothing = fitted is not None and posed is not None  # is fitted
+    other = fitted is not None and fitted.body == "default" != body
+    _check_unused(focal=nothing and focal, detector=nothing and detector != "auto", body=other)
     options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
@@ -251,8 +251,7 @@ def repose(
         for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
-        if form == "numbered" and video_codec != "h264":
-            raise UsageError("video_codec", "has no effect on numbered images")
+        _check_unused(video_codec=form == "numbered" and video_codec != "h264")
         if numbered is not None and form == "image":
             session.reporter.info("the target is one pose: one image is written")
         name = pose_name(pose)
@@ -291,6 +290,12 @@ def repose(
             prepare=work.prepare,
             spent=spent,
         )
+
+
+def _check_unused(**changed: object) -> None:
+    """UsageError for an option that is not at its default."""
+    for name in filter(changed.__getitem__, changed):
+        raise UsageError(name, "has no effect here", remedy="leave it out")
 
 
 def _ids(people: Sequence[int | None]) -> str:

@@ -1,60 +1,43 @@
-"""Which options have no effect without another one, or together with it: one table for the commands and for `hp.fit`
-and `hp.refine`, whose arguments have the same names.
+"""Which options have no effect without, or together with, another one: for commands, `hp.fit` and `hp.refine`, whose
+options have the same names.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from humanpose_cli.core.errors import UsageError
 
-_NEEDS = {
-    "prior": "refine",
-    "save_displacements": "refine",
-    "displacement_frames": "save_displacements",
-    "height": "views",
-    "offsets": "views",
-    "calibration": "views",
-    "same_cameras": "views",
-    "side_view": "overlay",
-    "labels": "overlay",
-    "video_codec": "overlay",
-    "compare": "page",
-    "truth": "page",
-    "charts": "densepose",
-    "shards": "cluster=slurm",
-    "cluster_set": "cluster=slurm",
-    "wait": "cluster=slurm",
+# Option, or a value of one → those that have no effect without it.
+_NEEDED = {
+    "refine": ("prior", "save_displacements"),
+    "save_displacements": ("displacement_frames",),
+    "views": ("height", "offsets", "calibration", "same_cameras"),
+    "overlay": ("side_view", "labels", "video_codec"),
+    "page": ("compare", "truth"),
+    "densepose": ("charts",),
+    "cluster=slurm": ("shards", "cluster_set", "wait"),
 }
-"""Option → the one without which, or without that value of which, it has no effect."""
-_EXCLUDES = {
+# Option → those that cannot be combined with it.
+_EXCLUDED = {
     "views": ("people", "sequence", "save_displacements", "side_view"),
     "calibration": ("height", "same_cameras", "focal"),
     "keypoints": ("boxes", "pose_model"),
 }
-"""Option → those that cannot be combined with it."""
 
 
-def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | Callable[..., Any]) -> None:
-    """UsageError for an option that another one would leave without effect. Rules of other options are skipped.
-
-    values    of options or arguments by their names
-    defaults  of the same; or the function whose arguments they are
-    """
-    if callable(defaults):
-        defaults = {name: parameter.default for name, parameter in inspect.signature(defaults).parameters.items()}
-
-    def is_given(name: str) -> bool:
-        value, default = values.get(name), defaults.get(name)
-        return value is not None if default is None else value != default
-
-    for name, needed in _NEEDS.items():
-        other, _, value = needed.partition("=")
-        if other in values and is_given(name) and not (values[other] == value if value else values[other]):
-            raise UsageError(name, f"has no effect without `{needed}`")
-    for name, others in _EXCLUDES.items():
-        for other in filter(is_given, others):
-            if values.get(name):
-                raise UsageError(other, f"cannot be combined with `{name}`")
+def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> None:
+    """UsageError for an option that another one leaves without effect; both by their names."""
+    usual = {name: default for name, default in (defaults or {}).items() if name in values}
+    changed = {
+        n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)
+    }
+    for option, others in _NEEDED.items():
+        name, _, value = option.partition("=")
+        missing = name in values and (values[name] != value if value else not values[name])
+        for other in sorted(changed.intersection(others)) if missing else ():
+            raise UsageError(other, f"has no effect without `{option}`")
+    for option, others in _EXCLUDED.items():
+        for other in sorted(changed.intersection(others)) if values.get(option) else ():
+            raise UsageError(other, f"cannot be combined with `{option}`")

@@ -93,10 +93,7 @@ class TrackLinker:
         return numbers
 
     def reasons(self, tracks: Sequence[int | None]) -> list[str]:
-        """Why each person added has no body; "" for those with a number, and for candidates that are no person.
-
-        tracks  what `tracks` returned
-        """
+        """Why each has no body, by what `tracks` returned; "" for those with a number and what is no person."""
         scores: dict[int, list[float]] = {}
         for row in self._rows:
             scores.setdefault(row.tracklet, []).append(row.score)

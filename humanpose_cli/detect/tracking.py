@@ -499,8 +499,7 @@ class TrackOptions:
     min_confidence  of keypoints that are compared; at least four of them
     max_gap         frames for which a track waits for its person
     min_similarity  0..1, of boxes or keypoints, below which two people are never one
-    same_pose       similarity from which two poses of one frame are of one person: second detections have 1.0, two
-                    people on real video at most 0.2; body_size: size of a person in sides of their region
+    same_pose       similarity of two poses of one person in a frame: of second detections 1.0, of two people 0.2
     """
 
     keypoint_width: float = 0.1
@@ -508,7 +507,6 @@ class TrackOptions:
     max_gap: int = 10
     min_similarity: float = 0.3
     same_pose: float = 0.7
-    body_size: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -582,9 +580,7 @@ def distinct_rows(people: Sequence[DetectedPerson], options: TrackOptions | None
 
 def _same_pose(a: DetectedPerson, b: DetectedPerson, options: TrackOptions) -> bool:
     """Whether the joints that two detections of a frame both show agree; left and right may be swapped."""
-    if a.skeleton != b.skeleton:
-        return False
-    side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2])) / options.body_size
+    side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2]))
     for rows in (list(range(len(a.skeleton))), list(a.skeleton.mirror)):
         shown = np.minimum(a.keypoints[:, 2], b.keypoints[rows, 2]) > options.min_confidence
         points = a.keypoints[shown, :2], b.keypoints[rows, :2][shown]

@@ -127,8 +127,8 @@ class DrawingOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.canvas_choice
-        given = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
-        for name in filter(given.__getitem__, given if self.method != "warp3d" else ()):
+        changed = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
+        for name in filter(changed.__getitem__, changed if self.method != "warp3d" else ()):
             raise UsageError(name, "has no effect without `method=warp3d`")
 
     @property
@@ -141,10 +141,3 @@ class DrawingOptions(Options):
         if sizes is None or not all(MIN_SIZE <= int(size) <= MAX_SIZE for size in sizes.groups()):
             raise UsageError("canvas", "is not known", expected=expected, got=repr(self.canvas))
         return int(sizes[1]), int(sizes[2])
-
-
-def check_fitting(*, focal: object, detector: object, body: object) -> None:
-    """UsageError for a given option of fits, where the photograph's fit is given and the target needs none."""
-    for name, value in vars().items():
-        if value:
-            raise UsageError(name, "has no effect with `fit`")

@@ -35,7 +35,7 @@ from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.driving import TargetPeople
-from humanpose_cli.reposing.options import MIN_STEPS, SHIPPED, ReposeMethod, check_fitting
+from humanpose_cli.reposing.options import MIN_STEPS, SHIPPED, ReposeMethod
 from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target
@@ -331,9 +331,4 @@ def repose(
         threads=threads,
     )
     with maker as reposer, progress_of(progress) as report:
-        reading: dict[str, Any] = {"skeleton": skeleton, "axes": axes, "frames": frames, "progress": report}
-        reposed = reposer.repose(photo, target, fit=fit, **reading)
-        if fit is not None and "fitter" not in vars(reposer):  # nothing had to be fitted
-            other = getattr(body, "name", body) not in (None, "default")
-            check_fitting(focal=focal, detector=detector not in (None, "auto"), body=other)
-        return reposed
+        return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames, progress=report)

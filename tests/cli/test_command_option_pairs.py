@@ -8,7 +8,6 @@ another one if the record is another one without it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,7 +109,7 @@ OF_COMMAND: dict[str, dict[str, str]] = {
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights refiner"},
 }
 REDUNDANT = [{"--numbered", "--background"}]  # transparent images are numbered
-REFUSED = object()
+REFUSED = "refused"
 Sample = tuple[str, list[str], list[str]]  # name of the parameter, what it needs, and itself
 
 
@@ -202,29 +201,63 @@ def effects_of(work: Any, paths: list[str]) -> Any:
     return drawing, more, codec, work.form, fitted, work.fail_if_doubtful, len(work.target)
 
 
-@pytest.fixture
-def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, list[str]], Any]]:
-    """What a command line does, or REFUSED."""
-    monkeypatch.chdir(tmp_path)
+def write_inputs(folder: Path) -> None:
     for name in ("a", "b"):
-        write_image(tmp_path / f"photos/{name}.png", np.zeros((64, 48, 3), np.uint8))
-    write_fit(tmp_path / "fit.fit.npz", record())
+        write_image(folder / f"photos/{name}.png", np.zeros((64, 48, 3), np.uint8))
+    write_fit(folder / "fit.fit.npz", record())
     joints = default_body().rest(torch.zeros(1, 10)).joints.numpy()[0]
     for name, count in (("pose.npy", 4), ("other.npy", 3)):
-        np.save(tmp_path / name, np.repeat(joints[None], count, 0))
-    (tmp_path / "more.txt").write_text("photos/b.png")
-    for name in (
-        "some.json",
-        "net.onnx",
-        "uv.npz",
-        "charts.mat",
-        "cameras.toml",
-        "camera.npz",
-        "body.npz",
-        "texture.png",
-    ):
-        (tmp_path / name).write_bytes(b"x")
+        np.save(folder / name, np.repeat(joints[None], count, 0))
+    (folder / "more.txt").write_text("photos/b.png")
+    for name in ("some.json", "net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
+        (folder / name).write_bytes(b"x")
+    (folder / "texture.png").write_bytes(b"x")
 
+
+class CommandLine:
+    """What a command line does, or REFUSED.
+
+    asked  which inputs the command that runs has looked for
+    """
+
+    def __init__(self, asked: list[Any]) -> None:
+        self.asked, self.known, self.commands = asked, dict[tuple[str, ...], str](), dict[str, Any]()
+        self.reporter: Any = SimpleNamespace()
+        for name in ("start", "item_started", "finish", "item_over", "info", "info_once", "warn", "step"):
+            setattr(self.reporter, name, lambda *_, **__: None)
+
+    def __call__(self, command: str, tokens: list[str]) -> str:
+        line = (command, *tokens)
+        if line not in self.known:
+            built = self.commands.setdefault(command, build_command(command, self.carry_out))
+            self.asked.clear()
+            try:
+                built.main([*BASE[command].split(), *tokens], prog_name=f"hpc {command}", standalone_mode=False)
+            except UsageError:
+                self.known[line] = REFUSED
+            except Recorded as done:
+                self.known[line] = repr(done.effects)
+        return self.known[line]
+
+    def carry_out(self, invocation: Invocation) -> int:
+        session = Session(invocation.name, self.reporter, cast(Any, SimpleNamespace(worked=False)))
+        flags: Any = invocation.cluster
+        submitted = flags if flags.cluster == "slurm" else None
+        if submitted:
+            cluster.check_submission(session, flags, invocation.values, invocation.info.cluster)
+            if not cast(BatchFlags, invocation.values["flags"]).dry_run:
+                raise Recorded(flags, invocation.values)
+        try:
+            invocation.function(session, **invocation.values)
+        except Recorded as done:
+            raise Recorded(*done.effects, submitted) from None
+        raise AssertionError("a command did not come to its work")
+
+
+@pytest.fixture
+def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path)
     asked: list[Any] = []
     inputs, pose_of_file = BatchFlags.inputs, repose._pose_of_file
 
@@ -240,7 +273,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         outputs = [[str(path) for path in item.outputs] for item in items]
         each = [(item.key, files, inputs_of(item.payload)) for item, files in zip(items, outputs, strict=True)]
         planned = options if flags.dry_run else None
-        raise Recorded(vars(flags), out, each, effects_of(work, sum(outputs, [])), planned, list(asked))
+        raise Recorded(vars(flags), out, each, effects_of(work, list(itertools.chain(*outputs))), planned, list(asked))
 
     network = SimpleNamespace(precision="full", config=SimpleNamespace())
     for owner, name, value in (
@@ -267,54 +300,19 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         (repose, "_pose_of_file", noted_pose),
     ):
         monkeypatch.setattr(owner, name, value)
-
-    commands: dict[str, Any] = {}
-    reporter: Any = SimpleNamespace()
-    for name in ("start", "item_started", "finish", "item_over", "info", "info_once", "warn", "step"):
-        setattr(reporter, name, lambda *_, **__: None)
-
-    def carry_out(invocation: Invocation) -> int:
-        session = Session(invocation.name, reporter, cast(Any, SimpleNamespace(worked=False)))
-        flags: Any = invocation.cluster
-        if flags.cluster == "slurm":
-            kind = invocation.info.cluster
-            cluster.check_submission(session, flags, invocation.values, kind)
-            if not cast(BatchFlags, invocation.values["flags"]).dry_run:
-                raise Recorded(flags, invocation.values)
-        try:
-            invocation.function(session, **invocation.values)
-        except Recorded as done:
-            raise Recorded(*done.effects, flags if flags.cluster == "slurm" else None) from None
-        raise AssertionError("a command did not come to its work")
-
-    known: dict[tuple[str, ...], Any] = {}
-
-    def effects(command: str, tokens: list[str]) -> Any:
-        line = (command, *tokens)
-        if line not in known:
-            built = commands.setdefault(command, build_command(command, carry_out))
-            asked.clear()
-            try:
-                built.main([*BASE[command].split(), *tokens], prog_name=f"hpc {command}", standalone_mode=False)
-            except UsageError:
-                known[line] = repr(REFUSED)
-            except Recorded as done:
-                known[line] = repr(done.effects)
-        return known[line]
-
-    yield effects
+    return CommandLine(asked)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "refine", "repose"])
-def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: Callable[[str, list[str]], Any]) -> None:
+def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: CommandLine) -> None:
     dropped, samples = [], samples_of(command)
     for one, other in itertools.combinations(samples, 2):
         if one[0] == other[0] or {one[2][0], other[2][0]} in REDUNDANT:
             continue
         needed = [*one[1], *other[1]]
         both = effects(command, [*needed, *one[2], *other[2]])
-        if both == repr(REFUSED):
+        if both == REFUSED:
             continue
         for kept, left_out in ((one, other), (other, one)):
             if set(left_out[2]) <= set(needed):
@@ -325,8 +323,9 @@ def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: Callabl
 
 
 @pytest.mark.slow
-def test_every_option_is_used_alone_or_with_what_it_needs(effects: Callable[[str, list[str]], Any]) -> None:
+def test_every_option_is_used_alone_or_with_what_it_needs(effects: CommandLine) -> None:
     """Else the walk above would find it dropped beside each other one, or refused for its sample's sake."""
     for command in BASE:
         for _, needed, own in samples_of(command):
-            assert effects(command, [*needed, *own]) not in (repr(REFUSED), effects(command, needed)), own
+            assert effects(command, [*needed, *own]) not in (REFUSED, effects(command, needed)), own
+            assert effects(command, own) != effects(command, []), own

@@ -32,8 +32,8 @@ def test_an_option_without_effect_is_refused(given, message):
 
 def test_every_rule_is_about_options_of_a_command():
     names = [{str(p.name) for p in build_command(command, lambda _: 0).params} for command in ("fit", "refine")]
-    pairs = [(option, needed.partition("=")[0]) for option, needed in option_rules._NEEDS.items()]
-    pairs += [(other, option) for option, others in option_rules._EXCLUDES.items() for other in others]
+    rules = [*option_rules._NEEDED.items(), *option_rules._EXCLUDED.items()]
+    pairs = [(option.partition("=")[0], other) for option, others in rules for other in others]
     for pair in pairs:
         assert any(set(pair) <= options for options in names), pair
 
