@@ -259,7 +259,7 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
         (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),
         (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, "device: no such device"),
-        (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be given"),
+        (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be combined"),
         (np.zeros((2, 4, 4, 3), np.uint8), {"frames": "3:4"}, "frames: holds no frame of the array"),
     ],
 )
