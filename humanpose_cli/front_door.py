@@ -12,8 +12,9 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.device import ComputeOptions, Precision
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import explained
-from humanpose_cli.core.progress import Progress
+from humanpose_cli.core.progress import Progress, part_of
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import (
     DetectorMode,
@@ -22,7 +23,6 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
-    check_charts,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -33,7 +33,7 @@ from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.displacements import refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, check_refinement
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.views.fitting import fit_views
 from humanpose_cli.views.inputs import TakeInput
@@ -85,11 +85,8 @@ def fit(
 
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
-    refinement, refiner = check_refinement(prior, refine=refine), None
-    if views and (refine or people != "all"):
-        raise UsageError("views", "do not go together with `refine` and `people=largest`")
-    if not views and (height is not None or offsets is not None or calibration is not None):
-        raise UsageError("height, offsets, calibration", "are of no use without `views`")
+    check_options(locals(), fit.__kwdefaults__)
+    refinement, refiner = RefineOptions(prior=prior), None
     with ExitStack() as stack:
         if refine:
             refiner = stack.enter_context(Refiner(refinement, threads=threads, device=device, precision=precision))
@@ -111,13 +108,13 @@ def fit(
                 device=device,
                 precision=precision,
                 threads=threads,
-                refine=None if refiner is None else refiner.refine,
+                refine=None if refiner is None or views else refiner.refine,
             )
         )
         if views:
             calibrated = None if calibration is None else read_calibration(calibration)
             chosen = {"height": height, "offsets": offsets, "calibration": calibrated}
-            return _fit_views(fitter, source, frames, chosen, progress)
+            return _fit_views(fitter, source, frames, chosen, refiner, progress)
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
 
 
@@ -126,6 +123,7 @@ def _fit_views(
     source: Source,
     frames: str | FrameRange | None,
     chosen: Mapping[str, Any],
+    refiner: Refiner | None,
     progress: bool | Progress | None,
 ) -> Fit:
     paths = [source] if isinstance(source, str | Path) else list(source) if isinstance(source, list | tuple) else []
@@ -133,7 +131,9 @@ def _fit_views(
         raise UsageError("source", "names no views", expected="paths of videos, or of a folder of them")
     take = TakeInput("take", tuple(open_inputs(paths, frames=parse_range(frames))))
     with progress_of(progress) as report:
-        return fit_views(fitter, take.views, take.names, **chosen, progress=report).fit
+        fitted = part_of(report, 0, 1 if refiner is None else 0.5)
+        fit = fit_views(fitter, take.views, take.names, **chosen, progress=fitted).fit
+        return fit if refiner is None else refiner.refine(fit, progress=part_of(report, 0.5, 1))
 
 
 @explained(RefineOptions, EvidenceFiles, ComputeOptions)
@@ -170,14 +170,16 @@ def refine(
     `refined.options["refinement"]` holds for every track and frame how much was accepted and how it aligns, and
     `refined.textures` the textures, if images were compared.
     """
+    check_options(locals(), refine.__kwdefaults__)
     loaded, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior=prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
-    check_charts(points, charted)
     if points is not None:
         surface = charted_points(loaded.body_model(body), points, charted)
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
     with made as refiner, progress_of(progress) as report:
+        if textures is not None:
+            refiner.check_compares("textures")
         if save_displacements is None:
             return refiner.refine(loaded, found, body=body, textures=textures, progress=report)
         path = Path(save_displacements)

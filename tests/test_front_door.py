@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,7 +259,7 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
         (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),
         (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, "device: no such device"),
-        (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be given"),
+        (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be combined"),
         (np.zeros((2, 4, 4, 3), np.uint8), {"frames": "3:4"}, "frames: holds no frame of the array"),
     ],
 )
@@ -374,3 +375,37 @@ def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     assert "people3d" in Path("photo.html").read_text("utf-8")
     assert read_image("photo.waving.png").pixels.shape == (256, 256, 3)
     assert [image.shape for image in names["images"]] == [(256, 256, 4)] * 2
+
+
+def test_a_take_is_refined_as_a_whole_and_none_of_its_cameras(monkeypatch):
+    """`hp.fit(…, views=True, refine=True)` does what `hpc fit --views --refine` does."""
+    import humanpose_cli.front_door as front_door
+
+    made: dict[str, object] = {}
+
+    class Refiner:
+        def __init__(self, options, **_):
+            made["prior"] = options.prior
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            made["closed"] = True
+
+        def refine(self, fit, *, progress):
+            return f"{fit}, refined"
+
+    class Fitter(Refiner):
+        def __init__(self, **options):
+            made["refine"] = options["refine"]
+
+    take = SimpleNamespace(views=(), names=[])
+    monkeypatch.setattr(front_door, "Refiner", Refiner)
+    monkeypatch.setattr(front_door, "Fitter", Fitter)
+    monkeypatch.setattr(front_door, "open_inputs", lambda *_, **__: [])
+    monkeypatch.setattr(front_door, "TakeInput", lambda *_: take)
+    monkeypatch.setattr(front_door, "fit_views", lambda *_, **__: SimpleNamespace(fit="a take"))
+    assert hp.fit(["a.mp4", "b.mp4"], views=True, refine=True, prior="none") == "a take, refined"
+    assert made == {"prior": "none", "refine": None, "closed": True}
+    assert hp.fit(["a.mp4", "b.mp4"], views=True) == "a take"

@@ -27,6 +27,7 @@ from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
 from humanpose_cli.cli.table import CONTEXT, command_names
 from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import Options
 from humanpose_cli.io.protected import paths_in, protect, refuse_input
 
@@ -75,6 +76,9 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
         for consumed in ("config", "set_"):
             values.pop(consumed, None)
         check_values(values)
+        # A configuration file may also say how the command is submitted where it runs here.
+        cluster = {f.name: f.default for f in dataclasses.fields(ClusterFlags) if f.name not in {*typed, "cluster"}}
+        check_options({**values, **cluster}, {p.name: p.default for p in expanded})
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         universal["cluster"] = values.pop("cluster", None)

@@ -20,7 +20,6 @@ from humanpose_cli.cli.options import (
     OutOrFile,
     SideView,
     VideoCodecOption,
-    check_side_view,
     of,
     option,
 )
@@ -39,7 +38,7 @@ from humanpose_cli.fitting.options import (
     fit_outputs,
 )
 from humanpose_cli.io.sniffing import check_readable
-from humanpose_cli.refining.options import check_refinement
+from humanpose_cli.refining.options import RefineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -229,14 +228,9 @@ def fit(
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
     evidence.check(method, refine=refine)
-    if displacements.save_displacements and not refine:
-        raise UsageError("save_displacements", "is of no use without `refine`")
-    check_side_view(side_view=side_view, overlay=overlay)
     views.check()
-    if views.views and (displacements.save_displacements or side_view or people == "largest"):
-        raise UsageError("views", "do not go together with `save_displacements`, `side_view` and `people=largest`")
     check_body(body)
-    refinement = check_refinement(prior, refine=refine)
+    refinement = RefineOptions(prior=prior)
     prior_file(prior)
     takes = find_takes(session, flags, views, inputs or (), out, frames=parse_range(frames)) if views.views else []
     found = (

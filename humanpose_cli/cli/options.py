@@ -51,8 +51,11 @@ def use_threads(count: int | None) -> int:
 
 def check_values(values: Mapping[str, Any]) -> None:
     """InputError for a pipe or a device among the files given, which are read more than once; UsageError for numbers
-    that are not finite.
+    that are not finite, and for `null` without a list.
     """
+    stdin = any("-" in value for value in values.values() if isinstance(value, list))
+    if values.get("null") and values.get("items") is None and not stdin:
+        raise UsageError("null", "has no effect without `items` or -")
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
@@ -253,12 +256,6 @@ def body_option(text: str) -> Any:
 
 BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
 Focal = Annotated[float | None, of(FitOptions, "focal")]
-
-
-def check_side_view(*, side_view: bool, overlay: bool) -> None:
-    """UsageError for a side view without the overlay beside which it is drawn."""
-    if side_view and not overlay:
-        raise UsageError("side_view", "is part of the overlay", remedy="leave out `overlay=False`")
 
 
 def read_items(items: Path, *, null: bool) -> list[str]:

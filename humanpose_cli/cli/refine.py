@@ -23,7 +23,6 @@ from humanpose_cli.cli.options import (
     SideView,
     VideoCodecOption,
     argument,
-    check_side_view,
     of,
     option,
 )
@@ -194,7 +193,6 @@ def refine(
     from humanpose_cli.body.model_files import prior_file
     from humanpose_cli.networks.weights import find_weights
 
-    check_side_view(side_view=side_view, overlay=overlay)
     paths = flags.fits(fits)
     if not frames:
         expected = "the photograph, video or folder that the fits were made of"
@@ -205,13 +203,11 @@ def refine(
         find_weights(weights)
     prior_file(prior)
     _check_models(paths, body, smplx)
-    if (compare or truth) and not page:
-        raise UsageError("compare" if compare else "truth", "is of no use without the page")
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
     from humanpose_cli.body.smpl import load_body
-    from humanpose_cli.fitting.options import body_identity, check_charts
+    from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.registering import points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
@@ -228,14 +224,15 @@ def refine(
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
-    check_charts(densepose, charts)
     surface, points = None, {}
     if densepose is not None:
         surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)
     session.reporter.step(0, None, "loading models")
     with Refiner(options, weights=weights, surface=surface, **vars(compute)) as refiner:
         if displacements.save_displacements:
-            refiner.check_displacements()
+            refiner.check_compares("save_displacements")
+        if texture is not None:
+            refiner.check_compares("texture")
 
         read = body, camera, smplx
         drawn = {"video_codec": video_codec, "labels": labels, "from_the_side": side_view}

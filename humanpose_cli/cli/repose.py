@@ -229,6 +229,9 @@ def repose(
     from humanpose_cli.reposing.targets import read_target, target_digest
 
     fitted = load_fit(fit) if fit is not None else None
+    ready = fitted is not None and posed is not None
+    other = fitted is not None and fitted.body == "default" != body
+    _check_unused("`fit` is used", focal=ready and focal, detector=ready and detector != "auto", body=other)
     options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
@@ -248,6 +251,7 @@ def repose(
         for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
+        _check_unused("images are written", video_codec=form == "numbered" and video_codec != "h264")
         if numbered is not None and form == "image":
             session.reporter.info("the target is one pose: one image is written")
         name = pose_name(pose)
@@ -286,6 +290,12 @@ def repose(
             prepare=work.prepare,
             spent=spent,
         )
+
+
+def _check_unused(reason: str, **changed: object) -> None:
+    """UsageError for an option that is not at its default, and has no effect for that reason."""
+    for name in filter(changed.__getitem__, changed):
+        raise UsageError(name, f"has no effect: {reason}")
 
 
 def _ids(people: Sequence[int | None]) -> str:

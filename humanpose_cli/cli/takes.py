@@ -76,19 +76,13 @@ class ViewsFlags:
 
         chosen = session.tune_part("views", ViewsOptions())
         if not self.views and chosen != ViewsOptions():
-            raise UsageError("setting views", "is of no use without `views`")
+            raise UsageError("setting views", "has no effect without `views`")
         return chosen
 
     def check(self) -> None:
-        """UsageError for options without `views`, and for values out of range."""
-        if not self.views:
-            for name, value in vars(self).items():
-                if value:
-                    raise UsageError(name, "is of no use without `views`")
+        """UsageError for values out of range."""
         if self.height is not None and not _LOWEST <= self.height <= _HIGHEST:
             raise UsageError("height", "is out of range", expected="0.5 to 2.6 metres", got=f"{self.height:g}")
-        if self.calibration is not None and (self.same_cameras or self.height is not None):
-            raise UsageError("calibration", "does not go together with `same_cameras` and `height`")
         self.seconds(0)
 
     def seconds(self, count: int) -> list[float] | None:

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from humanpose_cli.detect.clothes import body_colours, colour_difference, median_colours
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.tracking import FrameIds, TrackAssigner
+from humanpose_cli.detect.tracking import FrameIds, TrackAssigner, distinct_rows
 
 _COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
+_REPEATED = -1  # tracklet of a second detection of one person
+_LIKELY = 0.8  # median score from which an unconfirmed candidate counts as detection: of a clamp 0.6, a bystander 0.97
 _BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
 _CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
 _LIGHTNESS = 0.7  # weight of lightness in differences of colour
@@ -39,6 +41,7 @@ class _Row:
     box: NDArray[np.float32]
     confirmed: bool
     colours: NDArray[np.float32]  # (spots, 4): Lab and weight
+    score: float = 1.0
 
 
 class TrackLinker:
@@ -59,31 +62,45 @@ class TrackLinker:
         self._size = self._size or max(image.shape[:2])
         scale = self._size / max(image.shape[:2])
         scaled = [p if scale == 1 else _scaled(p, scale) for p in people]
-        ids = self._assigner.assign(scaled, image)
+        # A track that slid onto another's person ends here: it gets none of the two detections.
+        distinct = distinct_rows(scaled)
+        ids = self._assigner.assign([scaled[row] for row in distinct], image)
+        number_of = dict(zip(distinct, ids.track_ids, strict=True))
+        numbers = tuple(number_of.get(row, _REPEATED) for row in range(len(people)))
         self._rows += [
-            _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image))
-            for number, p, s in zip(ids.track_ids, people, scaled, strict=True)
+            _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image), p.score)
+            for number, p, s in zip(numbers, people, scaled, strict=True)
         ]
-        return ids
+        return FrameIds(ids.shot_id, numbers)
 
     def tracks(self) -> list[int | None]:
-        """The number of every person added, in order; None for candidates that turned out to be no person.
+        """The number of every person added, in order; None for those without a body, see `reasons`.
 
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
-        covered = _covered(self._rows)
+        covered, within = _covered(self._rows), _covered(self._rows, within=True)
         linked = _linked(self._rows, _pieces(self._rows, covered), covered)
         numbers: list[int | None] = [None] * len(self._rows)
         people = []
         for rows in linked:
             # Brief tracks mostly within another person's box are mixtures of two people who cross.
             confirmed = any(self._rows[row].confirmed for row in rows)
-            if confirmed and (len(rows) >= _BRIEF or covered[rows].mean() <= 0.5):
+            if confirmed and (len(rows) >= _BRIEF or within[rows].mean() <= 0.5):
                 people.append(rows)
         for number, rows in enumerate(sorted(people, key=min)):
             for row in rows:
                 numbers[row] = number
         return numbers
+
+    def reasons(self, tracks: Sequence[int | None]) -> list[str]:
+        """Why each has no body, by what `tracks` returned; "" for those with a number and what is no person."""
+        scores: dict[int, list[float]] = {}
+        for row in self._rows:
+            scores.setdefault(row.tracklet, []).append(row.score)
+        why = {number: "pose not certain" if np.median(s) >= _LIKELY else "" for number, s in scores.items()}
+        why |= {row.tracklet: "hidden by another person" for row in self._rows if row.confirmed}
+        why[_REPEATED] = "detected twice"
+        return ["" if n is not None else why[row.tracklet] for row, n in zip(self._rows, tracks, strict=True)]
 
     def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
         """Number of a person → the colours (6, 4) of their clothes, of uncovered rows if there are any.
@@ -107,15 +124,17 @@ def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
     return replace(person, box=(scale * person.box).astype(np.float32), keypoints=factor * person.keypoints)
 
 
-def _covered(rows: Sequence[_Row]) -> NDArray[np.bool_]:
-    """Whether somebody else covers each, or they cover somebody else."""
+def _covered(rows: Sequence[_Row], *, within: bool = False) -> NDArray[np.bool_]:
+    """Whether a person covers each, or they cover one; with `within`, whether each lies in another's box."""
     frames: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
-        frames.setdefault(row.frame, []).append(index)
+        if row.tracklet != _REPEATED:
+            frames.setdefault(row.frame, []).append(index)
     covered = np.zeros(len(rows), bool)
     for together in frames.values():
         for index in together:
-            covered[index] = any(_overlap(rows[index].box, rows[o].box) > _COVERED for o in together if o != index)
+            others = [rows[other].box for other in together if other != index]
+            covered[index] = any(_overlap(rows[index].box, box, within=within) > _COVERED for box in others)
     return covered
 
 
@@ -123,7 +142,8 @@ def _pieces(rows: Sequence[_Row], covered: NDArray[np.bool_]) -> list[list[int]]
     """Rows of each track between the middles of the stretches where it is covered."""
     tracks: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
-        tracks.setdefault(row.tracklet, []).append(index)
+        if row.tracklet != _REPEATED:
+            tracks.setdefault(row.tracklet, []).append(index)
     pieces: list[list[int]] = []
     for track in tracks.values():
         flags = np.concatenate([[False], covered[track], [False]]).astype(int)
@@ -133,11 +153,11 @@ def _pieces(rows: Sequence[_Row], covered: NDArray[np.bool_]) -> list[list[int]]
     return pieces
 
 
-def _overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Of the smaller box, the share within the other."""
+def _overlap(a: NDArray[np.float32], b: NDArray[np.float32], *, within: bool = False) -> float:
+    """Of the smaller box, the share within the other; with `within`, of the first one."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    smaller = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
-    return float(np.prod(np.clip(sides, 0, None)) / max(smaller, 1e-6))
+    areas = [np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])]
+    return float(np.prod(np.clip(sides, 0, None)) / max(areas[0] if within else min(areas), 1e-6))
 
 
 @dataclass(frozen=True, eq=False)

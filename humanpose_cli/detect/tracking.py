@@ -32,6 +32,7 @@ from humanpose_cli.detect.search import (
     search_in,
     search_proposed,
     similarity,
+    similarity_of_points,
 )
 from humanpose_cli.detect.second_look import look_behind
 from humanpose_cli.detect.shots import ShotDetector
@@ -498,12 +499,14 @@ class TrackOptions:
     min_confidence  of keypoints that are compared; at least four of them
     max_gap         frames for which a track waits for its person
     min_similarity  0..1, of boxes or keypoints, below which two people are never one
+    same_pose       similarity of two poses of one person in a frame: of second detections 1.0, of two people 0.2
     """
 
     keypoint_width: float = 0.1
     min_confidence: float = 0.3
     max_gap: int = 10
     min_similarity: float = 0.3
+    same_pose: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -564,6 +567,26 @@ class TrackAssigner:
         possible = alike >= self._options.min_similarity
         pairs = zip(*linear_sum_assignment(np.where(possible, alike, 0.0), maximize=True), strict=True)
         return [(row, self._tracks[column]) for row, column in pairs if possible[row, column]]
+
+
+def distinct_rows(people: Sequence[DetectedPerson], options: TrackOptions | None = None) -> list[int]:
+    """The rows of one frame's people without second detections of one person, of which the likeliest is kept."""
+    options, kept = options or TrackOptions(), list[int]()
+    for row in sorted(range(len(people)), key=lambda row: (not people[row].confirmed, -people[row].score)):
+        if not any(_same_pose(people[row], people[other], options) for other in kept):
+            kept.append(row)
+    return sorted(kept)
+
+
+def _same_pose(a: DetectedPerson, b: DetectedPerson, options: TrackOptions) -> bool:
+    """Whether the joints that two detections of a frame both show agree; left and right may be swapped."""
+    side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2]))
+    for rows in (list(range(len(a.skeleton))), list(a.skeleton.mirror)):
+        shown = np.minimum(a.keypoints[:, 2], b.keypoints[rows, 2]) > options.min_confidence
+        points = a.keypoints[shown, :2], b.keypoints[rows, :2][shown]
+        if shown.sum() >= 4 and similarity_of_points(*points, side) > options.same_pose:
+            return True
+    return False
 
 
 def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:

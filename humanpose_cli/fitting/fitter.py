@@ -424,6 +424,11 @@ class Fitter:
         solving(0, None, "fitting bodies")
         # Only now is it known which tracks are one person, and which are no person.
         numbers = tracks.tracks()
+        unfitted = [
+            unfitted_detection(replace(row, not_fitted=reason))
+            for row, reason in zip(people, tracks.reasons(numbers), strict=True)
+            if reason and options.people == "all"
+        ]
         people = [
             replace(row, estimate=estimate, track=track)
             for row, estimate, track in zip(people, estimates.all(), numbers, strict=True)
@@ -437,7 +442,7 @@ class Fitter:
         if not options.network_alone:
             people = complete_tracks(people, seconds)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
-        fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None)
+        fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None, unfitted)
         return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)
 
     def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:

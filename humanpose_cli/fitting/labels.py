@@ -44,7 +44,11 @@ class PeopleLabels:
     def __init__(self, record: FitRecord) -> None:
         doubts, unfitted = doubts_of_tracks(record), record.unfitted
         self.named = [(f"{i}{'?' if doubt else ''}", person_colour(i), doubt) for i, doubt in doubts.items()]
-        self.named += [(f"?{i}", YELLOW, f"not fitted, {found.reason}") for i, found in enumerate(unfitted)]
+        shots = record.shot_id.tolist()
+        first = {(shots[u.frame], u.reason): u.frame for u in reversed(unfitted)}
+        for i, u in enumerate(unfitted):  # of a sequence, the strip lists each reason once a shot
+            listed = first[shots[u.frame], u.reason] == u.frame
+            self.named.append((f"?{i}", YELLOW, f"not fitted, {u.reason}" if listed else ""))
         self.frames = np.append(record.frame_index, np.array([found.frame for found in unfitted], int))
         self.numbers = np.append(np.searchsorted(list(doubts), record.track_id), len(doubts) + np.arange(len(unfitted)))
         bodies, sizes = _bodies(record), record.image_size[record.frame_index]

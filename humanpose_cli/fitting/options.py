@@ -288,7 +288,7 @@ def check_registration(
 def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:
     """UsageError for charts without the surface points that refer to them."""
     if charts is not None and densepose is None:
-        raise UsageError("charts", "are of no use without `densepose`")
+        raise UsageError("charts", "has no effect without `densepose`")
 
 
 def body_identity(body: str) -> str:

@@ -72,9 +72,9 @@ def fit_record(
 
 
 def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
-    """Of a person in frame 0 without a body; rounded to hundredths."""
+    """Of a person without a body; rounded to hundredths."""
     x0, y0, x1, y1 = (round(float(value), 2) for value in person.box)
-    return UnfittedDetection(0, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
+    return UnfittedDetection(person.frame, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
 
 
 def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:

@@ -364,9 +364,9 @@ class FitRecord:
         """Number of frames."""
         return len(self.frame_names)
 
-    @property
+    @cached_property
     def unfitted(self) -> tuple[UnfittedDetection, ...]:
-        """Detections without a body, by frame; those of single images alone are listed."""
+        """Detections without a body, by frame."""
         listed = sorted(self.options.get(_NOT_FITTED, []), key=lambda entry: entry["frame"])
         return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in listed)
 

@@ -87,7 +87,7 @@ def refine_with_displacements(
     Returns the refined fit, and the contact sheet (JPEG) of each person by its path.
     UsageError for a refiner that does not compare images; for files `displacement_writer`.
     """
-    refiner.check_displacements()
+    refiner.check_compares("save_displacements")
     if textures is None and len(fit):
         textures, rebake = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2)), True
     chosen = saved_frames(fit, max_frames)

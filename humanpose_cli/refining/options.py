@@ -126,10 +126,3 @@ class RefineOptions(Options):
         check_prior(self.prior)
         if self.correspondence == "keypoints" and not self.with_keypoints:
             raise UsageError("with_keypoints", "leaves nothing to align to", remedy="another `correspondence`")
-
-
-def check_refinement(prior: str, *, refine: bool) -> RefineOptions:
-    """The options of a fit's refinement; UsageError for a prior that is none, or of no use."""
-    if prior != "pose" and not refine:
-        raise UsageError("prior", "is of no use without `refine`")
-    return RefineOptions(prior=prior)

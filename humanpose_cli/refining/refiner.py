@@ -177,11 +177,11 @@ class Refiner:
         """Whether the photographs are compared with textured renderings."""
         return self.options.correspondence in ("flow", "network")
 
-    def check_displacements(self) -> None:
-        """UsageError unless it finds displacements of the renderings' pixels."""
+    def check_compares(self, option: str) -> None:
+        """UsageError for an option that has no effect because no textured renderings are compared."""
         if self._correspondence is None:
             got = f"correspondence {self.options.correspondence}, which compares no images"
-            raise UsageError("save_displacements", "finds nothing to save", got=got, remedy="flow or network")
+            raise UsageError(option, "has no effect", got=got, remedy="flow or network")
 
     def textures(
         self, fit: Fit, frames: FitFrames, *, body: Body | None = None, progress: Progress = no_progress

@@ -127,8 +127,9 @@ class DrawingOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.canvas_choice
-        if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input is not None):
-            raise UsageError("weights, mesh_input", "are for `method=warp3d`")
+        changed = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
+        for name in filter(changed.__getitem__, changed if self.method != "warp3d" else ()):
+            raise UsageError(name, "has no effect without `method=warp3d`")
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:

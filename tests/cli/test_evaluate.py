@@ -136,7 +136,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "is not for this"),
         (("refine", "--data", "CACHE", "--prior", "gmm"), 2, "--prior: is not known, expected none, pose, gmm:FILE"),
         (("refine", "--data", "CACHE", "--prior", "vposer:V02_05"), 5, "V02_05: no file of a pose prior is there"),
-        (("refine", "--data", "CACHE", "--charts", "x.mat"), 2, "--charts: are of no use without --densepose"),
+        (("refine", "--data", "CACHE", "--charts", "x.mat"), 2, "--charts: has no effect without --densepose"),
         (("refine", "--data", "CACHE", "--calibration", "x"), 2, "--calibration: is for --ablation acceptance"),
         (
             ("refine", "--data", "CACHE", "--predictions", "x", "--base", "noise"),

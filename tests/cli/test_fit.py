@@ -242,7 +242,7 @@ def test_weights_that_do_not_serve_are_refused_in_a_sentence(hpc, photos, tmp_pa
         method: (2, "--weights: are missing, expected a run of hpc train deform-and-learn"),
         (*method, "--weights", str(deform), "--segmenter", "segmenter"): (2, "--segmenter: is of no use with --method"),
         ("--method", "register", "--weights", str(deform)): (2, "--densepose: goes with --method register"),
-        ("--side-view", "--no-overlay"): (2, "--side-view: is part of the overlay; leave out --no-overlay"),
+        ("--side-view", "--no-overlay"): (2, "--side-view: has no effect without --overlay"),
     }
     for options, (code, sentence) in refused.items():
         ran = hpc("fit", str(photos / "astronaut.png"), *options, "--out", str(tmp_path / "out"))
@@ -282,16 +282,19 @@ def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, pho
 def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
-    for name, target, known in (("a", fit, ()), ("b", tmp_path / "pose.npy", ("--fit", str(fit)))):
+    given, line = ("--fit", str(fit)), ("--detector", "fast")
+    for name, target, known in (("a", fit, line), ("b", tmp_path / "pose.npy", given)):
         ran = hpc(
             "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target), *known,
-            "--out", str(tmp_path / name), "--detector", "fast", "--size", "256", "--json",
+            "--out", str(tmp_path / name), "--size", "256", "--json",
         )  # fmt: skip
         assert ran.code == 0, ran.err
         (item,) = json.loads(ran.out)["items"]
         assert 0.05 < item["visible"] < 0.9
         pose = {"a": "astronaut", "b": "pose"}[name]
         assert read_image(tmp_path / name / f"astronaut.{pose}.png").size == (256, 256)
+    again = hpc("repose", str(photos / "astronaut.png"), str(tmp_path / "pose.npy"), *given, *line)
+    assert (again.code, "--detector: has no effect: --fit is used" in again.err) == (2, True)
 
 
 def test_photograph_then_pose_into_one_file(hpc, photos, fitted, tmp_path):
@@ -509,7 +512,7 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
         (("--densepose", "iuv"), "densepose"),
         (("--charts", "UV_Processed.mat"), "charts"),
         (("--method", "register", "--densepose", "iuv", "--refine"), "refine"),
-        (("--prior", "none"), "--prior: is of no use without --refine"),
+        (("--prior", "none"), "--prior: has no effect without --refine"),
         (("--refine", "--prior", "gmm"), "--prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"),
     ],
 )

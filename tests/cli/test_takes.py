@@ -42,12 +42,15 @@ def test_folders_of_frames_are_one_take_together(hpc, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--height", "1.8"), "--height: is of no use without --views"),
-        (("--offsets", "0,1"), "--offsets: is of no use without --views"),
+        (("--height", "1.8"), "--height: has no effect without --views"),
+        (("--offsets", "0,1"), "--offsets: has no effect without --views"),
         (("--views", "--height", "9"), "--height: is out of range, expected 0.5 to 2.6 metres, found 9"),
         (("--views", "--offsets", "0,x"), "--offsets: cannot be read"),
-        (("--views", "--side-view"), "--views: do not go together with"),
-        (("--views", "--refine", "--save-displacements"), "--views: do not go together with"),
+        (("--views", "--side-view"), "--side-view: cannot be combined with --views"),
+        (("--views", "--refine", "--save-displacements"), "--save-displacements: cannot be combined with --views"),
+        (("--views", "--sequence"), "--sequence: cannot be combined with --views"),
+        (("--views", "--independent"), "--sequence: cannot be combined with --views"),
+        (("--views", "--calibration", "c.toml", "--focal", "900"), "--focal: cannot be combined with --calibration"),
     ],
 )
 def test_what_does_not_go_together_is_refused(hpc, tmp_path, arguments, message):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from helpers.coloured_figures import BLUE, GREY, RED, frame_of, person_at
 
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.linking import TrackLinker, _Row
+from humanpose_cli.detect.tracking import distinct_rows
 
 
 def numbers(frames: list[list[tuple[float, tuple[int, int, int]]]]) -> list[int | None]:
@@ -51,12 +53,60 @@ def test_nobody_is_followed_across_a_cut() -> None:
     assert linker.tracks() == [0] * 20 + [1] * 20
 
 
-def test_who_was_never_confirmed_is_nobody() -> None:
+@pytest.mark.parametrize(("score", "reason"), [(0.9, "pose not certain"), (0.6, "")])
+def test_who_was_never_confirmed_is_nobody(score: float, reason: str) -> None:
+    """And is listed if they look like a person in most frames."""
     linker = TrackLinker()
     image = frame_of((100, RED), (300, GREY))
     for t in range(10):
-        linker.add([person_at(300, confirmed=False), person_at(100, confirmed=t == 5)], image)
+        candidate = person_at(300, confirmed=False, score=1.0 if t < 4 else score)
+        linker.add([candidate, person_at(100, confirmed=t == 5)], image)
     assert linker.tracks() == [None, 0] * 10
+    assert linker.reasons(linker.tracks()) == [reason, ""] * 10
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_track_that_jumps_onto_anothers_person_ends_there(first: int) -> None:
+    """The follower of a bystander slides onto the man beside them, whose own is lost later: one body a frame."""
+    linker = TrackLinker()
+    image = frame_of((200, RED), (180, BLUE))
+    man, bystander, jumped = person_at(200), person_at(180), person_at(202, score=0.8)
+    frames = [[man, bystander]] * 20 + [[man, jumped]] * 24 + [[jumped]] * 12
+    for people in frames:
+        linker.add(people[:: -1 if first else 1], image)
+    numbers = linker.tracks()
+    reasons = linker.reasons(numbers)
+    rows = iter(zip(numbers, reasons, strict=True))
+    found = [[next(rows) for _ in people][:: -1 if first else 1] for people in frames]
+    assert [row[0] for row in found] == [(first, "")] * 56
+    assert [row[1] for row in found[:44]] == [(1 - first, "")] * 20 + [(None, "detected twice")] * 24
+
+
+def test_people_who_stand_close_together_are_detected_once_each() -> None:
+    """Also where the networks name left and right differently."""
+    apart = [person_at(200), person_at(216)]
+    mirrored = replace(apart[0], keypoints=apart[0].keypoints[list(BLAZEPOSE33.mirror)], score=0.5)
+    assert distinct_rows(apart) == [0, 1]
+    assert distinct_rows([mirrored, *apart]) == [1, 2]
+    assert distinct_rows([replace(mirrored, confirmed=True), replace(apart[0], confirmed=False)]) == [0]
+    hidden = replace(apart[0], keypoints=apart[0].keypoints * np.float32([1, 1, 0]))
+    assert distinct_rows([hidden, apart[0]]) == [0, 1]  # nothing to compare
+
+
+def test_a_brief_track_in_front_of_a_bystander_is_somebody() -> None:
+    """A man lost in a jump is found again for twelve frames; the small box of a bystander lies within his."""
+    linker = TrackLinker()
+    image = frame_of((100, RED), (110, BLUE))
+    small = person_at(110)
+    small = replace(small, box=np.array([110, 60, 122, 90], np.float32))
+    for t in range(60):
+        people = [person_at(100 if t < 20 else 130)] if t < 20 or 40 <= t < 52 else []
+        if people and t >= 40:
+            people = [replace(people[0], box=np.array([90, 40, 160, 120], np.float32))]
+        linker.add([*people, small], image)
+    numbers = linker.tracks()
+    assert None not in numbers
+    assert linker.reasons(numbers) == [""] * len(numbers)
 
 
 @pytest.mark.slow

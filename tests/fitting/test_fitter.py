@@ -273,6 +273,26 @@ def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
     assert "not_fitted" not in alone.options
 
 
+def test_every_detection_of_a_sequence_has_one_body_or_is_listed(clip, clip_frames, known):
+    """A second detection of one person, a candidate that is never confirmed, and a mixture within another's box."""
+    man, passer_by = (true_person(clip, 1, shift=shift) for shift in (0, 250))
+    within = replace(true_person(clip, 1, shift=25), box=man.box)
+    known.by_index[1] = [man, replace(man, score=0.5), replace(passer_by, confirmed=False), within]
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+        fit, largest = (fitter.fit_sequence(frames, people=people) for people in ("all", "largest"))
+    reasons = ["detected twice", "hidden by another person", "pose not certain"]
+    assert sorted(detection.reason for detection in fit.unfitted) == reasons
+    assert [detection.frame for detection in fit.unfitted] == [1, 1, 1]
+    for t in range(4):
+        bodies = fit.boxes[fit.rows_for(t)].tolist()
+        listed = [list(detection.box) for detection in fit.unfitted if detection.frame == t]
+        detected = [np.round(person.box, 2).tolist() for person in known.by_index[t]]
+        np.testing.assert_allclose(sorted([*bodies, *listed]), sorted(detected), atol=0.01)
+    assert record_summary(fit)["not_fitted"].count("1 ") == 3
+    assert largest.unfitted == ()
+
+
 def test_the_overlay_shows_who_is_not_fitted(clip_frames):
     with Fitter(people_source=KnownPeople({0: [without_body("too small", 20)]})) as fitter:
         fitted = fitter.fit_image(clip_frames[0])

@@ -1,0 +1,43 @@
+"""Which options have no effect without, or together with, another one: for commands, `hp.fit` and `hp.refine`, whose
+options have the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from humanpose_cli.core.errors import UsageError
+
+# Option, or a value of one → those that have no effect without it.
+_NEEDED = {
+    "refine": ("prior", "save_displacements"),
+    "save_displacements": ("displacement_frames",),
+    "views": ("height", "offsets", "calibration", "same_cameras"),
+    "overlay": ("side_view", "labels", "video_codec"),
+    "page": ("compare", "truth"),
+    "densepose": ("charts",),
+    "cluster=slurm": ("shards", "cluster_set", "wait"),
+}
+# Option → those that cannot be combined with it.
+_EXCLUDED = {
+    "views": ("people", "sequence", "save_displacements", "side_view"),
+    "calibration": ("height", "same_cameras", "focal"),
+    "keypoints": ("boxes", "pose_model"),
+}
+
+
+def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> None:
+    """UsageError for an option that another one leaves without effect; both by their names."""
+    usual = {name: default for name, default in (defaults or {}).items() if name in values}
+    changed = {
+        n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)
+    }
+    for option, others in _NEEDED.items():
+        name, _, value = option.partition("=")
+        missing = name in values and (values[name] != value if value else not values[name])
+        for other in sorted(changed.intersection(others)) if missing else ():
+            raise UsageError(other, f"has no effect without `{option}`")
+    for option, others in _EXCLUDED.items():
+        for other in sorted(changed.intersection(others)) if values.get(option) else ():
+            raise UsageError(other, f"cannot be combined with `{option}`")

@@ -1,0 +1,331 @@
+"""All pairs of options of `hpc fit`, `hpc refine` and `hpc repose`: each option of a pair is used, or it is refused.
+
+The options are those of the Typer commands. What a command would do is recorded where it leaves the command line: what
+fits, refines and draws, with which arguments, and the files that are read and written. An option is used together with
+another one if the record is another one without it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast, get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers.fit_values import record
+
+import humanpose_cli.body.smpl
+import humanpose_cli.fitting.fitter
+import humanpose_cli.io.calibrations
+import humanpose_cli.networks.weights
+import humanpose_cli.refining.correspondences
+import humanpose_cli.refining.refiner
+import humanpose_cli.reposing.reposer
+import humanpose_cli.views.inputs
+from humanpose_cli.body.body import default_body
+from humanpose_cli.cli import cluster, fit, repose
+from humanpose_cli.cli.command import Invocation, build_command
+from humanpose_cli.cli.fit import FitWork
+from humanpose_cli.cli.options import BatchFlags
+from humanpose_cli.cli.refine import RefineWork
+from humanpose_cli.cli.repose import ReposeWork
+from humanpose_cli.cli.session import Session
+from humanpose_cli.cli.takes import TakeWork
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.io.fit_files import write_fit
+from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.reposing.reposer import Reposer
+
+PANELS = ("Output", "Settings")  # how the result is printed, and other ways to give the same options
+BASE = {
+    "fit": "photos",
+    "refine": "fit.fit.npz --frames photos",
+    "repose": "photos/a.png --target-pose pose.npy",
+}
+SAMPLES = {  # for each option that is neither switch nor choice, and for those that need others, which stand before
+    "--batch-size": "3",
+    "--body": "smpl:body.npz",
+    "--boxes": "some.json",
+    "--calibration": "--views --calibration cameras.toml",
+    "--camera": "camera.npz",
+    "--canvas": "fit",
+    "--background": "transparent",
+    "--charts": "--method register --densepose uv.npz --charts charts.mat",
+    "--cluster-set": "--cluster slurm --cluster-set time=5",
+    "--compare": "fit.fit.npz",
+    "--densepose": "--method register --densepose uv.npz",
+    "--device": "cpu",
+    "--displacement-frames": "--refine --save-displacements --displacement-frames 3",
+    "--fit": "fit.fit.npz",
+    "--focal": "500",
+    "--force": "--method warp3d --force",
+    "--frames": "0:2",
+    "--height": "--views --height 1.7",
+    "--input": "photos/b.png",
+    "--items": "more.txt",
+    "--keypoints": "some.json",
+    "--mesh-input": "--method warp3d --mesh-input",
+    "--min-confidence": "0.4",
+    "--no-mesh-input": "--method warp3d --no-mesh-input",
+    "--null": "--items more.txt --null",
+    "--offsets": "--views --offsets 0,0.1",
+    "--out": "other",
+    "--person": "0",
+    "--pose-model": "net.onnx",
+    "--prior": "--refine --prior none",
+    "--same-cameras": "--views --same-cameras",
+    "--save-displacements": "--refine --save-displacements",
+    "--segmenter": "segmenter",
+    "--shard": "0/2",
+    "--shards": "--cluster slurm --shards 2",
+    "--size": "64",
+    "--skeleton": "smpl24",
+    "--smplx": "body.npz",
+    "--target-person": "--target-pose fit.fit.npz --target-person all",
+    "--target-pose": "other.npy",
+    "--texture": "texture.png",
+    "--threads": "1",
+    "--truth": "fit.fit.npz",
+    "--wait": "--cluster slurm --wait",
+    "--weights": "nbf-proxy",
+}
+OF_COMMAND: dict[str, dict[str, str]] = {
+    "fit": {"--method": "nbf"},
+    "refine": {
+        "--charts": "--densepose uv.npz --charts charts.mat",
+        "--correspondence": "keypoints",
+        "--densepose": "uv.npz",
+        "--displacement-frames": "--save-displacements --displacement-frames 3",
+        "--frames": "photos/b.png",
+        "--prior": "none",
+        "--save-displacements": "--save-displacements",
+        "--weights": "--correspondence network --weights refiner",
+    },
+    "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights refiner"},
+}
+REDUNDANT = [{"--numbered", "--background"}]  # transparent images are numbered
+REFUSED = "refused"
+Sample = tuple[str, list[str], list[str]]  # name of the parameter, what it needs, and itself
+
+
+def samples_of(command: str) -> list[Sample]:
+    """One value other than the default for each option, two for those that have a flag for each answer."""
+    samples = []
+    for parameter in build_command(command, lambda _: 0).params:
+        if parameter.param_type_name != "option" or getattr(parameter, "rich_help_panel", None) in PANELS:
+            continue
+        name, flag = str(parameter.name), next(opt for opt in parameter.opts if opt.startswith("--"))
+        kind = parameter.type_descriptor.annotation  # type: ignore[attr-defined]
+        flags = [flag, *parameter.secondary_opts] if parameter.secondary_opts else [flag]
+        if parameter.default is True:
+            flags.remove(flag)
+        for each in flags:
+            line = {**SAMPLES, **OF_COMMAND[command]}.get(each)
+            if line is None and getattr(parameter, "is_flag", False):
+                line = each
+            if line is None and (
+                choices := [c for c in get_args(kind) if isinstance(c, str) and c != parameter.default]
+            ):
+                line = choices[-1]
+            assert line is not None, f"{command} {each} needs a sample"
+            if not line:  # the default in other words
+                continue
+            tokens = line.split() if each in line.split() else [each, *line.split()]
+            samples.append((name, tokens[: tokens.index(each)], tokens[tokens.index(each) :]))
+    return samples
+
+
+class Recorded(BaseException):
+    """Ends a command where its work would begin."""
+
+    def __init__(self, *effects: Any) -> None:
+        self.effects = effects
+
+
+class FakeFitter:
+    def __init__(self, *options: Any, **more: Any) -> None:
+        self.arguments = options, more
+        self.identity = dict.fromkeys(("network", "body", "detector", "focal"), "")
+
+    def __enter__(self) -> FakeFitter:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        pass
+
+
+def noting(kind: type) -> type:
+    """The class, whose instances know their arguments."""
+
+    def noted(self: Any, *options: Any, **more: Any) -> None:
+        self.arguments = options, more
+        kind.__init__(self, *options, **more)  # type: ignore[misc]
+
+    return type(f"Noting{kind.__name__}", (kind,), {"__init__": noted})
+
+
+def inputs_of(payload: Any) -> Any:
+    parts = next((getattr(payload, name) for name in ("views", "inputs") if hasattr(payload, name)), [payload])
+    beside = getattr(payload, "compared", ()), getattr(payload, "truth", None)
+    return [(each.label, each.is_sequence, str(each.range)) for each in parts], beside
+
+
+def drawn_of(work: Any, paths: list[str]) -> Any:
+    """What reaches the overlays and displacements, if there are any."""
+    displacements = getattr(work, "displacements", work)
+    frames = getattr(displacements, "displacement_frames", None) if any("displacements" in p for p in paths) else None
+    overlays = getattr(work, "overlay", False) or any(".overlay." in path for path in paths)
+    return (work.drawn if overlays else None), frames
+
+
+def effects_of(work: Any, paths: list[str]) -> Any:
+    if isinstance(work, FitWork | TakeWork):
+        fitter = cast(Any, work.make() if isinstance(work, FitWork) else work.fitter)
+        refiner = getattr(work.refiner, "arguments", None)
+        of_views = (work.options, work.flags, work.first.key) if isinstance(work, TakeWork) else None
+        return fitter.arguments, refiner, of_views, work.fail_if_doubtful, drawn_of(work, paths)
+    if isinstance(work, RefineWork):
+        texture = work.texture if work.refiner.needs_textures else None
+        reading = work.body, work.camera, work.smplx, texture, work.page
+        return cast(Any, work.refiner).arguments, reading, drawn_of(work, paths)
+    assert isinstance(work, ReposeWork)
+    (options,), more = cast(Any, work.reposer).arguments
+    drawing = {**asdict(options), "fit": asdict(options.fit) if work.fitted is None else None}
+    codec = work.video_codec if work.form == "video" else None
+    fitted = None if work.fitted is None else len(work.fitted)
+    return drawing, more, codec, work.form, fitted, work.fail_if_doubtful, len(work.target)
+
+
+def write_inputs(folder: Path) -> None:
+    for name in ("a", "b"):
+        write_image(folder / f"photos/{name}.png", np.zeros((64, 48, 3), np.uint8))
+    write_fit(folder / "fit.fit.npz", record())
+    joints = default_body().rest(torch.zeros(1, 10)).joints.numpy()[0]
+    for name, count in (("pose.npy", 4), ("other.npy", 3)):
+        np.save(folder / name, np.repeat(joints[None], count, 0))
+    (folder / "more.txt").write_text("photos/b.png")
+    for name in ("some.json", "net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
+        (folder / name).write_bytes(b"x")
+    (folder / "texture.png").write_bytes(b"x")
+
+
+class CommandLine:
+    """What a command line does, or REFUSED.
+
+    asked  which inputs the command that runs has looked for
+    """
+
+    def __init__(self, asked: list[Any]) -> None:
+        self.asked, self.known, self.commands = asked, dict[tuple[str, ...], str](), dict[str, Any]()
+        self.reporter: Any = SimpleNamespace()
+        for name in ("start", "item_started", "finish", "item_over", "info", "info_once", "warn", "step"):
+            setattr(self.reporter, name, lambda *_, **__: None)
+
+    def __call__(self, command: str, tokens: list[str]) -> str:
+        line = (command, *tokens)
+        if line not in self.known:
+            built = self.commands.setdefault(command, build_command(command, self.carry_out))
+            self.asked.clear()
+            try:
+                built.main([*BASE[command].split(), *tokens], prog_name=f"hpc {command}", standalone_mode=False)
+            except UsageError:
+                self.known[line] = REFUSED
+            except Recorded as done:
+                self.known[line] = repr(done.effects)
+        return self.known[line]
+
+    def carry_out(self, invocation: Invocation) -> int:
+        session = Session(invocation.name, self.reporter, cast(Any, SimpleNamespace(worked=False)))
+        flags: Any = invocation.cluster
+        submitted = flags if flags.cluster == "slurm" else None
+        if submitted:
+            cluster.check_submission(session, flags, invocation.values, invocation.info.cluster)
+            if not cast(BatchFlags, invocation.values["flags"]).dry_run:
+                raise Recorded(flags, invocation.values)
+        try:
+            invocation.function(session, **invocation.values)
+        except Recorded as done:
+            raise Recorded(*done.effects, submitted) from None
+        raise AssertionError("a command did not come to its work")
+
+
+@pytest.fixture
+def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path)
+    asked: list[Any] = []
+    inputs, pose_of_file = BatchFlags.inputs, repose._pose_of_file
+
+    def noted_pose(*values: Any) -> Any:
+        asked.append(values)
+        return pose_of_file(*values)
+
+    def noted(flags: BatchFlags, session: Any, arguments: Any, out: Path, **options: Any) -> Any:
+        asked.append((list(arguments), options))
+        return inputs(flags, session, arguments, out, **options)
+
+    def run(flags: BatchFlags, session: Any, items: Any, work: Any, out: Path, options: Any, *_: Any, **__: Any) -> Any:
+        outputs = [[str(path) for path in item.outputs] for item in items]
+        each = [(item.key, files, inputs_of(item.payload)) for item, files in zip(items, outputs, strict=True)]
+        planned = options if flags.dry_run else None
+        raise Recorded(vars(flags), out, each, effects_of(work, list(itertools.chain(*outputs))), planned, list(asked))
+
+    network = SimpleNamespace(precision="full", config=SimpleNamespace())
+    for owner, name, value in (
+        (BatchFlags, "inputs", noted),
+        (BatchFlags, "run", run),
+        (humanpose_cli.fitting.fitter, "Fitter", FakeFitter),
+        (humanpose_cli.reposing.reposer, "Fitter", FakeFitter),
+        (humanpose_cli.refining.refiner, "Refiner", noting(Refiner)),
+        (humanpose_cli.reposing.reposer, "Reposer", noting(Reposer)),
+        (humanpose_cli.refining.refiner, "find_weights", Path),
+        (humanpose_cli.refining.refiner, "digest_of", str),
+        (humanpose_cli.refining.refiner.DisplacementPredictor, "load", lambda *_: network),
+        (humanpose_cli.reposing.reposer, "find_weights", Path),
+        (humanpose_cli.reposing.reposer, "digest_of", str),
+        (humanpose_cli.reposing.reposer, "load_warp3d", lambda *_: network),
+        (humanpose_cli.reposing.reposer, "_refuse_untrained", lambda *_: None),
+        (humanpose_cli.networks.weights, "find_weights", Path),
+        (humanpose_cli.io.calibrations, "read_calibration", Path),
+        (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
+        (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
+        (humanpose_cli.body.smpl, "load_body", str),
+        (fit, "check_body", str),
+        (repose, "check_body", str),
+        (repose, "_pose_of_file", noted_pose),
+    ):
+        monkeypatch.setattr(owner, name, value)
+    return CommandLine(asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["fit", "refine", "repose"])
+def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: CommandLine) -> None:
+    dropped, samples = [], samples_of(command)
+    for one, other in itertools.combinations(samples, 2):
+        if one[0] == other[0] or {one[2][0], other[2][0]} in REDUNDANT:
+            continue
+        needed = [*one[1], *other[1]]
+        both = effects(command, [*needed, *one[2], *other[2]])
+        if both == REFUSED:
+            continue
+        for kept, left_out in ((one, other), (other, one)):
+            if set(left_out[2]) <= set(needed):
+                continue  # the other one needs it
+            if effects(command, [*needed, *kept[2]]) == both:
+                dropped.append(f"{' '.join(left_out[2])} with {' '.join([*needed, *kept[2]])}")
+    assert not dropped, "\n".join(dropped)
+
+
+@pytest.mark.slow
+def test_every_option_is_used_alone_or_with_what_it_needs(effects: CommandLine) -> None:
+    """Else the walk above would find it dropped beside each other one, or refused for its sample's sake."""
+    for command in BASE:
+        for _, needed, own in samples_of(command):
+            assert effects(command, [*needed, *own]) not in (REFUSED, effects(command, needed)), own
+            assert effects(command, own) != effects(command, []), own
