@@ -581,10 +581,12 @@ def distinct_rows(people: Sequence[DetectedPerson], options: TrackOptions | None
 def _same_pose(a: DetectedPerson, b: DetectedPerson, options: TrackOptions) -> bool:
     """Whether the joints that two detections of a frame both show agree; left and right may be swapped."""
     side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2]))
-    for rows in (list(range(len(a.skeleton))), list(a.skeleton.mirror)):
-        shown = np.minimum(a.keypoints[:, 2], b.keypoints[rows, 2]) > options.min_confidence
-        points = a.keypoints[shown, :2], b.keypoints[rows, :2][shown]
-        if shown.sum() >= 4 and similarity_of_points(*points, side) > options.same_pose:
+    for other in (b.keypoints, b.keypoints[list(b.skeleton.mirror)]):
+        shown = np.minimum(a.keypoints[:, 2], other[:, 2]) > options.min_confidence
+        if (
+            shown.sum() >= 4
+            and similarity_of_points(a.keypoints[shown, :2], other[shown, :2], side) > options.same_pose
+        ):
             return True
     return False
 
@@ -595,8 +597,7 @@ def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptio
     if before.skeleton != now.skeleton:
         return overlap
     shared = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
-    if shared.sum() < 4:
-        return overlap
     width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
     apart = np.sum((before.keypoints[shared, :2] - now.keypoints[shared, :2]) ** 2, axis=1)
-    return max(overlap, float(np.exp(-apart / (2 * width**2)).mean()))
+    agreement = float(np.exp(-apart / (2 * width**2)).mean()) if len(apart) >= 4 else 0.0
+    return max(overlap, agreement)
