@@ -581,12 +581,9 @@ def distinct_rows(people: Sequence[DetectedPerson], options: TrackOptions | None
 def _same_pose(a: DetectedPerson, b: DetectedPerson, options: TrackOptions) -> bool:
     """Whether the joints that two detections of a frame both show agree; left and right may be swapped."""
     side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2]))
-    for other in (b.keypoints, b.keypoints[list(b.skeleton.mirror)]):
-        shown = np.minimum(a.keypoints[:, 2], other[:, 2]) > options.min_confidence
-        if (
-            shown.sum() >= 4
-            and similarity_of_points(a.keypoints[shown, :2], other[shown, :2], side) > options.same_pose
-        ):
+    for pose in (b.keypoints, b.keypoints[list(b.skeleton.mirror)]):
+        shown = np.minimum(a.keypoints[:, 2], pose[:, 2]) > options.min_confidence
+        if shown.sum() >= 4 and similarity_of_points(a.keypoints[shown, :2], pose[shown, :2], side) > options.same_pose:
             return True
     return False
 
