@@ -23,6 +23,7 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
+    check_charts,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -86,6 +87,7 @@ def fit(
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
     check_options(locals(), fit.__kwdefaults__)
+    check_charts(densepose, charts)
     refinement, refiner = RefineOptions(prior=prior), None
     with ExitStack() as stack:
         if refine:
@@ -171,6 +173,7 @@ def refine(
     `refined.textures` the textures, if images were compared.
     """
     check_options(locals(), refine.__kwdefaults__)
+    check_charts(densepose, charts)
     loaded, found = frames_of_fit(fit_of(fit), frames)
     options, surface = RefineOptions(correspondence, prior=prior), None
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))

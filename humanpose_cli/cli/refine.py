@@ -207,7 +207,7 @@ def refine(
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from humanpose_cli.batch.items import Item
     from humanpose_cli.body.smpl import load_body
-    from humanpose_cli.fitting.options import body_identity
+    from humanpose_cli.fitting.options import body_identity, check_charts
     from humanpose_cli.fitting.registering import points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
@@ -224,6 +224,7 @@ def refine(
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
+    check_charts(densepose, charts)
     surface, points = None, {}
     if densepose is not None:
         surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)

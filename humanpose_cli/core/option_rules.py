@@ -16,7 +16,6 @@ _NEEDED = {
     "views": ("height", "offsets", "calibration", "same_cameras"),
     "overlay": ("side_view", "labels", "video_codec"),
     "page": ("compare", "truth"),
-    "densepose": ("charts",),
     "cluster=slurm": ("shards", "cluster_set", "wait"),
 }
 # Option → those that cannot be combined with it.
