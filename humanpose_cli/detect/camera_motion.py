@@ -2,8 +2,11 @@
 
 Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
 errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
-frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is not recovered: its
-background moves with its depth, which the residual shows.
+frame's (Kabsch, robust), the zoom the ratio of distances between corners.
+
+A camera that walks is recognised, but its path is not recovered. What is near moves more than what is far: neither a turn
+and a zoom nor a homography, which a turn with any lens is, explain all corners, and those that are left move along lines
+that meet in one point, the epipole. Since such a camera may seem to zoom, its focal length stays as it is.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ _STILL = 0.25  # pixels of median movement, at that size, below which a camera s
 _SMOOTHING = 2.0  # pixels
 _CELL = 9  # pixels: one of so many, across and down, is compared, that with the steepest slope
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
+_PARALLAX = 2.0  # pixels by which a corner misses where a turn and a zoom, or a homography, have it
+_EPIPOLAR = 0.5  # pixels by which such a corner may miss its line through the epipole
+_MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.05  # of corners: off turn and zoom; off the homography, with a common epipole
+_SPREAD = 40.0  # pixels, standard deviation of these corners' positions: those of one thing that moves have less
+_LINE_PAIRS = 64  # pairs of corners whose lines are tried for the epipole
+_FOLLOWED_ZOOM, _FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
@@ -35,7 +44,8 @@ class CameraPose:
     """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
     on its focal length, and whether the background determines them.
 
-    walks  whether it does not because the camera moves from its spot: things behind each other move differently
+    walks  whether it does not because the camera moves from its spot: things behind each other move differently, or
+           a person keeps the size while the background grows
     """
 
     rotation: NDArray[np.float64]
@@ -48,14 +58,21 @@ STILL = CameraPose(np.eye(3))
 
 
 class CameraMotion:
-    """Follows the camera of one sequence, frame after frame."""
+    """Follows the camera of one sequence, frame after frame.
+
+    poses  of all frames so far; those from a key frame to a frame that shows that the camera walks are corrected then
+    """
 
     def __init__(self) -> None:
         self._shot = -1
+        self.poses: list[CameraPose] = []
         self._restart()
 
     def _restart(self) -> None:
         self._pose = self._key_pose = STILL
+        self._key_index = len(self.poses)
+        self._largest = self._key_largest = np.zeros(4)
+        self._walks = False
         self._before: NDArray[np.uint8] | None = None
         self._key_points = self._points = np.zeros((0, 2), np.float32)
         self._key_camera = 1.0, np.zeros(2)
@@ -76,12 +93,21 @@ class CameraMotion:
             self._shot = shot
             self._restart()
         focal, centre = float(camera.focal) * scale, np.asarray(camera.principal_point, float) * scale
+        people = [np.asarray(box, float) * scale for box in boxes]
+        self._largest = max(people, key=lambda box: box[3] - box[1], default=np.zeros(4))
         if self._before is not None:
             self._follow(grey)
             self._pose = self._solve(focal, centre)
-        outside = _outside(grey.shape, [np.asarray(box) * scale for box in boxes])
+        outside = _outside(grey.shape, people)
         if self._before is not None and not self._same_as_key() and self._unchanged(grey, outside, focal, centre):
             self._pose = self._at_key()
+        self.poses.append(self._pose)
+        if self._pose.walks:
+            self._walks = True
+            for index in range(self._key_index, len(self.poses)):
+                pose = self.poses[index]
+                self.poses[index] = CameraPose(pose.rotation, self._key_pose.zoom, solved=False, walks=True)
+            self._pose = self.poses[-1]
         if self._before is None or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
             self._renew(grey, outside)
             self._key_camera = focal, centre
@@ -116,6 +142,7 @@ class CameraMotion:
         corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=np.where(outside, 255, 0).astype(np.uint8))
         self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
         self._key_points, self._key_pose = self._points, self._pose
+        self._key_index, self._key_largest, self._walks = len(self.poses), self._largest, False
         smooth = _smooth(grey)
         slopes = np.asarray(sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, x, 1 - x) / 8) for x in (0, 1)))
         steepest = slopes == cv2.dilate(slopes, np.ones((_CELL, _CELL), np.uint8))
@@ -154,10 +181,28 @@ class CameraMotion:
             missed = np.linalg.norm(turned_focal * plane - here, axis=1)
             weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
             turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
-        if np.median(missed) > _MAX_RESIDUAL:
+        missed_share = np.mean(missed > _PARALLAX)
+        if self._walks or (missed_share > _MISSED_SHARE and _parallax(key, here) > _PARALLAX_SHARE):
             return replace(unsolved, walks=True)
+        if np.median(missed) > _MAX_RESIDUAL:
+            return unsolved
         zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
+        if self._follows_person(zoom):
+            return replace(unsolved, walks=True)
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
+
+    def _follows_person(self, zoom: float) -> bool:
+        """Whether the camera walks with a person rather than zooms: the person keeps the size, and no corner lies on the
+        ground before the feet, whose parallax would show it.
+        """
+        assert self._before is not None
+        height, width = self._before.shape
+        for x0, y0, x1, y1 in (self._key_largest, self._largest):
+            if y1 <= y0 or min(x0, y0, width - x1, height - y1) < 2:  # cut off by the image
+                return False
+        grown = np.log((self._largest[3] - self._largest[1]) / (self._key_largest[3] - self._key_largest[1]))
+        keeps_size = abs(np.log(zoom)) > _FOLLOWED_ZOOM and abs(grown) < _FOLLOWED * abs(np.log(zoom))
+        return bool(keeps_size and not (self._points[:, 1] > self._largest[3]).any())
 
 
 def _outside(shape: tuple[int, ...], boxes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
@@ -204,6 +249,28 @@ def _rotation(
     """R that brings directions a (N, 3) nearest to b: b ≈ a Rᵀ."""
     u, _, vt = np.linalg.svd((a if weights is None else weights[:, None] * a).T @ b)
     return np.asarray(vt.T @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ u.T)
+
+
+def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
+    """The share of corners (N, 2) that no homography carries from key to here, but whose errors meet in one epipole."""
+    homography, _ = cv2.findHomography(key, here, cv2.LMEDS)
+    if homography is None:
+        return 0.0
+    carried = cv2.perspectiveTransform(key[None], homography)[0]
+    off = np.linalg.norm(here - carried, axis=1) > _PARALLAX
+    if off.sum() < _MIN_CORNERS // 2:
+        return 0.0
+    points, errors = here[off], (here - carried)[off]
+    lines = np.cross(np.column_stack([points, np.ones(len(points))]), np.column_stack([errors, np.zeros(len(points))]))
+    i, j = np.random.default_rng(0).integers(len(points), size=(2, _LINE_PAIRS))
+    epipoles = np.cross(lines[i], lines[j])[i != j]  # (E, 3) homogeneous
+    towards = epipoles[:, None, :2] - epipoles[:, None, 2:] * points  # (E, N, 2)
+    towards /= np.linalg.norm(towards, axis=2, keepdims=True) + 1e-9
+    distances = np.abs(towards[..., 0] * errors[:, 1] - towards[..., 1] * errors[:, 0])
+    if not len(epipoles):
+        return 0.0
+    meeting = max(distances < _EPIPOLAR, key=np.sum)
+    return float(meeting.sum() / len(key)) if points[meeting].std(0).max() > _SPREAD else 0.0
 
 
 def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
