@@ -34,6 +34,7 @@ _SPREAD = 40.0  # pixels, standard deviation of these corners' positions: those 
 _LINE_PAIRS = 64  # pairs of corners whose lines are tried for the epipole
 _FOLLOWED_ZOOM, _FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
+_RENEW_ZOOM = 0.4  # logarithm of a zoom from the key frame beyond which this frame becomes it: corners drift by then
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
 _NO_ZOOM = 0.003  # change of the focal length that is none
@@ -58,19 +59,26 @@ STILL = CameraPose(np.eye(3))
 
 
 class CameraMotion:
-    """Follows the camera of one sequence, frame after frame.
-
-    poses  of all frames so far; those from a key frame to a frame that shows that the camera walks are corrected then
-    """
+    """Follows the camera of one sequence, frame after frame."""
 
     def __init__(self) -> None:
         self._shot = -1
-        self.poses: list[CameraPose] = []
+        self._poses: list[CameraPose] = []
+        self._shots: list[int] = []
         self._restart()
+
+    def poses(self) -> list[CameraPose]:
+        """The cameras of all frames so far, corrected by what later frames show: a camera walks from the key frame on
+        that shows it, and does not zoom meanwhile, nor at all in a shot in most of whose frames it walks.
+        """
+        walks, shots = np.array([pose.walks for pose in self._poses]), np.array(self._shots)
+        walking = {shot for shot in set(self._shots) if 2 * walks[shots == shot].sum() > (shots == shot).sum()}
+        pairs = zip(self._poses, self._shots, strict=True)
+        return [replace(pose, zoom=1.0) if shot in walking else pose for pose, shot in pairs]
 
     def _restart(self) -> None:
         self._pose = self._key_pose = STILL
-        self._key_index = len(self.poses)
+        self._key_index = len(self._poses)
         self._largest = self._key_largest = np.zeros(4)
         self._walks = False
         self._before: NDArray[np.uint8] | None = None
@@ -101,14 +109,16 @@ class CameraMotion:
         outside = _outside(grey.shape, people)
         if self._before is not None and not self._same_as_key() and self._unchanged(grey, outside, focal, centre):
             self._pose = self._at_key()
-        self.poses.append(self._pose)
+        self._poses.append(self._pose)
+        self._shots.append(shot)
         if self._pose.walks:
             self._walks = True
-            for index in range(self._key_index, len(self.poses)):
-                pose = self.poses[index]
-                self.poses[index] = CameraPose(pose.rotation, self._key_pose.zoom, solved=False, walks=True)
-            self._pose = self.poses[-1]
-        if self._before is None or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
+            for index in range(self._key_index, len(self._poses)):
+                pose = self._poses[index]
+                self._poses[index] = CameraPose(pose.rotation, self._key_pose.zoom, solved=False, walks=True)
+            self._pose = self._poses[-1]
+        zoomed = abs(np.log(self._pose.zoom / self._key_pose.zoom)) > _RENEW_ZOOM
+        if self._before is None or zoomed or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
             self._renew(grey, outside)
             self._key_camera = focal, centre
         self._before = grey
@@ -142,7 +152,7 @@ class CameraMotion:
         corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=np.where(outside, 255, 0).astype(np.uint8))
         self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
         self._key_points, self._key_pose = self._points, self._pose
-        self._key_index, self._key_largest, self._walks = len(self.poses), self._largest, False
+        self._key_index, self._key_largest, self._walks = len(self._poses), self._largest, False
         smooth = _smooth(grey)
         slopes = np.asarray(sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, x, 1 - x) / 8) for x in (0, 1)))
         steepest = slopes == cv2.dilate(slopes, np.ones((_CELL, _CELL), np.uint8))
