@@ -29,8 +29,10 @@ _CELL = 9  # pixels: one of so many, across and down, is compared, that with the
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
 _PARALLAX = 2.0  # pixels by which a corner misses where a turn and a zoom, or a homography, have it
 _EPIPOLAR = 0.5  # pixels by which such a corner may miss its line through the epipole
+_DRIFTED = 3.0  # medians of these misses below which a corner has only drifted
 _MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.05  # of corners: off turn and zoom; off the homography, with a common epipole
-_SPREAD = 40.0  # pixels, standard deviation of these corners' positions: those of one thing that moves have less
+_SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
+_PARALLAX_FRAMES = 2  # frames compared with a key frame that must show it
 _LINE_PAIRS = 64  # pairs of corners whose lines are tried for the epipole
 _FOLLOWED_ZOOM, _FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
@@ -80,7 +82,7 @@ class CameraMotion:
         self._pose = self._key_pose = STILL
         self._key_index = len(self._poses)
         self._largest = self._key_largest = np.zeros(4)
-        self._walks = False
+        self._parallax_frames = 0  # since the key frame
         self._before: NDArray[np.uint8] | None = None
         self._key_points = self._points = np.zeros((0, 2), np.float32)
         self._key_camera = 1.0, np.zeros(2)
@@ -112,7 +114,6 @@ class CameraMotion:
         self._poses.append(self._pose)
         self._shots.append(shot)
         if self._pose.walks:
-            self._walks = True
             for index in range(self._key_index, len(self._poses)):
                 pose = self._poses[index]
                 self._poses[index] = CameraPose(pose.rotation, self._key_pose.zoom, solved=False, walks=True)
@@ -152,7 +153,7 @@ class CameraMotion:
         corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=np.where(outside, 255, 0).astype(np.uint8))
         self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
         self._key_points, self._key_pose = self._points, self._pose
-        self._key_index, self._key_largest, self._walks = len(self._poses), self._largest, False
+        self._key_index, self._key_largest, self._parallax_frames = len(self._poses), self._largest, 0
         smooth = _smooth(grey)
         slopes = np.asarray(sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, x, 1 - x) / 8) for x in (0, 1)))
         steepest = slopes == cv2.dilate(slopes, np.ones((_CELL, _CELL), np.uint8))
@@ -192,7 +193,9 @@ class CameraMotion:
             weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
             turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
         missed_share = np.mean(missed > _PARALLAX)
-        if self._walks or (missed_share > _MISSED_SHARE and _parallax(key, here) > _PARALLAX_SHARE):
+        if self._parallax_frames < _PARALLAX_FRAMES:
+            self._parallax_frames += missed_share > _MISSED_SHARE and _parallax(key, here) > _PARALLAX_SHARE
+        if self._parallax_frames == _PARALLAX_FRAMES:
             return replace(unsolved, walks=True)
         if np.median(missed) > _MAX_RESIDUAL:
             return unsolved
@@ -267,7 +270,8 @@ def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
     if homography is None:
         return 0.0
     carried = cv2.perspectiveTransform(key[None], homography)[0]
-    off = np.linalg.norm(here - carried, axis=1) > _PARALLAX
+    distances = np.linalg.norm(here - carried, axis=1)
+    off = distances > max(_PARALLAX, _DRIFTED * float(np.median(distances)))
     if off.sum() < _MIN_CORNERS // 2:
         return 0.0
     points, errors = here[off], (here - carried)[off]
@@ -280,7 +284,7 @@ def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
     if not len(epipoles):
         return 0.0
     meeting = max(distances < _EPIPOLAR, key=np.sum)
-    return float(meeting.sum() / len(key)) if points[meeting].std(0).max() > _SPREAD else 0.0
+    return float(meeting.sum() / len(key)) if points[meeting, 0].std() > _SPREAD else 0.0
 
 
 def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
