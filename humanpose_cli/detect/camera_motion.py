@@ -34,7 +34,10 @@ _MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.05  # of corners: off turn and zoom; off
 _SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
 _PARALLAX_FRAMES = 2  # frames compared with a key frame that must show it
 _LINE_PAIRS = 64  # pairs of corners whose lines are tried for the epipole
-_FOLLOWED_ZOOM, _FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
+_FOLLOWED_ZOOM, _FOLLOWED = (
+    0.1,
+    0.25,
+)  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _RENEW_ZOOM = 0.4  # logarithm of a zoom from the key frame beyond which this frame becomes it: corners drift by then
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back

@@ -251,7 +251,11 @@ def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path:
     np.testing.assert_allclose(part.frame_times, [0, 0.06])
     assert again.options == told
     assert part.options == {
-        "camera_unknown": [1], "camera_walks": [1], "damaged": [], "not_fitted": [{"frame": 1, **hidden}]}
+        "camera_unknown": [1],
+        "camera_walks": [1],
+        "damaged": [],
+        "not_fitted": [{"frame": 1, **hidden}],
+    }
     part.save(tmp_path / "part.fit.npz")  # as `hpc fit --frames 1:3` makes it
     whole = read_fits(tmp_path / "part.fit.npz", smpl, open_inputs([folder]))
     assert whole.frame_names.tolist() == ["001.png", "002.png"]
