@@ -2,11 +2,9 @@
 
 Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
 errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
-frame's (Kabsch, robust), the zoom the ratio of distances between corners.
-
-A camera that walks is recognised, but its path is not recovered. What is near moves more than what is far: neither a turn
-and a zoom nor a homography, which a turn with any lens is, explain all corners, and those that are left move along lines
-that meet in one point, the epipole. Since such a camera may seem to zoom, its focal length stays as it is.
+frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is recognised, but its
+path is not recovered. Its near corners move more than far ones: no turn and zoom and no homography, as a turn with any
+lens is, explain them all, and the errors point to the epipole. It may seem to zoom, so its focal length is held.
 """
 
 from __future__ import annotations
@@ -32,14 +30,11 @@ _EPIPOLAR = 0.5  # pixels by which such a corner may miss its line through the e
 _DRIFTED = 3.0  # medians of these misses below which a corner has only drifted
 _MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.05  # of corners: off turn and zoom; off the homography, with a common epipole
 _SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
-_PARALLAX_FRAMES = 2  # frames compared with a key frame that must show it
-_LINE_PAIRS = 64  # pairs of corners whose lines are tried for the epipole
-_FOLLOWED_ZOOM, _FOLLOWED = (
-    0.1,
-    0.25,
-)  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
+_PARALLAX_FRAMES = 2  # frames compared with one key frame that must show it
+_FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _RENEW_ZOOM = 0.4  # logarithm of a zoom from the key frame beyond which this frame becomes it: corners drift by then
+_RENEW_WALK = 30  # frames after a key frame, if it has shown a walk, after which another one must show it again
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
 _NO_ZOOM = 0.003  # change of the focal length that is none
@@ -50,8 +45,7 @@ class CameraPose:
     """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
     on its focal length, and whether the background determines them.
 
-    walks  whether it does not because the camera moves from its spot: things behind each other move differently, or
-           a person keeps the size while the background grows
+    walks  whether it does not because the camera moves from its spot, as parallax or a person who keeps the size shows
     """
 
     rotation: NDArray[np.float64]
@@ -77,9 +71,8 @@ class CameraMotion:
         that shows it, and does not zoom meanwhile, nor at all in a shot in most of whose frames it walks.
         """
         walks, shots = np.array([pose.walks for pose in self._poses]), np.array(self._shots)
-        walking = {shot for shot in set(self._shots) if 2 * walks[shots == shot].sum() > (shots == shot).sum()}
-        pairs = zip(self._poses, self._shots, strict=True)
-        return [replace(pose, zoom=1.0) if shot in walking else pose for pose, shot in pairs]
+        walking = {shot for shot in set(self._shots) if walks[shots == shot].mean() > 0.5}
+        return [replace(p, zoom=1.0) if s in walking else p for p, s in zip(self._poses, self._shots, strict=True)]
 
     def _restart(self) -> None:
         self._pose = self._key_pose = STILL
@@ -116,13 +109,13 @@ class CameraMotion:
             self._pose = self._at_key()
         self._poses.append(self._pose)
         self._shots.append(shot)
+        renew = abs(np.log(self._pose.zoom / self._key_pose.zoom)) > _RENEW_ZOOM
         if self._pose.walks:
-            for index in range(self._key_index, len(self._poses)):
-                pose = self._poses[index]
-                self._poses[index] = CameraPose(pose.rotation, self._key_pose.zoom, solved=False, walks=True)
+            renew = len(self._poses) - self._key_index >= _RENEW_WALK
+            walked = {"zoom": self._key_pose.zoom, "solved": False, "walks": True}
+            self._poses[self._key_index :] = [replace(pose, **walked) for pose in self._poses[self._key_index :]]
             self._pose = self._poses[-1]
-        zoomed = abs(np.log(self._pose.zoom / self._key_pose.zoom)) > _RENEW_ZOOM
-        if self._before is None or zoomed or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
+        if self._before is None or renew or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
             self._renew(grey, outside)
             self._key_camera = focal, centre
         self._before = grey
@@ -195,30 +188,26 @@ class CameraMotion:
             missed = np.linalg.norm(turned_focal * plane - here, axis=1)
             weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
             turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
-        missed_share = np.mean(missed > _PARALLAX)
-        if self._parallax_frames < _PARALLAX_FRAMES:
-            self._parallax_frames += missed_share > _MISSED_SHARE and _parallax(key, here) > _PARALLAX_SHARE
-        if self._parallax_frames == _PARALLAX_FRAMES:
+        if self._parallax_frames < _PARALLAX_FRAMES and np.mean(missed > _PARALLAX) > _MISSED_SHARE:
+            self._parallax_frames += _parallax(key, here) > _PARALLAX_SHARE
+        zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
+        if self._parallax_frames >= _PARALLAX_FRAMES or self._follows_person(float(np.log(zoom))):
             return replace(unsolved, walks=True)
         if np.median(missed) > _MAX_RESIDUAL:
             return unsolved
-        zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
-        if self._follows_person(zoom):
-            return replace(unsolved, walks=True)
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
 
     def _follows_person(self, zoom: float) -> bool:
-        """Whether the camera walks with a person rather than zooms: the person keeps the size, and no corner lies on the
-        ground before the feet, whose parallax would show it.
+        """Whether the camera walks with a person rather than zooms (logarithm): the person keeps the size, and no
+        corner is below the feet, where a walk would be seen as parallax.
         """
+        boxes = np.stack([self._key_largest, self._largest])
         assert self._before is not None
-        height, width = self._before.shape
-        for x0, y0, x1, y1 in (self._key_largest, self._largest):
-            if y1 <= y0 or min(x0, y0, width - x1, height - y1) < 2:  # cut off by the image
-                return False
-        grown = np.log((self._largest[3] - self._largest[1]) / (self._key_largest[3] - self._key_largest[1]))
-        keeps_size = abs(np.log(zoom)) > _FOLLOWED_ZOOM and abs(grown) < _FOLLOWED * abs(np.log(zoom))
-        return bool(keeps_size and not (self._points[:, 1] > self._largest[3]).any())
+        size = np.array(self._before.shape[::-1])
+        cut_off = (boxes[:, :2] < 2).any() or (boxes[:, 2:] > size - 2).any()
+        if cut_off or abs(zoom) < _FOLLOWED[0] or (self._points[:, 1] > boxes[1, 3]).any():
+            return False
+        return bool(abs(np.log(np.divide(*(boxes[:, 3] - boxes[:, 1])))) < _FOLLOWED[1] * abs(zoom))
 
 
 def _outside(shape: tuple[int, ...], boxes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
@@ -278,15 +267,12 @@ def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
     if off.sum() < _MIN_CORNERS // 2:
         return 0.0
     points, errors = here[off], (here - carried)[off]
-    lines = np.cross(np.column_stack([points, np.ones(len(points))]), np.column_stack([errors, np.zeros(len(points))]))
-    i, j = np.random.default_rng(0).integers(len(points), size=(2, _LINE_PAIRS))
+    lines = np.cross(np.pad(points, ((0, 0), (0, 1)), constant_values=1), np.pad(errors, ((0, 0), (0, 1))))
+    i, j = np.random.default_rng(0).integers(len(points), size=(2, 64))  # of so many pairs, the best epipole
     epipoles = np.cross(lines[i], lines[j])[i != j]  # (E, 3) homogeneous
     towards = epipoles[:, None, :2] - epipoles[:, None, 2:] * points  # (E, N, 2)
-    towards /= np.linalg.norm(towards, axis=2, keepdims=True) + 1e-9
-    distances = np.abs(towards[..., 0] * errors[:, 1] - towards[..., 1] * errors[:, 0])
-    if not len(epipoles):
-        return 0.0
-    meeting = max(distances < _EPIPOLAR, key=np.sum)
+    across = np.abs(towards[..., 0] * errors[:, 1] - towards[..., 1] * errors[:, 0])
+    meeting = max(across / (np.linalg.norm(towards, axis=2) + 1e-9) < _EPIPOLAR, key=np.sum)
     return float(meeting.sum() / len(key)) if points[meeting, 0].std() > _SPREAD else 0.0
 
 

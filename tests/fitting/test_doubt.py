@@ -90,4 +90,4 @@ def test_a_camera_that_walks_is_a_reason_beside_the_others():
     walks = replace(rows, options={"camera_walks": [0, 1]})
     assert row_doubts(walks) == ["the camera walks", "the camera walks; right arm uncertain", ""]
     assert doubts_of_tracks(walks) == {0: "the camera walks"}
-    assert doubts_of_tracks(replace(rows, options={"camera_walks": [2]})) == {0: ""}
+    assert doubts_of_tracks(replace(people({}, {}, {}), options={"camera_walks": [2]})) == {0: ""}

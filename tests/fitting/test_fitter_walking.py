@@ -22,7 +22,7 @@ def texture():
 
 def fitted(person, frames):
     """The fit of a person who keeps place and size in the image."""
-    known = KnownPeople(dict.fromkeys(range(len(frames)), [person]))
+    known = KnownPeople({index: [person] for index in range(len(frames))})
     with Fitter(FitOptions(focal=FOCAL), people_source=known) as fitter:
         return fitter.fit(np.stack(frames))
 
