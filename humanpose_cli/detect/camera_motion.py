@@ -112,8 +112,9 @@ class CameraMotion:
         renew = abs(np.log(self._pose.zoom / self._key_pose.zoom)) > _RENEW_ZOOM
         if self._pose.walks:
             renew = len(self._poses) - self._key_index >= _RENEW_WALK
-            walked = {"zoom": self._key_pose.zoom, "solved": False, "walks": True}
-            self._poses[self._key_index :] = [replace(pose, **walked) for pose in self._poses[self._key_index :]]
+            zoom = self._key_pose.zoom
+            for index in range(self._key_index, len(self._poses)):
+                self._poses[index] = replace(self._poses[index], zoom=zoom, solved=False, walks=True)
             self._pose = self._poses[-1]
         if self._before is None or renew or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
             self._renew(grey, outside)
