@@ -3,8 +3,8 @@
 Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
 errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
 frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is recognised, but its
-path is not recovered. Its near corners move more than far ones: no turn and zoom and no homography, as a turn with any
-lens is, explain them all, and the errors point to the epipole. It may seem to zoom, so its focal length is held.
+path is not recovered. Its near corners move more than far ones, which no turn and zoom explain, and no homography, as
+a turn with any lens is. It may seem to zoom, so its focal length is held.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ _SMOOTHING = 2.0  # pixels
 _CELL = 9  # pixels: one of so many, across and down, is compared, that with the steepest slope
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
 _PARALLAX = 2.0  # pixels by which a corner misses where a turn and a zoom, or a homography, have it
-_EPIPOLAR = 0.5  # pixels by which such a corner may miss its line through the epipole
 _DRIFTED = 3.0  # medians of these misses below which a corner has only drifted
-_MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.05  # of corners: off turn and zoom; off the homography, with a common epipole
+_MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.07  # of the corners, off turn and zoom, and off the homography
 _SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
 _PARALLAX_FRAMES = 2  # frames compared with one key frame that must show it
 _FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
@@ -200,7 +199,7 @@ class CameraMotion:
 
     def _follows_person(self, zoom: float) -> bool:
         """Whether the camera walks with a person rather than zooms (logarithm): the person keeps the size, and no
-        corner is below the feet, where a walk would be seen as parallax.
+        corner is below the feet, where parallax would show a walk.
         """
         boxes = np.stack([self._key_largest, self._largest])
         assert self._before is not None
@@ -258,23 +257,13 @@ def _rotation(
 
 
 def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
-    """The share of corners (N, 2) that no homography carries from key to here, but whose errors meet in one epipole."""
+    """The share of corners (N, 2) that no homography carries from key to here; 0 if one thing that moves has them."""
     homography, _ = cv2.findHomography(key, here, cv2.LMEDS)
     if homography is None:
         return 0.0
-    carried = cv2.perspectiveTransform(key[None], homography)[0]
-    distances = np.linalg.norm(here - carried, axis=1)
-    off = distances > max(_PARALLAX, _DRIFTED * float(np.median(distances)))
-    if off.sum() < _MIN_CORNERS // 2:
-        return 0.0
-    points, errors = here[off], (here - carried)[off]
-    lines = np.cross(np.pad(points, ((0, 0), (0, 1)), constant_values=1), np.pad(errors, ((0, 0), (0, 1))))
-    i, j = np.random.default_rng(0).integers(len(points), size=(2, 64))  # of so many pairs, the best epipole
-    epipoles = np.cross(lines[i], lines[j])[i != j]  # (E, 3) homogeneous
-    towards = epipoles[:, None, :2] - epipoles[:, None, 2:] * points  # (E, N, 2)
-    across = np.abs(towards[..., 0] * errors[:, 1] - towards[..., 1] * errors[:, 0])
-    meeting = max(across / (np.linalg.norm(towards, axis=2) + 1e-9) < _EPIPOLAR, key=np.sum)
-    return float(meeting.sum() / len(key)) if points[meeting, 0].std() > _SPREAD else 0.0
+    missed = np.linalg.norm(here - cv2.perspectiveTransform(key[None], homography)[0], axis=1)
+    off = missed > max(_PARALLAX, _DRIFTED * float(np.median(missed)))
+    return float(off.mean()) if off.any() and here[off, 0].std() > _SPREAD else 0.0
 
 
 def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
