@@ -131,6 +131,9 @@ class FitWork:
             self.session.reporter.info(
                 f"{item.short}: focal length {focal:,.0f} px, from the ground under {found} people"
             )
+        if walks := fit.options.get("camera_walks"):
+            walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not recovered"
+            self.session.reporter.warn(f"{item.short}: {walked}: people's paths in the world are wrong")
         if left_out := summary.get("left_out"):
             people = "1 person" if left_out == 1 else f"{left_out} people"
             self.session.reporter.info(f"{item.short}: {people} below `min_confidence` left out")

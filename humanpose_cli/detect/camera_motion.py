@@ -2,8 +2,9 @@
 
 Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
 errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
-frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is not recovered: its
-background moves with its depth, which the residual shows.
+frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is recognised, but its
+path is not recovered. Its near corners move more than far ones, which no turn and zoom explain, and no homography, as
+a turn with any lens is. It may seem to zoom, so its focal length is held.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ _STILL = 0.25  # pixels of median movement, at that size, below which a camera s
 _SMOOTHING = 2.0  # pixels
 _CELL = 9  # pixels: one of so many, across and down, is compared, that with the steepest slope
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
+_PARALLAX = 2.0  # pixels by which a corner misses where a turn and a zoom, or a homography, have it
+_DRIFTED = 3.0  # medians of these misses below which a corner has only drifted
+_MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.07  # of the corners, off turn and zoom, and off the homography
+_SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
+_PARALLAX_FRAMES = 2  # frames compared with one key frame that must show it
+_FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
+_RENEW_ZOOM = 0.4  # logarithm of a zoom from the key frame beyond which this frame becomes it: corners drift by then
+_RENEW_WALK = 30  # frames after a key frame, if it has shown a walk, after which another one must show it again
 _BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
 _NO_ZOOM = 0.003  # change of the focal length that is none
@@ -35,7 +44,7 @@ class CameraPose:
     """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
     on its focal length, and whether the background determines them.
 
-    walks  whether it does not because the camera moves from its spot: things behind each other move differently
+    walks  whether it does not because the camera moves from its spot, as parallax or a person who keeps the size shows
     """
 
     rotation: NDArray[np.float64]
@@ -52,10 +61,23 @@ class CameraMotion:
 
     def __init__(self) -> None:
         self._shot = -1
+        self._poses: list[CameraPose] = []
+        self._shots: list[int] = []
         self._restart()
+
+    def poses(self) -> list[CameraPose]:
+        """The cameras of all frames so far, corrected by what later frames show: a camera walks from the key frame on
+        that shows it, and does not zoom meanwhile, nor at all in a shot in most of whose frames it walks.
+        """
+        walks, shots = np.array([pose.walks for pose in self._poses]), np.array(self._shots)
+        walking = {shot for shot in set(self._shots) if walks[shots == shot].mean() > 0.5}
+        return [replace(p, zoom=1.0) if s in walking else p for p, s in zip(self._poses, self._shots, strict=True)]
 
     def _restart(self) -> None:
         self._pose = self._key_pose = STILL
+        self._key_index = len(self._poses)
+        self._largest = self._key_largest = np.zeros(4)
+        self._parallax_frames = 0  # since the key frame
         self._before: NDArray[np.uint8] | None = None
         self._key_points = self._points = np.zeros((0, 2), np.float32)
         self._key_camera = 1.0, np.zeros(2)
@@ -76,13 +98,24 @@ class CameraMotion:
             self._shot = shot
             self._restart()
         focal, centre = float(camera.focal) * scale, np.asarray(camera.principal_point, float) * scale
+        people = [np.asarray(box, float) * scale for box in boxes]
+        self._largest = max(people, key=lambda box: box[3] - box[1], default=np.zeros(4))
         if self._before is not None:
             self._follow(grey)
             self._pose = self._solve(focal, centre)
-        outside = _outside(grey.shape, [np.asarray(box) * scale for box in boxes])
+        outside = _outside(grey.shape, people)
         if self._before is not None and not self._same_as_key() and self._unchanged(grey, outside, focal, centre):
             self._pose = self._at_key()
-        if self._before is None or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
+        self._poses.append(self._pose)
+        self._shots.append(shot)
+        renew = abs(np.log(self._pose.zoom / self._key_pose.zoom)) > _RENEW_ZOOM
+        if self._pose.walks:
+            renew = len(self._poses) - self._key_index >= _RENEW_WALK
+            zoom = self._key_pose.zoom
+            for index in range(self._key_index, len(self._poses)):
+                self._poses[index] = replace(self._poses[index], zoom=zoom, solved=False, walks=True)
+            self._pose = self._poses[-1]
+        if self._before is None or renew or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
             self._renew(grey, outside)
             self._key_camera = focal, centre
         self._before = grey
@@ -116,6 +149,7 @@ class CameraMotion:
         corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=np.where(outside, 255, 0).astype(np.uint8))
         self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
         self._key_points, self._key_pose = self._points, self._pose
+        self._key_index, self._key_largest, self._parallax_frames = len(self._poses), self._largest, 0
         smooth = _smooth(grey)
         slopes = np.asarray(sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, x, 1 - x) / 8) for x in (0, 1)))
         steepest = slopes == cv2.dilate(slopes, np.ones((_CELL, _CELL), np.uint8))
@@ -154,10 +188,26 @@ class CameraMotion:
             missed = np.linalg.norm(turned_focal * plane - here, axis=1)
             weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
             turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
-        if np.median(missed) > _MAX_RESIDUAL:
-            return replace(unsolved, walks=True)
+        if self._parallax_frames < _PARALLAX_FRAMES and np.mean(missed > _PARALLAX) > _MISSED_SHARE:
+            self._parallax_frames += _parallax(key, here) > _PARALLAX_SHARE
         zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
+        if self._parallax_frames >= _PARALLAX_FRAMES or self._follows_person(float(np.log(zoom))):
+            return replace(unsolved, walks=True)
+        if np.median(missed) > _MAX_RESIDUAL:
+            return unsolved
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
+
+    def _follows_person(self, zoom: float) -> bool:
+        """Whether the camera walks with a person rather than zooms (logarithm): the person keeps the size, and no
+        corner is below the feet, where parallax would show a walk.
+        """
+        boxes = np.stack([self._key_largest, self._largest])
+        assert self._before is not None
+        size = np.array(self._before.shape[::-1])
+        cut_off = (boxes[:, :2] < 2).any() or (boxes[:, 2:] > size - 2).any()
+        if cut_off or abs(zoom) < _FOLLOWED[0] or (self._points[:, 1] > boxes[1, 3]).any():
+            return False
+        return bool(abs(np.log(np.divide(*(boxes[:, 3] - boxes[:, 1])))) < _FOLLOWED[1] * abs(zoom))
 
 
 def _outside(shape: tuple[int, ...], boxes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
@@ -204,6 +254,16 @@ def _rotation(
     """R that brings directions a (N, 3) nearest to b: b ≈ a Rᵀ."""
     u, _, vt = np.linalg.svd((a if weights is None else weights[:, None] * a).T @ b)
     return np.asarray(vt.T @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ u.T)
+
+
+def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
+    """The share of corners (N, 2) that no homography carries from key to here; 0 if one thing that moves has them."""
+    homography, _ = cv2.findHomography(key, here, cv2.LMEDS)
+    if homography is None:
+        return 0.0
+    missed = np.linalg.norm(here - cv2.perspectiveTransform(key[None], homography)[0], axis=1)
+    off = missed > max(_PARALLAX, _DRIFTED * float(np.median(missed)))
+    return float(off.mean()) if off.any() and here[off, 0].std() > _SPREAD else 0.0
 
 
 def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

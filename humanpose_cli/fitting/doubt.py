@@ -97,8 +97,8 @@ def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
 
 
 def row_doubts(record: FitRecord) -> list[str]:
-    """For each row why its fit is doubtful, and the limbs that are, such as "left leg hidden, guessed"; "" where it is
-    not doubtful.
+    """For each row why its fit is doubtful, whether the camera walks, and the limbs that are, such as "left leg hidden,
+    guessed"; "" where it is not doubtful.
 
     Without hips in the image nothing says how the trunk leans and where the legs are. Of rows without any keypoints,
     as other programs' fits are, that is not known.
@@ -112,6 +112,8 @@ def row_doubts(record: FitRecord) -> list[str]:
         ("far from the joints", record.reprojection_error > _MAX_ERROR * diagonal),
     )
     first = [[reason for reason, found in reasons if found[row]][:1] for row in range(len(record))]
+    for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():
+        first[row].append("the camera walks")
     return ["; ".join([*reason, *_named(limbs)]) for reason, limbs in zip(first, limb_doubts(record), strict=True)]
 
 

@@ -186,7 +186,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     listed_part, frame_of = listed.part(start, stop), frame_of - start
     values = _columns_of_part(fit, frame_of, listed_part)
     options = {**fit.options, **({"of_take": True} if fit.views is not None else {})}
-    for name in ("camera_unknown", "damaged"):  # indices of frames
+    for name in ("camera_unknown", "camera_walks", "damaged"):  # indices of frames
         if isinstance(recorded := options.get(name), list):
             options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in recorded]
     if fit.unfitted:

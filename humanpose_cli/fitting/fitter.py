@@ -438,7 +438,10 @@ class Fitter:
             people = largest_tracks(people)
         seconds = frame_times(times, frame_rate or _DEFAULT_FRAME_RATE)
         timed = bool(times) and all(time is not None for time in times)
-        cameras = [replace(c, time=time) for c, time in zip(cameras, seconds, strict=True)]
+        for index, (time, turn) in enumerate(zip(seconds, motion.poses(), strict=True)):
+            camera = cameras[index]
+            lens = replace(camera.camera, focal=camera.camera.focal * (turn.zoom / camera.turn.zoom))
+            cameras[index] = replace(camera, camera=lens, time=time, turn=turn)
         if not options.network_alone:
             people = complete_tracks(people, seconds)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None

@@ -268,7 +268,7 @@ class FitRecord:
     gender, body      of the body model: "neutral", "default"
     skeleton          of the joints' arrays: "smpl24"
     options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
-                      camera's motion is not known (camera_unknown), and of those damaged in the file (damaged).
+                      camera's motion is unknown (camera_unknown) or a walk (camera_walks), and of damaged (damaged).
                       not_fitted: detections without a body, see `unfitted`.
                       upright: whether the world is one whose y axis is known to point down, as of programs that know
                       their world; else it is that of the first camera of each shot

@@ -19,6 +19,7 @@ from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import bent_pose, deform_weights
 from helpers.fit_values import record
 from helpers.standing_people import StandingPeople
+from helpers.textured_room import blobs, room
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
@@ -447,6 +448,19 @@ def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
         assert (ran.code, says in ran.err) == (3, True), ran.err
         assert BlindDetector.modes == [mode]
         BlindDetector.modes.clear()
+
+
+def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
+    texture = blobs()
+    with VideoWriter(tmp_path / "walk.mp4", 25) as video:
+        for t in range(10):
+            video.write(room(texture, (0.06 * t, 0, 0)))
+    ran = hpc("fit", str(tmp_path / "walk.mp4"), "--out", str(tmp_path / "out"), "--no-overlay", "--json")
+    walks = read_fit(tmp_path / "out" / "walk.mp4.fit.npz").options["camera_walks"]
+    said = f"walk.mp4: the camera walks in {len(walks)} of 10 frames; its path is not recovered"
+    assert said in ran.err
+    assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
 
 
 def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):

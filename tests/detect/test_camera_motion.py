@@ -5,22 +5,19 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from helpers.textured_room import FOCAL, SIZE, blobs, room
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.detect.camera_motion import CameraMotion, CameraPose
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 torch = pytest.importorskip("torch")
-SIZE, FOCAL = (640, 480), 700.0
 CAMERA = Camera.of_image(SIZE, FOCAL)
 
 
 @pytest.fixture(scope="module")
 def scene() -> np.ndarray:
-    """A large plane of blobs, four times the image."""
-    random = np.random.default_rng(0)
-    small = random.integers(0, 255, (110, 150, 3), dtype=np.uint8)
-    return cv2.resize(small, (1920, 1440), interpolation=cv2.INTER_CUBIC)
+    return blobs()
 
 
 def turn(*axis_angle: float) -> np.ndarray:
@@ -112,31 +109,103 @@ def test_a_plain_background_outweighs_what_moves_before_it() -> None:
         assert pose.solved
 
 
-def room(scene: np.ndarray, centre: tuple[float, float, float]) -> np.ndarray:
-    """What a camera sees that looks along z at a wall at 6 m, on a floor 1.5 m below it and between two more walls."""
-    x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5 - SIZE[0] / 2, np.arange(SIZE[1]) + 0.5 - SIZE[1] / 2)
-    rays = np.stack((x / FOCAL, y / FOCAL, np.ones_like(x)), -1)
-    image, nearest = np.zeros((SIZE[1], SIZE[0], 3), np.uint8), np.full(x.shape, np.inf)
-    for axis, place in ((1, 1.5), (2, 6.0), (0, -3.0), (0, 3.0)):
-        depth = (place - centre[axis]) / np.where(rays[..., axis] == 0, 1e-9, rays[..., axis])
-        points = np.asarray(centre) + depth[..., None] * rays
-        u, v = (np.asarray(100 * points[..., other] + 700, np.float32) for other in range(3) if other != axis)
-        nearer = (depth > 0) & (depth < nearest)
-        image[nearer] = cv2.remap(scene, u % 1900, v % 1400, cv2.INTER_LINEAR)[nearer]
-        nearest = np.where(nearer, depth, nearest)
-    return image
+def walked(frames: list[np.ndarray], boxes: list[list[np.ndarray]] | None = None, camera: Camera = CAMERA):
+    """The cameras of all frames as they are known in the end."""
+    motion = CameraMotion()
+    for index, frame in enumerate(frames):
+        motion.next_frame(frame, boxes[index] if boxes else [], camera, 0)
+    return motion.poses()
+
+
+def shaken(amount: float) -> list[np.ndarray]:
+    """25 turns of a hand, whose standard deviation about each axis is so many radians."""
+    noise = np.random.default_rng(4).normal(0, 1, (25, 3))
+    smooth = cv2.GaussianBlur(noise, (1, 9), sigmaX=0.1, sigmaY=2)
+    return [turn(*axis_angle) for axis_angle in amount * smooth / smooth.std()]
+
+
+WALKS = {
+    "beside": [(0.04 * t, 0, 0) for t in range(25)],
+    "behind": [(0, 0, 0.06 * t) for t in range(25)],
+    "backwards": [(0, 0, 1.4 - 0.06 * t) for t in range(25)],
+    "around": [(3 * np.sin(0.02 * t), 0, 3 - 3 * np.cos(0.02 * t)) for t in range(25)],
+}
 
 
 @pytest.mark.slow
-def test_a_camera_that_walks_is_found(scene: np.ndarray) -> None:
-    """Sideways: what is near moves more than what is far. Forward, it looks like a zoom."""
-    sideways = followed([room(scene, (0.04 * t, 0, 0)) for t in range(25)])
-    assert sum(pose.walks for pose in sideways) > 5
-    assert not any(pose.walks and pose.solved for pose in sideways)
-    forward = followed([room(scene, (0, 0, 0.06 * t)) for t in range(25)])
-    assert max(pose.zoom for pose in forward) > 1.1
-    turning = followed([view(scene, turn(0, 0.012 * t, 0)) for t in range(14)])
-    assert not any(pose.walks for pose in turning)
+@pytest.mark.parametrize("centres", WALKS.values(), ids=WALKS)
+def test_a_camera_that_walks_is_recognised_and_does_not_zoom(scene, centres):
+    """What is near moves more than what is far; forwards and backwards it looks like a zoom."""
+    turns = [turn(0, 0.02 * t, 0) if centres is WALKS["around"] else r for t, r in enumerate(shaken(0.003))]
+    poses = walked([room(scene, *camera) for camera in zip(centres, turns, strict=True)])
+    assert sum(pose.walks for pose in poses) > 15
+    assert not any(pose.walks and pose.solved for pose in poses)
+    assert {pose.zoom for pose in poses} == {1.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lens", [1.0, 1.4], ids=["known lens", "lens assumed too long"])
+def test_a_camera_that_turns_in_a_deep_room_does_not_walk(scene, lens):
+    camera = Camera.of_image(SIZE, lens * FOCAL)
+    for turns in ([turn(0.002 * t, 0.012 * t - 0.1, 0) for t in range(25)], shaken(0.01)):
+        poses = walked([room(scene, (0, 0, 0), r) for r in turns], camera=camera)
+        assert not any(pose.walks for pose in poses)
+
+
+@pytest.mark.slow
+def test_a_hand_that_shifts_the_camera_by_a_centimetre_does_not_walk(scene):
+    shifts = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 0.02, (25, 3)), (1, 9), sigmaX=0.1, sigmaY=2)
+    poses = walked([room(scene, tuple(c), r) for c, r in zip(shifts, shaken(0.01), strict=True)])
+    assert all(pose.solved and not pose.walks for pose in poses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pan", [0.0, 0.006], ids=["zoom", "zoom and pan"])
+@pytest.mark.parametrize("factor", [1.03, 1 / 1.03], ids=["in", "out"])
+def test_a_zoom_in_a_deep_room_is_one(scene, pan, factor):
+    zooms = factor ** np.arange(25) * (1.0 if factor > 1 else 1.4)
+    poses = walked([room(scene, (0, 0, 0), turn(0, pan * t, 0), z) for t, z in enumerate(zooms)])
+    assert all(pose.solved and not pose.walks for pose in poses)
+    assert np.allclose([pose.zoom for pose in poses], zooms / zooms[0], rtol=0.02)
+
+
+@pytest.mark.slow
+def test_a_bystander_before_a_shaken_camera_is_no_parallax(scene):
+    """Nobody has detected them; their corners move together, in one part of the image."""
+    frames = [room(scene, (0, 0, 0), r) for r in shaken(0.01)]
+    for t, frame in enumerate(frames):
+        frame[150:410, 150 + 6 * t : 220 + 6 * t] = scene[:260, :70]
+    assert not any(pose.walks for pose in walked(frames))
+
+
+@pytest.mark.parametrize(
+    ("grows", "bare", "walks"), [(0.0, True, True), (0.5, True, False), (1.0, True, False), (0.0, False, False)]
+)
+def test_before_a_wall_a_person_tells_a_walk_from_a_zoom(scene, grows, bare, walks):
+    """The wall grows either way; a camera that follows a person leaves the person's size. A floor that is not bare would
+    show the walk.
+    """
+    zooms = 1 + 0.02 * np.arange(15)
+    frames, boxes = [view(scene, np.eye(3), zoom) for zoom in zooms], []
+    for frame, zoom in zip(frames, zooms, strict=True):
+        if bare:
+            frame[round(240 + 90 * zoom) :] = 128
+        half = 60 * zoom**grows
+        boxes.append([np.array([290, 350 - 2 * half, 350, 350 + 0.5 * half], np.float32)])
+    poses = walked(frames, boxes)
+    assert any(pose.walks for pose in poses) is walks
+    assert poses[-1].zoom == (1.0 if walks else pytest.approx(zooms[-1], rel=0.02))
+
+
+@pytest.mark.slow
+def test_a_zoom_before_a_walk_stays(scene):
+    """A key frame of the walk corrects the frames since itself alone, unless most of the shot walks."""
+    zooms = [1.015 ** min(t, 20) for t in range(32)]
+    frames = [room(scene, (0, 0, 0), zoom=zoom) for zoom in zooms]
+    poses = walked(frames + [room(scene, (0.05 * t, 0, 0), zoom=zooms[-1]) for t in range(1, 25)])
+    assert not any(pose.walks for pose in poses[:15])
+    assert poses[15].zoom == pytest.approx(zooms[15], rel=0.02)
+    assert sum(pose.walks for pose in poses[32:]) > 10
 
 
 def test_without_a_background_nothing_is_known() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.fit_values import record
@@ -81,3 +83,11 @@ def test_a_track_has_the_doubts_of_most_of_its_frames():
     assert doubts_of_tracks(people(hidden, {}, {}))[0] == ""
     once = people(hidden, {"right_wrist": 0.1}, {"left_wrist": 0.1})
     assert doubts_of_tracks(once) == {0: "left leg hidden, guessed"}
+
+
+def test_a_camera_that_walks_is_a_reason_beside_the_others():
+    rows = people({}, {"right_wrist": 0.1}, {})
+    walks = replace(rows, options={"camera_walks": [0, 1]})
+    assert row_doubts(walks) == ["the camera walks", "the camera walks; right arm uncertain", ""]
+    assert doubts_of_tracks(walks) == {0: "the camera walks"}
+    assert doubts_of_tracks(replace(people({}, {}, {}), options={"camera_walks": [2]})) == {0: ""}

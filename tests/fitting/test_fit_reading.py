@@ -238,7 +238,7 @@ def test_an_amass_export_of_a_part_stands_on_its_own_frames(smpl: Body, folder: 
 def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
     fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
     hidden = {"box": [1.0, 2.0, 30.0, 40.0], "score": 0.5, "reason": "too small"}
-    told: dict[str, list] = {"camera_unknown": [0, 2], "damaged": [0]}
+    told: dict[str, list] = {"camera_unknown": [0, 2], "camera_walks": [2], "damaged": [0]}
     told["not_fitted"] = [{"frame": 0, **hidden}, {"frame": 2, **hidden}]
     fit = replace(fit, frame_times=np.array([0, 0.04, 0.1]), options=told)
     fit.save(tmp_path / "a.fit.npz")
@@ -250,7 +250,12 @@ def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path:
     np.testing.assert_array_equal(part.poses, fit.poses[1:])
     np.testing.assert_allclose(part.frame_times, [0, 0.06])
     assert again.options == told
-    assert part.options == {"camera_unknown": [1], "damaged": [], "not_fitted": [{"frame": 1, **hidden}]}
+    assert part.options == {
+        "camera_unknown": [1],
+        "camera_walks": [1],
+        "damaged": [],
+        "not_fitted": [{"frame": 1, **hidden}],
+    }
     part.save(tmp_path / "part.fit.npz")  # as `hpc fit --frames 1:3` makes it
     whole = read_fits(tmp_path / "part.fit.npz", smpl, open_inputs([folder]))
     assert whole.frame_names.tolist() == ["001.png", "002.png"]
