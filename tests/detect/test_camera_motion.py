@@ -182,8 +182,8 @@ def test_a_bystander_before_a_shaken_camera_is_no_parallax(scene):
     ("grows", "bare", "walks"), [(0.0, True, True), (0.5, True, False), (1.0, True, False), (0.0, False, False)]
 )
 def test_before_a_wall_a_person_tells_a_walk_from_a_zoom(scene, grows, bare, walks):
-    """The wall grows either way; a camera that follows a person leaves the person's size. A floor that is not bare would
-    show the walk.
+    """The wall grows either way; a camera that follows a person leaves the person's size, and a floor that is not bare
+    would show the walk.
     """
     zooms = 1 + 0.02 * np.arange(15)
     frames, boxes = [view(scene, np.eye(3), zoom) for zoom in zooms], []
