@@ -43,6 +43,7 @@ _NO_TEXTURES = (
         ("people", "people", "How many were written."),
         ("frames", "frames", "How many frames the input has."),
         ("files", "files", "How many files were written."),
+        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong.", False, True),
     ),
     brief=counts("people", "frames", "files"),
     examples=(
@@ -73,6 +74,7 @@ def export(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
     from humanpose_cli.export.exporter import ONE_FILE, check_frame_rate, export_of, output_base, parse_formats
+    from humanpose_cli.fitting.records import record_summary
 
     check_frame_rate(frame_rate)
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
@@ -107,6 +109,7 @@ def export(
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(f"{name}: {count} frames at {rate}; {written[-1].name} opens them in Blender")
         details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(written)}
+        details["doubtful"] = record_summary(task.fit)["doubtful"]
         return Outcome(written, details)
 
     return flags.run(session, items, work, out, {"frame_rate": frame_rate, "world": world, **inputs.identity()})

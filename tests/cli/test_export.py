@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export import exporter
 from humanpose_cli.fitting import fit_reading
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.images import write_image
 
 
@@ -55,6 +56,15 @@ def fits(tmp_path) -> Path:
 
 def names(ran) -> list[str]:
     return [Path(path).name for path in ran.details["outputs"]]
+
+
+def test_doubts_of_the_fit_are_told(hpc, fits, tmp_path):
+    path = fits / "a.png.fit.npz"
+    fit = load_fit(path)
+    fit = replace(fit, keypoints2d=fit.keypoints2d + np.float32(1), options={**fit.options, "camera_walks": [0]})
+    fit.save(path)
+    ran = hpc("export", str(path), "--out", str(tmp_path / "out"), "--format", "json", "--json")
+    assert "the camera walks" in ran.document["items"][0]["doubtful"]
 
 
 @pytest.mark.slow
