@@ -32,7 +32,7 @@ from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.exr import exr_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
-from humanpose_cli.io.value_limits import MAX_PIXELS
+from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
@@ -258,7 +258,7 @@ def read_deep_tiff(path: Path) -> np.ndarray:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
-            _refuse_absurd_size(path, (int(page.imagewidth), int(page.imagelength)))
+            refuse_image_size(path, (int(page.imagewidth), int(page.imagelength)), path.stat().st_size)
             if page.nbytes > _MAX_DEEP_BYTES:
                 expected, got = f"at most {_MAX_DEEP_BYTES >> 20} MiB unpacked", f"{page.nbytes >> 20}"
                 raise InputError(path, "is too large", expected=expected, got=got, remedy="scale it down first")
@@ -277,9 +277,6 @@ def read_deep_tiff(path: Path) -> np.ndarray:
     return values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values
 
 
-# Beyond the first number of pixels, files with less than that many bytes a pixel are refused: photographs have a
-# hundred times as many, and a PNG of 0.7 MB could ask for 2 GB.
-_LARGE, _MIN_BYTES_PER_PIXEL = 8192 * 8192, 0.01
 _MAX_DEEP_BYTES = 4 * MAX_PIXELS  # of numbers of more than 8 bits
 
 IMAGE_SUFFIXES = frozenset(
@@ -375,20 +372,11 @@ def _open(path: Path) -> Image.Image | None:
             raise reading_error(path, error) from error
         raise _damaged(path, error) from error
     try:
-        _refuse_absurd_size(path, image.size)
+        refuse_image_size(path, image.size, path.stat().st_size)
     except InputError:
         image.close()
         raise
     return image
-
-
-def _refuse_absurd_size(path: Path, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        expected, got = f"at most {MAX_PIXELS // 1_000_000} million pixels", f"{size[0]} × {size[1]}"
-        raise InputError(path, "is too large", expected=expected, got=got, remedy="scale it down first")
-    if size[0] * size[1] > _LARGE and path.stat().st_size < _MIN_BYTES_PER_PIXEL * size[0] * size[1]:
-        problem, got = "is hardly a photograph", f"{size[0]} × {size[1]} pixels in {path.stat().st_size} bytes"
-        raise InputError(path, problem, expected="more than a byte for 100 pixels", got=got, remedy="scale it down")
 
 
 def read_image(path: Path | str) -> LoadedImage:

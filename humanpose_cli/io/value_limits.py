@@ -18,6 +18,10 @@ MAX_PIXELS = 256_000_000
 """Larger images are refused: the largest phone sensors have 200 million pixels. Reading takes up to 8 bytes a pixel,
 2 GB for the largest."""
 
+# Beyond the first number of pixels, images with less than that many bytes a pixel are refused: photographs have a
+# hundred times as many, and a PNG of 0.7 MB could ask for 2 GB.
+_LARGE, _MIN_BYTES_PER_PIXEL = 8192 * 8192, 0.01
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -82,6 +86,23 @@ def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unkn
         first = np.argwhere(~within)[0]
         expected = f"sides from 1 and at most {MAX_PIXELS // 1_000_000} million pixels"
         _refuse("image_size", path, expected, "{:.10g} × {:.10g}".format(*sizes[first[0]]), first)
+
+
+def refuse_image_size(subject: Path | str, size: tuple[int, int], byte_count: int) -> None:
+    """InputError for an encoded image that must not be decoded: for what its header says it needs too much memory.
+
+    size        (width, height) of its header
+    byte_count  of the file or the bytes that it is encoded in
+    """
+    pixels, got = size[0] * size[1], f"{size[0]} × {size[1]}"
+    if min(size) < 1:
+        raise InputError(subject, "has no pixels", got=got, remedy="copy or save it again")
+    if pixels > MAX_PIXELS:
+        expected = f"at most {MAX_PIXELS // 1_000_000} million pixels"
+        raise InputError(subject, "is too large", expected=expected, got=got, remedy="scale it down first")
+    if pixels > _LARGE and byte_count < _MIN_BYTES_PER_PIXEL * pixels:
+        problem, got = "is hardly a photograph", f"{got} pixels in {byte_count} bytes"
+        raise InputError(subject, problem, expected="more than a byte for 100 pixels", got=got, remedy="scale it down")
 
 
 def _refuse(name: str, path: Path | str | None, expected: str, value: str, index: np.ndarray) -> None:

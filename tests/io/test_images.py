@@ -15,7 +15,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
-from humanpose_cli.io import images
+from humanpose_cli.io import images, value_limits
 from humanpose_cli.io.images import encode_image, image_size, over_white, read_image, to_eight_bits, write_image
 
 
@@ -451,9 +451,9 @@ def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".webp", ".jp2"])
 def test_a_large_image_of_next_to_nothing_is_refused(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(images, "_LARGE", 500_000)
+    monkeypatch.setattr(value_limits, "_LARGE", 500_000)
     Image.new("RGB", (1000, 1000)).save(tmp_path / f"x{suffix}")
-    monkeypatch.setattr(images, "_MIN_BYTES_PER_PIXEL", 0.1)
+    monkeypatch.setattr(value_limits, "_MIN_BYTES_PER_PIXEL", 0.1)
     with pytest.raises(InputError, match="1000 × 1000 pixels in"):
         read_image(tmp_path / f"x{suffix}")
 

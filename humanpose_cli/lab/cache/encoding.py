@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from humanpose_cli.core.errors import reason_of
+from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.io.value_limits import refuse_image_size
+from humanpose_cli.lab.cache.samples import LABEL_MAPS
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -72,6 +75,36 @@ def _jpeg_header(data: bytes) -> EncodedHeader | None:
         return None
     bits, height, width, channels = frame
     return EncodedHeader("jpeg", (width, height), bits, channels, data.rfind(_EOI) > offset)
+
+
+def map_pixels(path: str) -> tuple[int, int] | None:
+    """Bits of a channel, and channels, of the PNGs in an encoded column; None of photographs, which may have any."""
+    if path == "pictures/image":
+        return None
+    spec = LABEL_MAPS.get(path.removeprefix("pictures/maps/"))
+    return (8, 1) if spec is None else (8 * np.dtype(spec.dtype).itemsize, spec.channels)
+
+
+def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int) -> str:
+    """Why the bytes in a row of an encoded column must not be decoded, or "": by their header alone.
+
+    size        (width, height) of the image that they belong to, as the table has it
+    photograph  bytes of that image: a label map is as large as it, but may be of next to none
+    """
+    header = read_header(data)
+    if header is None:
+        return "is neither JPEG nor PNG"
+    if list(header.size) != list(size):
+        return f"is {header.size[0]} × {header.size[1]} pixels, the table has {size[0]} × {size[1]}"
+    try:
+        refuse_image_size("", header.size, photograph)
+    except InputError as error:
+        return str(error).removeprefix(": ")
+    pixels = map_pixels(path)
+    if pixels is not None and (header.format, header.bits, header.channels) != ("png", *pixels):
+        got = f"{header.format.upper()} of {header.bits} bits × {header.channels}"
+        return f"has other pixels, expected PNG of {pixels[0]} bits × {pixels[1]}, found {got}"
+    return ""
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8] | None:

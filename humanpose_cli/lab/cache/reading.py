@@ -2,12 +2,14 @@
 
 HDF5 reads the root's attributes, and type, shape and offset of the contiguous datasets; rows are then slices of one
 `np.memmap`. No handle and no lock of HDF5 stays open, so threads and forked processes share a file.
-All sizes are checked against the file's, so that a truncated file is an InputError and not a fault of the memory.
+The file is not trusted: attributes are single numbers and texts, datasets have the types and row shapes of the schema
+and lie within the file, and no link is followed. What differs is an InputError and not a fault of the memory.
 """
 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -20,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.io.sniffing import reading, reading_error, refuse_pipes
+from humanpose_cli.lab.cache.encoding import encoded_problem
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
 from humanpose_cli.lab.cache.schema import (
     COLUMNS,
@@ -31,6 +34,7 @@ from humanpose_cli.lab.cache.schema import (
     Header,
     Kind,
     columns_of,
+    dataset_types,
 )
 
 _COPY_AGAIN = "copy or make it again"
@@ -38,8 +42,10 @@ _COPY_AGAIN = "copy or make it again"
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 _SHARD = {column.path: column for column in COLUMNS}
 _INDEX = {column.path: column for column in INDEX_COLUMNS}
+_SHARD_TYPES, _INDEX_TYPES = dataset_types(COLUMNS), dataset_types(INDEX_COLUMNS)
 # Nearly every reader needs these first, and the file is open anyway. A reader that needs more reads all.
-_FIRST = ("pictures/image/values", "pictures/image/offsets")
+_FIRST = ("pictures/image/values", "pictures/image/offsets", "pictures/image/checksums", "pictures/size")
+_LONGEST_TEXT = 1 << 16  # bytes of an attribute: more do not fit into the headers that are written
 
 
 class _Dataset(NamedTuple):
@@ -53,8 +59,9 @@ class _Dataset(NamedTuple):
 class TableFile:
     """A shard or an index. Threads and forked processes may share one.
 
-    InputError when it is opened, for a missing, truncated or damaged file, another format, or another schema; and when
-    a column is first read, where it does not have the type or rows that the schema and the header say.
+    InputError when it is opened, for what is no file, a missing, truncated or damaged one, another format, or another
+    schema; and when a column is first read, where a dataset does not have the type or rows that the schema and the
+    header say.
     """
 
     def __init__(self, path: Path | str, kind: str | None = None) -> None:
@@ -66,15 +73,14 @@ class TableFile:
         self._datasets: dict[str, _Dataset] = {}
         self._links: dict[str, str] | None = None  # None until all datasets and links are known
         with _hdf5(self.path) as file:
-            self.attributes = _attributes(file)
+            self.header = Header.of(self.path, _attributes(file), kind)
+            shard = self.header.kind == "shard"
+            self.columns, self._types = (_SHARD, _SHARD_TYPES) if shard else (_INDEX, _INDEX_TYPES)
             if kind != "shard":
                 self._look_through(file)
             for name in _FIRST if kind == "shard" else ():
-                with suppress(KeyError):  # missing or damaged: reported when it is read
-                    self._datasets[name] = self._checked(name, h5py.h5o.open(file, name.encode()))
-        self.header = Header.of(self.path, self.attributes, kind)
-        shard = self.header.kind == "shard"
-        self.columns = _SHARD if shard else _INDEX
+                with suppress(KeyError):  # missing: reported when it is read
+                    self._datasets[name] = self._checked(name, _entry(file, name))
         self._checked_columns: dict[str, NDArray[Any] | None] = {}
         header = self.header
         self._rows = {"pictures": header.picture_count, "people": header.person_count} if shard else {}
@@ -124,9 +130,18 @@ class TableFile:
         return values[self._span(path, values, row)].copy()
 
     def encoded(self, path: str, row: int) -> bytes:
-        """One row of an encoded column; empty where there is nothing, also where the file lacks the column."""
-        values = self._column(path)
-        return b"" if values is None else values[self._span(path, values, row)].tobytes()
+        """One row of an encoded column; empty where there is nothing, also where the file lacks the column.
+
+        InputError for bytes that are not those that were written, or that must not be decoded (`encoded_problem`).
+        """
+        data, image = self._bytes(path, row), self._image_of(path, row)
+        if problem := self._encoded_problem(path, row, image, data):
+            raise self._damaged(f"{path.partition('/')[2]} of image {self.text('pictures/name', image)!r} {problem}")
+        return data
+
+    def encoded_problem(self, path: str, row: int) -> str:
+        """Why `encoded` refuses a row, or ""."""
+        return self._encoded_problem(path, row, self._image_of(path, row), self._bytes(path, row))
 
     def offsets(self, path: str) -> NDArray[np.int64]:
         """The offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
@@ -134,10 +149,6 @@ class TableFile:
         if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
             raise self._damaged(f"{path}/offsets do not fit the values")
         return rows.copy()
-
-    def checksums(self, path: str) -> NDArray[np.uint32]:
-        """CRC-32 (N,) of each row of an encoded column."""
-        return self._part(path, "checksums").copy()
 
     def value_count(self, path: str) -> int:
         """Number of rows of a column that have a value."""
@@ -209,7 +220,7 @@ class TableFile:
         """The CRC-32 that is stored beside each dataset, −1 where there is none."""
         _ = self.links
         with _hdf5(self.path) as file:
-            stored = {name: _attributes(h5py.h5o.open(file, name.encode())).get("crc32") for name in self._datasets}
+            stored = {name: _attributes(_entry(file, name)).get("crc32") for name in self._datasets}
         return {name: checksum if isinstance(checksum, int) else -1 for name, checksum in stored.items()}
 
     @property
@@ -246,18 +257,36 @@ class TableFile:
         return checked[path]
 
     def _check(self, column: Column, array: NDArray[Any]) -> None:
-        right = array.dtype.kind == "S" if column.is_text else array.dtype == column.numpy_dtype
-        if not right or array.ndim != 1 + len(column.shape) or array.shape[1:] != column.shape:
-            raise self._damaged(f"{column.path} has another type ({array.dtype.str} {array.shape})")
         count = len(array) if column.kind is Kind.PLAIN else len(self._part(column.path, "offsets")) - 1
         if self._rows.setdefault(column.table, count) != count:
             raise self._damaged(f"{column.path} has {count} rows where the table has {self._rows[column.table]}")
+        if column.kind is Kind.ENCODED and len(self._part(column.path, "checksums")) != count:
+            raise self._damaged(f"{column.path}/checksums are not one for each of {count} rows")
 
     def _part(self, path: str, part: str) -> NDArray[Any]:
         array = self._array(f"{path}/{part}")
-        if array is None or array.ndim != 1 or not (len(array) or part == "checksums"):
+        if array is None or not (len(array) or part == "checksums"):
             raise self._damaged(f"lacks {path}/{part}")
         return array
+
+    def _bytes(self, path: str, row: int) -> bytes:
+        values = self._column(path)
+        return b"" if values is None else values[self._span(path, values, row)].tobytes()
+
+    def _image_of(self, path: str, row: int) -> int:
+        """The row of the image that a row of an encoded column belongs to."""
+        return row if path.startswith("pictures/") else int(self.numbers("people/picture", row, row + 1)[0])
+
+    def _encoded_problem(self, path: str, row: int, image: int, data: bytes) -> str:
+        if self._column(path) is None:
+            return ""
+        if zlib.crc32(data) != self._part(path, "checksums")[row]:
+            return "does not match its checksum"
+        if not data:
+            return "is missing" if path == "pictures/image" else ""
+        size = self.numbers("pictures/size", image, image + 1)[0].tolist()
+        photograph = self._span("pictures/image", self._present("pictures/image"), image)
+        return encoded_problem(path, data, size, photograph.stop - photograph.start)
 
     def _span(self, path: str, values: NDArray[Any], row: int) -> slice:
         offsets = self._part(path, "offsets")
@@ -286,12 +315,9 @@ class TableFile:
 
     def _mapped(self) -> NDArray[np.uint8]:
         """The file's bytes. InputError where another file of the same name has replaced the one that was opened."""
-        try:
-            with open(self.path, "rb") as file:
-                status = os.fstat(file.fileno())
-                mapped = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
-        except OSError as error:
-            raise reading_error(self.path, error) from error
+        with reading(self.path), open(self.path, "rb") as file:
+            status = os.fstat(file.fileno())
+            mapped = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._identity not in (None, identity):
             raise InputError(self.path, "was replaced while it was being read", remedy="start again")
@@ -307,17 +333,28 @@ class TableFile:
             name = raw.decode("utf-8")
             if external:
                 links[name] = file.links.get_val(raw)[0].decode("utf-8")
-            elif isinstance(entry := h5py.h5o.open(file, raw), h5py.h5d.DatasetID):
+            elif isinstance(entry := _entry(file, name), h5py.h5d.DatasetID):
                 self._datasets[name] = self._checked(name, entry)
         self._links = links
 
     def _checked(self, name: str, entry: Any) -> _Dataset:
-        shape = entry.shape
-        dtype, offset = np.dtype(entry.dtype.str), entry.get_offset() if all(shape) else 0
+        """Where a dataset lies. InputError unless its type and row shape are the schema's and it lies in the file."""
+        if not isinstance(entry, h5py.h5d.DatasetID):
+            raise self._damaged(f"lacks {name}")
+        shape, dtype = entry.shape, entry.dtype
+        if dtype.hasobject:  # numpy would take the file's bytes for addresses
+            expected = "numbers and texts of fixed width"
+            raise InputError(self.path, f"{name} holds references", expected=expected, remedy=_COPY_AGAIN)
+        dtype = np.dtype(dtype.str)
+        if wanted := self._types.get(name):
+            right = dtype.kind == "S" if wanted.dtype.kind == "S" else dtype == wanted.dtype
+            if not right or len(shape) != 1 + len(wanted.shape) or shape[1:] != wanted.shape:
+                raise self._damaged(f"{name} has another type ({dtype.str} {shape})")
+        offset = entry.get_offset() if all(shape) else 0
         if offset is None:
             raise ValueError("a dataset is not contiguous")
         size = self._identity[1] if self._identity is not None else 0
-        if offset + prod(shape) * dtype.itemsize > size:
+        if offset + prod(side or 1 for side in shape) * dtype.itemsize > size:
             raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
         return _Dataset(offset, dtype, shape)
 
@@ -342,7 +379,8 @@ def read_attributes(path: Path) -> Attributes:
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[Any]:
-    """The file opened by HDF5; InputError for a damaged one."""
+    """The file opened by HDF5; InputError for a damaged one, and for what is no file."""
+    refuse_pipes(path)
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_file_locking(False, True)  # several processes read, and network mounts refuse locks
@@ -364,23 +402,40 @@ def _hdf5(path: Path) -> Iterator[Any]:
         raise InputError(path, problem, remedy=_COPY_AGAIN) from error
 
 
+def _entry(file: Any, name: str) -> Any:
+    """An object by its path, which no link that leads elsewhere may be a part of: HDF5 would open what it names."""
+    path = name.encode()
+    for end in (*(place for place, character in enumerate(path) if character == ord("/")), len(path)):
+        if not file.links.exists(path[:end]):
+            raise KeyError(name)
+        if file.links.get_info(path[:end]).type != h5py.h5l.TYPE_HARD:
+            raise ValueError(f"{name} is behind a link")
+    return h5py.h5o.open(file, path)
+
+
 def _attributes(owner: Any) -> dict[str, str | int]:
+    """All attributes. ValueError for any but one whole number or one text of fixed width: HDF5 writes as many values
+    as the file says, whatever memory there is for them.
+    """
     values: dict[str, str | int] = {}
     names: list[bytes] = []
     h5py.h5a.iterate(owner, names.append)  # each by its number would take a search through all of them
-    for name in names:
-        attribute = h5py.h5a.open(owner, name)
+    for raw in names:
+        name, attribute = raw.decode("utf-8"), h5py.h5a.open(owner, raw)
+        if attribute.get_space().get_simple_extent_type() != h5py.h5s.SCALAR:
+            raise ValueError(f"the attribute {name} is not a single value")
         kind = attribute.get_type()
-        text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
         # With the type that is wanted: h5py would take twice the time to work out what is stored to numpy.
-        if text:
-            value, wanted = np.empty((), f"S{kind.get_size()}"), kind
-        elif isinstance(kind, h5py.h5t.TypeIntegerID):
-            value, wanted = np.empty((), np.int64), h5py.h5t.NATIVE_INT64
+        if isinstance(kind, h5py.h5t.TypeIntegerID):
+            number = np.empty((), np.int64)
+            attribute.read(number, mtype=h5py.h5t.NATIVE_INT64)
+            values[name] = int(number)
+        elif isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str() and kind.get_size() <= _LONGEST_TEXT:
+            text = np.empty((), f"S{kind.get_size()}")
+            attribute.read(text, mtype=kind)
+            values[name] = text.item().decode("utf-8")
         else:
-            value, wanted = np.empty((), attribute.dtype), None
-        attribute.read(value, mtype=wanted)
-        values[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
+            raise ValueError(f"the attribute {name} is neither a whole number nor a text of fixed width")
     return values
 
 

@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.io.text_files import json_object
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, MORE_BETAS
 
 Attributes = Mapping[str, str | int]
@@ -30,6 +31,8 @@ FORMAT = "humanpose-cli dataset cache"
 SCHEMA_VERSION = 1
 INDEX_NAME = "index.h5"
 SHARD_PATTERN = "shard-*.h5"
+MAX_SHARDS = 1_000_000
+"""A folder with more files is of no use, and `missing` lists them one by one."""
 
 
 def shard_name(number: int) -> str:
@@ -246,6 +249,28 @@ INDEX_COLUMNS: tuple[Column, ...] = (
 """Of the index."""
 
 
+
+
+class DatasetType(NamedTuple):
+    """What a row of a dataset is: a number of this type or a text ("S", of any width), or an array of this shape."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+def dataset_types(columns: tuple[Column, ...]) -> Mapping[str, DatasetType]:
+    """The datasets of columns by their paths."""
+    types: dict[str, DatasetType] = {}
+    for column in columns:
+        plain = column.kind is Kind.PLAIN
+        types[column.path if plain else f"{column.path}/values"] = DatasetType(column.numpy_dtype, column.shape)
+        if not plain:
+            types[f"{column.path}/offsets"] = DatasetType(np.dtype("<i8"), ())
+        if column.kind is Kind.ENCODED:
+            types[f"{column.path}/checksums"] = DatasetType(np.dtype("<u4"), ())
+    return types
+
+
 LABELLED = ("pictures", "people")
 """Tables with a row for each image and each person."""
 
@@ -300,7 +325,8 @@ class Header:
     def of(cls, path: Path, attributes: Attributes, kind: str | None = None) -> Header:
         """From a file's root attributes.
 
-        InputError for a file of another program, of the other kind, of a newer schema, or without an attribute.
+        InputError for a file of another program, of the other kind, of a newer schema, without an attribute, or with
+        counts or options that no cache has.
         """
         if attributes.get("format") != FORMAT:
             raise InputError(path, "is no file of a dataset cache", expected=f"the format {FORMAT!r}")
@@ -321,6 +347,15 @@ class Header:
                 raise InputError(path, f"lacks the attribute {field.name}", remedy="copy or make it again")
             values[field.name] = value
         header = cls(**values)
-        if kind is not None and header.kind != kind:
-            raise InputError(path, f"is no {kind}", got=f"the {header.kind} of a dataset cache")
+        counts = header.shard, header.picture_count, header.person_count, header.group_count
+        if min(counts) < 0 or not 0 <= header.shard_count <= MAX_SHARDS:
+            expected, got = f"at most {MAX_SHARDS:,} shards, no count below 0", f"{header.shard_count:,} shards, {counts}"
+            raise InputError(path, "has impossible counts", expected=expected, got=got, remedy="copy or make it again")
+        try:
+            json_object(path, json.loads(header.options))
+        except (ValueError, RecursionError) as error:
+            problem = f"its options are no JSON ({reason_of(error)})"
+            raise InputError(path, problem, remedy="copy or make it again") from error
+        if header.kind not in ((kind,) if kind is not None else ("shard", "index")):
+            raise InputError(path, f"is no {kind or 'shard or index'}", got=f"the {header.kind} of a dataset cache")
         return header

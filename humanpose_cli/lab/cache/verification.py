@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, SKELETONS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.io.sniffing import refuse_pipes
 from humanpose_cli.lab.cache.cache import ShardEntry, shard_entries
-from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem, read_header
+from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem
 from humanpose_cli.lab.cache.reading import TableFile
 from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind
 from humanpose_cli.lab.cache.writing import bytes_of, content_digest, value_problem
@@ -69,7 +70,7 @@ def index_problems(index: TableFile, entries: Sequence[ShardEntry]) -> Iterator[
 
 def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) -> bool:
     """Whether ranges of rows follow each other from 0 to `total`."""
-    if (counts < 0).any():
+    if ((counts < 0) | (counts > total)).any():  # more, and their sum might overflow
         return False
     ends = np.cumsum(counts)
     return int(ends[-1] if len(ends) else 0) == total and np.array_equal(firsts, ends - counts)
@@ -206,6 +207,7 @@ def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_
     Damage is reported in the result; InputError only for what is no cache at all.
     """
     path = Path(path)
+    refuse_pipes(path)
     if path.is_file() and path.name != INDEX_NAME:
         return Verification((_Check(progress).shard(ShardEntry(path, 0, 0)),))
     folder = path if path.is_dir() else path.parent
@@ -301,11 +303,9 @@ class _Check:
 
     def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[Problem]:
         """Every image, map and mask, read and decoded."""
-        sizes = shard.numbers("pictures/size").tolist()
         counts = shard.numbers("pictures/person_count").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
         columns = [column.path for column in shard.labels() if column.kind is Kind.ENCODED]
-        checksums = {path: shard.checksums(path) for path in columns}
         for row, name in enumerate(names):
             if self.stopped.is_set():
                 return
@@ -313,8 +313,7 @@ class _Check:
                 of_person = path.startswith("people/")
                 rows = range(firsts[row], firsts[row] + counts[row]) if of_person else (row,)
                 for number in rows:
-                    data = shard.encoded(path, number)
-                    text = _encoded_problem(path, data, int(checksums[path][number]), sizes[row], counts[row])
+                    text = shard.encoded_problem(path, number) or _decoding_problem(shard, path, number, counts[row])
                     if text:
                         record = person(number) if of_person else f"image {name!r}"
                         yield Problem(record, f"{path.partition('/')[2]} {text}")
@@ -323,16 +322,11 @@ class _Check:
                 self._progress(self._done, None, "images")
 
 
-def _encoded_problem(path: str, data: bytes, checksum: int, size: list[int], people: int) -> str:
-    if zlib.crc32(data) != checksum:
-        return "does not match its checksum"
+def _decoding_problem(shard: TableFile, path: str, row: int, people: int) -> str:
+    """Why bytes that may be decoded cannot be, or what a label map says that cannot be; "" for none."""
+    data = shard.encoded(path, row)
     if not data:
-        return "is missing" if path == "pictures/image" else ""
-    header = read_header(data)
-    if header is None:
-        return "is neither JPEG nor PNG"
-    if list(header.size) != size:
-        return f"is {header.size[0]} × {header.size[1]} pixels, the table has {size[0]} × {size[1]}"
+        return ""
     if problem := decoding_problem(data):
         return f"cannot be decoded ({problem})"
     if not path.startswith("pictures/maps/"):

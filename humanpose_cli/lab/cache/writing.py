@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, IMAGE_SKELETONS, SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, writing_error
+from humanpose_cli.io.value_limits import refuse_image_size
 from humanpose_cli.lab.cache.encoding import EncodedHeader, read_header
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
 from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of
@@ -423,6 +424,7 @@ def check_image(sample: Sample) -> None:
     if not sample.name:
         raise InputError(subject, "has no name")
     image = _header(subject, "image", sample.image, "JPEG or PNG bytes")
+    refuse_image_size(subject, image.size, len(sample.image))
     if image.size != tuple(sample.size):
         raise InputError(subject, "size: is not the image's", expected=_times(image.size), got=_times(sample.size))
     _refuse_unknown(subject, "maps", sample.maps)
