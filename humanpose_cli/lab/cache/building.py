@@ -28,11 +28,13 @@ from humanpose_cli.lab.cache.schema import (
     COLUMNS,
     INDEX_COLUMNS,
     INDEX_NAME,
+    MAX_SHARDS,
     SHARD_PATTERN,
     Header,
     link_name,
     shard_name,
 )
+from humanpose_cli.lab.cache.verification import relation_problems
 from humanpose_cli.lab.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.lab.cache.writing import Dataset, join_datasets, table_datasets, write_hdf5
 from humanpose_cli.version import __version__
@@ -78,6 +80,9 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
         # their number: the same source is the same bytes.
         shard_size = min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
     shards = _dealt(groups, shard_size)
+    if len(shards) > MAX_SHARDS:
+        expected = f"one that makes at most {MAX_SHARDS:,} shards"
+        raise UsageError("shard size", "is too small", expected=expected, got=f"{len(shards):,} shards")
     header = Header(
         kind="shard",
         source=name,
@@ -169,6 +174,8 @@ def write_index(folder: Path | str) -> IndexSummary:
             expected = f"{headers[0].source} with the same options and groups"
             remedy = "move it elsewhere, or make the cache again with --overwrite"
             raise InputError(path, problem, expected=expected, got=shard.header.source, remedy=remedy)
+        for problem in relation_problems(shard):
+            raise InputError(path, problem, remedy="copy or make it again; hpc cache verify lists all damage")
         _join(joined, shard)
     _refuse_repeated_names(joined, paths)
     labels = [column.path for column in COLUMNS if column.path in joined.labels]

@@ -176,7 +176,7 @@ class ColumnView:
                 values = np.full((len(local), *column.shape), np.nan, column.numpy_dtype)
             if column.path in _LINKING:
                 values = values + self._shards.first_row(_LINKING[column.path], number)
-            parts.append((positions, np.char.decode(values, "utf-8") if column.is_text else values))
+            parts.append((positions, shard.decoded(column.path, values) if column.is_text else values))
         empty = np.zeros((0, *column.shape), "U1" if column.is_text else column.dtype)
         table = np.empty((len(rows), *column.shape), np.result_type(*[values for _, values in parts] or [empty]))
         for positions, values in parts:
@@ -278,7 +278,7 @@ class Cache:
         shard, _, local = self._locate(row)
         pixels = decode_image(shard.encoded("pictures/image", local))
         if pixels is None:
-            raise _undecodable(shard, local, "image")
+            raise shard.damaged("pictures/image", local, "cannot be decoded")
         return pixels
 
     def map_bytes(self, row: int, name: str) -> bytes:
@@ -417,14 +417,8 @@ def _decoded(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] 
     data = shard.encoded(path, row)
     pixels = decode_png(data) if data else None
     if data and pixels is None:
-        raise _undecodable(shard, image, path)
+        raise shard.damaged(path, image, "cannot be decoded")
     return pixels
-
-
-def _undecodable(shard: TableFile, image: int, what: str) -> InputError:
-    name = shard.text("pictures/name", image)
-    remedy = "hpc cache verify lists all damage; make the shard again"
-    return InputError(shard.path, f"{what} of image {name!r} cannot be decoded", remedy=remedy)
 
 
 def shard_entries(index: TableFile) -> list[ShardEntry]:

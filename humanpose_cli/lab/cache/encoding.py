@@ -99,7 +99,7 @@ def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int
     try:
         refuse_image_size("", header.size, photograph)
     except InputError as error:
-        return str(error).removeprefix(": ")
+        return str(error).removeprefix(": ").partition(";")[0]
     pixels = map_pixels(path)
     if pixels is not None and (header.format, header.bits, header.channels) != ("png", *pixels):
         got = f"{header.format.upper()} of {header.bits} bits × {header.channels}"

@@ -33,8 +33,10 @@ from humanpose_cli.lab.cache.schema import (
     Column,
     Header,
     Kind,
+    Rule,
     columns_of,
     dataset_types,
+    value_problem,
 )
 
 _COPY_AGAIN = "copy or make it again"
@@ -118,11 +120,18 @@ class TableFile:
 
     def text(self, path: str, row: int) -> str:
         """One text."""
-        return self._decoded(path, bytes(self.numbers(path, row, row + 1)[0]))
+        return str(self.decoded(path, self.numbers(path, row, row + 1))[0])
 
     def texts(self, path: str) -> list[str]:
         """All texts of a column."""
-        return [self._decoded(path, bytes(text)) for text in self.numbers(path)]
+        return [str(text) for text in self.decoded(path, self.numbers(path))]
+
+    def decoded(self, path: str, texts: NDArray[np.bytes_]) -> NDArray[np.str_]:
+        """Texts (N,) of a column, decoded from the bytes that are stored."""
+        try:
+            return np.char.decode(texts, "utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"{path} holds a text that is not UTF-8") from error
 
     def ragged(self, path: str, row: int) -> NDArray[Any]:
         """One row of a ragged column: (M, …)."""
@@ -136,8 +145,12 @@ class TableFile:
         """
         data, image = self._bytes(path, row), self._image_of(path, row)
         if problem := self._encoded_problem(path, row, image, data):
-            raise self._damaged(f"{path.partition('/')[2]} of image {self.text('pictures/name', image)!r} {problem}")
+            raise self.damaged(path, image, problem)
         return data
+
+    def damaged(self, path: str, image: int, problem: str) -> InputError:
+        """The sentence for an encoded column of an image."""
+        return self._damaged(f"image {self.text('pictures/name', image)!r}: {path.partition('/')[2]} {problem}")
 
     def encoded_problem(self, path: str, row: int) -> str:
         """Why `encoded` refuses a row, or ""."""
@@ -182,6 +195,13 @@ class TableFile:
         # A row with a value has at least one number that is not NaN, by the rules of its column.
         value = self.numbers(path, row, row + 1)[0]
         return None if np.isnan(value).all() else value
+
+    def known(self, path: str, row: int) -> Any:
+        """As `value`. InputError for one that breaks the rule of its column."""
+        value, column = self.value(path, row), self.columns[path]
+        if column.rule is not Rule.ANY and value is not None and (problem := value_problem(column, value)):
+            raise self._damaged(f"{path} {problem} in row {row}")
+        return value
 
     def values(self, path: str) -> Iterator[tuple[int, Any]]:
         """(row, value) of the rows that have a value."""
@@ -358,12 +378,6 @@ class TableFile:
             raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
         return _Dataset(offset, dtype, shape)
 
-    def _decoded(self, path: str, data: bytes) -> str:
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise self._damaged(f"{path} holds a text that is not UTF-8") from error
-
     def _damaged(self, problem: str) -> InputError:
         return InputError(self.path, problem, remedy="copy or make it again; hpc cache verify lists all damage")
 
@@ -453,7 +467,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
 
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
     optional = "focal", "principal_point", "frame_rate", "crowd_index"
-    focal, point, rate, crowd_index = (shard.value(f"pictures/{name}", row) for name in optional)
+    focal, point, rate, crowd_index = (shard.known(f"pictures/{name}", row) for name in optional)
     first, sequence = number("first_person"), number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -468,7 +482,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         frame=number("frame"),
         splits=shard.splits_of(row),
         frame_rate=None if rate is None else float(rate),
-        world_to_camera=shard.value("pictures/world_to_camera", row),
+        world_to_camera=shard.known("pictures/world_to_camera", row),
         crowd_index=None if crowd_index is None else float(crowd_index),
     )
 
@@ -477,7 +491,7 @@ def read_person(shard: TableFile, row: int) -> Person:
     """The person in a row of the shard."""
     values: dict[str, Any] = {family: {} for family in _FAMILIES}
     for column in _PERSON_COLUMNS:
-        value = shard.value(column.path, row)
+        value = shard.known(column.path, row)
         family, _, skeleton = column.name.partition("/")
         if not skeleton:
             values[family] = value

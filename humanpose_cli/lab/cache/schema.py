@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, DENSEPOSE_CHARTS, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.text_files import json_object
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, MORE_BETAS
@@ -107,6 +108,31 @@ class Column:
         """The attributes stored with the values."""
         texts = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
         return {name: text for name, text in texts.items() if text}
+
+
+def value_problem(column: Column, row: NDArray[Any]) -> str:
+    """How a known row breaks the column's rule, or ""."""
+    rule = column.rule
+    if rule in (Rule.ANY, Rule.GENDER):
+        return ""
+    if rule is Rule.CONFIDENCE:
+        confidence = row[:, -1]
+        if not ((confidence >= 0) & (confidence <= 1)).all():  # also where it is NaN
+            return "holds a confidence outside 0…1"
+        return "" if np.isfinite(row[confidence > 0]).all() else "holds a labelled number that is not finite"
+    if not np.isfinite(row).all():
+        return "holds a number that is not finite"
+    if rule is Rule.POSITIVE and not (row > 0).all():
+        return f"is {row.min():g}"
+    if rule is Rule.BOX and not (row[:2] < row[2:]).all():
+        return f"is empty ({', '.join(f'{edge:g}' for edge in row)})"
+    if rule is Rule.SURFACE:
+        chart, uv = row[:, 2], row[:, 3:]
+        if not ((chart >= 1) & (chart <= DENSEPOSE_CHARTS) & (chart == np.round(chart))).all():
+            return f"holds a chart outside 1…{DENSEPOSE_CHARTS}"
+        if not ((uv >= 0) & (uv <= 1)).all():
+            return "holds a U or V outside 0…1"
+    return ""
 
 
 _CAMERA = "x right, y down, z forward"

@@ -25,8 +25,8 @@ from humanpose_cli.io.sniffing import refuse_pipes
 from humanpose_cli.lab.cache.cache import ShardEntry, shard_entries
 from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem
 from humanpose_cli.lab.cache.reading import TableFile
-from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind
-from humanpose_cli.lab.cache.writing import bytes_of, content_digest, value_problem
+from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind, value_problem
+from humanpose_cli.lab.cache.writing import bytes_of, content_digest
 
 # Whether the tables of a file agree with each other: people with images, groups, sequences, splits and pairs.
 
@@ -97,14 +97,15 @@ PersonProblem = tuple[int, str]  # row of the person, what is wrong
 def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
     """(row of the person, what is wrong), for all people of a shard."""
     image = shard.numbers("people/picture")
-    yield from _rule_problems(shard)
+    yield from rule_problems(shard, "people")
     yield from _box_problems(shard, shard.numbers("pictures/size")[image])
     yield from _reprojection_problems(shard, image)
 
 
-def _rule_problems(shard: TableFile) -> Iterator[PersonProblem]:
+def rule_problems(shard: TableFile, table: str) -> Iterator[tuple[int, str]]:
+    """(row, what is wrong) of the values in `pictures` or `people` that break their column's rule."""
     for column in shard.labels():
-        if column.table == "people" and column.optional and column.kind is not Kind.ENCODED:
+        if column.table == table and column.optional and column.kind is not Kind.ENCODED:
             for row, value in shard.values(column.path):
                 if problem := value_problem(column, value):
                     yield row, f"{column.name} {problem}"
@@ -298,6 +299,8 @@ class _Check:
             return f"image {names[images[row]]!r}, person {row - firsts[images[row]]}"
 
         yield from self._encoded(shard, names, person)
+        for row, text in rule_problems(shard, "pictures"):
+            yield Problem(f"image {names[row]!r}", text)
         for row, text in label_problems(shard):
             yield Problem(person(row), text)
 

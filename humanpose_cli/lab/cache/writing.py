@@ -18,13 +18,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, IMAGE_SKELETONS, SKELETONS
+from humanpose_cli.core.conventions import IMAGE_SKELETONS, SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, writing_error
 from humanpose_cli.io.value_limits import refuse_image_size
 from humanpose_cli.lab.cache.encoding import EncodedHeader, read_header
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
-from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of
+from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of, value_problem
 
 # HDF5 files of contiguous datasets, with reproducible bytes.
 
@@ -508,28 +508,3 @@ def as_row(subject: str, column: Column, value: Any) -> NDArray[Any] | None:
     if problem := value_problem(column, row):
         raise InputError(subject, f"{column.name}: {problem}", expected=column.rule.value)
     return row
-
-
-def value_problem(column: Column, row: NDArray[Any]) -> str:
-    """How a known row breaks the column's rule, or ""."""
-    rule = column.rule
-    if rule in (Rule.ANY, Rule.GENDER):
-        return ""
-    if rule is Rule.CONFIDENCE:
-        confidence = row[:, -1]
-        if not ((confidence >= 0) & (confidence <= 1)).all():  # also where it is NaN
-            return "holds a confidence outside 0…1"
-        return "" if np.isfinite(row[confidence > 0]).all() else "holds a labelled number that is not finite"
-    if not np.isfinite(row).all():
-        return "holds a number that is not finite"
-    if rule is Rule.POSITIVE and not (row > 0).all():
-        return f"is {row.min():g}"
-    if rule is Rule.BOX and not (row[:2] < row[2:]).all():
-        return f"is empty ({', '.join(f'{edge:g}' for edge in row)})"
-    if rule is Rule.SURFACE:
-        chart, uv = row[:, 2], row[:, 3:]
-        if not ((chart >= 1) & (chart <= DENSEPOSE_CHARTS) & (chart == np.round(chart))).all():
-            return f"holds a chart outside 1…{DENSEPOSE_CHARTS}"
-        if not ((uv >= 0) & (uv <= 1)).all():
-            return "holds a U or V outside 0…1"
-    return ""

@@ -262,7 +262,7 @@ def test_images_that_were_damaged_before_they_were_stored(tmp_path):
     assert "'clip0/0': image cannot be decoded (" in first
     assert "'clip0/1': image cannot be decoded (" in second
     cache = open_cache(tmp_path)
-    with pytest.raises(InputError, match=r"shard-00000.h5: image of image 'clip0/0' cannot be decoded"):
+    with pytest.raises(InputError, match=r"shard-00000.h5: image 'clip0/0': image cannot be decoded"):
         cache.image(0)
 
 

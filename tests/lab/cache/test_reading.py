@@ -1,0 +1,291 @@
+"""Files of a cache made to do harm: what HDF5 or numpy would follow, wait for or unpack is refused before it is read."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from helpers.cache_source import SmallSource
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache.building import build_cache, write_index
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.contents import describe
+from humanpose_cli.lab.cache.encoding import encode_png
+from humanpose_cli.lab.cache.reading import TableFile, read_attributes
+from humanpose_cli.lab.cache.verification import verify_cache
+
+SHARD = "shard-00000.h5"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    build_cache(SmallSource(group_count=2), folder, shard_size=3)
+    return folder
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "cache")
+
+
+def everything(folder: Path) -> None:
+    """Open a cache, count it, and read every sample."""
+    cache = open_cache(folder)
+    describe(cache)
+    for row in range(len(cache)):
+        cache.sample(row)
+
+
+def refused(folder: Path, message: str) -> None:
+    """Reading and verification say what is wrong, each in a sentence."""
+    with pytest.raises(InputError, match=re.escape(message)):
+        everything(folder)
+    text = "\n".join(str(problem) for file in verify_cache(folder).files for problem in file.problems)
+    assert message in text
+
+
+# Attributes
+
+ARRAYS = [np.arange(2), np.arange(5000), np.array([7]), np.zeros((2, 3), int), h5py.Empty("<i8"), h5py.Empty("S9")]
+
+
+@pytest.mark.parametrize("value", ARRAYS, ids=lambda value: f"{value.dtype}{value.shape}")
+@pytest.mark.parametrize("name", ["index.h5", SHARD])
+def test_attributes_of_several_values_are_refused(folder, name, value):
+    with h5py.File(folder / name, "r+") as file:
+        file.attrs["picture_count"] = value
+    refused(folder, "the attribute picture_count is not a single value")
+    for read in (TableFile, read_attributes):
+        with pytest.raises(InputError, match="the attribute picture_count is not a single value"):
+            read(folder / name)
+
+
+@pytest.mark.parametrize("value", ["text", 1.5, np.bool_(True), np.bytes_(b"x" * 65537)], ids=["any", "float", "b", "S"])
+def test_attributes_of_other_types_are_refused(folder, value):
+    with h5py.File(folder / SHARD, "r+", libver="latest") as file:
+        file.attrs["source"] = value
+    with pytest.raises(InputError, match="the attribute source is neither a whole number nor a text of fixed width"):
+        read_attributes(folder / SHARD)
+
+
+def test_an_array_beside_a_dataset_is_refused(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["people/box"].attrs["crc32"] = np.arange(4000)
+    (problem,) = verify_cache(folder / SHARD).files[0].problems
+    assert "the attribute crc32 is not a single value" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("shard_count", 10**12, "has impossible counts, expected at most 1,000,000 shards, no count below 0"),
+        ("person_count", -1, "has impossible counts"),
+        ("options", b"[1]", "holds other JSON, expected an object, found list"),
+        ("options", b"{", "its options are no JSON"),
+        ("options", b"[" * 60000, "its options are no JSON"),
+        ("kind", b"other", "is no shard or index, found the other of a dataset cache"),
+    ],
+)
+def test_headers_that_no_cache_has_are_refused(folder, name, value, message):
+    with h5py.File(folder / "index.h5", "r+") as file:
+        del file.attrs[name]
+        file.attrs[name] = np.int64(value) if isinstance(value, int) else np.bytes_(value)
+    with pytest.raises(InputError, match=message):
+        open_cache(folder / "index.h5")
+
+
+# Types of datasets
+
+TYPES = [h5py.ref_dtype, h5py.regionref_dtype, h5py.string_dtype(), h5py.vlen_dtype("<i4")]
+TYPES += [np.dtype([("a", h5py.ref_dtype), ("b", "<i8")])]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=["reference", "region", "texts", "numbers", "compound"])
+@pytest.mark.parametrize("name", ["pictures/image/offsets", "people/poses", "people/identity", "people/more"])
+def test_datasets_of_references_are_refused(folder, name, dtype):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file.pop(name, None)
+        file.create_dataset(name, (4,), dtype)
+    with pytest.raises(InputError, match=f"{name} holds references, expected numbers and texts of fixed width"):
+        TableFile(folder / SHARD).check()
+    refused(folder, "holds references")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("pictures/image/offsets", np.arange(4.0), "<f8 (4,)"),
+        ("pictures/image/offsets", np.zeros((4, 1), "<i8"), "<i8 (4, 1)"),
+        ("people/mask/checksums", np.zeros(3, "<i4"), "<i4 (3,)"),
+        ("people/vertices/values", np.zeros((4, 4), "<f4"), "<f4 (4, 4)"),
+        ("pictures/name", np.zeros(3, "<i8"), "<i8 (3,)"),
+        ("pictures/group", np.array(1), "<i8 ()"),
+    ],
+)
+def test_every_part_of_a_column_has_its_type(folder, name, values, kind):
+    with h5py.File(folder / SHARD, "r+") as file:
+        del file[name]
+        file[name] = values
+    with pytest.raises(InputError, match="another type") as caught:
+        TableFile(folder / SHARD).check()
+    assert f"{name} has another type ({kind})" in str(caught.value)
+
+
+def test_sizes_that_overflow_are_refused(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file.create_dataset("more", (2**40, 2**40, 0), "u1")
+    (problem,) = verify_cache(folder / SHARD).files[0].problems
+    assert "is truncated: more reaches past its end" in str(problem)
+
+
+def test_counts_that_overflow_their_sum_are_found(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["pictures/person_count"][...] = [2**62, 2**62, 2**63 - 1]
+    assert "do not list each person once" in str(verify_cache(folder / SHARD).files[0].problems)
+
+
+def test_checksums_of_other_rows_are_refused(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        del file["people/mask/checksums"]
+        file["people/mask/checksums"] = np.zeros(1, "<u4")
+    refused(folder, "people/mask/checksums are not one for each of 3 rows")
+
+
+def test_a_text_that_is_none_is_refused_in_every_view(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["people/identity"][...] = np.array([b"\xff"] * 3, file["people/identity"].dtype)
+    with pytest.raises(InputError, match="people/identity holds a text that is not UTF-8"):
+        open_cache(folder).people["identity"][:]
+
+
+def test_values_that_break_their_rule_are_refused_and_named(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["pictures/focal"][0] = np.inf
+    refused(folder, "focal holds a number that is not finite")
+
+
+def test_shards_that_contradict_themselves_are_not_joined(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["sequences/pictures/values"][0] = -(2**63)
+    with pytest.raises(InputError, match="sequence 'video 0' does not list the images that name it"):
+        write_index(folder)
+
+
+# What lies elsewhere, and what is no file
+
+LINKS = [h5py.SoftLink("/people/poses"), h5py.SoftLink("/links/00000/people/poses"), h5py.ExternalLink("pipe.h5", "/")]
+
+
+@pytest.mark.posix("needs POSIX pipes")
+@pytest.mark.parametrize("link", LINKS, ids=["soft", "soft to another file", "external"])
+@pytest.mark.parametrize("name", ["pictures", "pictures/image/values", "people/identity"])
+def test_no_link_is_followed(folder, name, link):
+    os.mkfifo(folder / "pipe.h5")
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["links/00000"] = h5py.ExternalLink("pipe.h5", "/")
+        del file[name]
+        file[name] = link
+    with pytest.raises(InputError, match=r"is behind a link|lacks p"):
+        TableFile(folder / SHARD, "shard").check()
+
+
+@pytest.mark.posix("needs POSIX pipes")
+@pytest.mark.parametrize("name", ["index.h5", SHARD])
+def test_pipes_are_refused_and_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    refused(folder, "is a device or a pipe, which can be read only once or has no end")
+    for read in (open_cache, verify_cache, TableFile, read_attributes):
+        with pytest.raises(InputError, match=f"{name}: is a device or a pipe"):
+            read(folder / name)
+    if name == SHARD:
+        with pytest.raises(InputError, match="is a device or a pipe"):
+            write_index(folder)
+        build_cache(SmallSource(group_count=2), folder, shard_size=3)  # as any shard that is damaged
+        everything(folder)
+
+
+@pytest.mark.posix("needs devices")
+def test_devices_are_refused(folder):
+    (folder / SHARD).unlink()
+    (folder / SHARD).symlink_to("/dev/zero")
+    refused(folder, "is a device or a pipe")
+
+
+# Encoded images
+
+
+def store(shard: Path, path: str, data: bytes) -> None:
+    """Replace the first row of an encoded column, its checksum too."""
+    with h5py.File(shard, "r+") as file:
+        values, offsets, checksums = (file[f"{path}/{part}"][()] for part in ("values", "offsets", "checksums"))
+        later = values[offsets[1] :]
+        for part in ("values", "offsets"):
+            del file[f"{path}/{part}"]
+        file[f"{path}/values"] = np.concatenate([np.frombuffer(data, np.uint8), later])
+        file[f"{path}/offsets"] = np.concatenate([[0], offsets[1:] - offsets[1] + len(data)])
+        checksums[0] = zlib.crc32(data)
+        file[f"{path}/checksums"][...] = checksums
+
+
+def claimed(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
+    """A PNG that says that it is so large."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    chunks = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunks + b"\0\0\0\0IEND\xaeB`\x82"
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((30_000, 30_000), "is too large, expected at most 256 million pixels, found 30000 × 30000"),
+        ((15_000, 15_000), "is hardly a photograph, expected more than a byte for 100 pixels, found 15000 × 15000"),
+        ((0, 40), "has no pixels, found 0 × 40"),
+    ],
+)
+def test_images_that_unpack_to_far_more_than_their_size_are_refused(folder, size, message):
+    store(folder / SHARD, "pictures/image", claimed(*size))
+    refused(folder, f"image is {size[0]} × {size[1]} pixels, the table has 48 × 40")
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["pictures/size"][0] = size
+    with pytest.raises(InputError, match=message):
+        open_cache(folder).image(0)
+    assert f"image {message}" in str(verify_cache(folder).files[1].problems)
+    for path in ("pictures/maps/parts", "people/mask"):  # as large as the image, which alone says how much that may be
+        store(folder / SHARD, path, claimed(*size, colour=0))
+        with pytest.raises(InputError, match=message):
+            TableFile(folder / SHARD).encoded(path, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "message"),
+    [
+        ("pictures/maps/parts", claimed(30_000, 30_000), "is 30000 × 30000 pixels, the table has 48 × 40"),
+        ("pictures/maps/parts", claimed(48, 40), "has other pixels, expected PNG of 8 bits × 1, found PNG of 8 bits × 3"),
+        ("people/mask", encode_png(np.zeros((40, 48), np.uint16)), "expected PNG of 8 bits × 1, found PNG of 16 bits × 1"),
+        ("pictures/image", b"BM" + bytes(200), "is neither JPEG nor PNG"),
+        ("pictures/image", b"", "image is missing"),
+    ],
+)
+def test_what_is_not_what_its_column_holds_is_not_decoded(folder, path, data, message):
+    store(folder / SHARD, path, data)
+    refused(folder, message)
+
+
+def test_bytes_are_compared_with_their_checksum_wherever_they_are_read(folder):
+    with h5py.File(folder / SHARD, "r+") as file:
+        offsets = file["pictures/image/offsets"]
+        offsets[...] = [0, 1, 2, offsets[-1]]
+    cache = open_cache(folder)
+    for read in (cache.sample, cache.image):
+        with pytest.raises(InputError, match="image 'clip0/0': image does not match its checksum"):
+            read(0)
