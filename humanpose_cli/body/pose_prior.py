@@ -16,7 +16,7 @@ all, makes it a sum of squares for least-squares solvers. tools/build_pose_prior
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,27 +105,45 @@ def sample_poses(
         def source(number: int = number) -> Tensor:
             return _sources(number, generator, options.key_pose_share, split)
 
-        poses = vary_poses(source(), source, generator, options)
+        poses = vary_poses(source(), source, RowGenerators([(number, generator)]), options)
         poses = poses[self_penetration(poses) < 0.03][:missing]
         accepted.append(poses)
         missing -= len(poses)
     return torch.cat(accepted) if accepted else torch.zeros(0, len(SMPL24), 3, 3)
 
 
+@dataclass(frozen=True)
+class RowGenerators:
+    """Random numbers for B rows, some of each generator: those that it would give if its rows were alone.
+
+    parts  (rows, generator), in the order of the rows
+    """
+
+    parts: Sequence[tuple[int, torch.Generator]]
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(B, *shape) numbers in 0…1."""
+        return torch.cat([torch.rand(count, *shape, generator=generator) for count, generator in self.parts])
+
+    def normal(self, *shape: int) -> Tensor:
+        """(B, *shape) normally distributed numbers of variance 1."""
+        return torch.cat([torch.randn(count, *shape, generator=generator) for count, generator in self.parts])
+
+
 def vary_poses(
-    poses: Tensor, source: Callable[[], Tensor], generator: torch.Generator, options: SamplingOptions | None = None
+    poses: Tensor, source: Callable[[], Tensor], generators: RowGenerators, options: SamplingOptions | None = None
 ) -> Tensor:
     """Relatives of some poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
 
     source     gives (B, 24, 3, 3) poses at each call, of which trunks and arms are taken
-    generator  decides everything
+    generators decide everything
 
     All joint angles lie within the joint limits; limbs may pass through trunk or head (see `self_penetration`).
     """
-    options, count = options or SamplingOptions(), len(poses)
+    options = options or SamplingOptions()
 
     def chance(probability: float) -> Tensor:
-        return (torch.rand(count, generator=generator) < probability)[:, None, None, None]
+        return (generators.uniform() < probability)[:, None, None, None]
 
     other, third = source(), source()
     mixed = chance(options.mix)
@@ -140,11 +158,11 @@ def vary_poses(
         rows = SMPL24.indices(joints)
         replacement, where = swaps[group]
         chosen = torch.where(where, replacement[:, rows], poses[:, rows])
-        towards = torch.rand(count, 1, 1, generator=generator) * 0.6
+        towards = generators.uniform(1, 1) * 0.6
         step = matrix_to_axis_angle(chosen.mT @ source()[:, rows]) * towards
         result[:, rows] = torch.where(chance(options.blend), chosen @ axis_angle_to_matrix(step), chosen)
-    result[:, 0] = _tumbled(result[:, 0], generator, options.tumble)
-    return _jittered(result, generator, options.jitter)
+    result[:, 0] = _tumbled(result[:, 0], generators, options.tumble)
+    return _jittered(result, generators, options.jitter)
 
 
 def _sources(count: int, generator: torch.Generator, key_pose_share: float, split: str) -> Tensor:
@@ -175,14 +193,13 @@ def face_forward(pelvis: Tensor) -> Tensor:
     return axis_angle_to_matrix(torch.stack((zero, -heading, zero), -1)) @ pelvis
 
 
-def _tumbled(pelvis: Tensor, generator: torch.Generator, probability: float) -> Tensor:
-    count = len(pelvis)
-    tilt = (torch.rand(count, 3, generator=generator) - 0.5) * torch.deg2rad(torch.tensor([60.0, 0.0, 60.0]))
-    tilt = tilt * (torch.rand(count, 1, generator=generator) < probability)
+def _tumbled(pelvis: Tensor, generators: RowGenerators, probability: float) -> Tensor:
+    tilt = (generators.uniform(3) - 0.5) * torch.deg2rad(torch.tensor([60.0, 0.0, 60.0]))
+    tilt = tilt * (generators.uniform(1) < probability)
     return axis_angle_to_matrix(tilt) @ pelvis
 
 
-def _jittered(poses: Tensor, generator: torch.Generator, scale: float) -> Tensor:
+def _jittered(poses: Tensor, generators: RowGenerators, scale: float) -> Tensor:
     """Noise on the joint angles, then held inside the limits; the pelvis gets only a little."""
     angles = rotations_to_angles(poses)
     low, high = (limit.float() for limit in joint_limits())
@@ -195,10 +212,10 @@ def _jittered(poses: Tensor, generator: torch.Generator, scale: float) -> Tensor
             extra[angle] = _UNRECORDED.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
             curl[angle] = _FINGER_CURL if (kind, name) == ("hand", "flexion") else 0.0
     # Some people are drawn almost as the source has them, others far from it.
-    amount = scale * 1.5 * torch.rand(len(poses), 1, 1, generator=generator)
-    noise = spread * amount * torch.randn(angles.shape, generator=generator)
-    noise = noise + scale * extra * torch.randn(angles.shape, generator=generator)
-    noise = noise + scale * curl * torch.rand(angles.shape, generator=generator) * 2
+    amount = scale * 1.5 * generators.uniform(1, 1)
+    noise = spread * amount * generators.normal(*angles.shape[1:])
+    noise = noise + scale * extra * generators.normal(*angles.shape[1:])
+    noise = noise + scale * curl * generators.uniform(*angles.shape[1:]) * 2
     return angles_to_rotations(torch.minimum(torch.maximum(angles + torch.deg2rad(noise), low), high))
 
 

@@ -8,13 +8,15 @@ with a sway.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -27,7 +29,7 @@ from humanpose_cli.body.joint_angles import (
     rotations_to_angles,
 )
 from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses
-from humanpose_cli.body.pose_prior import SamplingOptions, face_forward, self_penetration, vary_poses
+from humanpose_cli.body.pose_prior import RowGenerators, SamplingOptions, face_forward, self_penetration, vary_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -77,6 +79,7 @@ _FREE = SamplingOptions(tumble=0.0)
 _HELD = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
 _DEEPEST = 0.03  # metres of self-penetration that pass
 _TRIES = 6
+_NO_FRAMES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def activities(split: str, motions: Path | None = None) -> dict[str, tuple[str, 
 class PoseBank:
     """Poses without end, numbered: the same number is the same pose in every process.
 
-    Drawn in blocks of 64, which costs about 0.3 ms a pose; the last blocks are kept.
+    Drawn in blocks of 64, of which the last are kept; many at once (`poses`) cost a fraction of one by one.
 
     motions  folder of AMASS's, whose poses are drawn too
     """
@@ -116,7 +119,7 @@ class PoseBank:
     def __init__(self, seed: int, split: str = "train", motions: Path | None = None) -> None:
         self.seed, self.split, self.motions = seed, split, motions
         activities(split, motions)
-        self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(self._draw)
+        self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(lambda block: self._draw([block]))
 
     def pose(self, number: int) -> Pose:
         """The pose of that number, 0, 1, 2, …"""
@@ -126,54 +129,115 @@ class PoseBank:
     def __reduce__(self) -> tuple[type, tuple[int, str, Path | None]]:
         return type(self), (self.seed, self.split, self.motions)
 
-    def _draw(self, block: int) -> tuple[Pose, ...]:
-        seeds = np.random.SeedSequence([self.seed, SPLITS.index(self.split), block])
-        random = np.random.default_rng(seeds)
-        generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    def poses(self, start: int, stop: int) -> tuple[Pose, ...]:
+        """The poses of the numbers start … stop − 1, drawn together."""
+        first, last = start // BLOCK, -(-stop // BLOCK)
+        return self._draw(range(first, last))[start - first * BLOCK : stop - first * BLOCK]
+
+    def _draw(self, blocks: Sequence[int]) -> tuple[Pose, ...]:
+        """The poses of some blocks: of each block those that it has alone."""
+        streams = [_Stream.of(self.seed, self.split, block) for block in blocks]
         with torch.no_grad():
-            base, names, families = _bases(BLOCK, random, self.split, self.motions)
+            base, names, families = self._bases([BLOCK] * len(streams), streams)
             held = torch.tensor([family in _GROUNDED for family in families])
             poses = base.clone()
-            missing = torch.ones(BLOCK, dtype=torch.bool)
+            missing = torch.ones(len(base), dtype=torch.bool)
             for _ in range(_TRIES):
                 for rows, options in ((missing & ~held, _FREE), (missing & held, _HELD)):
-                    count = int(rows.sum())
-                    if not count:
+                    counts = rows.view(-1, BLOCK).sum(1).tolist()
+                    drawn = [stream for count, stream in zip(counts, streams, strict=True) if count]
+                    counts = [count for count in counts if count]
+                    if not counts:
                         continue
 
-                    def source(count: int = count) -> Tensor:
-                        return _bases(count, random, self.split, self.motions)[0]
+                    def source(counts: Sequence[int] = counts, drawn: Sequence[_Stream] = drawn) -> Tensor:
+                        return self._bases(counts, drawn)[0]
 
-                    poses[rows] = vary_poses(base[rows], source, generator, options)
-                missing &= self_penetration(poses) >= _DEEPEST
+                    generators = RowGenerators([(n, each.generator) for n, each in zip(counts, drawn, strict=True)])
+                    poses[rows] = vary_poses(base[rows], source, generators, options)
+                missing[missing.clone()] = self_penetration(poses[missing]) >= _DEEPEST
                 if not missing.any():
                     break
             poses[missing] = base[missing]
         return tuple(map(Pose, poses.unbind(0), names, families))
 
+    def _bases(self, counts: Sequence[int], streams: Sequence[_Stream]) -> tuple[Tensor, list[str], list[str]]:
+        """Key poses and library frames, mirrored or not, facing +z, some of each stream: rotations (B, 24, 3, 3),
+        activities and families.
+        """
+        sources, library = _sources(self.split, self.motions), library_with(self.motions)
+        drawn = [sources.draw(count, each.numbers) for count, each in zip(counts, streams, strict=True)]
+        families, chosen, frames, mirrored = (np.concatenate(values) for values in zip(*drawn, strict=True))
+        poses = key_poses().rotations[sources.key_row[chosen]]
+        poses[torch.from_numpy(families == sources.library)] = library.rotations(frames)
+        turned_over = torch.from_numpy(mirrored)[:, None, None, None]
+        poses = torch.where(turned_over, mirror_rotations(poses), poses)
+        poses[:, 0] = face_forward(poses[:, 0])
+        return poses, [sources.names[row] for row in chosen], [sources.families[row] for row in families]
 
-def _bases(
-    count: int, random: np.random.Generator, split: str, motions: Path | None
-) -> tuple[Tensor, list[str], list[str]]:
-    """Key poses and library frames, mirrored or not, facing +z: rotations, activities and families."""
-    table, library, keys = activities(split, motions), library_with(motions), key_poses()
+
+class _Stream(NamedTuple):
+    """The random numbers of a block."""
+
+    numbers: np.random.Generator
+    generator: torch.Generator
+
+    @classmethod
+    def of(cls, seed: int, split: str, block: int) -> _Stream:
+        seeds = np.random.SeedSequence([seed, SPLITS.index(split), block])
+        numbers = np.random.default_rng(seeds)
+        return cls(numbers, torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1))))
+
+
+class _Sources(NamedTuple):
+    """The activities of a split as tables: F families, A activities in their order.
+
+    families  names (F,); share (F,) how often each is drawn; library the row of the one that is no key poses
+    first, count  (F,) its activities; names (A,)
+    key_row       (A,) rows of key poses, 0 of the library's activities
+    frame_start, frame_count  (A,) where an activity's frames lie in frames, whose values are rows of the library
+    """
+
+    families: tuple[str, ...]
+    share: NDArray[np.float64]
+    library: int
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    names: tuple[str, ...]
+    key_row: NDArray[np.int64]
+    frame_start: NDArray[np.int64]
+    frame_count: NDArray[np.int64]
+    frames: NDArray[np.int64]
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
+        """Rows of families and activities (B,), rows of the library's frames (those of B that are), mirrored (B,)."""
+        families = random.choice(len(self.families), count, p=self.share)
+        chosen = self.first[families] + random.integers(self.count[families])
+        of_library = chosen[families == self.library]
+        frames = self.frames[self.frame_start[of_library] + random.integers(self.frame_count[of_library])]
+        return families, chosen, frames, random.random(count) < 0.5
+
+
+@lru_cache(maxsize=4)
+def _sources(split: str, motions: Path | None) -> _Sources:
+    table, library, rows = activities(split, motions), library_with(motions), key_poses().names
     share = np.array([FAMILIES[family] for family in table])
-    families = [list(table)[k] for k in random.choice(len(table), count, p=share / share.sum())]
-    names = [table[family][int(random.integers(len(table[family])))] for family in families]
-    poses = torch.empty(count, 24, 3, 3)
-    rows = torch.zeros(count, dtype=torch.int64)
-    from_library = torch.tensor([family == LIBRARY for family in families])
-    for i, (family, name) in enumerate(zip(families, names, strict=True)):
-        if family == LIBRARY:
-            frames = library.frames(split, name)
-            rows[i] = frames[int(random.integers(len(frames)))]
-        else:
-            poses[i] = keys.rotations[keys.names.index(name)]
-    poses[from_library] = library.rotations(rows[from_library])
-    mirrored = torch.from_numpy(random.random(count) < 0.5)
-    poses = torch.where(mirrored[:, None, None, None], mirror_rotations(poses), poses)
-    poses[:, 0] = face_forward(poses[:, 0])
-    return poses, names, families
+    counts = np.array([len(names) for names in table.values()])
+    pairs = [(family, name) for family, names in table.items() for name in names]
+    frames = [library.frames(split, name).numpy() if family == LIBRARY else _NO_FRAMES for family, name in pairs]
+    lengths = np.array([len(each) for each in frames])
+    return _Sources(
+        families=tuple(table),
+        share=share / share.sum(),
+        library=list(table).index(LIBRARY),
+        first=np.cumsum(counts) - counts,
+        count=counts,
+        names=tuple(name for _, name in pairs),
+        key_row=np.array([0 if family == LIBRARY else rows.index(name) for family, name in pairs]),
+        frame_start=np.cumsum(lengths) - lengths,
+        frame_count=lengths,
+        frames=np.concatenate(frames),
+    )
 
 
 PELVIS_HEIGHT = 0.95  # metres, where a pose without a position of its own is put before it comes to the floor

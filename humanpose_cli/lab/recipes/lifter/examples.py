@@ -143,7 +143,7 @@ class PosePool(NamedTuple):
 
 @lru_cache(maxsize=4)
 def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) -> PosePool:
-    """`count` poses of a split on bodies of random shape; about 0.5 ms each.
+    """`count` poses of a split on bodies of random shape.
 
     motions  folder of AMASS's, beside the shipped pose library
     """
@@ -153,7 +153,7 @@ def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) ->
     families: list[str] = []
     joints, pelvis = SMPL24.indices(LIFTED_JOINTS), SMPL24.index("pelvis")
     for start in range(0, count, _TOGETHER):
-        poses = [bank.pose(number) for number in range(start, min(start + _TOGETHER, count))]
+        poses = bank.poses(start, min(start + _TOGETHER, count))
         betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MAX_BETA, _MAX_BETA)
         shape = torch.from_numpy(betas.astype(np.float32))
         with torch.no_grad():
