@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,6 +75,32 @@ def test_damage_is_exit_code_3(hpc, folder):
     assert f"shard-00001.h5\tdamaged\t{problem}\t" in people.out
     assert "4 items: 3 ok, 1 damaged" in people.err
     assert people.err.splitlines()[-1] == f"{folder}/shard-00001.h5: {problem}"
+
+
+@pytest.mark.parametrize("place", ["image", "offsets", "name"])
+def test_damaged_shards_are_not_exported(hpc, folder, tmp_path, place):
+    if place == "image":
+        damage(folder)
+    else:
+        with h5py.File(folder / "shard-00001.h5", "r+") as file:
+            dataset = file["pictures/image/offsets" if place == "offsets" else "pictures/name"]
+            dataset[...] = [0, 1] if place == "offsets" else [b"t1"]
+    ran = hpc("cache", "export", str(folder), "--out", str(tmp_path / "out"))
+    assert (ran.code, ran.out) == (3, "")
+    assert "shard-00001.h5: " in ran.err
+    assert "does not match its checksum" in ran.err
+    assert not (tmp_path / "out" / "pictures.json").exists()
+
+
+@pytest.mark.posix("needs flock")
+def test_what_a_killed_export_or_index_left_half_written_is_removed(hpc, folder, tmp_path):
+    rests = [tmp_path / "out" / "deep" / ".s0.png.hpc-1a2b3c4d.partial", folder / ".index.h5.hpc-1a2b3c4d.partial"]
+    for rest in rests:
+        rest.parent.mkdir(parents=True, exist_ok=True)
+        rest.write_bytes(b"half")
+    assert hpc("cache", "export", str(folder), "--out", str(tmp_path / "out")).code == 0
+    assert hpc("cache", "index", str(folder)).code == 0
+    assert [rest for rest in rests if rest.exists()] == []
 
 
 @pytest.mark.slow

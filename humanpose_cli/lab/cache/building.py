@@ -201,6 +201,7 @@ def write_index(folder: Path | str) -> IndexSummary:
     )
     links = {link_name(each.shard): (path.name, "/") for each, path in zip(headers, paths, strict=True)}
     index = folder / INDEX_NAME
+    remove_abandoned(index)
     with atomic_path(index) as temporary:
         header = write_hdf5(temporary, header, datasets, links=links)
     missing = sorted(set(range(header.shard_count)) - {each.shard for each in headers})

@@ -397,6 +397,11 @@ class Cache:
     def _pair_rows(self) -> dict[tuple[str, str], int]:
         return _key_rows(self._file, "pairs")
 
+    def shards(self, rows: ArrayLike) -> Iterator[TableFile]:
+        """The shards that some images lie in."""
+        for number, _, _ in self._shards.split("pictures", checked_rows(rows, len(self), "pictures")):
+            yield self._shards.open(number)
+
     # Within
 
     def _locate(self, row: int, table: str = "pictures") -> tuple[TableFile, int, int]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import ensure_folder, write_bytes, write_json
+from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, write_bytes, write_json
 from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.verification import changed_datasets
 
 LIST_NAME = "pictures.json"
 _JPEG = b"\xff\xd8"
@@ -31,8 +32,14 @@ def export_images(
 
     The list, `LIST_NAME`, has for each image its name, file, size, camera, and for each of its people index,
     identity and box: what evaluations give to a method. Truth is left out. Predictions that name image and person
-    come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`).
+    come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`). InputError for labels and images
+    that do not match their checksums; what a killed export has left half written is removed.
     """
+    remove_abandoned(out)
+    for shard in cache.shards(rows):
+        for name in changed_datasets(shard, encoded=False):
+            remedy = "copy or make it again; hpc cache verify lists all damage"
+            raise InputError(shard.path, f"column {name} does not match its checksum", remedy=remedy)
     entries, written = [], []
     for done, row in enumerate(rows.tolist(), 1):
         sample = cache.sample(row)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.io.atomic import ensure_folder, remove_abandoned
 from humanpose_cli.io.locks import locked_file
 
 _PATIENCE = timedelta(days=7)
@@ -131,7 +131,10 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 @contextmanager
 def only_training(folder: Path, group: Processes) -> Iterator[None]:
-    """Context: these processes alone train into a folder, which is made. UsageError where others do."""
+    """Context: these processes alone train into a folder, which is made. UsageError where others do.
+
+    What a killed training has left half written there is removed.
+    """
     with ExitStack() as stack:
         path = ensure_folder(folder) / ".training.lock"
         alone = not group.first or stack.enter_context(locked_file(path))
@@ -140,6 +143,8 @@ def only_training(folder: Path, group: Processes) -> Iterator[None]:
             raise UsageError(
                 folder, "another process is running a training here", remedy="wait for it, or give another `out`"
             )
+        if group.first:
+            remove_abandoned(folder)
         yield
 
 

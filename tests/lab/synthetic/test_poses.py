@@ -10,9 +10,10 @@ from helpers.synthetic_people import bank
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.pose_library import KEY_POSES, pose_library
-from humanpose_cli.body.pose_prior import self_penetration
+from humanpose_cli.body.pose_prior import self_penetration, vary_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.synthetic import poses
 from humanpose_cli.lab.synthetic.poses import (
     FAMILIES,
     PoseBank,
@@ -43,18 +44,45 @@ def test_the_same_number_is_the_same_pose():
     assert not torch.equal(PoseBank(4).pose(130).rotations, bank().pose(130).rotations)
 
 
+def test_poses_that_are_drawn_together_are_those_of_their_numbers(monkeypatch):
+    """Up to rounding; in as few calls for many blocks as for one, each with tries of poses that penetrate themselves."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(len(arguments[0]))
+        return vary_poses(*arguments)
+
+    monkeypatch.setattr(poses, "vary_poses", counted)
+    together = PoseBank(3).poses(62, 600)
+    assert len(calls) <= 2 * poses._TRIES
+    singly = [bank(3).pose(number) for number in range(62, 600)]
+    assert [(pose.activity, pose.family) for pose in together] == [(pose.activity, pose.family) for pose in singly]
+    both = [torch.stack([pose.rotations for pose in drawn]) for drawn in (together, singly)]
+    torch.testing.assert_close(*both, atol=1e-6, rtol=0)
+
+
+def test_a_number_stays_the_same_pose_in_every_version():
+    """Trainings that go on, and what is compared with shipped weights, have the poses that they had."""
+    drawn = PoseBank(3).poses(62, 72)
+    names = ["half_squat", "hand_to_chin", "bend_forward", "reading", "hands_clasped_in_front"]
+    names += ["jumping", "hands_behind_head", "basketball", "lunge", "basketball_signal"]
+    assert [pose.activity for pose in drawn] == names
+    elbows = [0.86154, 1.34055, 2.88737, 0.58973, 2.68187, 1.86784, 0.17712, 2.90423, 2.87591, 2.39135]
+    assert [float(pose.rotations[18].trace()) for pose in drawn] == pytest.approx(elbows, abs=1e-4)
+
+
 @pytest.mark.slow
 def test_poses_are_plausible_and_varied():
-    poses = [bank().pose(i) for i in range(256)]
-    rotations = torch.stack([pose.rotations for pose in poses])
+    drawn = [bank().pose(i) for i in range(256)]
+    rotations = torch.stack([pose.rotations for pose in drawn])
     assert (self_penetration(rotations) > 0.03).float().mean() < 0.06
     bends = rotations_to_angles(rotations)
     limbs = SMPL24.indices(("left_elbow", "left_knee", "left_shoulder"))
     assert limit_excess(bends)[:, limbs, 0].abs().max() < 0.648  # the recordings may stray a little
-    shares = {family: sum(pose.family == family for pose in poses) / len(poses) for family in FAMILIES}
+    shares = {family: sum(pose.family == family for pose in drawn) / len(drawn) for family in FAMILIES}
     for family, share in FAMILIES.items():
         assert abs(shares[family] - share) < 0.11
-    assert all(pose.activity in activities("train")[pose.family] for pose in poses)
+    assert all(pose.activity in activities("train")[pose.family] for pose in drawn)
     held_out = PoseBank(0, "held_out")
     assert all(held_out.pose(i).activity in activities("held_out")[held_out.pose(i).family] for i in range(64))
 

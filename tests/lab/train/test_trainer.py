@@ -231,6 +231,16 @@ def test_a_folder_is_of_one_training_at_a_time(tmp_path):
             child.kill()
 
 
+@pytest.mark.posix("needs flock")
+def test_what_a_killed_training_left_half_written_is_removed(tmp_path):
+    rests = [tmp_path / name for name in (".checkpoint.pt.hpc-1a2b3c4d.partial", "samples/.s.png.hpc-1a2b3c4d.partial")]
+    (tmp_path / "samples").mkdir()
+    for rest in rests:
+        rest.write_bytes(b"half")
+    run(tmp_path, until=3)
+    assert [rest for rest in rests if rest.exists()] == []
+
+
 def test_a_training_that_is_refused_leaves_no_folder(tmp_path):
     with pytest.raises(UsageError, match="do not fill one batch"):
         run(tmp_path / "run", LineRecipe(count=4))
