@@ -6,7 +6,8 @@
 
 A reader fails where it raises anything but the package's errors, takes longer than ten seconds, or needs more than
 2 GB. What made it fail lies in --out as READER-crash, READER-timeout-… or READER-oom-…, and what reached new code in
-READER.corpus, from which the next run goes on. The exit code is 1 where something failed. Compiled libraries (codecs,
+READER.corpus, from which the next run goes on. Files of STRUCTURES there are also changed in types, shapes and values.
+The exit code is 1 where something failed. Compiled libraries (codecs,
 HDF5) are run, but not seen into.
 """
 
@@ -22,6 +23,8 @@ import tempfile
 import warnings
 from pathlib import Path
 from types import ModuleType
+
+import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -61,9 +64,18 @@ def fuzz(name: str, readers: ModuleType, out: Path, seconds: int) -> None:
                 (out / f"{name}-crash").write_bytes(data)
                 raise
 
+        def mutated(data: bytes, max_size: int, seed: int) -> bytes:
+            """Half of them by a change of the whole file's structure, half by libFuzzer."""
+            if seed % 2:
+                return atheris.Mutate(data, max_size)
+            path.write_bytes(whole)
+            readers.STRUCTURES[name](path, np.random.default_rng(seed))
+            return path.read_bytes()[:max_size]
+
+        more = {"custom_mutator": mutated} if name in readers.STRUCTURES else {}
         options = {"max_total_time": seconds, "timeout": LONGEST, "rss_limit_mb": MEMORY}
         options |= {"max_len": max(4096, 4 * len(whole)), "artifact_prefix": out / f"{name}-", "print_final_stats": 1}
-        atheris.Setup(["fuzz", *(f"-{key}={value}" for key, value in options.items()), str(corpus)], once)
+        atheris.Setup(["fuzz", *(f"-{key}={value}" for key, value in options.items()), str(corpus)], once, **more)
         atheris.Fuzz()
 
 

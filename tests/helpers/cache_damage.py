@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from humanpose_cli.core.errors import HpcError
+from humanpose_cli.lab.cache.building import write_index
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet
+from humanpose_cli.lab.cache.contents import describe
+from humanpose_cli.lab.cache.export import export_images
+from humanpose_cli.lab.cache.samples import LABEL_MAPS
+from humanpose_cli.lab.cache.schema import INDEX_NAME
+from humanpose_cli.lab.cache.verification import verify_cache
+
 Random = np.random.Generator
-_REFERENCE = h5py.h5r.Reference
 _TEXTS = h5py.string_dtype()
 _DTYPES = ("<f4", ">f8", "<f2", "<i8", ">i8", "<i2", "u1", "S1", "S300", "V4", "bool", "<c8")
 _EXTREME = (0, 1, -1, 2, 255, 2**31, 2**62, -(2**63), 2**63 - 1)
@@ -132,3 +142,59 @@ def change_structure(path: Path, random: Random) -> None:
     with h5py.File(path, "r+") as file:
         for _ in range(random.integers(1, 4)):
             CHANGES[random.integers(0, len(CHANGES))](file, random)
+
+
+def show(path: Path) -> None:
+    """What `hpc cache show` counts."""
+    contents = describe(open_cache(path))
+    list(contents.lines())
+    json.dumps(contents.document(), allow_nan=False)
+
+
+def draw(path: Path) -> None:
+    """A contact sheet of all images."""
+    cache = open_cache(path)
+    draw_contact_sheet(cache, np.arange(len(cache)))
+
+
+def export(path: Path) -> None:
+    """All images as files."""
+    cache = open_cache(path)
+    export_images(cache, np.arange(len(cache)), path.parent / "exported")
+
+
+def decode(path: Path) -> None:
+    """Images, maps, masks and what belongs together, as trainings read them."""
+    cache = open_cache(path)
+    for row in range(len(cache)):
+        cache.image(row)
+        for name in LABEL_MAPS:
+            cache.map(row, name)
+        for person in cache.people_of(row):
+            cache.mask(person)
+            cache.surface_points(person)
+    for protocol, splits in cache.splits.items():
+        for split in splits:
+            cache.image(cache.rows(protocol, split)[0])
+    for name in cache.sequences:
+        cache.sequence(name)
+    dict(cache.groups)
+
+
+def use_cache(path: Path) -> None:
+    """Everything that is done with a cache and one of its files, which may be damaged; raises the first refusal."""
+    refusals: list[HpcError] = []
+    uses: list[tuple[Callable[[Path], object], Path]] = [(use, path) for use in (show, draw, export, decode)]
+    uses += [(show, path.parent), (verify_cache, path.parent), (verify_cache, path)]
+    if path.name != INDEX_NAME:
+        index = (path.parent / INDEX_NAME).read_bytes()
+        uses.append((write_index, path.parent))
+    for use, what in uses:
+        try:
+            use(what)
+        except HpcError as error:
+            refusals.append(error)
+    if path.name != INDEX_NAME:
+        (path.parent / INDEX_NAME).write_bytes(index)
+    if refusals:
+        raise refusals[0]

@@ -6,7 +6,6 @@ import contextlib
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -19,6 +18,8 @@ from helpers import calibration_files as calibrations
 from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
 from helpers.agora_tree import frame_bytes
+from helpers.cache_damage import change_structure, use_cache
+from helpers.cache_source import SmallSource
 from helpers.prior_files import vposer_tensors, write_mixture
 from helpers.surface_people import write_eval_data
 from humanpose_cli.batch.items import Fingerprint, Item
@@ -48,9 +49,6 @@ from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.cache.building import build_cache
-from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.cache.encoding import encode_png
-from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.lab.datasets.densepose import person_of
 from humanpose_cli.lab.datasets.h36m import read_cameras
 from humanpose_cli.lab.datasets.humaneva import read_calibration
@@ -70,22 +68,6 @@ DATA = Path(__file__).parents[1]
 GOLDEN = next((DATA / "io" / "data").glob("*.fit.npz"))
 
 
-@dataclass(frozen=True)
-class OneSquare:
-    """A cache of one image."""
-
-    @property
-    def info(self) -> SourceInfo:
-        return SourceInfo("square", {})
-
-    def groups(self):
-        return [Group("only", 1, key=0)]
-
-    def read(self, group):
-        person = Person(identity="Ann", box=np.array([2, 2, 20, 20]))
-        yield Sample("s", encode_png(np.zeros((24, 32, 3), np.uint8)), (32, 24), people=(person,))
-
-
 def image(path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -97,8 +79,9 @@ def video(path: Path) -> None:
             writer.write(np.full((32, 48, 3), 40 * value, np.uint8))
 
 
-def shard(path: Path) -> None:
-    path.write_bytes(build_cache(OneSquare(), path.parent / "cache").folder.joinpath("shard-00000.h5").read_bytes())
+def cache(path: Path) -> None:
+    """Two shards and an index, one of which the file is."""
+    build_cache(SmallSource(group_count=2), path.parent, shard_size=3, overwrite=True, resume=False)
 
 
 def displacements(path: Path) -> None:
@@ -230,12 +213,6 @@ def cameras_json(path: Path) -> None:
     write_calibration(path, read_cameras_of_views(path).cameras.values())
 
 
-def every_sample(path: Path) -> None:
-    cache = open_cache(path)
-    for row in range(len(cache)):
-        cache.sample(row)
-
-
 def every_frame(path: Path) -> None:
     for item in open_inputs([path]):
         list(item.frames())
@@ -270,7 +247,8 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "vposer.ckpt": (lambda path: torch.save({"state_dict": vposer_tensors()}, path), read_vposer),
     "x.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": np.arange(9.0), "b": [1, "x"]})), read_pickle),
     "smpl.pkl": (lambda path: path.write_bytes(pickle.dumps({"v_template": np.zeros((6890, 3))})), load_smpl),
-    "x.h5": (shard, every_sample),
+    "shard-00000.h5": (cache, use_cache),
+    "index.h5": (cache, use_cache),
     "x.toml": (
         lambda path: path.write_text("a = 1\n[fit]\npeople = 'all'\n"),
         lambda path: read_config(path, "fit", ["fit"]),
@@ -306,6 +284,13 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "intri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "extri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
+}
+
+
+# File name → what changes a whole file's structure, where random bytes seldom leave a file that is read on. The libraries
+# behind these end the interpreter where they fail, so that a process of its own must try them.
+STRUCTURES: dict[str, Callable[[Path, np.random.Generator], None]] = {
+    name: change_structure for name in ("shard-00000.h5", "index.h5")
 }
 
 
