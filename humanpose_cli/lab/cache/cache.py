@@ -124,7 +124,8 @@ class TableView(Mapping[str, "ColumnView"]):
         self._columns = {
             name: column
             for name, column in columns_of(table, COLUMNS).items()
-            if column.kind is Kind.PLAIN and column.path not in _WITHIN_SHARD and column.path in shards.labels
+            if column.kind is Kind.PLAIN and column.path not in _WITHIN_SHARD
+            if not column.optional or column.path in shards.labels  # every shard has the others
         }
 
     def __getitem__(self, name: str) -> ColumnView:

@@ -23,6 +23,7 @@ Pixels = NDArray[np.uint8]
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 34), (120, 120, 126)
 _INSETS = 3
 _SKELETONS = ("smpl24", "coco17", "h36m17", "reposing19", "blazepose33")  # the first that a person has is drawn
+_FARTHEST = 32_000.0  # pixels
 _BRIGHT = 0.6  # share of the image's light that is left behind tinted parts
 
 
@@ -126,7 +127,7 @@ class _Tile:
             if points is not None:
                 skeleton, coordinates = points
                 placed = coordinates.astype(float)
-                placed[:, :2] = coordinates[:, :2] * self.scale + self.corner
+                placed[:, :2] = self._positions(coordinates[:, :2])
                 draw_keypoints(canvas, placed, skeleton, colour, 1e-6)
             elif not labelled and person.box is not None:
                 self._box(canvas, person.box, colour)
@@ -158,6 +159,10 @@ class _Tile:
         canvas[y : y + self.size[1], x : x + self.size[0]] = resized
         return canvas
 
+    def _positions(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Where points (N, 2) of the image lie in the square, far outside of it at most where OpenCV can draw."""
+        return np.clip(points.astype(float) * self.scale + self.corner, -_FARTHEST, _FARTHEST)
+
     def _outline(self, canvas: Pixels, mask: NDArray[np.bool_], colour: NDArray[np.float32]) -> None:
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.5)
@@ -167,12 +172,11 @@ class _Tile:
         cv2.drawContours(canvas, contours, -1, bright, 1, cv2.LINE_AA)
 
     def _dots(self, canvas: Pixels, points: NDArray[Any]) -> None:
-        for x, y, chart, *_ in points.tolist():
-            origin = round(x * self.scale + self.corner[0]), round(y * self.scale + self.corner[1])
+        for origin, chart in zip(self._positions(points[:, :2]).round().astype(int).tolist(), points[:, 2], strict=True):
             cv2.circle(canvas, origin, 2, tuple(int(255 * v) for v in person_colour(int(chart))), -1, cv2.LINE_AA)
 
     def _box(self, canvas: Pixels, box: NDArray[Any], colour: NDArray[np.float32]) -> None:
-        corners = np.round(np.asarray(box).reshape(2, 2) * self.scale + self.corner).astype(int).tolist()
+        corners = self._positions(np.asarray(box).reshape(2, 2)).round().astype(int).tolist()
         cv2.rectangle(canvas, corners[0], corners[1], tuple(int(255 * v) for v in colour), 1, cv2.LINE_AA)
 
 

@@ -133,7 +133,8 @@ def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterat
     for skeleton in SKELETONS:
         paths = f"people/keypoints/{skeleton}", f"people/joints/{skeleton}"
         if all(path in shard for path in paths):
-            keypoints, joints = (shard.numbers(path).astype(float) for path in paths)
+            with np.errstate(invalid="ignore"):  # NaN of other bits than usual
+                keypoints, joints = (shard.numbers(path).astype(float) for path in paths)
             for row, error in _missed(keypoints, joints, focal, centre):
                 yield row, f"keypoints {skeleton} lie {error:.1f} pixels from where the camera sees the joints"
 

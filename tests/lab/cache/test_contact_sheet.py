@@ -68,6 +68,13 @@ def test_images_keep_their_shape(drawn):
     assert beside.shape[1] == 0
 
 
+def test_what_lies_far_outside_is_drawn_outside(drawn):
+    far = np.array([[1e30, -1e30, 3, 0.5, 0.5]], np.float32)
+    for person in (Person(surface_points=far), Person(box=np.array([-1e30, -1e30, 1e30, 1e30]))):
+        image, _ = drawn(grey(people=(person,)))
+        assert (image[16:48] == GREY).all()
+
+
 def test_skeletons_lie_where_the_key_points_are(drawn):
     points = np.zeros((17, 3), np.float32)
     for name, place in {"left_hip": (10, 10), "left_knee": (30, 10)}.items():

@@ -173,6 +173,12 @@ def test_values_that_break_their_rule_are_refused_and_named(folder):
     refused(folder, "focal holds a number that is not finite")
 
 
+def test_columns_that_every_shard_has_need_no_entry_in_the_index(folder):
+    with h5py.File(folder / "index.h5", "r+") as file:
+        file["labels/name"][...] = np.array(["people/none"] * len(file["labels/name"]), "S")
+    assert open_cache(folder).people["clothing"][0] == "red coat"
+
+
 def test_shards_that_contradict_themselves_are_not_joined(folder):
     with h5py.File(folder / SHARD, "r+") as file:
         file["sequences/pictures/values"][0] = -(2**63)
