@@ -30,7 +30,7 @@ def test_random_bytes_give_a_result_or_a_sentence(tmp_path, name):
         return
     process = multiprocessing.get_context("spawn").Process(target=read_damaged, args=(name, tmp_path))
     process.start()
-    process.join(PATIENCE)
+    process.join(PATIENCE * (1 + CORRUPTIONS // 100))
     process.kill()  # where it has not ended
     process.join()
     assert process.exitcode == 0, f"reading {tmp_path / name} ended with {process.exitcode}"

@@ -1,4 +1,4 @@
-"""Files of a cache changed as no random byte changes them: valid HDF5 with other attributes, types, shapes and values."""
+"""Files of a cache that remain HDF5, with other attributes, types, shapes, links and values; and all that reads them."""
 
 from __future__ import annotations
 
@@ -175,7 +175,8 @@ def decode(path: Path) -> None:
             cache.surface_points(person)
     for protocol, splits in cache.splits.items():
         for split in splits:
-            cache.image(cache.rows(protocol, split)[0])
+            for row in cache.rows(protocol, split)[:1].tolist():
+                cache.image(row)
     for name in cache.sequences:
         cache.sequence(name)
     dict(cache.groups)

@@ -287,10 +287,11 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
 }
 
 
-# File name → what changes a whole file's structure, where random bytes seldom leave a file that is read on. The libraries
+# File name → what changes the structure of a whole file: random bytes seldom leave one that is read on. The libraries
 # behind these end the interpreter where they fail, so that a process of its own must try them.
 STRUCTURES: dict[str, Callable[[Path, np.random.Generator], None]] = {
-    name: change_structure for name in ("shard-00000.h5", "index.h5")
+    "shard-00000.h5": change_structure,
+    "index.h5": change_structure,
 }
 
 

@@ -172,7 +172,8 @@ class _Tile:
         cv2.drawContours(canvas, contours, -1, bright, 1, cv2.LINE_AA)
 
     def _dots(self, canvas: Pixels, points: NDArray[Any]) -> None:
-        for origin, chart in zip(self._positions(points[:, :2]).round().astype(int).tolist(), points[:, 2], strict=True):
+        origins = self._positions(points[:, :2]).round().astype(int).tolist()
+        for origin, chart in zip(origins, points[:, 2], strict=True):
             cv2.circle(canvas, origin, 2, tuple(int(255 * v) for v in person_colour(int(chart))), -1, cv2.LINE_AA)
 
     def _box(self, canvas: Pixels, box: NDArray[Any], colour: NDArray[np.float32]) -> None:

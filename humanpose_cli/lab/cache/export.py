@@ -37,9 +37,9 @@ def export_images(
     """
     remove_abandoned(out)
     for shard in cache.shards(rows):
-        for name in changed_datasets(shard, encoded=False):
+        for column in changed_datasets(shard, encoded=False):
             remedy = "copy or make it again; hpc cache verify lists all damage"
-            raise InputError(shard.path, f"column {name} does not match its checksum", remedy=remedy)
+            raise InputError(shard.path, f"column {column} does not match its checksum", remedy=remedy)
     entries, written = [], []
     for done, row in enumerate(rows.tolist(), 1):
         sample = cache.sample(row)

@@ -440,14 +440,15 @@ def _attributes(owner: Any) -> dict[str, str | int]:
             raise ValueError(f"the attribute {name} is not a single value")
         kind = attribute.get_type()
         # With the type that is wanted: h5py would take twice the time to work out what is stored to numpy.
+        text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
         if isinstance(kind, h5py.h5t.TypeIntegerID):
             number = np.empty((), np.int64)
             attribute.read(number, mtype=h5py.h5t.NATIVE_INT64)
             values[name] = int(number)
-        elif isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str() and kind.get_size() <= _LONGEST_TEXT:
-            text = np.empty((), f"S{kind.get_size()}")
-            attribute.read(text, mtype=kind)
-            values[name] = text.item().decode("utf-8")
+        elif text and kind.get_size() <= _LONGEST_TEXT:
+            letters = np.empty((), f"S{kind.get_size()}")
+            attribute.read(letters, mtype=kind)
+            values[name] = letters.item().decode("utf-8")
         else:
             raise ValueError(f"the attribute {name} is neither a whole number nor a text of fixed width")
     return values

@@ -275,8 +275,6 @@ INDEX_COLUMNS: tuple[Column, ...] = (
 """Of the index."""
 
 
-
-
 class DatasetType(NamedTuple):
     """What a row of a dataset is: a number of this type or a text ("S", of any width), or an array of this shape."""
 
@@ -375,7 +373,8 @@ class Header:
         header = cls(**values)
         counts = header.shard, header.picture_count, header.person_count, header.group_count
         if min(counts) < 0 or not 0 <= header.shard_count <= MAX_SHARDS:
-            expected, got = f"at most {MAX_SHARDS:,} shards, no count below 0", f"{header.shard_count:,} shards, {counts}"
+            expected = f"at most {MAX_SHARDS:,} shards, no count below 0"
+            got = f"{header.shard_count:,} shards, {', '.join(map(str, counts))}"
             raise InputError(path, "has impossible counts", expected=expected, got=got, remedy="copy or make it again")
         try:
             json_object(path, json.loads(header.options))

@@ -169,7 +169,7 @@ class PoseBank:
         drawn = [sources.draw(count, each.numbers) for count, each in zip(counts, streams, strict=True)]
         families, chosen, frames, mirrored = (np.concatenate(values) for values in zip(*drawn, strict=True))
         poses = key_poses().rotations[sources.key_row[chosen]]
-        poses[torch.from_numpy(families == sources.library)] = library.rotations(frames)
+        poses[torch.from_numpy(families == sources.library)] = library.rotations(torch.from_numpy(frames))
         turned_over = torch.from_numpy(mirrored)[:, None, None, None]
         poses = torch.where(turned_over, mirror_rotations(poses), poses)
         poses[:, 0] = face_forward(poses[:, 0])
@@ -193,7 +193,7 @@ class _Sources(NamedTuple):
     """The activities of a split as tables: F families, A activities in their order.
 
     families  names (F,); share (F,) how often each is drawn; library the row of the one that is no key poses
-    first, count  (F,) its activities; names (A,)
+    first, counts (F,) its activities; names (A,)
     key_row       (A,) rows of key poses, 0 of the library's activities
     frame_start, frame_count  (A,) where an activity's frames lie in frames, whose values are rows of the library
     """
@@ -202,7 +202,7 @@ class _Sources(NamedTuple):
     share: NDArray[np.float64]
     library: int
     first: NDArray[np.int64]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     names: tuple[str, ...]
     key_row: NDArray[np.int64]
     frame_start: NDArray[np.int64]
@@ -212,7 +212,7 @@ class _Sources(NamedTuple):
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
         """Rows of families and activities (B,), rows of the library's frames (those of B that are), mirrored (B,)."""
         families = random.choice(len(self.families), count, p=self.share)
-        chosen = self.first[families] + random.integers(self.count[families])
+        chosen = self.first[families] + random.integers(self.counts[families])
         of_library = chosen[families == self.library]
         frames = self.frames[self.frame_start[of_library] + random.integers(self.frame_count[of_library])]
         return families, chosen, frames, random.random(count) < 0.5
@@ -231,7 +231,7 @@ def _sources(split: str, motions: Path | None) -> _Sources:
         share=share / share.sum(),
         library=list(table).index(LIBRARY),
         first=np.cumsum(counts) - counts,
-        count=counts,
+        counts=counts,
         names=tuple(name for _, name in pairs),
         key_row=np.array([0 if family == LIBRARY else rows.index(name) for family, name in pairs]),
         frame_start=np.cumsum(lengths) - lengths,

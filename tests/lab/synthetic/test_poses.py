@@ -45,7 +45,7 @@ def test_the_same_number_is_the_same_pose():
 
 
 def test_poses_that_are_drawn_together_are_those_of_their_numbers(monkeypatch):
-    """Up to rounding; in as few calls for many blocks as for one, each with tries of poses that penetrate themselves."""
+    """Up to rounding; in no more calls for many blocks than for one, which draws again what penetrates itself."""
     calls = []
 
     def counted(*arguments):
