@@ -1,4 +1,4 @@
-"""Files of a cache that remain HDF5, with other attributes, types, shapes, links and values; and all that reads them."""
+"""Files of a cache that remain HDF5, with other attributes, types, shapes, links and values; and what reads them."""
 
 from __future__ import annotations
 
