@@ -196,7 +196,7 @@ class TableFile:
         value = self.numbers(path, row, row + 1)[0]
         return None if np.isnan(value).all() else value
 
-    def known(self, path: str, row: int) -> Any:
+    def valid_value(self, path: str, row: int) -> Any:
         """As `value`. InputError for one that breaks the rule of its column."""
         value, column = self.value(path, row), self.columns[path]
         if column.rule is not Rule.ANY and value is not None and (problem := value_problem(column, value)):
@@ -419,7 +419,7 @@ def _hdf5(path: Path) -> Iterator[Any]:
 def _entry(file: Any, name: str) -> Any:
     """An object by its path, which no link that leads elsewhere may be a part of: HDF5 would open what it names."""
     path = name.encode()
-    for end in (*(place for place, character in enumerate(path) if character == ord("/")), len(path)):
+    for end in (*(position for position, character in enumerate(path) if character == ord("/")), len(path)):
         if not file.links.exists(path[:end]):
             raise KeyError(name)
         if file.links.get_info(path[:end]).type != h5py.h5l.TYPE_HARD:
@@ -468,7 +468,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
 
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
     optional = "focal", "principal_point", "frame_rate", "crowd_index"
-    focal, point, rate, crowd_index = (shard.known(f"pictures/{name}", row) for name in optional)
+    focal, point, rate, crowd_index = (shard.valid_value(f"pictures/{name}", row) for name in optional)
     first, sequence = number("first_person"), number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -483,7 +483,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         frame=number("frame"),
         splits=shard.splits_of(row),
         frame_rate=None if rate is None else float(rate),
-        world_to_camera=shard.known("pictures/world_to_camera", row),
+        world_to_camera=shard.valid_value("pictures/world_to_camera", row),
         crowd_index=None if crowd_index is None else float(crowd_index),
     )
 
@@ -492,7 +492,7 @@ def read_person(shard: TableFile, row: int) -> Person:
     """The person in a row of the shard."""
     values: dict[str, Any] = {family: {} for family in _FAMILIES}
     for column in _PERSON_COLUMNS:
-        value = shard.known(column.path, row)
+        value = shard.valid_value(column.path, row)
         family, _, skeleton = column.name.partition("/")
         if not skeleton:
             values[family] = value

@@ -103,7 +103,7 @@ def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
 
 
 def rule_problems(shard: TableFile, table: str) -> Iterator[tuple[int, str]]:
-    """(row, what is wrong) of the values in `pictures` or `people` that break their column's rule."""
+    """(row, what is wrong) of labels of images or of people that break the rule of their column."""
     for column in shard.labels():
         if column.table == table and column.optional and column.kind is not Kind.ENCODED:
             for row, value in shard.values(column.path):
