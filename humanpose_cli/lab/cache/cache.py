@@ -295,9 +295,8 @@ class Cache:
     def people_of(self, row: int) -> range:
         """Rows of the people in an image."""
         shard, number, local = self._locate(row)
-        first = int(shard.numbers("pictures/first_person", local, local + 1)[0])
-        first += self._shards.first_row("people", number)
-        return range(first, first + int(shard.numbers("pictures/person_count", local, local + 1)[0]))
+        people, before = shard.people_of(local), self._shards.first_row("people", number)
+        return range(before + people.start, before + people.stop)
 
     def find(self, name: str) -> int:
         """Row of the image with that name; UsageError if there is none. The first call reads all names."""
@@ -384,7 +383,9 @@ class Cache:
         """Name of each group of images that belong together → their rows."""
         starts, counts = self._file.numbers("groups/first_picture"), self._file.numbers("groups/picture_count")
         rows = zip(self._file.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
-        return {name: range(start, start + count) for name, start, count in rows}
+        return {
+            name: self._file.row_range("groups/first_picture", start, count, len(self)) for name, start, count in rows
+        }
 
     @cached_property
     def _sequence_rows(self) -> dict[str, int]:

@@ -163,6 +163,19 @@ class TableFile:
             raise self._damaged(f"{path}/offsets do not fit the values")
         return rows.copy()
 
+    def row_range(self, path: str, first: int, count: int, total: int) -> range:
+        """Rows that a column names by their first and their number. InputError where some are beyond a table's end."""
+        if not (first >= 0 and count >= 0 and first + count <= total):
+            raise self._damaged(f"{path} names {count} rows from {first} on of a table of {total}")
+        return range(first, first + count)
+
+    def people_of(self, image: int) -> range:
+        """Rows of the people in an image of a shard."""
+        first, count = (
+            int(self.numbers(f"pictures/{name}", image, image + 1)[0]) for name in ("first_person", "person_count")
+        )
+        return self.row_range("pictures/first_person", first, count, self.header.person_count)
+
     def value_count(self, path: str) -> int:
         """Number of rows of a column that have a value."""
         column, count = self.columns[path], self.row_count(self.columns[path].table)
@@ -469,7 +482,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
     optional = "focal", "principal_point", "frame_rate", "crowd_index"
     focal, point, rate, crowd_index = (shard.valid_value(f"pictures/{name}", row) for name in optional)
-    first, sequence = number("first_person"), number("sequence")
+    sequence = number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
         name=shard.text("pictures/name", row),
@@ -477,7 +490,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         size=(width, height),
         focal=None if focal is None else float(focal),
         principal_point=None if point is None else (float(point[0]), float(point[1])),
-        people=tuple(read_person(shard, person) for person in range(first, first + number("person_count"))),
+        people=tuple(read_person(shard, person) for person in shard.people_of(row)),
         maps={name: data for name, data in maps.items() if data},
         sequence="" if sequence < 0 else shard.text("sequences/name", sequence),
         frame=number("frame"),

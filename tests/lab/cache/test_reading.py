@@ -157,6 +157,20 @@ def test_counts_that_overflow_their_sum_are_found(folder):
     assert "do not list each person once" in str(verify_cache(folder / SHARD).files[0].problems)
 
 
+@pytest.mark.parametrize("counts", [[2**61, 1, 1], [-1, 1, 1], [4, 1, 1]])
+def test_rows_beyond_a_table_are_refused_before_they_are_counted(folder, counts):
+    with h5py.File(folder / SHARD, "r+") as file:
+        file["pictures/person_count"][...] = counts
+    with h5py.File(folder / "index.h5", "r+") as file:
+        file["groups/picture_count"][0] = 2 * counts[0]
+    cache = open_cache(folder)
+    for read in (cache.people_of, cache.sample):
+        with pytest.raises(InputError, match=f"first_person names {counts[0]} rows from 0 on of a table of 3"):
+            read(0)
+    with pytest.raises(InputError, match=r"first_picture names .* rows from 0 on of a table of 6"):
+        _ = cache.groups
+
+
 def test_checksums_of_other_rows_are_refused(folder):
     with h5py.File(folder / SHARD, "r+") as file:
         del file["people/mask/checksums"]
