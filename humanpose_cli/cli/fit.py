@@ -291,7 +291,7 @@ def fit(
             from humanpose_cli.views.inputs import take_outputs
 
             recorded |= {**views.recorded, "views": asdict(view_options)}
-            views_of = work.fitter, view_options, views, overlay, drawn
+            views_of = work, view_options, views, overlay, drawn
             together = TakeWork(session, out, takes[0], *views_of, fail_if_doubtful, refiner)
             each = [
                 Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)

@@ -17,7 +17,7 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.fitting.fitter import Fitter
+    from humanpose_cli.cli.fit import FitWork
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
@@ -146,10 +146,11 @@ def find_takes(
         takes.insert(0, TakeInput("take", tuple(found), error))
     if not takes:
         raise UsageError("input", "is missing", expected="two videos or more, or a folder of them")
-    if views.calibration is None:
-        return takes
-    calibration = read_calibration(views.calibration)
-    return [part for take in takes for part in separate_takes(take, calibration)]
+    calibration = None if views.calibration is None else read_calibration(views.calibration)
+    if calibration is not None:
+        takes = [part for take in takes for part in separate_takes(take, calibration)]
+    # Of many takes, each is checked when it is its turn.
+    return [take.checked(calibration) for take in takes] if flags.dry_run or len(takes) == 1 else takes
 
 
 def _names_of(folders: Iterable[Path]) -> dict[Path, str]:
@@ -170,6 +171,7 @@ def _names_of(folders: Iterable[Path]) -> dict[Path, str]:
 class TakeWork:
     """What a batch does with its takes.
 
+    single  makes the fitter when there is something to fit
     first  the first take, whose cameras all have with `same_cameras`
     drawn  how overlays are drawn, as of `Fit.save_overlay`
     """
@@ -177,7 +179,7 @@ class TakeWork:
     session: Session
     out: Path
     first: TakeInput
-    fitter: Fitter
+    single: FitWork
     options: ViewsOptions
     flags: ViewsFlags
     overlay: bool
@@ -201,7 +203,7 @@ class TakeWork:
         fit_path, cameras_path, plan_path, *others = item.outputs
         single, rest = (0.4, 0.75) if self.refiner is not None else (0.8, 0.8)
         fitted = fit_views(
-            self.fitter,
+            self.single.fitter,
             take.views,
             take.names,
             options=self.options,
@@ -249,7 +251,7 @@ class TakeWork:
             if not path.exists():
                 offsets = self.flags.seconds(len(self.first.views))
                 chosen: dict[str, Any] = {"options": self.options, "offsets": offsets, "height": self.flags.height}
-                made = fit_views(self.fitter, self.first.views, self.first.names, **chosen)
+                made = fit_views(self.single.fitter, self.first.views, self.first.names, **chosen)
                 write_calibration(path, calibration_of(made.fit))
         return read_calibration(path)
 

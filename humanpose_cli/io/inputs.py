@@ -112,6 +112,13 @@ class InputItem:
         stop = total if self.range.stop is None else min(self.range.stop, total)
         return max(0, stop - self.range.start)
 
+    def first_frame(self) -> Frame:
+        """Decode the first frame, whatever the range. Raises InputError like `frames`."""
+        if self.error is not None:
+            raise self.error
+        with closing(replace(self, range=ALL_FRAMES)._decode()) as frames:
+            return next(frames)
+
     def frames(self, ahead: int = 2) -> Generator[Frame, None, None]:
         """Decode in order, up to `ahead` frames in advance in a thread; close it to stop early.
 

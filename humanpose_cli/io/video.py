@@ -154,6 +154,22 @@ def count_packets(path: Path | str) -> int:
     return count
 
 
+def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
+    """Raise InputError if a video breaks off before the last of these frames, by its packets, without decoding."""
+    path = Path(path)
+    with _opened(path, threads=1) as (container, stream):
+        packets = _Packets(container, stream)
+        count = sum(packet.size > 0 for packet in packets.packets())
+        reason = packets.end_missing()
+    if reason and (frames.stop is None or count < frames.stop):
+        raise _breaks_off(path, frames, count, reason)
+
+
+def _breaks_off(path: Path, frames: FrameRange, count: int, reason: str) -> InputError:
+    remedy = f"copy it again, or take the readable part with `frames={frames.start}:{count}`"
+    return InputError(path, f"breaks off after frame {count - 1}", got=reason, remedy=remedy)
+
+
 Damage = Literal["", "flawed", "lost"]
 """'lost': not decoded, the frame before takes its place; 'flawed': parts are filled in by the decoder, or the frame
 builds on one that is damaged, as all do up to the next key frame."""
@@ -241,12 +257,7 @@ class VideoReader:
         if not count:
             raise _no_frame(self.path, reason or "no frame could be decoded")
         if reason:
-            raise InputError(
-                self.path,
-                f"breaks off after frame {count - 1}",
-                got=reason,
-                remedy=f"copy it again, or take the readable part with `frames={self.range.start}:{count}`",
-            )
+            raise _breaks_off(self.path, self.range, count, reason)
 
 
 class _Decoded(NamedTuple):
@@ -272,7 +283,7 @@ class _Packets:
         failures late and in another order.
         """
         last, undamaged = None, True
-        for packet in self._packets():
+        for packet in self.packets():
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -288,7 +299,8 @@ class _Packets:
         if not self.end_missing():
             yield from self._lost(last, None)
 
-    def _packets(self) -> Generator[Any, None, None]:
+    def packets(self) -> Generator[Any, None, None]:
+        """Read the packets of the stream; the last one is empty."""
         try:
             for packet in self._container.demux(self._stream, *self._container.streams.audio):
                 if packet.size and packet.pts is not None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras, undistorted
 from humanpose_cli.views.cameras import ViewCamera
@@ -15,7 +14,6 @@ from humanpose_cli.views.tracks import Array
 
 # Axes of a world whose z axis points up, in one whose y axis points down.
 _Z_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
-_SAME_SHAPE = 0.01  # difference of two ratios of width to height
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +48,8 @@ def calibrated_views(
 
     paths  of the views' videos, by whose names and folders cameras are found; sizes: (width, height) of their images
     """
-    matched = matched_cameras(calibration, paths)
-    cameras = [_sized(camera, size, path) for camera, size, path in zip(matched.cameras, sizes, paths, strict=True)]
+    matched = matched_cameras(calibration, paths, sizes)
+    cameras = list(matched.cameras)
     first = cameras[0]
     views = []
     for camera, size in zip(cameras, sizes, strict=True):
@@ -67,18 +65,6 @@ def calibrated_views(
     if any(camera.distortion.any() for camera in cameras):
         notes.append("lens distortion is taken off the keypoints; overlays show cameras without distortion")
     return CalibratedViews(cameras, views, to_first, tuple(notes))
-
-
-def _sized(camera: CalibratedCamera, size: tuple[int, int], name: str) -> CalibratedCamera:
-    """The camera for images of another resolution but the same shape."""
-    if camera.size is None or camera.size == size:
-        return replace(camera, size=size)
-    if abs(camera.size[0] / camera.size[1] - size[0] / size[1]) > _SAME_SHAPE:
-        expected, got = ("{} × {} pixels".format(*one) for one in (camera.size, size))
-        raise InputError(name, f"is not what camera {camera.name} was calibrated for", expected=expected, got=got)
-    matrix = camera.matrix.copy()
-    matrix[:2] *= size[0] / camera.size[0]
-    return replace(camera, size=size, matrix=matrix)
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:

@@ -15,17 +15,13 @@ from humanpose_cli.io.calibrations import Calibration
 from humanpose_cli.io.frame_range import ALL_FRAMES
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.views.calibrated import calibrated_views
+from humanpose_cli.views.checks import check_views, view_paths
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
 from humanpose_cli.views.sound import heard_offsets
 from humanpose_cli.views.take import Take, solve_take
 
 _SINGLE = 0.85  # fraction of the work on a take that is done when its views are fitted by themselves
-
-
-def _paths(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:
-    """The views' names with their folders, by which some cameras are found."""
-    return [str(view.path.absolute().parent / name) for view, name in zip(views, names, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +51,11 @@ def fit_views(
                  one's
     height    metres of the largest person; None: as the bodies' shapes suggest, or the calibration says
     journals  fit files of the views, beside which the people found are kept until all is done; () keeps nothing
-    InputError where no two views show the same person, UsageError for fewer than two views.
+    InputError where no two views show the same person, and both as `check_views`.
     """
     if calibration is not None and height is not None:
         raise UsageError("height", "does not go together with a calibration, which has the scale")
-    if len(views) < 2:
-        remedy = "name two videos or more, or a folder of them"
-        raise UsageError("views", "are too few", expected="two cameras or more", got=str(len(views)), remedy=remedy)
+    check_views(views, names, calibration)
     options = options or ViewsOptions()
     fits, kept = [], []
     for number, view in enumerate(views):
@@ -74,7 +68,7 @@ def fit_views(
     calibrated = None
     if calibration is not None:
         sizes = [(int(width), int(height)) for width, height in (one.image_size[0] for one in fits)]
-        calibrated = calibrated_views(calibration, _paths(views, names), sizes)
+        calibrated = calibrated_views(calibration, view_paths(views, names), sizes)
         fits = calibrated.pinhole(fits)
     heard: list[float | None] = [None] * len(views)
     if offsets is None and all(view.range == ALL_FRAMES for view in views):

@@ -9,6 +9,7 @@ from humanpose_cli.core.errors import HpcError
 from humanpose_cli.io.calibrations import Calibration, takes_of
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.inputs import InputItem, escaped
+from humanpose_cli.views.checks import check_views
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class TakeInput:
     def files(self) -> tuple[Path, ...]:
         """All files of all views."""
         return tuple(path for view in self.views for path in view.files)
+
+    def checked(self, calibration: Calibration | None) -> TakeInput:
+        """Look at the videos and the calibration as `check_views` does; what is wrong becomes the error."""
+        if self.error is not None:
+            return self
+        try:
+            check_views(self.views, self.names, calibration)
+        except HpcError as error:
+            return replace(self, error=error)
+        return self
 
     @property
     def names(self) -> list[str]:

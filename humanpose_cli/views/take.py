@@ -31,6 +31,7 @@ _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for sid
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
 _SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
+_MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the people
 _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 
 
@@ -85,11 +86,25 @@ def solve_take(
     times = frame_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
     cameras, people = _adjusted(cameras, people, options, fixed_poses=calibrated is not None, clocks=offsets is None)
+    _refuse_one_position(cameras, people, [names[number] for number in used])
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
     cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
     messages += _parallel(cameras, bodies, [names[number] for number in used], options)
     return Take(cameras, used, times, bodies, messages)
+
+
+def _refuse_one_position(
+    cameras: Sequence[ViewCamera], people: Sequence[Sequence[ViewTrack]], names: Sequence[str]
+) -> None:
+    """Raise InputError if all cameras see the people from one position: they show no depth."""
+    first = [track.joints.mean((0, 1)) for tracks in people for track in tracks if track.view == 0]
+    distance = np.linalg.norm(np.median(first, axis=0)) if first else np.inf
+    apart = max(float(np.linalg.norm(camera.centre - cameras[0].centre)) for camera in cameras)
+    if apart < _MIN_BASELINE * distance:
+        expected = f"a distance between them of {_MIN_BASELINE:.0%} of that to the people, or more"
+        remedy = "film from several sides; of one camera, fit one video without `views`"
+        raise InputError(", ".join(names), "stand at one position", expected=expected, remedy=remedy)
 
 
 def _adjusted(

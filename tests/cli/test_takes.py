@@ -23,7 +23,7 @@ def test_each_folder_of_cameras_is_a_take(hpc, tmp_path):
     for take in ("first", "second"):
         for camera in ("a", "b"):
             (tmp_path / take).mkdir(exist_ok=True)
-            photographs(tmp_path / take / camera, 2)
+            photographs(tmp_path / take / camera, 16)
     planned = plan(hpc, str(tmp_path / "first"), str(tmp_path / "second"), "--out", str(tmp_path / "out"))
     assert set(planned) == {"first", "second"}
 
@@ -34,7 +34,7 @@ def test_photographs_of_one_folder_are_views(hpc, tmp_path):
 
 
 def test_folders_of_frames_are_one_take_together(hpc, tmp_path):
-    cameras = [photographs(tmp_path / name, 2) for name in ("a", "b")]
+    cameras = [photographs(tmp_path / name, 16) for name in ("a", "b")]
     planned = plan(hpc, *cameras, "--out", str(tmp_path / "out"))
     assert set(planned) == {"take"}
 
@@ -65,3 +65,16 @@ def test_one_view_fails_with_what_to_do(hpc, tmp_path):
     ran = hpc("fit", photo, "--views", "--out", str(tmp_path / "out"), "--json")
     assert ran.code == 2
     assert "are too few, expected two cameras or more, found 1" in ran.document["items"][0]["error"]
+
+
+def test_a_dry_run_finds_what_is_wrong_with_a_take(hpc, tmp_path):
+    for take in ("good", "bad"):
+        for camera in ("a", "b"):
+            (tmp_path / take).mkdir(exist_ok=True)
+            photographs(tmp_path / take / camera, 16)
+    photographs(tmp_path / "bad" / "c", 2)
+    ran = hpc("fit", str(tmp_path / "good"), str(tmp_path / "bad"), "--views", "--dry-run", "--json")
+    assert ran.code == 4
+    errors = {item["input"]: item.get("error") for item in ran.document["items"]}
+    assert errors["good"] is None
+    assert "is too short" in errors["bad"]

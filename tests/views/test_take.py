@@ -231,3 +231,10 @@ def test_the_fit_of_a_take_holds_every_view(tmp_path):
         assert set(row_doubts(replace(view, keypoints2d=hiding))) == set(row_doubts(view))
     with pytest.raises(InputError, match="there is no z"):
         stored.view("z")
+
+
+def test_cameras_at_one_position_are_refused():
+    filmed = film([camera_at(0), camera_at(2, focal=1500)], frames=30)
+    with pytest.raises(InputError) as caught:
+        solve_take(filmed.fits, ["a", "b"], default_body(), calibrated=filmed.cameras)
+    assert caught.value.problem == "stand at one position"

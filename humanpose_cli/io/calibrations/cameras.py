@@ -29,6 +29,7 @@ _ROTATION_TOLERANCE = 1e-3
 _SKEW_TOLERANCE = 1e-6  # of the focal length
 _MAX_APART = 50.0  # metres between two cameras of one take: larger numbers are millimetres
 _LISTED = 8  # cameras that a message names
+_SAME_SHAPE = 0.01  # difference of two ratios of width to height
 _SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evaluations, pixels
 
 
@@ -55,6 +56,22 @@ class CalibratedCamera:
     def centre(self) -> Array:
         """(3,) metres: where it stands, world axes."""
         return -self.rotation.T @ self.translation
+
+    def scaled(self, size: tuple[int, int], video: str) -> CalibratedCamera:
+        """Scale the camera to images of another resolution (width, height).
+
+        video  their file's name, for the error
+
+        Raises InputError if the images have other proportions.
+        """
+        if self.size is None or self.size == size:
+            return replace(self, size=size)
+        if abs(self.size[0] / self.size[1] - size[0] / size[1]) > _SAME_SHAPE:
+            expected, got = ("{} × {} pixels".format(*one) for one in (self.size, size))
+            raise InputError(video, f"is not what camera {self.name} was calibrated for", expected=expected, got=got)
+        matrix = self.matrix.copy()
+        matrix[:2] *= size[0] / self.size[0]
+        return replace(self, size=size, matrix=matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,17 +235,24 @@ def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | N
     return np.asarray(found, np.float64).reshape(pixels.shape)
 
 
-def matched_cameras(calibration: Calibration, names: Sequence[str]) -> MatchedCameras:
-    """The camera of each of several videos.
+def matched_cameras(
+    calibration: Calibration, names: Sequence[str], sizes: Sequence[tuple[int, int]] | None = None
+) -> MatchedCameras:
+    """Find the camera of each of several videos.
 
     names  of the videos' files, with or without suffix and folders
+    sizes  (width, height) of their images, which the cameras are scaled to; None: they are not scaled
 
     A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
     name, where a number matches as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`. A camera S1/cam2
     belongs to a video with cam2 in its name and S1 among its folders. If no name matches and there are as many videos
     as cameras, they are matched in order, and a note says so. Cameras without a video are left out. InputError for a
-    video without a camera or with several, and for a camera with several videos.
+    video without a camera or with several, for a camera with several videos, and for images of other proportions.
     """
+    if sizes is not None:
+        matched = matched_cameras(calibration, names)
+        scaled = [one.scaled(size, name) for one, size, name in zip(matched.cameras, sizes, names, strict=True)]
+        return matched._replace(cameras=scaled)
     cameras = list(calibration.cameras.values())
     found = _candidates(calibration, names)
     chosen = [candidates[0] for candidates in found if len(candidates) == 1]

@@ -1,0 +1,93 @@
+"""Refusal of takes whose videos or calibration cannot be used, before any of them is fitted. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras
+from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.video import check_complete
+
+MAX_VIEWS = 1000
+"""Cameras of a take or a calibration; the largest known studios have some 500."""
+
+_DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
+_MIN_SECONDS = 0.5  # of a video: movements of less do not distinguish people
+_MIN_DISTANCE = 0.01  # metres between two calibrated cameras: their lenses have more
+# Two first frames show the same if their thumbnails differ by less than the first number of 255 on average. Frames with
+# less contrast than the second, such as black ones, do not count.
+_SAME_IMAGE, _MIN_CONTRAST, _THUMBNAIL = 1.0, 4.0, (48, 27)
+
+
+def check_views(views: Sequence[InputItem], names: Sequence[str], calibration: Calibration | None = None) -> None:
+    """Refuse a take that cannot be fitted.
+
+    Reads the first frame and the packets of each video, but decodes no more.
+
+    names        of the views
+    calibration  of their cameras; None: they are found
+
+    Raises UsageError for fewer than two views, or too many; InputError for a video without a readable frame, one that
+    breaks off or is shorter than half a second, for two that show the same, and for a calibration that does not match
+    the names or sizes of the images or has two cameras at one position.
+    """
+    if len(views) < 2:
+        remedy = "name two videos or more, or a folder of them"
+        raise UsageError("views", "are too few", expected="two cameras or more", got=str(len(views)), remedy=remedy)
+    for count in (len(views), 0 if calibration is None else len(calibration.cameras)):
+        if count > MAX_VIEWS:
+            raise UsageError("views", "are too many", expected=f"at most {MAX_VIEWS} cameras", got=str(count))
+    if calibration is not None:
+        matched_cameras(calibration, view_paths(views, names))  # before the videos are read
+    thumbnails: list[NDArray[np.float32]] = []
+    sizes: list[tuple[int, int]] = []
+    for view in views:
+        frame = view.first_frame()
+        sizes.append(frame.size)
+        thumbnails.append(cv2.resize(frame.pixels, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32))
+        _check_length(view)
+    for first, second in combinations(range(len(views)), 2):
+        one_length = views[first].frame_count == views[second].frame_count
+        if one_length and _show_the_same(thumbnails[first], thumbnails[second]):
+            expected = "videos of different cameras"
+            raise InputError(views[second].label, f"shows the same images as {names[first]}", expected=expected)
+    if calibration is not None:
+        _check_positions(matched_cameras(calibration, view_paths(views, names), sizes).cameras)
+
+
+def view_paths(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:
+    """Join the views' names to their folders, by which some cameras are found."""
+    return [str(view.path.absolute().parent / name) for view, name in zip(views, names, strict=True)]
+
+
+def _check_positions(cameras: Sequence[CalibratedCamera]) -> None:
+    """Raise InputError if two cameras stand at one position."""
+    for first, second in combinations(cameras, 2):
+        distance = float(np.linalg.norm(first.centre - second.centre))
+        if distance < _MIN_DISTANCE:
+            problem = f"has {first.name} and {second.name} at one position"
+            expected, got = f"{_MIN_DISTANCE:g} m or more between two cameras", f"{distance:.3g} m"
+            raise InputError("calibration", problem, expected=expected, got=got, remedy="calibrate the cameras again")
+
+
+def _check_length(view: InputItem) -> None:
+    if view.kind == "video":
+        check_complete(view.path, view.range)
+    count = view.frame_count
+    if not view.is_sequence or count is None or count == 1:
+        return
+    seconds = count / (view.frame_rate or _DEFAULT_FRAME_RATE)
+    if seconds < _MIN_SECONDS:
+        got, remedy = f"{count} frames of {seconds:.2g} s", "more `frames`, or one photograph of each camera"
+        raise InputError(view.label, "is too short", expected=f"{_MIN_SECONDS:g} s or more", got=got, remedy=remedy)
+
+
+def _show_the_same(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+    contrast = min(float(image.std()) for image in (first, second))
+    return contrast >= _MIN_CONTRAST and float(np.abs(first - second).mean()) < _SAME_IMAGE
