@@ -245,10 +245,10 @@ class Generator(nn.Module):
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32; the parts' maps are of voxels."""
-        config, capsules, widened = self.config, parts.capsules, self.config.mask_margin
+        config, capsules, dilation = self.config, parts.capsules, self.config.mask_margin
         if config.mask_ellipsoids:
-            half_widths = capsules[..., 6:] + widened * self.pose.voxel  # (B, K, 3): a voxel is not a cube
-            capsules, widened = torch.cat((capsules[..., :6], half_widths), -1), 0
+            half_widths = capsules[..., 6:] + dilation * self.pose.voxel  # (B, K, 3): a voxel is not a cube
+            capsules, dilation = torch.cat((capsules[..., :6], half_widths), -1), 0
         with torch.autocast(volume.device.type, enabled=False):
             return warp_parts(
                 volume.float(),
@@ -256,7 +256,7 @@ class Generator(nn.Module):
                 parts.part_of_capsule,
                 parts.target_to_source,
                 softness=config.softness,
-                widened=widened,
+                dilation=dilation,
                 planar=config.planar,
                 voxel_size=config.voxel_size,
             )
