@@ -18,7 +18,7 @@ FILL = 0.86
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a generator is made of. Lists are from the finest resolution on, as data flows.
+    """The architecture of a generator. Lists are from the finest resolution on, as data flows.
 
     size                 pixels of the square images
     stride               pixels of a voxel in x and y: 2, 4 or 8; depth: voxels along z, which span `size` pixels too
@@ -240,5 +240,5 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def _unfit(expected: str, got: str) -> UsageError:
-    return UsageError("warp3d", "cannot be built like this", expected=expected, got=got)
+def _unfit(required: str, got: str) -> UsageError:
+    return UsageError("warp3d", "cannot be built like this", expected=required, got=got)
