@@ -240,5 +240,5 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def _unfit(required: str, got: str) -> UsageError:
-    return UsageError("warp3d", "cannot be built like this", expected=required, got=got)
+def _unfit(need: str, got: str) -> UsageError:
+    return UsageError("warp3d", "cannot be built like this", expected=need, got=got)

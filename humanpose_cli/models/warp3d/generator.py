@@ -440,16 +440,14 @@ class Warp3d:
             silhouettes = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
             silhouette = torch.from_numpy(np.stack(silhouettes)[:, None].astype(np.float32)).clamp(0, 1).to(device)
         with computed_in(self.precision, device):
-            generated = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
-        colours = [
-            to_bytes(image).cpu().numpy() for image in (generated.image, generated.foreground, generated.background)
-        ]
-        masks = generated.mask[:, 0].float().cpu().numpy()
+            output = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
+        colours = [to_bytes(image).cpu().numpy() for image in (output.image, output.foreground, output.background)]
+        masks = output.mask[:, 0].float().cpu().numpy()
         results = []
         for row, (image, foreground, background, mask, finer) in enumerate(zip(*colours, masks, fine, strict=True)):
             detail, outline = None, None
             if finer is not None and finer.shape[-1] > size:
-                detail, outline = _beyond(finer, generated.taken[row : row + 1])
+                detail, outline = _beyond(finer, output.taken[row : row + 1])
             results.append(ReposedCrop(image, foreground, mask, background, detail, outline))
         return results
 
