@@ -32,20 +32,20 @@ EXTRAS = {
 
 
 def remedy_of(extra: str) -> str:
-    """The line that installs an extra."""
+    """Return the line that installs an extra."""
     return f'pip install "humanpose-cli[{extra}]"'
 
 
 def require_extra(extra: str) -> None:
-    """UnavailableError where an extra is not installed; nothing is imported."""
-    needed = EXTRAS[extra]
-    if find_spec(needed.module) is None:
-        problem = f"is not installed, and {needed.purpose} need it"
-        raise UnavailableError(needed.distribution, problem, remedy=remedy_of(extra))
+    """Raise UnavailableError if an extra is not installed; nothing is imported."""
+    needs = EXTRAS[extra]
+    if find_spec(needs.module) is None:
+        problem = f"is not installed, and {needs.purpose} need it"
+        raise UnavailableError(needs.distribution, problem, remedy=remedy_of(extra))
 
 
 def reinstall_line() -> str:
-    """The line that brings back files of this package, from where they came."""
+    """Find the line that brings back files of this package, from its source."""
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         return f"git -C {shell_word(root)} checkout -- humanpose_cli"
