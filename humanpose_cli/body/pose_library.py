@@ -6,7 +6,7 @@ NSF EIA-0196217) by tools/build_pose_library.py. Whole activities are held out f
 
 Key poses are what the library lacks, as named joint angles: sitting, kneeling, crouching, bending down, crawling,
 lying, crossed arms, hands at the face and on the hips, and the usual reference poses. The angles were set by eye on the
-default body; where a hand or foot has to touch something, by inverse kinematics on it, rounded to five degrees.
+default body; if a hand or foot has to touch something, by inverse kinematics on it, rounded to five degrees.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def self_penetration(rotations: Tensor) -> Tensor:
 
 
 def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Measure points (B, P, 3) to the segments from start to end (B, 3): (B, P)."""
+    """Measure distances of points (B, P, 3) to the segments from start to end (B, 3): (B, P)."""
     along = (end - start)[:, None]
     t = ((points - start[:, None]) * along).sum(-1) / along.square().sum(-1).clamp_min(1e-9)
     return (points - start[:, None] - t.clamp(0, 1)[..., None] * along).norm(dim=-1)

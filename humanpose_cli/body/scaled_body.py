@@ -36,7 +36,7 @@ class ScaledPose(NamedTuple):
     axis_angles     (B, 23, 3) radians, relative to the parent, of SMPL24's joints after the pelvis
     orientation     (B, 9) the rows of a matrix that `gram_schmidt` makes body-to-camera axes of
     scale           (B,) image units a metre, positive
-    translation     (B, 2) image units, x right, y down: where the pelvis is
+    translation     (B, 2) image units, x right, y down: the pelvis
     """
 
     segment_scales: Tensor

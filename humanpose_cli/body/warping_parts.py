@@ -1,7 +1,7 @@
 """From two poses to what the part warp needs: the ten parts' capsules in the source, and how each part moves.
 
 Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1, with the numbers of the authors'
-code where the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
+code if the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
 
     st = max(|left shoulder − right hip|, |right shoulder − left hip|)
 
@@ -20,21 +20,21 @@ squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − 
 authors' code, the squares are those of the source's points: R and the means, which map onto each other, stay, and s
 becomes Σ |q|² / (s Σ |p|²) for the centred points p of the source and q of the target. Its points are
     torso      shoulders and hips
-    head       neck, nose, eyes, ears; with the shoulders where fewer than three of them are known. With
+    head       neck, nose, eyes, ears; with the shoulders if fewer than three of them are known. With
                `head_shoulders`, as in the authors' code, always with the shoulders
     limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
                knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
                an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
-The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. Where
+The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. If
 the proportions of the limb change, the one-sided point would pull the bone off the target's bone, to opposite sides
 for a pose and its mirror image; so the bone falls on the bone, and mirrored poses give mirrored transforms.
 
-Where that leaves the rotation open, it is chosen, not left to rounding. Points are in a line where their spread across
+If that leaves the rotation open, it is chosen, not left to rounding. Points are in a line if their spread across
 it is below 1/1000 of that along it, in either pose; so the third point counts only if it is off the line by more.
     torso      keeps its orientation, R = 1
     head       turns with the torso
     limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
-The scale then is the ratio of the points' spreads, that of the torso where the source's joints coincide. Joints that
+The scale then is the ratio of the points' spreads, that of the torso if the source's joints coincide. Joints that
 are not finite in either pose (or 10¹² units away, which no fit survives) are left out of the fits. A part that is not
 known (no joint left, or an end of its bone missing) or whose joints coincide in the target (s = 0) gets a transform
 that is not a number: it reaches nothing. A capsule one of whose joints is unknown in the source is not a number
@@ -62,7 +62,7 @@ HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
 TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
 # Points whose spread across their line is below this share of that along it are taken to be in a line.
 IN_LINE = 1e-3
-# Coordinates whose products overflow float32 are not known.
+# Coordinates whose products overflow float32 are unknown.
 TOO_FAR = 1e12
 
 _SIDES = ("left", "right")
@@ -155,10 +155,10 @@ def warping_parts(
     planar          for the 2-D ablation (section 4.3): affine maps of x and y alone; z stays. The torso's and the
                     head's have the least squares over their joints; a limb's takes the four corners of the rectangle
                     about its bone, as wide as the trunk is large in the image of each pose, to the target's: its
-                    length and its width change apart. Where points are in a line, or the map would flatten the part,
-                    it is the Helmert transform of the joints; rotation 0 and scale 1 where they coincide in the source
+                    length and its width change apart. If points are in a line, or the map would flatten the part,
+                    it is the Helmert transform of the joints; rotation 0 and scale 1 if they coincide in the source
     head_shoulders  fits the head's transform to the shoulders too
-    fit_to_source   fits the points of the target to those of the source where they are not in a line
+    fit_to_source   fits the points of the target to those of the source if they are not in a line
 
     Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
     """

@@ -49,7 +49,7 @@ def reinstall_line() -> str:
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         return f"git -C {shell_word(root)} checkout -- humanpose_cli"
-    # PEP 610: pip notes where it took the package from, unless that was an index.
+    # PEP 610: pip notes the source of the package, unless that was an index.
     distribution = next(iter(metadata.distributions(name="humanpose-cli")), None)
     origin = json.loads((distribution and distribution.read_text("direct_url.json")) or "{}")
     url, repository = origin.get("url", ""), origin.get("vcs_info")

@@ -24,8 +24,8 @@ from humanpose_cli.core.errors import UsageError
 
 _KEY = "humanpose_cli.option"
 _WIDTH = 116  # characters of a line in a docstring
-Target = TypeVar("Documented", bound=Callable[..., Any])
-Record = TypeVar("Changed")
+Target = TypeVar("Target", bound=Callable[..., Any])
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Options:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        own_infos: dict[str, OptionInfo] = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}
+        class_infos: dict[str, OptionInfo] = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}
         fields = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
-        own_infos |= {name: field.metadata[_KEY] for name, field in fields.items() if _KEY in field.metadata}
-        _extend_docstring(cls, own_infos)
+        class_infos |= {name: field.metadata[_KEY] for name, field in fields.items() if _KEY in field.metadata}
+        _extend_docstring(cls, class_infos)
 
     def __post_init__(self) -> None:
         """Raise UsageError for a number that is out of its range or not finite, and for a value that is no choice."""

@@ -25,7 +25,7 @@ _STILL = 0.25  # pixels of median movement, at that size, below which a camera s
 _SMOOTHING = 2.0  # pixels
 _CELL = 9  # pixels: one of so many, across and down, is compared, that with the steepest slope
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
-_PARALLAX = 2.0  # pixels by which a corner misses where a turn and a zoom, or a homography, have it
+_PARALLAX = 2.0  # pixels by which a corner misses its position by turn and zoom, or by a homography
 _DRIFT = 3.0  # medians of these misses below which a corner has only drifted
 _MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.07  # of the corners, off turn and zoom, and off the homography
 _SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
@@ -34,7 +34,7 @@ _FOLLOWING = 0.1, 0.25  # logarithm of a zoom that is compared with a person's g
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _RENEW_ZOOM = 0.4  # logarithm of a zoom from the key frame beyond which this frame becomes it: corners drift by then
 _RENEW_WALK = 30  # frames after a key frame, if it has shown a walk, after which another one must show it again
-_BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
+_BACKTRACK = 0.5  # pixels by which a corner may miss its first position when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
 _NO_ZOOM = 0.003  # change of the focal length that is none
 

@@ -1,7 +1,7 @@
 """Joints of a person from several networks: BlazePose full and heavy, and MoveNet Thunder on upright crops.
 
-Their errors differ: where most of them agree is nearer the truth than any one of them, and the noise of a joint follows
-from how many agree.
+Their errors differ: a position on which most of them agree is nearer the truth than any one of them, and the noise of a
+joint follows from how many agree.
 """
 
 from __future__ import annotations
@@ -198,12 +198,12 @@ def fuse(
         thunder_weights = np.zeros((len(same), len(BLAZEPOSE33)))
         thunder_votes[:, _COMMON_ROWS], thunder_weights[:, _COMMON_ROWS] = points, certainty / len(same)
         votes, weights = np.concatenate([votes, thunder_votes]), np.concatenate([weights, thunder_weights])
-    points_of_most, support = _agreed(votes, weights, start, options.agreement * side, options.iterations)
+    consensus, support = _agreed(votes, weights, start, options.agreement * side, options.iterations)
     noise = options.agreement * side / np.maximum(support, options.min_support)
     return (
-        np.concatenate([points_of_most, confidence[:, None]], axis=1),
+        np.concatenate([consensus, confidence[:, None]], axis=1),
         noise,
-        _showing(points_of_most, passes, options),
+        _showing(consensus, passes, options),
     )
 
 

@@ -108,7 +108,7 @@ def _joined(device: str) -> JoinedRequests:
 def begin_loading(device: str = "auto") -> threading.Thread:
     """Load the networks in a thread of its own, while the caller imports what else it needs.
 
-    Not on a GPU, where the order of libraries matters. What goes wrong shows when a network is used.
+    Not on a GPU, where the order of libraries matters. Errors show when a network is used.
     """
 
     def load() -> None:

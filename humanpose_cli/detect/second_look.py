@@ -312,7 +312,7 @@ def _reason(candidate: Candidate, people: Sequence[Candidate], pyramid: Pyramid)
 
 
 def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
-    """Paint people over by their blurred surroundings: the pixels of their masks near their limbs,
+    """Paint over people with their blurred surroundings: the pixels of their masks near their limbs,
     since masks sometimes show two people.
     """
     if not people:

@@ -398,7 +398,7 @@ def finish(device: torch.device) -> None:
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Allocate a contiguous tensor of zeros.
 
-    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, where it may): a
+    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, if it may): a
     volume of 64 MiB takes torch.zeros 22 ms, most of it page faults, and this 3 ms if a voxel in every page is
     written, nothing if none is.
     """

@@ -36,7 +36,7 @@ class SelfTestResult:
 
 
 def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
-    """Run every operation that has kernels, small, forwards and backwards where it is differentiable.
+    """Run every operation that has kernels, small, forwards and backwards if it is differentiable.
 
     devices  by default the CPU and every GPU
     """

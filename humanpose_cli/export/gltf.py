@@ -1,7 +1,7 @@
 """People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
 Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24. The joints' own
-transforms are the first frame's pose; an animation `motion` moves them where there are several frames. A person who is
+transforms are the first frame's pose; an animation `motion` moves them if there are several frames. A person who is
 not in all frames is hidden in the others: the node's scale steps to zero.
 
 Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.

@@ -47,7 +47,7 @@ def frame_box(box: Array, size: int) -> Crop:
 
 
 def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> Crop | None:
-    """Crop so that the person is as large as their world landmarks are 20 m away, hips where the pelvis belongs.
+    """Crop so that the person is as large as their world landmarks are 20 m away, hips at the fixed pelvis.
 
     landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None if too few are visible.
     """

@@ -223,13 +223,13 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
 
 
 BEST, LAST = "best.safetensors", "last.safetensors"
-"""Files of a run: the weights that its validations prefer, where it keeps these, and those of its last step."""
+"""Files of a run: the weights that its validations prefer, if it keeps these, and those of its last step."""
 
 _PACKAGE = Path(__file__).parent.parent
 _TORCHVISION = "https://download.pytorch.org/models/"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
 _PATIENCE = 30  # seconds without a byte
-_SCHEME = "https://"  # also of where a server sends one on to
+_SCHEME = "https://"  # also of addresses that a server redirects to
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class WeightsEntry:
     about   one line
     file    its name in the folder of downloads; for shipped weights, its path in the package
     digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has
-    url     where its owner keeps it; empty for shipped ones
+    url     its owner's address; empty for shipped ones
     licence of the weights
     """
 

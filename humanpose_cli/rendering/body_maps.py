@@ -24,7 +24,7 @@ from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.rendering.boxes import NEAR
 from humanpose_cli.rendering.surfaces import sample_texture, vertex_normals
 
-# Share of the crop that a body's longer side takes: room for where the person is instead, and for their clothes.
+# Share of the crop that a body's longer side takes: room for the person's true position, and for their clothes.
 BODY_FILL = 0.75
 
 
@@ -36,7 +36,7 @@ class BodyRendering:
     textured      (N, 1, S, S) how complete the texture is there, 0…1
     depth         (N, 1, S, S) metres behind the middle of the pelvis
     normals       (N, 3, S, S) unit vectors, camera axes
-    colours       (N, 3, S, S) each surface point's own colour, 0…1: where it lies in the resting template's box
+    colours       (N, 3, S, S) each surface point's own colour, 0…1: its position in the resting template's box
     mask          (N, 1, S, S) 1 on the body
     faces         (N, S, S) int32 the visible face, −1 off the body
     barycentrics  (N, S, S, 3) weights of its corners

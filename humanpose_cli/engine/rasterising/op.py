@@ -1,6 +1,6 @@
 """Rasterising triangle meshes, several in one z-buffer, several samples a pixel: the public operations.
 
-A face shows its front where its corners run counter-clockwise on screen: there the normal (v₁ − v₀) × (v₂ − v₀)
+A face shows its front if its corners run counter-clockwise on screen: there the normal (v₁ − v₀) × (v₂ − v₀)
 points to the camera.
 
 `backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, else the reference in plain torch; "kernel" and

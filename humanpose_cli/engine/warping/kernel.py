@@ -8,7 +8,7 @@ is reached. Samples outside are rejected before anything is read. Then there are
 - voxels, for CUDA: one thread takes four channels of one voxel.
 
 Both share the C++ of the headers beside this file, with another width. Rows of the volume are voxels, their columns
-channels. `winner` says which part a channel came from: its number + 1, and 0 where the zero outside of all parts won.
+channels. `winner` is the part that a channel came from: its number + 1, and 0 where the zero outside of all parts won.
 It is looked at before an adjoint computes anything.
 """
 

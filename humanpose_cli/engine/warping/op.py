@@ -138,7 +138,7 @@ def warp_parts(
                       slice warped by itself by rows 0, 1 and columns 0, 1, 3 of the transforms
 
     A part that does not reach a voxel (each of its voxels there has weight · mask 0) contributes 0, so a negative
-    number only comes through where all parts reach. Where numbers tie, that 0 comes first, then the first part;
+    number only comes through where all parts reach. If numbers tie, that 0 comes first, then the first part;
     gradients go to the winner.
 
     Numbers that are not finite: a capsule with one covers nothing, a part whose transform has one reaches nothing. In

@@ -116,7 +116,7 @@ class NearestVertices:
         """Look up vertices (...) int64 of charts (...) and uv (..., 2), and whether the body has that chart, (...)
         bool.
         """
-        known_charts = torch.isin(charts.long(), self._charts)
+        is_in_body = torch.isin(charts.long(), self._charts)
         query = torch.cat((uv.double(), _FAR * charts[..., None].double()), -1)
         _, rows = self._tree.query(query.reshape(-1, 3).numpy())
-        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], known_charts
+        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], is_in_body

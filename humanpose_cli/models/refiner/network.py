@@ -3,8 +3,8 @@
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023) it sees the photograph and the body's
 textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours,
 of RAFT's family (Teed and Deng 2020). Photograph and renderings have an encoder each, at 1/8 of the crop. The products
-of all pairs of their features are computed once; a recurrent unit looks those up around where the displacements so far
-lead, and corrects the displacements. Full resolution comes from learned convex combinations of neighbouring cells.
+of all pairs of their features are computed once; a recurrent unit looks those up around the targets of the current
+displacements, and corrects them. Full resolution comes from learned convex combinations of neighbouring cells.
 Errors are described by a mixture of two Laplacians, one of fixed and one of predicted scale (SEA-RAFT, Wang et al.
 2024, section 3.2), which gives each pixel a standard deviation.
 """
@@ -69,7 +69,7 @@ class DisplacementOptions(Options):
 class DisplacementEstimate(NamedTuple):
     """Of B crops, at one resolution.
 
-    pixels     (B, 2, h, w) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
+    pixels     (B, 2, h, w) x, y in pixels of the crop: from the drawn body to the one in the photograph
     deviation  (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis
     """
 

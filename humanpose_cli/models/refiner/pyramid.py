@@ -1,7 +1,7 @@
 """The displacement network of versions before the recurrent one: `DisplacementPredictor` still reads its weights.
 
 Photograph and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features
-are fetched from where the displacements so far lead, compared with the rendering's, and the displacements corrected
+are fetched from the targets of the displacements so far, compared with the rendering's, and the displacements corrected
 (PWC-Net, Sun et al. 2018). Every level also predicts the scale of its errors, which are Laplacian in the plane.
 """
 

@@ -54,7 +54,7 @@ class GeneratorConfig:
     depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
                          the slices one behind the other normalises each by itself, which makes empty slices loud
     tied_slices          all slices of the feature volume hold the same features, so that the planar warp has no more of
-                         them than the other: E2D makes C channels where the paper's makes D · C, and D2D begins with
+                         them than the other: E2D makes C channels and the paper's D · C, and D2D begins with
                          the same weights for every slice
     fixed_groups         GroupNorm has 32 groups, as in the authors' code, also of fewer than four channels
     norm_volume          normalises what E3D makes before the part warp, whose maximum compares it with 0; the authors'
