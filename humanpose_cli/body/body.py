@@ -345,7 +345,7 @@ def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
 def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
     """Read the arrays of a shipped `.npz` with a schema version.
 
-    what  what the file holds, such as "pose library"
+    what  the file's content, such as "pose library"
     Raises UnavailableError if the file is missing, InputError if it belongs to another version of the package.
     """
     if not path.exists():

@@ -114,4 +114,4 @@ WARPING10 = _join(
 )
 
 PART_MAPS: dict[int, PartMap] = {len(m): m for m in (PARTS24, PARTS12, WARPING10, PARTS6, PARTS3, PARTS1)}
-"""By their number of parts."""
+"""The part maps by their number of parts."""

@@ -68,7 +68,7 @@ _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How far sampling strays from its sources.
+    """The distance of samples from their sources.
 
     key_pose_share   probability that a source is a key pose; else it is a frame of the library, each activity alike
     mix              probability that trunk and arms come from another source than the legs
@@ -274,7 +274,7 @@ class PriorQuadratic(NamedTuple):
 
 
 class JointPrior(Protocol):
-    """How implausible a pose is, in the unit of a negative log-likelihood: the interface of all priors to solvers.
+    """The implausibility of a pose, in the unit of a negative log-likelihood: the interface of all priors to solvers.
 
     coordinates  its arguments: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
                  parent-relative rotations; both (B, 24, 3) radians

@@ -96,7 +96,7 @@ def gram_schmidt(orientation: Tensor) -> Tensor:
     x = torch.nn.functional.normalize(first, dim=-1)
     y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
     z = torch.linalg.cross(x, y)
-    side = (z * third).sum(-1, keepdim=True)  # of what is left of the third column only the side matters
+    side = (z * third).sum(-1, keepdim=True)  # of the rest of the third column only the side matters
     return torch.stack((x, y, torch.where(side < 0, -z, z)), -1)
 
 

@@ -113,7 +113,7 @@ _FINGERS = 30  # joints of both hands, which are a model's last
 def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
     """Read a model file of SMPL, SMPL-H or SMPL-X: its first shape components, and its pose blend shapes.
 
-    shape_count  how many betas the body has, if the file has that many; 10 are what fits have, labels of some data
+    shape_count  how many betas the body has, if the file has that many; fits have 10, labels of some data
                  sets have more
     mean_hands   give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package smplx
 

@@ -256,9 +256,9 @@ LIMB_JOINTS = tuple(
 )
 """The twelve joints of arms and legs, which all skeletons of bodies and images name alike."""
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
-"""Of poses and bodies."""
+"""Skeletons of poses and bodies, by name."""
 IMAGE_SKELETONS: dict[str, Skeleton] = SKELETONS | {s.name: s for s in (CROWDPOSE14, POSETRACK15, MPII16)}
-"""Of keypoints in images: also those of single data sets."""
+"""Skeletons of keypoints in images, by name: also those of single data sets."""
 
 
 def skeleton_by_name(name: str) -> Skeleton:

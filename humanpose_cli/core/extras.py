@@ -1,4 +1,4 @@
-"""What a plain install leaves out, the extras, as in `pip install "humanpose-cli[train]"`; how to install it again."""
+"""The extras that a plain install leaves out, as in `pip install "humanpose-cli[train]"`; how to install it again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from humanpose_cli.core.errors import UnavailableError, shell_word
 class Extra(NamedTuple):
     """distribution  that the extra installs
     module        by which it is imported
-    purpose       what needs it
+    purpose       the features that need it
     """
 
     distribution: str

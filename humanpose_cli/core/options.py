@@ -34,8 +34,8 @@ class OptionInfo:
 
     text       its meaning, in sentences; other options stand in backticks
     unit       of the value, such as "pixels"
-    unset      what the default None or "" stands for
-    value      how help calls the value, such as FILE; "": as its unit
+    unset      the meaning of the default None or ""
+    value      the value's name in help, such as FILE; "": its unit
     minimum, maximum  of a number, or of each number of a tuple
     above, below      bounds that the number must not reach
     choices    the allowed values; those of a Literal type need not be repeated

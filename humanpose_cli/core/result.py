@@ -32,7 +32,7 @@ class ItemResult:
     name     a short form for tables, relative to the folder of all inputs; "" if there is none
     outputs  paths of the files written, in the order written
     error    one sentence, or None
-    exit_code  what the command would exit with if this item's failure were the only one
+    exit_code  the command's exit code if this item's failure were the only one
     details  further JSON values, shown beside the fixed ones
     """
 

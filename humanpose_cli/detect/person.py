@@ -84,7 +84,7 @@ class DetectedPerson:
 
     @property
     def area(self) -> float:
-        """Of the box, square pixels."""
+        """The area of the box, square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))
 
 

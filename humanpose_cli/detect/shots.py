@@ -1,4 +1,4 @@
-"""Where the shots of a video begin: hard cuts between its frames."""
+"""The shots of a video: hard cuts between its frames."""
 
 from __future__ import annotations
 

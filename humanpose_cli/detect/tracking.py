@@ -111,7 +111,7 @@ _OPTIONS = FollowOptions()
 
 @dataclass(frozen=True)
 class _Motion:
-    """How a region moves from a frame to the next: pixels and radians."""
+    """The motion of a region from a frame to the next: pixels and radians."""
 
     x: float = 0.0
     y: float = 0.0

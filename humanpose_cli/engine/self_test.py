@@ -21,7 +21,7 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """How well one operation's kernel agrees with the reference on one device.
+    """The agreement of one operation's kernel with the reference on one device.
 
     error    largest difference of results and gradients, relative to their largest value; inf if it did not run
     ok       whether that is within tolerance

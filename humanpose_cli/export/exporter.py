@@ -47,7 +47,7 @@ World = Literal["camera", "ground"]
 """The world that positions are in."""
 
 Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | str | Path | None
-"""Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
+"""Textures of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
 `refining.items.read_textures` takes them; None: the fit's own, or those beside the file that it was read from."""
 
 
@@ -373,7 +373,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "obj": _obj,
     "ply": _ply,
 }
-"""How each format is written, by the name that the user gives."""
+"""The function that writes each format, by the name that the user gives."""
 
 _OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no folder is called so
 ONE_FILE = ("json", "glb", "usd")

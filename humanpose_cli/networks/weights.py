@@ -236,7 +236,7 @@ _SCHEME = "https://"  # also of addresses that a server redirects to
 class WeightsEntry:
     """One file of weights.
 
-    name    what commands call it
+    name    its name in commands
     about   one line
     file    its name in the folder of downloads; for shipped weights, its path in the package
     digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has
@@ -258,7 +258,7 @@ class WeightsEntry:
 
     @property
     def path(self) -> Path:
-        """Where it is, or would be."""
+        """The path of the file, or where it would be."""
         return _PACKAGE / self.file if self.shipped else weights_folder() / self.file
 
     def verify(self) -> None:
@@ -379,7 +379,7 @@ _ENTRIES = (
 )
 
 WEIGHTS: dict[str, WeightsEntry] = {entry.name: entry for entry in _ENTRIES}
-"""By name."""
+"""The entries by name."""
 
 
 def weights_folder() -> Path:

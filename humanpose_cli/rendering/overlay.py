@@ -105,7 +105,7 @@ def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
 
 _DASH, _GAP = 0.02, 0.012  # of dashed lines, of the image's longer side
 LABEL_GROUND = (32, 32, 32)
-YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of what belongs to no person
+YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of labels without a person
 # Where a label may stand at each of four sides of its box, from the natural place, in heights of the label.
 _STEPS = (-16.0, -8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _MOVES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)

@@ -105,7 +105,7 @@ class Scene:
             inside = Raster(*(values[:, rows, columns] for values in raster))
             samples = inside._replace(face=mesh_group.faces_of(inside.face, mesh))
             layer = self._hatch(i, samples, self._shade(i, samples), self.boxes[i].intersect(tile))
-            # A sample shows one surface, so what they show adds up.
+            # A sample shows one surface, so the surfaces' colours add up.
             result.colour[region] += layer.colour
             result.alpha[region] += layer.alpha
         return result

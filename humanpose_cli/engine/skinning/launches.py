@@ -32,7 +32,7 @@ _SKIN_COST, _ADJOINT_COST, _JOINT_COST, _TURN_COST = 3, 5, 30, 20
 
 
 class Bones(NamedTuple):
-    """Which bones move a vertex, and how much: (V, K) int32 and (V, K)."""
+    """The bones that move each vertex, (V, K) int32, and their weights (V, K)."""
 
     indices: Tensor
     weights: Tensor

@@ -36,7 +36,7 @@ _PACKAGE = "humanpose_cli.engine.skinning"
 
 # Multiplications from which oneDNN's start is worth while.
 _LARGE_PRODUCT = 2_000_000
-# Up to so many shapes, what a product costs is the memory that it writes to.
+# Up to so many shapes, a product costs as much as the memory that it writes to.
 _FEW_SHAPES = 48
 
 

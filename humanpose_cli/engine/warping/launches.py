@@ -239,6 +239,6 @@ def warp_parts(
 ) -> Tensor:
     """Compute `op.warp_parts` with the kernels."""
     options = (softness, dilation, planar, voxel_size)
-    # An autograd function cannot know whether gradients are required; what they need is kept only then.
+    # An autograd function cannot know whether gradients are required; only then their inputs are kept.
     needs_grad = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
     return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needs_grad)

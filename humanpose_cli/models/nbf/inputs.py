@@ -5,7 +5,7 @@
     blended  the probabilities of parts as weights of the same colours: equal to `parts` where one probability
              is 1, and differentiable to the segmenter's scores
     joints   Gaussians at joints in fixed colours
-    proxy    what the detector returns on a photograph: 33 landmarks with visibility and the person's mask as maps, the
+    proxy    the detector's output on a photograph: 33 landmarks with visibility and the person's mask as maps, the
              landmarks with world landmarks as numbers, or both; or body parts with the numbers
 
 `encode` takes a `CropEvidence`, made of labels or of detections, so training and use share the code.

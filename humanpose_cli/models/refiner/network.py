@@ -67,7 +67,7 @@ class DisplacementOptions(Options):
 
 
 class DisplacementEstimate(NamedTuple):
-    """Of B crops, at one resolution.
+    """Displacements of B crops, at one resolution.
 
     pixels     (B, 2, h, w) x, y in pixels of the crop: from the drawn body to the one in the photograph
     deviation  (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis

@@ -67,7 +67,7 @@ class _Level(nn.Module):
             features = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
         if self.reach:
             features.append(_correlation(self.of_photo(features[0]), self.of_rendering(rendering), self.reach))
-        # The change of displacement and log noise from what the coarser level leads to.
+        # The change of displacement and log noise from those of the coarser level.
         state_here = self.block(torch.cat(features, 1))
         change = self.head(state_here).float()
         if start is None:

@@ -190,7 +190,7 @@ class Segmentation:
     """The body parts of a person in a crop.
 
     probabilities  (1 + parts, S, S) float32, background first
-    crop           where in the image the crop lies
+    crop           the position of the crop in the image
     """
 
     probabilities: NDArray[np.float32]

@@ -240,7 +240,7 @@ class _ToVolume(torch.autograd.Function):
 
 
 class _ToPlane(torch.autograd.Function):
-    """As `_ToVolume`, the other way."""
+    """The inverse of `_ToVolume`."""
 
     @staticmethod
     def forward(ctx: Any, volume: Tensor) -> Tensor:  # type: ignore[override]
@@ -424,7 +424,8 @@ class CarriedColours(nn.Module):
 
 
 DRAWING_CHANNELS: Final = 5
-"""Of a drawing: colours, −1 to 1; how much of the pixel the person covers; how much of that the input image showed."""
+"""Channels of a drawing: colours, −1 to 1; the share of the pixel that the person covers; the share of that which the
+input image showed."""
 
 
 class ProjectionDecoder(nn.Module):
