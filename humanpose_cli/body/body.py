@@ -92,7 +92,7 @@ class BodyArrays:
             raise InputError(self.source, "template and shape components must be (V, 3) and (V, 3, S)")
         vertices, components, joints = len(self.template), self.shape_directions.shape[-1], len(SMPL24)
         faces, slots = self.faces.shape[0], self.bone_indices.shape[-1]
-        expected = {
+        shapes = {
             "template": (vertices, 3),
             "shape_directions": (vertices, 3, components),
             "joint_template": (joints, 3),
@@ -107,10 +107,10 @@ class BodyArrays:
             "mirror_vertices": (vertices,),
         }
         if self.pose_directions is not None:
-            expected["pose_directions"] = (vertices, 3, 9 * (joints - 1))
+            shapes["pose_directions"] = (vertices, 3, 9 * (joints - 1))
         if self.joint_regressor is not None:
-            expected["joint_regressor"] = (joints, vertices)
-        for name, shape in expected.items():
+            shapes["joint_regressor"] = (joints, vertices)
+        for name, shape in shapes.items():
             got = getattr(self, name).shape
             if got != shape:
                 raise InputError(self.source, f"{name} has the wrong shape", expected=str(shape), got=str(got))
@@ -164,7 +164,7 @@ class RestBody(NamedTuple):
 class PosedBody(NamedTuple):
     """A posed body.
 
-    vertices     (B, V, 3) metres, or None where `vertices` is False
+    vertices     (B, V, 3) metres, or None if `vertices` is False
     joints       (B, 24, 3) metres
     rotations    (B, 24, 3, 3) absolute part rotations R; the identity everywhere is the T pose
     linear       (B, 24, 3, 3) s R Q: what each bone does to vectors of the rest body
@@ -219,7 +219,7 @@ class Body(torch.nn.Module):
 
     @classmethod
     def default(cls) -> Body:
-        """The body that comes with the package; see `default_body`."""
+        """Make the body that comes with the package; see `default_body`."""
         return default_body()
 
     def __init__(self, arrays: BodyArrays) -> None:
@@ -247,7 +247,7 @@ class Body(torch.nn.Module):
         )
 
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """The joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
+        """Shape the joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
         rows = _rows(self.joint_directions, None)
         return blend_shapes(self.joint_template, self._blend_weights(betas, None), rows)
 
@@ -273,14 +273,14 @@ class Body(torch.nn.Module):
         batch = rotations.shape[0]
         rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
         if not vertices:
-            posed = forward_kinematics(
+            kinematics = forward_kinematics(
                 rotations, rest_joints, self.skeleton.parents, segment_scales, self.rest_rotations, absolute=absolute
             )
-            joints = posed.positions if trans is None else posed.positions + trans[:, None]
-            return PosedBody(None, joints, posed.rotations, posed.linear, rest_joints)
+            joints = kinematics.positions if trans is None else kinematics.positions + trans[:, None]
+            return PosedBody(None, joints, kinematics.rotations, kinematics.linear, rest_joints)
         relative = None if self.pose_directions is None else self._relative(rotations, absolute)
         weights = self._blend_weights(betas, relative)
-        skinned, posed = pose_vertices(
+        points, kinematics = pose_vertices(
             blend_shapes(self.template, weights, self._directions),
             self.bone_indices,
             self.bone_weights,
@@ -292,10 +292,10 @@ class Body(torch.nn.Module):
             trans,
             absolute=absolute,
         )
-        return PosedBody(skinned, posed.positions, posed.rotations, posed.linear, rest_joints)
+        return PosedBody(points, kinematics.positions, kinematics.rotations, kinematics.linear, rest_joints)
 
     def landmarks(self, name: str) -> LandmarkSet:
-        """The landmark set of that name: 'blazepose33', 'coco17', 'h36m17', 'reposing19' or 'face13'."""
+        """Return the landmark set of that name: 'blazepose33', 'coco17', 'h36m17', 'reposing19' or 'face13'."""
         if name not in self._landmarks:
             names = ", ".join(self._landmarks) or "none"
             raise UsageError("landmarks", f"{self.name} has no set named {name!r}", expected=names)
@@ -303,28 +303,28 @@ class Body(torch.nn.Module):
         assert isinstance(points, LandmarkSet)
         return points
 
-    def pose_landmarks(self, landmarks: LandmarkSet | str, posed: PosedBody, betas: Tensor) -> Tensor:
-        """Positions (B, L, 3) metres of landmarks on a posed body; the mesh is not needed.
+    def pose_landmarks(self, landmarks: LandmarkSet | str, posed_body: PosedBody, betas: Tensor) -> Tensor:
+        """Compute positions (B, L, 3) metres of landmarks on a posed body; the mesh is not needed.
 
-        betas  (B, S) or (1, S): those that `posed` was made with
+        betas  (B, S) or (1, S): those that the body was posed with
         """
         points = self.landmarks(landmarks) if isinstance(landmarks, str) else landmarks
-        relative = None if points.pose_directions is None else self._relative(posed.rotations, absolute=True)
+        relative = None if points.pose_directions is None else self._relative(posed_body.rotations, absolute=True)
         weights = self._blend_weights(betas, relative)
         rest = blend_shapes(points.template, weights, _rows(points.directions, points.pose_directions))
         return skin_vertices(
-            rest, posed.rest_joints, posed.linear, posed.joints, points.bone_indices, points.bone_weights
+            rest, posed_body.rest_joints, posed_body.linear, posed_body.joints, points.bone_indices, points.bone_weights
         )
 
     def _relative(self, rotations: Tensor, absolute: bool) -> Tensor:
-        """Parent-relative rotations (B, 23, 3, 3) of all joints but the root."""
+        """Select or compute parent-relative rotations (B, 23, 3, 3) of all joints but the root."""
         children = [c for c, parent in enumerate(self.skeleton.parents) if parent >= 0]
         if not absolute:
             return rotations[:, children]
         return rotations[:, [self.skeleton.parents[c] for c in children]].mT @ rotations[:, children]
 
     def _blend_weights(self, betas: Tensor, relative: Tensor | None) -> Tensor:
-        """What the rows of `_rows` are multiplied with: betas, then SMPL's features of relative rotations."""
+        """Compute the factors of the rows of `_rows`: betas, then SMPL's features of relative rotations."""
         if betas.ndim != 2 or betas.shape[1] != self.shape_count:
             raise UsageError(
                 "betas", "have the wrong shape", expected=f"(B, {self.shape_count})", got=str(tuple(betas.shape))
@@ -337,26 +337,26 @@ class Body(torch.nn.Module):
 
 
 def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
-    """Directions (V, 3, S), and (V, 3, 207) if there are any, as the rows of one matrix (S [+ 207], 3 V)."""
+    """Arrange directions (V, 3, S), and (V, 3, 207) if there are any, as rows of one matrix (S [+ 207], 3 V)."""
     parts = [shape_directions] if pose_directions is None else [shape_directions, pose_directions]
     return torch.cat([part.flatten(0, 1) for part in parts], 1).mT
 
 
 def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
-    """The arrays of a shipped `.npz` with a schema version.
+    """Read the arrays of a shipped `.npz` with a schema version.
 
-    what  what the file holds, such as "pose library"
-    UnavailableError if the file is missing, InputError if it belongs to another version of the package.
+    what  the file's content, such as "pose library"
+    Raises UnavailableError if the file is missing, InputError if it belongs to another version of the package.
     """
     if not path.exists():
         raise UnavailableError(path, f"the {what} is missing", remedy=reinstall_line())
     with np.load(path, allow_pickle=False) as file:
-        stored = {name: file[name] for name in file.files}
-    stored_version = int(stored["schema_version"])
+        arrays = {name: file[name] for name in file.files}
+    stored_version = int(arrays["schema_version"])
     if stored_version != version:
         problem = f"is a {what} of another version"
         raise InputError(path, problem, expected=str(version), got=str(stored_version), remedy=reinstall_line())
-    return stored
+    return arrays
 
 
 DATA = Path(__file__).parent / "data"
@@ -365,12 +365,12 @@ _LANDMARK_FIELDS = ("template", "directions", "bone_indices", "bone_weights")
 
 
 def default_body(*, learned_landmarks: bool = True) -> Body:
-    """The default body: 13,718 vertices, 27,420 triangles, 10 betas in standard deviations of adults.
+    """Make the default body: 13,718 vertices, 27,420 triangles, 10 betas in standard deviations of adults.
 
     Its pelvis joint is the origin for every shape, so `trans` is the pelvis. Every call gives a module of its own
     (move it to a device freely) over arrays that are read once.
 
-    learned_landmarks  False gives the 33 landmarks guessed from anatomy, from which the learned ones are made
+    learned_landmarks  False gives the 33 landmarks estimated from anatomy, from which the learned ones are made
     """
     return Body(_arrays(learned_landmarks))
 
@@ -378,35 +378,35 @@ def default_body(*, learned_landmarks: bool = True) -> Body:
 @functools.cache
 def _arrays(learned_landmarks: bool) -> BodyArrays:
     path = DATA / "default_body.npz"
-    stored = read_shipped(path, "default body", SCHEMA_VERSION)
+    arrays = read_shipped(path, "default body", SCHEMA_VERSION)
     sets = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
-    landmarks = {skeleton.name: _landmarks(stored, skeleton, f"landmarks.{skeleton.name}.") for skeleton in sets}
-    learned = DATA / "blazepose_landmarks.npz"
-    if learned_landmarks and learned.exists():
-        # As its detector places them on this body, instead of where anatomy has them.
-        with np.load(learned, allow_pickle=False) as file:
+    landmarks = {skeleton.name: _landmarks(arrays, skeleton, f"landmarks.{skeleton.name}.") for skeleton in sets}
+    landmark_file = DATA / "blazepose_landmarks.npz"
+    if learned_landmarks and landmark_file.exists():
+        # As the detector places them on this body, instead of their anatomical positions.
+        with np.load(landmark_file, allow_pickle=False) as file:
             landmarks[BLAZEPOSE33.name] = _landmarks(file, BLAZEPOSE33)
-    step = np.float32(stored["step_metres"])
-    weights = stored["bone_weights"].astype(np.float32)
+    step = np.float32(arrays["step_metres"])
+    weights = arrays["bone_weights"].astype(np.float32)
     return BodyArrays(
         name="default",
         source=str(path),
-        template=stored["template"].astype(np.float32) * step,
-        shape_directions=stored["shape_directions"].astype(np.float32) * step,
-        joint_template=stored["joint_template"],
-        joint_directions=stored["joint_directions"],
-        rest_rotations=stored["rest_rotations"],
-        bone_indices=stored["bone_indices"].astype(np.int32),
+        template=arrays["template"].astype(np.float32) * step,
+        shape_directions=arrays["shape_directions"].astype(np.float32) * step,
+        joint_template=arrays["joint_template"],
+        joint_directions=arrays["joint_directions"],
+        rest_rotations=arrays["rest_rotations"],
+        bone_indices=arrays["bone_indices"].astype(np.int32),
         bone_weights=weights / weights.sum(1, keepdims=True),
-        faces=stored["faces"].astype(np.int32),
-        uv=stored["uv"].astype(np.float32) / np.float32(np.iinfo(np.uint16).max),
-        uv_faces=stored["uv_faces"].astype(np.int32),
-        part_labels=stored["part_labels"].astype(np.int32),
-        mirror_vertices=stored["mirror_vertices"].astype(np.int32),
+        faces=arrays["faces"].astype(np.int32),
+        uv=arrays["uv"].astype(np.float32) / np.float32(np.iinfo(np.uint16).max),
+        uv_faces=arrays["uv_faces"].astype(np.int32),
+        part_labels=arrays["part_labels"].astype(np.int32),
+        mirror_vertices=arrays["mirror_vertices"].astype(np.int32),
         landmarks=landmarks,
     )
 
 
-def _landmarks(stored: Mapping[str, np.ndarray], skeleton: Skeleton, prefix: str = "") -> LandmarkArrays:
-    template, directions, indices, weights = (stored[prefix + name] for name in _LANDMARK_FIELDS)
+def _landmarks(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, prefix: str = "") -> LandmarkArrays:
+    template, directions, indices, weights = (arrays[prefix + name] for name in _LANDMARK_FIELDS)
     return LandmarkArrays(skeleton, template, directions, indices.astype(np.int32), weights)

@@ -19,8 +19,8 @@ class BodyEstimate:
     joints  (24, 3) metres, camera axes
     noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
             sight; None if the network does not predict it
-    crop    the part of the image that the network looked at
-    segment_scales  (24,) of a body with scales in place of betas; None where all are 1
+    crop    the part of the image that the network took
+    segment_scales  (24,) of a body with scales in place of betas; None if all are 1
     """
 
     poses: NDArray[np.float32]

@@ -61,7 +61,7 @@ _CLASSES: dict[str, tuple[tuple[str, tuple[float, float, float]], ...]] = {
 
 
 def joint_class(joint: str) -> str:
-    """The kind of a joint: 'trunk', 'hip', … ; left and right joints share one."""
+    """Return the kind of a joint: 'trunk', 'hip', … ; left and right joints share one."""
     name = joint.removeprefix("left_").removeprefix("right_")
     return name if name in _CLASSES else "trunk"
 
@@ -84,12 +84,12 @@ def _basis(dtype: torch.dtype, device: torch.device) -> _Basis:
         if joint.startswith("right_"):
             axes = axes * axes.new_tensor([1.0, -1.0, -1.0])
         rows.append(axes)
-    stacked = torch.stack(rows)
-    return _Basis(stacked.to(device), torch.linalg.det(stacked).to(device))
+    all_axes = torch.stack(rows)
+    return _Basis(all_axes.to(device), torch.linalg.det(all_axes).to(device))
 
 
 def rotations_to_angles(rotations: Tensor) -> Tensor:
-    """Parent-relative rotations (..., 24, 3, 3) → angles (..., 24, 3) radians, order of `ANGLE_NAMES`.
+    """Convert parent-relative rotations (..., 24, 3, 3) to angles (..., 24, 3) radians, order of `ANGLE_NAMES`.
 
     Differentiable; the swing lies within π, the twist within ±π.
     """
@@ -97,9 +97,9 @@ def rotations_to_angles(rotations: Tensor) -> Tensor:
     quaternion = matrix_to_quaternion(rotations)
     w = quaternion[..., 0]
     first, second, third = torch.einsum("jab,...jb->...ja", axes, quaternion[..., 1:]).unbind(-1)
-    squared = w * w + third * third
+    cosine_squared = w * w + third * third
     floor = torch.finfo(rotations.dtype).eps
-    cosine = squared.clamp_min(floor).sqrt()  # of half the swing
+    cosine = cosine_squared.clamp_min(floor).sqrt()  # of half the swing
     along_first = (w * first - handedness * third * second) / cosine
     along_second = (w * second + handedness * third * first) / cosine
     sine_squared = along_first.square() + along_second.square()
@@ -107,13 +107,13 @@ def rotations_to_angles(rotations: Tensor) -> Tensor:
     sine = torch.where(tiny, torch.ones_like(sine_squared), sine_squared).sqrt()
     factor = torch.where(tiny, 2 / cosine, 2 * torch.atan2(sine, cosine) / sine)
     # atan2 has no gradient where both arguments vanish (swing of π): any twist is as good there, take none.
-    lost = squared < floor
-    twist = 2 * torch.atan2(torch.where(lost, torch.zeros_like(third), third), torch.where(lost, 1.0, w))
+    ambiguous = cosine_squared < floor
+    twist = 2 * torch.atan2(torch.where(ambiguous, torch.zeros_like(third), third), torch.where(ambiguous, 1.0, w))
     return torch.stack((factor * along_first, factor * along_second, twist), -1)
 
 
 def angles_to_rotations(angles: Tensor) -> Tensor:
-    """Angles (..., 24, 3) radians, order of `ANGLE_NAMES` → parent-relative rotations (..., 24, 3, 3)."""
+    """Convert angles (..., 24, 3) radians, order of `ANGLE_NAMES`, to parent-relative rotations (..., 24, 3, 3)."""
     axes, _ = _basis(angles.dtype, angles.device)
     swing = angles[..., :1] * axes[:, 0] + angles[..., 1:2] * axes[:, 1]
     twist = angles[..., 2:] * axes[:, 2]
@@ -121,10 +121,10 @@ def angles_to_rotations(angles: Tensor) -> Tensor:
 
 
 def angles_from_named(degrees: Mapping[str, float]) -> Tensor:
-    """Named angles in degrees → (24, 3) radians; angles not named are zero.
+    """Convert named angles in degrees to (24, 3) radians; angles not named are zero.
 
     Keys are "joint.angle" ("left_knee.flexion"); without a side ("knee.flexion") both sides get the angle,
-    unless a key for that side says otherwise.
+    unless there is a key for that side.
     UsageError names an unknown key.
     """
     angles = torch.zeros(len(SMPL24), 3)
@@ -140,13 +140,13 @@ def angles_from_named(degrees: Mapping[str, float]) -> Tensor:
 
 
 def mirror_rotations(rotations: Tensor) -> Tensor:
-    """The mirrored pose: left and right swapped, reflected at the body's y-z plane. (..., 24, 3, 3), pelvis included.
+    """Mirror poses: left and right swapped, reflected at the body's y-z plane. (..., 24, 3, 3), pelvis included.
 
     For the pelvis this mirrors a body-to-world rotation whose world has x as the mirrored axis too.
     """
     sign = rotations.new_tensor([-1.0, 1.0, 1.0])
-    swapped = rotations[..., list(SMPL24.mirror), :, :]
-    return sign[:, None] * swapped * sign
+    other_side = rotations[..., list(SMPL24.mirror), :, :]
+    return sign[:, None] * other_side * sign
 
 
 # Degrees (low, high) in the order of joint_angles.ANGLE_NAMES.
@@ -189,12 +189,14 @@ def _range_of(joint: str) -> tuple[tuple[float, float], ...]:
 
 @lru_cache(maxsize=1)
 def joint_limits() -> tuple[Tensor, Tensor]:
-    """Lowest and highest angles (24, 3) radians, double, in the order of `ANGLE_NAMES`; infinite for the pelvis."""
+    """List the lowest and highest angles (24, 3) radians, double, in the order of `ANGLE_NAMES`; infinite for the
+    pelvis.
+    """
     bounds = torch.deg2rad(torch.tensor([_range_of(joint) for joint in SMPL24.joint_names], dtype=torch.float64))
     return bounds[..., 0], bounds[..., 1]
 
 
 def limit_excess(angles: Tensor) -> Tensor:
-    """How far angles (..., 24, 3) radians lie above their range, or below it (negative); 0 inside."""
+    """Measure how far angles (..., 24, 3) radians lie above their range, or below it (negative); 0 inside."""
     low, high = joint_limits()
     return (angles - high).clamp_min(0) - (low - angles).clamp_min(0)

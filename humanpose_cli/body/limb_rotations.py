@@ -34,12 +34,14 @@ _LIMBS = (
 
 
 def neutral_rotations() -> Tensor:
-    """(24, 3, 3) double: standing with the arms hanging, relative to parents; the pelvis is the identity."""
+    """Compute (24, 3, 3) double: standing with the arms hanging, relative to parents; the pelvis is the identity."""
     return angles_to_rotations(angles_from_named(_NEUTRAL_DEGREES).double())
 
 
 def upright_heading(yaw: float) -> Tensor:
-    """(3, 3) pelvis rotation of a person standing upright, turned by `yaw` to their left from facing the camera."""
+    """Compute the pelvis rotation (3, 3) of a person standing upright, turned by `yaw` to their left from facing the
+    camera.
+    """
     turn = torch.tensor([0.0, yaw, 0.0], dtype=torch.float64)
     return BODY_FACING_CAMERA @ axis_angle_to_matrix(turn)
 
@@ -47,7 +49,7 @@ def upright_heading(yaw: float) -> Tensor:
 def limb_rotations(
     zero: Tensor, skeleton: Skeleton, points: Tensor, confidence: Tensor, heading: Tensor | None = None
 ) -> Tensor:
-    """Relative rotations (N, 24, 3, 3) whose limbs point as the landmarks (N, L, 3) in camera axes do.
+    """Compute relative rotations (N, 24, 3, 3) whose limbs point like the landmarks (N, L, 3) in camera axes.
 
     Twists of upper limbs follow the plane of the bent limb. Parts without confident landmarks (confidence (N, L))
     keep the neutral pose; a body without shoulders or hips stands upright and faces the camera.
@@ -65,16 +67,16 @@ def limb_rotations(
         parent = chest if limb.upper.endswith("shoulder") else pelvis
         rows = [skeleton.index(joint) for joint in (limb.upper, limb.lower, limb.end)]
         lengths = (points[:, rows[1:]] - points[:, rows[:-1]]).norm(dim=-1)
-        detected = (confidence[:, rows].amin(-1) > _MIN_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
+        usable = (confidence[:, rows].amin(-1) > _MIN_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
         upper, lower = _orient_limb(limb, zero, parent, points[:, rows], names)
         for joint, rotation in ((limb.upper, upper), (limb.lower, lower)):
             column = names.index(joint)
-            rotations[:, column] = torch.where(detected[:, None, None], rotation, rotations[:, column])
+            rotations[:, column] = torch.where(usable[:, None, None], rotation, rotations[:, column])
     return rotations
 
 
 def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """Pelvis and chest rotations (N, 3, 3), body to camera."""
+    """Compute pelvis and chest rotations (N, 3, 3), body to camera."""
     corners = [skeleton.index(name) for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
     left_hip, right_hip, left_shoulder, right_shoulder = points[:, corners].unbind(1)
     hips_detected = confidence[:, corners[:2]].amin(-1) > _MIN_CONFIDENCE
@@ -95,7 +97,7 @@ def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tup
 
 
 def _frame(left: Tensor, up: Tensor, fallback: Tensor) -> Tensor:
-    """Rotation with columns left, up, forward nearest to the directions given, up being exact."""
+    """Build the rotation with columns left, up, forward nearest to the given directions, up being exact."""
     y = normalize(up, dim=-1)
     x = left - (left * y).sum(-1, keepdim=True) * y
     degenerate = (x.norm(dim=-1) < 1e-6) | (up.norm(dim=-1) < 1e-6)
@@ -105,21 +107,21 @@ def _frame(left: Tensor, up: Tensor, fallback: Tensor) -> Tensor:
 
 
 def _orient_limb(limb: _Limb, zero: Tensor, parent: Tensor, points: Tensor, names: Skeleton) -> tuple[Tensor, Tensor]:
-    """Relative rotations (N, 3, 3) of a limb's upper and lower part from its three landmarks (N, 3, 3)."""
+    """Compute relative rotations (N, 3, 3) of a limb's upper and lower part from its three landmarks (N, 3, 3)."""
     a, b, c = (zero[names.index(joint)] for joint in (limb.upper, limb.lower, limb.end))
     upper_rest, lower_rest = normalize(b - a, dim=-1), normalize(c - b, dim=-1)
     hinge = points.new_tensor(limb.hinge)
     upper, lower = normalize(points[:, 1] - points[:, 0], dim=-1), normalize(points[:, 2] - points[:, 1], dim=-1)
-    swung = rotation_between(parent @ upper_rest, upper) @ parent
+    turn = rotation_between(parent @ upper_rest, upper) @ parent
     # A bent limb shows its hinge; a straight one keeps the hinge that the smallest turn from the trunk gives it.
-    axis = torch.linalg.cross(upper, lower) + 0.3 * (swung @ hinge)
+    axis = torch.linalg.cross(upper, lower) + 0.3 * (turn @ hinge)
     absolute = _two_directions(upper, axis) @ _two_directions(upper_rest[None], hinge[None]).mT
-    bent = rotation_between(absolute @ lower_rest, lower) @ absolute
-    return parent.mT @ absolute, absolute.mT @ bent
+    lower_absolute = rotation_between(absolute @ lower_rest, lower) @ absolute
+    return parent.mT @ absolute, absolute.mT @ lower_absolute
 
 
 def _two_directions(first: Tensor, second: Tensor) -> Tensor:
-    """Rotation whose first column is `first` and whose second is nearest to `second`."""
+    """Build the rotation whose first column is `first` and whose second is nearest to `second`."""
     x = normalize(first, dim=-1)
     y = second - (second * x).sum(-1, keepdim=True) * x
     helper = torch.nn.functional.one_hot(x.abs().argmin(-1), 3).to(x.dtype)

@@ -41,7 +41,9 @@ class MixturePrior:
         self._offsets = offsets - offsets.min()
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Energy, gradient and curvature of the nearest component in the rotation vectors (B, 24, 3) radians."""
+        """Compute energy, gradient and curvature of the nearest component in the rotation vectors (B, 24, 3)
+        radians.
+        """
         away = joints.flatten(1)[:, None, -_ANGLES:] - self._means  # (B, K, 69)
         slopes = torch.einsum("kde,bke->bkd", self._precisions, away)
         energies = 0.5 * (away * slopes).sum(-1) + self._offsets
@@ -53,15 +55,15 @@ class MixturePrior:
 
 
 def read_mixture_prior(path: Path) -> MixturePrior:
-    """The prior in a file. InputError where it holds no mixture over SMPL's 69 angles, or one that is none."""
-    stored: Mapping[str, Any] = read_npz(path) if zipfile.is_zipfile(path) else _pickled(path)
-    missing = [name for name in _FIELDS if name not in stored]
+    """Read the prior in a file. Raises InputError if it holds no valid mixture over SMPL's 69 angles."""
+    table: Mapping[str, Any] = read_npz(path) if zipfile.is_zipfile(path) else _pickled(path)
+    missing = [name for name in _FIELDS if name not in table]
     if missing:
-        got = ", ".join([*stored][:6]) or "nothing"
+        got = ", ".join([*table][:6]) or "nothing"
         raise InputError(path, "is no mixture of poses", expected="weights, means and covars", got=got)
-    weights, means, covars = (_numbers(path, name, stored[name]) for name in _FIELDS)
-    expected = (weights.size, _ANGLES), (weights.size, _ANGLES, _ANGLES)
-    if weights.ndim != 1 or not weights.size or (means.shape, covars.shape) != expected:
+    weights, means, covars = (_numbers(path, name, table[name]) for name in _FIELDS)
+    shapes = (weights.size, _ANGLES), (weights.size, _ANGLES, _ANGLES)
+    if weights.ndim != 1 or not weights.size or (means.shape, covars.shape) != shapes:
         got = f"{weights.shape}, {means.shape}, {covars.shape}"
         raise InputError(
             path, "is of other joints", expected=f"(K,), (K, {_ANGLES}), (K, {_ANGLES}, {_ANGLES})", got=got
@@ -76,10 +78,10 @@ def read_mixture_prior(path: Path) -> MixturePrior:
 
 
 def _pickled(path: Path) -> Mapping[str, Any]:
-    stored = read_pickle(path)
-    if not isinstance(stored, dict):
-        raise InputError(path, "is no mixture of poses", expected="a table of arrays", got=type(stored).__name__)
-    return stored
+    table = read_pickle(path)
+    if not isinstance(table, dict):
+        raise InputError(path, "is no mixture of poses", expected="a table of arrays", got=type(table).__name__)
+    return table
 
 
 def _numbers(path: Path, name: str, value: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which files a body and a pose prior are, without torch, which reading them needs."""
+"""The files of a body and a pose prior, without torch, which reading them needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRIORS = "none, pose, gmm:FILE, vposer:FILE"
 
 
 def model_file(path: str | Path) -> Path:
-    """The path of a model file of SMPL, SMPL-H or SMPL-X. UnavailableError when there is no such file."""
+    """Check the path of a model file of SMPL, SMPL-H or SMPL-X. Raises UnavailableError if there is no such file."""
     path = Path(path)
     if not path.is_file():
         raise UnavailableError(
@@ -25,21 +25,21 @@ def model_file(path: str | Path) -> Path:
 
 
 def check_body(spec: str) -> None:
-    """UnavailableError, as `model_file`, where the file of 'smpl:FILE', 'smplh:FILE' or 'smplx:FILE' is missing."""
+    """Raise UnavailableError, as `model_file`, if the file of 'smpl:FILE', 'smplh:FILE' or 'smplx:FILE' is missing."""
     if path := spec.partition(":")[2]:
         model_file(path)
 
 
 def check_prior(spec: str) -> None:
-    """UsageError for what is no pose prior: 'none', 'pose', 'gmm:FILE' or 'vposer:FILE'. Files are not looked for."""
+    """Raise UsageError unless `spec` is a pose prior: 'none', 'pose', 'gmm:FILE' or 'vposer:FILE'. Opens no files."""
     kind, _, path = spec.partition(":")
     if kind not in ("gmm", "vposer") if path else spec not in ("none", "pose"):
         raise UsageError("prior", "is not known", expected=PRIORS, got=spec)
 
 
 def prior_file(spec: str) -> Path | None:
-    """The file of a pose prior: of 'gmm:FILE' its own, of 'vposer:FILE' the checkpoint, also in VPoser's folder, of
-    several the one of the last epoch; None where a prior needs none.
+    """Find the file of a pose prior, 'gmm:FILE' or 'vposer:FILE', in VPoser's folder the last epoch's checkpoint;
+    None if a prior needs none.
 
     UsageError as `check_prior`, UnavailableError when it is missing, InputError for a folder without a checkpoint.
     """
@@ -49,10 +49,10 @@ def prior_file(spec: str) -> Path | None:
     if not name:
         return None
     if kind == "vposer" and path.is_dir():
-        found = [file for file in path.rglob("*") if file.suffix in (".ckpt", ".safetensors")]
-        if not found:
+        checkpoints = [file for file in path.rglob("*") if file.suffix in (".ckpt", ".safetensors")]
+        if not checkpoints:
             raise InputError(path, "holds no checkpoint of VPoser", expected="snapshots/*.ckpt, as in V02_05")
-        return max(found, key=_epoch)
+        return max(checkpoints, key=_epoch)
     if not path.is_file():
         where = "https://smpl-x.is.tue.mpg.de" if kind == "vposer" else "https://smplify.is.tue.mpg.de"
         what = "VPoser v2.0" if kind == "vposer" else "SMPLify's code, which has models/gmm_08.pkl"
@@ -62,7 +62,7 @@ def prior_file(spec: str) -> Path | None:
 
 
 def prior_identity(spec: str) -> str:
-    """What a prior changes in a result: its kind, and the contents of its file."""
+    """Describe what a prior changes in a result: its kind, and the contents of its file."""
     path = prior_file(spec)
     return spec if path is None else f"{spec.partition(':')[0]}:{digest_of(path)}"
 

@@ -43,20 +43,20 @@ class PartMap:
         return tuple(other[label] for label in range(len(self)))
 
     def labels(self, part_labels: Tensor) -> Tensor:
-        """Coarse labels of any tensor of the 24 labels, such as a body's `part_labels`."""
+        """Convert any tensor of the 24 labels, such as a body's `part_labels`, to coarse labels."""
         return torch.tensor(self.rows, dtype=part_labels.dtype, device=part_labels.device)[part_labels.long()]
 
 
 def _join(name: str, names: str, table: Mapping[str, str]) -> PartMap:
-    """A part map of blank-separated names from a table of blank-separated joints and their part.
+    """Make a part map of blank-separated names from a table of blank-separated joints and their part.
 
     `hip` stands for `left_hip` and `right_hip`; `{}` in the part takes the side's name.
     """
     of_joint: dict[str, str] = {}
     for joints, part in table.items():
         for joint in joints.split():
-            sided = {joint: part} if joint in SMPL24 else {f"{s}_{joint}": part.format(s) for s in ("left", "right")}
-            of_joint |= sided
+            sides = {joint: part} if joint in SMPL24 else {f"{s}_{joint}": part.format(s) for s in ("left", "right")}
+            of_joint |= sides
     return PartMap(name, tuple(names.split()), of_joint)
 
 
@@ -114,4 +114,4 @@ WARPING10 = _join(
 )
 
 PART_MAPS: dict[int, PartMap] = {len(m): m for m in (PARTS24, PARTS12, WARPING10, PARTS6, PARTS3, PARTS1)}
-"""By their number of parts."""
+"""The part maps by their number of parts."""

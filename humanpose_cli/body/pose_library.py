@@ -6,7 +6,7 @@ NSF EIA-0196217) by tools/build_pose_library.py. Whole activities are held out f
 
 Key poses are what the library lacks, as named joint angles: sitting, kneeling, crouching, bending down, crawling,
 lying, crossed arms, hands at the face and on the hips, and the usual reference poses. The angles were set by eye on the
-default body; where a hand or foot has to touch something, by inverse kinematics on it, rounded to five degrees.
+default body; if a hand or foot has to touch something, by inverse kinematics on it, rounded to five degrees.
 """
 
 from __future__ import annotations
@@ -67,42 +67,42 @@ class PoseLibrary:
         return len(self.poses)
 
     def clip(self, name: str) -> Motion:
-        """The clip of that name; UsageError where there is none."""
+        """Return the clip of that name. Raises UsageError if there is none."""
         for clip in self.clips:
             if clip.name == name:
                 return clip
         raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clips[0].name}")
 
     def motions(self, *, activity: str | None = None, split: str | None = None) -> Iterator[Motion]:
-        """The clips in order, optionally of one activity or split."""
+        """Yield the clips in order, optionally of one activity or split."""
         return (c for c in self.clips if activity in (None, c.activity) and split in (None, c.split))
 
     def frames(self, split: str, activity: str | None = None) -> Tensor:
-        """Rows of the frames of one split, 'train' or 'held_out', optionally of one activity: (M,) int64."""
-        chosen = [c.split == split and activity in (None, c.activity) for c in self.clips]
-        return torch.tensor(np.repeat(chosen, [len(c) for c in self.clips])).nonzero().squeeze(-1)
+        """List the rows of the frames of one split, 'train' or 'held_out', optionally of one activity: (M,) int64."""
+        mask = [c.split == split and activity in (None, c.activity) for c in self.clips]
+        return torch.tensor(np.repeat(mask, [len(c) for c in self.clips])).nonzero().squeeze(-1)
 
     def rotations(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Parent-relative matrices of some frames: (M, 24, 3, 3)."""
+        """Compute parent-relative matrices of some frames: (M, 24, 3, 3)."""
         return axis_angle_to_matrix(self.poses[rows].unflatten(-1, (len(SMPL24), 3)))
 
 
 def encode_steps(values: np.ndarray, quantum: float) -> np.ndarray:
-    """(N, C) floats → (2, C, N) uint8: low and high bytes of the differences between rounded rows.
+    """Encode (N, C) floats as (2, C, N) uint8: low and high bytes of the differences between rounded rows.
 
     Differences of neighbouring frames are small, so these planes deflate to about a third of the plain numbers.
-    ValueError where a difference needs more than 16 bits.
+    Raises ValueError if a difference needs more than 16 bits.
     """
-    rounded = np.round(values.astype(np.float64) / quantum).astype(np.int64)
-    steps = np.diff(rounded, axis=0, prepend=0).T
+    multiples = np.round(values.astype(np.float64) / quantum).astype(np.int64)
+    steps = np.diff(multiples, axis=0, prepend=0).T
     if np.abs(steps).max(initial=0) > np.iinfo(np.int16).max:
         raise ValueError("values jump by more than 16 bits hold")
-    unsigned = steps.astype(np.int16).view(np.uint16)
-    return np.stack((unsigned & 255, unsigned >> 8)).astype(np.uint8)
+    bits = steps.astype(np.int16).view(np.uint16)
+    return np.stack((bits & 255, bits >> 8)).astype(np.uint8)
 
 
 def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
-    """The inverse of `encode_steps`: (2, C, N) uint8 → (N, C) float32, to half a quantum."""
+    """Invert `encode_steps`: (2, C, N) uint8 → (N, C) float32, to half a quantum."""
     low, high = planes.astype(np.uint16)
     steps = (low | high << 8).view(np.int16).astype(np.int64)
     return (steps.cumsum(axis=1).T * quantum).astype(np.float32)
@@ -110,7 +110,7 @@ def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def pose_library() -> PoseLibrary:
-    """The library shipped with the package, read once (about 0.1 s)."""
+    """Read the library shipped with the package, once (about 0.1 s)."""
     file = read_shipped(DATA_FILE, "pose library", _SCHEMA)
     poses = torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM))
     pelvis = torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM))
@@ -121,7 +121,7 @@ def pose_library() -> PoseLibrary:
 
 
 def _read_key_poses() -> dict[str, str]:
-    """The text of each pose in the data file; lines that begin with spaces continue the pose before them."""
+    """Read the text of each pose in the data file; lines that begin with spaces continue the pose before them."""
     text = "\n".join(line for line in KEY_POSE_FILE.read_text("utf-8").splitlines() if not line.startswith("#"))
     return {name: " ".join(angles.split()) for name, angles in re.findall(r"^(\w+):(.*(?:\n .*)*)", text, re.MULTILINE)}
 
@@ -137,7 +137,7 @@ class KeyPoses(NamedTuple):
     rotations: Tensor
 
     def __getitem__(self, name: str) -> Tensor:  # type: ignore[override]
-        """Rotations (24, 3, 3) of one key pose; ValueError where there is none of that name."""
+        """Return the rotations (24, 3, 3) of one key pose. Raises ValueError if there is none of that name."""
         return self.rotations[self.names.index(name)]
 
 
@@ -148,6 +148,6 @@ def _parse(text: str) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def key_poses() -> KeyPoses:
-    """All key poses in the order of `KEY_POSES`."""
+    """Compute all key poses in the order of `KEY_POSES`."""
     angles = torch.stack([angles_from_named(_parse(text)) for text in KEY_POSES.values()])
     return KeyPoses(tuple(KEY_POSES), angles_to_rotations(angles))

@@ -1,15 +1,15 @@
-"""Plausible poses: drawn by the thousand, and how plausible a given one is.
+"""Plausible poses: drawn by the thousand, and how plausible a pose is.
 
 Drawn poses are library frames and key poses, mirrored, mixed limb by limb, blended and jittered.
 
 The prior is Gaussian mixtures over the joint angles of legs, arms and trunk. Each limb has its own
-mixture, shared by left and right, and limbs recombine freely: that covers poses of which only the parts were recorded.
+mixture, shared by left and right, and limbs recombine freely: that covers poses whose parts alone were recorded.
 For a group of limbs with angles x and components k of weight w, mean μ and covariance Σ, the distance is
 
     m(x) = min_k  ½ (x − μ_k)ᵀ Σ_k⁻¹ (x − μ_k) + c_k,    c_k = ½ log det Σ_k − log w_k − min over k of the same,
 
 and the energy is the sum over groups of τ log(1 + m / τ): quadratic where poses are usual, growing ever more slowly
-where they are not, so that strong evidence for an unusual pose wins. The nearest component, rather than the sum of
+for unusual ones, so that strong evidence for an unusual pose wins. The nearest component, rather than the sum of
 all, makes it a sum of squares for least-squares solvers. tools/build_pose_prior.py fits the mixtures to
 `sample_poses`.
 """
@@ -61,14 +61,14 @@ _JITTER: dict[str, tuple[float, float, float]] = {
     "wrist": (10, 6, 4),
     "hand": (12, 2, 0),
 }
-# The recordings do not tell how forearm and head turn and fingers curl: spread (degrees) that is added to theirs.
-_UNRECORDED = {"elbow.pronation": 35.0, "neck.turn": 14.0, "head.turn": 16.0, "head.flexion": 8.0}
+# The recordings lack turns of forearm and head and curls of fingers: spread (degrees) that is added to theirs.
+_EXTRA_SPREAD = {"elbow.pronation": 35.0, "neck.turn": 14.0, "head.turn": 16.0, "head.flexion": 8.0}
 _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How far sampling strays from its sources.
+    """The distance of samples from their sources.
 
     key_pose_share   probability that a source is a key pose; else it is a frame of the library, each activity alike
     mix              probability that trunk and arms come from another source than the legs
@@ -89,7 +89,7 @@ class SamplingOptions:
 def sample_poses(
     count: int, generator: torch.Generator, options: SamplingOptions | None = None, *, split: str = "train"
 ) -> Tensor:
-    """Random plausible poses (count, 24, 3, 3): parent-relative rotations, the pelvis body to y-up world, facing +z.
+    """Draw random plausible poses (count, 24, 3, 3): parent-relative, the pelvis body to y-up world, facing +z.
 
     generator  decides everything
     split      of the library: 'train' leaves the held-out activities out; 'held_out' takes them alone
@@ -97,7 +97,7 @@ def sample_poses(
     All joint angles lie within the joint limits; poses whose limbs pass through trunk or head are drawn again.
     """
     options = options or SamplingOptions()
-    accepted: list[Tensor] = []
+    batches: list[Tensor] = []
     missing = count
     while missing > 0:
         number = missing + missing // 4 + 8
@@ -107,9 +107,9 @@ def sample_poses(
 
         poses = vary_poses(source(), source, RowGenerators([(number, generator)]), options)
         poses = poses[self_penetration(poses) < 0.03][:missing]
-        accepted.append(poses)
+        batches.append(poses)
         missing -= len(poses)
-    return torch.cat(accepted) if accepted else torch.zeros(0, len(SMPL24), 3, 3)
+    return torch.cat(batches) if batches else torch.zeros(0, len(SMPL24), 3, 3)
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class RowGenerators:
 def vary_poses(
     poses: Tensor, source: Callable[[], Tensor], generators: RowGenerators, options: SamplingOptions | None = None
 ) -> Tensor:
-    """Relatives of some poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
+    """Vary poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
 
-    source     gives (B, 24, 3, 3) poses at each call, of which trunks and arms are taken
-    generators decide everything
+    source      gives (B, 24, 3, 3) poses at each call, for their trunks and arms
+    generators  decide everything
 
     All joint angles lie within the joint limits; limbs may pass through trunk or head (see `self_penetration`).
     """
@@ -146,40 +146,40 @@ def vary_poses(
         return (generators.uniform() < probability)[:, None, None, None]
 
     other, third = source(), source()
-    mixed = chance(options.mix)
+    mixing = chance(options.mix)
     swaps = {
-        "legs": (poses, torch.zeros_like(mixed)),
-        "trunk": (other, mixed & chance(0.6)),
-        "left_arm": (other, mixed),
-        "right_arm": (torch.where(chance(options.one_armed), third, other), mixed | chance(options.one_armed / 2)),
+        "legs": (poses, torch.zeros_like(mixing)),
+        "trunk": (other, mixing & chance(0.6)),
+        "left_arm": (other, mixing),
+        "right_arm": (torch.where(chance(options.one_armed), third, other), mixing | chance(options.one_armed / 2)),
     }
     result = poses.clone()
     for group, joints in LIMB_GROUPS.items():
         rows = SMPL24.indices(joints)
         replacement, where = swaps[group]
-        chosen = torch.where(where, replacement[:, rows], poses[:, rows])
+        current = torch.where(where, replacement[:, rows], poses[:, rows])
         towards = generators.uniform(1, 1) * 0.6
-        step = matrix_to_axis_angle(chosen.mT @ source()[:, rows]) * towards
-        result[:, rows] = torch.where(chance(options.blend), chosen @ axis_angle_to_matrix(step), chosen)
+        step = matrix_to_axis_angle(current.mT @ source()[:, rows]) * towards
+        result[:, rows] = torch.where(chance(options.blend), current @ axis_angle_to_matrix(step), current)
     result[:, 0] = _tumbled(result[:, 0], generators, options.tumble)
     return _jittered(result, generators, options.jitter)
 
 
 def _sources(count: int, generator: torch.Generator, key_pose_share: float, split: str) -> Tensor:
-    """Library frames and key poses, half of them mirrored, all facing +z."""
+    """Draw library frames and key poses, half of them mirrored, all facing +z."""
     library, keys = pose_library(), key_poses().rotations
     activities = sorted({motion.activity for motion in library.motions(split=split)})
     frames = {activity: library.frames(split, activity) for activity in activities}
     which = torch.randint(len(activities), (count,), generator=generator).tolist()
     draws = torch.rand(count, generator=generator).tolist()
-    picked = [frames[activities[w]] for w in which]
-    rows = torch.stack([its[int(draw * len(its))] for its, draw in zip(picked, draws, strict=True)])
+    pools = [frames[activities[w]] for w in which]
+    rows = torch.stack([its[int(draw * len(its))] for its, draw in zip(pools, draws, strict=True)])
     poses = library.rotations(rows)
     from_keys = torch.rand(count, generator=generator) < key_pose_share
     key_rows = torch.randint(len(keys), (count,), generator=generator)
     poses = torch.where(from_keys[:, None, None, None], keys[key_rows], poses)
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    poses = torch.where(mirrored[:, None, None, None], mirror_rotations(poses), poses)
+    mirroring = torch.rand(count, generator=generator) < 0.5
+    poses = torch.where(mirroring[:, None, None, None], mirror_rotations(poses), poses)
     poses[:, 0] = face_forward(poses[:, 0])
     return poses
 
@@ -200,7 +200,7 @@ def _tumbled(pelvis: Tensor, generators: RowGenerators, probability: float) -> T
 
 
 def _jittered(poses: Tensor, generators: RowGenerators, scale: float) -> Tensor:
-    """Noise on the joint angles, then held inside the limits; the pelvis gets only a little."""
+    """Add noise to the joint angles, then hold them inside the limits; the pelvis gets only a little."""
     angles = rotations_to_angles(poses)
     low, high = (limit.float() for limit in joint_limits())
     spread, extra, curl = (torch.zeros(len(SMPL24), 3) for _ in range(3))
@@ -209,7 +209,7 @@ def _jittered(poses: Tensor, generators: RowGenerators, scale: float) -> Tensor:
         for column, name in enumerate(names):
             angle = SMPL24.index(joint), column
             spread[angle] = _JITTER[kind][column]
-            extra[angle] = _UNRECORDED.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
+            extra[angle] = _EXTRA_SPREAD.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
             curl[angle] = _FINGER_CURL if (kind, name) == ("hand", "flexion") else 0.0
     # Some people are drawn almost as the source has them, others far from it.
     amount = scale * 1.5 * generators.uniform(1, 1)
@@ -227,20 +227,20 @@ _HAND_TO_LEG = (("hip", "knee", 0.06), ("knee", "ankle", 0.045))
 
 
 def self_penetration(rotations: Tensor) -> Tensor:
-    """How deep limbs pass through trunk, head or legs, roughly, on the default body: (B, 24, 3, 3) → (B,) metres.
+    """Measure roughly how deep limbs pass through trunk, head or legs of the default body: (B, 24, 3, 3) → (B,) metres.
 
     Distances between joints, points between them and capsules inside the body; touching counts as zero.
     """
     body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_count)
     with torch.no_grad():
-        posed = body.pose(rotations, zeros, vertices=False)
-    joints = posed.joints
+        body_at_pose = body.pose(rotations, zeros, vertices=False)
+    joints = body_at_pose.joints
 
     def at(name: str) -> Tensor:
         return joints[:, SMPL24.index(name)]
 
-    head = at("head") + posed.rotations[:, SMPL24.index("head")] @ rotations.new_tensor(_HEAD_CENTRE)
+    head = at("head") + body_at_pose.rotations[:, SMPL24.index("head")] @ rotations.new_tensor(_HEAD_CENTRE)
     depth = joints.new_zeros(len(joints))
     for side, other in (("left", "right"), ("right", "left")):
         probes = [at(name.replace("left", side)) for name in _PROBES]
@@ -262,7 +262,7 @@ def self_penetration(rotations: Tensor) -> Tensor:
 
 
 def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Points (B, P, 3) to the segments from start to end (B, 3): (B, P)."""
+    """Measure distances of points (B, P, 3) to the segments from start to end (B, 3): (B, P)."""
     along = (end - start)[:, None]
     t = ((points - start[:, None]) * along).sum(-1) / along.square().sum(-1).clamp_min(1e-9)
     return (points - start[:, None] - t.clamp(0, 1)[..., None] * along).norm(dim=-1)
@@ -291,16 +291,18 @@ class PriorQuadratic(NamedTuple):
 
 
 class JointPrior(Protocol):
-    """How implausible a pose is, in the unit of a negative log-likelihood; what solvers take in place of another prior.
+    """The implausibility of a pose, in the unit of a negative log-likelihood: the interface of all priors to solvers.
 
-    coordinates  what it looks at: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
+    coordinates  its arguments: "angles" as of `rotations_to_angles`, or "rotation_vectors" (axis-angle) of
                  parent-relative rotations; both (B, 24, 3) radians
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]]
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Energy, gradient and Gauss–Newton curvature in its coordinates (B, 24, 3), double, without autograd."""
+        """Compute energy, gradient and Gauss–Newton curvature in its coordinates (B, 24, 3), double, without
+        autograd.
+        """
 
 
 class _Mixture(NamedTuple):
@@ -331,13 +333,13 @@ class PosePrior(torch.nn.Module):
                 self.register_buffer(f"{name}_{field}", values)
 
     def energy(self, rotations: Tensor) -> Tensor:
-        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,), differentiable."""
+        """Compute the implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,), differentiable."""
         angles = rotations_to_angles(rotations).flatten(-2)
         distances = torch.stack([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
         return (self.robust * torch.log1p(distances / self.robust)).sum(-1)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) radians, without autograd."""
+        """Compute energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) radians, without autograd."""
         with torch.no_grad():
             flat = joints.flatten(-2)
             energy = flat.new_zeros(len(flat))
@@ -353,7 +355,7 @@ class PosePrior(torch.nn.Module):
         return PriorQuadratic(energy, gradient, curvature)
 
     def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the nearest component: whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
+        """Find the nearest component: whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
         mixture = _Mixture(*(getattr(self, f"{name}_{field}").to(x) for field in _Mixture._fields))
         away = torch.einsum("cde,bce->bcd", mixture.whitening, x.detach()[:, None] - mixture.mean)
         choice = (0.5 * away.square().sum(-1) + mixture.offset).argmin(1)
@@ -363,7 +365,7 @@ class PosePrior(torch.nn.Module):
 
 
 def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> _Mixture:
-    """Weights (C,), means (C, D), covariances (C, D, D) in the form that PosePrior keeps."""
+    """Convert weights (C,), means (C, D), covariances (C, D, D) to the form that PosePrior keeps."""
     if weights.ndim != 1 or means.shape[:1] != weights.shape or covariances.shape != means.shape + means.shape[-1:]:
         raise UsageError(
             "mixture",
@@ -387,5 +389,5 @@ def _shipped() -> dict[str, _Mixture]:
 
 
 def pose_prior() -> PosePrior:
-    """The prior shipped with the package; a module of its own at every call, over data read once."""
+    """Build the prior shipped with the package; a module of its own at every call, over data read once."""
     return PosePrior(_shipped())

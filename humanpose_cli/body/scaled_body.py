@@ -36,7 +36,7 @@ class ScaledPose(NamedTuple):
     axis_angles     (B, 23, 3) radians, relative to the parent, of SMPL24's joints after the pelvis
     orientation     (B, 9) the rows of a matrix that `gram_schmidt` makes body-to-camera axes of
     scale           (B,) image units a metre, positive
-    translation     (B, 2) image units, x right, y down: where the pelvis is
+    translation     (B, 2) image units, x right, y down: the pelvis
     """
 
     segment_scales: Tensor
@@ -47,7 +47,7 @@ class ScaledPose(NamedTuple):
 
     @classmethod
     def t_pose(cls, count: int, *, device: torch.device | str = "cpu") -> ScaledPose:
-        """`count` upright T poses that look into the camera, in the image's origin, one unit a metre."""
+        """Make `count` upright T poses that look into the camera, in the image's origin, one unit a metre."""
         ones = torch.ones(count, _JOINTS, device=device)
         return cls(
             ones,
@@ -59,7 +59,7 @@ class ScaledPose(NamedTuple):
 
     @classmethod
     def from_vector(cls, vector: Tensor) -> ScaledPose:
-        """The inverse of `vector`: (B, 105)."""
+        """Split a vector (B, 105): the inverse of `vector`."""
         if vector.ndim != 2 or vector.shape[1] != POSE_SIZE:
             raise UsageError(
                 "vector", "has the wrong shape", expected=f"(B, {POSE_SIZE})", got=str(tuple(vector.shape))
@@ -82,12 +82,12 @@ class ScaledPose(NamedTuple):
         return torch.cat((gram_schmidt(self.orientation)[:, None], relative), 1)
 
     def rows(self, index: Tensor) -> ScaledPose:
-        """The bodies of some rows, by numbers or a mask."""
+        """Select the bodies of some rows, by numbers or a mask."""
         return ScaledPose(*(values[index] for values in self))
 
 
 def gram_schmidt(orientation: Tensor) -> Tensor:
-    """(B, 9) the rows of matrices → (B, 3, 3) with orthonormal columns, by the columns' order.
+    """Orthonormalise matrices, (B, 9) their rows → (B, 3, 3), column by column.
 
     The determinant keeps its sign, so a matrix of negative determinant gives a reflection: the registration's
     determinant loss is there to prevent that. Zero and dependent columns have no direction and give no finite gradient.
@@ -96,7 +96,7 @@ def gram_schmidt(orientation: Tensor) -> Tensor:
     x = torch.nn.functional.normalize(first, dim=-1)
     y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
     z = torch.linalg.cross(x, y)
-    side = (z * third).sum(-1, keepdim=True)  # of what is left of the third column only the side matters
+    side = (z * third).sum(-1, keepdim=True)  # of the rest of the third column only the side matters
     return torch.stack((x, y, torch.where(side < 0, -z, z)), -1)
 
 
@@ -115,11 +115,13 @@ class ScaledBody:
         self._rows = _bone_rows(body.template, body.bone_indices, body.bone_weights)
 
     def vertices(self, index: Tensor | None = None) -> Tensor:
-        """Rows (..., 96) of vertices (...), or of all of them (V, 96)."""
+        """Return rows (..., 96) of vertices (...), or of all of them (V, 96)."""
         return self._rows if index is None else self._rows[index]
 
     def landmarks(self, name: str) -> Tensor:
-        """Rows (L, 96) of a landmark set of the body, such as 'coco17'; 'smpl24' gives the joints themselves."""
+        """Compute rows (L, 96) of a landmark set of the body, such as 'coco17'; 'smpl24' gives the joints
+        themselves.
+        """
         if name == SMPL24.name:
             # A joint is where its parent's bone ends; the pelvis is its own.
             bones = [max(parent, 0) for parent in SMPL24.parents]
@@ -129,23 +131,23 @@ class ScaledBody:
         return _bone_rows(points.template, points.bone_indices, points.bone_weights)
 
     def bones(self, pose: ScaledPose) -> Tensor:
-        """(B, 96, 3): what bones do to the rows of points; metres about the pelvis, camera axes."""
+        """Compute what bones do to the rows of points, (B, 96, 3); metres about the pelvis, camera axes."""
         count = len(pose.scale)
         joints = self._rest_joints.to(pose.scale).expand(count, -1, -1)
-        posed = forward_kinematics(
+        kinematics = forward_kinematics(
             pose.rotations, joints, SMPL24.parents, pose.segment_scales, self.body.rest_rotations.to(pose.scale)
         )
-        moved = posed.positions - (posed.linear @ joints[..., None]).squeeze(-1)
-        moved = moved - posed.positions[:, _PELVIS, None]
-        return torch.cat((posed.linear.mT, moved[:, :, None]), 2).flatten(1, 2)
+        offsets = kinematics.positions - (kinematics.linear @ joints[..., None]).squeeze(-1)
+        offsets = offsets - kinematics.positions[:, _PELVIS, None]
+        return torch.cat((kinematics.linear.mT, offsets[:, :, None]), 2).flatten(1, 2)
 
     def points(self, pose: ScaledPose, rows: Tensor) -> Tensor:
-        """(B, N, 3) metres about the pelvis, camera axes: R X(S, a) of the points of some rows."""
+        """Pose the points of some rows: R X(S, a) (B, N, 3), metres about the pelvis, camera axes."""
         return rows @ self.bones(pose)
 
 
 def in_image(points: Tensor, pose: ScaledPose) -> Tensor:
-    """(B, N, 3): points, metres about the pelvis, as x and y in the image and depth from the pelvis, image units.
+    """Project points (B, N, 3), metres about the pelvis, to x, y and depth from the pelvis (B, N, 3), image units.
 
     Equation 1 with the coordinate that Π drops kept beside it.
     """
@@ -153,7 +155,7 @@ def in_image(points: Tensor, pose: ScaledPose) -> Tensor:
 
 
 def _bone_rows(template: Tensor, bone_indices: Tensor, bone_weights: Tensor) -> Tensor:
-    """(N, 96) of points (N, 3) with weights (N, K)."""
+    """Compute rows (N, 96) of points (N, 3) with weights (N, K)."""
     weights = template.new_zeros(len(template), _JOINTS)
     weights.scatter_add_(1, bone_indices.long(), bone_weights.to(weights))
     homogeneous = torch.nn.functional.pad(template, (0, 1), value=1.0)

@@ -73,18 +73,18 @@ class _Layout:
             "f": (self.faces, 3),
         }
 
-    def shape_components(self, stored: int) -> int:
-        """How many of the file's `stored` blend shapes are shapes: SMPL-X's has expressions behind them.
+    def shape_components(self, count: int) -> int:
+        """Count the shapes among the file's `count` blend shapes: SMPL-X's has expressions behind them.
 
         300 of the 400 in the files of version 1.1, 10 of the 20 before that, as the package smplx counts them.
         """
         if self.title != "SMPL-X":
-            return stored
-        return 300 if stored >= 400 else BETAS
+            return count
+        return 300 if count >= 400 else BETAS
 
     @property
     def rows(self) -> list[int]:
-        """The joint of the file that each of SMPL24 is."""
+        """The joint of the file for each joint of SMPL24."""
         return [*range(_BODY_JOINTS), *(self.knuckles or range(_BODY_JOINTS, len(SMPL24)))]
 
     @property
@@ -113,7 +113,7 @@ _FINGERS = 30  # joints of both hands, which are a model's last
 def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
     """Read a model file of SMPL, SMPL-H or SMPL-X: its first shape components, and its pose blend shapes.
 
-    shape_count  how many betas the body has, if the file has that many; 10 are what fits have, labels of some data
+    shape_count  how many betas the body has, if the file has that many; fits have 10, labels of some data
                  sets have more
     mean_hands   give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package smplx
 
@@ -127,22 +127,22 @@ def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = 
 
 def _read(path: Path) -> Mapping[str, Any]:
     if not zipfile.is_zipfile(path):
-        stored = read_pickle(path)
-        if not isinstance(stored, dict):
-            raise InputError(path, "is not a SMPL model", expected="a table of arrays", got=type(stored).__name__)
-        return stored
+        table = read_pickle(path)
+        if not isinstance(table, dict):
+            raise InputError(path, "is not a SMPL model", expected="a table of arrays", got=type(table).__name__)
+        return table
     return read_npz(path, {*_FIELDS, *_OPTIONAL})
 
 
-def _check(path: Path, stored: Mapping[str, Any]) -> tuple[str, dict[str, NDArray[Any]]]:
-    """The kind of model, and its arrays in the file's own joints."""
-    missing = [name for name in _FIELDS if name not in stored]
+def _check(path: Path, table: Mapping[str, Any]) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Check the file, and return the kind of model and its arrays in the file's own joints."""
+    missing = [name for name in _FIELDS if name not in table]
     if missing:
         raise InputError(path, "is not a SMPL model", got=f"no {', '.join(missing)} in it")
     fields: dict[str, NDArray[Any]] = {}
     for name in _FIELDS:
         try:
-            fields[name] = as_array(stored[name])
+            fields[name] = as_array(table[name])
         except ValueError as error:
             raise InputError(path, f"{name} cannot be read", got=str(error)) from error
     joints = len(fields["J_regressor"]) if fields["J_regressor"].ndim == 2 else 0
@@ -169,7 +169,7 @@ def _check(path: Path, stored: Mapping[str, Any]) -> tuple[str, dict[str, NDArra
     sums = fields["weights"].sum(1)
     if not np.allclose(sums, 1, atol=1e-3):
         raise InputError(path, "skinning weights do not sum to 1", got=f"{sums.min():.3g} to {sums.max():.3g}")
-    return kind, fields | {name: as_array(stored[name]) for name in _OPTIONAL if name in stored}
+    return kind, fields | {name: as_array(table[name]) for name in _OPTIONAL if name in table}
 
 
 def _to_body(
@@ -177,16 +177,16 @@ def _to_body(
 ) -> BodyArrays:
     layout = _LAYOUTS[kind]
     template = fields["v_template"].astype(np.float64)
-    kept = min(shape_count, layout.shape_components(fields["shapedirs"].shape[2]))
-    shape = fields["shapedirs"][..., :kept].astype(np.float64)
+    shape_size = min(shape_count, layout.shape_components(fields["shapedirs"].shape[2]))
+    shape = fields["shapedirs"][..., :shape_size].astype(np.float64)
     regressor = fields["J_regressor"][layout.rows].astype(np.float64)
     joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
     if mean_hands and layout.knuckles:
-        bent = _with_mean_hands(path, fields, np.concatenate((template[..., None], shape), -1))
-        template, shape = bent[..., 0], bent[..., 1:]
+        bent_mesh = _with_mean_hands(path, fields, np.concatenate((template[..., None], shape), -1))
+        template, shape = bent_mesh[..., 0], bent_mesh[..., 1:]
     pose = np.zeros((len(template), 3, 9 * (len(SMPL24) - 1)), np.float32)
-    moved = 9 * (len(SMPL24) - 1 if kind == "smpl" else _BODY_JOINTS - 1)  # straight fingers move no vertex
-    pose[..., :moved] = fields["posedirs"][..., :moved]
+    columns = 9 * (len(SMPL24) - 1 if kind == "smpl" else _BODY_JOINTS - 1)  # straight fingers move no vertex
+    pose[..., :columns] = fields["posedirs"][..., :columns]
     skinning = fields["weights"].astype(np.float64) @ np.eye(len(SMPL24))[layout.owners]
     indices, weights = _strongest(skinning)
     labels = skinning.argmax(1).astype(np.int32)
@@ -216,7 +216,7 @@ def _to_body(
 
 
 def _with_mean_hands(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A resting mesh and its directions (V, 3, 1 + S), fingers bent: their skinning is linear in the shape."""
+    """Bend the fingers of a resting mesh and its directions (V, 3, 1 + S): their skinning is linear in the shape."""
     mean = np.concatenate([np.asarray(fields.get(name, ())).ravel() for name in _MEAN_HANDS])
     if mean.shape != (3 * _FINGERS,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
         raise InputError(path, "has no mean pose of the hands", expected=f"{' and '.join(_MEAN_HANDS)} (45,)")
@@ -229,8 +229,8 @@ def _with_mean_hands(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArr
         positions[joint] = positions[parent] + rotations[parent] @ (joints[joint] - joints[parent])
     straight = mesh.copy()
     straight[..., 0] += fields["posedirs"][..., -9 * _FINGERS :] @ (turns - np.eye(3)).ravel()
-    turned = np.einsum("vj,jab->vab", fields["weights"], rotations - np.eye(3)) @ straight
-    return straight + turned + np.einsum("vj,jas->vas", fields["weights"], positions - rotations @ joints)
+    rotation_shift = np.einsum("vj,jab->vab", fields["weights"], rotations - np.eye(3)) @ straight
+    return straight + rotation_shift + np.einsum("vj,jas->vas", fields["weights"], positions - rotations @ joints)
 
 
 def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -238,29 +238,29 @@ def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _strongest(weights: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """All weights that are not zero, in as many slots as the busiest vertex needs: four in SMPL's own files."""
+    """Select all weights that are not zero, in as many slots as the busiest vertex needs: four in SMPL's own files."""
     slots = max(4, int((weights > 0).sum(1).max()))
     order = np.argsort(-weights, axis=1, kind="stable")[:, :slots]
-    chosen = np.take_along_axis(weights, order, 1)
-    return order.astype(np.int32), _float(chosen / chosen.sum(1, keepdims=True))
+    strongest = np.take_along_axis(weights, order, 1)
+    return order.astype(np.int32), _float(strongest / strongest.sum(1, keepdims=True))
 
 
 def _mirror(
-    template: NDArray[np.float64], joints: NDArray[np.float64], listed: NDArray[Any] | None
+    template: NDArray[np.float64], joints: NDArray[np.float64], mirrors: NDArray[Any] | None
 ) -> NDArray[np.int32]:
-    """The file's own list of mirror vertices, or the vertex nearest to each mirror image."""
+    """Read the file's list of mirror vertices, or find the vertex nearest to each mirror image."""
     count = len(template)
-    if listed is not None and listed.shape == (count,) and listed.min() >= 0 and listed.max() < count:
-        return listed.astype(np.int32)
+    if mirrors is not None and mirrors.shape == (count,) and mirrors.min() >= 0 and mirrors.max() < count:
+        return mirrors.astype(np.int32)
     from scipy.spatial import cKDTree
 
-    centred = template - joints[SMPL24.index("pelvis")] * [1, 0, 0]
-    return cKDTree(centred).query(centred * [-1, 1, 1])[1].astype(np.int32)
+    points = template - joints[SMPL24.index("pelvis")] * [1, 0, 0]
+    return cKDTree(points).query(points * [-1, 1, 1])[1].astype(np.int32)
 
 
 def _name(path: Path, kind: str) -> str:
-    """'smpl-female' and the like, from the usual names: SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl, and of
-    SMPL-H female/model.npz.
+    """Derive 'smpl-female' and the like from the usual names: SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl,
+    and of SMPL-H female/model.npz.
     """
     for text in (path.stem.lower(), path.parent.name.lower()):
         for gender, marks in {"neutral": ("neutral",), "female": ("female", "_f_"), "male": ("male", "_m_")}.items():
@@ -275,42 +275,42 @@ _JOINTS = {"spine": "spine2", "thorax": "neck"}
 _KNUCKLES = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in ("pinky", "index", "thumb"))
 
 
-def _landmarks(body: BodyArrays, listed: dict[str, int]) -> dict[str, LandmarkArrays]:
-    """Landmark sets of a model with pose blend shapes; listed: the vertices at `_LANDMARKS`, by name."""
+def _landmarks(body: BodyArrays, marks: dict[str, int]) -> dict[str, LandmarkArrays]:
+    """Make the landmark sets of a model with pose blend shapes; marks: the vertices at `_LANDMARKS`, by name."""
     reference = _default_points()
-    vertices = listed | _face_vertices(body, reference, listed)
+    vertices = marks | _face_vertices(body, reference, marks)
     knuckles = {name: _knuckle(body, reference, name) for name in _KNUCKLES}
     sets = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
     return {skeleton.name: _landmark_set(body, skeleton, vertices, knuckles) for skeleton in sets}
 
 
 def _default_points() -> dict[str, Array]:
-    """Landmarks and joints of the default body's T pose, (3,) metres by name."""
+    """Compute landmarks and joints of the default body's T pose, (3,) metres by name."""
     body = default_body(learned_landmarks=False)
     betas = torch.zeros(1, body.shape_count)
-    posed = body.pose(torch.eye(3).expand(1, len(SMPL24), 3, 3), betas, vertices=False)
-    points = dict(zip(SMPL24.joint_names, posed.joints[0].double().numpy(), strict=True))
+    t_pose = body.pose(torch.eye(3).expand(1, len(SMPL24), 3, 3), betas, vertices=False)
+    points = dict(zip(SMPL24.joint_names, t_pose.joints[0].double().numpy(), strict=True))
     for skeleton in (BLAZEPOSE33, FACE13):
-        positions = body.pose_landmarks(skeleton.name, posed, betas)[0].double().numpy()
+        positions = body.pose_landmarks(skeleton.name, t_pose, betas)[0].double().numpy()
         points |= {name: p for name, p in zip(skeleton.joint_names, positions, strict=True) if name not in SMPL24}
     return points
 
 
-def _face_vertices(body: BodyArrays, reference: dict[str, Array], listed: dict[str, int]) -> dict[str, int]:
-    """Vertices of the points of FACE13 that are not listed, by name."""
-    names = [name for name in FACE13.joint_names if name not in listed]
+def _face_vertices(body: BodyArrays, reference: dict[str, Array], marks: dict[str, int]) -> dict[str, int]:
+    """Find the vertices of the points of FACE13 that have no mark, by name."""
+    names = [name for name in FACE13.joint_names if name not in marks]
     anchors = torch.from_numpy(np.stack([reference[name] for name in _FACE]))
-    targets = torch.from_numpy(body.template[[listed[name] for name in _FACE]]).double()
+    targets = torch.from_numpy(body.template[[marks[name] for name in _FACE]]).double()
     carry = fit_similarity(anchors, targets)
-    carried = carry.apply(torch.from_numpy(np.stack([reference[name] for name in names]))).numpy()
+    positions = carry.apply(torch.from_numpy(np.stack([reference[name] for name in names]))).numpy()
     head = np.flatnonzero(body.part_labels == SMPL24.index("head"))
     candidates = head if head.size else np.arange(len(body.template))
-    distance = np.linalg.norm(body.template[candidates][None] - carried[:, None], axis=-1)
+    distance = np.linalg.norm(body.template[candidates][None] - positions[:, None], axis=-1)
     return dict(zip(names, candidates[distance.argmin(1)].tolist(), strict=True))
 
 
 def _knuckle(body: BodyArrays, reference: dict[str, Array], name: str) -> tuple[Array, Array, int]:
-    """A point fixed to the wrist: template (3,), directions (3, S), the wrist's row.
+    """Fix a point to the wrist: template (3,), directions (3, S), the wrist's row.
 
     Its offset from the wrist is the default body's, scaled by the distance from wrist to hand joint; shapes move it
     as they move the point of that bone at its height.
@@ -337,15 +337,17 @@ def _landmark_set(
             points.append(tuple(array[vertices[name]] for array in arrays))
             continue
         bone = SMPL24.index(_JOINTS.get(name, name)) if name not in knuckles else knuckles[name][2]
-        fixed = knuckles.get(name, (body.joint_template[bone], body.joint_directions[bone]))[:2]
+        anchor = knuckles.get(name, (body.joint_template[bone], body.joint_directions[bone]))[:2]
         first = np.arange(slots) == 0
-        points.append((*fixed, bone * first, first, np.zeros_like(body.pose_directions[0])))
+        points.append((*anchor, bone * first, first, np.zeros_like(body.pose_directions[0])))
     template, directions, bones, weights, pose = (np.stack(column) for column in zip(*points, strict=True))
     return LandmarkArrays(skeleton, _float(template), _float(directions), bones.astype(np.int32), _float(weights), pose)
 
 
 def load_models(paths: Iterable[Path | str], shape_count: int = BETAS, *, mean_hands: bool = False) -> dict[str, Body]:
-    """Models by gender ("neutral", "male", "female"), which are in their files' names; UsageError for two of one."""
+    """Load models by gender ("neutral", "male", "female"), which is in the files' names. Raises UsageError for two of
+    one.
+    """
     models: dict[str, Body] = {}
     for path in paths:
         model = load_smpl(path, shape_count, mean_hands=mean_hands)
@@ -357,7 +359,7 @@ def load_models(paths: Iterable[Path | str], shape_count: int = BETAS, *, mean_h
 
 
 def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None:
-    """The model that a person's parameters belong to, of those with these names.
+    """Find the model that a person's parameters belong to, among those with these names.
 
     kind "default", "smpl" …; gender "neutral", "male", "female", or "" for neutral. A model under its kind's name alone
     is the neutral one. Another gender's is never taken: the same betas mean another shape there.
@@ -367,17 +369,17 @@ def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None
 
 
 def load_body(spec: str, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
-    """'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
+    """Load 'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
 
-    UsageError for anything else, InputError where the file is another model's.
+    UsageError for anything else, InputError if the file is another model's.
     """
     kind, _, path = spec.partition(":")
     if spec == "default":
         return default_body()
     if kind in _LAYOUTS and path:
         body = load_smpl(path, shape_count, mean_hands=mean_hands)
-        found = body.name.partition("-")[0]
-        if found != kind:
-            raise InputError(path, "is another model", expected=kind, got=found, remedy=f"`body={found}:{path}`")
+        model = body.name.partition("-")[0]
+        if model != kind:
+            raise InputError(path, "is another model", expected=kind, got=model, remedy=f"`body={model}:{path}`")
         return body
     raise UsageError("body", "is unknown", expected="default or smpl:FILE, also smplh, smplx", got=spec)

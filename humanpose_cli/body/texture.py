@@ -33,7 +33,7 @@ Array = NDArray[Any]
 _DEPTH_TOLERANCE = 0.008
 # Neighbouring pixels whose depths differ by more (metres) belong to different parts of the body.
 _DEPTH_STEP = 0.05
-_BLEED = 12  # texels by which islands of a texture grow
+_BLEED_REACH = 12  # texels by which islands of a texture grow
 # OpenCV's maps must be shorter than 2¹⁵ along each side.
 _MAP_SIDE = 16384
 
@@ -56,10 +56,10 @@ class TexelMap:
 
     @cached_property
     def _gaps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return _bled(self.covered, _BLEED)
+        return _bled(self.covered, _BLEED_REACH)
 
     def bleed(self, image: Array) -> None:
-        """`bleed_islands` of a texture of this size; which texels take which is found once."""
+        """Bleed the islands of a texture of this size, as `bleed_islands`; the texels are searched once."""
         _give(image, *self._gaps)
 
     @property
@@ -68,13 +68,15 @@ class TexelMap:
         return self._raster.barycentrics[0].cpu().numpy()
 
     def interpolate(self, values: Array, faces: Tensor) -> Array:
-        """Values (N, C) at the corners that `faces` (F, 3) name → (size, size, C) float32, zero off the surface."""
+        """Interpolate values (N, C) at the corners that `faces` (F, 3) name → (size, size, C) float32, zero off the
+        surface.
+        """
         attributes = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(faces.device)
         return interpolate(self._raster, faces, attributes[None])[0].cpu().numpy()
 
 
 class BakedTexture(NamedTuple):
-    """What a photo shows of a surface, per texel.
+    """A surface's colours in a photo, per texel.
 
     colour      (size, size, 3) float32 in 0…1; meaningless where confidence is 0
     confidence  (size, size) float32: 0 hidden … 1 frontal and far from any edge
@@ -88,9 +90,9 @@ class BakedTexture(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PhotoSource:
-    """A photo with what is known of it.
+    """A photo with its surface and camera.
 
-    photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is visible
+    photo  (H, W, 3) uint8; mask (H, W) 0…1: 1 where the surface's owner is visible
     trust  (H, W) 0…1: confidence that a pixel shows this surface and not something beside it
     depth  (H, W) metres of the rasterised surface, inf where there is none
     camera the photo's
@@ -104,7 +106,7 @@ class PhotoSource:
 
 
 def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
-    """Confidence (h, w) float32, 0…1, that a pixel shows the surface which lies there: a `PhotoSource`'s trust.
+    """Compute a `PhotoSource`'s trust (h, w) float32, 0…1: confidence that a pixel shows the surface at its position.
 
     0 within about `margin` pixels of the edge of the owner's mask (h, w) 0…1 and of edges of the surface's own depth
     (h, w), inf off it, where a fit that is off by a few pixels would read the background or another part.
@@ -120,7 +122,7 @@ def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
 
 
 def _depth_edges(depth: Array) -> NDArray[np.bool_]:
-    """Pixels on either side of a step in depth inside the body."""
+    """Find pixels on either side of a step in depth inside the body."""
     finite = np.where(np.isfinite(depth), depth, np.nan)
     edges = np.zeros(depth.shape, bool)
     with np.errstate(invalid="ignore"):
@@ -140,18 +142,18 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     facing = -(normals * torch.nn.functional.normalize(vertices, dim=-1)).sum(-1, keepdim=True)
     values = texels.interpolate(torch.cat((vertices, facing), 1).cpu().numpy(), faces)
     square = (texels.size, texels.size)
-    baked = BakedTexture(np.zeros((*square, 3), np.float32), np.zeros(square, np.float32), np.zeros(square, bool))
-    in_blocks(lambda rows: _bake_rows(source, values[rows], baked, rows), square)
-    return baked
+    texture = BakedTexture(np.zeros((*square, 3), np.float32), np.zeros(square, np.float32), np.zeros(square, bool))
+    in_blocks(lambda rows: _bake_rows(source, values[rows], texture, rows), square)
+    return texture
 
 
-def _bake_rows(source: PhotoSource, values: Array, baked: BakedTexture, rows: slice) -> None:
+def _bake_rows(source: PhotoSource, values: Array, texture: BakedTexture, rows: slice) -> None:
     """Fill some rows of a texture; values (n, size, 4): position in metres and cosine to the view of each texel."""
     # Texels that face the camera, in front of it.
-    chosen = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
-    if not len(chosen):
+    indices = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
+    if not len(indices):
         return
-    x, y, z, cosine = values.reshape(-1, 4)[chosen].T
+    x, y, z, cosine = values.reshape(-1, 4)[indices].T
     height, width = source.trust.shape
     focal, (centre_x, centre_y) = source.camera.focal, source.camera.principal_point
     x = focal * x / z + np.float32(centre_x)
@@ -162,24 +164,24 @@ def _bake_rows(source: PhotoSource, values: Array, baked: BakedTexture, rows: sl
     cosine = np.clip(cosine, 0.05, 1)
     slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
     visible = np.flatnonzero(inside & (z < source.depth[row, column] + slack))
-    chosen, x, y, column, row = (values[visible] for values in (chosen, x, y, column, row))
+    indices, x, y, column, row = (values[visible] for values in (indices, x, y, column, row))
     # Surfaces turned away by more than 83° are a smear; up to 58° they are as good as frontal ones.
     grazing = np.clip((cosine[visible] - 0.12) / 0.4, 0, 1)
     colour = look_up(source.photo, x - 0.5, y - 0.5, interpolation=cv2.INTER_CUBIC) / np.float32(255)
-    baked.colour[rows].reshape(-1, 3)[chosen] = colour
-    baked.confidence[rows].reshape(-1)[chosen] = sample_at(source.trust, x, y) * grazing
-    baked.visible[rows].reshape(-1)[chosen] = source.mask[row, column] >= 0.5
+    texture.colour[rows].reshape(-1, 3)[indices] = colour
+    texture.confidence[rows].reshape(-1)[indices] = sample_at(source.trust, x, y) * grazing
+    texture.visible[rows].reshape(-1)[indices] = source.mask[row, column] >= 0.5
 
 
 def sample_at(image: Array, x: Array, y: Array) -> Array:
-    """Bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel positions (N,), centres at +0.5."""
+    """Sample bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel positions (N,), centres at +0.5."""
     return look_up(image, x - 0.5, y - 0.5)
 
 
 def look_up(
     image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE, interpolation: int = cv2.INTER_LINEAR
 ) -> Array:
-    """Values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
+    """Look up values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
 
     border         of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero
     interpolation  of OpenCV's: bilinear, or INTER_CUBIC, which keeps fine detail
@@ -192,28 +194,28 @@ def look_up(
     result = np.zeros((rows, columns, *image.shape[2:]), np.float32)
     for start in range(0, rows, _MAP_SIDE):
         part = slice(start, start + _MAP_SIDE)
-        sampled = cv2.remap(image, map_x[part], map_y[part], interpolation, borderMode=border)
-        result[part] = np.asarray(sampled).reshape(result[part].shape)
+        samples = cv2.remap(image, map_x[part], map_y[part], interpolation, borderMode=border)
+        result[part] = np.asarray(samples).reshape(result[part].shape)
     return result.reshape(rows * columns, *image.shape[2:])[:count]
 
 
 def paint_vertices(texels: TexelMap, faces: NDArray[np.integer], values: Array, weights: Array) -> tuple[Array, Array]:
-    """Averages per vertex of values per texel: (size, size, C) with weights (size, size) → (V, C) and (V,).
+    """Average values per texel for each vertex: (size, size, C) with weights (size, size) → (V, C) and (V,).
 
     A vertex gathers the texels of its faces, in proportion to how near they are; the second result is the weight
-    found there, 1 where all of a vertex's texels weigh 1.
+    there, 1 where all of a vertex's texels weigh 1.
     """
-    used = np.flatnonzero(texels.covered)
-    corners = faces[texels.face.ravel()[used]]
-    shares = texels.barycentrics.reshape(-1, 3)[used]
-    weight, value = weights.ravel()[used], values.reshape(len(weights.ravel()), -1)[used]
+    texel_indices = np.flatnonzero(texels.covered)
+    corners = faces[texels.face.ravel()[texel_indices]]
+    shares = texels.barycentrics.reshape(-1, 3)[texel_indices]
+    weight, value = weights.ravel()[texel_indices], values.reshape(len(weights.ravel()), -1)[texel_indices]
     count = int(faces.max()) + 1
     vertex, share = corners.ravel(), shares.ravel()
-    weighted = (shares * weight[:, None]).ravel()
+    shares_by_weight = (shares * weight[:, None]).ravel()
     area = np.bincount(vertex, share, count)
-    weight_sum = np.bincount(vertex, weighted, count)
+    weight_sum = np.bincount(vertex, shares_by_weight, count)
     total = np.stack(
-        [np.bincount(vertex, weighted * np.repeat(value[:, c], 3), count) for c in range(value.shape[1])], 1
+        [np.bincount(vertex, shares_by_weight * np.repeat(value[:, c], 3), count) for c in range(value.shape[1])], 1
     )
     # Faces smaller than a texel leave their vertices without any.
     return total / np.maximum(weight_sum, 1e-9)[:, None], np.where(area > 1e-3, weight_sum / np.maximum(area, 1e-3), 0)
@@ -222,11 +224,11 @@ def paint_vertices(texels: TexelMap, faces: NDArray[np.integer], values: Array, 
 def mirror_uv_corners(
     faces: NDArray[np.integer], uv: Array, uv_faces: NDArray[np.integer], mirror_vertices: NDArray[np.integer]
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Texture coordinates of each face's mirror image: (F, 3, 2) in the order of the face's own corners.
+    """Compute texture coordinates of each face's mirror image: (F, 3, 2) in the order of the face's own corners.
 
     The second array (F,) says which faces have a mirror image in the mesh; others keep their own coordinates.
     """
-    mirrored = mirror_vertices[faces]
+    mirror_faces = mirror_vertices[faces]
     count = np.int64(len(mirror_vertices))
 
     def key(corners: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -235,35 +237,37 @@ def mirror_uv_corners(
 
     keys = key(faces)
     order = np.argsort(keys)
-    rows = order[np.minimum(np.searchsorted(keys, key(mirrored), sorter=order), len(keys) - 1)]
-    paired = keys[rows] == key(mirrored)
+    rows = order[np.minimum(np.searchsorted(keys, key(mirror_faces), sorter=order), len(keys) - 1)]
+    has_mirror = keys[rows] == key(mirror_faces)
     # Which corner of the partner is this corner's mirror image.
-    corner = (faces[rows][:, None, :] == mirrored[:, :, None]).argmax(2)
+    corner = (faces[rows][:, None, :] == mirror_faces[:, :, None]).argmax(2)
     result = uv[uv_faces][rows[:, None], corner]
-    return np.where(paired[:, None, None], result, uv[uv_faces]).astype(np.float32), paired
+    return np.where(has_mirror[:, None, None], result, uv[uv_faces]).astype(np.float32), has_mirror
 
 
-def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = _BLEED) -> None:
+def bleed_islands(image: Array, mask: NDArray[np.bool_], reach: int = _BLEED_REACH) -> None:
     """Give the texels just outside the islands their nearest island's colour, so that seams never show the gap.
 
     In place: image (size, size, C), C-contiguous.
     """
-    _give(image, *_bled(covered, reach))
+    _give(image, *_bled(mask, reach))
 
 
 def _give(image: Array, outside: NDArray[np.int64], owners: NDArray[np.int64]) -> None:
-    """The colours of some texels of an image (size, size, C) to others, by their flat indices; in place."""
+    """Copy the colours of some texels of an image (size, size, C) to others, by their flat indices; in place."""
     flat = image.reshape(image.shape[0] * image.shape[1], -1)
     flat[outside] = flat[owners]
 
 
-def _bled(covered: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Texels outside the islands, up to `reach` away, and each one's nearest texel of an island, as flat indices."""
-    gap = (~covered).astype(np.uint8)
+def _bled(mask: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find texels outside the islands, up to `reach` away, and each one's nearest texel of an island, as flat
+    indices.
+    """
+    gap = (~mask).astype(np.uint8)
     if gap.all():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     distance, label = cv2.distanceTransformWithLabels(gap, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    inside = np.flatnonzero(covered)
+    inside = np.flatnonzero(mask)
     owner = np.zeros(int(label.max()) + 1, np.int64)
     owner[label.ravel()[inside]] = inside
     outside = np.flatnonzero((gap.ravel() > 0) & (distance.ravel() <= reach))
@@ -271,7 +275,7 @@ def _bled(covered: NDArray[np.bool_], reach: int) -> tuple[NDArray[np.int64], ND
 
 
 def fill_smoothly(values: Array, weights: Array) -> Array:
-    """Values (H, W, C) float32 kept where weights (H, W) are 1, and spread from there to where they are 0.
+    """Keep values (H, W, C) float32 where weights (H, W) are 1, and spread them from there to where they are 0.
 
     Between, the two are mixed. Gaps take the average of their surroundings, the nearer the more (pull-push:
     Gortler et al. 1996). Without any weight the result is zero.
@@ -285,18 +289,18 @@ def fill_smoothly(values: Array, weights: Array) -> Array:
         small = cv2.resize(weight, size, interpolation=cv2.INTER_AREA).reshape(size[::-1])
         colour = cv2.resize(product, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
         # A pixel with any evidence counts almost fully one level up: near evidence wins over far evidence.
-        saturated = np.minimum(small * 4, 1)
-        colour *= (saturated / np.maximum(small, np.float32(1e-8)))[..., None]
-        levels.append((colour, saturated.astype(np.float32)))
+        confidence = np.minimum(small * 4, 1)
+        colour *= (confidence / np.maximum(small, np.float32(1e-8)))[..., None]
+        levels.append((colour, confidence.astype(np.float32)))
     # Push: from coarse to fine, missing weight is filled with the coarser level's values.
     product, weight = levels.pop()
-    filled = product / np.maximum(weight, np.float32(1e-8))[..., None]
+    full = product / np.maximum(weight, np.float32(1e-8))[..., None]
     while levels:
         product, weight = levels.pop()
         size = weight.shape[::-1]
-        spread = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(product.shape)
-        filled = product + (1 - weight)[..., None] * spread
-    return filled
+        spread = cv2.resize(full, size, interpolation=cv2.INTER_LINEAR).reshape(product.shape)
+        full = product + (1 - weight)[..., None] * spread
+    return full
 
 
 Rows = NDArray[np.int64]
@@ -326,7 +330,7 @@ class Chart:
 def part_atlas(
     vertices: Array, faces: NDArray[np.int32], labels: NDArray[np.int32], joints: Array
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Texture vertices (T, 2) in 0…1, v down, and texture triangles (F, 3).
+    """Lay out texture vertices (T, 2) in 0…1, v down, and texture triangles (F, 3).
 
     vertices (V, 3) and joints (24, 3)  metres, T pose, body axes; labels (V,) rows of SMPL24
     """
@@ -351,7 +355,7 @@ def part_atlas(
 
 
 def _majority(corner_labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(F, 3) → (F,): the label that two corners share, else the first corner's."""
+    """Choose the label that two corners share, else the first corner's: (F, 3) → (F,)."""
     a, b, c = corner_labels.T
     return np.where(b == c, b, a)
 
@@ -369,10 +373,10 @@ def _charts(vertices: Array, faces: NDArray[np.int32], rows: Rows, joint: str, c
     facing = normals @ axis
     limit = threshold * np.linalg.norm(normals, axis=1)
     up, down = facing > limit, (facing <= -limit if threshold == 0 else facing < -limit)
-    for chosen, sign in ((up, 1.0), (down, -1.0)):
-        if chosen.any():
-            flat = np.stack((corners[chosen] @ across[0] * sign, corners[chosen] @ across[1]), -1)
-            yield Chart(rows[chosen], flat, np.zeros((chosen.sum(), 3), dtype=np.int64))
+    for cap, sign in ((up, 1.0), (down, -1.0)):
+        if cap.any():
+            flat = np.stack((corners[cap] @ across[0] * sign, corners[cap] @ across[1]), -1)
+            yield Chart(rows[cap], flat, np.zeros((cap.sum(), 3), dtype=np.int64))
     side = ~(up | down)
     if side.any():
         yield _cylinder(rows[side], corners[side], axis)
@@ -386,12 +390,12 @@ def _cylinder(rows: Rows, corners: Array, axis: Array) -> Chart:
     angle = np.arctan2(x, z)
     radius = np.hypot(x, z).mean()
     past_cut = (np.ptp(angle, axis=1, keepdims=True) > math.pi) & (angle < 0)
-    unrolled = np.stack(((angle + 2 * math.pi * past_cut) * radius, -(corners @ axis)), -1)
-    return Chart(rows, unrolled, past_cut.astype(np.int64))
+    plane = np.stack(((angle + 2 * math.pi * past_cut) * radius, -(corners @ axis)), -1)
+    return Chart(rows, plane, past_cut.astype(np.int64))
 
 
 def _pack(sizes: list[Array]) -> tuple[list[Array], float]:
-    """Corners of rectangles laid on shelves in the unit square, and the scale that makes them fit."""
+    """Pack rectangles on shelves in the unit square: their corners, and the scale that makes them fit."""
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i][1], i))
 
     def lay(scale: float) -> list[Array] | None:

@@ -1,7 +1,7 @@
 """From two poses to what the part warp needs: the ten parts' capsules in the source, and how each part moves.
 
 Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1, with the numbers of the authors'
-code where the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
+code if the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
 
     st = max(|left shoulder − right hip|, |right shoulder − left hip|)
 
@@ -20,24 +20,24 @@ squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − 
 authors' code, the squares are those of the source's points: R and the means, which map onto each other, stay, and s
 becomes Σ |q|² / (s Σ |p|²) for the centred points p of the source and q of the target. Its points are
     torso      shoulders and hips
-    head       neck, nose, eyes, ears; with the shoulders where fewer than three of them are known. With
+    head       neck, nose, eyes, ears; with the shoulders if fewer than three of them are known. With
                `head_shoulders`, as in the authors' code, always with the shoulders
     limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
                knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
                an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
-The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. Where
+The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. If
 the proportions of the limb change, the one-sided point would pull the bone off the target's bone, to opposite sides
 for a pose and its mirror image; so the bone falls on the bone, and mirrored poses give mirrored transforms.
 
-Where that leaves the rotation open, it is chosen, not left to rounding. Points are in a line where their spread across
+If that leaves the rotation open, it is chosen, not left to rounding. Points are in a line if their spread across
 it is below 1/1000 of that along it, in either pose; so the third point counts only if it is off the line by more.
     torso      keeps its orientation, R = 1
     head       turns with the torso
     limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
-The scale then is the ratio of the points' spreads, that of the torso where the source's joints coincide. Joints that
+The scale then is the ratio of the points' spreads, that of the torso if the source's joints coincide. Joints that
 are not finite in either pose (or 10¹² units away, which no fit survives) are left out of the fits. A part that is not
 known (no joint left, or an end of its bone missing) or whose joints coincide in the target (s = 0) gets a transform
-that is not a number: it reaches nothing. A capsule one of whose joints is not known in the source is not a number
+that is not a number: it reaches nothing. A capsule one of whose joints is unknown in the source is not a number
 either: it covers nothing.
 """
 
@@ -62,7 +62,7 @@ HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
 TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
 # Points whose spread across their line is below this share of that along it are taken to be in a line.
 IN_LINE = 1e-3
-# Coordinates whose products overflow float32 are not known.
+# Coordinates whose products overflow float32 are unknown.
 TOO_FAR = 1e12
 
 _SIDES = ("left", "right")
@@ -81,11 +81,11 @@ _MIDDLE = {"upper_arm": "elbow", "lower_arm": "elbow", "thigh": "knee", "shank":
 _LIMB_JOINTS = [
     tuple(f"{side}_{joint}" for joint in (*joints, _MIDDLE[limb])) for side in _SIDES for limb, joints in _LIMBS.items()
 ]
-_FITTED = ("torso", "head", *(f"{side}_{limb}" for side in _SIDES for limb in _LIMBS))
+_FITTED_PARTS = ("torso", "head", *(f"{side}_{limb}" for side in _SIDES for limb in _LIMBS))
 
 
 def _capsule_table() -> list[tuple[str, str, str, float]]:
-    """(part, start, end, diameter in st) of every capsule; ends are joints or points of `_mask_points`."""
+    """List (part, start, end, diameter in st) of every capsule; ends are joints or points of `_mask_points`."""
     table = [("torso", a, b, TORSO_DIAMETER) for a, b in combinations(_TORSO, 2)]
     table.append(("head", "head_low", "head_high", HEAD_DIAMETER))
     for side in _SIDES:
@@ -105,7 +105,7 @@ CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ 
 
 @cache
 def _part_rows(device: torch.device) -> Tensor:
-    """CAPSULE_PARTS on a device: one tensor, whose numbers are checked once and not in every step."""
+    """Copy CAPSULE_PARTS to a device: one tensor, whose numbers are checked once and not in every step."""
     with torch.inference_mode(False):
         return torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=device)
 
@@ -127,12 +127,12 @@ class WarpingParts:
         return _part_rows(self.capsules.device)
 
     def to(self, device: torch.device) -> WarpingParts:
-        """The same on another device."""
+        """Move the parts to another device."""
         return WarpingParts(self.capsules.to(device), self.target_to_source.to(device))
 
     def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
-        """The same with maps of voxels so large along x, y, z in the unit of the joints, which these are in: (4, 4, 8)
-        for warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 image. UsageError for sizes not above zero.
+        """Convert the maps from the unit of the joints to voxels, so large along x, y, z in that unit: (4, 4, 8) for
+        warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 image. UsageError for sizes not above zero.
         """
         if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
             got = str(tuple(voxel_size))
@@ -148,17 +148,17 @@ class WarpingParts:
 def warping_parts(
     source: Tensor, target: Tensor, *, planar: bool = False, head_shoulders: bool = False, fit_to_source: bool = False
 ) -> WarpingParts:
-    """Capsules and transforms that carry a person's features from pose `source` to pose `target`.
+    """Compute the capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
     source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
                     x along the columns, y along the rows, z along the slices, all in one unit
     planar          for the 2-D ablation (section 4.3): affine maps of x and y alone; z stays. The torso's and the
                     head's have the least squares over their joints; a limb's takes the four corners of the rectangle
                     about its bone, as wide as the trunk is large in the image of each pose, to the target's: its
-                    length and its width change apart. Where points are in a line, or the map would flatten the part,
-                    it is the Helmert transform of the joints; rotation 0 and scale 1 where they coincide in the source
+                    length and its width change apart. If points are in a line, or the map would flatten the part,
+                    it is the Helmert transform of the joints; rotation 0 and scale 1 if they coincide in the source
     head_shoulders  fits the head's transform to the shoulders too
-    fit_to_source   fits the points of the target to those of the source where they are not in a line
+    fit_to_source   fits the points of the target to those of the source if they are not in a line
 
     Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
     """
@@ -187,17 +187,17 @@ def _both_sides(*joints: str) -> list[str]:
 
 
 def _prepared(pose: Tensor) -> Tensor:
-    """Wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
+    """Move wrists and ankles away from elbows and knees; mark coordinates that are too far to fit as unknown."""
     pose = torch.where(pose.abs() < TOO_FAR, pose, torch.nan)
-    moved = pose.clone()
+    result = pose.clone()
     a, b = _joints(pose, _both_sides("elbow", "knee")), _joints(pose, _both_sides("wrist", "ankle"))
-    moved[:, REPOSING19.indices(_both_sides("wrist", "ankle"))] = b + ENDS_FURTHER * (b - a)
+    result[:, REPOSING19.indices(_both_sides("wrist", "ankle"))] = b + ENDS_FURTHER * (b - a)
     # A joint stays where it is if the other one is not known.
-    return torch.where(moved.isfinite(), moved, pose)
+    return torch.where(result.isfinite(), result, pose)
 
 
 def _capsules(source: Tensor) -> Tensor:
-    """Capsules (B, K, 7)."""
+    """Compute capsules (B, K, 7)."""
     trunk = _trunk(source)
     points = torch.cat((source, _mask_points(source)), 1)
     starts, ends = ([_POINTS.index(capsule[i]) for capsule in _CAPSULES] for i in (1, 2))
@@ -206,13 +206,13 @@ def _capsules(source: Tensor) -> Tensor:
 
 
 def _trunk(pose: Tensor) -> Tensor:
-    """st (B,) of joints (B, 19, n); a diagonal that is not known is left out."""
+    """Measure st (B,) of joints (B, 19, n), without unknown diagonals."""
     diagonals = (_joints(pose, _SHOULDERS) - _joints(pose, ("right_hip", "left_hip"))).norm(dim=-1)
     return torch.fmax(*torch.where(diagonals.isfinite(), diagonals, torch.nan).unbind(-1))
 
 
 def _mask_points(source: Tensor) -> Tensor:
-    """Ends of capsules that are no joints (B, 4, 3): the head's, and the hips as the thighs' masks have them."""
+    """Compute ends of capsules that are no joints (B, 4, 3): the head's, and the hips of the thighs' masks."""
     middle = _joints(source, ("left_ear", "right_ear")).mean(1)
     middle = torch.where(middle.isfinite().all(-1, keepdim=True), middle, _joint(source, "nose"))
     down = HEAD_REACH * (_joint(source, "neck") - middle)
@@ -232,7 +232,7 @@ class _Motion:
 
 
 def _transforms(source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool) -> tuple[Tensor, Tensor]:
-    """Target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
+    """Compute target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
     fit = partial(_fit, to_source=fit_to_source)
     identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
     one = torch.ones_like(source[:, 0, 0])
@@ -243,7 +243,7 @@ def _transforms(source: Tensor, target: Tensor, head_shoulders: bool, fit_to_sou
     base_scale = torch.where(finite, torso.scale, one)
     head = fit(*_head_points(source, target, head_shoulders), base, base_scale)
     limbs = _limb_motions(source, target, base, base_scale, fit)
-    order = [_FITTED.index(part) for part in WARPING10.names]
+    order = [_FITTED_PARTS.index(part) for part in WARPING10.names]
     scale, rotation, translation = (
         torch.cat((getattr(torso, name)[:, None], getattr(head, name)[:, None], getattr(limbs, name)), 1)[:, order]
         for name in ("scale", "rotation", "translation")
@@ -254,20 +254,20 @@ def _transforms(source: Tensor, target: Tensor, head_shoulders: bool, fit_to_sou
 
 
 def _finite_weights(source: Tensor, target: Tensor) -> Tensor:
-    """Weights 1 for points (..., N, n) that are finite in both poses, else 0."""
+    """Weight points (..., N, n) that are finite in both poses by 1, others by 0."""
     return (source.isfinite().all(-1) & target.isfinite().all(-1)).to(source.dtype)
 
 
 def _fit(
     source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor, *, to_source: bool
 ) -> _Motion:
-    """The motion of points (B, N, 3): `rotation` where they are in a line, `scale` where the source's coincide.
+    """Fit the motion of points (B, N, 3): `rotation` if they are in a line, `scale` if the source's coincide.
 
     to_source  its inverse has the least squares
     """
     weights = _finite_weights(source, target) if weights is None else weights
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
-    fitted = fit_similarity(source, target, weights)
+    fit = fit_similarity(source, target, weights)
     (source_mean, source_spread, source_flat) = _spread(source, weights)
     (target_mean, target_spread, target_flat) = _spread(target, weights)
     # Points in a line leave the turn about it free, and points in one position the scale: both are then given.
@@ -276,26 +276,30 @@ def _fit(
     vanishes = target_spread <= 1e-6 * (1 + target_mean.norm(dim=-1))
     ratio = target_spread / torch.where(coincide, torch.ones_like(source_spread), source_spread)
     ratio = torch.where(coincide, scale, torch.where(vanishes, torch.zeros_like(ratio), ratio))
-    turned = torch.where(in_line[:, None, None], rotation, fitted.rotation)
-    size = torch.where(in_line, ratio, ratio.square() / fitted.scale if to_source else fitted.scale)
+    turn = torch.where(in_line[:, None, None], rotation, fit.rotation)
+    size = torch.where(in_line, ratio, ratio.square() / fit.scale if to_source else fit.scale)
     size = torch.where(weights.sum(-1) > 0, size, torch.full_like(size, float("nan")))
-    turned = torch.where(size.isfinite()[:, None, None], turned, torch.full_like(turned, float("nan")))
+    turn = torch.where(size.isfinite()[:, None, None], turn, torch.full_like(turn, float("nan")))
     # The means map onto each other.
-    shift = target_mean - size[:, None] * (turned @ source_mean[..., None]).squeeze(-1)
-    return _Motion(size, turned, shift)
+    shift = target_mean - size[:, None] * (turn @ source_mean[..., None]).squeeze(-1)
+    return _Motion(size, turn, shift)
 
 
 def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (B, n) of weighted points (B, N, n), root of their summed squared distances from it, whether in a line."""
+    """Compute the mean (B, n) of weighted points (B, N, n), the root of their summed squared distances from it, and
+    whether they are in a line.
+    """
     total = weights.sum(-1, keepdim=True).clamp_min(0.5)
     mean = (weights[..., None] * points).sum(1) / total
-    centred = weights.sqrt()[..., None] * (points - mean[:, None])
-    along, across = torch.linalg.svdvals(centred)[:, :2].unbind(-1)
-    return mean, centred.flatten(1).norm(dim=-1), across <= IN_LINE * along
+    offsets = weights.sqrt()[..., None] * (points - mean[:, None])
+    along, across = torch.linalg.svdvals(offsets)[:, :2].unbind(-1)
+    return mean, offsets.flatten(1).norm(dim=-1), across <= IN_LINE * along
 
 
 def _head_points(source: Tensor, target: Tensor, shoulders: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Points (B, 8, 3) of either pose and their weights (B, 8). shoulders  use them also beside a visible face"""
+    """Select points (B, 8, 3) of either pose and their weights (B, 8). shoulders  use them also beside a visible
+    face
+    """
     a, b = _joints(source, (*_HEAD, *_SHOULDERS)), _joints(target, (*_HEAD, *_SHOULDERS))
     weights = _finite_weights(a, b)
     if not shoulders:
@@ -306,7 +310,7 @@ def _head_points(source: Tensor, target: Tensor, shoulders: bool) -> tuple[Tenso
 
 
 def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor, fit: Callable[..., _Motion]) -> _Motion:
-    """Of the limbs in the order of `_FITTED`, (B, 8, …), fitted all at once as so many rows."""
+    """Fit the limbs in the order of `_FITTED_PARTS`, (B, 8, …), all at once as so many rows."""
     limbs = len(_LIMB_JOINTS)
     points, off_line = [], []
     for pose in (source, target):
@@ -330,18 +334,18 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor, f
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
     base, scale = base.repeat_interleave(limbs, 0), scale.repeat_interleave(limbs, 0)
     rotation = _smallest_rotation((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
-    fitted = fit(points[0], points[1], weights, rotation, scale)
-    return _Motion(*(value.unflatten(0, (-1, limbs)) for value in (fitted.scale, fitted.rotation, fitted.translation)))
+    motion = fit(points[0], points[1], weights, rotation, scale)
+    return _Motion(*(value.unflatten(0, (-1, limbs)) for value in (motion.scale, motion.rotation, motion.translation)))
 
 
 def _smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
-    """The rotation (B, 3, 3) by the least angle that turns vectors a to the direction of b; 1 where one is zero.
+    """Find the rotation (B, 3, 3) by the smallest angle that turns vectors a to the direction of b; 1 if one is zero.
 
     For opposite vectors, half a turn about an axis across a.
     """
     identity = torch.eye(3, dtype=a.dtype, device=a.device).expand(len(a), 3, 3)
     lengths = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
-    defined = (lengths[0] > 0) & (lengths[1] > 0)
+    nonzero = (lengths[0] > 0) & (lengths[1] > 0)
     a, b = (v / length.clamp_min(1e-30) for v, length in zip((a, b), lengths, strict=True))
     # Two reflections make the rotation: across the plane normal to a + b, then across that normal to b.
     half = a + b
@@ -354,7 +358,7 @@ def _smallest_rotation(a: Tensor, b: Tensor) -> Tensor:
     to_half = identity - 2 * _outer(half) / sum_squared
     turn = (identity - 2 * _outer(b)) @ to_half
     turn = torch.where(opposite[..., None], turn_half, turn)
-    return torch.where(defined[..., None], turn, identity)
+    return torch.where(nonzero[..., None], turn, identity)
 
 
 def _outer(v: Tensor) -> Tensor:
@@ -364,7 +368,7 @@ def _outer(v: Tensor) -> Tensor:
 def _planar_transforms(
     source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool
 ) -> tuple[Tensor, Tensor]:
-    """Target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
+    """Compute target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
     widths = [LIMB_DIAMETER / 2 * _trunk(pose[..., :2]) for pose in (source, target)]
     linear, offset = [], []
     for part in WARPING10.names:
@@ -395,7 +399,7 @@ def _planar_joints(part: str, head_shoulders: bool) -> tuple[str, ...]:
 
 
 def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
-    """Bones (B, 2, 2) from start to end, and half of their widths (B,) → corners (B, 4, 2)."""
+    """Compute corners (B, 4, 2) of bones (B, 2, 2) from start to end, and half of their widths (B,)."""
     along = bones[:, 1] - bones[:, 0]
     length = along.norm(dim=-1, keepdim=True)
     aside = torch.stack((-along[:, 1], along[:, 0]), -1) / length.clamp_min(1e-30) * width[:, None]
@@ -403,9 +407,9 @@ def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
 
 
 def _affine_back(source: Tensor, target: Tensor, weights: Tensor, *, to_source: bool) -> tuple[Tensor, Tensor]:
-    """The inverse (B, 2, 3) of the affine map from source to target points (B, N, 2) with the least squares (with
-    `to_source` the map back with them), and whether there is one (B,): not where the points of either are in a line or
-    the map would flatten its part.
+    """Fit the affine map from source to target points (B, N, 2) with the least squares (with `to_source` the map back),
+    and return its inverse (B, 2, 3) and whether there is one (B,): not if the points of either are in a line or the map
+    would flatten its part.
     """
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     (source_mean, _, source_flat), (target_mean, _, target_flat) = _spread(source, weights), _spread(target, weights)
@@ -413,20 +417,20 @@ def _affine_back(source: Tensor, target: Tensor, weights: Tensor, *, to_source: 
     identity = torch.eye(2, dtype=source.dtype, device=source.device).expand(len(source), 2, 2)
     in_line = (source_flat | target_flat)[:, None, None]
     a, b = (b, a) if to_source else (a, b)
-    fitted = torch.linalg.solve(torch.where(in_line, identity, a.mT @ a), a.mT @ b).mT
-    strong, weak = torch.linalg.svdvals(fitted).unbind(-1)
+    linear = torch.linalg.solve(torch.where(in_line, identity, a.mT @ a), a.mT @ b).mT
+    strong, weak = torch.linalg.svdvals(linear).unbind(-1)
     usable = ~in_line[:, 0, 0] & (weak > IN_LINE * strong)
-    fitted = torch.where(usable[:, None, None], fitted, identity)
-    back = fitted if to_source else torch.linalg.inv(fitted)
+    linear = torch.where(usable[:, None, None], linear, identity)
+    back = linear if to_source else torch.linalg.inv(linear)
     shift = source_mean - (back @ target_mean[..., None]).squeeze(-1)
     return torch.cat((back, shift[..., None]), -1), usable
 
 
 def _similarity_back(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """The inverse (B, 2, 3) of the Helmert transform of points (B, N, 2).
+    """Compute the inverse (B, 2, 3) of the Helmert transform of points (B, N, 2).
 
-    As complex numbers the factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 where the
-    source's coincide, not a number where the target's do.
+    As complex numbers the factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 if the
+    source's coincide, not a number if the target's do.
     """
     points, means = [], []
     for pose in (source, target):

@@ -19,5 +19,5 @@ def in_blocks(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
     rows = max(1, _PIXELS // max(width, 1))
     blocks = [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
     with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(blocks)))) as pool:
-        for done in [pool.submit(work, block) for block in blocks]:
-            done.result()
+        for future in [pool.submit(work, block) for block in blocks]:
+            future.result()

@@ -26,12 +26,12 @@ DEFAULT_FOCAL_FACTOR = 0.9
 
 
 def default_focal(width: int, height: int) -> float:
-    """Focal length in pixels without EXIF and option: `DEFAULT_FOCAL_FACTOR` times the longer side."""
+    """Estimate a focal length in pixels without EXIF and option: `DEFAULT_FOCAL_FACTOR` times the longer side."""
     return DEFAULT_FOCAL_FACTOR * max(width, height)
 
 
 def project(points: Any, focal: Any, principal_point: Any, *, near: float = 0.1) -> Any:
-    """Points (..., N, 3) metres, camera axes → pixels (..., N, 2); numpy arrays or torch tensors.
+    """Project points (..., N, 3) metres, camera axes, to pixels (..., N, 2); numpy arrays or torch tensors.
 
     focal (...) pixels, principal_point (..., 2) pixels. Depth is kept at `near` metres or more, so that points
     behind the camera give finite pixels and gradients.
@@ -46,7 +46,7 @@ class Camera:
 
     focal            pixels: a number, or (...) numbers
     principal_point  pixels: x, y, or (..., 2)
-    size             (width, height) of the image in pixels; (0, 0) where it is not known
+    size             (width, height) of the image in pixels; (0, 0) if it is not known
     """
 
     focal: Any
@@ -67,10 +67,10 @@ class Camera:
     def of_image(
         cls, size: tuple[int, int], focal: float | None = None, principal_point: tuple[float, float] | None = None
     ) -> Camera:
-        """The camera of an image of (width, height) pixels.
+        """Make the camera of an image of (width, height) pixels.
 
         focal            pixels; None: `default_focal`
-        principal_point  pixels; None for the middle, where the axis of a whole image meets it
+        principal_point  pixels; None for the middle, where the axis of a complete image meets it
         """
         width, height = size
         focal = default_focal(width, height) if focal is None else focal
@@ -78,13 +78,13 @@ class Camera:
 
     @classmethod
     def stack(cls, cameras: Iterable[Camera]) -> Camera:
-        """Arrays (N,) and (N, 2) float64 of N single cameras. The size is not kept."""
+        """Stack N single cameras to arrays (N,) and (N, 2) float64. The size is not kept."""
         every = list(cameras)
         centres = np.array([camera.principal_point for camera in every], np.float64)
         return cls(np.array([camera.focal for camera in every], np.float64), centres.reshape(len(every), 2))
 
     def tensors(self, dtype: Any = None, device: Any = None) -> Camera:
-        """The same camera with torch tensors, of float32 if no type is given."""
+        """Convert the camera to torch tensors, of float32 if no type is given."""
         import torch
 
         def tensor(values: Any) -> Tensor:
@@ -93,14 +93,14 @@ class Camera:
         return replace(self, focal=tensor(self.focal), principal_point=tensor(self.principal_point))
 
     def __getitem__(self, index: Any) -> Camera:
-        """Some of several cameras; one index gives plain numbers."""
+        """Select some of several cameras; one index gives plain numbers."""
         focal, centre = self.focal[index], self.principal_point[index]
         if focal.ndim:
             return replace(self, focal=focal, principal_point=centre)
         return replace(self, focal=float(focal), principal_point=(float(centre[0]), float(centre[1])))
 
     def project(self, points: Any, *, near: float = 0.1) -> Any:
-        """Points (..., N, 3) metres, camera axes → pixels (..., N, 2), numpy arrays or torch tensors as the points.
+        """Project points (..., N, 3) metres, camera axes, to pixels (..., N, 2), numpy or torch as the points.
 
         One camera also takes a single point (3,). Depth is kept at `near` metres or more, so that points behind the
         camera give finite pixels and gradients.
@@ -112,25 +112,25 @@ class Camera:
         return self.focal * points[..., :2] / points[..., 2:].clip(near) + centre
 
     def scaled(self, factor: float) -> Camera:
-        """The camera of the same image with `factor` times as many pixels a side."""
+        """Scale the camera to the same image with `factor` times as many pixels a side."""
         x, y = self.principal_point
         size = round(self.size[0] * factor), round(self.size[1] * factor)
         return Camera(self.focal * factor, (x * factor, y * factor), size)
 
     def part(self, x0: int, y0: int, x1: int, y1: int) -> Camera:
-        """The camera whose image is the rectangle of pixels x0 ≤ x < x1, y0 ≤ y < y1."""
+        """Make the camera whose image is the rectangle of pixels x0 ≤ x < x1, y0 ≤ y < y1."""
         x, y = self.principal_point
         return Camera(self.focal, (x - x0, y - y0), (x1 - x0, y1 - y0))
 
     def cropped(self, crop: Crop) -> Camera:
-        """The camera that takes the crop: `crop.directions` turns points into its axes."""
+        """Make the camera that takes the crop: `crop.directions` turns points into its axes."""
         x, y = crop.points(self.principal_point).tolist()
         return Camera(self.focal * crop.scale, (x, y), crop.size)
 
 
 @dataclass(frozen=True)
 class FixedCamera:
-    """Where a body stands before a camera that never moves (Neural Body Fitting, appendix B).
+    """The position of a body before a camera that never moves (Neural Body Fitting, appendix B).
 
     focal  pixels for an image of `size` pixels square, whose centre is the principal point
     root   (3,) metres, camera axes: the pelvis joint of every body
@@ -141,7 +141,7 @@ class FixedCamera:
     root: tuple[float, float, float] = (-0.012, -0.108, 20.33)
 
     def focal_at(self, size: int) -> float:
-        """Focal length in pixels of the same camera with an image of `size` pixels square."""
+        """Compute the focal length in pixels of the same camera with an image of `size` pixels square."""
         return self.focal * size / self.size
 
 

@@ -19,8 +19,8 @@ from functools import cached_property
 class Skeleton:
     """Named joints in a fixed order, with their tree and their left/right pairs.
 
-    parents  the parent's name per joint, "" for a root; in `coco17` and `blazepose33` the tree only says what to
-             draw and which bones have constant length
+    parents  the parent's name per joint, "" for a root; in `coco17` and `blazepose33` the tree only serves to
+             draw, and names bones of constant length
     """
 
     name: str
@@ -39,14 +39,14 @@ class Skeleton:
         return {name: i for i, name in enumerate(self.joint_names)}
 
     def index(self, joint: str) -> int:
-        """Row of a joint; KeyError names the skeleton."""
+        """Return the row of a joint. The KeyError for an unknown one names the skeleton."""
         try:
             return self._index[joint]
         except KeyError:
             raise KeyError(f"{self.name} has no joint named {joint!r}") from None
 
     def indices(self, joints: Iterable[str]) -> list[int]:
-        """Rows of several joints."""
+        """List the rows of several joints."""
         return [self.index(joint) for joint in joints]
 
     def __contains__(self, joint: object) -> bool:
@@ -256,13 +256,13 @@ LIMB_JOINTS = tuple(
 )
 """The twelve joints of arms and legs, which all skeletons of bodies and images name alike."""
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
-"""Of poses and bodies."""
+"""Skeletons of poses and bodies, by name."""
 IMAGE_SKELETONS: dict[str, Skeleton] = SKELETONS | {s.name: s for s in (CROWDPOSE14, POSETRACK15, MPII16)}
-"""Of keypoints in images: also those of single data sets."""
+"""Skeletons of keypoints in images, by name: also those of single data sets."""
 
 
 def skeleton_by_name(name: str) -> Skeleton:
-    """The skeleton of that name; KeyError lists those there are."""
+    """Return the skeleton of that name. The KeyError for an unknown one lists the names."""
     try:
         return SKELETONS[name]
     except KeyError:
@@ -270,7 +270,7 @@ def skeleton_by_name(name: str) -> Skeleton:
 
 
 def skeletons_with(joint_count: int) -> list[Skeleton]:
-    """The skeletons with that many joints (17 has two)."""
+    """List the skeletons with that many joints (17 has two)."""
     return [s for s in SKELETONS.values() if len(s) == joint_count]
 
 

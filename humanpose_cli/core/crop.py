@@ -30,32 +30,32 @@ class Affine2D:
 
     @classmethod
     def identity(cls) -> Affine2D:
-        """The map that moves nothing."""
+        """Make the map that moves nothing."""
         return cls(np.eye(2, 3))
 
     @classmethod
     def mirror(cls, width: float) -> Affine2D:
-        """Left and right of an image `width` pixels wide swapped."""
+        """Swap left and right of an image `width` pixels wide."""
         return cls(np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0]]))
 
     def points(self, points: ArrayLike) -> Array:
-        """(..., 2) pixels of the source → pixels of the target."""
+        """Map (..., 2) pixels of the source to pixels of the target."""
         return np.asarray(points) @ self.matrix[:, :2].T + self.matrix[:, 2]
 
     def __matmul__(self, first: Affine2D) -> Affine2D:
-        """`first`, then this map."""
+        """Compose `first`, then this map."""
         return Affine2D(self.matrix @ np.concatenate((first.matrix, [[0.0, 0.0, 1.0]])))
 
     def inverse(self) -> Affine2D:
-        """The map back."""
+        """Invert the map."""
         return Affine2D(np.linalg.inv(np.concatenate((self.matrix, [[0.0, 0.0, 1.0]])))[:2])
 
     def scaled_target(self, x: float, y: float) -> Affine2D:
-        """The same map to a target with x times as many pixels across and y times as many down."""
+        """Scale the target to x times as many pixels across and y times as many down."""
         return Affine2D(self.matrix * np.array([[x], [y]]))
 
     def scaled_source(self, x: float, y: float) -> Affine2D:
-        """The same map from a source that has been reduced x times across and y times down."""
+        """Scale the source, which has been reduced x times across and y times down."""
         return Affine2D(self.matrix * np.array([x, y, 1.0]))
 
     @property
@@ -68,18 +68,18 @@ class Affine2D:
     def warp(
         self, image: Array, size: tuple[int, int], interpolation: int, *, border: Any = 0, border_mode: int = 0
     ) -> Array:
-        """The image or map (H, W[, C]) resampled in the target frame.
+        """Resample the image or map (H, W[, C]) in the target frame.
 
         size           (width, height) of the result
         interpolation  flags of OpenCV; with cv2.WARP_INVERSE_MAP this map leads from the result to the image
-        border         value outside the image where `border_mode` is cv2.BORDER_CONSTANT (0)
+        border         value outside the image if `border_mode` is cv2.BORDER_CONSTANT (0)
         """
         import cv2
 
-        warped = cv2.warpAffine(
+        result = cv2.warpAffine(
             image, self.opencv, size, flags=interpolation, borderMode=border_mode, borderValue=border
         )
-        return np.asarray(warped)
+        return np.asarray(result)
 
 
 @dataclass(frozen=True)
@@ -119,20 +119,20 @@ class Crop:
         return np.asarray(Rotation.from_euler("z", self.angle).as_matrix(), np.float64)
 
     def points(self, points: ArrayLike) -> Array:
-        """(..., 2) pixels of the image → pixels of the crop, float32."""
+        """Map (..., 2) pixels of the image to pixels of the crop, float32."""
         return np.asarray(self.affine.points(points), np.float32)
 
     def directions(self, vectors: Array) -> Array:
-        """(..., 3) vectors or points in the image's camera axes → the crop's, float32."""
-        turned = vectors @ self.roll.T
-        return np.asarray(turned * _MIRRORED_AXES if self.mirror else turned, np.float32)
+        """Turn (..., 3) vectors or points in the image's camera axes to the crop's, float32."""
+        rotated_vectors = vectors @ self.roll.T
+        return np.asarray(rotated_vectors * _MIRRORED_AXES if self.mirror else rotated_vectors, np.float32)
 
     def warp(self, image: Array, interpolation: int, border: Any = 0) -> Array:
-        """The image or map (H, W[, C]) resampled; `border` where the crop lies outside it."""
+        """Resample the image or map (H, W[, C]); `border` where the crop lies outside it."""
         return self.affine.warp(image, self.size, interpolation, border=border)
 
     def image(self, image: Array) -> Array:
-        """The crop of an image or a map of its pixels (H, W[, C]), uint8 or float32; 0 outside it.
+        """Crop an image or a map of its pixels (H, W[, C]), uint8 or float32; 0 outside it.
 
         A crop of less than half the scale is cut from an image that was averaged first: bilinear interpolation alone
         would skip most of its pixels.
@@ -145,8 +145,8 @@ class Crop:
         height, width = image.shape[:2]
         small_size = max(1, width >> halvings), max(1, height >> halvings)
         small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA))
-        reduced = self.affine.scaled_source(width / small_size[0], height / small_size[1])
-        return reduced.warp(small, self.size, cv2.INTER_LINEAR)
+        from_small = self.affine.scaled_source(width / small_size[0], height / small_size[1])
+        return from_small.warp(small, self.size, cv2.INTER_LINEAR)
 
 
 def crop_around_box(
@@ -159,7 +159,7 @@ def crop_around_box(
     shift: tuple[float, float] = (0.0, 0.0),
     mirror: bool = False,
 ) -> Crop:
-    """The crop of `size` pixels square with a box (4,) x0 y0 x1 y1 in its middle.
+    """Make the crop of `size` pixels square with a box (4,) x0 y0 x1 y1 in its middle.
 
     fill   share of the crop that the box's longer side takes: 440 of 512 in Neural Body Fitting (section 4.1)
     angle, scale, shift  augmentation: the crop's content turned (radians) and scaled about the box's centre, and
@@ -169,21 +169,23 @@ def crop_around_box(
     factor = scale * fill * size / max(x1 - x0, y1 - y0, 1e-6)
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
     c, s = math.cos(angle), math.sin(angle)
-    moved = factor * np.array([c * centre[0] - s * centre[1], s * centre[0] + c * centre[1]])
-    offset = size / 2 - moved + np.asarray(shift)
+    centre_in_crop = factor * np.array([c * centre[0] - s * centre[1], s * centre[0] + c * centre[1]])
+    offset = size / 2 - centre_in_crop + np.asarray(shift)
     return Crop(factor, angle, (float(offset[0]), float(offset[1])), (size, size), mirror)
 
 
 def box_overlap(a: Array, b: Array) -> Array:
-    """Intersection over union of boxes (..., 4) x0 y0 x1 y1, broadcast against each other: (...)."""
-    shared = np.prod(np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None), axis=-1)
+    """Compute the intersection over union of boxes (..., 4) x0 y0 x1 y1, broadcast against each other: (...)."""
+    intersection = np.prod(
+        np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None), axis=-1
+    )
     areas = [np.prod(np.clip(box[..., 2:] - box[..., :2], 0, None), axis=-1) for box in (a, b)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
+    return intersection / np.maximum(areas[0] + areas[1] - intersection, 1e-12)
 
 
 def best_pairs(similarity: Array, minimum: float) -> list[tuple[int, int]]:
-    """Pairs (row, column) of a table (R, C) of positive values, the largest first, each row and column once, down to
-    the value `minimum`.
+    """List pairs (row, column) of a table (R, C) of positive values, the largest first, each row and column once, down
+    to the value `minimum`.
     """
     left, pairs = similarity.copy(), []
     while left.size and left.max() >= minimum:

@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Choice of the device that computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Precision = Literal["auto", "full", "tf32", "bfloat16"]
 
 @dataclass(frozen=True)
 class ComputeOptions(Options):
-    """What networks compute on, as arguments of functions and commands."""
+    """Device and precision of networks, as arguments of functions and commands."""
 
     device: str = option(
         "auto", "Where to compute: cpu, cuda:N, or auto, which takes a GPU if there is one.", value="auto|cpu|cuda:N"
@@ -51,7 +51,7 @@ def parse_device(text: str) -> str:
 
 
 def gpu_names() -> list[str]:
-    """Names of the GPUs that torch sees; none where torch is not loaded, since nothing uses a GPU then."""
+    """List the names of the GPUs that torch has; none if torch is not loaded, since nothing uses a GPU then."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []
@@ -59,22 +59,22 @@ def gpu_names() -> list[str]:
 
 
 def local_processes() -> tuple[int, int]:
-    """This process's number among those that torchrun started on this machine, and how many they are; (0, 1) alone."""
+    """Return this process's number among those that torchrun started on this machine, and their count; (0, 1) alone."""
     count = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
     return int(os.environ.get("LOCAL_RANK", "0")), count
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may use."""
+    """Count the CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux only
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def resolve_device(device: str) -> str:
-    """The torch device to use: `cpu` or `cuda:N`. UnavailableError if this machine does not have it.
+    """Choose the torch device: `cpu` or `cuda:N`. UnavailableError if this machine does not have it.
 
-    device  `auto` takes a GPU where there is one: the first, or under torchrun the one of this process's local rank,
+    device  `auto` takes a GPU if there is one: the first, or under torchrun the one of this process's local rank,
             as `cuda` does. UsageError for a numbered GPU that several processes would share.
     """
     parse_device(device)

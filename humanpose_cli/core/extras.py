@@ -1,4 +1,4 @@
-"""What a plain install leaves out, the extras, as in `pip install "humanpose-cli[train]"`; how to install it again."""
+"""The extras that a plain install leaves out, as in `pip install "humanpose-cli[train]"`; how to install it again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from humanpose_cli.core.errors import UnavailableError, shell_word
 class Extra(NamedTuple):
     """distribution  that the extra installs
     module        by which it is imported
-    purpose       what needs it
+    purpose       the features that need it
     """
 
     distribution: str
@@ -32,24 +32,24 @@ EXTRAS = {
 
 
 def remedy_of(extra: str) -> str:
-    """The line that installs an extra."""
+    """Return the line that installs an extra."""
     return f'pip install "humanpose-cli[{extra}]"'
 
 
 def require_extra(extra: str) -> None:
-    """UnavailableError where an extra is not installed; nothing is imported."""
-    needed = EXTRAS[extra]
-    if find_spec(needed.module) is None:
-        problem = f"is not installed, and {needed.purpose} need it"
-        raise UnavailableError(needed.distribution, problem, remedy=remedy_of(extra))
+    """Raise UnavailableError if an extra is not installed; nothing is imported."""
+    needs = EXTRAS[extra]
+    if find_spec(needs.module) is None:
+        problem = f"is not installed, and {needs.purpose} need it"
+        raise UnavailableError(needs.distribution, problem, remedy=remedy_of(extra))
 
 
 def reinstall_line() -> str:
-    """The line that brings back files of this package, from where they came."""
+    """Find the line that brings back files of this package, from its source."""
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         return f"git -C {shell_word(root)} checkout -- humanpose_cli"
-    # PEP 610: pip notes where it took the package from, unless that was an index.
+    # PEP 610: pip notes the source of the package, unless that was an index.
     distribution = next(iter(metadata.distributions(name="humanpose-cli")), None)
     origin = json.loads((distribution and distribution.read_text("direct_url.json")) or "{}")
     url, repository = origin.get("url", ""), origin.get("vcs_info")

@@ -24,8 +24,8 @@ from humanpose_cli.core.errors import UsageError
 
 _KEY = "humanpose_cli.option"
 _WIDTH = 116  # characters of a line in a docstring
-Documented = TypeVar("Documented", bound=Callable[..., Any])
-Changed = TypeVar("Changed")
+Target = TypeVar("Target", bound=Callable[..., Any])
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class OptionInfo:
 
     text       its meaning, in sentences; other options stand in backticks
     unit       of the value, such as "pixels"
-    unset      what the default None or "" stands for
-    value      how help calls the value, such as FILE; "": as its unit
+    unset      the meaning of the default None or ""
+    value      the value's name in help, such as FILE; "": its unit
     minimum, maximum  of a number, or of each number of a tuple
     above, below      bounds that the number must not reach
     choices    the allowed values; those of a Literal type need not be repeated
@@ -72,7 +72,7 @@ class OptionInfo:
         return " ".join(part for part in parts if part)
 
     def allows(self, number: float) -> bool:
-        """Whether the number is finite and in the range."""
+        """Check that the number is finite and in the range."""
         return (
             math.isfinite(number)
             and (self.minimum is None or number >= self.minimum)
@@ -82,12 +82,12 @@ class OptionInfo:
         )
 
 
-def option(default: Any, text: str, **declared: Any) -> Any:
-    """A field of an `Options` class.
+def option(default: Any, text: str, **declaration: Any) -> Any:
+    """Declare a field of an `Options` class.
 
-    declared  fields of `OptionInfo`
+    declaration  fields of `OptionInfo`
     """
-    return dataclasses.field(default=default, metadata={_KEY: OptionInfo(text, **declared)})
+    return dataclasses.field(default=default, metadata={_KEY: OptionInfo(text, **declaration)})
 
 
 class Options:
@@ -98,24 +98,24 @@ class Options:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        declared: dict[str, OptionInfo] = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}
+        class_infos: dict[str, OptionInfo] = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}
         fields = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
-        declared |= {name: field.metadata[_KEY] for name, field in fields.items() if _KEY in field.metadata}
-        _extend_docstring(cls, declared)
+        class_infos |= {name: field.metadata[_KEY] for name, field in fields.items() if _KEY in field.metadata}
+        _extend_docstring(cls, class_infos)
 
     def __post_init__(self) -> None:
-        """UsageError for a number that is out of its range or not finite, and for a value that is no choice."""
+        """Raise UsageError for a number that is out of its range or not finite, and for a value that is no choice."""
         kind: Any = type(self)
         choices = _choices(kind)
         for name, info in infos(kind).items():
             value = getattr(self, name)
             if name in choices and value not in choices[name]:
-                expected = ", ".join(str(choice) for choice in choices[name] if choice is not None)
-                raise UsageError(name, "is not known", expected=expected, got=str(value))
+                requirement = ", ".join(str(choice) for choice in choices[name] if choice is not None)
+                raise UsageError(name, "is not known", expected=requirement, got=str(value))
             numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
             if not all(info.allows(number) for number in numbers):
-                expected = f"{info.range or 'a finite number'}{f' ({info.unit})' if info.unit else ''}"
-                raise UsageError(name, "is out of range", expected=expected, got=str(value))
+                requirement = f"{info.range or 'a finite number'}{f' ({info.unit})' if info.unit else ''}"
+                raise UsageError(name, "is out of range", expected=requirement, got=str(value))
 
 
 def _is_number(value: object) -> bool:
@@ -123,54 +123,56 @@ def _is_number(value: object) -> bool:
 
 
 def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
-    """The declared options of a class, by name."""
+    """List the declared options of a class, by name."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     return {field.name: field.metadata[_KEY] for field in fields if _KEY in field.metadata}
 
 
 @functools.cache
 def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
-    """The allowed values of those fields that have a Literal type, also in a union with None, or declared choices."""
-    types, found = typing.get_type_hints(kind), {}
+    """Collect the allowed values of the fields that have a Literal type, also in a union with None, or declared
+    choices.
+    """
+    types, choices = typing.get_type_hints(kind), {}
     for name, info in infos(kind).items():
         kinds = (types[name], *typing.get_args(types[name]))
         literals = [part for part in kinds if typing.get_origin(part) is typing.Literal]
-        allowed = info.choices or tuple(choice for part in literals for choice in typing.get_args(part))
-        if allowed:
-            found[name] = (*allowed, None) if type(None) in kinds else allowed
-    return found
+        values = info.choices or tuple(choice for part in literals for choice in typing.get_args(part))
+        if values:
+            choices[name] = (*values, None) if type(None) in kinds else values
+    return choices
 
 
-def explained(*kinds: type[Options]) -> Callable[[Documented], Documented]:
-    """Decorator: adds to the docstring of a function or class those of its arguments that are options of `kinds`."""
+def explained(*kinds: type[Options]) -> Callable[[Target], Target]:
+    """Add to the docstring of a function or class those of its arguments that are options of `kinds`; a decorator."""
 
-    def extended(documented: Documented) -> Documented:
-        declared = {
+    def extended(target: Target) -> Target:
+        target_infos = {
             name: info
             for kind in kinds
             for name, info in infos(kind).items()
             if not isinstance(getattr(kind, name), Options)  # inner options, which are no arguments
         }
-        names = inspect.signature(documented).parameters
-        _extend_docstring(documented, {name: declared[name] for name in names if name in declared})
-        return documented
+        names = inspect.signature(target).parameters
+        _extend_docstring(target, {name: target_infos[name] for name in names if name in target_infos})
+        return target
 
     return extended
 
 
-def _extend_docstring(documented: Any, declared: Mapping[str, OptionInfo]) -> None:
+def _extend_docstring(target: Any, option_infos: Mapping[str, OptionInfo]) -> None:
     """Append one entry for each option."""
-    width = max(map(len, declared), default=0) + 2
+    width = max(map(len, option_infos), default=0) + 2
     entries = [
         textwrap.fill(info.help, _WIDTH, initial_indent=name.ljust(width), subsequent_indent=" " * width)
-        for name, info in declared.items()
+        for name, info in option_infos.items()
     ]
     if entries:
-        documented.__doc__ = inspect.cleandoc(documented.__doc__ or "") + "\n\n" + "\n".join(entries)
+        target.__doc__ = inspect.cleandoc(target.__doc__ or "") + "\n\n" + "\n".join(entries)
 
 
-def changed(options: Changed, changes: Mapping[str, Any], path: str = "") -> Changed:
-    """A copy of a dataclass with some fields changed, those of its inner dataclasses too.
+def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:
+    """Copy a dataclass with some fields changed, those of its inner dataclasses too.
 
     changes  dotted field → value, such as `keypoints.lean_noise`; those of one dataclass are made together, since
              values may be allowed together only

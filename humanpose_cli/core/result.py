@@ -26,13 +26,13 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class ItemResult:
-    """What became of one item (an image or one sequence).
+    """The result of one item (an image or one sequence).
 
     input    as the user would recognise it: its path
-    name     a short form for tables, relative to the folder of all inputs; "" where there is none
+    name     a short form for tables, relative to the folder of all inputs; "" if there is none
     outputs  paths of the files written, in the order written
     error    one sentence, or None
-    exit_code  what the command would exit with if this item's failure were the only one
+    exit_code  the command's exit code if this item's failure were the only one
     details  further JSON values, shown beside the fixed ones
     """
 
@@ -51,15 +51,15 @@ class ItemResult:
         return self.name or self.input
 
     def to_document(self) -> dict[str, Any]:
-        """The item as JSON values; details never hide a fixed name."""
-        fixed = {
+        """Convert the item to JSON values; details never hide a fixed name."""
+        fields = {
             "input": self.input,
             "status": self.status.value,
             "outputs": list(self.outputs),
             "seconds": round(self.seconds, 3),
             "error": self.error,
         }
-        return {**self.details, **fixed}
+        return {**self.details, **fields}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What became of a command: one document for people's renderer and for `--json` alike."""
+    """The result of a command: one document for people's renderer and for `--json` alike."""
 
     command: str
     status: Status
@@ -89,31 +89,31 @@ class CommandResult:
     tables: tuple[ResultTable, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
-        """The envelope of design section 5: command, status, items, messages, version."""
-        fixed = {
+        """Convert to the envelope of design section 5: command, status, items, messages, version."""
+        fields = {
             "command": self.command,
             "status": self.status.value,
             "items": [item.to_document() for item in self.items],
             "messages": list(self.messages),
             "version": __version__,
         }
-        return {**self.extra, **fixed}
+        return {**self.extra, **fields}
 
 
 def combine_status(items: Sequence[ItemResult]) -> tuple[Status, ExitCode]:
-    """Status and exit code of a command from its items'.
+    """Derive status and exit code of a command from its items'.
 
-    Everything done: success. Nothing done: error, with the items' own code where they agree (else bad input).
-    Anything between: partial, 4. An interrupted item makes the whole interrupted.
+    Everything done: success. Nothing done: error, with the items' own code if they agree (else bad input).
+    Anything between: partial, 4. An interrupted item makes the command interrupted.
     """
     for item in items:
         if item.status is Status.INTERRUPTED:
             return Status.INTERRUPTED, item.exit_code
-    failed = [item for item in items if item.status is Status.ERROR]
+    failures = [item for item in items if item.status is Status.ERROR]
     partial = any(item.status is Status.PARTIAL for item in items)
-    if not failed and not partial:
+    if not failures and not partial:
         return Status.SUCCESS, ExitCode.OK
-    if failed and len(failed) == len(items):
-        codes = {item.exit_code for item in failed}
+    if failures and len(failures) == len(items):
+        codes = {item.exit_code for item in failures}
         return Status.ERROR, codes.pop() if len(codes) == 1 else ExitCode.BAD_INPUT
     return Status.PARTIAL, ExitCode.PARTIAL

@@ -1,4 +1,4 @@
-"""How a camera that turns and zooms on one spot moves, from the background of its frames.
+"""The motion of a camera that turns and zooms on one spot, from the background of its frames.
 
 Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
 errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
@@ -25,16 +25,16 @@ _STILL = 0.25  # pixels of median movement, at that size, below which a camera s
 _SMOOTHING = 2.0  # pixels
 _CELL = 9  # pixels: one of so many, across and down, is compared, that with the steepest slope
 _MAX_RESIDUAL = 2.5  # pixels, median: beyond, the camera does not only turn
-_PARALLAX = 2.0  # pixels by which a corner misses where a turn and a zoom, or a homography, have it
-_DRIFTED = 3.0  # medians of these misses below which a corner has only drifted
+_PARALLAX = 2.0  # pixels by which a corner misses its position by turn and zoom, or by a homography
+_DRIFT = 3.0  # medians of these misses below which a corner has only drifted
 _MISSED_SHARE, _PARALLAX_SHARE = 0.1, 0.07  # of the corners, off turn and zoom, and off the homography
 _SPREAD = 40.0  # pixels, standard deviation of these corners' positions across: those of a person who moves have less
 _PARALLAX_FRAMES = 2  # frames compared with one key frame that must show it
-_FOLLOWED = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
+_FOLLOWING = 0.1, 0.25  # logarithm of a zoom that is compared with a person's growth; their ratio, at most
 _RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
 _RENEW_ZOOM = 0.4  # logarithm of a zoom from the key frame beyond which this frame becomes it: corners drift by then
 _RENEW_WALK = 30  # frames after a key frame, if it has shown a walk, after which another one must show it again
-_BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
+_BACKTRACK = 0.5  # pixels by which a corner may miss its first position when it is followed back
 _TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
 _NO_ZOOM = 0.003  # change of the focal length that is none
 
@@ -57,7 +57,7 @@ STILL = CameraPose(np.eye(3))
 
 
 class CameraMotion:
-    """Follows the camera of one sequence, frame after frame."""
+    """The motion of the camera of one sequence, followed frame after frame."""
 
     def __init__(self) -> None:
         self._shot = -1
@@ -66,8 +66,8 @@ class CameraMotion:
         self._restart()
 
     def poses(self) -> list[CameraPose]:
-        """The cameras of all frames so far, corrected by what later frames show: a camera walks from the key frame on
-        that shows it, and does not zoom meanwhile, nor at all in a shot in most of whose frames it walks.
+        """List the cameras of all frames so far, corrected by later frames: a camera walks from the key frame on that
+        shows it, and does not zoom meanwhile, nor at all in a shot in most of whose frames it walks.
         """
         walks, shots = np.array([pose.walks for pose in self._poses]), np.array(self._shots)
         walking = {shot for shot in set(self._shots) if walks[shots == shot].mean() > 0.5}
@@ -81,14 +81,14 @@ class CameraMotion:
         self._before: NDArray[np.uint8] | None = None
         self._key_points = self._points = np.zeros((0, 2), np.float32)
         self._key_camera = 1.0, np.zeros(2)
-        self._textured = np.zeros(0, np.int64)
+        self._texture_pixels = np.zeros(0, np.int64)
         self._key_values = self._key_slopes = np.zeros(0, np.float32)
-        self._found = 0
+        self._corner_count = 0
 
     def next_frame(
         self, image: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]], camera: Camera, shot: int
     ) -> CameraPose:
-        """The camera of the next frame (H, W, 3), with people's boxes (4,) in it; a new shot begins anew.
+        """Find the camera of the next frame (H, W, 3), with people's boxes (4,) in it; a new shot begins anew.
 
         camera  of the image, as if it did not zoom
         """
@@ -115,7 +115,7 @@ class CameraMotion:
             for index in range(self._key_index, len(self._poses)):
                 self._poses[index] = replace(self._poses[index], zoom=zoom, solved=False, walks=True)
             self._pose = self._poses[-1]
-        if self._before is None or renew or len(self._points) < max(_RENEW * self._found, _MIN_CORNERS):
+        if self._before is None or renew or len(self._points) < max(_RENEW * self._corner_count, _MIN_CORNERS):
             self._renew(grey, outside)
             self._key_camera = focal, centre
         self._before = grey
@@ -131,21 +131,21 @@ class CameraMotion:
     def _unchanged(
         self, grey: NDArray[np.uint8], outside: NDArray[np.bool_], focal: float, centre: NDArray[np.float64]
     ) -> bool:
-        """Whether the background's pixels are the key frame's, where its corners say that they are not.
+        """Check whether the background's pixels are the key frame's, if its corners contradict that.
 
         Corners of a plain background get lost, and those that stay may be on things that move.
         """
         key_focal, key_centre = self._key_camera
-        background = outside.ravel()[self._textured]
+        background = outside.ravel()[self._texture_pixels]
         if focal != key_focal or not np.array_equal(centre, key_centre) or 2 * background.sum() <= len(background):
             return False
-        changes = np.square(_smooth(grey).ravel()[self._textured] - self._key_values)
+        changes = np.square(_smooth(grey).ravel()[self._texture_pixels] - self._key_values)
         # A shift of s pixels changes a pixel by s times its slope; what moves before the background is not the median.
         slopes = float(np.median(self._key_slopes[background])) / 2
         return float(np.median(changes[background])) < _STILL**2 * slopes
 
     def _renew(self, grey: NDArray[np.uint8], outside: NDArray[np.bool_]) -> None:
-        """This frame becomes the key frame."""
+        """Make this frame the key frame."""
         corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=np.where(outside, 255, 0).astype(np.uint8))
         self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
         self._key_points, self._key_pose = self._points, self._pose
@@ -153,27 +153,27 @@ class CameraMotion:
         smooth = _smooth(grey)
         slopes = np.asarray(sum(np.square(cv2.Sobel(smooth, cv2.CV_32F, x, 1 - x) / 8) for x in (0, 1)))
         steepest = slopes == cv2.dilate(slopes, np.ones((_CELL, _CELL), np.uint8))
-        self._textured = np.flatnonzero(outside & steepest & (slopes > 0))
-        self._key_values, self._key_slopes = smooth.ravel()[self._textured], slopes.ravel()[self._textured]
-        self._found = len(self._points)
+        self._texture_pixels = np.flatnonzero(outside & steepest & (slopes > 0))
+        self._key_values, self._key_slopes = smooth.ravel()[self._texture_pixels], slopes.ravel()[self._texture_pixels]
+        self._corner_count = len(self._points)
 
     def _follow(self, grey: NDArray[np.uint8]) -> None:
-        """Where the corners are now; those that do not come back when followed back are lost."""
+        """Follow the corners to this frame; those that do not come back when followed back are lost."""
         if not len(self._points):
             return
         assert self._before is not None
-        here, found = _flow(self._before, grey, self._points)
-        back, returned = _flow(grey, self._before, here)
-        kept = found & returned
-        kept &= np.linalg.norm(back - self._points, axis=1) < _BACKTRACK
-        self._points, self._key_points = here[kept], self._key_points[kept]
+        here, is_found = _flow(self._before, grey, self._points)
+        back, is_back = _flow(grey, self._before, here)
+        keep = is_found & is_back
+        keep &= np.linalg.norm(back - self._points, axis=1) < _BACKTRACK
+        self._points, self._key_points = here[keep], self._key_points[keep]
 
     def _solve(self, focal: float, centre: NDArray[np.float64]) -> CameraPose:
-        """The pose that explains the positions of the corners; the last one, not solved, if none does."""
-        unsolved = CameraPose(self._pose.rotation, self._pose.zoom, solved=False)
+        """Fit the pose that explains the positions of the corners; the last one, not solved, if none does."""
+        last_pose = CameraPose(self._pose.rotation, self._pose.zoom, solved=False)
         if len(self._points) < _MIN_CORNERS:
-            return unsolved
-        # As the key frame's camera would see them: crops that follow a person have a camera each.
+            return last_pose
+        # In the view of the key frame's camera: crops that follow a person have a camera each.
         key_camera_focal, key_centre = self._key_camera
         here = (self._points.astype(float) - centre) * (key_camera_focal / focal)
         key = self._key_points.astype(float) - key_centre
@@ -183,35 +183,35 @@ class CameraMotion:
         from_rays, turned_focal, weights = _rays(key, key_focal), key_focal * _ratio_of_distances(key, here), None
         for tolerance in _TOLERANCES:
             turn = _rotation(from_rays, _rays(here, turned_focal), weights)
-            carried = from_rays @ turn.T
-            plane = carried[:, :2] / carried[:, 2:]
-            missed = np.linalg.norm(turned_focal * plane - here, axis=1)
-            weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
+            turned_rays = from_rays @ turn.T
+            plane = turned_rays[:, :2] / turned_rays[:, 2:]
+            errors = np.linalg.norm(turned_focal * plane - here, axis=1)
+            weights = 1 / (1 + (errors / tolerance) ** 2) ** 2
             turned_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
-        if self._parallax_frames < _PARALLAX_FRAMES and np.mean(missed > _PARALLAX) > _MISSED_SHARE:
+        if self._parallax_frames < _PARALLAX_FRAMES and np.mean(errors > _PARALLAX) > _MISSED_SHARE:
             self._parallax_frames += _parallax(key, here) > _PARALLAX_SHARE
         zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
         if self._parallax_frames >= _PARALLAX_FRAMES or self._follows_person(float(np.log(zoom))):
-            return replace(unsolved, walks=True)
-        if np.median(missed) > _MAX_RESIDUAL:
-            return unsolved
+            return replace(last_pose, walks=True)
+        if np.median(errors) > _MAX_RESIDUAL:
+            return last_pose
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
 
     def _follows_person(self, zoom: float) -> bool:
-        """Whether the camera walks with a person rather than zooms (logarithm): the person keeps the size, and no
+        """Check whether the camera walks with a person rather than zooms (logarithm): the person keeps the size, and no
         corner is below the feet, where parallax would show a walk.
         """
         boxes = np.stack([self._key_largest, self._largest])
         assert self._before is not None
         size = np.array(self._before.shape[::-1])
         cut_off = (boxes[:, :2] < 2).any() or (boxes[:, 2:] > size - 2).any()
-        if cut_off or abs(zoom) < _FOLLOWED[0] or (self._points[:, 1] > boxes[1, 3]).any():
+        if cut_off or abs(zoom) < _FOLLOWING[0] or (self._points[:, 1] > boxes[1, 3]).any():
             return False
-        return bool(abs(np.log(np.divide(*(boxes[:, 3] - boxes[:, 1])))) < _FOLLOWED[1] * abs(zoom))
+        return bool(abs(np.log(np.divide(*(boxes[:, 3] - boxes[:, 1])))) < _FOLLOWING[1] * abs(zoom))
 
 
 def _outside(shape: tuple[int, ...], boxes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
-    """(H, W) what lies outside of people's boxes, with a margin."""
+    """Mask the area (H, W) outside of people's boxes, with a margin."""
     outside = np.ones(shape, bool)
     for x0, y0, x1, y1 in boxes:
         margin = 0.1 * (y1 - y0)
@@ -225,7 +225,7 @@ def _smooth(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _grey(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """The brightness of a scaled image (H, W, 3); by way of halves, which OpenCV shrinks four times as fast."""
+    """Compute the brightness of a scaled image (H, W, 3); by way of halves, which OpenCV shrinks four times as fast."""
     height, width = (max(1, round(scale * side)) for side in image.shape[:2])
     while min(image.shape[0] // height, image.shape[1] // width) > 1:
         half = image.shape[1] // 2, image.shape[0] // 2
@@ -237,13 +237,13 @@ def _grey(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 def _flow(
     image: NDArray[np.uint8], other: NDArray[np.uint8], points: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Where points (N, 2) of an image are in the other, and which were found (N,)."""
-    there, found, _ = cv2.calcOpticalFlowPyrLK(image, other, points, np.zeros_like(points))
-    return np.asarray(there, np.float32), np.asarray(found)[:, 0] == 1
+    """Find points (N, 2) of an image in the other one, and which of them were found (N,)."""
+    there, status, _ = cv2.calcOpticalFlowPyrLK(image, other, points, np.zeros_like(points))
+    return np.asarray(there, np.float32), np.asarray(status)[:, 0] == 1
 
 
 def _rays(points: NDArray[np.float64], focal: float) -> NDArray[np.float64]:
-    """(N, 3) unit directions of points (N, 2) about the principal point."""
+    """Compute unit directions (N, 3) of points (N, 2) about the principal point."""
     rays = np.column_stack([points / focal, np.ones(len(points))])
     return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
 
@@ -251,23 +251,25 @@ def _rays(points: NDArray[np.float64], focal: float) -> NDArray[np.float64]:
 def _rotation(
     a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    """R that brings directions a (N, 3) nearest to b: b ≈ a Rᵀ."""
+    """Find R that brings directions a (N, 3) nearest to b: b ≈ a Rᵀ."""
     u, _, vt = np.linalg.svd((a if weights is None else weights[:, None] * a).T @ b)
     return np.asarray(vt.T @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ u.T)
 
 
 def _parallax(key: NDArray[np.float64], here: NDArray[np.float64]) -> float:
-    """The share of corners (N, 2) that no homography carries from key to here; 0 if one thing that moves has them."""
+    """Measure the share of corners (N, 2) that no homography carries from key to here; 0 if one moving thing has
+    them.
+    """
     homography, _ = cv2.findHomography(key, here, cv2.LMEDS)
     if homography is None:
         return 0.0
-    missed = np.linalg.norm(here - cv2.perspectiveTransform(key[None], homography)[0], axis=1)
-    off = missed > max(_PARALLAX, _DRIFTED * float(np.median(missed)))
+    errors = np.linalg.norm(here - cv2.perspectiveTransform(key[None], homography)[0], axis=1)
+    off = errors > max(_PARALLAX, _DRIFT * float(np.median(errors)))
     return float(off.mean()) if off.any() and here[off, 0].std() > _SPREAD else 0.0
 
 
 def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Median over pairs of corners of how much farther apart they are in b than in a."""
+    """Compute the median over pairs of corners of how much farther apart they are in b than in a."""
     order = np.random.default_rng(0).permutation(len(a))
     before, after = (np.linalg.norm(points - points[order], axis=1) for points in (a, b))
     far = before > 0.1 * _SIDE

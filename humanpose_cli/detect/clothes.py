@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.detect.person import DetectedPerson
 
-# Spots of the body whose colours distinguish people: each the mean of places between pairs of landmarks, on both sides.
+# Spots of the body whose colours distinguish people: each the mean of points between pairs of landmarks, on both sides.
 _SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
     (("{}_shoulder", "{}_hip", 0.25), ("{}_shoulder", "{}_hip", 0.45)),
     (("{}_shoulder", "{}_hip", 0.75),),
@@ -26,12 +26,12 @@ _LARGEST = 40.0  # ΔE of a spot that counts: beyond, it is something else than 
 
 
 def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(6, 4) mean CIELAB colour and weight 0..1 of the chest, belly, upper arms, thighs, shins and head."""
+    """Measure the mean CIELAB colour and weight 0..1 (6, 4) of the chest, belly, upper arms, thighs, shins and head."""
     colours = np.zeros((len(_SPOTS), 4), np.float32)
     radius = max(int(_PATCH * (person.box[3] - person.box[1])), 1)
     height, width = image.shape[:2]
     for row, spot in enumerate(_SPOTS):
-        found = []
+        patches = []
         for start, end, share in spot:
             for side in ("left", "right"):
                 names = [start.format(side), end.format(side)]
@@ -41,29 +41,29 @@ def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np
                 x, y = (int(v) for v in (1 - share) * a[:2] + share * b[:2])
                 if min(a[2], b[2]) > _MIN_CONFIDENCE and radius <= x < width - radius and radius <= y < height - radius:
                     patch = image[y - radius : y + radius + 1, x - radius : x + radius + 1]
-                    found.append((*patch.reshape(-1, 3).mean(0), min(a[2], b[2])))
-        if found:
-            colours[row] = np.average(found, axis=0)
+                    patches.append((*patch.reshape(-1, 3).mean(0), min(a[2], b[2])))
+        if patches:
+            colours[row] = np.average(patches, axis=0)
     lab = cv2.cvtColor((colours[None, :, :3] / np.float32(255)).astype(np.float32), cv2.COLOR_RGB2LAB)
     colours[:, :3] = lab[0]
     return colours
 
 
 def median_colours(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """(6, 4) median colour over several images of a person, at least one, and mean weight."""
-    stacked = np.stack(rows).astype(np.float64)
-    shown = np.where(stacked[..., 3:] > 0, stacked[..., :3], np.nan)
-    weight = stacked[..., 3].mean(0)
+    """Compute the median colour (6, 4) over several images of a person, at least one, and the mean weight."""
+    colours = np.stack(rows).astype(np.float64)
+    visible = np.where(colours[..., 3:] > 0, colours[..., :3], np.nan)
+    weight = colours[..., 3].mean(0)
     median = np.zeros((len(weight), 3))
     some = weight > 0
-    median[some] = np.nanmedian(shown[:, some], axis=0)
+    median[some] = np.nanmedian(visible[:, some], axis=0)
     return np.concatenate([median, weight[:, None]], axis=1)
 
 
 def colour_difference(a: NDArray[np.floating], b: NDArray[np.floating], lightness: float) -> float | None:
-    """ΔE between the colours (6, 4) of two people, 0 to 40; None where too little can be compared.
+    """Compute ΔE between the colours (6, 4) of two people, 0 to 40; None if too little can be compared.
 
-    lightness  weight of CIELAB's L, below 1: light changes with the place, and with the camera, more than colour does
+    lightness  weight of CIELAB's L, below 1: light changes with position and camera, more than colour does
     """
     weight = np.sqrt(a[:, 3] * b[:, 3])
     if weight.sum() < _MIN_WEIGHT:

@@ -39,7 +39,7 @@ _MIN_PRESENCE = 0.5  # of the landmark model in the crop of a person
 
 
 class PersonDetector:
-    """Finds people in images; a context manager that frees its models at the end.
+    """A detector of people in images; a context manager that frees its models at the end.
 
     mode     'thorough' for stills, 'fast' for video
     threads  model instances that run at once (None: as many as there are cores, four at most); the result does not
@@ -55,8 +55,8 @@ class PersonDetector:
         self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
-        """All people in an image (H, W, 3) uint8 that is independent of the one before, largest box first; in mode
-        'thorough' behind them the detections without a body (`DetectedPerson.not_fitted`).
+        """Detect all people in an image (H, W, 3) uint8 that is independent of the last one, largest box first; in
+        mode 'thorough' behind them the detections without a body (`DetectedPerson.not_fitted`).
 
         Images with a side below 16 pixels show no person. InputError for other arrays.
         """
@@ -66,10 +66,10 @@ class PersonDetector:
             pyramid = Pyramid(image)
             if self._mode == "fast":
                 return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
-            found = search_twice(self._pool, pyramid, self._scheme)
-            people = [p for shown, some in found.people for p in self._people(shown, some, self._scheme)]
+            result = search_twice(self._pool, pyramid, self._scheme)
+            people = [p for shown_in, some in result.people for p in self._people(shown_in, some, self._scheme)]
             people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
-            return [*people, *map(_without_body, found.unfitted)]
+            return [*people, *map(_without_body, result.unfitted)]
 
     def track(
         self,
@@ -79,7 +79,7 @@ class PersonDetector:
         save_state: Callable[[dict[str, Any]], None] | None = None,
         masks: bool = False,
     ) -> Generator[list[DetectedPerson], None, None]:
-        """All people in each frame (H, W, 3) uint8 of a sequence, largest box first; none in those that are None.
+        """Detect people in each frame (H, W, 3) uint8 of a sequence, largest box first; none in those that are None.
 
         Cheaper than `detect`: people are searched for near their position in the frame before. `TrackAssigner` numbers
         them over the frames. Frames are read, and people followed, a few frames ahead of the one that is yielded, so
@@ -91,12 +91,12 @@ class PersonDetector:
         masks       whether people come with masks, which take a tenth of the time
         """
         first = state["frames"] if state else 0
-        with closing(prefetch(self._followed(images, first, state, save_state, masks), 1)) as followed:
-            for number, (pyramid, candidates) in enumerate(followed, first):
+        with closing(prefetch(self._followed(images, first, state, save_state, masks), 1)) as frames:
+            for number, (pyramid, candidates) in enumerate(frames, first):
                 if pyramid is None:
                     yield []
                 else:
-                    yield self._people(pyramid, candidates, self._scheme.turn(number), masked=masks)
+                    yield self._people(pyramid, candidates, self._scheme.turn(number), with_mask=masks)
 
     def _followed(
         self,
@@ -108,15 +108,15 @@ class PersonDetector:
     ) -> Generator[tuple[Pyramid | None, list[Candidate]], None, None]:
         follower = Follower(self._pool, self._scheme, state, masks=masks)
         pyramids = (None if image is None or _too_small(image) else Pyramid(image) for image in images)
-        for number, followed in enumerate(follower.follow(pyramids), first + 1):
+        for number, frame in enumerate(follower.follow(pyramids), first + 1):
             if save_state is not None and number % _STATE_EVERY == 0:
                 save_state({"frames": number, **follower.state})
-            yield followed
+            yield frame
 
     def _people(
-        self, pyramid: Pyramid, candidates: Sequence[Candidate], scheme: Scheme, *, masked: bool = True
+        self, pyramid: Pyramid, candidates: Sequence[Candidate], scheme: Scheme, *, with_mask: bool = True
     ) -> list[DetectedPerson]:
-        people = fused_people(self._pool, pyramid, candidates, scheme.heavy, scheme.upright, masked=masked)
+        people = fused_people(self._pool, pyramid, candidates, scheme.heavy, scheme.upright, with_mask=with_mask)
         return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:
@@ -130,12 +130,12 @@ class PersonDetector:
         self.close()
 
 
-def _without_body(unfitted: Unfitted) -> DetectedPerson:
-    """A detection without keypoints."""
+def _without_body(detection: Unfitted) -> DetectedPerson:
+    """Convert a detection without keypoints."""
     count = len(BLAZEPOSE33)
     rows, spread = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
     return DetectedPerson(
-        unfitted.box, rows, None, spread, None, None, unfitted.probability, not_fitted=unfitted.reason
+        detection.box, rows, None, spread, None, None, detection.probability, not_fitted=detection.reason
     )
 
 
@@ -148,7 +148,7 @@ def _too_small(image: np.ndarray) -> bool:
 def people_in_boxes(
     pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int, heavy: int = 0, upright: int = 0
 ) -> list[DetectedPerson]:
-    """One person for each of the user's boxes, in their order, from `views` + 1 passes.
+    """Detect one person for each of the user's boxes, in their order, from `views` + 1 passes.
 
     heavy, upright  further crops of BlazePose heavy and of Thunder, as in `fused_people`
 
@@ -175,7 +175,7 @@ def people_in_boxes(
 
 
 def _about(region: Region, box: np.ndarray) -> bool:
-    """Whether a region's centre lies in the box, or below it where the box ends above the hips."""
+    """Check that a region's centre lies in the box, or below it if the box ends above the hips."""
     (x0, y0), (x1, y1) = box[:2], box[2:]
     sideways = x0 - 0.25 * (x1 - x0) <= region.x <= x1 + 0.25 * (x1 - x0)
     return bool(sideways and y0 <= region.y <= y1 + (y1 - y0) and region.side < 4 * max(x1 - x0, y1 - y0))
@@ -195,19 +195,19 @@ def _checked_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int, height: int) -> DetectedPerson:
-    """A person with keypoints alone: (L, 3) x, y pixels and confidence 0..1 in the order of `skeleton`.
+    """Make a person from keypoints alone: (L, 3) x, y pixels and confidence 0..1 in the order of `skeleton`.
 
     A confidence of 0 marks a keypoint that was not found. There are no world landmarks and no mask; the spread is
     the disagreement of annotators. InputError if the shape is wrong, a number is not finite or nothing was found.
     """
     keypoints = np.asarray(keypoints, dtype=np.float32)
     if keypoints.shape != (len(skeleton), 3) or not np.isfinite(keypoints).all():
-        expected = f"({len(skeleton)}, 3) finite numbers for {skeleton.name}"
-        raise InputError("keypoints", "have the wrong form", expected=expected, got=str(keypoints.shape))
-    found = keypoints[:, 2] > 0
-    if found.sum() < 2:
+        form = f"({len(skeleton)}, 3) finite numbers for {skeleton.name}"
+        raise InputError("keypoints", "have the wrong form", expected=form, got=str(keypoints.shape))
+    visible = keypoints[:, 2] > 0
+    if visible.sum() < 2:
         raise InputError("keypoints", "show no person", expected="two or more with a confidence above 0")
-    low, high = keypoints[found, :2].min(0), keypoints[found, :2].max(0)
+    low, high = keypoints[visible, :2].min(0), keypoints[visible, :2].max(0)
     size = float(max(high - low))
     limits = np.array([width, height], dtype=np.float32)
     box = np.concatenate([np.clip(low - 0.1 * size, 0, limits), np.clip(high + 0.1 * size, 0, limits)])
@@ -218,7 +218,7 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
         spread=np.full(len(skeleton), _KEYPOINT_SPREAD * size, np.float32),
         world_spread=None,
         mask=None,
-        score=float(np.clip(keypoints[found, 2], 0, 1).mean()),
+        score=float(np.clip(keypoints[visible, 2], 0, 1).mean()),
         skeleton=skeleton,
     )
 
@@ -226,21 +226,21 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
 def predictions_for_keypoints(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
 ) -> list[DetectedPerson | None]:
-    """The landmark model's prediction, in blazepose33, around people with keypoints; None if that is another pose."""
+    """Run the landmark model, in blazepose33, around people with keypoints; None if its prediction is another pose."""
     height, width = image.shape[:2]
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
-    found: list[DetectedPerson | None] = []
+    predictions: list[DetectedPerson | None] = []
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
-        predicted = combine(passes, width, height, person.score)
-        shared = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
-        rows, predicted_rows = person.skeleton.indices(shared), BLAZEPOSE33.indices(shared)
+        prediction = combine(passes, width, height, person.score)
+        common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
+        rows, predicted_rows = person.skeleton.indices(common_names), BLAZEPOSE33.indices(common_names)
         visible = person.keypoints[rows, 2] > 0
-        points = person.keypoints[rows, :2][visible], predicted.keypoints[predicted_rows, :2][visible]
+        points = person.keypoints[rows, :2][visible], prediction.keypoints[predicted_rows, :2][visible]
         alike = similarity_of_points(*points, passes[0].region.side)
         presence = float(np.mean([o.presence for o in passes]))
-        found.append(None if alike < _MIN_SIMILARITY or presence < _MIN_PRESENCE else predicted)
-    return found
+        predictions.append(None if alike < _MIN_SIMILARITY or presence < _MIN_PRESENCE else prediction)
+    return predictions
 
 
 def watch_keypoints(
@@ -250,34 +250,36 @@ def watch_keypoints(
 
     The keypoints stay the user's. A person with another pose in the model's prediction does not change.
     """
-    watched = []
-    for person, predicted in zip(people, predictions_for_keypoints(pool, image, people, views), strict=True):
-        if predicted is None:
-            watched.append(person)
+    result = []
+    for person, prediction in zip(people, predictions_for_keypoints(pool, image, people, views), strict=True):
+        if prediction is None:
+            result.append(person)
         elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):
-            watched.append(replace(person, mask=predicted.mask))
+            result.append(replace(person, mask=prediction.mask))
         else:
-            assert predicted.world is not None
-            assert predicted.world_spread is not None
+            assert prediction.world is not None
+            assert prediction.world_spread is not None
             rows = BLAZEPOSE33.indices(person.skeleton.joint_names)
-            world, spread = predicted.world[rows], predicted.world_spread[rows]
-            watched.append(replace(person, mask=predicted.mask, world=world, world_spread=spread))
-    return watched
+            world, spread = prediction.world[rows], prediction.world_spread[rows]
+            result.append(replace(person, mask=prediction.mask, world=world, world_spread=spread))
+    return result
 
 
 def _region_around(person: DetectedPerson) -> Region:
-    """Around all visible keypoints, turned so that the person is upright if shoulders and hips are visible."""
+    """Make a region around all visible keypoints, turned so that the person is upright if shoulders and hips are
+    visible.
+    """
     rows = person.keypoints
-    found = rows[:, 2] > 0
+    visible = rows[:, 2] > 0
 
     def middle(joint: str) -> np.ndarray | None:
         pair = person.skeleton.indices([f"left_{joint}", f"right_{joint}"])
-        return rows[pair, :2].mean(0) if found[pair].all() else None
+        return rows[pair, :2].mean(0) if visible[pair].all() else None
 
     hips, shoulders = middle("hip"), middle("shoulder")
     if hips is None or shoulders is None:
         return region_around_box(person.box)
     up = shoulders - hips
     length = math.hypot(*up)
-    reach = 1.1 * float(np.linalg.norm(rows[found, :2] - hips, axis=1).max())
+    reach = 1.1 * float(np.linalg.norm(rows[visible, :2] - hips, axis=1).max())
     return region_from_axis(hips, hips + up / max(length, 1e-6) * max(reach, 1.8 * length))

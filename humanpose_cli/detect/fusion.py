@@ -1,7 +1,7 @@
 """Joints of a person from several networks: BlazePose full and heavy, and MoveNet Thunder on upright crops.
 
-Their errors differ: where most of them agree is nearer the truth than any one of them, and the noise of a joint follows
-from how many agree.
+Their errors differ: a position on which most of them agree is nearer the truth than any one of them, and the noise of a
+joint follows from how many agree.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from humanpose_cli.detect.person import (
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import BODY, Candidate, similarity_of_points
 
-_SHARED = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
+_COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
 _TORSO = COCO17.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
 _HIPS = COCO17.indices(["left_hip", "right_hip"])
@@ -35,7 +35,7 @@ _HIPS = COCO17.indices(["left_hip", "right_hip"])
 
 @dataclass(frozen=True)
 class FusionOptions:
-    """How the votes of the networks are joined, and which crops Thunder gets.
+    """The fusion of the networks' votes, and the crops that Thunder gets.
 
     full_weight      votes of all passes of BlazePose full together, for a joint of full confidence
     heavy_weight     the same of BlazePose heavy; Thunder's is 1
@@ -83,9 +83,9 @@ def fused_people(
     heavy: int,
     upright: int,
     *,
-    masked: bool = True,
+    with_mask: bool = True,
 ) -> list[DetectedPerson]:
-    """The person of each candidate, from its own passes, `upright` crops of Thunder, and, if it has none yet, `heavy`
+    """Fuse each candidate's person, from its own passes, `upright` crops of Thunder, and, if it has none yet, `heavy`
     crops of BlazePose heavy.
 
     At most 4 and 9 crops. With masks, which the candidates' passes must have then, or without.
@@ -94,31 +94,31 @@ def fused_people(
     lacking = [row for row, candidate in enumerate(candidates) if heavy and not candidate.heavy]
     regions = [candidates[row].passes[0].region for row in lacking]
     views = [view for candidate in candidates for view in upright_views(candidate.passes)[:upright]]
-    observed, poses = pool.together(
+    heavy_groups, poses = pool.together(
         lambda: observe_jittered(pool, pyramid, regions, heavy - 1, "blazepose-heavy", masks=False),
         lambda: observe_upright(pool, pyramid, views),
     )
-    heavy_passes: dict[int, Sequence[Observation]] = dict(zip(lacking, observed, strict=True))
+    heavy_passes: dict[int, Sequence[Observation]] = dict(zip(lacking, heavy_groups, strict=True))
     people = []
     for row, candidate in enumerate(candidates):
         thunder = poses[row * upright : (row + 1) * upright]
-        fused = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder)
+        fusion = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder)
         size = pyramid.width, pyramid.height
-        person = assemble(candidate.passes, *fused, *size, candidate.probability, masked=masked)
+        person = assemble(candidate.passes, *fusion, *size, candidate.probability, with_mask=with_mask)
         people.append(replace(person, confirmed=candidate.confirmed))
     return people
 
 
 def upright_views(passes: Sequence[Observation], options: FusionOptions = _DEFAULT) -> list[CropView]:
-    """Four upright views of a person: two crops, plain and mirrored; the first two show both.
+    """Make four upright views of a person: two crops, plain and mirrored; the first two show both.
 
     One crop is the box of the confident joints with a margin, the other the one that MoveNet's authors cut around the
     hips in a video. Both are means over the passes of quantities that do not change with swapped sides.
     """
     crops = []
     for o in passes:
-        confident = o.confidence[_SHARED] > options.min_confidence
-        crops.append(_upright_crops(o.points[_SHARED], confident, options))
+        confident = o.confidence[_COMMON_ROWS] > options.min_confidence
+        crops.append(_upright_crops(o.points[_COMMON_ROWS], confident, options))
     box, hips = (Region(*crop) for crop in np.array(crops).mean(0))
     return [CropView(box), CropView(hips, mirror=True), CropView(box, mirror=True), CropView(hips)]
 
@@ -126,18 +126,18 @@ def upright_views(passes: Sequence[Observation], options: FusionOptions = _DEFAU
 def _upright_crops(
     joints: np.ndarray, confident: np.ndarray, options: FusionOptions
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """x, y and side of the two crops of joints (17, 2)."""
-    chosen = joints[confident] if confident.sum() >= 2 else joints
-    low, high = chosen.min(0), chosen.max(0)
+    """Compute x, y and side of the two crops of joints (17, 2)."""
+    points = joints[confident] if confident.sum() >= 2 else joints
+    low, high = points.min(0), points.max(0)
     (x, y), side = (low + high) / 2, options.box_margin * float((high - low).max())
     hips = joints[_HIPS].mean(0)
-    torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], chosen))
+    torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], points))
     around = 2 * max(options.torso_reach * torso, options.body_reach * body)
     return (x, y, max(side, 1.0)), (hips[0], hips[1], max(around, 1.0))
 
 
 def observe_upright(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[UprightPose]:
-    """Thunder's pose in each view."""
+    """Run Thunder on each view."""
 
     def observe(models: PoseModels, part: Sequence[CropView]) -> list[UprightPose]:
         crops = [pyramid.crop(v.region, THUNDER_SIZE, mirror=v.mirror, pad=cv2.BORDER_CONSTANT) for v in part]
@@ -161,7 +161,7 @@ def fuse(
     upright: Sequence[UprightPose],
     options: FusionOptions = _DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray, list[Observation]]:
-    """The passes of BlazePose full and heavy and Thunder's poses of one person, joined; the latter two may be empty.
+    """Join passes of BlazePose full and heavy and Thunder's poses of one person; the latter two may be empty.
 
     Returns keypoints (33, 3): x, y in pixels of the image and confidence 0..1; their noise (33,): expected standard
     deviation of each coordinate in pixels; and BlazePose's passes that show this pose, with left and right as in it.
@@ -190,46 +190,50 @@ def fuse(
     if same:
         points, scores = np.stack([pose.points for pose in same]), np.stack([pose.score for pose in same])
         certainty = scores + options.min_weight
-        start[_SHARED] = np.average(points, axis=0, weights=np.repeat(certainty[..., None], 2, axis=-1))
+        start[_COMMON_ROWS] = np.average(points, axis=0, weights=np.repeat(certainty[..., None], 2, axis=-1))
         clear = np.minimum(scores.mean(0) / options.clear_score, 1)
-        confidence[_SHARED] = (confidence[_SHARED] + clear) / 2
+        confidence[_COMMON_ROWS] = (confidence[_COMMON_ROWS] + clear) / 2
         # Thunder votes for the joints that it has; for the others its weight is zero.
         thunder_votes = np.zeros((len(same), len(BLAZEPOSE33), 2))
         thunder_weights = np.zeros((len(same), len(BLAZEPOSE33)))
-        thunder_votes[:, _SHARED], thunder_weights[:, _SHARED] = points, certainty / len(same)
+        thunder_votes[:, _COMMON_ROWS], thunder_weights[:, _COMMON_ROWS] = points, certainty / len(same)
         votes, weights = np.concatenate([votes, thunder_votes]), np.concatenate([weights, thunder_weights])
-    joined, support = _agreed(votes, weights, start, options.agreement * side, options.iterations)
+    consensus, support = _agreed(votes, weights, start, options.agreement * side, options.iterations)
     noise = options.agreement * side / np.maximum(support, options.min_support)
-    return np.concatenate([joined, confidence[:, None]], axis=1), noise, _showing(joined, passes, options)
+    return (
+        np.concatenate([consensus, confidence[:, None]], axis=1),
+        noise,
+        _showing(consensus, passes, options),
+    )
 
 
 def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: float) -> float:
-    """Mean over BlazePose's passes, of which each may have left and right swapped."""
+    """Average the similarity over BlazePose's passes, each of which may have left and right swapped."""
     best = []
     for o in passes:
-        points = o.points[_SHARED]
+        points = o.points[_COMMON_ROWS]
         best.append(max(similarity_of_points(pose.points, points[rows], side) for rows in (slice(None), _MIRROR)))
     return float(np.mean(best))
 
 
 def _showing(points: np.ndarray, passes: Sequence[Observation], options: FusionOptions) -> list[Observation]:
-    """The passes that show the pose (33, 2), with left and right named as it names them."""
-    shown = []
+    """Select the passes that show the pose (33, 2), with left and right named as in it."""
+    result = []
     for o in passes:
         similarity, rows = max(
             (similarity_of_points(o.points[rows][BODY], points[BODY], o.region.side), rows)
             for rows in (list(range(len(BLAZEPOSE33))), list(BLAZEPOSE33.mirror))
         )
         if similarity >= options.min_similarity:
-            shown.append(replace(o, points=o.points[rows], confidence=o.confidence[rows], world=o.world[rows]))
-    return shown
+            result.append(replace(o, points=o.points[rows], confidence=o.confidence[rows], world=o.world[rows]))
+    return result
 
 
 def _agreed(
     votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float, iterations: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (L, 2) of votes (V, L, 2) with weights (V, L), of which those far from the mean count little, and the
-    total weight (L,) of those that agree.
+    """Average votes (V, L, 2) with weights (V, L), of which those far from the mean (L, 2) count little, and sum the
+    weights (L,) of those that agree.
     """
     points, share = start, weights
     for _ in range(iterations):

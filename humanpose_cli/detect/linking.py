@@ -19,15 +19,15 @@ from humanpose_cli.detect.clothes import body_colours, colour_difference, median
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.tracking import FrameIds, TrackAssigner, distinct_rows
 
-_COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
-_REPEATED = -1  # tracklet of a second detection of one person
+_COVER_SHARE = 0.4  # of the smaller box within the other: colours there may be the other person's
+_DUPLICATE = -1  # tracklet of a second detection of one person
 _LIKELY = 0.8  # median score from which an unconfirmed candidate counts as detection: of a clamp 0.6, a bystander 0.97
 _BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
-_CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
+_CLEAR_FRAMES = 40  # frames nearest to an end of a track that give its colours
 _LIGHTNESS = 0.7  # weight of lightness in differences of colour
-_USUAL_DIFFERENCE, _DIFFERENCE_SCALE = 14.0, 3.0  # of one person's colours (ΔE), where it is as likely somebody else
+_USUAL_DIFFERENCE, _DIFFERENCE_SCALE = 14.0, 3.0  # of one person's colours (ΔE), where another person is as likely
 _BEFORE = 1.5  # log-odds of pieces that were one track to be one person
-_SPEED_FRAMES = 10  # frames at an end that tell the speed there
+_SPEED_FRAMES = 10  # frames at an end that give the speed there
 _STEP, _WANDER = 0.15, 0.02  # of the height: how far a prediction misses at once, and more with every frame
 _HORIZON = 4.0  # frames
 _LONGEST_GAP = 300  # frames: a person who was gone for longer is not recognised
@@ -45,7 +45,7 @@ class _Row:
 
 
 class TrackLinker:
-    """Numbers people over a sequence: `add` frame after frame, then `tracks`."""
+    """The numbers of people over a sequence: `add` frame after frame, then `tracks`."""
 
     def __init__(self) -> None:
         self._assigner = TrackAssigner()
@@ -54,35 +54,35 @@ class TrackLinker:
         self._frame = -1
 
     def add(self, people: Sequence[DetectedPerson], image: NDArray[np.uint8]) -> FrameIds:
-        """The next frame's people and its image (H, W, 3); neither is kept. The numbers are provisional.
+        """Add the next frame's people and its image (H, W, 3); neither is kept. The numbers are provisional.
 
         Frames of another size count as the same view at another scale.
         """
         self._frame += 1
         self._size = self._size or max(image.shape[:2])
         scale = self._size / max(image.shape[:2])
-        scaled = [p if scale == 1 else _scaled(p, scale) for p in people]
+        people_in_scale = [p if scale == 1 else _scaled(p, scale) for p in people]
         # A track that slid onto another's person ends here: it gets none of the two detections.
-        distinct = distinct_rows(scaled)
-        ids = self._assigner.assign([scaled[row] for row in distinct], image)
+        distinct = distinct_rows(people_in_scale)
+        ids = self._assigner.assign([people_in_scale[row] for row in distinct], image)
         number_of = dict(zip(distinct, ids.track_ids, strict=True))
-        numbers = tuple(number_of.get(row, _REPEATED) for row in range(len(people)))
+        numbers = tuple(number_of.get(row, _DUPLICATE) for row in range(len(people)))
         self._rows += [
             _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image), p.score)
-            for number, p, s in zip(numbers, people, scaled, strict=True)
+            for number, p, s in zip(numbers, people, people_in_scale, strict=True)
         ]
         return FrameIds(ids.shot_id, numbers)
 
     def tracks(self) -> list[int | None]:
-        """The number of every person added, in order; None for those without a body, see `reasons`.
+        """List the number of every person added, in order; None for those without a body, see `reasons`.
 
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
-        covered, within = _covered(self._rows), _covered(self._rows, within=True)
-        linked = _linked(self._rows, _pieces(self._rows, covered), covered)
+        is_covered, within = _covered(self._rows), _covered(self._rows, within=True)
+        links = _linked(self._rows, _pieces(self._rows, is_covered), is_covered)
         numbers: list[int | None] = [None] * len(self._rows)
         people = []
-        for rows in linked:
+        for rows in links:
             # Brief tracks mostly within another person's box are mixtures of two people who cross.
             confirmed = any(self._rows[row].confirmed for row in rows)
             if confirmed and (len(rows) >= _BRIEF or within[rows].mean() <= 0.5):
@@ -93,28 +93,28 @@ class TrackLinker:
         return numbers
 
     def reasons(self, tracks: Sequence[int | None]) -> list[str]:
-        """Why each has no body, by what `tracks` returned; "" for those with a number and what is no person."""
+        """Explain why each has no body, by the result of `tracks`; "" for those with a number and false detections."""
         scores: dict[int, list[float]] = {}
         for row in self._rows:
             scores.setdefault(row.tracklet, []).append(row.score)
         why = {number: "pose not certain" if np.median(s) >= _LIKELY else "" for number, s in scores.items()}
         why |= {row.tracklet: "hidden by another person" for row in self._rows if row.confirmed}
-        why[_REPEATED] = "detected twice"
+        why[_DUPLICATE] = "detected twice"
         return ["" if n is not None else why[row.tracklet] for row, n in zip(self._rows, tracks, strict=True)]
 
     def clothes(self, tracks: Sequence[int | None]) -> dict[int, NDArray[np.float64]]:
-        """Number of a person → the colours (6, 4) of their clothes, of uncovered rows if there are any.
+        """Compute the colours (6, 4) of each person's clothes, by number, of uncovered rows if there are any.
 
-        tracks  what `tracks` returned
+        tracks  the result of `tracks`
         """
-        covered = _covered(self._rows)
+        is_covered = _covered(self._rows)
         rows_of: dict[int, list[int]] = {}
         for row, number in enumerate(tracks):
             if number is not None:
                 rows_of.setdefault(number, []).append(row)
         result = {}
         for number, rows in rows_of.items():
-            clear = [row for row in rows if not covered[row]] or rows
+            clear = [row for row in rows if not is_covered[row]] or rows
             result[number] = median_colours([self._rows[row].colours for row in clear])
         return result
 
@@ -125,28 +125,28 @@ def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
 
 
 def _covered(rows: Sequence[_Row], *, within: bool = False) -> NDArray[np.bool_]:
-    """Whether a person covers each, or they cover one; with `within`, whether each lies in another's box."""
+    """Find the rows that another person covers, or that cover one; with `within`, those that lie in another's box."""
     frames: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
-        if row.tracklet != _REPEATED:
+        if row.tracklet != _DUPLICATE:
             frames.setdefault(row.frame, []).append(index)
-    covered = np.zeros(len(rows), bool)
+    result = np.zeros(len(rows), bool)
     for together in frames.values():
         for index in together:
             others = [rows[other].box for other in together if other != index]
-            covered[index] = any(_overlap(rows[index].box, box, within=within) > _COVERED for box in others)
-    return covered
+            result[index] = any(_overlap(rows[index].box, box, within=within) > _COVER_SHARE for box in others)
+    return result
 
 
-def _pieces(rows: Sequence[_Row], covered: NDArray[np.bool_]) -> list[list[int]]:
-    """Rows of each track between the middles of the stretches where it is covered."""
+def _pieces(rows: Sequence[_Row], is_covered: NDArray[np.bool_]) -> list[list[int]]:
+    """Cut each track's rows in the middles of the stretches where it is covered."""
     tracks: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
-        if row.tracklet != _REPEATED:
+        if row.tracklet != _DUPLICATE:
             tracks.setdefault(row.tracklet, []).append(index)
     pieces: list[list[int]] = []
     for track in tracks.values():
-        flags = np.concatenate([[False], covered[track], [False]]).astype(int)
+        flags = np.concatenate([[False], is_covered[track], [False]]).astype(int)
         starts, ends = np.flatnonzero(np.diff(flags) == 1), np.flatnonzero(np.diff(flags) == -1)
         cuts = [(s + e) // 2 for s, e in zip(starts, ends, strict=True) if s > 0 and e < len(track)]
         pieces += [part.tolist() for part in np.split(np.array(track), cuts) if len(part)]
@@ -154,7 +154,7 @@ def _pieces(rows: Sequence[_Row], covered: NDArray[np.bool_]) -> list[list[int]]
 
 
 def _overlap(a: NDArray[np.float32], b: NDArray[np.float32], *, within: bool = False) -> float:
-    """Of the smaller box, the share within the other; with `within`, of the first one."""
+    """Compute the share of the smaller box within the other; with `within`, of the first one."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     areas = [np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])]
     return float(np.prod(np.clip(sides, 0, None)) / max(areas[0] if within else min(areas), 1e-6))
@@ -169,17 +169,17 @@ class _Piece:
     last_colours: NDArray[np.float64]
 
 
-def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]], covered: NDArray[np.bool_]) -> list[list[int]]:
-    """The pieces' rows, those of one person together.
+def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]], is_covered: NDArray[np.bool_]) -> list[list[int]]:
+    """Join the pieces' rows of one person.
 
-    A brief piece within a crossing is often a mixture of both people. Where it leads nowhere it must not keep the
-    pieces before and behind the crossing apart: it joins afterwards, as the end of the track that it was.
+    A brief piece within a crossing is often a mixture of both people. If it leads nowhere it must not keep the
+    pieces before and behind the crossing apart: it joins afterwards, as an end of its track.
     """
     links = _links(rows, pieces)
     loose = [
         i
         for i, piece in enumerate(pieces)
-        if len(piece) < _BRIEF and covered[list(piece)].mean() > 0.5 and not (i in links and i in links.values())
+        if len(piece) < _BRIEF and is_covered[list(piece)].mean() > 0.5 and not (i in links and i in links.values())
     ]
     firm = [piece for i, piece in enumerate(pieces) if i not in loose]
     links = _links(rows, firm)
@@ -199,7 +199,9 @@ def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]], covered: NDAr
 
 
 def _continues(rows: Sequence[_Row], person: Sequence[int], piece: Sequence[int]) -> bool:
-    """Whether a piece follows or precedes a person's rows in the same track, and they are in none of its frames."""
+    """Check that a piece follows or precedes a person's rows in the same track, and that they are in none of its
+    frames.
+    """
     frames = [rows[row].frame for row in piece]
     if not set(frames).isdisjoint(rows[row].frame for row in person):
         return False
@@ -208,7 +210,7 @@ def _continues(rows: Sequence[_Row], person: Sequence[int], piece: Sequence[int]
 
 
 def _links(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> dict[int, int]:
-    """Piece → the piece that goes on with its person."""
+    """Link each piece to the one that continues its person."""
     from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
     count = len(pieces)
@@ -227,14 +229,14 @@ def _links(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> dict[int, i
 
 
 def _log_odds(before: _Piece, after: _Piece, gap: int) -> float:
-    """That a piece that begins `gap` frames after another shows the same person."""
+    """Compute the log-odds that a piece that begins `gap` frames after another shows the same person."""
     last, first = before.rows[-1], after.rows[0]
     height = math.sqrt(_height(last) * _height(first))
-    grown = abs(math.log(_height(first) / _height(last)))
-    horizon = max(gap / 2, _HORIZON)  # nobody turns round at once: speeds are compared, too
-    missed = np.linalg.norm(_ahead(before.rows, horizon) - _ahead(after.rows[::-1], gap - horizon)) / height
+    growth = abs(math.log(_height(first) / _height(last)))
+    horizon = max(gap / 2, _HORIZON)  # people do not turn round at once: speeds are compared, too
+    distance = np.linalg.norm(_ahead(before.rows, horizon) - _ahead(after.rows[::-1], gap - horizon)) / height
     reach = _STEP + _WANDER * gap
-    moves = 2.0 - 0.5 * (missed / reach) ** 2 - 0.5 * (grown / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
+    moves = 2.0 - 0.5 * (distance / reach) ** 2 - 0.5 * (growth / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
     looks = _likeness(before.last_colours, after.first_colours)
     return float(moves + looks + (_BEFORE if gap <= 2 and last.tracklet == first.tracklet else 0.0))
 
@@ -244,8 +246,8 @@ def _height(row: _Row) -> float:
 
 
 def _ahead(rows: Sequence[_Row], frames: float) -> NDArray[np.float64]:
-    """Where the box's middle will be so many frames after the last row, which may go backwards in time; people turn
-    and stop, so their speed counts for a second at most.
+    """Predict the middle of the box so many frames after the last row, which may go backwards in time; people turn and
+    stop, so their speed counts for a second at most.
     """
     last = rows[-1]
     first = rows[max(len(rows) - _SPEED_FRAMES, 0)]
@@ -258,7 +260,7 @@ def _middle(row: _Row) -> NDArray[np.float64]:
 
 
 def _likeness(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Log-odds of two people's colours (spots, 4) to be one person's, −4 to 4; 0 where nothing can be compared."""
+    """Compute log-odds of two people's colours (spots, 4) to be one person's, −4 to 4; 0 if nothing can be compared."""
     difference = colour_difference(a, b, _LIGHTNESS)
     if difference is None:
         return 0.0

@@ -71,7 +71,7 @@ class Detections:
 
 @cache
 def _anchor_centres() -> np.ndarray:
-    """(2254, 2) x, y in units of the window's side."""
+    """Compute the centres (2254, 2) x, y in units of the window's side."""
     centres = []
     for side, per_cell in _GRIDS:
         middle = (np.arange(side) + 0.5) / side
@@ -81,7 +81,7 @@ def _anchor_centres() -> np.ndarray:
 
 
 def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) -> Detections:
-    """Detections above `threshold` (0..1) after weighted suppression of overlapping boxes.
+    """Decode detections above `threshold` (0..1) after weighted suppression of overlapping boxes.
 
     logits (2254,), values (2254, 12) as the model gives them: centre, size, four points, in pixels of its
     224-pixel input relative to the anchor.
@@ -89,11 +89,11 @@ def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) 
     # Nearly all of an image's thousands of anchors are far below: their exponentials are not needed.
     near = np.flatnonzero(logits >= (math.log(threshold / (1 - threshold)) - 0.01 if threshold > 0 else -math.inf))
     scores = _sigmoid(logits[near])
-    kept = np.flatnonzero(scores >= threshold)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
-    scores, kept = scores[kept], near[kept]
-    values = values[kept] / DETECTOR_SIZE
-    centres = _anchor_centres()[kept]
+    rows = np.flatnonzero(scores >= threshold)
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    scores, rows = scores[rows], near[rows]
+    values = values[rows] / DETECTOR_SIZE
+    centres = _anchor_centres()[rows]
     middle, half = values[:, :2] + centres, values[:, 2:_BOX_VALUES] / 2
     boxes = np.concatenate([middle - half, middle + half], axis=1)
     points = values[:, _BOX_VALUES:].reshape(-1, _POINTS, 2) + centres[:, None]
@@ -101,7 +101,7 @@ def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) 
 
 
 def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> Detections:
-    """Each kept detection is the score-weighted mean of those it overlaps (mediapipe's WEIGHTED mode)."""
+    """Replace each kept detection by the score-weighted mean of those it overlaps (mediapipe's WEIGHTED mode)."""
     left = np.arange(len(scores))
     out_scores, out_boxes, out_points = [], [], []
     while len(left):
@@ -126,7 +126,7 @@ _SHARP = 0.5  # a landmark is refined where the heat map around it has this peak
 
 
 def refine_landmarks(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
-    """Landmarks moved to the mean of the heat map around them; those outside the crop or without a peak stay.
+    """Move landmarks to the mean of the heat map around them; those outside the crop or without a peak stay.
 
     points (N, L, 2) x, y pixels of the crop; heatmaps (N, L, S, S) 0..1. The cell of a landmark is found by
     truncation, and the mean of the seven by seven cells around it is taken over the indices of the cells.
@@ -138,14 +138,14 @@ def refine_landmarks(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
     near = np.where(inside[..., None], centre, 0)[..., None] + np.arange(-_REACH, _REACH + 1)  # (N, L, 2, 7)
     columns, rows = near[..., 0, :], near[..., 1, :]
     number, landmark = np.indices(inside.shape)[..., None, None]
-    shown = ((rows >= 0) & (rows < side))[..., :, None] & ((columns >= 0) & (columns < side))[..., None, :]
+    inside_map = ((rows >= 0) & (rows < side))[..., :, None] & ((columns >= 0) & (columns < side))[..., None, :]
     at = np.clip(rows, 0, side - 1)[..., :, None], np.clip(columns, 0, side - 1)[..., None, :]
-    around = np.where(shown, heatmaps[number, landmark, at[0], at[1]], np.float32(0))  # (N, L, 7, 7)
+    around = np.where(inside_map, heatmaps[number, landmark, at[0], at[1]], np.float32(0))  # (N, L, 7, 7)
     total = np.maximum(around.sum((-2, -1)), np.float32(1e-9))
     x = (around.sum(-2) * columns).sum(-1) / total
     y = (around.sum(-1) * rows).sum(-1) / total
-    refined = inside & (around.max((-2, -1)) >= _SHARP)
-    return np.where(refined[..., None], np.stack([x, y], axis=-1) * cell, points).astype(np.float32)
+    movable = inside & (around.max((-2, -1)) >= _SHARP)
+    return np.where(movable[..., None], np.stack([x, y], axis=-1) * cell, points).astype(np.float32)
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ class PoseModels:
         return 1 if self.device == "cpu" else 32
 
     def find(self, windows: Sequence[np.ndarray], threshold: float) -> list[Detections]:
-        """People in each (224, 224, 3) uint8 window with a score of at least `threshold`."""
+        """Find people in each (224, 224, 3) uint8 window with a score of at least `threshold`."""
         logits, values = run_network("blazepose-detector", ("logits", "values"), np.stack(windows), self.device)
         return [decode_detections(*pair, threshold) for pair in zip(logits[..., 0], values, strict=True)]
 
@@ -178,12 +178,12 @@ class PoseModels:
         *,
         masks: bool = True,
     ) -> list[CropLandmarks]:
-        """The person in each (256, 256, 3) uint8 crop; without masks in half of full's time."""
+        """Find the person in each (256, 256, 3) uint8 crop; without masks in half of full's time."""
         outputs = ("landmarks", "heatmap", "presence", "world", *(("mask",) if masks else ()))
-        landmarks, heatmaps, presence, world, *shown = run_network(network, outputs, np.stack(crops), self.device)
+        landmarks, heatmaps, presence, world, *mask_output = run_network(network, outputs, np.stack(crops), self.device)
         rows = landmarks.reshape(-1, _MODEL_ROWS, 5)  # x, y, z, visibility, presence
-        kept = _BODY_ROWS + _NEXT_REGION_ROWS
-        points = refine_landmarks(rows[:, :kept, :2], heatmaps[:, :kept])
+        count = _BODY_ROWS + _NEXT_REGION_ROWS
+        points = refine_landmarks(rows[:, :count, :2], heatmaps[:, :count])
         likelihood = _sigmoid(rows[:, :_BODY_ROWS, 3:])
         world = world.reshape(-1, _MODEL_ROWS, 3)[:, :_BODY_ROWS]
         return [
@@ -193,14 +193,16 @@ class PoseModels:
                 likelihood[i, :, 1],
                 float(presence[i, 0]),
                 world[i],
-                shown[0][i, 0] if masks else None,
+                mask_output[0][i, 0] if masks else None,
             )
             for i in range(len(points))
         ]
 
 
 def self_test() -> str:
-    """Run detector and landmark network on a grey image; where they run. UnavailableError says what is wrong."""
+    """Run detector and landmark network on a grey image, and return the device. UnavailableError describes what is
+    wrong.
+    """
     models = PoseModels()
     grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
     (detections,) = models.find([grey[:DETECTOR_SIZE, :DETECTOR_SIZE]], 0.0)
@@ -213,7 +215,7 @@ def self_test() -> str:
 
 
 def default_threads() -> int:
-    """As many threads as this process has cores, four at most (more bring little for one image)."""
+    """Count this process's cores, four at most (more bring little for one image)."""
     return min(4, usable_cores())
 
 
@@ -236,7 +238,7 @@ class ModelPool:
     def map(
         self, work: Callable[[PoseModels, Sequence[Item]], Sequence[Result]], items: Sequence[Item]
     ) -> list[Result]:
-        """The results of `work(models, some of the items)`, spread over the threads, in the order of the items."""
+        """Compute `work(models, some of the items)`, spread over the threads, in the order of the items."""
         if not items:
             return []
         models = self._models()
@@ -254,7 +256,7 @@ class ModelPool:
         return work if self._callers is None else self._callers.submit(work).result
 
     def together(self, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
-        """The results of two calls that use the pool, at the same time if there are threads."""
+        """Run two calls that use the pool, at the same time if there are threads."""
         waiting = self.begin(first)
         result = second()
         return waiting(), result

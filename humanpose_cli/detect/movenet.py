@@ -22,11 +22,11 @@ _NEAREST = np.float32(1.7998047)  # cells: how far from its regressed point a jo
 _MAX_PEOPLE = 6
 _SAME_PEAK = np.float32(1.0132789611816406e-06)
 _WIDTH = np.float32(0.300048828125)  # of the shorter side: squared width of the window around a regressed joint
-_SHOWN = np.float32(0.126953125)  # score of a joint that counts for its person
+_MIN_SCORE = np.float32(0.126953125)  # score of a joint that counts for its person
 
 
 def single_pose(crops: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """(N, 17, 3) x, y in pixels of the crop and score 0..1, rows of COCO17, of the person nearest the crop's middle.
+    """Find joints (N, 17, 3), x, y in pixels of the crop and score 0..1, of COCO17, of the person nearest the middle.
 
     crops (N, 256, 256, 3) uint8 RGB, in which the person stands upright.
     """
@@ -34,11 +34,11 @@ def single_pose(crops: np.ndarray, device: str = "cpu") -> np.ndarray:
     centre, regression, heatmap, offset = run_network("movenet-thunder", outputs, crops, device)
     number, side = np.arange(len(crops)), heatmap.shape[-1]
     y, x = np.divmod(centre.reshape(len(crops), -1).argmax(1), side)
-    moved = regression.reshape(-1, _JOINTS, 2, side, side)[number, ..., y, x]  # (N, 17, 2) y, x
-    regressed = moved + np.stack([y, x], axis=1)[:, None].astype(np.float32)
+    offsets = regression.reshape(-1, _JOINTS, 2, side, side)[number, ..., y, x]  # (N, 17, 2) y, x
+    joints = offsets + np.stack([y, x], axis=1)[:, None].astype(np.float32)
     cells = np.arange(side, dtype=np.float32)
-    rows = (cells - regressed[..., :1]) ** 2
-    columns = (cells - regressed[..., 1:]) ** 2
+    rows = (cells - joints[..., :1]) ** 2
+    columns = (cells - joints[..., 1:]) ** 2
     apart = np.sqrt(rows[..., :, None] + columns[..., None, :])  # (N, 17, S, S) cells
     best = (heatmap / (apart + _NEAREST)).reshape(len(crops), _JOINTS, -1).argmax(-1)
     rows, columns = np.divmod(best, side)
@@ -61,7 +61,7 @@ class MultiPosePeople:
 
 
 def multi_pose(images: np.ndarray, device: str = "cpu") -> list[MultiPosePeople]:
-    """Six guesses at people in each image (N, H, W, 3) uint8 RGB, whose sides are multiples of 32."""
+    """Detect up to six people in each image (N, H, W, 3) uint8 RGB, whose sides are multiples of 32."""
     height, width = images.shape[1:3]
     if height % MULTIPOSE_STEP or width % MULTIPOSE_STEP:
         raise InputError("images", "have the wrong size", expected="multiples of 32 pixels", got=f"{width} x {height}")
@@ -78,11 +78,11 @@ def _people(
     box_offset: np.ndarray,
     box_size: np.ndarray,
 ) -> MultiPosePeople:
-    """Of one image; maps (C, H, W)."""
+    """Decode the people of one image; maps (C, H, W)."""
     height, width = centre.shape[1:]
     peaks = cv2.dilate(centre[0], np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    ranked = np.where(np.abs(centre[0] - peaks) < _SAME_PEAK, centre[0], np.float32(0)).ravel()
-    order = np.argsort(-ranked, kind="stable")[:_MAX_PEOPLE]
+    peak_scores = np.where(np.abs(centre[0] - peaks) < _SAME_PEAK, centre[0], np.float32(0)).ravel()
+    order = np.argsort(-peak_scores, kind="stable")[:_MAX_PEOPLE]
     people = len(order)
     y, x = np.divmod(order, width)
     middle = np.stack([y, x], axis=1).astype(np.float32)  # (P, 2) y, x cells
@@ -92,11 +92,11 @@ def _people(
     box_middle = middle + box_offset[:, y, x].T
     low, high = np.clip(box_middle - half, 0, limits), np.clip(box_middle + half, 0, limits)
 
-    regressed = middle[:, None] + regression.reshape(_JOINTS, 2, height, width)[:, :, y, x].transpose(2, 0, 1)
+    joint_positions = middle[:, None] + regression.reshape(_JOINTS, 2, height, width)[:, :, y, x].transpose(2, 0, 1)
     cells = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
     variance = np.float32(min(height, width)) * _WIDTH
-    rows = np.exp(-((cells[0] - regressed[..., :1]) ** 2) / variance)  # (P, 17, H)
-    columns = np.exp(-((cells[1] - regressed[..., 1:]) ** 2) / variance)
+    rows = np.exp(-((cells[0] - joint_positions[..., :1]) ** 2) / variance)  # (P, 17, H)
+    columns = np.exp(-((cells[1] - joint_positions[..., 1:]) ** 2) / variance)
     rows = rows * ((cells[0] >= low[:, :1]) & (cells[0] < high[:, :1]))[:, None]
     columns = columns * ((cells[1] >= low[:, 1:]) & (cells[1] < high[:, 1:]))[:, None]
     near = heatmap * rows[..., :, None] * columns[..., None, :]  # (P, 17, H, W)
@@ -107,8 +107,8 @@ def _people(
     points = (np.stack([column, row], axis=-1) + shift[..., ::-1]) * _CELL
     joint_scores = near.max(0)[joint, row, column]  # a cell that two people claim counts for both
 
-    shown = joint_scores > _SHOWN
-    scores = ranked[order] * np.where(shown, joint_scores, 0).sum(1) / np.maximum(shown.sum(1), 1)
+    visible = joint_scores > _MIN_SCORE
+    scores = peak_scores[order] * np.where(visible, joint_scores, 0).sum(1) / np.maximum(visible.sum(1), 1)
     return MultiPosePeople(
         scores.astype(np.float32),
         np.concatenate([low[:, ::-1], high[:, ::-1]], axis=1) * _CELL,

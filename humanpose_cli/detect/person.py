@@ -26,18 +26,18 @@ class PersonMask:
     crop_to_image: Affine2D
 
     def in_image(self, height: int, width: int) -> np.ndarray:
-        """(height, width) float32, 0..1, zero outside the crop."""
+        """Draw the mask (height, width) float32, 0..1, zero outside the crop."""
         return self.in_view(Affine2D.identity(), (width, height))
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        """(N,) 0..1, of the pixels that hold points (N, 2) of the image; 0 outside the crop."""
+        """Read the mask (N,) 0..1 at the pixels that hold points (N, 2) of the image; 0 outside the crop."""
         pixels = np.floor(self.crop_to_image.inverse().points(points)).astype(int)
         inside = ((pixels >= 0) & (pixels < len(self.crop))).all(1)
         columns, rows = np.clip(pixels, 0, len(self.crop) - 1).T
         return np.where(inside, self.crop[rows, columns] / 255, 0.0)
 
     def in_view(self, image_to_view: Affine2D, size: tuple[int, int]) -> np.ndarray:
-        """(height, width) float32, 0..1, as a scaled, turned or shifted view of the image shows it.
+        """Draw the mask (height, width) float32, 0..1, in a scaled, turned or shifted view of the image.
 
         image_to_view  from pixels of the image to those of the view; size (width, height) of the view
         """
@@ -64,7 +64,7 @@ class DetectedPerson:
     frame, track  index of the frame in its sequence, and track id
     interpolated  nothing was detected in this frame: the row lies between the frames before and after
     estimate      of a body network; None without one, or if the network lacks its input
-    not_fitted    why no body can be fitted, such as "hidden by another person"; "" where one can
+    not_fitted    why no body can be fitted, such as "hidden by another person"; "" if one can
     """
 
     box: np.ndarray
@@ -84,7 +84,7 @@ class DetectedPerson:
 
     @property
     def area(self) -> float:
-        """Of the box, square pixels."""
+        """The area of the box, square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))
 
 
@@ -179,12 +179,14 @@ def observe_all(
     *,
     masks: bool = True,
 ) -> list[Observation]:
-    """`observe` for each view, spread over the pool's threads."""
+    """Run `observe` for each view, spread over the pool's threads."""
     return pool.map(lambda models, part: observe(models, pyramid, part, network, masks=masks), views)
 
 
 def jittered_views(region: Region, count: int) -> list[CropView]:
-    """The first `count` (at most 8) of a fixed series of shifted, scaled, turned and mirrored views of a region."""
+    """List the first `count` (at most 8) of a fixed series of shifted, scaled, turned and mirrored views of a
+    region.
+    """
     return [CropView(region.moved(*shift), mirror) for *shift, mirror in _JITTER[:count]]
 
 
@@ -197,7 +199,7 @@ def observe_jittered(
     *,
     masks: bool = True,
 ) -> list[list[Observation]]:
-    """For each region the passes over itself and over `count` jittered views of it."""
+    """Run passes for each region over itself and over `count` jittered views of it."""
     views = [view for region in regions for view in (CropView(region), *jittered_views(region, count))]
     passes = observe_all(pool, pyramid, views, network, masks=masks)
     return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
@@ -213,37 +215,37 @@ _HIPS, _EARS, _SHOULDERS = (BLAZEPOSE33.indices([f"left_{n}", f"right_{n}"]) for
 
 
 def mean_points(observations: Sequence[Observation]) -> np.ndarray:
-    """(33, 2) pixels."""
+    """Average the points, (33, 2) pixels."""
     return np.mean([o.points for o in observations], axis=0)
 
 
 def mean_confidence(observations: Sequence[Observation]) -> np.ndarray:
-    """(33,) 0..1: visible, in the image, and a person is present."""
+    """Average the confidence (33,) 0..1: visible, in the image, and a person is present."""
     return np.mean([o.confidence * o.presence for o in observations], axis=0)
 
 
 def points_spread(observations: Sequence[Observation]) -> np.ndarray:
-    """(33,) pixels: root mean square distance of each landmark from its mean, per axis."""
+    """Compute the root mean square distance (33,) of each landmark from its mean, per axis, in pixels."""
     points = np.stack([o.points for o in observations])
     return np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0) / 2)
 
 
 def world_spread(observations: Sequence[Observation]) -> np.ndarray:
-    """(33,) metres: root mean square distance of each world landmark from its mean, per axis."""
+    """Compute the root mean square distance (33,) of each world landmark from its mean, per axis, in metres."""
     world = np.stack([o.world for o in observations])
     return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
 
 
 def combine(
-    observations: Sequence[Observation], width: int, height: int, score: float, *, masked: bool = True
+    observations: Sequence[Observation], width: int, height: int, score: float, *, with_mask: bool = True
 ) -> DetectedPerson:
-    """The person of some passes, whose landmarks are their means; `width` and `height` are the image's.
+    """Average passes to a person; `width` and `height` are the image's.
 
-    masked  with the mask, which all passes must have then
+    with_mask  with the mask, which all passes must have then
     """
     keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
     noise = points_spread(observations)
-    return assemble(observations, keypoints, noise, observations, width, height, score, masked=masked)
+    return assemble(observations, keypoints, noise, observations, width, height, score, with_mask=with_mask)
 
 
 def assemble(
@@ -255,29 +257,29 @@ def assemble(
     height: int,
     score: float,
     *,
-    masked: bool = True,
+    with_mask: bool = True,
 ) -> DetectedPerson:
-    """The person of some passes with keypoints (33, 3) and their noise (33,), pixels.
+    """Make the person of some passes with keypoints (33, 3) and their noise (33,), pixels.
 
     showing  passes that show the pose of the keypoints, which give the world landmarks; without any, those are the mean
              of all passes with an unknown depth
     """
-    shown = showing or observations
-    world = np.mean([o.world for o in shown], axis=0)
-    mask = mean_mask(observations, observations[0].region) if masked else None
+    passes = showing or observations
+    world = np.mean([o.world for o in passes], axis=0)
+    mask = mean_mask(observations, observations[0].region) if with_mask else None
     return DetectedPerson(
         box=_box(keypoints, mask, width, height),
         keypoints=keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
         spread=noise.astype(np.float32),
-        world_spread=(world_spread(shown) + (0.0 if showing else _UNKNOWN_DEPTH)).astype(np.float32),
+        world_spread=(world_spread(passes) + (0.0 if showing else _UNKNOWN_DEPTH)).astype(np.float32),
         mask=mask,
         score=float(score),
     )
 
 
 def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask:
-    """The passes' masks averaged in the crop of `region`, each where it overlaps that crop."""
+    """Average the passes' masks in the crop of `region`, each where it overlaps that crop."""
     size = LANDMARK_SIZE
     target = region.to_image(size)
     total = np.zeros((size, size), np.float32)
@@ -293,8 +295,8 @@ def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask
 
 
 def _box(keypoints: np.ndarray, mask: PersonMask | None, width: int, height: int) -> np.ndarray:
-    """Around the confident keypoints and the parts of the mask that they lie on, or, without a mask, the head's top and
-    a margin; within the image.
+    """Compute the box around the confident keypoints and the parts of the mask that they lie on, or, without a mask,
+    the head's top and a margin; within the image.
     """
     confident = keypoints[keypoints[:, 2] > _MIN_CONFIDENCE, :2]
     points = confident if len(confident) else keypoints[:, :2]
@@ -317,9 +319,11 @@ def _box(keypoints: np.ndarray, mask: PersonMask | None, width: int, height: int
 
 
 def _mask_pixels(mask: PersonMask, points: np.ndarray) -> np.ndarray:
-    """(N, 2) positions in the image of the mask's pixels, of those of its parts that hold one of `points` (M, 2)."""
+    """List positions (N, 2) in the image of the mask's pixels, of those of its parts that hold one of `points` (M,
+    2).
+    """
     _, parts = cv2.connectedComponents((mask.crop > 127).astype(np.uint8))
     columns, rows = np.clip(mask.crop_to_image.inverse().points(points), 0, len(mask.crop) - 1).astype(int).T
-    held = np.unique(parts[rows, columns])
-    rows, columns = np.nonzero(np.isin(parts, held[held > 0]))
+    part_labels = np.unique(parts[rows, columns])
+    rows, columns = np.nonzero(np.isin(parts, part_labels[part_labels > 0]))
     return mask.crop_to_image.points(np.stack([columns + 0.5, rows + 0.5], axis=1))

@@ -38,11 +38,11 @@ _KIND = "an RTMPose network: float images (N, 3, H, W), outputs simcc_x and simc
 
 _SPREAD = 0.01  # of the box's longer side: standard deviation of good detectors' joints
 _ALIKE = 0.4  # similarity from which the shipped networks' pose is the same person's
-_DRAGGED = 0.05  # of the box's longer side: a landmark that follows a joint this far counts half
+_FOLLOW_DISTANCE = 0.05  # of the box's longer side: a landmark that follows a joint this far counts half
 
 
 class PoseModel:
-    """The network in `path`. InputError where the file is none of this kind.
+    """The network in `path`. Raises InputError if the file is none of this kind.
 
     device       cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one
     joint_names  of its K joints
@@ -56,11 +56,11 @@ class PoseModel:
         if len(inputs) != 1 or len(outputs) != 2:
             raise self._other(f"{len(inputs)} inputs and {len(outputs)} outputs")
         shape = inputs[0].shape
-        sized = len(shape) == 4 and shape[1] == 3 and all(isinstance(side, int) and side > 0 for side in shape[2:])
-        if inputs[0].type != "tensor(float)" or not sized or (isinstance(shape[0], int) and shape[0] != 1):
+        has_size = len(shape) == 4 and shape[1] == 3 and all(isinstance(side, int) and side > 0 for side in shape[2:])
+        if inputs[0].type != "tensor(float)" or not has_size or (isinstance(shape[0], int) and shape[0] != 1):
             raise self._other(f"input {inputs[0].name} {inputs[0].type} of shape {shape}")
         self._height, self._width = shape[2:]
-        self._input, self._batched = inputs[0].name, shape[0] != 1
+        self._input, self._takes_batches = inputs[0].name, shape[0] != 1
         names = [output.name for output in outputs]
         self._outputs = ["simcc_x", "simcc_y"] if set(names) == {"simcc_x", "simcc_y"} else names
         x, y = self._run(np.zeros((1, 3, self._height, self._width), np.float32))
@@ -82,66 +82,68 @@ class PoseModel:
             raise InputError(self._path, f"does not run ({reason_of(error)})") from error
 
     def joints(self, pyramid: Pyramid, boxes: Sequence[np.ndarray]) -> np.ndarray:
-        """(N, K, 3) x, y in pixels of the image and score 0..1 of the people in N boxes (4,) x0 y0 x1 y1."""
+        """Find joints (N, K, 3), x, y in pixels of the image and score 0..1, of the people in N boxes (4,) x0 y0 x1
+        y1.
+        """
         size = max(self._width, self._height)
         corner = np.array([(size - self._width) // 2, (size - self._height) // 2])
         (left, top), right, bottom = corner, corner[0] + self._width, corner[1] + self._height
-        placed, crops = [], []
+        affines, crops = [], []
         for box in boxes:
             x0, y0, x1, y1 = (float(value) for value in box)
             scale = _MARGIN * max((x1 - x0) / self._width, (y1 - y0) / self._height)
             region = replace(region_around_box(box), side=scale * size)
             crops.append(pyramid.crop(region, size, pad=cv2.BORDER_CONSTANT)[top:bottom, left:right])
-            placed.append(region.to_image(size))
+            affines.append(region.to_image(size))
         images = ((np.stack(crops) - _MEAN) / _STD).transpose(0, 3, 1, 2)
-        step = len(images) if self._batched else 1
+        step = len(images) if self._takes_batches else 1
         parts = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
         across, down = (np.concatenate(output).astype(np.float32) for output in zip(*parts, strict=True))
         bins = np.stack([across.argmax(-1), down.argmax(-1)], axis=-1)  # (N, K, 2)
         points = bins / self._bins + 0.5 + corner
         scores = np.clip(np.minimum(across.max(-1), down.max(-1)), 0, 1)
-        placed_points = [affine.points(rows) for affine, rows in zip(placed, points, strict=True)]
+        placed_points = [affine.points(rows) for affine, rows in zip(affines, points, strict=True)]
         return np.concatenate([placed_points, scores[..., None]], axis=-1).astype(np.float32)
 
 
 def use_pose_model(
     pool: ModelPool, model: PoseModel, image: np.ndarray, people: Sequence[DetectedPerson]
 ) -> list[DetectedPerson]:
-    """The people with the network's joints in place of those they have.
+    """Replace people's joints by the network's.
 
     Landmarks that it lacks (hands, mouth) follow the joint that they hang on, and count the less the further it moved.
-    Where its pose is another than the shipped networks', their world landmarks and mask are left out.
+    If its pose is another than the shipped networks', their world landmarks and mask are left out.
     """
     pyramid = Pyramid(image)
-    found = pool.map(lambda _, part: list(model.joints(pyramid, [person.box for person in part])), people)
-    return [_with_joints(*pair, model.joint_names) for pair in zip(people, found, strict=True)]
+    joints = pool.map(lambda _, part: list(model.joints(pyramid, [person.box for person in part])), people)
+    return [_with_joints(*pair, model.joint_names) for pair in zip(people, joints, strict=True)]
 
 
 def _with_joints(person: DetectedPerson, joints: np.ndarray, names: Sequence[str]) -> DetectedPerson:
-    """joints (K, 3) x, y, score; those that the person's skeleton lacks are not used."""
+    """Replace a person's joints by joints (K, 3) x, y, score; those that the person's skeleton lacks are not used."""
     skeleton = person.skeleton
     theirs = [row for row, name in enumerate(names) if name in skeleton]
     mine = skeleton.indices(names[row] for row in theirs)
     size = float(max(person.box[2:] - person.box[:2]))
     keypoints, spread = person.keypoints.copy(), person.spread.copy()
-    found = joints[theirs, 2] > 0
+    is_detected = joints[theirs, 2] > 0
     shift = np.zeros((len(skeleton), 2), np.float32)
-    shift[mine] = np.where(found[:, None], joints[theirs, :2] - keypoints[mine, :2], 0)
+    shift[mine] = np.where(is_detected[:, None], joints[theirs, :2] - keypoints[mine, :2], 0)
     trust = np.zeros(len(skeleton), np.float32)
-    trust[mine] = found / (1 + (np.linalg.norm(shift[mine], axis=1) / (_DRAGGED * size)) ** 2)
+    trust[mine] = is_detected / (1 + (np.linalg.norm(shift[mine], axis=1) / (_FOLLOW_DISTANCE * size)) ** 2)
     hung = _hung_on(skeleton, frozenset(mine))
     keypoints[:, :2] += shift[hung]
     keypoints[:, 2] *= trust[hung]
     keypoints[mine, 2] = joints[theirs, 2]
     spread[mine] = _SPREAD * size
-    before, after = person.keypoints[mine, :2][found], keypoints[mine, :2][found]
-    alike = found.any() and similarity_of_points(before, after, _MARGIN * size) >= _ALIKE
-    kept = person if alike else replace(person, world=None, world_spread=None, mask=None)
-    return replace(kept, keypoints=keypoints, spread=spread)
+    before, after = person.keypoints[mine, :2][is_detected], keypoints[mine, :2][is_detected]
+    alike = is_detected.any() and similarity_of_points(before, after, _MARGIN * size) >= _ALIKE
+    result = person if alike else replace(person, world=None, world_spread=None, mask=None)
+    return replace(result, keypoints=keypoints, spread=spread)
 
 
 def _hung_on(skeleton: Skeleton, available: frozenset[int]) -> list[int]:
-    """For each row the row of `given` that it hangs on: itself, an ancestor, or the nose."""
+    """Find for each row the row of `available` that it hangs on: itself, an ancestor, or the nose."""
     rows = []
     for start in range(len(skeleton)):
         row = start

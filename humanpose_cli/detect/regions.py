@@ -34,31 +34,31 @@ class Region:
     angle: float = 0.0
 
     def scaled(self, factor: float) -> Region:
-        """The same region of an image that is so many times as large."""
+        """Scale the region to an image that is so many times as large."""
         return Region(factor * self.x, factor * self.y, factor * self.side, self.angle)
 
     def is_near(self, other: Region, shift: float, ratio: float) -> bool:
-        """Whether the centres are nearer than a share of the sides' geometric mean, and the ratio of the sides is below
-        `ratio`; whatever the angles.
+        """Check that the centres are nearer than a share of the sides' geometric mean, and the ratio of the sides is
+        below `ratio`; whatever the angles.
         """
         close = math.hypot(self.x - other.x, self.y - other.y) < shift * math.sqrt(self.side * other.side)
         return close and abs(math.log(self.side / other.side)) < math.log(ratio)
 
     def to_image(self, size: int) -> Affine2D:
-        """From pixels of a crop with `size` pixels a side to pixels of the image."""
+        """Map pixels of a crop with `size` pixels a side to pixels of the image."""
         scale = self.side / size
         c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
         half = size / 2
         return Affine2D(np.array([[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]]))
 
     def axes_to_image(self, vectors: np.ndarray) -> np.ndarray:
-        """(..., 3) vectors in the crop's axes (x right, y down, z forward) to the image's axes."""
+        """Turn vectors (..., 3) from the crop's axes (x right, y down, z forward) to the image's axes."""
         c, s = math.cos(self.angle), math.sin(self.angle)
         x, y, z = np.moveaxis(vectors, -1, 0)
         return np.stack([c * x - s * y, s * x + c * y, z], axis=-1)
 
     def moved(self, right: float = 0.0, down: float = 0.0, scale: float = 1.0, turn: float = 0.0) -> Region:
-        """The region shifted by shares of its side along its own axes, scaled and turned by radians."""
+        """Shift the region by shares of its side along its own axes, scale it, and turn it by radians."""
         c, s = math.cos(self.angle), math.sin(self.angle)
         return Region(
             self.x + self.side * (c * right - s * down),
@@ -69,7 +69,7 @@ class Region:
 
 
 def region_from_axis(centre: np.ndarray, edge: np.ndarray) -> Region:
-    """The region that shows upright the person with hip centre `centre` (2,) and `edge` (2,) on the circle around
+    """Make the region that shows upright the person with hip centre `centre` (2,) and `edge` (2,) on the circle around
     the body, in the direction of the head.
     """
     right, down = float(edge[0] - centre[0]), float(edge[1] - centre[1])
@@ -78,7 +78,7 @@ def region_from_axis(centre: np.ndarray, edge: np.ndarray) -> Region:
 
 
 def region_around_box(box: np.ndarray) -> Region:
-    """An upright region around a box (4,) x0 y0 x1 y1, a quarter larger than its longer side."""
+    """Make an upright region around a box (4,) x0 y0 x1 y1, a quarter larger than its longer side."""
     x0, y0, x1, y1 = (float(value) for value in box)
     return Region((x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * _MARGIN)
 
@@ -103,7 +103,7 @@ class Pyramid:
         return self.width, self.height
 
     def repainted(self, paint: Callable[[np.ndarray, Affine2D], np.ndarray]) -> Pyramid:
-        """The same image with other pixels: `paint` gets its largest copy and the map from the image's pixels to that
+        """Repaint the image: `paint` gets its largest copy and the map from the image's pixels to that
         copy's, and returns a copy of the same size.
         """
         height, width = self._base.shape[:2]
@@ -114,7 +114,7 @@ class Pyramid:
         return other
 
     def crop(self, region: Region, size: int, *, mirror: bool = False, pad: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-        """(size, size, 3) uint8: the region, upright, mirrored left to right if requested.
+        """Crop the region, (size, size, 3) uint8, upright, mirrored left to right if requested.
 
         `pad` fills what lies outside the image: cv2.BORDER_REPLICATE or cv2.BORDER_CONSTANT (black).
         """
@@ -165,7 +165,7 @@ class Proposal:
 
 
 def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
-    """Square windows, each share of the longer side, that overlap by half and cover the image.
+    """List square windows, each share of the longer side, that overlap by half and cover the image.
 
     A share above 1 is one window around the middle; windows of less than 64 pixels are too small for any person and
     left out. With `beyond`, the outermost windows of shares below 1 reach over the image's edges by that part of their
@@ -185,7 +185,7 @@ def windows_over(width: int, height: int, shares: Sequence[float], beyond: float
 
 
 def _positions(length: float, side: float, margin: float) -> list[float]:
-    """Centres of windows along one axis: evenly spaced, at most half a side apart."""
+    """List centres of windows along one axis: evenly spaced, at most half a side apart."""
     free = length + 2 * margin - side
     if free <= 0:
         return [length / 2]
@@ -194,23 +194,23 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
 
 
 def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], threshold: float) -> list[Proposal]:
-    """The detections in each window, in the order of the windows, best first."""
+    """Detect people in each window, in the order of the windows, best first."""
 
     def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:
         crops = [pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT) for window in part]
         return [_proposals(*pair) for pair in zip(part, models.find(crops, threshold), strict=True)]
 
-    found = pool.map(find, windows)
-    return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
+    by_window = pool.map(find, windows)
+    return [replace(p, window=number) for number, proposals in enumerate(by_window) for p in proposals]
 
 
 def _proposals(window: Region, detections: Detections) -> list[Proposal]:
-    """The detections in one window, whose number is 0."""
+    """Convert the detections in one window, whose number is 0."""
     size = DETECTOR_SIZE
-    placed = window.to_image(size).points(detections.points.astype(np.float64) * size)
+    positions = window.to_image(size).points(detections.points.astype(np.float64) * size)
     return [
         Proposal(region_from_axis(points[0], points[1]), float(score), 0)
-        for score, points in zip(detections.scores, placed, strict=True)
+        for score, points in zip(detections.scores, positions, strict=True)
     ]
 
 
@@ -221,17 +221,17 @@ _MIN_REACH = 1.8  # of the torso's length
 
 
 def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tuple[Region, int]]) -> list[Proposal]:
-    """People that MoveNet MultiPose finds in windows of the image, each shown with so many pixels a side."""
+    """Find people by MoveNet MultiPose in windows of the image, each shown with so many pixels a side."""
 
     def find(models: PoseModels, part: Sequence[tuple[Region, int]]) -> list[list[Proposal]]:
         return [_multipose_proposals(models, pyramid, *view) for view in part]
 
-    found = pool.map(find, views)
-    return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
+    by_window = pool.map(find, views)
+    return [replace(p, window=number) for number, proposals in enumerate(by_window) for p in proposals]
 
 
 def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, size: int) -> list[Proposal]:
-    """The people in one window, whose number is 0; of a window that is wider or higher than the image, only the strip
+    """Find people in one window, whose number is 0; of a window that is wider or higher than the image, only the strip
     that shows it.
     """
     square = pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT)
@@ -247,12 +247,12 @@ def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, s
 
 
 def _full_steps(length: float) -> int:
-    """The next multiple of MultiPose's step."""
+    """Round up to a multiple of MultiPose's step."""
     return math.ceil(length / MULTIPOSE_STEP - 1e-6) * MULTIPOSE_STEP
 
 
 def _region_of_joints(points: np.ndarray, score: np.ndarray) -> Region:
-    """The region that shows upright the person with joints (17, 2) of COCO17 and scores (17,)."""
+    """Make the region that shows upright the person with joints (17, 2) of COCO17 and scores (17,)."""
     hips, shoulders = (points[COCO17.indices([f"left_{n}", f"right_{n}"])].mean(0) for n in ("hip", "shoulder"))
     confident = points[score > _MIN_CONFIDENCE] if (score > _MIN_CONFIDENCE).any() else points
     up = shoulders - hips

@@ -43,7 +43,7 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "movenet-multipose": "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
 }
 """SHA-256 of these files, which is compared when one is loaded: 2 ms for 4 MB."""
-# Their masks, which take up to half of their time, are computed where asked for.
+# Their masks, which take up to half of their time, are computed on request.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
 _ERRORS_ONLY = 3
@@ -54,9 +54,9 @@ _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
 
 def runtime_device(device: str = "auto") -> str:
-    """Where networks run, `cpu` or `cuda:N`, for a device of `resolve_device` or `auto`.
+    """Choose where networks run, `cpu` or `cuda:N`, for a device of `resolve_device` or `auto`.
 
-    `auto` takes the GPU where ONNX Runtime has its CUDA provider. UnavailableError for a GPU if this ONNX
+    `auto` takes the GPU if ONNX Runtime has its CUDA provider. UnavailableError for a GPU if this ONNX
     Runtime has none.
     """
     if device == "cpu":
@@ -74,9 +74,9 @@ def runtime_device(device: str = "auto") -> str:
 def run_network(
     name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray, device: str = "cpu"
 ) -> list[np.ndarray]:
-    """The named outputs for images (N, H, W, 3) uint8 RGB; each (N, ...) float32.
+    """Compute the named outputs for images (N, H, W, 3) uint8 RGB; each (N, ...) float32.
 
-    On a GPU together with what other threads ask; see `asking`.
+    On a GPU together with other threads' requests; see `asking`.
     """
     return _compute(device, name, outputs, images) if device == "cpu" else _joined(device)(name, outputs, images)
 
@@ -85,19 +85,17 @@ def _compute(device: str, name: PoseNetworkName, outputs: Sequence[str], images:
     inputs = {"image": images}
     if name in _MASKING:
         inputs["masked"] = np.array("mask" in outputs)
-    found: list[np.ndarray] = _session(name, device).run(list(outputs), inputs)
-    return found
+    results: list[np.ndarray] = _session(name, device).run(list(outputs), inputs)
+    return results
 
 
 def images_at_once(device: str) -> int:
-    """Threads that look at an image each with some gain: on a GPU as many as fill a batch."""
+    """Count the threads that look at an image each with some gain: on a GPU as many as fill a batch."""
     return 1 if runtime_device(device) == "cpu" else _MAX_THREADS
 
 
 def asking(device: str) -> AbstractContextManager[None]:
-    """Inside, this thread asks networks on a device about one image: on a GPU, its requests and those of the other
-    threads that are inside become batches.
-    """
+    """Join this thread's requests to networks about one image: on a GPU, those of all threads inside become batches."""
     device = runtime_device(device)
     return nullcontext() if device == "cpu" else _joined(device).asking()
 
@@ -110,7 +108,7 @@ def _joined(device: str) -> JoinedRequests:
 def begin_loading(device: str = "auto") -> threading.Thread:
     """Load the networks in a thread of its own, while the caller imports what else it needs.
 
-    Not on a GPU, where the order of libraries matters. What goes wrong shows when a network is used.
+    Not on a GPU, where the order of libraries matters. Errors show when a network is used.
     """
 
     def load() -> None:
@@ -135,16 +133,16 @@ def _start(name: PoseNetworkName, device: str) -> Any:
     path = POSE_NETWORKS[name]
     if not path.is_file():
         raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=reinstall_line())
-    expected, found = POSE_NETWORK_DIGESTS[name], digest_of(path)
-    if found != expected:
-        raise InputError(path, "is damaged", expected=f"SHA-256 {expected}", got=found, remedy=reinstall_line())
+    digest, file_digest = POSE_NETWORK_DIGESTS[name], digest_of(path)
+    if file_digest != digest:
+        raise InputError(path, "is damaged", expected=f"SHA-256 {digest}", got=file_digest, remedy=reinstall_line())
     return start_session(path, device, remedy=reinstall_line())
 
 
 def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
-    """An ONNX file, or one that gzip compressed, as a session that computes in the thread that calls it.
+    """Start a session of an ONNX file, or one that gzip compressed, that computes in the thread that calls it.
 
-    InputError where it is none.
+    Raises InputError if it is none.
     """
     import onnxruntime
 
@@ -169,7 +167,7 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
 class _Request:
     """The request of a thread to a network, and the result once there is one.
 
-    key  network, outputs and size of the images: what can be computed as one batch
+    key  network, outputs and size of the images: equal keys can be computed as one batch
     """
 
     key: tuple[PoseNetworkName, tuple[str, ...], tuple[int, ...]]
@@ -186,7 +184,7 @@ Compute = Callable[[PoseNetworkName, Sequence[str], np.ndarray], list[np.ndarray
 
 
 class JoinedRequests:
-    """What several threads ask of networks, joined to batches: a GPU takes hardly longer for many images than for one.
+    """Several threads' requests to networks, in batches: a GPU takes hardly longer for many images than for one.
 
     run        computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …)
     max_batch  images of a batch
@@ -197,40 +195,40 @@ class JoinedRequests:
 
     def __init__(self, run: Compute, max_batch: int) -> None:
         self._run, self._max_batch = run, max_batch
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._waiting: list[_Request] = []
         self._asking, self._running = 0, False
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """This thread is about to ask: batches wait for its requests until it leaves."""
-        with self._changed:
+        """Register this thread's requests: batches wait for them until it leaves."""
+        with self._condition:
             self._asking += 1
         try:
             yield
         finally:
-            with self._changed:
+            with self._condition:
                 self._asking -= 1
-                self._changed.notify_all()
+                self._condition.notify_all()
 
     def __call__(self, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
-        """The outputs for this thread's images (N, H, W, 3), each (N, …)."""
+        """Compute the outputs for this thread's images (N, H, W, 3), each (N, …)."""
         request = _Request((name, tuple(outputs), images.shape[1:]), images)
-        with self._changed:
+        with self._condition:
             self._waiting.append(request)
             while not request.settled:
                 enough = sum(len(other.images) for other in self._waiting) >= self._max_batch
                 if self._waiting and not self._running and (enough or len(self._waiting) >= self._asking):
                     self._run_batch()
                 else:
-                    self._changed.wait()
+                    self._condition.wait()
         if request.error is not None:
             raise request.error
         assert request.result is not None
         return request.result
 
     def _run_batch(self) -> None:
-        """Run the largest batch of what waits; the lock is given back meanwhile."""
+        """Run the largest batch of waiting requests; the lock is given back meanwhile."""
         batches: dict[Any, list[_Request]] = {}
         for request in self._waiting:
             batches.setdefault(request.key, []).append(request)
@@ -239,7 +237,7 @@ class JoinedRequests:
         batch = largest[: max(1, int((sizes <= self._max_batch).sum()))]
         self._waiting = [request for request in self._waiting if request not in batch]
         self._running = True
-        self._changed.release()
+        self._condition.release()
         try:
             name, outputs, _ = batch[0].key
             result = self._run(name, outputs, np.concatenate([request.images for request in batch]))
@@ -251,6 +249,6 @@ class JoinedRequests:
             for request in batch:
                 request.error = error
         finally:
-            self._changed.acquire()
+            self._condition.acquire()
             self._running = False
-            self._changed.notify_all()
+            self._condition.notify_all()

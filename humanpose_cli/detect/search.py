@@ -69,7 +69,7 @@ _OPTIONS = SearchOptions()
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What may be a person, and what the networks found of it so far.
+    """A possible person, and the networks' results for it so far.
 
     `search` makes it, and in videos `tracking.Follower`; `fusion.fused_people` makes a `DetectedPerson` of it.
 
@@ -95,12 +95,12 @@ class Candidate:
 
     @property
     def region(self) -> Region:
-        """Around the person, as the coarse passes predict it."""
+        """The region around the person by the coarse passes."""
         return self.coarse[-1].next_region
 
     @property
     def points(self) -> np.ndarray:
-        """(33, 2) the best prediction so far."""
+        """The best prediction (33, 2) so far."""
         return (self.passes[0] if self.passes else self.coarse[-1]).points
 
     @property
@@ -112,7 +112,7 @@ class Candidate:
 def similarity(
     points: np.ndarray, others: np.ndarray, side: float, confidences: tuple[np.ndarray, np.ndarray] | None = None
 ) -> float:
-    """Object keypoint similarity 0..1 of two poses (33, 2) of body size `side`; left and right may be swapped.
+    """Compute the object keypoint similarity of two poses (33, 2) of body size `side`; left and right may be swapped.
 
     confidences: (33,) of both; joints that only one of them shows then count little.
     """
@@ -126,26 +126,26 @@ def similarity(
 def similarity_of_points(
     points: np.ndarray, others: np.ndarray, side: float, weights: np.ndarray | None = None
 ) -> float:
-    """Mean over (N, 2) points of how near each is to its counterpart, 0..1, on the scale of a body of `side`."""
+    """Average over (N, 2) points how near each is to its counterpart, 0..1, on the scale of a body of `side`."""
     apart = np.sum((points - others) ** 2, axis=-1)
     return float(np.average(np.exp(-apart / (2 * (_OKS_WIDTH * side) ** 2)), weights=weights))
 
 
 def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[Candidate]:
-    """Two landmark passes on each distinct proposal; predictions of one person joined, best supported first."""
+    """Run two landmark passes on each distinct proposal; join predictions of one person, best supported first."""
     groups = _group(proposals)
     firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups], masks=False)
-    kept = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _OPTIONS.first_presence]
+    with_person = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _OPTIONS.first_presence]
     # The first pass predicts a better region, and only a person is still there in the second.
-    seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in kept], masks=False)
-    found = []
-    for (group, first), second in zip(kept, seconds, strict=True):
+    seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in with_person], masks=False)
+    candidates = []
+    for (group, first), second in zip(with_person, seconds, strict=True):
         if second.presence > _OPTIONS.second_presence:
-            detected = [proposal for proposal in group if not proposal.multipose]
-            windows = frozenset(proposal.window for proposal in detected)
-            score = max((proposal.score for proposal in detected), default=_OPTIONS.undetected_score)
-            found.append(Candidate(coarse=(first, second), windows=windows, score=score))
-    return [replace(c, multipose=_multipose_score(c, proposals)) for c in _join(found)]
+            by_detector = [proposal for proposal in group if not proposal.multipose]
+            windows = frozenset(proposal.window for proposal in by_detector)
+            score = max((proposal.score for proposal in by_detector), default=_OPTIONS.undetected_score)
+            candidates.append(Candidate(coarse=(first, second), windows=windows, score=score))
+    return [replace(c, multipose=_multipose_score(c, proposals)) for c in _join(candidates)]
 
 
 def refine(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
@@ -155,7 +155,7 @@ def refine(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], v
 
 
 def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
-    """Nearly equal regions together, best score first: one landmark pass suffices for them."""
+    """Group nearly equal regions, best score first: one landmark pass suffices for them."""
     groups: list[list[Proposal]] = []
     for proposal in sorted(proposals, key=lambda p: -p.score):
         home = next((g for g in groups if _near(g[0].region, proposal.region)), None)
@@ -172,31 +172,31 @@ def _near(a: Region, b: Region) -> bool:
 
 
 def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
-    """The best score of MultiPose's regions near the candidate's; poses may differ where BlazePose's is unsteady."""
+    """Find the best score of MultiPose's regions near the candidate's; poses may differ if BlazePose's is unsteady."""
     near = (p.score for p in proposals if p.multipose and about(p.region, candidate.region))
     return max(near, default=0.0)
 
 
 def about(a: Region, b: Region) -> bool:
-    """Whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
+    """Check whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
     return a.is_near(b, _OPTIONS.max_distance, 1.5) and abs(turn) < math.pi / 2
 
 
 def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
-    joined: list[Candidate] = []
+    people: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (-c.support, -c.score)):
-        home = next((i for i, other in enumerate(joined) if _same_person(other, candidate)), None)
+        home = next((i for i, other in enumerate(people) if _same_person(other, candidate)), None)
         if home is None:
-            joined.append(candidate)
+            people.append(candidate)
         else:
-            leader = joined[home]
-            joined[home] = replace(
+            leader = people[home]
+            people[home] = replace(
                 leader,
                 windows=leader.windows | candidate.windows,
                 score=max(leader.score, candidate.score),
             )
-    return sorted(joined, key=lambda c: (-c.support, -c.score))
+    return sorted(people, key=lambda c: (-c.support, -c.score))
 
 
 def _same_person(a: Candidate, b: Candidate) -> bool:
@@ -237,7 +237,7 @@ class PersonScore:
     threshold: float
 
     def log_odds(self, e: CandidateFeatures) -> float:
-        """That a candidate with these features is a person."""
+        """Compute the log-odds that a candidate with these features is a person."""
         return (
             self.bias
             + self.support * math.log(min(max(e.support, 1), 12))
@@ -250,20 +250,20 @@ class PersonScore:
 
 
 def logit(share: float) -> float:
-    """Log-odds of a probability, of at most 0.999 and at least 0.02."""
+    """Compute the log-odds of a probability, of at most 0.999 and at least 0.02."""
     share = min(max(share, 0.02), 0.999)
     return math.log(share / (1 - share))
 
 
 def coarse_features(candidate: Candidate) -> CandidateFeatures:
-    """The features after two landmark passes: enough to drop most false positives."""
+    """Compute the features after two landmark passes: enough to drop most false positives."""
     first, second = candidate.coarse
-    moved = np.linalg.norm(second.points - first.points, axis=1)[BODY]
-    return _features(candidate, second.presence, float(np.median(moved)) / candidate.region.side)
+    movements = np.linalg.norm(second.points - first.points, axis=1)[BODY]
+    return _features(candidate, second.presence, float(np.median(movements)) / candidate.region.side)
 
 
 def refined_features(candidate: Candidate) -> CandidateFeatures:
-    """The features of a refined candidate."""
+    """Compute the features of a refined candidate."""
     presence = float(np.mean([o.presence for o in candidate.passes]))
     return _features(candidate, presence, float(np.median(world_spread(candidate.passes)[BODY])))
 
@@ -273,24 +273,24 @@ def _features(candidate: Candidate, presence: float, instability: float) -> Cand
     return CandidateFeatures(candidate.support, candidate.score, presence, instability, turn, candidate.multipose)
 
 
-def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
-    """Without second predictions of one person, and without poses that lie mostly within a likelier person's mask.
+def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+    """Drop second predictions of one person, and poses that lie mostly within a likelier person's mask.
 
     scored  refined candidates with their log-odds; the result has the likeliest first
     """
-    kept: list[tuple[Candidate, float]] = []
-    for candidate, log_odds in sorted(scored, key=lambda pair: -pair[1]):
-        repeated = any(
+    people: list[tuple[Candidate, float]] = []
+    for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
+        is_duplicate = any(
             alike(candidate, other) or (log_odds < better - _OPTIONS.weaker_by and within_mask(candidate, other))
-            for other, better in kept
+            for other, better in people
         )
-        if not repeated:
-            kept.append((candidate, log_odds))
-    return kept
+        if not is_duplicate:
+            people.append((candidate, log_odds))
+    return people
 
 
 def alike(a: Candidate, b: Candidate) -> bool:
-    """Whether the joints that both show agree; legs beyond the image's edge are not known."""
+    """Check that the joints that both show agree; legs beyond the image's edge are not known."""
     points = mean_points(a.passes), mean_points(b.passes)
     confidences = mean_confidence(a.passes), mean_confidence(b.passes)
     side = math.sqrt(a.region.side * b.region.side)
@@ -298,7 +298,7 @@ def alike(a: Candidate, b: Candidate) -> bool:
 
 
 def within_mask(candidate: Candidate, other: Candidate) -> bool:
-    """Whether most of the visible joints of a candidate lie on another person."""
+    """Check that most of the visible joints of a candidate lie on another person."""
     mask = mean_mask(other.passes, other.passes[0].region)
     on_mask = mask.at(mean_points(candidate.passes)[BODY]) > 0.5
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
@@ -334,7 +334,7 @@ class Scheme:
     refined: PersonScore
 
     def turn(self, frame: int) -> Scheme:
-        """The scheme of one frame of a video."""
+        """Make the scheme of one frame of a video."""
         return replace(self, upright=self.in_turn[frame % len(self.in_turn)])
 
 
@@ -366,7 +366,7 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]]:
-    """Windows of the image for MultiPose and their sides in pixels of its input.
+    """List windows of the image for MultiPose and their sides in pixels of its input.
 
     Windows smaller than the input show nothing that the full image does not.
     """
@@ -379,47 +379,49 @@ def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]
 
 
 def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Candidate]:
-    """All people in an image, through all windows of the scheme; the likeliest first."""
+    """Find all people in an image, through all windows of the scheme; the likeliest first."""
     return search_proposed(pool, pyramid, scheme, propose_everywhere(pool, pyramid, scheme))
 
 
-def search_proposed(pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposed: Sequence[Proposal]) -> list[Candidate]:
-    """The people in an image around proposals; the likeliest first."""
-    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposed)))
+def search_proposed(
+    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
+) -> list[Candidate]:
+    """Find the people in an image around proposals; the likeliest first."""
+    return people_of(accepted(scheme, scored_candidates(pool, pyramid, scheme, proposals)))
 
 
 def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Proposal]:
-    """The proposals of detector and MultiPose in all windows of the scheme."""
+    """Propose people by detector and MultiPose in all windows of the scheme."""
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
-    found = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *found]
+    by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
+    return [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *by_multipose]
 
 
 def search_in(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, windows: Sequence[Region], proposals: Sequence[Proposal]
 ) -> list[Candidate]:
-    """The people that the detector finds in the windows, or that are among MultiPose's proposals; the likeliest
+    """Find the people that the detector has in the windows, or that are among MultiPose's proposals; the likeliest
     first.
     """
-    proposed = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
-    return search_proposed(pool, pyramid, scheme, proposed)
+    all_proposals = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
+    return search_proposed(pool, pyramid, scheme, all_proposals)
 
 
 def scored_candidates(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
 ) -> list[tuple[Candidate, float]]:
-    """Refined candidates of the proposals, those that are plausible, with their log-odds."""
+    """Refine the plausible candidates of the proposals, and compute their log-odds."""
     candidates = candidates_from(pool, pyramid, proposals)
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
-    refined = refine(pool, pyramid, plausible, scheme.views)
-    return [(c, scheme.refined.log_odds(refined_features(c))) for c in refined]
+    fine_candidates = refine(pool, pyramid, plausible, scheme.views)
+    return [(c, scheme.refined.log_odds(refined_features(c))) for c in fine_candidates]
 
 
-def accepted(scheme: Scheme, scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
-    """The distinct people among scored candidates."""
-    return distinct_people([(c, log_odds) for c, log_odds in scored if log_odds > scheme.refined.threshold])
+def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+    """Select the distinct people among scored candidates."""
+    return distinct_people([(c, log_odds) for c, log_odds in candidates if log_odds > scheme.refined.threshold])
 
 
-def people_of(scored: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
-    """Candidates with the probabilities of their log-odds."""
-    return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in scored]
+def people_of(candidates: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
+    """Convert the log-odds of candidates to their probabilities."""
+    return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in candidates]

@@ -47,16 +47,16 @@ from humanpose_cli.detect.search import (
     within_mask,
 )
 
-_SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
+_COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 
 
 @dataclass(frozen=True)
 class SecondLookOptions:
-    """When and how an image is looked at again, and which candidates are people then.
+    """Conditions and details of a second look, and of candidates being people then.
 
     coarse          log-odds by which the threshold after two passes is lower than the first search's alone: people
                     behind others, or upside down, have few windows that show them
-    doubtful        log-odds from which a candidate who touches a person found is looked at by the other networks
+    doubtful        log-odds from which a candidate who touches a person is examined by the other networks
     unclear         the same of other candidates; it saves time where things resemble people
     odds, thunder, heavy, bias  weights of its log-odds, of the logits of its pose's similarity to Thunder's and to
                     BlazePose heavy's, and the constant: log-odds that it is a person and the pose theirs
@@ -113,7 +113,7 @@ _OPTIONS = SecondLookOptions()
 
 @dataclass(frozen=True, eq=False)
 class Unfitted:
-    """Somebody without a body: box (4,) x0 y0 x1 y1 pixels, probability 0..1 that it is a person, and the reason."""
+    """A person without a body: box (4,) x0 y0 x1 y1 pixels, probability 0..1 that it is a person, and the reason."""
 
     box: np.ndarray
     probability: float
@@ -122,45 +122,45 @@ class Unfitted:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Who was found: people by the image, or the repainted one, that shows them to the networks; and the others."""
+    """Results of a search: people by the image, or the repainted one, that shows them to the networks; and others."""
 
     people: list[tuple[Pyramid, list[Candidate]]]
     unfitted: list[Unfitted]
 
 
-Scored = list[tuple[Candidate, float]]
+CandidateOdds = list[tuple[Candidate, float]]
 
 
 def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> Found:
-    """All people in an image: `search.search`, and a second look.
+    """Find all people in an image: `search.search`, and a second look.
 
-    Where the first search explains everything, that is MultiPose's one look behind the people found.
+    If the first search explains everything, that is MultiPose's one look behind the people found.
     """
     scheme = _wider(scheme)
     proposals = propose_everywhere(pool, pyramid, scheme)
-    scored = scored_candidates(pool, pyramid, scheme, proposals)
-    certain = accepted(scheme, scored)
+    candidates = scored_candidates(pool, pyramid, scheme, proposals)
+    certain = accepted(scheme, candidates)
     people = [candidate for candidate, _ in certain]
-    found = Found([(pyramid, people_of(certain))], [])
-    new, rest = _confirmed(people, _agreement(pool, pyramid, _doubtful(people, scored)))
+    first = Found([(pyramid, people_of(certain))], [])
+    new, rest = _confirmed(people, _agreement(pool, pyramid, _doubtful(people, candidates)))
     if new:
-        found.people.append((pyramid, people_of(new)))
+        first.people.append((pyramid, people_of(new)))
     proposals = [proposal for proposal in proposals if proposal.multipose]
     behind = _search_behind(pool, pyramid, scheme, people, new, rest, proposals)
-    return Found([*found.people, *behind.people], behind.unfitted)
+    return Found([*first.people, *behind.people], behind.unfitted)
 
 
 def look_behind(pool: ModelPool, pyramid: Pyramid, people: Sequence[Candidate]) -> list[Candidate]:
-    """The people behind or beside these, with masks, that a search has missed.
+    """Find people behind or beside these, with masks, that a search has missed.
 
     Ends after MultiPose's one look at the image without them if that finds no person.
     """
-    found = _search_behind(pool, pyramid, _wider(SCHEMES["thorough"]), people, [], [], [])
-    return [candidate for _, some in found.people for candidate in some]
+    result = _search_behind(pool, pyramid, _wider(SCHEMES["thorough"]), people, [], [], [])
+    return [candidate for _, some in result.people for candidate in some]
 
 
 def _wider(scheme: Scheme) -> Scheme:
-    """The scheme that refines more candidates."""
+    """Lower the scheme's threshold, so that it refines more candidates."""
     return replace(scheme, coarse=replace(scheme.coarse, threshold=scheme.coarse.threshold + _OPTIONS.coarse))
 
 
@@ -169,18 +169,18 @@ def _search_behind(
     pyramid: Pyramid,
     scheme: Scheme,
     people: Sequence[Candidate],
-    new: Scored,
-    rest: Scored,
+    new: CandidateOdds,
+    rest: CandidateOdds,
     proposals: Sequence[Proposal],
 ) -> Found:
-    """The people found where these, and the new ones, are painted over.
+    """Search with these people, and the new ones, painted over.
 
     rest  candidates of the first search in doubt; proposals  MultiPose's, of the unpainted image
     """
     people, rest, proposals = [*people, *(candidate for candidate, _ in new)], list(rest), list(proposals)
-    found = []
+    groups = []
     for _ in range(_OPTIONS.rounds):
-        # Behind the people found so far, the proposals of all searches may show somebody.
+        # Behind the people found so far, the proposals of all searches may show another person.
         behind = painted_over(pyramid, people)
         wide, *closer = (
             [(window, size) for window in windows_over(*pyramid.size, (share,))] for share, size in _OPTIONS.views
@@ -189,18 +189,18 @@ def _search_behind(
         if not new and not rest and not _unexplained(proposals, people):
             break
         proposals += propose_by_multipose(pool, behind, [view for views in closer for view in views])
-        scored = scored_candidates(pool, behind, scheme, proposals)
-        new, more = _confirmed(people, _agreement(pool, behind, _doubtful(people, scored)))
+        candidates = scored_candidates(pool, behind, scheme, proposals)
+        new, more = _confirmed(people, _agreement(pool, behind, _doubtful(people, candidates)))
         rest += more
         if not new:
             break
-        found.append((behind, people_of(new)))
+        groups.append((behind, people_of(new)))
         people += [candidate for candidate, _ in new]
-    return Found(found, _unfitted(people, rest, _unexplained(proposals, people), pyramid))
+    return Found(groups, _unfitted(people, rest, _unexplained(proposals, people), pyramid))
 
 
 def _unexplained(proposals: Sequence[Proposal], people: Sequence[Candidate]) -> list[Proposal]:
-    """The proposals of MultiPose that show none of the people, nor a part of one."""
+    """Select the proposals of MultiPose that show none of the people, nor a part of one."""
     regions = [person.region for person in people]
     return [p for p in proposals if not any(_shows(p.region, r) for r in regions)]
 
@@ -210,50 +210,52 @@ def _shows(region: Region, person: Region) -> bool:
 
 
 def _part_of(region: Region, person: Region) -> bool:
-    """Windows that cut a person off show a smaller one."""
+    """Check that a region shows a part of a person: windows that cut a person off show a smaller one."""
     inside = math.hypot(region.x - person.x, region.y - person.y) < person.side / 2
     return inside and region.side < _OPTIONS.part_size * person.side
 
 
-def _doubtful(people: Sequence[Candidate], scored: Scored) -> Scored:
-    """The candidates that are worth a look and none of the people."""
-    worth = [(c, odds) for c, odds in scored if odds > (_OPTIONS.doubtful if _beside(c, people) else _OPTIONS.unclear)]
+def _doubtful(people: Sequence[Candidate], candidates: CandidateOdds) -> CandidateOdds:
+    """Select the candidates that are worth a look and none of the people."""
+    worth = [
+        (c, odds) for c, odds in candidates if odds > (_OPTIONS.doubtful if _beside(c, people) else _OPTIONS.unclear)
+    ]
     return [(c, odds) for c, odds in worth if not any(alike(c, p) or within_mask(c, p) for p in people)]
 
 
-def _confirmed(people: Sequence[Candidate], scored: Scored) -> tuple[Scored, Scored]:
-    """Further people among candidates, without second poses of one person, and the rest that may be some."""
-    adjusted = []
-    for candidate, odds in scored:
-        adjusted.append((candidate, odds if _beside(candidate, people) else odds - _OPTIONS.isolated))
-    distinct = distinct_people(adjusted)
+def _confirmed(people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
+    """Select further people among candidates, without second poses of one person, and the rest that may be some."""
+    odds_by_position = []
+    for candidate, odds in candidates:
+        odds_by_position.append((candidate, odds if _beside(candidate, people) else odds - _OPTIONS.isolated))
+    distinct = distinct_people(odds_by_position)
     new = [(c, odds) for c, odds in distinct if odds > _OPTIONS.person]
     return new, [(c, odds) for c, odds in distinct if _OPTIONS.listed < odds <= _OPTIONS.person]
 
 
 def _beside(candidate: Candidate, people: Sequence[Candidate]) -> bool:
-    """Whether the circles around the body of a candidate and that of a person overlap."""
+    """Check whether the circles around the body of a candidate and that of a person overlap."""
     a = candidate.region
     regions = [person.region for person in people]
     return any(math.hypot(a.x - b.x, a.y - b.y) < _OPTIONS.body_size * (a.side + b.side) / 2 for b in regions)
 
 
-def _agreement(pool: ModelPool, pyramid: Pyramid, scored: Scored) -> Scored:
-    """Candidates with the log-odds that they are people and the poses theirs, by the poses of the other networks."""
-    views = [view for candidate, _ in scored for view in _views_of_thunder(candidate)]
-    regions = [candidate.region for candidate, _ in scored]
+def _agreement(pool: ModelPool, pyramid: Pyramid, candidates: CandidateOdds) -> CandidateOdds:
+    """Compute the log-odds that candidates are people and the poses theirs, by the poses of the other networks."""
+    views = [view for candidate, _ in candidates for view in _views_of_thunder(candidate)]
+    regions = [candidate.region for candidate, _ in candidates]
     heavy = observe_jittered(pool, pyramid, regions, 0, "blazepose-heavy", masks=False)
     upright = observe_upright(pool, pyramid, views)
-    looked = []
-    for row, (candidate, odds) in enumerate(scored):
+    result = []
+    for row, (candidate, odds) in enumerate(candidates):
         side, points = _OPTIONS.body_size * candidate.region.side, mean_points(candidate.passes)
-        (observed,) = heavy[row]
-        confidences = mean_confidence(candidate.passes), observed.confidence
-        by_heavy = similarity(points, observed.points, side, confidences)
+        (observation,) = heavy[row]
+        confidences = mean_confidence(candidate.passes), observation.confidence
+        by_heavy = similarity(points, observation.points, side, confidences)
         by_thunder = float(np.mean([_similarity(candidate, pose, side) for pose in upright[2 * row : 2 * row + 2]]))
         votes = _OPTIONS.thunder * _odds(by_thunder) + _OPTIONS.heavy * _odds(by_heavy)
-        looked.append((candidate, _OPTIONS.odds * odds + votes + _OPTIONS.bias))
-    return looked
+        result.append((candidate, _OPTIONS.odds * odds + votes + _OPTIONS.bias))
+    return result
 
 
 def _odds(share: float) -> float:
@@ -261,40 +263,40 @@ def _odds(share: float) -> float:
 
 
 def _views_of_thunder(candidate: Candidate) -> list[CropView]:
-    """Turned as the candidate is: Thunder knows upright people."""
+    """Make views turned like the candidate: Thunder knows upright people."""
     plain, wider = (replace(candidate.region, side=r * candidate.region.side) for r in _OPTIONS.thunder_reaches)
     return [CropView(plain), CropView(wider, mirror=True)]
 
 
 def _similarity(candidate: Candidate, pose: UprightPose, side: float) -> float:
-    """Of a candidate's pose to Thunder's, by the joints that both show; left and right may be swapped."""
-    points, confidence = mean_points(candidate.passes)[_SHARED], mean_confidence(candidate.passes)[_SHARED]
+    """Compare a candidate's pose with Thunder's by the joints that both show; left and right may be swapped."""
+    points, confidence = mean_points(candidate.passes)[_COMMON_ROWS], mean_confidence(candidate.passes)[_COMMON_ROWS]
     weights = np.sqrt(confidence * np.clip(pose.score, 0, 1)) + 0.02
     mirror = list(COCO17.mirror)
     return max(similarity_of_points(pose.points, points[rows], side, weights) for rows in (slice(None), mirror))
 
 
 def _unfitted(
-    people: Sequence[Candidate], rest: Scored, proposals: Sequence[Proposal], pyramid: Pyramid
+    people: Sequence[Candidate], rest: CandidateOdds, proposals: Sequence[Proposal], pyramid: Pyramid
 ) -> list[Unfitted]:
-    """The candidates that no later search confirmed, and the people that MultiPose alone finds."""
+    """List the candidates that no later search confirmed, and the people that MultiPose alone finds."""
     lasting = [(c, odds) for c, odds in rest if not any(alike(c, p) for p in people)]
     candidates = people_of(distinct_people(lasting))
-    listed = []
+    result = []
     for candidate in candidates:
-        box = combine(candidate.passes, *pyramid.size, candidate.probability, masked=False).box
-        listed.append(Unfitted(box, candidate.probability, _reason(candidate, people, pyramid)))
-    shown = [*people, *candidates]
+        box = combine(candidate.passes, *pyramid.size, candidate.probability, with_mask=False).box
+        result.append(Unfitted(box, candidate.probability, _reason(candidate, people, pyramid)))
+    visible = [*people, *candidates]
     for proposal in sorted(proposals, key=lambda p: -p.score):
-        if proposal.score < _OPTIONS.listed_score or any(about(proposal.region, k.region) for k in shown):
+        if proposal.score < _OPTIONS.listed_score or any(about(proposal.region, k.region) for k in visible):
             continue
         region, half = proposal.region, _OPTIONS.body_size * proposal.region.side / 2
         corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
         box = np.clip(corners, 0, [*pyramid.size, *pyramid.size]).astype(np.float32)
-        overlaps = [box_overlap(box, other.box) for other in listed]
+        overlaps = [box_overlap(box, other.box) for other in result]
         if max(overlaps, default=0.0) < 0.5:
-            listed.append(Unfitted(box, proposal.score, "pose not certain"))
-    return [unfitted for unfitted in listed if (unfitted.box[2:] > unfitted.box[:2]).all()]
+            result.append(Unfitted(box, proposal.score, "pose not certain"))
+    return [item for item in result if (item.box[2:] > item.box[:2]).all()]
 
 
 def _reason(candidate: Candidate, people: Sequence[Candidate], pyramid: Pyramid) -> str:
@@ -310,7 +312,7 @@ def _reason(candidate: Candidate, people: Sequence[Candidate], pyramid: Pyramid)
 
 
 def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
-    """The image with people painted over by their blurred surroundings: the pixels of their masks near their limbs,
+    """Paint over people with their blurred surroundings: the pixels of their masks near their limbs,
     since masks sometimes show two people.
     """
     if not people:
@@ -327,10 +329,10 @@ def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
         # Blurred in a small copy: the surroundings have no details.
         shrink = max(1, max(size) // 256)
         small = max(1, size[0] // shrink), max(1, size[1] // shrink)
-        shown = 1 - cv2.resize(area, small, interpolation=cv2.INTER_AREA)
-        colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) * shown[..., None]
+        background = 1 - cv2.resize(area, small, interpolation=cv2.INTER_AREA)
+        colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) * background[..., None]
         sigma = _OPTIONS.surroundings * max(small)
-        total, weight = (cv2.GaussianBlur(values, (0, 0), sigma) for values in (colours, shown))
+        total, weight = (cv2.GaussianBlur(values, (0, 0), sigma) for values in (colours, background))
         around = cv2.resize(total / np.maximum(weight, 1e-3)[..., None], size, interpolation=cv2.INTER_LINEAR)
         share = cv2.GaussianBlur(area, (0, 0), _OPTIONS.edge)[..., None]
         return np.clip(image * (1 - share) + around * share, 0, 255).astype(np.uint8)
@@ -347,7 +349,9 @@ _TRUNK = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 
 
 def _limb_area(points: np.ndarray, side: float, size: tuple[int, int]) -> np.ndarray:
-    """(height, width) bool: a generous figure of a pose (33, 2) pixels whose region has a side of so many pixels."""
+    """Draw a generous figure (height, width) bool of a pose (33, 2) pixels whose region has a side of so many
+    pixels.
+    """
     area = np.zeros(size[::-1], np.uint8)
     width = max(3, round(_OPTIONS.limb_width * side) + 4)
     pixels = np.clip(np.rint(points), -10 * max(size), 10 * max(size)).astype(np.int32)

@@ -1,6 +1,6 @@
 """Joints that two people share: a network that does not find a hidden limb often reports the neighbour's.
 
-Where the same joint of two people is at one place, one of them shows it and the other borrowed it. In rendered crowds,
+If the same joint of two people is at one position, one of them shows it and the other borrowed it. In rendered crowds,
 the owner is the one whose networks are more confident of it, and whose mask shows it.
 """
 
@@ -18,11 +18,11 @@ from humanpose_cli.detect.person import DetectedPerson
 
 @dataclass(frozen=True)
 class SharedJointOptions:
-    """Which joints are shared.
+    """Conditions for shared joints.
 
-    reach           share of the smaller person's size within which two joints are at one place
+    reach           share of the smaller person's size within which two joints are at one position
     min_confidence  0..1, of joints that both people claim
-    off_mask        weight of the confidence of a joint beside the person's mask, where that of one on it is 1 more
+    off_mask        weight of the confidence of a joint beside the person's mask, while that of one on it is 1 more
     """
 
     reach: float = 0.05
@@ -37,11 +37,11 @@ _FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_inde
 
 
 def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
-    """The same people; a joint that another person claims more strongly has a confidence of 0, and so have the
-    landmarks of its hand or foot. A claim is the confidence, less of it beside the mask of a person. Left and right may
+    """Set the confidence of a joint that another person claims more strongly to 0, and that of the landmarks of its
+    hand or foot. A claim is the confidence, less of it beside the mask of a person. Left and right may
     be swapped between two people.
     """
-    hidden = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
+    masks = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
     points, confidence = ([person.keypoints[:, part] for person in people] for part in (slice(0, 2), 2))
     claim = [_claims(person) for person in people]
     size = [float(np.ptp(rows, axis=0).max()) for rows in points]
@@ -50,26 +50,26 @@ def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]
         for others in (np.array(_JOINTS), _MIRROR):
             near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
             both = np.minimum(confidence[a][_JOINTS], confidence[b][others])
-            shared = near & (both >= _OPTIONS.min_confidence)
-            claimed, theirs = claim[a][_JOINTS], claim[b][others]
-            hidden[a][np.array(_JOINTS)[shared & (claimed < theirs)]] = True
-            hidden[b][others[shared & (claimed > theirs)]] = True
-    return [_without(person, rows) if rows.any() else person for person, rows in zip(people, hidden, strict=True)]
+            in_both = near & (both >= _OPTIONS.min_confidence)
+            mine, theirs = claim[a][_JOINTS], claim[b][others]
+            masks[a][np.array(_JOINTS)[in_both & (mine < theirs)]] = True
+            masks[b][others[in_both & (mine > theirs)]] = True
+    return [_without(person, rows) if rows.any() else person for person, rows in zip(people, masks, strict=True)]
 
 
 def _claims(person: DetectedPerson) -> np.ndarray:
-    """(33,) of each landmark; all lie on the person where there is no mask."""
+    """Compute the claim (33,) on each landmark; without a mask all lie on the person."""
     confidence, mask = person.keypoints[:, 2], person.mask
     on_mask = np.ones(len(confidence)) if mask is None else mask.at(person.keypoints[:, :2])
     return confidence * (on_mask + _OPTIONS.off_mask)
 
 
-def _without(person: DetectedPerson, hidden: np.ndarray) -> DetectedPerson:
-    """The person with these landmarks (33,) bool, and what follows them, hidden."""
-    rows = hidden.copy()
+def _without(person: DetectedPerson, mask: np.ndarray) -> DetectedPerson:
+    """Hide these landmarks (33,) bool of a person, and those that follow them."""
+    rows = mask.copy()
     for side in ("left", "right"):
         for joint, followers in _FOLLOWERS.items():
-            if hidden[BLAZEPOSE33.index(f"{side}_{joint}")]:
+            if mask[BLAZEPOSE33.index(f"{side}_{joint}")]:
                 rows[BLAZEPOSE33.indices([f"{side}_{name}" for name in followers])] = True
     keypoints = person.keypoints.copy()
     keypoints[rows, 2] = 0

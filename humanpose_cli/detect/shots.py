@@ -1,4 +1,4 @@
-"""Where the shots of a video begin: hard cuts between its frames."""
+"""The shots of a video: hard cuts between its frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class ShotDetector:
-    """Finds hard cuts: frames whose layout has suddenly little in common with that of the frame before.
+    """A detector of hard cuts: frames whose layout has suddenly little in common with that of the frame before.
 
     Layouts are compared by correlation, so flashes and exposure do not count; the change must be several times
     the usual change in the shot, so neither do fast pans. Frames without a layout, such as black ones, are skipped:
@@ -24,7 +24,7 @@ class ShotDetector:
         self._usual = 0.0
 
     def next_frame(self, image: np.ndarray) -> int:
-        """The shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
+        """Return the shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
         # Every few pixels: the mean of all of them takes as long as following a person.
         step = max(min(image.shape[:2]) // self._MIN_SIDE, 1)
         small = cv2.resize(image[::step, ::step], (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(float)

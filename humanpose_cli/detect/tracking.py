@@ -46,7 +46,7 @@ _CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape
 
 @dataclass(frozen=True)
 class FollowOptions:
-    """When people are followed, searched for and given up in a video.
+    """Conditions for following, searching and giving up people in a video.
 
     min_presence      0..1, of the landmark passes, below which the person has left the region
     min_visible       landmarks in the image, with a confidence above min_confidence, below which the person has left it
@@ -56,8 +56,8 @@ class FollowOptions:
     turns             orientations, over the full circle, in which a lost person is looked for; the best regained_views
                       are looked at closely
     regained_presence, regained_movement  `min_presence` and `max_movement` of a person who was lost
-    regained_near, regained_size  share of the side by which the place of such a person may differ from the expected
-                      one, and ratio of the sizes
+    regained_near, regained_size  share of the side by which the position of such a person may differ from the
+                      expected one, and ratio of the sizes
     max_newcomers     proposals that are searched around in one frame
     look_every        frames between two looks of MultiPose for newcomers, in turn at the full image and at a part
     look_side         pixels of MultiPose's input for these looks; look_part: side of a part, of the image's longer side
@@ -111,23 +111,23 @@ _OPTIONS = FollowOptions()
 
 @dataclass(frozen=True)
 class _Motion:
-    """How a region moves from a frame to the next: pixels and radians."""
+    """The motion of a region from a frame to the next: pixels and radians."""
 
     x: float = 0.0
     y: float = 0.0
     turn: float = 0.0
 
     def moved(self, region: Region) -> Region:
-        """The region in the next frame."""
+        """Move the region to its position in the next frame."""
         return replace(region, x=region.x + self.x, y=region.y + self.y, angle=region.angle + self.turn)
 
     def updated(self, before: Region, now: Region) -> _Motion:
-        """The mean of this motion and of that between two frames."""
+        """Average this motion and that between two frames."""
         turn = math.remainder(now.angle - before.angle, 2 * math.pi)
         return _Motion((self.x + now.x - before.x) / 2, (self.y + now.y - before.y) / 2, (self.turn + turn) / 2)
 
     def scaled(self, factor: float) -> _Motion:
-        """The same motion in an image that is so many times as large."""
+        """Scale the motion to an image that is so many times as large."""
         return _Motion(factor * self.x, factor * self.y, self.turn)
 
 
@@ -138,12 +138,12 @@ class _Followed:
     confirmed: bool
     start: Region
     likely: bool = False  # a search, or a look, found it to be a person
-    missed: int = 0  # frames since it was lost
+    lost_frames: int = 0  # frames since it was lost
     motion: _Motion = _Motion()  # while it was followed
 
 
-Begun: TypeAlias = Callable[[], list[Proposal]]
-"""Waits for proposals that are being made, or makes them."""
+PendingProposals: TypeAlias = Callable[[], list[Proposal]]
+"""A call that waits for proposals that are being made, or makes them."""
 
 
 class Follower:
@@ -152,31 +152,31 @@ class Follower:
     Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
     MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed. Around a
     newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped for a
-    second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: what
-    walks is a person. A person who is lost in the middle of a movement is looked for in every orientation where that
+    second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: one
+    that walks is a person. A person who is lost in the middle of a movement is searched in every orientation where that
     movement leads.
     """
 
     def __init__(
         self, pool: ModelPool, scheme: Scheme, state: Mapping[str, Any] | None = None, *, masks: bool = False
     ) -> None:
-        """state  of another follower, for the frames before; masks: of all people in every frame."""
+        """Start, or continue with the state of another follower. masks: of all people in every frame."""
         self._pool, self._scheme, self._masks = pool, scheme, masks
         tentative = replace(scheme.refined, threshold=scheme.refined.threshold + _OPTIONS.tentative)
         self._tentative = replace(scheme, refined=tentative)
-        self._followed: list[_Followed] = []
-        self._rejected: list[tuple[Region, int]] = []
+        self._people: list[_Followed] = []
+        self._rejections: list[tuple[Region, int]] = []
         self._frame = -1
         self._size = 0
         self._looks: dict[Region, np.ndarray] = {}  # window → its layout when MultiPose looked at it last
-        # Number of a frame → what was begun for it, which depends on its pixels alone.
-        self._begun_looks: dict[int, Begun] = {}
-        self._begun_searches: dict[int, Begun] = {}
+        # Number of a frame → work begun for it, which depends on its pixels alone.
+        self._begun_looks: dict[int, PendingProposals] = {}
+        self._begun_searches: dict[int, PendingProposals] = {}
         if state is not None:
             self._frame, self._size = state["frame"], state["size"]
-            self._rejected = [(Region(*region), until) for region, until in state["rejected"]]
+            self._rejections = [(Region(*region), until) for region, until in state["rejected"]]
             self._looks = {Region(*window): _decoded(layout) for window, layout in state["looks"]}
-            self._followed = [
+            self._people = [
                 _Followed(
                     Region(*f["region"]),
                     None,
@@ -195,7 +195,7 @@ class Follower:
         return {
             "frame": self._frame,
             "size": self._size,
-            "rejected": [(astuple(region), until) for region, until in self._rejected],
+            "rejected": [(astuple(region), until) for region, until in self._rejections],
             "looks": [(astuple(window), _encoded(layout)) for window, layout in self._looks.items()],
             "followed": [
                 {
@@ -203,15 +203,15 @@ class Follower:
                     "start": astuple(f.start),
                     "confirmed": f.confirmed,
                     "likely": f.likely,
-                    "missed": f.missed,
+                    "missed": f.lost_frames,
                     "motion": astuple(f.motion),
                 }
-                for f in self._followed
+                for f in self._people
             ],
         }
 
     def follow(self, frames: Iterable[Pyramid | None]) -> Generator[tuple[Pyramid | None, list[Candidate]], None, None]:
-        """Each frame with the people and uncertain candidates in it; those that are None show none.
+        """Yield each frame with the people and uncertain candidates in it; those that are None show none.
 
         `state` is that behind the frame which was yielded last, though some more are read.
         """
@@ -231,7 +231,7 @@ class Follower:
         return frame, [] if frame is None else self.next_frame(frame)
 
     def _begin(self, number: int, pyramid: Pyramid) -> None:
-        """Begin what can be done for a coming frame: its search, and, if its image changed so far, its look."""
+        """Begin the work for a coming frame: its search, and, if its image changed so far, its look."""
         if number % _OPTIONS.key_every == 0:
             self._begun_searches[number] = self._pool.begin(lambda: self._propose_everywhere(pyramid))
         view = _view_to_look_at(number, pyramid)
@@ -239,57 +239,57 @@ class Follower:
             self._begun_looks[number] = self._pool.begin(lambda: self._look_at(pyramid, view))
 
     def next_frame(self, pyramid: Pyramid) -> list[Candidate]:
-        """The people and uncertain candidates in the next frame."""
+        """Find the people and uncertain candidates in the next frame."""
         self._frame += 1
         self._rescale(max(pyramid.width, pyramid.height))
         look = self._look_round(pyramid)
         _, proposals = self._pool.together(lambda: self._follow(pyramid), look)
-        lost = [f.region for f in self._followed if f.missed == 1]
+        lost_regions = [f.region for f in self._people if f.lost_frames == 1]
         # Now and then the full image, but for the regions of people who are certain.
         if self._frame % _OPTIONS.key_every == 0:
-            begun = self._begun_searches.pop(self._frame, None)
-            everywhere = self._propose_everywhere(pyramid) if begun is None else begun()
-            certain = [f.region for f in self._followed if f.confirmed and f.candidate is not None]
-            proposed = [p for p in everywhere if not any(_near(p.region, c) for c in certain)]
-            self._add(search_proposed(self._pool, pyramid, self._tentative, proposed))
+            pending = self._begun_searches.pop(self._frame, None)
+            everywhere = self._propose_everywhere(pyramid) if pending is None else pending()
+            certain = [f.region for f in self._people if f.confirmed and f.candidate is not None]
+            new_proposals = [p for p in everywhere if not any(_near(p.region, c) for c in certain)]
+            self._add(search_proposed(self._pool, pyramid, self._tentative, new_proposals))
             self._add(self._look_behind(pyramid))
         # Else around newcomers and lost people.
         fresh = sorted((p for p in proposals if not self._is_handled(p.region)), key=lambda p: -p.score)
         newcomers = fresh[: _OPTIONS.max_newcomers]
-        if lost or newcomers:
-            regions = [*lost, *(p.region for p in newcomers)]
+        if lost_regions or newcomers:
+            regions = [*lost_regions, *(p.region for p in newcomers)]
             windows = [window for region in regions for window in _windows_around(region)]
             self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
             until = self._frame + _OPTIONS.rejection
-            self._rejected += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
+            self._rejections += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
         self._regain(pyramid)
         self._look_again(pyramid)
-        self._followed = [f for f in self._followed if f.missed <= _patience(f, pyramid)]
-        self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
-        return [replace(f.candidate, confirmed=f.confirmed) for f in self._followed if f.candidate is not None]
+        self._people = [f for f in self._people if f.lost_frames <= _patience(f, pyramid)]
+        self._rejections = [(region, until) for region, until in self._rejections if until > self._frame]
+        return [replace(f.candidate, confirmed=f.confirmed) for f in self._people if f.candidate is not None]
 
     def _rescale(self, size: int) -> None:
-        """A frame of another size shows the same view at another scale."""
+        """Scale all regions to a frame of another size, which shows the same view."""
         if self._size not in (0, size):
             scale = size / self._size
-            for f in self._followed:
+            for f in self._people:
                 f.region, f.start, f.motion = f.region.scaled(scale), f.start.scaled(scale), f.motion.scaled(scale)
-            self._rejected = [(region.scaled(scale), until) for region, until in self._rejected]
+            self._rejections = [(region.scaled(scale), until) for region, until in self._rejections]
             self._looks.clear()
         self._size = size
 
     def _follow(self, pyramid: Pyramid) -> None:
-        """Passes over all people who are followed."""
-        for f in self._followed:
-            if f.missed:
+        """Run passes over all people who are followed."""
+        for f in self._people:
+            if f.lost_frames:
                 f.region = f.motion.moved(f.region)
-        regions = [f.region for f in self._followed]
-        for followed, (full, heavy) in zip(self._followed, self._passes(pyramid, regions), strict=True):
-            _update(followed, full, heavy)
+        regions = [f.region for f in self._people]
+        for person, (full, heavy) in zip(self._people, self._passes(pyramid, regions), strict=True):
+            _update(person, full, heavy)
         self._drop_duplicates()
 
     def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
-        """Those of BlazePose full and heavy over each region."""
+        """Run passes of BlazePose full and heavy over each region."""
         full, heavy = self._pool.together(
             lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed, masks=self._masks),
             lambda: observe_jittered(
@@ -301,44 +301,46 @@ class Follower:
     def _regain(self, pyramid: Pyramid) -> None:
         """Look for the people who are lost, in every orientation: networks know people upright in the crop."""
         turns = np.arange(_OPTIONS.turns) * 2 * np.pi / _OPTIONS.turns
-        for lost in [f for f in self._followed if f.missed and f.confirmed and _centred_in(f.region, pyramid)]:
-            views = [CropView(lost.region.moved(turn=float(turn))) for turn in turns]
+        for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
+            views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
-            likely = [o for o in first if o.presence > _OPTIONS.min_presence and _expected(o.next_region, lost.region)]
+            likely = [
+                o for o in first if o.presence > _OPTIONS.min_presence and _expected(o.next_region, person.region)
+            ]
             likely = sorted(likely, key=lambda o: -o.presence)[: _OPTIONS.regained_views]
-            found = [replace(lost, region=o.next_region) for o in likely]
-            for f, (full, heavy) in zip(found, self._passes(pyramid, [f.region for f in found]), strict=True):
+            attempts = [replace(person, region=o.next_region) for o in likely]
+            for f, (full, heavy) in zip(attempts, self._passes(pyramid, [f.region for f in attempts]), strict=True):
                 _update(f, full, heavy, _OPTIONS.regained_presence, _OPTIONS.regained_movement)
-            back = [f for f in found if f.candidate is not None]
+            back = [f for f in attempts if f.candidate is not None]
             if back:
                 best = max(back, key=lambda f: f.candidate.probability if f.candidate else 0.0)
-                self._followed[self._followed.index(lost)] = best
+                self._people[self._people.index(person)] = best
         self._drop_duplicates()
 
     def _propose_everywhere(self, pyramid: Pyramid) -> list[Proposal]:
         return propose_everywhere(self._pool, pyramid, self._tentative)
 
-    def _look_round(self, pyramid: Pyramid) -> Begun:
-        """The people that MultiPose finds in this frame's part of the image, if it changed since the last look."""
-        view, begun = _view_to_look_at(self._frame, pyramid), self._begun_looks.pop(self._frame, None)
+    def _look_round(self, pyramid: Pyramid) -> PendingProposals:
+        """Find people by MultiPose in this frame's part of the image, if it changed since the last look."""
+        view, pending = _view_to_look_at(self._frame, pyramid), self._begun_looks.pop(self._frame, None)
         layout = None if view is None else self._layout_if_changed(pyramid, view[0])
         if view is None or layout is None:
             return list
         self._looks[view[0]] = layout
-        return begun or (lambda: self._look_at(pyramid, view))
+        return pending or (lambda: self._look_at(pyramid, view))
 
     def _look_at(self, pyramid: Pyramid, view: tuple[Region, int]) -> list[Proposal]:
         return propose_by_multipose(self._pool, pyramid, [view])
 
     def _layout_if_changed(self, pyramid: Pyramid, window: Region) -> np.ndarray | None:
-        """The layout of a window, if it changed since the last look where no person is followed."""
+        """Compute the layout of a window; None if it did not change since the last look where no person is followed."""
         colours = pyramid.crop(window, _LAYOUT_SIDE, pad=cv2.BORDER_CONSTANT)
         layout = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
         before = self._looks.get(window)
         if before is not None:
             centres = window.to_image(_LAYOUT_SIDE).points(_CELLS)
             free = np.ones(len(_CELLS), bool)
-            for f in self._followed:
+            for f in self._people:
                 free &= np.hypot(*(centres - (f.region.x, f.region.y)).T) > f.region.side / 2
             change = np.abs(layout.astype(np.float32) - before).reshape(-1)[free]
             if not (change > _OPTIONS.look_change).any():
@@ -346,17 +348,17 @@ class Follower:
         return layout
 
     def _look_behind(self, pyramid: Pyramid) -> list[Candidate]:
-        """The people behind or beside those in this frame."""
-        regions = [f.region for f in self._followed if f.candidate is not None]
+        """Find the people behind or beside those in this frame."""
+        regions = [f.region for f in self._people if f.candidate is not None]
         passes = observe_jittered(self._pool, pyramid, regions, 0)
-        people = [Candidate(tuple(observed), coarse=tuple(observed)) for observed in passes]
+        people = [Candidate(tuple(observations), coarse=tuple(observations)) for observations in passes]
         return look_behind(self._pool, pyramid, people) if people else []
 
     def _look_again(self, pyramid: Pyramid) -> None:
-        """A close look of MultiPose at uncertain candidates: two clear looks, or one and a search, confirm one."""
+        """Look closely at uncertain candidates by MultiPose: two clear looks, or one and a search, confirm one."""
         if self._frame % _OPTIONS.look_again_every:
             return
-        for f in self._followed:
+        for f in self._people:
             if not f.confirmed and f.candidate is not None:
                 window = replace(f.region, side=_OPTIONS.close_reach * f.region.side, angle=0.0)
                 proposals = propose_by_multipose(self._pool, pyramid, [(window, _OPTIONS.close_side)])
@@ -364,44 +366,47 @@ class Follower:
                 f.confirmed = clear and f.likely
                 f.likely |= clear
 
-    def _add(self, found: Sequence[Candidate]) -> None:
+    def _add(self, candidates: Sequence[Candidate]) -> None:
         """Follow those of the candidates that are not followed into this frame already."""
         threshold = self._scheme.refined.threshold
-        for candidate in found:
+        for candidate in candidates:
             likely = candidate.probability > _probability(threshold)
             certain = candidate.probability > _probability(threshold + _OPTIONS.certain)
             certain |= likely and self._frame == 0
-            followed = (f for f in self._followed if f.candidate and _same(candidate.passes, f.candidate.passes))
-            same = next(followed, None)
+            same_people = (f for f in self._people if f.candidate and _same(candidate.passes, f.candidate.passes))
+            same = next(same_people, None)
             if same is not None:
                 same.confirmed |= certain or (likely and same.likely)
                 same.likely |= likely
                 continue
             # It takes the place of a lost person near by.
             region = _mean_region(candidate.passes)
-            self._followed = [f for f in self._followed if f.candidate is not None or not _near(f.region, region)]
-            self._followed.append(_Followed(region, candidate, certain, region, likely))
+            self._people = [f for f in self._people if f.candidate is not None or not _near(f.region, region)]
+            self._people.append(_Followed(region, candidate, certain, region, likely))
 
     def _is_handled(self, region: Region) -> bool:
-        regions = [f.region for f in self._followed] + [rejected for rejected, _ in self._rejected]
+        regions = [f.region for f in self._people] + [rejection for rejection, _ in self._rejections]
         return any(_near(region, other) for other in regions)
 
     def _drop_duplicates(self) -> None:
-        """Two regions that slid onto one person become one."""
-        kept: list[_Followed] = []
-        for f in sorted(self._followed, key=lambda f: -(f.candidate.probability if f.candidate else 0.0)):
+        """Drop duplicates: two regions that slid onto one person become one."""
+        distinct: list[_Followed] = []
+        for f in sorted(self._people, key=lambda f: -(f.candidate.probability if f.candidate else 0.0)):
             same = next(
-                (k for k in kept if f.candidate and k.candidate and _same(f.candidate.passes, k.candidate.passes)), None
+                (k for k in distinct if f.candidate and k.candidate and _same(f.candidate.passes, k.candidate.passes)),
+                None,
             )
             if same is None:
-                kept.append(f)
+                distinct.append(f)
             else:
                 same.confirmed |= f.confirmed
-        self._followed = [f for f in self._followed if f in kept]
+        self._people = [f for f in self._people if f in distinct]
 
 
 def _view_to_look_at(number: int, pyramid: Pyramid) -> tuple[Region, int] | None:
-    """The window that MultiPose looks at in a frame of that number, and the side of its input; None in most frames."""
+    """Choose the window that MultiPose looks at in a frame of that number, and the side of its input; None in most
+    frames.
+    """
     turn, step = divmod(number, _OPTIONS.look_every)
     if step:
         return None
@@ -437,20 +442,20 @@ def _patience(f: _Followed, pyramid: Pyramid) -> int:
     return _OPTIONS.lost_patience if f.confirmed and _centred_in(f.region, pyramid) else _OPTIONS.patience
 
 
-def _expected(region: Region, expected: Region) -> bool:
-    """Whether a region may be that of a person who was expected in another one."""
-    near = math.hypot(region.x - expected.x, region.y - expected.y) < _OPTIONS.regained_near * expected.side
-    return near and abs(math.log(region.side / expected.side)) < math.log(_OPTIONS.regained_size)
+def _expected(region: Region, prediction: Region) -> bool:
+    """Check that a region may be that of a person whose region is predicted."""
+    near = math.hypot(region.x - prediction.x, region.y - prediction.y) < _OPTIONS.regained_near * prediction.side
+    return near and abs(math.log(region.side / prediction.side)) < math.log(_OPTIONS.regained_size)
 
 
 def _windows_around(region: Region) -> list[Region]:
-    """Windows in which a person of that region has the size that suits the detector, at five positions."""
+    """List windows in which a person of that region has the size that suits the detector, at five positions."""
     x, y, side = region.x, region.y, 1.8 * region.side
     return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
 
 
 def _update(
-    followed: _Followed,
+    person: _Followed,
     full: Sequence[Observation],
     heavy: Sequence[Observation],
     min_presence: float = _OPTIONS.min_presence,
@@ -459,27 +464,27 @@ def _update(
     passes = (*full, *heavy)
     presence = float(np.mean([o.presence for o in passes]))
     points = np.stack([o.points for o in passes])
-    moved = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / followed.region.side
+    movement = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / person.region.side
     visible = (mean_confidence(passes) > _OPTIONS.min_confidence).sum()
-    if presence < min_presence or moved > max_movement or visible < _OPTIONS.min_visible:
-        followed.candidate = None
-        followed.missed += 1
+    if presence < min_presence or movement > max_movement or visible < _OPTIONS.min_visible:
+        person.candidate = None
+        person.lost_frames += 1
         return
-    probability = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
-    before, region = followed.region, _mean_region(passes)
-    if followed.missed == 0:
-        followed.motion = followed.motion.updated(before, region)
-    followed.candidate, followed.missed, followed.region = (
+    probability = presence * math.exp(-0.5 * (movement / 0.03) ** 2)
+    before, region = person.region, _mean_region(passes)
+    if person.lost_frames == 0:
+        person.motion = person.motion.updated(before, region)
+    person.candidate, person.lost_frames, person.region = (
         Candidate(tuple(full), probability, heavy=tuple(heavy)),
         0,
         region,
     )
-    walked = math.hypot(followed.region.x - followed.start.x, followed.region.y - followed.start.y)
-    followed.confirmed |= walked > _OPTIONS.walked * followed.region.side
+    distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)
+    person.confirmed |= distance > _OPTIONS.walked * person.region.side
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:
-    """The mean of the regions that the passes predict; angles are averaged as directions."""
+    """Average the regions that the passes predict; angles are averaged as directions."""
     regions = [o.next_region for o in passes]
     angle = math.atan2(sum(math.sin(r.angle) for r in regions), sum(math.cos(r.angle) for r in regions))
     x, y, side = np.mean([(r.x, r.y, r.side) for r in regions], axis=0)
@@ -493,7 +498,7 @@ def _same(a: Sequence[Observation], b: Sequence[Observation]) -> bool:
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """When people of two frames are one track.
+    """Conditions for people of two frames to be one track.
 
     keypoint_width  share of the longer side of the box: σ of the movement of a keypoint from frame to frame
     min_confidence  of keypoints that are compared; at least four of them
@@ -521,11 +526,11 @@ class FrameIds:
 class _Track:
     number: int
     last: DetectedPerson
-    missed: int = 0
+    lost_frames: int = 0
 
 
 class TrackAssigner:
-    """Numbers people over the frames of one video.
+    """The numbers of people over the frames of one video.
 
     Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
     method); people without a match in the last ten frames start a track. A hard cut ends all tracks.
@@ -538,13 +543,13 @@ class TrackAssigner:
         self._shots = ShotDetector()
 
     def assign(self, people: Sequence[DetectedPerson], image: np.ndarray | None = None) -> FrameIds:
-        """Numbers for the next frame; without its image (H, W, 3) uint8, cuts are not detected."""
+        """Assign numbers to the next frame's people; without its image (H, W, 3) uint8, cuts are not detected."""
         shot = self._shots.shot_id
         if image is not None and self._shots.next_frame(image) != shot:
             self._tracks = []
         numbers = [-1] * len(people)
         for row, track in self._matches(people):
-            track.last, track.missed = people[row], -1
+            track.last, track.lost_frames = people[row], -1
             numbers[row] = track.number
         for row, person in enumerate(people):
             if numbers[row] < 0:
@@ -552,8 +557,8 @@ class TrackAssigner:
                 self._tracks.append(_Track(self._next, person, -1))
                 self._next += 1
         for track in self._tracks:
-            track.missed += 1
-        self._tracks = [track for track in self._tracks if track.missed <= self._options.max_gap]
+            track.lost_frames += 1
+        self._tracks = [track for track in self._tracks if track.lost_frames <= self._options.max_gap]
         return FrameIds(self._shots.shot_id, tuple(numbers))
 
     def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
@@ -570,31 +575,34 @@ class TrackAssigner:
 
 
 def distinct_rows(people: Sequence[DetectedPerson], options: TrackOptions | None = None) -> list[int]:
-    """The rows of one frame's people without second detections of one person, of which the likeliest is kept."""
-    options, kept = options or TrackOptions(), list[int]()
+    """List the rows of one frame's people without second detections of one person, of which the likeliest is kept."""
+    options, rows = options or TrackOptions(), list[int]()
     for row in sorted(range(len(people)), key=lambda row: (not people[row].confirmed, -people[row].score)):
-        if not any(_same_pose(people[row], people[other], options) for other in kept):
-            kept.append(row)
-    return sorted(kept)
+        if not any(_same_pose(people[row], people[other], options) for other in rows):
+            rows.append(row)
+    return sorted(rows)
 
 
 def _same_pose(a: DetectedPerson, b: DetectedPerson, options: TrackOptions) -> bool:
-    """Whether the joints that two detections of a frame both show agree; left and right may be swapped."""
+    """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
     side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2]))
     for pose in (b.keypoints, b.keypoints[list(b.skeleton.mirror)]):
-        shown = np.minimum(a.keypoints[:, 2], pose[:, 2]) > options.min_confidence
-        if shown.sum() >= 4 and similarity_of_points(a.keypoints[shown, :2], pose[shown, :2], side) > options.same_pose:
+        visible = np.minimum(a.keypoints[:, 2], pose[:, 2]) > options.min_confidence
+        if (
+            visible.sum() >= 4
+            and similarity_of_points(a.keypoints[visible, :2], pose[visible, :2], side) > options.same_pose
+        ):
             return True
     return False
 
 
 def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:
-    """0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
+    """Measure 0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
     overlap = float(box_overlap(before.box, now.box))
     if before.skeleton != now.skeleton:
         return overlap
-    shared = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
+    in_both = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
     width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
-    apart = np.sum((before.keypoints[shared, :2] - now.keypoints[shared, :2]) ** 2, axis=1)
+    apart = np.sum((before.keypoints[in_both, :2] - now.keypoints[in_both, :2]) ** 2, axis=1)
     agreement = float(np.exp(-apart / (2 * width**2)).mean()) if len(apart) >= 4 else 0.0
     return max(overlap, agreement)

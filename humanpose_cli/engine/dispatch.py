@@ -1,4 +1,4 @@
-"""Which backend an operation uses, the checks of arguments that all operations share, and what is known of tensors."""
+"""Choice of the backend of an operation, checks of arguments that all operations share, and a memory of tensors."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ logger = logging.getLogger("humanpose_cli.engine")
 
 _INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 
-_reported: set[tuple[str, str]] = set()
+_warnings: set[tuple[str, str]] = set()
 
 
 def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "") -> bool:
-    """Whether an operation runs its kernel; the reference is used otherwise.
+    """Decide whether an operation runs its kernel or, if not, its reference.
 
     kernels  full name of the module that holds the operation's kernels
     unfit    why the kernel cannot take these arguments, "" if it can
 
-    `auto` takes the kernel where it can run: the reference for unfit arguments, and with one warning in the log
-    where Warp does not work. `kernel` raises UsageError or UnavailableError in these cases.
+    `auto` takes the kernel if it can run, and the reference for unfit arguments or, with one warning in the log,
+    if Warp does not work. `kernel` raises UsageError or UnavailableError in these cases.
     """
     if backend == "reference":
         return False
@@ -54,8 +54,8 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
         raise UnavailableError(
             kernels, f"its kernels do not run on {device} ({problem})", remedy="backend='reference' works anywhere"
         ) from problem
-    if (str(problem), str(device)) not in _reported:  # what is wrong with all kernels is reported once
-        _reported.add((str(problem), str(device)))
+    if (str(problem), str(device)) not in _warnings:  # a problem of all kernels is reported once
+        _warnings.add((str(problem), str(device)))
         logger.warning("%s does not run on %s, using the slower torch code: %s", kernels, device, problem)
     return False
 
@@ -63,55 +63,57 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
 def implementation(
     package: str, backend: str, device: torch.device, unfit: str = "", kernels: Sequence[str] = ("kernel",)
 ) -> Any:
-    """The module of a package that computes an operation: `launches` where all its kernels run, else `reference`."""
+    """Import the module of an operation's package: `launches` if all its kernels run, else `reference`."""
     runs = all(uses_kernel(backend, f"{package}.{name}", device, unfit) for name in kernels)
     return import_module(f"{package}.{'launches' if runs else 'reference'}")
 
 
 def without_autocast(compute: Callable[..., R]) -> Callable[..., R]:
-    """A function of tensors that automatic mixed precision leaves alone: positions in bfloat16 are off by pixels.
+    """Keep automatic mixed precision off in a function of tensors: positions in bfloat16 are off by pixels.
 
     The first argument is a tensor on the device that the function computes on.
     """
 
     @wraps(compute)
-    def run(first: Tensor, *others: Any, **named: Any) -> R:
+    def run(first: Tensor, *others: Any, **keywords: Any) -> R:
         kind = first.device.type
         if not torch.is_autocast_enabled(kind):
-            return compute(first, *others, **named)
+            return compute(first, *others, **keywords)
         with torch.autocast(kind, enabled=False):
-            return compute(first, *others, **named)
+            return compute(first, *others, **keywords)
 
     return run
 
 
-def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
-    """UsageError unless `tensor` has that shape; a string stands for any size and names it in the message."""
+def check_shape(name: str, tensor: Tensor, *sizes: int | str) -> None:
+    """Raise UsageError unless `tensor` has that shape; a string stands for any size and names it in the message."""
     shape = tensor.shape
-    if len(shape) == len(expected):
-        for size, wanted in zip(shape, expected, strict=True):
-            if size != wanted and wanted.__class__ is not str:
+    if len(shape) == len(sizes):
+        for size, axis in zip(shape, sizes, strict=True):
+            if size != axis and axis.__class__ is not str:
                 break
         else:
             return
-    text = ", ".join(map(str, expected))
+    text = ", ".join(map(str, sizes))
     raise UsageError(name, "has the wrong shape", expected=f"({text})", got=str(tuple(shape)))
 
 
 def check_size(size: Sequence[int], *axes: str, min_value: int = 0) -> tuple[int, ...]:
-    """An image's or volume's size as plain integers. UsageError unless it has these axes, each `min_value` or more."""
+    """Convert an image's or volume's size to integers. Raises UsageError unless each of these axes has `min_value` or
+    more.
+    """
     try:
         numbers = tuple(index(number) for number in size)
     except TypeError:
         numbers = ()
     if len(numbers) != len(axes) or min(numbers) < min_value:
-        wanted = f"({', '.join(axes)}), integers ≥ {min_value}"
-        raise UsageError("size", "is not known", expected=wanted, got=str(size))
+        text = f"({', '.join(axes)}), integers ≥ {min_value}"
+        raise UsageError("size", "is not known", expected=text, got=str(size))
     return numbers
 
 
 def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
-    """UsageError unless the numbers share one floating dtype, and they and the integer rows one device."""
+    """Raise UsageError unless the numbers share one floating dtype, and they and the integer rows one device."""
     first_name, first = "", None
     for name, tensor in numbers.items():
         if tensor is None:
@@ -136,7 +138,7 @@ def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
 
 
 class TensorMemo(Generic[T]):
-    """Remembers `compute(*tensors)` for the very same tensors while they are alive and not written to.
+    """A memory of `compute(*tensors)` for the very same tensors while they are alive and not written to.
 
     Meant for a body's faces and bones, which never change: their checks and orderings cost more than a small
     operation. On a GPU the first time waits until it is computed, for the next may be on another stream. Inference
@@ -165,7 +167,7 @@ class TensorMemo(Generic[T]):
         return value
 
     def remember(self, value: T, *tensors: Tensor) -> None:
-        """What it would compute of tensors, as their maker says."""
+        """Store what `compute` would return for these tensors, as their maker knows it."""
         if any(tensor.is_inference() for tensor in tensors):
             return
         key = tuple(map(id, tensors))
@@ -190,17 +192,15 @@ _extremes_memo = TensorMemo(_extremes)
 
 
 def made_between(rows: Tensor, min_value: int, max_value: int) -> Tensor:
-    """Integers that were made no smaller and no larger, for `check_rows` to know without looking: it would wait for the
-    GPU that is still making them.
-    """
+    """Record the bounds of integers when they are made: `check_rows` need not wait for the GPU."""
     _extremes_memo.remember((min_value, max_value), rows)
     return rows
 
 
 def check_rows(name: str, rows: Tensor, count: int, min_value: int = 0) -> None:
-    """UsageError unless the integers of `rows` are `min_value` to `count` − 1. Looked at once per tensor."""
+    """Raise UsageError unless the integers of `rows` are `min_value` to `count` − 1. Each tensor is checked once."""
     low, high = _extremes_memo(rows)
     if low < min_value or high >= count:
-        low, high = _extremes(rows)  # what `made_between` was told may be wider than the numbers are
+        low, high = _extremes(rows)  # the bounds of `made_between` may be wider than the numbers
     if low < min_value or high >= count:
         raise UsageError(name, "points outside", expected=f"{min_value} to {count - 1}", got=f"{low} to {high}")

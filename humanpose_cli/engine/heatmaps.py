@@ -30,7 +30,7 @@ _MIN_VALUE = 1e-12
 
 
 def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tuple[int, int, int]) -> Tensor:
-    """One Gaussian a joint, 1 at its top: (B, J, D, H, W) in torch.channels_last_3d, joints as the channels.
+    """Draw one Gaussian a joint, 1 at its top: (B, J, D, H, W) in torch.channels_last_3d, joints as the channels.
 
     The target pose that the warp3d network is given (Sárándi et al., section 3.1: H ∈ ℝ^{H×W×D×J}).
 
@@ -78,7 +78,7 @@ class _Gaussians(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Σ g·h·(voxel − joint) / sigma², of which the moments of g·h are one pass over a sample's volume."""
+        """Compute Σ g·h·(voxel − joint) / sigma²; the moments of g·h take one pass over a sample's volume."""
         positions, heatmaps = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             product = torch.empty_like(heatmaps[:1], memory_format=torch.channels_last_3d)
@@ -93,14 +93,14 @@ class _Gaussians(torch.autograd.Function):
 
 
 def _profile(positions: Tensor, sigma: float, count: int) -> Tensor:
-    """A Gaussian's values along one axis: (B, J) → (B, count, J)."""
+    """Compute a Gaussian's values along one axis: (B, J) → (B, count, J)."""
     centres = torch.arange(count, device=positions.device, dtype=positions.dtype) + 0.5
     values = torch.exp(-0.5 * ((centres[:, None] - positions[:, None]) / sigma).square())
     return torch.where(values < _MIN_VALUE, 0.0, values)
 
 
 def _sums_over_rows(volumes: Tensor) -> Tensor:
-    """Sums over h, and over h of the value times h from the middle: (B, J, D, H, W) → (B, J, D, 2, W)."""
+    """Sum over h, plain and times h from the middle: (B, J, D, H, W) → (B, J, D, 2, W)."""
     centres = _from_middle(volumes, volumes.shape[3])
     ramp = torch.stack((torch.ones_like(centres), centres))  # [2, H]
     if not volumes.is_contiguous(memory_format=torch.channels_last_3d):
@@ -110,7 +110,7 @@ def _sums_over_rows(volumes: Tensor) -> Tensor:
 
 
 def _moments(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `_sums_over_rows`: each map's sum (B, J) and first moments (B, J, 3) about the volume's middle."""
+    """Compute each map's sum (B, J) and first moments (B, J, 3) about the volume's middle from `_sums_over_rows`."""
     mass, along_y = sums.unbind(3)  # [B, J, D, W]
     x, z = _from_middle(sums, sums.shape[4]), _from_middle(sums, sums.shape[2])
     moments = torch.stack(((mass.sum(2) * x).sum(-1), along_y.sum((2, 3)), (mass.sum(3) * z).sum(-1)), -1)
@@ -118,11 +118,11 @@ def _moments(sums: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_middle(like: Tensor, count: int) -> Tensor:
-    """Voxel centres along an axis, counted from the volume's middle: they round least there."""
+    """List voxel centres along an axis, counted from the volume's middle, where rounding is smallest."""
     return torch.arange(count, device=like.device, dtype=like.dtype) + 0.5 * (1 - count)
 
 
 def _middle(volumes: Tensor) -> Tensor:
-    """The middle of volumes (B, J, D, H, W): (3,) x, y, z."""
+    """Compute the middle of volumes (B, J, D, H, W): (3,) x, y, z."""
     depth, height, width = volumes.shape[2:]
     return 0.5 * torch.tensor((width, height, depth), device=volumes.device, dtype=volumes.dtype)

@@ -65,10 +65,10 @@ Array = tuple[Tensor, Any]
 
 
 class _Commands(threading.local):
-    """This thread's recorded launches, and the descriptors in which a launch gets its arrays' addresses."""
+    """One thread's recorded launches, and the descriptors in which a launch gets its arrays' addresses."""
 
     def __init__(self) -> None:
-        self.recorded: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
+        self.launches: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
 
 
 _commands = _Commands()
@@ -78,12 +78,12 @@ _lock = threading.RLock()
 _warp: Any = None
 _streams: dict[tuple[torch.device, int], Any] = {}
 _failures: dict[tuple[str, str], Exception] = {}
-_loaded: set[tuple[str, str]] = set()
+_loaded_modules: set[tuple[str, str]] = set()
 _private: dict[int, Path] = {}
 
 
 def start() -> Any:
-    """The warp module, initialised; the first call takes about 0.3 s. Any error is Warp's own."""
+    """Import and initialise Warp; the first call takes about 0.3 s. Errors are Warp's own."""
     global _warp
     if _warp is None:
         with _lock:
@@ -105,31 +105,31 @@ _FIRST_DRIVERS = {12: 525, 13: 580}
 
 
 def check_driver() -> None:
-    """UnavailableError where Warp can use none of this machine's GPUs, though torch can: the driver is older than the
-    CUDA that Warp was made with.
+    """Raise UnavailableError if Warp cannot use any of this machine's GPUs, though torch can: the driver is older than
+    the CUDA that Warp was built with.
     """
     wp = start()
     if wp.is_cuda_available():
         return
-    made_with, installed = wp.get_cuda_toolkit_version(), wp.get_cuda_driver_version()
+    made_with, driver_cuda = wp.get_cuda_toolkit_version(), wp.get_cuda_driver_version()
     if made_with is None:
         remedy = "install NVIDIA's own build of warp-lang, or `device=cpu`"
         raise UnavailableError(f"Warp {wp.__version__}", "was made without CUDA", remedy=remedy)
     first_driver = _FIRST_DRIVERS.get(made_with[0])
-    needed = f"a driver for CUDA {made_with[0]}" + (f", {first_driver} or newer" if first_driver else "")
+    requirement = f"a driver for CUDA {made_with[0]}" + (f", {first_driver} or newer" if first_driver else "")
     driver = f"driver {first_driver} or newer" if first_driver else "a newer driver"
-    found = _driver() + (f" for CUDA {installed[0]}.{installed[1]}" if installed else "")
+    driver_version = _driver() + (f" for CUDA {driver_cuda[0]}.{driver_cuda[1]}" if driver_cuda else "")
     raise UnavailableError(
         "NVIDIA's driver",
         f"is too old for the kernels of Warp {wp.__version__}",
-        expected=needed,
-        got=found.strip() or "none that Warp can use",
+        expected=requirement,
+        got=driver_version.strip() or "none that Warp can use",
         remedy=f"install {driver}, or `device=cpu`",
     )
 
 
 def _driver() -> str:
-    """The version of NVIDIA's driver from Linux's /proc, else ""."""
+    """Read the version of NVIDIA's driver from Linux's /sys; "" if there is none."""
     try:
         return Path("/sys/module/nvidia/version").read_text("utf-8").strip()
     except OSError:
@@ -137,12 +137,12 @@ def _driver() -> str:
 
 
 def cache_folder() -> Path:
-    """The first folder that holds kernels or that we may write to: the user's choice, the user's cache, a private
+    """Choose the first folder that holds kernels or is writable: the user's choice, the user's cache, a private
     temporary one.
     """
     candidates: list[tuple[Path, ...]] = []
-    if chosen := os.environ.get("WARP_CACHE_PATH"):
-        candidates.append((Path(chosen) / "humanpose-cli",))
+    if user_folder := os.environ.get("WARP_CACHE_PATH"):
+        candidates.append((Path(user_folder) / "humanpose-cli",))
     with contextlib.suppress(RuntimeError):  # no home folder
         candidates.append((platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "kernels",))
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
@@ -155,7 +155,7 @@ def cache_folder() -> Path:
 
 
 def _is_ours_to_write(folder: Path) -> bool:
-    """Whether the folder can be made and written, and belongs to this user alone: it will hold code to run."""
+    """Check that the folder can be made and written, and belongs to this user alone: it will hold code to run."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=folder):
@@ -169,20 +169,20 @@ def _is_ours_to_write(folder: Path) -> bool:
 
 
 def _is_filled(folder: Path) -> bool:
-    """Whether it holds kernels, though we may not write there: a cache that was filled for a farm's read-only images.
+    """Check for kernels in a folder that is not writable: a cache that was filled for a farm's read-only images.
 
     It belongs to this user or to root, and no other user can write there.
     """
     with contextlib.suppress(OSError, PackageNotFoundError):
         if hasattr(os, "getuid") and not os.access(folder, os.W_OK):
             status = folder.stat()
-            trusted = status.st_uid in (os.getuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            return trusted and any(folder.glob(f"{version('warp-lang')}/wp_*"))
+            is_safe = status.st_uid in (os.getuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            return is_safe and any(folder.glob(f"{version('warp-lang')}/wp_*"))
     return False
 
 
 def private_folder() -> Path:
-    """A temporary folder of this process alone, removed when it ends."""
+    """Make a temporary folder of this process alone, removed when it ends."""
     process = os.getpid()  # a forked child has one of its own
     if process not in _private:
         _private[process] = Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
@@ -196,7 +196,7 @@ def _remove_private(process: int) -> None:
 
 
 def reserve(folder: Path, size: int) -> None:
-    """OSError unless `size` bytes can be written in a folder now.
+    """Raise OSError unless `size` bytes can be written in a folder now.
 
     Called before anything is compiled: on a full disk the compiler ends the process instead of raising an error.
     """
@@ -209,46 +209,46 @@ def reserve(folder: Path, size: int) -> None:
 
 
 def ready(kernels: str, device: torch.device) -> Exception | None:
-    """Compiles and loads a module of kernels for a device; None if they can run there, else what stood in the way.
+    """Compile and load a module of kernels for a device; return None if they can run there, else the error.
 
     kernels  full name of a module that defines Warp kernels and their `MODULE`
     """
     key = (kernels, str(device))
-    if key in _loaded:
+    if key in _loaded_modules:
         return None
     with _lock:
-        if key not in _loaded and key not in _failures:
+        if key not in _loaded_modules and key not in _failures:
             try:
                 if device.type == "cuda":
                     check_driver()
                 with _current_device_kept(device):
                     _load(kernels, device)
-                _loaded.add(key)
+                _loaded_modules.add(key)
             except Exception as problem:  # whatever Warp, its compiler or the driver raise
                 _failures[key] = problem
         return _failures.get(key)
 
 
 def _load(kernels: str, device: torch.device) -> None:
-    """Loads a module from the cache, and where that fails compiles it anew in a folder of this process."""
+    """Load a module from the cache, or if that fails, compile it anew in a folder of this process."""
     wp = start()
     module = import_module(kernels).MODULE
-    shared = wp.config.kernel_cache_dir
-    _remove(Path(shared), module.name, damaged=True)
+    shared_folder = wp.config.kernel_cache_dir
+    _remove(Path(shared_folder), module.name, only_damaged=True)
     try:
-        if _damaged(Path(shared), module.name):
+        if _damaged(Path(shared_folder), module.name):
             raise OSError("a damaged kernel cannot be removed")
-        _load_from(Path(shared), module, device)
+        _load_from(Path(shared_folder), module, device)
         return
     except Exception as error:  # whatever Warp, its compiler or the driver raise: a full disk, a file cut short
         problem = error
-    _remove(Path(shared), module.name)  # the next process starts from nothing
+    _remove(Path(shared_folder), module.name)  # the next process starts from nothing
     module.unload()  # with the memory of the failure
     try:
         _load_from(private_folder(), module, device)
     finally:
-        wp.config.kernel_cache_dir = shared
-    logger.warning("%s is compiled for this process only, its folder %s failed: %s", kernels, shared, problem)
+        wp.config.kernel_cache_dir = shared_folder
+    logger.warning("%s is compiled for this process only, its folder %s failed: %s", kernels, shared_folder, problem)
 
 
 def _load_from(folder: Path, module: Any, device: torch.device) -> None:
@@ -256,8 +256,8 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
     wp.config.kernel_cache_dir = str(folder)
     block_dim = 1 if device.type == "cpu" else 256
     headers = wp.config.use_precompiled_headers
-    built = folder / module.get_module_identifier(block_dim)
-    if not (built.is_dir() and any(path.suffix in _BINARIES[device.type] for path in built.iterdir())):
+    build = folder / module.get_module_identifier(block_dim)
+    if not (build.is_dir() and any(path.suffix in _BINARIES[device.type] for path in build.iterdir())):
         logger.info("compiling the %s kernels for %s, once on this machine", module.name.split(".")[-2], device)
         folder.mkdir(parents=True, exist_ok=True)
         reserve(folder, _MODULE_BYTES)
@@ -272,27 +272,27 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
     finally:
         wp.config.use_precompiled_headers = headers
     with contextlib.suppress(OSError):  # a full disk: without a digest the file is trusted, as Warp does
-        for binary, kept in _binaries(folder, module.name):
-            if not kept.exists():
-                unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
-                unfinished.write_text(_digest(binary), "utf-8")
-                unfinished.replace(kept)
+        for binary, digest_file in _binaries(folder, module.name):
+            if not digest_file.exists():
+                temporary = digest_file.with_name(f"{digest_file.name}.{os.getpid()}")
+                temporary.write_text(_digest(binary), "utf-8")
+                temporary.replace(digest_file)
 
 
-def _remove(folder: Path, module: str, *, damaged: bool = False) -> None:
-    """Remove what was compiled for a module, or only what is no longer as it was compiled; Warp compiles it anew."""
+def _remove(folder: Path, module: str, *, only_damaged: bool = False) -> None:
+    """Remove the compiled files of a module, or only those that changed since; Warp compiles it anew."""
     with contextlib.suppress(OSError):
-        for path in _damaged(folder, module) if damaged else list(_built(folder, module)):
+        for path in _damaged(folder, module) if only_damaged else list(_built(folder, module)):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _damaged(folder: Path, module: str) -> list[Path]:
     pairs = _binaries(folder, module)
-    return [binary.parent for binary, kept in pairs if kept.exists() and kept.read_text("utf-8") != _digest(binary)]
+    return [binary.parent for binary, file in pairs if file.exists() and file.read_text("utf-8") != _digest(binary)]
 
 
 def _built(folder: Path, module: str) -> Iterator[Path]:
-    """Warp's folders of a module, one for each state of its source, but those that other processes are filling."""
+    """Yield Warp's folders of a module, one for each state of its source, without those that others are filling."""
     for path in folder.glob(f"wp_{module}_*"):
         builder = _BEING_BUILT.search(path.name)
         if builder is None or int(builder[1]) == os.getpid():
@@ -300,9 +300,9 @@ def _built(folder: Path, module: str) -> Iterator[Path]:
 
 
 def _binaries(folder: Path, module: str) -> Iterator[tuple[Path, Path]]:
-    """Each file that was compiled for a module, and the file that keeps its digest."""
-    for built in _built(folder, module):
-        for path in built.iterdir():
+    """Yield each compiled file of a module, and the file that keeps its digest."""
+    for build in _built(folder, module):
+        for path in build.iterdir():
             if path.suffix in {*_BINARIES["cpu"], *_BINARIES["cuda"]}:
                 yield path, path.with_name(path.name + ".sha256")
 
@@ -313,25 +313,25 @@ def _digest(binary: Path) -> str:
 
 @contextlib.contextmanager
 def _native_stderr_to_log() -> Iterator[None]:
-    """Catches what native code writes to the process's stderr and hands it to the log at debug level."""
+    """Catch what native code writes to the process's stderr, and log it at debug level."""
     try:
         sys.stderr.flush()
-        saved = os.dup(2)
+        stderr_copy = os.dup(2)
     except (OSError, AttributeError, ValueError):  # no stderr at all
         yield
         return
     try:
-        with _scratch_file() as caught:
-            os.dup2(caught.fileno(), 2)
+        with _scratch_file() as capture:
+            os.dup2(capture.fileno(), 2)
             try:
                 yield
             finally:
-                os.dup2(saved, 2)
-                caught.seek(0)
-                for line in caught.read().decode(errors="replace").splitlines():
+                os.dup2(stderr_copy, 2)
+                capture.seek(0)
+                for line in capture.read().decode(errors="replace").splitlines():
                     logger.debug("%s", line)
     finally:
-        os.close(saved)
+        os.close(stderr_copy)
 
 
 def _scratch_file() -> IO[bytes]:
@@ -342,25 +342,25 @@ def _scratch_file() -> IO[bytes]:
 
 
 def plain(tensor: Tensor) -> Array:
-    """A tensor as a kernel's array of its own numbers, of any strides."""
+    """Wrap a tensor as a kernel's array of its own numbers, of any strides."""
     return tensor.resolve_neg(), None
 
 
 def vectors(tensor: Tensor, dtype: Any) -> Array:
-    """(..., n) as an array of Warp's vectors, copied only where a vector's numbers do not lie together."""
+    """Wrap (..., n) as an array of Warp's vectors, copied only if a vector's numbers do not lie together."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous(), dtype
 
 
 def matrices(tensor: Tensor, dtype: Any) -> Array:
-    """(..., n, n) as an array of Warp's matrices, copied only where a matrix's numbers do not lie together."""
+    """Wrap (..., n, n) as an array of Warp's matrices, copied only if a matrix's numbers do not lie together."""
     together = tensor.stride()[-2:] == (tensor.shape[-1], 1)
     return tensor if together else tensor.contiguous(), dtype
 
 
 def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """An uninitialised tensor of that shape, of the dtype and on the device of another one.
+    """Allocate an uninitialised tensor of that shape, of the dtype and on the device of another one.
 
-    On Linux a large one gets huge pages where the system grants them to those who ask, as numpy's arrays do: memory
+    On Linux a large one gets huge pages if the system grants them on request, as numpy's arrays do: memory
     that was not used before costs about as much as a kernel's work, and a quarter of that with huge pages.
     """
     tensor = like.new_empty(shape)
@@ -374,7 +374,7 @@ def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _advice() -> Callable[[int, int, int], int] | None:
-    """The C library's madvise, where it supports huge pages."""
+    """Find the C library's madvise; None if it does not support huge pages."""
     if sys.platform != "linux":
         return None
     advise = getattr(ctypes.CDLL(None), "madvise", None)
@@ -396,11 +396,11 @@ def finish(device: torch.device) -> None:
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A contiguous tensor of zeros.
+    """Allocate a contiguous tensor of zeros.
 
-    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, where it may): a
-    volume of 64 MiB takes torch.zeros 22 ms, most of it page faults, and this 3 ms where a voxel in every page is
-    written, nothing where none is.
+    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, if it may): a
+    volume of 64 MiB takes torch.zeros 22 ms, most of it page faults, and this 3 ms if a voxel in every page is
+    written, nothing if none is.
     """
     if device.type == "cpu" and dtype in _NUMPY:
         return torch.from_numpy(np.zeros(tuple(shape), _NUMPY[dtype]))
@@ -408,9 +408,9 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros (B, C, D, H, W) in torch.channels_last_3d.
+    """Allocate zeros (B, C, D, H, W) in torch.channels_last_3d.
 
-    No view of another tensor: those that an autograd function makes and returns may not be changed in place.
+    They are no view of another tensor: views that an autograd function returns may not be changed in place.
     """
     batch, channels, *size = shape
     if device.type == "cpu" and dtype in _NUMPY:
@@ -419,7 +419,7 @@ def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) 
 
 
 def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:
-    """Runs a kernel over `size` threads on torch's current stream of `device`.
+    """Run a kernel over `size` threads on torch's current stream of `device`.
 
     arguments  numbers and arrays; the kernel takes the number of its first thread before them
     cost       estimated nanoseconds on one CPU thread: a launch of more than `SPLIT_FROM` is split over torch's
@@ -450,12 +450,12 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
 
 
 def _current_device_kept(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Warp leaves the GPU that it worked on as the current one, and torch would make its next tensors there."""
+    """Restore the current GPU: Warp leaves its own as the current one, and torch would make its next tensors there."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _stream(device: torch.device) -> Any:
-    """Warp's name for torch's current stream.
+    """Find Warp's name for torch's current stream.
 
     Kept, since a name that is dropped takes the stream away from other code that registered it. Torch has some dozens
     of streams and reuses them.
@@ -470,7 +470,7 @@ def _stream(device: torch.device) -> Any:
 
 
 def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: torch.device, stream: Any) -> None:
-    """Launches threads `begin` to `end` − 1.
+    """Launch threads `begin` to `end` − 1.
 
     Small operations would spend most of their time in Warp's packing of arguments. So a launch is recorded once for
     each set of numbers, shapes and strides, and afterwards only the arrays' addresses are new.
@@ -484,13 +484,13 @@ def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: to
             key += (tensor.shape, tensor.stride())
         else:
             key.append(argument)
-    commands = _commands.recorded
-    recorded = commands.get(tuple(key))
-    if recorded is None:
+    commands = _commands.launches
+    entry = commands.get(tuple(key))
+    if entry is None:
         if len(commands) >= _MAX_COMMANDS:
             commands.clear()
-        recorded = commands[tuple(key)] = _record(kernel, begin, end, arguments, device)
-    command, descriptors = recorded
+        entry = commands[tuple(key)] = _record(kernel, begin, end, arguments, device)
+    command, descriptors = entry
     for descriptor, tensor in zip(descriptors, tensors, strict=True):
         descriptor.data = tensor.data_ptr()
     command.launch(stream)
@@ -498,7 +498,7 @@ def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: to
 
 def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: torch.device) -> tuple[Any, list[Any]]:
     wp = start()
-    packed: list[Any] = [begin]
+    values: list[Any] = [begin]
     descriptors = []
     for argument in arguments:
         if argument.__class__ is tuple:
@@ -506,18 +506,18 @@ def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device:
             if not tensor.numel():
                 tensor = tensor.new_empty(tensor.shape)  # an empty tensor may have strides that Warp refuses
             _check_reach(tensor)
-            made = wp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
-            copy = type(made).from_buffer_copy(made)  # without the reference to the tensor that `made` keeps
-            packed.append(copy)
+            descriptor = wp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
+            copy = type(descriptor).from_buffer_copy(descriptor)  # without its reference to the tensor
+            values.append(copy)
             descriptors.append(copy)
         else:
-            packed.append(argument)
-    command = wp.launch(kernel, end - begin, packed, device=wp.device_from_torch(device), record_cmd=True)
+            values.append(argument)
+    command = wp.launch(kernel, end - begin, values, device=wp.device_from_torch(device), record_cmd=True)
     return command, descriptors
 
 
 def _check_reach(tensor: Tensor) -> None:
-    """UsageError where Warp would cut off a size or stride, and the kernel read and write elsewhere."""
+    """Raise UsageError if Warp would cut off a size or stride, and the kernel read and write elsewhere."""
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         if size > _MAX_INT32 or (size > 1 and stride * tensor.element_size() > _MAX_INT32):
             raise UsageError(
@@ -539,7 +539,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _forget_locks() -> None:
-    """After a fork the child has no thread that could release its parent's locks: it makes new ones."""
+    """Make new locks after a fork: the child has no thread that could release its parent's."""
     global _lock, _pool, _pool_lock
     _lock, _pool, _pool_lock = threading.RLock(), None, threading.Lock()
 

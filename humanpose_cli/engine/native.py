@@ -12,18 +12,18 @@ _INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
 
 
 def native_code(header: Path, function: str, **macros: int) -> str:
-    """The body of a function of a header, for `warp.func_native`.
+    """Read the body of a function of a header, for `warp.func_native`.
 
     function  its definition starts at the beginning of a line, and ends at the next line that is a single brace
-    macros    defined before the body, and no longer after it
+    macros    defined before the body, undefined after it
 
     Includes inside the body are replaced by the files beside the header, which hold what several bodies share.
-    ValueError where there is no such function.
+    Raises ValueError if there is no such function.
     """
     text = header.read_text("utf-8")
-    found = re.search(rf"^\S[^\n]* {function}\([^)]*\) \{{\n(.*?)^\}}$", text, re.MULTILINE | re.DOTALL)
-    if found is None:
+    match = re.search(rf"^\S[^\n]* {function}\([^)]*\) \{{\n(.*?)^\}}$", text, re.MULTILINE | re.DOTALL)
+    if match is None:
         raise ValueError(f"{header}: defines no function {function}")
-    body = _INCLUDE.sub(lambda include: (header.parent / include[1]).read_text("utf-8"), found[1])
-    defined = "".join(f"#define {name} {value}\n" for name, value in macros.items())
-    return f"\n{defined}{body}" + "".join(f"#undef {name}\n" for name in macros)
+    body = _INCLUDE.sub(lambda include: (header.parent / include[1]).read_text("utf-8"), match[1])
+    definitions = "".join(f"#define {name} {value}\n" for name, value in macros.items())
+    return f"\n{definitions}{body}" + "".join(f"#undef {name}\n" for name in macros)

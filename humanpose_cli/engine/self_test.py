@@ -21,7 +21,7 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """How well one operation's kernel agrees with the reference on one device.
+    """The agreement of one operation's kernel with the reference on one device.
 
     error    largest difference of results and gradients, relative to their largest value; inf if it did not run
     ok       whether that is within tolerance
@@ -36,7 +36,7 @@ class SelfTestResult:
 
 
 def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
-    """Runs every operation that has kernels, small, forwards and backwards where it is differentiable.
+    """Run every operation that has kernels, small, forwards and backwards if it is differentiable.
 
     devices  by default the CPU and every GPU
     """
@@ -47,21 +47,21 @@ def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
 
 def _compare(op: str, run: Callable[[Backend, torch.device], Sequence[Tensor]], device: str) -> SelfTestResult:
     try:
-        expected, result = run("reference", torch.device(device)), run("kernel", torch.device(device))
+        reference, result = run("reference", torch.device(device)), run("kernel", torch.device(device))
     except Exception as problem:  # a diagnosis: whatever the device or its driver raise is the finding
         return SelfTestResult(device, op, float("inf"), False, str(problem.__cause__ or problem))
-    error = max(_difference(a, b) for a, b in zip(result, expected, strict=True))
+    error = max(_difference(a, b) for a, b in zip(result, reference, strict=True))
     return SelfTestResult(device, op, error, error <= _TOLERANCE)
 
 
-def _difference(result: Tensor, expected: Tensor) -> float:
-    scale = float(expected.abs().max().clamp_min(1e-6))
-    difference = float((result - expected).abs().max()) / scale
+def _difference(result: Tensor, reference: Tensor) -> float:
+    scale = float(reference.abs().max().clamp_min(1e-6))
+    difference = float((result - reference).abs().max()) / scale
     return difference if difference == difference else float("inf")
 
 
 def _random(seed: int, device: torch.device, *shape: int) -> Tensor:
-    """The same numbers on every device."""
+    """Draw the same random numbers on every device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
 
 
@@ -77,7 +77,7 @@ def _turning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
 
 
 def _joints(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rotations, rest joints and scales of three bodies, which want gradients, and rest rotations."""
+    """Draw rotations, rest joints and scales of three bodies, which require gradients, and rest rotations."""
     joints = len(SMPL24)
     rotations = axis_angle_to_matrix(_random(1, device, 3, joints, 3)).requires_grad_()
     rest = _random(2, device, 3, joints, 3).requires_grad_()
@@ -86,14 +86,14 @@ def _joints(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _kinematics(backend: Backend, device: torch.device) -> Sequence[Tensor]:
-    *inputs, turned = _joints(device)
+    *inputs, rest_turns = _joints(device)
     rotations, rest, scales = inputs
-    outputs = forward_kinematics(rotations, rest, SMPL24.parents, scales, turned, backend=backend)
+    outputs = forward_kinematics(rotations, rest, SMPL24.parents, scales, rest_turns, backend=backend)
     return _with_gradients(outputs, inputs)
 
 
 def _bones(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Four bones of each of 5000 vertices, and their weights."""
+    """Draw four bones for each of 5000 vertices, and their weights."""
     indices = (_random(8, device, 5000, 4).abs() * 1000).int() % len(SMPL24)
     return indices, torch.softmax(_random(9, device, 5000, 4), -1)
 
@@ -102,18 +102,18 @@ def _skinning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     shapes = ((2, 5000, 3), (2, 24, 3), (2, 24, 3, 3), (2, 24, 3))
     inputs = [_random(i, device, *shape).requires_grad_() for i, shape in enumerate(shapes)]
     vertices, joints, linear, positions = inputs
-    skinned = skin_vertices(vertices, joints, linear, positions, *_bones(device), backend=backend)
-    return _with_gradients([skinned], inputs)
+    points = skin_vertices(vertices, joints, linear, positions, *_bones(device), backend=backend)
+    return _with_gradients([points], inputs)
 
 
 def _posing(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     vertices, translation = _random(5, device, 1, 5000, 3).requires_grad_(), _random(6, device, 3, 3).requires_grad_()
-    rotations, rest, scales, turned = _joints(device)
+    rotations, rest, scales, rest_turns = _joints(device)
     indices, weights = _bones(device)
-    posed, kinematics = pose_vertices(
-        vertices, indices, weights, rotations, rest, SMPL24.parents, scales, turned, translation, backend=backend
+    points, kinematics = pose_vertices(
+        vertices, indices, weights, rotations, rest, SMPL24.parents, scales, rest_turns, translation, backend=backend
     )
-    return _with_gradients([posed, *kinematics], [vertices, rotations, rest, scales, translation])
+    return _with_gradients([points, *kinematics], [vertices, rotations, rest, scales, translation])
 
 
 def _scene(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -136,7 +136,7 @@ def _interpolating(backend: Backend, device: torch.device) -> Sequence[Tensor]:
 
 
 def _capsules(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Eight capsules of four parts in each of two volumes of 12 × 16 × 20."""
+    """Draw eight capsules of four parts in each of two volumes of 12 × 16 × 20."""
     extent = torch.tensor((20.0, 16.0, 12.0) * 2, device=device)
     ends = torch.sigmoid(_random(10, device, 2, 8, 6)) * extent
     radii = 2.5 + _random(11, device, 2, 8, 1).tanh()
@@ -150,11 +150,11 @@ def _masking(backend: Backend, device: torch.device) -> Sequence[Tensor]:
 
 def _warping(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     volume = _random(12, device, 2, 20, 12, 16, 20).requires_grad_()
-    turned = axis_angle_to_matrix(0.3 * _random(13, device, 2, 4, 3))
-    transforms = torch.cat((turned, _random(14, device, 2, 4, 3, 1)), -1).requires_grad_()
+    rotations = axis_angle_to_matrix(0.3 * _random(13, device, 2, 4, 3))
+    transforms = torch.cat((rotations, _random(14, device, 2, 4, 3, 1)), -1).requires_grad_()
     capsules, rows = _capsules(device)
-    warped = warp_parts(volume, capsules, rows, transforms, softness=1.0, backend=backend)
-    return _with_gradients([warped], [volume, transforms])
+    features = warp_parts(volume, capsules, rows, transforms, softness=1.0, backend=backend)
+    return _with_gradients([features], [volume, transforms])
 
 
 _OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {

@@ -23,7 +23,7 @@ _KINDS = {"image": "FILE", "video": "MOVIE", "frames": "SEQUENCE"}
 
 
 def blender_script(fit: Fit, folder: Path) -> bytes:
-    """The script for a fit with a frame rate; it names files of the frames relative to `folder`, where it will lie."""
+    """Write the script for a fit with a frame rate; it names files of the frames relative to its own `folder`."""
     codes = np.round(fit.seconds(fit.frame_rate) * fit.frame_rate, 3)
     names = [fit.frame_names] if fit.views is None else fit.views.frame_names
     sources, cameras = [*(fit.sources or (fit.images,)), *([None] * len(names))], []
@@ -41,8 +41,8 @@ def blender_script(fit: Fit, folder: Path) -> bytes:
 
 
 def _background(source: FrameSource | None, names: Sequence[str], folder: Path) -> tuple[str, str, int] | None:
-    """File, kind and offset of the frames: Blender shows number `frame + offset` of a video, the first being 0, and
-    `frame + offset + 1` of numbered files. None unless the frames are one file or sequence.
+    """Find file, kind and offset of the frames: Blender shows number `frame + offset` of a video, the first being 0,
+    and `frame + offset + 1` of numbered files. None unless the frames are one file or sequence.
 
     names  of the frames; "" for those that a view lacks
     """

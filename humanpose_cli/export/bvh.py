@@ -1,6 +1,6 @@
 """A person's motion as BVH: metres, y up, the T pose at rest, one person a file.
 
-Joints are named as in smpl24. The pelvis has position channels, which are where it is in the world; every joint turns
+Joints are named as in smpl24. The pelvis has position channels, in the world; every joint turns
 by Zrotation Xrotation Yrotation, degrees, the first outermost. The file begins at the person's first frame.
 """
 
@@ -29,8 +29,8 @@ def write_bvh(path: Path | str, person: PersonMotion, frame_rate: float) -> None
     Bones keep one length: of segment scales that change over time the mean counts.
     """
     parents = np.array(SMPL24.parents)
-    scaled = person.offsets * person.scales.mean(0)[parents][:, None]
-    offsets = np.einsum("jik,jk->ji", person.rest_rotations[parents], scaled)
+    lengths = person.offsets * person.scales.mean(0)[parents][:, None]
+    offsets = np.einsum("jik,jk->ji", person.rest_rotations[parents], lengths)
     children: dict[int, list[int]] = {joint: [] for joint in range(len(SMPL24))}
     for parent, child in SMPL24.bones:
         children[parent].append(child)

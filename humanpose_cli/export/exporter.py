@@ -1,4 +1,4 @@
-"""Fits written in the formats of other programs: which there are, and what their files are called."""
+"""Export of fits to the formats of other programs, and the names of the files."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
 World = Literal["camera", "ground"]
-"""Which world positions are in."""
+"""The world that positions are in."""
 
 Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | str | Path | None
-"""Of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
+"""Textures of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
 `refining.items.read_textures` takes them; None: the fit's own, or those beside the file that it was read from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """What is written of a fit.
+    """The parts of a fit to be written.
 
     fit       with a frame rate
     base      path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`
@@ -70,27 +70,27 @@ class Export:
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
         """Write each of the formats, keys of `FORMATS`, atomically; returns the files in the order written."""
-        written: list[Path] = []
+        files: list[Path] = []
         for name in formats:
             try:
-                written += FORMATS[name](self)
+                files += FORMATS[name](self)
             except BaseException:
                 with suppress(OSError):  # it is none of those with a file a frame, or holds others
                     self.path(f".{name}").rmdir()
                 raise
-        return tuple(dict.fromkeys(written))
+        return tuple(dict.fromkeys(files))
 
     def path(self, ending: str) -> Path:
-        """A file beside the others."""
+        """Name a file beside the others."""
         return self.base.with_name(self.base.name + ending)
 
     @property
     def stem(self) -> str:
-        """What files are called that another refers to by name, which formats want in UTF-8, whatever `base` is."""
+        """The name of files that another refers to; formats want it in UTF-8, whatever `base` is."""
         return escaped(self.base.name)
 
     def images(self, folder: Path, stem: str) -> tuple[dict[int, str], dict[Path, bytes]]:
-        """The textures as PNG: their names (`STEM.person0.png`) by track, and what is to be written."""
+        """Encode the textures as PNG: their names (`STEM.person0.png`) by track, and the bytes of each file."""
         names = {track: f"{stem}.person{track}.png" for track in self.textures}
         pixels = {name: np.ascontiguousarray(self.textures[track][..., :3]) for track, name in names.items()}
         return names, {folder / name: encode_image(image, ".png") for name, image in pixels.items()}
@@ -100,7 +100,7 @@ _FBX = "export glb, which Blender turns into FBX, or bvh for the motion alone"
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Names of `FORMATS` with commas between them; UsageError for another name or none."""
+    """Split names of `FORMATS` with commas between them. Raises UsageError for another name or none."""
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
@@ -110,25 +110,25 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
-    """Where the files of a fit begin, by the fit file's name, and the formats.
+    """Choose the base of a fit's files, by the fit file's name, and the formats.
 
     out      a folder, or one file such as `dance.glb`, whose ending is the format
     formats  None: that of `out`, else glb
 
-    UsageError where `out` is a file of another format, or of one that makes several files.
+    Raises UsageError if `out` is a file of another format, or of one that makes several files.
     """
     kind = out.suffix.lower().removeprefix(".")
     if out.is_dir() or kind not in (*FORMATS, *_OTHERS):
         return lambda name: out / name.removesuffix(FIT_SUFFIX), tuple(formats or ("glb",))
     if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
-        expected = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
+        choices = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
         problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
-        raise UsageError("out", problem, expected=expected, got=str(out), remedy=_FBX if kind == "fbx" else "")
+        raise UsageError("out", problem, expected=choices, got=str(out), remedy=_FBX if kind == "fbx" else "")
     return lambda _: out.with_suffix(""), (kind,)
 
 
 def chosen_people(fit: Fit, person: str) -> Fit:
-    """The fit of `all`, of the `largest` person, or of one by number; UsageError where there is none."""
+    """Select `all`, the `largest` person, or one by number from a fit. Raises UsageError if there is none."""
     if person == "all":
         return fit
     if person != "largest" and not (person.isdecimal() and int(person) in fit.tracks):
@@ -140,11 +140,11 @@ def chosen_people(fit: Fit, person: str) -> Fit:
 def textures_of_fit(
     fit: Fit, textures: Textures = None, frames: FitFrames | None = None, progress: Progress = no_progress
 ) -> Mapping[int, NDArray[np.uint8]]:
-    """Textures of a fit's tracks, (H, W, 3 or 4) uint8.
+    """Read or make textures of a fit's tracks, (H, W, 3 or 4) uint8.
 
     textures  see `Textures`; for tracks that have one
 
-    UsageError where they are no images, or there are no frames to make them from.
+    Raises UsageError if they are no images, or there are no frames to make them from.
     """
     if textures == "frames":
         if frames is None:
@@ -156,12 +156,12 @@ def textures_of_fit(
     if textures is not None or fit.textures or fit.path is None:
         return _checked(fit.textures if textures is None else textures)
     beside = {track: texture_path(fit.path, track) for track in fit.tracks}
-    found = {track: path for track, path in beside.items() if os.path.isfile(path)}  # a name may be too long
-    if not found:
+    files = {track: path for track, path in beside.items() if os.path.isfile(path)}  # a name may be too long
+    if not files:
         return {}
     body = fit.body_model()
-    covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
-    return {track: read_texture(path, covered, body.name) for track, path in found.items()}
+    surface = TexelMap(body.uv, body.uv_faces, TEXELS).covered
+    return {track: read_texture(path, surface, body.name) for track, path in files.items()}
 
 
 def _checked(textures: Mapping[int, Any]) -> Mapping[int, NDArray[np.uint8]]:
@@ -174,7 +174,7 @@ def _checked(textures: Mapping[int, Any]) -> Mapping[int, NDArray[np.uint8]]:
 
 
 def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
-    """Those given, else those that the fit knows. InputError where frames of the fit are missing."""
+    """Return the given frames, else those that the fit knows. Raises InputError if frames of the fit are missing."""
     if isinstance(frames, FitFrames):
         return frames
     if frames is not None:
@@ -183,7 +183,7 @@ def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
 
 
 def check_frame_rate(frame_rate: float | None) -> None:
-    """UsageError unless it is None or frames a second."""
+    """Raise UsageError unless the frame rate is None or frames a second."""
     if frame_rate is not None and not 0 < frame_rate < math.inf:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
 
@@ -206,19 +206,19 @@ def export_fit(
     base        path that the names begin with
     formats     keys of `FORMATS`, or their names with commas between them
     frame_rate  frame rate of a fit that has none; None: 25
-    world       camera: the fit's own, of its first frame's camera where no other is known; ground: see
+    world       camera: the fit's own, of its first frame's camera if no other is known; ground: see
                 `export.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
-                also where they lie beside the fit file. People without one have the colours of overlays: {} for all
-    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: where the Fit came from
-    body        of the fit, where it came from a file of a SMPL fit
+                also beside the fit file. People without one have the colours of overlays: {} for all
+    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source
+    body        of the fit, if it came from a file of a SMPL fit
 
-    UsageError for formats, a world or a rate that there is not; UnavailableError if `usd` is requested and usd-core
+    UsageError for unknown formats, worlds or rates; UnavailableError if `usd` is requested and usd-core
     is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
-    shared: dict[str, Any] = {"textures": textures, "frames": frames, "body": body, "progress": progress}
-    return export_of(fit, base, frame_rate=frame_rate, world=world, **shared).write(names)
+    arguments: dict[str, Any] = {"textures": textures, "frames": frames, "body": body, "progress": progress}
+    return export_of(fit, base, frame_rate=frame_rate, world=world, **arguments).write(names)
 
 
 def export_of(
@@ -232,20 +232,24 @@ def export_of(
     frames: AnyFrames = None,
     body: Body | None = None,
 ) -> Export:
-    """What all formats share of a fit: its world, and the motion of all people in it. Arguments as `export_fit`."""
+    """Prepare what all formats share: the fit's world, and the motion of all people in it. Arguments as
+    `export_fit`.
+    """
     if world not in get_args(World):
         raise UsageError("world", "is not known", expected=", ".join(get_args(World)), got=str(world))
     check_frame_rate(frame_rate)
     fit = fit_of(fit)
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
-    found = available_frames(fit, frames)
-    fit = fit if found is None else replace(fit, images=found.source)
-    used = {t: image for t, image in textures_of_fit(fit, textures, found, progress).items() if t in fit.tracks}
+    available = available_frames(fit, frames)
+    fit = fit if available is None else replace(fit, images=available.source)
+    used_textures = {
+        t: image for t, image in textures_of_fit(fit, textures, available, progress).items() if t in fit.tracks
+    }
     if world == "ground":
         fit = on_the_ground(fit, body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    return Export(fit, body, Path(base), people, used, progress)
+    return Export(fit, body, Path(base), people, used_textures, progress)
 
 
 def _amass(task: Export) -> list[Path]:
@@ -293,7 +297,7 @@ def _json(task: Export) -> list[Path]:
 
 
 def fit_document(fit: Fit) -> dict[str, Any]:
-    """A fit as JSON values: cameras, and pose, shape and joints by name of all people, frame by frame.
+    """Convert a fit to JSON values: cameras, and pose, shape and joints by name of all people, frame by frame.
 
     Lengths are in metres, angles in radians, image positions in pixels. Positions and poses are in the axes of each
     frame's camera: x right, y down, z forward; `world_to_camera` leads there from the world. Times are in seconds.
@@ -349,14 +353,14 @@ def _ply(task: Export) -> list[Path]:
 
 
 def _meshes(task: Export, kind: str, write: Callable[[Path, Mapping[int, Any]], None]) -> list[Path]:
-    """One file of an image; of a sequence a folder with one for each frame that shows somebody, by its number."""
+    """Write one file of an image; of a sequence a folder with one for each frame that shows a person, by its number."""
     frames = np.unique(task.fit.frame_index).tolist()
     folder, single = task.path(f".{kind}"), task.fit.frame_count == 1
     paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
     with removed_on_failure(paths):
-        for done, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
+        for number, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
             write(path, frame_surfaces(task.fit, frame, task.body))
-            task.progress(done, len(frames), f"frames as {kind}")
+            task.progress(number, len(frames), f"frames as {kind}")
     return paths
 
 
@@ -369,7 +373,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "obj": _obj,
     "ply": _ply,
 }
-"""How each format is written, by the name that the user gives."""
+"""The function that writes each format, by the name that the user gives."""
 
 _OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no folder is called so
 ONE_FILE = ("json", "glb", "usd")

@@ -1,7 +1,7 @@
 """People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
 Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24. The joints' own
-transforms are the first frame's pose; an animation `motion` moves them where there are several frames. A person who is
+transforms are the first frame's pose; an animation `motion` moves them if there are several frames. A person who is
 not in all frames is hidden in the others: the node's scale steps to zero.
 
 Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.
@@ -51,7 +51,7 @@ class UvMesh(NamedTuple):
 
 
 def uv_mesh(body: Body) -> UvMesh:
-    """The body's mesh, with a vertex for every pair of vertex and texture coordinate."""
+    """Build the body's mesh with a vertex for every pair of vertex and texture coordinate."""
     faces, uv_faces = body.faces.numpy().astype(np.int64), body.uv_faces.numpy().astype(np.int64)
     count = len(body.uv)
     pairs, corners = np.unique(faces * count + uv_faces, return_inverse=True)
@@ -59,43 +59,45 @@ def uv_mesh(body: Body) -> UvMesh:
 
 
 def unit_normals(vertices: Array, body: Body) -> Array:
-    """(V, 3) outwards, weighted by the faces' areas; +y where a vertex has no face."""
+    """Compute normals (V, 3) outwards, weighted by the faces' areas; +y if a vertex has no face."""
     normals = vertex_normals(torch.from_numpy(vertices), body.faces).numpy()
     return np.where(normals.any(1, keepdims=True), normals, (0.0, 1.0, 0.0))
 
 
 def strongest_bones(body: Body) -> tuple[Array, Array]:
-    """(V, 4) rows of smpl24 and weights whose sum is 1: as many as every program that reads glTF takes."""
+    """Select (V, 4) rows of smpl24 and weights whose sum is 1: as many as every program that reads glTF takes."""
     bones, weights = body.bone_indices.numpy(), body.bone_weights.numpy().astype(np.float64)
     order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
     weights = np.take_along_axis(weights, order, 1)
-    chosen = np.where(weights > 0, np.take_along_axis(bones, order, 1), 0)
-    padding = ((0, 0), (0, 4 - chosen.shape[1]))
-    return np.pad(chosen, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
+    strongest = np.where(weights > 0, np.take_along_axis(bones, order, 1), 0)
+    padding = ((0, 0), (0, 4 - strongest.shape[1]))
+    return np.pad(strongest, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
 
 
 def linear_colour(track: int) -> list[float]:
-    """A track's colour as glTF and USD want it: linear RGB."""
+    """Convert a track's colour to linear RGB for glTF and USD."""
     return [round(float(value), 6) for value in linear_light(person_colour(track))]
 
 
 def quaternions(rotations: Array) -> Array:
-    """(R, …, 3, 3) → (R, …, 4) x y z w, each on the side of the one before it, so that the shorter way is taken."""
+    """Convert (R, …, 3, 3) to (R, …, 4) x y z w, each on the side of the one before it, so that the shorter way is
+    taken.
+    """
     wxyz = matrix_to_quaternion(torch.from_numpy(np.ascontiguousarray(rotations))).numpy()
-    turned = np.cumprod(np.where((wxyz[1:] * wxyz[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0), axis=0)
-    wxyz[1:] *= turned
+    signs = np.cumprod(np.where((wxyz[1:] * wxyz[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0), axis=0)
+    wxyz[1:] *= signs
     return np.roll(wxyz, -1, axis=-1)
 
 
 class _Document:
-    """Collects the objects of a file and the bytes that they point to."""
+    """The objects of a file and the bytes that they point to."""
 
     def __init__(self) -> None:
         self.lists: dict[str, list[dict[str, Any]]] = {}
         self.data = bytearray()
 
     def add(self, kind: str, entry: dict[str, Any]) -> int:
-        """Its number in the list of its kind."""
+        """Add an object, and return its number in the list of its kind."""
         entries = self.lists.setdefault(kind, [])
         entries.append(entry)
         return len(entries) - 1
@@ -107,7 +109,7 @@ class _Document:
         return self.add("bufferViews", {"buffer": 0, "byteOffset": start, "byteLength": len(data), **more})
 
     def accessor(self, values: Array, dtype: str, *, target: int | None = None, bounds: bool = False) -> int:
-        """Numbers (N,) or (N, C); bounds are needed for positions and times."""
+        """Add numbers (N,) or (N, C); bounds are needed for positions and times."""
         array = np.ascontiguousarray(values, dtype)
         width = array[0].size
         entry = {
@@ -122,7 +124,7 @@ class _Document:
         return self.add("accessors", entry)
 
     def bytes(self, roots: Sequence[int], extras: Mapping[str, Any]) -> bytes:
-        """The whole file."""
+        """Assemble the complete file."""
         self.data += bytes(-len(self.data) % 4)
         document = {
             "asset": {"version": "2.0", "generator": f"humanpose-cli {__version__}", "extras": dict(extras)},
@@ -164,7 +166,7 @@ def glb_bytes(
     seconds: Array,
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
 ) -> bytes:
-    """The people and the cameras as one file.
+    """Write the people and the cameras as one file.
 
     cameras   by name
     body      that the people have
@@ -195,7 +197,7 @@ def _add_person(
     seconds: Array,
     textures: Mapping[int, NDArray[np.uint8]],
 ) -> tuple[int, int]:
-    """Numbers of the person's node and of the mesh's."""
+    """Add a person; return the numbers of the person's node and of the mesh's."""
     turns, scales = quaternions(person.rotations), person.local_scales
     joints = []
     for joint, name in enumerate(SMPL24.joint_names):
@@ -228,7 +230,7 @@ def _add_person(
 
 
 def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
-    """Scale steps between one and zero where the person comes and goes."""
+    """Step the scale between one and zero when the person comes and goes."""
     changes = person.presence_changes(len(seconds))
     if changes:
         scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
@@ -268,7 +270,7 @@ def _add_mesh(
 
 
 def _add_camera(document: _Document, animation: _Animation, name: str, camera: CameraPath, seconds: Array) -> int:
-    """The first frame's view; glTF knows neither zoom nor principal points, which stand in `extras`."""
+    """Add the first frame's view; glTF has neither zoom nor principal points, which stand in `extras`."""
     width, height = camera.size[0].tolist()
     focal = float(camera.focal[0])
     lens = {"yfov": float(2 * np.arctan(height / (2 * focal))), "aspectRatio": width / height, "znear": _NEAR}

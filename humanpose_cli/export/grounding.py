@@ -1,8 +1,8 @@
 """Fits in a world that stands on its ground, in place of the first camera's.
 
-How a camera was held is unknown, unless the program that made the fit knows. People show it: a person who stands still
-is in balance (see `avatar.ground`), and soles are on the ground. So the way down is known to some degrees, where a
-camera is tilted by 15° to 50°, and the height of the camera above the soles.
+The tilt of a camera is unknown, unless the program that made the fit knows it. People show it: a person who stands
+still is in balance (see `avatar.ground`), and soles are on the ground. So the way down is known to some degrees, while
+a camera is tilted by 15° to 50°, and the height of the camera above the soles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's
 
 
 def on_the_ground(fit: Fit, body: Body) -> Fit:
-    """The same bodies before the same cameras, in a world whose y axis points down and whose ground is y = 0.
+    """Move a fit into a world whose y axis points down and whose ground is y = 0; bodies and cameras stay.
 
     Of images whose ground is known (`FitRecord.ground`), it is that. Else:
     A camera at the origin, as each shot's first one is but in fits of programs that know a world, is above or below it
@@ -58,18 +58,18 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
 
 
 def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float) -> None:
-    """Gives frames' world_to_camera (F, 4, 4), in place, a world whose ground is the plane down · x = height so far."""
+    """Give frames' world_to_camera (F, 4, 4), in place, a world whose ground is the plane down · x = height so far."""
     turn = turn_between(down, torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
     cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
     cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
 
 
 def world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
-    """The bodies (R, V, 3) of some rows, metres in world axes."""
+    """Compute the bodies (R, V, 3) of some rows, metres in world axes."""
     camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[rows]].astype(np.float32))
     return (body_vertices(body, fit, rows) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
 
 
 def _few(rows: np.ndarray) -> np.ndarray:
-    """Up to 24 of the rows, evenly chosen."""
+    """Choose up to 24 of the rows, evenly."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_BODIES).round().astype(int))]

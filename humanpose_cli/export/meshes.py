@@ -22,7 +22,7 @@ Textures = Mapping[int, NDArray[np.uint8]]
 
 
 def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
-    """(V, 3) of every track in a frame, metres in the world, y up."""
+    """Compute the surface (V, 3) of every track in a frame, metres in the world, y up."""
     rows = fit.rows_for(frame)
     if not len(rows):
         return {}
@@ -33,7 +33,7 @@ def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
 
 
 def materials_text(tracks: Sequence[int], images: Mapping[int, str]) -> str:
-    """The material library (`.mtl`) of people: their colours, or the names of their texture images."""
+    """Write the material library (`.mtl`) of people: their colours, or the names of their texture images."""
     lines = []
     for track in tracks:
         colour = (1.0, 1.0, 1.0) if track in images else person_colour(track).tolist()
@@ -43,7 +43,7 @@ def materials_text(tracks: Sequence[int], images: Mapping[int, str]) -> str:
 
 
 def obj_text(body: Body, surfaces: Mapping[int, Array], materials: str) -> str:
-    """One frame as OBJ: an object `personN` for each, with texture coordinates.
+    """Write one frame as OBJ: an object `personN` for each, with texture coordinates.
 
     surfaces   of tracks, (V, 3) metres
     materials  name of the material library in the same folder
@@ -60,7 +60,7 @@ def obj_text(body: Body, surfaces: Mapping[int, Array], materials: str) -> str:
 
 
 def _lines(pattern: str, rows: Array) -> str:
-    """A line for each row; one formatting of all of them is several times faster than one each."""
+    """Format a line for each row; one formatting of all of them is several times faster than one each."""
     return (pattern * len(rows)) % tuple(rows.reshape(-1).tolist())
 
 
@@ -88,7 +88,7 @@ def write_ply(path: Path | str, body: Body, surfaces: Mapping[int, Array], textu
 
 
 def vertex_colours(body: Body, track: int, textures: Textures) -> Array:
-    """(V, 3) uint8 sRGB: the texture's at each vertex, or the person's colour."""
+    """Sample colours (V, 3) uint8 sRGB: the texture's at each vertex, or the person's colour."""
     if track not in textures:
         return np.tile(np.rint(255 * person_colour(track)).astype(np.uint8), (len(body.template), 1))
     corner = np.zeros(len(body.template), np.int64)

@@ -1,4 +1,4 @@
-"""The people of a fit as rigged bodies that move in one world: what every animation format is written from.
+"""The people of a fit as rigged bodies that move in one world: the source of every animation format.
 
 World axes here are y up: x right, y up, z towards the first camera. A fit's world is its first camera's, with that at
 the origin and its own up, or stands on the ground (`export.grounding`).
@@ -57,7 +57,7 @@ class PersonMotion:
 
     @property
     def name(self) -> str:
-        """Such as `person0`."""
+        """The name, such as `person0`."""
         return f"person{self.track}"
 
     @property
@@ -84,16 +84,18 @@ class PersonMotion:
         return np.searchsorted(self.frames, every, side="right") - 1
 
     def presence_changes(self, count: int) -> dict[int, bool]:
-        """Frames of `count`, from 0 on, from which the person is shown (True) or not; none for who is in all frames."""
+        """List frames of `count`, from 0 on, from which the person is visible (True) or not; none for people in all
+        frames.
+        """
         present = np.isin(np.arange(count), self.frames)
         changes = [] if present.all() else [0, *np.flatnonzero(np.diff(present)) + 1]
         return {int(frame): bool(present[frame]) for frame in changes}
 
 
 def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
-    """The motion of one track.
+    """Compute the motion of one track.
 
-    body  of the fit, where it came from a file of a SMPL fit
+    body  of the fit, if it came from a file of a SMPL fit
     """
     body, rows = fit.body_model(body), fit.rows_of(track)
     betas = torch.from_numpy(fit.betas[rows].astype(np.float64).mean(0).astype(np.float32))[None]
@@ -101,9 +103,9 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
     relative = axis_angle_to_matrix(torch.from_numpy(fit.poses[rows].astype(np.float64)).view(len(rows), -1, 3))
     with torch.no_grad():
         rest = body.rest(betas)
-        posed = body.pose(relative.float(), betas, segment_scales=scales, vertices=False)
+        posed_body = body.pose(relative.float(), betas, segment_scales=scales, vertices=False)
     to_world = TO_Y_UP @ fit.world_to_camera[fit.frame_index[rows], :3, :3].astype(np.float64).transpose(0, 2, 1)
-    bones = posed.linear.double().numpy() / scales.double().numpy()[..., None, None]
+    bones = posed_body.linear.double().numpy() / scales.double().numpy()[..., None, None]
     parents = np.array(SMPL24.parents)
     rotations = bones[:, parents].transpose(0, 1, 3, 2) @ bones
     local = relative.numpy().copy()
@@ -139,7 +141,7 @@ class CameraPath:
 
     @classmethod
     def all_of(cls, fit: Fit) -> dict[str, CameraPath]:
-        """The camera of a fit, called `camera`, in all frames; of a take those of its views, by their names."""
+        """Collect the camera of a fit, called `camera`, in all frames; of a take those of its views, by their names."""
         to_camera = fit.world_to_camera.astype(np.float64)
         if fit.views is None:
             return {"camera": cls._of(to_camera, fit.focal, fit.image_size, fit.principal_point)}

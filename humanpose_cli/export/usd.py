@@ -31,7 +31,7 @@ _WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.
 
 
 def joint_paths() -> list[str]:
-    """UsdSkel's names of the joints: each with its ancestors."""
+    """List UsdSkel's names of the joints: each with its ancestors."""
     paths: list[str] = []
     for name, parent in zip(SMPL24.joint_names, SMPL24.parents, strict=True):
         paths.append(name if parent < 0 else f"{paths[parent]}/{name}")
@@ -51,11 +51,11 @@ def write_usd(
     """Write the people and the cameras, by name, as one binary file.
 
     path        of a file that may be half written, as `atomic_path` gives it
-    codes       (F,) time code of each frame, from 0; f for frame f where the frames are evenly apart
+    codes       (F,) time code of each frame, from 0; f for frame f if the frames are evenly apart
     frame_rate  time codes a second, above 0
     textures    file names of tracks' images, beside `path`
 
-    UnavailableError where usd-core is missing, OSError where the file cannot be written.
+    UnavailableError if usd-core is missing, OSError if the file cannot be written.
     """
     require_extra("usd")
     from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel
@@ -81,7 +81,7 @@ def write_usd(
             with TemporaryDirectory() as folder:
                 layer.Export(f"{folder}/people.usdc", args={"format": "usdc"})
                 shutil.copyfile(f"{folder}/people.usdc", path)
-    except Tf.ErrorException as error:  # tells the system's error in words only
+    except Tf.ErrorException as error:  # gives the system's error as text only
         code = next((code for code in _WRITING_ERRORS if os.strerror(code) in str(error)), errno.EIO)
         raise OSError(code, os.strerror(code), str(path)) from error
 
@@ -117,8 +117,8 @@ def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.
 
 
 def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
-    for frame, shown in person.presence_changes(len(codes)).items():
-        group.CreateVisibilityAttr().Set("inherited" if shown else "invisible", float(codes[frame]))
+    for frame, visible in person.presence_changes(len(codes)).items():
+        group.CreateVisibilityAttr().Set("inherited" if visible else "invisible", float(codes[frame]))
 
 
 def _add_mesh(stage: Any, body: Body, person: PersonMotion, skeleton: Any, texture: str | None) -> None:
@@ -178,7 +178,7 @@ def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
 
 
 def _add_camera(stage: Any, name: str, camera: CameraPath, codes: NDArray[np.float64]) -> None:
-    """Position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
+    """Add position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
     from pxr import Gf, Tf, UsdGeom
 
     identifier = Tf.MakeValidIdentifier(f"_{name}" if name[:1].isdigit() else name)  # which would lose the digit

@@ -68,7 +68,7 @@ class ViewPage:
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own, so that its scripts and style touch nothing else."""
+        """Show the page in a frame of its own, so that its scripts and style touch nothing else."""
         source = html.escape(self.text, quote=True)
         return f'<iframe srcdoc="{source}" style="width:100%;height:{_HEIGHT}px;border:0" allowfullscreen></iframe>'
 
@@ -83,37 +83,37 @@ def view(
     video_codec: VideoCodec = "h264",
     progress: Progress = no_progress,
 ) -> ViewPage:
-    """The page of a fit: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
+    """Make a page: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
 
     fit       a Fit, or a fit file's path
-    frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: where the Fit came from; a
-              Fit from a file is shown without
-    title     its heading; "": what the fit holds
+    frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source; a Fit
+              from a file is shown without
+    title     its heading; "": the contents of the fit
     textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
-              also where they lie beside the fit file. People without one have the colours of overlays: {} for all
-    body      of the fit, where it came from a file of a SMPL fit
+              also beside the fit file. People without one have the colours of overlays: {} for all
+    body      of the fit, if it came from a file of a SMPL fit
     video_codec  of the frames' video
-    InputError where frames of the fit are missing.
+    Raises InputError if frames of the fit are missing.
     """
     fit = fit_of(fit)
     body = fit.body_model(body)
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = replace(fit, model=body, frame_rate=rate)
     images = available_frames(fit, frames)
-    shown = textures_of_fit(fit, textures, images, progress)
+    people_textures = textures_of_fit(fit, textures, images, progress)
     fit = on_the_ground(fit, body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    glb = glb_bytes(body, people, CameraPath.all_of(fit), seconds=fit.seconds(rate), textures=shown)
+    glb = glb_bytes(body, people, CameraPath.all_of(fit), seconds=fit.seconds(rate), textures=people_textures)
     element = "" if images is None else _frames_element(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
-    packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
+    glb_text = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
     library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
     content = (
         f"<div class=panes><div id=stage></div>{element and f'<div id=frames>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
         f"{'' if fit.views is None else plan_figure(draw_plan(fit))}"
         f"{json_script(_document(fit))}"
-        f'<script type="text/plain" id="people3d">{packed}</script>\n'
+        f'<script type="text/plain" id="people3d">{glb_text}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
         f"<script>{'document.body.classList.add(`with-image`);' if element else ''}"
         f"{(DATA / 'viewer.js').read_text('utf-8')}</script>"
@@ -122,20 +122,20 @@ def view(
 
 
 def _frames_element(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
-    """The frames as an image or a video, which begins at frame 0 and has the fit's times; frames that are passed over
-    by the input show the one before.
+    """Embed the frames as an image or a video, which begins at frame 0 and has the fit's times; frames that the input
+    skips show the one before.
     """
     times = [Fraction(second).limit_denominator(90_000) for second in fit.seconds(fit.frame_rate).tolist()]
     if fit.frame_count == 1:
-        with closing(frames.read()) as found:
-            image = jpeg_within(reduced(next(found)[1], _IMAGE_SIDE), _IMAGE_BYTES)
+        with closing(frames.read()) as frame_iterator:
+            image = jpeg_within(reduced(next(frame_iterator)[1], _IMAGE_SIDE), _IMAGE_BYTES)
         return f'<img alt="photograph" src="{data_uri(image, "image/jpeg")}">'
     with TemporaryDirectory() as folder:
         path = Path(folder, "frames.mp4")
         writer = VideoWriter(path, fit.frame_rate, quality=_VIDEO_QUALITY, codec=codec)
-        with writer as video, closing(frames.read()) as found:
+        with writer as video, closing(frames.read()) as frame_iterator:
             size: tuple[int, int] | None = None
-            for frame, pixels in found:
+            for frame, pixels in frame_iterator:
                 small = reduced(pixels, _VIDEO_SIDE)
                 size = size or (small.shape[1], small.shape[0])
                 video.write(small if small.shape[1::-1] == size else fitted_into(small, size), times[frame])
@@ -161,8 +161,8 @@ def _controls(fit: Fit) -> str:
 
 
 def _document(fit: Fit) -> dict[str, Any]:
-    """What the script needs to know: people, when each frame begins and the last ends, cameras in pixels of the first
-    frame, and where the people are.
+    """Collect the script's values: people, when each frame begins and the last ends, cameras in pixels of the first
+    frame, and positions of the people.
     """
     width, height = fit.image_size[0].tolist()
     scale = np.minimum(width / fit.image_size[:, 0], height / fit.image_size[:, 1])[:, None]
@@ -190,7 +190,7 @@ def _document(fit: Fit) -> dict[str, Any]:
 
 
 def _main_person(fit: Fit, joints: NDArray[np.float64]) -> dict[str, Any]:
-    """Where the view is aimed, as `path`: the centre of the main person's joints in each frame, smoothed, and of those
+    """Find the view's target as `path`: the centre of the main person's joints in each frame, smoothed, and of those
     beside them in the first one. `width` and `height` are half of the space that they take.
     """
     rows = fit.rows_of(fit.largest_track) if len(fit) else np.zeros(1, int)

@@ -34,7 +34,7 @@ class BodyParams:
 
     @classmethod
     def from_rotations(cls, rotations: Any, betas: Any, trans: Any, segment_scales: Any = None) -> BodyParams:
-        """The same with rotations (..., 24, 3, 3) instead of poses; they are kept unchanged."""
+        """Make the same with rotations (..., 24, 3, 3) instead of poses; they are kept unchanged."""
         import torch
 
         from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -46,7 +46,7 @@ class BodyParams:
 
     @cached_property
     def rotations(self) -> Any:
-        """(..., 24, 3, 3) the poses as matrices."""
+        """The poses as matrices (..., 24, 3, 3).58: Return the size of the first leading dimension."""
         import torch
 
         from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -56,26 +56,26 @@ class BodyParams:
         return rotations if poses is self.poses else rotations.numpy()
 
     def __len__(self) -> int:
-        """Size of the first leading dimension."""
+        """Return the size of the first leading dimension."""
         return len(self.poses)
 
     def rows(self, index: Any) -> BodyParams:
-        """The bodies at an index of the leading dimensions: a number, a slice, numbers or a mask."""
+        """Select the bodies at an index of the leading dimensions: a number, a slice, numbers or a mask."""
         values = (getattr(self, field.name) for field in fields(self))
-        chosen = BodyParams(*(None if value is None else value[index] for value in values))
+        part = BodyParams(*(None if value is None else value[index] for value in values))
         if "rotations" in self.__dict__:
-            chosen.__dict__["rotations"] = self.rotations[index]
-        return chosen
+            part.__dict__["rotations"] = self.rotations[index]
+        return part
 
     @classmethod
     def stack(cls, bodies: Iterable[BodyParams]) -> BodyParams:
-        """N bodies along a new first dimension, numpy arrays; segment_scales only where the first has them."""
+        """Stack N bodies along a new first dimension, as numpy arrays; segment_scales only if the first has them."""
         every = list(bodies)
         names = [field.name for field in fields(cls) if getattr(every[0], field.name) is not None]
         return cls(**{name: np.stack([getattr(body, name) for body in every]) for name in names})
 
     def tensors(self, dtype: Any = None, device: Any = None) -> BodyParams:
-        """The same bodies as copies in torch; float32 or another `dtype`."""
+        """Copy the bodies to torch tensors, float32 or another `dtype`."""
         import torch
 
         values = (getattr(self, field.name) for field in fields(self))
@@ -84,5 +84,7 @@ class BodyParams:
         )
 
     def pelvis(self, rest_joints: Any) -> Any:
-        """(..., 3) metres, camera axes, where the rest bodies of these betas have their joints at (..., 24, 3)."""
+        """Compute the pelvis (..., 3) in metres, camera axes, from the joints (..., 24, 3) of the rest bodies of these
+        betas.
+        """
         return rest_joints[..., _PELVIS, :] + self.trans

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """Squared distances of points to segments, (..., n) each, broadcast against one another → (...).
+    """Compute squared distances of points to segments, (..., n) each, broadcast against one another → (...).
 
     |p − a − t (b − a)|² with t = clamp((p − a)·(b − a) / |b − a|², 0, 1), and t = 0 for a segment of length zero. Sums
     run from the first axis to the last: the kernels do the same, so both decide alike about points on the surface.
@@ -24,13 +24,13 @@ def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> T
     return total
 
 
-def capsule_coverage(squared: Tensor, radii: Tensor, softness: float) -> Tensor:
-    """How much capsules cover points, 0 to 1, from the squared distances to their segments.
+def capsule_coverage(squared_distances: Tensor, radii: Tensor, softness: float) -> Tensor:
+    """Compute how much capsules cover points, 0 to 1, from the squared distances to their segments.
 
-    With softness 0: 1 where the distance is ≤ the radius, so a negative radius covers nothing. Else
+    With softness 0: 1 if the distance is ≤ the radius, so a negative radius covers nothing. Else
     clamp((radius − distance) / softness + 1/2, 0, 1), an edge of that width with its middle on the surface.
     Distances and radii that are not a number cover nothing.
     """
     if softness == 0:
-        return ((radii >= 0) & (squared <= radii * radii)).to(squared.dtype)
-    return ((radii - squared.sqrt()) * (1 / softness) + 0.5).nan_to_num(0.0).clamp(0, 1)
+        return ((radii >= 0) & (squared_distances <= radii * radii)).to(squared_distances.dtype)
+    return ((radii - squared_distances.sqrt()) * (1 / softness) + 0.5).nan_to_num(0.0).clamp(0, 1)

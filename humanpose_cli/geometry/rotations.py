@@ -17,7 +17,7 @@ from humanpose_cli.core.errors import UsageError
 
 
 def skew(vectors: Tensor) -> Tensor:
-    """Cross-product matrices: (..., 3) → (..., 3, 3)."""
+    """Build cross-product matrices: (..., 3) → (..., 3, 3)."""
     x, y, z = vectors.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
@@ -25,9 +25,9 @@ def skew(vectors: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _generators(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(3, 9): the flattened cross-product matrices of the axes."""
+    """Flatten the cross-product matrices of the axes: (3, 9)."""
     with torch.inference_mode(False):  # later calls may differentiate, whichever call is first
-        # Copied, not computed there: a copy is waited for, and the next caller may be on another stream.
+        # Copied, not computed there: a copy is synchronous, and the next caller may be on another stream.
         return skew(torch.eye(3, dtype=dtype)).flatten(1).to(device)
 
 
@@ -58,23 +58,23 @@ class _AxisAngleToMatrix(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         (axis_angle,) = ctx.saved_tensors
         v, G = axis_angle.reshape(-1, 3), grad.reshape(-1, 9)
-        squared = (v * v).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
-        angle = squared.sqrt()
+        norm_squared = (v * v).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+        angle = norm_squared.sqrt()
         a, half = torch.sinc(angle * (1 / math.pi)), torch.sinc(angle * (0.5 / math.pi))
         twice_b = half * half
-        cosine = 1 - 0.5 * squared * twice_b
+        cosine = 1 - 0.5 * norm_squared * twice_b
         to_K = G @ _generators(v.dtype, v.device).mT
         square = G.view(-1, 3, 3)
         to_outer = ((square + square.mT) @ v[:, :, None]).squeeze(-1)
         # For small θ the differences below are rounding, divided by θ²; but they are multiplied by v twice.
         along_a = (v * to_K).sum(-1, keepdim=True) * (cosine - a)
         along_b = (v * to_outer).sum(-1, keepdim=True) * (0.5 * (a - twice_b))
-        along = (along_a + along_b) / squared - a * G[:, ::4].sum(-1, keepdim=True)
+        along = (along_a + along_b) / norm_squared - a * G[:, ::4].sum(-1, keepdim=True)
         return torch.addcmul(torch.addcmul(a * to_K, 0.5 * twice_b, to_outer), along, v).view(axis_angle.shape)
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Rodrigues' formula: (..., 3) radians → (..., 3, 3). UsageError for vectors of another length.
+    """Apply Rodrigues' formula: (..., 3) radians → (..., 3, 3). UsageError for vectors of another length.
 
     Coefficients come from sinc functions, whose gradients are finite at zero.
     """
@@ -84,7 +84,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) → unit quaternion (..., 4), order w x y z, w ≥ 0 except for rounding.
+    """Convert (..., 3, 3) to unit quaternions (..., 4), order w x y z, w ≥ 0 except for rounding.
 
     Takes the best conditioned of the four classical formulas per matrix.
     """
@@ -102,7 +102,7 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
-    """Quaternion (..., 4), order w x y z, any length but zero → (..., 3, 3)."""
+    """Convert quaternions (..., 4), order w x y z, any length but zero, to (..., 3, 3)."""
     q = torch.nn.functional.normalize(quaternion, dim=-1)
     w, v = q[..., :1, None], q[..., 1:]
     identity = torch.eye(3, dtype=q.dtype, device=q.device)
@@ -110,12 +110,12 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) → (..., 3) radians, length at most π."""
+    """Convert (..., 3, 3) to (..., 3) radians, length at most π."""
     quaternion = matrix_to_quaternion(matrix)
     w, v = quaternion[..., :1], quaternion[..., 1:]
-    squared = (v * v).sum(-1, keepdim=True)
-    tiny = squared < torch.finfo(matrix.dtype).eps
-    sine = torch.where(tiny, torch.ones_like(squared), squared).sqrt()
+    norm_squared = (v * v).sum(-1, keepdim=True)
+    tiny = norm_squared < torch.finfo(matrix.dtype).eps
+    sine = torch.where(tiny, torch.ones_like(norm_squared), norm_squared).sqrt()
     factor = torch.where(tiny, 2 / w.clamp_min(0.5), 2 * torch.atan2(sine, w) / sine)
     return factor * v
 
@@ -148,12 +148,12 @@ class _ProjectToRotation(torch.autograd.Function):
 
 
 def project_to_rotation(matrix: Tensor) -> Tensor:
-    """Nearest rotation in the Frobenius norm, never a reflection: (..., 3, 3) → (..., 3, 3)."""
+    """Find the nearest rotation in the Frobenius norm, never a reflection: (..., 3, 3) → (..., 3, 3)."""
     return _ProjectToRotation.apply(matrix)
 
 
 def rotation_between(source: Tensor, target: Tensor) -> Tensor:
-    """Smallest rotation that turns direction `source` (..., 3) to `target` (..., 3) → (..., 3, 3).
+    """Compute the smallest rotation that turns direction `source` (..., 3) to `target` (..., 3) → (..., 3, 3).
 
     Opposite directions turn by π about an axis perpendicular to them; zero vectors give the identity.
     """
@@ -170,7 +170,7 @@ def rotation_between(source: Tensor, target: Tensor) -> Tensor:
 
 
 def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
-    """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2): from the axes of a camera that
+    """Compute the rotation (N, 3, 3) of the optical axis to the ray through a pixel (N, 2): from a camera's axes that
     looks straight at the pixel to those of the image's camera, of `focal` (N,) and `principal_point` (N, 2) pixels.
     """
     ray = torch.nn.functional.pad((pixel - principal_point) / focal[:, None], (0, 1), value=1.0)
@@ -178,7 +178,7 @@ def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> T
 
 
 def geodesic_angle(a: Tensor, b: Tensor) -> Tensor:
-    """Angle of the rotation from a to b: (..., 3, 3) twice → (...) radians in [0, π]."""
+    """Measure the angle of the rotation from a to b: (..., 3, 3) twice → (...) radians in [0, π]."""
     relative = a.mT @ b
     vector = torch.stack(
         (

@@ -18,15 +18,15 @@ class Similarity(NamedTuple):
     translation: Tensor
 
     def apply(self, points: Tensor) -> Tensor:
-        """(..., N, 3) → (..., N, 3)."""
-        turned = points @ self.rotation.mT
-        return self.scale[..., None, None] * turned + self.translation[..., None, :]
+        """Map points (..., N, 3) → (..., N, 3)."""
+        offsets = points @ self.rotation.mT
+        return self.scale[..., None, None] * offsets + self.translation[..., None, :]
 
 
 def fit_similarity(
     source: Tensor, target: Tensor, weights: Tensor | None = None, *, with_scale: bool = True
 ) -> Similarity:
-    """The similarity that best maps `source` to `target`, (..., N, 3) each, weights (..., N) ≥ 0.
+    """Find the similarity that best maps `source` to `target`, (..., N, 3) each, weights (..., N) ≥ 0.
 
     Coincident source points give scale 1 and the identity's rotation; all-zero weights the identity with the
     translation between the unweighted origins (zero).
@@ -44,12 +44,12 @@ def fit_similarity(
     rotation = project_to_rotation(torch.where(degenerate[..., None, None], identity, covariance))
     scale = torch.ones_like(variance)
     if with_scale:
-        fitted = (rotation * covariance).sum((-2, -1)) / torch.where(degenerate, scale, variance)
-        scale = torch.where(degenerate, scale, fitted)
+        ratio = (rotation * covariance).sum((-2, -1)) / torch.where(degenerate, scale, variance)
+        scale = torch.where(degenerate, scale, ratio)
     translation = target_mean - scale[..., None] * (rotation @ source_mean[..., None]).squeeze(-1)
     return Similarity(scale, rotation, translation)
 
 
 def procrustes_align(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """`source` moved, turned and scaled onto `target`: the alignment of PA-MPJPE. (..., N, 3) → (..., N, 3)."""
+    """Move, turn and scale `source` onto `target`, the alignment of PA-MPJPE: (..., N, 3) → (..., N, 3)."""
     return fit_similarity(source, target, weights).apply(source)

@@ -1,12 +1,12 @@
-"""A person in a square crop: where the crop lies, and what is known about the person.
+"""A person in a square crop: the position of the crop, and the evidence about the person.
 
 The crop shows a person as the fixed camera does (Neural Body Fitting, section 4.2): the regressor's camera never moves,
 so a person's size in the crop must be that of a person 20 m before it. In training the size follows from the labels
 (`lab.cache.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do we where the
 detector also gives world landmarks, whose size against the keypoints' gives pixels per metre whatever the pose. With a
-box alone its longer side is taken for the height of somebody who stands.
+box alone its longer side is taken for the height of a standing person.
 
-`CropEvidence` is what inputs are made of, in training and in use.
+Inputs are made of `CropEvidence`, in training and in use.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_SPREAD).astype(np.float32)
 
 
 def root_pixel(size: int, camera: FixedCamera = NBF_CAMERA) -> NDArray[np.float64]:
-    """Where the fixed camera sees the pelvis in a crop of `size` pixels: (2,)."""
+    """Project the pelvis into a crop of `size` pixels by the fixed camera: (2,)."""
     x, y, z = camera.root
     return size / 2 + camera.focal_at(size) * np.array([x, y]) / z
 
 
 def frame_box(box: Array, size: int) -> Crop:
-    """The crop in which the box (4,) x0 y0 x1 y1 is 440 of 512 pixels long, its middle in the middle."""
+    """Make the crop in which the box (4,) x0 y0 x1 y1 is 440 of 512 pixels long, in the middle."""
     return crop_around_box(box, size, fill=BOX_FILL)
 
 
 def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> Crop | None:
-    """The crop in which the person is as large as their world landmarks are 20 m away, hips where the pelvis belongs.
+    """Crop so that the person is as large as their world landmarks are 20 m away, hips at the fixed pelvis.
 
-    landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None where too few are visible.
+    landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None if too few are visible.
     """
     confidence = np.where(landmarks[:, 2] >= _MIN_CONFIDENCE, landmarks[:, 2], 0.0)
     if (confidence > 0).sum() < _MIN_POINTS or not np.isfinite(landmarks[:, :2]).all():
@@ -69,21 +69,21 @@ def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCame
 
 
 def frame_person(person: DetectedPerson, size: int) -> Crop:
-    """The crop for a detected person: by landmarks where the detector gave both kinds, else by the box."""
-    framed = None
+    """Make the crop for a detected person: by landmarks if the detector gave both kinds, else by the box."""
+    crop = None
     if person.world is not None and person.skeleton.name == BLAZEPOSE33.name:
-        framed = frame_landmarks(person.keypoints, person.world, size)
-    return frame_box(person.box, size) if framed is None else framed
+        crop = frame_landmarks(person.keypoints, person.world, size)
+    return frame_box(person.box, size) if crop is None else crop
 
 
 def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 RGB → (3, H, W) of mean 0 and variance 1 over ImageNet."""
+    """Normalise (H, W, 3) uint8 RGB to (3, H, W) of mean 0 and variance 1 over ImageNet."""
     return np.ascontiguousarray((image * _SCALE + _SHIFT).transpose(2, 0, 1))
 
 
 @dataclass(frozen=True)
 class CropEvidence:
-    """A crop of `size` pixels square; None for what is not known. Pixels are the crop's.
+    """A crop of `size` pixels square; None for unknown values. Pixels are the crop's.
 
     image      (size, size, 3) uint8 RGB
     parts      (size, size) uint8: 0, or 1 + the row of SMPL24 whose part is visible
@@ -105,7 +105,7 @@ class CropEvidence:
 def evidence_of_person(
     image: NDArray[np.uint8], person: DetectedPerson, crop: Crop, *, with_image: bool = True
 ) -> CropEvidence:
-    """From an image (H, W, 3) and what the detector found of one of its people, in a crop.
+    """Collect the evidence of an image (H, W, 3) and one of its detected people in a crop.
 
     with_image  False leaves the crop out, which takes most of the time
 

@@ -1,4 +1,4 @@
-"""A quick check on this machine that networks learn what they should: what `hpc doctor` shows.
+"""A quick check on this machine that networks learn correctly, for `hpc doctor`.
 
 `python -m humanpose_cli.models.self_test` writes `TrainingErrors` as JSON. It is a program because a fault in a
 library's kernels may end the process: the one in oneDNN's strided 1×1 convolutions overwrites memory.
@@ -26,7 +26,7 @@ _LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-4, 0.02
 
 @dataclass(frozen=True)
 class TrainingErrors:
-    """How far a short training in float32 is from the same one in float64.
+    """The difference of a short training in float32 from the same one in float64.
 
     loss       largest difference of a step's loss, relative to the loss
     gradients  largest difference of the first step's gradients, relative to the largest gradient
@@ -47,7 +47,7 @@ class _Network(nn.Module):
         self.block = DecoderBottleneck(self.resnet.channels[0], 16, False, stride=2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """A loss of images (B, 3, H, W)."""
+        """Compute a loss of images (B, 3, H, W)."""
         maps = self.resnet.maps(images)
         return torch.stack([values.square().mean() for values in (*maps, self.block(maps[0]))]).sum()
 
@@ -68,7 +68,7 @@ def training_errors() -> TrainingErrors:
 
 
 def _train(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses (steps,) and all gradients of the first step, in one row.
+    """Compute losses (steps,) and all gradients of the first step, in one row.
 
     Gradient descent by hand: the first step of torch's optimisers takes a second to import its compiler.
     """

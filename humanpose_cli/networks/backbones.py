@@ -16,7 +16,7 @@ from humanpose_cli.networks.convolutions import PointwiseConv2d
 
 
 def conv_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
-    """A 3×3 convolution, batch normalisation and ReLU."""
+    """Build a 3×3 convolution, batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
@@ -88,13 +88,15 @@ class ResNet(nn.Module):
 
     inputs   channels of the image
     width    channels of the first stage; 64 is the original
-    dilated  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
     depth    how many of the four stages there are
+    dilated_stages  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
 
     channels  of the stages' maps
     """
 
-    def __init__(self, layers: int, *, inputs: int = 3, width: int = 64, dilated: int = 0, depth: int = 4) -> None:
+    def __init__(
+        self, layers: int, *, inputs: int = 3, width: int = 64, dilated_stages: int = 0, depth: int = 4
+    ) -> None:
         super().__init__()
         if layers not in RESNETS:
             raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(layers))
@@ -107,7 +109,7 @@ class ResNet(nn.Module):
         for stage, count in enumerate(counts[:depth]):
             stride = 1 if stage == 0 else 2
             before = dilation
-            if stage >= 4 - dilated:
+            if stage >= 4 - dilated_stages:
                 dilation, stride = 2 * dilation, 1
             stage_width = width << stage
             blocks: list[nn.Module] = [block(channels, stage_width, stride, before, dilation)]
@@ -120,15 +122,17 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, image: Tensor) -> list[Tensor]:
-        """The stages' maps of images (B, inputs, H, W): (B, C, H/4, W/4), …/8, …/16, …/32; finer where dilated."""
+        """Compute the stages' maps of images (B, inputs, H, W): (B, C, H/4, W/4), …/8, …/16, …/32; finer in dilated
+        stages.
+        """
         return self.stages(self.stem(image))
 
     def stem(self, image: Tensor) -> Tensor:
-        """What the first convolution makes of images (B, inputs, H, W): (B, width, H/2, W/2)."""
+        """Apply the first convolution to images (B, inputs, H, W): (B, width, H/2, W/2)."""
         return torch.relu(self.bn1(self.conv1(image)))
 
     def stages(self, stem: Tensor) -> list[Tensor]:
-        """The stages' maps, from what `stem` gives."""
+        """Compute the stages' maps from the output of `stem`."""
         x = self.maxpool(stem)
         maps = []
         for stage in range(1, len(self.channels) + 1):
@@ -145,18 +149,19 @@ _WIDTHS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """Backbone of `layers` layers (16, 19).
 
-    dilated  how many of the last poolings keep the resolution; convolutions behind them look twice as far (DeepLab: 2)
+    dilated_blocks  how many of the last poolings keep the resolution; convolutions behind them look twice as far
+                    (DeepLab: 2)
     """
 
-    def __init__(self, layers: int, *, dilated: int = 0) -> None:
+    def __init__(self, layers: int, *, dilated_blocks: int = 0) -> None:
         super().__init__()
         if layers not in VGGS:
             raise UsageError("layers", "no such VGG", expected=", ".join(map(str, VGGS)), got=str(layers))
-        self._names, modules = zip(*_named_layers(VGGS[layers], dilated), strict=True)
+        self._names, modules = zip(*_named_layers(VGGS[layers], dilated_blocks), strict=True)
         self.features = nn.Sequential(*modules)
 
     def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).
+        """Compute activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).
 
         Layers behind the last name are not computed. UsageError for names that do not exist.
         """
@@ -174,12 +179,12 @@ class VGG(nn.Module):
         return maps
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) → the last map (B, 512, …)."""
+        """Compute the last map (B, 512, …) of images (B, 3, H, W)."""
         return self.features(image)
 
 
-def _named_layers(counts: tuple[int, ...], dilated: int) -> Iterator[tuple[str, nn.Module]]:
-    """The entries of `features` with their names: a ReLU has that of its convolution."""
+def _named_layers(counts: tuple[int, ...], dilated_blocks: int) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the entries of `features` with their names: a ReLU has that of its convolution."""
     channels, dilation = 3, 1
     for block, (count, width) in enumerate(zip(counts, _WIDTHS, strict=True), 1):
         for number in range(1, count + 1):
@@ -187,9 +192,9 @@ def _named_layers(counts: tuple[int, ...], dilated: int) -> Iterator[tuple[str, 
             yield f"{name}_linear", nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
             yield name, nn.ReLU(inplace=False)  # maps are returned: nothing may overwrite them
             channels = width
-        pooled = block <= len(counts) - dilated
-        dilation = dilation if pooled else 2
-        yield f"block{block}_pool", nn.MaxPool2d(2, 2) if pooled else nn.MaxPool2d(3, 1, 1)
+        halves = block <= len(counts) - dilated_blocks
+        dilation = dilation if halves else 2
+        yield f"block{block}_pool", nn.MaxPool2d(2, 2) if halves else nn.MaxPool2d(3, 1, 1)
 
 
 class AlexNet(nn.Module):
@@ -213,7 +218,7 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → what follows each of the five ReLUs."""
+        """Compute the outputs of the five ReLUs for images (B, 3, H, W)."""
         maps, x = [], image
         for layer in self.features:
             x = layer(x)

@@ -28,7 +28,7 @@ class PointwiseConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 1, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) → (B, outputs, H', W')."""
+        """Convolve (B, inputs, H, W) → (B, outputs, H', W')."""
         if self.in_channels >= MAX_SIMD_CHANNELS:
             return super().forward(x)
         rows, columns = self.stride

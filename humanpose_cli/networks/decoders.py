@@ -34,16 +34,18 @@ _FULLY_CONNECTED = 1024  # channels of DeepLab's fc6 and fc7
 class AtrousPyramid(nn.Module):
     """Sum of class scores from 3×3 convolutions of several dilations.
 
-    hidden  channels of fc6, the dilated one, and fc7 before the scores, each with a ReLU and half of it left out in
-            training; 0: the dilated convolutions give the scores
+    hidden_channels  channels of fc6, the dilated one, and fc7 before the scores, each with a ReLU and half of it left
+                     out in training; 0: the dilated convolutions give the scores
     """
 
     def __init__(
-        self, inputs: int, classes: int, *, hidden: int = 0, dilations: Sequence[int] = (6, 12, 18, 24)
+        self, inputs: int, classes: int, *, hidden_channels: int = 0, dilations: Sequence[int] = (6, 12, 18, 24)
     ) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            _classifier(inputs, classes, hidden, d) if hidden else nn.Conv2d(inputs, classes, 3, padding=d, dilation=d)
+            _classifier(inputs, classes, hidden_channels, d)
+            if hidden_channels
+            else nn.Conv2d(inputs, classes, 3, padding=d, dilation=d)
             for d in dilations
         )
 
@@ -52,15 +54,15 @@ class AtrousPyramid(nn.Module):
         return torch.stack(scores).sum(0)
 
 
-def _classifier(inputs: int, classes: int, hidden: int, dilation: int) -> nn.Sequential:
+def _classifier(inputs: int, classes: int, channels: int, dilation: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, hidden, 3, padding=dilation, dilation=dilation),
+        nn.Conv2d(inputs, channels, 3, padding=dilation, dilation=dilation),
         nn.ReLU(),
         nn.Dropout(),
-        nn.Conv2d(hidden, hidden, 1),
+        nn.Conv2d(channels, channels, 1),
         nn.ReLU(),
         nn.Dropout(),
-        nn.Conv2d(hidden, classes, 1),
+        nn.Conv2d(channels, classes, 1),
     )
 
 
@@ -75,14 +77,14 @@ class DeepLabSegmenter(nn.Module):
         super().__init__()
         self.backbone: ResNet | VGG
         if backbone == "vgg16":
-            self.backbone = VGG(16, dilated=2)
-            self.head = AtrousPyramid(512, classes, hidden=_FULLY_CONNECTED)
+            self.backbone = VGG(16, dilated_blocks=2)
+            self.head = AtrousPyramid(512, classes, hidden_channels=_FULLY_CONNECTED)
         else:
-            self.backbone = ResNet(int(backbone.removeprefix("resnet")), width=width, dilated=2)
+            self.backbone = ResNet(int(backbone.removeprefix("resnet")), width=width, dilated_stages=2)
             self.head = AtrousPyramid(self.backbone.channels[-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) → scores (B, classes, H, W)."""
+        """Score the classes of images (B, 3, H, W): (B, classes, H, W)."""
         last = self.backbone(image) if isinstance(self.backbone, VGG) else self.backbone.maps(image)[-1]
         scores = self.head(last)
         return interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
@@ -131,11 +133,11 @@ class RefineBlock(nn.Module):
         self.output = ResidualUnit(channels)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """maps  the finest first"""
+        """Fuse maps, the finest first."""
         size = maps[0].shape[-2:]
-        fused = [fuse(adapt(x)) for fuse, adapt, x in zip(self.fuse, self.adapt, maps, strict=True)]
-        resized = [x if x.shape[-2:] == size else _resized(x, size) for x in fused]
-        return self.output(self.pooling(sum(resized[1:], resized[0])))
+        maps_to_add = [fuse(adapt(x)) for fuse, adapt, x in zip(self.fuse, self.adapt, maps, strict=True)]
+        terms = [x if x.shape[-2:] == size else _resized(x, size) for x in maps_to_add]
+        return self.output(self.pooling(sum(terms[1:], terms[0])))
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -161,11 +163,11 @@ class RefineNet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        reduced = [reduce(x) for reduce, x in zip(self.reduce, reversed(maps), strict=True)]
-        refined = self.blocks[0](reduced[0])
-        for block, finer in zip(list(self.blocks)[1:], reduced[1:], strict=True):
-            refined = block(finer, refined)
-        return refined
+        inputs = [reduce(x) for reduce, x in zip(self.reduce, reversed(maps), strict=True)]
+        result = self.blocks[0](inputs[0])
+        for block, finer in zip(list(self.blocks)[1:], inputs[1:], strict=True):
+            result = block(finer, result)
+        return result
 
 
 class RefineNetSegmenter(nn.Module):
@@ -184,9 +186,9 @@ class RefineNetSegmenter(nn.Module):
         self.head = _conv(widths[-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) → scores (B, classes, H, W)."""
-        refined = self.last_units(self.decoder(self.backbone.maps(image)))
-        return _resized(self.head(refined), image.shape[-2:])
+        """Score the classes of images (B, 3, H, W): (B, classes, H, W)."""
+        features = self.last_units(self.decoder(self.backbone.maps(image)))
+        return _resized(self.head(features), image.shape[-2:])
 
 
 class PartialConv2d(nn.Module):
@@ -206,18 +208,18 @@ class PartialConv2d(nn.Module):
         # What a window of known pixels sums up to, per group.
         ones = torch.tensor(self.groups, dtype=torch.float32).view(1, -1, 1, 1).expand(1, -1, kernel, kernel)
         self.register_buffer("ones", ones.clone(), persistent=False)
-        self.window_sum = float(sum(self.groups) * kernel * kernel)  # a number here: the device is not asked for it
+        self.window_sum = float(sum(self.groups) * kernel * kernel)  # a number, not a tensor: no wait for the device
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, sum of inputs, H, W), mask (B, groups, H, W) 0 to 1 → (B, outputs, H', W'), mask (B, 1, H', W').
+        """Convolve x (B, sum of inputs, H, W), mask (B, groups, H, W) 0 to 1 → (B, outputs, H', W'), (B, 1, H', W').
 
-        What x holds where its mask is 0 has no influence, not even if it is not finite; where that is between 0 and 1,
+        Values of x where its mask is 0 have no influence, not even if it is not finite; where that is between 0 and 1,
         x is already multiplied by it. UsageError for other shapes.
         """
         count = len(self.groups)
         if mask.shape != (x.shape[0], count, *x.shape[2:]) or x.shape[1] != sum(self.groups):
-            expected = f"(B, {sum(self.groups)}, H, W) and (B, {count}, H, W)"
-            raise UsageError("mask", "does not fit", expected=expected, got=f"{tuple(x.shape)} and {tuple(mask.shape)}")
+            shapes = f"(B, {sum(self.groups)}, H, W) and (B, {count}, H, W)"
+            raise UsageError("mask", "does not fit", expected=shapes, got=f"{tuple(x.shape)} and {tuple(mask.shape)}")
         with torch.autocast(x.device.type, enabled=False):
             mask_sum = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
             valid = mask_sum > 0

@@ -1,4 +1,4 @@
-"""What networks compute in when they are used: `core.device.Precision` says which there are."""
+"""The precisions that networks compute in when they are used: `core.device.Precision` lists them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ support, and have no TF32."""
 
 
 def resolve_precision(precision: Precision, device: torch.device | str) -> Precision:
-    """The precision that `auto` stands for on a device; UnavailableError where the device lacks the requested one."""
+    """Choose the precision that `auto` stands for on a device. Raises UnavailableError if the device lacks the
+    requested one.
+    """
     if precision not in get_args(Precision):
-        expected = ", ".join(get_args(Precision))
-        raise UsageError("precision", "is not known", expected=expected, got=repr(precision))
+        choices = ", ".join(get_args(Precision))
+        raise UsageError("precision", "is not known", expected=choices, got=repr(precision))
     device = torch.device(device)
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     if precision == "auto":
@@ -38,14 +40,14 @@ def resolve_precision(precision: Precision, device: torch.device | str) -> Preci
     return precision
 
 
-def precision_label(chosen: Precision) -> str:
-    """What a choice adds to the identity of a network in results: nothing where the device decides."""
-    return "" if chosen == "auto" else f"+{chosen}"
+def precision_label(precision: Precision) -> str:
+    """Name a precision in the identity of a network in results; "" if the device decides."""
+    return "" if precision == "auto" else f"+{precision}"
 
 
 @contextmanager
 def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Where a network computes in a resolved precision.
+    """Compute a network in a resolved precision within a `with` block.
 
     Nothing but networks belongs into it: torch multiplies in TF32 for the entire process while it is on.
     """

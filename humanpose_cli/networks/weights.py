@@ -33,7 +33,7 @@ from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.io.sniffing import describe_file
 
-if TYPE_CHECKING:  # the registry is asked before anything heavy is loaded
+if TYPE_CHECKING:  # the registry is read before anything heavy is loaded
     from torch import Tensor, nn
 
 _FORMAT = "humanpose-cli weights 1"
@@ -44,7 +44,7 @@ _PARTS = ("model", "config", "training", "metrics")
 
 @dataclass(frozen=True)
 class WeightsHeader:
-    """What a weights file says about itself.
+    """The metadata of a weights file.
 
     model     name of the kind of network, such as "segmenter"
     config    plain JSON values that build it
@@ -63,7 +63,7 @@ class WeightsHeader:
 def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
     """Save tensors, floating ones as float16, atomically.
 
-    InputError where a number is too large for half precision.
+    Raises InputError if a number is too large for half precision.
     """
     from safetensors.torch import save
 
@@ -93,15 +93,15 @@ def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_header(path: Path, model: str | None = None) -> WeightsHeader:
-    """The header alone; InputError where the file is missing, damaged or of another kind.
+    """Read the header alone. Raises InputError if the file is missing, damaged or of another kind.
 
     model  what the file must hold
     """
     document = _header_document(path)
     kind = document.get("format", "no header of hpc")
     parts: dict[str, Any] = {key: document.get(key) for key in _PARTS}
-    described = all(isinstance(parts[name], Mapping) for name in _PARTS[1:])
-    if kind != _FORMAT or not isinstance(parts["model"], str) or not described:
+    is_complete = all(isinstance(parts[name], Mapping) for name in _PARTS[1:])
+    if kind != _FORMAT or not isinstance(parts["model"], str) or not is_complete:
         raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
     header = WeightsHeader(**parts, digest=str(document.get("digest", "")))
     if model is not None and header.model != model:
@@ -110,7 +110,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
 
 
 def _header_document(path: Path) -> dict[str, Any]:
-    """The JSON of `write_weights` in a file's metadata; empty in other programs' files."""
+    """Read the JSON of `write_weights` in a file's metadata; empty in other programs' files."""
     try:
         with safe_open(path, "np") as file:  # which needs no torch
             metadata = file.metadata() or {}
@@ -125,14 +125,14 @@ def _header_document(path: Path) -> dict[str, Any]:
 
 
 def trainings_of(header: WeightsHeader) -> list[dict[str, Any]]:
-    """What weights say of the trainings that they come of, one having begun with another's weights; the first first."""
-    kept = ("steps", "people", "pairs", "loop")
-    training = {key: header.training[key] for key in kept if key in header.training}
+    """List the trainings that weights come of, one having begun with another's weights; the first first."""
+    names = ("steps", "people", "pairs", "loop")
+    training = {key: header.training[key] for key in names if key in header.training}
     return [*header.training.get("began_with", ()), training]
 
 
 def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
-    """Tensors, floating ones as float32, and the header.
+    """Read tensors, floating ones as float32, and the header.
 
     model  what the file must hold; InputError if it is another, or if numbers in the file have changed
     """
@@ -146,7 +146,9 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
 
 
 def _read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
-    """A safetensors file's tensors in their stored types. InputError where they have another digest; empty: any."""
+    """Read a safetensors file's tensors in their stored types. Raises InputError if their digest is not `digest`; "":
+    any.
+    """
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -163,11 +165,11 @@ def _damaged(path: Path) -> InputError:
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
-    """Tensors of somebody else's checkpoint: safetensors, or a torch file that holds nothing but tensors.
+    """Read tensors of another program's checkpoint: safetensors, or a torch file that holds nothing but tensors.
 
     A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed. Lightning
     names its callbacks' classes in checkpoints; these classes are not loaded.
-    InputError where the file holds anything that would have to be executed, or is a damaged file of `write_weights`.
+    InputError if the file holds anything that would have to be executed, or is a damaged file of `write_weights`.
     """
     import torch
 
@@ -192,7 +194,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
 
 def _lightning_stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """An empty class for each of Lightning's names in a checkpoint, under that name."""
+    """Make an empty class for each of Lightning's names in a checkpoint, under that name."""
     import torch
 
     if not zipfile.is_zipfile(path):  # of torch before 1.6
@@ -213,32 +215,32 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
         for state in (module.state_dict(), tensors)
     )
     for name in sorted(set(expected_shapes) | set(found_shapes)):
-        expected, got = expected_shapes.get(name, "nothing"), found_shapes.get(name, "nothing")
-        if expected != got:
+        shape, got = expected_shapes.get(name, "nothing"), found_shapes.get(name, "nothing")
+        if shape != got:
             remedy = "it belongs to another network, or to another number of parts, joints or channels"
-            raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
+            raise InputError(path, f"does not fit at {name}", expected=shape, got=got, remedy=remedy)
     module.load_state_dict({name: tensors[name] for name in expected_shapes}, strict=False)
 
 
 BEST, LAST = "best.safetensors", "last.safetensors"
-"""Files of a run: the weights that its validations prefer, where it keeps these, and those of its last step."""
+"""Files of a run: the weights that its validations prefer, if it keeps these, and those of its last step."""
 
 _PACKAGE = Path(__file__).parent.parent
 _TORCHVISION = "https://download.pytorch.org/models/"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
 _PATIENCE = 30  # seconds without a byte
-_SCHEME = "https://"  # also of where a server sends one on to
+_SCHEME = "https://"  # also of addresses that a server redirects to
 
 
 @dataclass(frozen=True)
 class WeightsEntry:
     """One file of weights.
 
-    name    what commands call it
+    name    its name in commands
     about   one line
     file    its name in the folder of downloads; for shipped weights, its path in the package
     digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's name has
-    url     where its owner keeps it; empty for shipped ones
+    url     its owner's address; empty for shipped ones
     licence of the weights
     """
 
@@ -256,11 +258,11 @@ class WeightsEntry:
 
     @property
     def path(self) -> Path:
-        """Where it is, or would be."""
+        """The path of the file, or where it would be."""
         return _PACKAGE / self.file if self.shipped else weights_folder() / self.file
 
     def verify(self) -> None:
-        """InputError where the file differs from the table, UnavailableError where there is none."""
+        """Raise InputError if the file differs from the table, UnavailableError if there is none."""
         if not self.path.is_file():
             remedy = reinstall_line() if self.shipped else f"hpc weights fetch {self.name}"
             raise UnavailableError(self.name, "is not here", expected=str(self.path), remedy=remedy)
@@ -269,7 +271,7 @@ class WeightsEntry:
     def fetch(self) -> Path:
         """Download it, unless it is here and undamaged; the file is written atomically.
 
-        UnavailableError where the owner's server cannot be reached, InputError where it sends something else.
+        Raises UnavailableError if the owner's server cannot be reached, InputError if it sends something else.
         """
         if self.path.is_file():
             self.verify()
@@ -377,18 +379,18 @@ _ENTRIES = (
 )
 
 WEIGHTS: dict[str, WeightsEntry] = {entry.name: entry for entry in _ENTRIES}
-"""By name."""
+"""The entries by name."""
 
 
 def weights_folder() -> Path:
-    """Where downloads are kept: $HPC_WEIGHTS, or the user's cache."""
-    if chosen := os.environ.get("HPC_WEIGHTS"):
-        return Path(chosen)
+    """Return the folder of downloads: $HPC_WEIGHTS, or the user's cache."""
+    if folder := os.environ.get("HPC_WEIGHTS"):
+        return Path(folder)
     return platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "weights"
 
 
 def shipped_weights(name: str) -> Path:
-    """A shipped file; UnavailableError where the package lacks it."""
+    """Find a shipped file. Raises UnavailableError if the package lacks it."""
     entry = WEIGHTS[name]
     if not entry.path.is_file():
         raise UnavailableError(name, "is missing from the package", remedy=reinstall_line())
@@ -399,9 +401,9 @@ _NO_WEIGHTS = ("an image", "a video", "a HEIC image", "text", "a web page", "a P
 
 
 def find_weights(name: str | Path) -> Path:
-    """The file that a user means by a file, a run's folder or a name of `WEIGHTS`.
+    """Find the file that a user means by a file, a run's folder or a name of `WEIGHTS`.
 
-    InputError where there is no such file; UnavailableError for weights that are known but not here.
+    Raises InputError if there is no such file; UnavailableError for weights that are known but not here.
     """
     path = Path(name)
     if path.is_dir():
@@ -428,7 +430,9 @@ Options = TypeVar("Options")
 
 
 def options_of(kind: type[Options], values: Any, path: Path | str) -> Options:
-    """An options dataclass of plain values; lists become tuples. InputError names the file where they do not fit."""
+    """Build an options dataclass from plain values; lists become tuples. Raises InputError with the file if they do not
+    fit.
+    """
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, Mapping) or set(values) - names:
         got = ", ".join(sorted(set(values) - names)) if isinstance(values, Mapping) else type(values).__name__

@@ -1,4 +1,4 @@
-"""Bodies as maps of pixels, in square crops: what a network or a flow compares with the photograph.
+"""Bodies as maps of pixels, in square crops: for networks and flows that compare them with the photograph.
 
 crop = crop_of_body(vertices, camera, 256)                       # around one body's projection
 maps = render_bodies(body, vertices[None], [camera.cropped(crop)], 256, textures=[texture])
@@ -24,7 +24,7 @@ from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.rendering.boxes import NEAR
 from humanpose_cli.rendering.surfaces import sample_texture, vertex_normals
 
-# Share of the crop that a body's longer side takes: room for where the person is instead, and for their clothes.
+# Share of the crop that a body's longer side takes: room for the person's true position, and for their clothes.
 BODY_FILL = 0.75
 
 
@@ -33,10 +33,10 @@ class BodyRendering:
     """N bodies in crops of S pixels a side, one sample a pixel; float32, zero off the body.
 
     rgb           (N, 3, S, S) colours of the texture, 0…1; zero without one
-    textured      (N, 1, S, S) how much of the texture is known there, 0…1
+    textured      (N, 1, S, S) how complete the texture is there, 0…1
     depth         (N, 1, S, S) metres behind the middle of the pelvis
     normals       (N, 3, S, S) unit vectors, camera axes
-    colours       (N, 3, S, S) each surface point's own colour, 0…1: where it lies in the resting template's box
+    colours       (N, 3, S, S) each surface point's own colour, 0…1: its position in the resting template's box
     mask          (N, 1, S, S) 1 on the body
     faces         (N, S, S) int32 the visible face, −1 off the body
     barycentrics  (N, S, S, 3) weights of its corners
@@ -52,12 +52,12 @@ class BodyRendering:
     barycentrics: Tensor
 
     def __len__(self) -> int:
-        """Number of bodies."""
+        """Return the number of bodies."""
         return len(self.faces)
 
 
 def crop_of_body(points: Tensor, camera: Camera, size: int) -> Crop:
-    """The upright square crop of `size` pixels with a body's points (V, 3), metres in camera axes, in its middle.
+    """Make the upright square crop of `size` pixels with a body's points (V, 3), metres in camera axes, in its middle.
 
     UsageError for points that are not finite.
     """
@@ -79,7 +79,7 @@ def render_bodies(
 
     vertices  (N, V, 3) metres in the axes of the crops' cameras
     cameras   N of crops of `size` pixels a side, as `Camera.cropped` gives them
-    textures  N images (h, w, 4) in the body's texture coordinates: colour, straight, and how much of it is known; uint8
+    textures  N images (h, w, 4) in the body's texture coordinates: colour, straight, and how complete it is; uint8
               or 0…1
     """
     if len(cameras) != len(vertices) or (textures is not None and len(textures) != len(vertices)):
@@ -95,17 +95,17 @@ def render_bodies(
     values = torch.cat((vertex_normals(vertices, body.faces), vertex_colours(body).expand(count, width, 3)), 2)
     normals, colours = interpolate(raster, body.faces, values).movedim(-1, 1).split(3, 1)
     rgb = torch.zeros_like(normals)
-    textured = torch.zeros_like(depth)[:, None]
+    texture_share = torch.zeros_like(depth)[:, None]
     if textures is not None:
         uv = interpolate(raster, body.uv_faces, body.uv[None]).cpu().numpy()
-        covered = mask.cpu().numpy()
+        body_mask = mask.cpu().numpy()
         for row, texture in enumerate(textures):  # one by one: each has its own scale
             one = slice(row, row + 1)
-            sampled = torch.from_numpy(sample_texture(texture, uv[one], covered[one])).movedim(-1, 1).to(vertices)
-            rgb[row], textured[row] = sampled[0].where(mask[row], 0).split((3, 1))
+            samples = torch.from_numpy(sample_texture(texture, uv[one], body_mask[one])).movedim(-1, 1).to(vertices)
+            rgb[row], texture_share[row] = samples[0].where(mask[row], 0).split((3, 1))
     return BodyRendering(
         rgb=rgb,
-        textured=textured,
+        textured=texture_share,
         depth=depth[:, None],
         normals=torch.nn.functional.normalize(normals, dim=1),
         colours=colours,
@@ -116,6 +116,6 @@ def render_bodies(
 
 
 def vertex_colours(body: Body) -> Tensor:
-    """A colour for each vertex that no other has: (V, 3) in 0…1, its position in the resting template's box."""
+    """Give each vertex a colour that no other has: (V, 3) in 0…1, its position in the resting template's box."""
     low, high = body.template.amin(0), body.template.amax(0)
     return (body.template - low) / (high - low)

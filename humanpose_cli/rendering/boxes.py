@@ -23,7 +23,7 @@ class Box(NamedTuple):
 
     @classmethod
     def of_image(cls, camera: Camera) -> Box:
-        """All of the camera's image."""
+        """Make the rectangle of the camera's entire image."""
         return cls(0, 0, *camera.size)
 
     @property
@@ -47,11 +47,11 @@ class Box(NamedTuple):
         return Box(min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1))
 
     def slices_in(self, outer: Box) -> tuple[slice, slice]:
-        """The rectangle inside an array that covers `outer`."""
+        """Compute the rectangle's slices inside an array that covers `outer`."""
         return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
     def tiles(self, max_pixels: int) -> Iterator[Box]:
-        """The rectangle cut into pieces of at most about `max_pixels`, as square as it goes."""
+        """Cut the rectangle into pieces of at most about `max_pixels`, as square as possible."""
         side = max(int(max_pixels**0.5), 16)
         height, width = self.shape
         rows, columns = -(-height // side), -(-width // side)
@@ -68,7 +68,7 @@ class Box(NamedTuple):
 
 
 def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
-    """The rectangle of the image that a surface (V, 3) may cover; empty if it lies outside or behind.
+    """Find the rectangle of the image that a surface (V, 3) may cover; empty if it lies outside or behind.
 
     A surface that reaches behind the camera may cover anything: its rectangle is the whole image.
     """

@@ -19,7 +19,7 @@ _SHIFT = 4  # sub-pixel bits of OpenCV's drawing functions
 
 
 def flow_colours(displacements: NDArray[np.floating], reach: float) -> NDArray[np.uint8]:
-    """Colours (..., 3) of displacements (..., 2) x right, y down: the hue is the direction, the saturation the length,
+    """Colour displacements (..., 2) x right, y down as (..., 3): the hue is the direction, the saturation the length,
     from white for none to full at `reach`; longer ones are darker.
 
     Right is red, down yellow, left blue-green, up blue-violet, as in the Middlebury benchmark.
@@ -35,8 +35,8 @@ def flow_colours(displacements: NDArray[np.floating], reach: float) -> NDArray[n
 
 
 def colour_wheel(size: int, ground: Sequence[int] = (255, 255, 255)) -> NDArray[np.uint8]:
-    """The legend of `flow_colours`, (size, size, 3): a point has the colour of the displacement from the centre to it,
-    and the edge is the reach.
+    """Draw the legend of `flow_colours`, (size, size, 3): a point has the colour of the displacement from the centre to
+    it, and the edge is the reach.
     """
     offset = (np.arange(size) + 0.5) / size * 2 - 1
     displacements = np.stack(np.meshgrid(offset, offset), -1)

@@ -29,7 +29,7 @@ border-radius:4px;background:var(--panel);color:var(--ink);cursor:pointer}
 
 
 def html_page(title: str, facts: str, style: str, content: str) -> str:
-    """A page with a heading.
+    """Compose a page with a heading.
 
     facts    a line below it; title and facts are plain text
     style    CSS beyond `STYLE`
@@ -45,23 +45,23 @@ def html_page(title: str, facts: str, style: str, content: str) -> str:
 
 
 def json_script(document: Any) -> str:
-    """A script element `data` with JSON values, which scripts of the page read; none of the values can end it."""
+    """Write JSON values as a script element `data` for scripts of the page; none of the values can end it."""
     text = json.dumps(document).replace("</", "<\\/")
     return f'<script type="application/json" id="data">{text}</script>\n'
 
 
 def css_colour(track_id: int) -> str:
-    """The colour that overlays give a track."""
+    """Format the colour that overlays give a track."""
     return "rgb(" + ",".join(str(round(255 * float(value))) for value in person_colour(track_id)) + ")"
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Bytes of a MIME type as an address."""
+    """Encode bytes of a MIME type as an address."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The image with its longer side of at most `side` pixels."""
+    """Shrink the image to at most `side` pixels along its longer side."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -69,19 +69,19 @@ def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def jpeg_within(image: NDArray[np.uint8], budget: int) -> bytes:
-    """The best of some qualities, then of smaller sizes, that takes no more bytes."""
+    """Encode the image in the best of some qualities, then of smaller sizes, that takes no more than `budget` bytes."""
     while True:
         for quality in _QUALITIES:
-            _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            if len(encoded) <= budget:
-                return encoded.tobytes()
+            _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if len(jpeg) <= budget:
+                return jpeg.tobytes()
         if max(image.shape[:2]) < 64:
-            return encoded.tobytes()
+            return jpeg.tobytes()
         image = np.asarray(cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA))
 
 
 def plan_figure(plan: NDArray[np.uint8]) -> str:
-    """The plan (H, W, 3) of a take, its cameras and people from above, as a figure of a page."""
+    """Embed the plan (H, W, 3) of a take, its cameras and people from above, as a figure of a page."""
     image = data_uri(jpeg_within(plan, _PLAN_BYTES), "image/jpeg")
     caption = "Cameras and people from above, with a grid of metres"
     return (

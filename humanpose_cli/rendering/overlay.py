@@ -1,4 +1,4 @@
-"""Overlays: fitted bodies and keypoints drawn over the image they were found in, in a colour for each track."""
+"""Overlays: fitted bodies and keypoints drawn over their image, in a colour for each track."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _GOLDEN_TURN = 0.61803398875
 
 
 def person_colour(track_id: int) -> NDArray[np.float32]:
-    """The colour of a track: (3,) RGB in 0…1.
+    """Choose the colour of a track: (3,) RGB in 0…1.
 
     The first ids take a hand-picked palette; later ones walk the colour circle by the golden ratio, which never
     repeats a hue.
@@ -65,47 +65,47 @@ def draw_overlay(
     track_ids: Sequence[int] | None = None,
     hatched: Tensor | None = None,
 ) -> NDArray[np.uint8]:
-    """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new image.
+    """Draw everyone's body over the photo (H, W, 3) uint8 RGB, as a new image.
 
     vertices         (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera
     faces            (F, 3) int32
     camera           the photo's
-    track_ids        (P,) decide the colours; without them the row number does
-    hatched          (P, V) bool: what is drawn in stripes, such as limbs that are guesses; None for nothing
+    track_ids        (P,) decide the colours; None: the row numbers do
+    hatched          (P, V) bool: drawn in stripes, such as uncertain limbs; None for nothing
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
     ids = list(range(len(vertices))) if track_ids is None else [int(i) for i in track_ids]
     if len(ids) != len(vertices):
         raise UsageError("track ids", "do not match the bodies", expected=str(len(vertices)), got=str(len(ids)))
-    drawn = np.array(image, copy=True, order="C")
-    # Rows with values that are not finite (nobody could place this body) draw nothing.
+    canvas = np.array(image, copy=True, order="C")
+    # Rows with values that are not finite, bodies without a position, draw nothing.
     surfaces = [
         Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)), hatched=stripes)
         for body, track, stripes in zip(vertices, ids, [None] * len(ids) if hatched is None else hatched, strict=True)
         if bool(torch.isfinite(body).all())
     ]
-    scene = Scene(surfaces, replace(camera, size=drawn.shape[1::-1]))
+    scene = Scene(surfaces, replace(camera, size=canvas.shape[1::-1]))
     for tile in scene.tiles():
-        _blend(drawn[tile.slices], scene.draw(tile))
-    return drawn
+        _blend(canvas[tile.slices], scene.draw(tile))
+    return canvas
 
 
 def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
     """Lay a layer over part of an image, in place."""
     share = layer.alpha * np.float32(_OPACITY)
     paint = layer.colour * np.float32(255 * _OPACITY)
-    mixed = image.astype(np.float32)
-    mixed *= (1 - share)[..., None]
-    mixed += paint
+    blend = image.astype(np.float32)
+    blend *= (1 - share)[..., None]
+    blend += paint
     # Round half up: plain truncation would darken the photo where nothing is drawn.
-    mixed += np.float32(0.5)
-    np.copyto(image, np.minimum(mixed, np.float32(255)), casting="unsafe")
+    blend += np.float32(0.5)
+    np.copyto(image, np.minimum(blend, np.float32(255)), casting="unsafe")
 
 
 _DASH, _GAP = 0.02, 0.012  # of dashed lines, of the image's longer side
 LABEL_GROUND = (32, 32, 32)
-YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of what belongs to no person
+YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of labels without a person
 # Where a label may stand at each of four sides of its box, from the natural place, in heights of the label.
 _STEPS = (-16.0, -8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _MOVES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
@@ -128,12 +128,12 @@ def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
 
 
 def _look(letters: int) -> tuple[int, float, int]:
-    """Font, scale and thickness of letters whose capitals are so many pixels high."""
+    """Choose font, scale and thickness of letters whose capitals are so many pixels high."""
     return cv2.FONT_HERSHEY_SIMPLEX, letters / 22, max(1, round(letters / 14))
 
 
 def label_size(text: str, letters: int) -> tuple[int, int]:
-    """Width and height of a label in pixels, its ground included; `letters` as of `draw_label`."""
+    """Measure width and height of a label in pixels, its ground included; `letters` as of `draw_label`."""
     (width, _), below = cv2.getTextSize(text, *_look(letters))
     edge = letters // 2
     return width + 2 * edge, letters + below + 2 * edge
@@ -168,8 +168,8 @@ def label_corners(
     occupied: Callable[[int], NDArray[np.bool_]],
     image_sizes: NDArray[np.integer],
 ) -> NDArray[np.float64]:
-    """The upper left corners (N, 2) of labels beside boxes: inside the image, apart from each other and from what is
-    occupied. NaN where there is no room.
+    """Choose the upper left corners (N, 2) of labels beside boxes: inside the image, apart from each other and from
+    occupied cells; NaN for those without room.
 
     A label stands below its box, beside its foot or above it, as near as there is room, and keeps this place from frame
     to frame: it takes another one only for long.
@@ -181,7 +181,7 @@ def label_corners(
     """
 
     def candidates(rows: Any) -> NDArray[np.float64]:
-        """(R, K, 2) corners."""
+        """List the corners (R, K, 2) that are tried."""
         (x0, y0, x1, y1), (width, height) = boxes[rows].T, sizes[rows].T
         left, gap = (x0 + x1 - width) / 2, height / 4
         beside = ((left, y1 + gap), (x1 + gap, y1 - height), (x0 - gap - width, y1 - height), (left, y0 - gap - height))
@@ -199,33 +199,33 @@ def label_corners(
         middle = boxes[rows, 0::2].mean(1)
         foot, top = (np.stack((middle, boxes[rows, side]), 1)[:, None] for side in (3, 1))
         far, above = (np.linalg.norm(low + size / 2 - end, axis=2) / size[..., 1] for end in (foot, top))
-        taken = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
-        costs[rows] = np.where(taken, np.inf, np.minimum(far, above + _ABOVE).clip(0, _FARTHEST))
-    placed = np.full((len(frames), 2), np.nan)
+        overlaps = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
+        costs[rows] = np.where(overlaps, np.inf, np.minimum(far, above + _ABOVE).clip(0, _FARTHEST))
+    result = np.full((len(frames), 2), np.nan)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         for row in rows.tolist():
-            others = np.flatnonzero((frames == frames[row]) & np.isfinite(placed[:, 0]))
-            apart = np.abs(2 * (candidates([row])[0, :, None] - placed[others]) + sizes[row] - sizes[others])
+            others = np.flatnonzero((frames == frames[row]) & np.isfinite(result[:, 0]))
+            apart = np.abs(2 * (candidates([row])[0, :, None] - result[others]) + sizes[row] - sizes[others])
             costs[row, (apart < sizes[row] + sizes[others]).all(2).any(1)] = np.inf
         for row, choice in zip(rows.tolist(), _steady(costs[rows]), strict=True):
             if choice < costs.shape[1]:
-                placed[row] = candidates([row])[0, choice]
-    return placed
+                result[row] = candidates([row])[0, choice]
+    return result
 
 
 def _steady(costs: NDArray[np.floating]) -> list[int]:
-    """The choice for each row of costs (R, K) with the least sum, where a row may be left out (K), and changes cost."""
+    """Choose the columns of costs (R, K) with the smallest sum; a row may be left out (K), and changes cost."""
     total, before = np.zeros(costs.shape[1] + 1), []
     for row in costs:
         lowest = int(total.argmin())
-        kept = total <= total[lowest] + _CHANGE
-        before.append(np.where(kept, np.arange(len(total)), lowest).astype(np.int16))
-        total = np.where(kept, total, total[lowest] + _CHANGE) + np.append(row, _LEFT_OUT)
-    chosen = [int(total.argmin())]
+        keep = total <= total[lowest] + _CHANGE
+        before.append(np.where(keep, np.arange(len(total)), lowest).astype(np.int16))
+        total = np.where(keep, total, total[lowest] + _CHANGE) + np.append(row, _LEFT_OUT)
+    path = [int(total.argmin())]
     for back in reversed(before[1:]):
-        chosen.append(int(back[chosen[-1]]))
-    return chosen[::-1]
+        path.append(int(back[path[-1]]))
+    return path[::-1]
 
 
 def draw_keypoints(
@@ -246,21 +246,21 @@ def draw_keypoints(
             expected=f"{len(skeleton)} of {skeleton.name}",
             got=str(len(keypoints)),
         )
-    shown = np.isfinite(keypoints).all(-1)
+    visible = np.isfinite(keypoints).all(-1)
     # OpenCV's coordinates are 16-bit after the shift in places: leave out what is far outside.
     limit = 4 * max(image.shape[:2])
-    shown &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
+    visible &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
     if keypoints.shape[1] > 2:
-        shown &= keypoints[:, 2] >= threshold
+        visible &= keypoints[:, 2] >= threshold
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV.
-    points = np.where(shown[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
+    points = np.where(visible[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
     width = max(1, round(_LINE_WIDTH * max(image.shape[:2])))
     bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.55)
     dark = tuple(int(v) for v in 255 * colour * 0.3)
     for line_colour, extra in ((dark, max(2, width // 2 * 2)), (bright, 0)):
         for a, b in skeleton.bones:
-            if shown[a] and shown[b]:
+            if visible[a] and visible[b]:
                 cv2.line(image, points[a].tolist(), points[b].tolist(), line_colour, width + extra, cv2.LINE_AA, _SHIFT)
-        for row in np.flatnonzero(shown):
+        for row in np.flatnonzero(visible):
             radius = round((width * 1.2 + extra / 2) * (1 << _SHIFT))
             cv2.circle(image, points[row].tolist(), radius, line_colour, -1, cv2.LINE_AA, _SHIFT)

@@ -62,38 +62,40 @@ class Scene:
         ]
 
     def clusters(self) -> list[Box]:
-        """Disjoint rectangles of the image that hold everything there is to draw."""
-        merged: list[Box] = []
+        """Merge the surfaces' rectangles to disjoint ones that hold everything there is to draw."""
+        clusters: list[Box] = []
         for box in (box for box in self.boxes if not box.empty):
             while True:
-                touching = [other for other in merged if not other.intersect(box).empty]
+                touching = [other for other in clusters if not other.intersect(box).empty]
                 if not touching:
                     break
                 for other in touching:
-                    merged.remove(other)
+                    clusters.remove(other)
                     box = box.union(other)
-            merged.append(box)
-        return merged
+            clusters.append(box)
+        return clusters
 
     def tiles(self) -> list[Box]:
-        """The clusters cut into pieces that `draw` can take."""
+        """Cut the clusters into pieces that `draw` can take."""
         max_pixels = _MAX_SAMPLES // self.samples
         return [tile for cluster in self.clusters() for tile in cluster.tiles(max_pixels)]
 
     def draw(self, tile: Box) -> Layer:
-        """Everything inside one rectangle of the image."""
+        """Draw everything inside one rectangle of the image."""
         height, width = tile.shape
         result = Layer(np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32))
         present = [i for i, box in enumerate(self.boxes) if not box.intersect(tile).empty]
         if not present:
             return result
         surfaces = [self.surfaces[i] for i in present]
-        merged = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
+        mesh_group = merge_meshes(
+            [surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces]
+        )
         camera = self.camera.part(*tile)
         raster = rasterise_samples(
-            merged.vertices,
-            merged.faces,
-            *_tensors(merged.vertices, camera),
+            mesh_group.vertices,
+            mesh_group.faces,
+            *_tensors(mesh_group.vertices, camera),
             camera.size[::-1],
             samples=self.samples,
             near=NEAR,
@@ -101,52 +103,54 @@ class Scene:
         for mesh, i in enumerate(present):
             region = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
             inside = Raster(*(values[:, rows, columns] for values in raster))
-            samples = inside._replace(face=merged.faces_of(inside.face, mesh))
+            samples = inside._replace(face=mesh_group.faces_of(inside.face, mesh))
             layer = self._hatch(i, samples, self._shade(i, samples), self.boxes[i].intersect(tile))
-            # A sample shows one surface, so what they show adds up.
+            # A sample shows one surface, so the surfaces' colours add up.
             result.colour[region] += layer.colour
             result.alpha[region] += layer.alpha
         return result
 
     def _shade(self, i: int, raster: Raster) -> Layer:
-        """Colour of one surface where the samples (S, h, w) show it."""
+        """Colour one surface at its samples (S, h, w)."""
         surface, values = self.surfaces[i], self._vertex_values[i]
         alpha = coverage(raster, self.samples)[0].cpu().numpy()
-        interpolated = None if values is None else interpolate(raster, surface.faces, values[None])
-        if surface.texture is None and (interpolated is None or interpolated.shape[-1] == 1):
+        values_at_samples = None if values is None else interpolate(raster, surface.faces, values[None])
+        if surface.texture is None and (values_at_samples is None or values_at_samples.shape[-1] == 1):
             shade = (
-                alpha if interpolated is None else average_samples(interpolated, self.samples)[0, ..., 0].cpu().numpy()
+                alpha
+                if values_at_samples is None
+                else average_samples(values_at_samples, self.samples)[0, ..., 0].cpu().numpy()
             )
             return Layer(_plain_colour(surface, shade, alpha), alpha)
-        covered = (raster.face >= 0).cpu().numpy()
+        body_mask = (raster.face >= 0).cpu().numpy()
         if surface.texture is None:
-            assert interpolated is not None  # colours of vertices are interpolated
-            colour = interpolated[..., 1:].cpu().numpy()
+            assert values_at_samples is not None  # colours of vertices are interpolated
+            colour = values_at_samples[..., 1:].cpu().numpy()
         else:
             texture = surface.texture
             uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
-            colour = sample_texture(texture.image, uv, covered, samples=self.samples)
-        light = covered[..., None].astype(np.float32)
-        if surface.brightness is not None and interpolated is not None:
-            light *= interpolated.cpu().numpy()
-        elif surface.lit and interpolated is not None:
-            light *= np.float32(0.1) + np.float32(0.9) * interpolated[..., :1].cpu().numpy()
+            colour = sample_texture(texture.image, uv, body_mask, samples=self.samples)
+        light = body_mask[..., None].astype(np.float32)
+        if surface.brightness is not None and values_at_samples is not None:
+            light *= values_at_samples.cpu().numpy()
+        elif surface.lit and values_at_samples is not None:
+            light *= np.float32(0.1) + np.float32(0.9) * values_at_samples[..., :1].cpu().numpy()
         return Layer((colour[..., :3] * light).mean(0), alpha)
 
     def _hatch(self, i: int, raster: Raster, layer: Layer, part: Box) -> Layer:
-        """The layer, which shows the part `part` of the image, with gaps where one surface is hatched."""
+        """Cut gaps where one surface is hatched into its layer of the part `part` of the image."""
         surface = self.surfaces[i]
         if surface.hatched is None or not bool(surface.hatched.any()):
             return layer
         share = interpolate(raster, surface.faces, surface.hatched.float()[None, :, None].contiguous())
-        hatched = average_samples(share, self.samples)[0, ..., 0].cpu().numpy() > layer.alpha / 2
-        kept = np.where(hatched & stripe_gaps(part, self.camera.size), np.float32(_GAP), np.float32(1))
-        return Layer(layer.colour * kept[..., None], layer.alpha * kept)
+        stripes = average_samples(share, self.samples)[0, ..., 0].cpu().numpy() > layer.alpha / 2
+        opacity = np.where(stripes & stripe_gaps(part, self.camera.size), np.float32(_GAP), np.float32(1))
+        return Layer(layer.colour * opacity[..., None], layer.alpha * opacity)
 
 
 def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(h, w) which pixels of a part of an image of `size` (width, height) lie between stripes: they are where they are
-    in the image, whatever the part.
+    """Find the pixels (h, w) between stripes in a part of an image of `size` (width, height): stripes are fixed to the
+    image, whatever the part.
     """
     width = max(_MIN_STRIPE, round(max(size) / _STRIPES / 2))
     rows, columns = np.ogrid[part.y0 : part.y1, part.x0 : part.x1]
@@ -154,49 +158,49 @@ def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
-    """What is interpolated over the surface: (V, 1) brightness or (V, 4) brightness and colour."""
+    """Compute what is interpolated over the surface: (V, 1) brightness or (V, 4) brightness and colour."""
     if surface.brightness is not None:
         return surface.brightness[:, None].contiguous()
-    coloured = surface.texture is None and np.ndim(surface.colour) == 2
-    if not surface.lit and not coloured:
+    has_colours = surface.texture is None and np.ndim(surface.colour) == 2
+    if not surface.lit and not has_colours:
         return None
     if surface.lit:
         shade = shading_of_vertices(surface.vertices, surface.faces, lighting)[:, None]
     else:
         shade = torch.ones_like(surface.vertices[:, :1])
-    if not coloured:
+    if not has_colours:
         return shade
     colour = torch.as_tensor(np.asarray(surface.colour, np.float32)).to(surface.vertices.device)
     return torch.cat((shade, colour), 1).contiguous()
 
 
 def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Raster:
-    """`rasterise` with one camera for all of vertices (B, V, 3)."""
+    """Rasterise vertices (B, V, 3) with one camera for all."""
     return rasterise(vertices.contiguous(), faces, *_tensors(vertices, camera), camera.size[::-1], near=NEAR)
 
 
 def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    """Focal length (B,) and principal point (B, 2) for vertices (B, V, 3)."""
+    """Repeat focal length (B,) and principal point (B, 2) for vertices (B, V, 3)."""
     batch = len(vertices)
     centre = vertices.new_tensor(camera.principal_point).expand(batch, 2).contiguous()
     return vertices.new_full((batch,), camera.focal), centre
 
 
 def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
-    """One colour: brightness is averaged over the samples and turned into colour once per pixel."""
+    """Shade one colour: brightness is averaged over the samples and turned into colour once per pixel."""
     colour = np.asarray(surface.colour, np.float32)
     if not surface.lit:
         return colour * alpha[..., None]
     ramp = _colour_ramp(colour)
     brightness = shade / np.maximum(alpha, np.float32(1e-6))
     index = np.minimum(brightness * np.float32(len(ramp) - 1), len(ramp) - 1).astype(np.uint16)
-    painted = np.take(ramp, index, axis=0)
-    painted *= alpha[..., None]
-    return painted
+    result = np.take(ramp, index, axis=0)
+    result *= alpha[..., None]
+    return result
 
 
 def _colour_ramp(colour: Array) -> Array:
-    """Colours from shadow to highlight, (512, 3): shadows keep their hue, the brightest part turns to white."""
+    """List colours from shadow to highlight, (512, 3): shadows keep their hue, the brightest part turns to white."""
     t = np.linspace(0, 1, 512, dtype=np.float32)[:, None]
     body = colour * (np.float32(0.12) + np.float32(0.98) * t)
     highlight = np.clip((t - 0.8) / 0.2, 0, 1) ** 2 * np.float32(0.35)
@@ -206,7 +210,7 @@ def _colour_ramp(colour: Array) -> Array:
 def render_people(
     surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
 ) -> Array:
-    """Surfaces on nothing: (H, W, 4) float32 RGBA in 0…1, colour not multiplied by alpha.
+    """Draw surfaces on nothing: (H, W, 4) float32 RGBA in 0…1, colour not multiplied by alpha.
 
     Nearer surfaces hide farther ones pixel by pixel, so bodies may also pass through each other.
     """

@@ -1,4 +1,4 @@
-"""Bodies from the side, which shows what the photograph's camera does not: how far away each limb is."""
+"""Bodies from the side, which shows how far away each limb is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SideView:
     """A view from the right of the photograph's image, the photograph's camera to the left: depth runs to the right.
 
     centre  (3,) metres, camera axes: in the middle of the image
-    reach   metres from there to the image's edges, in depth and in height; where the image has another shape, more is
+    reach   metres from there to the image's edges, in depth and in height; if the image has another shape, more is
             shown of one of them
     """
 
@@ -32,7 +32,7 @@ class SideView:
 
     @classmethod
     def around(cls, points: Tensor, margin: float = 0.0) -> SideView:
-        """The view of all points (..., 3), metres, camera axes; those that are not finite do not count.
+        """Fit a view to all points (..., 3), metres, camera axes; those that are not finite do not count.
 
         margin  metres that bodies reach beyond the points
         """
@@ -54,11 +54,11 @@ class SideView:
         track_ids: Sequence[int] | None = None,
         hatched: Tensor | None = None,
     ) -> NDArray[np.uint8]:
-        """The image (H, W, 3) of `size` (width, height); other arguments as of `draw_overlay`."""
+        """Draw the image (H, W, 3) of `size` (width, height); other arguments as of `draw_overlay`."""
         x, y, z = (vertices - vertices.new_tensor(self.centre)).unbind(-1)
         distance = _FAR * max(self.reach)
         pixels = min(side / 2 / reach for side, reach in zip(size, self.reach, strict=True))  # of a metre
         blank = np.full((size[1], size[0], 3), _GREY, np.uint8)
         camera = Camera.of_image(size, pixels * distance)
-        turned = torch.stack((z, y, distance - x), -1)
-        return draw_overlay(blank, turned, faces, camera, track_ids=track_ids, hatched=hatched)
+        points = torch.stack((z, y, distance - x), -1)
+        return draw_overlay(blank, points, faces, camera, track_ids=track_ids, hatched=hatched)

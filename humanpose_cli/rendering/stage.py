@@ -42,7 +42,7 @@ class Stage:
     def around(
         cls, vertices: Tensor, size: tuple[int, int], azimuth: float, elevation: float = 8.0, margin: float = 1.08
     ) -> Stage:
-        """The stage on which all vertices (..., 3) are in the image.
+        """Choose the stage on which all vertices (..., 3) are in the image.
 
         margin  the image's extent in extents of the bodies
         """
@@ -56,22 +56,22 @@ class Stage:
         return replace(stage, distance=float((reach - offset[:, 2:]).max()))
 
     def draw(self, surfaces: Sequence[Surface]) -> NDArray[np.uint8]:
-        """The image (H, W, 3) of surfaces whose vertices are in world axes."""
+        """Draw the image (H, W, 3) of surfaces whose vertices are in world axes."""
         floor = self._floor()
         flat = [replace(each, vertices=each.vertices * each.vertices.new_tensor((1, 0, 1))) for each in surfaces]
         shadow = render_people([self._before_the_camera(each) for each in flat], self._camera)[..., 3]
         shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), self.size[1] / 90), np.float32)
         floor *= 1 - _SHADOW * shadow[..., None]
-        drawn = render_people([self._before_the_camera(each) for each in surfaces], self._camera, supersampling=3)
-        alpha = drawn[..., 3:]
-        return np.rint(np.clip(255 * drawn[..., :3] * alpha + floor * (1 - alpha), 0, 255)).astype(np.uint8)
+        people = render_people([self._before_the_camera(each) for each in surfaces], self._camera, supersampling=3)
+        alpha = people[..., 3:]
+        return np.rint(np.clip(255 * people[..., :3] * alpha + floor * (1 - alpha), 0, 255)).astype(np.uint8)
 
     @property
     def _camera(self) -> Camera:
         return Camera.of_image(self.size, _LENS * self.size[1])
 
     def _world_to_camera(self) -> Tensor:
-        """(3, 3) rotation."""
+        """Compute the rotation (3, 3) from world to camera axes."""
         turn, tilt = np.deg2rad((self.azimuth, self.elevation))
         about_y = torch.tensor([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
         about_x = torch.tensor([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
@@ -82,7 +82,7 @@ class Stage:
         return replace(surface, vertices=offset + offset.new_tensor((0, 0, self.distance)))
 
     def _floor(self) -> NDArray[np.float32]:
-        """The grid (H, W, 3) 0…255, which fades towards the horizon."""
+        """Draw the grid (H, W, 3) 0…255, which fades towards the horizon."""
         camera, rotation = self._camera, self._world_to_camera().numpy()
         width, height = self.size
         y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5

@@ -1,4 +1,4 @@
-"""What is drawn: triangle meshes in camera axes with a colour, colours per vertex or a texture; how they are lit."""
+"""Triangle meshes to draw, in camera axes, with a colour, colours per vertex or a texture; their lighting."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Lighting:
     """One soft light that comes with the camera.
 
     direction  towards the light, camera axes (x right, y down, z forward); any length
-    ambient    brightness of what the light does not reach
+    ambient    brightness of surfaces that the light does not reach
     wrap       how far light bends round the body, 0 (Lambert) … 1 (half-Lambert)
     rim        brightening of surfaces at grazing angles, which sets a body off from what lies behind it
     """
@@ -74,7 +74,7 @@ class Lighting:
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area-weighted unit normals: (..., V, 3) with faces (F, 3) → (..., V, 3); zero at unused vertices."""
+    """Compute area-weighted unit normals: (..., V, 3) with faces (F, 3) → (..., V, 3); zero at unused vertices."""
     index = faces.long()
     rows = vertices.movedim(-2, 0)  # vertices first: adding rows is three times as fast as adding along another axis
     a, b, c = (rows[index[:, k]] for k in range(3))
@@ -86,7 +86,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
-    """Brightness 0…1 per vertex, (V, 3) → (V,): wrapped Lambert plus a rim.
+    """Compute brightness 0…1 per vertex, (V, 3) → (V,): wrapped Lambert plus a rim.
 
     The body's triangles are a few pixels wide, so brightness per vertex looks like brightness per pixel and
     costs a third of interpolating normals.
@@ -101,7 +101,7 @@ def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> 
 
 
 def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Array:
-    """The texture (h, w, C) as float32 in 0…1, halved at most `levels` times."""
+    """Halve the texture (h, w, C) at most `levels` times, as float32 in 0…1."""
     result = np.asarray(image, np.float32)
     if image.dtype == np.uint8:
         result = result / np.float32(255)
@@ -110,19 +110,19 @@ def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Arra
         height, width = result.shape[0] // 2, result.shape[1] // 2
         if min(height, width) < 1:
             break
-        halved = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
-        result = np.asarray(halved, np.float32).reshape(height, width, -1)
+        smaller = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
+        result = np.asarray(smaller, np.float32).reshape(height, width, -1)
     return result
 
 
-def _texels_per_pixel(uv: Array, covered: NDArray[np.bool_], size: tuple[int, int]) -> float:
-    """Median distance in texels between neighbouring pixels, from uv (..., H, W, 2) where `covered`; 1 if unknown.
+def _texels_per_pixel(uv: Array, mask: NDArray[np.bool_], size: tuple[int, int]) -> float:
+    """Measure the median distance in texels between neighbouring pixels in `mask`, uv (..., H, W, 2); 1 if unknown.
 
     Of large images every fourth row is enough.
     """
-    rows = slice(None, None, 4 if covered.shape[-2] > _LARGE else 1)
-    uv, covered = uv[..., rows, :, :], covered[..., rows, :]
-    inside = covered[..., 1:] & covered[..., :-1]
+    rows = slice(None, None, 4 if mask.shape[-2] > _LARGE else 1)
+    uv, mask = uv[..., rows, :, :], mask[..., rows, :]
+    inside = mask[..., 1:] & mask[..., :-1]
     if not inside.any():
         return 1.0
     step = (uv[..., 1:, :] - uv[..., :-1, :])[inside] * np.asarray([size[1], size[0]], np.float32)
@@ -130,19 +130,19 @@ def _texels_per_pixel(uv: Array, covered: NDArray[np.bool_], size: tuple[int, in
 
 
 def sample_texture(
-    image: NDArray[np.float32] | NDArray[np.uint8], uv: Array, covered: NDArray[np.bool_], samples: int = 1
+    image: NDArray[np.float32] | NDArray[np.uint8], uv: Array, mask: NDArray[np.bool_], samples: int = 1
 ) -> Array:
-    """Bilinear look-ups of a texture (h, w, C) at uv (N, H, W, 2), v down → (N, H, W, C) float32.
+    """Look up a texture (h, w, C) bilinearly at uv (N, H, W, 2), v down → (N, H, W, C) float32.
 
     Where the image is coarser than the texture, a halved copy is used, so that nothing flickers; with several
     `samples` a pixel, each of them stands for a smaller part of the image.
     """
-    ratio = _texels_per_pixel(uv, covered, (image.shape[0], image.shape[1])) / samples**0.5
+    ratio = _texels_per_pixel(uv, mask, (image.shape[0], image.shape[1])) / samples**0.5
     texture = _halved(image, max(0, round(float(np.log2(max(ratio, 1e-6))))))
     height, width, channels = texture.shape
-    sampled = np.empty((*uv.shape[:-1], channels), np.float32)
-    for one, out in zip(uv, sampled, strict=True):
+    result = np.empty((*uv.shape[:-1], channels), np.float32)
+    for one, out in zip(uv, result, strict=True):
         x = one[..., 0] * np.float32(width) - np.float32(0.5)
         y = one[..., 1] * np.float32(height) - np.float32(0.5)
         out[...] = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(out.shape)
-    return sampled
+    return result

@@ -191,7 +191,7 @@ def test_the_box_holds_the_person_and_not_what_else_the_mask_shows() -> None:
     top = points[:, 1].min()
     for name, below in (("ear", 10), ("shoulder", 60)):
         points[BLAZEPOSE33.indices([f"left_{name}", f"right_{name}"])] = 300, top + below
-    unmasked = combine([observed(points, region)], 640, 480, 1.0, masked=False)
+    unmasked = combine([observed(points, region)], 640, 480, 1.0, with_mask=False)
     assert unmasked.mask is None
     beyond = 0.02 * np.ptp(points, axis=0).max()
     expected = [points[:, 0].min() - beyond, top + 10 - 0.6 * 50 - beyond, *(points.max(0) + beyond)]

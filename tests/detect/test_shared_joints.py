@@ -21,7 +21,7 @@ def person(points: np.ndarray, **confidence: float) -> DetectedPerson:
     sure = np.full(33, 0.9)
     for name, value in confidence.items():
         sure[BLAZEPOSE33.index(name)] = value
-    return combine([observed(points, confidence=sure)], 1200, 600, 0.9, masked=False)
+    return combine([observed(points, confidence=sure)], 1200, 600, 0.9, with_mask=False)
 
 
 def hidden(people: list[DetectedPerson]) -> list[set[int]]:

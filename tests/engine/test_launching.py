@@ -261,9 +261,9 @@ def test_folders_that_other_processes_are_building_are_left_alone(tmp_path):
 def test_a_machine_without_warp_is_told_once_for_all_operations(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "warp", None)  # what `import warp` then raises is a missing module's error
     monkeypatch.setattr(launching, "_warp", None)
-    monkeypatch.setattr(launching, "_loaded", set())
+    monkeypatch.setattr(launching, "_loaded_modules", set())
     monkeypatch.setattr(launching, "_failures", {})
-    monkeypatch.setattr(dispatch, "_reported", set())
+    monkeypatch.setattr(dispatch, "_warnings", set())
     drawn = sphere(1)
     with caplog.at_level(logging.WARNING, "humanpose_cli.engine"):
         forward_kinematics(torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
@@ -408,9 +408,9 @@ def broken(monkeypatch) -> None:
         raise RuntimeError("the driver is too old")
 
     monkeypatch.setattr(launching, "start", start)
-    monkeypatch.setattr(launching, "_loaded", set())
+    monkeypatch.setattr(launching, "_loaded_modules", set())
     monkeypatch.setattr(launching, "_failures", {})
-    monkeypatch.setattr(dispatch, "_reported", set())
+    monkeypatch.setattr(dispatch, "_warnings", set())
 
 
 def test_falling_back_is_said_once(monkeypatch, caplog):
@@ -509,7 +509,7 @@ def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
         joints = torch.randn(count, 1, 3)
         rotations = torch.eye(3).expand(count, 1, 3, 3)
         assert torch.equal(forward_kinematics(rotations, joints, (-1,), backend="kernel").positions, joints)
-        assert len(launching._commands.recorded) <= 3
+        assert len(launching._commands.launches) <= 3
 
 
 def test_nothing_but_geometry_conventions_and_errors_is_imported():

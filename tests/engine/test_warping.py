@@ -165,14 +165,14 @@ def test_widened_masks_are_dilated_by_whole_voxels(device, widened, softness):
     expected = ndimage.maximum_filter(plain.cpu().numpy(), (1, 1, *(3 * [2 * widened + 1])), mode="constant")
     for backend in ("kernel", "reference"):
         found = capsule_masks(
-            case.capsules, case.part_of_capsule, 3, (10, 14, 13), widened=widened, backend=backend, **options
+            case.capsules, case.part_of_capsule, 3, (10, 14, 13), dilation=widened, backend=backend, **options
         )
         np.testing.assert_allclose(found.cpu().numpy(), expected, atol=1e-6)
     still = torch.eye(3, 4, device=device).expand(1, 3, 3, 4)
     ones = torch.ones(1, 1, 10, 14, 13, device=device)
     for backend in ("kernel", "reference"):
         rows = case.part_of_capsule
-        warped = warp_parts(ones, case.capsules, rows, still, widened=widened, backend=backend, **options)
+        warped = warp_parts(ones, case.capsules, rows, still, dilation=widened, backend=backend, **options)
         np.testing.assert_allclose(warped[0, 0].cpu().numpy(), expected[0].max(0), atol=1e-6)
 
 
@@ -251,7 +251,7 @@ def test_refuses_what_does_not_fit():
     refused(2, case.part_of_capsule + 1, "part_of_capsule: points outside, expected 0 to 3")
     refused(2, case.part_of_capsule[:2], "part_of_capsule: has the wrong shape")
     refused(3, case.target_to_source[..., :3], "target_to_source: has the wrong shape")
-    refused(1, case.capsules, "widened: is no number of voxels", widened=-1)
+    refused(1, case.capsules, "dilation: is no number of voxels", dilation=-1)
     refused(3, torch.zeros(2, 255, 3, 4), "expected at most 254, found 255")
     refused(0, case.volume, "softness: is no width", softness=-1.0)
     refused(0, case.volume, "softness: is no width", softness=float("nan"))

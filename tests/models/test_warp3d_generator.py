@@ -134,7 +134,7 @@ def test_the_same_pose_leaves_masked_features_where_they_are():
         len(WARPING10.names),
         MINI.grid,
         softness=MINI.softness,
-        widened=1,
+        dilation=1,
         voxel_size=MINI.voxel_size,
     )
     expected = volume * masks.amax(1, keepdim=True)

@@ -42,11 +42,11 @@ def test_vggs_are_torchvisions(layers):
 def test_stages_have_their_strides_and_dilation_keeps_them_fine():
     image = torch.zeros(1, 3, 64, 96)
     for dilated, strides in ((0, (4, 8, 16, 32)), (1, (4, 8, 16, 16)), (2, (4, 8, 8, 8))):
-        network = ResNet(18, width=8, dilated=dilated)
+        network = ResNet(18, width=8, dilated_stages=dilated)
         maps = network.maps(image)
         assert [m.shape[2:] for m in maps] == [(64 // s, 96 // s) for s in strides]
         assert tuple(m.shape[1] for m in maps) == network.channels
-    assert VGG(16, dilated=2)(image).shape == (1, 512, 8, 12)
+    assert VGG(16, dilated_blocks=2)(image).shape == (1, 512, 8, 12)
     assert VGG(16)(image).shape == (1, 512, 2, 3)
 
 
@@ -54,7 +54,7 @@ def test_stages_have_their_strides_and_dilation_keeps_them_fine():
 def test_a_dilated_stage_sees_as_far_as_a_strided_one(layers):
     """Weights go over: at the places that both compute, the maps of the dilated network are the strided one's."""
     torch.manual_seed(0)
-    strided, dilated = ResNet(layers, width=4).eval(), ResNet(layers, width=4, dilated=2).eval()
+    strided, dilated = ResNet(layers, width=4).eval(), ResNet(layers, width=4, dilated_stages=2).eval()
     dilated.load_state_dict(strided.state_dict())
     image = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_every_parameter_of_a_segmenter_learns():
 def test_the_pyramid_adds_its_levels():
     x = torch.randn(1, 3, 9, 9)
     for hidden in (0, 4):
-        pyramid = AtrousPyramid(3, 2, hidden=hidden, dilations=(1, 2)).eval()
+        pyramid = AtrousPyramid(3, 2, hidden_channels=hidden, dilations=(1, 2)).eval()
         torch.testing.assert_close(pyramid(x), pyramid.convs[0](x) + pyramid.convs[1](x))
 
 

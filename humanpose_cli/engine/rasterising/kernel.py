@@ -10,14 +10,14 @@ import warp as wp
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
 
-# The z-buffer's value where no face is: the greatest int64.
+# The z-buffer's value where no face is: the largest int64.
 FAR = (1 << 63) - 1
 FAR_KEY = wp.constant(wp.int64(FAR))
 
 
 @wp.func
 def offset(corner: wp.vec3, focal: float, centre: wp.vec2):
-    """A corner's offset from a pixel centre, times the corner's depth."""
+    """Compute a corner's offset from a pixel centre, times the corner's depth."""
     return wp.vec2(focal * corner[0] - corner[2] * centre[0], focal * corner[1] - corner[2] * centre[1])
 
 
@@ -28,7 +28,7 @@ def edge(a: wp.vec2, b: wp.vec2):
 
 @wp.func
 def edges_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, focal: float, centre: wp.vec2):
-    """Edge values of a face at a pixel centre, positive inside a front face."""
+    """Compute the edge values of a face at a pixel centre, positive inside a front face."""
     ua = offset(a, focal, centre)
     ub = offset(b, focal, centre)
     uc = offset(c, focal, centre)
@@ -47,14 +47,14 @@ def with_point(bounds: wp.vec4, x: float, y: float):
 
 @wp.func
 def with_edge(bounds: wp.vec4, a: wp.vec3, b: wp.vec3, near: float):
-    """Bounds that also hold an edge's end a if it is beyond that depth, and where the edge crosses it."""
-    found = bounds
+    """Extend bounds by an edge's end a, if it is beyond that depth, and by the point where the edge crosses it."""
+    extent = bounds
     if a[2] >= near:
-        found = with_point(found, a[0] / a[2], a[1] / a[2])
+        extent = with_point(extent, a[0] / a[2], a[1] / a[2])
     if (a[2] < near) != (b[2] < near):
         step = (near - a[2]) / (b[2] - a[2])
-        found = with_point(found, (a[0] + step * (b[0] - a[0])) / near, (a[1] + step * (b[1] - a[1])) / near)
-    return found
+        extent = with_point(extent, (a[0] + step * (b[0] - a[0])) / near, (a[1] + step * (b[1] - a[1])) / near)
+    return extent
 
 
 @wp.func
@@ -100,7 +100,7 @@ def draw_faces(
         # 1. The face's bounds in the image plane at depth 1. Corners nearer than the plane have no projection: of such
         #    a face, the bounds hold the part beyond the plane.
         bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
-        grown = slack
+        margin = slack
         if wp.min(wp.min(a[2], b[2]), c[2]) >= nearest:
             bounds = with_point(bounds, a[0] / a[2], a[1] / a[2])
             bounds = with_point(bounds, b[0] / b[2], b[1] / b[2])
@@ -108,12 +108,12 @@ def draw_faces(
         elif wp.max(wp.max(a[2], b[2]), c[2]) >= nearest:
             bounds = with_edge(with_edge(with_edge(bounds, a, b, nearest), b, c, nearest), c, a, nearest)
             # The crossing of an edge and the plane has a larger rounding error; the bounds grow by it.
-            grown += 1.0e-6 * focal / nearest * wp.max(wp.max(largest(a), largest(b)), largest(c))
+            margin += 1.0e-6 * focal / nearest * wp.max(wp.max(largest(a), largest(b)), largest(c))
         # 2. Pixels whose centres may lie inside. They are clamped as floats: integers of far points would overflow.
-        left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - grown), 0.0)
-        top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - grown), 0.0)
-        right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + grown), float(width - 1))
-        bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + grown), float(height - 1))
+        left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - margin), 0.0)
+        top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - margin), 0.0)
+        right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + margin), float(width - 1))
+        bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + margin), float(height - 1))
         if finite and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
             # 3. Every pixel in the bounds; this lane's first row is the next one that is its own.
             x0 = int(left)

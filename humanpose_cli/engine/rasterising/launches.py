@@ -34,7 +34,7 @@ def rasterise(
     near: float,
     cull_back_faces: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.rasterise`; returns face, barycentrics and depth."""
+    """Compute `op.rasterise` with the kernels: face, barycentrics and depth."""
     height, width = size
     batch, count, device = vertices.shape[0], faces.shape[0], vertices.device
     face = torch.empty((batch, height, width), dtype=torch.int32, device=device)
@@ -62,7 +62,7 @@ def rasterise(
 
 
 def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
-    """Runs a row, and pixels a run: one thread handles one run, a whole row on the CPU."""
+    """Compute the runs a row, and the pixels a run: one thread handles one run, a complete row on the CPU."""
     run = width if _on_cpu(device) else 1 + batch * height * width // _MAX_THREADS
     return -(-width // run), run
 
@@ -102,7 +102,7 @@ def _raster_arrays(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Ar
 
 
 def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """Adds each pixel's gradient to its corners; a thread owns an image, or some of its channels."""
+    """Add each pixel's gradient to its corners; a thread owns an image, or some of its channels."""
     batch, _, channels = out.shape
     lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
     arguments = [lanes, *_raster_arrays(face, barycentrics, faces), plain(grad), plain(out)]
@@ -111,7 +111,7 @@ def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: 
 
 
 def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """The same sums gathered per corner from pixels in order, so that no two threads meet."""
+    """Gather the sums of `_scattered_adjoint` per corner from pixels in order, so that no two threads meet."""
     batch, count, channels = out.shape
     image, y, x = (face >= 0).nonzero(as_tuple=True)
     rows = image[:, None] * count + faces[face[image, y, x].long()].long()  # [P, 3]
@@ -125,7 +125,7 @@ def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Ten
 
 
 def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
-    """See `op.interpolate`."""
+    """Compute `op.interpolate` with the kernels."""
     if attributes.shape[0] != face.shape[0]:
         attributes = attributes.expand(face.shape[0], -1, -1)
     return _Interpolation.apply(face, barycentrics, faces, attributes)

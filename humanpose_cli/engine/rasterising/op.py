@@ -1,6 +1,6 @@
 """Rasterising triangle meshes, several in one z-buffer, several samples a pixel: the public operations.
 
-A face shows its front where its corners run counter-clockwise on screen: there the normal (v₁ − v₀) × (v₂ − v₀)
+A face shows its front if its corners run counter-clockwise on screen: there the normal (v₁ − v₀) × (v₂ − v₀)
 points to the camera.
 
 `backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, else the reference in plain torch; "kernel" and
@@ -47,7 +47,7 @@ _PACKAGE = "humanpose_cli.engine.rasterising"
 
 
 class Raster(NamedTuple):
-    """What each pixel's centre sees.
+    """The face behind each pixel's centre.
 
     face          (B, H, W) int32, the nearest face; −1 where there is none
     barycentrics  (B, H, W, 3) perspective-correct weights of its corners, 0 to 1; zero where there is none
@@ -70,7 +70,7 @@ def rasterise(
     cull_back_faces: bool = False,
     backend: Backend = "auto",
 ) -> Raster:
-    """The nearest face at every pixel centre (x + 0.5, y + 0.5) of B images of `size` (height, width).
+    """Find the nearest face at every pixel centre (x + 0.5, y + 0.5) of B images of `size` (height, width).
 
     vertices         (B, V, 3) metres, camera axes
     faces            (F, 3) integer, the same mesh in every image
@@ -99,7 +99,7 @@ def rasterise(
 
 
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
-    """Attributes of the visible surface: (B, H, W, C), zero where no face is.
+    """Interpolate attributes of the visible surface: (B, H, W, C), zero where no face is.
 
     raster      of `rasterise`
     faces       (F, 3) integer rows into `attributes`: the mesh's own faces, or its UV faces
@@ -120,12 +120,12 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     if not unfit and raster.barycentrics.requires_grad and torch.is_grad_enabled():
         unfit = "barycentrics that require a gradient"
     compute = implementation(_PACKAGE, backend, attributes.device, unfit)
-    interpolated: Tensor = compute.interpolate(raster.face.int(), raster.barycentrics, faces, attributes)
-    return interpolated
+    values: Tensor = compute.interpolate(raster.face.int(), raster.barycentrics, faces, attributes)
+    return values
 
 
 def _unfit(tensor: Tensor) -> str:
-    """Why the kernels cannot take these arguments."""
+    """Describe why the kernels cannot take these arguments; "" if they can."""
     return "" if tensor.dtype == torch.float32 else str(tensor.dtype)
 
 
@@ -148,7 +148,9 @@ class MergedMesh:
         return len(self.first_face) - 1
 
     def faces_of(self, face: Tensor, mesh: int) -> Tensor:
-        """Face ids of the merged mesh as those of one mesh itself, −1 where that mesh is not visible; any shape."""
+        """Convert face ids of the merged mesh, of any shape, to those of one mesh, −1 where that mesh is not
+        visible.
+        """
         if len(self) == 1:
             return face
         first, end = self.first_face[mesh], self.first_face[mesh + 1]
@@ -156,7 +158,7 @@ class MergedMesh:
 
 
 def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedMesh:
-    """Meshes of any topologies as one.
+    """Merge meshes of any topologies.
 
     vertices  M of (B, V, 3) metres, camera axes; V differs from mesh to mesh, B does not
     faces     M of (F, 3) integer rows into the vertices of the same mesh
@@ -181,7 +183,7 @@ def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedM
 
 @lru_cache
 def sample_offsets(samples: int) -> tuple[tuple[float, float], ...]:
-    """Where in a pixel each sample lies: x, y in 0…1 from its top-left corner; (0.5, 0.5) for one.
+    """Compute each sample's position in its pixel: x, y in 0…1 from its top-left corner; (0.5, 0.5) for one.
 
     Of the patterns y = a·x modulo `samples` or `samples` + 1, the one whose samples keep farthest from each other,
     neighbouring pixels' included.
@@ -201,7 +203,7 @@ def sample_offsets(samples: int) -> tuple[tuple[float, float], ...]:
 
 
 def _sorted_distances(rows: list[int]) -> tuple[int, ...]:
-    """Squared distances between the samples in steps, least first, on an image of repeated pixels."""
+    """Sort the squared distances between the samples, in steps, on an image of repeated pixels."""
     count = len(rows)
     distances = []
     for i in range(count):
@@ -223,7 +225,7 @@ def rasterise_samples(
     cull_back_faces: bool = False,
     backend: Backend = "auto",
 ) -> Raster:
-    """`rasterise` at several points of each pixel: the result is a batch of B·samples rasters.
+    """Rasterise several points of each pixel: the result is a batch of B·samples rasters.
 
     Row b·samples + s holds sample s of image b. Attributes interpolated there (with vertices repeated alike where
     they differ from image to image) become an image through `average_samples`. Other arguments as `rasterise`.
@@ -247,10 +249,10 @@ def rasterise_samples(
 
 
 def average_samples(values: Tensor, samples: int) -> Tensor:
-    """(B·samples, ...) → (B, ...), the mean over each pixel's samples; differentiable.
+    """Average over each pixel's samples, (B·samples, ...) → (B, ...); differentiable.
 
     Colours must be zero where no face is, as `interpolate` makes them: the mean then is multiplied by the coverage.
-    UsageError for a batch that is no multiple of `samples`.
+    Raises UsageError if the batch is not a multiple of `samples`.
     """
     if samples < 1 or len(values) % samples:
         raise UsageError("samples", "do not divide the batch", expected=f"a divisor of {len(values)}", got=str(samples))
@@ -258,5 +260,5 @@ def average_samples(values: Tensor, samples: int) -> Tensor:
 
 
 def coverage(raster: Raster, samples: int) -> Tensor:
-    """How much of each pixel is covered, 0…1: (B·samples, H, W) → (B, H, W) of the depth's type."""
+    """Compute the covered share of each pixel, 0…1: (B·samples, H, W) → (B, H, W) of the depth's type."""
     return average_samples((raster.face >= 0).to(raster.depth.dtype), samples)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 # Pixels by which a face's bounds are widened, so that rounding in them never decides about a pixel.
 BOUNDS_SLACK = 0.02
-# Pairs of a face and a pixel of its bounds that are looked at together.
+# Pairs of a face and a pixel of its bounds that are tested together.
 _PAIRS_AT_ONCE = 1 << 21
 
 
@@ -27,7 +27,7 @@ def rasterise(
     near: float,
     cull_back_faces: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.rasterise`; returns face, barycentrics and depth."""
+    """Compute `op.rasterise` in plain torch: face, barycentrics and depth."""
     height, width = size
     batch, dtype, device = vertices.shape[0], vertices.dtype, vertices.device
     face = torch.full((batch, height, width), -1, dtype=torch.int32, device=device)
@@ -43,29 +43,29 @@ def rasterise(
 
 
 def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Fills one image's face (H, W), barycentrics (H, W, 3) and depth (H, W)."""
+    """Fill one image's face (H, W), barycentrics (H, W, 3) and depth (H, W)."""
     focal, principal_point, near, _ = view
     face, barycentrics, depth = out
     height, width = face.shape
     first, extent = _pixel_bounds(corners, focal, principal_point, near, (height, width))
-    found = [_hits(corners, ids, first, extent, view, width) for ids in _chunks(extent.prod(-1), _PAIRS_AT_ONCE)]
-    if not found:
+    hits = [_hits(corners, ids, first, extent, view, width) for ids in _chunks(extent.prod(-1), _PAIRS_AT_ONCE)]
+    if not hits:
         return
-    pixels, ids, weights, depths = (torch.cat(part) for part in zip(*found, strict=True))
+    pixels, ids, weights, depths = (torch.cat(part) for part in zip(*hits, strict=True))
     flat_face, flat_depth = face.view(-1), depth.view(-1)
     flat_depth.scatter_reduce_(0, pixels, depths, "amin")
     nearest = depths == flat_depth[pixels]
     none = torch.full_like(flat_face, torch.iinfo(torch.int32).max)
     winner = none.scatter_reduce(0, pixels[nearest], ids[nearest].int(), "amin")
-    shown = nearest & (ids == winner[pixels])
-    flat_face[pixels[shown]] = ids[shown].int()
-    barycentrics.view(-1, 3)[pixels[shown]] = weights[shown]
+    visible = nearest & (ids == winner[pixels])
+    flat_face[pixels[visible]] = ids[visible].int()
+    barycentrics.view(-1, 3)[pixels[visible]] = weights[visible]
 
 
 def _pixel_bounds(
     corners: Tensor, focal: Tensor, principal_point: Tensor, near: float, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """First pixel (F, 2) and extent (F, 2), x and y, of the part of each face that may be visible.
+    """Compute first pixel (F, 2) and extent (F, 2), x and y, of the part of each face that may be visible.
 
     It lies beyond half the near plane's distance: a far corner's rounding can move the depth of a pixel
     that far, and the depth is what decides.
@@ -78,21 +78,21 @@ def _pixel_bounds(
     cut = torch.cat((corners + step[..., None] * (following - corners))[..., None, :2].unbind(1), 1)
     points = torch.cat((corners[..., :2] / z[..., None], cut / near), 1)  # [F, 6, 2]
     valid = torch.cat((z >= near, crossing), 1)[..., None]
-    # Where an edge meets the plane is known less well; the bounds grow by that error.
+    # The point where an edge meets the plane is less exact; the bounds grow by that error.
     slack = BOUNDS_SLACK + crossing.any(1) * (1e-6 * focal / near) * corners.abs().amax((1, 2))
     centre = principal_point - 0.5
     low = focal * torch.where(valid, points, torch.full_like(points, float("inf"))).amin(1) + centre
     high = focal * torch.where(valid, points, torch.full_like(points, -float("inf"))).amax(1) + centre
     limit = torch.tensor((size[1], size[0]), device=corners.device)
     low, high = (low - slack[:, None]).ceil(), (high + slack[:, None]).floor()
-    shown = (corners.isfinite().all(-1).all(-1))[:, None] & valid.any(1) & (low <= high)
-    first = torch.where(shown, low, torch.zeros_like(low)).clamp(min=0).minimum(limit).long()
-    end = torch.where(shown, high + 1, torch.zeros_like(high)).clamp(min=0).minimum(limit).long()
+    visible = (corners.isfinite().all(-1).all(-1))[:, None] & valid.any(1) & (low <= high)
+    first = torch.where(visible, low, torch.zeros_like(low)).clamp(min=0).minimum(limit).long()
+    end = torch.where(visible, high + 1, torch.zeros_like(high)).clamp(min=0).minimum(limit).long()
     return first, (end - first).clamp(min=0)
 
 
 def _chunks(areas: Tensor, max_area: int) -> list[Tensor]:
-    """Rows of the faces with pixels, in runs whose areas together are about `max_area`."""
+    """List the rows of the faces with pixels in runs, whose areas together are about `max_area` each."""
     ids = areas.nonzero().flatten()
     run = (areas[ids].cumsum(0) - 1) // max_area
     return list(ids.split(run.unique_consecutive(return_counts=True)[1].tolist()))
@@ -101,7 +101,7 @@ def _chunks(areas: Tensor, max_area: int) -> list[Tensor]:
 def _hits(
     corners: Tensor, ids: Tensor, first: Tensor, extent: Tensor, view: tuple[Tensor, Tensor, float, bool], width: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pixels that these faces cover: pixel (P,), face (P,), barycentrics (P, 3), depth (P,)."""
+    """Find the pixels that these faces cover: pixel (P,), face (P,), barycentrics (P, 3), depth (P,)."""
     focal, principal_point, near, cull_back_faces = view
     areas = extent[ids].prod(-1)
     pair_face = ids.repeat_interleave(areas)
@@ -126,16 +126,16 @@ def _hits(
 
 
 def _edge(a: Tensor, b: Tensor) -> Tensor:
-    """Twice the area between two offsets, positive where a front face's edge passes the pixel on its inside."""
+    """Compute twice the area between two offsets, positive if a front face's edge passes the pixel on its inside."""
     return a[:, 1] * b[:, 0] - a[:, 0] * b[:, 1]
 
 
 def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
-    """See `op.interpolate`."""
+    """Compute `op.interpolate` in plain torch."""
     result = attributes.new_zeros((*face.shape, attributes.shape[-1]))
     b, y, x = (face >= 0).nonzero(as_tuple=True)
     corners = faces[face[b, y, x].long()].long()  # [P, 3]
     rows = b if attributes.shape[0] != 1 else torch.zeros_like(b)
     values = attributes[rows[:, None], corners]  # [P, 3, C]
-    blended = (barycentrics[b, y, x].to(values.dtype)[..., None] * values).sum(1)
-    return result.index_put((b, y, x), blended)
+    averages = (barycentrics[b, y, x].to(values.dtype)[..., None] * values).sum(1)
+    return result.index_put((b, y, x), averages)

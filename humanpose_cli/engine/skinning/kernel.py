@@ -25,21 +25,21 @@ columns = wp.types.vector(length=16, dtype=wp.float32)
 
 
 @wp.func
-def turn_coefficients(squared: float):
-    """a = sin θ / θ, b = (1 − cos θ) / θ², and the derivatives of both to θ, divided by θ; of θ²."""
+def turn_coefficients(square: float):
+    """Compute a = sin θ / θ, b = (1 − cos θ) / θ², and both derivatives to θ divided by θ, all from θ²."""
     # Taylor series about 0, where the closed forms divide by 0.
-    a = 1.0 - squared / 6.0
-    b = 0.5 - squared / 24.0
-    da = squared / 30.0 - 1.0 / 3.0
-    db = squared / 180.0 - 1.0 / 12.0
-    if not squared < 1e-3:  # also for NaN
-        angle = wp.sqrt(squared)
+    a = 1.0 - square / 6.0
+    b = 0.5 - square / 24.0
+    da = square / 30.0 - 1.0 / 3.0
+    db = square / 180.0 - 1.0 / 12.0
+    if not square < 1e-3:  # also for NaN
+        angle = wp.sqrt(square)
         # 1 − cos θ = 2 sin²(θ / 2), without the cancellation of 1 − cos θ for small angles.
         half = wp.sin(0.5 * angle) / angle
         a = wp.sin(angle) / angle
         b = 2.0 * half * half
-        da = (1.0 - b * squared - a) / squared
-        db = (a - 2.0 * b) / squared
+        da = (1.0 - b * square - a) / square
+        db = (a - 2.0 * b) / square
     return wp.vec4(a, b, da, db)
 
 
@@ -48,10 +48,10 @@ def turn(first: int, axis_angles: wp.array1d(dtype=wp.vec3), out: wp.array1d(dty
     # Rodrigues' formula: R = cos θ I + a K + b v vᵀ, with K the cross product matrix of v.
     i = first + wp.tid()
     v = axis_angles[i]
-    squared = wp.dot(v, v)
-    n = turn_coefficients(squared)
+    square = wp.dot(v, v)
+    n = turn_coefficients(square)
     bv = n[1] * v
-    c = 1.0 - n[1] * squared
+    c = 1.0 - n[1] * square
     out[i] = wp.mat33(
         c + bv[0] * v[0], bv[0] * v[1] - n[0] * v[2], bv[0] * v[2] + n[0] * v[1],
         bv[1] * v[0] + n[0] * v[2], c + bv[1] * v[1], bv[1] * v[2] - n[0] * v[0],
@@ -76,7 +76,7 @@ def turn_adjoint(
 
 @wp.func
 def bone_map(L: wp.mat33, j: wp.vec3, q: wp.vec3):
-    """x ↦ q + L (x − j) as columns."""
+    """Write x ↦ q + L (x − j) as columns."""
     o = q - L * j
     return columns(
         L[0, 0], L[1, 0], L[2, 0], 0.0,
@@ -96,7 +96,7 @@ def sum_of_parts(grad_maps: wp.array3d(dtype=columns), b: int, j: int):
 
 @wp.func
 def map_to_linear(m: columns, do: wp.vec3, j: wp.vec3):
-    """The gradient to L of one to the columns of x ↦ L x + o, o = q − L j."""
+    """Compute the gradient to L from the one to the columns of x ↦ L x + o, o = q − L j."""
     return wp.mat33(m[0], m[4], m[8], m[1], m[5], m[9], m[2], m[6], m[10]) - wp.outer(do, j)
 
 
@@ -106,7 +106,7 @@ def map_to_linear(m: columns, do: wp.vec3, j: wp.vec3):
 #endif
 """)
 def end_level():
-    """Waits for a body's other lanes, and lets them see what was written. Lanes of a body fill a whole warp."""
+    """Wait for a body's other lanes, and let them read what was written. Lanes of a body fill a warp."""
 
 
 @wp.kernel
@@ -229,12 +229,12 @@ def pose_joints_adjoint(
                 dj = -(wp.transpose(L) * do)
             # 2. Gradients that arrive through the children, which are complete: `sum_positions` and `out_rotations`
             #    hold those to their positions and rotations.
-            carried = wp.vec3()
+            child_sum = wp.vec3()
             for i in range(child_starts[c], child_starts[c + 1]):
                 k = children[i]
                 # q_k = q_c + L_c (j_k - j_c)
                 dq_k = sum_positions[b, k]
-                carried += dq_k
+                child_sum += dq_k
                 dL += wp.outer(dq_k, joints[b, k] - j)
                 if absolute == 0:
                     # R_k = R_c A_k; the child itself has left the gradient to R_k
@@ -242,29 +242,29 @@ def pose_joints_adjoint(
                     dR += dR_k * wp.transpose(rotations[b, k])
                     out_rotations[b, k] = wp.transpose(R) * dR_k
             # 3. To the rest joint: through the children's offsets, and through the joint's own offset from its parent.
-            dq += carried
-            dj -= wp.transpose(L) * carried
+            dq += child_sum
+            dj -= wp.transpose(L) * child_sum
             if p >= 0:
                 dj += wp.transpose(linear[b, p]) * dq
             else:
                 dj += dq
             # 4. L = s R Q: to the scale and to the rotation.
-            turned = dL
+            gradient = dL
             if has_rest == 1:
-                turned = dL * wp.transpose(rest_rotations[c])
+                gradient = dL * wp.transpose(rest_rotations[c])
             if has_scales == 1:
-                out_scales[b, c] = wp.ddot(turned, R)
-                turned = scales[b, c] * turned
-            out_rotations[b, c] = dR + turned
+                out_scales[b, c] = wp.ddot(gradient, R)
+                gradient = scales[b, c] * gradient
+            out_rotations[b, c] = dR + gradient
             out_joints[b, c] = dj
             sum_positions[b, c] = dq
         end_level()
     # The translation moves the roots.
     if has_translation == 1 and lane == 0:
-        moved = wp.vec3()
+        total = wp.vec3()
         for n in range(starts[0], starts[1]):
-            moved += sum_positions[b, order[n]]
-        out_translation[b] = moved
+            total += sum_positions[b, order[n]]
+        out_translation[b] = total
 
 
 @wp.kernel
@@ -292,7 +292,7 @@ def move_points(
     vertices: wp.array2d(dtype=wp.vec3),
     out: wp.array2d(dtype=wp.vec3),
 ):
-    """Σ_k w_k (L_k x + o_k) over the bones of each of a run of vertices of body b."""
+    """Compute Σ_k w_k (L_k x + o_k) over the bones of each of a run of vertices of body b."""
 
 
 @wp.kernel
@@ -315,7 +315,7 @@ def skin(
 
 @wp.func
 def map_gradient(x: wp.vec3, g: wp.vec3):
-    """Gradient of g · (L x + o) to the 16 numbers of a map."""
+    """Compute the gradient of g · (L x + o) to the 16 numbers of a map."""
     return columns(
         g[0] * x[0], g[1] * x[0], g[2] * x[0], 0.0,
         g[0] * x[1], g[1] * x[1], g[2] * x[1], 0.0,
@@ -340,7 +340,7 @@ def point_gradients(
     out_vertices: wp.array2d(dtype=wp.vec3),
     out_maps: wp.array3d(dtype=columns),
 ):
-    """Gradients of g · (moved point) to the points, Σ_k w_k L_kᵀ g; on the CPU also to the bones' maps."""
+    """Compute gradients of g · (moved point) to the points, Σ_k w_k L_kᵀ g; on the CPU also to the bones' maps."""
 
 
 @wp.kernel

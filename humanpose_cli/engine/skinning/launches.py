@@ -32,7 +32,7 @@ _SKIN_COST, _ADJOINT_COST, _JOINT_COST, _TURN_COST = 3, 5, 30, 20
 
 
 class Bones(NamedTuple):
-    """Which bones move a vertex, and how much: (V, K) int32 and (V, K)."""
+    """The bones that move each vertex, (V, K) int32, and their weights (V, K)."""
 
     indices: Tensor
     weights: Tensor
@@ -51,7 +51,7 @@ def _maps(tensor: Tensor) -> Array:
 
 
 def _like(tensor: Tensor) -> Tensor:
-    """An uninitialised tensor of the same shape, contiguous whatever the order of the given one's strides."""
+    """Allocate an uninitialised tensor of the same shape, contiguous for any order of the strides of `tensor`."""
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
@@ -64,7 +64,7 @@ def _lanes(device: torch.device) -> int:
 
 
 def _turn(axis_angles: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
+    """Compute rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
     flat = axis_angles.reshape(-1, 3)
     out = axis_angles.new_empty((*axis_angles.shape, 3))
     arguments = [_vectors(flat), _matrices(out.view(-1, 3, 3))]
@@ -73,7 +73,7 @@ def _turn(axis_angles: Tensor) -> Tensor:
 
 
 def _turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
-    """The gradient to axis-angles of one to their rotations."""
+    """Compute the gradient to axis-angles from the one to their rotations."""
     flat, upstream = axis_angles.reshape(-1, 3), grad.reshape(-1, 3, 3)
     out = _like(flat)
     arguments = [_vectors(flat), _matrices(upstream), _vectors(out)]
@@ -87,13 +87,13 @@ def _empty(device: torch.device, *shape: int) -> Tensor:
 
 
 def _optional(tensor: Tensor | None, device: torch.device, *shape: int) -> Tensor:
-    """The tensor, or an empty one, which a kernel takes for None and does not read."""
+    """Return the tensor, or for None an empty one, which a kernel does not read."""
     return _empty(device, *shape) if tensor is None else tensor
 
 
 @lru_cache(maxsize=64)
 def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
-    """order, starts, parents, child_starts and children, as kernel.py says."""
+    """Order a tree of joints: order, starts, parents, child_starts and children of kernel.py."""
     by_level = levels(parents)
     order = [joint for level in by_level for joint in level]
     starts = [0, *accumulate(map(len, by_level))]
@@ -105,7 +105,7 @@ def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
 
 
 def _joint_arguments(tree: Joints) -> list[Any]:
-    """What both kinematics kernels take first."""
+    """List the first arguments of both kinematics kernels."""
     rotations, joints, scales, rest_rotations, translation, parents, absolute = tree
     return [
         _lanes(rotations.device),
@@ -123,29 +123,29 @@ def _joint_arguments(tree: Joints) -> list[Any]:
 
 
 def _pose(tree: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Rotations, linear and positions as `op.Kinematics` has them, and the bones' maps (B, J, 16) with `to_maps`."""
+    """Compute rotations, linear and positions of `op.Kinematics`, and with `to_maps` the bones' maps (B, J, 16)."""
     rotations, joints = tree.rotations, tree.joints
     batch, count = joints.shape[:2]
-    posed, linear, positions = _like(rotations), _like(rotations), _like(joints)
+    out_rotations, linear, positions = _like(rotations), _like(rotations), _like(joints)
     maps = rotations.new_empty((batch, count, 16)) if to_maps else None
     if batch * count:
         arguments = [
             *_joint_arguments(tree),
             int(to_maps),
-            _matrices(posed),
+            _matrices(out_rotations),
             _matrices(linear),
             _vectors(positions),
             _maps(_optional(maps, rotations.device, 0, 0, 16)),
         ]
         size, cost = batch * _lanes(rotations.device), batch * count * _JOINT_COST
         launch(kernel.pose_joints, size, arguments, rotations.device, cost)
-    return posed, linear, positions, maps
+    return out_rotations, linear, positions, maps
 
 
 def _pose_adjoint(
-    tree: Joints, posed: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
+    tree: Joints, out_rotations: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Gradients to the five tensors of `tree`, from those to rotations, linear and positions, and to the maps in
+    """Compute gradients to the five tensors of `tree` from those to rotations, linear and positions, and to the maps in
     parts (B, P, J, 16); none to rest_rotations.
     """
     rotations, joints = tree.rotations, tree.joints
@@ -157,9 +157,9 @@ def _pose_adjoint(
         from_rotations, from_linear, from_positions = grads
         arguments = [
             *_joint_arguments(tree),
-            _matrices(posed),
+            _matrices(out_rotations),
             _matrices(linear),
-            _matrices(posed if from_rotations is None else from_rotations),
+            _matrices(out_rotations if from_rotations is None else from_rotations),
             _matrices(linear if from_linear is None else from_linear),
             _vectors(joints if from_positions is None else from_positions),
             _maps(_optional(grad_maps, rotations.device, 0, 0, 0, 16)),
@@ -178,7 +178,7 @@ def _pose_adjoint(
 
 
 def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
-    """The bones' maps (B, J, 16)."""
+    """Compute the bones' maps (B, J, 16)."""
     batch, bones = joints.shape[:2]
     maps = joints.new_empty((batch, bones, 16))
     arguments = [_vectors(joints), _matrices(linear), _vectors(positions), _maps(maps)]
@@ -187,7 +187,7 @@ def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
 
 
 def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to joints, linear and positions, from those to the maps in parts (B, P, J, 16)."""
+    """Compute gradients to joints, linear and positions from those to the maps in parts (B, P, J, 16)."""
     out_joints, out_linear, out_positions = _like(joints), _like(linear), _like(joints)
     arguments = [
         _vectors(joints),
@@ -203,13 +203,13 @@ def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tup
 
 
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
-    """Runs of vertices per body, and vertices a run: one thread handles one run."""
+    """Compute the runs of vertices per body, and the vertices a run: one thread handles one run."""
     run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MAX_THREADS
     return -(-count // run), run
 
 
 def _skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
-    """Vertices (B, V, 3), moved by the maps (B, J, 16) of their bones."""
+    """Move vertices (B, V, 3) by the maps (B, J, 16) of their bones."""
     batch, count, device = maps.shape[0], vertices.shape[1], vertices.device
     out = fresh(vertices, (batch, count, 3))
     runs, run = _runs(batch, count, device)
@@ -227,7 +227,7 @@ def _skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
 
 
 def _pairs_by_bone(bone_indices: Tensor, bone_weights: Tensor, bones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each bone's pairs start (J + 1), and the pairs' vertices and weights, sorted by bone, then vertex."""
+    """Sort pairs by bone, then vertex: where each bone's pairs start (J + 1), the pairs' vertices and weights."""
     bone, order = bone_indices.flatten().sort(stable=True)
     starts = torch.searchsorted(bone, bones, out_int32=True)
     vertex = torch.div(order, bone_indices.shape[1], rounding_mode="floor").int()
@@ -247,7 +247,9 @@ def _bone_numbers(count: int, device: torch.device) -> Tensor:
 def _skin_adjoint(
     vertices: Tensor, maps: Tensor, bones: Bones, grad: Tensor, to_vertices: bool, to_maps: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients to vertices (B, V, 3), and to the bones' maps in parts (B, P, J, 16) that are yet to be added."""
+    """Compute gradients to vertices (B, V, 3), and to the bones' maps in parts (B, P, J, 16) that are yet to be
+    added.
+    """
     (batch, count), joints, device = grad.shape[:2], maps.shape[1], grad.device
     runs, run = _runs(batch, count, device)
     out_vertices = fresh(grad, (batch, count, 3)) if to_vertices else None
@@ -296,33 +298,33 @@ class _Turn(torch.autograd.Function):
 
 
 def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
-    """See `op.axis_angle_to_rotations`."""
+    """Compute `op.axis_angle_to_rotations` with the kernel."""
     return _Turn.apply(axis_angles)
 
 
-def _needed_only(gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    return tuple(gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
+def _needed_only(gradients: Sequence[Tensor | None], mask: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    return tuple(gradient if need else None for gradient, need in zip(gradients, mask, strict=True))
 
 
 class _Kinematics(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        posed, linear, positions, _ = _pose(Joints(*inputs), to_maps=False)
+        rotations, linear, positions, _ = _pose(Joints(*inputs), to_maps=False)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[:5], posed, linear)
+        ctx.save_for_backward(*inputs[:5], rotations, linear)
         ctx.tree = inputs[5:]
-        return posed, linear, positions
+        return rotations, linear, positions
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, posed, linear = ctx.saved_tensors
-        found = _pose_adjoint(Joints(*inputs, *ctx.tree), posed, linear, grads, None)
-        return *_needed_only(found, ctx.needs_input_grad[:5]), None, None
+        *inputs, rotations, linear = ctx.saved_tensors
+        out = _pose_adjoint(Joints(*inputs, *ctx.tree), rotations, linear, grads, None)
+        return *_needed_only(out, ctx.needs_input_grad[:5]), None, None
 
 
 def forward_kinematics(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.forward_kinematics`; `inputs` are the fields of `Joints`."""
+    """Compute `op.forward_kinematics` with the kernel; `inputs` are the fields of `Joints`."""
     return _Kinematics.apply(*inputs)
 
 
@@ -355,7 +357,7 @@ class _Skinning(torch.autograd.Function):
 def skin_vertices(
     vertices: Tensor, joints: Tensor, linear: Tensor, positions: Tensor, bone_indices: Tensor, bone_weights: Tensor
 ) -> Tensor:
-    """See `op.skin_vertices`."""
+    """Compute `op.skin_vertices` with the kernel."""
     if vertices.shape[0] != joints.shape[0]:
         vertices = vertices.expand(joints.shape[0], -1, -1)
     return _Skinning.apply(vertices, joints, linear, positions, bone_indices, bone_weights)
@@ -368,32 +370,32 @@ class _Posing(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        posed, linear, positions, maps = _pose(Joints(*inputs), to_maps=True)
+        rotations, linear, positions, maps = _pose(Joints(*inputs), to_maps=True)
         assert maps is not None
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, posed, linear, *inputs[:5])
+        ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, rotations, linear, *inputs[:5])
         ctx.tree = inputs[5:]
-        return _skin(vertices, maps, Bones(bone_indices, bone_weights)), posed, linear, positions
+        return _skin(vertices, maps, Bones(bone_indices, bone_weights)), rotations, linear, positions
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        vertices, bone_indices, bone_weights, maps, posed, linear, *inputs = ctx.saved_tensors
-        to_vertices, needed = ctx.needs_input_grad[0], ctx.needs_input_grad[3:8]
+        vertices, bone_indices, bone_weights, maps, rotations, linear, *inputs = ctx.saved_tensors
+        to_vertices, needs = ctx.needs_input_grad[0], ctx.needs_input_grad[3:8]
         out_vertices = out_maps = None
         if grad is not None:
             bones = Bones(bone_indices, bone_weights)
-            out_vertices, out_maps = _skin_adjoint(vertices, maps, bones, grad, to_vertices, any(needed))
-        if not any(needed):
+            out_vertices, out_maps = _skin_adjoint(vertices, maps, bones, grad, to_vertices, any(needs))
+        if not any(needs):
             return out_vertices, *[None] * 9
-        found = _pose_adjoint(Joints(*inputs, *ctx.tree), posed, linear, grads, out_maps)
-        return out_vertices, None, None, *_needed_only(found, needed), None, None
+        out = _pose_adjoint(Joints(*inputs, *ctx.tree), rotations, linear, grads, out_maps)
+        return out_vertices, None, None, *_needed_only(out, needs), None, None
 
 
 def pose_vertices(
     vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `op.pose_vertices`; `inputs` are the fields of `Joints`."""
+    """Compute `op.pose_vertices` with the kernels; `inputs` are the fields of `Joints`."""
     batch = len(Joints(*inputs).joints)
     if vertices.shape[0] != batch:
         vertices = vertices.expand(batch, -1, -1)

@@ -36,12 +36,12 @@ _PACKAGE = "humanpose_cli.engine.skinning"
 
 # Multiplications from which oneDNN's start is worth while.
 _LARGE_PRODUCT = 2_000_000
-# Up to so many shapes, what a product costs is the memory that it writes to.
+# Up to so many shapes, a product costs as much as the memory that it writes to.
 _FEW_SHAPES = 48
 
 
 class Kinematics(NamedTuple):
-    """Where the joints of posed bodies are, and what each bone does.
+    """The joints of posed bodies, and the map of each bone.
 
     rotations  (B, J, 3, 3) absolute part rotations R, body to camera
     linear     (B, J, 3, 3) s_j R_j Q_j, which acts on the rest body's vectors
@@ -54,10 +54,10 @@ class Kinematics(NamedTuple):
 
 
 def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -> Tensor:
-    """Rotation matrices (..., 3, 3) of axis-angles (..., 3) in radians, by Rodrigues' formula.
+    """Compute rotation matrices (..., 3, 3) of axis-angles (..., 3) in radians, by Rodrigues' formula.
 
-    `geometry.rotations.axis_angle_to_matrix` with a kernel: for the poses of many bodies, where its dozens of small
-    torch operations take longer than the kinematics. Differentiable once. UsageError for vectors of another length.
+    The same as `geometry.rotations.axis_angle_to_matrix`, with a kernel: for the poses of many bodies, whose dozens
+    of small operations take longer than the kinematics. Differentiable once. UsageError for vectors of another length.
     """
     if axis_angles.shape[-1:] != (3,):
         raise UsageError("axis_angles", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angles.shape)))
@@ -77,7 +77,7 @@ def forward_kinematics(
     absolute: bool = False,
     backend: Backend = "auto",
 ) -> Kinematics:
-    """Poses joint trees: q_root = j_root and q_c = q_p + L_p (j_c − j_p) for a child c of p; no translation.
+    """Pose joint trees: q_root = j_root and q_c = q_p + L_p (j_c − j_p) for a child c of p; no translation.
 
     rotations       (B, J, 3, 3), parent-relative: R_c = R_p · rotations_c; with `absolute` they are R already
     joints          (B, J, 3) metres, the rest joints
@@ -105,7 +105,7 @@ def skin_vertices(
     *,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Linear blend skinning: Σ_k w_k (q_k + L_k (x − j_k)) over each vertex's bones → (B, V, 3) metres.
+    """Skin vertices by linear blending: Σ_k w_k (q_k + L_k (x − j_k)) over their bones → (B, V, 3) metres.
 
     vertices      (B, V, 3) or (1, V, 3) metres, the rest vertices x
     joints        (B, J, 3) rest joints; linear (B, J, 3, 3) and positions (B, J, 3) as of `forward_kinematics`
@@ -123,8 +123,8 @@ def skin_vertices(
     numbers = {"vertices": vertices, "joints": joints, "linear": linear, "positions": positions}
     check_tensors(bone_indices, **numbers, bone_weights=bone_weights)
     compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices, "bone_weights", bone_weights))
-    skinned: Tensor = compute.skin_vertices(*numbers.values(), bone_indices.int(), bone_weights)
-    return skinned
+    points: Tensor = compute.skin_vertices(*numbers.values(), bone_indices.int(), bone_weights)
+    return points
 
 
 def pose_vertices(
@@ -141,11 +141,11 @@ def pose_vertices(
     absolute: bool = False,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Kinematics]:
-    """`forward_kinematics` and `skin_vertices` in one step: less overhead, for whole bodies and small batches.
+    """Run `forward_kinematics` and `skin_vertices` in one step: less overhead, for whole bodies and small batches.
 
     translation  (B, 3) metres, added to all positions and so to the vertices, whose weights sum to 1; None for 0
 
-    The other arguments are theirs. Returns the posed vertices (B, V, 3) metres, and the kinematics with the
+    The others are theirs. Returns the posed vertices (B, V, 3) metres, and the kinematics with the
     translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
     bone_weights and rest_rotations only by the reference. UsageError for shapes that do not fit.
     """
@@ -165,8 +165,8 @@ def pose_vertices(
     )
     unfit = _unfit(vertices, "bone_weights", bone_weights) or _unfit(rotations, "rest_rotations", rest_rotations)
     compute = implementation(_PACKAGE, backend, vertices.device, unfit)
-    posed, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, *tree)
-    return posed, Kinematics(*kinematics)
+    points, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, *tree)
+    return points, Kinematics(*kinematics)
 
 
 def _check_joints(tree: Joints) -> None:
@@ -192,7 +192,7 @@ def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor
 
 
 def _unfit(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> str:
-    """Why the kernels cannot take these arguments; they differentiate to no constant."""
+    """Describe why the kernels cannot take these arguments; they differentiate to no constant."""
     if tensor.dtype != torch.float32:
         return str(tensor.dtype)
     if constant is not None and constant.requires_grad and torch.is_grad_enabled():
@@ -202,7 +202,7 @@ def _unfit(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> st
 
 @without_autocast
 def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tensor:
-    """Vertices of shaped bodies, template + Σ_s weights_s directions_s → (B, V, 3) metres.
+    """Compute vertices of shaped bodies, template + Σ_s weights_s directions_s → (B, V, 3) metres.
 
     template    (V, 3) metres
     weights     (B, S): betas, or the elements of relative rotations minus the identity, or both
@@ -217,10 +217,10 @@ def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tenso
     check_tensors(weights=weights, template=template, directions=directions)
     constant = not (directions.requires_grad and torch.is_grad_enabled())
     if constant and _onednn_is_faster(weights, directions):
-        blended = _Product.apply(weights, directions, template.reshape(-1))
+        vertices = _Product.apply(weights, directions, template.reshape(-1))
     else:
-        blended = torch.addmm(template.reshape(-1), weights, directions)
-    return blended.view(len(weights), len(template), 3)
+        vertices = torch.addmm(template.reshape(-1), weights, directions)
+    return vertices.view(len(weights), len(template), 3)
 
 
 def _onednn_is_faster(a: Tensor, b: Tensor) -> bool:

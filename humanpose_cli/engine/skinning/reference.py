@@ -17,7 +17,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 
 class Joints(NamedTuple):
-    """What kinematics starts from: `op.forward_kinematics` says what each is; translation (B, 3) metres."""
+    """The arguments of `op.forward_kinematics`, and translation (B, 3) metres."""
 
     rotations: Tensor
     joints: Tensor
@@ -30,15 +30,15 @@ class Joints(NamedTuple):
 
 @without_autocast
 def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
-    """See `op.axis_angle_to_rotations`."""
+    """Compute `op.axis_angle_to_rotations` in plain torch."""
     return axis_angle_to_matrix(axis_angles)
 
 
 @lru_cache(maxsize=64)
 def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Joints by their distance from a root (parent −1), roots first; children may precede their parents.
+    """Group joints by their distance from a root (parent −1), roots first; children may precede their parents.
 
-    UsageError where a parent does not exist or joints form a circle.
+    Raises UsageError if a parent does not exist or joints form a circle.
     """
     count = len(parents)
     for joint, parent in enumerate(parents):
@@ -46,20 +46,20 @@ def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
             raise UsageError(
                 "parents", f"joint {joint} has no such parent", expected=f"-1 to {count - 1}", got=f"{parent}"
             )
-    found: list[tuple[int, ...]] = []
+    tree: list[tuple[int, ...]] = []
     level = tuple(j for j in range(count) if parents[j] == -1)
     while level:
-        found.append(level)
+        tree.append(level)
         level = tuple(j for j in range(count) if parents[j] in level)
-    if sum(map(len, found)) != count:
-        lost = sorted(set(range(count)).difference(*found))
-        raise UsageError("parents", "joints are not connected to a root", got=f"joints {lost}")
-    return tuple(found)
+    if sum(map(len, tree)) != count:
+        others = sorted(set(range(count)).difference(*tree))
+        raise UsageError("parents", "joints are not connected to a root", got=f"joints {others}")
+    return tuple(tree)
 
 
 @lru_cache(maxsize=64)
 def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """Per level of the tree: its joints, and the index of each one's parent within the level above."""
+    """List for each level of the tree its joints, and the index of each one's parent within the level above."""
     rows: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     above: tuple[int, ...] = ()
     for joints in levels(parents):
@@ -78,7 +78,7 @@ def forward_kinematics(
     parents: tuple[int, ...],
     absolute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.forward_kinematics` and `Joints`; all joints of one level of the tree are computed together."""
+    """Compute `op.forward_kinematics` in plain torch, all joints of one level of the tree together; see `Joints`."""
     if not len(parents):
         return rotations, rotations, joints
     rows = _level_rows(parents)
@@ -95,17 +95,17 @@ def forward_kinematics(
     if scales is not None:
         linear = scales[..., None, None] * linear
 
-    placed: list[Tensor] = []
+    by_level: list[Tensor] = []
     previous: tuple[int, ...] = ()
     for level, above in rows:
         points = joints[:, list(level)]  # [B, n, 3]
         if above:
             parent = [previous[i] for i in above]
             bone = (linear[:, parent] @ (points - joints[:, parent])[..., None]).squeeze(-1)
-            points = placed[-1][:, list(above)] + bone
-        placed.append(points)
+            points = by_level[-1][:, list(above)] + bone
+        by_level.append(points)
         previous = level
-    positions = torch.cat(placed, 1)[:, inverse]
+    positions = torch.cat(by_level, 1)[:, inverse]
     return rotations, linear, positions if translation is None else positions + translation[:, None]
 
 
@@ -113,19 +113,19 @@ def forward_kinematics(
 def skin_vertices(
     vertices: Tensor, joints: Tensor, linear: Tensor, positions: Tensor, bone_indices: Tensor, bone_weights: Tensor
 ) -> Tensor:
-    """See `op.skin_vertices`."""
+    """Compute `op.skin_vertices` in plain torch."""
     result = positions.new_zeros((len(positions), vertices.shape[1], 3))
     for bone, weight in zip(bone_indices.long().unbind(1), bone_weights.unbind(1), strict=True):
         local = vertices - joints.index_select(1, bone)  # [B, V, 3]
-        turned = (linear.index_select(1, bone) @ local[..., None]).squeeze(-1)
-        result = result + weight[:, None] * (turned + positions.index_select(1, bone))
+        offsets = (linear.index_select(1, bone) @ local[..., None]).squeeze(-1)
+        result = result + weight[:, None] * (offsets + positions.index_select(1, bone))
     return result
 
 
 def pose_vertices(
     vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `op.pose_vertices`; `inputs` are the fields of `Joints`."""
-    posed, linear, positions = forward_kinematics(*inputs)
+    """Compute `op.pose_vertices` in plain torch; `inputs` are the fields of `Joints`."""
+    rotations, linear, positions = forward_kinematics(*inputs)
     joints = Joints(*inputs).joints
-    return skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights), posed, linear, positions
+    return skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights), rotations, linear, positions

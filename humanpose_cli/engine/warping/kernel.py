@@ -8,7 +8,7 @@ is reached. Samples outside are rejected before anything is read. Then there are
 - voxels, for CUDA: one thread takes four channels of one voxel.
 
 Both share the C++ of the headers beside this file, with another width. Rows of the volume are voxels, their columns
-channels. `winner` says which part a channel came from: its number + 1, and 0 where the zero outside of all parts won.
+channels. `winner` is the part that a channel came from: its number + 1, and 0 where the zero outside of all parts won.
 It is looked at before an adjoint computes anything.
 """
 
@@ -39,7 +39,7 @@ def plan_part(
     height: int,
     width: int,
     planar: int,
-    widened: int,
+    dilation: int,
     softness: float,
     size_x: float,
     size_y: float,
@@ -49,7 +49,7 @@ def plan_part(
     transforms: wp.array1d(dtype=wp.float32),
     plans: wp.array1d(dtype=wp.float32),
 ):
-    """Writes the plan of one part."""
+    """Write the plan of one part."""
 
 
 @wp.kernel
@@ -60,7 +60,7 @@ def plan_parts(
     height: int,
     width: int,
     planar: int,
-    widened: int,
+    dilation: int,
     softness: float,
     size_x: float,
     size_y: float,
@@ -72,20 +72,20 @@ def plan_parts(
 ):
     t = first + wp.tid()
     plan_part(
-        t, parts, depth, height, width, planar, widened, softness, size_x, size_y, size_z,
+        t, parts, depth, height, width, planar, dilation, softness, size_x, size_y, size_z,
         capsules, part_of_capsule, transforms, plans,
     )  # fmt: skip
 
 
-def volume_kernel(name: str, storage: str, written: str, header: Path, function: str, module: str = __name__) -> Any:
-    """A kernel of native code in a module, for volumes stored in one way that writes numbers stored in another.
+def volume_kernel(name: str, storage: str, output: str, header: Path, function: str, module: str = __name__) -> Any:
+    """Define a kernel of native code in a module, for volumes stored in one way that writes numbers stored in another.
 
     Parameters of all: the first thread; stride, batch and slab say how the work is cut for the CPU; slices is the
     masks' depth, 1 if planar. Rows of volume, upstream (a gradient), winner and out are voxels.
     """
     array = wp.array2d(dtype=STORAGES[storage])
-    out_array = wp.array2d(dtype=STORAGES[written])
-    macros = {"PLAN_SIZE": PLAN_SIZE, f"READ_{storage.upper()}": 1, f"WRITE_{written.upper()}": 1}
+    out_array = wp.array2d(dtype=STORAGES[output])
+    macros = {"PLAN_SIZE": PLAN_SIZE, f"READ_{storage.upper()}": 1, f"WRITE_{output.upper()}": 1}
 
     def work(
         t: int,
@@ -103,7 +103,7 @@ def volume_kernel(name: str, storage: str, written: str, header: Path, function:
         winner: wp.array2d(dtype=wp.uint8),
         out: out_array,
     ):
-        """What thread t does."""
+        """Compute the share of thread t."""
 
     work.__name__ = work.__qualname__ = f"{name}_work_{storage}"
     work.__module__ = module

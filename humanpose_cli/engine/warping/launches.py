@@ -35,7 +35,7 @@ def part_masks(
     softness: float,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """Capsules (B, K, 9) → (B, P, D, H, W)."""
+    """Compute `op.capsule_masks` with the kernel: capsules (B, K, 9) → (B, P, D, H, W)."""
     batch, (depth, height, width), device = capsules.shape[0], size, capsules.device
     masks = zeros((batch, parts, *size), capsules.dtype, device)
     if masks.numel() and capsules.numel():
@@ -55,7 +55,7 @@ def part_masks(
 
 
 def _rows(volume: Tensor) -> Tensor:
-    """(B, C, D, H, W) → (B·D·H·W, C), contiguous; 16-bit numbers as int16 on CUDA, as float32 on the CPU."""
+    """Arrange (B, C, D, H, W) as contiguous (B·D·H·W, C); 16-bit numbers as int16 on CUDA, as float32 on the CPU."""
     batch, channels, depth, height, width = volume.shape
     rows = volume.permute(0, 2, 3, 4, 1).contiguous().view(batch * depth * height * width, channels)
     if rows.dtype == torch.float32:
@@ -64,7 +64,7 @@ def _rows(volume: Tensor) -> Tensor:
 
 
 def _volume(rows: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """The inverse of `_rows`: (B, C, D, H, W) of that dtype, channels-last."""
+    """Invert `_rows`: (B, C, D, H, W) of that dtype, channels-last."""
     batch, channels, depth, height, width = shape
     rows = rows.view(dtype) if rows.dtype == torch.int16 else rows.to(dtype)
     return rows.view(batch, depth, height, width, channels).permute(0, 4, 1, 2, 3)
@@ -76,7 +76,7 @@ def _storage(dtype: torch.dtype) -> str:
 
 @lru_cache(maxsize=64)
 def _stride(count: int) -> int:
-    """A step with no common divisor with `count`, near its golden section.
+    """Find a step with no common divisor with `count`, near its golden section.
 
     Tasks taken in such steps give every contiguous run of them about the same work: a person stands in the middle of
     a volume.
@@ -93,20 +93,20 @@ def _planned(
     part_of_capsule: Tensor,
     transforms: Tensor,
     softness: float,
-    widened: int,
+    dilation: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """Plans (B, P, kernel.PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
+    """Compute plans (B, P, kernel.PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
     capsules = (flattened(capsules) if planar else capsules).contiguous()
     voxel_size = (*voxel_size[:2], 1.0) if planar else voxel_size
     mask_size = (1, *size[1:]) if planar else size
     batch, parts = transforms.shape[:2]
     masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size)
-    masks = widened_masks(masks, widened)
+    masks = widened_masks(masks, dilation)
     plans = transforms.new_empty((batch, parts, kernel.PLAN_SIZE))
     arguments = [
-        *(parts, *size, int(planar), widened, softness, *voxel_size),
+        *(parts, *size, int(planar), dilation, softness, *voxel_size),
         plain(capsules),
         plain(part_of_capsule.contiguous()),
         plain(transforms.contiguous().view(-1)),
@@ -117,19 +117,19 @@ def _planned(
 
 
 def _arguments(shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: Tensor, *arrays: Tensor) -> list[Any]:
-    """What all kernels over a volume take."""
+    """List the arguments that all kernels over a volume take."""
     batch, _, depth, height, width = shape
     sizes = (_stride(tasks), batch, slab, depth, height, width, masks.shape[2])
     return [*sizes, plain(plans), plain(masks.view(-1)), *(plain(array) for array in arrays)]
 
 
 def _warp(
-    rows: Tensor, shape: torch.Size, dtype: torch.dtype, plans: Tensor, masks: Tensor, kept: bool
+    rows: Tensor, shape: torch.Size, dtype: torch.dtype, plans: Tensor, masks: Tensor, keep_winners: bool
 ) -> tuple[Tensor, Tensor]:
-    """The warped volume, and the winner of every number, or no rows of winners if they are not to be kept."""
+    """Warp the volume, and record the winner of every number, or no winners without `keep_winners`."""
     batch, channels, depth = shape[:3]
     device, voxels = rows.device, rows.shape[0]
-    winner = (voxels if kept else 0, channels)
+    winner = (voxels if keep_winners else 0, channels)
     if _on_cpu(device):
         out, winners = zero_volume(shape, rows.dtype, device), zeros(winner, torch.uint8, device)
         tasks = batch * depth
@@ -145,7 +145,7 @@ def _warp(
 
 
 def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, winners: Tensor) -> Tensor:
-    """Gradient to the volume's rows, in float32."""
+    """Compute the gradient to the volume's rows, in float32."""
     batch, channels, depth = shape[:3]
     device, voxels = grad.device, grad.shape[0]
     out = zeros(grad.shape, torch.float32, device)
@@ -168,7 +168,7 @@ def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, mas
 def _to_transforms(
     rows: Tensor, grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, winners: Tensor
 ) -> Tensor:
-    """Gradient to the transforms (B, P, 3, 4), summed in a fixed order: a row of voxels, then the rows."""
+    """Compute the gradient to the transforms (B, P, 3, 4), summed in a fixed order: a row of voxels, then the rows."""
     batch, _, depth, height, _ = shape
     parts = plans.shape[1]
     lines = depth * height
@@ -208,13 +208,13 @@ class _Warping(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         to_volume, to_transforms = ctx.needs_input_grad[:2]
         out_volume = out_transforms = None
-        saved = ctx.saved_tensors  # asked for once: checkpointing computes them then
-        if not saved:
+        tensors = ctx.saved_tensors  # read once: checkpointing computes them then
+        if not tensors:
             out_volume = torch.zeros_like(grad) if to_volume else None
             if to_transforms:
                 out_transforms = grad.new_zeros((ctx.shape[0], ctx.parts, 3, 4), dtype=torch.float32)
             return out_volume, out_transforms, None, None, None, None, None
-        plans, masks, winners, rows = saved
+        plans, masks, winners, rows = tensors
         upstream = _rows(grad)
         saved_forward = ctx.shape, ctx.storage, plans, masks, winners
         if to_volume:
@@ -233,12 +233,12 @@ def warp_parts(
     part_of_capsule: Tensor,
     target_to_source: Tensor,
     softness: float,
-    widened: int,
+    dilation: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """See `op.warp_parts`."""
-    options = (softness, widened, planar, voxel_size)
-    # A function does not know whether gradients are wanted at all; what they need is kept only then.
-    needed = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
-    return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needed)
+    """Compute `op.warp_parts` with the kernels."""
+    options = (softness, dilation, planar, voxel_size)
+    # An autograd function cannot know whether gradients are required; only then their inputs are kept.
+    needs_grad = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
+    return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needs_grad)

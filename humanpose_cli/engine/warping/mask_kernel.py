@@ -33,7 +33,7 @@ def fill_block(
     size_z: float,
     masks: wp.array1d(dtype=wp.float32),
 ):
-    """Raises the masks in block t, of `rows` × `columns` voxels of one slice."""
+    """Raise the masks in block t, of `rows` × `columns` voxels of one slice."""
 
 
 @wp.kernel

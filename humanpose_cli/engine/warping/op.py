@@ -50,22 +50,22 @@ def capsule_masks(
     size: tuple[int, int, int],
     *,
     softness: float = 0.0,
-    widened: int = 0,
+    dilation: int = 0,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
-    """How much each part covers each voxel of a volume of `size` (D, H, W): (B, P, D, H, W), 0 to 1.
+    """Compute each part's coverage of each voxel of a volume of `size` (D, H, W): (B, P, D, H, W), 0 to 1.
 
     capsules         (B, K, 7) start x, y, z, end x, y, z, radius; or (B, K, 9) with three half-widths at the end
     part_of_capsule  (K,) integer, 0 to `parts` − 1
     softness         width of the masks' edge in the unit of the capsules; 0 for hard masks
-    widened          voxels by which the masks are wider on every side, as `reference.widened_masks` does
+    dilation         voxels by which the masks are wider on every side, as `reference.widened_masks` does
     voxel_size       a voxel's extent along x, y, z in that unit
 
     Not differentiable. UsageError for shapes that do not fit.
     """
     _check_capsules(capsules, part_of_capsule, parts, 3, softness, voxel_size)
-    _check_widened(widened)
+    _check_dilation(dilation)
     depth, height, width = check_size(size, "depth", "height", "width")
     if parts < 0:
         raise UsageError("parts", "must not be negative", got=str(parts))
@@ -78,7 +78,7 @@ def capsule_masks(
         float(softness),
         tuple(map(float, voxel_size)),
     )
-    return reference.widened_masks(masks, widened)
+    return reference.widened_masks(masks, dilation)
 
 
 def projected_masks(
@@ -91,7 +91,7 @@ def projected_masks(
     pixel_size: Sequence[float] = (1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
-    """How much each part covers each pixel of an image of `size` (H, W): (B, P, H, W), 0 to 1.
+    """Compute each part's coverage of each pixel of an image of `size` (H, W): (B, P, H, W), 0 to 1.
 
     capsules  (B, K, 5) start x, y, end x, y, radius. Those of a body are its capsules without their z: the
               projection of a capsule along an axis is the capsule of its projected ends, whatever its depth.
@@ -118,27 +118,27 @@ def warp_parts(
     target_to_source: Tensor,
     *,
     softness: float = 0.0,
-    widened: int = 0,
+    dilation: int = 0,
     planar: bool = False,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
-    """Moves every part's features to where the part is in the target: (B, C, D, H, W), channels-last.
+    """Move every part's features to the part's position in the target: (B, C, D, H, W), channels-last.
 
     volume            (B, C, D, H, W) features in any memory format; channels-last (`torch.channels_last_3d`) is read
-                      where it lies, others are copied. Voxel [d, h, w] has its centre at (w + 0.5, h + 0.5, d + 0.5).
+                      in place, others are copied. Voxel [d, h, w] has its centre at (w + 0.5, h + 0.5, d + 0.5).
     capsules          (B, K, 7) start x, y, z, end x, y, z, radius in the source, in units of which a voxel is
                       `voxel_size` along x, y, z (by default voxels); or (B, K, 9) with three half-widths at the end
     part_of_capsule   (K,) integer, 0 to P − 1: a part is the union of its capsules, P is at most 254
     target_to_source  (B, P, 3, 4) affine maps of voxel coordinates (x, y, z)
     softness          width of the masks' edge in the unit of the capsules: M = clamp((radius − distance) / softness
                       + 1/2, 0, 1); 0 for the paper's hard masks, 1 where distance ≤ radius
-    widened           voxels by which every mask is dilated on every side
+    dilation          voxels by which every mask is dilated on every side
     planar            the paper's ablation (section 4.3): masks projected along z and copied to all depths, every
                       slice warped by itself by rows 0, 1 and columns 0, 1, 3 of the transforms
 
     A part that does not reach a voxel (each of its voxels there has weight · mask 0) contributes 0, so a negative
-    number only comes through where all parts reach. Where numbers tie, that 0 comes first, then the first part;
+    number only comes through where all parts reach. If numbers tie, that 0 comes first, then the first part;
     gradients go to the winner.
 
     Numbers that are not finite: a capsule with one covers nothing, a part whose transform has one reaches nothing. In
@@ -157,27 +157,27 @@ def warp_parts(
     not fit.
     """
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
-    _check_widened(widened)
+    _check_dilation(dilation)
     unfit = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)
     kernels = ("kernel", "mask_kernel", *(("slabs",) if volume.device.type == "cpu" else ()))
     compute = implementation(_PACKAGE, backend, volume.device, unfit, kernels)
-    warped: Tensor = compute.warp_parts(
+    features: Tensor = compute.warp_parts(
         volume,
         reference.with_widths(capsules),
         part_of_capsule.int(),
         target_to_source,
         float(softness),
-        int(widened),
+        int(dilation),
         bool(planar),
         tuple(map(float, voxel_size)),
     )
-    return warped
+    return features
 
 
 def _check_capsules(
     capsules: Tensor, part_of_capsule: Tensor, parts: int, dimensions: int, softness: float, voxel_size: Sequence[float]
 ) -> None:
-    """UsageError unless these arguments fit one another."""
+    """Raise UsageError unless these arguments fit one another."""
     has_widths = dimensions == 3 and capsules.shape[-1:] == (9,)
     check_shape("capsules", capsules, "B", "K", 9 if has_widths else 2 * dimensions + 1)
     check_shape("part_of_capsule", part_of_capsule, capsules.shape[1])
@@ -189,9 +189,9 @@ def _check_capsules(
         raise UsageError("voxel_size", "is not known", expected="positive lengths", got=str(tuple(voxel_size)))
 
 
-def _check_widened(widened: int) -> None:
-    if widened != int(widened) or widened < 0:
-        raise UsageError("widened", "is no number of voxels", expected="an integer ≥ 0", got=str(widened))
+def _check_dilation(dilation: int) -> None:
+    if dilation != int(dilation) or dilation < 0:
+        raise UsageError("dilation", "is no number of voxels", expected="an integer ≥ 0", got=str(dilation))
 
 
 def _check(

@@ -24,7 +24,7 @@ def part_masks(
     softness: float,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """Capsules (B, K, 9) → (B, P, D, H, W): each part's largest coverage by one of its capsules."""
+    """Compute each part's largest coverage by one of its capsules: (B, K, 9) → (B, P, D, H, W)."""
     capsules = capsules.detach()
     z, y, x = (
         (torch.arange(n, dtype=capsules.dtype, device=capsules.device) + 0.5) * step
@@ -38,41 +38,41 @@ def part_masks(
         # Scaled so that the ellipsoids are spheres; the kernels scale differences of positions too.
         scale = torch.where(widths == widths[..., :1], torch.ones_like(widths), widths[..., :1] / widths.clamp_min(0))
         bones, offsets = (ends - starts) * scale, (centres - starts) * scale
-        squared = segment_distances_squared(offsets, torch.zeros_like(bones), bones)
-        cover = capsule_coverage(squared, widths[..., 0], softness)
+        squares = segment_distances_squared(offsets, torch.zeros_like(bones), bones)
+        cover = capsule_coverage(squares, widths[..., 0], softness)
         valid = capsule.isfinite().all(-1) & (scale.isfinite() & (scale > 0)).all(-1)
         masks[:, part] = torch.maximum(masks[:, part], torch.where(valid, cover, torch.zeros_like(cover)))
     return masks
 
 
 def widened_masks(masks: Tensor, voxels: int) -> Tensor:
-    """Masks (B, P, D, H, W) dilated by so many voxels on every side: the largest value of each box of 2 n + 1 voxels
-    a side, those outside the volume left out.
+    """Dilate masks (B, P, D, H, W) by so many voxels on every side: to the largest value of each box of 2 n + 1 voxels
+    a side, without those outside the volume.
     """
     for _ in range(voxels):
         for axis in (2, 3, 4):
             count = masks.shape[axis]
             lower, upper = masks.narrow(axis, 0, max(count - 1, 0)), masks.narrow(axis, 1, max(count - 1, 0))
-            grown = masks.clone()
-            grown.narrow(axis, 0, upper.shape[axis]).copy_(torch.maximum(lower, upper))
-            above = grown.narrow(axis, 1, lower.shape[axis])
+            result = masks.clone()
+            result.narrow(axis, 0, upper.shape[axis]).copy_(torch.maximum(lower, upper))
+            above = result.narrow(axis, 1, lower.shape[axis])
             torch.maximum(above, lower, out=above)
-            masks = grown
+            masks = result
     return masks
 
 
 def with_widths(capsules: Tensor) -> Tensor:
-    """Capsules (B, K, 7) with a radius, or (B, K, 9), as capsules (B, K, 9) with three half-widths."""
+    """Convert capsules (B, K, 7) with a radius, or (B, K, 9), to capsules (B, K, 9) with three half-widths."""
     return capsules if capsules.shape[-1] == 9 else torch.cat((capsules, *(capsules[..., 6:],) * 2), -1)
 
 
 def flattened(capsules: Tensor) -> Tensor:
-    """Capsules (B, K, 5), or (B, K, 9) whose z is left out, as capsules (B, K, 7) or (B, K, 9) in the middle of a
+    """Convert capsules (B, K, 5), or (B, K, 9) without their z, to capsules (B, K, 7) or (B, K, 9) in the middle of a
     single slice.
     """
     n = 3 if capsules.shape[-1] == 9 else 2
     middle = torch.full_like(capsules[..., :1], 0.5)
-    # A depth that is not finite still says that nothing is known of this capsule.
+    # A depth that is not finite still marks a capsule as unknown.
     middle = middle + 0 * sum(capsules[..., i : i + 1] for i in (2, 5)) if n == 3 else middle
     return torch.cat((capsules[..., :2], middle, capsules[..., n : n + 2], middle, capsules[..., 2 * n :]), -1)
 
@@ -84,18 +84,18 @@ def warp_parts(
     part_of_capsule: Tensor,
     target_to_source: Tensor,
     softness: float,
-    widened: int,
+    dilation: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> Tensor:
-    """See `op.warp_parts`."""
+    """Compute `op.warp_parts` in plain torch."""
     size = (volume.shape[2], volume.shape[3], volume.shape[4])
     parts = target_to_source.shape[1]
     features = volume.to(target_to_source.dtype)
     mask_size = (1, *size[1:]) if planar else size
     sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
     masks = part_masks(flattened(capsules) if planar else capsules, part_of_capsule, parts, mask_size, softness, sizes)
-    masks = widened_masks(masks, widened).expand(-1, -1, *size)
+    masks = widened_masks(masks, dilation).expand(-1, -1, *size)
     z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
     one = features.new_ones(())
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], one), -1)  # [D, H, W, 4]
@@ -105,17 +105,17 @@ def warp_parts(
     for part in range(parts):
         transform = _planar(target_to_source[:, part]) if planar else target_to_source[:, part]
         positions = torch.einsum("bij,dhwj->bdhwi", transform, centres) - 0.5
-        value, reached = _sampled(features, masks[:, part], positions, transform.isfinite().flatten(1).all(1))
+        value, reach = _sampled(features, masks[:, part], positions, transform.isfinite().flatten(1).all(1))
         better = ~(value <= best) & ~best.isnan() | (reached_by == 0)
-        best = torch.where(reached & better, value, best)
-        reached_by = reached_by + reached
+        best = torch.where(reach & better, value, best)
+        reached_by = reached_by + reach
     outside = (best <= 0) & (reached_by < parts)
     result = torch.where(outside, torch.zeros_like(best), best).to(volume.dtype)
     return result.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _planar(transform: Tensor) -> Tensor:
-    """(B, 3, 4) → the same with only its part in the image's plane; z is unchanged."""
+    """Restrict transforms (B, 3, 4) to their part in the image's plane; z is unchanged."""
     keep = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0]], dtype=torch.bool, device=transform.device)
     other = torch.zeros_like(transform)
     other[:, 2, 2] = 1
@@ -123,7 +123,7 @@ def _planar(transform: Tensor) -> Tensor:
 
 
 def _sampled(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
-    """Trilinear samples of mask · features at voxel indices (B, D, H, W, 3): values (B, C, D, H, W), where reached.
+    """Sample mask · features trilinearly at voxel indices (B, D, H, W, 3): values (B, C, D, H, W), where reached.
 
     What is read nowhere counts 0, also if it is not finite: outside, where the mask is 0, at corners of weight 0.
     """
@@ -134,7 +134,7 @@ def _sampled(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) 
     base = positions.detach().floor()
     fraction = positions - base
     flat_features, flat_mask = features.flatten(2), mask.flatten(1)
-    value, reached = torch.zeros_like(features), torch.zeros_like(near)
+    value, reach = torch.zeros_like(features), torch.zeros_like(near)
     for offset in product((0, 1), repeat=3):  # x, y, z
         weight = torch.ones_like(mask)
         for axis, step in enumerate(offset):
@@ -143,10 +143,10 @@ def _sampled(features: Tensor, mask: Tensor, positions: Tensor, finite: Tensor) 
         inside = near & ((voxel >= 0) & (voxel < limit)).all(-1)
         x, y, z = torch.where(inside[..., None], voxel, torch.zeros_like(voxel)).long().unbind(-1)
         rows = ((z * size[1] + y) * size[2] + x).flatten(1)  # [B, DHW]
-        covered = torch.where(inside, flat_mask.gather(1, rows).view_as(mask), torch.zeros_like(mask))
-        weight = (weight * covered)[:, None]
+        coverage = torch.where(inside, flat_mask.gather(1, rows).view_as(mask), torch.zeros_like(mask))
+        weight = (weight * coverage)[:, None]
         corner = flat_features.gather(2, rows[:, None].expand(-1, features.shape[1], -1)).view_as(features)
-        counts = (weight != 0) | ((covered != 0)[:, None] & corner.isfinite())
+        counts = (weight != 0) | ((coverage != 0)[:, None] & corner.isfinite())
         value = value + weight * torch.where(counts, corner, torch.zeros_like(corner))
-        reached = reached | (weight[:, 0] != 0)
-    return value, reached[:, None]
+        reach = reach | (weight[:, 0] != 0)
+    return value, reach[:, None]

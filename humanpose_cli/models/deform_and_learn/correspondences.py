@@ -1,8 +1,8 @@
 """From charts of the surface to points of a body: the nearest vertex in UV within the chart (the paper's section 6.1).
 
-What a chart means depends on the body. DensePose's 24 charts are known for SMPL's vertices by its own UV file
+The meaning of a chart depends on the body. DensePose's 24 charts are known for SMPL's vertices by its own UV file
 (`read_densepose_charts`). Other bodies have no such file: the default body's charts are those of its own texture, chart
-1 + k being that of SMPL24's part k, U and V the texture's. Charts of one kind say nothing of another kind's surface.
+1 + k being that of SMPL24's part k, U and V the texture's. Charts of one kind do not apply to another kind's surface.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FAR = 4.0  # between charts, as a third coordinate of UV: more than any distanc
 
 
 class SurfaceCharts(NamedTuple):
-    """Where the vertices of a body lie in charts; a vertex on a seam stands in several.
+    """The positions of a body's vertices in charts; a vertex on a seam has several.
 
     charts    (C,) int64 from 1; uv (C, 2) 0…1
     vertices  (C,) int64 of the body
@@ -39,7 +39,7 @@ class SurfaceCharts(NamedTuple):
 
 
 def texture_charts(body: Body) -> SurfaceCharts:
-    """The charts of a body's own texture: 1 + the part of the faces around, U and V of the texture."""
+    """Read the charts of a body's own texture: 1 + the part of the faces around, U and V of the texture."""
     faces, uv_faces = body.faces.long().cpu(), body.uv_faces.long().cpu()
     # The part that most corners of a face have, as the texture's charts were cut.
     part = body.part_labels.long().cpu()[faces].median(1).values
@@ -48,20 +48,20 @@ def texture_charts(body: Body) -> SurfaceCharts:
     for corner in range(3):
         vertices[uv_faces[:, corner]] = faces[:, corner]
         charts[uv_faces[:, corner]] = 1 + part
-    used = charts > 0
-    faces = (used.cumsum(0) - 1)[uv_faces]
-    return SurfaceCharts(charts[used], body.uv.cpu()[used], vertices[used], faces)
+    has_chart = charts > 0
+    faces = (has_chart.cumsum(0) - 1)[uv_faces]
+    return SurfaceCharts(charts[has_chart], body.uv.cpu()[has_chart], vertices[has_chart], faces)
 
 
 def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
-    """The charts of SMPL's surface from DensePose's own file, UV_Processed.mat.
+    """Read the charts of SMPL's surface from DensePose's own file, UV_Processed.mat.
 
-    InputError where it is no such file, UsageError for a body that has not SMPL's vertices.
+    Raises InputError if it is no such file, UsageError for a body without SMPL's vertices.
     """
     names = ("All_vertices", "All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm")
-    stored = read_mat(path, names)
-    vertices, faces, face_charts, u, v = (stored[name] for name in names)
-    if any(array.dtype.kind not in "fiu" or not array.size for array in stored.values()):
+    arrays = read_mat(path, names)
+    vertices, faces, face_charts, u, v = (arrays[name] for name in names)
+    if any(array.dtype.kind not in "fiu" or not array.size for array in arrays.values()):
         raise InputError(path, "is damaged", expected="numbers, as in DensePose's UV_Processed.mat")
     vertices, faces, face_charts = (
         vertices.ravel().astype(np.int64) - 1,
@@ -76,34 +76,36 @@ def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
         raise UsageError("body", "has not the vertices of the charts", expected="smpl:FILE", got=body.name)
     charts = np.zeros(len(vertices), np.int64)
     charts[faces] = face_charts[:, None].astype(np.int64)
-    used = charts > 0
+    has_chart = charts > 0
     rows = _faces_of(body, vertices, faces)
-    rows = np.where(rows < 0, -1, (np.cumsum(used) - 1)[rows])
-    kept = (charts[used], uv[used], vertices[used], rows)
-    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(values)) for values in kept))
+    rows = np.where(rows < 0, -1, (np.cumsum(has_chart) - 1)[rows])
+    columns = (charts[has_chart], uv[has_chart], vertices[has_chart], rows)
+    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(values)) for values in columns))
 
 
 def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:
-    """(F, 3) rows of `vertices` (C,), the corners of the body's faces, by faces (K, 3) of such rows in any order."""
-    wanted, stored = body.faces.long().cpu().numpy(), vertices[faces]
+    """Find the rows (F, 3) of `vertices` (C,) that are corners of the body's faces, by faces (K, 3) of such rows in any
+    order.
+    """
+    body_corners, chart_corners = body.faces.long().cpu().numpy(), vertices[faces]
     count = len(body.template)
 
     def keys(corners: Array) -> Array:
         low, middle, high = np.sort(corners, 1).T
         return np.asarray((low * count + middle) * count + high)
 
-    order = np.argsort(keys(stored))
-    sorted_keys = keys(stored)[order]
-    position = np.searchsorted(sorted_keys, keys(wanted)).clip(max=len(order) - 1)
-    chosen = order[position]
-    by_vertex = np.take_along_axis(faces[chosen], np.argsort(stored[chosen], 1), 1)
-    rank = np.argsort(np.argsort(wanted, 1), 1)
-    found = sorted_keys[position] == keys(wanted)
-    return np.where(found[:, None], np.take_along_axis(by_vertex, rank, 1), -1)
+    order = np.argsort(keys(chart_corners))
+    sorted_keys = keys(chart_corners)[order]
+    position = np.searchsorted(sorted_keys, keys(body_corners)).clip(max=len(order) - 1)
+    nearest = order[position]
+    by_vertex = np.take_along_axis(faces[nearest], np.argsort(chart_corners[nearest], 1), 1)
+    rank = np.argsort(np.argsort(body_corners, 1), 1)
+    matches = sorted_keys[position] == keys(body_corners)
+    return np.where(matches[:, None], np.take_along_axis(by_vertex, rank, 1), -1)
 
 
 class NearestVertices:
-    """Finds for positions in charts the vertex that is nearest in UV within the same chart."""
+    """A search for the vertex that is nearest in UV to a position, within the same chart."""
 
     def __init__(self, charts: SurfaceCharts) -> None:
         self._vertices = charts.vertices
@@ -111,8 +113,10 @@ class NearestVertices:
         self._tree = cKDTree(torch.cat((charts.uv, _FAR * charts.charts[:, None]), 1).double().numpy())
 
     def __call__(self, charts: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-        """Vertices (...) int64 of charts (...) and uv (..., 2), and whether the body has that chart, (...) bool."""
-        charted = torch.isin(charts.long(), self._charts)
+        """Look up vertices (...) int64 of charts (...) and uv (..., 2), and whether the body has that chart, (...)
+        bool.
+        """
+        is_in_body = torch.isin(charts.long(), self._charts)
         query = torch.cat((uv.double(), _FAR * charts[..., None].double()), -1)
         _, rows = self._tree.query(query.reshape(-1, 3).numpy())
-        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], charted
+        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], is_in_body

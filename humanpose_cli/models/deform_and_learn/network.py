@@ -28,7 +28,7 @@ from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import read_header
 
-_LARGEST_SCALE = RegistrationOptions().largest_scale  # no registration with larger scales taught the network
+_LARGEST_SCALE = RegistrationOptions().largest_scale  # the training has no registration with larger scales
 
 
 class PreparedCrop(NamedTuple):
@@ -55,12 +55,12 @@ class DeformNetwork:
         self.precision = resolve_precision(precision, device)
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Whether a person comes with what the network looks at: landmarks, or pixels, which all have."""
+        """Check whether a person comes with the network's inputs: landmarks, or pixels, which all have."""
         return self.regressor.options.inputs == "image" or person.skeleton.name == BLAZEPOSE33.name
 
     def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[PreparedCrop]:
-        """What `finish` needs of each person, without the image (H, W, 3), so that people of several images may go
-        together. camera  the image's
+        """Prepare the inputs of `finish` for each person, without the image (H, W, 3), so that people of several images
+        may go together. camera  the image's
         """
         return [PreparedCrop(*self._crop_and_inputs(image, person), camera) for person in people]
 
@@ -76,7 +76,9 @@ class DeformNetwork:
         return crop, normalised_image(crop.image(image))
 
     def finish(self, people: Sequence[PreparedCrop]) -> list[BodyEstimate]:
-        """The bodies of prepared people, in one batch. Whatever the network computes in, they are placed in float32."""
+        """Estimate the bodies of prepared people, in one batch. They are placed in float32, whatever the network
+        computes in.
+        """
         if not people:
             return []
         with torch.no_grad():
@@ -87,12 +89,12 @@ class DeformNetwork:
             pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / _LARGEST_SCALE, _LARGEST_SCALE))
             camera = Camera.stack(person.camera for person in people).tensors()
             units = _units([person.crop for person in people])
-            placed = to_camera(self.body, pose, units, camera)
-            poses = matrix_to_axis_angle(placed.rotations).flatten(1)
-            trans = placed.pelvis - self._rest
+            bodies = to_camera(self.body, pose, units, camera)
+            poses = matrix_to_axis_angle(bodies.rotations).flatten(1)
+            trans = bodies.pelvis - self._rest
             rig = self.body.body
             shape = torch.zeros(len(people), rig.shape_count)
-            joints = rig.pose(placed.rotations, shape, trans, pose.segment_scales, vertices=False).joints
+            joints = rig.pose(bodies.rotations, shape, trans, pose.segment_scales, vertices=False).joints
         columns = {"poses": poses, "betas": shape, "trans": trans, "joints": joints}
         columns["segment_scales"] = pose.segment_scales
         return [
@@ -104,7 +106,7 @@ class DeformNetwork:
 
 
 def _units(crops: Sequence[Crop]) -> CropUnits:
-    """Image units of upright crops, whose middle is the origin."""
+    """Compute image units of upright crops, whose middle is the origin."""
     unit = torch.tensor([crop.size[0] / 2 / crop.scale for crop in crops])
     middle = [(crop.size[0] / 2 - np.array(crop.shift)) / crop.scale for crop in crops]
     return CropUnits(torch.from_numpy(np.stack(middle)).float(), unit.float())
@@ -113,7 +115,7 @@ def _units(crops: Sequence[Crop]) -> CropUnits:
 def load_deform_network(
     path: Path, *, body: Body, device: torch.device | str = "cpu", precision: Precision = "auto"
 ) -> DeformNetwork:
-    """A trained network from its weights file.
+    """Load a trained network from its weights file.
 
     body  the one that the network was trained with
 

@@ -23,7 +23,7 @@ _NEAREST = 0.1  # metres from the camera to a pelvis
 
 
 class CropUnits(NamedTuple):
-    """What image units of B crops are in pixels of their images: pixels = origin + unit · position.
+    """Image units of B crops in pixels of their images: pixels = origin + unit · position.
 
     origin  (B, 2) pixels; unit (B,) pixels
     """
@@ -43,13 +43,13 @@ class PlacedBodies(NamedTuple):
     pelvis: Tensor
 
     def turned(self, rotation: Tensor) -> PlacedBodies:
-        """The bodies turned about the camera by `rotation` (B, 3, 3): in the axes that it leads to."""
+        """Turn the bodies about the camera by `rotation` (B, 3, 3), into the axes that it leads to."""
         pelvis = (rotation @ self.pelvis[..., None])[..., 0]
         return PlacedBodies(torch.cat((rotation[:, None] @ self.rotations[:, :1], self.rotations[:, 1:]), 1), pelvis)
 
 
 def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Camera) -> PlacedBodies:
-    """Bodies in crops → before the cameras (tensors, (B,)) of their images, where their joints project to the same
+    """Move bodies in crops before the cameras (tensors, (B,)) of their images, where their joints project to the same
     pixels, as nearly as a perspective camera allows.
     """
     pose = pose._replace(scale=pose.scale.clamp_min(_MIN_SCALE))
@@ -57,21 +57,21 @@ def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Came
     pixels = units.origin[:, None] + units.unit[:, None, None] * in_image(joints, pose)[..., :2]
     pelvis_pixel = units.origin + units.unit[:, None] * pose.translation
     turn = viewing_rotation(pelvis_pixel, camera.focal, camera.principal_point)
-    turned = PlacedBodies(pose.rotations, torch.zeros_like(joints[:, 0])).turned(turn)
-    return turned._replace(pelvis=place_about_pixels(joints @ turn.mT, pixels, camera))
+    bodies = PlacedBodies(pose.rotations, torch.zeros_like(joints[:, 0])).turned(turn)
+    return bodies._replace(pelvis=place_about_pixels(joints @ turn.mT, pixels, camera))
 
 
-def to_crop(placed: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
-    """The inverse of `to_camera`, up to the perspective that a crop's camera lacks.
+def to_crop(bodies: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
+    """Invert `to_camera`, up to the perspective that a crop's camera lacks.
 
     segment_scales  (B, 24)
     """
-    depth = placed.pelvis[:, 2].clamp_min(_NEAREST)
-    pixels = placed.pelvis[:, :2] * (camera.focal / depth)[:, None] + camera.principal_point
-    orientation = viewing_rotation(pixels, camera.focal, camera.principal_point).mT @ placed.rotations[:, 0]
+    depth = bodies.pelvis[:, 2].clamp_min(_NEAREST)
+    pixels = bodies.pelvis[:, :2] * (camera.focal / depth)[:, None] + camera.principal_point
+    orientation = viewing_rotation(pixels, camera.focal, camera.principal_point).mT @ bodies.rotations[:, 0]
     return ScaledPose(
         segment_scales,
-        matrix_to_axis_angle(placed.rotations[:, 1:]),
+        matrix_to_axis_angle(bodies.rotations[:, 1:]),
         orientation.flatten(1),
         camera.focal / depth / units.unit,
         (pixels - units.origin) / units.unit[:, None],

@@ -124,13 +124,13 @@ class RegistrationOptions(Options):
 
 @dataclass(frozen=True, eq=False)
 class RegistrationEvidence:
-    """The evidence in B images of one person each. Normalised image units; confidence 0 for what is not known.
+    """The evidence in B images of one person each. Normalised image units; confidence 0 for unknown values.
 
     joints       (J, 96) rows of the keypoints' points (`ScaledBody.landmarks`)
     keypoints    (B, J, 2) x right, y down; confidence (B, J) 0…1
     points       (B, N, 2) pixels with correspondences; point_rows (B, N, 96) their points of the surface;
                  point_confidence (B, N) 0…1; N may be 0
-    depths       (B, J) away from the camera, about any origin, of the keypoints' points; None where nothing is known
+    depths       (B, J) away from the camera, about any origin, of the keypoints' points; None if nothing is known
     """
 
     joints: Tensor
@@ -143,20 +143,20 @@ class RegistrationEvidence:
 
     def __post_init__(self) -> None:
         batch, count = self.confidence.shape
-        expected = {
+        shapes = {
             "joints": (count, 96),
             "keypoints": (batch, count, 2),
             "points": (batch, self.point_confidence.shape[1], 2),
             "point_rows": (batch, self.point_confidence.shape[1], 96),
             "depths": (batch, count),
         }
-        for name, shape in expected.items():
+        for name, shape in shapes.items():
             values = getattr(self, name)
             if values is not None and tuple(values.shape) != shape:
                 raise UsageError(name, "has the wrong shape", expected=str(shape), got=str(tuple(values.shape)))
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.confidence)
 
 
@@ -176,7 +176,7 @@ class Registration(NamedTuple):
 
 
 def normalised_frame(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Origin (B, 2) and unit (B,) pixels of boxes (B, 4) x0 y0 x1 y1: normalised = (pixels − origin) / unit."""
+    """Compute origin (B, 2) and unit (B,) pixels of boxes (B, 4) x0 y0 x1 y1: normalised = (pixels − origin) / unit."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return (low + high) / 2, ((high - low).amax(1) / 2).clamp_min(1e-3)
 
@@ -189,14 +189,14 @@ def register(
 ) -> Registration:
     """Register a body to each image; images do not influence one another.
 
-    start    where to begin, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
+    start    the first pose, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
              and stiff at first
     """
-    chosen = options or RegistrationOptions()
+    settings = options or RegistrationOptions()
     vector = (start or initial_pose(body, evidence)).vector.detach().clone()
     mean, square = torch.zeros_like(vector), torch.zeros_like(vector)
-    for step in range(1, chosen.steps + 1):
-        weights = chosen.stiffer if start is None and step <= chosen.stiff * chosen.steps else chosen
+    for step in range(1, settings.steps + 1):
+        weights = settings.stiffer if start is None and step <= settings.stiff * settings.steps else settings
         with torch.enable_grad():
             variable = vector.detach().requires_grad_()
             loss = registration_loss(body, evidence, ScaledPose.from_vector(variable), weights).sum()
@@ -204,22 +204,22 @@ def register(
         # Adam (Kingma & Ba 2015). torch.optim loads torch's compiler first, which takes longer than a batch.
         mean.lerp_(gradient, 1 - _BETAS[0])
         square.lerp_(gradient.square(), 1 - _BETAS[1])
-        rate = chosen.learning_rate * _falling(step / chosen.steps, chosen.falling) / (1 - _BETAS[0] ** step)
+        rate = settings.learning_rate * _falling(step / settings.steps, settings.falling) / (1 - _BETAS[0] ** step)
         vector.addcdiv_(mean, (square / (1 - _BETAS[1] ** step)).sqrt_().add_(_TINY), value=-rate)
     with torch.no_grad():
-        return _assessed(body, evidence, ScaledPose.from_vector(vector), chosen)
+        return _assessed(body, evidence, ScaledPose.from_vector(vector), settings)
 
 
-def _falling(done: float, share: float) -> float:
-    """1, and from the last `share` of the steps on half a cosine to 0; done  0…1 of the steps."""
-    begun = (done - 1 + share) / share if share else 0.0
-    return 0.5 + 0.5 * math.cos(math.pi * max(begun, 0.0))
+def _falling(progress: float, share: float) -> float:
+    """Return 1, and from the last `share` of the steps on half a cosine to 0; progress  0…1 of the steps."""
+    part = (progress - 1 + share) / share if share else 0.0
+    return 0.5 + 0.5 * math.cos(math.pi * max(part, 0.0))
 
 
 def registration_loss(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
 ) -> Tensor:
-    """Equation 2 of each image, (B,)."""
+    """Compute equation 2 of each image, (B,)."""
     options = options.applied
     apart, flat, deep = _distances(body, evidence, pose)
     robust = apart / (1 + apart / options.outlier**2) if options.outlier else apart
@@ -234,7 +234,7 @@ def registration_loss(
 
 
 def scale_loss(segment_scales: Tensor) -> Tensor:
-    """L_scale (B,) of segment scales (B, 24)."""
+    """Compute L_scale (B,) of segment scales (B, 24)."""
     children, parents, left, right = _relations(segment_scales.device)
     bones = (segment_scales[:, children] - segment_scales[:, parents]).square().mean(1)
     sides = (segment_scales[:, left] - segment_scales[:, right]).square().mean(1)
@@ -242,19 +242,19 @@ def scale_loss(segment_scales: Tensor) -> Tensor:
 
 
 def joint_loss(pose: ScaledPose) -> Tensor:
-    """L_joint (B,)."""
+    """Compute L_joint (B,)."""
     joints = pose.axis_angles.shape[1]
     excess = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].to(pose.scale)
     return (pose.axis_angles.square().sum((1, 2)) + _LIMITS * excess.square().sum((1, 2))) / joints
 
 
 def determinant_loss(orientation: Tensor) -> Tensor:
-    """L_det (B,) of orientations (B, 9)."""
+    """Compute L_det (B,) of orientations (B, 9)."""
     return (1 - torch.linalg.det(orientation.unflatten(1, (3, 3)))).clamp_min(0).square()
 
 
 def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose:
-    """T poses whose trunks lie on those of the images: orientation, scale and translation in closed form.
+    """Place T poses with their trunks on those of the images: orientation, scale and translation in closed form.
 
     From keypoints with depths: the similarity of the trunk's points. Else the nearest scaled rotation to the affine map
     from the trunk's surface and keypoints to the image, which a surface's own depth makes unique.
@@ -264,9 +264,9 @@ def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose
     joints = body.points(at_rest, evidence.joints).expand(batch, -1, -1)
     weights = evidence.confidence * _trunk_share(evidence.joints)
     if evidence.depths is not None:
-        observed = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
-        fitted = fit_similarity(joints, observed, weights)
-        turn, scale = fitted.rotation, fitted.scale
+        positions = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
+        similarity = fit_similarity(joints, positions, weights)
+        turn, scale = similarity.rotation, similarity.scale
     else:
         bones = body.bones(at_rest)
         source = torch.cat((joints, evidence.point_rows @ bones), 1)
@@ -276,14 +276,16 @@ def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose
     scale = scale.clamp_min(0.05)
     start = ScaledPose.t_pose(batch, device=scale.device)
     upright = gram_schmidt(start.orientation)
-    placed = scale[:, None, None] * (joints @ turn.mT)[..., :2]
+    trunk = scale[:, None, None] * (joints @ turn.mT)[..., :2]
     total = weights.sum(1).clamp_min(_TINY)[:, None]
-    translation = (weights[..., None] * (evidence.keypoints - placed)).sum(1) / total
+    translation = (weights[..., None] * (evidence.keypoints - trunk)).sum(1) / total
     return start._replace(orientation=(turn @ upright).flatten(1), scale=scale, translation=translation)
 
 
 def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations (B, 3, 3) and scales (B,) of points (B, N, 3) to image points (B, N, 2); the identity where unknown."""
+    """Fit rotations (B, 3, 3) and scales (B,) of points (B, N, 3) to image points (B, N, 2); the identity if
+    unknown.
+    """
     share = (weight / weight.sum(1, keepdim=True).clamp_min(_TINY))[..., None]
     a = source - (share * source).sum(1, keepdim=True)
     b = target - (share * target).sum(1, keepdim=True)
@@ -294,18 +296,18 @@ def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tupl
     scale = torch.linalg.matrix_norm(affine) / 2**0.5
     third = torch.linalg.cross(affine[:, 0], affine[:, 1])
     third = third / third.norm(dim=-1, keepdim=True).clamp_min(_TINY) * scale[:, None]
-    scaled = torch.cat((affine, third[:, None]), 1)
+    matrix = torch.cat((affine, third[:, None]), 1)
     solvable = scale > _TINY
-    return project_to_rotation(torch.where(solvable[:, None, None], scaled, eye)), torch.where(solvable, scale, 1.0)
+    return project_to_rotation(torch.where(solvable[:, None, None], matrix, eye)), torch.where(solvable, scale, 1.0)
 
 
 def _trunk_share(rows: Tensor) -> Tensor:
-    """(...) how much of the skinning weights of points (..., 96) is the trunk's."""
+    """Compute the trunk's share (...) of the skinning weights of points (..., 96)."""
     return rows.unflatten(-1, (len(SMPL24), 4))[..., SMPL24.indices(_TRUNK), 3].sum(-1)
 
 
 def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared distances (B, N) of the points, and the parts of L_KP (B,) in the image and in depth."""
+    """Compute squared distances (B, N) of the points, and the parts of L_KP (B,) in the image and in depth."""
     bones = body.bones(pose)
     points = in_image(evidence.point_rows @ bones, pose)[..., :2]
     joints = in_image(evidence.joints @ bones, pose)
@@ -320,7 +322,7 @@ def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPos
 
 
 def _mean_of_points(values: Tensor, evidence: RegistrationEvidence) -> Tensor:
-    """(B,) of values (B, N), weighted by the points' confidence; 0 where there are none."""
+    """Average values (B, N) to (B,), weighted by the points' confidence; 0 without points."""
     weight = evidence.point_confidence
     return (weight * values).sum(1) / weight.sum(1).clamp_min(_TINY)
 
@@ -336,13 +338,15 @@ def _assessed(
     determinant = torch.linalg.det(pose.orientation.unflatten(1, (3, 3)))
     upright = (determinant > 0) & (pose.scale > 0) & (scales.amin(1) > 1 / limit) & (scales.amax(1) < limit)
     close = (dense_error <= options.largest_error) & (keypoint_error <= options.largest_error)
-    observed = (evidence.confidence > 0).any(1) | (evidence.point_confidence > 0).any(1)
-    return Registration(pose, dense_error, keypoint_error, upright & close & observed & (bend <= options.largest_bend))
+    has_evidence = (evidence.confidence > 0).any(1) | (evidence.point_confidence > 0).any(1)
+    return Registration(
+        pose, dense_error, keypoint_error, upright & close & has_evidence & (bend <= options.largest_bend)
+    )
 
 
 @lru_cache(maxsize=4)
 def _relations(device: torch.device) -> tuple[Tensor, ...]:
-    """Children and their parents, then left joints and their right ones, as rows of SMPL24."""
+    """List children and their parents, then left joints and their right ones, as rows of SMPL24."""
     children = [child for child, parent in enumerate(SMPL24.parents) if parent >= 0]
     left = [row for row, name in enumerate(SMPL24.joint_names) if name.startswith("left_")]
     tables = (children, [SMPL24.parents[c] for c in children], left, [SMPL24.mirror[row] for row in left])

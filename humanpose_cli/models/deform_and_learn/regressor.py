@@ -20,10 +20,10 @@ from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 
 MODEL = "deform-and-learn"
-"""What weights files call it."""
+"""Its name in weights files."""
 
-_DROPPED = 0.1  # share of a block's units, in training
-_START = 0.01  # of the last layer's usual weights: an untrained network says T pose
+_DROPOUT = 0.1  # share of a block's units, in training
+_START = 0.01  # of the last layer's usual weights: an untrained network predicts the T pose
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LandmarkTrunk(nn.Module):
         self.first = nn.Linear(3 * len(BLAZEPOSE33), width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(_DROPPED), nn.Linear(width, width)
+                nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(_DROPOUT), nn.Linear(width, width)
             )
             for _ in range(blocks)
         )
@@ -108,7 +108,7 @@ class BodyRegressor(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> BodyRegressor:
-        """Of a weights file; InputError where it is damaged or of another model."""
+        """Load the network of a weights file. Raises InputError if it is damaged or of another model."""
         tensors, header = read_weights(path, MODEL)
         network = cls(options_of(BodyRegressorOptions, header.config.get("network"), path))
         fill(network, tensors, path)
@@ -116,10 +116,10 @@ class BodyRegressor(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What builds it, as plain values."""
+        """The plain values that build it."""
         return {"network": asdict(self.options)}
 
 
 def orthonormal(pose: ScaledPose) -> ScaledPose:
-    """The same bodies with a rotation in the place of nine free numbers: what a network can learn."""
+    """Replace the nine free numbers of the orientations by rotations, which a network can learn."""
     return pose._replace(orientation=gram_schmidt(pose.orientation).flatten(1))

@@ -1,7 +1,7 @@
 """Depths of 2-D joints, learned from 2-D joints alone (Kudo et al. 2018, "Unsupervised adversarial learning of 3D human
 pose from 2D joint locations"): whatever yaw a lifted person is turned by, their image must look like a person's.
 
-Two losses are not theirs. Lifting the turned image and turning it back must give what was there (Chen et al. 2019,
+Two losses are not theirs. Lifting the turned image and turning it back must give the first points (Chen et al. 2019,
 "Unsupervised 3D pose estimation with geometric self-supervision"), and bones must have the proportions of the body's
 template, which is known without any 3-D data. docs/research/deform-and-learn.md has what each of them changes.
 """
@@ -21,12 +21,12 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.weights import fill, read_weights
 
 MODEL = "depth-lifter"
-"""What weights files call it."""
+"""Its name in weights files."""
 
 _SLOPE = 0.2  # of LeakyReLU
 _SIDES = ("left", "right")
 _TINY = 1e-6
-_RENAMED = {"most": "max_accuracy", "least": "min_accuracy"}  # fields in headers of older weights
+_NEW_NAMES = {"most": "max_accuracy", "least": "min_accuracy"}  # fields in headers of older weights
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class HipFrame(NamedTuple):
     """2-D people of one size about their hips.
 
     points  (B, J, 2) from the middle of the hips, their mean distance from it 1; x right, y down
-    scale   (B,) what one unit was
+    scale   (B,) size of one unit before
     """
 
     points: Tensor
@@ -86,15 +86,15 @@ class HipFrame(NamedTuple):
 
 
 def hip_frame(points: Tensor, skeleton: Skeleton) -> HipFrame:
-    """Points (B, J, 2) in any unit, x right, y down."""
+    """Normalise points (B, J, 2) in any unit, x right, y down."""
     hips = points[:, _rows(skeleton, "hip")].mean(1)
-    centred = points - hips[:, None]
-    scale = centred.norm(dim=-1).mean(1).clamp_min(_TINY)
-    return HipFrame(centred / scale[:, None, None], scale)
+    offsets = points - hips[:, None]
+    scale = offsets.norm(dim=-1).mean(1).clamp_min(_TINY)
+    return HipFrame(offsets / scale[:, None, None], scale)
 
 
 def turned(space: Tensor, yaw: Tensor, pitch: Tensor | None = None) -> Tensor:
-    """People turned about a vertical through their hips: (B, J, 3) x right, y down, z away → the same.
+    """Turn people about a vertical through their hips: (B, J, 3) x right, y down, z away → the same.
 
     yaw    (B,) radians; 0 gives the people themselves, and −yaw turns them back
     pitch  (B,) radians by which the camera looks up, so that the vertical leans; None: it is the image's
@@ -113,17 +113,17 @@ def _about_x(space: Tensor, angle: Tensor) -> Tensor:
 
 
 def bone_error(space: Tensor, lengths: Tensor, skeleton: Skeleton) -> Tensor:
-    """Mean squared difference (B,) of the bones' lengths from those of a body, both over their mean.
+    """Compute the mean squared difference (B,) of the bones' lengths from those of a body, both over their mean.
 
     space (B, J, 3) in any unit; lengths (bones,) of the body in any unit
     """
     first, second = zip(*skeleton.bones, strict=True)
-    found = (space[:, first] - space[:, second]).norm(dim=-1)
-    return (found / found.mean(1, keepdim=True) - lengths / lengths.mean()).square().mean(1)
+    found_lengths = (space[:, first] - space[:, second]).norm(dim=-1)
+    return (found_lengths / found_lengths.mean(1, keepdim=True) - lengths / lengths.mean()).square().mean(1)
 
 
 def back_bending(points: Tensor, depth: Tensor, skeleton: Skeleton) -> Tensor:
-    """How much of a person is back to front: (B,) 0…1.
+    """Measure how much of a person is back to front: (B,) 0…1.
 
     From above, a person faces f, across the line of their hips. The mean of max(0, −d·f) over the directions d
     that lead forward in a body: neck or thorax to nose and ankle to toes, of length 1, and from the middle between hip
@@ -140,20 +140,20 @@ def back_bending(points: Tensor, depth: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def _forward_directions(space: Tensor, skeleton: Skeleton) -> list[Tensor]:
-    """Directions (B, 3) that lead forward in a person's body, as far as the skeleton has them."""
-    names, found = skeleton.joint_names, []
+    """Compute directions (B, 3) that lead forward in a person's body, as far as the skeleton has them."""
+    names, directions = skeleton.joint_names, []
     unit = torch.nn.functional.normalize
     neck = next((name for name in ("neck", "thorax") if name in names), None)
     if neck is not None and "nose" in names:
-        found.append(unit(space[:, skeleton.index("nose")] - space[:, skeleton.index(neck)], dim=-1, eps=_TINY))
+        directions.append(unit(space[:, skeleton.index("nose")] - space[:, skeleton.index(neck)], dim=-1, eps=_TINY))
     for side in _SIDES:
         hip, knee, ankle = (space[:, skeleton.index(f"{side}_{name}")] for name in ("hip", "knee", "ankle"))
         thigh = (knee - hip).norm(dim=-1, keepdim=True).clamp_min(_TINY)
-        found.append((knee - (hip + ankle) / 2) / thigh)
+        directions.append((knee - (hip + ankle) / 2) / thigh)
         toes = next((f"{side}_{name}" for name in ("foot_index", "foot") if f"{side}_{name}" in names), None)
         if toes is not None:
-            found.append(unit(space[:, skeleton.index(toes)] - ankle, dim=-1, eps=_TINY))
-    return found
+            directions.append(unit(space[:, skeleton.index(toes)] - ankle, dim=-1, eps=_TINY))
+    return directions
 
 
 def _rows(skeleton: Skeleton, name: str) -> list[int]:
@@ -161,7 +161,7 @@ def _rows(skeleton: Skeleton, name: str) -> list[int]:
 
 
 def _mlp(inputs: int, outputs: int, options: DepthLifterOptions) -> nn.Sequential:
-    """`layers` hidden layers with LeakyReLU."""
+    """Build `layers` hidden layers with LeakyReLU."""
     layers: list[nn.Module] = []
     for _ in range(options.layers):
         layers += [nn.Linear(inputs, options.width), nn.LeakyReLU(_SLOPE)]
@@ -178,22 +178,22 @@ class DepthLifter(nn.Module):
         self.network = _mlp(2 * len(skeleton), len(skeleton), self.options)
 
     def forward(self, points: Tensor) -> Tensor:
-        """Points (B, J, 2) of a `HipFrame` → depths (B, J) in its unit, from the middle of the hips away."""
+        """Predict depths (B, J) of points (B, J, 2) of a `HipFrame`, in its unit, from the middle of the hips away."""
         depth: Tensor = self.network(points.flatten(1))
         return depth - depth[:, _rows(self.skeleton, "hip")].mean(1, keepdim=True)
 
     def lift(self, points: Tensor) -> Tensor:
-        """Points (B, J, 2) in any unit → depths (B, J) in that unit, from the middle of the hips away."""
+        """Predict depths (B, J) of points (B, J, 2) in any unit, in that unit, from the middle of the hips away."""
         frame = hip_frame(points, self.skeleton)
         depth: Tensor = self(frame.points)
         return depth * frame.scale[:, None]
 
     @classmethod
     def load(cls, path: Path) -> DepthLifter:
-        """Of a weights file; InputError where it is damaged or of another model."""
+        """Load the network of a weights file. Raises InputError if it is damaged or of another model."""
         tensors, header = read_weights(path, MODEL)
-        saved = header.config["options"]
-        options = DepthLifterOptions(**{_RENAMED.get(name, name): value for name, value in saved.items()})
+        header_options = header.config["options"]
+        options = DepthLifterOptions(**{_NEW_NAMES.get(name, name): value for name, value in header_options.items()})
         game = LifterGame(skeleton_by_name(header.config["skeleton"]), options)
         fill(game, tensors, path)
         return game.generator.eval()

@@ -20,7 +20,7 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.networks.weights import fill, options_of, read_weights, shipped_weights
 
 MODEL = "lifter"
-"""What weights files call it."""
+"""Its name in weights files."""
 
 _SIDES = ("left", "right")
 INPUT_LANDMARKS = (
@@ -31,8 +31,8 @@ INPUT_LANDMARKS = (
         for side in _SIDES
     ),
 )
-"""Names of the 21 landmarks that the lifter sees."""
-_NEEDED = tuple(f"{side}_{name}" for name in ("shoulder", "hip", "knee", "elbow") for side in _SIDES)
+"""Names of the 21 landmarks that the lifter takes."""
+_REQUIRED_LANDMARKS = tuple(f"{side}_{name}" for name in ("shoulder", "hip", "knee", "elbow") for side in _SIDES)
 
 LIFTED_JOINTS = (
     *("neck", "head"),
@@ -43,7 +43,7 @@ LIFTED_JOINTS = (
 _JOINTS, _POINTS = len(LIFTED_JOINTS), len(LIFTED_JOINTS) + len(BLAZEPOSE33)
 _FEATURES = 3 * len(INPUT_LANDMARKS) + 1
 _USUAL_LOG_SIZE = -2.2  # of a standing person at 4 m
-_REACH = 6.0  # unit sizes from the centre: what lies beyond is broken
+_REACH = 6.0  # unit sizes from the centre: points beyond are broken
 _LOG_NOISE = (-5.5, 1.0)
 # Rows of a batch. Matrix products of few rows are computed by other instructions, which round differently: with one
 # size, the prediction for a person does not depend on the other people.
@@ -63,7 +63,7 @@ _CENTRE_WEIGHTS = torch.tensor([1.0 if name.endswith(("hip", "shoulder")) else 0
 
 
 class NormalisedRays(NamedTuple):
-    """What the network sees of N people.
+    """The network's inputs for N people.
 
     points      (N, 21, 2) in the plane across the centre ray, of unit root-mean-square size; zero where not visible
     confidence  (N, 21) 0..1
@@ -77,7 +77,7 @@ class NormalisedRays(NamedTuple):
     to_camera: Tensor
 
     def mirrored(self) -> NormalisedRays:
-        """The mirror image: left and right swapped. Its `to_camera` is that of the mirrored camera."""
+        """Mirror the people: left and right swapped. `to_camera` becomes that of the mirrored camera."""
         flip = self.points.new_tensor([-1.0, 1.0])
         both = torch.nn.functional.pad(flip, (0, 1), value=1.0)
         return NormalisedRays(
@@ -89,7 +89,7 @@ class NormalisedRays(NamedTuple):
 
 
 def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
-    """What the network sees of directions.
+    """Compute the network's inputs from directions.
 
     rays (N, 21, 2): x / z and y / z of the landmarks, camera axes; confidence (N, 21), 0 for not visible.
 
@@ -107,9 +107,9 @@ def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
     level = torch.stack((forward[:, 2], torch.zeros_like(forward[:, 0]), -forward[:, 0]), -1)
     right = level / level.norm(dim=-1, keepdim=True).clamp_min(1e-9)
     to_camera = torch.stack((right, torch.linalg.cross(forward, right), forward), -1)
-    turned = unit @ to_camera  # (N, 21, 3) in these axes
+    directions = unit @ to_camera  # (N, 21, 3) in these axes
     # Projected onto the plane across the centre ray and divided by the root mean square size.
-    flat = torch.where(visible, turned[..., :2] / turned[..., 2:].clamp_min(0.1), 0.0)
+    flat = torch.where(visible, directions[..., :2] / directions[..., 2:].clamp_min(0.1), 0.0)
     total = confidence.sum(1).clamp_min(1e-9)
     size = ((confidence * flat.square().sum(-1)).sum(1) / total).sqrt().clamp_min(1e-5)
     points = (flat / size[:, None, None]).clamp(-_REACH, _REACH)
@@ -165,7 +165,7 @@ class LifterNetwork(nn.Module):
         return points, (noise.unflatten(1, (_POINTS, 2)) - 2.5).clamp(*_LOG_NOISE)
 
     def symmetric(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
-        """The mean of the predictions for a person and for the mirror image, which makes it exactly symmetric."""
+        """Average the predictions for a person and for the mirror image, which makes them exactly symmetric."""
         points, noise = self(rays)
         other, other_noise = self(rays.mirrored())
         flip = points.new_tensor([-1.0, 1.0, 1.0])
@@ -173,7 +173,7 @@ class LifterNetwork(nn.Module):
 
 
 class LiftedPose(NamedTuple):
-    """What the lifter predicts of N people, about the pelvis.
+    """The lifter's prediction for N people, about the pelvis.
 
     joints      (N, 14, 3) metres, camera axes: `LIFTED_JOINTS`
     landmarks   (N, 33, 3) metres, camera axes: BLAZEPOSE33 as the default body has them
@@ -196,7 +196,7 @@ class Lifter:
     def __call__(
         self, keypoints: Tensor, confidence: Tensor, focal: Tensor, principal_point: Tensor, skeleton: Skeleton
     ) -> LiftedPose:
-        """Joints of N people, float32; no gradients.
+        """Lift joints of N people, float32; no gradients.
 
         keypoints (N, L, 2) pixels, confidence (N, L) 0..1, focal (N,) pixels, principal_point (N, 2) pixels, in the
         order of `skeleton`. Landmarks that are not finite or that the skeleton lacks count as not visible. UsageError
@@ -204,7 +204,7 @@ class Lifter:
         """
         if not lifter_takes(skeleton):
             raise UsageError(
-                "skeleton", "has too few landmarks to lift", expected=", ".join(_NEEDED), got=skeleton.name
+                "skeleton", "has too few landmarks to lift", expected=", ".join(_REQUIRED_LANDMARKS), got=skeleton.name
             )
         rows = [skeleton.index(name) if name in skeleton else -1 for name in INPUT_LANDMARKS]
         available = torch.tensor([row >= 0 for row in rows])
@@ -212,33 +212,35 @@ class Lifter:
         confidence = confidence.float()[:, rows]
         sound = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & available
         confidence = torch.where(sound, confidence.clamp(0, 1), 0.0)
-        normalised = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
-        points, noise = self._predict(normalised)
-        points = points @ normalised.to_camera.mT
+        inputs = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
+        points, noise = self._predict(inputs)
+        points = points @ inputs.to_camera.mT
         sigma = noise.exp() * self.network.calibration
         return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma)
 
     def _predict(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
-        """The network's predictions in batches of `_BATCH` rows, the last one filled up."""
+        """Run the network in batches of `_BATCH` rows, the last one filled up."""
         count = len(rays.points)
-        filled = NormalisedRays(*(torch.cat((x, x[-1:].expand(-count % _BATCH, *x.shape[1:]))) for x in rays))
-        batches = zip(*(x.split(_BATCH) for x in filled), strict=True)
+        full = NormalisedRays(*(torch.cat((x, x[-1:].expand(-count % _BATCH, *x.shape[1:]))) for x in rays))
+        batches = zip(*(x.split(_BATCH) for x in full), strict=True)
         points, noise = zip(*(self.network.symmetric(NormalisedRays(*batch)) for batch in batches), strict=True)
         return torch.cat(points)[:count], torch.cat(noise)[:count]
 
 
 def lifter_takes(skeleton: Skeleton) -> bool:
-    """Whether a skeleton has the landmarks without which nothing is lifted: shoulders, elbows, hips and knees."""
-    return all(name in skeleton for name in _NEEDED)
+    """Check whether a skeleton has the landmarks that lifting needs: shoulders, elbows, hips and knees."""
+    return all(name in skeleton for name in _REQUIRED_LANDMARKS)
 
 
 def lifter_config(options: LifterOptions) -> dict[str, Any]:
-    """The options as plain JSON values, with the names that the network's inputs and outputs have."""
+    """Convert the options to plain JSON values, with the names of the network's inputs and outputs."""
     return {**asdict(options), "inputs": list(INPUT_LANDMARKS), "joints": list(LIFTED_JOINTS)}
 
 
 def load_lifter(path: Path) -> Lifter:
-    """A trained lifter from its weights file; InputError where it is damaged, another model's or of other landmarks."""
+    """Load a trained lifter from its weights file. Raises InputError if it is damaged, another model's or of other
+    landmarks.
+    """
     tensors, header = read_weights(path, MODEL)
     config = dict(header.config)
     for name, names in (("inputs", INPUT_LANDMARKS), ("joints", LIFTED_JOINTS)):
@@ -251,5 +253,5 @@ def load_lifter(path: Path) -> Lifter:
 
 @lru_cache(maxsize=1)
 def shipped_lifter() -> Lifter:
-    """The lifter that comes with the package, read once."""
+    """Load the lifter that comes with the package, once."""
     return load_lifter(shipped_weights(MODEL))

@@ -39,7 +39,7 @@ class BodyParameters(NamedTuple):
     betas      (B, 10) shape
     rotations  (B, 24, 3, 3) absolute: each part's body axes to camera axes
     log_noise  (B, 24, 2) logarithm of the expected absolute error of each joint, metres, across and along the line of
-               sight, relative to the pelvis; None where the network does not predict it
+               sight, relative to the pelvis; None if the network does not predict it
     """
 
     betas: Tensor
@@ -48,14 +48,16 @@ class BodyParameters(NamedTuple):
 
 
 def absolute_to_relative(rotations: Tensor) -> Tensor:
-    """Part rotations (..., 24, 3, 3), body to camera → relative to each parent's; the pelvis keeps its own."""
+    """Convert part rotations (..., 24, 3, 3), body to camera, to relative to each parent's; the pelvis keeps its
+    own.
+    """
     relative = rotations.clone()
     relative[..., _CHILDREN, :, :] = rotations[..., _PARENTS, :, :].mT @ rotations[..., _CHILDREN, :, :]
     return relative
 
 
 def relative_to_absolute(rotations: Tensor) -> Tensor:
-    """The inverse of `absolute_to_relative`."""
+    """Invert `absolute_to_relative`."""
     absolute = list(rotations.unbind(-3))
     for joint, parent in zip(_CHILDREN, _PARENTS, strict=True):  # parents come before their children
         absolute[joint] = absolute[parent] @ absolute[joint]
@@ -63,17 +65,17 @@ def relative_to_absolute(rotations: Tensor) -> Tensor:
 
 
 def poses_to_rotations(poses: Tensor) -> Tensor:
-    """A file's poses (..., 72) axis-angle, parent-relative → absolute part rotations (..., 24, 3, 3)."""
+    """Convert a file's poses (..., 72) axis-angle, parent-relative, to absolute part rotations (..., 24, 3, 3)."""
     return relative_to_absolute(axis_angle_to_matrix(poses.unflatten(-1, (len(SMPL24), 3))))
 
 
 def rotations_to_poses(rotations: Tensor) -> Tensor:
-    """The inverse of `poses_to_rotations`; axis-angles are at most π long."""
+    """Invert `poses_to_rotations`; axis-angles are at most π long."""
     return matrix_to_axis_angle(absolute_to_relative(rotations)).flatten(-2)
 
 
 def zero_pose_joints() -> Tensor:
-    """(24, 3) metres: the default body's joints in the T pose, body axes."""
+    """Compute the default body's joints in the T pose, (24, 3) metres, body axes."""
     body = default_body()
     zero = torch.zeros(1, body.shape_count)
     still = torch.eye(3).expand(1, len(body.joint_template), 3, 3)
@@ -81,9 +83,9 @@ def zero_pose_joints() -> Tensor:
 
 
 def part_frames(zero: Tensor, world: Tensor, confidence: Tensor) -> Tensor:
-    """Absolute rotations (N, 24, 3, 3), body to camera, of world landmarks (N, 33, 3) and their confidence (N, 33).
+    """Compute absolute rotations (N, 24, 3, 3), body to camera, of landmarks (N, 33, 3) and their confidence (N, 33).
 
-    zero  (24, 3) joints in the T pose. Parts that no landmark orients stand as in a person with hanging arms.
+    zero  (24, 3) joints in the T pose. Parts that no landmark orients take the pose of a person with hanging arms.
     """
     return relative_to_absolute(limb_rotations(zero, BLAZEPOSE33, world, confidence))
 
@@ -103,18 +105,20 @@ class BodyLayer(nn.Module):
         self.register_buffer("root", torch.tensor(camera.root))
 
     def forward(self, betas: Tensor, rotations: Tensor, *, vertices: bool = False) -> Tensor:
-        """betas (B, S), rotations (B, 24, 3, 3) body to camera axes → joints (B, 24, 3), or vertices (B, V, 3), in
-        metres and camera axes, with the pelvis at `root`.
+        """Pose betas (B, S) and rotations (B, 24, 3, 3), body to camera axes: joints (B, 24, 3), or vertices (B, V, 3),
+        in metres and camera axes, with the pelvis at `root`.
         """
         pelvis = self.body.rest_joints(betas)[:, _ROOT]
-        posed = self.body.pose(rotations, betas, self.root - pelvis, absolute=True, vertices=vertices)
+        posed_body = self.body.pose(rotations, betas, self.root - pelvis, absolute=True, vertices=vertices)
         if not vertices:
-            return posed.joints
-        assert posed.vertices is not None
-        return posed.vertices
+            return posed_body.joints
+        assert posed_body.vertices is not None
+        return posed_body.vertices
 
     def project(self, points: Tensor) -> Tensor:
-        """Points (..., 3) metres, camera axes → (..., 2) in the crop: −1 and 1 at its edges, x right, y down."""
+        """Project points (..., 3) metres, camera axes, into the crop (..., 2): −1 and 1 at its edges, x right, y
+        down.
+        """
         # A focal length in units of half the side. The person is 20 m away, so nothing comes near the camera.
         return (2 * self.camera.focal / self.camera.size) * points[..., :2] / points[..., 2:]
 
@@ -136,28 +140,28 @@ class PlacedInImage(NamedTuple):
     joints: Tensor
 
 
-def place_in_image(predicted: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
+def place_in_image(bodies: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
     """Move B predicted people from the fixed camera to the image's.
 
     crops            each person's crop of the image
     camera           tensors (B,) of the images' cameras
     """
-    fixed = layer(predicted.betas, predicted.rotations)
-    matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(fixed)
-    sizes = fixed.new_tensor([crop.size for crop in crops])[:, None]
-    in_crop = (layer.project(fixed) + 1) / 2 * sizes
+    points = layer(bodies.betas, bodies.rotations)
+    matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(points)
+    sizes = points.new_tensor([crop.size for crop in crops])[:, None]
+    in_crop = (layer.project(points) + 1) / 2 * sizes
     pixels = torch.linalg.solve(matrices[:, :, :2], (in_crop - matrices[:, None, :, 2]).mT).mT
     ray = (pixels[:, _ROOT] - camera.principal_point) / camera.focal[:, None]
     direction = torch.nn.functional.pad(ray, (0, 1), value=1.0)
     turn = rotation_between(layer.root.expand_as(direction), direction)
-    about = (fixed - layer.root) @ turn.mT
+    about = (points - layer.root) @ turn.mT
     root = place_about_pixels(about, pixels, camera)
-    rest = layer.body.rest_joints(predicted.betas)[:, _ROOT]
-    return PlacedInImage(turn[:, None] @ predicted.rotations, root - rest, about + root[:, None])
+    rest = layer.body.rest_joints(bodies.betas)[:, _ROOT]
+    return PlacedInImage(turn[:, None] @ bodies.rotations, root - rest, about + root[:, None])
 
 
 def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
-    """The root's position (B, 3) at which joints `about` it (B, J, 3), metres, project to `pixels` (B, J, 2).
+    """Find the root's position (B, 3) at which joints `about` it (B, J, 3), metres, project to `pixels` (B, J, 2).
 
     camera  tensors (B,). With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
     the position. Division by the depth of the round before turns its error into that of the image.
@@ -167,14 +171,14 @@ def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
     u, v = ((pixels - camera.principal_point[:, None]) / camera.focal[:, None, None]).unbind(-1)
     one, zero = torch.ones_like(u), torch.zeros_like(u)
     system = torch.cat((torch.stack((one, zero, -u), -1), torch.stack((zero, one, -v), -1)), 1)  # [B, 2J, 3]
-    wanted = torch.cat((u * about[..., 2] - about[..., 0], v * about[..., 2] - about[..., 1]), 1)
+    right_side = torch.cat((u * about[..., 2] - about[..., 0], v * about[..., 2] - about[..., 1]), 1)
     depth = torch.ones_like(u)
     for _ in range(_ROUNDS):
         weight = (1 / depth).repeat(1, 2)[..., None]
         # Normal equations in double precision: LAPACK's least squares differ in their last digits from call to call.
-        weighted = weight * system
-        normal = (weighted[..., :, None] * weighted[..., None, :]).sum(1)
-        right = (weighted * (weight[..., 0] * wanted)[..., None]).sum(1)
+        rows = weight * system
+        normal = (rows[..., :, None] * rows[..., None, :]).sum(1)
+        right = (rows * (weight[..., 0] * right_side)[..., None]).sum(1)
         faint = 1e-9 * normal.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(3).to(normal)
         root = torch.linalg.solve(normal + faint, right[..., None])[..., 0]
         depth = (about[..., 2] + root[:, None, 2]).clamp_min(_NEAREST)

@@ -5,7 +5,7 @@
     blended  the probabilities of parts as weights of the same colours: equal to `parts` where one probability
              is 1, and differentiable to the segmenter's scores
     joints   Gaussians at joints in fixed colours
-    proxy    what the detector returns on a photograph: 33 landmarks with visibility and the person's mask as maps, the
+    proxy    the detector's output on a photograph: 33 landmarks with visibility and the person's mask as maps, the
              landmarks with world landmarks as numbers, or both; or body parts with the numbers
 
 `encode` takes a `CropEvidence`, made of labels or of detections, so training and use share the code.
@@ -37,7 +37,7 @@ JOINTS14 = (
 )
 """The joints of LSP by SMPL24's names."""
 
-_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # somebody who faces the camera
+_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # a person who faces the camera
 _SPREAD = 0.025  # of the crop's side: standard deviation of a joint's Gaussian
 _LANDMARKS = len(BLAZEPOSE33)
 _TORSO = BLAZEPOSE33.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))
@@ -45,7 +45,7 @@ _TORSO = BLAZEPOSE33.indices(("left_hip", "right_hip", "left_shoulder", "right_s
 
 @dataclass(frozen=True)
 class InputOptions(Options):
-    """Which encoding, and its details."""
+    """The encoding and its details."""
 
     kind: Literal["rgb", "parts", "blended", "joints", "proxy"] = option("parts", "The encoding.")
     parts: int = option(12, "Number of body parts of `kind=parts` and `kind=blended`.", choices=(1, 3, 6, 12, 24))
@@ -55,7 +55,7 @@ class InputOptions(Options):
 
     @property
     def channels(self) -> int:
-        """Of the image; 0 without one."""
+        """Channels of the image; 0 without one."""
         if self.kind != "proxy" or self.proxy == "parts":
             return 3
         return 0 if self.proxy == "vector" else _LANDMARKS + 1
@@ -77,9 +77,9 @@ class InputOptions(Options):
 
 
 def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    """The network's "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
+    """Encode the network's "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
 
-    InputError where the evidence lacks what the encoding shows.
+    Raises InputError if the evidence lacks what the encoding shows.
     """
     if options.kind == "proxy":
         return _proxy(evidence, options)
@@ -98,7 +98,7 @@ def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[n
 
 
 def encode_numbers(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    """What `encode` gives beside the image: for people whose body parts a segmenter predicts."""
+    """Encode the numbers of `encode` without the image: for people whose body parts a segmenter predicts."""
     if not options.numbers:
         return {}
     landmarks = _there(evidence.landmarks, "the detector's landmarks")
@@ -121,7 +121,7 @@ def _there(value: NDArray | None, what: str) -> NDArray:
 
 
 def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:
-    """Labels (B, H, W) 0…parts, 0 nothing → colours (B, 3, size, size), by nearest neighbours."""
+    """Colour labels (B, H, W) 0…parts, 0 nothing, as (B, 3, size, size), by nearest neighbours."""
     if labels.shape[-1] != size:
         nearest = ((torch.arange(size, device=labels.device) + 0.5) * labels.shape[-1] / size).long()
         labels = labels[:, nearest][:, :, nearest]
@@ -130,16 +130,16 @@ def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:
 
 
 def blended(probabilities: Tensor, size: int) -> Tensor:
-    """Probabilities (B, 1 + parts, H, W), background first → mixtures of the colours (B, 3, size, size)."""
+    """Mix the colours (B, 3, size, size) by probabilities (B, 1 + parts, H, W), background first."""
     colours = torch.from_numpy(code_colours(probabilities.shape[1] - 1).copy()).to(probabilities)
-    mixed = torch.einsum("bphw,pc->bchw", probabilities, colours)
-    if mixed.shape[-1] == size:
-        return mixed
-    return torch.nn.functional.interpolate(mixed, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    mixture = torch.einsum("bphw,pc->bchw", probabilities, colours)
+    if mixture.shape[-1] == size:
+        return mixture
+    return torch.nn.functional.interpolate(mixture, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _coloured_joints(joints: NDArray, crop: int, size: int) -> NDArray[np.float32]:
-    """(3, size, size): the brightest of the joints' Gaussians, each in its colour, on black."""
+    """Draw the brightest of the joints' Gaussians (3, size, size), each in its colour, on black."""
     maps = _gaussians(joints, crop, size)
     paint = code_colours(len(joints))[1:] + 1
     image = np.full((3, size, size), -1, np.float32)
@@ -149,7 +149,7 @@ def _coloured_joints(joints: NDArray, crop: int, size: int) -> NDArray[np.float3
 
 
 def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
-    """(J, size, size) of points (J, 3) x, y pixels of the crop and confidence, which is the Gaussian's height."""
+    """Draw Gaussians (J, size, size) of points (J, 3) x, y pixels of the crop and confidence, which is their height."""
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     profiles = [
         np.exp(-0.5 * ((centres - (points[:, axis, None] / crop).astype(np.float32)) / _SPREAD) ** 2) for axis in (0, 1)
@@ -175,9 +175,9 @@ def _proxy(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[n
 
 
 def torso_frame(world: NDArray) -> NDArray[np.float64]:
-    """How hips and shoulders stand: world landmarks (..., 33, 3) → rotations (..., 3, 3), body to camera axes.
+    """Orient hips and shoulders: world landmarks (..., 33, 3) → rotations (..., 3, 3), body to camera axes.
 
-    The y axis goes from the hips up to the shoulders, the x axis to the person's left; upright where that says nothing.
+    The y axis goes from the hips up to the shoulders, the x axis to the person's left; upright if that is undefined.
     """
     left_hip, right_hip, left, right = (world[..., row, :].astype(np.float64) for row in _TORSO)
     up = left + right - left_hip - right_hip
@@ -192,8 +192,8 @@ def torso_frame(world: NDArray) -> NDArray[np.float64]:
 
 
 def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: int) -> NDArray[np.float32]:
-    """(298,): positions in −1…1 of the crop, confidence, world landmarks in metres along the axes of the camera and of
-    the frame, and 1 where these are known.
+    """Encode (298,): positions in −1…1 of the crop, confidence, world landmarks in metres along the axes of the camera
+    and of the frame, and 1 if these are known.
 
     Points far outside the crop are the detector's confusion: they are kept within reach.
     """
@@ -205,12 +205,12 @@ def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: in
 
 
 def world_of_numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """The world landmarks (B, 33, 3) of vectors (B, N), metres, and 1 where they are known (B, 33), else 0."""
+    """Extract the world landmarks (B, 33, 3) of vectors (B, N), metres, and 1 where they are known (B, 33), else 0."""
     first = 3 * _LANDMARKS
     has_world = vector[:, -1:].expand(-1, _LANDMARKS)
     return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), has_world
 
 
 def stacked(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:
-    """Encodings of several people as a batch."""
+    """Stack encodings of several people as a batch."""
     return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}

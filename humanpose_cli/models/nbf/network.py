@@ -64,7 +64,7 @@ _LOG_NOISE = (-5.0, 1.0)  # 7 mm to 2.7 m
 
 @dataclass(frozen=True)
 class RegressorOptions(Options):
-    """What a regressor is."""
+    """The architecture of a regressor."""
 
     layers: int = option(50, "Layers of the ResNet for images.", choices=tuple(RESNETS))
     width: int = option(64, "Channels of the ResNet's first stage.", minimum=1)
@@ -85,9 +85,9 @@ class RegressorOptions(Options):
 class Regressor(nn.Module):
     """Encoded inputs → `BodyParameters`; what it learns is the residual to the training data's mean.
 
-    Of inputs with numbers there are two of them: one relative to where the detector's landmarks say that each part
-    points, which is small where they are right, and one of the rotations themselves, which overrules them where the
-    image says otherwise. Both are added before the projection.
+    Of inputs with numbers there are two of them: one relative to the directions of the parts by the detector's
+    landmarks, which is small if they are right, and one of the rotations themselves, which overrules them if the
+    image contradicts them. Both are added before the projection.
 
     Rotations are projected to SO(3) by SVD, never to a reflection, whose gradient is finite at equal singular values.
     """
@@ -137,7 +137,7 @@ class Regressor(nn.Module):
         self.register_buffer("mean_rotations", torch.eye(3).repeat(_JOINTS, 1, 1))
 
     def set_mean(self, betas: Tensor, rotations: Tensor) -> None:
-        """The data's mean shape (10,) and the mean (24, 3, 3) of its absolute rotations' matrices.
+        """Set the data's mean shape (10,) and the mean (24, 3, 3) of its absolute rotations' matrices.
 
         Of inputs with numbers, the mean of the rotations relative to `part_frames`.
         """
@@ -145,7 +145,7 @@ class Regressor(nn.Module):
         self.mean_rotations.copy_(rotations)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> BodyParameters:
-        """inputs  "image" (B, C, size, size) and "vector" (B, N), as far as the input has them."""
+        """Predict bodies from "image" (B, C, size, size) and "vector" (B, N), as far as the input has them."""
         features = []
         if self.backbone is not None:
             image = inputs["image"].contiguous(memory_format=torch.channels_last)
@@ -162,27 +162,27 @@ class Regressor(nn.Module):
                 frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
                 matrices = frames @ matrices + absolute.unflatten(1, (_JOINTS, 3, 3))
             # LAPACK refuses numbers that are not finite; they go on into the loss instead, which reports them.
-            broken = ~torch.isfinite(matrices)
-            turned = project_to_rotation(torch.where(broken, self.mean_rotations, matrices))
-            turned = turned.masked_fill(broken, torch.nan)
+            invalid = ~torch.isfinite(matrices)
+            rotation_matrices = project_to_rotation(torch.where(invalid, self.mean_rotations, matrices))
+            rotation_matrices = rotation_matrices.masked_fill(invalid, torch.nan)
         noise = None
         if self.options.noise:
             noise = (log_noise.unflatten(1, (_JOINTS, 2)) + _FIRST_LOG_NOISE).clamp(*_LOG_NOISE)
-        return BodyParameters(self.mean_betas + betas, turned, noise)
+        return BodyParameters(self.mean_betas + betas, rotation_matrices, noise)
 
 
 MODEL = "nbf"
-"""What weights files call it."""
+"""Its name in weights files."""
 _SEGMENTER, _REGRESSOR = "segmenter.", "regressor."
 
 
 @dataclass(frozen=True)
 class NbfConfig:
-    """What a trained network is.
+    """The architecture of a trained network.
 
     inputs, regressor  its input and its kind
     crop       pixels of the sides of the crop that the input is made from
-    body       whose shape it predicts: "default" or "smpl"
+    body       that its shapes belong to: "default" or "smpl"
     segmenter  of a segmenter that was trained along with it and lies in the same file; None without
     """
 
@@ -194,7 +194,7 @@ class NbfConfig:
 
 
 class PreparedPerson(NamedTuple):
-    """One person as the network will see them; camera: their image's."""
+    """One person's inputs of the network; camera: their image's."""
 
     crop: Crop
     evidence: CropEvidence
@@ -202,13 +202,13 @@ class PreparedPerson(NamedTuple):
 
 
 def nbf_config(config: NbfConfig) -> dict[str, Any]:
-    """The config as plain JSON values, for a weights file."""
+    """Convert the config to plain JSON values, for a weights file."""
     segmenter = None if config.segmenter is None else segmenter_config(config.segmenter)
     return {**asdict(config), "segmenter": segmenter}
 
 
 def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
-    """A segmenter's probabilities (B, 1 + parts, H, W) as the network's image (B, 3, size, size).
+    """Convert a segmenter's probabilities (B, 1 + parts, H, W) to the network's image (B, 3, size, size).
 
     Only `blended` has gradients: the colours of the likeliest parts have none.
     """
@@ -218,7 +218,7 @@ def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
 
 
 class BodyNetwork:
-    """A trained regressor with its body, and a segmenter where its input needs one."""
+    """A trained regressor with its body, and a segmenter if its input needs one."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class BodyNetwork:
         self.precision = resolve_precision(precision, device)
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Whether a person comes with what the network looks at."""
+        """Check whether a person comes with the network's inputs."""
         kind = self.config.inputs.kind
         if kind == "proxy":
             return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
@@ -244,48 +244,52 @@ class BodyNetwork:
     def estimate(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[BodyEstimate]:
-        """All people of an image (H, W, 3) uint8, in their order.
+        """Estimate all people of an image (H, W, 3) uint8, in their order.
 
-        people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which inputs of the image alone
-                         (rgb, parts, blended) are content with
+        people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which suffice for inputs of the
+                         image alone (rgb, parts, blended)
         camera           the image's; None: `default_focal`, the axis in the middle
 
-        InputError where the input needs something that the people lack, such as landmarks.
+        Raises InputError if the input needs something that the people lack, such as landmarks.
         """
         return self.finish(self.prepare(image, people, camera))
 
     def prepare(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[PreparedPerson]:
-        """What `finish` needs of each person, without the image, so that people of several images may go together."""
+        """Prepare the inputs of `finish` for each person, without the image, so that people of several images may go
+        together.
+        """
         if len(people) == 0:
             return []
         camera = camera or Camera.of_image((image.shape[1], image.shape[0]))
         return [PreparedPerson(*pair, camera) for pair in zip(*self._evidence(image, people), strict=True)]
 
     def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
-        """The bodies of prepared people, in one batch. Whatever the network computes in, they are placed in float32."""
+        """Estimate the bodies of prepared people, in one batch. They are placed in float32, whatever the network
+        computes in.
+        """
         if not people:
             return []
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
             with computed_in(self.precision, self.device):
-                predicted = self.regress([person.evidence for person in people])
-            predicted = BodyParameters(
-                predicted.betas.float(),
-                predicted.rotations.float(),
-                None if predicted.log_noise is None else predicted.log_noise.float(),
+                parameters = self.regress([person.evidence for person in people])
+            parameters = BodyParameters(
+                parameters.betas.float(),
+                parameters.rotations.float(),
+                None if parameters.log_noise is None else parameters.log_noise.float(),
             )
             camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
             with torch.autocast(self.device.type, enabled=False):
-                placed = place_in_image(predicted, self.layer, crops, camera)
-                poses = rotations_to_poses(placed.rotations)
-        values = (x.cpu().numpy() for x in (poses, predicted.betas, placed.trans, placed.joints))
-        noise = [None] * len(people) if predicted.log_noise is None else list(predicted.log_noise.exp().cpu().numpy())
+                bodies = place_in_image(parameters, self.layer, crops, camera)
+                poses = rotations_to_poses(bodies.rotations)
+        values = (x.cpu().numpy() for x in (poses, parameters.betas, bodies.trans, bodies.joints))
+        noise = [None] * len(people) if parameters.log_noise is None else list(parameters.log_noise.exp().cpu().numpy())
         return [BodyEstimate(*fields) for fields in zip(*values, noise, crops, strict=True)]
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
-        """Parameters of N people before the fixed camera."""
+        """Predict the parameters of N people before the fixed camera."""
         inputs = self.config.inputs
         if inputs.segmented and any(item.parts is None for item in evidence):
             image = segmented_input(self._parts(evidence), inputs)
@@ -325,9 +329,9 @@ def load_nbf(
     device: torch.device | str = "cpu",
     precision: Precision = "auto",
 ) -> BodyNetwork:
-    """A trained body network from its weights file.
+    """Load a trained body network from its weights file.
 
-    segmenter  for networks that see body parts, unless one was trained along with it
+    segmenter  for networks that take body parts, unless one was trained along with it
     body       a body, "default" or "smpl:FILE", of the kind that the network was trained with
 
     InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
@@ -345,9 +349,9 @@ def load_nbf(
 
 
 def fill_regressor(regressor: Regressor, path: Path) -> None:
-    """Fill what a body network's weights file has of a regressor, such as the backbone that another input shares.
+    """Fill a regressor with its part of a body network's weights file, such as the backbone that another input shares.
 
-    InputError where there is nothing of it.
+    Raises InputError if there is nothing of it.
     """
     tensors = _beginning(read_weights(path, MODEL)[0], _REGRESSOR)
     state = regressor.state_dict()
@@ -374,7 +378,7 @@ def _segmenter(
 
 
 def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
-    """How a body network is built; InputError where the header of its file does not say it."""
+    """Read the config of a body network. Raises InputError if the header of its file does not have it."""
     try:
         parts = dict(header.config)
         inputs = options_of(InputOptions, parts.pop("inputs"), path)

@@ -3,8 +3,8 @@
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023) it sees the photograph and the body's
 textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours,
 of RAFT's family (Teed and Deng 2020). Photograph and renderings have an encoder each, at 1/8 of the crop. The products
-of all pairs of their features are computed once; a recurrent unit looks those up around where the displacements so far
-lead, and corrects the displacements. Full resolution comes from learned convex combinations of neighbouring cells.
+of all pairs of their features are computed once; a recurrent unit looks those up around the targets of the current
+displacements, and corrects them. Full resolution comes from learned convex combinations of neighbouring cells.
 Errors are described by a mixture of two Laplacians, one of fixed and one of predicted scale (SEA-RAFT, Wang et al.
 2024, section 3.2), which gives each pixel a standard deviation.
 """
@@ -27,15 +27,15 @@ from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 MODEL = "refiner"
-"""What weights files call it."""
+"""Its name in weights files."""
 
 STRIDE = 8
 """Pixels of the crop along a cell's side."""
 _LEVELS = 3  # of the cost volume, each half as fine as the one before
 _REACH = 3  # cells of a level around a position that are looked up
-_FETCHED = 32  # channels of the photograph's features at the position itself
+_POSITION_CHANNELS = 32  # channels of the photograph's features at the position itself
 _NARROW = 1 / 256  # of the crop's side: the fixed scale of errors
-_METRES = 0.5  # of depth that the network sees as 1
+_METRES = 0.5  # of depth that are 1 in the network's input
 _CHANNELS = {"texture": 4, "mask": 1, "depth": 1, "normals": 3, "colours": 3}  # of `rendering_input`, in its order
 _MAX_LOG_SCALE = 5.0  # of the predicted scale over the fixed one
 _FIRST_LOG_SCALE = 1.5
@@ -43,7 +43,7 @@ _FIRST_LOG_SCALE = 1.5
 
 @dataclass(frozen=True)
 class DisplacementOptions(Options):
-    """What the network is, and which renderings it takes; without one of them: the paper's ablation."""
+    """The architecture of the network, and the renderings that it takes; without one of them: the paper's ablation."""
 
     crop: int = option(256, "Side of the crop, a multiple of 32.", unit="pixels", minimum=32)
     width: int = option(24, "Channels of both encoders' first stage; 24 is the shipped segmenter's.", minimum=4)
@@ -61,15 +61,15 @@ class DisplacementOptions(Options):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What each channel of `rendering_input` shows: the mask, and what is not left out."""
-        shown = [name for name in _CHANNELS if name == "mask" or getattr(self, name)]
-        return tuple(name for name in shown for _ in range(_CHANNELS[name]))
+        """The rendering that each channel of `rendering_input` shows: the mask, and those that are not left out."""
+        names = [name for name in _CHANNELS if name == "mask" or getattr(self, name)]
+        return tuple(name for name in names for _ in range(_CHANNELS[name]))
 
 
 class DisplacementEstimate(NamedTuple):
-    """Of B crops, at one resolution.
+    """Displacements of B crops, at one resolution.
 
-    pixels     (B, 2, h, w) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
+    pixels     (B, 2, h, w) x, y in pixels of the crop: from the drawn body to the one in the photograph
     deviation  (B, 1, h, w) pixels of the crop: standard deviation of the error along an axis
     """
 
@@ -110,25 +110,25 @@ class DisplacementMixture(NamedTuple):
 
 
 def photo_input(photos: Tensor) -> Tensor:
-    """(B, 3, S, S) 0…1 → normalised as for ImageNet, with which the segmenter learned."""
+    """Normalise photos (B, 3, S, S) 0…1 as for ImageNet, with which the segmenter learned."""
     mean, spread = (photos.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_SPREAD))
     return (photos - mean) / spread
 
 
 def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> Tensor:
-    """(B, C, S, S) of what the network sees of the renderings, the texture's colours first; zero off the body, colours
-    also where they are not known.
+    """Arrange the renderings as the network's input (B, C, S, S), the texture's colours first; zero off the body,
+    colours also where they are unknown.
     """
-    shown = [rendering.mask]
+    channels = [rendering.mask]
     if options.texture:
-        shown = [photo_input(rendering.rgb) * rendering.textured, rendering.textured, rendering.mask]
+        channels = [photo_input(rendering.rgb) * rendering.textured, rendering.textured, rendering.mask]
     if options.depth:
-        shown.append(rendering.depth / _METRES)
+        channels.append(rendering.depth / _METRES)
     if options.normals:
-        shown.append(rendering.normals)
+        channels.append(rendering.normals)
     if options.colours:
-        shown.append((2 * rendering.colours - 1) * rendering.mask)
-    return torch.cat(shown, 1)
+        channels.append((2 * rendering.colours - 1) * rendering.mask)
+    return torch.cat(channels, 1)
 
 
 class _Encoder(ResNet):
@@ -142,13 +142,15 @@ class _Encoder(ResNet):
         self.features = sum(self.channels[1:])
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, inputs, S, S) → (B, features, S / 8, S / 8)."""
+        """Compute features (B, features, S / 8, S / 8) of images (B, inputs, S, S)."""
         _, fine, coarse = self.maps(image)
         return torch.cat((fine, interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)), 1)
 
 
 def compared_features(inputs: int, outputs: int) -> nn.Sequential:
-    """Features whose products measure how alike two positions are: of mean zero, or all would be alike."""
+    """Build layers for features whose products measure how alike two positions are: of mean zero, or all would be
+    alike.
+    """
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=False))
 
 
@@ -168,7 +170,7 @@ class CostVolume:
             self.levels.append(avg_pool2d(self.levels[-1], 2))
 
     def around(self, displacements: Tensor, reach: int = _REACH) -> Tensor:
-        """(B, levels · (2 · reach + 1)², h, w): the products around the cells that displacements lead to, zero outside.
+        """Look up products (B, levels · (2 · reach + 1)², h, w) around the targets of displacements, zero outside.
 
         displacements  (B, 2, h, w) x, y in cells; of each level row by row
         """
@@ -178,17 +180,17 @@ class CostVolume:
         middle = torch.stack((x, y), -1).view(-1, 1, 1, 2)  # (B h w, 1, 1, 2)
         side = torch.arange(-reach, reach + 1, device=displacements.device, dtype=middle.dtype)
         window = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)
-        found = []
+        windows = []
         for number, level in enumerate(self.levels):
             size = middle.new_tensor([level.shape[-1], level.shape[-2]])
             grid = (middle / 2**number + window) * (2 / size) - 1
             products = grid_sample(level, grid, align_corners=False)
-            found.append(products.view(count, height, width, -1).movedim(-1, 1))
-        return torch.cat(found, 1)
+            windows.append(products.view(count, height, width, -1).movedim(-1, 1))
+        return torch.cat(windows, 1)
 
 
 def fetched(image: Tensor, displacements: Tensor) -> Tensor:
-    """Values (B, C, h, w) from where displacements (B, 2, h, w) float32, in pixels, lead; zero outside."""
+    """Sample values (B, C, h, w) at the targets of displacements (B, 2, h, w) float32, in pixels; zero outside."""
     height, width = image.shape[-2:]
     x = torch.arange(width, device=image.device) + 0.5
     y = torch.arange(height, device=image.device) + 0.5
@@ -199,17 +201,17 @@ def fetched(image: Tensor, displacements: Tensor) -> Tensor:
 
 
 def convexly_enlarged(values: Tensor, logits: Tensor) -> Tensor:
-    """(B, C, f h, f w) of values (B, C, h, w): each pixel is a convex combination of the nine cells around its own.
+    """Enlarge values (B, C, h, w) to (B, C, f h, f w): each pixel is a convex combination of the nine cells around it.
 
     logits  (B, 9 f², h, w) of the combinations' weights; beyond the border, cells repeat
     """
     count, channels, height, width = values.shape
     factor = round((logits.shape[1] / 9) ** 0.5)
     weights = logits.view(count, 1, 9, factor, factor, height, width).softmax(2)
-    padded = nn.functional.pad(values, (1, 1, 1, 1), mode="replicate")
-    cells = unfold(padded, 3).view(count, channels, 9, 1, 1, height, width)
-    found = (weights * cells).sum(2)  # (B, C, f, f, h, w)
-    return found.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, factor * height, factor * width)
+    border = nn.functional.pad(values, (1, 1, 1, 1), mode="replicate")
+    cells = unfold(border, 3).view(count, channels, 9, 1, 1, height, width)
+    combinations = (weights * cells).sum(2)  # (B, C, f, f, h, w)
+    return combinations.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, factor * height, factor * width)
 
 
 class _Recurrent(nn.Module):
@@ -220,15 +222,15 @@ class _Recurrent(nn.Module):
         self.gates = nn.Conv2d(state + inputs, 2 * state, 3, padding=1)
         self.candidate = nn.Conv2d(state + inputs, state, 3, padding=1)
 
-    def forward(self, state: Tensor, shown: Tensor) -> Tensor:
-        """The next state (B, state, h, w)."""
-        update, reset = self.gates(torch.cat((state, shown), 1)).sigmoid().chunk(2, 1)
-        candidate = self.candidate(torch.cat((reset * state, shown), 1)).tanh()
+    def forward(self, state: Tensor, inputs: Tensor) -> Tensor:
+        """Compute the next state (B, state, h, w)."""
+        update, reset = self.gates(torch.cat((state, inputs), 1)).sigmoid().chunk(2, 1)
+        candidate = self.candidate(torch.cat((reset * state, inputs), 1)).tanh()
         return (1 - update) * state + update * candidate
 
 
 class _Update(nn.Module):
-    """Corrects displacements by what the cost volume has around them.
+    """The correction of displacements by the cost volume around them.
 
     context  channels of what stays the same in all updates
     """
@@ -240,7 +242,7 @@ class _Update(nn.Module):
             nn.Conv2d(looked_up, state, 1), nn.ReLU(), nn.Conv2d(state, state, 3, padding=1), nn.ReLU()
         )
         self.moved = nn.Sequential(nn.Conv2d(4, state // 2, 3, padding=1), nn.ReLU())
-        self.joined = nn.Sequential(nn.Conv2d(state + state // 2 + _FETCHED, state, 3, padding=1), nn.ReLU())
+        self.joined = nn.Sequential(nn.Conv2d(state + state // 2 + _POSITION_CHANNELS, state, 3, padding=1), nn.ReLU())
         self.recurrent = _Recurrent(state + context, state)
         self.head = nn.Sequential(nn.Conv2d(state, state, 3, padding=1), nn.ReLU(), nn.Conv2d(state, 4, 3, padding=1))
         nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
@@ -249,13 +251,13 @@ class _Update(nn.Module):
     def forward(
         self, state: Tensor, context: Tensor, costs: Tensor, photo: Tensor, before: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells.
+        """Compute the next state, and the next x, y, logit and log scale (B, 4, h, w) float32, lengths in cells.
 
         costs  around the displacements of `before` (B, 4, h, w); photo (B, _FETCHED, h, w) features there
         """
         kind = state.dtype
-        shown = (self.costs(costs.to(kind)), self.moved(before.to(kind)), photo.to(kind))
-        state = self.recurrent(state, torch.cat((self.joined(torch.cat(shown, 1)), context), 1))
+        inputs = (self.costs(costs.to(kind)), self.moved(before.to(kind)), photo.to(kind))
+        state = self.recurrent(state, torch.cat((self.joined(torch.cat(inputs, 1)), context), 1))
         change = self.head(state).float()
         # Displacements add up; how they err is described anew each time.
         return state, torch.cat((before[:, :2] + change[:, :2], change[:, 2:]), 1)
@@ -272,7 +274,7 @@ class DisplacementNetwork(nn.Module):
         features = self.photo.features
         self.of_photo, self.of_rendering = (compared_features(features, state) for _ in range(2))
         self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
-        self.at_position = nn.Conv2d(features, _FETCHED, 1)
+        self.at_position = nn.Conv2d(features, _POSITION_CHANNELS, 1)
         self.first = nn.Conv2d(features, 2 * state, 3, padding=1)  # state and context
         self.update = _Update(state, state)
         self.enlarging = nn.Sequential(
@@ -280,42 +282,42 @@ class DisplacementNetwork(nn.Module):
         )
 
     def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = False) -> list[DisplacementMixture]:
-        """Of `photo_input` and `rendering_input` (B, ·, S, S): at full resolution after each update; `last`: after the
-        last one alone.
+        """Predict displacements from `photo_input` and `rendering_input` (B, ·, S, S), at full resolution after each
+        update; `last`: after the last one alone.
         """
-        observed, drawn = self.photo(photo), self.rendering(rendering)
-        volume = CostVolume(self.of_rendering(drawn), self.of_photo(observed))
-        around = self.at_position(observed)
-        state, context = self.first(drawn).chunk(2, 1)
+        photo_features, rendering_features = self.photo(photo), self.rendering(rendering)
+        volume = CostVolume(self.of_rendering(rendering_features), self.of_photo(photo_features))
+        around = self.at_position(photo_features)
+        state, context = self.first(rendering_features).chunk(2, 1)
         state, context = state.tanh(), context.relu()
-        found = torch.zeros(len(photo), 4, *state.shape[-2:], device=photo.device)
+        estimate = torch.zeros(len(photo), 4, *state.shape[-2:], device=photo.device)
         estimates = []
         for number in range(1, self.options.updates + 1):
-            found = found.detach()  # each update learns from its own change (RAFT)
-            here = found[:, :2]
-            state, found = self.update(state, context, volume.around(here), fetched(around, here), found)
+            estimate = estimate.detach()  # each update learns from its own change (RAFT)
+            here = estimate[:, :2]
+            state, estimate = self.update(state, context, volume.around(here), fetched(around, here), estimate)
             if not last or number == self.options.updates:
-                estimates.append(self._enlarged(found, self.enlarging(state).float()))
+                estimates.append(self._enlarged(estimate, self.enlarging(state).float()))
         return estimates
 
-    def _enlarged(self, found: Tensor, logits: Tensor) -> DisplacementMixture:
-        """At the crop's resolution, in its pixels."""
-        pixels, logit, scale = convexly_enlarged(found, logits).split((2, 1, 1), 1)
+    def _enlarged(self, estimate: Tensor, logits: Tensor) -> DisplacementMixture:
+        """Enlarge an estimate to the crop's resolution, in its pixels."""
+        pixels, logit, scale = convexly_enlarged(estimate, logits).split((2, 1, 1), 1)
         narrow = _NARROW * self.options.crop
         scale = narrow * (scale + _FIRST_LOG_SCALE).clamp(0, _MAX_LOG_SCALE).exp()
         return DisplacementMixture(STRIDE * pixels, logit, scale, narrow)
 
 
 def start_from(network: DisplacementNetwork, path: Path) -> None:
-    """Fill a network from a weights file, whose network may see more renderings: what is left out counts as zero there.
+    """Fill a network from a weights file, whose network may take more renderings: those left out count as zero there.
 
     Zero is unknown of a texture, and the middle of the body's depths and of the vertex colours. InputError for damage,
     another model or other shapes.
     """
     tensors, header = read_weights(path, MODEL)
     inputs, first = options_of(DisplacementOptions, header.config, path).inputs, "rendering.conv1.weight"
-    kept = [name in network.options.inputs for name in inputs]
+    mask = [name in network.options.inputs for name in inputs]
     weight = tensors.get(first)
     if weight is not None and weight.shape[1:2] == (len(inputs),):
-        tensors = {**tensors, first: weight[:, kept].contiguous()}
+        tensors = {**tensors, first: weight[:, mask].contiguous()}
     fill(network, tensors, path)

@@ -25,7 +25,7 @@ from humanpose_cli.rendering.body_maps import BodyRendering
 
 
 class DisplacementPredictor:
-    """A trained network; sees renderings and photographs of any size, each reduced to its own crop.
+    """A trained network for renderings and photographs of any size, each reduced to its own crop.
 
     network  in evaluation mode, on `device`
     """
@@ -44,7 +44,7 @@ class DisplacementPredictor:
     def load(
         cls, path: Path, device: torch.device | str = "cpu", precision: Precision = "auto"
     ) -> DisplacementPredictor:
-        """From a weights file. InputError for damage or another model."""
+        """Load the network of a weights file. Raises InputError for damage or another model."""
         tensors, header = read_weights(path, MODEL)
         kind = DisplacementNetwork if "state" in header.config else PyramidNetwork
         network = kind(options_of(DisplacementOptions, header.config, path))
@@ -53,32 +53,32 @@ class DisplacementPredictor:
 
     @torch.no_grad()
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> DisplacementEstimate:
-        """Of N bodies drawn in crops as `crop_of_body` lays them, and their photographs (N, 3, S, S), 0…1; on the CPU.
+        """Predict displacements of N bodies in crops of `crop_of_body` by photographs (N, 3, S, S), 0…1; on the CPU.
 
         Pixels of the result are those of the given crops.
         """
         size, crop = rendering.mask.shape[-1], self.network.options.crop
-        drawn = rendering_input(_resized(rendering, crop), self.network.options)
+        renderings = rendering_input(_resized(rendering, crop), self.network.options)
         photo = photo_input(interpolate(photos, size=(crop, crop), mode="area"))
-        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, drawn))
+        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (photo, renderings))
         with computed_in(self.precision, self.device):
-            found = self.network(*inputs, last=True)[0].estimate
-        resized = (
-            interpolate(values.cpu(), size=(size, size), mode="bilinear", align_corners=False) for values in found
+            estimate = self.network(*inputs, last=True)[0].estimate
+        full_size = (
+            interpolate(values.cpu(), size=(size, size), mode="bilinear", align_corners=False) for values in estimate
         )
-        return DisplacementEstimate(*(values * (size / crop) for values in resized))
+        return DisplacementEstimate(*(values * (size / crop) for values in full_size))
 
 
 def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
-    """The maps that networks see at another size: the texture averaged, the geometry as the nearest pixel has it."""
+    """Resize the maps that networks take: the texture is averaged, the geometry that of the nearest pixel."""
     if rendering.mask.shape[-1] == size:
         return rendering
     names = ("depth", "normals", "colours", "mask")
     nearest = {name: interpolate(getattr(rendering, name), size=(size, size), mode="nearest-exact") for name in names}
     textured_share, mask = rendering.textured, rendering.mask
-    shown, covered, part = (
+    colours, body_share, part = (
         interpolate(values, size=(size, size), mode="area") for values in (rendering.rgb * mask, mask, textured_share)
     )
     inside = nearest["mask"]
-    rgb, textured = (values / covered.clamp_min(1e-6) * inside for values in (shown, part))
-    return replace(rendering, rgb=rgb, textured=textured, **nearest)
+    rgb, texture_share = (values / body_share.clamp_min(1e-6) * inside for values in (colours, part))
+    return replace(rendering, rgb=rgb, textured=texture_share, **nearest)

@@ -1,7 +1,7 @@
 """The displacement network of versions before the recurrent one: `DisplacementPredictor` still reads its weights.
 
 Photograph and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features
-are fetched from where the displacements so far lead, compared with the rendering's, and the displacements corrected
+are fetched from the targets of the displacements so far, compared with the rendering's, and the displacements corrected
 (PWC-Net, Sun et al. 2018). Every level also predicts the scale of its errors, which are Laplacian in the plane.
 """
 
@@ -16,7 +16,7 @@ from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 
 _STRIDES = (16, 8, 4, 2)
 _REACH = (3, 3, 2, 0)  # cells around a pixel that are compared with it; 0 compares nothing
-_COMPARED = 16  # channels of compared features
+_COMPARISON_CHANNELS = 16  # channels of compared features
 _NOISE = (-4.0, 4.0)  # bounds of the scale's logarithm, in cells of a level
 
 
@@ -27,13 +27,13 @@ class _Encoder(ResNet):
         super().__init__(18, inputs=inputs, width=width, depth=3)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Coarse first."""
+        """Compute the maps of an image, coarse first."""
         stem = self.stem(image)
         return [stem, *self.stages(stem)][::-1]
 
 
 class _Level(nn.Module):
-    """Corrects the displacements of the coarser level at one resolution.
+    """The correction of the coarser level's displacements at one resolution.
 
     channels  of either encoder's map here; coarser  of the coarser level's state; width  of this level's
     """
@@ -41,34 +41,34 @@ class _Level(nn.Module):
     def __init__(self, channels: int, coarser: int, width: int, reach: int) -> None:
         super().__init__()
         self.reach = reach
-        compared = 0
+        comparisons = 0
         if reach:
-            self.of_photo, self.of_rendering = (compared_features(channels, _COMPARED) for _ in range(2))
+            self.of_photo, self.of_rendering = (compared_features(channels, _COMPARISON_CHANNELS) for _ in range(2))
             self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
-            compared = (2 * reach + 1) ** 2
-        inputs = 2 * channels + compared + (coarser + 3 if coarser else 0)
+            comparisons = (2 * reach + 1) ** 2
+        inputs = 2 * channels + comparisons + (coarser + 3 if coarser else 0)
         self.block = nn.Sequential(conv_norm_relu(inputs, width), conv_norm_relu(width, width))
         self.head = nn.Conv2d(width, 3, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, photo: Tensor, rendering: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """State (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level.
+        """Compute the state (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level.
 
         before  the coarser level's state and estimate
         """
-        shown = [photo, rendering]
+        features = [photo, rendering]
         start = None
         if before is not None:
             state, start = (
                 interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in before
             )
             start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)  # a cell is half as large here
-            shown = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
+            features = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
         if self.reach:
-            shown.append(_correlation(self.of_photo(shown[0]), self.of_rendering(rendering), self.reach))
-        # The change of displacement and log noise from what the coarser level leads to.
-        state_here = self.block(torch.cat(shown, 1))
+            features.append(_correlation(self.of_photo(features[0]), self.of_rendering(rendering), self.reach))
+        # The change of displacement and log noise from those of the coarser level.
+        state_here = self.block(torch.cat(features, 1))
         change = self.head(state_here).float()
         if start is None:
             return state_here, change
@@ -76,12 +76,12 @@ class _Level(nn.Module):
 
 
 def _correlation(photo: Tensor, rendering: Tensor, reach: int) -> Tensor:
-    """(B, (2 · reach + 1)², h, w): mean products of features, the photograph's shifted row by row."""
+    """Correlate features: their mean products (B, (2 · reach + 1)², h, w), the photograph's shifted row by row."""
     height, width = photo.shape[-2:]
-    padded = pad(photo, (reach, reach, reach, reach))
+    border = pad(photo, (reach, reach, reach, reach))
     side = range(2 * reach + 1)
-    shifted = (padded[..., y : y + height, x : x + width] for y in side for x in side)
-    return torch.stack([(part * rendering).mean(1) for part in shifted], 1)
+    parts = (border[..., y : y + height, x : x + width] for y in side for x in side)
+    return torch.stack([(part * rendering).mean(1) for part in parts], 1)
 
 
 class PyramidNetwork(nn.Module):
@@ -99,14 +99,16 @@ class PyramidNetwork(nn.Module):
         )
 
     def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = True) -> list[DisplacementMixture]:
-        """Of `photo_input` and `rendering_input`: of the finest level, at full resolution."""
+        """Predict displacements from `photo_input` and `rendering_input`: of the finest level, at full resolution."""
         del last  # earlier levels are coarser, and of no use
         before = None
-        for level, observed, drawn in zip(self.levels, self.photo(photo), self.rendering(rendering), strict=True):
-            before = level(observed, drawn, before)
+        for level, photo_features, rendering_features in zip(
+            self.levels, self.photo(photo), self.rendering(rendering), strict=True
+        ):
+            before = level(photo_features, rendering_features, before)
         assert before is not None
         full = interpolate(before[1], size=photo.shape[-2:], mode="bilinear", align_corners=False)
-        moved, scale = _STRIDES[-1] * full[:, :2], _STRIDES[-1] * full[:, 2:].clamp(*_NOISE).exp()
+        displacements, scale = _STRIDES[-1] * full[:, :2], _STRIDES[-1] * full[:, 2:].clamp(*_NOISE).exp()
         # In the plane |e| / b has the distribution Gamma(2, 1), and each axis the variance 3 b²: that of a Laplacian of
         # scale √1.5 b. The narrow Laplacian has no weight.
-        return [DisplacementMixture(moved, torch.full_like(scale, -torch.inf), 1.5**0.5 * scale, 1.0)]
+        return [DisplacementMixture(displacements, torch.full_like(scale, -torch.inf), 1.5**0.5 * scale, 1.0)]

@@ -23,33 +23,33 @@ _LEVELS = (-1.0, 0.0, 1.0)
 
 @lru_cache(maxsize=16)
 def code_colours(count: int) -> NDArray[np.float32]:
-    """(count + 1, 3) RGB in −1…1, at most 26: row 0, black, for the background, then one for each part or joint.
+    """List colours (count + 1, 3) RGB in −1…1, at most 26: row 0, black, for the background, then one a part or joint.
 
     First the colour cube's corners, then other points of its 3×3×3 grid, each as far as possible from those before it.
     """
     grid = np.array(list(product(_LEVELS, repeat=3)), np.float32)
     if not 1 <= count < len(grid):
         raise ValueError(f"there are colours for 1 to {len(grid) - 1}, not {count}")
-    chosen = [0]  # (−1, −1, −1)
+    indices = [0]  # (−1, −1, −1)
     distance = np.linalg.norm(grid - grid[0], axis=1)
     corner = np.abs(grid).min(1) == 1
     for number in range(count):
-        allowed = corner if number < corner.sum() - 1 else np.ones(len(grid), bool)
-        following = int(np.where(allowed, distance, -1).argmax())
-        chosen.append(following)
+        candidates = corner if number < corner.sum() - 1 else np.ones(len(grid), bool)
+        following = int(np.where(candidates, distance, -1).argmax())
+        indices.append(following)
         distance = np.minimum(distance, np.linalg.norm(grid - grid[following], axis=1))
-    colours = grid[chosen]
+    colours = grid[indices]
     colours.setflags(write=False)
     return colours
 
 
 def as_bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colours in −1…1 as 0…255, for looking at them."""
+    """Convert colours in −1…1 to 0…255, for display."""
     return np.rint(127.5 * (np.clip(colours, -1, 1) + 1)).astype(np.uint8)
 
 
 def labels_of_parts(parts: NDArray[np.uint8], part_map: PartMap) -> NDArray[np.uint8]:
-    """A map of 0 and 1 + rows of SMPL24 → 0 and 1 + labels of the partition."""
+    """Convert a map of 0 and 1 + rows of SMPL24 to 0 and 1 + labels of the partition."""
     table = np.concatenate(([0], np.add(part_map.rows, 1))).astype(np.uint8)
     return table[parts]
 
@@ -69,9 +69,9 @@ _LIMBS = (
 
 
 def paint_guide(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.float32]:
-    """(4, S, S) in 0…1: the sticks' colours, fainter where confidence is low, and the person's mask; 0 for unknown.
+    """Paint (4, S, S) in 0…1: the sticks' colours, fainter if confidence is low, and the person's mask; 0 for unknown.
 
-    Nearer limbs hide farther ones where world landmarks are known.
+    Nearer limbs hide farther ones if world landmarks are known.
     """
     size = evidence.size
     guide = np.zeros((GUIDE_CHANNELS, size, size), np.float32)

@@ -59,18 +59,18 @@ class LightSegmenter(nn.Module):
         self.head = nn.Conv2d(widths[-1] // 2, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, inputs, H, W) → scores (B, classes, H, W)."""
+        """Score the classes of images (B, inputs, H, W): (B, classes, H, W)."""
         stem = self.backbone.stem(image)
         maps = list(reversed(self.backbone.stages(stem)))
-        joined = self.blocks[0](maps[0])
+        features = self.blocks[0](maps[0])
         for block, finer_map in zip([*list(self.blocks)[1:], self.fine], [*maps[1:], stem], strict=True):
-            finer = interpolate(joined, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
-            joined = block(torch.cat((finer_map, finer), 1))
-        return interpolate(self.head(joined), size=image.shape[-2:], mode="bilinear", align_corners=False)
+            finer = interpolate(features, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
+            features = block(torch.cat((finer_map, finer), 1))
+        return interpolate(self.head(features), size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 
 MODEL = "segmenter"
-"""What weights files call it."""
+"""Its name in weights files."""
 
 
 class _Network(NamedTuple):
@@ -97,7 +97,7 @@ NETWORKS: dict[str, _Network] = {
 
 @dataclass(frozen=True)
 class SegmenterOptions(Options):
-    """What a segmenter is."""
+    """The architecture of a segmenter."""
 
     network: str = option("refinenet-resnet101", "Name of its network.", choices=tuple(NETWORKS))
     parts: int = option(
@@ -127,7 +127,7 @@ class SegmenterOptions(Options):
 
     @property
     def channels(self) -> int:
-        """Of its input."""
+        """Channels of its input."""
         return 3 + GUIDE_CHANNELS * self.guided
 
     @property
@@ -137,7 +137,7 @@ class SegmenterOptions(Options):
 
 
 def build_segmenter(options: SegmenterOptions) -> nn.Module:
-    """A network `segmenter_input` (B, C, H, W) → scores (B, 1 + parts, H, W), with random weights."""
+    """Build a network from `segmenter_input` (B, C, H, W) to scores (B, 1 + parts, H, W), with random weights."""
     network = NETWORKS[options.network]
     classes, width = 1 + options.parts, options.width or network.width
     if network.family == "deeplab":
@@ -149,7 +149,9 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
 
 
 def segmenter_input(evidence: CropEvidence, options: SegmenterOptions) -> NDArray[np.float32]:
-    """(C, S, S): the crop's image, normalised as for ImageNet, and for a guided segmenter what guides it."""
+    """Prepare the input (C, S, S): the crop's image, normalised as for ImageNet, and for a guided segmenter its
+    guide.
+    """
     assert evidence.image is not None, "a segmenter sees an image"
     image = normalised_image(evidence.image)
     if not options.guided:
@@ -162,10 +164,10 @@ IMAGENET = "imagenet"
 
 
 def backbone_file(weights: str, kind: str) -> Path:
-    """The weights that a recipe's backbone begins with: a file, a name of `WEIGHTS`, or "imagenet" for ImageNet's of
+    """Find the first weights of a recipe's backbone: a file, a name of `WEIGHTS`, or "imagenet" for ImageNet's of
     `kind`, such as "resnet50".
 
-    InputError where there is no such file; UnavailableError, which says how to fetch them, for known weights that are
+    InputError if there is no such file; UnavailableError, which says how to fetch them, for known weights that are
     not here.
     """
     return find_weights(f"{IMAGENET}-{kind}" if weights == IMAGENET else weights)
@@ -174,11 +176,13 @@ def backbone_file(weights: str, kind: str) -> Path:
 def load_backbone(backbone: nn.Module, path: Path) -> None:
     """Fill a ResNet or VGG with weights that torchvision names, such as ImageNet's; its classifier is left out.
 
-    InputError where they belong to another network.
+    Raises InputError if they belong to another network.
     """
     tensors = read_foreign(path)
-    kept = {name: value for name, value in tensors.items() if name.split(".")[0] not in ("fc", "classifier")}
-    fill(backbone, kept, path)
+    backbone_tensors = {
+        name: value for name, value in tensors.items() if name.split(".")[0] not in ("fc", "classifier")
+    }
+    fill(backbone, backbone_tensors, path)
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class Segmentation:
     """The body parts of a person in a crop.
 
     probabilities  (1 + parts, S, S) float32, background first
-    crop           where in the image the crop lies
+    crop           the position of the crop in the image
     """
 
     probabilities: NDArray[np.float32]
@@ -201,7 +205,7 @@ class Segmentation:
 class Segmenter:
     """A trained segmenter.
 
-    options  what it is; network in evaluation mode, on `device`
+    options  its architecture; network in evaluation mode, on `device`
     """
 
     def __init__(self, network: nn.Module, options: SegmenterOptions, device: torch.device | str = "cpu") -> None:
@@ -212,7 +216,9 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu", *, parts: int | None = None) -> Segmenter:
-        """From a weights file. InputError for damage, another model, or another number of parts than wanted."""
+        """Load the network of a weights file. Raises InputError for damage, another model, or another number of parts
+        than `parts`.
+        """
         tensors, header = read_weights(path, MODEL)
         options = options_of(SegmenterOptions, header.config, path)
         if parts is not None and options.parts != parts:
@@ -222,7 +228,7 @@ class Segmenter:
         return cls(network, options, device)
 
     def segment(self, image: NDArray[np.uint8], person: DetectedPerson | NDArray[Any]) -> Segmentation:
-        """A person of an image (H, W, 3), as the detector found them or by their box (4,) x0 y0 x1 y1 alone."""
+        """Segment a person of an image (H, W, 3), given as a detection or by their box (4,) x0 y0 x1 y1 alone."""
         box = person if isinstance(person, np.ndarray) else person.box
         crop = crop_around_box(box, self.options.crop, fill=self.options.fill)
         if isinstance(person, np.ndarray):
@@ -234,10 +240,10 @@ class Segmenter:
             return Segmentation(self.probabilities(images)[0].float().cpu().numpy(), crop)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """`segmenter_input` (B, C, H, W) → (B, 1 + parts, H, W)."""
+        """Compute probabilities (B, 1 + parts, H, W) of `segmenter_input` (B, C, H, W)."""
         return self.network(images.contiguous(memory_format=torch.channels_last)).softmax(1)
 
 
 def segmenter_config(options: SegmenterOptions) -> dict[str, Any]:
-    """The options as plain JSON values."""
+    """Convert the options to plain JSON values."""
     return {**asdict(options), "widths": list(options.widths)}

@@ -66,7 +66,7 @@ class VPoser(nn.Module):
         self.eval()
 
     def encode(self, poses: Tensor) -> Tensor:
-        """Rotation vectors (B, 63) radians → means of the latent variables (B, Z)."""
+        """Encode rotation vectors (B, 63) radians as means of the latent variables (B, Z)."""
         *layers, last = self.encoder_net
         for layer in layers:
             poses = layer(poses)
@@ -74,7 +74,9 @@ class VPoser(nn.Module):
         return mean
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latent variables (B, Z) → rotations (B, 21, 3, 3) by Gram and Schmidt (Zhou et al. 2019, equation 4)."""
+        """Decode latent variables (B, Z) to rotations (B, 21, 3, 3) by Gram and Schmidt (Zhou et al. 2019, equation
+        4).
+        """
         columns = self.decoder_net(latent).unflatten(-1, (JOINTS, 3, 2))
         first = functional.normalize(columns[..., 0], dim=-1)
         second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
@@ -91,7 +93,7 @@ class VPoserPrior:
         self._network = network.double().requires_grad_(False)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Energy, gradient and Gauss–Newton curvature in the rotation vectors (B, 24, 3) radians."""
+        """Compute energy, gradient and Gauss–Newton curvature in the rotation vectors (B, 24, 3) radians."""
         count = len(joints)
         window = slice(_FIRST, _FIRST + 3 * JOINTS)
         poses = joints.flatten(1)[:, window]
@@ -104,7 +106,9 @@ class VPoserPrior:
         return PriorQuadratic(0.5 * residuals.square().sum(-1), gradient, curvature)
 
     def _residuals(self, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """(63,) → (Z + 189,) whose half sum of squares is the energy; twice, as jacfwd takes a value beside them."""
+        """Compute residuals (Z + 189,) of a pose (63,), whose half sum of squares is the energy; twice, as jacfwd takes
+        a value beside them.
+        """
         latent = self._network.encode(pose[None])
         apart = self._network.decode(latent) - torch.linalg.matrix_exp(skew(pose.view(1, JOINTS, 3)))
         values = torch.cat((latent.flatten(), apart.flatten() / (2**0.5 * RECONSTRUCTION_NOISE)))
@@ -112,20 +116,20 @@ class VPoserPrior:
 
 
 def read_vposer(path: Path) -> VPoserPrior:
-    """The prior of a checkpoint. InputError for another file, another version of VPoser, and damage."""
-    stored = {name.removeprefix(_PREFIX): value for name, value in read_foreign(path).items()}
-    tensors = {name: value for name, value in stored.items() if name.startswith(("encoder_net.", "decoder_net."))}
-    network = VPoser(*_sizes(path, stored))
+    """Load the prior of a checkpoint. InputError for another file, another version of VPoser, and damage."""
+    state = {name.removeprefix(_PREFIX): value for name, value in read_foreign(path).items()}
+    tensors = {name: value for name, value in state.items() if name.startswith(("encoder_net.", "decoder_net."))}
+    network = VPoser(*_sizes(path, state))
     fill(network, tensors, path)
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
         raise InputError(path, "holds values that are not finite", remedy="copy or download it again")
     return VPoserPrior(network)
 
 
-def _sizes(path: Path, stored: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Width and number of latent variables."""
-    first = stored.get("decoder_net.0.weight")
+def _sizes(path: Path, state: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Read width and number of latent variables."""
+    first = state.get("decoder_net.0.weight")
     if first is None or first.ndim != 2:
-        version = "version 1 of VPoser" if "bodyprior_dec_fc1.weight" in stored else ", ".join([*stored][:3])
+        version = "version 1 of VPoser" if "bodyprior_dec_fc1.weight" in state else ", ".join([*state][:3])
         raise InputError(path, "is no VPoser v2", expected="the checkpoint in V02_05/snapshots", got=version)
     return first.shape[0], first.shape[1]

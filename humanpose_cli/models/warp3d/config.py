@@ -18,7 +18,7 @@ FILL = 0.86
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a generator is made of. Lists are from the finest resolution on, as data flows.
+    """The architecture of a generator. Lists are from the finest resolution on, as data flows.
 
     size                 pixels of the square images
     stride               pixels of a voxel in x and y: 2, 4 or 8; depth: voxels along z, which span `size` pixels too
@@ -54,7 +54,7 @@ class GeneratorConfig:
     depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
                          the slices one behind the other normalises each by itself, which makes empty slices loud
     tied_slices          all slices of the feature volume hold the same features, so that the planar warp has no more of
-                         them than the other: E2D makes C channels where the paper's makes D · C, and D2D begins with
+                         them than the other: E2D makes C channels and the paper's D · C, and D2D begins with
                          the same weights for every slice
     fixed_groups         GroupNorm has 32 groups, as in the authors' code, also of fewer than four channels
     norm_volume          normalises what E3D makes before the part warp, whose maximum compares it with 0; the authors'
@@ -240,5 +240,5 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def _unfit(expected: str, got: str) -> UsageError:
-    return UsageError("warp3d", "cannot be built like this", expected=expected, got=got)
+def _unfit(need: str, got: str) -> UsageError:
+    return UsageError("warp3d", "cannot be built like this", expected=need, got=got)

@@ -57,12 +57,12 @@ _PELVIS = REPOSING19.index("pelvis")
 
 
 def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
-    """Joints (19, 3) or (T, 19, 3) of REPOSING19 in metres, camera axes → pixels x, y, z of the frame, the same shape.
+    """Project joints (19, 3) or (T, 19, 3) of REPOSING19 in metres, camera axes, to pixels x, y, z of the frame.
 
     camera  the square crop's
 
     Joints that are not finite, or behind the camera, are NaN in the result; the middle of the hips stands in for an
-    unknown pelvis, and where that is not known either, all of the pose is NaN. UsageError for other shapes.
+    unknown pelvis, and if that is not known either, all of the pose is NaN. UsageError for other shapes.
     """
     points = np.asarray(joints, np.float64)
     if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
@@ -73,8 +73,8 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     root = np.where(np.isfinite(root), root, points[..., _HIPS, 2].mean(-1))[..., None]
     pixels = camera.project(points, near=NEAREST)
     depth = camera.size[0] / 2 + (points[..., 2] - root) * camera.focal / root
-    framed = np.concatenate((pixels, depth[..., None]), -1)
-    return np.where(np.isfinite(root)[..., None], framed, np.nan).astype(np.float32)
+    frame = np.concatenate((pixels, depth[..., None]), -1)
+    return np.where(np.isfinite(root)[..., None], frame, np.nan).astype(np.float32)
 
 
 _MIN_COVER = 0.05  # of a pixel that the person covers: less has no detail
@@ -86,11 +86,11 @@ _KEEP_BIAS = 3.0  # initial bias of the share of known pixels that stays: sigmoi
 
 
 class BackgroundInpainter(nn.Module):
-    """Image with a hole → whole image, as Liu et al. (2018) with the authors' sizes.
+    """Image with a hole → complete image, as Liu et al. (2018) with the authors' sizes.
 
     The encoder's steps have stride 2 and `config.background_widths` channels; the decoder mirrors them. With
-    `config.keep_background` a fourth output says how much of the input's own pixel stays where it is known. It begins
-    near all, and may learn to remove what the part masks leave of a person: hair, hems, shadows.
+    `config.keep_background` a fourth output is the share of the input's pixels that stays where they are known. It
+    begins near 1, and may learn to remove remains of a person beside the part masks: hair, hems, shadows.
 
     The first step of the encoder and the last of the decoder have no normalisation.
     """
@@ -121,9 +121,9 @@ class BackgroundInpainter(nn.Module):
         )
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """image (B, 3, S, S) −1 to 1, valid (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1, without holes.
+        """Fill the holes of image (B, 3, S, S) −1 to 1, valid (B, 1, S, S) of 0 and 1 → (B, 3, S, S) −1 to 1.
 
-        With `config.noise` the image has a fourth channel. One of which nothing is known comes out grey.
+        With `config.noise` the image has a fourth channel. An image without known pixels becomes grey.
         """
         config = self.config
         x, mask = image / 2 + 0.5 if config.inpainter_unit_range else image, valid
@@ -135,7 +135,7 @@ class BackgroundInpainter(nn.Module):
         for step, (conv, norm) in enumerate(zip(self.decoder, self.decoder_norms, strict=True)):
             beside, beside_mask = skips.pop()
             if config.inpainter_bilinear:
-                # Colours times their masks: what is not known has no share in what is between.
+                # Colours times their masks: unknown pixels have no share in those between.
                 x, mask = (
                     interpolate(t, size=beside.shape[-2:], mode="bilinear", align_corners=False)
                     for t in (x * mask, mask)
@@ -145,22 +145,22 @@ class BackgroundInpainter(nn.Module):
             x, mask = conv(torch.cat((x, beside), 1), torch.cat((mask, beside_mask), 1))
             if step < len(self.decoder) - 1:
                 x = leaky_relu(norm(x), _SLOPE)
-        made = torch.tanh(x[:, :3])
+        colours = torch.tanh(x[:, :3])
         if not config.keep_background:
-            return made
-        kept = torch.sigmoid(x[:, 3:]) * (valid > 0)
-        return made + kept * (image[:, :3] - made)
+            return colours
+        share = torch.sigmoid(x[:, 3:]) * (valid > 0)
+        return colours + share * (image[:, :3] - colours)
 
 
 class Generated(NamedTuple):
-    """What a generator gives for B images of S × S pixels; colours are −1 to 1.
+    """A generator's results for B images of S × S pixels; colours are −1 to 1.
 
     image       (B, 3, S, S) foreground · mask + background · (1 − mask)
     foreground  (B, 3, S, S); mask (B, 1, S, S) 0 to 1
     background  (B, 3, S, S) filled in
     background_mask  (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
     heatmaps    (B, 19, D, H, W) of the target joints, which the discriminator is given too
-    taken       (B, 1, S, S) how much of the drawing is taken over; None where the generator takes no drawings
+    taken       (B, 1, S, S) how much of the drawing is taken over; None if the generator takes no drawings
     """
 
     image: Tensor
@@ -173,7 +173,7 @@ class Generated(NamedTuple):
 
 
 def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> WarpingParts:
-    """Capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
+    """Compute capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
     return warping_parts(
         source,
         target,
@@ -207,15 +207,17 @@ class Generator(nn.Module):
         parts: WarpingParts | None = None,
         silhouette: Tensor | None = None,
     ) -> Generated:
-        """image           (B, 3, S, S) −1 to 1
+        """Generate images of people in other poses.
+
+        image           (B, 3, S, S) −1 to 1
         source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`); NaN
-                        where not known
+                where not known
         drawing         (B, 5, S, S) of the person in the target pose (see `DRAWING_CHANNELS`), for `config.drawing`;
-                        NaN in the rows that have none. None: no row has one
-        parts           `generator_parts` of the two poses where they were made before, as in a loader's workers: they
-                        are hundreds of small operations, which a GPU would run one by one
+                NaN in the rows that have none. None: no row has one
+        parts           `generator_parts` of the two poses if they were made before, as in a loader's workers: they
+                are hundreds of small operations, which a GPU would run one by one
         silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.silhouette`. The parts'
-                        masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
+                masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
 
         UsageError for other shapes.
         """
@@ -227,28 +229,32 @@ class Generator(nn.Module):
             background_mask = self._background_mask(parts, silhouette)
             heatmaps = self.pose.heatmaps(target)
         noisy = torch.cat((image, self._noise(image)), 1) if self.config.noise else image
-        warped = self.warp(self.lifting(noisy), parts)
-        posed = self.pose(heatmaps)
-        moved = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
-        colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing, moved)
+        features = self.warp(self.lifting(noisy), parts)
+        pose_features = self.pose(heatmaps)
+        colour_volume = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
+        colours, alpha, share = self.decoder(
+            torch.cat((features.to(pose_features.dtype), pose_features), 1), drawing, colour_volume
+        )
         foreground, mask = colours.float(), alpha.float()
         background = self.inpainter(noisy, background_mask).float()
-        combined = background + mask * (foreground - background)
-        return Generated(combined, foreground, mask, background, background_mask, heatmaps, taken)
+        result = background + mask * (foreground - background)
+        return Generated(result, foreground, mask, background, background_mask, heatmaps, share)
 
     def _noise(self, image: Tensor) -> Tensor:
-        """(B, 1, S, S) N(0, 1): of training anew, else the same for every image, so that a result is reproducible."""
+        """Draw N(0, 1) (B, 1, S, S): anew in training, else the same for every image, so that a result is
+        reproducible.
+        """
         if self.training:
             return torch.randn_like(image[:, :1])
-        fixed = torch.randn(1, 1, *image.shape[2:], generator=torch.Generator().manual_seed(0))
-        return fixed.to(image).expand(len(image), -1, -1, -1)
+        constant = torch.randn(1, 1, *image.shape[2:], generator=torch.Generator().manual_seed(0))
+        return constant.to(image).expand(len(image), -1, -1, -1)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
-        """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32; the parts' maps are of voxels."""
-        config, capsules, widened = self.config, parts.capsules, self.config.mask_margin
+        """Warp features (B, C, D, H, W) by V' = maxᵢ Tᵢ(Mᵢ ⊙ V), in float32; the parts' maps are of voxels."""
+        config, capsules, dilation = self.config, parts.capsules, self.config.mask_margin
         if config.mask_ellipsoids:
-            half_widths = capsules[..., 6:] + widened * self.pose.voxel  # (B, K, 3): a voxel is not a cube
-            capsules, widened = torch.cat((capsules[..., :6], half_widths), -1), 0
+            half_widths = capsules[..., 6:] + dilation * self.pose.voxel  # (B, K, 3): a voxel is not a cube
+            capsules, dilation = torch.cat((capsules[..., :6], half_widths), -1), 0
         with torch.autocast(volume.device.type, enabled=False):
             return warp_parts(
                 volume.float(),
@@ -256,15 +262,15 @@ class Generator(nn.Module):
                 parts.part_of_capsule,
                 parts.target_to_source,
                 softness=config.softness,
-                widened=widened,
+                dilation=dilation,
                 planar=config.planar,
                 voxel_size=config.voxel_size,
             )
 
     def moved_colours(self, image: Tensor, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
-        """Of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: (B, 4, D, H, W), by `warp`'s equation with colours
-        from 0 to 1 and 1 in place of features, under masks that are not widened. With a silhouette both are multiplied
-        by it, and the masks are as wide as the features'.
+        """Warp the colours of an image (B, 3, S, S) from −1 to 1, at `colour_stride`: (B, 4, D, H, W), by the equation
+        of `warp` with colours from 0 to 1 and 1 in place of features, under masks that are not widened. With a
+        silhouette both are multiplied by it, and the masks are as wide as the features'.
         """
         config, stride = self.config, self.config.colour_stride
         with torch.autocast(image.device.type, enabled=False):
@@ -288,8 +294,8 @@ class Generator(nn.Module):
             )
 
     def _background_mask(self, parts: WarpingParts, silhouette: Tensor | None = None) -> Tensor:
-        """M_BG: 1 where no part's projected mask is, which is as much wider as the part masks are; in rows with a
-        silhouette where that is not.
+        """Compute M_BG: 1 where no part's projected mask is, which is as much wider as the part masks are; in rows with
+        a silhouette where that is not.
         """
         capsules, wider = parts.capsules, self.config.mask_margin * self.config.stride
         flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
@@ -318,12 +324,12 @@ class Generator(nn.Module):
             if tensor is not None and not takes:
                 raise UsageError("network", f"takes no {name}", remedy=f"train with `generator.{name}=true`")
             if tensor is not None and tensor.shape != (batch, channels, size, size):
-                expected = f"({batch}, {channels}, {size}, {size})"
-                raise UsageError(name, "does not fit", expected=expected, got=str(tuple(tensor.shape)))
+                size_text = f"({batch}, {channels}, {size}, {size})"
+                raise UsageError(name, "does not fit", expected=size_text, got=str(tuple(tensor.shape)))
 
 
 def _shown(silhouette: Tensor) -> Tensor:
-    """(B, 1, 1, 1) bool: which rows of a silhouette are known and show somebody."""
+    """Find the rows of a silhouette that are known and show a person: (B, 1, 1, 1) bool."""
     return finite_rows(silhouette) & (silhouette > _MIN_SILHOUETTE).flatten(1).any(1)[:, None, None, None]
 
 
@@ -334,12 +340,12 @@ _MIN_JOINTS = 8
 
 @dataclass(frozen=True)
 class CropToRepose:
-    """A crop of a person, and the pose that they are to have.
+    """A crop of a person, and their target pose.
 
     image           (S, S, 3) uint8
     source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
     drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
-                    crop; what is finer than the crop comes back as detail where the network takes it over
+                    crop; finer detail than the crop's is returned where the network takes it over
     silhouette      (S, S) of 0 to 1: where the image shows the person; ignored by networks without `config.silhouette`
     """
 
@@ -358,7 +364,7 @@ class ReposedCrop:
     foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another image
     background  (S, S, 3) uint8 filled in
     detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution, n > 1; None
-                where no finer drawing was given
+                without a finer drawing
     outline     (n S, n S) of 0 to 1, to be added to the mask there; None likewise
     """
 
@@ -391,7 +397,7 @@ class Warp3d:
 
     @property
     def learned_drawings(self) -> bool:
-        """Whether it was given the mesh's drawing for some of its training pairs."""
+        """Whether it was trained with the mesh's drawing for some of its pairs."""
         return self.config.drawing and self.header.training.get("recipe", {}).get("mesh_share", 0) > 0
 
     def repose(
@@ -402,15 +408,15 @@ class Warp3d:
         drawing: NDArray[np.float32] | None = None,
         silhouette: NDArray[np.float32] | None = None,
     ) -> ReposedCrop:
-        """One crop; see `repose_all`."""
+        """Repose one crop; see `repose_all`."""
         return self.repose_all([CropToRepose(image, source, target, drawing, silhouette)])[0]
 
     @torch.inference_mode()
     def repose_all(self, crops: Sequence[CropToRepose]) -> list[ReposedCrop]:
-        """Crops of people in other poses, computed together.
+        """Repose crops of people, computed together.
 
         UsageError for crops and silhouettes of another size, for poses that cannot be drawn (of too few known joints,
-        in one point, or wholly outside the image), and for a drawing where the network takes none.
+        in one point, or fully outside the image), and for a drawing if the network takes none.
         """
         if not crops:
             return []
@@ -434,22 +440,22 @@ class Warp3d:
             silhouettes = [unknown if crop.silhouette is None else crop.silhouette for crop in crops]
             silhouette = torch.from_numpy(np.stack(silhouettes)[:, None].astype(np.float32)).clamp(0, 1).to(device)
         with computed_in(self.precision, device):
-            made = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
-        colours = [to_bytes(image).cpu().numpy() for image in (made.image, made.foreground, made.background)]
-        masks = made.mask[:, 0].float().cpu().numpy()
-        reposed = []
+            output = self.generator(images, before.to(device), after.to(device), drawing, parts, silhouette)
+        colours = [to_bytes(image).cpu().numpy() for image in (output.image, output.foreground, output.background)]
+        masks = output.mask[:, 0].float().cpu().numpy()
+        results = []
         for row, (image, foreground, background, mask, finer) in enumerate(zip(*colours, masks, fine, strict=True)):
             detail, outline = None, None
             if finer is not None and finer.shape[-1] > size:
-                detail, outline = _beyond(finer, made.taken[row : row + 1])
-            reposed.append(ReposedCrop(image, foreground, mask, background, detail, outline))
-        return reposed
+                detail, outline = _beyond(finer, output.taken[row : row + 1])
+            results.append(ReposedCrop(image, foreground, mask, background, detail, outline))
+        return results
 
     def _check(self, crop: CropToRepose) -> None:
         size = self.config.size
         if crop.image.shape != (size, size, 3) or crop.image.dtype != np.uint8:
-            expected = f"({size}, {size}, 3) uint8"
-            raise UsageError("image", "does not fit the network", expected=expected, got=f"{crop.image.shape}")
+            size_text = f"({size}, {size}, 3) uint8"
+            raise UsageError("image", "does not fit the network", expected=size_text, got=f"{crop.image.shape}")
         if not self.config.drawing and crop.drawing is not None:
             remedy = "train with `generator.drawing=true`, or leave `mesh_input` out"
             raise UsageError("network", "takes no drawing", remedy=remedy)
@@ -458,48 +464,50 @@ class Warp3d:
 
 
 def to_network(images: Tensor) -> Tensor:
-    """(B, S, S, 3) uint8 → (B, 3, S, S) float32 −1 to 1, channels-last without a copy of their order."""
+    """Convert (B, S, S, 3) uint8 to (B, 3, S, S) float32 −1 to 1, channels-last without a copy of their order."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """The inverse of `to_network`, rounded."""
+    """Invert `to_network`, with rounding."""
     return (127.5 * (images.float() + 1)).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 
 def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    """Tensors and config for a weights file."""
+    """Return tensors and config for a weights file."""
     return generator.state_dict(), asdict(generator.config)
 
 
 def load_warp3d(path: Path, device: torch.device | str = "cpu", precision: Precision = "auto") -> Warp3d:
-    """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
+    """Load the generator in a weights file. Raises InputError if the file is damaged, another model's or of other
+    shapes.
+    """
     tensors, header = read_weights(path, MODEL)
     generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device, precision)
 
 
-def _beyond(drawing: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What a drawing shows beyond a network's resolution, where it is taken over: colours, outline."""
-    times = drawing.shape[-1] // taken.shape[-1]
-    colours, covered = drawing[:, :3], torch.where(drawing[:, 3:4] > _MIN_COVER, drawing[:, 3:4], 0.0)
+def _beyond(drawing: Tensor, share: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Extract a drawing's detail beyond a network's resolution, where it is taken over: colours, outline."""
+    times = drawing.shape[-1] // share.shape[-1]
+    colours, cover = drawing[:, :3], torch.where(drawing[:, 3:4] > _MIN_COVER, drawing[:, 3:4], 0.0)
     # Colours are averaged over the person alone, or their outline would count as detail.
-    coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
+    coarse = avg_pool2d(torch.cat((colours * cover, cover), 1), times)
     smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
     beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
-    weight = interpolate(taken.float(), scale_factor=times, mode="bilinear", align_corners=False)
-    edge = weight * (covered - smooth[:, 3:])
-    colour = (127.5 * weight * covered * beyond)[0].permute(1, 2, 0)
+    weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
+    edge = weight * (cover - smooth[:, 3:])
+    colour = (127.5 * weight * cover * beyond)[0].permute(1, 2, 0)
     return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
 
 
 def _averaged(drawing: Tensor, times: int) -> Tensor:
-    """A drawing (1, 5, n S, n S) at the network's own resolution; colours of the covered part alone."""
+    """Average a drawing (1, 5, n S, n S) to the network's own resolution; colours of the covered part alone."""
     if times == 1:
         return drawing
-    covered = drawing[:, 3:4]
-    coarse = avg_pool2d(torch.cat((drawing[:, :3] * covered, covered, drawing[:, 4:] * covered), 1), times)
+    cover = drawing[:, 3:4]
+    coarse = avg_pool2d(torch.cat((drawing[:, :3] * cover, cover, drawing[:, 4:] * cover), 1), times)
     of_all = coarse[:, 3:4].clamp_min(1e-6)
     return torch.cat((coarse[:, :3] / of_all, coarse[:, 3:4], coarse[:, 4:] / of_all), 1)
 

@@ -28,7 +28,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def group_norm(channels: int, fixed_groups: bool) -> nn.GroupNorm:
-    """At most 32 groups (Wu and He 2018) of at least 4 channels, as far as the number of channels allows.
+    """Build GroupNorm of at most 32 groups (Wu and He 2018), of at least 4 channels if their number allows.
 
     fixed_groups  as in the authors' code: 32 groups of any size, and one for fewer than 32 channels
     """
@@ -44,14 +44,14 @@ class _GroupNorm(nn.GroupNorm):
     """Torch's, whose gradient of bfloat16 numbers on a CPU takes up to ten times as long as it needs to."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, ...) → the same shape."""
+        """Normalise (B, C, ...) → the same shape."""
         if x.device.type != "cpu" or x.dtype != torch.bfloat16 or not torch.is_grad_enabled():
             return super().forward(x)
         return cast(Tensor, _HalfGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps))
 
 
 class _DepthNorm(nn.Module):
-    """GroupNorm of a volume whose slices lie one behind the other: over all slices, where a group of `group_norm` is of
+    """GroupNorm of a volume whose slices lie one behind the other: over all slices, while a group of `group_norm` is of
     one.
     """
 
@@ -60,7 +60,7 @@ class _DepthNorm(nn.Module):
         self.depth, self.norm = depth, group_norm(channels, fixed_groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D·C, H, W) → the same shape."""
+        """Normalise (B, D·C, H, W) → the same shape."""
         return to_plane(self.norm(to_volume(x, self.depth)))
 
 
@@ -79,8 +79,8 @@ class _HalfGroupNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """With ŷ = s (x − m) of a group and g = w · grad, its gradient is s (g − mean(g) − ŷ mean(g ŷ)) (Ioffe and
-        Szegedy 2015, section 3): a sum of grad, x and a constant, each with a factor.
+        """Compute the gradient, with ŷ = s (x − m) of a group and g = w · grad: s (g − mean(g) − ŷ mean(g ŷ)) (Ioffe
+        and Szegedy 2015, section 3): a sum of grad, x and a constant, each with a factor.
         """
         x, weight, mean, scale = ctx.saved_tensors
         last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
@@ -105,8 +105,8 @@ class _HalfGroupNorm(torch.autograd.Function):
 
 
 def _sum_of_pixels(x: Tensor) -> Tensor:
-    """(B, C, H, W) or (B, C, D, H, W) → (B, C) float32. Sums along W in x's own bfloat16, which torch adds in float32
-    and rounds, the rest in float32: a sum in float32 alone copies x first, and one over the dimensions behind C takes
+    """Sum (B, C, H, W) or (B, C, D, H, W) to (B, C) float32: along W in x's own bfloat16, which torch adds in float32
+    and rounds, the rest in float32. A sum in float32 alone copies x first, and one over the dimensions behind C takes
     ten times as long as one with the channels last.
     """
     return x.movedim(1, -1).sum(-2).sum(tuple(range(1, x.ndim - 2)), dtype=torch.float32)
@@ -143,7 +143,7 @@ class DecoderBottleneck(nn.Module):
         self.upsample = upsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) → (B, outputs, H', W')."""
+        """Convolve (B, inputs, H, W) → (B, outputs, H', W')."""
         ready = torch.relu(self.norm1(x))
         beside = x if self.short_cut is None else self.short_cut(ready)
         inner = self.conv1(ready)
@@ -161,7 +161,7 @@ class Conv2d(nn.Conv2d):
     """Torch's, but dilated ones stay in float32 on a CPU, where their weights' gradients in bfloat16 are NaN."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, outputs, H', W')."""
+        """Convolve (B, C, H, W) → (B, outputs, H', W')."""
         if x.device.type != "cpu" or self.dilation[0] == 1:
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
@@ -183,12 +183,14 @@ class Conv3d(nn.Conv3d):
         batch, channels, depth, height = x.shape[:4]
         if batch != 1 or x.device.type != "cpu" or depth % 2 or channels * depth * height > _SMALL:
             return super().forward(x)
-        padded = pad(x, (0, 0, 0, 0, 1, 1))
+        border = pad(x, (0, 0, 0, 0, 1, 1))
         half = depth // 2
-        halves = torch.cat((padded[:, :, : half + 2], padded[:, :, half:]))
+        halves = torch.cat((border[:, :, : half + 2], border[:, :, half:]))
         halves = halves.contiguous(memory_format=torch.channels_last_3d)
-        done = nn.functional.conv3d(halves, self.weight, self.bias, padding=(0, 1, 1))
-        return torch.cat((done[:1], done[1:]), 2).contiguous(memory_format=torch.channels_last_3d)
+        convolved_halves = nn.functional.conv3d(halves, self.weight, self.bias, padding=(0, 1, 1))
+        return torch.cat((convolved_halves[:1], convolved_halves[1:]), 2).contiguous(
+            memory_format=torch.channels_last_3d
+        )
 
 
 class ResidualUnit3d(nn.Module):
@@ -203,23 +205,23 @@ class ResidualUnit3d(nn.Module):
         self.norm2, self.conv2 = group_norm(channels, fixed_groups), Conv3d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, D, H, W) → the same shape."""
+        """Convolve (B, C, D, H, W) → the same shape."""
         inner = self.conv1(torch.relu(self.norm1(x)))
         return x + self.conv2(torch.relu(self.norm2(inner)))
 
 
 def finite_rows(tensor: Tensor) -> Tensor:
-    """(B, 1, 1, 1) bool: which rows of an optional input (B, C, S, S) are numbers throughout."""
+    """Find the rows of an optional input (B, C, S, S) that are numbers throughout: (B, 1, 1, 1) bool."""
     return tensor.isfinite().flatten(1).all(1)[:, None, None, None]
 
 
 def to_volume(features: Tensor, depth: int) -> Tensor:
-    """Maps (B, D·C, H, W) → a volume (B, C, D, H, W): channel d·C + c becomes channel c of slice d."""
+    """Cut maps (B, D·C, H, W) into a volume (B, C, D, H, W): channel d·C + c becomes channel c of slice d."""
     return cast(Tensor, _ToVolume.apply(features, depth))
 
 
 def to_plane(volume: Tensor) -> Tensor:
-    """The inverse of `to_volume`: (B, C, D, H, W) → (B, D·C, H, W)."""
+    """Invert `to_volume`: (B, C, D, H, W) → (B, D·C, H, W)."""
     return cast(Tensor, _ToPlane.apply(volume))
 
 
@@ -238,7 +240,7 @@ class _ToVolume(torch.autograd.Function):
 
 
 class _ToPlane(torch.autograd.Function):
-    """As `_ToVolume`, the other way."""
+    """The inverse of `_ToVolume`."""
 
     @staticmethod
     def forward(ctx: Any, volume: Tensor) -> Tensor:  # type: ignore[override]
@@ -262,7 +264,7 @@ def _plane_of(volume: Tensor) -> Tensor:
 
 
 def channels_last(module: Module) -> Module:
-    """The module with all its convolutions' weights laid out channels-last, of two and three dimensions."""
+    """Lay out the weights of all convolutions of a module channels-last, of two and three dimensions."""
     for parameter in module.parameters():
         if parameter.ndim in (4, 5):
             layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
@@ -308,7 +310,7 @@ class LiftingEncoder(nn.Module):
         self.norm3d = norm3d
 
     def forward(self, image: Tensor) -> Tensor:
-        """image  −1 to 1"""
+        """Compute features of an image, −1 to 1."""
         x = self.stages(self.pool(self.stem(image)))
         volume = to_volume(self.lift(torch.relu(self.norm2d(x))), self.slices)
         volume = self.norm3d(self.units(volume)).expand(-1, -1, self.depth, -1, -1)
@@ -335,7 +337,9 @@ class PoseEncoder(nn.Module):
         )
 
     def heatmaps(self, joints: Tensor) -> Tensor:
-        """(B, 19, 3) pixels → (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section 4.3)."""
+        """Draw joints (B, 19, 3) pixels as (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section
+        4.3).
+        """
         config = self.config
         sigma = [config.heatmap_sigma / size for size in config.voxel_size]
         if config.pose == "2d":
@@ -344,12 +348,12 @@ class PoseEncoder(nn.Module):
         return gaussian_heatmaps(joints / self.voxel, sigma, config.grid)
 
     def forward(self, heatmaps: Tensor) -> Tensor:
-        """heatmaps  as the method of that name gives them"""
+        """Encode heatmaps of the method of that name."""
         return self.units(self.first(heatmaps))
 
 
 def _alike_for_slices(block: DecoderBottleneck, depth: int) -> None:
-    """Gives the maps from D·C channels the first slice's weights for all of them."""
+    """Copy the first slice's weights of the maps from D·C channels to all slices."""
     for layer in (block.conv1, block.short_cut):
         if isinstance(layer, nn.Conv2d):
             weight = layer.weight.data
@@ -363,9 +367,9 @@ _EMPTY, _FAR = 1e-4, 1e4  # a voxel that is covered less shows nothing: its near
 class CarriedColours(nn.Module):
     """The input's colours that the part warp moved, in a view from the front, and how much of them is taken over.
 
-    The networks learn brightness first and hues late, and detail hardly at all; what is moved has them. Which slice of
-    the volume is in front, D3D's features predict: at first all count alike. D2D sees the view too, at half the image's
-    resolution, and says which share of it is taken over.
+    The networks learn brightness first and hues late, and detail hardly at all; the moved colours have them. D3D's
+    features predict which slice of the volume is in front: at first all count alike. D2D takes the view too, at half
+    the image's resolution, and predicts which share of it is taken over.
 
     features  channels of D3D; halfway: of D2D where it sees the view; channels: of D2D's end
     stride    pixels of a voxel of the colours in x and y
@@ -382,24 +386,26 @@ class CarriedColours(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def front_view(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """moved     (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks
-        features  (B, F, D, h, w) of D3D, as coarse or coarser
+    def front_view(self, colour_volume: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """View colours (B, 3, H, W) from the front, −1 to 1, and how much of each pixel (B, 1, H, W) the person covers.
 
-        Colours (B, 3, H, W) from −1 to 1, and which share of each pixel (B, 1, H, W) the person covers.
+        colour_volume  (B, 4, D, H, W) colours 0 to 1 times their masks, and the masks
+        features (B, F, D, h, w) of D3D, as coarse or coarser
         """
         # A learned weight of the features of each voxel; empty voxels are behind all others.
         nearness = nn.functional.conv3d(features, self.front.view(1, -1, 1, 1, 1))[:, 0]
-        with torch.autocast(moved.device.type, enabled=False):
-            nearness = interpolate(nearness.float(), size=moved.shape[-2:], mode="bilinear", align_corners=False)
-            empty = moved[:, 3] < _EMPTY
+        with torch.autocast(colour_volume.device.type, enabled=False):
+            nearness = interpolate(
+                nearness.float(), size=colour_volume.shape[-2:], mode="bilinear", align_corners=False
+            )
+            empty = colour_volume[:, 3] < _EMPTY
             weights = nearness.masked_fill(empty, -_FAR).softmax(1)[:, None]
             # Softmax over the slices (dimension 1 of (B, D, H, W)), then premultiplied colours over their cover.
-            colours, covered = (weights * moved).sum(2).split((3, 1), 1)
-            return colours / covered.clamp_min(_EMPTY) * 2 - 1, moved[:, 3:].amax(2)
+            colours, cover = (weights * colour_volume).sum(2).split((3, 1), 1)
+            return colours / cover.clamp_min(_EMPTY) * 2 - 1, colour_volume[:, 3:].amax(2)
 
     def shown(self, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
-        """x  (B, halfway, S / 2, S / 2) of D2D → the same shape, with what it sees of a `front_view` added"""
+        """Add features of a `front_view` to x (B, halfway, S / 2, S / 2) of D2D → the same shape."""
         colours, cover = view
         pixels = torch.cat((colours * cover, cover), 1)
         if self.finer > 1:
@@ -410,22 +416,23 @@ class CarriedColours(nn.Module):
         return x + convolution(pixels.to(x.dtype).contiguous(memory_format=torch.channels_last))
 
     def forward(self, colours: Tensor, x: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
-        """own (B, 3, S, S) colours made by the network, x (B, channels, S, S) its last features → colours."""
+        """Blend colours (B, 3, S, S) made by the network with a view; x (B, channels, S, S) its last features."""
         cover = interpolate(view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
-        premultiplied = interpolate(view[0] * view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
-        taken = torch.sigmoid(self.taken(x).float())
-        return colours + taken * (premultiplied - cover * colours)
+        view_colours = interpolate(view[0] * view[1], size=colours.shape[-2:], mode="bilinear", align_corners=False)
+        share = torch.sigmoid(self.taken(x).float())
+        return colours + share * (view_colours - cover * colours)
 
 
 DRAWING_CHANNELS: Final = 5
-"""Of a drawing: colours, −1 to 1; how much of the pixel the person covers; how much of that the input image showed."""
+"""Channels of a drawing: colours, −1 to 1; the share of the pixel that the person covers; the share of that which the
+input image showed."""
 
 
 class ProjectionDecoder(nn.Module):
     """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
 
-    With `config.drawing` the last blocks see a drawing of the person in the target pose too and take it over where it
-    fits: its colours and its outline. A third result (B, 1, S, S) says how much of it is taken over, 0 in the rows
+    With `config.drawing` the last blocks take a drawing of the person in the target pose too and take it over where it
+    fits: its colours and its outline. A third result (B, 1, S, S) is the share of it that is taken over, 0 in the rows
     without a drawing; it is None for a decoder that takes none.
     """
 
@@ -460,18 +467,20 @@ class ProjectionDecoder(nn.Module):
             self.carried = CarriedColours(features, config.decoder_widths[-2], channels, config.colour_stride)
 
     def forward(
-        self, volume: Tensor, drawing: Tensor | None = None, moved: Tensor | None = None
+        self, volume: Tensor, drawing: Tensor | None = None, colour_volume: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """volume   warped features and encoded pose, one behind the other
-        drawing  (B, 5, S, S); rows that are not a number throughout have none, None: no row has one
-        moved    (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.front_view`
+        """Draw the person: colours, mask, and the share of the drawing.
+
+        volume         warped features and encoded pose, one behind the other
+        drawing        (B, 5, S, S); rows that are not a number throughout have none, None: no row has one
+        colour_volume  (B, 4, D, H, W) warped colours for `config.colour_stride`, see `CarriedColours.front_view`
         """
         features = self.units(volume)
         x = self.blocks[: self.halfway](to_plane(features))
         view = None
         if self.carried is not None:
-            assert moved is not None, "a decoder with `colour_stride` needs the warped colours"
-            view = self.carried.front_view(moved, features)
+            assert colour_volume is not None, "a decoder with `colour_stride` needs the warped colours"
+            view = self.carried.front_view(colour_volume, features)
             x = self.carried.shown(x, view)
         x = self.blocks[self.halfway :](x)
         if self.detail is None:
@@ -483,12 +492,12 @@ class ProjectionDecoder(nn.Module):
         drawing = torch.where(has_drawing, drawing, 0.0).to(x.dtype)
         output, colours = self._colours(self.detail(torch.cat((x, drawing), 1)), view)
         mask = torch.sigmoid(output[:, 3:4])
-        covered, taken = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * has_drawing
-        mask = mask + taken * (covered - mask)
-        return colours + taken * covered * (drawing[:, :3] - colours), mask, taken
+        cover, share = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * has_drawing
+        mask = mask + share * (cover - mask)
+        return colours + share * cover * (drawing[:, :3] - colours), mask, share
 
     def _colours(self, x: Tensor, view: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Of the last features: what `last` makes, and the colours (B, 3, S, S)."""
+        """Compute the output of `last` from the last features, and the colours (B, 3, S, S)."""
         x = torch.relu(self.norm(x))
         output = self.last(x)
         colours = torch.tanh(output[:, :3])
@@ -522,7 +531,7 @@ class Discriminator(nn.Module):
         channels_last(self)
 
     def forward(self, source: Tensor, image: Tensor, heatmaps: Tensor) -> Tensor:
-        """(B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W) → logits (B, 1, S / n, S / n), each for one patch; n is 4
+        """Score (B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W): logits (B, 1, S / n, S / n), each for one patch; n is 4
         times 2 for each stage, 32 for the paper's three. High: true.
         """
         images = torch.cat((source, image), 1).contiguous(memory_format=torch.channels_last)
