@@ -31,6 +31,7 @@ class Item:
     label    the item as the user would recognise it
     root     the folder that `key` is relative to
     outputs  the files that it will write, where that is known beforehand
+    journals files in which the worker keeps what it has found; they go when the ledger has the item
     payload  whatever the worker needs; the batch never reads it
     error    a problem that is known already; the item then fails without reaching the worker
     """
@@ -40,6 +41,7 @@ class Item:
     label: str = ""
     root: Path | None = None
     outputs: tuple[Path, ...] = ()
+    journals: tuple[Path, ...] = ()
     payload: Any = None
     error: HpcError | None = None
 
@@ -63,9 +65,10 @@ class Item:
         return self.name if outside or len(below) > len(self.name) else below
 
 
-def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:
+def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
     """The item for an input of the command line; `source` is its payload."""
-    return Item(source.key, source.files, source.label, source.root, tuple(outputs), payload=source, error=source.error)
+    made = tuple(outputs), tuple(journals)
+    return Item(source.key, source.files, source.label, source.root, *made, payload=source, error=source.error)
 
 
 @dataclass(frozen=True)

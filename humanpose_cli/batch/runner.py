@@ -23,7 +23,7 @@ import time
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +226,8 @@ class _Run:
                     break
                 settled = self.earlier.settled(item)
                 if settled is not None:
+                    if settled.status is not Status.ERROR:
+                        _remove_journals(item)  # that of a run which was killed after it had recorded the item
                     self._finish(index, replace(settled, name=item.short))
                 else:
                     waiting.append(index)
@@ -294,6 +296,8 @@ class _Run:
             self.ledger.record(item, mark, result)
         except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
             return self._failure(item, error, result.seconds)
+        if result.status is not Status.ERROR:
+            _remove_journals(item)
         return replace(result, details={**result.details, **(contents or {})})
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
@@ -367,6 +371,12 @@ def _mark(item: Item) -> Fingerprint | Failure:
         return replace(fingerprint(item), content=content_digest(item))
     except HpcError as error:
         return explain(error)
+
+
+def _remove_journals(item: Item) -> None:
+    for journal in item.journals:
+        with suppress(OSError):
+            journal.unlink()
 
 
 def _still_there(result: ItemResult) -> ItemResult:

@@ -321,14 +321,14 @@ def fit_and_refine(
     progress: Progress = no_progress,
     **drawn: Any,
 ) -> tuple[Fit, tuple[Path, ...]]:
-    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose arguments and result it has."""
+    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose arguments and result it has.
+
+    The journal of a sequence's people stays, as that of `fit_item`.
+    """
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     rest = part_of(progress, _FITTED, 1)
-    result = refine_fit(refiner, fit, outputs, displacement_frames=displacement_frames, progress=rest, **drawn)
-    if journal is not None:
-        journal.remove()
-    return result
+    return refine_fit(refiner, fit, outputs, displacement_frames=displacement_frames, progress=rest, **drawn)
 
 
 def refined_summary(fit: Fit) -> dict[str, Any]:

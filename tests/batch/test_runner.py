@@ -511,3 +511,19 @@ def test_what_all_items_need_counts_for_the_run_alone(photos, tmp_path):
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), earlier)
     assert all(item.seconds < 1000 for item in result.items)
     assert result.extra["summary"]["seconds"] > 10_000
+
+
+def test_journals_go_when_the_ledger_has_the_item(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    items = [Item(key, (), journals=(out / f".{key}.people",)) for key in "abc"]
+
+    def left(*written, faults=None):
+        for key in written:
+            (out / f".{key}.people").write_text("found")
+        run_items(items, Recorder(out, faults), Batch("fit", out, OPTIONS))
+        return sorted(path.name for path in out.glob(".*.people"))
+
+    full, damaged = UnavailableError("disk", "is full"), InputError("b", "is damaged")
+    assert left(*"abc", faults={"b": damaged, "c": full}) == [".b.people", ".c.people"]
+    assert left("a") == [".b.people"], "of an item that was killed between ledger and removal, and of one that failed"
