@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.io.digests import digest_of_files
+from humanpose_cli.io.sniffing import reading_error
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
@@ -81,7 +82,7 @@ class Fingerprint:
 
 
 def fingerprint(item: Item) -> Fingerprint:
-    """Size and time of an item's files; the item's own error, or InputError if a file cannot be looked at."""
+    """Size and time of an item's files; the item's own error, or that of a file which cannot be looked at."""
     if item.error is not None:
         raise item.error
     size = newest = 0
@@ -89,7 +90,7 @@ def fingerprint(item: Item) -> Fingerprint:
         try:
             status = path.stat()
         except OSError as error:
-            raise InputError(path, "cannot be opened", got=error.strerror or str(error)) from error
+            raise reading_error(path, error) from error
         size += status.st_size
         newest = max(newest, status.st_mtime_ns)
     return Fingerprint(size, newest)

@@ -34,14 +34,9 @@ from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import removed_on_failure, write_json
+from humanpose_cli.io.atomic import is_about_output, is_writing_error, removed_on_failure, write_json, writing_error
+from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
-
-# A file that is not there is none of these: no user asked for it, so it is a bug.
-_ABOUT_FILES = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
-    errno.ENAMETOOLONG,
-}
 
 
 @dataclass(frozen=True)
@@ -61,17 +56,18 @@ class Failure:
         return self.exit_code is ExitCode.BUG
 
 
-def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
+def explain(error: BaseException, inputs: Sequence[Path] = (), out: Path | None = None) -> Failure:
     """What an exception means.
 
     error   anything that a command or an item raised
     inputs  the files being read: no permission for one of them is the item's trouble, not the machine's
+    out     the output folder: what the system says of a path below it is the machine's trouble
     """
     if failure := _explain_lack_of_memory(error):
         return failure
     if isinstance(error, HpcError):
         return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
-    if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
+    if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs, out)):
         return failure
     text = str(error)
     description = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -113,18 +109,18 @@ def _is_native(error: BaseException) -> bool:
     return type(error).__module__.startswith("onnxruntime")
 
 
-def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
-    """A system error that no caller turned into a sentence."""
-    # Here and not above: the command line reads this file before it needs numpy, which io.atomic imports.
-    from humanpose_cli.io.atomic import writing_error
+def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) -> Failure | None:
+    """A system error that no caller turned into a sentence.
 
+    A file that is not there and does not belong to the output is a bug: no user asked for it.
+    """
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if where and any(where == str(path) for path in inputs):
-        return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
-    if error.errno not in _ABOUT_FILES:
-        return None
-    described = writing_error(Path(where or "output"), error)
-    return explain(described) if described is not None else None
+        return explain(reading_error(where, error))
+    long_name = error.errno == errno.ENAMETOOLONG
+    if long_name or is_writing_error(error) or (out is not None and is_about_output(out, error)):
+        return explain(writing_error(Path(where or "output"), error))
+    return None
 
 
 @dataclass(frozen=True)
@@ -267,6 +263,9 @@ class _Run:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
         if isinstance(mark, Failure):
             result = _failed(item, mark, 0.0)
+            if mark.everywhere:  # as of a network mount that does not answer
+                self.halted = mark
+                return result
             # What an earlier run made of it may come in useful again, when the input can be read again.
             return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
         self.progress.item_started(item.name, item.short)
@@ -306,7 +305,7 @@ class _Run:
             self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, replaced))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
-        failure = explain(error, item.files)
+        failure = explain(error, item.files, self.batch.out)
         if failure.is_bug:
             self.progress.bug(error)
         if failure.everywhere:

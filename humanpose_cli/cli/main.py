@@ -180,7 +180,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             with reporter.paused():
-                return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
+                out = invocation.values.get("out")
+                return close(failed(error, name, reporter, stop, out), reporter, as_json=as_json)
 
 
 def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:

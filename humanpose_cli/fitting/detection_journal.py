@@ -76,7 +76,7 @@ class DetectionJournal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise writing_error(self.path, error) or error from error
+            raise writing_error(self.path, error) from error
         self._size += len(head) + len(payload)
 
     def remove(self) -> None:

@@ -83,7 +83,7 @@ CAMERAS = [
 
 
 class FilmedDetector:
-    """Stands for the detector: people whom two cameras film, known by the grey of their frames; keeps what it looks at."""
+    """Stands for the detector: people whom two cameras film, known by the grey of their frames; counts its looks."""
 
     looks = 0
     films = film(CAMERAS, frames=FRAMES, noise=0.1)
