@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _occupy_standard_streams()
     _read_names_as_utf8()
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
-    code = _guarded(sys.argv[1:])
+    code = _guarded(sys.argv[1:], last_resort=True)
     if code in (130, 143):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone
@@ -72,8 +72,8 @@ def _read_names_as_utf8() -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def _guarded(arguments: list[str]) -> int:
-    """Run with signals handled."""
+def _guarded(arguments: list[str], *, last_resort: bool = False) -> int:
+    """Run with signals handled; with a last resort where the process is ours."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -87,7 +87,7 @@ def _guarded(arguments: list[str]) -> int:
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(command_in(arguments).split()[0], number)) + "\n")
 
-        with StopSignals(on_abandon=abandon) as stop:
+        with StopSignals(on_abandon=abandon, last_resort=last_resort) as stop:
             return _run(arguments, stop)
     except KeyboardInterrupt:  # a signal before anything had begun, or after everything was done
         return 130
