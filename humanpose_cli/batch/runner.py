@@ -319,16 +319,21 @@ class _Run:
         self.progress.item_finished(result)
 
     def _result(self, items: Sequence[Item]) -> CommandResult:
-        self.results = list(map(_still_there, self.results))
+        before, self.results = self.results, list(map(_still_there, self.results))
         status, code = combine_status(self.results)
         messages: list[str] = []
-        left = len(items) - len(self.results) + (self.halted is not None)  # the item that halted it is done again
+        # The item that halted it is done again, and so is what vanished.
+        vanished = sum(result is not earlier for result, earlier in zip(self.results, before, strict=True))
+        left = len(items) - len(self.results) + (self.halted is not None) + vanished
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
         if changed := self.earlier.changed:
             inputs = "input has" if changed == 1 else "inputs have"
             messages.append(f"{changed} {inputs} changed since an earlier run: done again")
+        failed = [items[index] for index, result in zip(self.indices, before, strict=True) if result.error]
+        if gone := sum(item.error is None and not all(map(os.path.exists, item.files)) for item in failed):
+            messages.append(f"{gone} {'input is' if gone == 1 else 'inputs are'} gone since the run began")
         if self.halted is not None:
             done = any(result.status is not Status.ERROR for result in self.results)
             status, code = Status.PARTIAL if done else Status.ERROR, self.halted.exit_code

@@ -20,6 +20,7 @@ from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.sniffing import reading
 
 OPTIONS = {"people": "all"}
 
@@ -570,3 +571,30 @@ def test_an_input_on_a_mount_that_does_not_answer_is_recorded_against_no_item(tm
     result = run_items([Item(path.name, (path,)) for path in photos], Recorder(out), Batch("fit", out, OPTIONS))
     assert (result.exit_code, [item.status for item in result.items]) == (5, [Status.SUCCESS, Status.ERROR])
     assert [path for _, path in read_history(out).entries] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("deleted", "code", "message"),
+    [
+        ("in", 4, "3 inputs are gone since the run began"),
+        ("out", 5, "5 of 5 items are left; the same command goes on with them"),
+    ],
+)
+def test_a_folder_that_is_deleted_midway_counts_what_is_gone(tmp_path, deleted, code, message):
+    photos, out = tmp_path / "in", tmp_path / "out"
+    photos.mkdir()
+    items = [Item(f"{number}.jpg", (photos / f"{number}.jpg",)) for number in range(5)]
+    for item in items:
+        item.files[0].write_text("x")
+
+    def work(item: Item) -> Outcome:
+        if item.key == "2.jpg":
+            shutil.rmtree(tmp_path / deleted)
+        with reading(item.files[0]):
+            item.files[0].read_bytes()
+        with atomic_path(out / item.key) as temporary:
+            temporary.write_text("whole")
+        return Outcome((out / item.key,))
+
+    result = run_items(items, work, Batch("fit", out, OPTIONS))
+    assert (result.exit_code, result.messages) == (code, (message,))
