@@ -72,7 +72,7 @@ COMMANDS = {
 
 @dataclass
 class Undisturbed:
-    """What a command makes when nobody disturbs it, and how long it takes."""
+    """What a command makes undisturbed, and how long it takes."""
 
     words: list[str]
     folder: Path
@@ -110,7 +110,7 @@ def differences(folder: Path, expected: Path) -> list[str]:
 def kill(
     undisturbed: Undisturbed, out: Path, folder: Path, number: signal.Signals, after: float
 ) -> tuple[float, int] | None:
-    """Start the command and end it; seconds from signal to end and the exit code, or None if it was done before."""
+    """Start the command and end it; seconds from signal to end and the exit code, or None if it was done."""
     process = start(undisturbed.words, out, folder)
     try:
         process.wait(after)
@@ -118,7 +118,8 @@ def kill(
         process.send_signal(number)
         began = time.monotonic()
         code = process.wait()
-        return time.monotonic() - began, code
+        if code != 0:
+            return time.monotonic() - began, code
     if process.returncode != 0:
         raise SystemExit(f"{out.name}: exit code {process.returncode}, see {out.with_suffix('.log')}")
     return None
@@ -139,7 +140,7 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
             break
         seconds, code = ended
         yield f"{out.name}: {which.name} after {after:.1f} s, ended in {seconds:.2f} s with {code}"
-        if code not in (SIGNALS[which], 0) or seconds > promise:
+        if code != SIGNALS[which] or seconds > promise:
             yield f"FAULT {out.name}: expected {SIGNALS[which]} within {promise:g} s"
     if (code := start(undisturbed.words, out, folder).wait()) != 0:
         yield f"FAULT {out.name}: the last run ended with {code}, see {out.with_suffix('.log')}"
@@ -174,6 +175,7 @@ def main() -> int:
     parser.add_argument("--cameras", type=Path, help="folder of two videos or more of one scene")
     parser.add_argument("--seed", type=int, default=0, help="of commands' moments and signals")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands would inherit that nohup ignores it
     folder, chance = arguments.out.resolve(), random.Random(arguments.seed)
     prepare(folder)
     cameras = sorted(map(str, arguments.cameras.resolve().glob("*.mp4"))) if arguments.cameras else []

@@ -96,22 +96,22 @@ class _Watcher:
             left = None if not heard else max(0.0, since + limit - time.monotonic())
             looked_at = [self.control] if heard else [self.control, self.wakeup]
             ready, _, _ = select.select(looked_at, [], [], left)
-            told = 0
+            number = 0
             if self.control in ready:
                 message = self.control.recv(_MESSAGE.size)
                 if len(message) < _MESSAGE.size:
                     return
-                told, limit = _MESSAGE.unpack(message)
-            elif self.wakeup in ready and not (told := self._number()):
+                number, limit = _MESSAGE.unpack(message)
+            elif self.wakeup in ready and not (number := self._number()):
                 time.sleep(0.05)  # Python has just taken it, or it is not one of ours
             elif heard and not ready:
                 self._end(heard, ends)
                 return
-            if told and not heard:
-                heard, since = told, time.monotonic()
+            if number and not heard:
+                heard, since = number, time.monotonic()
 
     def _number(self) -> int:
-        """Of a signal that Python has not heard of yet, as it is reported; 0 where there is none."""
+        """The reported number of a signal that Python has not heard of yet; 0 where there is none."""
         try:
             waiting: Iterable[int] = self.wakeup.recv(64, socket.MSG_PEEK)
         except OSError:

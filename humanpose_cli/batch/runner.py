@@ -175,7 +175,7 @@ def run_items(
     """Run `worker` on each item of this shard, one after the other; of a dry run, say what would be done.
 
     progress  the reporter of what happens
-    stop      the handler of SIGINT and SIGTERM; with one, an interrupted run returns its result, without one
+    stop      the handler of signals; with one, an interrupted run returns its result, without one
               KeyboardInterrupt comes through
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
     the output folder cannot be written.

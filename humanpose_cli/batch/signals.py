@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.batch.last_resort import LastResort
+if TYPE_CHECKING:
+    from humanpose_cli.batch.last_resort import LastResort
 
 _SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 """The signals that are handled, and what each is reported as."""
@@ -96,6 +97,8 @@ class StopSignals:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         if self._with_last_resort:
+            from humanpose_cli.batch.last_resort import LastResort
+
             with suppress(OSError):  # no more processes or open files are allowed
                 limit = self.hard_limit + _MARGIN
                 self._last_resort = LastResort(self._reader, limit, _SIGNALS, self.on_abandon)

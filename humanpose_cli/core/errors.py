@@ -4,7 +4,7 @@
     ├── UsageError       2   the command line or an argument is wrong
     ├── InputError       3   a file or array is not what was expected
     ├── UnavailableError 5   this machine lacks something: weights, device, licensed file, space, permission
-    └── InterruptedRun   130/143  SIGINT or SIGTERM; a rerun resumes
+    └── InterruptedRun   130/143  SIGINT; SIGTERM or SIGHUP; a rerun resumes
 
 Anything else that escapes is a bug of ours (exit code 1).
 """

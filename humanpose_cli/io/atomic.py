@@ -36,7 +36,8 @@ _RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts on Window
 _FULL = "the disk is full", "free some space or choose another folder with `out`; a rerun resumes"
 _FORBIDDEN = "no permission to write here", "choose a folder of your own with `out`, or change its mode"
 _A_FILE = "a file stands where a folder is needed", "choose another `out`"
-_NO_ANSWER = "the network mount does not answer", "check the mount; the same command goes on"
+_MOUNT_REMEDY = "check the mount; the same command goes on"
+_LOST_MOUNT = "the network mount does not answer", _MOUNT_REMEDY
 _TEMPORARY = "check the disk or network mount; the same command goes on"
 _UNAVAILABLE = {
     errno.ENOSPC: _FULL,
@@ -47,9 +48,9 @@ _UNAVAILABLE = {
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written with `out`"),
     errno.ENOENT: ("the folder cannot be made or vanished", "choose another `out`"),
     errno.EIO: ("the disk reported an error", "check the disk or network mount"),
-    errno.ESTALE: ("the network mount has lost the file or folder (stale file handle)", _NO_ANSWER[1]),
-    errno.ETIMEDOUT: _NO_ANSWER,
-    errno.ENOTCONN: _NO_ANSWER,
+    errno.ESTALE: ("the network mount has lost the file or folder (stale file handle)", _MOUNT_REMEDY),
+    errno.ETIMEDOUT: _LOST_MOUNT,
+    errno.ENOTCONN: _LOST_MOUNT,
     errno.EMFILE: ("too many files are open in this process", "raise the limit (ulimit -n); a rerun resumes"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs; a rerun resumes"),
 }
