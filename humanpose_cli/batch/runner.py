@@ -112,7 +112,7 @@ def _is_native(error: BaseException) -> bool:
 def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) -> Failure | None:
     """A system error that no caller turned into a sentence.
 
-    A file that is not there and does not belong to the output is a bug: no user asked for it.
+    A file that is not there and does not belong to the output is a bug: no user named it.
     """
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if where and any(where == str(path) for path in inputs):
