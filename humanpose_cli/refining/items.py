@@ -176,11 +176,11 @@ def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -
     return (out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX),)
 
 
-def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, InputError | None]]:
+def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
     """Name below its folder, as outputs are called after it, path, and what is wrong with it, of every file of fits.
     InputError if the only path is wrong.
     """
-    found: list[tuple[str, Path, InputError | None]] = []
+    found: list[tuple[str, Path, HpcError | None]] = []
     for path in paths:
         try:
             os.stat(path)
