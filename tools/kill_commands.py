@@ -152,11 +152,12 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
         shutil.rmtree(out)
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, lines: Sequence[str]) -> None:
     """Make what the commands read, unless an earlier call did."""
     folder.mkdir(parents=True, exist_ok=True)
+    words = {word for line in lines for word in line.split()}
     for name, line in INPUTS.items():
-        if start(line.split(), folder / name, folder).wait() != 0:
+        if name in words and start(line.split(), folder / name, folder).wait() != 0:
             raise SystemExit(f"{name}: cannot be made, see {folder / name}.log")
     if not (folder / "photo.png").exists():
         sys.path.insert(0, str(ROOT))
@@ -177,7 +178,7 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands would inherit that nohup ignores it
     folder, chance = arguments.out.resolve(), random.Random(arguments.seed)
-    prepare(folder)
+    prepare(folder, [COMMANDS[name] for name in arguments.only])
     cameras = sorted(map(str, arguments.cameras.resolve().glob("*.mp4"))) if arguments.cameras else []
     undisturbed: dict[str, Undisturbed] = {}
     kills = faults = rounds = 0
