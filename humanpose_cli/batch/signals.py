@@ -35,7 +35,7 @@ if hasattr(signal, "SIGHUP"):  # the terminal or the connection has gone
 TERMINAL_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
 """What a terminal sends to all its processes: children leave it to their parent."""
 _END = b"\0"  # no signal has this number
-_MARGIN = 1.2  # seconds between the hard limit, at which Python ends the process, and the last resort
+_MARGIN = 0.8  # seconds between the hard limit, at which Python ends the process, and the last resort
 
 
 class StopSignals:
@@ -77,7 +77,7 @@ class StopSignals:
 
     def allow(self, grace: float) -> None:
         """Give items so many seconds to finish by themselves, for they look at `requested`."""
-        self.grace, self.hard_limit = grace, grace + 8.5
+        self.grace, self.hard_limit = grace, grace + 9.0
         if self._last_resort is not None:
             self._last_resort.tell(self.hard_limit + _MARGIN)
 

@@ -191,7 +191,7 @@ def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, a
     # A bar hides the cursor until it is closed. The main thread may hold its lock: no reason not to end.
     closing = threading.Thread(target=reporter.finish, daemon=True)
     closing.start()
-    closing.join(timeout=1.0)
+    closing.join(timeout=0.5)
     close(interrupted(name, number, worked=stop.worked), reporter, as_json=as_json)
 
 
