@@ -182,6 +182,22 @@ class StopSignals:
                 return True, ours[0]
 
 
+def leave_at_once(code: int) -> None:
+    """Let a signal that comes when everything is done end the process with the exit code of what was done."""
+    _set_handlers(lambda *_: os._exit(code))
+
+
+def ignore_at_exit() -> None:
+    """Ignore signals while the interpreter and its libraries are torn down; an `atexit` function."""
+    _set_handlers(signal.SIG_IGN)
+
+
+def _set_handlers(handler: Any) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def _leave_to_parent() -> None:
     """In a forked child: signals are no longer the parent's, a terminal's are ignored, SIGTERM ends the child.
 

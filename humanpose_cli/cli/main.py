@@ -5,6 +5,7 @@ It imports nothing heavy; CONTRIBUTING.md describes how a command is written.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -40,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _occupy_standard_streams()
     _read_names_as_utf8()
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
+    from humanpose_cli.batch.signals import ignore_at_exit, leave_at_once
+
+    atexit.register(ignore_at_exit)  # the first to be registered is the last to run
     code = _guarded(sys.argv[1:], last_resort=True)
+    leave_at_once(code)
     if code in (130, 143):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone

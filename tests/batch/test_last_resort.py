@@ -128,3 +128,28 @@ def test_a_command_ends_within_its_promise_and_prints_its_document(tmp_path):
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert json.loads(output)["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["at exit", "when libraries are torn down"])
+def test_a_signal_after_the_work_leaves_its_exit_code(number, moment):
+    """Otherwise a farm would repeat what is done."""
+    program = f"""
+import atexit, sys, time
+def wait():
+    print("ending", file=sys.stderr, flush=True)
+    time.sleep({PATIENCE} if {moment == "at exit"} else 0.3)
+if {moment != "at exit"}:
+    atexit.register(wait)  # runs behind what the command registers
+from humanpose_cli.cli.main import main
+if {moment == "at exit"}:
+    atexit_of = atexit.register
+    atexit.register = lambda function: (atexit_of(function), atexit_of(wait))
+sys.argv = ["hpc", "--version"]
+sys.exit(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "ending\n"
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
