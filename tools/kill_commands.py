@@ -7,9 +7,8 @@ Every command is first run undisturbed. Then, in rounds, it is started in a new 
 SIGINT or SIGHUP at a random moment, up to three times, and run to its end. Its files must be those of the undisturbed
 run byte by byte, except for the records of runs, which hold dates (run*.json, ledger*.jsonl); no hidden file may stay
 behind; a signal that can be handled must end it within its promise with its exit code, or as the system does before it
-begins.
---cameras is a folder of videos of one scene, for `hpc fit --views --refine`; without it these are left out. Exit
-code 1 where anything differed.
+begins. --cameras is a folder of videos of one scene, for `hpc fit --views --refine`; without it these are left out.
+Exit code 1 where anything differed.
 """
 
 from __future__ import annotations
