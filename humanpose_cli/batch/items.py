@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.io.digests import digest_of_files
+from humanpose_cli.io.sniffing import reading_error
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
@@ -31,6 +32,7 @@ class Item:
     label    the item as the user would recognise it
     root     the folder that `key` is relative to
     outputs  the files that it will write, where that is known beforehand
+    journals files in which the worker keeps what it has found; they go when the ledger has the item
     payload  whatever the worker needs; the batch never reads it
     error    a problem that is known already; the item then fails without reaching the worker
     """
@@ -40,6 +42,7 @@ class Item:
     label: str = ""
     root: Path | None = None
     outputs: tuple[Path, ...] = ()
+    journals: tuple[Path, ...] = ()
     payload: Any = None
     error: HpcError | None = None
 
@@ -63,9 +66,10 @@ class Item:
         return self.name if outside or len(below) > len(self.name) else below
 
 
-def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:
+def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
     """The item for an input of the command line; `source` is its payload."""
-    return Item(source.key, source.files, source.label, source.root, tuple(outputs), payload=source, error=source.error)
+    made = tuple(outputs), tuple(journals)
+    return Item(source.key, source.files, source.label, source.root, *made, payload=source, error=source.error)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Fingerprint:
 
 
 def fingerprint(item: Item) -> Fingerprint:
-    """Size and time of an item's files; the item's own error, or InputError if a file cannot be looked at."""
+    """Size and time of an item's files; the item's own error, or that of a file which cannot be looked at."""
     if item.error is not None:
         raise item.error
     size = newest = 0
@@ -86,7 +90,7 @@ def fingerprint(item: Item) -> Fingerprint:
         try:
             status = path.stat()
         except OSError as error:
-            raise InputError(path, "cannot be opened", got=error.strerror or str(error)) from error
+            raise reading_error(path, error) from error
         size += status.st_size
         newest = max(newest, status.st_mtime_ns)
     return Fingerprint(size, newest)

@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard
 from humanpose_cli.core.device import gpu_names
-from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
 from humanpose_cli.io.locks import is_locked, lock_at_once
@@ -216,7 +216,7 @@ class Ledger:
             descriptor = open_existing(self.path, os.O_WRONLY | os.O_APPEND)
             self._file: IO[bytes] = os.fdopen(descriptor, "ab", buffering=0)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise writing_error(self.path, error) from error
         try:
             self._lock()
             remove_abandoned(folder)
@@ -274,7 +274,7 @@ class Ledger:
             self._file.write(row + b"\n")  # one write: whole lines even with several appenders
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise writing_error(self.path, error) from error
         try:
             lost = not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
         except OSError:
@@ -323,12 +323,6 @@ def output_size(path: str | Path) -> int:
         return os.stat(path).st_size
     except OSError:
         return -1
-
-
-def _unwritable(path: Path, error: OSError) -> HpcError:
-    return writing_error(path, error) or UnavailableError(
-        path, "cannot be written", got=error.strerror or str(error), remedy="choose another `out`"
-    )
 
 
 # `run.json`: when, where and with what a run was made.

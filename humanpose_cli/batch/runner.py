@@ -23,7 +23,7 @@ import time
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,9 @@ from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import removed_on_failure, write_json
+from humanpose_cli.io.atomic import is_about_output, is_writing_error, removed_on_failure, write_json, writing_error
+from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
-
-# A file that is not there is none of these: no user asked for it, so it is a bug.
-_ABOUT_FILES = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
-    errno.ENAMETOOLONG,
-}
 
 
 @dataclass(frozen=True)
@@ -61,17 +56,18 @@ class Failure:
         return self.exit_code is ExitCode.BUG
 
 
-def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
+def explain(error: BaseException, inputs: Sequence[Path] = (), out: Path | None = None) -> Failure:
     """What an exception means.
 
     error   anything that a command or an item raised
     inputs  the files being read: no permission for one of them is the item's trouble, not the machine's
+    out     the output folder: what the system says of a path below it is the machine's trouble
     """
     if failure := _explain_lack_of_memory(error):
         return failure
     if isinstance(error, HpcError):
         return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
-    if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
+    if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs, out)):
         return failure
     text = str(error)
     description = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -113,18 +109,18 @@ def _is_native(error: BaseException) -> bool:
     return type(error).__module__.startswith("onnxruntime")
 
 
-def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
-    """A system error that no caller turned into a sentence."""
-    # Here and not above: the command line reads this file before it needs numpy, which io.atomic imports.
-    from humanpose_cli.io.atomic import writing_error
+def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) -> Failure | None:
+    """A system error that no caller turned into a sentence.
 
+    A file that is not there and does not belong to the output is a bug: no user named it.
+    """
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     if where and any(where == str(path) for path in inputs):
-        return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
-    if error.errno not in _ABOUT_FILES:
-        return None
-    described = writing_error(Path(where or "output"), error)
-    return explain(described) if described is not None else None
+        return explain(reading_error(where, error))
+    long_name = error.errno == errno.ENAMETOOLONG
+    if long_name or is_writing_error(error) or (out is not None and is_about_output(out, error)):
+        return explain(writing_error(Path(where or "output"), error))
+    return None
 
 
 @dataclass(frozen=True)
@@ -179,7 +175,7 @@ def run_items(
     """Run `worker` on each item of this shard, one after the other; of a dry run, say what would be done.
 
     progress  the reporter of what happens
-    stop      the handler of SIGINT and SIGTERM; with one, an interrupted run returns its result, without one
+    stop      the handler of signals; with one, an interrupted run returns its result, without one
               KeyboardInterrupt comes through
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
     the output folder cannot be written.
@@ -226,6 +222,8 @@ class _Run:
                     break
                 settled = self.earlier.settled(item)
                 if settled is not None:
+                    if settled.status is not Status.ERROR:
+                        _remove_journals(item)  # that of a run which was killed after it had recorded the item
                     self._finish(index, replace(settled, name=item.short))
                 else:
                     waiting.append(index)
@@ -265,6 +263,9 @@ class _Run:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
         if isinstance(mark, Failure):
             result = _failed(item, mark, 0.0)
+            if mark.everywhere:  # as of a network mount that does not answer
+                self.halted = mark
+                return result
             # What an earlier run made of it may come in useful again, when the input can be read again.
             return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
         self.progress.item_started(item.name, item.short)
@@ -294,6 +295,8 @@ class _Run:
             self.ledger.record(item, mark, result)
         except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
             return self._failure(item, error, result.seconds)
+        if result.status is not Status.ERROR:
+            _remove_journals(item)
         return replace(result, details={**result.details, **(contents or {})})
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
@@ -302,7 +305,7 @@ class _Run:
             self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, replaced))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
-        failure = explain(error, item.files)
+        failure = explain(error, item.files, self.batch.out)
         if failure.is_bug:
             self.progress.bug(error)
         if failure.everywhere:
@@ -316,16 +319,21 @@ class _Run:
         self.progress.item_finished(result)
 
     def _result(self, items: Sequence[Item]) -> CommandResult:
-        self.results = list(map(_still_there, self.results))
+        before, self.results = self.results, list(map(_still_there, self.results))
         status, code = combine_status(self.results)
         messages: list[str] = []
-        left = len(items) - len(self.results) + (self.halted is not None)  # the item that halted it is done again
+        # The item that halted it is done again, and so is what vanished.
+        vanished = sum(result is not earlier for result, earlier in zip(self.results, before, strict=True))
+        left = len(items) - len(self.results) + (self.halted is not None) + vanished
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
         if changed := self.earlier.changed:
             inputs = "input has" if changed == 1 else "inputs have"
             messages.append(f"{changed} {inputs} changed since an earlier run: done again")
+        failed = [items[index] for index, result in zip(self.indices, before, strict=True) if result.error]
+        if gone := sum(item.error is None and not all(map(os.path.exists, item.files)) for item in failed):
+            messages.append(f"{gone} {'input is' if gone == 1 else 'inputs are'} gone since the run began")
         if self.halted is not None:
             done = any(result.status is not Status.ERROR for result in self.results)
             status, code = Status.PARTIAL if done else Status.ERROR, self.halted.exit_code
@@ -367,6 +375,12 @@ def _mark(item: Item) -> Fingerprint | Failure:
         return replace(fingerprint(item), content=content_digest(item))
     except HpcError as error:
         return explain(error)
+
+
+def _remove_journals(item: Item) -> None:
+    for journal in item.journals:
+        with suppress(OSError):
+            journal.unlink()
 
 
 def _still_there(result: ItemResult) -> ItemResult:

@@ -1,9 +1,11 @@
-"""Orderly stops: SIGINT and SIGTERM finish or abandon the current item within five seconds, or what `allow` gives.
+"""Orderly stops: SIGINT, SIGTERM and SIGHUP finish or abandon the current item within five seconds, or what `allow`
+gives.
 
 Within `item()` the first signal only asks for a stop, so that an item that is nearly done can be finished. When
 the grace is over, or at a second signal, KeyboardInterrupt is raised in the main thread: context managers unwind
 and no half-written file stays. Outside an item the first signal raises it at once. A main thread that cannot be
-interrupted (inside a long native call) is left behind by a watchdog thread, which ends the process.
+interrupted (inside a long native call) is left behind by a watchdog thread, which ends the process. Native code that
+holds the interpreter keeps that thread from running as well: there `last_resort` ends the process.
 
 Forked children (a data loader's workers) take no part: a terminal's Ctrl-C reaches them too, and would count twice.
 """
@@ -17,28 +19,45 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.last_resort import LastResort
 
 _SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 """The signals that are handled, and what each is reported as."""
 if hasattr(signal, "SIGBREAK"):  # Windows: Ctrl-Break, and how another program asks for an end; its SIGTERM only kills
     _SIGNALS[signal.SIGBREAK] = signal.SIGTERM
+if hasattr(signal, "SIGHUP"):  # the terminal or the connection has gone
+    _SIGNALS[signal.SIGHUP] = signal.SIGTERM
+TERMINAL_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
+"""What a terminal sends to all its processes: children leave it to their parent."""
 _END = b"\0"  # no signal has this number
+_MARGIN = 0.8  # seconds between the hard limit, at which Python ends the process, and the last resort
 
 
 class StopSignals:
-    """Context manager that handles SIGINT and SIGTERM while it is open; inert outside the main thread.
+    """Context manager that handles SIGINT, SIGTERM and SIGHUP while it is open; inert outside the main thread.
+
+    A SIGHUP that is ignored stays so (`nohup`).
 
     grace       seconds that the item in progress has to finish by itself
     hard_limit  seconds after which the process ends, whatever it is doing
     on_stop     called in the watchdog thread with the first signal's number while an item is being worked on
     on_abandon  called with the signal's number by the watchdog just before it ends the process
+    last_resort  whether a second process ends this one where native code holds the interpreter, see `last_resort`;
+                 it is forked, so that this one should have no threads yet
     """
 
     def __init__(
-        self, *, grace: float = 2.0, hard_limit: float = 3.5, on_abandon: Callable[[int], None] | None = None
+        self,
+        *,
+        grace: float = 2.0,
+        hard_limit: float = 3.5,
+        on_abandon: Callable[[int], None] | None = None,
+        last_resort: bool = False,
     ) -> None:
         self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
         self.on_stop: Callable[[int], None] | None = None
@@ -48,6 +67,8 @@ class StopSignals:
         self._raised = False
         self._grace_over = False
         self._previous: dict[int, Any] = {}
+        self._with_last_resort = last_resort and hasattr(os, "fork")
+        self._last_resort: LastResort | None = None
 
     @property
     def requested(self) -> bool:
@@ -56,7 +77,9 @@ class StopSignals:
 
     def allow(self, grace: float) -> None:
         """Give items so many seconds to finish by themselves, for they look at `requested`."""
-        self.grace, self.hard_limit = grace, grace + 10.0
+        self.grace, self.hard_limit = grace, grace + 9.0
+        if self._last_resort is not None:
+            self._last_resort.tell(self.hard_limit + _MARGIN)
 
     @contextmanager
     def item(self) -> Iterator[None]:
@@ -73,8 +96,16 @@ class StopSignals:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        if self._with_last_resort:
+            from humanpose_cli.batch.last_resort import LastResort
+
+            with suppress(OSError):  # no more processes or open files are allowed
+                limit = self.hard_limit + _MARGIN
+                self._last_resort = LastResort(self._reader, limit, _SIGNALS, self.on_abandon)
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
+            if _SIGNALS[number] != number and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._previous[number] = signal.signal(number, self._handle)
         self._watchdog = threading.Thread(target=self._watch, name="stop-signals", daemon=True)
         self._watchdog.start()
@@ -87,10 +118,17 @@ class StopSignals:
             signal.signal(number, handler)
         self._previous.clear()
         signal.set_wakeup_fd(self._previous_fd)
+        if self._last_resort is not None:
+            self._last_resort.close()
         self._writer.send(_END)  # closing is not enough while a forked child has the socket open as well
         self._watchdog.join(timeout=1)
         self._writer.close()
         self._reader.close()
+
+    def leave_last_resort(self) -> None:
+        """In a forked child: the second process is its parent's."""
+        if self._last_resort is not None:
+            self._last_resort.abandon()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two byte codes."""
@@ -109,6 +147,8 @@ class StopSignals:
         if not first:
             return
         hard_limit = time.monotonic() + self.hard_limit
+        if self._last_resort is not None:
+            self._last_resort.tell(self.hard_limit + _MARGIN, number)
         if self._in_item and self.on_stop is not None:
             self.on_stop(number)
         again, _ = self._wait_for_signal(self.grace)
@@ -142,14 +182,33 @@ class StopSignals:
                 return True, ours[0]
 
 
+def leave_at_once(code: int) -> None:
+    """Let a signal that comes when everything is done end the process with the exit code of what was done."""
+    _set_handlers(lambda *_: os._exit(code))
+
+
+def ignore_at_exit() -> None:
+    """Ignore signals while the interpreter and its libraries are torn down; an `atexit` function."""
+    _set_handlers(signal.SIG_IGN)
+
+
+def _set_handlers(handler: Any) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def _leave_to_parent() -> None:
-    """In a forked child: signals are no longer the parent's, Ctrl-C is ignored, SIGTERM ends the child.
+    """In a forked child: signals are no longer the parent's, a terminal's are ignored, SIGTERM ends the child.
 
     So a pool ends its workers; those of `lab.cache.loader`, which end with their parent, ignore SIGTERM as well.
     """
-    if isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), StopSignals):
+    handler = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    if isinstance(handler, StopSignals):
+        handler.leave_last_resort()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in TERMINAL_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

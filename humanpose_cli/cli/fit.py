@@ -24,7 +24,7 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
-from humanpose_cli.cli.takes import TakeWork, ViewsFlags, find_takes
+from humanpose_cli.cli.takes import TakeWork, ViewsFlags, find_takes, take_item
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
@@ -36,6 +36,7 @@ from humanpose_cli.fitting.options import (
     PeopleChoice,
     check_registration,
     fit_outputs,
+    people_journal,
 )
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.refining.options import RefineOptions
@@ -248,7 +249,10 @@ def fit(
     view_options = views.options(session)
     for name in filter(None, (weights, segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
-    items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
+    items = [
+        item_of(source, outputs, [people_journal(outputs[0])] if source.is_sequence else ())
+        for source, outputs in ((source, fit_outputs(source, out, overlay=overlay)) for source in found)
+    ]
 
     with ExitStack() as stack:
         refiner = None
@@ -287,17 +291,12 @@ def fit(
         if refiner is not None:
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         if takes:
-            from humanpose_cli.batch.items import Item
-            from humanpose_cli.views.inputs import take_outputs
-
             recorded |= {**views.recorded, "views": asdict(view_options)}
             views_of = work, view_options, views, overlay, drawn
             together = TakeWork(session, out, takes[0], *views_of, fail_if_doubtful, refiner)
-            each = [
-                Item(take.key, take.files, take.key, None, take_outputs(take, out, overlay=overlay), take, take.error)
-                for take in takes
-            ]
-            return flags.run(session, each, together, out, recorded)
+            return flags.run(
+                session, [take_item(take, out, overlay=overlay) for take in takes], together, out, recorded
+            )
         recall = work.recall if session.json else None
         readable = any(item.error is None for item in items)  # else no network is loaded
         return flags.run(

@@ -5,6 +5,7 @@ It imports nothing heavy; CONTRIBUTING.md describes how a command is written.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -40,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _occupy_standard_streams()
     _read_names_as_utf8()
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
-    code = _guarded(sys.argv[1:])
+    from humanpose_cli.batch.signals import ignore_at_exit, leave_at_once
+
+    atexit.register(ignore_at_exit)  # the first to be registered is the last to run
+    code = _guarded(sys.argv[1:], last_resort=True)
+    leave_at_once(code)
     if code in (130, 143):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone
@@ -72,8 +77,8 @@ def _read_names_as_utf8() -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def _guarded(arguments: list[str]) -> int:
-    """Run with signals handled."""
+def _guarded(arguments: list[str], *, last_resort: bool = False) -> int:
+    """Run with signals handled; with a last resort where the process is ours."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -87,7 +92,7 @@ def _guarded(arguments: list[str]) -> int:
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(command_in(arguments).split()[0], number)) + "\n")
 
-        with StopSignals(on_abandon=abandon) as stop:
+        with StopSignals(on_abandon=abandon, last_resort=last_resort) as stop:
             return _run(arguments, stop)
     except KeyboardInterrupt:  # a signal before anything had begun, or after everything was done
         return 130
@@ -180,7 +185,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             with reporter.paused():
-                return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
+                out = invocation.values.get("out")
+                return close(failed(error, name, reporter, stop, out), reporter, as_json=as_json)
 
 
 def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:
@@ -190,7 +196,7 @@ def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, a
     # A bar hides the cursor until it is closed. The main thread may hold its lock: no reason not to end.
     closing = threading.Thread(target=reporter.finish, daemon=True)
     closing.start()
-    closing.join(timeout=1.0)
+    closing.join(timeout=0.5)
     close(interrupted(name, number, worked=stop.worked), reporter, as_json=as_json)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.batch.runner import Failure, explain
@@ -55,8 +56,10 @@ _LABELS = {
 _ERROR = ResultColumn("error", "error")  # of `ItemResult`, for every command
 
 
-def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:
-    """The result of a command that an exception ended."""
+def failed(
+    error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None, out: Path | None = None
+) -> CommandResult:
+    """The result of a command that an exception ended; `out` is its output folder."""
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         worked = stop is None or stop.worked
@@ -65,7 +68,7 @@ def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSig
         return CommandResult(
             command, Status.ERROR, messages=(reporter.translation.error(error),), exit_code=error.exit_code
         )
-    failure = _usage_failure(error) or explain(error)
+    failure = _usage_failure(error) or explain(error, out=out)
     if failure.is_bug:
         reporter.traceback(error)
     return CommandResult(command, Status.ERROR, messages=(failure.sentence,), exit_code=failure.exit_code)

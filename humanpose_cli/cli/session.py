@@ -92,7 +92,7 @@ class Session:
 
     command    its name
     reporter   writes messages and progress to stderr; the listener of a batch
-    stop       the handler of SIGINT and SIGTERM
+    stop       the handler of signals
     json       whether the result is printed as JSON, and so must hold what a program needs
     arguments  the command line, for run.json
     settings   keys from --config and --set that are not flags of the command

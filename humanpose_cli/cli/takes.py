@@ -167,6 +167,17 @@ def _names_of(folders: Iterable[Path]) -> dict[Path, str]:
     return {folder: escaped(name) for folder, name in names.items()}
 
 
+def take_item(take: TakeInput, out: Path, *, overlay: bool) -> Item:
+    """The item of a take, with the journals of all its views."""
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.fitting.options import people_journal
+    from humanpose_cli.views.inputs import take_outputs
+
+    outputs = take_outputs(take, out, overlay=overlay)
+    journals = tuple(people_journal(fit) for fit in outputs[3 : 3 + len(take.views)])
+    return Item(take.key, take.files, take.key, None, outputs, journals, take, take.error)
+
+
 @dataclass
 class TakeWork:
     """What a batch does with its takes.
@@ -241,17 +252,18 @@ class TakeWork:
         from humanpose_cli.io.calibrations import read_calibration, write_calibration
         from humanpose_cli.views.calibrated import calibration_of
         from humanpose_cli.views.fitting import fit_views
+        from humanpose_cli.views.inputs import take_outputs
 
         if self.flags.calibration is not None:
             return read_calibration(self.flags.calibration)
         if not self.flags.same_cameras:
             return None
-        path = self.out / "cameras.json"
+        path, count = self.out / "cameras.json", len(self.first.views)
         with folder_lock(self.out):
             if not path.exists():
-                offsets = self.flags.seconds(len(self.first.views))
+                offsets, fits = self.flags.seconds(count), take_outputs(self.first, self.out)[3 : 3 + count]
                 chosen: dict[str, Any] = {"options": self.options, "offsets": offsets, "height": self.flags.height}
-                made = fit_views(self.single.fitter, self.first.views, self.first.names, **chosen)
+                made = fit_views(self.single.fitter, self.first.views, self.first.names, journals=fits, **chosen)
                 write_calibration(path, calibration_of(made.fit))
         return read_calibration(path)
 

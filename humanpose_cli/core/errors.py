@@ -4,13 +4,14 @@
     ├── UsageError       2   the command line or an argument is wrong
     ├── InputError       3   a file or array is not what was expected
     ├── UnavailableError 5   this machine lacks something: weights, device, licensed file, space, permission
-    └── InterruptedRun   130/143  SIGINT or SIGTERM; a rerun resumes
+    └── InterruptedRun   130/143  SIGINT; SIGTERM or SIGHUP; a rerun resumes
 
 Anything else that escapes is a bug of ours (exit code 1).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -53,6 +54,25 @@ def shell_word(text: object) -> str:
 def reason_of(error: BaseException) -> str:
     """The first line of what a library's exception says, or its name where it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+_MACHINE_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ESTALE", "ETIMEDOUT", "EREMOTEIO", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "ESHUTDOWN", "ENODEV", "ENXIO", "EBUSY", "ENOLCK"),
+        *("EMFILE", "ENFILE"),
+    )
+    if hasattr(errno, name)
+)
+
+
+def is_machine_fault(error: OSError) -> bool:
+    """Whether a system error is the machine's or its network's, whatever file is read or written.
+
+    A full disk or a missing permission is not among these: what they mean depends on the file.
+    """
+    return error.errno in _MACHINE_ERRNOS
 
 
 class HpcError(Exception):

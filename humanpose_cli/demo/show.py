@@ -26,7 +26,7 @@ from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.export.viewing import view
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.items import fit_item
-from humanpose_cli.fitting.options import fit_outputs
+from humanpose_cli.fitting.options import fit_outputs, people_journal
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
@@ -156,6 +156,7 @@ class _Work:
         self.written.extend(outputs)
         progress = self.part(0.0, 0.7).progress
         fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=progress)
+        people_journal(outputs[0]).unlink(missing_ok=True)
         self.wrote(outputs[1])
         if len(fit):
             side = self.path(_side_name(path))

@@ -1,13 +1,12 @@
 """People of a sequence, kept while it is looked at: a run that was killed goes on where it was.
 
 Finding people takes most of the time of a video. The journal is a hidden file beside the output. Every so many frames
-it gets a record, their people and how the detector goes on, and at the end it is removed. A rerun has its people from
-there, up to the last complete record, and the very same ones from then on.
+it gets a record, their people and how the detector goes on. A rerun has its people from there, up to the last complete
+record, and the very same ones from then on. It is removed when everything that is made of the sequence is recorded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.options import people_journal
 from humanpose_cli.io.atomic import npz_bytes, writing_error
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
@@ -42,9 +42,7 @@ class DetectionJournal:
     """
 
     def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
-        # Names may be as long as the file system allows.
-        digest = hashlib.sha256(os.fsencode(output.name)).hexdigest()[:8]
-        self.path = output.with_name(f".{output.name[:40]}.{digest}.people")
+        self.path = people_journal(output)
         self._key = json.loads(json.dumps(key))
         self._size = 0  # bytes of whole records
 
@@ -78,7 +76,7 @@ class DetectionJournal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise writing_error(self.path, error) or error from error
+            raise writing_error(self.path, error) from error
         self._size += len(head) + len(payload)
 
     def remove(self) -> None:

@@ -26,6 +26,7 @@ def fit_item(
     """Fit the people of an item and write its fit file and, if there is a second path, the overlay.
 
     drawn  how the overlay is drawn, as of `Fit.save_overlay`
+    The journal of a sequence's people (`people_journal`) stays: the caller removes it when the item is recorded.
     """
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
@@ -35,6 +36,4 @@ def fit_item(
         if not item.is_sequence:
             drawing(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
         fit.save_overlay(path, drawing, **drawn)
-    if journal is not None:
-        journal.remove()
     return fit

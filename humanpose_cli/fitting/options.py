@@ -5,6 +5,8 @@ Noise levels and schedules are standard deviations that one can measure, and ste
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -295,6 +297,12 @@ def body_identity(body: str) -> str:
     """What a body changes in a result: the contents of its file."""
     kind, _, path = body.partition(":")
     return f"{kind}:{file_digest(Path(path))}" if path else body
+
+
+def people_journal(output: Path) -> Path:
+    """The hidden file in which the people of a sequence are kept until `output`, its fit file, is recorded as done."""
+    digest = hashlib.sha256(os.fsencode(output.name)).hexdigest()[:8]  # names may be as long as the system allows
+    return output.with_name(f".{output.name[:40]}.{digest}.people")
 
 
 def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:

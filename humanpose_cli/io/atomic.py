@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_machine_fault
 from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
 from humanpose_cli.io.protected import refuse_input
 
@@ -36,6 +36,9 @@ _RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts on Window
 _FULL = "the disk is full", "free some space or choose another folder with `out`; a rerun resumes"
 _FORBIDDEN = "no permission to write here", "choose a folder of your own with `out`, or change its mode"
 _A_FILE = "a file stands where a folder is needed", "choose another `out`"
+_MOUNT_REMEDY = "check the mount; the same command goes on"
+_LOST_MOUNT = "the network mount does not answer", _MOUNT_REMEDY
+_TEMPORARY = "check the disk or network mount; the same command goes on"
 _UNAVAILABLE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -45,6 +48,11 @@ _UNAVAILABLE = {
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written with `out`"),
     errno.ENOENT: ("the folder cannot be made or vanished", "choose another `out`"),
     errno.EIO: ("the disk reported an error", "check the disk or network mount"),
+    errno.ESTALE: ("the network mount has lost the file or folder (stale file handle)", _MOUNT_REMEDY),
+    errno.ETIMEDOUT: _LOST_MOUNT,
+    errno.ENOTCONN: _LOST_MOUNT,
+    errno.EMFILE: ("too many files are open in this process", "raise the limit (ulimit -n); a rerun resumes"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs; a rerun resumes"),
 }
 _WRONG_INPUT = {
     errno.ENOTDIR: _A_FILE,
@@ -53,17 +61,34 @@ _WRONG_INPUT = {
 }
 
 
-def writing_error(path: Path, error: OSError) -> HpcError | None:
-    """The sentence for a failed write to `path`, or None where the system error is not about writing there."""
-    if error.errno in _UNAVAILABLE and not (error.errno == errno.ENOENT and error.filename is None):
-        problem, remedy = _UNAVAILABLE[error.errno]
-        return UnavailableError(path, problem, remedy=remedy)
+def writing_error(path: Path, error: OSError) -> HpcError:
+    """The sentence for a failed write to `path`: UnavailableError, InputError where the name is at fault."""
     if error.errno == errno.ENAMETOOLONG:
         return _name_error(path)
     if error.errno in _WRONG_INPUT:
         problem, remedy = _WRONG_INPUT[error.errno]
         return InputError(_file_above(path) if (problem, remedy) == _A_FILE else path, problem, remedy=remedy)
-    return None
+    if error.errno in _UNAVAILABLE:
+        problem, remedy = _UNAVAILABLE[error.errno]
+        return UnavailableError(path, problem, remedy=remedy)
+    return UnavailableError(path, "cannot be written", got=error.strerror or str(error), remedy=_TEMPORARY)
+
+
+def is_writing_error(error: OSError) -> bool:
+    """Whether a system error is of a kind that only a write or a failing machine raises, whatever file it names."""
+    return is_machine_fault(error) or (error.errno in _UNAVAILABLE and error.errno != errno.ENOENT)
+
+
+def is_about_output(folder: Path, error: OSError) -> bool:
+    """Whether a system error is about `folder` or a path below it; one that names no file: whether it is a
+    `is_writing_error`.
+    """
+    if not isinstance(error.filename, str | bytes):
+        return is_writing_error(error)
+    try:
+        return Path(os.path.abspath(os.fsdecode(error.filename))).is_relative_to(os.path.abspath(folder))
+    except ValueError:  # a name with a zero byte
+        return False
 
 
 def _name_error(path: Path) -> InputError:
@@ -88,11 +113,10 @@ def _writing_to(path: Path, *others: Path) -> Iterator[None]:
     except OSError as error:
         named = {os.fspath(name) for name in (path, path.parent, *path.parents, *others)}
         name = error.filename
-        about_us = os.fsdecode(name) in named if isinstance(name, str | bytes) else True
-        problem = writing_error(path, error) if about_us else None
-        if problem is None:
+        about_us = os.fsdecode(name) in named if isinstance(name, str | bytes) else is_writing_error(error)
+        if not about_us:
             raise
-        raise problem from error
+        raise writing_error(path, error) from error
 
 
 def ensure_folder(folder: Path | str) -> Path:

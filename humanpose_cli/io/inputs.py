@@ -248,7 +248,7 @@ class _Argument:
 
     path: Path
     anchor: Path
-    error: InputError | None = None
+    error: HpcError | None = None
     from_glob: bool = False
     from_list: bool = False
     numbered: tuple[Path, ...] = ()
@@ -287,7 +287,7 @@ def _listed(name: str | Path) -> _Argument:
     return replace(_literal(name), from_list=True)
 
 
-def _unusable(path: Path, name: str | Path) -> InputError | None:
+def _unusable(path: Path, name: str | Path) -> HpcError | None:
     """Why something cannot be an input, as the user calls it by `name`; None where it is a file or a folder."""
     try:
         os.stat(path)
@@ -385,7 +385,7 @@ class _Candidate:
     kind: Literal["image", "video", "folder"]
     path: Path
     files: list[Path] = field(default_factory=list)
-    error: InputError | None = None
+    error: HpcError | None = None
     numbered: bool = False
 
 
@@ -438,7 +438,7 @@ class _Search:
 
     def _take_folder(self, folder: Path) -> None:
         """Images and videos of a folder by their names, at any depth, without outputs of hpc."""
-        errors: list[InputError] = []
+        errors: list[HpcError] = []
         images: dict[Path, _Candidate] = {}
         videos: list[_Candidate] = []
         others = 0
@@ -499,7 +499,7 @@ class _Search:
             yield "`frames` picks frames of videos and sequences, and there are only images: all of them are taken"
 
 
-def _files_below(folder: Path, exclude: Collection[Path], errors: list[InputError]) -> Iterator[Path]:
+def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[Path]:
     """Files at any depth in natural order, a folder's own before those of its folders; hidden ones are passed over.
 
     exclude  folders that are not entered, and files that are left out

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.io.atomic import writing_error
 from humanpose_cli.io.file_locks import has_flock, try_lock, unlock, wait_lock
 from humanpose_cli.io.protected import open_existing
@@ -66,7 +65,7 @@ def _held_open(path: Path) -> Iterator[int]:
     try:
         descriptor = open_existing(path, os.O_RDWR)
     except OSError as error:
-        raise writing_error(path, error) or UnavailableError(path, "cannot be written", got=str(error)) from error
+        raise writing_error(path, error) from error
     _held.add(descriptor)
     try:
         yield descriptor

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from humanpose_cli.core.errors import InputError, shell_word
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_machine_fault, shell_word
 
 FileKind = str
 """'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
@@ -57,7 +57,7 @@ def refuse_pipes(path: Path | str) -> None:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Context: system errors about a file become InputError; so do pipes and devices, at once (see `refuse_pipes`)."""
+    """Context: system errors about a file become sentences (`reading_error`); so do pipes and devices, at once."""
     refuse_pipes(path)
     try:
         yield
@@ -134,8 +134,13 @@ def reader_of(path: Path | str) -> str:
     return ""
 
 
-def reading_error(path: Path | str, error: OSError) -> InputError:
-    """The sentence for a file that cannot be opened or read."""
+def reading_error(path: Path | str, error: OSError) -> HpcError:
+    """The sentence for a file that cannot be opened or read: InputError, or UnavailableError for a machine or a network
+    mount that fails whatever file is read.
+    """
+    if is_machine_fault(error):
+        remedy = "check the disk or network mount; the same command goes on"
+        return UnavailableError(path, "cannot be read", got=error.strerror or "", remedy=remedy)
     if isinstance(error, FileNotFoundError):
         return InputError(path, "does not exist", remedy="check the spelling and the folder")
     if isinstance(error, IsADirectoryError):

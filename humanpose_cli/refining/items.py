@@ -176,11 +176,11 @@ def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -
     return (out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX),)
 
 
-def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, InputError | None]]:
+def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
     """Name below its folder, as outputs are called after it, path, and what is wrong with it, of every file of fits.
     InputError if the only path is wrong.
     """
-    found: list[tuple[str, Path, InputError | None]] = []
+    found: list[tuple[str, Path, HpcError | None]] = []
     for path in paths:
         try:
             os.stat(path)
@@ -321,14 +321,14 @@ def fit_and_refine(
     progress: Progress = no_progress,
     **drawn: Any,
 ) -> tuple[Fit, tuple[Path, ...]]:
-    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose arguments and result it has."""
+    """Fit the people of an item, and refine and write the fit as `refine_fit`, whose arguments and result it has.
+
+    The journal of a sequence's people stays, as that of `fit_item`.
+    """
     journal = journal_of(item, outputs[0], fitter.identity)
     fit = fitter.fit(item, progress=part_of(progress, 0, _FITTED), journal=journal)
     rest = part_of(progress, _FITTED, 1)
-    result = refine_fit(refiner, fit, outputs, displacement_frames=displacement_frames, progress=rest, **drawn)
-    if journal is not None:
-        journal.remove()
-    return result
+    return refine_fit(refiner, fit, outputs, displacement_frames=displacement_frames, progress=rest, **drawn)
 
 
 def refined_summary(fit: Fit) -> dict[str, Any]:

@@ -50,19 +50,18 @@ def fit_views(
     calibration  of their cameras, which are not changed then; offsets: seconds that each clock is ahead of the first
                  one's
     height    metres of the largest person; None: as the bodies' shapes suggest, or the calibration says
-    journals  fit files of the views, beside which the people found are kept until all is done; () keeps nothing
+    journals  fit files of the views, in whose journals (`people_journal`) the people found are kept; () keeps nothing
     InputError where no two views show the same person, and both as `check_views`.
     """
     if calibration is not None and height is not None:
         raise UsageError("height", "does not go together with a calibration, which has the scale")
     check_views(views, names, calibration)
     options = options or ViewsOptions()
-    fits, kept = [], []
+    fits = []
     for number, view in enumerate(views):
         share = part_of(progress, _SINGLE * number / len(views), _SINGLE * (number + 1) / len(views))
         journal = journal_of(view, journals[number], fitter.identity) if journals else None
         fits.append(fitter.fit(view, people="all", progress=share, journal=journal))
-        kept += [journal] if journal is not None else []
     together = part_of(progress, _SINGLE, 1)
     together(0, None, "putting the views together")
     calibrated = None
@@ -89,6 +88,4 @@ def fit_views(
         take = replace(take, messages=[*calibrated.notes, *take.messages])
         to_first = calibrated.to_first if take.used[0] == 0 else None
     fit = take_fit(take, fits, names, fitter.body, options, height, to_first, calibrated=calibrated is not None)
-    for journal in kept:
-        journal.remove()
     return FittedTake(take, fit)

@@ -19,6 +19,8 @@ from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.sniffing import reading
 
 OPTIONS = {"people": "all"}
 
@@ -511,3 +513,88 @@ def test_what_all_items_need_counts_for_the_run_alone(photos, tmp_path):
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), earlier)
     assert all(item.seconds < 1000 for item in result.items)
     assert result.extra["summary"]["seconds"] > 10_000
+
+
+def test_journals_go_when_the_ledger_has_the_item(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    items = [Item(key, (), journals=(out / f".{key}.people",)) for key in "abc"]
+
+    def left(*written, faults=None):
+        for key in written:
+            (out / f".{key}.people").write_text("found")
+        run_items(items, Recorder(out, faults), Batch("fit", out, OPTIONS))
+        return sorted(path.name for path in out.glob(".*.people"))
+
+    full, damaged = UnavailableError("disk", "is full"), InputError("b", "is damaged")
+    assert left(*"abc", faults={"b": damaged, "c": full}) == [".b.people", ".c.people"]
+    assert left("a") == [".b.people"], "of an item that was killed between ledger and removal, and of one that failed"
+
+
+def test_a_stale_handle_is_recorded_against_no_item_and_the_same_command_tries_again(tmp_path, monkeypatch):
+    out, usual, stale = tmp_path / "out", os.replace, {"b"}
+
+    def rename(source, target):
+        if Path(target).name in stale:
+            raise OSError(errno.ESTALE, "Stale file handle", str(source), None, str(target))
+        usual(source, target)
+
+    def work(item: Item) -> Outcome:
+        with atomic_path(out / item.key) as temporary:
+            temporary.write_text("whole")
+        return Outcome((out / item.key,))
+
+    monkeypatch.setattr(os, "replace", rename)
+    items, batch = [Item(key, ()) for key in "abc"], Batch("fit", out, OPTIONS)
+    first = run_items(items, work, batch)
+    assert [item.status for item in first.items] == [Status.SUCCESS, Status.ERROR]
+    assert (first.exit_code, "stale file handle" in str(first.items[1].error)) == (ExitCode.UNAVAILABLE, True)
+    assert [path for _, path in read_history(out).entries] == ["a"]
+    stale.clear()
+    again = run_items(items, work, batch)
+    assert [item.status for item in again.items] == [Status.SKIPPED, Status.SUCCESS, Status.SUCCESS]
+
+
+def test_an_input_on_a_mount_that_does_not_answer_is_recorded_against_no_item(tmp_path, monkeypatch):
+    photos = [tmp_path / name for name in ("a.jpg", "b.jpg")]
+    for path in photos:
+        path.write_text("x")
+    usual = Path.stat
+
+    def stale(path, **given):
+        if path.name == "b.jpg":
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return usual(path, **given)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    out = tmp_path / "out"
+    result = run_items([Item(path.name, (path,)) for path in photos], Recorder(out), Batch("fit", out, OPTIONS))
+    assert (result.exit_code, [item.status for item in result.items]) == (5, [Status.SUCCESS, Status.ERROR])
+    assert [path for _, path in read_history(out).entries] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("deleted", "code", "message"),
+    [
+        ("in", 4, "3 inputs are gone since the run began"),
+        ("out", 5, "5 of 5 items are left; the same command goes on with them"),
+    ],
+)
+def test_a_folder_that_is_deleted_midway_counts_what_is_gone(tmp_path, deleted, code, message):
+    photos, out = tmp_path / "in", tmp_path / "out"
+    photos.mkdir()
+    items = [Item(f"{number}.jpg", (photos / f"{number}.jpg",)) for number in range(5)]
+    for item in items:
+        item.files[0].write_text("x")
+
+    def work(item: Item) -> Outcome:
+        if item.key == "2.jpg":
+            shutil.rmtree(tmp_path / deleted)
+        with reading(item.files[0]):
+            item.files[0].read_bytes()
+        with atomic_path(out / item.key) as temporary:
+            temporary.write_text("whole")
+        return Outcome((out / item.key,))
+
+    result = run_items(items, work, Batch("fit", out, OPTIONS))
+    assert (result.exit_code, result.messages) == (code, (message,))

@@ -46,6 +46,37 @@ def test_codes(error, code, everywhere):
     assert "\n" not in failure.sentence
 
 
+@pytest.mark.parametrize(
+    "code", ["ESTALE", "ETIMEDOUT", "EREMOTEIO", "ENOTCONN", "EBUSY", "ENOLCK", "EMFILE", "ENFILE"]
+)
+@pytest.mark.parametrize("name", [None, "/elsewhere/x", "in/a.jpg"])
+def test_stale_handles_are_the_machines_fault_whatever_they_are_about(code, name):
+    error = OSError(getattr(errno, code), os.strerror(getattr(errno, code)), name)
+    failure = explain(error, [Path("in/a.jpg")])
+    assert (failure.exit_code, failure.everywhere) == (ExitCode.UNAVAILABLE, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "exit_code"),
+    [
+        ("EINVAL", "/out/x", ExitCode.UNAVAILABLE),
+        ("ENOENT", "/out/sub/x", ExitCode.UNAVAILABLE),
+        ("EINVAL", "/out", ExitCode.UNAVAILABLE),
+        ("EISDIR", "/out/x", ExitCode.BAD_INPUT),
+        ("ENAMETOOLONG", "/out/x", ExitCode.BAD_INPUT),
+        ("EACCES", "/out/in/a.jpg", ExitCode.BAD_INPUT),
+        ("EIO", "/out/in/a.jpg", ExitCode.BAD_INPUT),
+        ("EINVAL", "/outside/x", ExitCode.BUG),
+        ("EINVAL", None, ExitCode.BUG),
+    ],
+)
+def test_errors_below_the_output_folder_are_the_machines_unless_known_to_be_an_inputs(code, name, exit_code):
+    error = OSError(getattr(errno, code), os.strerror(getattr(errno, code)), name)
+    failure = explain(error, [Path("/out/in/a.jpg")], Path("/out"))
+    assert failure.exit_code == exit_code
+    assert failure.everywhere == (exit_code is ExitCode.UNAVAILABLE)
+
+
 def test_a_bug_is_called_one():
     failure = explain(KeyError("hip"))
     assert failure.is_bug

@@ -76,7 +76,7 @@ def run(out: Path, manner: str, *signals: int) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)])
 def test_an_item_that_is_nearly_done_is_finished_and_the_next_not_begun(tmp_path, number, code):
     exit_code, output = run(tmp_path, "finishes", number)
     document = json.loads(output)
@@ -183,3 +183,17 @@ def test_in_another_thread_it_does_nothing():
     thread.start()
     thread.join()
     assert failures == []
+
+
+@pytest.mark.slow
+def test_a_hangup_that_is_ignored_stays_so():
+    """As under nohup."""
+    program = """
+import signal
+from humanpose_cli.batch.signals import StopSignals
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with StopSignals() as stop:
+    signal.raise_signal(signal.SIGHUP)
+    print(stop.requested, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False True\n"

@@ -12,7 +12,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.protected import protect, protected_inputs
+from humanpose_cli.io.protected import name_output, protect, protected_inputs
 
 
 @pytest.fixture
@@ -112,3 +112,46 @@ def test_files_are_protected_while_a_command_runs(tmp_path):
         write_bytes(tmp_path / "b", b"3")
     assert contents(tmp_path) == {"a": b"1", "b": b"3"}
     write_bytes(tmp_path / "a", b"2")
+
+
+@pytest.mark.parametrize("line", ["fit in", "repose --input in --target-pose pose.npy"])
+@pytest.mark.parametrize("target", ["elsewhere", "../elsewhere"])
+def test_a_link_that_leads_out_of_the_output_folder_is_refused(hpc, photo, monkeypatch, line, target):
+    monkeypatch.chdir(photo.parent)
+    for name in ("in/sub", "out", "elsewhere"):
+        Path(name).mkdir(parents=True)
+    for number in range(2):
+        write_image(f"in/sub/{number}.png", np.zeros((64, 64 + number, 3), np.uint8))
+    Path("out/sub").symlink_to(Path(target).absolute() if target == "elsewhere" else target)
+    ran = hpc(*line.split(), "--out", "out")
+    assert ran.code == 2
+    assert f"{Path('out/sub').absolute()}: is a link that leads out of the output folder, expected a folder" in ran.err
+    assert list(Path("elsewhere").iterdir()) == []
+    assert [path.name for path in Path("out").iterdir()] == ["sub"]
+
+
+@pytest.mark.slow
+def test_the_output_folder_may_itself_be_a_link_but_not_to_nothing(hpc, photo, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    Path("disk").mkdir()
+    for name, target in (("out", "disk"), ("lost", "nothing"), ("loop", "loop")):
+        Path(name).symlink_to(target)
+    line = ("fit", "p.png", "--detector", "fast", "--no-overlay")
+    for out in ("lost", "loop"):
+        ran = hpc(*line, "--out", out)
+        assert (ran.code, f"{out}: is a link to nothing" in ran.err) == (2, True), ran.err
+    assert hpc(*line, "--out", "out").code == 0
+    assert "p.png.fit.npz" in os.listdir("disk")
+
+
+def test_links_below_the_output_folder_may_stay_inside(tmp_path):
+    (tmp_path / "out" / "real").mkdir(parents=True)
+    (tmp_path / "out" / "inside").symlink_to("real")
+    (tmp_path / "out" / "outside").symlink_to(tmp_path)
+    with protected_inputs():
+        name_output(tmp_path / "out")
+        write_bytes(tmp_path / "out" / "inside" / "a", b"1")
+        with pytest.raises(UsageError, match="outside: is a link that leads out of the output folder"):
+            write_bytes(tmp_path / "out" / "outside" / "new" / "a", b"2")
+    write_bytes(tmp_path / "out" / "outside" / "a", b"3")
+    assert not (tmp_path / "new").exists()

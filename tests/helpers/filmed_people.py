@@ -115,6 +115,13 @@ def _at(number: int, times: np.ndarray) -> tuple[np.ndarray, ...]:
     return (poses[np.rint(at).astype(int).clip(0, len(poses) - 1)], *mixed)
 
 
+def landmarks_seen(camera: ViewCamera, number: int, times: np.ndarray) -> np.ndarray:
+    """Landmarks of a clip of the pose library about the hips, in the axes of a camera."""
+    landmarks = _at(number, times)[3]
+    hips = landmarks[:, [BLAZEPOSE33.index("left_hip"), BLAZEPOSE33.index("right_hip")]].mean(1, keepdims=True)
+    return (landmarks - hips) @ camera.rotation.T
+
+
 def _row(camera, number, place, times, random, noise, lean):
     poses, trans, joints, landmarks = _at(number, times)
     shift = _place(place)

@@ -118,6 +118,14 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
         (errno.EDQUOT, "disk is full"),
         (errno.EACCES, "permission"),
         (errno.EROFS, "read-only"),
+        (errno.ESTALE, "stale file handle"),
+        (errno.ETIMEDOUT, "does not answer"),
+        (errno.ENOTCONN, "does not answer"),
+        (errno.EREMOTEIO, "cannot be written"),
+        (errno.EBUSY, "cannot be written"),
+        (errno.ENOLCK, "cannot be written"),
+        (errno.EMFILE, "open in this process"),
+        (errno.ENFILE, "open on this machine"),
     ],
 )
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])

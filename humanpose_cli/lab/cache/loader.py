@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from humanpose_cli.batch.signals import TERMINAL_SIGNALS
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
@@ -168,7 +169,7 @@ def _prepare_worker(_: int) -> None:
     too, before that could save; it ends when its parent asks it to, or is gone. Libraries that start threads of their
     own would take the other workers' cores.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (*TERMINAL_SIGNALS, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     import cv2
 

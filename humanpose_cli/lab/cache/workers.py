@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
+from humanpose_cli.batch.signals import TERMINAL_SIGNALS
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import Header
@@ -249,7 +250,8 @@ def _end(processes: Sequence[Any]) -> None:
 
 def _serve(connection: Connection, source: Source) -> None:
     """Main function of a worker: writes the shards it is sent until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all processes; the parent decides
+    for number in TERMINAL_SIGNALS:  # which reach all processes; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     sys.unraisablehook = _print_unless_leaving
     if "torch" in sys.modules:

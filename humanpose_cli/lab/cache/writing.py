@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import IMAGE_SKELETONS, SKELETONS
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.atomic import atomic_path, writing_error
+from humanpose_cli.io.atomic import atomic_path, is_about_output
 from humanpose_cli.io.value_limits import refuse_image_size
 from humanpose_cli.lab.cache.encoding import EncodedHeader, read_header
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
@@ -262,7 +262,7 @@ def write_shard(
                 shard.add_group(group, read(group), on_sample)
             except Exception as error:
                 _raise_interruption(error)
-                if isinstance(error, OSError) and error.filename is None and writing_error(path, error):
+                if isinstance(error, OSError) and is_about_output(path.parent, error):
                     raise  # our own writing, of which atomic_path makes a sentence
                 raise GroupError(group.name, error) from error
         header = replace(header, picture_count=shard.images, person_count=shard.people, group_count=len(shard.groups))

@@ -8,6 +8,7 @@ step; a GAN has two. Batch normalisation keeps each process's own statistics; th
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -152,17 +153,31 @@ def only_training(folder: Path, group: Processes) -> Iterator[None]:
 def counted_activations(model: nn.Module) -> Iterator[Callable[[], int]]:
     """Gives the bytes that a forward pass inside keeps for the backward pass, which changes nothing in the pass.
 
-    Every storage counts once, the model's own weights and buffers do not.
+    Every storage counts once, the model's own weights and buffers do not, nor does what is freed again in the pass: its
+    address may be another tensor's then.
     """
     model_storages = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
+    kept: Counter[tuple[int, int]] = Counter()  # how many tensors of a storage, by its address and bytes
 
-    def count(tensor: Tensor) -> Tensor:
-        if tensor.layout == torch.strided:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in model_storages:
-                kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def count(tensor: Tensor) -> _Saved:
+        storage = tensor.untyped_storage() if tensor.layout == torch.strided else None
+        if storage is None or storage.data_ptr() in model_storages:
+            return _Saved(tensor)
+        return _Saved(tensor, kept, (storage.data_ptr(), storage.nbytes()))
 
-    with saved_tensors_hooks(count, lambda tensor: tensor):
-        yield lambda: sum(kept.values())
+    with saved_tensors_hooks(count, lambda saved: saved.tensor):
+        yield lambda: sum(size for (_, size), tensors in kept.items() if tensors)
+
+
+class _Saved:
+    """A tensor in the graph of a backward pass, which is counted while it is there."""
+
+    def __init__(self, tensor: Tensor, kept: Counter[tuple[int, int]] | None = None, key: tuple[int, int] = (0, 0)):
+        # Detached: the graph of an operation that saves its own result would hold itself.
+        self.tensor, self._kept, self._key = tensor.detach(), kept, key
+        if kept is not None:
+            kept[key] += 1
+
+    def __del__(self) -> None:
+        if self._kept is not None:
+            self._kept[self._key] -= 1
