@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import UsageError, shell_word
 
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -43,13 +43,17 @@ def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def name_output(out: str | os.PathLike[str]) -> None:
-    """Say which folder or file the running command writes; UsageError for a link that leads nowhere, or an input.
+    """Say which folder or file the running command writes.
 
-    It may be a link to a folder: it is the user's own choice.
+    Raises UsageError for a link to a folder or to nothing, and for an input.
     """
     global _output
-    if os.path.islink(out) and not os.path.exists(out):
-        raise UsageError(out, "is a link to nothing", remedy="mend the link, or choose another file or folder")
+    if os.path.islink(out):
+        if not os.path.exists(out):
+            raise UsageError(out, "is a link to nothing", remedy="mend the link, or choose another file or folder")
+        if os.path.isdir(out):
+            remedy = f"name the folder itself: {shell_word(os.path.realpath(out))}"
+            raise UsageError(out, "is a link to a folder", expected="a folder", remedy=remedy)
     refuse_input(out)
     if _active:
         _output = os.path.abspath(out)
