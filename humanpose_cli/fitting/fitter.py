@@ -36,7 +36,7 @@ from humanpose_cli.fitting.evidence import distance_of
 from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
-from humanpose_cli.fitting.observations import observations_of, rows_by_evidence, sequence_observations
+from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
 from humanpose_cli.fitting.options import (
     CommonGroundOptions,
     DetectorMode,
@@ -480,7 +480,7 @@ class Fitter:
             images = [list(rows) for _, rows in groupby(people, lambda row: row.frame)]
             return KeypointFit.joined([fit_of_estimates(self.body, p, cameras, shared_shape=False) for p in images])
         if sequence:
-            return fit_keypoints(self.body, sequence_observations(people, cameras), self.options.keypoints, progress)
+            return fit_keypoints(self.body, SequenceObservations(people, cameras), self.options.keypoints, progress)
         batches = rows_by_evidence(people)
         fits = []
         for rows in batches:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from humanpose_cli.fitting.confidence import (
 )
 from humanpose_cli.fitting.evidence import gather_evidence, joint_evidence, limb_fallback
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.fitting.observations import NO_EVIDENCE, KeypointObservations
+from humanpose_cli.fitting.observations import NO_EVIDENCE, KeypointObservations, SequenceObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import (
     PREDICTED_JOINTS,
@@ -39,12 +40,21 @@ from humanpose_cli.fitting.problem import (
     shape_evidence,
 )
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.sequences import between, key_frames, solve_person
-from humanpose_cli.fitting.solver import BLOCK, NormalEquations, full_blocks, in_parallel, levenberg_marquardt
+from humanpose_cli.fitting.row_files import RowFile
+from humanpose_cli.fitting.sequences import Stretch, between, key_frames, solve_person
+from humanpose_cli.fitting.solver import (
+    BLOCK,
+    NormalEquations,
+    full_blocks,
+    in_parallel,
+    levenberg_marquardt,
+    made_in_parallel,
+)
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.metric import lifter_takes, shipped_lifter
 
 _OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
+_REPORTED = 2048  # rows of a motion that are in memory at once where they are not solved
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
 
@@ -108,7 +118,7 @@ class _Chunk(NamedTuple):
 
 def fit_keypoints(
     body: Body,
-    observations: KeypointObservations,
+    observations: KeypointObservations | SequenceObservations,
     options: KeypointFitOptions | None = None,
     progress: Progress = no_progress,
 ) -> KeypointFit:
@@ -118,19 +128,19 @@ def fit_keypoints(
     groups, a row has the same bits whatever the other rows of the batch are. Rows that show nothing get a neutral pose
     before the camera, or one between their neighbours in time, and confidence 0. The result is deterministic, and
     independent of the number of threads. Works on the CPU in double precision, whatever device the body lives on, in as
-    many threads as torch is set to use, a chunk of rows each.
+    many threads as torch is set to use, a chunk of rows each. What motions need between the stages lies in temporary
+    files, beyond some thousand rows: memory hardly grows with them. UnavailableError where there is no space for these.
     """
     count, options = len(observations), options or KeypointFitOptions()
-    rig = _rig(body, observations, options)
-    if observations.shape_group is None:
-        observations = observations.rows(full_blocks(torch.arange(count)))
     threads = torch.get_num_threads()
     with torch.no_grad(), one_thread_each():
-        if observations.frame is None or not count:
-            chunks = _solve_coarsely(rig, observations, options, threads)
-            problem, state = _joined(in_parallel(_solve_finely, chunks, threads))
-        else:
-            problem, state = _solve_motion(rig, observations, options, threads, progress)
+        if isinstance(observations, SequenceObservations) or (observations.frame is not None and count):
+            return _fit_motion(body, observations, options, threads, progress)
+        rig = _rig(body, observations, options)
+        if observations.shape_group is None:
+            observations = observations.rows(full_blocks(torch.arange(count)))
+        chunks = _solve_coarsely(rig, observations, options, threads)
+        problem, state = _joined(in_parallel(_solve_finely, chunks, threads))
         return _report(body, observations, problem, state, threads).rows(slice(count))
 
 
@@ -210,20 +220,34 @@ def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None) -> list[_Ch
     """The rows of groups (N,) held at the shape that suits all of their group."""
     if groups is None:
         return chunks
-    options, shape = chunks[0].problem.options, cat_rows([chunk.shape for chunk in chunks])
-    sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
-    common, group_sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
+    common, shared = _common_shapes([chunk.shape for chunk in chunks], groups, chunks[0].problem.options)
     lengths = [len(chunk.problem.evidence) for chunk in chunks]
-    result = []
-    for chunk, betas, sizes in zip(chunks, common.split(lengths), group_sizes.split(lengths), strict=True):
-        shared, evidence = (sizes > 1)[:, None], chunk.problem.evidence
-        problem = chunk.problem.changed(
-            betas=torch.where(shared, betas, evidence.betas),
-            beta_sigma=torch.where(shared, _HELD, evidence.beta_sigma),
-        )
-        state = chunk.state._replace(betas=torch.where(shared, betas, chunk.state.betas))
-        result.append(_Chunk(problem, state, chunk.shape))
-    return result
+    return [
+        _Chunk(*_at_shape(chunk.problem, chunk.state, *shape), chunk.shape)
+        for chunk, *shape in zip(chunks, common.split(lengths), shared.split(lengths), strict=True)
+    ]
+
+
+def _common_shapes(
+    parts: Sequence[ShapeEvidence], groups: Tensor, options: KeypointFitOptions
+) -> tuple[Tensor, Tensor]:
+    """Betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
+    shape = cat_rows(parts)
+    sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
+    betas, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
+    return betas, sizes > 1
+
+
+def _at_shape(
+    problem: KeypointProblem, state: FitState, betas: Tensor, shared: Tensor
+) -> tuple[KeypointProblem, FitState]:
+    """Rows (N,) that are `shared` held at betas (N, S)."""
+    shared, evidence = shared[:, None], problem.evidence
+    problem = problem.changed(
+        betas=torch.where(shared, betas, evidence.betas),
+        beta_sigma=torch.where(shared, _HELD, evidence.beta_sigma),
+    )
+    return problem, state._replace(betas=torch.where(shared, betas, state.betas))
 
 
 def _solve_finely(chunk: _Chunk) -> _Chunk:
@@ -242,82 +266,180 @@ def _solve_finely(chunk: _Chunk) -> _Chunk:
     return _Chunk(lifted, state, chunk.shape)
 
 
-def _solve_motion(
-    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int, progress: Progress
-) -> tuple[KeypointProblem, FitState]:
+def _fit_motion(
+    body: Body,
+    observations: KeypointObservations | SequenceObservations,
+    options: KeypointFitOptions,
+    threads: int,
+    progress: Progress,
+) -> KeypointFit:
     """The frames of each person solved together."""
-    time, poses = observations.time, observations.world_to_camera
-    assert time is not None
-    people = _rows_of_people(observations)
-    state = _between_key_frames(rig, observations, people, options, threads)
-    starting, lifting, moving = (part_of(progress, *ends) for ends in ((0.2, 0.5), (0.5, 0.6), (0.6, 1)))
+    order = _order_of_motion(observations)
+    if not torch.equal(order, torch.arange(len(order))):
+        sorted_rows = observations.rows(order)
+        return _fit_motion(body, sorted_rows, options, threads, progress).rows(order.argsort().numpy())
+    rig = _rig(body, observations.rows(slice(1)), options)
+    with RowFile() as approached, RowFile() as lifted, RowFile() as solved:
+        shown = _approach(rig, observations, options, approached, lifted, threads, progress)
 
-    # Each frame alone again, from between its key frames; then the shapes of groups, and the lifter.
-    def approach(part: tuple[KeypointObservations, FitState]) -> _Chunk:
-        observed, start = part
-        evidence, _ = gather_evidence(rig, observed, replace(options, starts=1))
-        fallback = limb_fallback(evidence, start.rotations)
-        problem = KeypointProblem(rig, replace(evidence, fallback=fallback), options)
-        near, equations, _ = levenberg_marquardt(problem, start, options.coarse)
-        return _Chunk(problem, near, _shape_evidence(problem, equations, near))
+        def part(first: int, last: int) -> tuple[KeypointProblem, FitState]:
+            return _read_part(rig, options, lifted, first, last)
 
-    parts = _chunks(observations, options.chunk)
-    starts = _split(state, [len(part) for part in parts])
-    chunks = in_parallel(approach, list(zip(parts, starts, strict=True)), threads, starting)
-    chunks = _with_common_shapes(chunks, observations.shape_group)
-    lifted = in_parallel(
-        lambda c: c._replace(problem=_with_lifted_joints(c.problem, c.state)), chunks, threads, lifting
-    )
-    problem, state = _joined(lifted)
-
-    # All frames of a person at once.
-    to_camera = torch.eye(4, dtype=torch.float64).expand(len(time), 4, 4) if poses is None else poses
-
-    def solve(rows: Tensor) -> FitState:
-        share = max(1, threads // len(people))
-        return solve_person(problem.select(rows), state.rows(rows), to_camera[rows], time[rows], share)
-
-    result = FitState(*(value.clone() for value in state))
-    for rows, solved in zip(people, in_parallel(solve, people, threads, moving), strict=True):
-        for target, value in zip(result, solved, strict=True):
-            target[rows] = value
-    return problem, result
+        _move(observations, shown, part, solved, threads, part_of(progress, 0.6, 1))
+        reports = []
+        for first, last in pairwise(_ends(len(observations), _REPORTED)):
+            problem, state = part(first, last)[0], FitState(*solved.read(first, last))
+            reports.append(_report(body, observations.rows(slice(first, last)), problem, state, threads))
+    return KeypointFit.joined(reports)
 
 
-def _rows_of_people(observations: KeypointObservations) -> list[Tensor]:
-    """The rows of each person in consecutive frames, in the order of time."""
+def _order_of_motion(observations: KeypointObservations | SequenceObservations) -> Tensor:
+    """The rows (N,) sorted by person and frame."""
     groups, frames = observations.shape_group, observations.frame
     assert groups is not None
     assert frames is not None
-    order = torch.from_numpy(np.lexsort((frames.numpy(), groups.numpy())))
+    return torch.from_numpy(np.lexsort((frames.numpy(), groups.numpy())))
+
+
+def _people(observations: KeypointObservations | SequenceObservations) -> list[tuple[int, int]]:
+    """The first row of each person in consecutive frames, and the one behind their last, of sorted rows."""
+    groups, frames = observations.shape_group, observations.frame
+    assert groups is not None
+    assert frames is not None
     # A run ends where the person changes or a frame is missing.
-    ends = (groups[order].diff().bool() | (frames[order].diff() != 1)).nonzero().squeeze(-1) + 1
-    return [rows for rows in order.tensor_split(ends) if len(rows)]
+    ends = (groups.diff().bool() | (frames.diff() != 1)).nonzero().squeeze(-1) + 1
+    return list(pairwise([0, *ends.tolist(), len(groups)]))
+
+
+def _ends(count: int, size: int) -> list[int]:
+    """Where the parts of `count` rows begin and end, of `size` rows each."""
+    return [*range(0, count, size), count]
+
+
+def _still(observations: KeypointObservations) -> KeypointObservations:
+    """Rows without their motion."""
+    return replace(observations, frame=None)
+
+
+def _read_part(
+    rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, first: int, last: int
+) -> tuple[KeypointProblem, FitState]:
+    """The evidence and the states of some rows."""
+    columns, own = file.read(first, last), len(FitState._fields)
+    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-own]), options), FitState(*columns[-own:])
+
+
+def _approach(
+    rig: LandmarkRig,
+    observations: KeypointObservations | SequenceObservations,
+    options: KeypointFitOptions,
+    approached: RowFile,
+    lifted: RowFile,
+    threads: int,
+    progress: Progress,
+) -> Tensor:
+    """Each frame alone, from between its key frames; then the shapes of groups, and the lifter.
+
+    Writes evidence and states of all rows: as frames alone have them into `approached`, the final ones into `lifted`.
+    Returns which rows (N,) have evidence.
+    """
+    starting, lifting = part_of(progress, 0.2, 0.5), part_of(progress, 0.5, 0.6)
+    parts = list(pairwise(_ends(len(observations), options.chunk + -options.chunk % BLOCK)))
+    with RowFile() as starts:
+        _between_key_frames(rig, observations, options, starts, threads)
+
+        def approach(part: tuple[int, int]) -> _Chunk:
+            evidence, _ = gather_evidence(rig, _still(observations.rows(slice(*part))), replace(options, starts=1))
+            start = FitState(*starts.read(*part))
+            problem = KeypointProblem(
+                rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)), options
+            )
+            near, equations, _ = levenberg_marquardt(problem, start, options.coarse)
+            return _Chunk(problem, near, _shape_evidence(problem, equations, near))
+
+        shapes = []
+        chunks = made_in_parallel(approach, parts, threads, starting)
+        for (first, _), chunk in zip(parts, chunks, strict=True):
+            approached.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
+            shapes.append(chunk.shape)
+    groups = observations.shape_group
+    assert groups is not None
+    betas, shared = _common_shapes(shapes, groups, options)
+
+    def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
+        rows = slice(*part)
+        problem, state = _at_shape(*_read_part(rig, options, approached, *part), betas[rows], shared[rows])
+        return _with_lifted_joints(problem, state).evidence, state
+
+    shown = torch.zeros(len(observations), dtype=torch.bool)
+    for part, (evidence, state) in zip(parts, made_in_parallel(lift, parts, threads, lifting), strict=True):
+        lifted.write(part[0], [*evidence.columns(), *state])
+        shown[slice(*part)] = (evidence.confidence > 0).any(-1)
+    return shown
 
 
 def _between_key_frames(
     rig: LandmarkRig,
-    observations: KeypointObservations,
-    people: Sequence[Tensor],
+    observations: KeypointObservations | SequenceObservations,
     options: KeypointFitOptions,
+    starts: RowFile,
     threads: int,
-) -> FitState:
-    """Starts of all rows: key frames by the coarse stage, the others between these."""
-    assert observations.time is not None
-    time, visible = observations.time, (observations.confidence > 0).any(-1)
-    keys = [rows[key_frames(visible[rows], time[rows])] for rows in people]
-    chunks = _solve_coarsely(rig, observations.rows(torch.cat(keys)), options, threads)
-    solved = cat_rows([chunk.state for chunk in chunks])
-    result = FitState(*(value.new_empty(len(time), *value.shape[1:]) for value in solved))
-    for rows, key_rows, states in zip(people, keys, _split(solved, [len(k) for k in keys]), strict=True):
-        for target, value in zip(result, between(states, time[key_rows], time[rows]), strict=True):
-            target[rows] = value
-    return result
+) -> None:
+    """Write where all rows start: key frames by the coarse stage, the others between these."""
+    time, groups = observations.time, observations.shape_group
+    assert time is not None
+    assert groups is not None
+    visible, people = _visible(observations), _people(observations)
+    keys = torch.cat([first + key_frames(visible[first:last], time[first:last]) for first, last in people])
+
+    def coarse(rows: Tensor) -> tuple[FitState, ShapeEvidence]:
+        chunk = _solve_from_starts(rig, _still(observations.rows(rows)), options)
+        return chunk.state, chunk.shape
+
+    solved = in_parallel(coarse, keys.split(options.chunk + -options.chunk % BLOCK), threads)
+    state = cat_rows([chunk for chunk, _ in solved])
+    betas, shared = _common_shapes([shape for _, shape in solved], groups[keys], options)
+    state = state._replace(betas=torch.where(shared[:, None], betas, state.betas))
+    for first, last in people:
+        own = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
+        for begin, end in pairwise([first + end for end in _ends(last - first, _REPORTED)]):
+            starts.write(begin, between(state.rows(own), time[keys[own]], time[begin:end]))
 
 
-def _split(state: FitState, sizes: Sequence[int]) -> list[FitState]:
-    columns = [value.split(sizes) for value in state]
-    return [FitState(*part) for part in zip(*columns, strict=True)]
+def _visible(observations: KeypointObservations | SequenceObservations) -> Tensor:
+    """(N,) whether a row has a landmark that is seen."""
+    parts = pairwise(_ends(len(observations), _REPORTED))
+    return torch.cat([(observations.rows(slice(*part)).confidence > 0).any(-1) for part in parts])
+
+
+def _move(
+    observations: KeypointObservations | SequenceObservations,
+    shown: Tensor,
+    part: Callable[[int, int], tuple[KeypointProblem, FitState]],
+    solved: RowFile,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Write the states of all rows with all frames of a person solved at once.
+
+    shown  (N,) whether a row has evidence; part gives evidence and states of some rows
+    """
+    people, times = _people(observations), observations.time
+    assert times is not None
+
+    def solve(rows: tuple[int, int]) -> None:
+        first, time = rows[0], times[slice(*rows)]
+
+        def stretch(begin: int, end: int) -> Stretch:
+            poses = observations.rows(slice(first + begin, first + end)).world_to_camera
+            if poses is None:
+                poses = torch.eye(4, dtype=torch.float64).expand(end - begin, 4, 4)
+            return Stretch(*part(first + begin, first + end), poses, time[begin:end])
+
+        for begin, states in solve_person(stretch, shown[slice(*rows)], time, max(1, threads // len(people))):
+            solved.write(first + begin, states)
+
+    in_parallel(solve, people, threads, progress)
 
 
 def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointProblem:

@@ -1,6 +1,6 @@
 """The input of the keypoint fit: landmarks, cameras and estimates as arrays, a row per person and frame.
 
-`observations_of` and `sequence_observations` make them from tracked people.
+`observations_of` and `SequenceObservations` make them from tracked people.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
@@ -223,50 +224,79 @@ def _has_noise(person: DetectedPerson) -> bool:
 
 
 def observations_of(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
-    """Rows of one skeleton before the cameras of their frames.
+    """Rows of one skeleton before the cameras of their frames; see `PeopleObservations`."""
+    return PeopleObservations(people, cameras).rows(slice(None))
+
+
+class PeopleObservations:
+    """Observations of people of one skeleton before the cameras of their frames, made of some rows at a time.
 
     If only some rows have world landmarks or an estimate, the others get those of the nearest row with a noise so large
     that they do not count.
     """
-    views = [cameras[person.frame].camera for person in people]
-    keypoints = np.stack([person.keypoints for person in people]).astype(np.float64)
-    values: dict[str, Any] = {
-        "keypoints": keypoints[..., :2],
-        "confidence": keypoints[..., 2],
-        "focal": [view.focal for view in views],
-        "principal_point": [view.principal_point for view in views],
-        "image_size": [view.size for view in views],
-        "skeleton": people[0].skeleton.name,
-        "spread": [person.spread for person in people],
-    }
-    has_world = np.array([person.world is not None for person in people])
-    if has_world.any():
-        nearest = _nearest(has_world)
-        values["world"] = [people[row].world for row in nearest]
-        values["world_spread"] = np.array([people[row].world_spread for row in nearest], np.float64)
-        values["world_spread"][~has_world] = NO_EVIDENCE
-    has_estimate = np.array([_has_noise(person) for person in people])
-    if has_estimate.any():
-        estimates = [people[row].estimate for row in _nearest(has_estimate)]
-        for name in ("poses", "betas", "joints", "noise"):
-            values[f"predicted_{name}"] = np.stack([getattr(estimate, name) for estimate in estimates])
-        values["predicted_noise"][~has_estimate] = NO_EVIDENCE
-    return KeypointObservations(**values)
+
+    def __init__(self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> None:
+        self._people, self._cameras = people, cameras
+        self._has_world = np.array([person.world is not None for person in people])
+        self._has_estimate = np.array([_has_noise(person) for person in people])
+        self._world, self._estimate = (
+            _nearest(available) if available.any() else None for available in (self._has_world, self._has_estimate)
+        )
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def rows(self, index: slice | Tensor) -> KeypointObservations:
+        """The observations of some rows."""
+        return KeypointObservations(**self._values(np.arange(len(self))[index]))
+
+    def _values(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        people = [self._people[row] for row in rows]
+        views = [self._cameras[person.frame].camera for person in people]
+        keypoints = np.stack([person.keypoints for person in people]).astype(np.float64)
+        values: dict[str, Any] = {
+            "keypoints": keypoints[..., :2],
+            "confidence": keypoints[..., 2],
+            "focal": [view.focal for view in views],
+            "principal_point": [view.principal_point for view in views],
+            "image_size": [view.size for view in views],
+            "skeleton": people[0].skeleton.name,
+            "spread": [person.spread for person in people],
+        }
+        if self._world is not None:
+            lenders = [self._people[row] for row in self._world[rows]]
+            values["world"] = [person.world for person in lenders]
+            values["world_spread"] = np.array([person.world_spread for person in lenders], np.float64)
+            values["world_spread"][~self._has_world[rows]] = NO_EVIDENCE
+        if self._estimate is not None:
+            estimates = [self._people[row].estimate for row in self._estimate[rows]]
+            for name in ("poses", "betas", "joints", "noise"):
+                values[f"predicted_{name}"] = np.stack([getattr(estimate, name) for estimate in estimates])
+            values["predicted_noise"][~self._has_estimate[rows]] = NO_EVIDENCE
+        return values
 
 
-def sequence_observations(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
-    """The rows of a sequence, sorted by track and frame: each track has one shape and one motion."""
-    frames = [row.frame for row in people]
-    motion: dict[str, Any] = {
-        "shape_group": [row.track for row in people],
-        "frame": frames,
-        "time": [cameras[frame].time for frame in frames],
-        "world_to_camera": [cameras[frame].world_to_camera for frame in frames],
-    }
-    return replace(observations_of(people, cameras), **motion)
+class SequenceObservations(PeopleObservations):
+    """The rows of a sequence, sorted by track and frame: each track has one shape and one motion.
+
+    shape_group, frame, time  of all rows, as of `KeypointObservations`
+    """
+
+    def __init__(self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> None:
+        super().__init__(people, cameras)
+        self.shape_group = torch.tensor([row.track for row in people])
+        self.frame = torch.tensor([row.frame for row in people])
+        self.time = torch.tensor([cameras[row.frame].time for row in people], dtype=torch.float64)
+
+    def _values(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        motion = {name: getattr(self, name)[rows] for name in ("shape_group", "frame", "time")}
+        poses = [self._cameras[frame].world_to_camera for frame in motion["frame"]]
+        return {**super()._values(rows), **motion, "world_to_camera": poses}
 
 
 def _nearest(available: np.ndarray) -> np.ndarray:
-    """(N,) for each row the row itself if `available`, else the nearest row that is."""
-    rows = np.flatnonzero(available)
-    return rows[np.abs(np.arange(len(available))[:, None] - rows).argmin(1)]
+    """(N,) for each row the row itself if `available`, else the nearest row that is, the first of two."""
+    rows, every = np.flatnonzero(available), np.arange(len(available))
+    after = np.searchsorted(rows, every).clip(max=len(rows) - 1)
+    before = (after - 1).clip(min=0)
+    return np.where(np.abs(every - rows[before]) <= np.abs(rows[after] - every), rows[before], rows[after])

@@ -192,6 +192,18 @@ class FitEvidence:
         views = tuple(view.rows(index) for view in values.pop("views"))
         return FitEvidence(**{name: column[index] for name, column in values.items()}, views=views)
 
+    def columns(self) -> list[Tensor]:
+        """All tensors, those of the views behind the others; see `of_columns`."""
+        own = [getattr(self, f.name) for f in fields(self) if f.name != "views"]
+        return own + [column for view in self.views for column in view]
+
+    @classmethod
+    def of_columns(cls, columns: Sequence[Tensor]) -> FitEvidence:
+        """The evidence that has these `columns`."""
+        own, each = len(fields(cls)) - 1, len(ViewEvidence._fields)
+        views = tuple(ViewEvidence(*columns[first : first + each]) for first in range(own, len(columns), each))
+        return cls(*columns[:own], views=views)
+
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:
         """The rows of several, one after the other."""

@@ -8,6 +8,7 @@ Long sequences are solved window by window, each beginning with the end of the o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 
 _HIGHEST_DAMPING = 1e6
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
+_STRETCH = 10  # windows whose frames are in memory at once
 _OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed
 _STANDING_SPEED, _STANDING_STEP = 0.6, 0.025  # metres a second, and a frame, below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
@@ -55,43 +57,87 @@ class FramesInMotion(NamedTuple):
     held: int = 0
 
 
-def solve_person(
-    problem: KeypointProblem, state: FitState, world_to_camera: Tensor, time: Tensor, threads: int = 1
-) -> FitState:
-    """The motion of one person in T consecutive frames: `state` with all frames solved together.
+class Stretch(NamedTuple):
+    """Some consecutive frames of one person, T of them.
 
     problem          the frames' evidence, in the order of time
     state            each frame solved alone; frames without evidence are overwritten
     world_to_camera  (T, 4, 4) of the frames; time (T,) seconds, rising
     """
-    state = _bridged(problem, state, time)
-    problem = _remembering(problem, time)
-    options, to_world = problem.options, world_to_camera[:, :3, :3].mT
-    motion = FramesInMotion(
+
+    problem: KeypointProblem
+    state: FitState
+    world_to_camera: Tensor
+    time: Tensor
+
+
+def solve_person(
+    read: Callable[[int, int], Stretch], shown: Tensor, time: Tensor, threads: int = 1
+) -> Iterator[tuple[int, FitState]]:
+    """The motion of one person in T consecutive frames, all frames solved together: numbers of frames, and the states
+    of all frames from there up to the next number.
+
+    read         gives the frames from one number to before another
+    shown, time  (T,) whether a frame has evidence, and its seconds
+    """
+    count = len(time)
+    # Long sequences in windows, each held at the end of the one before; its last frames are solved anew by the next.
+    windows = list(range(0, max(count - _MARGIN, 1), _WINDOW - _MARGIN))
+    solved: FitState | None = None  # at the end of the stretch before, from `done` on
+    done = 0
+    for number in range(0, len(windows), _STRETCH):
+        starts, further = windows[number : number + _STRETCH], windows[number + _STRETCH :]
+        stop = min(starts[-1] + _WINDOW, count)
+        first, last = _neighbours(shown, time, done, stop)
+        stretch = read(first, last)
+        motion, state = _still_motion(stretch), _bridged(stretch.problem, stretch.state, stretch.time)
+        problem = _remembering(stretch.problem, stretch.time)
+        if solved is not None:
+            state = _written_state(state, solved, done - first)
+        for start in starts:
+            held = _OVERLAP if start else 0
+            window = slice(start - held - first, min(start + _WINDOW, count) - first)
+            rows = motion._replace(
+                to_world=motion.to_world[window],
+                origin=motion.origin[window],
+                bend=motion.bend[window.start : window.stop - 2],
+                falling=motion.falling[window.start : window.stop - 2],
+                standing=motion.standing[window.start : window.stop - 1],
+                held=held,
+            )
+            part = _solve_window(problem.select(window), rows, state.rows(window), stretch.time[window], threads)
+            state = _written_state(state, part, window.start)
+        following = further[0] - _OVERLAP if further else count
+        yield done, state.rows(slice(done - first, following - first))
+        done, solved = following, state.rows(slice(following - first, stop - first))
+
+
+def _neighbours(shown: Tensor, time: Tensor, begin: int, end: int) -> tuple[int, int]:
+    """Frames begin ≤ i < end with those before and after that `_bridged` and `_remembering` look at: the nearest that
+    show something, and all within twice `_MEMORY`.
+    """
+    first = int(torch.searchsorted(time, time[begin] - 2 * _MEMORY))
+    last = int(torch.searchsorted(time, time[end - 1] + 2 * _MEMORY, right=True))
+    before, after = shown[: begin + 1].nonzero(), shown[end - 1 :].nonzero()
+    if len(before):
+        first = min(first, int(before[-1]))
+    if len(after):
+        last = max(last, end + int(after[0]))
+    return first, last
+
+
+def _still_motion(stretch: Stretch) -> FramesInMotion:
+    """Frames without feet that stand, or flight."""
+    options, to_world = stretch.problem.options, stretch.world_to_camera[:, :3, :3].mT
+    return FramesInMotion(
         to_world,
-        -(to_world @ world_to_camera[:, :3, 3:]).squeeze(-1),
-        second_differences(time) / options.acceleration,
+        -(to_world @ stretch.world_to_camera[:, :3, 3:]).squeeze(-1),
+        second_differences(stretch.time) / options.acceleration,
         torch.zeros(max(len(to_world) - 2, 0), 3, dtype=torch.float64),
         options.acceleration / options.fall_noise,
         options.robust_motion,
-        torch.zeros(len(to_world) - 1, len(problem.rig.template), dtype=torch.float64),
+        torch.zeros(len(to_world) - 1, len(stretch.problem.rig.template), dtype=torch.float64),
     )
-    solved = state
-    # Long sequences in windows, each held at the end of the one before; its last frames are solved anew by the next.
-    for start in range(0, max(len(to_world) - _MARGIN, 1), _WINDOW - _MARGIN):
-        held = _OVERLAP if start else 0
-        window = slice(start - held, start + _WINDOW)
-        rows = motion._replace(
-            to_world=to_world[window],
-            origin=motion.origin[window],
-            bend=motion.bend[window.start : window.stop - 2],
-            falling=motion.falling[window.start : window.stop - 2],
-            standing=motion.standing[window.start : window.stop - 1],
-            held=held,
-        )
-        part = _solve_window(problem.select(window), rows, solved.rows(window), time[window], threads)
-        solved = FitState(*(_written(all_, new, window.start) for all_, new in zip(solved, part, strict=True)))
-    return solved
 
 
 def second_differences(time: Tensor) -> Tensor:
@@ -103,8 +149,11 @@ def second_differences(time: Tensor) -> Tensor:
     return torch.stack((2 / (before * both), -2 / (before * after), 2 / (after * both)), 1)
 
 
-def _written(target: Tensor, values: Tensor, start: int) -> Tensor:
-    return torch.cat((target[:start], values, target[start + len(values) :]))
+def _written_state(state: FitState, part: FitState, start: int) -> FitState:
+    """The state with other rows from `start` on."""
+    return FitState(
+        *(torch.cat((all_[:start], new, all_[start + len(new) :])) for all_, new in zip(state, part, strict=True))
+    )
 
 
 def _solve_window(

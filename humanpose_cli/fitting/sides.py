@@ -35,16 +35,16 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
         return list(people)
     skeleton = people[0].skeleton
     orders = np.array([_order(skeleton, names) for names in _SWAPS])
-    keypoints = np.stack([p.keypoints for p in people]).astype(np.float64)  # (T, L, 3)
-    hypotheses = keypoints[:, orders]  # (T, 4, L, 3)
     sided = np.flatnonzero(orders[-1] != np.arange(len(skeleton)))
     size = np.array([max(float((p.box[2:] - p.box[:2]).max()), 1.0) for p in people])
     swap_cost = _SWAP_COST * np.array([0.0, 1.0, 1.0, 2.0])
     cost = np.tile(swap_cost, (len(people), 1))
     steps = []
+    hypotheses = people[0].keypoints.astype(np.float64)[orders]  # (4, L, 3)
     for t in range(1, len(people)):
         gap = frames[t] - frames[t - 1]
-        before, now = hypotheses[t - 1][:, None, sided], hypotheses[t][None, :, sided]
+        earlier, hypotheses = hypotheses, people[t].keypoints.astype(np.float64)[orders]
+        before, now = earlier[:, None, sided], hypotheses[None, :, sided]
         apart = np.linalg.norm(before[..., :2] - now[..., :2], axis=-1) / (_JUMP * size[t] * np.sqrt(gap))
         weight = np.minimum(before[..., 2], now[..., 2]) * max(1 - gap / _FORGET, 0.0)
         steps.append((weight * _MAX_JUMP_COST * apart**2 / (_MAX_JUMP_COST + apart**2)).sum(-1))

@@ -7,7 +7,7 @@ Rotations are updated on their manifold by the problem's own `retract`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -57,22 +57,28 @@ def in_parallel(
     action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
 ) -> list[Result]:
     """Results of the items in order, each made by one thread; progress counts them."""
+    return list(made_in_parallel(action, items, threads, progress))
+
+
+def made_in_parallel(
+    action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
+) -> Iterator[Result]:
+    """The same, one after the other; none is kept."""
 
     def without_gradients(item: Item) -> Result:
         with torch.no_grad():  # a setting of the thread
             return action(item)
 
-    def counted(results: Iterable[Result]) -> list[Result]:
-        made = []
-        for result in results:
-            made.append(result)
-            progress(len(made), len(items), "parts of the fit")
-        return made
+    def counted(results: Iterable[Result]) -> Iterator[Result]:
+        for count, result in enumerate(results, 1):
+            progress(count, len(items), "parts of the fit")
+            yield result
 
     if min(threads, len(items)) < 2:
-        return counted(map(action, items))
+        yield from counted(map(action, items))
+        return
     with ThreadPoolExecutor(min(threads, len(items))) as pool:
-        return counted(pool.map(without_gradients, items))
+        yield from counted(pool.map(without_gradients, items))
 
 
 _LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9
