@@ -248,7 +248,10 @@ class PeopleObservations:
 
     def rows(self, index: slice | Tensor) -> KeypointObservations:
         """The observations of some rows."""
-        return KeypointObservations(**self._values(np.arange(len(self))[index]))
+        # numpy takes a tensor of one number for that number, not for a row.
+        return KeypointObservations(
+            **self._values(np.arange(len(self))[index if isinstance(index, slice) else index.numpy()])
+        )
 
     def _values(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         people = [self._people[row] for row in rows]
@@ -289,8 +292,9 @@ class SequenceObservations(PeopleObservations):
         self.time = torch.tensor([cameras[row.frame].time for row in people], dtype=torch.float64)
 
     def _values(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        motion = {name: getattr(self, name)[rows] for name in ("shape_group", "frame", "time")}
-        poses = [self._cameras[frame].world_to_camera for frame in motion["frame"]]
+        index = torch.from_numpy(rows)
+        motion = {name: getattr(self, name)[index] for name in ("shape_group", "frame", "time")}
+        poses = [self._cameras[frame].world_to_camera for frame in motion["frame"].tolist()]
         return {**super()._values(rows), **motion, "world_to_camera": poses}
 
 

@@ -202,7 +202,8 @@ class FitEvidence:
         """The evidence that has these `columns`."""
         own, each = len(fields(cls)) - 1, len(ViewEvidence._fields)
         views = tuple(ViewEvidence(*columns[first : first + each]) for first in range(own, len(columns), each))
-        return cls(*columns[:own], views=views)
+        names = (f.name for f in fields(cls))  # `views` is the last one
+        return cls(**dict(zip(names, columns[:own], strict=False)), views=views)
 
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:

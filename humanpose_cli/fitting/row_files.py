@@ -7,14 +7,13 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.io.atomic import writing_error
+from humanpose_cli.core.errors import UnavailableError
 
 _IN_MEMORY = 32 << 20  # bytes of a file that stay in memory: those of some thousand rows
 _BYTES = torch.finfo(torch.float64).bits // 8
@@ -46,11 +45,12 @@ class RowFile:
             self._shapes = self._shapes or [column.shape[1:] for column in columns]
             try:
                 self._file.seek(first * rows.shape[1] * _BYTES)
-                self._file.write(memoryview(rows.numpy()).cast("B"))
+                self._file.write(rows.numpy().tobytes())
                 self._file.flush()
             except OSError as error:
-                folder = Path(tempfile.gettempdir())
-                raise writing_error(folder, error) or error from error
+                remedy = "free some space there, or name another folder by the variable TMPDIR"
+                problem, got = "a temporary file cannot be written", error.strerror or str(error)
+                raise UnavailableError(tempfile.gettempdir(), problem, got=got, remedy=remedy) from error
 
     def read(self, first: int, last: int) -> list[Tensor]:
         """The columns of rows first ≤ i < last, which have been written."""

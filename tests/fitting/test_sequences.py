@@ -13,7 +13,7 @@ import torch
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting import sequences
+from humanpose_cli.fitting import keypoints, row_files, sequences
 from humanpose_cli.fitting.flight import GRAVITY, runs
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
@@ -165,6 +165,22 @@ def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
     parts = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
     assert np.abs(whole.joints3d - parts.joints3d).max() < 0.02
     assert jitter(parts.joints3d) < 1.2 * jitter(whole.joints3d)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gap", [(), range(10, 30)])
+def test_no_bit_depends_on_the_rows_in_memory(body, waving, monkeypatch, gap) -> None:
+    observed = in_sequence(noisy(waving, 1.5))
+    observed.confidence[list(gap)] = 0
+    monkeypatch.setattr(sequences, "_WINDOW", 12)
+    monkeypatch.setattr(sequences, "_MARGIN", 4)
+    together = fit_keypoints(body, observed)
+    monkeypatch.setattr(sequences, "_STRETCH", 1)
+    monkeypatch.setattr(keypoints, "_REPORTED", 8)
+    monkeypatch.setattr(row_files, "_IN_MEMORY", 1000)
+    apart = fit_keypoints(body, observed)
+    for name in ("poses", "betas", "trans", "joints3d", "confidence", "reprojection_error"):
+        assert np.array_equal(getattr(together, name), getattr(apart, name), equal_nan=True), name
 
 
 @pytest.mark.slow
