@@ -28,12 +28,12 @@ from humanpose_cli.demo.clip import DemoClip
 RUNS = 2
 
 
-def spent(arguments: list[str], folder: Path) -> dict[str, float]:
-    """Seconds, processor seconds and the peak of memory of `hpc` with these arguments."""
-    with TemporaryDirectory() as out:
+def spent(arguments: list[str], folder: Path, out: Path | None = None) -> dict[str, float]:
+    """Measure seconds, processor seconds and memory of `hpc` with these arguments; without `out`, no result stays."""
+    with TemporaryDirectory() as scratch:
         begun = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, "-m", "humanpose_cli", *arguments, "--out", out, "--quiet"],
+            [sys.executable, "-m", "humanpose_cli", *arguments, "--out", out or scratch, "--quiet"],
             cwd=folder,
             stdout=subprocess.DEVNULL,
         )

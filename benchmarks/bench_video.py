@@ -39,8 +39,8 @@ PELVIS = SMPL24.index("pelvis")
 
 
 def frame_by_frame(body, observed, *further):  # type: ignore[no-untyped-def]
-    """The fit of the same observations without their motion."""
-    return fit_keypoints(body, replace(observed, frame=None), *further)
+    """Fit the same observations without their motion."""
+    return fit_keypoints(body, replace(observed.rows(slice(None)), frame=None), *further)
 
 
 def errors(joints: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

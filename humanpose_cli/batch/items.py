@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.io.digests import digest_of_files
+from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.sniffing import reading_error
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Item:
         if self.root is None:
             return self.name
         try:
-            below = os.path.relpath(self.name, self.root)
+            below = relative_path(self.name, self.root)
         except ValueError:  # Windows: another drive
             return self.name
         if below == os.curdir:

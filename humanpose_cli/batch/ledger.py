@@ -32,6 +32,7 @@ from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, Us
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
 from humanpose_cli.io.locks import is_locked, lock_at_once
+from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import open_existing, refuse_input, refuse_link
 from humanpose_cli.version import __version__
 
@@ -253,7 +254,7 @@ class Ledger:
             mtime_ns=mark.mtime_ns,
             options=self.digest,
             outcome=result.status.value,
-            outputs=tuple(Path(os.path.relpath(path, self.folder)).as_posix() for path in result.outputs),
+            outputs=tuple(Path(relative_path(path, self.folder)).as_posix() for path in result.outputs),
             sizes=tuple(map(output_size, result.outputs)),
             details=result.details,
             error=result.error,

@@ -14,6 +14,7 @@ from humanpose_cli.batch.items import UNSHARDED, Item, Shard, content_digest, fi
 from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, read_history
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
+from humanpose_cli.io.paths import relative_path
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class EarlierRuns:
         self.batch, self.digest, self.history = batch, digest, history
         self.changed = 0
         self._writers = history.writers()
+        self._roots: dict[Path, str] = {}
+        self._folder = os.fspath(batch.out)
 
     def refuse_conflicts(self, items: Sequence[Item]) -> None:
         """Raise UsageError, before anything is done, if results of something else would be replaced.
@@ -78,12 +81,12 @@ class EarlierRuns:
             return
         for item in items:
             entry = self._entry(item)
-            if entry is not None and any((self.batch.out / output).exists() for output in entry.outputs):
+            if entry is not None and any(output_size(self._path(output)) >= 0 for output in entry.outputs):
                 self._refuse_other(item, entry)
             for output in self._planned(item):
                 writer = self._writers.get(output)
                 other = writer is not None and (writer.command, writer.path) != (self.batch.command, item.key)
-                if other and writer is not None and (self.batch.out / output).exists():
+                if other and writer is not None and output_size(self._path(output)) >= 0:
                     raise UsageError(
                         self.batch.out / output,
                         f"is what hpc {writer.command} made of {writer.path}, and {item.key} would replace it",
@@ -93,9 +96,15 @@ class EarlierRuns:
     def _refuse_other(self, item: Item, entry: Entry) -> None:
         if entry.options != self.digest:
             raise _refusal(item, self.batch, _changed_options(entry, self.batch.options, self.history))
-        elsewhere = entry.root and item.root is not None and str(item.root.resolve()) != entry.root
+        elsewhere = entry.root and item.root is not None and self._resolved(item.root) != entry.root
         if elsewhere and not _unchanged(item, entry, self.batch):
             raise _refusal(item, self.batch, f"of another image or video of that name, from {entry.root}")
+
+    def _path(self, output: str) -> str:
+        return os.path.join(self._folder, output)  # a Path would take most of the time of finished items
+
+    def _resolved(self, root: Path) -> str:
+        return self._roots.get(root) or self._roots.setdefault(root, str(root.resolve()))
 
     def settled(self, item: Item) -> ItemResult | None:
         """What an earlier run has to say of an item; None if there is something left to do."""
@@ -122,7 +131,7 @@ class EarlierRuns:
 
     def _holds(self, entry: Entry) -> bool:
         """Whether its outputs are there as it left them: none missing, of another size or written over."""
-        sizes = tuple(output_size(self.batch.out / output) for output in entry.outputs)
+        sizes = tuple(output_size(self._path(output)) for output in entry.outputs)
         return (
             -1 not in sizes
             and entry.sizes in ((), sizes)
@@ -146,7 +155,7 @@ class EarlierRuns:
 
     def _planned(self, item: Item) -> list[str]:
         """The files that an item will write, as ledgers name them."""
-        return [Path(os.path.relpath(output, self.batch.out)).as_posix() for output in item.outputs]
+        return [relative_path(output, self._folder).replace(os.sep, "/") for output in item.outputs]
 
 
 def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:

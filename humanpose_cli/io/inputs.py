@@ -25,6 +25,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
 from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image, read_image
+from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
@@ -162,7 +163,7 @@ def escaped(name: str) -> str:
 
 def key_of(path: Path, root: Path) -> str:
     """The key of a file or folder: its path below the root; for the root itself, the folder's name."""
-    relative = os.path.relpath(path, root)
+    relative = relative_path(path, root)
     return printable(Path(path.name or "root").as_posix() if relative == "." else Path(relative).as_posix())
 
 
@@ -545,7 +546,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    relative = os.path.relpath(path)
+    relative = relative_path(path)
     return str(path) if relative.startswith("..") else relative
 
 

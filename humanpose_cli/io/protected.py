@@ -21,6 +21,7 @@ _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up when an output exists already: most runs never need to
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
 _output = ""  # the running command's, as an absolute path
+_inside: set[str] = set()  # folders that lie within it
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def protected_inputs() -> Iterator[None]:
         _active, _output = outer, ""
         _pending.clear()
         _inputs.clear()
+        _inside.clear()
 
 
 def protect(paths: Iterable[str | os.PathLike[str]]) -> None:
@@ -57,13 +59,14 @@ def name_output(out: str | os.PathLike[str]) -> None:
     refuse_input(out)
     if _active:
         _output = os.path.abspath(out)
+        _inside.clear()
 
 
 def refuse_input(output: str | os.PathLike[str]) -> None:
     """UsageError if writing to `output` would replace a protected file: under its own or another spelling of its path,
     through a symbolic link, or as a hard link; and if a link below the running command's output folder leads out of it.
     """
-    _refuse_way_out(os.path.abspath(output))
+    _refuse_way_out(output)
     if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
         return
     while _pending:
@@ -75,12 +78,15 @@ def refuse_input(output: str | os.PathLike[str]) -> None:
         raise UsageError(output, problem, remedy="choose another file or folder with `out`")
 
 
-def _refuse_way_out(path: str) -> None:
-    if not _output:
+def _refuse_way_out(output: str | os.PathLike[str]) -> None:
+    named = os.path.dirname(output)
+    if not _output or named in _inside:
         return
+    path = os.path.abspath(output)
     inside, folder = os.path.realpath(_output), os.path.dirname(path)
     root = next((root for root in (_output, inside) if path.startswith(root + os.sep)), None)
     if root is None or os.path.commonpath([inside, os.path.realpath(folder)]) == inside:
+        _inside.add(named)
         return
     parts = Path(folder).relative_to(root).parts
     ways = (os.path.join(root, *parts[: count + 1]) for count in range(len(parts)))
