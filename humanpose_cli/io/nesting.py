@@ -27,19 +27,27 @@ def refuse_deep_yaml(path: Path, text: str) -> None:
 
     A line may go on within the lists in brackets of the lines before it if it stands farther to the right than the
     key of the first one does. Closing brackets do not count, because they may stand in texts and comments.
+
+    Also for more than one table that begins in the first column: after another document OpenCV's parser may not end.
     """
-    start = opened = 0
-    for line in text.split("\n"):
-        content = line.lstrip(" ")
-        column = len(line) - len(content)
-        if not content.strip("\r") or content[0] == "#":
-            continue
-        if content[0] in "[{!":  # may be the value of a key in a line before
-            start = min(start, column)
+    lines = [(len(line) - len(line.lstrip(" ")), line.strip(" \r")) for line in text.split("\n")]
+    lines = [(column, line) for column, line in lines if line and line[0] != "#"]
+    start = next((row for row, (_, line) in enumerate(lines) if line[0] != "%"), len(lines))
+    body = lines[start:]
+    body = body[1:] if body and body[0] == (0, "---") else body
+    body = body[:-1] if body and body[-1] == (0, "...") else body
+    first = (body[0][0], body[0][1][0]) if body else (0, "a")
+    if first[0] or not (first[1].isalnum() or first[1] in "_\"") or any(line.startswith("...") for _, line in body):
+        expected = "one table whose names begin in the first column"
+        raise InputError(path, "is YAML of another kind", expected=expected, remedy=_EXPORT)
+    key = opened = 0  # column of the key in whose value this line may be; brackets that may be open
+    for column, line in body:
+        if line[0] in "[{!":  # may be the value of a key in a line before
+            key = min(key, column)
         elif not opened:
-            start = column
-        if column <= start:
-            start, opened = column, 0
+            key = column
+        if column <= key:
+            key, opened = column, 0
         opened += len(_FLOW.findall(line))
         _refuse_depth(path, column + len(_YAML_BLOCK.findall(line)) + opened)
 

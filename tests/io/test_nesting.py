@@ -51,8 +51,15 @@ def xml_texts(depth: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", yaml_texts(1))
 def test_deep_yaml_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=r"x\.yml: is nested too deep, expected at most 100 levels"):
+    kind = "is YAML of another kind" if name == "of the root" else "is nested too deep, expected at most 100 levels"
+    with pytest.raises(InputError, match=rf"x\.yml: {kind}"):
         refuse_deep_yaml(Path("x.yml"), yaml_texts(101)[name])
+
+
+@pytest.mark.parametrize("rest", ["a: 1\n...\n-\n", "a: 1\n... -\n", " c: 1\n-\n", "[ 1 ]\n-\n", "!!map a: 1\n"])
+def test_yaml_that_opencv_would_never_end_to_read_is_refused(rest: str) -> None:
+    with pytest.raises(InputError, match="is YAML of another kind, expected one table whose names begin"):
+        refuse_deep_yaml(Path("x.yml"), HEAD + rest)
 
 
 @pytest.mark.parametrize("name", xml_texts(1))
