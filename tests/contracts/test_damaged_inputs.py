@@ -7,11 +7,13 @@ bytes that lead to code that no others reached.
 from __future__ import annotations
 
 import os
-import time
+import subprocess
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers.readers import READERS, try_reader
+from helpers.patience import PATIENCE
+from helpers.readers import NATIVE, READERS, read_damaged
 
 CORRUPTIONS = int(os.environ.get("HPC_CORRUPTIONS", "12"))
 LONGEST = 10.0  # seconds a file
@@ -19,22 +21,24 @@ LONGEST = 10.0  # seconds a file
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [name for name in READERS if name not in NATIVE])
 def test_random_bytes_give_a_result_or_a_sentence(tmp_path, name):
-    path = tmp_path / name
-    READERS[name][0](path)
-    if name != "smpl.pkl":  # a whole one has 35 MB
-        READERS[name][1](path)
-    whole = np.frombuffer(path.read_bytes(), np.uint8)
-    generator = np.random.default_rng(7)
-    path.write_bytes(b"")  # of which some libraries say nothing at all
-    try_reader(name, path)
-    for number in range(CORRUPTIONS):
-        damaged = whole.copy()
-        reach = len(whole) if number % 2 else min(len(whole), 300)  # headers are what readers believe
-        damaged[generator.integers(0, reach, 1 + number % 6)] = generator.integers(0, 256, 1 + number % 6)
-        cut = len(damaged) if number % 4 else generator.integers(0, len(damaged))
-        path.write_bytes(damaged[:cut].tobytes())
-        started = time.monotonic()
-        try_reader(name, path)
-        assert time.monotonic() - started < LONGEST
+    read_damaged(name, tmp_path, CORRUPTIONS, LONGEST)
+
+
+@pytest.mark.slow
+def test_no_bytes_end_the_interpreter(tmp_path):
+    """Files that compiled parsers read, in a process of their own: each name is printed before its files are tried."""
+    code = (
+        "import pathlib, sys, warnings; from helpers import readers; warnings.simplefilter('ignore')\n"
+        "for name in readers.NATIVE:\n"
+        "    print(name, flush=True)\n"
+        f"    readers.read_damaged(name, pathlib.Path(sys.argv[1]), {CORRUPTIONS}, {LONGEST})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*Path(__file__).parents[1:3], *sys.path)))}
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(tmp_path)]
+    patience = PATIENCE + CORRUPTIONS * len(NATIVE)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience)
+    assert done.returncode == 0, f"{done.stdout.split()[-1]}: {done.stderr[-2000:]}"
+    assert done.stdout.split() == list(NATIVE)
+    assert not done.stderr  # ONNX Runtime's own lines would stand between those of --json

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from helpers.pose_networks import HEIGHT, WIDTH, fixed_peaks, known_network, peaks, write_network
+from onnx import TensorProto, helper
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
@@ -23,7 +24,6 @@ from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.inputs import Frame
 
-WIDTH, HEIGHT = 48, 64
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
@@ -31,52 +31,6 @@ MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375
 def pool() -> Iterator[ModelPool]:
     with ModelPool(2) as models:
         yield models
-
-
-def write_network(
-    path: Path,
-    nodes: list[Any],
-    constants: dict[str, np.ndarray],
-    *,
-    shape: tuple[Any, ...] = ("batch", 3, HEIGHT, WIDTH),
-    dtype: int = TensorProto.FLOAT,
-    outputs: tuple[str, ...] = ("simcc_x", "simcc_y"),
-) -> Path:
-    images = helper.make_tensor_value_info("input", dtype, shape)
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "small", [images], results, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
-
-
-def fixed_peaks(path: Path, x: np.ndarray, y: np.ndarray, **options: Any) -> Path:
-    """A network that answers SimCC rows x (K, Wx) and y (K, Wy) to any image."""
-    nodes = [
-        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=1),
-        helper.make_node("Mul", ["mean", "none"], ["scaled"]),
-        helper.make_node("Squeeze", ["scaled", "last"], ["zeros"]),  # (N, 1, 1)
-        helper.make_node("Add", ["zeros", "x"], ["simcc_x"]),
-        helper.make_node("Add", ["zeros", "y"], ["simcc_y"]),
-    ]
-    constants = {"none": np.zeros(1, np.float32), "last": np.array([3]), "x": x, "y": y}
-    return write_network(path, nodes, constants, **options)
-
-
-def peaks(bins: np.ndarray, length: int, heights: np.ndarray) -> np.ndarray:
-    rows = np.zeros((len(bins), length), np.float32)
-    rows[np.arange(len(bins)), bins] = heights
-    return rows
-
-
-def known_network(path: Path, joints: int = 17, ratio: int = 2, **options: Any) -> tuple[Path, np.ndarray, np.ndarray]:
-    """(file, bins (K, 2), scores (K,))"""
-    random = np.random.default_rng(joints)
-    bins = np.stack([random.integers(0, WIDTH * ratio, joints), random.integers(0, HEIGHT * ratio, joints)], axis=1)
-    across = np.linspace(0.5, 0.9, joints).astype(np.float32)
-    down = across[::-1]
-    rows = peaks(bins[:, 0], WIDTH * ratio, across), peaks(bins[:, 1], HEIGHT * ratio, down)
-    return fixed_peaks(path, *rows, **options), bins, np.minimum(across, down)
 
 
 @pytest.mark.parametrize(("joints", "ratio"), [(17, 2), (26, 2), (17, 3)])
