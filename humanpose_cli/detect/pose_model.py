@@ -35,6 +35,7 @@ _MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # RGB, 0..255
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 _MARGIN = 1.25  # sides of the crop in sides of the box
 _MAX_INPUT = 2048 * 2048  # pixels: RTMPose's largest networks have 384 x 288
+_LONGEST = 200  # characters of a file's own texts in an error
 _KIND = "an RTMPose network: float images (N, 3, H, W), outputs simcc_x and simcc_y of 17 (COCO) or 26 (Halpe) joints"
 
 _SPREAD = 0.01  # of the box's longer side: standard deviation of good detectors' joints
@@ -53,19 +54,23 @@ class PoseModel:
         self._path = Path(path)
         file_kind(self._path)  # can it be opened?
         self._session = start_session(self._path, runtime_device(device))
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        values = self._session.get_inputs(), self._session.get_outputs()
+        try:
+            inputs, outputs = ([(value.name, value.type, value.shape) for value in side] for side in values)
+        except UnicodeDecodeError as error:  # of a damaged file
+            raise self._other("names that are no text") from error
         if len(inputs) != 1 or len(outputs) != 2:
             raise self._other(f"{len(inputs)} inputs and {len(outputs)} outputs")
-        shape = inputs[0].shape
+        ((name, kind, shape),) = inputs
         sized = len(shape) == 4 and shape[1] == 3 and all(isinstance(side, int) and side > 0 for side in shape[2:])
-        if inputs[0].type != "tensor(float)" or not sized or (isinstance(shape[0], int) and shape[0] != 1):
-            raise self._other(f"input {inputs[0].name} {inputs[0].type} of shape {shape}")
+        if kind != "tensor(float)" or not sized or (isinstance(shape[0], int) and shape[0] != 1):
+            raise self._other(f"input {name} {kind} of shape {shape}"[:_LONGEST])
         self._height, self._width = shape[2:]
         if self._height * self._width > _MAX_INPUT:
             expected, got = f"at most {_MAX_INPUT:,} pixels", f"{self._width} x {self._height}"
             raise InputError(self._path, "takes too large images", expected=expected, got=got)
-        self._input, self._batched = inputs[0].name, shape[0] != 1
-        names = [output.name for output in outputs]
+        self._input, self._batched = name, shape[0] != 1
+        names = [output[0] for output in outputs]
         self._outputs = ["simcc_x", "simcc_y"] if set(names) == {"simcc_x", "simcc_y"} else names
         x, y = self._outputs_of(np.zeros((1, 3, self._height, self._width), np.float32))
         shapes = f"outputs of shapes {x.shape} and {y.shape} for images of {self._width} x {self._height}"
