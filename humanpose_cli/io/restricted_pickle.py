@@ -60,7 +60,7 @@ def read_pickle(path: Path, *, more: int = 0) -> Any:
         file = io.BytesIO(content)
         if content[:6] == np.lib.format.MAGIC_PREFIX:
             _skip_header(file)
-        return _Resolver(budget)(_Reader(file, path, budget).load())
+        return _Resolver(budget)(PickleReader(file, path, budget).load())
     except (InputError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
@@ -208,7 +208,11 @@ class _Storage(_Node):
     def make(self, resolve: _Resolver) -> Any:
         import torch
 
-        return torch.load(io.BytesIO(resolve(self.args[0])), map_location="cpu", weights_only=True)
+        from humanpose_cli.io.torch_pickles import check_torch_pickles
+
+        content = resolve(self.args[0])
+        check_torch_pickles(resolve.budget.path, content)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 class _Tensor(_Node):
@@ -335,7 +339,7 @@ class _Blocks(_Node):
             axes, blocks = stored["axes"], [(block["values"], block["mgr_locs"]) for block in stored["blocks"]]
         names = np.empty(len(axes[0]), object)
         for column, name in enumerate(axes[0]):
-            names[column] = _checked_key(name)
+            names[column] = checked_key(name)
         columns: dict[str, NDArray[Any]] = {}
         for values, where in blocks:
             chosen = names[where]
@@ -406,7 +410,7 @@ class _Resolver:
         elif isinstance(value, dict):
             self._done[id(value)] = value, (made := {})
             for key, item in value.items():
-                made[_checked_key(self(key))] = self(item)
+                made[checked_key(self(key))] = self(item)
         else:
             self._done[id(value)] = value, (made := [])
             made.extend(self(item) for item in value)
@@ -440,10 +444,10 @@ def _length(value: Any) -> int:
     return 4 * len(value) if isinstance(value, str) else len(value) if isinstance(value, bytes | bytearray) else 0
 
 
-def _checked_key(key: Any) -> Any:
+def checked_key(key: Any) -> Any:
     """A key of a table or an element of a set. ValueError for containers: the hash of tuples in tuples never ends."""
     whole = isinstance(key, int) and key.bit_length() > _KEY_BITS
-    if whole or not isinstance(key, str | int | float | bytes | np.generic | _Node | None):
+    if whole or not isinstance(key, str | int | float | bytes | np.generic | type | _Node | None):
         raise ValueError(f"{type(key).__name__} as a key")
     return key
 
@@ -483,7 +487,7 @@ _REFUSED = (
     *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ),
     *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.NEWOBJ_EX),
 )
-_Opcode = Callable[[Any], None]
+Opcode = Callable[[Any], None]
 _COSTS = {
     **dict.fromkeys((pickle.MARK, pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_SET), _OBJECT),
     **dict.fromkeys((pickle.LIST, pickle.DICT, pickle.FROZENSET, pickle.REDUCE, pickle.NEWOBJ), _OBJECT),
@@ -499,17 +503,17 @@ _KEYS = {
 """Where the keys of tables and the elements of sets lie on the stack."""
 
 
-def _checked(load: _Opcode, check: Callable[[_Reader], None]) -> _Opcode:
+def _checked(load: Opcode, check: Callable[[PickleReader], None]) -> Opcode:
     """An opcode before which something is checked."""
 
-    def check_and_load(reader: _Reader) -> None:
+    def check_and_load(reader: PickleReader) -> None:
         check(reader)
         load(reader)
 
     return check_and_load
 
 
-class _Reader(pickle._Unpickler):
+class PickleReader(pickle._Unpickler):
     """One pickle in a file, whose bytes are all in memory, so that no read gives more than there is.
 
     budget  what the objects take, before there is an array of them
@@ -519,7 +523,7 @@ class _Reader(pickle._Unpickler):
     append: Callable[[object], None]
     read: Callable[[int], bytes]
     _unframer: Any
-    dispatch: ClassVar[dict[int, _Opcode]] = {
+    dispatch: ClassVar[dict[int, Opcode]] = {
         opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode not in {o[0] for o in _REFUSED}
     }
 
@@ -546,13 +550,13 @@ class _Reader(pickle._Unpickler):
         """A state; after that of joblib's wrapper, the array's bytes."""
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
         if isinstance(wrapper := self.stack[-1], _Joblib):
-            objects = _Reader(self._file, self._path, self.budget).load
+            objects = PickleReader(self._file, self._path, self.budget).load
             self.stack[-1] = wrapper.read(self._file, _Resolver(self.budget), objects)
 
     def check_keys(self, where: slice) -> None:
         """Refuse other keys in that part of the stack."""
         for key in self.stack[where]:
-            _checked_key(key)
+            checked_key(key)
 
     def check_call(self) -> None:
         """Refuse a call that would copy too much, or make a set or a table with other keys."""
@@ -562,7 +566,7 @@ class _Reader(pickle._Unpickler):
                 self.budget.take(_ENTRY * len(argument))
             if isinstance(argument, list | tuple) and call is not list:
                 for item in argument:
-                    _checked_key(item[0] if call is dict else item)
+                    checked_key(item[0] if call is dict else item)
 
     dispatch[pickle.FRAME[0]] = load_frame
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8

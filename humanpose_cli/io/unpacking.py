@@ -27,7 +27,7 @@ class UnpackedBudget:
     """
 
     def __init__(self, path: Path, packed: int, *, more: int = 0) -> None:
-        self._path = path
+        self.path = path
         self.limit = self.left = min(max(_MAX_BYTES, 2 * packed), unpacked_limit(packed)) + more
 
     def take(self, size: int) -> None:
@@ -40,7 +40,7 @@ class UnpackedBudget:
         """InputError for contents that would take `size` bytes, where these are more than the limit."""
         if size > self.limit:
             expected, got = f"at most {self.limit >> 20} MiB", f"{size >> 20} MiB or more"
-            raise InputError(self._path, "is too large unpacked", expected=expected, got=got)
+            raise InputError(self.path, "is too large unpacked", expected=expected, got=got)
 
     def inflate(self, packed: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
         """What zlib packed (gzip: `window` with 16 more, either one: 32 more). ValueError where it is cut short."""
