@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +33,8 @@ _JOINTS = {17: COCO17.joint_names, 26: _HALPE26}
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # RGB, 0..255
 _STD = np.array([58.395, 57.12, 57.375], np.float32)
 _MARGIN = 1.25  # sides of the crop in sides of the box
+_MAX_INPUT = 2048 * 2048  # pixels: RTMPose's largest networks have 384 x 288
+_LONGEST = 200  # characters of a file's own texts in an error
 _KIND = "an RTMPose network: float images (N, 3, H, W), outputs simcc_x and simcc_y of 17 (COCO) or 26 (Halpe) joints"
 
 _SPREAD = 0.01  # of the box's longer side: standard deviation of good detectors' joints
@@ -52,34 +53,56 @@ class PoseModel:
         self._path = Path(path)
         file_kind(self._path)  # can it be opened?
         self._session = start_session(self._path, runtime_device(device))
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        values = self._session.get_inputs(), self._session.get_outputs()
+        try:
+            inputs, outputs = ([(value.name, value.type, value.shape) for value in side] for side in values)
+        except UnicodeDecodeError as error:  # of a damaged file
+            raise self._other("names that are no text") from error
         if len(inputs) != 1 or len(outputs) != 2:
             raise self._other(f"{len(inputs)} inputs and {len(outputs)} outputs")
-        shape = inputs[0].shape
+        ((name, kind, shape),) = inputs
         has_size = len(shape) == 4 and shape[1] == 3 and all(isinstance(side, int) and side > 0 for side in shape[2:])
-        if inputs[0].type != "tensor(float)" or not has_size or (isinstance(shape[0], int) and shape[0] != 1):
-            raise self._other(f"input {inputs[0].name} {inputs[0].type} of shape {shape}")
+        if kind != "tensor(float)" or not has_size or (isinstance(shape[0], int) and shape[0] != 1):
+            raise self._other(f"input {name} {kind} of shape {shape}"[:_LONGEST])
         self._height, self._width = shape[2:]
-        self._input, self._takes_batches = inputs[0].name, shape[0] != 1
-        names = [output.name for output in outputs]
+        if self._height * self._width > _MAX_INPUT:
+            expected, got = f"at most {_MAX_INPUT:,} pixels", f"{self._width} x {self._height}"
+            raise InputError(self._path, "takes too large images", expected=expected, got=got)
+        self._input, self._takes_batches = name, shape[0] != 1
+        names = [output[0] for output in outputs]
         self._outputs = ["simcc_x", "simcc_y"] if set(names) == {"simcc_x", "simcc_y"} else names
-        x, y = self._run(np.zeros((1, 3, self._height, self._width), np.float32))
+        x, y = self._outputs_of(np.zeros((1, 3, self._height, self._width), np.float32))
         shapes = f"outputs of shapes {x.shape} and {y.shape} for images of {self._width} x {self._height}"
         if x.ndim != 3 or y.ndim != 3 or x.shape[:2] != y.shape[:2] or x.shape[1] not in _JOINTS:
             raise self._other(shapes)
         self._bins = x.shape[2] / self._width  # a pixel
         if self._bins < 1 or y.shape[2] != self._bins * self._height:
             raise self._other(shapes)
+        self._shapes = x.shape[1:], y.shape[1:]
         self.joint_names = _JOINTS[x.shape[1]]
 
     def _other(self, got: str) -> InputError:
         return InputError(self._path, "is another kind of network", expected=_KIND, got=got)
 
-    def _run(self, images: np.ndarray) -> list[Any]:
+    def _outputs_of(self, images: np.ndarray) -> list[np.ndarray]:
         try:
-            return list(self._session.run(self._outputs, {self._input: images}))
+            outputs = list(self._session.run(self._outputs, {self._input: images}))
         except Exception as error:  # ONNX Runtime's exceptions have no common class
             raise InputError(self._path, f"does not run ({reason_of(error)})") from error
+        if not all(isinstance(output, np.ndarray) and output.dtype.kind == "f" for output in outputs):
+            raise self._other("outputs that are not numbers")
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise InputError(self._path, "gives outputs that are not finite", remedy="export or train it again")
+        return outputs
+
+    def _rows(self, images: np.ndarray) -> list[np.ndarray]:
+        """The outputs, which must have a row for each image."""
+        outputs = self._outputs_of(images)
+        expected, got = ([str((len(images), *shape)) for shape in self._shapes], [str(part.shape) for part in outputs])
+        if got != expected:
+            problem = f"gives outputs of other shapes for {len(images)} images"
+            raise InputError(self._path, problem, expected=" and ".join(expected), got=" and ".join(got))
+        return outputs
 
     def joints(self, pyramid: Pyramid, boxes: Sequence[np.ndarray]) -> np.ndarray:
         """Find joints (N, K, 3), x, y in pixels of the image and score 0..1, of the people in N boxes (4,) x0 y0 x1
@@ -97,7 +120,7 @@ class PoseModel:
             affines.append(region.to_image(size))
         images = ((np.stack(crops) - _MEAN) / _STD).transpose(0, 3, 1, 2)
         step = len(images) if self._takes_batches else 1
-        parts = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
+        parts = [self._rows(images[start : start + step]) for start in range(0, len(images), step)]
         across, down = (np.concatenate(output).astype(np.float32) for output in zip(*parts, strict=True))
         bins = np.stack([across.argmax(-1), down.argmax(-1)], axis=-1)  # (N, K, 2)
         points = bins / self._bins + 0.5 + corner

@@ -7,8 +7,8 @@ a GPU it takes batches.
 
 from __future__ import annotations
 
-import gzip
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ import numpy as np
 from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.unpacking import UnpackedBudget
 
 PoseNetworkName = Literal[
     "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
@@ -46,7 +47,7 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
 # Their masks, which take up to half of their time, are computed on request.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # errors come as exceptions; ONNX Runtime's lines would stand between those of --json
 _MAX_THREADS = 32
 _MAX_BATCH = 256  # images of a batch on a GPU
 _lock = threading.Lock()
@@ -142,7 +143,7 @@ def _start(name: PoseNetworkName, device: str) -> Any:
 def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
     """Start a session of an ONNX file, or one that gzip compressed, that computes in the thread that calls it.
 
-    Raises InputError if it is none.
+    Raises InputError if it is none, and if it unpacks to more than 256 MiB and fifty times its size.
     """
     import onnxruntime
 
@@ -154,10 +155,18 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
         providers.insert(0, ("CUDAExecutionProvider", gpu))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, whose code may be newer
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     try:
-        model = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path
-        return onnxruntime.InferenceSession(model, options, providers=providers)
+        model: Path | bytes = path
+        if path.suffix == ".gz":
+            packed = path.read_bytes()
+            model = UnpackedBudget(path, len(packed)).inflate(packed, zlib.MAX_WBITS | 16)
+        # Without its second attempt, which prints to the standard output.
+        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except InputError:
+        raise
     except Exception as error:  # its exceptions have no common class
         problem = f"is no network that ONNX Runtime reads ({reason_of(error)})"
         raise InputError(path, problem, remedy=remedy) from error

@@ -26,6 +26,7 @@ from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.npz_files import read_npz, refuse_bomb
 from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.torch_pickles import check_torch_pickles
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -148,6 +149,7 @@ class DensePoseDump:
     def _read(self) -> list[dict[str, Any]]:
         refuse_bomb(self.path)
         try:
+            check_torch_pickles(self.path)
             names = torch.serialization.get_unsafe_globals_in_checkpoint(self.path)
             unknown = [name for name in names if not _RESULT.fullmatch(name)]
             if unknown:

@@ -31,6 +31,7 @@ from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.npz_files import check_archive, npz_names, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file, reader_of
+from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
@@ -159,6 +160,7 @@ def _read_torch(path: Path) -> Any:
 
     check_archive(path)
     try:
+        check_torch_pickles(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives raise whatever they lead to
         reason = " ".join(str(error).split())[:200]

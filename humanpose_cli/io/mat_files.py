@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.npz_files import unpacked_limit
 from humanpose_cli.io.sniffing import reading, reading_error, refuse_pipes
+from humanpose_cli.io.unpacking import UnpackedBudget
 
 _COPY_AGAIN = "copy or download it again"
 _HEADER = 128  # bytes before the first element; the last two say which byte of a number comes first
@@ -41,15 +41,13 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     order = _ORDERS.get(bytes(data[_HEADER - 2 : _HEADER]))
     if order is None:
         raise InputError(path, "is no readable MATLAB file (of version 5)", remedy=_COPY_AGAIN)
-    limit = left = unpacked_limit(len(data))
+    budget = UnpackedBudget(path, len(data))
     found: dict[str, NDArray[Any]] = {}
     try:
         for kind, content in _elements(data[_HEADER:], order):
             body = content
             if kind == _COMPRESSED:
-                unpacked = _unpacked(path, content, left, limit)
-                left -= len(unpacked)
-                ((kind, body),) = _elements(unpacked, order)
+                ((kind, body),) = _elements(memoryview(budget.inflate(content)), order)
             if kind == _MATRIX and (name := _name(body, order)) in names:
                 found[name] = _array(body, order)
     except (ValueError, struct.error, zlib.error) as error:
@@ -57,16 +55,6 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     if missing := [name for name in names if name not in found]:
         raise InputError(path, f"lacks {missing[0]}", expected=", ".join(names))
     return found
-
-
-def _unpacked(path: Path, packed: memoryview, left: int, limit: int) -> memoryview:
-    unpacker = zlib.decompressobj()
-    data = unpacker.decompress(packed, left + 1)
-    if len(data) > left:
-        raise InputError(path, "is too large unpacked", expected=f"at most {limit >> 20} MiB")
-    if not unpacker.eof:
-        raise ValueError("it is cut short")
-    return memoryview(data)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
@@ -130,10 +118,7 @@ def read_optional_mat73(path: Path, name: str) -> NDArray[Any] | None:
             entry = file.get(name)
             if not isinstance(entry, h5py.Dataset):
                 return None
-            limit = unpacked_limit(path.stat().st_size)
-            if entry.nbytes > limit:
-                expected, got = f"at most {limit >> 20} MiB", f"{entry.nbytes >> 20}"
-                raise InputError(f"{path} ({name})", "is too large unpacked", expected=expected, got=got)
+            UnpackedBudget(path, path.stat().st_size).take(entry.nbytes)
             return np.asarray(entry)
     except FileNotFoundError as error:
         raise reading_error(path, error) from error

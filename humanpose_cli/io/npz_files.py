@@ -14,11 +14,8 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading
+from humanpose_cli.io.unpacking import UnpackedBudget
 
-MAX_BYTES = 4 << 30
-"""What the arrays that are read from one file may need unpacked."""
-
-_MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 _MALFORMED = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
     tokenize.TokenError,  # of a header that was cut short
@@ -108,7 +105,7 @@ class NpzArchive:
     def read(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """The arrays of `names` that it has, or all of them. InputError as `read_npz`."""
         wanted = {name: member for name, member in self._members.items() if names is None or name in names}
-        _refuse_bomb(self.path, sum(member.file_size for member in wanted.values()), self._packed)
+        UnpackedBudget(self.path, self._packed).take(sum(member.file_size for member in wanted.values()))
         arrays: dict[str, np.ndarray] = {}
         for name, member in wanted.items():
             try:
@@ -138,8 +135,8 @@ def read_npz(
 
     data  the part of the file that is the archive; None for all of it
 
-    InputError for pickled objects, damage (checksums are compared), arrays that need more than `MAX_BYTES` or, above
-    256 MiB, fifty times what the file has, or no such file.
+    InputError for pickled objects, damage (checksums are compared), arrays that need more than an `UnpackedBudget`
+    allows, or no such file.
     """
     with NpzArchive(path, data) as archive:
         return archive.read(names)
@@ -150,8 +147,7 @@ def refuse_bomb(path: Path) -> None:
     if path.is_file() and zipfile.is_zipfile(path):
         with _archive(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        packed = path.stat().st_size
-        _refuse_bomb(path, unpacked, packed, largest=max(MAX_BYTES, 2 * packed))  # checkpoints may have any size
+        UnpackedBudget(path, path.stat().st_size).take(unpacked)
 
 
 def check_archive(path: Path) -> None:
@@ -170,17 +166,3 @@ def check_archive(path: Path) -> None:
             raise InputError(path, f"is damaged ({error})", remedy="copy or make it again") from error
     if damaged is not None:
         raise InputError(f"{path} ({damaged})", "is damaged: its checksum differs", remedy="copy or make it again")
-
-
-def _refuse_bomb(path: Path, unpacked: int, packed: int, largest: int = MAX_BYTES) -> None:
-    limit = min(largest, unpacked_limit(packed))
-    if unpacked > limit:
-        raise InputError(path, "is too large unpacked", expected=f"at most {limit >> 20} MiB", got=f"{unpacked >> 20}")
-
-
-def unpacked_limit(packed: int) -> int:
-    """How many bytes a compressed file of `packed` bytes may unpack to.
-
-    A deflate bomb of zeros is a thousand times smaller than its contents; measured numbers halve at best.
-    """
-    return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed)

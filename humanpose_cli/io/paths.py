@@ -14,6 +14,10 @@ def relative_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
     """
     text, start = os.fspath(path), os.getcwd() if folder is None else os.fspath(folder)
     below = text[len(start) + 1 :]
-    if text.startswith(start + os.sep) and os.path.normpath(below) == below and not below.startswith((os.pardir, os.sep)):
+    if (
+        text.startswith(start + os.sep)
+        and os.path.normpath(below) == below
+        and not below.startswith((os.pardir, os.sep))
+    ):
         return below
     return os.path.relpath(text, start)

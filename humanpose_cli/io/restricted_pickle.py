@@ -7,16 +7,21 @@ other name is refused. Neither chumpy, joblib, pandas nor the version of scipy o
 Damaged files crash Python's and numpy's unpickling, or make them ask for any amount of memory: so every length is
 compared with what the file holds, the memo is a table, and numpy never sees the state of an array. Python's own
 unpickler in Python does that; and it can pause where joblib writes an array's bytes between two opcodes.
+
+A few hundred bytes can stand for any amount of objects, and for work that no signal interrupts, such as the hash of
+tuples in tuples. So all that is made counts against one `UnpackedBudget`, what is shared as often as it is used; and
+keys are text, bytes and numbers, or nodes.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import operator
 import pickle
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,44 +30,42 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.io.unpacking import UnpackedBudget
 
 MAX_ELEMENTS = 2**30
-MAX_BYTES = 2**32  # unpacked: a few kilobytes of zeros can stand for any amount
 _PACKED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
+_OBJECT = 256  # bytes: a container or a node, its copy in the result, and their entries in tables
+_ENTRY = 96  # bytes in a table, of a memo or a set
+_MAX_AXES = 32
+_KEY_BITS = 64  # of whole numbers as keys
 
-Resolve = Callable[[Any], Any]
 
-
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, *, more: int = 0) -> Any:
     """The object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy arrays.
 
     Also what joblib.dump wrote (plain, or compressed by zlib or gzip), and an object in a `.npy` file. Sparse matrices
     come dense, tensors as arrays and data frames as tables: column → array (rows,), without their index. An object of
     chumpy that is an expression rather than an array comes as None.
-    InputError when the file is damaged, or names anything but containers and arrays.
+
+    more  bytes that the result may take beyond 256 MiB and fifty times the file's size
+
+    InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
     """
     refuse_pipes(path)
     try:
-        file = io.BytesIO(_unpacked(path.read_bytes()))
-        if file.getbuffer()[:6] == np.lib.format.MAGIC_PREFIX:
+        content = path.read_bytes()
+        budget = UnpackedBudget(path, len(content), more=more)
+        if content[:2] in _PACKED:  # as joblib does, by zlib or gzip
+            content = budget.inflate(content, zlib.MAX_WBITS | 32)
+        file = io.BytesIO(content)
+        if content[:6] == np.lib.format.MAGIC_PREFIX:
             _skip_header(file)
-        return _Resolver().resolve(_Reader(file, path).load())
+        return _Resolver(budget)(PickleReader(file, path, budget).load())
     except (InputError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
         reason = " ".join(str(error).split())[:200]
         raise InputError(path, "is not a readable pickle", got=f"{type(error).__name__}: {reason}") from error
-
-
-def _unpacked(content: bytes) -> bytes:
-    """What zlib or gzip packed, as joblib does; anything else unchanged."""
-    if content[:2] not in _PACKED:
-        return content
-    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
-    unpacked = unpacking.decompress(content, MAX_BYTES)
-    if not unpacking.eof:
-        raise ValueError("the compressed data is cut short" if not unpacking.unconsumed_tail else "it is too large")
-    return unpacked
 
 
 def _skip_header(file: io.BytesIO) -> None:
@@ -108,7 +111,7 @@ class _Node(metaclass=_Closed):
     def __setstate__(self, state: object) -> None:
         self.state = state
 
-    def make(self, resolve: Resolve) -> Any:
+    def make(self, resolve: _Resolver) -> Any:
         """The value that this node stands for."""
         raise ValueError(f"{type(self).__name__} is no value by itself")
 
@@ -126,14 +129,14 @@ class _Ndarray(_Node):
 class _Dtype(_Node):
     """numpy.dtype: a simple type and its byte order; structured types are refused."""
 
-    def make(self, resolve: Resolve) -> np.dtype[Any]:
+    def make(self, resolve: _Resolver) -> np.dtype[Any]:
         name = self.args[0]
         if not isinstance(name, str) or name[:1] not in "?bBhHiIlLqQefdgufcSUVO" or len(name) > 12:
-            raise ValueError(f"unknown type of array {name!r}")
+            raise ValueError("unknown type of array")
         order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "="
         dtype = np.dtype(name)
         if dtype.fields is not None or order not in ("<", ">", "=", "|"):
-            raise ValueError(f"unknown type of array {name!r} {order!r}")
+            raise ValueError(f"unknown type of array {name!r}")
         if order in ("<", ">"):
             return dtype.newbyteorder("<" if order == "<" else ">")
         return dtype
@@ -142,41 +145,42 @@ class _Dtype(_Node):
 class _Array(_Node):
     """numpy.core.multiarray._reconstruct, whose state is (version, shape, dtype, is Fortran, bytes or list)."""
 
-    def make(self, resolve: Resolve) -> NDArray[Any]:
+    def make(self, resolve: _Resolver) -> NDArray[Any]:
         shape, dtype, fortran, content = self.state[-4:]
-        return _array(resolve(content), resolve(dtype), shape, "F" if fortran else "C")
+        return _array(resolve, content, dtype, shape, "F" if fortran else "C")
 
 
 class _FromBuffer(_Node):
     """numpy.core.numeric._frombuffer of pickle protocol 5: (bytes, dtype, shape, order)."""
 
-    def make(self, resolve: Resolve) -> NDArray[Any]:
+    def make(self, resolve: _Resolver) -> NDArray[Any]:
         content, dtype, shape, order = self.args
-        return _array(resolve(content), resolve(dtype), shape, order)
+        return _array(resolve, content, dtype, shape, order)
 
 
 class _Scalar(_Node):
     """numpy.core.multiarray.scalar: (dtype, bytes)."""
 
-    def make(self, resolve: Resolve) -> Any:
+    def make(self, resolve: _Resolver) -> Any:
         dtype, content = self.args
-        return _array(resolve(content), resolve(dtype), (1,), "C")[0]
+        return _array(resolve, content, dtype, (1,), "C")[0]
 
 
 class _Encode(_Node):
     """_codecs.encode, by which Python 3 writes bytes for Python 2."""
 
-    def make(self, resolve: Resolve) -> bytes:
+    def make(self, resolve: _Resolver) -> bytes:
         text, encoding = self.args
-        if encoding != "latin1":
-            raise ValueError(f"bytes in {encoding}")
-        return str(text).encode("latin1")
+        if not isinstance(text, str) or encoding != "latin1":
+            raise ValueError("bytes that are not in latin1")
+        resolve.budget.take(len(text))
+        return text.encode("latin1")
 
 
 class _NoBytes(_Node):
     """`bytes` without arguments, by which Python 3 writes none at all for Python 2."""
 
-    def make(self, resolve: Resolve) -> bytes:
+    def make(self, resolve: _Resolver) -> bytes:
         if self.args:
             raise ValueError("bytes of something else")
         return b""
@@ -185,46 +189,47 @@ class _NoBytes(_Node):
 class _Joblib(_Node):
     """joblib's NumpyArrayWrapper, after whose state the array's bytes, or a pickle of its objects, follow."""
 
-    def read(self, file: io.BytesIO, objects: Callable[[], Any]) -> _Node:
+    def read(self, file: io.BytesIO, resolve: _Resolver, objects: Callable[[], Any]) -> _Node:
         """What stands for the array, of bytes taken from `file`; `objects` reads a pickle there."""
         state = self.kept()
-        dtype = state["dtype"].make(_Resolver().resolve)
+        dtype = resolve(state["dtype"])
         if dtype.hasobject:
             return objects()
         if state.get("numpy_array_alignment_bytes") is not None:
             padding = file.read(1)
             file.read(padding[0])
-        count = math.prod(state["shape"])
-        if not 0 <= count <= MAX_ELEMENTS:
-            raise ValueError(f"an array of {state['shape']}")
-        return _FromBuffer(file.read(count * dtype.itemsize), state["dtype"], state["shape"], state["order"])
+        size = _elements(state["shape"]) * dtype.itemsize
+        return _FromBuffer(file.read(size), state["dtype"], state["shape"], state["order"])
 
 
 class _Storage(_Node):
     """torch.storage._load_from_bytes: a storage as torch.save writes it."""
 
-    def make(self, resolve: Resolve) -> Any:
+    def make(self, resolve: _Resolver) -> Any:
         import torch
 
-        return torch.load(io.BytesIO(resolve(self.args[0])), map_location="cpu", weights_only=True)
+        from humanpose_cli.io.torch_pickles import check_torch_pickles
+
+        content = resolve(self.args[0])
+        check_torch_pickles(resolve.budget.path, content)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 class _Tensor(_Node):
     """torch._utils._rebuild_tensor_v2: (storage, offset, shape, strides, requires_grad, hooks)."""
 
-    def make(self, resolve: Resolve) -> NDArray[Any]:
+    def make(self, resolve: _Resolver) -> NDArray[Any]:
         import torch
 
         storage, offset, shape, strides = (resolve(value) for value in self.args[:4])
+        count = _elements(shape)
+        if not all(isinstance(number, int) and number >= 0 for number in (offset, *strides)):
+            raise ValueError("damaged tensor")
         values = torch.empty(0, dtype=storage.dtype)
+        resolve.budget.take(count * max(values.element_size(), 4))
         untyped = storage._untyped_storage  # the public names warn that their class is old
         reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        inside = (
-            offset >= 0
-            and min((*shape, *strides), default=0) >= 0
-            and reach < untyped.nbytes() // values.element_size()
-        )
-        if math.prod(shape) and (not inside or math.prod(shape) > MAX_ELEMENTS):  # torch would enlarge the storage
+        if count and reach >= untyped.nbytes() // values.element_size():  # torch would enlarge the storage
             raise ValueError(f"a tensor of {shape}")
         values.set_(untyped, offset, shape, strides)
         return (values.float() if values.dtype is torch.bfloat16 else values).numpy().copy()
@@ -242,7 +247,7 @@ class _Table(dict[Any, Any], metaclass=_Closed):
 class _Old(_Node):
     """copyreg._reconstructor, by which protocols 0 and 1 make an object of the class that they name first."""
 
-    def make(self, resolve: Resolve) -> Any:
+    def make(self, resolve: _Resolver) -> Any:
         kind = self.args[0]
         if not issubclass(kind, _Node):
             raise ValueError("an object of an unknown class")
@@ -254,13 +259,14 @@ class _Old(_Node):
 class _Chumpy(_Node):
     """A chumpy object: an array `x`, or a choice `idxs` of another one; None for expressions."""
 
-    def make(self, resolve: Resolve) -> Any:
+    def make(self, resolve: _Resolver) -> Any:
         state = self.kept()
         if "x" in state:
             return resolve(state["x"])
         if {"a", "idxs"} <= state.keys():
-            chosen = as_array(resolve(state["a"])).ravel()[as_array(resolve(state["idxs"]))]
-            shape = state.get("preferred_shape")
+            values, places = (as_array(resolve(state[name])) for name in ("a", "idxs"))
+            resolve.budget.take(values.nbytes + places.size * values.itemsize)
+            chosen, shape = values.ravel()[places], state.get("preferred_shape")
             return chosen if shape is None else chosen.reshape(shape)
         return None
 
@@ -268,14 +274,16 @@ class _Chumpy(_Node):
 class _Sparse(_Node):
     """A scipy.sparse matrix or array, by its columns."""
 
-    def make(self, resolve: Resolve) -> NDArray[Any]:
+    def make(self, resolve: _Resolver) -> NDArray[Any]:
         state = {name: resolve(value) for name, value in self.kept().items()}
         rows, columns = state["_shape"] if "_shape" in state else state["shape"]
-        if not 0 <= rows * columns <= MAX_ELEMENTS:
-            raise ValueError(f"a sparse matrix of {rows} × {columns}")
-        data = as_array(state["data"])
+        count, data = _elements((rows, columns)), as_array(state["data"])
+        resolve.budget.take(count * data.itemsize)
+        entries = self.entries(state)
+        if any(part.ndim != 1 for part in (data, *entries)):
+            raise ValueError("damaged sparse matrix")
         dense = np.zeros((rows, columns), dtype=data.dtype)
-        np.add.at(dense, self.entries(state), data)
+        np.add.at(dense, entries, data)
         return dense
 
     def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -300,9 +308,12 @@ class _SparseTriples(_Sparse):
 class _NewIndex(_Node):
     """pandas.core.indexes.base._new_Index: (class, table); a range of rows has no names."""
 
-    def make(self, resolve: Resolve) -> list[Any] | None:
+    def make(self, resolve: _Resolver) -> list[Any] | None:
         table = resolve(self.args[1])
-        return list(table["data"]) if "data" in table else None
+        if "data" not in table:
+            return None
+        resolve.budget.take(_OBJECT * len(table["data"]))
+        return list(table["data"])
 
 
 class _Index(_Node):
@@ -312,7 +323,7 @@ class _Index(_Node):
 class _Block(_Node):
     """pandas._libs.internals._unpickle_block: (values (columns, rows), where these columns are, dimensions)."""
 
-    def make(self, resolve: Resolve) -> tuple[Any, Any]:
+    def make(self, resolve: _Resolver) -> tuple[Any, Any]:
         values, where = (resolve(value) for value in self.args[:2])
         return values, where
 
@@ -320,14 +331,15 @@ class _Block(_Node):
 class _Blocks(_Node):
     """pandas.core.internals.managers.BlockManager: (blocks, axes), before version 1.3 as its state."""
 
-    def make(self, resolve: Resolve) -> dict[str, NDArray[Any]]:
+    def make(self, resolve: _Resolver) -> dict[str, NDArray[Any]]:
         if self.args:
             blocks, axes = (resolve(value) for value in self.args[:2])
         else:
             stored = resolve(self.state[3])["0.14.1"]
             axes, blocks = stored["axes"], [(block["values"], block["mgr_locs"]) for block in stored["blocks"]]
         names = np.empty(len(axes[0]), object)
-        names[:] = axes[0]
+        for column, name in enumerate(axes[0]):
+            names[column] = checked_key(name)
         columns: dict[str, NDArray[Any]] = {}
         for values, where in blocks:
             chosen = names[where]
@@ -342,50 +354,102 @@ class _Blocks(_Node):
 class _Frame(_Node):
     """pandas.core.frame.DataFrame."""
 
-    def make(self, resolve: Resolve) -> Any:
+    def make(self, resolve: _Resolver) -> Any:
         state = self.kept()
         return resolve(state["_mgr"] if "_mgr" in state else state["_data"])
 
 
-def _array(content: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
+def _elements(shape: Any) -> int:
+    """How many elements an array of a shape has. ValueError for what is no shape, and for more than a file may have."""
+    if not isinstance(shape, tuple | list) or len(shape) > _MAX_AXES:
+        raise ValueError("an array without a shape")
+    sides = [operator.index(side) for side in shape]
+    if min(sides, default=0) < 0 or math.prod(sides) > MAX_ELEMENTS:
+        raise ValueError(f"an array of {sides}")
+    return math.prod(sides)
+
+
+def _array(resolve: _Resolver, packed: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
+    content, dtype = resolve(packed), resolve(kind)
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
         raise ValueError("damaged array")
-    if not all(isinstance(n, int) and n >= 0 for n in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise ValueError(f"an array of {shape}")
+    _elements(shape)
+    if not isinstance(content, list | tuple if dtype.hasobject else bytes | bytearray | str):
+        raise ValueError("an array without contents")
+    resolve.budget.take(len(content) * (8 if dtype.hasobject else 2 if isinstance(content, str) else 1))
     if dtype.hasobject:
         flat = np.empty(len(content), dtype=object)
         for i, item in enumerate(content):  # a slice would spread arrays over the elements
             flat[i] = item
         return flat.reshape(shape, order=order)
-    raw = content.encode("latin1") if isinstance(content, str) else bytes(content)
+    raw = content.encode("latin1") if isinstance(content, str) else content
     return np.frombuffer(raw, dtype=dtype).reshape(shape, order=order).copy(order="K")  # writable
 
 
 class _Resolver:
-    """Puts arrays in the place of nodes, in containers too; each object once, so that shared ones stay shared."""
+    """Puts arrays in the place of nodes, in containers too; each object once, so that shared ones stay shared.
 
-    def __init__(self) -> None:
+    budget  what the values may take, and how large they may become where all that is shared is copied: numpy does
+            that when it makes an array of lists, and so does the text of an error
+    """
+
+    def __init__(self, budget: UnpackedBudget) -> None:
+        self.budget = budget
         self._done: dict[int, tuple[Any, Any]] = {}  # by identity; the object is kept, or its number could come back
+        self._sizes: dict[int, int] = {}  # of containers, by identity, with all that they hold
 
-    def resolve(self, value: Any) -> Any:
-        """The value that `value` stands for; containers that hold themselves do so again."""
+    def __call__(self, value: Any) -> Any:
+        """The value that `value` stands for. ValueError for containers that hold themselves."""
         if not isinstance(value, _Node | dict | list | tuple):
             return value
         if id(value) in self._done:
             return self._done[id(value)][1]
         if isinstance(value, _Node):
             self._done[id(value)] = value, None  # an object that holds itself is not an array
-            made = value.make(self.resolve)
-        elif isinstance(value, tuple):
-            made = tuple(self.resolve(item) for item in value)
-        elif isinstance(value, list):
-            self._done[id(value)] = value, (made := [])
-            made.extend(self.resolve(item) for item in value)
-        else:
+            made = value.make(self)
+        elif isinstance(value, dict):
             self._done[id(value)] = value, (made := {})
-            made.update((self.resolve(key), self.resolve(item)) for key, item in value.items())
+            for key, item in value.items():
+                made[checked_key(self(key))] = self(item)
+        else:
+            self._done[id(value)] = value, (made := [])
+            made.extend(self(item) for item in value)
+            made = tuple(made) if isinstance(value, tuple) else made
         self._done[id(value)] = value, made
+        if isinstance(made, dict | list | tuple) and id(made) not in self._sizes:
+            self._sizes[id(made)] = self._sum([*made, *made.values()] if isinstance(made, dict) else made)
         return made
+
+    def _size(self, value: Any) -> int:
+        """Bytes that a value takes where nothing is shared."""
+        if isinstance(value, np.ndarray):
+            return self._sum(value.flat) if value.dtype.hasobject else value.nbytes
+        if isinstance(value, dict | list | tuple):
+            if id(value) not in self._sizes:
+                raise ValueError("a container that holds itself")
+            return self._sizes[id(value)]
+        return 8 * len(value) if isinstance(value, set | frozenset) else _length(value) or 8
+
+    def _sum(self, items: Iterable[Any]) -> int:
+        """The same of a container of these values, also if numpy gives all texts the length of the longest."""
+        values = list(items)
+        lengths = [_length(value) for value in values]
+        size = _OBJECT + max(sum(map(self._size, values)), max(lengths, default=0) * len(values))
+        self.budget.refuse(size)
+        return size
+
+
+def _length(value: Any) -> int:
+    """Bytes of a text in numpy, which has four for each character, and of bytes; 0 of other values."""
+    return 4 * len(value) if isinstance(value, str) else len(value) if isinstance(value, bytes | bytearray) else 0
+
+
+def checked_key(key: Any) -> Any:
+    """A key of a table or an element of a set. ValueError for containers: the hash of tuples in tuples never ends."""
+    whole = isinstance(key, int) and key.bit_length() > _KEY_BITS
+    if whole or not isinstance(key, str | int | float | bytes | np.generic | type | _Node | None):
+        raise ValueError(f"{type(key).__name__} as a key")
+    return key
 
 
 _BUILTINS = {"set": set, "frozenset": frozenset, "list": list, "dict": dict, "object": object, "slice": slice}
@@ -421,25 +485,51 @@ _SPARSE = {"csc": _Sparse, "csr": _SparseRows, "coo": _SparseTriples}
 
 _REFUSED = (
     *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ),
-    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.NEWOBJ_EX),
 )
-_Opcode = Callable[[Any], None]
+Opcode = Callable[[Any], None]
+_COSTS = {
+    **dict.fromkeys((pickle.MARK, pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_SET), _OBJECT),
+    **dict.fromkeys((pickle.LIST, pickle.DICT, pickle.FROZENSET, pickle.REDUCE, pickle.NEWOBJ), _OBJECT),
+    **dict.fromkeys((pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3), _OBJECT),
+    **dict.fromkeys((pickle.MEMOIZE, pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT), _ENTRY),
+}
+"""Bytes that opcodes ask for beside those that follow them."""
+_KEYS = {
+    pickle.SETITEM: slice(-2, -1),
+    **{code: slice(None, None, 2) for code in (pickle.SETITEMS, pickle.DICT)},
+    **{code: slice(None) for code in (pickle.ADDITEMS, pickle.FROZENSET)},
+}
+"""Where the keys of tables and the elements of sets lie on the stack."""
 
 
-class _Reader(pickle._Unpickler):
-    """One pickle in a file, whose bytes are all in memory, so that no read gives more than there is."""
+def _checked(load: Opcode, check: Callable[[PickleReader], None]) -> Opcode:
+    """An opcode before which something is checked."""
+
+    def check_and_load(reader: PickleReader) -> None:
+        check(reader)
+        load(reader)
+
+    return check_and_load
+
+
+class PickleReader(pickle._Unpickler):
+    """One pickle in a file, whose bytes are all in memory, so that no read gives more than there is.
+
+    budget  what the objects take, before there is an array of them
+    """
 
     stack: list[Any]  # these are Python's own, which its type stubs leave out
     append: Callable[[object], None]
     read: Callable[[int], bytes]
     _unframer: Any
-    dispatch: ClassVar[dict[int, _Opcode]] = {
+    dispatch: ClassVar[dict[int, Opcode]] = {
         opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode not in {o[0] for o in _REFUSED}
     }
 
-    def __init__(self, file: io.BytesIO, path: Path) -> None:
+    def __init__(self, file: io.BytesIO, path: Path, budget: UnpackedBudget) -> None:
         super().__init__(file, encoding="latin1")
-        self._file, self._path = file, path
+        self._file, self._path, self.budget = file, path, budget
 
     def load_frame(self) -> None:
         """A frame's length must lie within the file."""
@@ -451,7 +541,7 @@ class _Reader(pickle._Unpickler):
     def load_bytearray8(self) -> None:
         """Python's own asks for memory before it reads."""
         (length,) = struct.unpack("<Q", self.read(8))
-        content = self.read(min(length, MAX_BYTES))
+        content = self.read(min(length, self._file.getbuffer().nbytes))
         if len(content) < length:
             raise ValueError("bytes beyond the end")
         self.append(bytearray(content))
@@ -459,12 +549,34 @@ class _Reader(pickle._Unpickler):
     def load_build(self) -> None:
         """A state; after that of joblib's wrapper, the array's bytes."""
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
-        if isinstance(self.stack[-1], _Joblib):
-            self.stack[-1] = self.stack[-1].read(self._file, lambda: _Reader(self._file, self._path).load())
+        if isinstance(wrapper := self.stack[-1], _Joblib):
+            objects = PickleReader(self._file, self._path, self.budget).load
+            self.stack[-1] = wrapper.read(self._file, _Resolver(self.budget), objects)
+
+    def check_keys(self, where: slice) -> None:
+        """Refuse other keys in that part of the stack."""
+        for key in self.stack[where]:
+            checked_key(key)
+
+    def check_call(self) -> None:
+        """Refuse a call that would copy too much, or make a set or a table with other keys."""
+        call, arguments = self.stack[-2:]
+        for argument in arguments if call in _BUILTINS.values() else ():
+            if isinstance(argument, dict | list | tuple | set | frozenset | str | bytes | bytearray):
+                self.budget.take(_ENTRY * len(argument))
+            if isinstance(argument, list | tuple) and call is not list:
+                for item in argument:
+                    checked_key(item[0] if call is dict else item)
 
     dispatch[pickle.FRAME[0]] = load_frame
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.BUILD[0]] = load_build
+    for _code, _cost in _COSTS.items():
+        dispatch[_code[0]] = _checked(dispatch[_code[0]], lambda reader, cost=_cost: reader.budget.take(cost))
+    for _code, _keys in _KEYS.items():
+        dispatch[_code[0]] = _checked(dispatch[_code[0]], lambda reader, keys=_keys: reader.check_keys(keys))
+    for _code in (pickle.REDUCE, pickle.NEWOBJ):
+        dispatch[_code[0]] = _checked(dispatch[_code[0]], check_call)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _STAND_INS:

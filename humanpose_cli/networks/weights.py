@@ -32,6 +32,7 @@ from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.io.sniffing import describe_file
+from humanpose_cli.io.torch_pickles import check_torch_pickles
 
 if TYPE_CHECKING:  # the registry is read before anything heavy is loaded
     from torch import Tensor, nn
@@ -177,6 +178,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         return _read_tensors(path, str(_header_document(path).get("digest", "")))
     check_archive(path)
     try:
+        check_torch_pickles(path)
         with torch.serialization.safe_globals(_lightning_stand_ins(path)):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

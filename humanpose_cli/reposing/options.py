@@ -14,9 +14,20 @@ MIN_STEPS = 1000  # of training; a network of fewer draws a smear where the pers
 MIN_SIZE = 16  # pixels
 MAX_SIZE = 16384  # pixels: 48-megapixel photographs twice over, and still some GB
 
+_MAX_DRAWN = {False: 68, True: 34}  # million pixels without and with layers, which need 30 and 125 bytes for each
+
 ReposeMethod = Literal["auto", "mesh", "warp3d"]
 Drivers: TypeAlias = "Literal['largest', 'all'] | int | tuple[int, ...]"
 """Whose motion of a target is read: one person's, or that of several, by track ids."""
+
+
+def check_drawn_size(option: str, size: tuple[int, int], *, layers: bool) -> None:
+    """UsageError for an image of (width, height) pixels that would need more than 4 GB of memory to draw."""
+    width, height = size
+    most = _MAX_DRAWN[layers]
+    if width * height > most * 1_000_000:
+        expected = f"at most {most} million pixels{' with `layers`' if layers else ''}"
+        raise UsageError(option, "is too large", expected=expected, got=f"{width} × {height}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,8 @@ class DrawingOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.canvas_choice
+        if isinstance(choice := self.canvas_choice, tuple):
+            check_drawn_size("canvas", choice, layers=self.layers)
         changed = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
         for name in filter(changed.__getitem__, changed if self.method != "warp3d" else ()):
             raise UsageError(name, "has no effect without `method=warp3d`")

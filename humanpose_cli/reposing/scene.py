@@ -54,7 +54,7 @@ from humanpose_cli.reposing.canvas import (
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
 from humanpose_cli.reposing.layers import Layers, lay_over
-from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
+from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_drawn_size
 from humanpose_cli.reposing.segmentation import Claim, PeopleMap, SegmentationOptions
 from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
@@ -256,10 +256,14 @@ class ReposingScene:
         moved, scene = [Shift()] * len(motions), self
         if choice != "keep":
             person = box_of_people(zip(self.meshes, motions, strict=True), frame)
-            scene = self._on(canvas_of(choice, self.photo.shape[1::-1], person, frame))
+            canvas = canvas_of(choice, self.photo.shape[1::-1], person, frame)
+            check_drawn_size("canvas", canvas.shape[::-1], layers=self._options.layers)
+            scene = self._on(canvas)
         elif not self._options.absolute:
             moved = [shift_inwards(mesh, motion, frame) for mesh, motion in zip(self.meshes, motions, strict=True)]
             motions = [moved_along_ground(*each) for each in zip(self.meshes, motions, moved, strict=True)]
+        if scene._size is not None:
+            check_drawn_size("size", scene._size, layers=self._options.layers)
         yield from scene._images(motions, shifts, tuple(moved))
 
     def _on(self, canvas: Box) -> ReposingScene:

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import npz_files
+from humanpose_cli.io import unpacking
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73
 from humanpose_cli.lab.cache.cache import open_cache
@@ -92,7 +92,7 @@ def mat(path: Path) -> None:
 def test_what_unpacks_to_gigabytes_is_refused_at_once(
     tmp_path: Path, name: str, write: Callable[[Path], object], read: Callable[[Path], object], monkeypatch
 ) -> None:
-    monkeypatch.setattr(npz_files, "_ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
     write(tmp_path / name)
     assert (tmp_path / name).stat().st_size < 1 << 20
     with pytest.raises(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from helpers.pose_networks import HEIGHT, WIDTH, fixed_peaks, known_network, peaks, write_network
+from onnx import helper
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
@@ -20,10 +22,10 @@ from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.people import find_people
+from humanpose_cli.io import unpacking
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.inputs import Frame
 
-WIDTH, HEIGHT = 48, 64
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
@@ -31,52 +33,6 @@ MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375
 def pool() -> Iterator[ModelPool]:
     with ModelPool(2) as models:
         yield models
-
-
-def write_network(
-    path: Path,
-    nodes: list[Any],
-    constants: dict[str, np.ndarray],
-    *,
-    shape: tuple[Any, ...] = ("batch", 3, HEIGHT, WIDTH),
-    dtype: int = TensorProto.FLOAT,
-    outputs: tuple[str, ...] = ("simcc_x", "simcc_y"),
-) -> Path:
-    images = helper.make_tensor_value_info("input", dtype, shape)
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "small", [images], results, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
-
-
-def fixed_peaks(path: Path, x: np.ndarray, y: np.ndarray, **options: Any) -> Path:
-    """A network that answers SimCC rows x (K, Wx) and y (K, Wy) to any image."""
-    nodes = [
-        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=1),
-        helper.make_node("Mul", ["mean", "none"], ["scaled"]),
-        helper.make_node("Squeeze", ["scaled", "last"], ["zeros"]),  # (N, 1, 1)
-        helper.make_node("Add", ["zeros", "x"], ["simcc_x"]),
-        helper.make_node("Add", ["zeros", "y"], ["simcc_y"]),
-    ]
-    constants = {"none": np.zeros(1, np.float32), "last": np.array([3]), "x": x, "y": y}
-    return write_network(path, nodes, constants, **options)
-
-
-def peaks(bins: np.ndarray, length: int, heights: np.ndarray) -> np.ndarray:
-    rows = np.zeros((len(bins), length), np.float32)
-    rows[np.arange(len(bins)), bins] = heights
-    return rows
-
-
-def known_network(path: Path, joints: int = 17, ratio: int = 2, **options: Any) -> tuple[Path, np.ndarray, np.ndarray]:
-    """(file, bins (K, 2), scores (K,))"""
-    random = np.random.default_rng(joints)
-    bins = np.stack([random.integers(0, WIDTH * ratio, joints), random.integers(0, HEIGHT * ratio, joints)], axis=1)
-    across = np.linspace(0.5, 0.9, joints).astype(np.float32)
-    down = across[::-1]
-    rows = peaks(bins[:, 0], WIDTH * ratio, across), peaks(bins[:, 1], HEIGHT * ratio, down)
-    return fixed_peaks(path, *rows, **options), bins, np.minimum(across, down)
 
 
 @pytest.mark.parametrize(("joints", "ratio"), [(17, 2), (26, 2), (17, 3)])
@@ -191,6 +147,58 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, kind: str) -> None:
         PoseModel(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
+
+
+def test_outputs_that_are_not_finite_name_the_network(tmp_path) -> None:
+    rows = [np.full((17, 2 * side), np.nan, np.float32) for side in (WIDTH, HEIGHT)]
+    path = fixed_peaks(tmp_path / "pose.onnx", *rows)
+    with pytest.raises(InputError, match=r"pose\.onnx: gives outputs that are not finite"):
+        PoseModel(path)
+
+
+def test_a_batch_of_other_outputs_names_the_network(tmp_path) -> None:
+    """A row for one image, as an export with a fixed batch has for any number of them."""
+    nodes = [helper.make_node("Identity", [f"{axis}_rows"], [f"simcc_{axis}"]) for axis in "xy"]
+    rows = {f"{axis}_rows": np.zeros((1, 17, 2 * side), np.float32) for axis, side in (("x", WIDTH), ("y", HEIGHT))}
+    model = PoseModel(write_network(tmp_path / "pose.onnx", nodes, rows))
+    box = np.array([100, 40, 130, 168], np.float32)
+    assert model.joints(Pyramid(IMAGE), [box]).shape == (1, 17, 3)
+    with pytest.raises(InputError, match=r"pose\.onnx: gives outputs of other shapes for 2 images.*\(2, 17, 96\)"):
+        model.joints(Pyramid(IMAGE), [box, box])
+
+
+def test_too_large_images_are_refused_before_there_is_one(tmp_path) -> None:
+    path, _, _ = known_network(tmp_path / "pose.onnx", shape=("batch", 3, 2**31, 2**31))
+    with pytest.raises(InputError, match="takes too large images, expected at most 4,194,304 pixels"):
+        PoseModel(path)
+
+
+def test_what_gzip_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch) -> None:
+    path, _, _ = known_network(tmp_path / "pose.onnx")
+    (tmp_path / "pose.onnx.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert PoseModel(tmp_path / "pose.onnx.gz").joint_names == COCO17.joint_names
+    monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
+    (tmp_path / "pose.onnx.gz").write_bytes(gzip.compress(bytes(2 << 20)))
+    with pytest.raises(InputError, match=r"pose\.onnx\.gz: is too large unpacked, expected at most 1 MiB"):
+        PoseModel(tmp_path / "pose.onnx.gz")
+
+
+def test_damaged_networks_print_nothing(tmp_path, capfd) -> None:
+    """Neither ONNX Runtime's code nor its Python, whose second attempt prints to the standard output."""
+    path, _, _ = known_network(tmp_path / "pose.onnx")
+    whole = path.read_bytes()
+    model = onnx.load_from_string(whole)
+    model.graph.initializer[0].raw_data = b""
+    other = "is another kind of network.* found names that are no text"
+    renamed = whole.replace(b"input", b"\xff\xfe\xfdut")
+    for damaged, problem in ((model.SerializeToString(), "is no network that ONNX Runtime reads"), (renamed, other)):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=rf"pose\.onnx: {problem}"):
+            PoseModel(path)
+    nodes = [helper.make_node("Reshape", ["input", "size"], [name]) for name in ("simcc_x", "simcc_y")]
+    with pytest.raises(InputError, match=r"pose\.onnx: does not run"):
+        PoseModel(write_network(path, nodes, {"size": np.array([7, 7])}))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from helpers import humaneva_tree as humaneva
 from helpers.agora_tree import frame_bytes
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
+from helpers.pose_networks import changed_network, known_network
 from helpers.prior_files import vposer_tensors, write_mixture
 from helpers.surface_people import write_eval_data
 from humanpose_cli.batch.items import Fingerprint, Item
@@ -32,6 +35,8 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.pose_model import PoseModel
+from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
 from humanpose_cli.fitting.detection_journal import DetectionJournal
@@ -218,6 +223,11 @@ def every_frame(path: Path) -> None:
         list(item.frames())
 
 
+def joints_of_two(path: Path) -> None:
+    boxes = np.array([[100, 40, 130, 168], [10, 60, 202, 80]], np.float32)
+    PoseModel(path, "cpu").joints(Pyramid(np.zeros((240, 320, 3), np.uint8)), boxes)
+
+
 def copied(source: Path) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(source.read_bytes())
 
@@ -283,6 +293,11 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "multi.yml": (calibrations.write_ccalib, read_cameras_of_views),
     "intri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "extri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
+    "pose.onnx": (known_network, joints_of_two),
+    "pose.onnx.gz": (
+        lambda path: path.write_bytes(gzip.compress(known_network(path.with_suffix(""))[0].read_bytes())),
+        joints_of_two,
+    ),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }
 
@@ -299,3 +314,65 @@ def try_reader(name: str, path: Path) -> None:
     """Read a file that may be damaged; a sentence about it is as good as a result."""
     with contextlib.suppress(HpcError):
         READERS[name][1](path)
+
+
+NATIVE = (
+    *("pose.onnx", "pose.onnx.gz", "stereo.xml", "multiview.yml", "multi.yml", "intri.yml", "extri.yml"),
+    *STRUCTURES,
+)
+"""Of which other programs' parsers read what ours let through: they may end the interpreter."""
+_PIECES = (
+    *b"[{-<]}>:#&",
+    b"\n- ",
+    b"\n    a: ",
+    b"\n...\n",
+    b"<a>",
+    b"</a>",
+    b"<!--",
+    b"-->",
+    b"1e999",
+    b"nan",
+    b"!!seq [",
+)
+
+
+def damaged(name: str, whole: bytes, number: int, generator: np.random.Generator) -> bytes:
+    """A file's bytes with the change of that number: bytes at random, a cut, or pieces that its parser knows."""
+    if name in NATIVE and name not in STRUCTURES and number % 3 == 0:
+        if name.startswith("pose"):
+            changed = changed_network(gzip.decompress(whole) if name.endswith(".gz") else whole, generator)
+            return gzip.compress(changed) if name.endswith(".gz") else changed
+        piece = _PIECES[generator.integers(len(_PIECES))]
+        times = int(generator.choice([1, 3, 100, 200_000]))
+        at = generator.integers(len(whole))
+        return whole[:at] + (bytes([piece]) if isinstance(piece, int) else piece) * times + whole[at:]
+    changed = np.frombuffer(whole, np.uint8).copy()
+    reach = len(whole) if number % 2 else min(len(whole), 300)  # headers are what readers believe
+    changed[generator.integers(0, reach, 1 + number % 6)] = generator.integers(0, 256, 1 + number % 6)
+    cut = len(changed) if number % 4 else generator.integers(0, len(changed))
+    return changed[:cut].tobytes()
+
+
+def read_damaged(name: str, folder: Path, corruptions: int, longest: float) -> None:
+    """Read that many damaged files of a kind. AssertionError for one that takes more than `longest` seconds."""
+    path = folder / name
+    READERS[name][0](path)
+    if name != "smpl.pkl":  # a whole one has 35 MB
+        READERS[name][1](path)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(7)
+    path.write_bytes(b"")  # of which some libraries say nothing at all
+    try_reader(name, path)
+    for number in range(corruptions):
+        path.write_bytes(damaged(name, whole, number, generator))
+        _read_in_time(name, path, number, longest)
+    for number in range(corruptions if name in STRUCTURES else 0):
+        path.write_bytes(whole)
+        STRUCTURES[name](path, np.random.default_rng(number))
+        _read_in_time(name, path, number, longest)
+
+
+def _read_in_time(name: str, path: Path, number: int, longest: float) -> None:
+    started = time.monotonic()
+    try_reader(name, path)
+    assert time.monotonic() - started < longest, f"change {number} of {name}"

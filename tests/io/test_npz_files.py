@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import npz_files
+from humanpose_cli.io import unpacking
 from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
 
 
@@ -57,7 +57,7 @@ def test_pickles_are_refused_and_not_run(tmp_path):
 
 
 def test_what_unpacks_to_much_more_than_it_is_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz_files, "_ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100_000), b=np.zeros(100_000))
     with pytest.raises(InputError, match="too large unpacked, expected at most 1 MiB"):
         read_npz(tmp_path / "x.npz")

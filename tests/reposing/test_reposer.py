@@ -17,6 +17,7 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget
 from humanpose_cli.io.pose_files.target_pose import frames_of
+from humanpose_cli.reposing import options
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
 from humanpose_cli.reposing.scene import ReposeOptions
@@ -164,6 +165,18 @@ def test_size_is_the_longer_side(clip, clip_frames, meshes_made_once):
     with reposer_of(clip, [true_person(clip, 0)], size=320) as reposer:
         (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
     assert made.image.shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("size", 320), ("canvas", "fit")])
+def test_what_is_drawn_is_checked_before_there_is_a_pixel(
+    clip, clip_frames, meshes_made_once, monkeypatch, name, value
+):
+    """The sizes that follow from a photograph and a pose."""
+    monkeypatch.setattr(options, "_MAX_DRAWN", {False: 0.05, True: 0.05})
+    with reposer_of(clip, [true_person(clip, 0)], **{name: value}) as reposer:
+        scene = reposer.read(clip_frames[0])
+        with pytest.raises(UsageError, match=rf"{name}: is too large, expected at most 0.05 million pixels"):
+            next(scene.images(target_at(clip, [0])))
 
 
 def test_forms_and_names_of_outputs(tmp_path):

@@ -8,7 +8,6 @@ principal points that are half a pixel less.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
@@ -29,6 +28,7 @@ from humanpose_cli.io.calibrations.laboratories import (
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
+from humanpose_cli.io.nesting import check_size, parse_xml
 from humanpose_cli.io.text_files import read_json_object, read_text
 
 __all__ = [
@@ -48,11 +48,13 @@ _REMEDY = "docs/reference/files.md lists the calibration files that are read"
 def read_calibration(path: Path | str) -> Calibration:
     """The cameras of a calibration file, or of a folder with EasyMocap's intri.yml and extri.yml.
 
-    InputError for what is none or damaged, for lenses and cameras that are impossible, and for equal names.
+    InputError for what is none or damaged, for lenses and cameras that are impossible, for equal names, and for files
+    above 64 MiB or nested deeper than 100 levels.
     """
     path = Path(path)
     if path.is_dir():
         return read_easymocap_folder(path)
+    check_size(path)
     text = read_text(path, kind="calibration", remedy=_REMEDY)
     start = text.lstrip()
     if not start:
@@ -69,10 +71,7 @@ def read_calibration(path: Path | str) -> Calibration:
 
 
 def _read_xml(path: Path, text: str) -> Calibration:
-    try:
-        root = ElementTree.fromstring(path.read_bytes())
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
-        raise InputError(path, f"is no readable XML ({error})", remedy="export or download it again") from error
+    root = parse_xml(path)
     if root.tag == "opencv_storage":
         return read_opencv_calibration(path, text)
     if root.find("w0") is not None:

@@ -32,6 +32,7 @@ from humanpose_cli.io.calibrations.cameras import (
     build_calibration,
     build_camera,
 )
+from humanpose_cli.io.nesting import check_size, refuse_deep_xml, refuse_deep_yaml
 from humanpose_cli.io.text_files import read_text
 
 _PAIR = ("intri", "extri")
@@ -90,6 +91,13 @@ class _Storage:
 
 
 def _parsed(path: Path, text: str) -> Any:
+    """The storage of a text in YAML or XML, whose parser calls itself for each level of nesting."""
+    if text.lstrip().startswith("%YAML"):
+        refuse_deep_yaml(path, text)
+    elif text.lstrip().startswith("<"):
+        refuse_deep_xml(path, text)
+    else:
+        raise InputError(path, "is no OpenCV FileStorage that can be read", expected="YAML or XML")
     try:
         file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         opened = file.isOpened()
@@ -127,7 +135,7 @@ def read_opencv_calibration(path: Path, text: str) -> Calibration:
 
 def read_easymocap_folder(folder: Path) -> Calibration:
     """intri.yml and extri.yml of a folder. InputError if one is missing or damaged."""
-    return _easymocap(_Storage(folder, *(read_text(folder / f"{name}.yml", kind="calibration") for name in _PAIR)))
+    return _easymocap(_Storage(folder, *(_small_text(folder / f"{name}.yml") for name in _PAIR)))
 
 
 def _with_partner(path: Path, text: str) -> _Storage:
@@ -135,7 +143,12 @@ def _with_partner(path: Path, text: str) -> _Storage:
     partners = [path.with_name(name + path.suffix) for name in _PAIR if name != path.stem]
     if len(partners) == len(_PAIR) or not partners[0].is_file():
         return _Storage(path, text)
-    return _Storage(path, text, read_text(partners[0], kind="calibration"))
+    return _Storage(path, text, _small_text(partners[0]))
+
+
+def _small_text(path: Path) -> str:
+    check_size(path)
+    return read_text(path, kind="calibration")
 
 
 def _easymocap(storage: _Storage) -> Calibration:

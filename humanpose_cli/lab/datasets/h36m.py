@@ -16,7 +16,6 @@ kept as released, so that figures compare. The video S11 Directions.54138969 is 
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,6 +33,7 @@ from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS, H36M_FIRST_
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
+from humanpose_cli.io.nesting import parse_xml
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
     CropOptions,
@@ -71,11 +71,7 @@ _H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 def read_cameras(path: Path) -> Mapping[tuple[int, str], LabCamera]:
     """(number of the subject, camera) → camera, from metadata.xml."""
     existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
-        raise InputError(path, f"is no readable metadata.xml ({error})") from error
-    extrinsics, lenses = h36m_numbers(path, root)
+    extrinsics, lenses = h36m_numbers(path, parse_xml(path))
     cameras = {}
     for name, poses, lens in zip(CAMERAS, extrinsics, lenses, strict=True):
         for subject, pose in enumerate(poses, 1):

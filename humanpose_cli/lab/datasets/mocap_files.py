@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.unpacking import UnpackedBudget
 from humanpose_cli.lab.datasets.reading import COPY_AGAIN
 
 # C3D motion capture files: labelled points over time, from Intel, DEC and MIPS machines.
@@ -158,8 +159,7 @@ _RUNS_OF_ZEROS = 1
 _BIG, _LITTLE = frozenset((1, 2, 5, 7, 9, 11, 12, 18)), frozenset((4, 6, 13, 16, 17))
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 22: "f8", 41: "i1"}
 _TYPES |= {44: "f4", 45: "f8"}
-_MAX_BYTES = 1 << 31
-_MAX_PACKING = 1100  # gzip's: a damaged header may ask for no more memory than the file could fill
+_MAX_SIDE = 1 << 31
 _MAX_RECORDS = 100_000
 
 
@@ -180,7 +180,7 @@ class _Damaged(Exception):
 class _File:
     """The bytes of a CDF, offsets as in the file (unpacked if the whole was compressed)."""
 
-    def __init__(self, content: bytes | mmap.mmap) -> None:
+    def __init__(self, path: Path, content: bytes | mmap.mmap) -> None:
         if len(content) < 8:
             raise _Damaged("too short")
         version, packing = struct.unpack(">II", content[:8])
@@ -188,10 +188,11 @@ class _File:
             raise _Damaged("not of version 2.6 to 3")
         self._pointer, self._name_bytes = ("q", 256) if version == _V3 else ("i", 64)
         self.content: bytes | mmap.mmap = content
+        self._budget = UnpackedBudget(path, len(content))
         if packing == _COMPRESSED:
             _, start, end = self.record(8, _FILE)
             _, method, _ = self.record(self.fields(start, "p")[0], _METHOD)
-            unpack = _runs_unpacked if self.fields(method, "i")[0] == _RUNS_OF_ZEROS else _inflated
+            unpack = self._runs_unpacked if self.fields(method, "i")[0] == _RUNS_OF_ZEROS else self._inflated
             self.content = content[:8] + unpack(content[start + self._layout("ppi").size : end])
 
     def _layout(self, form: str) -> struct.Struct:
@@ -246,9 +247,8 @@ class _File:
             varying = [size for size, changes in zip(sizes, varies, strict=True) if changes]
             if data_type in _TYPES:
                 dtype = np.dtype(order + _TYPES[data_type])
-                shape = tuple(_checked(size, _MAX_BYTES) for size in (last + 1, *varying))
-                if prod(shape) * dtype.itemsize > min(_MAX_BYTES, _MAX_PACKING * len(self.content)):
-                    raise _Damaged(f"{name} would have the size {shape}")
+                shape = tuple(_checked(size, _MAX_SIDE) for size in (last + 1, *varying))
+                self._budget.refuse(prod(shape) * dtype.itemsize)
                 yield _Variable(name, shape, dtype, index)
         raise _Damaged("its variables go round in a circle")
 
@@ -289,37 +289,32 @@ class _File:
                 elif kind == _VALUES:
                     yield first, last, self.content[begin:end]
                 else:
-                    yield first, last, _inflated(self.content[begin + self._layout("ip").size : end])
+                    yield first, last, self._inflated(self.content[begin + self._layout("ip").size : end])
         raise _Damaged("its index goes round in a circle")
+
+    def _inflated(self, packed: bytes) -> bytes:
+        """Unpack gzip, the method of all tools but the oldest."""
+        try:
+            return self._budget.inflate(packed, zlib.MAX_WBITS | 16)
+        except (zlib.error, ValueError) as error:
+            raise _Damaged(f"its compressed part is broken or not by gzip ({error})") from error
+
+    def _runs_unpacked(self, packed: bytes) -> bytes:
+        """Unpack runs of zeros: a zero is followed by how many more there are."""
+        pieces, at = [], 0
+        while (zero := packed.find(0, at)) >= 0:
+            if zero + 1 >= len(packed):
+                raise _Damaged("its compressed part is cut short")
+            self._budget.take(zero - at + packed[zero + 1] + 1)
+            pieces += [packed[at:zero], bytes(packed[zero + 1] + 1)]
+            at = zero + 2
+        return b"".join([*pieces, packed[at:]])
 
 
 def _checked(number: int, limit: int) -> int:
     if not 0 <= number <= limit:
         raise _Damaged(f"the count {number}")
     return number
-
-
-def _inflated(packed: bytes) -> bytes:
-    """Unpack gzip, the method of all tools but the oldest; never more than a pose file may have."""
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        unpacked = unpacker.decompress(packed, _MAX_BYTES)
-    except zlib.error as error:
-        raise _Damaged(f"its compressed part is broken or not by gzip ({error})") from error
-    if not unpacker.eof:
-        raise _Damaged("its compressed part is cut short")
-    return unpacked
-
-
-def _runs_unpacked(packed: bytes) -> bytes:
-    """Unpack runs of zeros: a zero is followed by how many more there are."""
-    pieces, at = [], 0
-    while (zero := packed.find(0, at)) >= 0:
-        if zero + 1 >= len(packed):
-            raise _Damaged("its compressed part is cut short")
-        pieces += [packed[at:zero], bytes(packed[zero + 1] + 1)]
-        at = zero + 2
-    return b"".join([*pieces, packed[at:]])
 
 
 def read_cdf(path: Path, name: str) -> NDArray[np.generic]:
@@ -339,7 +334,7 @@ def _opened(path: Path) -> Iterator[_File]:
     """The file, mapped into memory: a listing opens hundreds of them and reads their headers."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield _File(content)
+            yield _File(path, content)
     except OSError as error:
         raise reading_error(path, error) from error
     except ValueError as error:  # what mmap says of a file without bytes

@@ -34,6 +34,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
+from humanpose_cli.io.nesting import parse_xml
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot, with_joints
@@ -282,12 +283,7 @@ def read_rich_camera(path: Path) -> LabCamera:
 
     The distortion is OpenCV's k1, k2, p1, p2, k3; rational models are refused. InputError names the damaged field.
     """
-    try:
-        tree = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise InputError(path, "does not exist", expected="a camera of scan_calibration") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of an unknown encoding
-        raise InputError(path, f"is no readable XML ({error})", remedy="unpack or download it again") from error
+    tree = parse_xml(existing_file(path, "a camera of scan_calibration"))
     placing, intrinsic = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4), _matrix(path, tree, "Intrinsics", 9)
     bent = np.zeros(14)
     values = _matrix(path, tree, "Distortion", None)

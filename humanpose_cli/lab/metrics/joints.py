@@ -122,7 +122,8 @@ class MeshConversion:
         first half of `mtx` (smplx2smpl_deftrafo_setup.pkl of SMPL-X's owners). InputError for anything else.
         """
         path = existing_file(Path(path), "a matrix from SMPL-X's to SMPL's vertices")
-        stored = read_npy(path) if path.suffix.lower() == ".npy" else read_pickle(path)
+        dense = 2 * _SMPL * _SMPLX * np.dtype(np.float64).itemsize  # of the owners' file, which is sparse
+        stored = read_npy(path) if path.suffix.lower() == ".npy" else read_pickle(path, more=dense)
         if isinstance(stored, dict):
             stored = stored.get("matrix", stored.get("mtx"))
         matrix = np.asarray(stored)

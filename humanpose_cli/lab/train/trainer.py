@@ -26,6 +26,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
+from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
@@ -560,6 +561,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
     """Progress and state of a run to go on with; InputError where the file is damaged or other settings made it."""
     check_archive(path)
     try:
+        check_torch_pickles(path)
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != SCHEMA:
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))

@@ -1,0 +1,52 @@
+"""How much memory the contents of a file may take, and the unpacking of zlib and gzip within it."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from humanpose_cli.core.errors import InputError
+
+_MAX_BYTES = 4 << 30  # unpacked, or twice the file's size
+_MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
+
+
+def unpacked_limit(packed: int) -> int:
+    """How many bytes a compressed file of `packed` bytes may unpack to.
+
+    A deflate bomb of zeros is a thousand times smaller than its contents; measured numbers halve at best.
+    """
+    return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed)
+
+
+class UnpackedBudget:
+    """The memory that the contents of one file may take: `unpacked_limit`, and at most 4 GiB or twice its size.
+
+    packed  bytes of the file
+    more    bytes that the caller expects beyond the limit
+    """
+
+    def __init__(self, path: Path, packed: int, *, more: int = 0) -> None:
+        self.path = path
+        self.limit = self.left = min(max(_MAX_BYTES, 2 * packed), unpacked_limit(packed)) + more
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes, before they are made. InputError where less is left."""
+        if size > self.left:
+            self.refuse(self.limit - self.left + size)
+        self.left -= size
+
+    def refuse(self, size: int) -> None:
+        """InputError for contents that would take `size` bytes, where these are more than the limit."""
+        if size > self.limit:
+            expected, got = f"at most {self.limit >> 20} MiB", f"{size >> 20} MiB or more"
+            raise InputError(self.path, "is too large unpacked", expected=expected, got=got)
+
+    def inflate(self, packed: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
+        """What zlib packed (gzip: `window` with 16 more, either one: 32 more). ValueError where it is cut short."""
+        unpacker = zlib.decompressobj(window)
+        unpacked = unpacker.decompress(packed, self.left + 1)
+        self.take(len(unpacked))
+        if not unpacker.eof:
+            raise ValueError("the compressed data is cut short")
+        return unpacked
