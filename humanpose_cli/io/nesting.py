@@ -13,7 +13,7 @@ from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.sniffing import reading
 
 _MAX_BYTES = 64 << 20
-_MOST_TAGS = 1_000_000
+_MAX_TAGS = 1_000_000
 _DEEPEST = 100
 _EXPORT = "export or download it again"
 _XML_TAG = re.compile(r"<!--.*?(?:-->|\Z)|</|<[^<>]*>?", re.DOTALL)
@@ -37,7 +37,7 @@ def refuse_deep_yaml(path: Path, text: str) -> None:
     body = body[1:] if body and body[0] == (0, "---") else body
     body = body[:-1] if body and body[-1] == (0, "...") else body
     first = (body[0][0], body[0][1][0]) if body else (0, "a")
-    if first[0] or not (first[1].isalnum() or first[1] in "_\"") or any(line.startswith("...") for _, line in body):
+    if first[0] or not (first[1].isalnum() or first[1] in '_"') or any(line.startswith("...") for _, line in body):
         expected = "one table whose names begin in the first column"
         raise InputError(path, "is YAML of another kind", expected=expected, remedy=_EXPORT)
     key = opened = 0  # column of the key in whose value this line may be; brackets that may be open
@@ -58,8 +58,8 @@ def refuse_deep_xml(path: Path, text: str) -> None:
         raise InputError(path, "has a document type or CDATA", expected="plain XML", remedy=_EXPORT)
     depth = 0
     for number, tag in enumerate(_XML_TAG.finditer(text)):
-        if number == _MOST_TAGS:
-            raise InputError(path, "is too large", expected=f"at most {_MOST_TAGS:,} tags", remedy=_EXPORT)
+        if number == _MAX_TAGS:
+            raise InputError(path, "is too large", expected=f"at most {_MAX_TAGS:,} tags", remedy=_EXPORT)
         if tag[0] == "</":
             depth = max(depth - 1, 0)
         elif tag[0].startswith("<!--"):  # tags in it, too: not all parsers see comments in the same places

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.pose_networks import HEIGHT, WIDTH, fixed_peaks, known_network, peaks, write_network
-from onnx import TensorProto, helper
+from onnx import helper
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError

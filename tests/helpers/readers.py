@@ -332,7 +332,7 @@ def try_reader(name: str, path: Path) -> None:
 
 NATIVE = ("pose.onnx", "pose.onnx.gz", "stereo.xml", "multiview.yml", "multi.yml", "intri.yml", "extri.yml")
 """Of which other programs' parsers read what ours let through: they may end the interpreter."""
-_PIECES = (*b"[{-<]}>:#&", b"\n- ", b"\n    a: ", b"\n...\n", b"<a>", b"</a>", b"<!--", b"-->", b"1e999", b"nan", b"!!seq [")
+_PIECES = (*b"[{-<]}>:#&", b"\n- ", b"\n    a: ", b"\n...\n", b"<a>", b"</a>", b"<!--", b"-->", b"1e999", b"!!seq [")
 
 
 def damaged(name: str, whole: bytes, number: int, generator: np.random.Generator) -> bytes:

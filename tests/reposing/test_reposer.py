@@ -168,7 +168,9 @@ def test_size_is_the_longer_side(clip, clip_frames, meshes_made_once):
 
 
 @pytest.mark.parametrize(("name", "value"), [("size", 320), ("canvas", "fit")])
-def test_what_is_drawn_is_checked_before_there_is_a_pixel(clip, clip_frames, meshes_made_once, monkeypatch, name, value):
+def test_what_is_drawn_is_checked_before_there_is_a_pixel(
+    clip, clip_frames, meshes_made_once, monkeypatch, name, value
+):
     """The sizes that follow from a photograph and a pose."""
     monkeypatch.setattr(options, "_MAX_DRAWN", {False: 0.05, True: 0.05})
     with reposer_of(clip, [true_person(clip, 0)], **{name: value}) as reposer:
