@@ -36,7 +36,7 @@ PARSERS = (
         for room in ("io", "lab.datasets", "lab.cache", "batch", "cli.settings", "lab.evaluate.predictions")
     ),
     *("humanpose_cli.body.smpl", "humanpose_cli.networks.weights", "humanpose_cli.lab.train.trainer"),
-    *("humanpose_cli.fitting.result", "humanpose_cli.fitting.detection_journal"),
+    *("humanpose_cli.fitting.result", "humanpose_cli.fitting.detection_journal", "humanpose_cli.detect.pose_model"),
     *("humanpose_cli.models.deform_and_learn.correspondences", "scipy.io.matlab", "PIL", "tifffile", "tomllib"),
 )
 LONGEST = 10  # seconds a file

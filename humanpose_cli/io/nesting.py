@@ -13,7 +13,7 @@ from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.sniffing import reading
 
 _MAX_BYTES = 64 << 20
-_MOST_TAGS = 1_000_000
+_MAX_TAGS = 1_000_000
 _DEEPEST = 100
 _EXPORT = "export or download it again"
 _XML_TAG = re.compile(r"<!--.*?(?:-->|\Z)|</|<[^<>]*>?", re.DOTALL)
@@ -58,8 +58,8 @@ def refuse_deep_xml(path: Path, text: str) -> None:
         raise InputError(path, "has a document type or CDATA", expected="plain XML", remedy=_EXPORT)
     depth = 0
     for number, tag in enumerate(_XML_TAG.finditer(text)):
-        if number == _MOST_TAGS:
-            raise InputError(path, "is too large", expected=f"at most {_MOST_TAGS:,} tags", remedy=_EXPORT)
+        if number == _MAX_TAGS:
+            raise InputError(path, "is too large", expected=f"at most {_MAX_TAGS:,} tags", remedy=_EXPORT)
         if tag[0] == "</":
             depth = max(depth - 1, 0)
         elif tag[0].startswith("<!--"):  # tags in it, too: not all parsers see comments in the same places

@@ -8,9 +8,7 @@ Damaged files crash Python's and numpy's unpickling, or make them ask for any am
 compared with what the file holds, the memo is a table, and numpy never sees the state of an array. Python's own
 unpickler in Python does that; and it can pause where joblib writes an array's bytes between two opcodes.
 
-A few hundred bytes can stand for any amount of objects, and for work that no signal interrupts, such as the hash of
-tuples in tuples. So all that is made counts against one `UnpackedBudget`, what is shared as often as it is used; and
-keys are text, bytes and numbers, or nodes.
+All that is made counts against one `UnpackedBudget`, and what is shared counts at each use.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ import io
 import math
 import operator
 import pickle
-import struct
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,15 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.guarded_pickle import OBJECT_BYTES, Closed, GuardedUnpickler, Node, Opcode, checked_key
 from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 MAX_ELEMENTS = 2**30
 _PACKED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
-_OBJECT = 256  # bytes: a container or a node, its copy in the result, and their entries in tables
-_ENTRY = 96  # bytes in a table, of a memo or a set
 _MAX_AXES = 32
-_KEY_BITS = 64  # of whole numbers as keys
 
 
 def read_pickle(path: Path, *, more: int = 0) -> Any:
@@ -60,7 +56,7 @@ def read_pickle(path: Path, *, more: int = 0) -> Any:
         file = io.BytesIO(content)
         if content[:6] == np.lib.format.MAGIC_PREFIX:
             _skip_header(file)
-        return _Resolver(budget)(PickleReader(file, path, budget).load())
+        return _Resolver(budget)(_Reader(file, path, budget).load())
     except (InputError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
@@ -89,27 +85,10 @@ def as_array(value: object) -> NDArray[Any]:
     return array
 
 
-class _Closed(type):
-    """Classes that a pickle can call but not alter."""
+class _Node(Node):
+    """An object that becomes a value once the pickle is read."""
 
-    def __setattr__(cls, name: str, value: object) -> None:
-        raise AttributeError(f"{cls.__name__} is closed")
-
-
-class _Node(metaclass=_Closed):
-    """An object that was not made: the arguments of its constructor, and its state."""
-
-    __slots__ = ("args", "state")
-    args: tuple[Any, ...]
-    state: Any
-
-    def __new__(cls, *args: object) -> _Node:
-        node = object.__new__(cls)
-        node.args, node.state = args, None
-        return node
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
+    __slots__ = ()
 
     def make(self, resolve: _Resolver) -> Any:
         """The value that this node stands for."""
@@ -208,8 +187,6 @@ class _Storage(_Node):
     def make(self, resolve: _Resolver) -> Any:
         import torch
 
-        from humanpose_cli.io.torch_pickles import check_torch_pickles
-
         content = resolve(self.args[0])
         check_torch_pickles(resolve.budget.path, content)
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -235,7 +212,7 @@ class _Tensor(_Node):
         return (values.float() if values.dtype is torch.bfloat16 else values).numpy().copy()
 
 
-class _Table(dict[Any, Any], metaclass=_Closed):
+class _Table(dict[Any, Any], metaclass=Closed):
     """collections.defaultdict, as the plain table that it is filled like."""
 
     __slots__ = ()
@@ -264,10 +241,10 @@ class _Chumpy(_Node):
         if "x" in state:
             return resolve(state["x"])
         if {"a", "idxs"} <= state.keys():
-            values, places = (as_array(resolve(state[name])) for name in ("a", "idxs"))
-            resolve.budget.take(values.nbytes + places.size * values.itemsize)
-            chosen, shape = values.ravel()[places], state.get("preferred_shape")
-            return chosen if shape is None else chosen.reshape(shape)
+            values, chosen = (as_array(resolve(state[name])) for name in ("a", "idxs"))
+            resolve.budget.take(values.nbytes + chosen.size * values.itemsize)
+            shape, selected = state.get("preferred_shape"), values.ravel()[chosen]
+            return selected if shape is None else selected.reshape(shape)
         return None
 
 
@@ -312,7 +289,7 @@ class _NewIndex(_Node):
         table = resolve(self.args[1])
         if "data" not in table:
             return None
-        resolve.budget.take(_OBJECT * len(table["data"]))
+        resolve.budget.take(OBJECT_BYTES * len(table["data"]))
         return list(table["data"])
 
 
@@ -382,7 +359,7 @@ def _array(resolve: _Resolver, packed: Any, kind: Any, shape: Any, order: Any) -
         for i, item in enumerate(content):  # a slice would spread arrays over the elements
             flat[i] = item
         return flat.reshape(shape, order=order)
-    raw = content.encode("latin1") if isinstance(content, str) else content
+    raw: Any = content.encode("latin1") if isinstance(content, str) else content
     return np.frombuffer(raw, dtype=dtype).reshape(shape, order=order).copy(order="K")  # writable
 
 
@@ -434,7 +411,7 @@ class _Resolver:
         """The same of a container of these values, also if numpy gives all texts the length of the longest."""
         values = list(items)
         lengths = [_length(value) for value in values]
-        size = _OBJECT + max(sum(map(self._size, values)), max(lengths, default=0) * len(values))
+        size = OBJECT_BYTES + max(sum(map(self._size, values)), max(lengths, default=0) * len(values))
         self.budget.refuse(size)
         return size
 
@@ -442,14 +419,6 @@ class _Resolver:
 def _length(value: Any) -> int:
     """Bytes of a text in numpy, which has four for each character, and of bytes; 0 of other values."""
     return 4 * len(value) if isinstance(value, str) else len(value) if isinstance(value, bytes | bytearray) else 0
-
-
-def checked_key(key: Any) -> Any:
-    """A key of a table or an element of a set. ValueError for containers: the hash of tuples in tuples never ends."""
-    whole = isinstance(key, int) and key.bit_length() > _KEY_BITS
-    if whole or not isinstance(key, str | int | float | bytes | np.generic | type | _Node | None):
-        raise ValueError(f"{type(key).__name__} as a key")
-    return key
 
 
 _BUILTINS = {"set": set, "frozenset": frozenset, "list": list, "dict": dict, "object": object, "slice": slice}
@@ -483,100 +452,19 @@ _STAND_INS: dict[tuple[str, str], Any] = {
 _SPARSE = {"csc": _Sparse, "csr": _SparseRows, "coo": _SparseTriples}
 
 
-_REFUSED = (
-    *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ),
-    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.NEWOBJ_EX),
-)
-Opcode = Callable[[Any], None]
-_COSTS = {
-    **dict.fromkeys((pickle.MARK, pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_SET), _OBJECT),
-    **dict.fromkeys((pickle.LIST, pickle.DICT, pickle.FROZENSET, pickle.REDUCE, pickle.NEWOBJ), _OBJECT),
-    **dict.fromkeys((pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3), _OBJECT),
-    **dict.fromkeys((pickle.MEMOIZE, pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT), _ENTRY),
-}
-"""Bytes that opcodes ask for beside those that follow them."""
-_KEYS = {
-    pickle.SETITEM: slice(-2, -1),
-    **{code: slice(None, None, 2) for code in (pickle.SETITEMS, pickle.DICT)},
-    **{code: slice(None) for code in (pickle.ADDITEMS, pickle.FROZENSET)},
-}
-"""Where the keys of tables and the elements of sets lie on the stack."""
+class _Reader(GuardedUnpickler):
+    """A pickle in which every name leads to a stand-in."""
 
-
-def _checked(load: Opcode, check: Callable[[PickleReader], None]) -> Opcode:
-    """An opcode before which something is checked."""
-
-    def check_and_load(reader: PickleReader) -> None:
-        check(reader)
-        load(reader)
-
-    return check_and_load
-
-
-class PickleReader(pickle._Unpickler):
-    """One pickle in a file, whose bytes are all in memory, so that no read gives more than there is.
-
-    budget  what the objects take, before there is an array of them
-    """
-
-    stack: list[Any]  # these are Python's own, which its type stubs leave out
-    append: Callable[[object], None]
-    read: Callable[[int], bytes]
-    _unframer: Any
-    dispatch: ClassVar[dict[int, Opcode]] = {
-        opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode not in {o[0] for o in _REFUSED}
-    }
-
-    def __init__(self, file: io.BytesIO, path: Path, budget: UnpackedBudget) -> None:
-        super().__init__(file, encoding="latin1")
-        self._file, self._path, self.budget = file, path, budget
-
-    def load_frame(self) -> None:
-        """A frame's length must lie within the file."""
-        (length,) = struct.unpack("<Q", self.read(8))
-        if length > self._file.getbuffer().nbytes - self._file.tell():
-            raise ValueError("frame beyond the end")
-        self._unframer.load_frame(length)
-
-    def load_bytearray8(self) -> None:
-        """Python's own asks for memory before it reads."""
-        (length,) = struct.unpack("<Q", self.read(8))
-        content = self.read(min(length, self._file.getbuffer().nbytes))
-        if len(content) < length:
-            raise ValueError("bytes beyond the end")
-        self.append(bytearray(content))
+    dispatch: ClassVar[dict[int, Opcode]] = {**GuardedUnpickler.dispatch}
 
     def load_build(self) -> None:
         """A state; after that of joblib's wrapper, the array's bytes."""
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
         if isinstance(wrapper := self.stack[-1], _Joblib):
-            objects = PickleReader(self._file, self._path, self.budget).load
-            self.stack[-1] = wrapper.read(self._file, _Resolver(self.budget), objects)
+            objects = _Reader(self.file, self.path, self.budget).load
+            self.stack[-1] = wrapper.read(self.file, _Resolver(self.budget), objects)
 
-    def check_keys(self, where: slice) -> None:
-        """Refuse other keys in that part of the stack."""
-        for key in self.stack[where]:
-            checked_key(key)
-
-    def check_call(self) -> None:
-        """Refuse a call that would copy too much, or make a set or a table with other keys."""
-        call, arguments = self.stack[-2:]
-        for argument in arguments if call in _BUILTINS.values() else ():
-            if isinstance(argument, dict | list | tuple | set | frozenset | str | bytes | bytearray):
-                self.budget.take(_ENTRY * len(argument))
-            if isinstance(argument, list | tuple) and call is not list:
-                for item in argument:
-                    checked_key(item[0] if call is dict else item)
-
-    dispatch[pickle.FRAME[0]] = load_frame
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.BUILD[0]] = load_build
-    for _code, _cost in _COSTS.items():
-        dispatch[_code[0]] = _checked(dispatch[_code[0]], lambda reader, cost=_cost: reader.budget.take(cost))
-    for _code, _keys in _KEYS.items():
-        dispatch[_code[0]] = _checked(dispatch[_code[0]], lambda reader, keys=_keys: reader.check_keys(keys))
-    for _code in (pickle.REDUCE, pickle.NEWOBJ):
-        dispatch[_code[0]] = _checked(dispatch[_code[0]], check_call)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _STAND_INS:
@@ -589,7 +477,7 @@ class PickleReader(pickle._Unpickler):
         if module.startswith("pandas.core.indexes.") and name.isidentifier() and name.endswith("Index"):
             return _Index
         raise InputError(
-            self._path,
+            self.path,
             "is refused, because it is a pickle that would run code",
             expected="arrays of numpy, scipy.sparse, chumpy and torch, or data frames of pandas",
             got=f"{module}.{name}"[:100],

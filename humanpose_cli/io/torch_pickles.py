@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
-from humanpose_cli.io.restricted_pickle import Opcode, PickleReader, checked_key
+from humanpose_cli.io.guarded_pickle import GuardedUnpickler, Opcode, checked_key
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 _LEGACY_PICKLES = 5  # of torch before 1.6: a magic number, version, machine, object, and the keys of its storages
@@ -81,11 +81,11 @@ _KINDS = {
 }
 
 
-class _Scan(PickleReader):
+class _Scan(GuardedUnpickler):
     """A pickle of which nothing is made: storages of tensors follow it."""
 
     dispatch: ClassVar[dict[int, Opcode]] = {
-        **PickleReader.dispatch,
+        **GuardedUnpickler.dispatch,
         pickle.BINPERSID[0]: pickle._Unpickler.dispatch[pickle.BINPERSID[0]],  # type: ignore[dict-item]
     }
 

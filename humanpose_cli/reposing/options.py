@@ -24,9 +24,9 @@ Drivers: TypeAlias = "Literal['largest', 'all'] | int | tuple[int, ...]"
 def check_drawn_size(option: str, size: tuple[int, int], *, layers: bool) -> None:
     """UsageError for an image of (width, height) pixels that would need more than 4 GB of memory to draw."""
     width, height = size
-    most = _MAX_DRAWN[layers]
-    if width * height > most * 1_000_000:
-        expected = f"at most {most} million pixels{' with `layers`' if layers else ''}"
+    limit = _MAX_DRAWN[layers]
+    if width * height > limit * 1_000_000:
+        expected = f"at most {limit} million pixels{' with `layers`' if layers else ''}"
         raise UsageError(option, "is too large", expected=expected, got=f"{width} × {height}")
 
 

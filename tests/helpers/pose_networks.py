@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,40 +70,54 @@ _OPERATORS = (
 
 def changed_network(data: bytes, generator: np.random.Generator) -> bytes:
     """An ONNX file with one to three changes of sizes, types, names, operators and attributes."""
-    model = onnx.load_from_string(data)
-    for _ in range(generator.integers(1, 4)):
-        _change(model, generator)
-    return model.SerializeToString()
 
-
-def _change(model: Any, generator: np.random.Generator) -> None:
     def any_of(items: Any) -> Any:
         return items[int(generator.integers(len(items)))]
 
-    graph = model.graph
-    tensor, node, place = any_of(graph.initializer), any_of(graph.node), any_of([*graph.input, *graph.output])
-    number, name, kind = any_of(_NUMBERS), any_of(_NAMES), int(generator.integers(0, 30))
-    match int(generator.integers(10)):
-        case 0:
-            tensor.dims[:] = [any_of(_NUMBERS) for _ in range(int(generator.integers(0, 5)))]
-        case 1:
-            tensor.data_type = kind
-        case 2:
-            tensor.name = name
-        case 3:
-            names = node.input if generator.integers(2) else node.output
-            names[0] = name
-        case 4:
-            node.op_type = any_of(_OPERATORS)
-        case 5:
-            key = any_of(("axis", "axes", "to", "perm", "group", "pads", "strides", "blocksize", "keepdims"))
-            node.attribute.append(helper.make_attribute(key, any_of((number, [number], [number] * 3))))
-        case 6:
-            place.type.tensor_type.shape.dim.add().dim_value = number
-        case 7:
-            for size in place.type.tensor_type.shape.dim:
-                size.dim_value = number if generator.integers(2) else size.dim_value
-        case 8:
-            place.type.tensor_type.elem_type = kind
+    model = onnx.load_from_string(data)
+    for _ in range(generator.integers(1, 4)):
+        graph = model.graph
+        change = any_of((_change_tensor, _change_node, _change_place))
+        parts = {_change_tensor: graph.initializer, _change_node: graph.node}
+        change(any_of(parts.get(change, [*graph.input, *graph.output])), any_of)
+    return model.SerializeToString()
+
+
+def _change_tensor(tensor: Any, any_of: Callable[[Any], Any]) -> None:
+    match any_of(["dims", "type", "name", "data"]):
+        case "dims":
+            tensor.dims[:] = [any_of(_NUMBERS) for _ in range(any_of(range(5)))]
+        case "type":
+            tensor.data_type = any_of(range(30))
+        case "name":
+            tensor.name = any_of(_NAMES)
         case _:
-            tensor.raw_data = tensor.raw_data[: int(generator.integers(len(tensor.raw_data) + 1))]
+            tensor.raw_data = tensor.raw_data[: any_of(range(len(tensor.raw_data) + 1))]
+
+
+def _change_node(node: Any, any_of: Callable[[Any], Any]) -> None:
+    match any_of(["input", "output", "operator", "attribute"]):
+        case "input":
+            node.input[0] = any_of(_NAMES)
+        case "output":
+            node.output[0] = any_of(_NAMES)
+        case "operator":
+            node.op_type = any_of(_OPERATORS)
+        case _:
+            key = any_of(("axis", "axes", "to", "perm", "group", "pads", "strides", "blocksize", "keepdims"))
+            number = any_of(_NUMBERS)
+            node.attribute.append(helper.make_attribute(key, any_of((number, [number], [number] * 3))))
+
+
+def _change_place(place: Any, any_of: Callable[[Any], Any]) -> None:
+    """An input or an output."""
+    tensor = place.type.tensor_type
+    match any_of(["longer", "size", "type", "name"]):
+        case "longer":
+            tensor.shape.dim.add().dim_value = any_of(_NUMBERS)
+        case "size" if tensor.shape.dim:
+            any_of(tensor.shape.dim).dim_value = any_of(_NUMBERS)
+        case "type":
+            tensor.elem_type = any_of(range(30))
+        case _:
+            place.name = any_of(_NAMES)

@@ -41,7 +41,7 @@ def with_pickle(path: Path, content: bytes) -> Path:
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("read", [read_foreign, read_foreign_fits, lambda path: read_checkpoint(path, {})])
 def test_pickles_that_would_not_end_are_refused(tmp_path: Path, name: str, read) -> None:
-    with pytest.raises(InputError, match="as a key|bytes of a length"):
+    with pytest.raises(InputError, match=r"as a key|bytes of a length"):
         read(with_pickle(tmp_path / "x.pt", ATTACKS[name]))
 
 

@@ -83,9 +83,7 @@ def test_other_canvases_are_refused(text):
 
 def test_canvases_of_gigabytes_are_refused():
     assert DrawingOptions(canvas="8192x8192").canvas_choice == (8192, 8192)
-    with pytest.raises(
-        UsageError, match="canvas: is too large, expected at most 68 million pixels, found 16384 × 16384"
-    ):
+    with pytest.raises(UsageError, match="canvas: is too large, expected at most 68 million pixels, found 16384"):
         DrawingOptions(canvas="16384x16384")
     with pytest.raises(UsageError, match="at most 34 million pixels with `layers`, found 8192 × 8192"):
         DrawingOptions(canvas="8192x8192", layers=True)
