@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from humanpose_cli.demo.clip import DemoClip
 
 gc.disable()
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # under nohup, the processes of tests would ignore it, too
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, which some tests import after ONNX Runtime
 
 

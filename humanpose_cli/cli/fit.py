@@ -292,7 +292,7 @@ def fit(
             recorded["refine"] = {**refiner.identity, **displacements.recorded}
         if takes:
             recorded |= {**views.recorded, "views": asdict(view_options)}
-            views_of = work, view_options, views, overlay, drawn
+            views_of = lambda: work.fitter, view_options, views, overlay, drawn
             together = TakeWork(session, out, takes[0], *views_of, fail_if_doubtful, refiner)
             return flags.run(
                 session, [take_item(take, out, overlay=overlay) for take in takes], together, out, recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.cli.fit import FitWork
+    from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.frame_range import FrameRange
@@ -182,7 +182,7 @@ def take_item(take: TakeInput, out: Path, *, overlay: bool) -> Item:
 class TakeWork:
     """What a batch does with its takes.
 
-    single  makes the fitter when there is something to fit
+    fitter  makes the fitter of single cameras, once, when there is something to fit
     first  the first take, whose cameras all have with `same_cameras`
     drawn  how overlays are drawn, as of `Fit.save_overlay`
     """
@@ -190,7 +190,7 @@ class TakeWork:
     session: Session
     out: Path
     first: TakeInput
-    single: FitWork
+    fitter: Callable[[], Fitter]
     options: ViewsOptions
     flags: ViewsFlags
     overlay: bool
@@ -214,7 +214,7 @@ class TakeWork:
         fit_path, cameras_path, plan_path, *others = item.outputs
         single, rest = (0.4, 0.75) if self.refiner is not None else (0.8, 0.8)
         fitted = fit_views(
-            self.single.fitter,
+            self.fitter(),
             take.views,
             take.names,
             options=self.options,
@@ -263,7 +263,7 @@ class TakeWork:
             if not path.exists():
                 offsets, fits = self.flags.seconds(count), take_outputs(self.first, self.out)[3 : 3 + count]
                 chosen: dict[str, Any] = {"options": self.options, "offsets": offsets, "height": self.flags.height}
-                made = fit_views(self.single.fitter, self.first.views, self.first.names, journals=fits, **chosen)
+                made = fit_views(self.fitter(), self.first.views, self.first.names, journals=fits, **chosen)
                 write_calibration(path, calibration_of(made.fit))
         return read_calibration(path)
 

@@ -301,20 +301,18 @@ class Follower:
     def _regain(self, pyramid: Pyramid) -> None:
         """Look for the people who are lost, in every orientation: networks know people upright in the crop."""
         turns = np.arange(_OPTIONS.turns) * 2 * np.pi / _OPTIONS.turns
-        for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
-            views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
+        for lost in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
+            views = [CropView(lost.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
-            likely = [
-                o for o in first if o.presence > _OPTIONS.min_presence and _expected(o.next_region, person.region)
-            ]
+            likely = [o for o in first if o.presence > _OPTIONS.min_presence and _expected(o.next_region, lost.region)]
             likely = sorted(likely, key=lambda o: -o.presence)[: _OPTIONS.regained_views]
-            attempts = [replace(person, region=o.next_region) for o in likely]
+            attempts = [replace(lost, region=o.next_region) for o in likely]
             for f, (full, heavy) in zip(attempts, self._passes(pyramid, [f.region for f in attempts]), strict=True):
                 _update(f, full, heavy, _OPTIONS.regained_presence, _OPTIONS.regained_movement)
             back = [f for f in attempts if f.candidate is not None]
             if back:
                 best = max(back, key=lambda f: f.candidate.probability if f.candidate else 0.0)
-                self._people[self._people.index(person)] = best
+                self._people[self._people.index(lost)] = best
         self._drop_duplicates()
 
     def _propose_everywhere(self, pyramid: Pyramid) -> list[Proposal]:
@@ -392,10 +390,8 @@ class Follower:
         """Drop duplicates: two regions that slid onto one person become one."""
         distinct: list[_Followed] = []
         for f in sorted(self._people, key=lambda f: -(f.candidate.probability if f.candidate else 0.0)):
-            same = next(
-                (k for k in distinct if f.candidate and k.candidate and _same(f.candidate.passes, k.candidate.passes)),
-                None,
-            )
+            pairs = ((k, f.candidate, k.candidate) for k in distinct)
+            same = next((k for k, a, b in pairs if a and b and _same(a.passes, b.passes)), None)
             if same is None:
                 distinct.append(f)
             else:
@@ -404,9 +400,7 @@ class Follower:
 
 
 def _view_to_look_at(number: int, pyramid: Pyramid) -> tuple[Region, int] | None:
-    """Choose the window that MultiPose looks at in a frame of that number, and the side of its input; None in most
-    frames.
-    """
+    """Choose the window that MultiPose looks at in a frame, and the side of its input; None in most frames."""
     turn, step = divmod(number, _OPTIONS.look_every)
     if step:
         return None
@@ -588,10 +582,8 @@ def _same_pose(a: DetectedPerson, b: DetectedPerson, options: TrackOptions) -> b
     side = math.sqrt(max(a.box[2:] - a.box[:2]) * max(b.box[2:] - b.box[:2]))
     for pose in (b.keypoints, b.keypoints[list(b.skeleton.mirror)]):
         visible = np.minimum(a.keypoints[:, 2], pose[:, 2]) > options.min_confidence
-        if (
-            visible.sum() >= 4
-            and similarity_of_points(a.keypoints[visible, :2], pose[visible, :2], side) > options.same_pose
-        ):
+        several = visible.sum() >= 4
+        if several and similarity_of_points(a.keypoints[visible, :2], pose[visible, :2], side) > options.same_pose:
             return True
     return False
 

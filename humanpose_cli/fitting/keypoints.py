@@ -325,8 +325,8 @@ def _read_part(
     rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, first: int, last: int
 ) -> tuple[KeypointProblem, FitState]:
     """The evidence and the states of some rows."""
-    columns, own = file.read(first, last), len(FitState._fields)
-    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-own]), options), FitState(*columns[-own:])
+    columns, split = file.read(first, last), len(FitState._fields)
+    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-split]), options), FitState(*columns[-split:])
 
 
 def _approach(
@@ -401,13 +401,13 @@ def _between_key_frames(
     betas, shared = _common_shapes([shape for _, shape in solved], groups[keys], options)
     state = state._replace(betas=torch.where(shared[:, None], betas, state.betas))
     for first, last in people:
-        own = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
+        key_rows = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
         for begin, end in pairwise([first + end for end in _ends(last - first, _REPORTED)]):
-            starts.write(begin, between(state.rows(own), time[keys[own]], time[begin:end]))
+            starts.write(begin, between(state.rows(key_rows), time[keys[key_rows]], time[begin:end]))
 
 
 def _visible(observations: KeypointObservations | SequenceObservations) -> Tensor:
-    """(N,) whether a row has a landmark that is seen."""
+    """Mark the rows (N,) with a visible landmark."""
     parts = pairwise(_ends(len(observations), _REPORTED))
     return torch.cat([(observations.rows(slice(*part)).confidence > 0).any(-1) for part in parts])
 

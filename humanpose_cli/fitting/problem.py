@@ -194,16 +194,16 @@ class FitEvidence:
 
     def columns(self) -> list[Tensor]:
         """All tensors, those of the views behind the others; see `of_columns`."""
-        own = [getattr(self, f.name) for f in fields(self) if f.name != "views"]
-        return own + [column for view in self.views for column in view]
+        columns = [getattr(self, f.name) for f in fields(self) if f.name != "views"]
+        return columns + [column for view in self.views for column in view]
 
     @classmethod
     def of_columns(cls, columns: Sequence[Tensor]) -> FitEvidence:
         """The evidence that has these `columns`."""
-        own, each = len(fields(cls)) - 1, len(ViewEvidence._fields)
-        views = tuple(ViewEvidence(*columns[first : first + each]) for first in range(own, len(columns), each))
+        count, each = len(fields(cls)) - 1, len(ViewEvidence._fields)
+        views = tuple(ViewEvidence(*columns[first : first + each]) for first in range(count, len(columns), each))
         names = (f.name for f in fields(cls))  # `views` is the last one
-        return cls(**dict(zip(names, columns[:own], strict=False)), views=views)
+        return cls(**dict(zip(names, columns[:count], strict=False)), views=views)
 
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:

@@ -115,9 +115,7 @@ class InputItem:
 
     def first_frame(self) -> Frame:
         """Decode the first frame, whatever the range. Raises InputError like `frames`."""
-        if self.error is not None:
-            raise self.error
-        with closing(replace(self, range=ALL_FRAMES)._decode()) as frames:
+        with closing(replace(self, range=ALL_FRAMES).frames(ahead=0)) as frames:
             return next(frames)
 
     def frames(self, ahead: int = 2) -> Generator[Frame, None, None]:
@@ -177,8 +175,6 @@ def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
 
 # Never entered on the way down: archives' and systems' own folders, and where our own results go by default.
 _SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
-
-
 _MAX_MESSAGES = 10
 
 

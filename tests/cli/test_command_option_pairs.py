@@ -185,7 +185,7 @@ def drawn_of(work: Any, paths: list[str]) -> Any:
 
 def effects_of(work: Any, paths: list[str]) -> Any:
     if isinstance(work, FitWork | TakeWork):
-        fitter = cast(Any, work.make() if isinstance(work, FitWork) else work.fitter)
+        fitter = cast(Any, work.make() if isinstance(work, FitWork) else work.fitter())
         refiner = getattr(work.refiner, "arguments", None)
         of_views = (work.options, work.flags, work.first.key) if isinstance(work, TakeWork) else None
         return fitter.arguments, refiner, of_views, work.fail_if_doubtful, drawn_of(work, paths)

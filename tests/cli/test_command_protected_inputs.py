@@ -114,6 +114,7 @@ def test_files_are_protected_while_a_command_runs(tmp_path):
     write_bytes(tmp_path / "a", b"2")
 
 
+@pytest.mark.posix("makes symbolic links")
 @pytest.mark.parametrize("line", ["fit in", "repose --input in --target-pose pose.npy"])
 @pytest.mark.parametrize("target", ["elsewhere", "../elsewhere"])
 def test_a_link_that_leads_out_of_the_output_folder_is_refused(hpc, photo, monkeypatch, line, target):
@@ -130,6 +131,7 @@ def test_a_link_that_leads_out_of_the_output_folder_is_refused(hpc, photo, monke
     assert [path.name for path in Path("out").iterdir()] == ["sub"]
 
 
+@pytest.mark.posix("makes symbolic links")
 def test_a_linked_output_folder_is_refused(hpc, photo, monkeypatch):
     monkeypatch.chdir(photo.parent)
     Path("disk").mkdir()
@@ -143,6 +145,7 @@ def test_a_linked_output_folder_is_refused(hpc, photo, monkeypatch):
     assert os.listdir("disk") == []
 
 
+@pytest.mark.posix("makes symbolic links")
 def test_links_below_the_output_folder_may_stay_inside(tmp_path):
     (tmp_path / "out" / "real").mkdir(parents=True)
     (tmp_path / "out" / "inside").symlink_to("real")
