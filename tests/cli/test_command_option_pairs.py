@@ -293,6 +293,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (humanpose_cli.networks.weights, "find_weights", Path),
         (humanpose_cli.io.calibrations, "read_calibration", Path),
         (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
+        (humanpose_cli.views.inputs, "check_views", lambda *_: None),
         (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
         (humanpose_cli.body.smpl, "load_body", str),
         (fit, "check_body", str),

@@ -184,7 +184,7 @@ def test_without_warp_the_cache_is_still_told_and_torch_code_serves(hpc, monkeyp
     monkeypatch.setitem(sys.modules, "warp", None)
     for name, value in (("_warp", None), ("_loaded_modules", set()), ("_failures", {})):
         monkeypatch.setattr(launching, name, value)
-    monkeypatch.setattr(dispatch, "_reported", set())
+    monkeypatch.setattr(dispatch, "_warnings", set())
     checks = tuple(c for c in CHECKS if c.name in ("engine", "kernels on CPU", "kernels on GPU", "kernel cache"))
     monkeypatch.setattr(doctor_checks, "CHECKS", checks)
     ran = hpc("doctor", "--json")
