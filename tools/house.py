@@ -1,0 +1,317 @@
+"""Prints figures of the code's form, read from its syntax alone: `python tools/house.py`.
+
+`tests/contracts/test_house.py` holds them against a recorded table, so that none becomes worse unnoticed. Lines of
+folders are printed, not held.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "humanpose_cli"
+MAX_LINES, MAX_PARAMETERS, MAX_POSITIONAL = 60, 8, 3
+
+# Participles of verbs whose participle does not end in "ed".
+IRREGULAR_PARTICIPLES = frozenset(
+    "begun bent bound broken brought built bought caught chosen cut done drawn driven eaten fallen felt fought flown "
+    "forgotten found frozen given gone grown heard held hidden kept known laid led lent lit lost made meant met paid "
+    "put risen run seen sent shown shut sold sorted spent split stood stuck sunk sworn taken taught thought thrown told "
+    "torn understood won worn woven written".split()
+) - {"cut", "put", "run", "split", "shut"}  # nouns, too
+# Nouns and adjectives of the field that end in "ed".
+NOT_PARTICIPLES = frozenset("seed speed need feed embed bed red shed weed hundred indeed biased".split())
+
+# Verbs in the imperative that docstrings of functions begin with.
+VERBS = frozenset(
+    """accept accumulate acquire add adjust advance align allocate allow answer append apply approximate arrange assemble
+    assert assign associate attach average balance bake begin blend blur bound break bring broadcast build cache
+    calculate call cancel carry cast center change check choose clamp classify clean clear clip close cluster collect
+    color combine compare compensate complete compose compress compute concatenate connect construct continue convert
+    copy correct count cover create crop cut damp decide declare decode decompose decorate define delete denoise derive
+    describe detect determine differentiate dilate disable discard discover display distinguish distort distribute divide
+    download draw drop dump embed enable encode end enlarge enforce ensure enter enumerate erode estimate evaluate
+    evict examine exclude execute exit expand explain export express extend extract fail feed fetch fill filter find
+    finish fit fix flatten flip flush fold follow forget format formulate free freeze gather generate get give group
+    grow guard guess halve handle hash help hide hold identify ignore import improve include increase infer initialize
+    inpaint insert inspect install integrate interpolate interpret interrupt intersect invert invoke iterate join keep
+    label lay leave lift limit link list load locate lock log look loop lower make map mark mask match measure merge
+    migrate minimize mirror mix modify monitor move multiply name narrow normalize note notice notify obtain offer open
+    optimize order orient overlay overwrite pack pad paint pair parse pass perform permute persist pick place plan play
+    plot point pool position post predict prefer prepare preserve print process produce project propagate propose
+    protect prove provide prune push put query quit raise randomize rank reach read rearrange rebuild recognize recompute
+    reconstruct record recover rectify reduce refine refuse register regress reject relate release remember remove
+    rename render repair repeat replace report repose represent request require resample rescale reserve reset reshape
+    resize resolve respond restart restore restrict resume retarget retrieve return reuse reverse rewrite rotate round
+    run sample save say scale scan scatter schedule score search seek segment select send separate set shade shape shard
+    share shift show shrink shuffle shut sign simplify simulate skin skip smooth solve sort specify spell split spread
+    stack start state stop store stretch strip subtract suggest sum summarize supply suppress swap switch symmetrize
+    synthesize take tell terminate test tile tone toggle trace track train transfer transform translate transpose
+    traverse triangulate trim truncate try tune turn undistort undo unify unpack unproject update upload upsample use
+    validate vary verify view visit wait walk warm warn warp weigh weight widen wrap write yield zero zoom""".split()
+)
+
+
+class Measure(NamedTuple):
+    value: float
+    lower_is_better: bool = True
+
+
+class Module(NamedTuple):
+    path: str
+    text: str
+    tree: ast.Module
+
+
+class Function(NamedTuple):
+    path: str
+    node: ast.FunctionDef | ast.AsyncFunctionDef
+    is_method: bool
+
+    @property
+    def positional(self) -> int:
+        """Return how many positional parameters the function has, without `self`."""
+        arguments = self.node.args
+        return len(arguments.posonlyargs) + len(arguments.args) - self.is_method
+
+    @property
+    def parameters(self) -> int:
+        return self.positional + len(self.node.args.kwonlyargs)
+
+    @property
+    def lines(self) -> int:
+        """Return the number of lines without the docstring."""
+        first = self.node.body[0]
+        docstring = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(self.node, clean=False) else 0
+        return (self.node.end_lineno or 0) - self.node.lineno + 1 - docstring
+
+
+def read_modules(folder: Path) -> list[Module]:
+    """Parse the Python files of a folder."""
+    texts = {path: path.read_text("utf-8") for path in sorted(folder.rglob("*.py"))}
+    return [Module(path.relative_to(ROOT).as_posix(), text, ast.parse(text)) for path, text in texts.items()]
+
+
+def functions_of(modules: list[Module]) -> Iterator[Function]:
+    """Yield functions and methods, functions within functions included."""
+    for module in modules:
+        methods = {
+            child
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ClassDef)
+            for child in node.body
+            if isinstance(child, ast.FunctionDef)
+            and not any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in child.decorator_list)
+        }
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield Function(module.path, node, node in methods)
+
+
+def is_participle(name: str) -> bool:
+    """Return whether a name is one word that is a past participle."""
+    word = name.strip("_").lower()
+    if word in NOT_PARTICIPLES:
+        return False
+    return word in IRREGULAR_PARTICIPLES or bool(re.fullmatch(r"[a-z]{2,}ed", word))
+
+
+def assigned_names(tree: ast.AST) -> Iterator[str]:
+    """Yield the name of each assignment: variables, loop variables, attributes of `self`, parameters."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+def begins_with_verb(docstring: str) -> bool:
+    """Return whether a docstring begins with a verb in the imperative."""
+    first = re.match(r"[A-Za-z]+", docstring.strip())
+    return bool(first) and first[0].lower() in VERBS
+
+
+def is_any_dictionary(annotation: ast.expr | None) -> bool:
+    return annotation is not None and ast.unparse(annotation) in ("dict[str, Any]", "Mapping[str, Any]")
+
+
+class House:
+    """Figures of the package's code."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = root
+        self.modules = read_modules(root / PACKAGE)
+        self.functions = list(functions_of(self.modules))
+
+    @cached_property
+    def lines(self) -> dict[str, int]:
+        """Lines by folder of the package, tool first."""
+        counts = Counter[str]()
+        for module in self.modules:
+            parts = module.path.split("/")[1:]
+            room = parts[0] if len(parts) > 1 else "."
+            counts[f"lab/{parts[1] if len(parts) > 2 else '.'}" if room == "lab" else room] += module.text.count("\n")
+        return dict(sorted(counts.items()))
+
+    @cached_property
+    def _positional(self) -> dict[str, int]:
+        """The largest number of positional parameters of the functions and classes of a name."""
+        counts: dict[str, int] = {}
+        for function in self.functions:
+            counts[function.node.name] = max(counts.get(function.node.name, 0), function.positional)
+        for module in self.modules:
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.ClassDef):
+                    fields = sum(isinstance(child, ast.AnnAssign) for child in node.body)
+                    inits = [c for c in node.body if isinstance(c, ast.FunctionDef) and c.name == "__init__"]
+                    count = len(inits[0].args.args) - 1 if inits else fields
+                    counts[node.name] = max(counts.get(node.name, 0), count)
+        return counts
+
+    def packed_calls(self) -> list[str]:
+        """List calls that unpack a sequence into a function of more than three positional parameters."""
+        return [
+            f"{module.path}:{node.lineno}"
+            for module in self.modules
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call)
+            and any(isinstance(value, ast.Starred) for value in node.args)
+            and self._positional.get(ast.unparse(node.func).rpartition(".")[2], 0) > MAX_POSITIONAL
+        ]
+
+    def unpacked_dictionaries(self) -> list[str]:
+        """List `dict[str, Any]` values that are used as `**value` alone: parameters, variables and results."""
+        places = []
+        for module in self.modules:
+            for scope in ast.walk(module.tree):
+                if isinstance(scope, ast.FunctionDef | ast.Module):
+                    places.extend(f"{module.path}:{line}" for line in _only_unpacked(scope))
+        return sorted(set(places))
+
+    def long_functions(self) -> list[str]:
+        """List functions of more than sixty lines outside kernels and commands."""
+        return [
+            f"{f.path}:{f.node.lineno} {f.node.name} {f.lines}"
+            for f in self.functions
+            if f.lines > MAX_LINES and not _is_exempt(f)
+        ]
+
+    def many_parameters(self) -> list[str]:
+        """List functions of more than eight parameters outside kernels and commands."""
+        return [
+            f"{f.path}:{f.node.lineno} {f.node.name} {f.parameters}"
+            for f in self.functions
+            if f.parameters > MAX_PARAMETERS and not _is_exempt(f)
+        ]
+
+    def participles(self) -> Counter[str]:
+        """Count the assigned names that are participles."""
+        return Counter(n for m in self.modules for n in assigned_names(m.tree) if is_participle(n))
+
+    def participle_share(self) -> float:
+        """Return the percentage of assigned names that are participles."""
+        names = sum(1 for m in self.modules for _ in assigned_names(m.tree))
+        return 100 * self.participles().total() / names
+
+    def docstrings(self) -> tuple[int, int]:
+        """Count the docstrings of functions that begin with a verb, and all; properties are nouns and do not count."""
+        texts = [
+            ast.get_docstring(f.node) for f in self.functions if not any("property" in ast.unparse(d) for d in f.node.decorator_list)
+        ]
+        present = [text for text in texts if text]
+        return sum(map(begins_with_verb, present)), len(present)
+
+    def fit_flags(self) -> int:
+        """Count the flags of `hpc fit --help`."""
+        from humanpose_cli.cli.command import build_command
+
+        command = build_command("fit", lambda invocation: 0)
+        return sum(not getattr(parameter, "hidden", False) for parameter in command.params)
+
+    def fit_parameters(self) -> int:
+        """Count the parameters of `hp.fit`."""
+        return next(f.parameters for f in self.functions if f.path.endswith("front_door.py") and f.node.name == "fit")
+
+    def refusals(self) -> int:
+        """Count the pairs of options that are refused, and the errors in code that refuse one beside another."""
+        from humanpose_cli.core import option_rules
+
+        tables: list[Mapping[str, tuple[str, ...]]] = [option_rules._NEEDED, option_rules._EXCLUDED]
+        text = re.compile("has no effect without|cannot be combined with|no effect with|of no use without")
+        sites = sum(
+            bool(text.search(node.value))
+            for module in self.modules
+            if not module.path.endswith("option_rules.py")
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        return sum(len(others) for table in tables for others in table.values()) + sites
+
+    def measures(self) -> dict[str, Measure]:
+        """Return the figures that are held, by their names."""
+        verbs, docstrings = self.docstrings()
+        lab = sum(count for room, count in self.lines.items() if room.startswith("lab/"))
+        return {
+            "lines of the tool": Measure(sum(self.lines.values()) - lab),
+            "lines of the lab": Measure(lab),
+            "flags of hpc fit": Measure(self.fit_flags()),
+            "parameters of hp.fit": Measure(self.fit_parameters()),
+            "refusals of options": Measure(self.refusals()),
+            "packed calls": Measure(len(self.packed_calls())),
+            "unpacked dictionaries": Measure(len(self.unpacked_dictionaries())),
+            "participles, % of assigned names": Measure(round(self.participle_share(), 2)),
+            "docstrings with a verb first, %": Measure(round(100 * verbs / docstrings, 1), lower_is_better=False),
+            "functions over 60 lines": Measure(len(self.long_functions())),
+            "functions over 8 parameters": Measure(len(self.many_parameters())),
+        }
+
+
+def _only_unpacked(scope: ast.FunctionDef | ast.Module) -> Iterator[int]:
+    """Yield the lines of names annotated `dict[str, Any]` in a scope that is used as `**name` alone."""
+    declared: dict[str, int] = {}
+    if isinstance(scope, ast.FunctionDef):
+        arguments = scope.args
+        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+            if is_any_dictionary(argument.annotation):
+                declared[argument.arg] = argument.lineno
+        if arguments.kwarg and arguments.kwarg.annotation and ast.unparse(arguments.kwarg.annotation) == "Any":
+            declared[arguments.kwarg.arg] = arguments.kwarg.lineno
+    for node in ast.walk(scope):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and is_any_dictionary(node.annotation):
+            declared[node.target.id] = node.lineno
+    uses = Counter(n.id for n in ast.walk(scope) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+    unpacked = Counter(
+        keyword.value.id
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg is None and isinstance(keyword.value, ast.Name)
+    )
+    for name, line in declared.items():
+        if uses[name] and uses[name] == unpacked[name]:
+            yield line
+
+
+def _is_exempt(function: Function) -> bool:
+    decorators = [ast.unparse(d) for d in function.node.decorator_list]
+    return "kernel" in function.path or any(d.startswith(("command", "wp.")) for d in decorators)
+
+
+def main() -> None:
+    house = House()
+    for room, count in house.lines.items():
+        print(f"{room:24}{count:8}")
+    for name, measure in house.measures().items():
+        print(f"{name:40}{measure.value:10g}")
+
+
+if __name__ == "__main__":
+    main()
