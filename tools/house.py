@@ -20,41 +20,47 @@ MAX_LINES, MAX_PARAMETERS, MAX_POSITIONAL = 60, 8, 3
 
 # Participles of verbs whose participle does not end in "ed".
 IRREGULAR_PARTICIPLES = frozenset(
-    "begun bent bound broken brought built bought caught chosen cut done drawn driven eaten fallen felt fought flown "
-    "forgotten found frozen given gone grown heard held hidden kept known laid led lent lit lost made meant met paid "
-    "put risen run seen sent shown shut sold sorted spent split stood stuck sunk sworn taken taught thought thrown told "
-    "torn understood won worn woven written".split()
+    """
+    begun bent bound broken brought built bought caught chosen cut done drawn driven eaten fallen felt fought
+    flown forgotten found frozen given gone grown heard held hidden kept known laid led lent lit lost made meant
+    met paid put risen run seen sent shown shut sold sorted spent split stood stuck sunk sworn taken taught
+    thought thrown told torn understood won worn woven written
+    """.split()  # noqa: SIM905
 ) - {"cut", "put", "run", "split", "shut"}  # nouns, too
 # Nouns and adjectives of the field that end in "ed".
-NOT_PARTICIPLES = frozenset("seed speed need feed embed bed red shed weed hundred indeed biased".split())
+NOT_PARTICIPLES = frozenset("seed speed need feed embed bed red shed weed hundred indeed biased".split())  # noqa: SIM905
 
 # Verbs in the imperative that docstrings of functions begin with.
 VERBS = frozenset(
-    """accept accumulate acquire add adjust advance align allocate allow answer append apply approximate arrange assemble
-    assert assign associate attach average balance bake begin blend blur bound break bring broadcast build cache
-    calculate call cancel carry cast center change check choose clamp classify clean clear clip close cluster collect
-    color combine compare compensate complete compose compress compute concatenate connect construct continue convert
-    copy correct count cover create crop cut damp decide declare decode decompose decorate define delete denoise derive
-    describe detect determine differentiate dilate disable discard discover display distinguish distort distribute divide
-    download draw drop dump embed enable encode end enlarge enforce ensure enter enumerate erode estimate evaluate
-    evict examine exclude execute exit expand explain export express extend extract fail feed fetch fill filter find
-    finish fit fix flatten flip flush fold follow forget format formulate free freeze gather generate get give group
-    grow guard guess halve handle hash help hide hold identify ignore import improve include increase infer initialize
-    inpaint insert inspect install integrate interpolate interpret interrupt intersect invert invoke iterate join keep
-    label lay leave lift limit link list load locate lock log look loop lower make map mark mask match measure merge
-    migrate minimize mirror mix modify monitor move multiply name narrow normalize note notice notify obtain offer open
-    optimize order orient overlay overwrite pack pad paint pair parse pass perform permute persist pick place plan play
-    plot point pool position post predict prefer prepare preserve print process produce project propagate propose
-    protect prove provide prune push put query quit raise randomize rank reach read rearrange rebuild recognize recompute
-    reconstruct record recover rectify reduce refine refuse register regress reject relate release remember remove
-    rename render repair repeat replace report repose represent request require resample rescale reserve reset reshape
-    resize resolve respond restart restore restrict resume retarget retrieve return reuse reverse rewrite rotate round
-    run sample save say scale scan scatter schedule score search seek segment select send separate set shade shape shard
-    share shift show shrink shuffle shut sign simplify simulate skin skip smooth solve sort specify spell split spread
-    stack start state stop store stretch strip subtract suggest sum summarize supply suppress swap switch symmetrize
-    synthesize take tell terminate test tile tone toggle trace track train transfer transform translate transpose
-    traverse triangulate trim truncate try tune turn undistort undo unify unpack unproject update upload upsample use
-    validate vary verify view visit wait walk warm warn warp weigh weight widen wrap write yield zero zoom""".split()
+    """
+    accept accumulate acquire add adjust advance align allocate allow answer append apply approximate arrange
+    assemble assert assign associate attach average balance bake begin blend blur bound break bring broadcast
+    build cache calculate call cancel carry cast center change check choose clamp classify clean clear clip close
+    cluster collect color combine compare compensate complete compose compress compute concatenate connect
+    construct continue convert copy correct count cover create crop cut damp decide declare decode decompose
+    decorate define delete denoise derive describe detect determine differentiate dilate disable discard discover
+    display distinguish distort distribute divide download draw drop dump embed enable encode end enlarge enforce
+    ensure enter enumerate erode estimate evaluate evict examine exclude execute exit expand explain export
+    express extend extract fail feed fetch fill filter find finish fit fix flatten flip flush fold follow forget
+    format formulate free freeze gather generate get give group grow guard guess halve handle hash help hide hold
+    identify ignore import improve include increase infer initialize inpaint insert inspect install integrate
+    interpolate interpret interrupt intersect invert invoke iterate join keep label lay leave lift limit link list
+    load locate lock log look loop lower make map mark mask match measure merge migrate minimize mirror mix modify
+    monitor move multiply name narrow normalize note notice notify obtain offer open optimize order orient overlay
+    overwrite pack pad paint pair parse pass perform permute persist pick place plan play plot point pool position
+    post predict prefer prepare preserve print process produce project propagate propose protect prove provide
+    prune push put query quit raise randomize rank reach read rearrange rebuild recognize recompute reconstruct
+    record recover rectify reduce refine refuse register regress reject relate release remember remove rename
+    render repair repeat replace report repose represent request require resample rescale reserve reset reshape
+    resize resolve respond restart restore restrict resume retarget retrieve return reuse reverse rewrite rotate
+    round run sample save say scale scan scatter schedule score search seek segment select send separate set shade
+    shape shard share shift show shrink shuffle shut sign simplify simulate skin skip smooth solve sort specify
+    spell split spread stack start state stop store stretch strip subtract suggest sum summarize supply suppress
+    swap switch symmetrize synthesize take tell terminate test tile tone toggle trace track train transfer
+    transform translate transpose traverse triangulate trim truncate try tune turn undistort undo unify unpack
+    unproject update upload upsample use validate vary verify view visit wait walk warm warn warp weigh weight
+    widen wrap write yield zero zoom
+    """.split()  # noqa: SIM905
 )
 
 
@@ -224,7 +230,9 @@ class House:
     def docstrings(self) -> tuple[int, int]:
         """Count the docstrings of functions that begin with a verb, and all; properties are nouns and do not count."""
         texts = [
-            ast.get_docstring(f.node) for f in self.functions if not any("property" in ast.unparse(d) for d in f.node.decorator_list)
+            ast.get_docstring(f.node)
+            for f in self.functions
+            if not any("property" in ast.unparse(d) for d in f.node.decorator_list)
         ]
         present = [text for text in texts if text]
         return sum(map(begins_with_verb, present)), len(present)
