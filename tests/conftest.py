@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from humanpose_cli.demo.clip import DemoClip
 
 gc.disable()
+# Under nohup or as a job in the background, the processes of tests would inherit that these signals are ignored.
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, lambda *_: None)  # under nohup, the processes of tests would ignore it, too
+    signal.signal(signal.SIGHUP, lambda *_: None)
+if os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, which some tests import after ONNX Runtime
 
 
