@@ -45,13 +45,15 @@ case "$$build" in ''|pip) torch='$(TORCH)';; *) torch="--index-url $(TORCH_BUILD
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check fresh site bench lock
+.PHONY: help install demo test test-all quick check fresh site bench lock
 
 help:
 	@echo 'make install   hpc into .venv, at the versions of constraints.txt; TORCH_BUILD=cpu, cu130 or pip chooses'
 	@echo '               a build of torch, otherwise the CPU build is taken where there is no NVIDIA driver'
 	@echo 'make demo      fits, views and reposes example people; a page shows them, demo/index.html'
-	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some. This and what follows adds tools to .venv'
+	@echo 'make test      the tests of every room; PYTEST_ARGS="-k ledger" chooses some. This and what follows adds tools to'
+	@echo '               .venv'
+	@echo 'make test-all  also tests with the mark extensive: tutorials, protocols, long trainings'
 	@echo 'make quick     the tests without the mark slow, in under a minute'
 	@echo 'make check     style, types and layers'
 	@echo 'make fresh     the wheel of the last commit, installed with the newest packages and tried, in a new environment;'
@@ -83,6 +85,9 @@ demo: $(INSTALLED)
 	@$(BIN)/hpc demo --out demo
 
 test: $(DEV)
+	$(PYTEST) -m 'not extensive' $(PYTEST_ARGS)
+
+test-all: $(DEV)
 	$(PYTEST) $(PYTEST_ARGS)
 
 quick: $(DEV)

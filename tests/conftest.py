@@ -12,6 +12,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 
 if TYPE_CHECKING:
     from helpers.known_people import KnownPeople
+    from helpers.remembered_networks import RememberedNetworks
     from helpers.walking_person import Walk
 
     from humanpose_cli.avatar.mesh import MeshReposer
@@ -34,8 +36,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as humanpose_cli does, wh
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items if os.name != "posix" else ():
-        for mark in item.iter_markers("posix"):
+    for item in items:
+        if item.get_closest_marker("extensive"):
+            item.add_marker(pytest.mark.slow)
+        for mark in item.iter_markers("posix") if os.name != "posix" else ():
             item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 
@@ -72,6 +76,28 @@ def plot_of_losses() -> Iterator[Callable[..., None] | None]:
         drawn = history.TrainingHistory.plot
         patch.setattr(history.TrainingHistory, "plot", lambda *_: None)
         yield drawn
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session that all workers of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_networks(shared_folder: Path) -> Iterator[RememberedNetworks]:
+    """Networks that run once for each image of a session; tests/detect runs them each time."""
+    from helpers.remembered_networks import RememberedNetworks
+
+    folder = shared_folder / "networks"
+    folder.mkdir(exist_ok=True)
+    networks = RememberedNetworks(folder)
+    networks.install()
+    yield networks
+    networks.remove()
 
 
 @pytest.fixture(scope="session")

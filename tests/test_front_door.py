@@ -344,7 +344,7 @@ def test_a_doubtful_fit_says_so(fit):
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_readmes_lines_of_python_run(photo, tmp_path, monkeypatch):
     readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
@@ -359,6 +359,7 @@ def test_the_readmes_lines_of_python_run(photo, tmp_path, monkeypatch):
     assert read_image("reposed.png").pixels.shape == (256, 256, 3)
 
 
+@pytest.mark.extensive
 def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "guides" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from helpers.remembered_networks import RememberedNetworks
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
@@ -27,6 +28,12 @@ class Rendered(NamedTuple):
     mask: np.ndarray
     points: np.ndarray
     world: np.ndarray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real_networks(remembered_networks: RememberedNetworks) -> Iterator[None]:
+    with remembered_networks.removed():
+        yield
 
 
 @pytest.fixture(scope="session")

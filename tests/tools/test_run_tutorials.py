@@ -27,7 +27,7 @@ def tool(monkeypatch: pytest.MonkeyPatch):
     return run_tutorials
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_tutorial_runs_without_an_error(tool, path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
