@@ -71,7 +71,7 @@ def cache(
 
 
 def _action_and_path(arguments: Sequence[str]) -> tuple[str, Path]:
-    """The action and the cache that the arguments name; a cache alone is shown."""
+    """Split the arguments into an action and a cache; without an action the cache is shown."""
     if len(arguments) == 1 and arguments[0] not in _ACTIONS:
         return "show", Path(arguments[0])
     if len(arguments) == 1:
@@ -90,13 +90,13 @@ def _export(session: Session, path: Path, out: Path | None, split: str | None) -
 
     if out is None:
         raise UsageError("--out", "is missing", expected="a folder for the images")
-    opened = open_cache(path)
-    rows = pick_rows(opened, len(opened), split=split)
+    dataset = open_cache(path)
+    rows = pick_rows(dataset, len(dataset), split=split)
     with session.item(str(path)):
-        listed, *images = export_images(
-            opened, rows, out, progress=session.reporter.step, stop=lambda: session.stop.requested
+        list_file, *images = export_images(
+            dataset, rows, out, progress=session.reporter.step, stop=lambda: session.stop.requested
         )
-    item = ItemResult(str(path), Status.SUCCESS, (str(listed),), details={"found": f"{len(images):,} images"})
+    item = ItemResult(str(path), Status.SUCCESS, (str(list_file),), details={"found": f"{len(images):,} images"})
     return CommandResult("cache", Status.SUCCESS, (item,))
 
 
@@ -120,8 +120,8 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
 def _file_item(file: FileReport) -> ItemResult:
     problems = [str(problem) for problem in file.problems]
     more = f"; and {len(problems) - _MAX_IN_TABLE} more" if len(problems) > _MAX_IN_TABLE else ""
-    counted = f"{file.images:,} images, {file.people:,} people"
-    text = "; ".join(problems[:_MAX_IN_TABLE]) + more or counted
+    counts = f"{file.images:,} images, {file.people:,} people"
+    text = "; ".join(problems[:_MAX_IN_TABLE]) + more or counts
     details: dict[str, Any] = {"pictures": file.images, "people": file.people, "found": text, "problems": problems}
     if problems:
         return ItemResult(
@@ -155,16 +155,16 @@ def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int
     from humanpose_cli.lab.cache.cache import open_cache
     from humanpose_cli.lab.cache.contents import describe
 
-    opened = open_cache(path)
-    contents = describe(opened)
+    dataset = open_cache(path)
+    contents = describe(dataset)
     table = ResultTable(f"dataset cache {path}", ("contents", "found"), tuple(contents.lines()), justify="left")
     items = []
     if out is not None:
         from humanpose_cli.io.images import write_image
         from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet, pick_rows
 
-        rows = pick_rows(opened, count, split=split, seed=seed)
-        write_image(out, draw_contact_sheet(opened, rows))
+        rows = pick_rows(dataset, count, split=split, seed=seed)
+        write_image(out, draw_contact_sheet(dataset, rows))
         items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} images"}))
     extra = {"contents": contents.document()}
     return CommandResult("cache", Status.SUCCESS, tuple(items), extra=extra, tables=(table,))

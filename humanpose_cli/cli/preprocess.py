@@ -221,10 +221,10 @@ def preprocess(
         if dry_run:
             return _planned(plan_build(opened, out, **chosen))
         workers = workers or use_threads(None)
-        built = build_cache(opened, out, workers=workers, **chosen, progress=session.reporter.step)
-    for failed in built.failed:
-        session.reporter.debug(failed.trace)
-    result = _result(source, built, time.monotonic() - started)
+        build = build_cache(opened, out, workers=workers, **chosen, progress=session.reporter.step)
+    for failure in build.failures:
+        session.reporter.debug(failure.trace)
+    result = _result(source, build, time.monotonic() - started)
     for item in result.items:
         session.reporter.item_finished(item)  # reports what failed, and why
     return result
@@ -258,32 +258,37 @@ def _planned(shards: Sequence[PlannedShard]) -> CommandResult:
     from humanpose_cli.core.result import ItemResult, Status
 
     def item(shard: PlannedShard) -> ItemResult:
-        status = Status.SKIPPED if shard.kept else Status.PLANNED
+        status = Status.SKIPPED if shard.exists else Status.PLANNED
         details = {"pictures": shard.images, "groups": shard.groups}
         return ItemResult(shard.path.name, status, (str(shard.path),), details=details)
 
-    left = [shard for shard in shards if not shard.kept]
+    left = [shard for shard in shards if not shard.exists]
     images = sum(shard.images for shard in left)
     message = f"dry run: {len(left)} of {len(shards)} files to write, with {images} images"
     return CommandResult("preprocess", Status.SUCCESS, tuple(map(item, shards)), (message,))
 
 
-def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
+def _result(source: str, build: BuildResult, seconds: float) -> CommandResult:
     """One item for the cache, and one for each file that could not be written."""
     from humanpose_cli.core.errors import ExitCode
     from humanpose_cli.core.result import ItemResult, Status, combine_status
     from humanpose_cli.lab.cache.schema import shard_name
 
-    numbers = sorted((*built.built, *built.kept))
-    details = {"pictures": built.images, "people": built.people, "files": len(numbers), "kept": len(built.kept)}
+    numbers = sorted((*build.new_shards, *build.earlier_shards))
+    details = {
+        "pictures": build.images,
+        "people": build.people,
+        "files": len(numbers),
+        "kept": len(build.earlier_shards),
+    }
     # The index stands for all files; a part of a cache has none yet.
-    outputs = [built.index] if built.index is not None else [built.folder / shard_name(number) for number in numbers]
+    outputs = [build.index] if build.index is not None else [build.folder / shard_name(number) for number in numbers]
     items = []
-    if numbers or not built.failed:
+    if numbers or not build.failures:
         items.append(ItemResult(source, Status.SUCCESS, tuple(map(str, outputs)), seconds, details=details))
     items += [
         ItemResult(shard_name(f.shard), Status.ERROR, error=f.problem, exit_code=ExitCode(f.exit_code))
-        for f in built.failed
+        for f in build.failures
     ]
     status, code = combine_status(items)
     return CommandResult("preprocess", status, tuple(items), exit_code=code)

@@ -40,9 +40,9 @@ class Example:
     principal_point  (2,) pixels
     person           labels in this image's pixels and this camera's axes
     maps             `LABEL_MAPS` name → decoded array of the image's size
-    mask             (H, W) uint8, 255 where this person is visible; None where not known
-    detected_mask    (H, W) uint8, the detector's; None where not known
-    inside           (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None where not known
+    mask             (H, W) uint8, 255 where this person is visible; None if unknown
+    detected_mask    (H, W) uint8, the detector's; None if unknown
+    inside           (H, W) uint8, 255 in the image and 0 in the padding that a crop has beside it; None if unknown
     """
 
     name: str
@@ -70,37 +70,39 @@ def example_of(
     mask: bool = True,
     detected_mask: bool = True,
 ) -> Example:
-    """Decode a sample for one of its people; their mask comes from the `persons` map where it is not given itself.
+    """Decode a sample for one of its people; their mask comes from the `persons` map if they have none.
 
     maps     the maps to decode; None: all there are
     image  False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most time
     mask, detected_mask  False leaves these out
     """
     labels = sample.people[person]
-    wanted = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
-    decoded = {name: decode_map(name, sample.maps[name]) for name in wanted}
+    names = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
+    arrays = {name: decode_map(name, sample.maps[name]) for name in names}
     visible_pixels = None
     if mask and labels.mask is not None:
-        visible_pixels = _decoded(decode_png(labels.mask), sample.name, "mask")
+        visible_pixels = _require_decoded(decode_png(labels.mask), sample.name, "mask")
     elif mask and "persons" in sample.maps:
-        persons = decoded["persons"] if "persons" in decoded else decode_map("persons", sample.maps["persons"])
+        persons = arrays["persons"] if "persons" in arrays else decode_map("persons", sample.maps["persons"])
         visible_pixels = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
     width, height = sample.size
-    detected = labels.detected_mask if detected_mask else None
+    detector_bytes = labels.detected_mask if detected_mask else None
     return Example(
         sample.name,
-        _decoded(decode_image(sample.image), sample.name, "picture") if image else np.zeros((1, 1, 3), np.uint8),
+        _require_decoded(decode_image(sample.image), sample.name, "picture")
+        if image
+        else np.zeros((1, 1, 3), np.uint8),
         default_focal(width, height) if sample.focal is None else sample.focal,
         sample.principal_point or (width / 2, height / 2),
         labels,
-        decoded,
+        arrays,
         visible_pixels,
-        None if detected is None else _decoded(decode_png(detected), sample.name, "mask"),
+        None if detector_bytes is None else _require_decoded(decode_png(detector_bytes), sample.name, "mask"),
         np.full((height, width), 255, np.uint8),
     )
 
 
-def _decoded(values: Array | None, name: str, what: str) -> Array:
+def _require_decoded(values: Array | None, name: str, what: str) -> Array:
     if values is None:
         raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify lists all damage")
     return values
@@ -128,7 +130,7 @@ class ColourChange:
 
 
 def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB → the same, recoloured.
+    """Change the colours of an image, (H, W, 3) uint8 RGB.
 
     All four are one affine map of RGB, so an image is touched once: hue turns colours about the grey axis.
     """
@@ -140,12 +142,12 @@ def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.
     matrix = change.contrast * colour @ turn.astype(np.float32)
     mean = float(image.reshape(-1, 3).mean(0) @ _LUMA) if change.contrast != 1 else 0.0
     offset = (1 - change.contrast) * mean + 255 * change.brightness
-    recoloured = cv2.transform(image, np.concatenate((matrix, np.full((3, 1), offset, np.float32)), 1))
-    return np.asarray(recoloured, np.uint8)
+    pixels = cv2.transform(image, np.concatenate((matrix, np.full((3, 1), offset, np.float32)), 1))
+    return np.asarray(pixels, np.uint8)
 
 
 def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Example:
-    """The example as the changed camera sees it: image, maps, masks and every label of the person.
+    """Crop the image, maps, masks and every label of an example, as the changed camera sees them.
 
     body  the body that the person's parameters belong to. Where its shaped pelvis rests is needed to turn or mirror
           `trans`, and its mirrored vertices to mirror correspondences: without a body, a turned or mirrored example has
@@ -173,10 +175,10 @@ def crop_example(example: Example, crop: Crop, body: Body | None = None) -> Exam
 
 def _changed_map(name: str, values: Array, crop: Crop) -> Array:
     if name == "normals":
-        labelled = np.asarray(values.any(-1))
-        turned = crop.directions(values.astype(np.float32) / 127.5 - 1)
-        encoded = np.clip(np.rint(127.5 * (turned + 1)), 0, 255).astype(np.uint8)
-        return np.where(labelled[..., None], encoded, np.uint8(0))
+        mask = np.asarray(values.any(-1))
+        normals = crop.directions(values.astype(np.float32) / 127.5 - 1)
+        values_out = np.clip(np.rint(127.5 * (normals + 1)), 0, 255).astype(np.uint8)
+        return np.where(mask[..., None], values_out, np.uint8(0))
     if name == "parts" and crop.mirror:
         other_side = np.array([0, *(m + 1 for m in SMPL24.mirror)], np.uint8)
         return other_side[values]
@@ -184,26 +186,26 @@ def _changed_map(name: str, values: Array, crop: Crop) -> Array:
 
 
 def _mirrored_correspondence(values: Array, body: Body | None) -> dict[str, Array]:
-    """Each pixel's vertex becomes its mirror image, and its texture coordinates that vertex's own."""
+    """Replace each pixel's vertex by its mirror image, and its texture coordinates by that vertex's."""
     if body is None:
         return {}
     vertex = values[..., 0].astype(np.int64)
     other = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[vertex]
     steps = np.rint(4095 * labels_of(body).vertex_uv).astype(np.uint16)
     uv = np.concatenate((np.zeros((1, 2), np.uint16), steps))[other]
-    mirrored = np.concatenate((other[..., None].astype(np.uint16), uv), -1)
-    return {"correspondence": mirrored.astype(LABEL_MAPS["correspondence"].dtype)}
+    codes = np.concatenate((other[..., None].astype(np.uint16), uv), -1)
+    return {"correspondence": codes.astype(LABEL_MAPS["correspondence"].dtype)}
 
 
 def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
     def pixels(points: Array | None) -> Array | None:
-        """(N, ≥2) with pixels first."""
+        """Move points (N, ≥2) that begin with pixels."""
         if points is None:
             return None
         return np.concatenate((crop.points(points[:, :2]), np.asarray(points[:, 2:], np.float32)), 1)
 
     def space(points: Array | None) -> Array | None:
-        """(N, ≥3) with camera axes first."""
+        """Turn points (N, ≥3) that begin with camera axes."""
         if points is None:
             return None
         return np.concatenate((crop.directions(points[:, :3]), np.asarray(points[:, 3:], np.float32)), 1)
@@ -214,11 +216,11 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
     def every(points: Mapping[str, Array], move: Callable[[Array | None], Array | None]) -> dict[str, Any]:
         return {name: swapped(move(its), name) for name, its in points.items()}
 
-    posed = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
-    fitted = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
+    truth = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
+    fit = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
 
     def upright(box: Array | None) -> Array | None:
-        """The upright box round the turned one."""
+        """Return the upright box around the turned one."""
         if box is None:
             return None
         corners = crop.points(box[[[0, 1], [2, 1], [2, 3], [0, 3]]])
@@ -228,13 +230,13 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         person,
         box=upright(person.box),
         head_box=upright(person.head_box),
-        poses=posed[0],
-        trans=posed[1],
+        poses=truth[0],
+        trans=truth[1],
         segment_scales=swapped(person.segment_scales, SMPL24.name),
         keypoints=every(person.keypoints, pixels),
         joints=every(person.joints, space),
-        fit_poses=fitted[0],
-        fit_trans=fitted[1],
+        fit_poses=fit[0],
+        fit_trans=fit[1],
         detected=swapped(pixels(person.detected), "blazepose33"),
         detected_world=swapped(space(person.detected_world), "blazepose33"),
         vertices=None if crop.mirror else space(person.vertices),
@@ -247,7 +249,7 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
 def _changed_parameters(
     crop: Crop, body: Body | None, poses: Array | None, betas: Array | None, trans: Array | None
 ) -> tuple[Array | None, Array | None]:
-    """Poses and trans as the changed camera sees the same body, mirrored where it is."""
+    """Return poses and trans as the changed camera sees the same body, mirrored if the crop mirrors."""
     if poses is None:
         return None, None
     axis_angles = np.array(poses, np.float64).reshape(len(SMPL24), 3)
@@ -255,18 +257,18 @@ def _changed_parameters(
     if crop.angle:
         from scipy.spatial.transform import Rotation  # a fifth of a second to import
 
-        turned = Rotation.from_matrix(crop.roll) * Rotation.from_rotvec(axis_angles[root])
-        axis_angles[root] = turned.as_rotvec()
+        rotation = Rotation.from_matrix(crop.roll) * Rotation.from_rotvec(axis_angles[root])
+        axis_angles[root] = rotation.as_rotvec()
     if crop.mirror:
         # A mirrored rotation turns about the mirrored axis the other way: (x, y, z) becomes (x, −y, −z).
         axis_angles = axis_angles[list(SMPL24.mirror)] * np.array([1.0, -1.0, -1.0])
-    moved = trans
+    new_trans = trans
     if trans is not None and (crop.angle or crop.mirror):
-        moved = None
+        new_trans = None
         if body is not None and betas is not None:  # trans is counted from where the shaped body's pelvis rests
             pelvis = body.rest_joints(torch.as_tensor(np.asarray(betas, np.float32))[None])[0, root].numpy()
-            moved = crop.directions(np.asarray(trans) + pelvis) - pelvis
-    return axis_angles.reshape(-1).astype(np.float32), moved
+            new_trans = crop.directions(np.asarray(trans) + pelvis) - pelvis
+    return axis_angles.reshape(-1).astype(np.float32), new_trans
 
 
 # The random changes of images that the papers train with, as options and as draws from them.
@@ -311,11 +313,12 @@ def random_crop(
     fill: float = 0.86,
     body: Body | None = None,
 ) -> Example:
-    """The person in a square crop of `size` pixels, randomly changed; all labels follow. See `crop_example`.
+    """Crop an example to a square of `size` pixels about its person, randomly changed; see `crop_example`.
 
     random  the same generator state gives the same example. Draws do not depend on the image.
     fill    share of the crop that the longer side of the person's box takes before augmentation
-    InputError where the person has no box.
+
+    Raises InputError if the person has no box.
     """
     if example.person.box is None:
         raise InputError(example.name, "has a person without a box", remedy="make the cache again with boxes")
@@ -330,6 +333,6 @@ def random_crop(
         shift=(a.shift * size * right, a.shift * size * down),
         mirror=bool((flip + 1) / 2 < a.mirror),
     )
-    cropped = crop_example(example, crop, body)
+    result = crop_example(example, crop, body)
     colour = ColourChange(a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright)
-    return replace(cropped, image=change_colour(cropped.image, colour))
+    return replace(result, image=change_colour(result.image, colour))

@@ -55,11 +55,12 @@ class Plan:
 
 
 def make_plan(source: Source, shard_size: int | None) -> Plan:
-    """Deal a source's groups out to shards of about `shard_size` images, in their order.
+    """Distribute a source's groups, in their order, to shards of about `shard_size` images.
 
     A group that no longer fits begins the next shard, and one that is larger than a shard has one for itself.
-    InputError for a source without groups, for two groups of one name and for an empty one; UsageError for a size
-    below 1, and for options that are no JSON.
+
+    Raises InputError if the source has no groups, two groups of one name or an empty group, UsageError if the size is
+    below 1 or the options are not JSON.
     """
     if shard_size is not None and shard_size < 1:
         raise UsageError("shard size", "is too small", expected="at least 1 image", got=str(shard_size))
@@ -79,7 +80,7 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
         # A sixteenth of all, 32 to 1024, so that several processes also share a small cache. It does not depend on
         # their number: the same source is the same bytes.
         shard_size = min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
-    shards = _dealt(groups, shard_size)
+    shards = _deal_groups(groups, shard_size)
     if len(shards) > MAX_SHARDS:
         expected = f"one that makes at most {MAX_SHARDS:,} shards"
         raise UsageError("shard size", "is too small", expected=expected, got=f"{len(shards):,} shards")
@@ -99,26 +100,27 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
     return Plan(header, shards)
 
 
-def _dealt(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:
+def _deal_groups(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:
     shards: list[list[Group]] = [[]]
-    filled = 0
+    image_count = 0
     for group in groups:
-        if shards[-1] and filled + group.count > shard_size:
+        if shards[-1] and image_count + group.count > shard_size:
             shards.append([])
-            filled = 0
+            image_count = 0
         shards[-1].append(group)
-        filled += group.count
+        image_count += group.count
     return tuple(tuple(shard) for shard in shards)
 
 
 def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str:
-    """Of everything that decides what is in which shard. A group's key is left out: it may name a folder that another
-    machine has elsewhere.
+    """Hash everything that decides what is in which shard.
+
+    A group's key is left out: it may name a folder that another machine has elsewhere.
     """
     digest = hashlib.sha256(json.dumps([source, options]).encode())
     for shard in shards:
         for group in shard:
-            pairs = sorted((list(key), list(map(list, listed))) for key, listed in group.pairs.items())
+            pairs = sorted((list(key), list(map(list, sample_pairs))) for key, sample_pairs in group.pairs.items())
             digest.update(json.dumps([group.name, group.count, pairs]).encode())
         digest.update(b"\n")
     return digest.hexdigest()
@@ -140,7 +142,7 @@ class IndexSummary:
 
 
 @dataclass
-class _Joined:
+class _IndexTables:
     """The tables over all shards so far."""
 
     images: int = 0
@@ -156,14 +158,14 @@ class _Joined:
 def write_index(folder: Path | str) -> IndexSummary:
     """Join the shards that lie in a folder; writes `index.h5` there.
 
-    InputError for a folder without shards, for damaged ones, for shards of two plans or with the same image;
-    UnavailableError where it cannot be written.
+    Raises InputError if there are no shards, or damaged ones, shards of two plans or two with the same image,
+    UnavailableError if it cannot be written.
     """
     folder = Path(folder)
     paths = sorted(folder.glob(SHARD_PATTERN)) if folder.is_dir() else []
     if not paths:
         raise InputError(folder, "holds no shards", expected=f"a folder with {SHARD_PATTERN}")
-    joined = _Joined()
+    tables = _IndexTables()
     headers: list[Header] = []
     for path in paths:
         shard = TableFile(path, "shard")
@@ -176,9 +178,9 @@ def write_index(folder: Path | str) -> IndexSummary:
             raise InputError(path, problem, expected=expected, got=shard.header.source, remedy=remedy)
         for problem in relation_problems(shard):
             raise InputError(path, problem, remedy="copy or make it again; hpc cache verify lists all damage")
-        _join(joined, shard)
-    _refuse_repeated_names(joined, paths)
-    labels = [column.path for column in COLUMNS if column.path in joined.labels]
+        _join(tables, shard)
+    _refuse_repeated_names(tables, paths)
+    labels = [column.path for column in COLUMNS if column.path in tables.labels]
     shards: dict[str, list[Any]] = {
         "number": [each.shard for each in headers],
         "picture_count": [each.picture_count for each in headers],
@@ -187,17 +189,17 @@ def write_index(folder: Path | str) -> IndexSummary:
     }
     datasets = {
         **table_datasets("shards", shards, INDEX_COLUMNS),
-        **table_datasets("labels", {"name": labels, "known": [joined.labels[path] for path in labels]}, INDEX_COLUMNS),
-        **_joins(joined),
+        **table_datasets("labels", {"name": labels, "known": [tables.labels[path] for path in labels]}, INDEX_COLUMNS),
+        **_joins(tables),
     }
     header = replace(
         headers[0],
         kind="index",
         tool_version=__version__,
         shard=len(paths),
-        picture_count=joined.images,
-        person_count=joined.people,
-        group_count=len(joined.groups),
+        picture_count=tables.images,
+        person_count=tables.people,
+        group_count=len(tables.groups),
     )
     links = {link_name(each.shard): (path.name, "/") for each, path in zip(headers, paths, strict=True)}
     index = folder / INDEX_NAME
@@ -208,50 +210,50 @@ def write_index(folder: Path | str) -> IndexSummary:
     return IndexSummary(index, header, tuple(missing))
 
 
-def _join(joined: _Joined, shard: TableFile) -> None:
-    first = joined.images
+def _join(tables: _IndexTables, shard: TableFile) -> None:
+    first = tables.images
     # Eight bytes of digest for each image's name, so that millions of them need little memory.
     digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
-    joined.names.append(np.frombuffer(b"".join(digests), "<u8"))
+    tables.names.append(np.frombuffer(b"".join(digests), "<u8"))
     starts, counts = shard.numbers("groups/first_picture"), shard.numbers("groups/picture_count")
-    named = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
-    joined.groups += [(name, first + start, count) for name, start, count in named]
+    rows = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
+    tables.groups += [(name, first + start, count) for name, start, count in rows]
     frames = shard.numbers("pictures/frame")
     for row, name in enumerate(shard.texts("sequences/name")):
         images = shard.ragged("sequences/pictures", row)
-        joined.frames.setdefault(name, []).append((frames[images], first + images))
-    for table, rows_by_key in (("protocols", joined.protocols), ("pairs", joined.pairs)):
+        tables.frames.setdefault(name, []).append((frames[images], first + images))
+    for table, rows_by_key in (("protocols", tables.protocols), ("pairs", tables.pairs)):
         for row, key in enumerate(shard.keys(table)):
             rows_by_key.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
     for column in shard.labels():
-        joined.labels[column.path] += shard.value_count(column.path)
-    joined.images += shard.header.picture_count
-    joined.people += shard.header.person_count
+        tables.labels[column.path] += shard.value_count(column.path)
+    tables.images += shard.header.picture_count
+    tables.people += shard.header.person_count
 
 
-def _refuse_repeated_names(joined: _Joined, paths: Sequence[Path]) -> None:
-    codes = np.concatenate(joined.names)
+def _refuse_repeated_names(tables: _IndexTables, paths: Sequence[Path]) -> None:
+    codes = np.concatenate(tables.names)
     order = np.argsort(codes, kind="stable")
-    repeated = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
-    if not len(repeated):
+    repeats = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
+    if not len(repeats):
         return
-    ends = np.cumsum([len(part) for part in joined.names])
-    first_repeated = repeated[np.argmin(order[repeated + 1])]  # the first that comes again
-    first, second = order[first_repeated : first_repeated + 2].tolist()
+    ends = np.cumsum([len(part) for part in tables.names])
+    first_repeat = repeats[np.argmin(order[repeats + 1])]  # the first that comes again
+    first, second = order[first_repeat : first_repeat + 2].tolist()
     one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
     shard = TableFile(one)
     name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))
     raise InputError(other, f"has an image named {name!r}, as {one.name} has")
 
 
-def _joins(joined: _Joined) -> dict[str, Dataset]:
+def _joins(tables: _IndexTables) -> dict[str, Dataset]:
     sequences = {}
-    for name, parts in joined.frames.items():
+    for name, parts in tables.frames.items():
         frames, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
         sequences[name] = rows[np.lexsort((rows, frames))]
-    protocols = {key: np.concatenate(parts) for key, parts in joined.protocols.items()}
-    pairs = {key: np.concatenate(parts) for key, parts in joined.pairs.items()}
-    return join_datasets(joined.groups, sequences, protocols, pairs)
+    protocols = {key: np.concatenate(parts) for key, parts in tables.protocols.items()}
+    pairs = {key: np.concatenate(parts) for key, parts in tables.pairs.items()}
+    return join_datasets(tables.groups, sequences, protocols, pairs)
 
 
 # Building
@@ -261,17 +263,17 @@ def _joins(joined: _Joined) -> dict[str, Dataset]:
 class BuildResult:
     """What became of a build.
 
-    built        numbers of the shards that were written
-    kept         numbers of those that were there already
-    failed       one outcome for each that could not be written: its group, a sentence, an exit code
-    images, people   in the shards that were built or kept by this process
-    index        the index, where no shard of the cache is missing
+    new_shards      numbers of the shards that were written
+    earlier_shards  numbers of those that were there already
+    failures        one outcome for each that could not be written: its group, a sentence, an exit code
+    images, people  in the shards that this process wrote or found
+    index           the index, if no shard of the cache is missing
     """
 
     folder: Path
-    built: tuple[int, ...] = ()
-    kept: tuple[int, ...] = ()
-    failed: tuple[ShardOutcome, ...] = ()
+    new_shards: tuple[int, ...] = ()
+    earlier_shards: tuple[int, ...] = ()
+    failures: tuple[ShardOutcome, ...] = ()
     images: int = 0
     people: int = 0
     index: Path | None = None
@@ -299,9 +301,9 @@ def build_cache(
     progress     of this process's shards
 
     An interrupted build leaves complete shards only. KeyboardInterrupt, or any exception from `progress`, ends the
-    workers within five seconds. InputError for a source that cannot list its groups;
-    UsageError for a folder with another cache, or in which another process makes one; UnavailableError, after which a
-    rerun resumes, for a full disk. A group that fails leaves out its shard alone: see `BuildResult.failed`.
+    workers within five seconds. Raises InputError if the source cannot list its groups, UsageError if the folder has
+    another cache, or another process makes one there, UnavailableError, after which a rerun resumes, if the disk is
+    full. A group that fails leaves out its shard alone: see `BuildResult.failures`.
     """
     if not 0 <= shard[0] < shard[1]:
         raise UsageError("shard", "no such part", expected="(i, N) with 0 ≤ i < N", got=str(shard))
@@ -312,29 +314,29 @@ def build_cache(
             other.unlink(missing_ok=True)
         remove_abandoned(folder)
         mine = range(shard[0], len(plan.shards), shard[1])
-        kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
+        finished_headers = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
         jobs = [
             ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
             for number in mine
-            if number not in kept
+            if number not in finished_headers
         ]
-        done = sum(header.picture_count for header in kept.values())
+        image_count = sum(header.picture_count for header in finished_headers.values())
         total = sum(group.count for number in mine for group in plan.shards[number])
 
         def count(new: int) -> None:
-            nonlocal done
-            done += new
-            progress(done, total, "images")
+            nonlocal image_count
+            image_count += new
+            progress(image_count, total, "images")
 
         count(0)
-        headers, failed = _run(source, jobs, workers, count)
+        headers, failures = _run(source, jobs, workers, count)
         _others(folder, plan, overwrite=False)  # where files cannot be locked, it is seen only now
-        everything = [*headers.values(), *kept.values()]
+        everything = [*headers.values(), *finished_headers.values()]
         return BuildResult(
             folder,
             tuple(sorted(headers)),
-            tuple(sorted(kept)),
-            tuple(sorted(failed, key=lambda outcome: outcome.shard)),
+            tuple(sorted(finished_headers)),
+            tuple(sorted(failures, key=lambda outcome: outcome.shard)),
             sum(header.picture_count for header in everything),
             sum(header.person_count for header in everything),
             _index(folder, plan, rewritten=bool(headers)),
@@ -343,7 +345,7 @@ def build_cache(
 
 @contextmanager
 def _only_plan(folder: Path, plan: Plan) -> Iterator[None]:
-    """Context: no other plan's cache is made in the folder. UsageError where it is."""
+    """Hold the folder for this plan. Raises UsageError if another process makes another cache there."""
     with shared_file(folder / ".building.lock", plan.header.plan) as same:
         if not same:
             raise UsageError(
@@ -362,7 +364,7 @@ class PlannedShard:
     path: Path
     images: int
     groups: tuple[str, ...]
-    kept: bool
+    exists: bool
 
 
 def plan_build(
@@ -374,7 +376,7 @@ def plan_build(
     resume: bool = True,
     overwrite: bool = False,
 ) -> list[PlannedShard]:
-    """What `build_cache` would do with the same arguments, and the errors that it would begin with; writes nothing."""
+    """Predict what `build_cache` does with the same arguments; writes nothing. Raises the same first errors."""
     plan, folder = make_plan(source, shard_size), Path(folder)
     _others(folder, plan, overwrite)
     return [
@@ -392,7 +394,7 @@ def _run(
     source: Source, jobs: Sequence[ShardJob], workers: int, count: Callable[[int], None]
 ) -> tuple[dict[int, Header], list[ShardOutcome]]:
     headers: dict[int, Header] = {}
-    failed: list[ShardOutcome] = []
+    failures: list[ShardOutcome] = []
     running = run_jobs(source, jobs, workers, count)
     try:
         for outcome in running:
@@ -400,16 +402,16 @@ def _run(
                 subject, colon, problem = outcome.problem.partition(": ")
                 raise UnavailableError(*(subject, problem) if colon else (shard_name(outcome.shard), outcome.problem))
             if outcome.header is None:
-                failed.append(outcome)
+                failures.append(outcome)
             else:
                 headers[outcome.shard] = outcome.header
     finally:
         running.close()  # ends the workers now, not at the next garbage collection
-    return headers, failed
+    return headers, failures
 
 
 def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
-    """The header of a shard that need not be written again."""
+    """Return the header of a shard that need not be written again."""
     path = folder / shard_name(number)
     files = (file for group in plan.shards[number] for file in group.files if file.exists())
     if not path.exists() or any(file.stat().st_mtime > path.stat().st_mtime for file in files):
@@ -424,7 +426,7 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
 
 
 def _others(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
-    """The files that another plan has left; UsageError unless they may be overwritten."""
+    """List the files that another plan has left. Raises UsageError unless they may be overwritten."""
     others = []
     for path in (*sorted(folder.glob(SHARD_PATTERN)), folder / INDEX_NAME):
         header = _header(path)
@@ -436,7 +438,7 @@ def _others(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
 
 
 def _header(path: Path) -> Header | None:
-    """None for what is not there, or damaged and so written again."""
+    """Read a header. None if the file is missing, or damaged and so written again."""
     if not path.exists():
         return None
     try:
@@ -445,12 +447,12 @@ def _header(path: Path) -> Header | None:
         return None
 
 
-def _refusal(folder: Path, path: Path, found: Header, wanted: Header) -> UsageError:
+def _refusal(folder: Path, path: Path, present: Header, new: Header) -> UsageError:
     remedy = "choose another `out`, or `overwrite` to replace it"
-    if found.source != wanted.source:
+    if present.source != new.source:
         problem = "holds a cache of another source"
-        return UsageError(folder, problem, expected=wanted.source, got=found.source, remedy=remedy)
-    theirs, ours = found.options_values, wanted.options_values
+        return UsageError(folder, problem, expected=new.source, got=present.source, remedy=remedy)
+    theirs, ours = present.options_values, new.options_values
     for name in sorted({*theirs, *ours}):
         if theirs.get(name) != ours.get(name):
             expected, got = repr(ours.get(name)), repr(theirs.get(name))

@@ -65,20 +65,20 @@ class ShardSet:
         self._lock, self._process = threading.Lock(), os.getpid()
 
     def row_count(self, table: str) -> int:
-        """Rows of a table over all shards."""
+        """Return the number of rows of a table over all shards."""
         return self._starts[table][-1]
 
     def first_row(self, table: str, number: int) -> int:
-        """Row over all shards of a shard's first row."""
+        """Return the row over all shards of a shard's first row."""
         return self._starts[table][number]
 
     def locate(self, table: str, row: int) -> tuple[TableFile, int, int]:
-        """The shard that a row lies in, opened, its number, and the row within it."""
+        """Open the shard that a row lies in; returns it, its number, and the row within it."""
         number = bisect_right(self._starts[table], row) - 1
         return self.open(number), number, row - self._starts[table][number]
 
     def split(self, table: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Rows by shard, in the order of the shards: number, positions in `rows`, rows within the shard."""
+        """Split rows by shard, in the order of the shards: number, positions in `rows`, rows within the shard."""
         starts = np.asarray(self._starts[table])
         numbers = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(numbers).tolist():
@@ -86,20 +86,20 @@ class ShardSet:
             yield number, positions, rows[positions] - starts[number]
 
     def open(self, number: int) -> TableFile:
-        """A shard. InputError if it is missing, damaged, or not the one that the index was made for."""
+        """Open a shard. Raises InputError if it is missing, damaged, or not the one that the index was made for."""
         if os.getpid() != self._process:  # a forked process may have inherited a locked lock
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             shard = self._shards.get(number)
             if shard is None:
-                shard = self._shards[number] = self._opened(self.entries[number])
+                shard = self._shards[number] = self._open_entry(self.entries[number])
             self._open[number] = None
             self._open.move_to_end(number)
             while len(self._open) > self._max_open:
                 self._shards[self._open.popitem(last=False)[0]].close()
         return shard
 
-    def _opened(self, entry: ShardEntry) -> TableFile:
+    def _open_entry(self, entry: ShardEntry) -> TableFile:
         shard = TableFile(entry.path, "shard")
         if entry.digest and shard.header.content_digest != entry.digest:
             remedy = f"run hpc cache index {entry.path.parent}"
@@ -166,7 +166,7 @@ class ColumnView:
         return values if dtype is None else values.astype(dtype)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """One read a shard, in the order of the file; put in the order of `rows`."""
+        """Read once per shard, in the order of the file; returns values in the order of `rows`."""
         column = self.column
         parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
         for number, positions, local in self._shards.split(column.table, rows):
@@ -186,7 +186,10 @@ class ColumnView:
 
 
 def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
-    """Rows (int, ints or booleans) as (N,) non-negative numbers; negative ones count from the end. UsageError else."""
+    """Return rows (int, ints or booleans) as (N,) non-negative numbers; negative ones count from the end.
+
+    Raises UsageError for rows that do not exist.
+    """
     array = np.atleast_1d(np.asarray(rows))
     if array.dtype == bool and array.shape == (count,):
         return np.flatnonzero(array)
@@ -209,8 +212,8 @@ def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
 
     max_open  how many shards are kept open at once
 
-    Shards are opened when they are first read. InputError for what is no cache, for a newer schema, for a damaged
-    index, and for shards that are not there.
+    Shards are opened when they are first read. Raises InputError for other files, a newer schema, a damaged index and
+    missing shards.
     """
     path = Path(path)
     if not path.exists():
@@ -233,8 +236,8 @@ class Cache:
     header            source, options, counts, digest
     images, people  their plain columns by name, such as `cache.people["poses"][rows]`; see `lab.cache.schema`
 
-    Everything raises InputError, with the file's name, where a shard is missing or damaged; UsageError for rows and
-    names that do not exist.
+    Everything raises InputError, with the file's name, if a shard is missing or damaged; UsageError for rows and names
+    that do not exist.
     """
 
     def __init__(self, file: TableFile, max_open: int = _MAX_OPEN) -> None:
@@ -270,12 +273,12 @@ class Cache:
     # One image
 
     def sample(self, row: int) -> Sample:
-        """Everything about an image, as the source gave it (numbers as float32)."""
+        """Return everything about an image, as the source gave it (numbers as float32)."""
         shard, _, local = self._locate(row)
         return read_sample(shard, local)
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """The image: (H, W, 3) uint8 RGB."""
+        """Decode an image: (H, W, 3) uint8 RGB."""
         shard, _, local = self._locate(row)
         pixels = decode_image(shard.encoded("pictures/image", local))
         if pixels is None:
@@ -283,23 +286,23 @@ class Cache:
         return pixels
 
     def map_bytes(self, row: int, name: str) -> bytes:
-        """A label map's PNG bytes; empty where the image has none."""
+        """Return a label map's PNG bytes; empty if the image has none."""
         shard, _, local = self._locate(row)
         return shard.encoded(_map_path(name), local)
 
     def map(self, row: int, name: str) -> NDArray[Any] | None:
-        """A label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None where the image has none."""
+        """Decode a label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None if the image has none."""
         shard, _, local = self._locate(row)
-        return _decoded(shard, local, _map_path(name), local)
+        return _decode_pixels(shard, local, _map_path(name), local)
 
     def people_of(self, row: int) -> range:
-        """Rows of the people in an image."""
+        """Return the rows of the people in an image."""
         shard, number, local = self._locate(row)
         people, before = shard.people_of(local), self._shards.first_row("people", number)
         return range(before + people.start, before + people.stop)
 
     def find(self, name: str) -> int:
-        """Row of the image with that name; UsageError if there is none. The first call reads all names."""
+        """Find the row of an image by its name. Raises UsageError if there is none. The first call reads all names."""
         try:
             return self._rows_by_name[name]
         except KeyError:
@@ -312,20 +315,20 @@ class Cache:
     # One person
 
     def person(self, row: int) -> Person:
-        """Everything about a person."""
+        """Return everything about a person."""
         shard, _, local = self._locate(row, "people")
         return read_person(shard, local)
 
     def mask(self, row: int) -> NDArray[np.uint8] | None:
-        """A person's own mask (H, W) uint8 0 or 255; None without one (the map "persons" may have it)."""
+        """Decode a person's mask, (H, W) uint8 0 or 255; None without one (the map "persons" may have it)."""
         return self._mask(row, "mask")
 
     def detected_mask(self, row: int) -> NDArray[np.uint8] | None:
-        """The detector's mask of a person, (H, W) uint8 0…255; None without one."""
+        """Decode the detector's mask of a person, (H, W) uint8 0…255; None without one."""
         return self._mask(row, "detected_mask")
 
     def surface_points(self, row: int) -> NDArray[np.float32]:
-        """A person's DensePose points (M, 5): x, y, chart, U, V; none where they are not known."""
+        """Return a person's DensePose points (M, 5): x, y, chart, U, V; M = 0 without labels."""
         shard, _, local = self._locate(row, "people")
         if "people/surface_points" not in shard:
             return np.zeros((0, 5), np.float32)
@@ -334,7 +337,7 @@ class Cache:
     def _mask(self, row: int, name: str) -> NDArray[Any] | None:
         shard, _, local = self._locate(row, "people")
         image = int(shard.numbers("people/picture", local, local + 1)[0])
-        return _decoded(shard, image, f"people/{name}", local)
+        return _decode_pixels(shard, image, f"people/{name}", local)
 
     # What belongs together
 
@@ -349,13 +352,13 @@ class Cache:
         return _by_name(self._pair_rows)
 
     def rows(self, protocol: str, split: str | None = None) -> NDArray[np.int64]:
-        """Rows (N,) of the images in a split, ascending; of all its splits where none is named."""
+        """Return the rows (N,) of the images in a split, ascending; of all its splits by default."""
         keys = _keys(self._split_rows, protocol, split, "protocol")
         parts = [self._file.ragged("protocols/pictures", self._split_rows[key]) for key in keys]
         return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
 
     def pairs(self, protocol: str, split: str) -> NDArray[np.int64]:
-        """Rows (P, 2) of the input and the target image of each pair, in the source's order."""
+        """Return the rows (P, 2) of the input and the target image of each pair, in the source's order."""
         (key,) = _keys(self._pair_rows, protocol, split, "protocol with pairs")
         return self._file.ragged("pairs/pictures", self._pair_rows[key])
 
@@ -365,7 +368,7 @@ class Cache:
         return tuple(self._file.texts("sequences/name"))
 
     def sequence(self, name: str) -> NDArray[np.int64]:
-        """Rows (N,) of a sequence's images, by frame."""
+        """Return the rows (N,) of a sequence's images, by frame."""
         if name not in self._sequence_rows:
             raise UsageError(name, "is no sequence of this cache")
         return self._file.ragged("sequences/pictures", self._sequence_rows[name])
@@ -400,7 +403,7 @@ class Cache:
         return _key_rows(self._file, "pairs")
 
     def shards(self, rows: ArrayLike) -> Iterator[TableFile]:
-        """The shards that some images lie in."""
+        """Iterate over the shards that some images lie in."""
         for number, _, _ in self._shards.split("pictures", checked_rows(rows, len(self), "pictures")):
             yield self._shards.open(number)
 
@@ -419,8 +422,8 @@ def _map_path(name: str) -> str:
     return f"pictures/maps/{name}"
 
 
-def _decoded(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] | None:
-    """A map or mask in a row of an encoded column, None where there is none; `image` is the row of its image."""
+def _decode_pixels(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] | None:
+    """Decode a map or mask in a row of an encoded column, None if there is none; `image` is the row of its image."""
     data = shard.encoded(path, row)
     pixels = decode_png(data) if data else None
     if data and pixels is None:
@@ -429,7 +432,7 @@ def _decoded(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] 
 
 
 def shard_entries(index: TableFile) -> list[ShardEntry]:
-    """The shards by the index's table and links. InputError where a link or a file is missing."""
+    """List the shards by the index's table and links. Raises InputError if a link or a file is missing."""
     folder = index.path.parent
     links, there = index.links, {entry.name for entry in os.scandir(folder)}
     entries = []
@@ -468,7 +471,7 @@ def _keys(
     split = None if split is None else split_name(split)
     matching = [key for key in rows_by_key if key[0] == protocol and split in (None, key[1])]
     if not matching:
-        wanted = protocol if split is None else f"{protocol}/{split}"
+        subject = protocol if split is None else f"{protocol}/{split}"
         there = ", ".join("/".join(key) for key in rows_by_key) or "none"
-        raise UsageError(wanted, f"is no {what} of this cache", expected=there)
+        raise UsageError(subject, f"is no {what} of this cache", expected=there)
     return matching

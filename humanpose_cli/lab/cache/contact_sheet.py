@@ -38,21 +38,21 @@ class SheetOptions:
 
 
 def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int = 0) -> NDArray[np.int64]:
-    """Rows (N,) of `count` images drawn by lot, ascending; of all, or of a split named as PROTOCOL/SPLIT."""
+    """Draw the rows (N,) of `count` images at random, ascending; from all, or from a split PROTOCOL/SPLIT."""
     rows = np.arange(len(cache))
     if split is not None:
         protocol, _, name = split.partition("/")
         rows = cache.rows(protocol, name or None)
     if count < 1:
         raise UsageError("count", "is too small", expected="at least 1", got=str(count))
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
-    return rows[np.sort(chosen)]
+    positions = np.random.default_rng(seed).permutation(len(rows))[:count]
+    return rows[np.sort(positions)]
 
 
 def draw_contact_sheet(
     cache: Cache, rows: Sequence[int] | NDArray[np.int64], options: SheetOptions | None = None
 ) -> Pixels:
-    """The sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
+    """Draw the sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
 
     A caption has the image's name, what its people do and wear, and its splits.
     """
@@ -78,19 +78,21 @@ def draw_contact_sheet(
 
 
 def _cell(sample: Sample, options: SheetOptions) -> Pixels:
-    """One image, its insets to the right, its caption below."""
+    """Draw one image, its insets to the right, its caption below."""
     side, inset = options.side, (options.side - 2 * 4) // _INSETS
     tile = _Tile(sample, side)
-    chosen = [draw for name, draw in _DRAWN.items() if name in sample.maps][:_INSETS]
-    insets = [draw(_Tile(sample, inset)) for draw in chosen]
+    painters = [draw for name, draw in _INSET_PAINTERS.items() if name in sample.maps][:_INSETS]
+    insets = [draw(_Tile(sample, inset)) for draw in painters]
     width = side + (4 + inset if insets else 0)
     cell = np.full((side + 3 * options.text + 4, width, 3), _PAPER, np.uint8)
     cell[:side, :side] = tile.annotated()
     for number, pixels in enumerate(insets):
         y = number * (inset + 4)
         cell[y : y + inset, side + 4 :] = pixels
-    _write(cell, (0, side + 2), _fitted(sample.name, width, options.text), options.text, _INK)
-    _write(cell, (0, side + 2 + round(1.35 * options.text)), _fitted(_about(sample), width, options.text), options.text)
+    _write(cell, (0, side + 2), _shorten(sample.name, width, options.text), options.text, _INK)
+    _write(
+        cell, (0, side + 2 + round(1.35 * options.text)), _shorten(_about(sample), width, options.text), options.text
+    )
     return cell
 
 
@@ -112,34 +114,34 @@ class _Tile:
         self.corner = (side - self.size[0]) // 2, (side - self.size[1]) // 2
 
     def annotated(self) -> Pixels:
-        """The image with outlines, surface points, skeletons; boxes around people who have none of these."""
+        """Draw outlines, surface points and skeletons; boxes around people who have none of these."""
         canvas = self.image()
         for number, (person, mask) in enumerate(zip(self.sample.people, self.masks(), strict=True)):
             colour = person_colour(number)
-            labelled = False
+            has_drawing = False
             if mask is not None:
                 self._outline(canvas, mask, colour)
-                labelled = True
+                has_drawing = True
             if person.surface_points is not None:
                 self._dots(canvas, person.surface_points)
-                labelled = True
+                has_drawing = True
             points = _skeleton_points(person, self.sample)
             if points is not None:
                 skeleton, coordinates = points
-                placed = coordinates.astype(float)
-                placed[:, :2] = self._positions(coordinates[:, :2])
-                draw_keypoints(canvas, placed, skeleton, colour, 1e-6)
-            elif not labelled and person.box is not None:
+                canvas_points = coordinates.astype(float)
+                canvas_points[:, :2] = self._positions(coordinates[:, :2])
+                draw_keypoints(canvas, canvas_points, skeleton, colour, 1e-6)
+            elif not has_drawing and person.box is not None:
                 self._box(canvas, person.box, colour)
         return canvas
 
     def image(self) -> Pixels:
-        decoded = _checked(decode_image(self.sample.image))
-        return self._placed(decoded, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
+        pixels = _require_decoded(decode_image(self.sample.image))
+        return self._fit_in_square(pixels, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
 
     def map(self, name: str) -> NDArray[Any]:
-        """A label map in the square, neighbours never mixed."""
-        return self._placed(_checked(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
+        """Fit a label map into the square, without mixing neighbours."""
+        return self._fit_in_square(_require_decoded(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
 
     def masks(self) -> Iterator[NDArray[np.bool_] | None]:
         persons = self.map("persons") if "persons" in self.sample.maps else None
@@ -148,19 +150,19 @@ class _Tile:
             if persons is not None:
                 yield persons == number + 1
             elif data is not None:
-                yield self._placed(_checked(decode_png(data)), cv2.INTER_LINEAR) > 127
+                yield self._fit_in_square(_require_decoded(decode_png(data)), cv2.INTER_LINEAR) > 127
             else:
                 yield None
 
-    def _placed(self, pixels: NDArray[Any], how: int) -> NDArray[Any]:
-        resized = cv2.resize(pixels, self.size, interpolation=how)
-        canvas = np.zeros((self.side, self.side, *resized.shape[2:]), resized.dtype)
+    def _fit_in_square(self, pixels: NDArray[Any], how: int) -> NDArray[Any]:
+        small = cv2.resize(pixels, self.size, interpolation=how)
+        canvas = np.zeros((self.side, self.side, *small.shape[2:]), small.dtype)
         x, y = self.corner
-        canvas[y : y + self.size[1], x : x + self.size[0]] = resized
+        canvas[y : y + self.size[1], x : x + self.size[0]] = small
         return canvas
 
     def _positions(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """Where points (N, 2) of the image lie in the square, far outside of it at most where OpenCV can draw."""
+        """Return where points (N, 2) of the image lie in the square, clipped to what OpenCV can draw."""
         return np.clip(points.astype(float) * self.scale + self.corner, -_FARTHEST, _FARTHEST)
 
     def _outline(self, canvas: Pixels, mask: NDArray[np.bool_], colour: NDArray[np.float32]) -> None:
@@ -181,14 +183,14 @@ class _Tile:
         cv2.rectangle(canvas, corners[0], corners[1], tuple(int(255 * v) for v in colour), 1, cv2.LINE_AA)
 
 
-def _checked(decoded: NDArray[Any] | None) -> NDArray[Any]:
-    if decoded is None:
+def _require_decoded(pixels: NDArray[Any] | None) -> NDArray[Any]:
+    if pixels is None:
         raise ValueError("an encoded image of the cache cannot be decoded")
-    return decoded
+    return pixels
 
 
 def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[Any]] | None:
-    """The person's key points (J, 3), or their joints as the camera sees them, or what the detector found."""
+    """Return the person's key points (J, 3), or their joints as the camera sees them, or the detector's."""
     for name in _SKELETONS:
         if name in person.keypoints:
             return SKELETONS[name], person.keypoints[name]
@@ -206,39 +208,39 @@ def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[
 
 # Insets
 def _tinted(name: str, count: int) -> Callable[[_Tile], Pixels]:
-    """A map of labels from 1 to `count`, in their colours over the grey image."""
+    """Return what draws a map of labels from 1 to `count`, in their colours over the grey image."""
 
     def draw(tile: _Tile) -> Pixels:
         values = tile.map(name)
         labels = np.minimum(values if values.ndim == 2 else values[..., 0], count)
         colours = np.stack([np.zeros(3), *(255 * person_colour(label) for label in range(count))])
         grey = cv2.cvtColor(tile.image(), cv2.COLOR_RGB2GRAY)[..., None].astype(float)
-        mixed = np.where(labels[..., None] > 0, 0.75 * colours[labels] + 0.25 * grey, _BRIGHT * grey)
-        return mixed.round().astype(np.uint8)
+        blend = np.where(labels[..., None] > 0, 0.75 * colours[labels] + 0.25 * grey, _BRIGHT * grey)
+        return blend.round().astype(np.uint8)
 
     return draw
 
 
 def _depth(tile: _Tile) -> Pixels:
-    """Near is bright."""
+    """Draw near pixels bright."""
     depth = tile.map("depth").astype(float)
-    measured = depth > 0
-    if not measured.any():
+    has_depth = depth > 0
+    if not has_depth.any():
         return np.zeros((tile.side, tile.side, 3), np.uint8)
-    near, far = np.percentile(depth[measured], (2, 98))
+    near, far = np.percentile(depth[has_depth], (2, 98))
     share = np.clip((far - depth) / max(far - near, 1e-6), 0, 1)
-    coloured = cv2.applyColorMap((40 + 215 * share).astype(np.uint8), cv2.COLORMAP_MAGMA)[..., ::-1]
-    return np.where(measured[..., None], coloured, 0).astype(np.uint8)
+    colours = cv2.applyColorMap((40 + 215 * share).astype(np.uint8), cv2.COLORMAP_MAGMA)[..., ::-1]
+    return np.where(has_depth[..., None], colours, 0).astype(np.uint8)
 
 
 def _correspondence(tile: _Tile) -> Pixels:
-    """u and v as red and green."""
+    """Show u and v as red and green."""
     codes = tile.map("correspondence").astype(float)
-    shown = np.stack([codes[..., 1] / 16, codes[..., 2] / 16, np.full(codes.shape[:2], 128.0)], -1)
-    return np.where(codes[..., :1] > 0, np.minimum(shown, 255), 0).astype(np.uint8)
+    colours = np.stack([codes[..., 1] / 16, codes[..., 2] / 16, np.full(codes.shape[:2], 128.0)], -1)
+    return np.where(codes[..., :1] > 0, np.minimum(colours, 255), 0).astype(np.uint8)
 
 
-_DRAWN: dict[str, Callable[[_Tile], Pixels]] = {
+_INSET_PAINTERS: dict[str, Callable[[_Tile], Pixels]] = {
     "parts": _tinted("parts", len(SMPL24)),
     "depth": _depth,
     "normals": lambda tile: tile.map("normals").astype(np.uint8),
@@ -248,15 +250,15 @@ _DRAWN: dict[str, Callable[[_Tile], Pixels]] = {
 
 
 # Text
-def _fitted(text: str, width: int, size: int) -> str:
-    """The text, its middle left out where it is wider than that."""
+def _shorten(text: str, width: int, size: int) -> str:
+    """Leave out the middle of a text that is wider than `width` pixels."""
     font: Any = ImageFont.load_default(size)
     if font.getlength(text) <= width:
         return text
-    kept = len(text)
-    while kept > 4 and font.getlength(text[: kept // 2] + "…" + text[-(kept // 2) :]) > width:
-        kept -= 1
-    return text[: kept // 2] + "…" + text[-(kept // 2) :]
+    length = len(text)
+    while length > 4 and font.getlength(text[: length // 2] + "…" + text[-(length // 2) :]) > width:
+        length -= 1
+    return text[: length // 2] + "…" + text[-(length // 2) :]
 
 
 def _write(canvas: Pixels, origin: tuple[int, int], text: str, size: int, colour: tuple[int, ...] = _FAINT) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.cache.schema import columns_of
 
-_NAMED = {
+_NOUNS = {
     "identity": ("identity", "identities"),
     "clothing": ("outfit", "outfits"),
     "activity": ("activity", "activities"),
@@ -66,19 +66,19 @@ class Contents:
     labels: tuple[Coverage, ...]
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """(what, how much), for people."""
-        joined, planned = self.shards
+        """Yield (what, how much), for people."""
+        shard_count, plan_count = self.shards
         yield "source", self.source
         options = (f"{name} {value}" for name, value in self.options.items() if value is not None)
         yield "options", ", ".join(options) or "none"
         yield "made by", f"hpc {self.tool_version}, schema {self.schema_version}"
-        missing = f" of {planned}" if joined != planned else ""
-        yield "shards", f"{joined:,}{missing}, {self.bytes / 1e6:,.1f} MB"
+        missing = f" of {plan_count}" if shard_count != plan_count else ""
+        yield "shards", f"{shard_count:,}{missing}, {self.bytes / 1e6:,.1f} MB"
         yield "images", f"{self.images:,} ({self._sizes()})"
         crowds = ", ".join(f"{count:,} images with {people}" for people, count in self.crowds.items()) or "none"
         yield "people", f"{self.people:,} ({crowds})"
-        named = ", ".join(f"{count:,} {_NAMED[name][count > 1]}" for name, count in self.names.items() if count)
-        yield "different", named or "no names"
+        names = ", ".join(f"{count:,} {_NOUNS[name][count > 1]}" for name, count in self.names.items() if count)
+        yield "different", names or "no names"
         yield "groups", f"{self.groups:,}"
         yield "sequences", f"{self.sequences:,}"
         yield from _by_protocol("protocol", self.splits)
@@ -87,7 +87,7 @@ class Contents:
             yield f"labels of {what}", self._labels(table)
 
     def _labels(self, table: str) -> str:
-        """Labels by how many have them, the most first."""
+        """List labels by how many rows have them, the most frequent first."""
         shares: dict[str, list[str]] = {}
         for label in sorted(self.labels, key=lambda label: -label.count):
             if label.table == table:
@@ -95,12 +95,12 @@ class Contents:
         return "; ".join(f"{share}: {', '.join(names)}" for share, names in shares.items()) or "none"
 
     def _sizes(self) -> str:
-        shown = [f"{width} × {height}" for width, height in list(self.sizes)[:_MAX_SIZES]]
+        texts = [f"{width} × {height}" for width, height in list(self.sizes)[:_MAX_SIZES]]
         more = f" and {len(self.sizes) - _MAX_SIZES} other sizes" if len(self.sizes) > _MAX_SIZES else ""
-        return f"{', '.join(shown)}{more} pixels" if shown else "none"
+        return f"{', '.join(texts)}{more} pixels" if texts else "none"
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the contents as JSON values."""
         return {
             "source": self.source,
             "options": dict(self.options),
@@ -129,11 +129,11 @@ def _by_protocol(what: str, counts: Mapping[tuple[str, str], int]) -> Iterator[t
 
 
 def describe(cache: Cache) -> Contents:
-    """Count a cache; looks at every shard once. InputError for damaged ones."""
+    """Count a cache; looks at every shard once. Raises InputError if one is damaged."""
     header = cache.header
     sizes = Counter((int(width), int(height)) for width, height in cache.images["size"][:])
     crowds = Counter(cache.images["person_count"][:].tolist())
-    named = {name: np.unique(cache.people[name][:]) for name in _NAMED}
+    names = {name: np.unique(cache.people[name][:]) for name in _NOUNS}
     return Contents(
         source=header.source,
         options=header.options_values,
@@ -147,7 +147,7 @@ def describe(cache: Cache) -> Contents:
         sequences=len(cache.sequences),
         sizes=dict(sizes.most_common()),
         crowds=dict(sorted(crowds.items())),
-        names={name: int((values != "").sum()) for name, values in named.items()},
+        names={name: int((values != "").sum()) for name, values in names.items()},
         splits={(p, s): len(cache.rows(p, s)) for p, splits in cache.splits.items() for s in splits},
         pairs={(p, s): len(cache.pairs(p, s)) for p, splits in cache.pair_splits.items() for s in splits},
         # Labels that need not be there.

@@ -46,7 +46,7 @@ class EncodedHeader:
 
 
 def read_header(data: bytes) -> EncodedHeader | None:
-    """The header of JPEG or PNG bytes; None if they are neither."""
+    """Read the header of JPEG or PNG bytes; None if they are neither."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg_header(data)
     if not data.startswith(_PNG_START) or len(data) < 33 or data[12:16] != b"IHDR":
@@ -58,7 +58,7 @@ def read_header(data: bytes) -> EncodedHeader | None:
 
 
 def _jpeg_header(data: bytes) -> EncodedHeader | None:
-    """Walks the segments up to the scan; an EOI after it is the image's own, not that of a thumbnail in a segment."""
+    """Walk the segments up to the scan; an EOI after it is the image's, not that of a thumbnail in a segment."""
     offset, frame = 2, None
     while offset + 4 <= len(data) and data[offset] == 0xFF:
         marker = data[offset + 1]
@@ -78,7 +78,7 @@ def _jpeg_header(data: bytes) -> EncodedHeader | None:
 
 
 def map_pixels(path: str) -> tuple[int, int] | None:
-    """Bits of a channel, and channels, of the PNGs in an encoded column; None of photographs, which may have any."""
+    """Return bits of a channel, and channels, of an encoded column's PNGs; None for photographs, which may have any."""
     if path == "pictures/image":
         return None
     spec = LABEL_MAPS.get(path.removeprefix("pictures/maps/"))
@@ -86,7 +86,7 @@ def map_pixels(path: str) -> tuple[int, int] | None:
 
 
 def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int) -> str:
-    """Why the bytes in a row of an encoded column must not be decoded, or "": by their header alone.
+    """Explain from their header alone why the bytes in a row of an encoded column must not be decoded; "" if they may.
 
     size        (width, height) of the image that they belong to, as the table has it
     photograph  bytes of that image: a label map is as large as it, but may be of next to none
@@ -108,35 +108,35 @@ def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8] | None:
-    """(H, W, 3) uint8 RGB, not turned; None if it cannot be decoded."""
+    """Decode (H, W, 3) uint8 RGB, not turned; None if it cannot be decoded."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    return None if decoded is None else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, decoded)  # type: ignore[return-value]
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)  # type: ignore[return-value]
 
 
 def decode_png(data: bytes) -> NDArray[Any] | None:
-    """(H, W) or (H, W, 3) uint8 or uint16 as encoded; None if it cannot be decoded."""
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if decoded is not None and decoded.ndim == 3 and decoded.shape[2] == 3:
-        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, decoded)
-    return decoded
+    """Decode (H, W) or (H, W, 3) uint8 or uint16 as encoded; None if it cannot be decoded."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 3:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels)
+    return pixels
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:
-    """PNG bytes of (H, W) or (H, W, 3), uint8 or uint16."""
+    """Encode (H, W) or (H, W, 3), uint8 or uint16, as PNG."""
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ValueError(f"a label map is (H, W) or (H, W, 3), uint8 or uint16, not {pixels.shape} {pixels.dtype}")
-    stored = np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    bgr = np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     # Runs of equal values are what label maps are made of: the lowest level finds them, and takes a third of the time.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
-    done, data = cv2.imencode(".png", stored, options)
-    if not done:
+    success, data = cv2.imencode(".png", bgr, options)
+    if not success:
         raise ValueError(f"{pixels.shape} {pixels.dtype} cannot be encoded as PNG")
     return bytes(data.tobytes())
 
 
 def decoding_problem(data: bytes) -> str:
-    """Why the bytes cannot be decoded to the last row, or "".
+    """Explain why the bytes cannot be decoded to the last row; "" if they can.
 
     Pillow is strict where OpenCV fills what is missing with grey.
     """

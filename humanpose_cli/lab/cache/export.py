@@ -32,16 +32,16 @@ def export_images(
 
     The list, `LIST_NAME`, has for each image its name, file, size, camera, and for each of its people index,
     identity and box: what evaluations give to a method. Truth is left out. Predictions that name image and person
-    come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`). InputError for labels and images
-    that do not match their checksums; what a killed export has left half written is removed.
+    come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`). What a killed export has left half
+    written is removed. Raises InputError if labels or images do not match their checksums.
     """
     remove_abandoned(out)
     for shard in cache.shards(rows):
-        for column in changed_datasets(shard, encoded=False):
+        for column in changed_datasets(shard, with_encoded=False):
             remedy = "copy or make it again; hpc cache verify lists all damage"
             raise InputError(shard.path, f"column {column} does not match its checksum", remedy=remedy)
-    entries, written = [], []
-    for done, row in enumerate(rows.tolist(), 1):
+    entries, paths = [], []
+    for count, row in enumerate(rows.tolist(), 1):
         sample = cache.sample(row)
         suffix = ".jpg" if sample.image.startswith(_JPEG) else ".png"
         name = PurePosixPath(sample.name)
@@ -51,7 +51,7 @@ def export_images(
         path = out / file
         ensure_folder(path.parent)
         write_bytes(path, sample.image)
-        written.append(path)
+        paths.append(path)
         entries.append(
             {
                 "name": sample.name,
@@ -67,11 +67,11 @@ def export_images(
                 ],
             }
         )
-        progress(done, len(rows), "images")
+        progress(count, len(rows), "images")
         if stop():
             raise InterruptedRun()
     write_json(out / LIST_NAME, {"pictures": entries})
-    return (out / LIST_NAME, *written)
+    return (out / LIST_NAME, *paths)
 
 
 def _rounded(box: NDArray[Any] | None) -> list[float] | None:

@@ -9,7 +9,6 @@ that must be done before training, on the labels.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ def to_fixed_camera(
     shift: tuple[float, float] = (0.0, 0.0),
     mirror: bool = False,
 ) -> Example:
-    """The person as the fixed camera would see them, (size, size), with the parameters that hold there.
+    """Show the person as the fixed camera would, (size, size), with the parameters that hold there.
 
     The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the image is
     scaled and shifted so that its labelled joints fit the projection in least squares. What else is given in the axes
@@ -45,13 +44,13 @@ def to_fixed_camera(
     shift   augmentation: pixels of the result by which the image is off; no parameter can express it
     mirror  left and right swapped, after everything else
 
-    InputError where poses, betas or 2-D joints of `smpl24` are not known.
+    Raises InputError if poses, betas or 2-D joints of `smpl24` are unknown.
     """
     if mirror:  # placed where mirroring brings the body to the camera's own position
         x, y, z = camera.root
         beside = replace(camera, root=(-x, y, z))
-        placed = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
-        return crop_example(placed, Crop(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
+        opposite = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
+        return crop_example(opposite, Crop(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None or "smpl24" not in person.keypoints:
         raise InputError(
@@ -64,35 +63,42 @@ def to_fixed_camera(
     root = torch.tensor(camera.root)
     towards_person = rest_pelvis + torch.as_tensor(np.asarray(person.trans, np.float32))
     rotations[:, pelvis] = rotation_between(towards_person, root) @ rotations[:, pelvis]
-    posed = body.pose(rotations, betas, (root - rest_pelvis)[None], vertices=False)
+    posed_body = body.pose(rotations, betas, (root - rest_pelvis)[None], vertices=False)
     focal, centre = camera.focal_at(size), size / 2
-    projected = project(posed.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
-    fitted_scale, offset = _similarity(person.keypoints["smpl24"], projected, example.name)
-    at_root = projected[pelvis]
-    zoomed = fitted_scale * scale
-    moved = scale * (offset - at_root) + at_root + np.asarray(shift)
-    crop = Crop(zoomed, 0.0, (float(moved[0]), float(moved[1])), (size, size))
+    pixels = project(posed_body.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
+    fitted_scale, offset = _similarity(person.keypoints["smpl24"], pixels, example.name)
+    at_root = pixels[pelvis]
+    crop_scale = fitted_scale * scale
+    corner = scale * (offset - at_root) + at_root + np.asarray(shift)
+    crop = Crop(crop_scale, 0.0, (float(corner[0]), float(corner[1])), (size, size))
     shape = scaled_shape(body, betas, scale)
     poses = matrix_to_axis_angle(rotations)[0].reshape(-1).numpy()
     trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
-    viewed = crop_example(example, crop, body)
+    view = crop_example(example, crop, body)
     # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
     joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
-    labelled = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
-    labels: dict[str, Any] = {"poses": poses, "betas": shape[0].numpy(), "trans": trans, "joints": {"smpl24": labelled}}
-    person = replace(viewed.person, **labels, more_betas=None, fit_poses=None, fit_betas=None, fit_trans=None)
-    maps = {name: values for name, values in viewed.maps.items() if name not in ("depth", "normals")}
-    return replace(viewed, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
+    joint_labels = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
+    person = replace(
+        view.person,
+        poses=poses,
+        betas=shape[0].numpy(),
+        more_betas=None,
+        trans=trans,
+        joints={"smpl24": joint_labels},
+        fit_poses=None,
+        fit_betas=None,
+        fit_trans=None,
+    )
+    maps = {name: values for name, values in view.maps.items() if name not in ("depth", "normals")}
+    return replace(view, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
 
 
-def _similarity(
-    keypoints: NDArray[np.floating], projected: NDArray[np.floating], name: str
-) -> tuple[float, np.ndarray]:
-    """Scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
-    labelled = keypoints[:, 2] > 0
-    if labelled.sum() < 2:
-        raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(labelled.sum())))
-    source, target = keypoints[labelled, :2].astype(np.float64), projected[labelled].astype(np.float64)
+def _similarity(keypoints: NDArray[np.floating], pixels: NDArray[np.floating], name: str) -> tuple[float, np.ndarray]:
+    """Find scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
+    has_label = keypoints[:, 2] > 0
+    if has_label.sum() < 2:
+        raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(has_label.sum())))
+    source, target = keypoints[has_label, :2].astype(np.float64), pixels[has_label].astype(np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
     spread = ((source - source_mean) ** 2).sum()
     scale = float(((source - source_mean) * (target - target_mean)).sum() / max(spread, 1e-9))
@@ -102,7 +108,7 @@ def _similarity(
 
 
 def scaled_shape(body: Body, betas: Tensor, scale: float) -> Tensor:
-    """The shape (B, S) whose resting joints are nearest to those of `betas` (B, S), `scale` times as large.
+    """Find the shape (B, S) whose resting joints are nearest to those of `betas` (B, S), `scale` times as large.
 
     Linear least squares about the pelvis, with 1e-4 square metres of weight on the betas' squares, which keeps
     shapes human where no human is that large.
@@ -112,7 +118,7 @@ def scaled_shape(body: Body, betas: Tensor, scale: float) -> Tensor:
     root = SMPL24.index("pelvis")
     directions = (body.joint_directions - body.joint_directions[root]).flatten(0, 1)  # [72, S]
     template = (body.joint_template - body.joint_template[root]).flatten()
-    wanted = scale * (template + betas @ directions.mT) - template
+    target = scale * (template + betas @ directions.mT) - template
     count = directions.shape[1]
     normal = directions.mT @ directions + 1e-4 * torch.eye(count)
-    return torch.linalg.solve(normal, (wanted @ directions).mT).mT
+    return torch.linalg.solve(normal, (target @ directions).mT).mT

@@ -66,16 +66,16 @@ class BodyLabels:
         return (corners[:, 0] * count + corners[:, 1]) * count + corners[:, 2]
 
     def texture_coordinates(self, corners: Array, weights: Array) -> Array:
-        """Texture coordinates (N, 2) at points between three vertices of the body: corners (N, 3), weights (N, 3).
+        """Interpolate texture coordinates (N, 2) between three vertices: corners (N, 3), weights (N, 3).
 
-        Where these are one of the body's faces, that face's own coordinates; else, as between the layers of a skirt,
+        If these are one of the body's faces, that face's coordinates count; else, as between the layers of a skirt,
         those of the nearest of the three.
         """
         keys, order = self._sorted_faces
         turn = np.argsort(corners, 1, kind="stable")
-        wanted = self._keys(np.take_along_axis(corners, turn, 1))
-        index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        is_face = keys[index] == wanted
+        corner_keys = self._keys(np.take_along_axis(corners, turn, 1))
+        index = np.minimum(np.searchsorted(keys, corner_keys), len(keys) - 1)
+        is_face = keys[index] == corner_keys
         uv = self.vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
         rows = order[index[is_face]]
         # The face's own order of corners, brought to the same sorted order.
@@ -103,7 +103,7 @@ class LabelledMesh:
 
 @lru_cache(maxsize=8)
 def labels_of(body: Body) -> BodyLabels:
-    """The labels of a body, made once for it."""
+    """Return the labels of a body, made once for it."""
     return BodyLabels(body)
 
 
@@ -115,9 +115,9 @@ class MeshStack:
 
     def __init__(self, meshes: Iterable[Mesh]) -> None:
         pairs = list(meshes) or [(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))]
-        merged = merge_meshes([vertices[None] for vertices, _ in pairs], [faces for _, faces in pairs])
-        self.vertices, self.faces = merged.vertices[0], merged.faces
-        self.first_vertex, self.first_face = np.array(merged.first_vertex), np.array(merged.first_face)
+        union = merge_meshes([vertices[None] for vertices, _ in pairs], [faces for _, faces in pairs])
+        self.vertices, self.faces = union.vertices[0], union.faces
+        self.first_vertex, self.first_face = np.array(union.first_vertex), np.array(union.first_face)
 
     @cached_property
     def normals(self) -> Tensor:
@@ -125,7 +125,7 @@ class MeshStack:
         return vertex_normals(self.vertices, self.faces)
 
     def mesh_of_faces(self, face: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The mesh that each of some faces (N,) belongs to."""
+        """Return the mesh that each of some faces (N,) belongs to."""
         owner = np.repeat(np.arange(len(self.first_face) - 1), np.diff(self.first_face))
         return owner[face]
 
@@ -133,11 +133,12 @@ class MeshStack:
 def render_label_maps(
     meshes: Sequence[LabelledMesh], view: Camera, names: Sequence[str] = RENDERED_MAPS, occluders: Sequence[Mesh] = ()
 ) -> dict[str, Array]:
-    """Label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
+    """Render label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
 
     meshes     the image's people in their order
     occluders  (vertices (V, 3) camera axes, faces (F, 3)) of things that hide people
-    UsageError for a name that meshes do not give, or more than 255 people.
+
+    Raises UsageError for a name that meshes do not give, or more than 255 people.
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
     raster = rasterise_view(stack.vertices[None], stack.faces, view)
@@ -147,15 +148,15 @@ def render_label_maps(
 def maps_of_raster(
     meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, names: Sequence[str] = RENDERED_MAPS
 ) -> dict[str, Array]:
-    """As `render_label_maps`, of a raster (1, H, W) of a stack that begins with these meshes."""
+    """Make the maps of `render_label_maps` from a raster (1, H, W) of a stack that begins with these meshes."""
     unknown = [name for name in names if name not in RENDERED_MAPS]
     if unknown:
         raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
     if len(meshes) > _MAX_PEOPLE:
         expected = f"{_MAX_PEOPLE} or fewer"
         raise UsageError("people", "are too many for one map", expected=expected, got=f"{len(meshes)}")
-    rendered = _RenderedMaps(meshes, stack, raster)
-    return {name: rendered.map(name) for name in names}
+    maps = _RenderedMaps(meshes, stack, raster)
+    return {name: maps.map(name) for name in names}
 
 
 class _RenderedMaps:
@@ -187,11 +188,11 @@ class _RenderedMaps:
         return np.take_along_axis(self.body_corners, self.weights.argmax(1)[:, None], 1)[:, 0]
 
     def map(self, name: str) -> Array:
-        """A map by its name, of the image's size."""
+        """Return a map by its name, of the image's size."""
         kind = LABEL_MAPS[name]
-        filled = np.zeros((self.size[0] * self.size[1], kind.channels), kind.dtype)
-        filled[self.pixels] = getattr(self, name)().reshape(-1, kind.channels)
-        return filled.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
+        values = np.zeros((self.size[0] * self.size[1], kind.channels), kind.dtype)
+        values[self.pixels] = getattr(self, name)().reshape(-1, kind.channels)
+        return values.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
 
     # The values (N,) or (N, 3) of the pixels.
 
@@ -232,11 +233,11 @@ class _RenderedMaps:
 
 
 def encode_map(name: str, values: Array) -> bytes:
-    """PNG bytes of a map; UsageError where its size or type is not what `LABEL_MAPS` says."""
+    """Encode a map as PNG. Raises UsageError if its size or type differs from `LABEL_MAPS`."""
     kind = LABEL_MAPS[name]
     expected = (2,) if kind.channels == 1 else (3, kind.channels)
-    found = (2,) if values.ndim == 2 else (values.ndim, values.shape[-1])
-    if values.dtype != kind.dtype or found != expected:
+    channels = (2,) if values.ndim == 2 else (values.ndim, values.shape[-1])
+    if values.dtype != kind.dtype or channels != expected:
         shape = "(H, W)" if kind.channels == 1 else f"(H, W, {kind.channels})"
         got = f"{values.dtype} {values.shape}"
         raise UsageError(name, "is not such a map", expected=f"{np.dtype(kind.dtype)} {shape}", got=got)
@@ -244,7 +245,7 @@ def encode_map(name: str, values: Array) -> bytes:
 
 
 def decode_map(name: str, data: bytes) -> Array:
-    """The map of some PNG bytes: (H, W) or (H, W, 3); InputError if they are damaged or of another kind."""
+    """Decode a map (H, W) or (H, W, 3) from PNG bytes. Raises InputError if they are damaged or of another kind."""
     kind = LABEL_MAPS[name]
     values = decode_png(data)
     if values is None:
@@ -262,7 +263,7 @@ _CLOTHES = 0.05  # metres
 
 
 def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
-    """How far from joints or landmarks their surface may lie: (J, 3) rest positions, metres → (J,) metres.
+    """Estimate how far joints or landmarks lie from their surface: (J, 3) rest positions, metres → (J,) metres.
 
     The median over all directions of how far the mean body's surface is, and the thickness of clothes. Points on
     the surface itself (nose, ears) have nothing but the clothes: no more than four times the nearest vertex counts.
@@ -283,7 +284,7 @@ def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
 def joint_visibility(
     joints: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """How much of the surface around the joints of SMPL24 is visible: (24, 3) metres, camera axes → (24,) 0…1.
+    """Measure the visible share of the surface around the joints of SMPL24: (24, 3) metres, camera axes → (24,) 0…1.
 
     As `point_visibility`, but any visible pixel of the part of the joint, its parent or its child counts, from any
     side: the chest shows the spine. maps: `persons`, `depth` and `parts`.
@@ -294,7 +295,7 @@ def joint_visibility(
 def landmark_visibility(
     body: Body, name: str, points: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """How much of the surface around landmarks of a body is visible: (L, 3) metres, camera axes → (L,) 0…1."""
+    """Measure the visible share of the surface around landmarks: (L, 3) metres, camera axes → (L,) 0…1."""
     return point_visibility(points, _landmark_reach(body, name), index, view, maps)
 
 
@@ -308,7 +309,7 @@ _JOINT_REACH = 0.3  # metres, beyond which not even a big trunk's surface lies
 
 @lru_cache(maxsize=1)
 def _joint_regions() -> NDArray[np.bool_]:
-    """(24, 24): which parts belong to the surroundings of each joint."""
+    """Return (24, 24): which parts belong to the surroundings of each joint."""
     near = np.eye(len(SMPL24), dtype=bool)
     for child, parent in enumerate(SMPL24.parents):
         if parent >= 0:
@@ -324,7 +325,7 @@ def point_visibility(
     maps: Mapping[str, Array],
     regions: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """How much of the surface around landmarks is visible: (J, 3) metres, camera axes → (J,) 0…1.
+    """Measure the visible share of the surface around points: (J, 3) metres, camera axes → (J,) 0…1.
 
     reach    (J,) metres: as far from the point its surface lies at most, as of `surface_reach`
     index    of the person among the image's people
@@ -355,6 +356,6 @@ def point_visibility(
     near = np.linalg.norm(surface - points[:, None], axis=-1) <= reach[:, None]
     visible = inside & (maps["persons"][row, column] == index + 1) & near
     if regions is not None:
-        padded = np.concatenate((np.zeros((len(points), 1), bool), regions), 1)
-        visible &= np.take_along_axis(padded, maps["parts"][row, column].astype(np.int64), 1)
+        parts_of_points = np.concatenate((np.zeros((len(points), 1), bool), regions), 1)
+        visible &= np.take_along_axis(parts_of_points, maps["parts"][row, column].astype(np.int64), 1)
     return np.where(ahead, np.minimum(visible.mean(1) * 2, 1.0), 0.0).astype(np.float32)

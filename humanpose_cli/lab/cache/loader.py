@@ -19,7 +19,7 @@ Make = Callable[[int, np.random.Generator], Any]
 
 
 def spread_evenly(total: int, count: int) -> list[int]:
-    """`count` of the numbers 0 … total − 1, or all of them if there are fewer; the first and the last among them."""
+    """Return `count` of the numbers 0 … total − 1, or all of them if there are fewer, with the first and the last."""
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
@@ -133,7 +133,7 @@ class BatchLoader:
         )
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Return the number of batches of an epoch."""
         return len(self._order)
 
     @property
@@ -147,7 +147,7 @@ class BatchLoader:
         return self._order.position
 
     def resume(self, position: Position) -> None:
-        """Go on at a position that another loader of the same rows and options had reached."""
+        """Continue at a position that another loader of the same rows and options had reached."""
         if position.epoch < 0 or not 0 <= position.batch <= len(self):
             raise UsageError("position", "is not one of this loader's", expected=f"batch 0 to {len(self)}")
         self._order.position = position
@@ -163,7 +163,7 @@ class BatchLoader:
 
 
 def _prepare_worker(_: int) -> None:
-    """In a worker: signals are its parent's, and one core is its own.
+    """Leave signals to the parent process, and use one core.
 
     Schedulers and terminals send a signal to all processes of a job. A worker that ended by it would end its parent
     too, before that could save; it ends when its parent asks it to, or is gone. Libraries that start threads of their

@@ -28,7 +28,7 @@ from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_na
 from humanpose_cli.lab.cache.schema import (
     COLUMNS,
     INDEX_COLUMNS,
-    LABELLED,
+    LABEL_TABLES,
     Attributes,
     Column,
     Header,
@@ -61,16 +61,15 @@ class _Dataset(NamedTuple):
 class TableFile:
     """A shard or an index. Threads and forked processes may share one.
 
-    InputError when it is opened, for what is no file, a missing, truncated or damaged one, another format, or another
-    schema; and when a column is first read, where a dataset does not have the type or rows that the schema and the
-    header say.
+    Opening raises InputError for a missing, truncated or damaged file, another format and another schema; reading a
+    column does if a dataset lacks the type or rows that the schema and the header say.
     """
 
     def __init__(self, path: Path | str, kind: str | None = None) -> None:
         self.path = Path(path)
         self._map: NDArray[np.uint8] | None = None
         self._identity: tuple[int, int, int] | None = None
-        self._mapped()
+        self._map_file()
         self._arrays: dict[str, NDArray[Any] | None] = {}  # by the datasets' names, those that were read
         self._datasets: dict[str, _Dataset] = {}
         self._links: dict[str, str] | None = None  # None until all datasets and links are known
@@ -82,29 +81,29 @@ class TableFile:
                 self._look_through(file)
             for name in _FIRST if kind == "shard" else ():
                 with suppress(KeyError):  # missing: reported when it is read
-                    self._datasets[name] = self._checked(name, _entry(file, name))
-        self._checked_columns: dict[str, NDArray[Any] | None] = {}
+                    self._datasets[name] = self._locate(name, _entry(file, name))
+        self._column_arrays: dict[str, NDArray[Any] | None] = {}
         header = self.header
         self._rows = {"pictures": header.picture_count, "people": header.person_count} if shard else {}
         self._rows["groups"] = header.group_count
 
     def check(self) -> None:
-        """Look at every column: InputError for one that is missing or does not fit."""
+        """Check every column. Raises InputError if one is missing or does not fit."""
         for path in self.columns:
             self._column(path)
 
     def __contains__(self, path: str) -> bool:
-        """Whether the file has this column ("people/poses")."""
+        """Return whether the file has this column ("people/poses")."""
         return path in self.columns and self._column(path) is not None
 
     def row_count(self, table: str) -> int:
-        """Rows of a table."""
+        """Return the number of rows of a table."""
         if table not in self._rows:
             self._column(next(column.path for column in self.columns.values() if column.table == table))
         return self._rows[table]
 
     def numbers(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Rows start … stop−1 of a plain column: (N, …), texts as (N,) bytes. KeyError if the file lacks it."""
+        """Read rows start … stop−1 of a plain column: (N, …), texts as (N,) bytes. KeyError if it is missing."""
         column = self._present(path)
         if stop is None:
             return column[start:].copy()
@@ -115,33 +114,32 @@ class TableFile:
         return column[start:stop].copy()
 
     def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Chosen rows of a plain column, in their order."""
+        """Read rows of a plain column, in the order of `rows`."""
         return self._present(path)[rows]
 
     def text(self, path: str, row: int) -> str:
-        """One text."""
         return str(self.decoded(path, self.numbers(path, row, row + 1))[0])
 
     def texts(self, path: str) -> list[str]:
-        """All texts of a column."""
+        """Read all texts of a column."""
         return [str(text) for text in self.decoded(path, self.numbers(path))]
 
     def decoded(self, path: str, texts: NDArray[np.bytes_]) -> NDArray[np.str_]:
-        """Texts (N,) of a column, decoded from the bytes that are stored."""
+        """Decode texts (N,) of a column from the bytes that are stored."""
         try:
             return np.char.decode(texts, "utf-8")
         except UnicodeDecodeError as error:
             raise self._damaged(f"{path} holds a text that is not UTF-8") from error
 
     def ragged(self, path: str, row: int) -> NDArray[Any]:
-        """One row of a ragged column: (M, …)."""
+        """Read one row of a ragged column: (M, …)."""
         values = self._present(path)
         return values[self._span(path, values, row)].copy()
 
     def encoded(self, path: str, row: int) -> bytes:
-        """One row of an encoded column; empty where there is nothing, also where the file lacks the column.
+        """Read one row of an encoded column; empty without a value, also if the file lacks the column.
 
-        InputError for bytes that are not those that were written, or that must not be decoded (`encoded_problem`).
+        Raises InputError if the bytes are not those that were written, or must not be decoded (`encoded_problem`).
         """
         data, image = self._bytes(path, row), self._image_of(path, row)
         if problem := self._encoded_problem(path, row, image, data):
@@ -149,35 +147,35 @@ class TableFile:
         return data
 
     def damaged(self, path: str, image: int, problem: str) -> InputError:
-        """The sentence for an encoded column of an image."""
+        """Return the error for an encoded column of an image."""
         return self._damaged(f"image {self.text('pictures/name', image)!r}: {path.partition('/')[2]} {problem}")
 
     def encoded_problem(self, path: str, row: int) -> str:
-        """Why `encoded` refuses a row, or ""."""
+        """Explain why `encoded` refuses a row; "" if it does not."""
         return self._encoded_problem(path, row, self._image_of(path, row), self._bytes(path, row))
 
     def offsets(self, path: str) -> NDArray[np.int64]:
-        """The offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
+        """Return the offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
         values, rows = self._present(path), self._part(path, "offsets")
         if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
             raise self._damaged(f"{path}/offsets do not fit the values")
         return rows.copy()
 
     def row_range(self, path: str, first: int, count: int, total: int) -> range:
-        """Rows that a column names by their first and their number. InputError where some are beyond a table's end."""
+        """Return `count` rows from `first` on. Raises InputError if some are beyond a table's end."""
         if not (first >= 0 and count >= 0 and first + count <= total):
             raise self._damaged(f"{path} names {count} rows from {first} on of a table of {total}")
         return range(first, first + count)
 
     def people_of(self, image: int) -> range:
-        """Rows of the people in an image of a shard."""
+        """Return the rows of the people in an image of a shard."""
         first, count = (
             int(self.numbers(f"pictures/{name}", image, image + 1)[0]) for name in ("first_person", "person_count")
         )
         return self.row_range("pictures/first_person", first, count, self.header.person_count)
 
     def value_count(self, path: str) -> int:
-        """Number of rows of a column that have a value."""
+        """Count the rows of a column that have a value."""
         column, count = self.columns[path], self.row_count(self.columns[path].table)
         if column.kind is not Kind.PLAIN:
             return int(np.count_nonzero(np.diff(self.offsets(path))))
@@ -190,11 +188,11 @@ class TableFile:
     # The walk over the schema: every column that the file has, every row with a value.
 
     def labels(self) -> Iterator[Column]:
-        """The columns of images and of people that the file has."""
-        return (column for column in self.columns.values() if column.table in LABELLED and column.path in self)
+        """Iterate over the columns of images and of people that the file has."""
+        return (column for column in self.columns.values() if column.table in LABEL_TABLES and column.path in self)
 
     def value(self, path: str, row: int) -> Any:
-        """A row of any column: text, bytes of an encoded image, or numbers (…) or (M, …); None without a value."""
+        """Read a row of any column: text, bytes of an encoded image, or numbers (…) or (M, …); None without a value."""
         column = self.columns[path]
         if column.is_text:
             return self.text(path, row)
@@ -210,23 +208,23 @@ class TableFile:
         return None if np.isnan(value).all() else value
 
     def valid_value(self, path: str, row: int) -> Any:
-        """As `value`. InputError for one that breaks the rule of its column."""
+        """Read a row as `value` does. Raises InputError if it breaks the rule of its column."""
         value, column = self.value(path, row), self.columns[path]
         if column.rule is not Rule.ANY and value is not None and (problem := value_problem(column, value)):
             raise self._damaged(f"{path} {problem} in row {row}")
         return value
 
     def values(self, path: str) -> Iterator[tuple[int, Any]]:
-        """(row, value) of the rows that have a value."""
+        """Iterate over (row, value) of the rows that have a value."""
         rows = ((row, self.value(path, row)) for row in range(self.row_count(self.columns[path].table)))
         return ((row, value) for row, value in rows if value is not None)
 
     def keys(self, table: str) -> list[tuple[str, str]]:
-        """(name, split) of each row of `protocols` or `pairs`."""
+        """List (name, split) of each row of `protocols` or `pairs`."""
         return list(zip(self.texts(f"{table}/name"), self.texts(f"{table}/split"), strict=True))
 
     def splits_of(self, image: int) -> dict[str, str]:
-        """Protocol → split of an image."""
+        """Map protocols to the splits of an image."""
         splits = {}
         for name, split, rows in self._splits:
             position = int(np.searchsorted(rows, image))
@@ -250,11 +248,11 @@ class TableFile:
         return {name: array for name in self._datasets if (array := self._array(name)) is not None}
 
     def checksums_of_datasets(self) -> dict[str, int]:
-        """The CRC-32 that is stored beside each dataset, −1 where there is none."""
+        """Read the CRC-32 that is stored beside each dataset, −1 if there is none."""
         _ = self.links
         with _hdf5(self.path) as file:
-            stored = {name: _attributes(_entry(file, name)).get("crc32") for name in self._datasets}
-        return {name: checksum if isinstance(checksum, int) else -1 for name, checksum in stored.items()}
+            checksums = {name: _attributes(_entry(file, name)).get("crc32") for name in self._datasets}
+        return {name: checksum if isinstance(checksum, int) else -1 for name, checksum in checksums.items()}
 
     @property
     def links(self) -> dict[str, str]:
@@ -266,7 +264,7 @@ class TableFile:
 
     def close(self) -> None:
         """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
-        self._checked_columns, self._arrays, self._map = {}, {}, None
+        self._column_arrays, self._arrays, self._map = {}, {}, None
 
     # Within
 
@@ -277,17 +275,17 @@ class TableFile:
         return column
 
     def _column(self, path: str) -> NDArray[Any] | None:
-        """A column's values, checked when they are first wanted; None for an optional one that is missing."""
-        checked = self._checked_columns  # another thread may let go meanwhile
-        if path not in checked:
+        """Return a column's values, checked at first use; None for an optional column that is missing."""
+        columns = self._column_arrays  # another thread may let go meanwhile
+        if path not in columns:
             column = self.columns[path]
             array = self._array(path if column.kind is Kind.PLAIN else f"{path}/values")
             if array is not None:
                 self._check(column, array)
             elif not column.optional:
                 raise self._damaged(f"lacks {path}")
-            checked[path] = array
-        return checked[path]
+            columns[path] = array
+        return columns[path]
 
     def _check(self, column: Column, array: NDArray[Any]) -> None:
         count = len(array) if column.kind is Kind.PLAIN else len(self._part(column.path, "offsets")) - 1
@@ -307,7 +305,7 @@ class TableFile:
         return b"" if values is None else values[self._span(path, values, row)].tobytes()
 
     def _image_of(self, path: str, row: int) -> int:
-        """The row of the image that a row of an encoded column belongs to."""
+        """Return the row of the image that a row of an encoded column belongs to."""
         return row if path.startswith("pictures/") else int(self.numbers("people/picture", row, row + 1)[0])
 
     def _encoded_problem(self, path: str, row: int, image: int, data: bytes) -> str:
@@ -331,7 +329,7 @@ class TableFile:
         return slice(start, stop)
 
     def _array(self, name: str) -> NDArray[Any] | None:
-        """A dataset as a slice of the mapped file, None if there is none of this name."""
+        """Return a dataset as a slice of the mapped file, None if there is none of this name."""
         arrays = self._arrays
         if name not in arrays:
             if name not in self._datasets:
@@ -342,20 +340,20 @@ class TableFile:
             elif not all(dataset.shape):
                 arrays[name] = np.zeros(dataset.shape, dataset.dtype)
             else:
-                mapped = self._map if self._map is not None else self._mapped()
-                arrays[name] = np.ndarray(dataset.shape, dataset.dtype, mapped, dataset.offset)
+                memory = self._map if self._map is not None else self._map_file()
+                arrays[name] = np.ndarray(dataset.shape, dataset.dtype, memory, dataset.offset)
         return arrays[name]
 
-    def _mapped(self) -> NDArray[np.uint8]:
-        """The file's bytes. InputError where another file of the same name has replaced the one that was opened."""
+    def _map_file(self) -> NDArray[np.uint8]:
+        """Map the file. Raises InputError if another file of the same name has replaced the one that was opened."""
         with reading(self.path), open(self.path, "rb") as file:
             status = os.fstat(file.fileno())
-            mapped = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
+            memory = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._identity not in (None, identity):
             raise InputError(self.path, "was replaced while it was being read", remedy="start again")
-        self._identity, self._map = identity, mapped
-        return mapped
+        self._identity, self._map = identity, memory
+        return memory
 
     def _look_through(self, file: Any) -> None:
         """Note all datasets and external links of the file; links are not followed."""
@@ -367,11 +365,11 @@ class TableFile:
             if external:
                 links[name] = file.links.get_val(raw)[0].decode("utf-8")
             elif isinstance(entry := _entry(file, name), h5py.h5d.DatasetID):
-                self._datasets[name] = self._checked(name, entry)
+                self._datasets[name] = self._locate(name, entry)
         self._links = links
 
-    def _checked(self, name: str, entry: Any) -> _Dataset:
-        """Where a dataset lies. InputError unless its type and row shape are the schema's and it lies in the file."""
+    def _locate(self, name: str, entry: Any) -> _Dataset:
+        """Locate a dataset. Raises InputError unless its type and row shape are the schema's and the file holds it."""
         if not isinstance(entry, h5py.h5d.DatasetID):
             raise self._damaged(f"lacks {name}")
         shape, dtype = entry.shape, entry.dtype
@@ -379,9 +377,9 @@ class TableFile:
             expected = "numbers and texts of fixed width"
             raise InputError(self.path, f"{name} holds references", expected=expected, remedy=_COPY_AGAIN)
         dtype = np.dtype(dtype.str)
-        if wanted := self._types.get(name):
-            right = dtype.kind == "S" if wanted.dtype.kind == "S" else dtype == wanted.dtype
-            if not right or len(shape) != 1 + len(wanted.shape) or shape[1:] != wanted.shape:
+        if row_type := self._types.get(name):
+            right = dtype.kind == "S" if row_type.dtype.kind == "S" else dtype == row_type.dtype
+            if not right or len(shape) != 1 + len(row_type.shape) or shape[1:] != row_type.shape:
                 raise self._damaged(f"{name} has another type ({dtype.str} {shape})")
         offset = entry.get_offset() if all(shape) else 0
         if offset is None:
@@ -399,14 +397,14 @@ class TableFile:
 
 
 def read_attributes(path: Path) -> Attributes:
-    """The root's attributes. InputError for a missing, truncated or damaged file, or one that is not HDF5."""
+    """Read the root's attributes. Raises InputError if the file is missing, truncated, damaged or not HDF5."""
     with _hdf5(path) as file:
         return _attributes(file)
 
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[Any]:
-    """The file opened by HDF5; InputError for a damaged one, and for what is no file."""
+    """Open a file with HDF5. Raises InputError if it is damaged, or is not a file."""
     refuse_pipes(path)
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
@@ -430,7 +428,7 @@ def _hdf5(path: Path) -> Iterator[Any]:
 
 
 def _entry(file: Any, name: str) -> Any:
-    """An object by its path, which no link that leads elsewhere may be a part of: HDF5 would open what it names."""
+    """Open an object by its path. Links that lead elsewhere are refused: HDF5 would open the file that they name."""
     path = name.encode()
     for end in (*(position for position, character in enumerate(path) if character == ord("/")), len(path)):
         if not file.links.exists(path[:end]):
@@ -441,8 +439,9 @@ def _entry(file: Any, name: str) -> Any:
 
 
 def _attributes(owner: Any) -> dict[str, str | int]:
-    """All attributes. ValueError for any but one whole number or one text of fixed width: HDF5 writes as many values
-    as the file says, whatever memory there is for them.
+    """Read all attributes. Raises ValueError for any but one whole number or one text of fixed width.
+
+    HDF5 writes as many values as the file says, whatever memory there is for them.
     """
     values: dict[str, str | int] = {}
     names: list[bytes] = []
@@ -474,7 +473,7 @@ _PERSON_COLUMNS = tuple(column for name, column in columns_of("people").items() 
 
 
 def read_sample(shard: TableFile, row: int) -> Sample:
-    """The sample in a row of the shard."""
+    """Read the sample in a row of the shard."""
 
     def number(name: str) -> int:
         return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
@@ -502,7 +501,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
 
 
 def read_person(shard: TableFile, row: int) -> Person:
-    """The person in a row of the shard."""
+    """Read the person in a row of the shard."""
     values: dict[str, Any] = {family: {} for family in _FAMILIES}
     for column in _PERSON_COLUMNS:
         value = shard.valid_value(column.path, row)

@@ -27,7 +27,7 @@ _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "valida
 
 
 def split_name(name: str) -> str:
-    """One of SPLITS for the names that owners and users give it; another name unchanged."""
+    """Translate an owner's or user's name of a split into one of SPLITS; another name is unchanged."""
     return _OWNERS_NAMES.get(name, name)
 
 
@@ -110,11 +110,11 @@ class Person:
     mask: bytes | None = None
 
     def shape(self, count: int) -> Array | None:
-        """The first `count` shape components, `betas` and `more_betas`, 0 beyond them; None where not known."""
+        """Return the first `count` shape components, `betas` and `more_betas`, padded with 0; None if unknown."""
         if self.betas is None:
             return None
-        stored = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
-        return np.pad(stored, (0, max(0, count - len(stored))))[:count]
+        components = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
+        return np.pad(components, (0, max(0, count - len(components))))[:count]
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,14 @@ class Sample:
 
     name             unique within its source, "/" between its parts
     image            JPEG or PNG bytes as stored; size (width, height) pixels
-    focal            pixels; None where the camera is not known
+    focal            pixels; None if the camera is unknown
     principal_point  (2,) pixels; None for the centre
     people           those that are labelled; crowds come last
     maps             name of `LABEL_MAPS` → PNG bytes
     sequence         name of the video or set of images that belong together, "" for a single image
     frame            its index there, counted in frames of the original recording
-    frame_rate       of the original recording, frames per second; None where it is not known
-    crowd_index      CrowdPose's measure of how much the people overlap, 0…1; None where it is not known
+    frame_rate       of the original recording, frames per second; None if unknown
+    crowd_index      CrowdPose's measure of how much the people overlap, 0…1; None if unknown
     world_to_camera  (3, 4) rotation and translation in metres, from axes in which the scene stands still; None unknown
     splits           protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
@@ -184,11 +184,13 @@ class Source(Protocol):
     def info(self) -> SourceInfo: ...
 
     def groups(self) -> Sequence[Group]:
-        """All groups in a fixed order, found without decoding images. InputError names a missing or wrong file."""
+        """List all groups in a fixed order, without decoding images. Raises InputError that names a missing or wrong
+        file.
+        """
         ...
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """The group's samples, always the same ones: any process, any time. InputError names a damaged file."""
+        """Read the group's samples, the same in any process. Raises InputError that names a damaged file."""
         ...
 
 
@@ -196,7 +198,7 @@ class Source(Protocol):
 
 
 class LabellingSource(ABC):
-    """The groups of another source, each sample with what `labelled` adds to it."""
+    """The groups of another source, each sample with what `label` adds to it."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -205,7 +207,7 @@ class LabellingSource(ABC):
     def info(self) -> SourceInfo:
         """The source's, and what was added."""
         info = self.source.info
-        return SourceInfo(info.name, {**info.options, **self.added})
+        return SourceInfo(info.name, {**info.options, **self.label_options})
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -213,19 +215,17 @@ class LabellingSource(ABC):
         return tuple(getattr(self.source, "notes", ()))
 
     def groups(self) -> Sequence[Group]:
-        """The source's groups."""
         return self.source.groups()
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """The source's samples with their labels."""
         for sample in self.source.read(group):
-            yield self.labelled(sample)
+            yield self.label(sample)
 
     @property
     @abstractmethod
-    def added(self) -> Mapping[str, Any]:
+    def label_options(self) -> Mapping[str, Any]:
         """The settings that decide the added labels, as plain JSON values."""
 
     @abstractmethod
-    def labelled(self, sample: Sample) -> Sample:
-        """One sample with its labels."""
+    def label(self, sample: Sample) -> Sample:
+        """Return a sample with its labels."""

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,12 +38,11 @@ MAX_SHARDS = 1_000_000
 
 
 def shard_name(number: int) -> str:
-    """File name of a shard."""
     return f"shard-{number:05d}.h5"
 
 
 def link_name(number: int) -> str:
-    """Path of the external link to a shard within the index."""
+    """Return the path of the external link to a shard within the index."""
     return f"links/{number:05d}"
 
 
@@ -111,7 +111,7 @@ class Column:
 
 
 def value_problem(column: Column, row: NDArray[Any]) -> str:
-    """How a known row breaks the column's rule, or ""."""
+    """Explain how a row with a value breaks the column's rule; "" if it does not."""
     rule = column.rule
     if rule in (Rule.ANY, Rule.GENDER):
         return ""
@@ -140,49 +140,33 @@ _PIXELS = "x right, y down from the upper left corner, pixel centres at +0.5"
 _J = len(SMPL24)
 
 
-def _encoded(table: str, name: str, meaning: str, *, optional: bool = True) -> Column:
-    return Column(table, name, "u1", meaning, kind=Kind.ENCODED, optional=optional)
+def _image(table: str, name: str, meaning: str) -> Column:
+    return Column(table, name, "u1", meaning, kind=Kind.ENCODED, optional=True)
 
 
 def _images() -> list[Column]:
-    table = "pictures"
+    column = partial(Column, "pictures")
+    optional = partial(column, dtype="<f8", optional=True)
     centre = "where the camera's axis meets the picture; its centre where this is not known"
-    optional: dict[str, Any] = {"optional": True}
+    pose = "rotation and translation from the world's axes to the camera's, of cameras that move"
+    overlap = "CrowdPose's measure of how much people overlap"
+    finite, positive = Rule.FINITE, Rule.POSITIVE
     return [
-        Column(table, "name", "text", "unique within the cache"),
-        Column(table, "size", "<i4", "width, height", (2,), "pixels"),
-        Column(table, "focal", "<f8", "focal length", (), "pixels", rule=Rule.POSITIVE, **optional),
-        Column(table, "principal_point", "<f8", centre, (2,), "pixels", _PIXELS, rule=Rule.FINITE, **optional),
-        Column(
-            table,
-            "world_to_camera",
-            "<f8",
-            "rotation and translation from the world's axes to the camera's, of cameras that move",
-            (3, 4),
-            "metres",
-            _CAMERA,
-            rule=Rule.FINITE,
-            **optional,
-        ),
-        Column(table, "frame_rate", "<f8", "of the recording", (), "frames per second", rule=Rule.POSITIVE, **optional),
-        Column(
-            table,
-            "crowd_index",
-            "<f8",
-            "CrowdPose's measure of how much people overlap",
-            (),
-            "0…1",
-            rule=Rule.FINITE,
-            **optional,
-        ),
-        Column(table, "group", "<i8", "row of its group"),
-        Column(table, "sequence", "<i8", "row of its sequence, -1 for a single picture"),
-        Column(table, "frame", "<i8", "place in the sequence", (), "frames of the original recording"),
-        Column(table, "first_person", "<i8", "row of the first of its people, who follow each other"),
-        Column(table, "person_count", "<i8", "how many people are labelled"),
-        _encoded(table, "image", "the picture as JPEG or PNG", optional=False),
+        column("name", "text", "unique within the cache"),
+        column("size", "<i4", "width, height", (2,), "pixels"),
+        optional("focal", meaning="focal length", units="pixels", rule=positive),
+        optional("principal_point", meaning=centre, shape=(2,), units="pixels", axes=_PIXELS, rule=finite),
+        optional("world_to_camera", meaning=pose, shape=(3, 4), units="metres", axes=_CAMERA, rule=finite),
+        optional("frame_rate", meaning="of the recording", units="frames per second", rule=positive),
+        optional("crowd_index", meaning=overlap, units="0…1", rule=finite),
+        column("group", "<i8", "row of its group"),
+        column("sequence", "<i8", "row of its sequence, -1 for a single picture"),
+        column("frame", "<i8", "place in the sequence", (), "frames of the original recording"),
+        column("first_person", "<i8", "row of the first of its people, who follow each other"),
+        column("person_count", "<i8", "how many people are labelled"),
+        column("image", "u1", "the picture as JPEG or PNG", kind=Kind.ENCODED),
         *(
-            _encoded(table, f"maps/{name}", f"PNG of the picture's size, {pixels}: {spec.meaning}; 0: nothing")
+            _image("pictures", f"maps/{name}", f"PNG of the picture's size, {pixels}: {spec.meaning}; 0: nothing")
             for name, spec in LABEL_MAPS.items()
             for pixels in [f"{np.dtype(spec.dtype).name} × {spec.channels}"]
         ),
@@ -209,7 +193,7 @@ def _people() -> list[Column]:
     surface = {"kind": Kind.RAGGED, "rule": Rule.SURFACE}
     keypoints = "x, y and confidence or visibility 0…1, 0: not labelled"
     joints = "x, y, z and confidence 0…1, 0: not labelled"
-    masked = "PNG of the picture's size, 8 bits: "
+    mask_format = "PNG of the picture's size, 8 bits: "
     return [
         Column("people", "picture", "<i8", "row of the picture"),
         *texts(identity="who it is", clothing="what they wear", activity="what they do"),
@@ -233,15 +217,15 @@ def _people() -> list[Column]:
         numbers("fit_trans", "trans of an imperfect fit", (3,), "metres", _CAMERA),
         points("detected", BLAZEPOSE33, 3, "the detector's x, y and confidence 0…1"),
         points("detected_world", BLAZEPOSE33, 4, "the detector's world landmarks and confidence 0…1"),
-        _encoded("people", "detected_mask", f"{masked}the detector's person mask × 255"),
+        _image("people", "detected_mask", f"{mask_format}the detector's person mask × 255"),
         numbers("vertices", "of the true surface", (3,), "metres", _CAMERA, kind=Kind.RAGGED),
         numbers("surface_points", "x, y, DensePose chart 1…24, U, V 0…1", (5,), "pixels, -, -, -", _PIXELS, **surface),
-        _encoded("people", "mask", f"{masked}255 where this person is seen"),
+        _image("people", "mask", f"{mask_format}255 where this person is seen"),
     ]
 
 
 def _joins() -> list[Column]:
-    """Tables that a shard and the index have alike."""
+    """List the tables that a shard and the index have alike."""
 
     def rows(table: str, meaning: str, shape: tuple[int, ...] = ()) -> Column:
         return Column(table, "pictures", "<i8", meaning, shape, kind=Kind.RAGGED)
@@ -283,7 +267,7 @@ class DatasetType(NamedTuple):
 
 
 def dataset_types(columns: tuple[Column, ...]) -> Mapping[str, DatasetType]:
-    """The datasets of columns by their paths."""
+    """Map the paths of the columns' datasets to their types."""
     types: dict[str, DatasetType] = {}
     for column in columns:
         plain = column.kind is Kind.PLAIN
@@ -295,12 +279,12 @@ def dataset_types(columns: tuple[Column, ...]) -> Mapping[str, DatasetType]:
     return types
 
 
-LABELLED = ("pictures", "people")
+LABEL_TABLES = ("pictures", "people")
 """Tables with a row for each image and each person."""
 
 
 def columns_of(table: str, columns: tuple[Column, ...] = COLUMNS) -> Mapping[str, Column]:
-    """The columns of one table by name."""
+    """Map names to the columns of one table."""
     return {column.name: column for column in columns if column.table == table}
 
 
@@ -347,10 +331,10 @@ class Header:
 
     @classmethod
     def of(cls, path: Path, attributes: Attributes, kind: str | None = None) -> Header:
-        """From a file's root attributes.
+        """Read the header from a file's root attributes.
 
-        InputError for a file of another program, of the other kind, of a newer schema, without an attribute, or with
-        counts or options that no cache has.
+        Raises InputError for a file of another program, of the other kind, of a newer schema, without an attribute, or
+        with impossible counts or options.
         """
         if attributes.get("format") != FORMAT:
             raise InputError(path, "is no file of a dataset cache", expected=f"the format {FORMAT!r}")

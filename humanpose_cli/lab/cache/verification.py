@@ -32,7 +32,7 @@ from humanpose_cli.lab.cache.writing import bytes_of, content_digest
 
 
 def relation_problems(shard: TableFile) -> Iterator[str]:
-    """Contradictions between the tables of a shard."""
+    """List the contradictions between the tables of a shard."""
     images, people = shard.header.picture_count, shard.header.person_count
     first, image, group = "pictures/first_person", "people/picture", "pictures/group"
     counts = shard.numbers("pictures/person_count")
@@ -47,29 +47,26 @@ def relation_problems(shard: TableFile) -> Iterator[str]:
         yield f"{group} does not name the group that lists the image"
     sequence, frame = shard.numbers("pictures/sequence"), shard.numbers("pictures/frame")
     for row, name in enumerate(shard.texts("sequences/name")):
-        listed = shard.ragged("sequences/pictures", row)
-        if not np.array_equal(np.sort(listed), np.flatnonzero(sequence == row)):
+        rows = shard.ragged("sequences/pictures", row)
+        if not np.array_equal(np.sort(rows), np.flatnonzero(sequence == row)):
             yield f"sequence {name!r} does not list the images that name it"
-        elif (np.diff(frame[listed]) < 0).any():
+        elif (np.diff(frame[rows]) < 0).any():
             yield f"sequence {name!r} is not in the order of its frames"
     yield from _row_problems(shard, images)
     if len(np.unique(shard.numbers("pictures/name"))) != images:
         yield "two images have one name"
 
 
-def index_problems(index: TableFile, entries: Sequence[ShardEntry]) -> Iterator[str]:
-    """Contradictions between an index and the entries of its shards."""
+def index_problems(index: TableFile) -> Iterator[str]:
+    """List the contradictions within an index whose counts are those of its shards (`shard_entries`)."""
     images = index.header.picture_count
-    people = sum(entry.person_count for entry in entries)
-    if (sum(entry.picture_count for entry in entries), people) != (images, index.header.person_count):
-        yield "its counts are not those of its shards together"
     if not _follow(index.numbers("groups/first_picture"), index.numbers("groups/picture_count"), images):
         yield "groups do not list each image once"
     yield from _row_problems(index, images)
 
 
 def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) -> bool:
-    """Whether ranges of rows follow each other from 0 to `total`."""
+    """Check that ranges of rows follow each other from 0 to `total`."""
     if ((counts < 0) | (counts > total)).any():  # more, and their sum might overflow
         return False
     ends = np.cumsum(counts)
@@ -79,10 +76,10 @@ def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) ->
 def _row_problems(file: TableFile, images: int) -> Iterator[str]:
     for table in ("protocols", "pairs"):
         for row, (name, split) in enumerate(file.keys(table)):
-            listed = file.ragged(f"{table}/pictures", row)
-            if ((listed < 0) | (listed >= images)).any():
+            rows = file.ragged(f"{table}/pictures", row)
+            if ((rows < 0) | (rows >= images)).any():
                 yield f"{table} {name}/{split} name an image that is not there"
-            elif table == "protocols" and (np.diff(listed) <= 0).any():
+            elif table == "protocols" and (np.diff(rows) <= 0).any():
                 yield f"{table} {name}/{split} do not list their images in order"
 
 
@@ -95,7 +92,7 @@ PersonProblem = tuple[int, str]  # row of the person, what is wrong
 
 
 def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
-    """(row of the person, what is wrong), for all people of a shard."""
+    """List (row of the person, what is wrong) for all people of a shard."""
     image = shard.numbers("people/picture")
     yield from rule_problems(shard, "people")
     yield from _box_problems(shard, shard.numbers("pictures/size")[image])
@@ -103,7 +100,7 @@ def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
 
 
 def rule_problems(shard: TableFile, table: str) -> Iterator[tuple[int, str]]:
-    """(row, what is wrong) of labels of images or of people that break the rule of their column."""
+    """List (row, what is wrong) of labels of images or of people that break the rule of their column."""
     for column in shard.labels():
         if column.table == table and column.optional and column.kind is not Kind.ENCODED:
             for row, value in shard.values(column.path):
@@ -112,7 +109,7 @@ def rule_problems(shard: TableFile, table: str) -> Iterator[tuple[int, str]]:
 
 
 def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[PersonProblem]:
-    """A box may reach past the image, where a person is cut off, but by no more than the image's size."""
+    """List boxes outside the image. A box may reach past it by no more than the image's size."""
     if "people/box" not in shard:
         return
     boxes = shard.numbers("people/box")
@@ -135,29 +132,29 @@ def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterat
         if all(path in shard for path in paths):
             with np.errstate(invalid="ignore"):  # NaN of other bits than usual
                 keypoints, joints = (shard.numbers(path).astype(float) for path in paths)
-            for row, error in _missed(keypoints, joints, focal, centre):
+            for row, error in _misses(keypoints, joints, focal, centre):
                 yield row, f"keypoints {skeleton} lie {error:.1f} pixels from where the camera sees the joints"
 
 
-def _missed(
+def _misses(
     keypoints: NDArray[Any], joints: NDArray[Any], focal: NDArray[Any], centre: NDArray[Any]
 ) -> Iterator[tuple[int, float]]:
-    """Rows (P,) whose key points (P, J, 3) miss their joints (P, J, 4), and by how many pixels (the median)."""
+    """Yield rows (P,) whose key points (P, J, 3) miss their joints (P, J, 4), and by how many pixels (the median)."""
     for row in np.flatnonzero(~np.isnan(focal)).tolist():
         points, positions = keypoints[row], joints[row]
         both = (points[:, 2] > 0) & (positions[:, 3] > 0) & (positions[:, 2] > _NEAR)
         if both.sum() < 3:
             continue
         # The median of the errors against a share of the person's size: a few joints may be annotated badly.
-        projected = positions[both, :2] / positions[both, 2:3] * focal[row] + centre[row]
-        error = float(np.median(np.linalg.norm(projected - points[both, :2], axis=-1)))
-        extent = float(np.linalg.norm(np.ptp(projected, axis=0)))
+        pixels = positions[both, :2] / positions[both, 2:3] * focal[row] + centre[row]
+        error = float(np.median(np.linalg.norm(pixels - points[both, :2], axis=-1)))
+        extent = float(np.linalg.norm(np.ptp(pixels, axis=0)))
         if not error <= _PIXELS + _SHARE * extent:
             yield row, error
 
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
-    """The impossible value of a decoded label map, in words, or ""."""
+    """Name the impossible value of a decoded label map; "" if there is none."""
     limits: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": DENSEPOSE_CHARTS}
     if name not in limits:
         return ""
@@ -167,7 +164,7 @@ def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a record of a file; the record is "" where it is the file itself."""
+    """What is wrong with a record of a file; "" is the file itself."""
 
     record: str
     text: str
@@ -206,7 +203,7 @@ def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_
     threads      shards that are looked at at once
     progress     called from any thread
 
-    Damage is reported in the result; InputError only for what is no cache at all.
+    Damage is reported in the result. Raises InputError only if this is not a cache.
     """
     path = Path(path)
     refuse_pipes(path)
@@ -221,12 +218,14 @@ def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_
         try:
             return Verification((*index, *pool.map(check.shard, entries)), missing)
         except BaseException:
-            check.stopped.set()  # the others stop at their next image
+            check.stop.set()  # the others stop at their next image
             raise
 
 
 def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tuple[int, ...]]:
-    """The index's report, the shards there are, and those that are still to be made; the last one makes the index."""
+    """Report on the index; returns its report, the shards there are, and the missing ones. The last one makes the
+    index.
+    """
     path = folder / INDEX_NAME
     there = [ShardEntry(shard, 0, 0) for shard in sorted(folder.glob(SHARD_PATTERN))]
     if not path.exists():
@@ -234,8 +233,8 @@ def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tupl
         for entry in there:
             with suppress(InputError):  # named where the shard is looked at
                 headers.append(TableFile(entry.path, "shard").header)
-        planned = range(max((header.shard_count for header in headers), default=0))
-        if missing := tuple(sorted({*planned} - {header.shard for header in headers})):
+        plan_numbers = range(max((header.shard_count for header in headers), default=0))
+        if missing := tuple(sorted({*plan_numbers} - {header.shard for header in headers})):
             return (), there, missing
         return (_failed(path, f"is missing; run hpc cache index {folder}"),), there, ()
     try:
@@ -245,24 +244,24 @@ def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tupl
     except InputError as error:
         return (_failed(path, str(error)),), there, ()
     header = index.header
-    problems = [*_changed(index), *(Problem("", text) for text in index_problems(index, entries))]
+    problems = [*_changed(index), *(Problem("", text) for text in index_problems(index))]
     missing = tuple(sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist())))
     return (FileReport(path, header.picture_count, header.person_count, tuple(problems)),), entries, missing
 
 
 def _failed(path: Path, problem: str) -> FileReport:
-    """The report of a file that cannot be read; the problem does not repeat the file's name."""
+    """Report a file that cannot be read; the problem does not repeat the file's name."""
     return FileReport(path, 0, 0, (Problem("", problem.removeprefix(f"{path}: ")),))
 
 
-def changed_datasets(file: TableFile, *, encoded: bool = True) -> Iterator[str]:
-    """Names of datasets whose bytes are not those that were written.
+def changed_datasets(file: TableFile, *, with_encoded: bool = True) -> Iterator[str]:
+    """Yield the names of datasets whose bytes are not those that were written.
 
-    encoded  False leaves out encoded images, each of which has a checksum of its own
+    with_encoded  False leaves out encoded images, each of which has a checksum of its own
     """
     checksums = file.checksums_of_datasets()
     for name, array in file.arrays.items():
-        if (encoded or not _is_encoded(file, name)) and zlib.crc32(bytes_of(array)) != checksums[name]:
+        if (with_encoded or not _is_encoded(file, name)) and zlib.crc32(bytes_of(array)) != checksums[name]:
             yield name
 
 
@@ -284,11 +283,11 @@ class _Check:
     """Looks at shards, several at once."""
 
     def __init__(self, progress: Progress) -> None:
-        self.stopped = threading.Event()
-        self._progress, self._done, self._lock = progress, 0, threading.Lock()
+        self.stop = threading.Event()
+        self._progress, self._image_count, self._lock = progress, 0, threading.Lock()
 
     def shard(self, entry: ShardEntry) -> FileReport:
-        """Everything about one shard."""
+        """Check everything about one shard."""
         path = entry.path
         try:
             shard = TableFile(path, "shard")
@@ -302,9 +301,9 @@ class _Check:
         if entry.digest and entry.digest != shard.header.content_digest:
             yield Problem("", "is not the shard that the index was made for")
         yield from _changed(shard)
-        broken = [Problem("", text) for text in relation_problems(shard)]
-        yield from broken
-        if broken:  # whose labels belong to what is not known
+        contradictions = [Problem("", text) for text in relation_problems(shard)]
+        yield from contradictions
+        if contradictions:  # whose labels belong to what is not known
             return
         names, images = shard.texts("pictures/name"), shard.numbers("people/picture").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
@@ -319,12 +318,12 @@ class _Check:
             yield Problem(person(row), text)
 
     def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[Problem]:
-        """Every image, map and mask, read and decoded."""
+        """Read and decode every image, map and mask."""
         counts = shard.numbers("pictures/person_count").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
         columns = [column.path for column in shard.labels() if column.kind is Kind.ENCODED]
         for row, name in enumerate(names):
-            if self.stopped.is_set():
+            if self.stop.is_set():
                 return
             for path in columns:
                 of_person = path.startswith("people/")
@@ -335,12 +334,12 @@ class _Check:
                         record = person(number) if of_person else f"image {name!r}"
                         yield Problem(record, f"{path.partition('/')[2]} {text}")
             with self._lock:
-                self._done += 1
-                self._progress(self._done, None, "images")
+                self._image_count += 1
+                self._progress(self._image_count, None, "images")
 
 
 def _decoding_problem(shard: TableFile, path: str, row: int, people: int) -> str:
-    """Why bytes that may be decoded cannot be, or what a label map says that cannot be; "" for none."""
+    """Explain why bytes cannot be decoded, or which value of a label map is impossible; "" if neither."""
     data = shard.encoded(path, row)
     if not data:
         return ""

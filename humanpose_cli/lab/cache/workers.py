@@ -73,15 +73,15 @@ def run_jobs(
 ) -> Generator[ShardOutcome, None, None]:
     """Write shards; outcomes are yielded when their shards end, in any order.
 
-    workers      processes; 1 works in this one
-    on_images  called with the number of images that are newly done, or negative where a shard failed
+    workers    processes; 1 works in this one
+    on_images  called with the number of images that are newly done, or negative if a shard failed
 
-    Left early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds; what they had
+    Closed early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds; what they had
     begun is removed.
     """
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
-            yield _written(source, job, _Progress(on_images))
+            yield _write(source, job, _Progress(on_images))
         return
     yield from _in_processes(source, jobs, min(workers, len(jobs)), on_images)
 
@@ -91,7 +91,7 @@ class _Progress:
 
     def __init__(self, on_images: OnImages) -> None:
         self._on_images, self._last = on_images, time.monotonic()
-        self._new = self._reported = 0
+        self._new = self._report_count = 0
 
     def __call__(self) -> None:
         _leave_at_last()
@@ -100,19 +100,18 @@ class _Progress:
             self.flush()
 
     def flush(self) -> None:
-        """Report what has not been reported."""
         if self._new:
             self._on_images(self._new)
-        self._reported += self._new
+        self._report_count += self._new
         self._new, self._last = 0, time.monotonic()
 
     def take_back(self) -> None:
-        """The shard failed, and its images with it."""
-        if self._reported:
-            self._on_images(-self._reported)
+        """Subtract the images of a shard that failed."""
+        if self._report_count:
+            self._on_images(-self._report_count)
 
 
-def _written(source: Source, job: ShardJob, progress: _Progress) -> ShardOutcome:
+def _write(source: Source, job: ShardJob, progress: _Progress) -> ShardOutcome:
     number = job.header.shard
     try:
         header = write_shard(job.path, job.header, job.groups, source.read, progress)
@@ -146,7 +145,7 @@ class _Worker:
     connection: Connection
     job: ShardJob
     ready: bool = False
-    counted: int = 0
+    image_count: int = 0
 
     @classmethod
     def start(cls, source: Source, job: ShardJob) -> _Worker:
@@ -159,12 +158,12 @@ class _Worker:
         return cls(process, ours, job)
 
     def take(self, job: ShardJob) -> None:
-        self.job, self.counted = job, 0
+        self.job, self.image_count = job, 0
         with suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next recv raises
             self.connection.send(job)
 
     def lost(self) -> ShardOutcome:
-        """The outcome of a worker that died: killed for its memory, or by a fault in native code."""
+        """Return the outcome of a worker that died: killed for its memory, or by a fault in native code."""
         self.process.join(_GRACE)
         code = self.process.exitcode
         problem = (
@@ -177,12 +176,12 @@ def _in_processes(
     source: Source, jobs: Sequence[ShardJob], count: int, on_images: OnImages
 ) -> Generator[ShardOutcome, None, None]:
     waiting = list(reversed(jobs))
-    started: list[_Worker] = []
+    processes: list[_Worker] = []
     busy: dict[Connection, _Worker] = {}
 
     def start() -> None:
-        started.append(_Worker.start(source, waiting.pop()))
-        busy[started[-1].connection] = started[-1]
+        processes.append(_Worker.start(source, waiting.pop()))
+        busy[processes[-1].connection] = processes[-1]
 
     try:
         for _ in range(count):
@@ -194,7 +193,7 @@ def _in_processes(
                     message = connection.recv()
                 except (EOFError, OSError):
                     del busy[connection]
-                    on_images(-worker.counted)
+                    on_images(-worker.image_count)
                     if worker.ready and waiting:
                         start()
                     yield worker.lost()
@@ -203,7 +202,7 @@ def _in_processes(
                     worker.ready = True
                     worker.take(worker.job)
                 elif isinstance(message, int):
-                    worker.counted += message
+                    worker.image_count += message
                     on_images(message)
                 else:
                     if waiting:
@@ -212,14 +211,16 @@ def _in_processes(
                         del busy[connection]
                         connection.close()
                     yield message
-        _wait([worker.process for worker in started])
+        _wait([worker.process for worker in processes])
     finally:
-        _end([worker.process for worker in started if worker.process.is_alive()])
+        _end([worker.process for worker in processes if worker.process.is_alive()])
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """What is started meanwhile uses one thread for its arithmetic; numpy and torch read this when they are loaded."""
+    """Limit the arithmetic of processes started meanwhile to one thread; numpy and torch read this when they are
+    loaded.
+    """
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     try:
@@ -249,7 +250,7 @@ def _end(processes: Sequence[Any]) -> None:
 
 
 def _serve(connection: Connection, source: Source) -> None:
-    """Main function of a worker: writes the shards it is sent until there are no more."""
+    """Run a worker: write the shards it is sent until there are no more."""
     for number in TERMINAL_SIGNALS:  # which reach all processes; the parent decides
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
@@ -262,7 +263,7 @@ def _serve(connection: Connection, source: Source) -> None:
         connection.send(0)
         while True:
             job = connection.recv()
-            connection.send(_written(source, job, _Progress(connection.send)))
+            connection.send(_write(source, job, _Progress(connection.send)))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -270,7 +271,7 @@ _leaving = False  # in a worker that received SIGTERM
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Unwinds what is being written; where something is being unwound already, that is left to end first."""
+    """End the worker: what is being written is unwound, after anything that is being unwound already."""
     global _leaving
     _leaving = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -279,12 +280,12 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _print_unless_leaving(unraisable: Any) -> None:
-    """A worker that is stopped inside one of Python's callbacks, as of an import, leaves a little later."""
+    """Ignore the exit of a worker that is stopped inside one of Python's callbacks: it leaves later."""
     if not (_leaving and issubclass(unraisable.exc_type, SystemExit)):
         sys.__unraisablehook__(unraisable)
 
 
 def _leave_at_last() -> None:
-    """Leave where the first attempt came to nothing: an interrupted import may raise something else, or go on."""
+    """Leave if the first attempt came to nothing: an interrupted import may raise something else, or continue."""
     if _leaving:
         raise SystemExit(128 + signal.SIGTERM)

@@ -40,12 +40,12 @@ class Dataset(NamedTuple):
 
 
 def bytes_of(array: NDArray[Any]) -> memoryview:
-    """The bytes (N,) of an array."""
+    """View the bytes (N,) of an array."""
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over all datasets in the order of their paths: path, type, shape and bytes of each."""
+    """Hash all datasets with SHA-256 in the order of their paths: path, type, shape and bytes of each."""
     digest = hashlib.sha256()
     for path in sorted(arrays):
         array = arrays[path]
@@ -64,11 +64,12 @@ def write_hdf5(
     """Write a shard or index whose bytes depend on nothing but the arguments; returns the header with its digest.
 
     links  path → (file, path in it): external links
-    OSError as the system raises it.
+
+    Raises OSError as the system does.
     """
     header = replace(header, content_digest=content_digest({name: data.values for name, data in datasets.items()}))
     offsets: dict[str, int] = {}
-    with h5py.File(_created(path)) as file:
+    with h5py.File(_create(path)) as file:
         for name, value in header.attributes.items():
             _write_attribute(file, name, value)
         for name in sorted(datasets):
@@ -87,8 +88,8 @@ def write_hdf5(
     return header
 
 
-def _created(path: Path) -> Any:
-    """An empty file whose root keeps all its attributes in its header, where they are read faster."""
+def _create(path: Path) -> Any:
+    """Create a file whose root keeps all its attributes in its header, where they are read faster."""
     access, creation = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_libver_bounds(_VERSION, _VERSION)
@@ -99,7 +100,7 @@ def _created(path: Path) -> Any:
 
 
 def _write_attribute(owner: Any, name: str, value: str | int) -> None:
-    """Texts of fixed width: those of variable width lie in a heap of their own."""
+    """Write an attribute; texts with fixed width, since those of variable width lie in a heap of their own."""
     if isinstance(value, int):
         owner.attrs.create(name, value, dtype="<i8")
         return
@@ -108,7 +109,7 @@ def _write_attribute(owner: Any, name: str, value: str | int) -> None:
 
 
 def _group(file: h5py.File, path: str) -> h5py.Group:
-    """The group of that path. Made level by level: HDF5 writes the time into those it makes on the way."""
+    """Make the group of that path, level by level: HDF5 writes the time into those it makes on the way."""
     group = file["/"]
     plan = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     plan.set_obj_track_times(False)
@@ -131,28 +132,28 @@ def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
     plan.set_obj_track_times(False)
     text = values.dtype.kind == "S"
     kind = h5py.h5t.py_create(h5py.string_dtype("utf-8", values.dtype.itemsize) if text else values.dtype, logical=True)
-    made = h5py.h5d.create(group.id, leaf.encode(), kind, h5py.h5s.create_simple(values.shape), plan)
+    identifier = h5py.h5d.create(group.id, leaf.encode(), kind, h5py.h5s.create_simple(values.shape), plan)
     for key, value in {**dataset.attributes, "crc32": zlib.crc32(bytes_of(values))}.items():
-        _write_attribute(h5py.Dataset(made), key, value)
-    return made.get_offset() if values.size else None
+        _write_attribute(h5py.Dataset(identifier), key, value)
+    return identifier.get_offset() if values.size else None
 
 
 # Columns while a file is being made: rows are added one by one, and become datasets at the end.
 
 
 def _text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
-    """Texts as (N,) of one width, at least 1."""
+    """Return texts as (N,) of one width, at least 1."""
     return np.array(texts, f"S{max([1, *map(len, texts)])}")
 
 
 def _plain_dataset(column: Column, rows: NDArray[Any], value_count: int | None = None) -> Dataset:
-    """The dataset of a plain column, with the column's attributes and the number of rows that have a value."""
+    """Describe a plain column by its attributes and the number of rows that have a value."""
     attributes: dict[str, str | int] = dict(column.attributes)
     return Dataset(rows, attributes if value_count is None else {**attributes, "known": value_count})
 
 
 def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, Dataset]:
-    """The datasets of a ragged column by path."""
+    """Return the datasets of a ragged column by path."""
     values = np.concatenate([np.zeros((0, *column.shape), column.numpy_dtype), *rows])
     value_count = sum(1 for row in rows if len(row))
     return {
@@ -162,7 +163,7 @@ def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, 
 
 
 def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Where each row begins, and where the last one ends: (N + 1,)."""
+    """Return where each row begins, and where the last one ends: (N + 1,)."""
     return np.concatenate(([0], np.cumsum(lengths, dtype="<i8"))).astype("<i8")
 
 
@@ -181,7 +182,7 @@ class _GrowingColumn:
         self._file: IO[bytes] | None = None
 
     def add(self, row: Any) -> None:
-        """A row: an array of the column's type, a text's or an image's bytes; None where it is not known."""
+        """Add a row: an array of the column's type, a text's or an image's bytes; None without a value."""
         self.value_count += row is not None and not (isinstance(row, bytes) and not row)
         if self.column.kind is not Kind.ENCODED:
             self._rows.append(row)
@@ -196,7 +197,7 @@ class _GrowingColumn:
             self._file.write(data)
 
     def datasets(self) -> dict[str, Dataset]:
-        """Its datasets by path; none for an optional column without a value."""
+        """Return its datasets by path; none for an optional column without a value."""
         column = self.column
         if column.optional and not self.value_count:
             return {}
@@ -251,7 +252,7 @@ def write_shard(
     read       the samples of a group, as `Source.read`
     on_sample  called after each sample
 
-    GroupError around what a group's samples raised, or around InputError where they break the contract;
+    Raises GroupError around what a group's samples raise, or around InputError if they break the contract;
     UnavailableError for a full disk or a missing permission.
     """
     path = Path(path)
@@ -270,7 +271,7 @@ def write_shard(
 
 
 def _raise_interruption(error: BaseException) -> None:
-    """An import that is interrupted in the body of an enumeration ends as RuntimeError: find what it came from."""
+    """Raise the interruption that an error came from: one in the body of an enumeration becomes a RuntimeError."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt | SystemExit):
@@ -321,9 +322,9 @@ class _Shard:
         if sample.sequence:
             sequence = self._sequence_rows.setdefault(sample.sequence, len(self._sequence_rows))
             self._sequences.setdefault(sample.sequence, []).append((sample.frame, row))
-        computed = {"group": len(self.groups), "sequence": sequence}
-        computed |= {"first_person": self.people, "person_count": len(sample.people)}
-        self._add_row("pictures", f"sample {sample.name!r}", sample, computed)
+        links = {"group": len(self.groups), "sequence": sequence}
+        links |= {"first_person": self.people, "person_count": len(sample.people)}
+        self._add_row("pictures", f"sample {sample.name!r}", sample, links)
         for number, person in enumerate(sample.people):
             self._add_row("people", f"sample {sample.name!r}, person {number}", person, {"picture": row})
         for key in sample.splits.items():
@@ -331,10 +332,10 @@ class _Shard:
         self.images += 1
         self.people += len(sample.people)
 
-    def _add_row(self, table: str, subject: str, labelled: Sample | Person, computed: Mapping[str, int]) -> None:
+    def _add_row(self, table: str, subject: str, record: Sample | Person, links: Mapping[str, int]) -> None:
         for growing in self._tables[table]:
             column = growing.column
-            value = computed[column.name] if column.name in computed else value_of(labelled, column)
+            value = links[column.name] if column.name in links else value_of(record, column)
             if column.is_text:
                 value = as_text(subject, column, value)
             elif column.kind is not Kind.ENCODED:
@@ -342,7 +343,7 @@ class _Shard:
             growing.add(value)
 
     def datasets(self) -> dict[str, Dataset]:
-        """All datasets by path."""
+        """Return all datasets by path."""
         joins = join_datasets(
             self.groups,
             {name: [row for _, row in sorted(frames)] for name, frames in self._sequences.items()},
@@ -359,7 +360,7 @@ def join_datasets(
     protocols: Mapping[tuple[str, str], Any],
     pairs: Mapping[tuple[str, str], Any],
 ) -> dict[str, Dataset]:
-    """The tables that a shard and the index have alike.
+    """Make the tables that a shard and the index have alike.
 
     groups     (name, first image, count); sequences  name → rows of images
     protocols  (name, split) → rows of images; pairs  (name, split) → (input, target) rows
@@ -367,20 +368,20 @@ def join_datasets(
     names, firsts, counts = zip(*groups, strict=True)
     datasets = table_datasets("groups", {"name": names, "first_picture": firsts, "picture_count": counts})
     datasets |= table_datasets("sequences", {"name": sequences, "pictures": sequences.values()})
-    for table, found in (("protocols", protocols), ("pairs", pairs)):
-        keys = sorted(found)
+    for table, rows_by_key in (("protocols", protocols), ("pairs", pairs)):
+        keys = sorted(rows_by_key)
         columns = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
-        datasets |= table_datasets(table, {**columns, "pictures": [found[key] for key in keys]})
+        datasets |= table_datasets(table, {**columns, "pictures": [rows_by_key[key] for key in keys]})
     return datasets
 
 
 def table_datasets(
-    table: str, columns: Mapping[str, Iterable[Any]], described: tuple[Column, ...] = COLUMNS
+    table: str, columns: Mapping[str, Iterable[Any]], schema: tuple[Column, ...] = COLUMNS
 ) -> dict[str, Dataset]:
-    """The datasets of a table by path, from its columns of texts, of numbers, or of rows of numbers."""
+    """Return the datasets of a table by path, from its columns of texts, of numbers, or of rows of numbers."""
     datasets: dict[str, Dataset] = {}
     for name, values in columns.items():
-        column = columns_of(table, described)[name]
+        column = columns_of(table, schema)[name]
         if column.kind is Kind.RAGGED:
             datasets |= _ragged_datasets(column, [np.array(row, "<i8").reshape(-1, *column.shape) for row in values])
         elif column.is_text:
@@ -399,26 +400,26 @@ _FAMILY_MEMBERS = {
 }
 
 
-def value_of(labelled: Sample | Person, column: Column) -> Any:
-    """What a sample or person has for a column; None where it has nothing."""
+def value_of(record: Sample | Person, column: Column) -> Any:
+    """Return what a sample or person has for a column; None without a value."""
     family, _, member = column.name.partition("/")
-    value = getattr(labelled, family)
+    value = getattr(record, family)
     if value is False:  # a flag is stored where it is set
         return None
     return value.get(member) if member else value
 
 
 def check_splits(subject: str, splits: Iterable[str]) -> None:
-    """InputError for a split under another name than those of SPLITS."""
+    """Raise InputError if a split has another name than those of SPLITS."""
     for split in splits:
         if split not in SPLITS:
             raise InputError(subject, "is in a split of another name", expected=", ".join(SPLITS), got=split)
 
 
 def check_image(sample: Sample) -> None:
-    """Refuse a sample whose name, encoded images or names of labels are wrong: InputError.
+    """Raise InputError if a sample's name, encoded images or names of labels are wrong.
 
-    Numbers are checked one by one where they are turned into rows (`as_row`).
+    Numbers are checked one by one when they are turned into rows (`as_row`).
     """
     subject = f"sample {sample.name!r}"
     if not sample.name:
@@ -441,8 +442,8 @@ def check_image(sample: Sample) -> None:
                 _check_map(owner, name, mask, image.size, 8, 1)
 
 
-def _refuse_unknown(subject: str, family: str, found: Any) -> None:
-    unknown = sorted(set(found) - _FAMILY_MEMBERS[family])
+def _refuse_unknown(subject: str, family: str, names: Any) -> None:
+    unknown = sorted(set(names) - _FAMILY_MEMBERS[family])
     if unknown:
         expected = ", ".join(sorted(_FAMILY_MEMBERS[family]))
         raise InputError(subject, f"{family}: has a name that is not known", expected=expected, got=unknown[0])
@@ -476,7 +477,7 @@ def _times(size: Any) -> str:
 
 
 def as_text(subject: str, column: Column, value: Any) -> bytes:
-    """A text as the bytes that are stored. InputError for anything else, and for zero characters."""
+    """Encode a text to the bytes that are stored. Raises InputError for anything else, and for zero characters."""
     if not isinstance(value, str):
         raise InputError(subject, f"{column.name}: is no text", got=type(value).__name__)
     if any(character < " " or "\ud800" <= character <= "\udfff" for character in value):
@@ -487,9 +488,10 @@ def as_text(subject: str, column: Column, value: Any) -> bytes:
 
 
 def as_row(subject: str, column: Column, value: Any) -> NDArray[Any] | None:
-    """A value as the row that is stored: of the column's type and shape; None for None, and for no surface points.
+    """Convert a value to the row that is stored, of the column's type and shape; None for None, and for no surface
+    points.
 
-    InputError for another shape, for what is no number, and for numbers that the column's rule forbids.
+    Raises InputError for another shape, for what is not a number, and for numbers that the column's rule forbids.
     """
     if value is None:
         return None
@@ -498,12 +500,12 @@ def as_row(subject: str, column: Column, value: Any) -> NDArray[Any] | None:
             row = np.ascontiguousarray(np.asarray(value), column.numpy_dtype).reshape(np.shape(value))
     except (TypeError, ValueError) as error:
         raise InputError(subject, f"{column.name}: holds no numbers", got=type(value).__name__) from error
-    ragged = column.kind is Kind.RAGGED
-    wanted = (len(row), *column.shape) if ragged and row.ndim else column.shape
-    if row.shape != wanted:
-        expected = ("M", *column.shape) if ragged else column.shape
+    is_ragged = column.kind is Kind.RAGGED
+    shape = (len(row), *column.shape) if is_ragged and row.ndim else column.shape
+    if row.shape != shape:
+        expected = ("M", *column.shape) if is_ragged else column.shape
         raise InputError(subject, f"{column.name}: has another shape", expected=str(expected), got=str(row.shape))
-    if ragged and not len(row):
+    if is_ragged and not len(row):
         return None
     if problem := value_problem(column, row):
         raise InputError(subject, f"{column.name}: {problem}", expected=column.rule.value)

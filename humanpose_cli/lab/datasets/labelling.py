@@ -55,11 +55,11 @@ class DetectedLabels(LabellingSource):
         return type(self), (self.source, self.device)
 
     @property
-    def added(self) -> Mapping[str, Any]:
+    def label_options(self) -> Mapping[str, Any]:
         """The number of further views of each person, as a plain setting."""
         return {"detector_views": _VIEWS}
 
-    def labelled(self, sample: Sample) -> Sample:
+    def label(self, sample: Sample) -> Sample:
         """One sample; crowds, people without a box in the image, or that the detector misses, stay unchanged."""
         indices = [
             number
@@ -127,11 +127,11 @@ class RenderedLabels(LabellingSource):
         self.bodies = dict(bodies)
 
     @property
-    def added(self) -> Mapping[str, Any]:
+    def label_options(self) -> Mapping[str, Any]:
         """The names of the rendered maps and of the body models."""
         return {"rendered": list(RENDERED_MAPS), "bodies": sorted(self.bodies)}
 
-    def labelled(self, sample: Sample) -> Sample:
+    def label(self, sample: Sample) -> Sample:
         """One sample with its labels; unchanged where the camera is not known, or no body."""
         if sample.focal is None or not sample.people:
             return sample

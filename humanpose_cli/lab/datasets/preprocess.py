@@ -62,7 +62,7 @@ class ChosenGroups(LabellingSource):
     names  of groups, or what such names begin with before a slash
     """
 
-    added: Mapping[str, Any] = {}  # a cache's plan names its groups anyway
+    label_options: Mapping[str, Any] = {}  # a cache's plan names its groups anyway
 
     def __init__(self, source: Source, names: Collection[str]) -> None:
         super().__init__(source)
@@ -83,7 +83,7 @@ class ChosenGroups(LabellingSource):
             raise UsageError("items", problem, got=", ".join(unknown[:3]), remedy=remedy)
         return chosen
 
-    def labelled(self, sample: Sample) -> Sample:
+    def label(self, sample: Sample) -> Sample:
         """The sample, unchanged."""
         return sample
 

@@ -50,7 +50,7 @@ def test_progress_and_result(tmp_path):
     assert told[0] == (0, 15, "images")
     assert told[-1] == (15, 15, "images")
     assert sorted(told) == told
-    assert (result.built, result.kept, result.failed) == ((0, 1, 2), (), ())
+    assert (result.new_shards, result.earlier_shards, result.failures) == ((0, 1, 2), (), ())
     assert (result.images, result.people) == (15, 15)
     assert result.index == tmp_path / "out" / "index.h5"
     assert sorted(files(tmp_path / "out")) == NAMES
@@ -65,13 +65,13 @@ def test_a_rerun_repeats_nothing(tmp_path, marks):
     (out / "shard-00001.h5").unlink()
     (out / "shard-00002.h5").write_bytes(before["shard-00002.h5"][:-1000])
     result = build_cache(source, out, shard_size=6)
-    assert (result.built, result.kept) == ((1, 2), (0,))
+    assert (result.new_shards, result.earlier_shards) == ((1, 2), (0,))
     assert groups_read(marks) == {0: 3, 1: 3, 2: 6, 3: 6, 4: 6}
     assert files(out) == before
     again = build_cache(source, out, shard_size=6)
-    assert (again.built, again.kept, again.images, again.people) == ((), (0, 1, 2), 15, 15)
+    assert (again.new_shards, again.earlier_shards, again.images, again.people) == ((), (0, 1, 2), 15, 15)
     assert sum(groups_read(marks).values()) == 24
-    assert build_cache(source, out, shard_size=6, resume=False).built == (0, 1, 2)
+    assert build_cache(source, out, shard_size=6, resume=False).new_shards == (0, 1, 2)
     assert files(out) == before
 
 
@@ -81,11 +81,11 @@ def test_parts_for_several_machines(tmp_path):
     source = SmallSource()
     build_cache(source, whole, shard_size=6)
     first = build_cache(source, parts, shard_size=6, shard=(0, 2))
-    assert (first.built, first.index) == ((0, 2), None)
+    assert (first.new_shards, first.index) == ((0, 2), None)
     with pytest.raises(InputError, match=r"has shards but no index.h5; finish it with hpc preprocess, or"):
         open_cache(parts)
     second = build_cache(source, parts, shard_size=6, shard=(1, 2))
-    assert (second.built, second.index) == ((1,), parts / "index.h5")
+    assert (second.new_shards, second.index) == ((1,), parts / "index.h5")
     assert files(parts) == files(whole)
 
 
@@ -187,10 +187,10 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     result = build_cache(
         source, tmp_path, shard_size=6, workers=workers, progress=lambda done, total, what: told.append(done)
     )
-    assert (result.built, result.index) == ((1, 3), None)
+    assert (result.new_shards, result.index) == ((1, 3), None)
     assert told[-1] == result.images == 9
     assert workers == 2 or sum(np.diff(told) < 0) == 2  # what the failed had counted is taken back
-    first, second = result.failed
+    first, second = result.failures
     assert (first.shard, first.group, first.exit_code) == (0, "clip 0", ExitCode.BAD_INPUT)
     assert first.problem == "pose.txt: is damaged"
     assert (second.shard, second.group, second.exit_code) == (2, "clip 4", ExitCode.BUG)
@@ -198,7 +198,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     assert "in _fail" in second.trace
     assert sorted(files(tmp_path)) == ["shard-00001.h5", "shard-00003.h5"]
     mended = replace(source, trouble=())
-    assert build_cache(mended, tmp_path, shard_size=6).kept == (1, 3)
+    assert build_cache(mended, tmp_path, shard_size=6).earlier_shards == (1, 3)
 
 
 @pytest.mark.slow
@@ -210,7 +210,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     ],
 )
 def test_groups_that_break_the_contract(tmp_path, trouble, message):
-    (failed,) = build_cache(SmallSource(trouble=(("clip 1", trouble),)), tmp_path, shard_size=6).failed
+    (failed,) = build_cache(SmallSource(trouble=(("clip 1", trouble),)), tmp_path, shard_size=6).failures
     assert failed.group == "clip 1"
     assert failed.problem == message
 
@@ -224,13 +224,13 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     result = build_cache(
         source, tmp_path, shard_size=3, workers=2, progress=lambda done, total, what: told.append(done)
     )
-    assert result.built == (0, 3, 4)
+    assert result.new_shards == (0, 3, 4)
     assert told[-1] == result.images == 9
     assert sum(np.diff(told) < 0) == 2  # what the dead had counted is taken back
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
-    assert [failed.shard for failed in result.failed] == [1, 2]
-    assert "ended with code 9" in result.failed[0].problem
+    assert [failed.shard for failed in result.failures] == [1, 2]
+    assert "ended with code 9" in result.failures[0].problem
 
 
 class Unreadable(SmallSource):
@@ -322,7 +322,7 @@ def test_killed_at_any_moment(tmp_path, marks, workers):
         finished = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")}
     source = SmallSource(group_count=8)
     result = build_cache(source, out, shard_size=6)
-    assert len(result.kept) == len(finished)
+    assert len(result.earlier_shards) == len(finished)
     assert not verify_cache(out).damaged
     cache = open_cache(out)
     for row, sample in enumerate(all_samples(source)):
