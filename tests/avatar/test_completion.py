@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.extensive import extensive
 from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.completion import complete_texture
@@ -67,7 +68,7 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(("reach", "own"), [(0.01, False), (0.06, True)])
 def test_a_cap_at_the_border_of_an_unseen_face_does_not_colour_it(
     stage: Stage, surface: BodyTexels, reach: float, own: bool
@@ -85,7 +86,7 @@ def test_a_cap_at_the_border_of_an_unseen_face_does_not_colour_it(
     np.testing.assert_allclose(np.median(got[middle], axis=0), CAP if own else SKIN, atol=0.08)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = stage.body.template.numpy().T
     scalp, head = scalp_and_face(stage.body)[0], part(stage, "head")
@@ -129,7 +130,7 @@ def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: Bod
         assert np.mean(np.minimum(*away) < 0.05) > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("trousers", [(0.55, 0.5, 0.3), (0.25, 0.45, 0.72)], ids=["brown", "a like blue"])
 def test_hems_go_round_the_body_at_the_height_that_was_seen(stage: Stage, surface: BodyTexels, trousers) -> None:
     x, y, z = stage.body.template.numpy().T
@@ -150,7 +151,7 @@ def test_hems_go_round_the_body_at_the_height_that_was_seen(stage: Stage, surfac
     assert clear[back & off].mean() > 0.98, "no mixture of the two"
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_hidden_shoes_are_dark_and_never_of_the_skins_colour(stage: Stage, surface: BodyTexels) -> None:
     feet = part(stage, "left_ankle", "right_ankle", "left_foot", "right_foot")
     colours, legs = dressed_colours(stage), part(stage, "left_knee", "right_knee", "left_hip", "right_hip")
@@ -163,7 +164,7 @@ def test_hidden_shoes_are_dark_and_never_of_the_skins_colour(stage: Stage, surfa
     np.testing.assert_allclose(np.median(got[False], axis=0), SKIN, atol=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_covered_surfaces_have_no_hollows(stage: Stage, surface: BodyTexels) -> None:
     colours = np.tile(np.array(CLOTH, np.float32), (len(stage.body.template), 1))
     seen, trunk = stage.body.template.numpy()[:, 2] > 0.02, part(stage, "pelvis", "left_hip", "right_hip")
@@ -192,7 +193,7 @@ def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexe
     np.testing.assert_allclose(np.median(got[trunk & (normal_z < middle)], axis=0), CLOTH, atol=0.06)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     trunk = part(stage, "spine1", "spine2", "spine3")
@@ -211,7 +212,7 @@ def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: Bod
     assert np.abs(got[far_back] - 0.5).max() < 0.15
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_pattern_of_trousers_goes_round_below_a_plain_shirt(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = stage.body.template.numpy().T
     legs = part(stage, "left_hip", "right_hip", "left_knee", "right_knee")
@@ -225,7 +226,7 @@ def test_the_pattern_of_trousers_goes_round_below_a_plain_shirt(stage: Stage, su
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("half_width", [0.05, 0.075])
+@pytest.mark.parametrize("half_width", [0.05, *extensive(0.075)])
 def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(
     stage: Stage, surface: BodyTexels, half_width: float
 ) -> None:
@@ -239,7 +240,7 @@ def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(
     np.testing.assert_allclose(got[far_back], np.broadcast_to((0.6, 0.2, 0.2), got[far_back].shape), atol=0.12)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_checked_jacket_is_checked_behind(stage: Stage, surface: BodyTexels) -> None:
     texels = surface.fine.interpolate(stage.body.template.numpy(), surface.faces)
     x, y, z = texels.transpose(2, 0, 1)
@@ -258,7 +259,7 @@ def test_a_checked_jacket_is_checked_behind(stage: Stage, surface: BodyTexels) -
     assert 0.3 < (hue[..., 0][sides] > 0.45).mean() < 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     sleeves, chest = part(stage, "left_shoulder", "right_shoulder"), part(stage, "spine2", "spine3")
@@ -277,7 +278,7 @@ def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface
     assert sleeves.sum() > 2 * badge.sum() > 10
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_letters_on_a_striped_shirt_are_not_on_its_back(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
     chest, vertices = part(stage, "spine1", "spine2", "spine3"), stage.body.template.numpy()
@@ -297,7 +298,7 @@ def test_letters_on_a_striped_shirt_are_not_on_its_back(stage: Stage, surface: B
     assert (nearest == (x[back] % 0.1 >= 0.05))[inside].mean() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_shadows_below_a_dark_collar_do_not_stain_the_back(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = surface.fine.interpolate(stage.body.template.numpy(), surface.faces).transpose(2, 0, 1)
     chest = part(stage, "spine1", "spine2", "spine3")
@@ -315,7 +316,7 @@ def test_shadows_below_a_dark_collar_do_not_stain_the_back(stage: Stage, surface
     assert on_vertices(surface, got)[back].max(1).min() > 0.55
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_half_a_face_keeps_its_features_to_itself(stage: Stage, surface: BodyTexels) -> None:
     x = stage.body.template.numpy()[:, 0]
     face = scalp_and_face(stage.body)[1]
@@ -331,7 +332,7 @@ def test_half_a_face_keeps_its_features_to_itself(stage: Stage, surface: BodyTex
     assert alone > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_nothing_seen_gives_an_even_grey_and_grain_only_where_made_up(stage: Stage, surface: BodyTexels) -> None:
     nothing = baked(surface, dressed_colours(stage), np.zeros(len(stage.body.template)))
     whole = complete_texture(surface, nothing)
@@ -352,7 +353,7 @@ def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) 
     assert body_texels(stage.body, 256) is not surface
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_shirt_on_the_other_shoulder_does_not_tint_the_mirrored_arm(stage: Stage, surface: BodyTexels) -> None:
     """As by a fit that is off: of two shoulders that are visible, one has the sleeve's colour."""
     x = stage.body.template.numpy()[:, 0]

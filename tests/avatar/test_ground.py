@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.repose_stage import STANDING, Stage, pose
 
 from humanpose_cli.avatar.ground import (
@@ -91,7 +92,7 @@ def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches
     np.testing.assert_allclose(box[seconds > 2.4], 0.5, atol=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
@@ -131,7 +132,7 @@ def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
     assert contact_shadow(body - torch.tensor([0.0, 0.5, 0.0]), height, stage.view) is None
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_shadow_of_who_is_below_the_ground_is_no_darker_and_no_light_wraps_round(stage: Stage) -> None:
     rotations = pose(**STANDING)
     body = vertices(stage, rotations, torch.tensor([0.0, 0.2, 3.5]))
@@ -158,11 +159,9 @@ def tilted(rotations: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("axis_angle", TILTS.values(), ids=TILTS)
-def test_a_standing_target_stands_upright_before_a_tilted_camera(
-    stage: Stage, axis_angle: tuple[float, float, float]
-) -> None:
-    turn = axis_angle_to_matrix(torch.tensor(axis_angle))
+@pytest.mark.parametrize("tilt", [*extensive("down", "up", "rolled"), "both"])
+def test_a_standing_target_stands_upright_before_a_tilted_camera(stage: Stage, tilt: str) -> None:
+    turn = axis_angle_to_matrix(torch.tensor(TILTS[tilt]))
     rotations = tilted(pose(**STANDING), turn)
     photo, mask = stage.person(rotations)
     reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))

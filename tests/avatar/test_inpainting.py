@@ -52,7 +52,7 @@ def test_a_slanted_edge_goes_on_as_an_edge() -> None:
     assert wrong.mean() < 0.08
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_grain_of_the_image_is_kept() -> None:
     noise = np.random.default_rng(1).normal(0, 8, (200, 200, 1))
     image = np.clip(120 + np.repeat(noise, 3, 2), 0, 255).astype(np.uint8)

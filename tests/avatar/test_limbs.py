@@ -50,6 +50,7 @@ def test_dark_gloves_before_snow_are_no_pockets(stage: Stage) -> None:
     assert not parts.pocketed(SKIN, 175.0, ClothColours(), LimbOptions())[right].any()
 
 
+@pytest.mark.extensive
 def test_the_trunk_is_not_trusted_beside_a_forearm_before_it(stage: Stage) -> None:
     parts, options, clothed = in_front(stage, SKIN, BLUE), LimbOptions(), np.ones(len(SMPL24))
 

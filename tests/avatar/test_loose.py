@@ -25,6 +25,7 @@ def green(image: np.ndarray) -> np.ndarray:
     return (image[..., 3] > 128) & (image[..., 1] > 150) & (image[..., 0] < 90) & (image[..., 2] < 90)
 
 
+@pytest.mark.extensive
 def test_a_body_that_fills_its_mask_has_no_cloth_beside_it(stage: Stage) -> None:
     rotations = pose(**STANDING)
     assert reposer_of(stage, stage.person(rotations), rotations).avatar.dressed.loose is None
@@ -51,6 +52,7 @@ def test_hair_beside_the_head_is_drawn(stage: Stage) -> None:
     assert (green(drawn) & shown).sum() > 0.75 * shown.sum()
 
 
+@pytest.mark.extensive
 def test_other_people_are_no_cloth(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = with_hair(stage, rotations)

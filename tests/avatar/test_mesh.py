@@ -112,6 +112,7 @@ def test_nothing_of_the_person_is_left_behind(scene: tuple[Stage, np.ndarray, np
     assert error < 16
 
 
+@pytest.mark.extensive
 def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, photo, mask, _ = scene
     rotations = pose(**STANDING)
@@ -128,6 +129,7 @@ def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshRepo
         MeshReposer(photo, mask, person, stage.body, background="beach")  # type: ignore[arg-type]
 
 
+@pytest.mark.extensive
 def test_warnings_tell_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, _, _, reposer = scene
     ahead = pose(0.3, **STANDING)
@@ -142,6 +144,7 @@ def test_warnings_tell_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarra
     assert any("arms cross the body" in warning for warning in warned)
 
 
+@pytest.mark.extensive
 def test_half_a_person_has_legs_of_their_clothes(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)

@@ -73,6 +73,7 @@ def test_it_is_carried(stage: Stage, holding) -> None:
     assert any(doubt.kind == "props" for doubt in reposer.doubts(lowered, reposer.trans))
 
 
+@pytest.mark.extensive
 def test_it_can_stay_or_vanish(stage: Stage, holding) -> None:
     photo, mask, stick, rotations = holding
     lowered = pose(**{**STANDING, "left_shoulder": (0.0, 0.0, -1.2)})
@@ -86,6 +87,7 @@ def test_it_can_stay_or_vanish(stage: Stage, holding) -> None:
     assert np.abs(gone[outside].astype(int) - image[outside]).max() <= 1  # seams are evened
 
 
+@pytest.mark.extensive
 def test_without_a_thing_nothing_changes(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)

@@ -137,7 +137,7 @@ def test_without_skin_to_compare_with_its_hue_tells(stage: Stage, colour: tuple[
     assert shod(painted(stage, colour, (0.1, 0.5, 0.2), upper), upper) is expected
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
     rotations, names = pose(**STANDING), {"bare": (), "shod": FEET}
     for kind, parts in names.items():

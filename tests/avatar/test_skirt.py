@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.repose_stage import STANDING, Stage, pose
 from scipy.spatial.transform import Rotation
 
@@ -131,12 +132,13 @@ def test_a_tube_has_no_holes(skirt: SkirtTube) -> None:
     assert open_rings == {0, len(skirt.levels) - 1}
 
 
-@pytest.mark.parametrize("turn", [0.0, 1.2])
+@pytest.mark.parametrize("turn", [0.0, *extensive(1.2)])
 def test_bare_legs_and_trousers_are_no_skirt(stage: Stage, turn: float) -> None:
     rotations = pose(turn, **STANDING, **APART)
     assert reposer_of(stage, stage.person(rotations), rotations).avatar.dressed.skirt is None
 
 
+@pytest.mark.extensive
 def test_cloth_that_goes_on_below_its_hem_is_trousers(stage: Stage) -> None:
     """Wide trousers: the space between the legs is filled further down than the crotch, and then they part."""
     rotations = pose(**STANDING, **APART)

@@ -41,7 +41,7 @@ def assert_same(found: list[DetectedPerson], expected: list[DetectedPerson]) -> 
             np.testing.assert_array_equal(getattr(person, name), getattr(other, name))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_killed_run_goes_on_to_the_same_people(frames: list[Frame], often: None, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "clip.fit.npz"
     with DetectedPeople(threads=1) as source:

@@ -3,6 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers.extensive import extensive
 from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.core.camera import Camera
@@ -87,13 +88,14 @@ def fitted_focal(people, exif=None, **options):
         return float(fitter.fit_image(np.zeros((480, 640, 3), np.uint8), focal=exif).focal[0])
 
 
-@pytest.mark.parametrize(("distance", "longer"), [(0.8, 2.5), (1.6, 1.25), (2.5, 1.0)])
+@pytest.mark.parametrize(("distance", "longer"), [*extensive((0.8, 2.5), (1.6, 1.25)), (2.5, 1.0)])
 def test_an_unknown_lens_is_so_long_that_nobody_is_nearer_than_two_metres(clip, distance, longer):
     near = at_distance(clip, distance)
     assert distance_of(near, UNKNOWN_LENS) == pytest.approx(distance, rel=1e-3)
     assert fitted_focal([at_distance(clip, 5.0), near]) == pytest.approx(longer * UNKNOWN_LENS.focal, rel=1e-3)
 
 
+@pytest.mark.extensive
 def test_a_known_lens_and_people_of_unknown_distance_leave_the_focal_length(clip):
     near, usual = at_distance(clip, 0.8), pytest.approx(UNKNOWN_LENS.focal)
     assert fitted_focal([near], exif=500.0) == 500
@@ -170,6 +172,7 @@ def test_filled_frames_do_not_count_in_what_is_said_of_a_fit(clip, clip_frames, 
     assert row_doubts(record) == ["", "not detected here", "not detected here", ""]
 
 
+@pytest.mark.extensive
 def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
     """In an image and in a sequence, where the median counts; the others keep their numbers."""
     sure, hidden = true_person(clip, 0), true_person(clip, 3, shift=200)
@@ -194,6 +197,7 @@ def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
     assert "min_confidence" not in FitOptions().identity({})
 
 
+@pytest.mark.extensive
 def test_images_and_sequences_have_the_colours_of_clothes(clip, clip_frames):
     one, other = true_person(clip, 0), true_person(clip, 3, shift=200)
     with Fitter(FitOptions(focal=clip.focal), people_source=KnownPeople({t: [one, other] for t in range(2)})) as fitter:
@@ -206,6 +210,7 @@ def test_images_and_sequences_have_the_colours_of_clothes(clip, clip_frames):
         assert any(np.allclose(colours, found, atol=1e-4) for found in image.clothes.values())
 
 
+@pytest.mark.extensive
 def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
     """Alone and beside somebody, a person gets the same body (design section 9: 1e-5)."""
     one, other = true_person(clip, 0), true_person(clip, 3, shift=200)
@@ -227,6 +232,7 @@ def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip
     assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")
 
 
+@pytest.mark.extensive
 def test_the_largest_person_of_a_sequence_is_one_person(clip, clip_frames, known):
     """A passer-by whose box is larger in one frame does not take that frame over."""
     for t in range(4):
@@ -253,6 +259,7 @@ def without_body(reason, left):
     return DetectedPerson(box, rows, None, spread, None, None, 0.4, not_fitted=reason)
 
 
+@pytest.mark.extensive
 def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
     person = true_person(clip, 0)
     others = [without_body("too small", 20), without_body("hidden by another person", 80)]
@@ -273,6 +280,7 @@ def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
     assert "not_fitted" not in alone.options
 
 
+@pytest.mark.extensive
 def test_every_detection_of_a_sequence_has_one_body_or_is_listed(clip, clip_frames, known):
     """A second detection of one person, a candidate that is never confirmed, and a mixture within another's box."""
     man, passer_by = (true_person(clip, 1, shift=shift) for shift in (0, 250))

@@ -57,6 +57,7 @@ def test_a_known_focal_length_stays_with_the_ground(options, exif):
     assert angle(fit) < 5
 
 
+@pytest.mark.extensive
 def test_two_people_a_level_camera_and_the_switch_keep_the_default():
     pair = fitted(replace(CROWD, spots=SPOTS[:2]))
     off = fitted(CROWD, FitOptions(ground=CommonGroundOptions(use=False)))

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.extensive import extensive
 from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.batch.items import Shard
@@ -62,7 +63,7 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+@pytest.mark.parametrize("method", ["keypoints", *extensive("nbf", "auto")])
 def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method):
     """Nobody, two people, a damaged file, one whose people the file does not mention, one person."""
     known = {"0": [], "1": [true_person(clip, 0), true_person(clip, 3, shift=200)], "4": [true_person(clip, 2)]}
@@ -100,7 +101,7 @@ def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+@pytest.mark.parametrize("method", [*extensive("keypoints", "nbf"), "auto"])
 def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frames, method):
     """Byte by byte. The shards hold different numbers of images, and the images different numbers of people."""
 

@@ -38,7 +38,7 @@ def test_a_camera_that_walks_behind_a_person_is_doubtful_and_does_not_zoom(clip,
     assert record_summary(fit)["doubtful"] == fit.people[0].doubt == "the camera walks"
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_camera_that_zooms_is_not_doubtful(clip, texture):
     """The person walks away as fast as the image grows; the floor's corners tell the zoom from a walk."""
     zooms = 1.02 ** np.arange(FRAMES)

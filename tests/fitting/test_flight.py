@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import pose_library
@@ -52,7 +53,7 @@ def test_other_movements_are_none(fallen: torch.Tensor) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activity", ["walking", "washwindow", "basketball_signal", "jumping"])
+@pytest.mark.parametrize("activity", [*extensive("walking", "washwindow", "basketball_signal"), "jumping"])
 def test_real_people_fly_when_they_jump_and_not_when_they_walk(activity: str) -> None:
     """Motion capture: whoever jumps has the lowest sole well above the floor in flight, and nowhere else."""
     body = default_body()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import H36M17, SMPL24
@@ -32,7 +33,7 @@ def joints_of(body, fit):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("skeleton", [SMPL24, H36M17], ids=lambda s: s.name)
+@pytest.mark.parametrize("skeleton", [SMPL24, *extensive(H36M17)], ids=lambda s: s.name)
 def test_bodies_are_found_again(body, people, skeleton):
     posed, betas = people
     points = posed.joints if skeleton is SMPL24 else body.pose_landmarks(skeleton.name, posed, betas)
@@ -53,7 +54,7 @@ def test_rows_are_independent_without_a_shared_shape(body, people):
     np.testing.assert_allclose(whole.betas[4:5], alone.betas, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_unknown_joints_are_left_out_and_rows_without_a_trunk_not_fitted(body, people):
     joints = confident(people[0].joints)
     joints[0, SMPL24.index("left_wrist")] = np.nan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
@@ -155,7 +156,7 @@ def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("depth", "focal"), [(1.6, 500.0), (4.0, 500.0), (60.0, 1200.0), (4.0, 8000.0), (300.0, 90000.0)]
+    ("depth", "focal"), [(1.6, 500.0), *extensive((4.0, 500.0), (60.0, 1200.0), (4.0, 8000.0), (300.0, 90000.0))]
 )
 def test_near_far_wide_and_long(body, library_scene, depth, focal):
     """From 40 pixels to several images high. Where depth is perfect the lifter can only take something off."""
@@ -168,7 +169,7 @@ def test_near_far_wide_and_long(body, library_scene, depth, focal):
     assert fit.trans[:, 2] == pytest.approx(depth, rel=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_no_bit_depends_on_the_other_rows(body, library_scene, monkeypatch):
     """Neither of what is reported in single precision nor of the solver's state in double precision."""
     states, report = [], keypoints._report
@@ -196,7 +197,7 @@ def test_the_same_again_is_the_same_to_the_bit(body, library_scene):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_rows_of_a_group_share_one_shape(body, library_scene, place_bodies):
     scene = library_scene(6, seed=6)
     betas = scene.betas[[0, 0, 0, 0, 1, 2]]
@@ -269,7 +270,7 @@ def test_broken_landmarks_count_as_unseen(body, library_scene):
     assert np.allclose(fit.joints3d, expected.joints3d, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
     scene = library_scene(6, seed=5)
     plain = KeypointFitOptions(lift=False)
