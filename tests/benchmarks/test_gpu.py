@@ -25,7 +25,7 @@ def scripts(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_engines_rows(monkeypatch, capsys):
     import gpu_engine
 

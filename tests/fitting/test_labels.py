@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.extensive import extensive
 from helpers.standing_people import StandingPeople
 
 from humanpose_cli.body.body import default_body
@@ -75,7 +76,7 @@ def covered(shape: tuple[int, int], rectangles: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(1.0,), (1.0, 0.6)])
+@pytest.mark.parametrize("sizes", [(1.0,), *extensive(((1.0, 0.6),))])
 def test_the_labels_of_a_crowd_cover_nobody_and_no_other_label(sizes):
     fit = filmed(StandingPeople(spots=CROWD, poses=POSES, sizes=sizes))
     labels, bodies = PeopleLabels(fit), silhouettes(fit)
@@ -106,7 +107,7 @@ def test_where_people_fill_the_image_no_label_covers_them():
     assert grounds(PeopleLabels(close)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_label_of_a_track_keeps_its_place():
     """Two people walk past each other, behind a third: nobody's label moves to and fro."""
     spots = ((200.0, 800.0), (1080.0, 800.0), (640.0, 700.0))

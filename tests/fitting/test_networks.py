@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.core.camera import project
@@ -60,7 +61,7 @@ def test_shipped_networks_are_loaded_when_an_image_needs_them(known, weights, mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+@pytest.mark.parametrize("method", [*extensive("keypoints", "nbf"), "auto"])
 @pytest.mark.parametrize("sequence", [False, True])
 def test_part_of_an_image_is_fitted_with_the_camera_of_the_whole(clip, weights, method, sequence):
     """The same person before the same camera, of which a part off the middle was kept."""

@@ -74,7 +74,7 @@ def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tens
     assert found.joint_confidence.min() > 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int, np.ndarray], torch.Tensor]) -> None:
     fit, surface, _ = known
     body = default_body()
@@ -88,7 +88,7 @@ def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int,
     assert register_fit(nobody, body, texture_charts(body), surface).options["registered"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_body_far_from_the_optical_axis_is_registered_as_well_as_one_on_it(
     known: tuple[Fit, dict[int, np.ndarray], torch.Tensor],
 ) -> None:

@@ -157,7 +157,7 @@ def test_frames_that_show_nothing_follow_from_their_neighbours(body, waving) -> 
     assert (fit.confidence[14:19] == 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
     whole = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
     monkeypatch.setattr(sequences, "_WINDOW", 20)
@@ -167,7 +167,7 @@ def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
     assert jitter(parts.joints3d) < 1.2 * jitter(whole.joints3d)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("gap", [(), range(10, 30)])
 def test_no_bit_depends_on_the_rows_in_memory(body, waving, monkeypatch, gap) -> None:
     observed = in_sequence(noisy(waving, 1.5))
@@ -195,7 +195,7 @@ def test_the_number_of_threads_changes_nothing(body, waving) -> None:
     np.testing.assert_allclose(fits[0].poses, fits[1].poses, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
     observed = noisy(waving, 2.0)
     alone = fit_keypoints(body, in_sequence(observed), PLAIN)
@@ -312,7 +312,7 @@ def test_frames_twice_and_frames_without_people_are_refused(waving) -> None:
         in_sequence(waving.observations, shape_group=None)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_missing_frames_part_the_motion(body, waving) -> None:
     """After a jump over many frames the body may be anywhere: nothing is smoothed across."""
     frames = np.arange(36) + 100 * (np.arange(36) >= 18)
@@ -330,7 +330,7 @@ def test_accelerations_at_uneven_times_are_those_of_a_parabola() -> None:
     assert even.tolist() == 2 * [pytest.approx([16, -32, 16])]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_uneven_frames_are_solved_with_their_own_times(body, waving) -> None:
     """Of the waving, frames were lost; a stiff motion at the wrong times bends the path."""
     kept = np.array([*range(8), *range(8, 28, 4), *range(28, 36)])

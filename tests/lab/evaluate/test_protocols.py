@@ -82,13 +82,15 @@ class Fixture:
         self.posed = [some.posed(rig) for some, rig in zip(self.bodies, (self.neutral, self.male), strict=True)]
         self.posed_smplx = {straight: self.bodies[1].posed(rig) for straight, rig in self.smplx.items()}
         random = np.random.default_rng(3)
-        self.to_smpl = np.zeros((VERTICES, 10475), np.float32)
+        to_smpl = np.zeros((VERTICES, 10475), np.float32)
         for vertex in range(VERTICES):  # three vertices of SMPL-X's at the same joint
             joint = vertex % 24 if vertex % 24 < 22 else vertex % 24 - 2
             chosen = joint + 55 * random.choice(10475 // 55, 3, replace=False)
-            self.to_smpl[vertex, chosen] = random.dirichlet(np.ones(3))
+            to_smpl[vertex, chosen] = random.dirichlet(np.ones(3))
         self.files: dict[int | str, Path] = {"smplx": folder / "smplx2smpl.npy"}
-        np.save(self.files["smplx"], self.to_smpl)
+        np.save(self.files["smplx"], to_smpl)
+        self.to_smpl = scipy.sparse.csr_matrix(to_smpl, dtype=np.float64)
+        self.joint_sets: dict[tuple[object, ...], JointSet] = {}
         random = np.random.default_rng(3)
         left = np.argsort(self.neutral.template[:, 0].numpy())
         for rows, name, lefts in ((17, "h36m.npy", (1, 2, 3, 11, 12, 13)), (19, "j19.npy", (3, 4, 5, 9, 10, 11))):
@@ -104,7 +106,10 @@ class Fixture:
         regressor = None if file is None else self.files[file]
         neutral = self.neutral if protocol.joints == "smpl24-neutral" else None
         conversion = self.files["smplx"] if protocol.source == "rich" else None
-        return joint_set(protocol.joints, protocol.root, regressor, neutral, conversion)
+        key = (protocol.joints, protocol.root, conversion)
+        if key not in self.joint_sets:  # a conversion takes seconds to read
+            self.joint_sets[key] = joint_set(protocol.joints, protocol.root, regressor, neutral, conversion)
+        return self.joint_sets[key]
 
     def found(self, protocol: BodyProtocol) -> BodyErrors:
         focal, centre = torch.full((FRAMES,), 500.0), torch.full((FRAMES, 2), 256.0)
@@ -134,7 +139,7 @@ class Fixture:
             # evaluate_rich.py, has the default of smplx.SMPLX, False, GVHMR "rich-smplx", as the owners' rich_toolkit.
             true = self.posed_smplx[name == "rich-camerahmr"].vertices
             assert true is not None
-            meshes[1] = self.to_smpl.astype(np.float64) @ true.double().numpy()
+            meshes[1] = np.stack([self.to_smpl @ mesh for mesh in true.double().numpy()])
             points = [self.own[0] @ mesh for mesh in meshes]
             roots = [p[:, [1, 2]] for p in points]
         else:
@@ -307,6 +312,7 @@ def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
     assert PROTOCOLS["iper-owners"].agreed_size(0) == 256  # type: ignore[attr-defined]
 
 
+@pytest.mark.extensive
 def test_matrices_from_smplx_to_smpl_are_checked(tmp_path: Path) -> None:
     matrix = np.zeros((VERTICES, 10475), np.float32)
     matrix[np.arange(VERTICES), np.arange(VERTICES)] = 1
