@@ -142,7 +142,7 @@ def test_values_of_weights():
 
 
 def test_columns_of_dataset_caches():
-    for (_, _, *rows), name in zip(tables("files.md", "## Dataset cache"), schema.LABELLED, strict=True):
+    for (_, _, *rows), name in zip(tables("files.md", "## Dataset cache"), schema.LABEL_TABLES, strict=True):
         declared = {}
         for column in schema.columns_of(name).values():
             group, _, skeleton = column.name.partition("/")
