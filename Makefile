@@ -55,7 +55,7 @@ help:
 	@echo '               .venv'
 	@echo 'make test-all  also tests with the mark extensive: tutorials, protocols, long trainings'
 	@echo 'make quick     the tests without the mark slow, in under a minute'
-	@echo 'make check     style, types and layers'
+	@echo 'make check     style, types and layers, and figures of the code'
 	@echo 'make fresh     the wheel of the last commit, installed with the newest packages and tried, in a new environment;'
 	@echo '               VERSIONS=lowest: with the oldest that pyproject.toml allows'
 	@echo 'make site      the documentation as a site in site/; every warning is an error'
@@ -98,6 +98,7 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/house.py
 
 fresh:
 	@$(choose_torch); $(PYTHON) tools/check_distributions.py --wheel-only --versions $(VERSIONS) --torch "$$torch"

@@ -1,10 +1,14 @@
-"""The images of docs/guides but for view.webp and displacements.webp; see make_pictures.py.
+"""The images of docs/guides but for view.webp and displacements.webp.
 
-view.webp is a screenshot of the page that `hpc view` makes of the refined fit of cam04.mp4.
+    python tools/guide_pictures.py FOLDER    docs/assets/guides/*.webp
+
+FOLDER and `--work` are those of make_pictures.py. view.webp is a screenshot of the page that `hpc view` makes of the
+refined fit of cam04.mp4.
 """
 
 from __future__ import annotations
 
+import argparse
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,18 +16,13 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import skimage.data
-import torch
-from make_pictures import IN_3D, Image8, fitted, on_stage, overlaid, row_of
+from make_pictures import IN_3D, Image8, fitted, key_pose, on_stage, overlaid, row_of
 from PIL import Image
 
 import humanpose_cli as hp
-from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.result import load_fit
-from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.rendering.stage import Stage
 from humanpose_cli.rendering.surfaces import Surface
 
@@ -31,22 +30,12 @@ FRAME = 40  # of the videos from which the photographs come
 FIRST_FRAME, FIRST, FIRST_SIZE = 0, (150, 270, 690, 1230), (200, 356)  # of cam01, its part, and a panel of it
 SIZE, TEXT, FIRST_TEXT = (240, 330), 25, 16  # of a panel, width and height in pixels; height of letters
 QUALITY = 80
-FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a person who looks at the camera
 # Parts of the photographs that are shown or fitted alone: left, top, right, bottom.
 FRONT, BEHIND, ASTRONAUT = (100, 200, 900, 1300), (120, 330, 1010, 1554), (140, 0, 512, 512)
 BYSTANDER, UPPER_BODY = (0, 240, 400, 790), (445, 330, 745, 742)
 POSES = (("wave", 0.0), ("arms_up", 0.0), ("hands_on_hips", 40.0), ("lunge", -30.0))
 """Key poses that photographs support, with their turn to the person's left in degrees."""
 REFINED_FRAME, REFINED_PART = 36, (500, 620, 980, 1280)
-
-
-def target(name: str, degrees: float) -> RotationTarget:
-    """A key pose turned about the vertical, camera axes."""
-    rotations = key_poses()[name].clone()
-    turn = axis_angle_to_matrix(torch.tensor([0.0, np.deg2rad(degrees), 0.0], dtype=rotations.dtype))
-    rotations[0] = FACING @ turn @ rotations[0]
-    pose = matrix_to_axis_angle(rotations).reshape(1, -1).numpy()
-    return RotationTarget(BodyParams(pose, np.zeros((1, 10)), np.zeros((1, 3))))
 
 
 def photograph(clip: Path, frame: int = FRAME) -> Image8:
@@ -104,12 +93,12 @@ def reposed_rows(front: Image8) -> tuple[Image.Image, Image.Image]:
         scene = reposer.read(front)
 
         def drawn(name: str, degrees: float) -> Image8:
-            return panel(next(iter(scene.images(target(name, degrees)))).image, FRONT)
+            return panel(next(iter(scene.images(key_pose(name, degrees)))).image, FRONT)
 
         works = [(drawn(name, degrees), name.replace("_", " ")) for name, degrees in POSES]
         turned = [(drawn("a_pose", 90), "turned by 96°"), (drawn("wave", 180), "turned by 167°")]
         seat = skimage.data.astronaut()
-        raised = next(iter(reposer.read(seat).images(target("wave", 0)))).image
+        raised = next(iter(reposer.read(seat).images(key_pose("wave", 0)))).image
     photo = (panel(front, FRONT), "photograph")
     covered = [(panel(seat, ASTRONAUT), "photograph"), (panel(raised, ASTRONAUT), "hidden arm raised")]
     return row_of([photo, *works], TEXT), row_of([photo, *turned, *covered], TEXT)
@@ -134,15 +123,25 @@ def refined_row(folder: Path, work: Path) -> Image.Image:
     return row_of(panels, TEXT)
 
 
-def make_guide_pictures(folder: Path, out: Path, work: Path | None) -> None:
-    """Write the five images to `out`/guides."""
-    (out / "guides").mkdir(parents=True, exist_ok=True)
+def main() -> None:
+    """Write the five images to docs/assets/guides."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder with cam01.mp4, cam02.mp4 and cam04.mp4")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "assets" / "guides")
+    parser.add_argument("--work", type=Path, help="keep the fit and the texture here")
+    arguments = parser.parse_args()
+    folder, out = arguments.folder, arguments.out
+    out.mkdir(parents=True, exist_ok=True)
     beside, front, behind = (photograph(folder / f"cam0{number}.mp4") for number in (1, 2, 4))
     images = {"first": first_row(photograph(folder / "cam01.mp4", FIRST_FRAME)), "fit": fit_row(front, behind, beside)}
     images["repose"], images["repose-limits"] = reposed_rows(front)
     with TemporaryDirectory() as temporary:
-        kept = work or Path(temporary)
-        kept.mkdir(parents=True, exist_ok=True)
-        images["refine"] = refined_row(folder, kept)
+        work = arguments.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        images["refine"] = refined_row(folder, work)
     for name, image in images.items():
-        image.save(out / "guides" / f"{name}.webp", quality=QUALITY, alpha_quality=80, method=6)
+        image.save(out / f"{name}.webp", quality=QUALITY, alpha_quality=80, method=6)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,19 @@
-"""Prints figures of the code's form, read from its syntax alone: `python tools/house.py`.
+"""Prints figures of the code's form, read from its syntax and its tables of options, without importing torch.
 
-`tests/contracts/test_house.py` holds them against a recorded table, so that none becomes worse unnoticed. Lines of
-folders are printed, not held.
+    python tools/house.py                                print them beside those of tests/contracts/house.json
+    python tools/house.py --record                       write those that became better into it
+    python tools/house.py --record --why "REASON"        and those that became worse, each with the reason
+
+`tests/contracts/test_house.py` fails if one is worse than recorded. Lines of folders are printed, not held.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
+import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,7 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # a script finds its own folder only
 PACKAGE = "humanpose_cli"
+TABLE = ROOT / "tests" / "contracts" / "house.json"
 MAX_LINES, MAX_PARAMETERS, MAX_POSITIONAL = 60, 8, 3
 
 # Participles of verbs whose participle does not end in "ed".
@@ -34,32 +42,34 @@ NOT_PARTICIPLES = frozenset("seed speed need feed embed bed red shed weed hundre
 VERBS = frozenset(
     """
     accept accumulate acquire add adjust advance align allocate allow answer append apply approximate arrange
-    assemble assert assign associate attach average balance bake begin blend blur bound break bring broadcast
-    build cache calculate call cancel carry cast center change check choose clamp classify clean clear clip close
-    cluster collect color combine compare compensate complete compose compress compute concatenate connect
-    construct continue convert copy correct count cover create crop cut damp decide declare decode decompose
-    decorate define delete denoise derive describe detect determine differentiate dilate disable discard discover
-    display distinguish distort distribute divide download draw drop dump embed enable encode end enlarge enforce
-    ensure enter enumerate erode estimate evaluate evict examine exclude execute exit expand explain export
-    express extend extract fail feed fetch fill filter find finish fit fix flatten flip flush fold follow forget
-    format formulate free freeze gather generate get give group grow guard guess halve handle hash help hide hold
-    identify ignore import improve include increase infer initialize inpaint insert inspect install integrate
-    interpolate interpret interrupt intersect invert invoke iterate join keep label lay leave lift limit link list
-    load locate lock log look loop lower make map mark mask match measure merge migrate minimize mirror mix modify
-    monitor move multiply name narrow normalize note notice notify obtain offer open optimize order orient overlay
-    overwrite pack pad paint pair parse pass perform permute persist pick place plan play plot point pool position
-    post predict prefer prepare preserve print process produce project propagate propose protect prove provide
-    prune push put query quit raise randomize rank reach read rearrange rebuild recognize recompute reconstruct
-    record recover rectify reduce refine refuse register regress reject relate release remember remove rename
-    render repair repeat replace report repose represent request require resample rescale reserve reset reshape
-    resize resolve respond restart restore restrict resume retarget retrieve return reuse reverse rewrite rotate
-    round run sample save say scale scan scatter schedule score search seek segment select send separate set shade
-    shape shard share shift show shrink shuffle shut sign simplify simulate skin skip smooth solve sort specify
-    spell split spread stack start state stop store stretch strip subtract suggest sum summarize supply suppress
-    swap switch symmetrize synthesize take tell terminate test tile tone toggle trace track train transfer
-    transform translate transpose traverse triangulate trim truncate try tune turn undistort undo unify unpack
-    unproject update upload upsample use validate vary verify view visit wait walk warm warn warp weigh weight
-    widen wrap write yield zero zoom
+    assemble assert assign associate attach average bake balance begin bend bleed blend blur bound break bring
+    broadcast build cache calculate call cancel carry cast catch center change check choose clamp classify clean
+    clear clip close cluster collect color colour combine compare compensate compile complete compose composite
+    compress compute concatenate connect construct continue convert convolve copy correct correlate count cover
+    create crop cut damp decide declare decode decompose decorate define delete deliver denoise derive describe
+    detect determine differentiate dilate disable discard discover display distinguish distort distribute divide do
+    download draw drop dump embed enable encode end enforce enlarge ensure enter enumerate erode escape estimate
+    evaluate evict examine exclude execute exit expand explain export express extend extract fail feed fetch fill
+    filter find finish fit fix flatten flip flush fold follow forget format formulate free freeze fuse gather
+    generate get give group grow guard guess halve handle hash help hide hold identify ignore import improve
+    include increase infer inflate initialize inpaint insert inspect install integrate interpolate interpret
+    interrupt intersect invert invoke iterate join keep label launch lay leave let lift limit link list load locate
+    lock log look loop lower make map mark mask match measure merge migrate minimize mirror mix modify monitor move
+    multiply name narrow normalise normalize note notice notify obtain offer open optimize order orient
+    orthonormalise overlay overwrite pack pad paint pair parse pass pause perform permute persist pick place plan
+    play plot point pool pose position post predict prefer prepare preserve print process produce project propagate
+    propose protect prove provide prune push put query quit quote raise randomize rank rasterise reach read
+    rearrange rebuild recognise recognize recompute reconstruct record recover rectify redirect redraw reduce
+    refine refuse register regress reject relate release remember remove rename render reorder repair repeat
+    replace report repose represent request require resample rescale reserve reset reshape resize resolve respond
+    restart restore restrict resume retarget retrieve return reuse reverse rewrite rotate round run sample save say
+    scale scan scatter schedule score search seek segment select send separate set shade shape shard share shift
+    show shrink shuffle shut sign silence simplify simulate skin skip smooth solve sort specify spell split spread
+    stack start state stop store stretch strip submit subtract suggest sum summarise summarize supply suppress swap
+    switch symmetrize synthesize take tell terminate test tile toggle tone trace track train transfer transform
+    translate transpose traverse triangulate trim truncate try tune turn undistort undo unify unpack unproject
+    unroll update upload upsample use validate vary verify view visit wait wake walk warm warn warp watch weigh
+    weight widen work wrap write yield zero zoom
     """.split()  # noqa: SIM905
 )
 
@@ -68,11 +78,15 @@ class Measure(NamedTuple):
     value: float
     lower_is_better: bool = True
 
+    def is_worse_than(self, value: float) -> bool:
+        return self.value > value if self.lower_is_better else self.value < value
+
 
 class Module(NamedTuple):
     path: str
     text: str
     tree: ast.Module
+    nodes: list[ast.AST]
 
 
 class Function(NamedTuple):
@@ -100,8 +114,12 @@ class Function(NamedTuple):
 
 def read_modules(folder: Path) -> list[Module]:
     """Parse the Python files of a folder."""
-    texts = {path: path.read_text("utf-8") for path in sorted(folder.rglob("*.py"))}
-    return [Module(path.relative_to(ROOT).as_posix(), text, ast.parse(text)) for path, text in texts.items()]
+    modules = []
+    for path in sorted(folder.rglob("*.py")):
+        text = path.read_text("utf-8")
+        tree = ast.parse(text)
+        modules.append(Module(path.relative_to(ROOT).as_posix(), text, tree, list(ast.walk(tree))))
+    return modules
 
 
 def functions_of(modules: list[Module]) -> Iterator[Function]:
@@ -109,13 +127,13 @@ def functions_of(modules: list[Module]) -> Iterator[Function]:
     for module in modules:
         methods = {
             child
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.ClassDef)
             for child in node.body
             if isinstance(child, ast.FunctionDef)
             and not any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in child.decorator_list)
         }
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield Function(module.path, node, node in methods)
 
@@ -128,9 +146,9 @@ def is_participle(name: str) -> bool:
     return word in IRREGULAR_PARTICIPLES or bool(re.fullmatch(r"[a-z]{2,}ed", word))
 
 
-def assigned_names(tree: ast.AST) -> Iterator[str]:
+def assigned_names(module: Module) -> Iterator[str]:
     """Yield the name of each assignment: variables, loop variables, attributes of `self`, parameters."""
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -174,7 +192,7 @@ class House:
         for function in self.functions:
             counts[function.node.name] = max(counts.get(function.node.name, 0), function.positional)
         for module in self.modules:
-            for node in ast.walk(module.tree):
+            for node in module.nodes:
                 if isinstance(node, ast.ClassDef):
                     fields = sum(isinstance(child, ast.AnnAssign) for child in node.body)
                     inits = [c for c in node.body if isinstance(c, ast.FunctionDef) and c.name == "__init__"]
@@ -187,7 +205,7 @@ class House:
         return [
             f"{module.path}:{node.lineno}"
             for module in self.modules
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.Call)
             and any(isinstance(value, ast.Starred) for value in node.args)
             and self._positional.get(ast.unparse(node.func).rpartition(".")[2], 0) > MAX_POSITIONAL
@@ -220,11 +238,11 @@ class House:
 
     def participles(self) -> Counter[str]:
         """Count the assigned names that are participles."""
-        return Counter(n for m in self.modules for n in assigned_names(m.tree) if is_participle(n))
+        return Counter(n for m in self.modules for n in assigned_names(m) if is_participle(n))
 
     def participle_share(self) -> float:
         """Return the percentage of assigned names that are participles."""
-        names = sum(1 for m in self.modules for _ in assigned_names(m.tree))
+        names = sum(1 for m in self.modules for _ in assigned_names(m))
         return 100 * self.participles().total() / names
 
     def docstrings(self) -> tuple[int, int]:
@@ -258,7 +276,7 @@ class House:
             bool(text.search(node.value))
             for module in self.modules
             if not module.path.endswith("option_rules.py")
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         )
         return sum(len(others) for table in tables for others in table.values()) + sites
@@ -295,6 +313,8 @@ def _only_unpacked(scope: ast.FunctionDef | ast.Module) -> Iterator[int]:
     for node in ast.walk(scope):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and is_any_dictionary(node.annotation):
             declared[node.target.id] = node.lineno
+    if not declared:
+        return
     uses = Counter(n.id for n in ast.walk(scope) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
     unpacked = Counter(
         keyword.value.id
@@ -313,12 +333,43 @@ def _is_exempt(function: Function) -> bool:
     return "kernel" in function.path or any(d.startswith(("command", "wp.")) for d in decorators)
 
 
+def read_table() -> dict[str, float]:
+    """Read the recorded figures."""
+    return {name: entry["value"] for name, entry in json.loads(TABLE.read_text("utf-8")).items()}
+
+
+def record(measures: Mapping[str, Measure], why: str) -> None:
+    """Write figures into the table. Raises SystemExit if one is worse than recorded and there is no reason."""
+    table = json.loads(TABLE.read_text("utf-8"))
+    for name, measure in measures.items():
+        entry = table.setdefault(name, {"value": measure.value})
+        if measure.is_worse_than(entry["value"]):
+            if not why:
+                raise SystemExit(
+                    f"{name}: {measure.value:g} is worse than {entry['value']:g}; give a reason with --why"
+                )
+            entry["why"] = why
+        entry["value"] = measure.value
+    lines = (f"  {json.dumps(name)}: {json.dumps(table[name], ensure_ascii=False)}" for name in measures)
+    TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help="write the figures into the table")
+    parser.add_argument("--why", default="", help="the reason for figures that became worse")
+    arguments = parser.parse_args()
     house = House()
+    measures = house.measures()
+    if arguments.record:
+        record(measures, arguments.why)
+    recorded = read_table()
     for room, count in house.lines.items():
         print(f"{room:24}{count:8}")
-    for name, measure in house.measures().items():
-        print(f"{name:40}{measure.value:10g}")
+    print(f"\n{'':34}{'now':>10}{'recorded':>10}")
+    for name, measure in measures.items():
+        mark = "  worse" if measure.is_worse_than(recorded[name]) else ""
+        print(f"{name:34}{measure.value:10g}{recorded[name]:10g}{mark}")
 
 
 if __name__ == "__main__":

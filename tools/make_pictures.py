@@ -1,7 +1,6 @@
-"""The images of the README and of the guides, and the clip of `hpc demo`, from videos of a man who balances.
+"""The images of the README, and the clip of `hpc demo`, from videos of a man who balances.
 
     python tools/make_pictures.py FOLDER             docs/assets/hero.webp and clip.webp, and the demo's clip
-    python tools/make_pictures.py FOLDER --guides    docs/assets/guides/*.webp
     python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows first
 
 FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of
@@ -103,18 +102,22 @@ def overlaid(fit: Fit, body: Body, pixels: Image8, frame: int) -> Image8:
     return draw_overlay(pixels, body_vertices(body, fit, rows), body.faces, fit.camera(frame))
 
 
+def key_pose(name: str, degrees: float) -> RotationTarget:
+    """Turn a key pose by degrees about the vertical; 0 faces the camera."""
+    rotations = key_poses()[name].clone()
+    turn = axis_angle_to_matrix(torch.tensor([0.0, np.deg2rad(degrees), 0.0], dtype=rotations.dtype))
+    rotations[0] = torch.diag(rotations.new_tensor([1.0, -1.0, -1.0])) @ turn @ rotations[0]
+    pose = matrix_to_axis_angle(rotations).reshape(1, -1).numpy()
+    return RotationTarget(BodyParams(pose, np.zeros((1, 10)), np.zeros((1, 3))))
+
+
 def reposed(pixels: Image8, targets: Sequence[tuple[str, float]]) -> list[Image8]:
     """The person of an image in key poses, turned by degrees about the vertical; 0 faces the camera."""
     images = []
     with hp.Reposer(person="largest") as reposer:
         scene = reposer.read(pixels)
         for name, degrees in targets:
-            rotations = key_poses()[name].clone()
-            turn = axis_angle_to_matrix(torch.tensor([0.0, np.deg2rad(degrees), 0.0], dtype=rotations.dtype))
-            rotations[0] = torch.diag(rotations.new_tensor([1.0, -1.0, -1.0])) @ turn @ rotations[0]
-            poses = matrix_to_axis_angle(rotations).reshape(1, -1).numpy()
-            target = RotationTarget(BodyParams(poses, np.zeros((1, 10)), np.zeros((1, 3))))
-            images.append(next(iter(scene.images(target))).image)
+            images.append(next(iter(scene.images(key_pose(name, degrees)))).image)
     return images
 
 
@@ -197,19 +200,13 @@ def make_first_pictures(folder: Path, out: Path, work: Path) -> None:
 
 
 def main() -> None:
-    """Make the images of the README and the clip, or the images of the guides."""
+    """Make the images of the README, and the clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with cam01.mp4, cam02.mp4 and cam04.mp4")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "assets")
     parser.add_argument("--work", type=Path, help="keep the fit and the texture here")
-    parser.add_argument("--guides", action="store_true", help="make the images of docs/guides")
     parser.add_argument("--first", action="store_true", help="make the images that README shows first")
     arguments = parser.parse_args()
-    if arguments.guides:
-        from guide_pictures import make_guide_pictures
-
-        make_guide_pictures(arguments.folder, arguments.out, arguments.work)
-        return
     with TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ class Item:
 
 
 def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
-    """The item for an input of the command line; `source` is its payload."""
+    """Return the item for an input of the command line; `source` is its payload."""
     made = tuple(outputs), tuple(journals)
     return Item(source.key, source.files, source.label, source.root, *made, payload=source, error=source.error)
 
@@ -83,7 +83,7 @@ class Fingerprint:
 
 
 def fingerprint(item: Item) -> Fingerprint:
-    """Size and time of an item's files; the item's own error, or that of a file which cannot be looked at."""
+    """Return size and time of an item's files. Raises the item's own error, or that of a file that has none."""
     if item.error is not None:
         raise item.error
     size = newest = 0
@@ -98,12 +98,12 @@ def fingerprint(item: Item) -> Fingerprint:
 
 
 def content_digest(item: Item) -> str:
-    """SHA-256 over the contents of an item's files in order."""
+    """Compute SHA-256 over the contents of an item's files in order."""
     return digest_of_files(item.files)
 
 
 def unique_items(items: Iterable[Item]) -> list[Item]:
-    """The items in order, one that is named twice only once.
+    """List the items in order, one that is named twice only once.
 
     Two different items with one key would write the same files: UsageError names both.
     """
@@ -118,8 +118,8 @@ def unique_items(items: Iterable[Item]) -> list[Item]:
 
 
 def refuse_case_twins(items: Sequence[Item], folder: Path) -> None:
-    """UsageError for two items whose names differ in case alone, if the folder's file system takes them for one, as
-    those of macOS and Windows, and memory cards: the second would replace the results of the first.
+    """Raise UsageError if two items' names differ in case alone and the folder's file system takes them for one, as
+    those of macOS, Windows and memory cards do: the second would replace the results of the first.
     """
     by_key: dict[str, Item] = {}
     for item in items:
@@ -130,7 +130,9 @@ def refuse_case_twins(items: Sequence[Item], folder: Path) -> None:
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether the file system of a folder takes names that differ in case alone for one; the folder need not exist."""
+    """Return whether the file system of a folder takes names that differ in case alone for one; the folder need not
+    exist.
+    """
     for path in (folder.absolute(), *folder.absolute().parents):
         other = path.with_name(path.name.swapcase()) if path.name else path
         if other.name != path.name and path.exists():
@@ -175,7 +177,7 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def owns(self, key: str) -> bool:
-        """Whether the item with this key is this shard's to do."""
+        """Return whether the item with this key belongs to this shard."""
         return self.count == 1 or shard_of(key, self.count) == self.index
 
     def __str__(self) -> str:

@@ -63,7 +63,7 @@ class LastResort:
             self._control.send(_MESSAGE.pack(number, limit))
 
     def abandon(self) -> None:
-        """In a forked child: whose descriptor would keep the small process alive."""
+        """Close, in a forked child, the descriptors that would keep the small process alive."""
         self._control.close()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class _Watcher:
                 heard, since = number, time.monotonic()
 
     def _number(self) -> int:
-        """The reported number of a signal that Python has not heard of yet; 0 where there is none."""
+        """Return the reported number of a signal that Python has not heard of yet; 0 if there is none."""
         try:
             waiting: Iterable[int] = self.wakeup.recv(64, socket.MSG_PEEK)
         except OSError:

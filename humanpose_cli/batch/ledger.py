@@ -40,7 +40,7 @@ SCHEMA_VERSION = 1
 
 
 def options_digest(options: Mapping[str, Any]) -> str:
-    """Short SHA-256 of the options that decide a result, in any order."""
+    """Compute a short SHA-256 of the options that decide a result, in any order."""
     canonical = json.dumps(options, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
@@ -108,16 +108,16 @@ class History:
     turn: int = 0
 
     def of(self, command: str, item: Item) -> Entry | None:
-        """The latest entry of that command for that item, whatever its options."""
+        """Return the latest entry of that command for that item, whatever its options."""
         return self.entries.get((command, item.key))
 
     def writers(self) -> dict[str, Entry]:
-        """Each output file with the entry that wrote it last."""
+        """Map each output file to the entry that wrote it last."""
         return {output: entry for entry in self.entries.values() for output in entry.outputs}
 
 
 def read_history(folder: Path) -> History:
-    """Merge the ledgers in `folder`; the entry of the latest turn counts. InputError for a newer version's file."""
+    """Merge the ledgers in `folder`; the entry of the latest turn counts. Raises InputError for newer versions' files."""
     history = History()
     entries: list[tuple[int, Entry]] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
@@ -142,7 +142,7 @@ def read_history(folder: Path) -> History:
 
 
 def count_outcomes(folder: Path, shard: Shard) -> Counter[str]:
-    """How many items of a shard ended how, by the last line of each in its ledger; nothing where it has none yet."""
+    """Count the statuses of a shard's items, by the last line of each in its ledger; none if there is no ledger yet."""
     path = folder / f"ledger.{shard.file_part}.jsonl"
     lines = _read_lines(path) if path.exists() else ()
     last = {(entry.command, entry.path): entry.outcome for line in lines if (entry := _entry(line))}
@@ -153,12 +153,12 @@ _CHECK = b', "crc": '
 
 
 def _checked(row: bytes) -> bytes:
-    """A JSON object with its checksum as the last value."""
+    """Format a JSON object with its checksum as the last value."""
     return b"%s%s%d}" % (row[:-1], _CHECK, zlib.crc32(row))
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a ledger; one that a crash tore or a disk damaged is left out."""
+    """Read the complete lines of a ledger; one that a crash tore or a disk damaged is left out."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -180,7 +180,7 @@ def _fits(line: Mapping[str, Any], types: Mapping[str, Any], needed: set[str]) -
 
 
 def _entry(line: Mapping[str, Any]) -> Entry | None:
-    """The entry in a line, or None: values that we do not write were spoilt by a disk or an editor."""
+    """Parse the entry in a line; None for values that we do not write, which a disk or an editor spoilt."""
     if not _fits(line, _TYPES, _NEEDED):
         return None
     values = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
@@ -314,12 +314,12 @@ class Ledger:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays as JSON has them, without importing numpy; anything else as text."""
+    """Convert numpy's numbers and arrays to JSON's, without importing numpy; anything else becomes text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def output_size(path: str | Path) -> int:
-    """Bytes of an output; -1 where it is not there."""
+    """Return the bytes of an output; -1 if it does not exist."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -332,7 +332,7 @@ PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "pillow", "im
 
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
-    """Version of each package as installed, None for a missing one; imports none of them."""
+    """Return the version of each package as installed, None for a missing one; imports none of them."""
     versions: dict[str, str | None] = {}
     for name in packages:
         try:
@@ -343,7 +343,7 @@ def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | No
 
 
 def commit_of_checkout() -> str | None:
-    """Commit of the checkout that this package runs from, `+` appended where files differ; None if installed."""
+    """Return the commit of the checkout that this package runs from, with `+` if files differ; None if installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -368,12 +368,12 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def run_record_path(folder: Path, shard: Shard) -> Path:
-    """`run.json`, or `run.i-of-N.json` for one of several shards, so that no two processes write one file."""
+    """Return the path of `run.json`, or of `run.i-of-N.json` for a shard, so that no two processes write one file."""
     return folder / ("run.json" if shard.count == 1 else f"run.{shard.file_part}.json")
 
 
 def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments: Sequence[str]) -> dict[str, Any]:
-    """What is known when a run starts. `finished`, `status` and counts are added when it ends."""
+    """Record what is known when a run starts. `finished`, `status` and counts are added when it ends."""
     return {
         "schema": 1,
         "command": command,
@@ -395,5 +395,5 @@ def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments
 
 
 def now(to_the: str = "seconds") -> str:
-    """The time in UTC, as in ISO 8601."""
+    """Format the time in UTC by ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec=to_the)

@@ -107,7 +107,7 @@ class EarlierRuns:
         return self._roots.get(root) or self._roots.setdefault(root, str(root.resolve()))
 
     def settled(self, item: Item) -> ItemResult | None:
-        """What an earlier run has to say of an item; None if there is something left to do."""
+        """Return the result that an earlier run left of an item; None if there is something left to do."""
         batch, entry = self.batch, self._entry(item)
         if entry is None or not batch.resume or entry.options != self.digest or entry.began:
             return None
@@ -130,7 +130,7 @@ class EarlierRuns:
         return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
 
     def _holds(self, entry: Entry) -> bool:
-        """Whether its outputs are there as it left them: none missing, of another size or written over."""
+        """Return whether its outputs are there as it left them: none missing, of another size or written over."""
         sizes = tuple(output_size(self._path(output)) for output in entry.outputs)
         return (
             -1 not in sizes
@@ -139,11 +139,11 @@ class EarlierRuns:
         )
 
     def knows(self, item: Item) -> bool:
-        """Whether an earlier run did anything about an item."""
+        """Return whether an earlier run did anything about an item."""
         return self._entry(item) is not None
 
     def replaced_by(self, item: Item) -> tuple[str, ...]:
-        """The files of earlier runs that doing an item may replace."""
+        """List the files of earlier runs that doing an item may replace."""
         entry, planned = self._entry(item), self._planned(item)
         if entry is None and not any(output in self._writers for output in planned):
             return ()
@@ -154,12 +154,12 @@ class EarlierRuns:
         return self.history.of(self.batch.command, item)
 
     def _planned(self, item: Item) -> list[str]:
-        """The files that an item will write, as ledgers name them."""
+        """List the files that an item will write, as ledgers name them."""
         return [relative_path(output, self._folder).replace(os.sep, "/") for output in item.outputs]
 
 
 def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:
-    """What a run of these items would do; nothing is written. UsageError where it would refuse them."""
+    """Plan what a run of these items would do, without writing anything. Raises UsageError if it would refuse them."""
     earlier = EarlierRuns(batch, options_digest(batch.options), read_history(batch.out))
     earlier.refuse_conflicts(items)
     results = [replace(earlier.settled(item) or _planned_result(item), name=item.short) for item in items]
@@ -193,7 +193,7 @@ def _changed_options(entry: Entry, options: Mapping[str, Any], history: History)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """How each option differs; nested ones, under dotted names, only where both have some."""
+    """List how each option differs; nested ones under dotted names, only if both have some."""
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -203,7 +203,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str 
 
 
 def _switch(value: Any) -> Any:
-    """Options of something that is only done where they are there count as a switch."""
+    """Reduce options of something that is done only if they are present to a switch."""
     return True if isinstance(value, Mapping) else value
 
 
@@ -211,7 +211,7 @@ _DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}(\+[0-9a-f]{12,64})*")
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    """How an option differs from before; files differ in their digests, which are not shown."""
+    """Describe how an option differs from before; files differ in their digests, which are not shown."""
     file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
     if file_now and file_before:
         return f"another `{name}`"

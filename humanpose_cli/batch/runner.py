@@ -57,7 +57,7 @@ class Failure:
 
 
 def explain(error: BaseException, inputs: Sequence[Path] = (), out: Path | None = None) -> Failure:
-    """What an exception means.
+    """Explain an exception as an error of the program.
 
     error   anything that a command or an item raised
     inputs  the files being read: no permission for one of them is the item's trouble, not the machine's
@@ -84,7 +84,7 @@ _NO_ADDRESSES = re.compile("failed to map segment|can.t start new thread", re.IG
 
 
 def _explain_lack_of_memory(error: BaseException) -> Failure | None:
-    """Exhausted memory, which libraries report in several ways, also where it is the cause of another error."""
+    """Recognize exhausted memory, which libraries report in several ways, also as the cause of another error."""
     cause: BaseException | None = error
     while isinstance(cause, HpcError):
         cause = cause.__cause__
@@ -105,12 +105,12 @@ def _explain_lack_of_memory(error: BaseException) -> Failure | None:
 
 
 def _is_native(error: BaseException) -> bool:
-    """Whether it is an exception of ONNX Runtime, whose classes derive from Exception alone."""
+    """Return whether it is an exception of ONNX Runtime, whose classes derive from Exception alone."""
     return type(error).__module__.startswith("onnxruntime")
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) -> Failure | None:
-    """A system error that no caller turned into a sentence.
+    """Explain a system error that no caller turned into a sentence.
 
     A file that is not there and does not belong to the output is a bug: no user named it.
     """
@@ -143,22 +143,22 @@ class BatchProgress:
     """Listener of a batch, called from the thread that runs it. This one says nothing."""
 
     def start(self, total: int) -> None:
-        """The batch begins, with `total` items."""
+        """Begin the batch, with `total` items."""
 
     def preparing(self, names: Collection[str]) -> None:
-        """Work on several items together begins; each is finished by itself afterwards."""
+        """Note that work on several items together begins; each is finished by itself afterwards."""
 
     def item_started(self, name: str, short: str = "") -> None:
-        """Work on an item begins; `short` is its name for people."""
+        """Note that work on an item begins; `short` is its name for people."""
 
     def item_finished(self, result: ItemResult) -> None:
-        """An item is done, failed or skipped."""
+        """Note that an item is done, failed or skipped."""
 
     def bug(self, error: BaseException) -> None:
-        """An unexpected exception, with its traceback; the item's result has a sentence about it."""
+        """Note an unexpected exception, with its traceback; the item's result has a sentence about it."""
 
     def finish(self) -> None:
-        """No more items; called whatever happened."""
+        """End the batch; called whatever happened."""
 
 
 Worker = Callable[[Item], Outcome]
@@ -290,7 +290,7 @@ class _Run:
     def _recorded(
         self, item: Item, mark: Fingerprint, result: ItemResult, contents: Mapping[str, Any] | None = None
     ) -> ItemResult:
-        """The result with its contents, or a failure where the ledger cannot keep it."""
+        """Record the result with its contents; return a failure if the ledger cannot keep it."""
         try:
             self.ledger.record(item, mark, result)
         except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
@@ -345,7 +345,7 @@ class _Run:
         return CommandResult(self.batch.command, status, tuple(self.results), tuple(messages), code, extra)
 
     def _summary(self) -> dict[str, Any]:
-        """How many there are of each status, the seconds of the run, and how many items were worked on a second."""
+        """Count the items of each status, the seconds of the run, and the items worked on in a second."""
         counts = Counter(result.status for result in self.results)
         seconds = time.monotonic() - self.started
         worked = len(self.results) - counts[Status.SKIPPED]
@@ -384,7 +384,7 @@ def _remove_journals(item: Item) -> None:
 
 
 def _still_there(result: ItemResult) -> ItemResult:
-    """The result, or an error where an output has vanished since it was written."""
+    """Return the result, or an error if an output has vanished since it was written."""
     for output in result.outputs:
         if result.status is not Status.ERROR and output_size(output) < 0:
             error = f"{output}: vanished after it was written; the same command makes it again"

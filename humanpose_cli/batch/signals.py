@@ -126,12 +126,12 @@ class StopSignals:
         self._reader.close()
 
     def leave_last_resort(self) -> None:
-        """In a forked child: the second process is its parent's."""
+        """Close, in a forked child, what belongs to the parent's second process."""
         if self._last_resort is not None:
             self._last_resort.abandon()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """In the main thread, between two byte codes."""
+        """Handle a signal in the main thread, between two byte codes."""
         first = self.signal_number is None
         if first:
             self.signal_number = _SIGNALS[signal.Signals(number)]
@@ -142,7 +142,7 @@ class StopSignals:
             raise KeyboardInterrupt
 
     def _watch(self) -> None:
-        """In the watchdog thread, which hears of signals even while the main thread is in a native call."""
+        """Watch for signals in a thread, which hears of them even while the main thread is in a native call."""
         first, number = self._wait_for_signal(None)
         if not first:
             return
@@ -167,7 +167,9 @@ class StopSignals:
         os._exit(128 + number)
 
     def _wait_for_signal(self, timeout: float | None) -> tuple[bool | None, int]:
-        """(True, number) of a signal, (False, 0) when the time is over, (None, 0) when the handling has ended."""
+        """Wait for a signal: (True, number) of one, (False, 0) if the time is over, (None, 0) if the handling has
+        ended.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -199,7 +201,7 @@ def _set_handlers(handler: Any) -> None:
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: signals are no longer the parent's, a terminal's are ignored, SIGTERM ends the child.
+    """Leave signals to the parent of a forked child: a terminal's are ignored, SIGTERM ends the child.
 
     So a pool ends its workers; those of `lab.cache.loader`, which end with their parent, ignore SIGTERM as well.
     """
@@ -217,7 +219,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _wake_main_thread(number: int) -> None:
-    """Deliver a signal to the main thread, waking it from a system call where the platform can."""
+    """Deliver a signal to the main thread, waking it from a system call if the platform can."""
     main = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main is not None:
         signal.pthread_kill(main, number)

@@ -57,7 +57,7 @@ class CommandJob:
     report: Path | None = None
 
     def __call__(self) -> int:
-        """Run it, and again where it was killed; its exit code. RuntimeError if it is killed every time.
+        """Run it, and again where it was killed; its exit code. Raises RuntimeError if it is killed every time.
 
         One of a group is not run again: the others have ended too.
         """
@@ -93,7 +93,7 @@ class CommandJob:
         return process.returncode
 
     def checkpoint(self) -> Any:
-        """What submitit is to run after a time-out or preemption: the same, which resumes.
+        """Return what submitit runs after a time-out or preemption: the same, which resumes.
 
         Called while the command runs, before the job is requeued. By then the command has ended in order: a second
         SIGTERM, which Slurm then sends to every process, would make it stop at once.
@@ -111,7 +111,7 @@ class CommandJob:
 
 
 def group_environment() -> dict[str, str]:
-    """The variables that torchrun sets for the processes of a group; none for the only task of a job."""
+    """Return the variables that torchrun sets for the processes of a group; none for the only task of a job."""
     environment = os.environ
     count, nodes = int(environment.get("SLURM_NTASKS", "1")), int(environment.get("SLURM_NNODES", "1"))
     if count == 1:
@@ -219,7 +219,7 @@ def _sbatch_options(settings: SlurmSettings) -> dict[str, str]:
 
 
 def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:
-    """Ids of the submitted jobs, of an array with the numbers in it."""
+    """Parse the ids of the submitted jobs, of an array with the numbers in it."""
     import submitit
 
     try:
@@ -232,7 +232,7 @@ def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:
 
 
 def read_report(out: Path) -> dict[str, Any]:
-    """The document of the collecting job; empty while there is none."""
+    """Read the document of the collecting job; empty while there is none."""
     try:
         return dict(json.loads((out / REPORT).read_text("utf-8")))
     except (OSError, ValueError):

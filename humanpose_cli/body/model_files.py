@@ -41,7 +41,8 @@ def prior_file(spec: str) -> Path | None:
     """Find the file of a pose prior, 'gmm:FILE' or 'vposer:FILE', in VPoser's folder the last epoch's checkpoint;
     None if a prior needs none.
 
-    UsageError as `check_prior`, UnavailableError when it is missing, InputError for a folder without a checkpoint.
+    Raises UsageError as `check_prior`, UnavailableError when it is missing, InputError for a folder without a
+    checkpoint.
     """
     check_prior(spec)
     kind, _, name = spec.partition(":")

@@ -122,11 +122,11 @@ class RowGenerators:
     parts: Sequence[tuple[int, torch.Generator]]
 
     def uniform(self, *shape: int) -> Tensor:
-        """(B, *shape) numbers in 0…1."""
+        """Draw (B, *shape) numbers in 0…1."""
         return torch.cat([torch.rand(count, *shape, generator=generator) for count, generator in self.parts])
 
     def normal(self, *shape: int) -> Tensor:
-        """(B, *shape) normally distributed numbers of variance 1."""
+        """Draw (B, *shape) normally distributed numbers of variance 1."""
         return torch.cat([torch.randn(count, *shape, generator=generator) for count, generator in self.parts])
 
 

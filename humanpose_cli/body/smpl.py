@@ -118,7 +118,7 @@ def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = 
     mean_hands   give fingers of SMPL-H and SMPL-X the file's mean pose, as `flat_hand_mean=False` of the package smplx
 
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
-    UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
+    Raises UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
     path = model_file(path)
     kind, fields = _check(path, _read(path))
@@ -371,7 +371,7 @@ def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None
 def load_body(spec: str, shape_count: int = BETAS, *, mean_hands: bool = False) -> Body:
     """Load 'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
 
-    UsageError for anything else, InputError if the file is another model's.
+    Raises UsageError for anything else, InputError if the file is another model's.
     """
     kind, _, path = spec.partition(":")
     if spec == "default":

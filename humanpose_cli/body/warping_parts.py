@@ -132,7 +132,7 @@ class WarpingParts:
 
     def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
         """Convert the maps from the unit of the joints to voxels, so large along x, y, z in that unit: (4, 4, 8) for
-        warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 image. UsageError for sizes not above zero.
+        warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 image. Raises UsageError for sizes not above zero.
         """
         if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
             got = str(tuple(voxel_size))
@@ -160,7 +160,7 @@ def warping_parts(
     head_shoulders  fits the head's transform to the shoulders too
     fit_to_source   fits the points of the target to those of the source if they are not in a line
 
-    Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
+    Not differentiable: poses are data. Raises UsageError for other shapes and dtypes than float32 and float64.
     """
     for name, pose in (("source", source), ("target", target)):
         if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:

@@ -47,7 +47,7 @@ class ClusterFlags:
 
 
 def without_cluster_flags(arguments: Sequence[str]) -> list[str]:
-    """A command line without the options of `ClusterFlags`."""
+    """Remove the options of `ClusterFlags` from a command line."""
     rest: list[str] = []
     waiting = iter(arguments)
     for argument in waiting:
@@ -63,7 +63,7 @@ def without_cluster_flags(arguments: Sequence[str]) -> list[str]:
 def check_submission(
     session: Session, flags: ClusterFlags, values: Mapping[str, Any], kind: str
 ) -> tuple[Path, tuple[str, ...] | None]:
-    """The output folder, and the flags with which a job collects the parts' results; None: there is one job.
+    """Return the output folder, and the flags with which a job collects the parts' results; None for a single job.
 
     values  the command's own
     kind    `CommandInfo.cluster`
@@ -87,7 +87,7 @@ def check_submission(
 
 
 def dry_submission(session: Session, flags: ClusterFlags, values: Mapping[str, Any], kind: str) -> str:
-    """What a dry run says of the submission. Arguments and errors as `check_submission`."""
+    """Describe the submission for a dry run. Arguments and errors as `check_submission`."""
     _, collect = check_submission(session, flags, values, kind)
     parts = "as one job" if collect is None else f"in {flags.shards} part{'s' if flags.shards > 1 else ''}"
     return f"dry run: it would be submitted to Slurm {parts}"
@@ -150,7 +150,7 @@ Row = tuple[str, str, int, int]
 
 
 def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
-    """Every few seconds for each job its name, its state, and how many items it has done and failed at."""
+    """Report every few seconds for each job its name, its state, and how many items it has done and failed at."""
     from humanpose_cli.batch.items import Shard
     from humanpose_cli.batch.ledger import count_outcomes
 
@@ -167,7 +167,7 @@ def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
 
 
 def _table(rows: Sequence[Row]) -> Any:
-    """The rows as rich draws them; of many parts those that run or have failures, and a sum."""
+    """Build the rows as rich draws them; of many parts those that run or have failures, and a sum."""
     from rich import box
     from rich.table import Table
 
@@ -182,7 +182,7 @@ def _table(rows: Sequence[Row]) -> Any:
 
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
-    """What the jobs left, as their report says; items that no job did are failures here.
+    """Report what the jobs left; items that no job did are failures here.
 
     collected  whether it is the report of a job that looked at the others' items
     """

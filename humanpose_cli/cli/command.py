@@ -55,7 +55,7 @@ class Invocation:
 
 
 def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
-    """The typer command `name` of `table.command_names`, whose module is imported now.
+    """Build the typer command `name` of `table.command_names`, whose module is imported now.
 
     carry_out  runs the invocation and returns the exit code
     """
@@ -97,7 +97,7 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
 
 
 def function_of(name: str) -> Function:
-    """The function of a command: `fit` of cli/fit.py, `segmenter` of cli/evaluate.py for `evaluate segmenter`."""
+    """Return a command's function: `fit` of cli/fit.py, `segmenter` of cli/evaluate.py for `evaluate segmenter`."""
     parts = name.split()
     function: Function = getattr(importlib.import_module(f"humanpose_cli.cli.{parts[0]}"), canonical(parts[-1]))
     return function
@@ -110,7 +110,7 @@ _ARGUMENT = re.compile(r"`([a-z][\w.]*)(?:=([^`]*))?`")
 
 @functools.cache
 def flags_of(name: str) -> Mapping[str, str]:
-    """The flag of each argument of a command; nothing for a command that there is not."""
+    """Map each argument of a command to its flag; empty for a command that does not exist."""
     if name not in command_names():
         return {}
     built = build_command(name, lambda _: 0)
@@ -120,7 +120,7 @@ def flags_of(name: str) -> Mapping[str, str]:
 
 
 def related_with(name: str, flag: str) -> list[str]:
-    """The sub-commands beside a sub-command that have a flag; none beside other commands."""
+    """List the sub-commands beside a sub-command that have a flag; none beside other commands."""
     group, space, _ = name.partition(" ")
     related = [other for other in command_names() if space and other != name and other.startswith(f"{group} ")]
     built = {other: build_command(other, lambda _: 0) for other in related}
@@ -136,7 +136,7 @@ class FlagTranslation(Translation):
     command: str
 
     def text(self, text: str) -> str:
-        """The arguments that stand in backticks as flags; settings become `--set`."""
+        """Write the arguments that stand in backticks as flags; settings become `--set`."""
         if "`" not in text:
             return text
         flags = flags_of(self.command)
@@ -152,7 +152,7 @@ class FlagTranslation(Translation):
         return _ARGUMENT.sub(flag, text)
 
     def error(self, error: HpcError) -> str:
-        """An error's sentence with flags for arguments, also where it is about one."""
+        """Write an error's sentence with flags for arguments, also if it is about one."""
         flags, about = flags_of(self.command), error.subject.split(", ")
         if not isinstance(error, InputError) and all(argument in flags for argument in about):
             subject = ", ".join(flags[argument] for argument in about)
@@ -174,7 +174,7 @@ def _is_on_command_line(context: typer.Context, parameter: str) -> bool:
 
 
 def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """A parameter whose type is a dataclass of options stands for one option a field."""
+    """Expand a parameter whose type is a dataclass of options into one option a field."""
     kind = parameter.annotation
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         return [parameter]

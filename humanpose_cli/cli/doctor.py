@@ -132,7 +132,7 @@ def _engine() -> str:
 
 
 def _kernels(kind: str) -> str:
-    """Every operation run on each device of a kind, and how far its kernel is from the reference."""
+    """Run every operation on each device of a kind, and measure how far its kernel is from the reference."""
     import torch
 
     from humanpose_cli.engine.self_test import self_test
@@ -158,7 +158,7 @@ def _kernels(kind: str) -> str:
 
 
 def _training() -> str:
-    """A short training, and where it fails, whether older instructions of the processor avoid that."""
+    """Run a short training; if it fails, test whether older instructions of the processor avoid that."""
     try:
         return _trained({})
     except subprocess.TimeoutExpired as error:
@@ -175,7 +175,7 @@ def _training() -> str:
 
 
 def _trained(settings: dict[str, str]) -> str:
-    """What the training program says with some environment variables; UnavailableError where it crashes or differs."""
+    """Run the training program with some environment variables. Raises UnavailableError if it crashes or differs."""
     environment = os.environ | settings
     done = subprocess.run(
         _TRAINING, env=environment, capture_output=True, encoding="utf-8", timeout=_TRAINING_SECONDS, check=False
@@ -217,7 +217,7 @@ def _video() -> str:
 
 
 def _cache_folder() -> str:
-    """The folder that Warp is given, found without Warp."""
+    """Find the folder that Warp is given, without Warp."""
     from humanpose_cli.engine.launching import cache_folder, private_folder, reserve
 
     folder = cache_folder()
@@ -313,7 +313,7 @@ def doctor(session: Session) -> CommandResult:
 
 
 def _checked(session: Session, looks: Sequence[Callable[[], str]]) -> CommandResult:
-    """What the `look` of each check returns or raises."""
+    """Run the `look` of each check, and return its results or errors."""
     items, messages = [], []
     session.reporter.start(len(CHECKS))
     for check, look in zip(CHECKS, looks, strict=True):
@@ -338,7 +338,7 @@ def _checked(session: Session, looks: Sequence[Callable[[], str]]) -> CommandRes
 
 
 def _finding(error: Exception, remedy: str) -> tuple[str, str]:
-    """What was found instead, and what to do: the error's own remedy where it has one."""
+    """Describe the problem, and what to do: the error's own remedy if it has one."""
     if isinstance(error, HpcError):
         return f"{error.problem}{', found ' + error.got if error.got else ''}", error.remedy or remedy
     if isinstance(error, ImportError):

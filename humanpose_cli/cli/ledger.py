@@ -59,7 +59,7 @@ def _item(entry: Entry) -> ItemResult:
 
 
 def _groups(entries: Iterable[Entry]) -> list[tuple[tuple[str, str], list[Entry]]]:
-    """Entries by command and machine."""
+    """Group entries by command and machine."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry.command, entry.host), []).append(entry)
@@ -67,7 +67,9 @@ def _groups(entries: Iterable[Entry]) -> list[tuple[tuple[str, str], list[Entry]
 
 
 def _pace(who: tuple[str, str], entries: Sequence[Entry]) -> dict[str, str | int | float]:
-    """What a machine did: items, those done, seconds of work on them, and how many it does in an hour of work."""
+    """Summarize what a machine did: items, those done, seconds of work on them, and how many it does in an hour of
+    work.
+    """
     seconds = sum(entry.seconds for entry in entries)
     return {
         "command": who[0],

@@ -50,8 +50,8 @@ def use_threads(count: int | None) -> int:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """InputError for a pipe or a device among the files given, which are read more than once; UsageError for numbers
-    that are not finite, and for `null` without a list.
+    """Check what every command refuses. Raises InputError for a pipe or a device among the files, which are read more
+    than once, and UsageError for numbers that are not finite and for `null` without a list.
     """
     stdin = any("-" in value for value in values.values() if isinstance(value, list))
     if values.get("null") and values.get("items") is None and not stdin:
@@ -65,7 +65,7 @@ def check_values(values: Mapping[str, Any]) -> None:
 
 
 def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
-    """An option of a command.
+    """Declare an option of a command.
 
     flag   one or more with the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has none
     text   of the help; panel the heading above it, None for "Options"
@@ -76,7 +76,7 @@ def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
 
 
 def argument(metavar: str, text: str) -> Any:
-    """An argument of a command, with the text of its help."""
+    """Declare an argument of a command, with the text of its help."""
     return typer.Argument(metavar=metavar, help=text, show_default=False)
 
 
@@ -84,7 +84,7 @@ _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 
 
 def of(kind: type[Options], name: str, panel: str | None = None, **more: Any) -> Any:
-    """The option of a command for a field of an options class, whose declaration gives the help."""
+    """Declare the option of a command for a field of an options class, whose declaration gives the help."""
     info, field = infos(kind)[name], kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
     flag = "--" + name.replace("_", "-")
     if "bool" in field.type and field.default is not False:
@@ -113,14 +113,14 @@ Inputs = Annotated[
 
 
 def _out(value: str | Path) -> Path:
-    """UsageError for an empty path, as of a variable that is not set: it would mean the current folder."""
+    """Raise UsageError for an empty path, as of a variable that is not set: it would mean the current folder."""
     if not str(value).strip():
         raise UsageError("out", "is empty", expected="a path", remedy="`.` is the current folder")
     return Path(value)
 
 
 def out_option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
-    """--out as a command has it: where its results go."""
+    """Declare --out as a command has it: where its results go."""
     return option(flag, text, panel, parser=_out, **more)
 
 
@@ -250,7 +250,7 @@ class DisplacementFlags:
 
 
 def body_option(text: str) -> Any:
-    """--body, with what the body is in a command."""
+    """Declare --body, with what the body is in a command."""
     return option("--body default|smpl:FILE", f"{text}; also smplh:FILE and smplx:FILE.")
 
 
@@ -259,7 +259,7 @@ Focal = Annotated[float | None, of(FitOptions, "focal")]
 
 
 def read_items(items: Path, *, null: bool) -> list[str]:
-    """The paths of --items FILE|-."""
+    """Read the paths of --items FILE|-."""
     import sys
 
     from humanpose_cli.io.inputs import read_list
@@ -284,12 +284,12 @@ class BatchFlags:
     null: NullSeparated = False
 
     def listed(self) -> list[str]:
-        """The paths of --items."""
+        """Read the paths of --items."""
         return [] if self.items is None else read_items(self.items, null=self.null)
 
     def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
-        """Fit files and folders of them: arguments, then those of --items. UsageError where there are none, InputError
-        where none of them can hold fits.
+        """Fit files and folders of them: arguments, then those of --items. Raises UsageError if there are none,
+        InputError where none of them can hold fits.
         """
         from humanpose_cli.io.foreign_fits import check_fits
 
@@ -307,7 +307,7 @@ class BatchFlags:
         return paths
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
-        """What a command works through, without results of earlier runs; says on stderr what was chosen.
+        """Find what a command works through, without results of earlier runs; reports on stderr what was selected.
 
         options  as `open_inputs` takes them
         """
@@ -381,7 +381,7 @@ class BatchFlags:
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
     ) -> Batch:
-        """How to run the items of this command; see `batch.runner.Batch`."""
+        """Build the batch that runs the items of this command."""
         from humanpose_cli.batch.items import UNSHARDED
         from humanpose_cli.batch.resuming import Batch
 

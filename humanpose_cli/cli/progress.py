@@ -41,16 +41,16 @@ class RunProgress:
         self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
 
     def preparing(self, names: Iterable[str]) -> None:
-        """Work on several items together begins."""
+        """Note that work on several items together begins."""
         self._together, self._prepared, self._inside = set(names), 0.0, None
         self.name = self.short = ""
 
     def item_started(self, name: str, short: str) -> None:
-        """Work on one item begins."""
+        """Note that work on one item begins."""
         self.name, self.short, self.counts, self._inside = name, short, (0, None, ""), 0.0
 
     def step(self, fraction: float, done: int, total: int | None, unit: str) -> None:
-        """The item in work, or those prepared together, are done to this fraction."""
+        """Note that the item in work, or those prepared together, are done to this fraction."""
         self.counts = (done, total, unit)
         if self._inside is None:
             self._prepared = max(self._prepared, PREPARED * fraction)
@@ -60,7 +60,7 @@ class RunProgress:
             self._first = self.done - self.skipped, self._clock()
 
     def item_finished(self, name: str) -> None:
-        """An item is done, failed or skipped; one that was never started does not count for the pace."""
+        """Note that an item is done, failed or skipped; one that was never started does not count for the pace."""
         self.finished += 1
         self.skipped += name != self.name or self._inside is None
         self._together.discard(name)
@@ -100,7 +100,7 @@ class RunProgress:
         return f"{self.short}: {counted}" if self.short and counted else self.short or counted
 
     def numbers(self) -> str:
-        """How far the run is: `42 %, 1/4 items, 00:35 left`."""
+        """Format how far the run is: `42 %, 1/4 items, 00:35 left`."""
         parts = [f"{int(self.percent)} %"] if self.measured else []
         parts += [f"{self.finished}/{self.total} items"] if self.total > 1 else []
         left = self.seconds_left
@@ -108,11 +108,11 @@ class RunProgress:
         return ", ".join([*parts, elapsed if left is None else f"{interval(left)} left"])
 
     def text(self) -> str:
-        """All of it: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""
+        """Format all of it: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""
         return ", ".join(filter(None, [self.numbers(), self.work]))
 
     def document(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Return the same as JSON values."""
         done, total, unit = self.counts
         left = self.seconds_left
         return {
@@ -126,7 +126,7 @@ class RunProgress:
 
 
 def interval(seconds: float) -> str:
-    """`1:02:03`, or `02:03` under an hour."""
+    """Format seconds as `1:02:03`, or `02:03` under an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
@@ -136,13 +136,13 @@ class Display(Protocol):
     """Shows a run's progress."""
 
     def changed(self) -> None:
-        """The progress has changed, or a second has passed."""
+        """Show that the progress has changed, or a second has passed."""
 
     def item_started(self) -> None:
-        """Work on an item begins."""
+        """Show that work on an item begins."""
 
     def item_finished(self, result: ItemResult) -> None:
-        """An item is done, failed or skipped."""
+        """Show that an item is done, failed or skipped."""
 
     def write(self, text: str, kind: str, style: str) -> bool:
         """Write a message where the display would hide it; False where it may simply be written."""
@@ -176,13 +176,13 @@ class BarDisplay:
         self._progress.start()
 
     def changed(self) -> None:
-        """The bar redraws itself."""
+        """Redraw the bar."""
 
     def item_started(self) -> None:
-        """The bar redraws itself."""
+        """Redraw the bar."""
 
     def item_finished(self, result: ItemResult) -> None:
-        """The bar redraws itself."""
+        """Redraw the bar."""
 
     def write(self, text: str, kind: str, style: str) -> bool:
         """Print a line above the bar."""
@@ -225,7 +225,7 @@ class LineDisplay:
         return False
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Do nothing: all is written."""
 
 
 class JsonDisplay:
@@ -263,4 +263,4 @@ class JsonDisplay:
         return False
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Do nothing: all is written."""

@@ -59,7 +59,7 @@ _ERROR = ResultColumn("error", "error")  # of `ItemResult`, for every command
 def failed(
     error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None, out: Path | None = None
 ) -> CommandResult:
-    """The result of a command that an exception ended; `out` is its output folder."""
+    """Build the result of a command that an exception ended; `out` is its output folder."""
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         worked = stop is None or stop.worked
@@ -75,7 +75,7 @@ def failed(
 
 
 def interrupted(command: str, signal_number: int, *, worked: bool = True) -> CommandResult:
-    """The result of a command that a signal ended before it had a result of its own.
+    """Build the result of a command that a signal ended before it had a result of its own.
 
     worked  whether it had begun with its items
     """
@@ -106,14 +106,14 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
 
 
 def _translated(result: CommandResult, translation: Translation) -> CommandResult:
-    """The result with sentences that speak of flags."""
+    """Return the result with sentences that speak of flags."""
     items = [replace(item, error=translation.text(item.error)) if item.error else item for item in result.items]
     messages = [translation.text(message) for message in result.messages]
     return replace(result, items=tuple(items), messages=tuple(messages))
 
 
 def _usage_failure(error: BaseException) -> Failure | None:
-    """What typer says of a command line that cannot be parsed, as one sentence; None for any other exception."""
+    """Explain a command line that typer cannot parse, in one sentence; None for any other exception."""
     import typer
 
     # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
@@ -137,7 +137,7 @@ def _usage_failure(error: BaseException) -> Failure | None:
 
 
 def json_values(value: Any) -> Any:
-    """`value` with nothing but JSON's own types: NaN and infinities become null, arrays lists, paths text."""
+    """Convert `value` to JSON's own types: NaN and infinities become null, arrays lists, paths text."""
     if isinstance(value, Enum):
         return json_values(value.value)
     if value is None or isinstance(value, bool | int | str):
@@ -156,7 +156,7 @@ def json_values(value: Any) -> Any:
 
 
 def json_text(result: CommandResult) -> str:
-    """The envelope as one line of strict JSON, in characters that stdout can carry."""
+    """Write the envelope as one line of strict JSON, in characters that stdout can carry."""
     document = json_values(result.to_document())
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     if text == printable(text):
@@ -167,7 +167,7 @@ def json_text(result: CommandResult) -> str:
 def result_text(
     result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
 ) -> str:
-    """The tables of a command, that of its items last, with a column for the errors if there are any.
+    """Write the tables of a command, that of its items last, with a column for the errors if there are any.
 
     columns   what this command shows beside input, status and seconds
     labels    what to call a status
@@ -189,13 +189,13 @@ def _cells(item: ItemResult, columns: Sequence[ResultColumn]) -> list[str]:
 
 
 def _separated_table(table: ResultTable) -> str:
-    """Title and notes stand on lines that begin with #."""
+    """Write title and notes on lines that begin with #."""
     rows = [_separated(row) for row in (table.columns, *table.rows)]
     return "\n".join([f"# {one_line(table.title)}", *rows, *(f"# {one_line(note)}" for note in table.notes)]) + "\n\n"
 
 
 def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
-    """All items, with the names of the JSON document as the header."""
+    """Write all items, with the names of the JSON document as the header."""
     rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
     for item in result.items:
         cells = _cells(item, columns)
@@ -211,7 +211,7 @@ def _separated(cells: Sequence[str]) -> str:
 
 
 def _drawn_table(table: ResultTable) -> str:
-    """A table with its title above, its notes below and an empty line."""
+    """Draw a table with its title above, its notes below and an empty line."""
     title, notes = _text(table.title, "bold"), [_text(note) for note in table.notes]
     justify = ["left", *[table.justify] * (len(table.columns) - 1)]
     rows = [[_text(one_line(cell)) for cell in row] for row in table.rows]
@@ -239,7 +239,7 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
 
 
 def _with_short_error(item: ItemResult) -> ItemResult:
-    """The item with an error that does not repeat its name, which stands in the same row."""
+    """Return the item with an error that does not repeat its name, which stands in the same row."""
     error = item.error or ""
     for name in (item.input, os.path.abspath(item.input)):
         error = error.removeprefix(f"{one_line(name)}: ")
@@ -247,7 +247,7 @@ def _with_short_error(item: ItemResult) -> ItemResult:
 
 
 def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> list[Any]:
-    """The rows as a table that breaks no name: without optional columns where there is no room, else stacked.
+    """Lay the rows out as a table that breaks no name: without optional columns if there is no room, else stacked.
 
     optional  numbers of the columns that may be left out; the last one goes first
     """
@@ -274,7 +274,7 @@ def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> l
 
 
 def _stacked(headings: Sequence[str], row: Sequence[Any]) -> Any:
-    """One item on lines of its own: its name and status, then a line for each value."""
+    """Write one item on lines of its own: its name and status, then a line for each value."""
     from rich.text import Text
 
     lines = [Text.assemble(row[0], "  ", row[1])]
@@ -287,7 +287,7 @@ def _stacked(headings: Sequence[str], row: Sequence[Any]) -> Any:
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[Any]], justify: Sequence[Any], wrap: int | None = -1) -> Any:
-    """A rich table. wrap: the number of the one column that may be wrapped; -1: any, None: none."""
+    """Build a rich table. wrap: the number of the one column that may be wrapped; -1: any, None: none."""
     from rich import box
     from rich.table import Table
 
@@ -321,7 +321,7 @@ def _text(text: str, style: str = "") -> Any:
 
 
 def _where(outputs: Sequence[str]) -> str:
-    """A few files by their names below the folder they are all in, many by that folder."""
+    """Name a few files by their names below the folder they are all in, many by that folder."""
     folder = ""
     with suppress(ValueError):  # Windows: several drives
         folder = os.path.commonpath([os.path.dirname(output) for output in outputs])
@@ -334,7 +334,7 @@ def _where(outputs: Sequence[str]) -> str:
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
-    """All items of a short list; of a long one the first few and everything that went wrong."""
+    """Select all items of a short list; of a long one the first few and everything that went wrong."""
     if len(items) <= _MAX_ROWS:
         return items
     fine = {Status.SUCCESS, Status.SKIPPED}

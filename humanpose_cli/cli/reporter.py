@@ -47,7 +47,7 @@ _CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose im
 
 @contextmanager
 def private_stderr() -> Iterator[TextIO]:
-    """stderr on a descriptor of its own, so that silencing descriptor 2 around native code does not silence us."""
+    """Open stderr on a descriptor of its own, so that silencing descriptor 2 around native code does not silence us."""
     try:
         copy = os.dup(2) if sys.stderr.fileno() == 2 else None
     except (OSError, ValueError, AttributeError):  # stderr is closed, or replaced by something without a descriptor
@@ -65,7 +65,7 @@ def private_stderr() -> Iterator[TextIO]:
 
 
 def _nowhere() -> TextIO:
-    """Stands in for a closed stderr as long as the process lives."""
+    """Open what stands in for a closed stderr as long as the process lives."""
     return open(os.devnull, "w", encoding="utf-8")
 
 
@@ -73,11 +73,11 @@ class Translation:
     """Turns sentences of the library, which name arguments, into those of an interface; this one leaves them."""
 
     def text(self, text: str) -> str:
-        """A message."""
+        """Translate a message."""
         return text
 
     def error(self, error: HpcError) -> str:
-        """An error's sentence."""
+        """Translate an error's sentence."""
         return str(error)
 
 
@@ -153,34 +153,34 @@ class Reporter(BatchProgress):
     # Messages
 
     def info(self, text: str) -> None:
-        """A message."""
+        """Write a message."""
         if not self.quiet:
             self._write(one_line(text))
 
     def info_once(self, text: str) -> None:
-        """A message about many items, at the first of them; "" is none."""
+        """Write a message about many items, at the first of them; "" is none."""
         if text and text not in self._informed:
             self._informed.add(text)
             self.info(text)
 
     def debug(self, text: str) -> None:
-        """A message for finding faults, with --verbose."""
+        """Write a message for finding faults, with --verbose."""
         if self.verbose:
             self._write(text)
 
     def warn(self, text: str) -> None:
-        """A warning: a result may be worse; each text once a run."""
+        """Write a warning: a result may be worse; each text once a run."""
         if text not in self._said:
             self._said[text] = None
             if not self.quiet:
                 self._write(one_line(text), "warning")
 
     def error(self, text: str) -> None:
-        """An error."""
+        """Write an error."""
         self._write(one_line(text), "error")
 
     def traceback(self, error: BaseException) -> None:
-        """Where an exception came from, for --verbose."""
+        """Write where an exception came from, for --verbose."""
         self.debug("".join(traceback.format_exception(error)).rstrip())
 
     # Progress of a batch, and within its items
@@ -191,7 +191,7 @@ class Reporter(BatchProgress):
         return self.stream.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
 
     def start(self, total: int) -> None:
-        """A batch of `total` items begins, or the rest of one whose first item is over."""
+        """Begin a batch of `total` items, or the rest of one whose first item is over."""
         if self._continues:
             self._run.total, self._continues = self._run.finished + total, False
             return
@@ -208,11 +208,11 @@ class Reporter(BatchProgress):
                 self._display = LineDisplay(self._write_line, self.label, self._run, self._spacing, self._clock)
 
     def preparing(self, names: Collection[str]) -> None:
-        """Work on several items together begins."""
+        """Show that work on several items together begins."""
         self._run.preparing(map(one_line, names))
 
     def item_started(self, name: str, short: str = "") -> None:
-        """Work on an item begins; `short` is its name for people."""
+        """Show that work on an item begins; `short` is its name for people."""
         name = one_line(name)
         self.debug(f"{name}: started")
         self._run.item_started(name, "" if name == self.label else one_line(short) or name)
@@ -225,7 +225,7 @@ class Reporter(BatchProgress):
         self.tick()
 
     def item_finished(self, result: ItemResult) -> None:
-        """An item is done, failed or skipped; failures are written at once."""
+        """Show that an item is done, failed or skipped; failures are written at once."""
         batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
         self._run.item_finished(one_line(result.input))
         if self._display is not None:
@@ -239,7 +239,7 @@ class Reporter(BatchProgress):
             self.info(f"{result.shown}  {said}")
 
     def item_over(self, *, keep: bool) -> None:
-        """An item without a result of its own is done; `keep`: further items follow."""
+        """Show that an item without a result of its own is done; `keep`: further items follow."""
         if isinstance(self._display, JsonDisplay):
             seconds = self._clock() - self._item_began
             self._display.item_finished(ItemResult(self._run.name, Status.SUCCESS, seconds=seconds))
@@ -250,11 +250,11 @@ class Reporter(BatchProgress):
             self.finish()
 
     def bug(self, error: BaseException) -> None:
-        """An unexpected exception in an item; its sentence comes with the item's result."""
+        """Note an unexpected exception in an item; its sentence comes with the item's result."""
         self.traceback(error)
 
     def finish(self) -> None:
-        """No more items."""
+        """End the batch."""
         with self._lock:
             display, self._display = self._display, None
             if display is not None:
@@ -264,7 +264,7 @@ class Reporter(BatchProgress):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Context: something else shows what is being done."""
+        """Pause the display: something else shows what is being done."""
         self.finish()
         self._paused = True
         try:
@@ -287,12 +287,12 @@ class Reporter(BatchProgress):
     # Within
 
     def _spacing(self) -> float:
-        """Seconds between two lines of progress."""
+        """Choose the seconds between two lines of progress."""
         late = self._clock() - self._begun >= _FIRST and not self.log_json and not self.draws
         return max(self.interval, _LATER) if late else self.interval
 
     def _keep_showing(self) -> None:
-        """The thread that shows progress while the work reports none."""
+        """Show progress, in a thread, while the work reports none."""
         while not self._ended.wait(1.0):
             self.tick()
 
@@ -309,7 +309,7 @@ class Reporter(BatchProgress):
         self._write_line(line)
 
     def _record(self, level: str, event: str, more: Mapping[str, Any]) -> None:
-        """A line of --log-json."""
+        """Write a line of --log-json."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         document = {"time": now, "command": self.label, "level": level, "event": event, **more}
         self._write_line(json.dumps(document, ensure_ascii=False))
@@ -353,13 +353,13 @@ class _LogHandler(logging.Handler):
 
 
 def _forget_display(reporter: weakref.ref[Reporter]) -> None:
-    """In a forked process: the threads of the display, and who may hold its lock, are in the parent alone."""
+    """Forget the display in a forked process: its threads, and who may hold its lock, are in the parent alone."""
     if (of_parent := reporter()) is not None:
         of_parent._lock, of_parent._display = threading.RLock(), None
 
 
 def _about(result: ItemResult) -> str:
-    """The item's error, with the item in front where the sentence does not name it."""
+    """Format the item's error, with the item in front if the sentence does not name it."""
     error = result.error or ""
     return error if one_line(result.input) in error else f"{result.input}: {error}"
 

@@ -293,7 +293,7 @@ def repose(
 
 
 def _check_unused(reason: str, **changed: object) -> None:
-    """UsageError for an option that is not at its default, and has no effect for that reason."""
+    """Raise UsageError for an option that is not at its default, and has no effect for that reason."""
     for name in filter(changed.__getitem__, changed):
         raise UsageError(name, f"has no effect: {reason}")
 
@@ -304,7 +304,7 @@ def _ids(people: Sequence[int | None]) -> str:
 
 
 def _moved(reposed: Reposed) -> str:
-    """How people were moved inwards; empty if no person was."""
+    """Describe how people were moved inwards; empty if no person was."""
     moved = zip(reposed.people, reposed.moved, strict=True)
     return "; ".join(f"person {person} by {shift}" for person, shift in moved if shift)
 
@@ -312,7 +312,7 @@ def _moved(reposed: Reposed) -> str:
 def _pose_of_file(
     pose: Path, skeleton: str | None, axes: str | None, frames: FrameRange | None, drivers: Drivers
 ) -> AnyMotion | None:
-    """The target of a pose file; None for images and videos, whose people have to be fitted."""
+    """Read the target of a pose file; None for images and videos, whose people have to be fitted."""
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path, open_inputs
     from humanpose_cli.io.pose_files import POSE_SUFFIXES
@@ -336,7 +336,7 @@ def _pose_of_file(
 def _photos_and_pose(
     inputs: list[str], arguments: list[str], pose: Path | None, listed: list[str]
 ) -> tuple[list[str], Path]:
-    """The pose is the last argument where --target-pose does not name it."""
+    """Take the last argument for the pose if --target-pose does not name it."""
     from humanpose_cli.io.pose_files import POSE_SUFFIXES
 
     usage = "photographs, then the pose: hpc repose photo.jpg pose.npy"

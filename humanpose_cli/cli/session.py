@@ -62,7 +62,7 @@ class CommandInfo:
 
 
 def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable[[Function], Function]:
-    """Decorator for a command's function; takes the fields of CommandInfo, columns also as plain tuples."""
+    """Decorate a command's function; takes the fields of CommandInfo, columns also as plain tuples."""
 
     def mark(function: Function) -> Function:
         function.info = CommandInfo(tuple(ResultColumn(*column) for column in columns), **info)  # type: ignore[attr-defined]
@@ -72,7 +72,9 @@ def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable
 
 
 def counts(*names: str) -> Callable[[Mapping[str, Any]], str]:
-    """A `CommandInfo.brief` of numbers in the details, such as "1 person, 100 frames"; one frame is not mentioned."""
+    """Build a `CommandInfo.brief` of numbers in the details, such as "1 person, 100 frames"; one frame is not
+    mentioned.
+    """
 
     def brief(details: Mapping[str, Any]) -> str:
         found = [(name, details[name]) for name in names if name in details]
@@ -113,7 +115,7 @@ class Session:
             self.reporter.info(message)
 
     def tune(self, options: Options, *, without: str = "") -> Options:
-        """The dataclass of a command's deeper options with the user's settings in it.
+        """Apply the user's settings to the dataclass of a command's deeper options.
 
         without  the name of a part whose settings are not among them, see `tune_part`
         """
@@ -121,7 +123,7 @@ class Session:
         return apply_settings(options, rest)
 
     def tune_part(self, name: str, options: Options) -> Options:
-        """The same of options that are no part of the others: those of the settings that begin with `name.`."""
+        """Apply the settings that begin with `name.` to options that are no part of the others."""
         part = {key.removeprefix(f"{name}."): v for key, v in self.settings.items() if key.startswith(f"{name}.")}
         return apply_settings(options, part)
 

@@ -53,7 +53,7 @@ def add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) 
 
 
 def _flags(context: typer.Context) -> dict[str, Any]:
-    """The command's options by setting key: the long name of each, as Python spells it."""
+    """Map setting keys to the command's options: the long name of each, as Python spells it."""
     flags = {}
     for parameter in context.command.params:
         if parameter.param_type_name == "option" and parameter.name not in ("config", "set_"):
@@ -63,7 +63,7 @@ def _flags(context: typer.Context) -> dict[str, Any]:
 
 
 def leftover_settings(context: typer.Context, *, allowed: bool) -> dict[str, Any]:
-    """The settings that are no flags, by key; UsageError for the first of them unless they are allowed."""
+    """Return settings that are no flags, by key. Raises UsageError for the first of them unless they are allowed."""
     layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
     flags = _flags(context)
     rest: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def leftover_settings(context: typer.Context, *, allowed: bool) -> dict[str, Any
 
 
 def settings_origin(context: typer.Context, parameter: str) -> str:
-    """Where the default of a flag came from, such as `--config`; empty if from none of them."""
+    """Return where the default of a flag came from, such as `--config`; empty if from none of them."""
     layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
     keys = [key for key, flag in _flags(context).items() if flag.name == parameter]
     for layer in ("--set", "--config"):
@@ -89,12 +89,12 @@ def settings_origin(context: typer.Context, parameter: str) -> str:
 
 
 def canonical(key: str) -> str:
-    """A key as Python spells it: `batch-size` → `batch_size`."""
+    """Spell a key as Python does: `batch-size` → `batch_size`."""
     return key.strip().replace("-", "_")
 
 
 def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
-    """The settings for `command` in a TOML file, nested tables as dotted keys.
+    """Read the settings for `command` in a TOML file, nested tables as dotted keys.
 
     command, commands  names as `table.command_names` has them: `fit`, `evaluate fit`
     InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
@@ -110,7 +110,7 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
 
 
 def _for_command(table: Mapping[str, Any], command: Sequence[str], commands: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """The settings of a table for all its commands, then those of the table that is named after the command."""
+    """Merge the settings of a table for all its commands with those of the table that is named after the command."""
     names = {parts[0] for parts in commands}
     sections = {name: section for name, section in table.items() if name in names and isinstance(section, dict)}
     settings = dict(_flat({name: value for name, value in table.items() if name not in sections}))
@@ -130,7 +130,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """The settings of `--set key=value`, given any number of times; the last one of a key counts."""
+    """Parse the settings of `--set key=value`, given any number of times; the last one of a key counts."""
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -141,7 +141,7 @@ def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def field_names(options: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all settable fields of a dataclass, those of nested dataclasses included."""
+    """List the dotted names of all settable fields of a dataclass, those of nested dataclasses included."""
     for entry in dataclasses.fields(options):
         value = getattr(options, entry.name)
         if dataclasses.is_dataclass(value):
@@ -151,7 +151,7 @@ def field_names(options: Any, prefix: str = "") -> Iterator[str]:
 
 
 def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
-    """A copy of a dataclass with the settings in it, each converted to its field's type.
+    """Copy a dataclass with the settings in it, each converted to its field's type.
 
     settings  dotted keys; text is converted, so that `--set` and TOML give the same
     UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
@@ -164,13 +164,13 @@ def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
 
 
 def _type_of(options: Any, key: str) -> Any:
-    """The type of the field that a dotted key names."""
+    """Look up the type of the field that a dotted key names."""
     *path, name = key.split(".")
     return typing.get_type_hints(type(functools.reduce(getattr, path, options)))[name]
 
 
 def _converted(value: Any, kind: Any, key: str) -> Any:
-    """`value` as the type `kind`: bool, int, float, str, Path, Literal, Optional or a tuple of these."""
+    """Convert `value` to the type `kind`: bool, int, float, str, Path, Literal, Optional or a tuple of these."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if type(None) in arguments and (value is None or value in ("none", "")):
@@ -239,7 +239,7 @@ def _wrong(key: str, expected: str, value: Any) -> UsageError:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`did you mean x?` if one of the names is close, else the list of them."""
+    """Suggest `did you mean x?` if one of the names is close, else list them."""
     candidates = sorted(names)
     close = difflib.get_close_matches(name, candidates, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(candidates)}" if candidates else ""

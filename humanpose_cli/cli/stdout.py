@@ -12,8 +12,8 @@ from humanpose_cli.core.errors import UnavailableError
 def write_stdout(text: str) -> None:
     """Write to stdout and flush.
 
-    A reader that has closed the pipe (`| head`) or a closed stdout is no failure. UnavailableError if the text cannot
-    be written for another reason, such as a full disk behind `> file`.
+    A reader that has closed the pipe (`| head`) or a closed stdout is no failure. Raises UnavailableError if the text
+    cannot be written for another reason, such as a full disk behind `> file`.
     """
     if sys.stdout is None:
         return
@@ -27,14 +27,14 @@ def write_stdout(text: str) -> None:
 
 
 def unwritable_stdout(error: OSError) -> UnavailableError:
-    """The sentence for a failed write to stdout, after which nothing more is written there."""
+    """Explain a failed write to stdout, after which nothing more is written there."""
     _stop_writing_to_stdout()
     reason = error.strerror or str(error)
     return UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere")
 
 
 def printable(text: str) -> str:
-    """The text with escapes for characters that the encoding of stdout lacks."""
+    """Escape characters of the text that the encoding of stdout lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -50,7 +50,7 @@ _EPILOG = "hpc COMMAND --help shows the options of a command. Piped output is ta
 
 
 def command_names() -> list[str]:
-    """Everything that can be called, sub-commands with their command before them: `evaluate fit`."""
+    """List everything that can be called, sub-commands with their command before them: `evaluate fit`."""
     return [
         full
         for name in COMMANDS
@@ -59,14 +59,14 @@ def command_names() -> list[str]:
 
 
 def command_in(arguments: Sequence[str]) -> str:
-    """The command of a line, with its sub-command if the line has one; "hpc" for a line without a command."""
+    """Find the command of a line, with its sub-command if the line has one; "hpc" for a line without a command."""
     name = next((argument for argument in arguments if argument in COMMANDS), "hpc")
     sub = next((argument for argument in arguments if argument in SUBCOMMANDS.get(name, ())), "")
     return f"{name} {sub}".rstrip()
 
 
 def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
-    """The typer group of all commands.
+    """Build the typer group of all commands.
 
     build  makes the command that is called, by its name in `command_names`
     """
@@ -84,7 +84,7 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
             self.commands = {name: TyperCommand(name, help=line) for name, line in self.lines.items()}
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
-            """The complete line of each command, wrapped where typer would cut it off."""
+            """Write the complete line of each command, wrapped where typer would cut it off."""
             with formatter.section("Commands"):
                 formatter.write_dl(list(self.lines.items()))
 
@@ -116,4 +116,4 @@ def _root(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Only there to carry the options of `hpc` itself."""
+    """Carry the options of `hpc` itself; does nothing else."""

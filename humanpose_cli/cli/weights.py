@@ -94,7 +94,7 @@ def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
 
 
 def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
-    """What a file says about itself, where it has a header of ours."""
+    """Read the details that a file gives about itself, if it has a header of ours."""
     from humanpose_cli.networks.weights import read_header
 
     details: dict[str, Any] = {"about": about, "licence": licence, "megabytes": path.stat().st_size / 2**20}

@@ -38,12 +38,12 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 
 
 def one_line(text: str) -> str:
-    """`text` with what would not stay on its line escaped: a file's name may hold anything."""
+    """Escape what would not stay on the line of `text`: a file's name may hold anything."""
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def shell_word(text: object) -> str:
-    """An argument as a user types it in a command: quoted where it has spaces or the like."""
+    """Quote an argument as a user types it in a command, if it has spaces or the like."""
     if os.name == "nt":  # whose shells do not know single quotes
         from subprocess import list2cmdline
 
@@ -52,7 +52,7 @@ def shell_word(text: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what a library's exception says, or its name where it says nothing."""
+    """Return the first line of a library's exception, or its name if it has no text."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
@@ -68,7 +68,7 @@ _MACHINE_ERRNOS = frozenset(
 
 
 def is_machine_fault(error: OSError) -> bool:
-    """Whether a system error is the machine's or its network's, whatever file is read or written.
+    """Return whether a system error is the machine's or its network's, whatever file is read or written.
 
     A full disk or a missing permission is not among these: what they mean depends on the file.
     """

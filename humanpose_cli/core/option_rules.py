@@ -27,7 +27,7 @@ _EXCLUDED = {
 
 
 def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> None:
-    """UsageError for an option that another one leaves without effect; both by their names."""
+    """Raise UsageError for an option that another one leaves without effect; both by their names."""
     usual = {name: default for name, default in (defaults or {}).items() if name in values}
     changed = {
         n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)

@@ -40,7 +40,7 @@ def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tup
     size    (D, H, W) voxels
 
     A joint with a coordinate that is not finite has an empty map. Differentiable (once) to the joints.
-    UsageError for shapes that do not fit and sigmas that are not positive.
+    Raises UsageError for shapes that do not fit and sigmas that are not positive.
     """
     check_shape("joints", joints, "B", "J", 3)
     check_tensors(joints=joints)

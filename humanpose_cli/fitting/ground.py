@@ -64,7 +64,6 @@ class Ground:
     height           metres of the camera above the plane
     focal            pixels of the camera that it was found with
     focal_deviation  standard deviation of the focal length's logarithm
-    up_deviation     standard deviation of up, radians, about its more uncertain axis
     standing         (N,) bool: who stands on it
     vertical         (N,) bool: whose line is along up, whatever their size
     """
@@ -73,7 +72,6 @@ class Ground:
     height: float
     focal: float
     focal_deviation: float
-    up_deviation: float
     standing: NDArray[np.bool_]
     vertical: NDArray[np.bool_]
 
@@ -109,13 +107,12 @@ def find_ground(people: Uprights, camera: Camera, options: CommonGroundOptions, 
     if standing.sum() < 2:
         return None
     log_focal, tilt, roll, log_height = parameters.tolist()
-    deviations = np.sqrt(np.diag(np.linalg.inv(problem.equations(parameters)[1])))
+    covariance = np.linalg.inv(problem.equations(parameters)[1])
     return Ground(
         up_of_camera(tilt, roll),
         float(np.exp(log_height)),
         float(camera.focal * np.exp(log_focal)),
-        float(deviations[0]),
-        float(max(deviations[1], deviations[2] * np.cos(tilt))),
+        float(np.sqrt(covariance[0, 0])),
         standing,
         np.linalg.norm(residuals[:, 1:], axis=1) < options.robust,
     )

@@ -74,7 +74,7 @@ class _AxisAngleToMatrix(torch.autograd.Function):
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Apply Rodrigues' formula: (..., 3) radians → (..., 3, 3). UsageError for vectors of another length.
+    """Apply Rodrigues' formula: (..., 3) radians → (..., 3, 3). Raises UsageError for vectors of another length.
 
     Coefficients come from sinc functions, whose gradients are finite at zero.
     """

@@ -62,7 +62,7 @@ _WRONG_INPUT = {
 
 
 def writing_error(path: Path, error: OSError) -> HpcError:
-    """The sentence for a failed write to `path`: UnavailableError, InputError where the name is at fault."""
+    """Explain a failed write to `path`: UnavailableError, or InputError if the name is at fault."""
     if error.errno == errno.ENAMETOOLONG:
         return _name_error(path)
     if error.errno in _WRONG_INPUT:
@@ -75,12 +75,12 @@ def writing_error(path: Path, error: OSError) -> HpcError:
 
 
 def is_writing_error(error: OSError) -> bool:
-    """Whether a system error is of a kind that only a write or a failing machine raises, whatever file it names."""
+    """Return whether only a write or a failing machine raises a system error of this kind, whatever file it names."""
     return is_machine_fault(error) or (error.errno in _UNAVAILABLE and error.errno != errno.ENOENT)
 
 
 def is_about_output(folder: Path, error: OSError) -> bool:
-    """Whether a system error is about `folder` or a path below it; one that names no file: whether it is a
+    """Return whether a system error is about `folder` or a path below it; of one that names no file, whether it is a
     `is_writing_error`.
     """
     if not isinstance(error.filename, str | bytes):
@@ -100,14 +100,14 @@ def _name_error(path: Path) -> InputError:
 
 
 def _file_above(path: Path) -> Path:
-    """The file in the way to a path, or the path itself."""
+    """Return the file in the way to a path, or the path itself."""
     way = (*reversed(path.parents), path)
     return next((part for part in way if os.path.lexists(part) and not os.path.isdir(part)), path)
 
 
 @contextmanager
 def _writing_to(path: Path, *others: Path) -> Iterator[None]:
-    """Turns system errors about `path` (or without any name) into sentences; others pass unchanged."""
+    """Turn system errors about `path` (or without any name) into sentences; others pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -122,7 +122,7 @@ def _writing_to(path: Path, *others: Path) -> Iterator[None]:
 def ensure_folder(folder: Path | str) -> Path:
     """Make a folder with its parents and prove that a file can be written there, before hours of work.
 
-    UnavailableError where it cannot.
+    Raises UnavailableError if it cannot.
     """
     folder = Path(folder)
     probe = _temporary_name(folder / "probe")
@@ -140,10 +140,10 @@ def _temporary_name(path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Context: a temporary path to write to; on a clean exit it becomes `path`, otherwise it vanishes.
+    """Provide a temporary path to write to; on a clean exit it becomes `path`, otherwise it vanishes.
 
     Folders are made. The temporary file exists, empty, when the body starts; the body may truncate or replace it.
-    Its name has no suffix of the format, so pass the format to writers. UnavailableError for a full disk, a
+    Its name has no suffix of the format, so pass the format to writers. Raises UnavailableError for a full disk, a
     missing permission or a read-only file system, UsageError for an input of the running command; any other exception
     passes through after the clean-up.
     """
@@ -185,10 +185,10 @@ def _locked(temporary: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Context: other processes that enter it for the same folder, which is made, wait for this one to leave.
+    """Make other processes that enter it for the same folder, which is made, wait for this one to leave.
 
-    UnavailableError as `atomic_path`. No process waits where files cannot be locked (some network mounts). Windows
-    opens no folders: there a hidden file in it is locked.
+    Raises UnavailableError as `atomic_path`. No process waits where files cannot be locked (some network mounts).
+    Windows opens no folders: there a hidden file in it is locked.
     """
     with _writing_to(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _create(path: Path) -> int:
-    """The usual mode under the user's umask; O_EXCL because no two writers may share a name."""
+    """Create a file of the usual mode under the user's umask; O_EXCL because no two writers may share a name."""
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
@@ -251,7 +251,7 @@ def _flush(path: Path) -> None:
 
 
 def _rename(temporary: Path, path: Path) -> None:
-    """`os.replace`. Windows refuses it while another program has the old file open, as a virus scanner for a moment."""
+    """Rename a file. Windows refuses while another program has the old one open, as a virus scanner for a moment."""
     for wait in () if has_flock() else _RENAME_WAITS:
         try:
             os.replace(temporary, path)
@@ -290,7 +290,7 @@ def write_together(contents: dict[Path, bytes]) -> None:
 
 @contextmanager
 def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
-    """Context: where its body fails, those of the files that it has written vanish again.
+    """Remove those of the files that the body has written if it fails.
 
     A fit without its overlay looks as if all were done.
     """
@@ -306,7 +306,7 @@ def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Inode and time of a file, None if there is none. InputError if its name is too long."""
+    """Return inode and time of a file, None if there is none. Raises InputError if its name is too long."""
     try:
         status = path.stat()
     except OSError as error:
@@ -332,7 +332,7 @@ def write_json(path: Path | str, document: Any, *, indent: int | None = 2) -> No
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of an uncompressed `.npz`, the same for the same arrays on every machine and day.
+    """Encode an uncompressed `.npz`, the same for the same arrays on every machine and day.
 
     Stored, not deflated: floats hardly shrink, and zlib's output differs between its versions. Refuses object
     arrays (ValueError), because they would be pickled.
@@ -348,7 +348,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def npy_member(name: str) -> zipfile.ZipInfo:
-    """The entry of an array in an `.npz` file, the same on every machine and day."""
+    """Build the entry of an array in an `.npz` file, the same on every machine and day."""
     member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     member.create_system = 3  # "Unix" on every system, and its usual file mode
     member.external_attr = 0o644 << 16

@@ -14,12 +14,12 @@ from humanpose_cli.io import restricted_pickle
 
 
 def existing_folder(path: Path, what: str) -> Path:
-    """`path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
+    """Return `path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
     return _existing(path, path.is_dir(), "is no folder", what, "")
 
 
 def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
-    """`path`, which must be a file; `what` says what for: "the list of training images"."""
+    """Return `path`, which must be a file; `what` says what for: "the list of training images"."""
     return _existing(path, path.is_file(), "is a folder", what, remedy)
 
 
@@ -39,8 +39,8 @@ def checked_array(
     largest: float | None = None,
     dtype: type = np.float64,
 ) -> NDArray[Any]:
-    """`value` as a numeric array of that shape (None: any length, or any shape); `where` names the file and field in
-    errors.
+    """Return `value` as a numeric array of that shape (None: any length, or any shape); `where` names the file and
+    field in errors.
 
     largest  magnitude beyond which a number can only be damage, such as 100 radians
     """
@@ -64,7 +64,7 @@ def checked_array(
 def array_field(
     table: Mapping[str, Any], name: str, path: Path, shape: Sequence[int | None] | None, **checks: Any
 ) -> NDArray[Any]:
-    """A field of a file's table as a checked array, `checks` as for `checked_array`; InputError if it is not there."""
+    """Check a field of a file's table as an array, `checks` as for `checked_array`. Raises InputError if missing."""
     if name not in table:
         got = (", ".join(map(str, table)) or "nothing")[:120]
         raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=got)

@@ -21,7 +21,7 @@ HIDDEN_CONFIDENCE = 0.5
 
 
 def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """One of a file's lists of records: "images", "annotations" or "categories"."""
+    """Return one of a file's lists of records: "images", "annotations" or "categories"."""
     found = document.get(name)
     if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
         raise InputError(path, f"has no list of {name}", got=type(found).__name__)
@@ -29,7 +29,7 @@ def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str
 
 
 def image_id(where: str, image: Mapping[str, Any]) -> Any:
-    """The id of an image's record, which must have a file name and a size."""
+    """Return the id of an image's record, which must have a file name and a size."""
     sizes = [image.get("width"), image.get("height")]
     if not isinstance(image.get("file_name"), str) or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise InputError(where, "is damaged", expected="id, file_name, width and height", got=str(image)[:80])
@@ -40,7 +40,7 @@ def image_id(where: str, image: Mapping[str, Any]) -> Any:
 
 
 def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
-    """The joints of the file's keypoints: COCO's 17, or PoseTrack's with the neck and the top of the head."""
+    """Return the joints of the file's keypoints: COCO's 17, or PoseTrack's with the neck and the top of the head."""
     for category in records(path, document, "categories"):
         names = category.get("keypoints")
         if category.get("name") == "person" and isinstance(names, list) and all(isinstance(n, str) for n in names):
@@ -49,7 +49,7 @@ def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
 
 
 def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
-    """A field of a record as that many finite numbers."""
+    """Check a field of a record as that many finite numbers."""
     values = annotation.get(name)
     problem = f"has an unusable {name}"
     if not isinstance(values, list) or len(values) != count:
@@ -65,7 +65,7 @@ def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) ->
 
 
 def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Array:
-    """The keypoints of one person: (len(names), 3) x, y in pixels, confidence; zeros where the record has none.
+    """Read the keypoints of one person: (len(names), 3) x, y in pixels, confidence; zeros if the record has none.
 
     flag_one  the confidence that the flag 1 stands for: COCO's hidden joints, PoseTrack's labelled ones
     """
@@ -77,12 +77,12 @@ def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence
 
 
 def to_coco17(points: Array, names: Sequence[str]) -> Array:
-    """As `to_skeleton`: (17, 3)."""
+    """Reorder points as `to_skeleton`: (17, 3)."""
     return to_skeleton(points, names, COCO17)
 
 
 def to_skeleton(points: Array, names: Sequence[str], skeleton: Skeleton) -> Array:
-    """Points (J, 3) x, y, confidence of the joints `names` → those of a skeleton; others of its joints have 0."""
+    """Reorder points (J, 3) x, y, confidence of the joints `names` to those of a skeleton; its other joints have 0."""
     result = np.zeros((len(skeleton), 3))
     for name, point in zip(names, points, strict=True):
         if name in skeleton and point[2] > 0:
@@ -96,7 +96,9 @@ _MAX_PIXELS = 1 << 28
 
 
 def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
-    """The mask (H, W) of {"size": [H, W], "counts": text or numbers}. InputError, which begins with `where`."""
+    """Decode the mask (H, W) of {"size": [H, W], "counts": text or numbers}. Raises InputError, which begins with
+    `where`.
+    """
     size, counts = encoded.get("size"), encoded.get("counts")
     valid = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
     height, width = size if valid and isinstance(size, list) else (-1, -1)
@@ -114,8 +116,9 @@ def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.
 
 
 def _unpacked(text: str) -> list[int]:
-    """Counts from COCO's text: groups of 5 bits from the lowest, 48 added to each, the sixth bit says that more follow;
-    the fifth bit of the last one is the sign; from the fourth count on they are differences to the one before last.
+    """Unpack counts from COCO's text: groups of 5 bits from the lowest, 48 added to each, the sixth bit says that more
+    follow; the fifth bit of the last one is the sign; from the fourth count on they are differences to the one before
+    last.
     """
     counts: list[int] = []
     value = shift = 0

@@ -86,7 +86,7 @@ class AnnotatedImage:
 def read_annotated_images(
     path: Path, *, flag_one: float = HIDDEN_CONFIDENCE, everyone: bool = False
 ) -> list[AnnotatedImage]:
-    """The images on which at least one person has surface points, in the file's order, with all of their people.
+    """Read the images on which at least one person has surface points, in the file's order, with all of their people.
 
     flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
     everyone  also crowds and people without any label, which DensePose's evaluator does not count as errors; else

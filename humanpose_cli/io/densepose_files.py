@@ -30,10 +30,10 @@ from humanpose_cli.io.torch_pickles import check_torch_pickles
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of an image of `size` (width, height).
+    """Read (H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of an image of `size` (width, height).
 
     DensePose's tools write the channels I, U, V through OpenCV, which puts the first into blue: so the file's red is V.
-    InputError where it is missing, damaged, of another size or of another kind.
+    Raises InputError if it is missing, damaged, of another size or of another kind.
     """
     existing_file(path, "DensePose's output on an image (NAME_IUV.png)")
     image = read_image(path)
@@ -47,7 +47,7 @@ def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def encode_densepose(charts: NDArray[np.uint8]) -> bytes:
-    """The PNG of `LABEL_MAPS["densepose"]`; U and V are 0 where there is no chart."""
+    """Encode the PNG of `LABEL_MAPS["densepose"]`; U and V are 0 where there is no chart."""
     return encode_image(np.where(charts[..., :1] > 0, charts, 0).astype(np.uint8), ".png")
 
 
@@ -78,14 +78,14 @@ class DensePosePerson:
         charts[where][labelled] = values.transpose(1, 2, 0)[inside][labelled].astype(np.uint8)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) where this person is, of an image of `size` (width, height)."""
+        """Return (H, W) where this person is, of an image of `size` (width, height)."""
         result = np.zeros((size[1], size[0]), bool)
         inside, where = self._cut(result.shape)
         result[where] = self.labels[inside] > 0
         return result
 
     def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The part of `labels` that lies inside an image (height, width), and where it lies there."""
+        """Cut the part of `labels` that lies inside an image (height, width); return it with its position there."""
         start = np.array([int(self.box[1]), int(self.box[0])])
         first = np.maximum(start, 0)
         last = np.maximum(np.minimum(start + self.labels.shape, shape), first)
@@ -98,7 +98,7 @@ class _ChartResult:
 
 
 class DensePoseDump:
-    """A dump file. InputError where it is missing, damaged or another kind of file. Instances can be pickled."""
+    """A dump file. Raises InputError if it is missing, damaged or another kind of file. Instances can be pickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,13 +117,13 @@ class DensePoseDump:
         return table
 
     def find(self, name: str) -> int | None:
-        """The index of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg"); else None."""
+        """Find the index of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg")."""
         listed = self._by_name.get(name.rpartition("/")[2], [])
         matches = [number for path, number in listed if f"/{path}".endswith(f"/{name}")]
         return matches[0] if len(matches) == 1 else None
 
     def people(self, index: int) -> list[DensePosePerson]:
-        """The people in the image at that index, the most confident last. InputError for damaged results."""
+        """Return the people in the image at that index, the most confident last. Raises InputError if damaged."""
         entry = self._entries[index]
         name, results = entry["file_name"], entry.get("pred_densepose")
         where = f"{self.path} ({name})"
@@ -197,9 +197,9 @@ class DensePoseOutput:
     def of(
         self, name: str, group: str, size: tuple[int, int], allow_missing: bool
     ) -> tuple[NDArray[np.uint8] | None, list[DensePosePerson]]:
-        """Charts (H, W, 3) and, from dumps, the people, the most confident first.
+        """Return charts (H, W, 3) and, from dumps, the people, the most confident first.
 
-        InputError where there is nothing about an image.
+        Raises InputError if there is nothing about an image.
         """
         stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
         for stem in stems if self.path.is_dir() else ():

@@ -56,13 +56,13 @@ class UserDetections:
     by_number: dict[int, list[UserDetection]] = field(default_factory=dict)
 
     def mention(self, image: str | int) -> list[UserDetection]:
-        """The list of an image's people, which is kept even if it stays empty."""
+        """Return the list of an image's people, which is kept even if it stays empty."""
         if isinstance(image, int):
             return self.by_number.setdefault(image, [])
         return self.by_name.setdefault(_normal(image), [])
 
     def people_in(self, name: str, index: int | None = None) -> tuple[UserDetection, ...] | None:
-        """The people of an image, or None if the file does not mention it.
+        """Return the people of an image, or None if the file does not mention it.
 
         name   the image's key or file name; a video frame's number with six digits
         index  the frame's number in its sequence, None for an image that is none
@@ -104,7 +104,9 @@ def _ends_alike(a: str, b: str) -> bool:
 
 
 def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> np.ndarray:
-    """A list of finite numbers of one of the lengths, as float64. InputError about record `where` otherwise."""
+    """Check a list of finite numbers of one of the lengths, as float64. Raises InputError about record `where`
+    otherwise.
+    """
     expected = f"{' or '.join(map(str, counts))} numbers"
     if not isinstance(values, list) or len(values) not in counts:
         got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
@@ -129,11 +131,11 @@ _HIDDEN_CONFIDENCE = 0.5  # annotators guess hidden joints, and well
 
 
 def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
-    """People of a parsed document. want 'keypoints' or 'box': what every person must have.
+    """Read the people of a parsed document. want 'keypoints' or 'box': what every person must have.
 
     In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
     results it is a confidence, clipped to 0–1, unless all are such flags. Left out are crowds, people without a single
-    keypoint, and boxes of other categories than person. InputError naming the record.
+    keypoint, and boxes of other categories than person. Raises InputError naming the record.
     """
     detections = UserDetections(path)
     if isinstance(document, list):
@@ -158,7 +160,7 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
 
 
 def _image_names(path: Path, document: dict[str, Any], detections: UserDetections) -> dict[Any, str]:
-    """Image id → file name; every image counts as mentioned."""
+    """Map image ids to file names; every image counts as mentioned."""
     images = document.get("images", [])
     names: dict[Any, str] = {}
     if not isinstance(images, list):
@@ -181,13 +183,13 @@ def _person_category(document: dict[str, Any]) -> Any:
 
 
 def _person_in_results(records: list[Any]) -> int:
-    """COCO counts categories from 1, many detectors from 0; person is the first either way."""
+    """Return the category of people: COCO counts from 1, many detectors from 0; person is the first either way."""
     from_zero = any(isinstance(record, dict) and record.get("category_id") == 0 for record in records)
     return 0 if from_zero else 1
 
 
 def _image(where: str, record: dict[str, Any], table: dict[Any, str]) -> str | int:
-    """File name where it is known, else the image id."""
+    """Return the file name if it is known, else the image id."""
     image = record.get("file_name", record.get("image_id"))
     if isinstance(image, bool) or not isinstance(image, int | str) or image == "":
         raise InputError(where, "has no usable image_id", expected="a number or a name", got=repr(image))
@@ -220,7 +222,7 @@ def _box(where: str, values: Any) -> np.ndarray:
 
 
 def _coco_keypoints(where: str, values: Any, *, flags: bool) -> np.ndarray | None:
-    """(17, 3) with confidences, or None if nothing is labelled."""
+    """Read (17, 3) with confidences, or None if nothing is labelled."""
     numbers = finite_numbers(where, "keypoints", values, (3 * _JOINTS, 3 * _WHOLEBODY_JOINTS))
     keypoints = numbers.reshape(-1, 3)[:_JOINTS].copy()
     third = keypoints[:, 2]
@@ -245,14 +247,14 @@ _SUFFIX = "_keypoints.json"
 
 
 def people_from_openpose(path: Path, document: Any) -> UserDetections:
-    """People of one parsed file; they belong to the image that the file is named after (`a_keypoints.json` → a)."""
+    """Read the people of a parsed file; they belong to the image that it is named after (`a_keypoints.json` → a)."""
     detections = UserDetections(path)
     detections.mention(_image_name(path)).extend(_people(path, document))
     return detections
 
 
 def people_from_openpose_folder(folder: Path, files: list[Path]) -> UserDetections:
-    """People of `*_keypoints.json`, by the name before it, and by frame number for one video's."""
+    """Read the people of `*_keypoints.json`, by the name before it, and by frame number for one video's."""
     numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _image_name(file)) for file in files]
     one_video = len({match[1] if match else None for match in numbers}) == 1
     detections = UserDetections(folder)
@@ -284,7 +286,7 @@ def _people(path: Path, document: Any) -> list[UserDetection]:
 
 
 def _openpose_keypoints(where: str, values: Any) -> np.ndarray:
-    """(17, 3) float32 in the order of coco17."""
+    """Reorder keypoints to coco17's: (17, 3) float32."""
     numbers = finite_numbers(where, "pose_keypoints_2d", values, tuple(3 * count for count in _ORDERS))
     theirs = numbers.reshape(-1, 3)
     found = theirs[:, 2] > 0
@@ -301,7 +303,7 @@ _COCO_FIRST = (_JOINTS, 26, _WHOLEBODY_JOINTS)  # COCO, Halpe and COCO-WholeBody
 
 
 def people_from_mmpose(path: Path, document: Any) -> UserDetections:
-    """People of one parsed file of MMPose 1.x.
+    """Read the people of one parsed file of MMPose 1.x.
 
     Its demos save {"meta_info", "instance_info"}, its inferencer what "instance_info" would be. That is a list of the
     people of the image that the file is named after (`a.json`, `results_a.json` → a), or, of a video, a list of
@@ -335,7 +337,7 @@ def people_from_mmpose(path: Path, document: Any) -> UserDetections:
 
 
 def is_mmpose(document: Any) -> bool:
-    """Whether a parsed document looks like MMPose's."""
+    """Return whether a parsed document looks like MMPose's."""
     if isinstance(document, dict):
         return "instance_info" in document
     first = document[0] if isinstance(document, list) and document else None
@@ -343,7 +345,7 @@ def is_mmpose(document: Any) -> bool:
 
 
 def _mmpose_order(path: Path, meta: Any) -> list[int] | None:
-    """Rows of coco17's joints in MMPose's keypoints by their names, or None where it does not name them."""
+    """Find the rows of coco17's joints in MMPose's keypoints by their names; None if it does not name them."""
     names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if not isinstance(names, dict):
         return None
@@ -382,7 +384,7 @@ _CORNERS = ("x0", "y0", "x1", "y1")
 
 
 def boxes_from_json(path: Path, document: Any) -> UserDetections:
-    """Boxes of a parsed document. InputError naming the record."""
+    """Read the boxes of a parsed document. Raises InputError for the record that is wrong."""
     if isinstance(document, list) or (isinstance(document, dict) and isinstance(document.get("annotations"), list)):
         return people_from_coco(path, document, want="box")
     if not isinstance(document, dict):
@@ -401,7 +403,7 @@ def boxes_from_json(path: Path, document: Any) -> UserDetections:
 
 
 def boxes_from_csv(path: Path) -> UserDetections:
-    """Boxes of a CSV file. InputError naming the line."""
+    """Read the boxes of a CSV file. Raises InputError for the line that is wrong."""
     text = read_text(path, kind="CSV")
     first = text.split("\n", 1)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
@@ -441,10 +443,11 @@ def _boxed_person(where: str, values: np.ndarray) -> UserDetection:
 
 
 def read_keypoints(path: Path | str) -> UserDetections:
-    """Keypoints from COCO's JSON (results or annotations), OpenPose's or MMPose's JSON, or a folder of their files.
+    """Read keypoints from COCO's JSON (results or annotations), OpenPose's or MMPose's JSON, or a folder of their
+    files.
 
-    Every person has `keypoints` (coco17), and a box if the file has one. InputError naming the file and the record
-    for anything else.
+    Every person has `keypoints` (coco17), and a box if the file has one. Raises InputError naming the file and the
+    record for anything else.
     """
     path = Path(path)
     if path.is_dir():
@@ -479,8 +482,8 @@ def _people_from_folder(folder: Path) -> UserDetections:
 
 
 def read_boxes(path: Path | str) -> UserDetections:
-    """Boxes from JSON or CSV (see `box_files`), or from COCO's results. Every person has a `box`; only COCO's results
-    have keypoints too. InputError naming the file and the record.
+    """Read boxes from JSON or CSV (see `box_files`), or from COCO's results. Every person has a `box`; only COCO's
+    results have keypoints too. Raises InputError for the file and the record that is wrong.
     """
     path = Path(path)
     if path.suffix.lower() in {".csv", ".tsv", ".txt"}:

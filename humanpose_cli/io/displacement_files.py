@@ -70,8 +70,8 @@ class DisplacementField:
     def in_image(
         self, min_confidence: float = 0.0
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Of the M pixels on the body with more confidence: positions (M, 2) and displacements (M, 2) in pixels of the
-        image, (0, 0) at its top-left corner, and confidence (M,).
+        """Locate the M pixels on the body with more confidence: positions (M, 2) and displacements (M, 2) in pixels of
+        the image, (0, 0) at its top-left corner, and confidence (M,).
         """
         rows, columns = np.nonzero(self.mask & (self.confidence > min_confidence))
         matrix = self.crop_to_image
@@ -129,7 +129,7 @@ def displacement_writer(
     image_size: NDArray[np.integer],
     settings: Mapping[str, Any],
 ) -> Generator[DisplacementWriter, None, None]:
-    """Context: a writer, whose file appears under its name, complete, on a clean exit; otherwise it vanishes.
+    """Open a writer, whose file appears under its name, complete, on a clean exit; otherwise it vanishes.
 
     frame_names, image_size  (F,), and (F, 2) width and height, of the frames that rows refer to
     settings                 JSON values of how displacements were found
@@ -152,8 +152,8 @@ class DisplacementFile:
     size           S, pixels of a crop's side; 0 without rows
     settings       how displacements were found: the refinement's options
 
-    InputError for a file that is none, damaged, pickled or inconsistent (it names the array), or written by a newer
-    version of this program; also when a row is read that is damaged.
+    Raises InputError for a file that is none, damaged, pickled or inconsistent (it names the array), or written by a
+    newer version of this program; also when a row is read that is damaged.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -221,11 +221,11 @@ class DisplacementFile:
         raise InputError(self.path, f"{name} {problem}", **details, remedy=_MAKE_AGAIN)
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.track_id)
 
     def __getitem__(self, row: int) -> DisplacementField:
-        """One row. IndexError outside of the rows, InputError for damage."""
+        """Read one row. Raises IndexError outside of the rows, InputError for damage."""
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         row %= len(self)
@@ -246,7 +246,7 @@ class DisplacementFile:
         return DisplacementField(track, frame, crop, pixels, confidence, arrays[names["mask"]])
 
     def __iter__(self) -> Iterator[DisplacementField]:
-        """The rows, in the order of the frames."""
+        """Yield the rows, in the order of the frames."""
         return (self[row] for row in range(len(self)))
 
     def close(self) -> None:

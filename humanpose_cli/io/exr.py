@@ -16,7 +16,7 @@ _LINES = 16  # of a chunk with ZIP compression
 
 
 def linear_light(values: np.ndarray) -> np.ndarray:
-    """sRGB 0…1 → linear light 0…1, by IEC 61966-2-1."""
+    """Convert sRGB 0…1 to linear light 0…1, by IEC 61966-2-1."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -25,7 +25,7 @@ LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)
 
 
 def exr_bytes(pixels: np.ndarray) -> bytes:
-    """An EXR file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha, or (H, W), uint8 sRGB.
+    """Encode an EXR file. pixels (H, W, 3), (H, W, 4) with straight alpha, or (H, W), uint8 sRGB.
 
     Channels are R, G, B and A, or Y; colours are multiplied by alpha, as EXR has them.
     """
@@ -39,7 +39,7 @@ def exr_bytes(pixels: np.ndarray) -> bytes:
 
 
 def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
-    """An EXR file's bytes. channels (H, W) float16 or float32 by name; those of a layer are called LAYER.R, ….
+    """Encode an EXR file. channels (H, W) float16 or float32 by name; those of a layer are called LAYER.R, ….
 
     Names of 31 characters at most.
     """
@@ -78,7 +78,9 @@ def _attribute(name: str, kind: str, value: bytes) -> bytes:
 
 
 def _packed(data: bytes) -> bytes:
-    """ZIP as EXR has it: low and high bytes apart, differences, deflate; the data itself if that is less."""
+    """Compress as EXR's ZIP does: low and high bytes apart, differences, deflate; return the data itself if that is
+    less.
+    """
     values = np.frombuffer(data, np.uint8)
     apart = np.concatenate((values[::2], values[1::2]))
     apart[1:] = apart[1:] - apart[:-1] + np.uint8(128)

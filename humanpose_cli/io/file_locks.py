@@ -30,7 +30,7 @@ _WAIT_INTERVAL = 0.05  # seconds
 
 
 def has_flock() -> bool:
-    """Whether several processes can hold a lock, and open files and folders be locked and renamed, as on POSIX."""
+    """Return whether several processes can hold a lock, and open files be locked and renamed, as on POSIX."""
     return fcntl is not None
 
 
@@ -39,7 +39,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
     shared  several may hold the lock, but none beside one that is not shared
 
-    OSError where the file system cannot lock, as some network mounts.
+    Raises OSError if the file system cannot lock, as some network mounts.
     """
     try:
         if fcntl is not None:
@@ -61,7 +61,7 @@ def unlock(descriptor: int) -> None:
 
 
 def wait_lock(descriptor: int, *, shared: bool = False) -> None:
-    """As `try_lock`, but wait until the lock can be had."""
+    """Lock as `try_lock`, but wait until the lock can be had."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         return

@@ -61,7 +61,7 @@ _ROTATION_TOLERANCE = 1e-3
 
 
 def check_fit(record: FitRecord) -> None:
-    """InputError about the first array that is wrong."""
+    """Raise InputError about the first array that is wrong."""
     _check_shapes(record)
     _check_order(record)
     _check_ranges(record)
@@ -225,7 +225,7 @@ class UnfittedDetection:
     reason: str
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the header as JSON values."""
         return {**vars(self), "box": list(self.box)}
 
 
@@ -305,14 +305,15 @@ class FitRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses what does not fit together: InputError naming the array, what was expected and what was found."""
+        """Refuse what does not fit together. Raises InputError for the array, with what was expected and found."""
         check_fit(self)
 
     @classmethod
     def build(cls: type[Record], *, options: Mapping[str, Any] | None = None, **values: Any) -> Record:
-        """From arrays or lists in any order of rows: casts them to the file's types and sorts the rows.
+        """Build the record from arrays or lists in any order of rows: casts them to the file's types and sorts the
+        rows.
 
-        Takes every field by name. InputError as for the record itself.
+        Takes every field by name. Raises InputError as for the record itself.
         """
         for name in COLUMNS.keys() & values.keys():
             values[name] = _cast(name, values[name])
@@ -337,8 +338,8 @@ class FitRecord:
         focal: np.ndarray | Sequence[float],
         **others: Any,
     ) -> Record:
-        """The record of images without a person: N = 0. Centred principal points and still cameras
-        unless `others` names them.
+        """Build the record of images without a person: N = 0. Centred principal points and still cameras unless
+        `others` names them.
         """
         count = len(frame_names)
         frames: dict[str, Any] = {
@@ -351,7 +352,7 @@ class FitRecord:
         return cls.build(**{**rows, **frames, **required, **others})
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.track_id)
 
     @property
@@ -371,7 +372,7 @@ class FitRecord:
         return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in listed)
 
     def seconds(self, frame_rate: float) -> np.ndarray:
-        """(F,) float64 when each frame was taken, from the first on.
+        """Return (F,) float64 when each frame was taken, from the first on.
 
         frame_rate  frames a second, above 0, used if the fit has neither times nor a rate
         """
@@ -388,7 +389,7 @@ class FitRecord:
     def largest_track(self) -> int:
         """The main person: the track whose boxes, added up over its frames, cover most.
 
-        InputError if there is no person.
+        Raises InputError if there is no person.
         """
         if not len(self):
             raise InputError("fit", "holds no person", expected="at least one person")
@@ -401,34 +402,34 @@ class FitRecord:
         return order, np.searchsorted(self.frame_index[order], np.arange(self.frame_count + 1))
 
     def camera(self, frame: int) -> Camera:
-        """The camera of one frame (0 … F−1)."""
+        """Return the camera of one frame (0 … F−1)."""
         x, y = self.principal_point[frame].tolist()
         width, height = self.image_size[frame].tolist()
         return Camera(float(self.focal[frame]), (x, y), (width, height))
 
     def rows_for(self, frame: int) -> np.ndarray:
-        """Rows of one frame (0 … F−1), by track."""
+        """Return the rows of one frame (0 … F−1), by track."""
         order, starts = self._frame_starts
         return order[starts[frame] : starts[frame + 1]]
 
     def rows_of(self, track: int) -> np.ndarray:
-        """Rows of one person, by frame."""
+        """Return the rows of one person, by frame."""
         return np.flatnonzero(self.track_id == track)
 
     def held_rows(self, track: int) -> np.ndarray:
-        """A row for each frame from a person's first to the last: where they are not found, the one before."""
+        """Return a row for each frame from a person's first to the last: if the person is not found, the one before."""
         rows = self.rows_of(track)
         frames = self.frame_index[rows]
         return rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
 
     def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
-        """The record with these rows only (numbers, or a mask), all frames kept."""
+        """Select these rows only (numbers, or a mask), all frames kept."""
         chosen = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
         views = None if self.views is None else self.views.rows(chosen)
         return replace(self, **{name: getattr(self, name)[chosen] for name in ROW_COLUMNS}, views=views)
 
     def row_document(self, row: int) -> dict[str, Any]:
-        """A row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
+        """Return a row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
         frame = int(self.frame_index[row])
         joints, keypoints = SMPL24.joint_names, BLAZEPOSE33.joint_names
         document = {
@@ -455,7 +456,7 @@ class FitRecord:
         return document
 
     def documents(self) -> Iterator[dict[str, Any]]:
-        """All rows as JSON values, by frame, then track."""
+        """Return all rows as JSON values, by frame, then track."""
         for frame in range(self.frame_count):
             for row in self.rows_for(frame):
                 yield self.row_document(int(row))
@@ -479,7 +480,7 @@ def write_fit(path: Path | str, fit: FitRecord) -> None:
 
 
 def fit_bytes(fit: FitRecord) -> bytes:
-    """The bytes of a fit file: equal records give equal ones."""
+    """Encode a fit file; equal records give equal bytes."""
     arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
     if fit.frame_times is not None:
@@ -500,8 +501,8 @@ def fit_bytes(fit: FitRecord) -> bytes:
 def read_fit(path: Path | str) -> FitRecord:
     """Read and check a fit file.
 
-    InputError for a file that is no fit file, damaged, pickled or inconsistent (it names the array), or written by
-    a newer version of this program.
+    Raises InputError for a file that is no fit file, damaged, pickled or inconsistent (it names the array), or written
+    by a newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
     arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, *VIEW_ARRAYS, "frame_times"})
@@ -555,7 +556,7 @@ def _options(text: str) -> dict[str, Any]:
 
 
 def _as_declared(name: str, stored: np.ndarray) -> np.ndarray:
-    """Other programs may have stored wider numbers of the same kind, or in the other byte order."""
+    """Convert what other programs stored as wider numbers of the same kind, or in the other byte order."""
     return _narrowed(name, stored, COLUMNS[name][1])
 
 

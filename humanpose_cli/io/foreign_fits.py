@@ -77,15 +77,15 @@ class ForeignFits:
     world_to_camera: Array | None = None
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.track)
 
 
 def read_foreign(path: Path | str) -> ForeignFits | None:
-    """The fits in another program's file, recognised by its contents; None for an `.npz` that is none of theirs.
+    """Read the fits in another program's file, recognised by its contents; None for an `.npz` of none of them.
 
     Pickles are read without running anything in them (`io.restricted_pickle`), torch's files with `weights_only`.
-    InputError for damaged files and unknown contents: it names what was found and what is read.
+    Raises InputError for damaged files and unknown contents: it names what was found and what is read.
     """
     path = Path(path)
     if path.is_dir():
@@ -100,7 +100,7 @@ def read_foreign(path: Path | str) -> ForeignFits | None:
 
 
 def check_fits(path: Path) -> None:
-    """InputError for a file whose beginning shows that it holds no fits, and for a folder without any."""
+    """Raise InputError for a file whose beginning shows that it holds no fits, and for a folder without any."""
     if os.path.isdir(path):
         names = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
         if not any(name == "hps" or name.endswith((".fit.npz", "_track_0.npy")) for name in names):
@@ -115,7 +115,7 @@ def check_fits(path: Path) -> None:
 
 
 def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
-    """UsageError where a file's parameters need another model file than those given.
+    """Raise UsageError if a file's parameters need another model file than those given.
 
     body   the name of the body that the fits shall be of; smplx  SMPL-X's model file, or None
     """
@@ -139,7 +139,7 @@ def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
 
 
 def _object(path: Path) -> Any:
-    """What a pickle holds; of `numpy.save` the object in its array."""
+    """Return what a pickle holds; of `numpy.save`, the object in its array."""
     stored = read_pickle(path)
     return stored.item() if isinstance(stored, np.ndarray) and stored.shape == () else stored
 
@@ -177,7 +177,7 @@ def _recognised(path: Path, stored: Any) -> ForeignFits:
 
 
 def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], stored: Any) -> ForeignFits:
-    """What a reader makes of a file. InputError where the file is not as its program writes it."""
+    """Apply a reader to a file. Raises InputError if the file is not as its program writes it."""
     try:
         return _checked(path, read(path, stored))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -215,7 +215,7 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
 
 
 def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Foreign, **of_all: Any) -> ForeignFits:
-    """The record of rows; what a row lacks is what `ForeignFits` says of unknown."""
+    """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown."""
     unknown: dict[str, Any] = {
         "track": -1,
         "names": "",
@@ -236,13 +236,13 @@ def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Fo
 
 
 def _numbers(value: Any, *shape: int) -> Array:
-    """float64 of this shape; −1 for any length. ValueError for anything else."""
+    """Convert to float64 of this shape; −1 for any length. Raises ValueError for anything else."""
     array = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # a tensor of torch's
     return as_array(array).astype(np.float64).reshape(shape)
 
 
 def _axis_angles(rotations: Any) -> Array:
-    """(…, 3, 3) matrices → (N, 72) axis-angles; SMPL's two hand joints straight where there are 22."""
+    """Convert (…, 3, 3) matrices to (N, 72) axis-angles; SMPL's two hand joints are straight if there are 22."""
     import torch
 
     from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -253,7 +253,7 @@ def _axis_angles(rotations: Any) -> Array:
 
 
 def _intrinsics(matrix: Array) -> dict[str, Any]:
-    """Focal length and principal point of (3, 3), for one row."""
+    """Read focal length and principal point of (3, 3), for one row."""
     return {"focal": matrix[0, 0], "principal_point": matrix[:2, 2]}
 
 
@@ -261,7 +261,7 @@ _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
 
 
 def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
-    """PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
+    """Read PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
 
     A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the last detection,
     whose last state is repeated: such rows are left out), `conf`, `size` [height, width] (the
@@ -295,7 +295,7 @@ def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
 
 
 def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
-    """WHAM's table of subjects (`demo.py`, with `--save_pkl`).
+    """Read WHAM's table of subjects (`demo.py`, with `--save_pkl`).
 
     A subject: `pose` (T, 72) axis-angle and `trans` (T, 3) in the camera, `betas` (T, 10), `frame_ids` (T,), beside
     `pose_world` and `trans_world`, whose world has no camera in the file. The camera is centred with the image's
@@ -314,7 +314,7 @@ def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
 
 
 def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
-    """TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`.
+    """Read TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`.
 
     A track: `pred_rotmat` (T, 24, 3, 3), `pred_shape` (T, 10), `pred_trans` (T, 1, 3) in the camera, `frame` (T,).
     `camera.npy` beside `hps` (`scripts/estimate_camera.py`) has `img_focal`, `img_center`, and the camera's motion
@@ -349,14 +349,14 @@ def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
 
 
 def _rigid(rotations: Array, offsets: Array) -> Array:
-    """(F, 3, 3) and (F, 3) → (F, 4, 4)."""
+    """Compose (F, 3, 3) and (F, 3) to (F, 4, 4)."""
     matrices = np.tile(np.eye(4), (len(rotations), 1, 1))
     matrices[:, :3, :3], matrices[:, :3, 3] = rotations, offsets
     return matrices
 
 
 def _read_camerahmr(path: Path) -> ForeignFits:
-    """CameraHMR's labels (`dataset_vis.py`: `pose_cam`, `trans_cam`) and CamSMPLify's results
+    """Read CameraHMR's labels (`dataset_vis.py`: `pose_cam`, `trans_cam`) and CamSMPLify's results
     (`CamSMPLify/optimize.py`: `pose`, `cam_t`); a row a person: `imgname`, pose (N, 72) axis-angle, `shape` (N, 10),
     `cam_int` (N, 3, 3).
 
@@ -381,7 +381,8 @@ def _read_camerahmr(path: Path) -> ForeignFits:
 
 
 def _read_gvhmr(path: Path, stored: Mapping[str, Any]) -> ForeignFits:
-    """GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`, `hmr4d/model/gvhmr/gvhmr_pl_demo.py`): one person, every frame.
+    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`, `hmr4d/model/gvhmr/gvhmr_pl_demo.py`): one person, every
+    frame.
 
     `smpl_params_incam`: `global_orient` (L, 3), `body_pose` (L, 63), `betas` (L, 10), `transl` (L, 3) of the neutral
     SMPL-X body with 10 shape components (`hmr4d/utils/smplx_utils.py`, "supermotion"); `K_fullimg` (L, 3, 3).
@@ -411,7 +412,7 @@ _MHR70 |= {"left_index": 49, "left_pinky": 61, "left_wrist": 62}
 
 
 def _people_of_sam(stored: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """(name, people) of each frame: of one image's list, of a list of such lists, or of a table name → list."""
+    """List (name, people) of each frame: of one image's list, of a list of such lists, or of a table name → list."""
     if isinstance(stored, Mapping):
         return [(Path(str(name)).name, list(people)) for name, people in stored.items()]
     if isinstance(stored, np.ndarray):
@@ -432,9 +433,9 @@ def _is_sam(stored: Any) -> bool:
 
 
 def _read_sam(path: Path, stored: Any) -> ForeignFits:
-    """What SAM 3D Body's `process_one_image` returns (`sam_3d_body/sam_3d_body_estimator.py`), which its public code
-    writes to no file: a pickle (or `numpy.save`, `torch.save`, joblib) of one image's list of people, of a list of such
-    lists, or of a table from the image's name to its list.
+    """Read what SAM 3D Body's `process_one_image` returns (`sam_3d_body/sam_3d_body_estimator.py`), which its public
+    code writes to no file: a pickle (or `numpy.save`, `torch.save`, joblib) of one image's list of people, of a list of
+    such lists, or of a table from the image's name to its list.
 
     A person: `pred_keypoints_3d` (70, 3) metres in camera axes (`models/heads/mhr_head.py` turns them), to which
     `pred_cam_t` (3,) is added; `focal_length` in pixels of the full image, whose middle is the principal point. MHR's
@@ -466,7 +467,7 @@ def _has(stored: Any, *names: str) -> bool:
 
 
 def _first_has(stored: Any, *names: str) -> bool:
-    """Whether the first entry of a table is a table with these names."""
+    """Return whether the first entry of a table is a table with these names."""
     return isinstance(stored, Mapping) and _has(next(iter(stored.values()), None), *names)
 
 

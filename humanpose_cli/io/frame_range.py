@@ -27,12 +27,12 @@ ALL_FRAMES = FrameRange()
 
 
 def parse_range(frames: str | FrameRange | None) -> FrameRange:
-    """A range as functions take it: text, a range, or None for all frames."""
+    """Parse a range as functions take it: text, a range, or None for all frames."""
     return parse_frame_range(frames) if isinstance(frames, str) else frames or ALL_FRAMES
 
 
 def parse_frame_range(text: str) -> FrameRange:
-    """ "A:B" (A up to but without B, from 0), "A:", ":B" or ":"; UsageError otherwise."""
+    """Parse "A:B" (A up to but without B, from 0), "A:", ":B" or ":". Raises UsageError otherwise."""
     match = re.fullmatch(r"\s*([0-9]{0,15})\s*:\s*([0-9]{0,15})\s*", text)
     if match is None:
         raise UsageError("frames", "is no range", expected="A:B, A: or :B with A and B from 0", got=repr(text))

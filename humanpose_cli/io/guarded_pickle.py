@@ -48,7 +48,9 @@ class Node(metaclass=Closed):
 
 
 def checked_key(key: Any) -> Any:
-    """A key of a table or an element of a set. ValueError for containers: the hash of tuples in tuples never ends."""
+    """Check a key of a table or an element of a set. Raises ValueError for containers: the hash of tuples in tuples
+    never ends.
+    """
     long = isinstance(key, int) and key.bit_length() > _KEY_BITS
     if long or not isinstance(key, str | int | float | bytes | np.generic | type | Node | None):
         raise ValueError(f"{type(key).__name__} as a key")
@@ -76,7 +78,7 @@ _KEYS = {
 
 
 def _checked(load: Opcode, check: Callable[[GuardedUnpickler], None]) -> Opcode:
-    """An opcode before which something is checked."""
+    """Guard an opcode by a check before it."""
 
     def check_and_load(reader: GuardedUnpickler) -> None:
         check(reader)
@@ -101,14 +103,14 @@ class GuardedUnpickler(pickle._Unpickler):
         self.file, self.path, self.budget = file, path, budget
 
     def load_frame(self) -> None:
-        """A frame's length must lie within the file."""
+        """Check that a frame's length lies within the file."""
         (length,) = struct.unpack("<Q", self.read(8))
         if length > self.file.getbuffer().nbytes - self.file.tell():
             raise ValueError("frame beyond the end")
         self._unframer.load_frame(length)
 
     def load_bytearray8(self) -> None:
-        """Python's own asks for memory before it reads."""
+        """Check the length first: Python's own asks for memory before it reads."""
         (length,) = struct.unpack("<Q", self.read(8))
         content = self.read(min(length, self.file.getbuffer().nbytes))
         if len(content) < length:

@@ -36,7 +36,7 @@ class SequenceVerdict:
     pattern: str = ""
 
     def message(self, folder: str) -> str:
-        """What is done with the images of a folder, and how they become one sequence."""
+        """Describe what is done with the images of a folder, and how they become one sequence."""
         if self.is_sequence:
             return f"{folder}: one sequence of {len(self.files)} images, {self.reason}"
         remedy = f" ({os.path.join(folder, self.pattern)} makes them one sequence)" if self.pattern else ""
@@ -44,8 +44,8 @@ class SequenceVerdict:
 
 
 def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
-    """One sequence if there are at least two images, one number in their names counts up by one, and all have
-    one size. An image whose header cannot be read does not decide; it is reported when its turn comes.
+    """Recognize one sequence: at least two images, one number in their names counts up by one, and all have one size.
+    An image whose header cannot be read does not decide; it is reported when its turn comes.
     """
     files = sorted(files, key=lambda path: natural_order(path.name))
 
@@ -78,7 +78,7 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
 
 
 def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
-    """The one number in which the names differ, and their pattern; None if they differ in anything else."""
+    """Find the one number in which the names differ, and their pattern; None if they differ in anything else."""
     split = [re.split(r"(\d+)", name) for name in names]
     if len({tuple(parts[::2]) for parts in split}) != 1:
         return None

@@ -65,13 +65,13 @@ def _exif(image: Image.Image) -> Image.Exif:
 
 
 def orientation_from_exif(image: Image.Image) -> int:
-    """EXIF orientation 1–8; 1 where there is none or it makes no sense."""
+    """Read EXIF orientation 1–8; 1 if there is none or it makes no sense."""
     value = _exif(image).get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after turning, from the header of an image that is not loaded yet."""
+    """Return width and height after turning, from the header of an image that is not loaded yet."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return image.size  # turned already
     width, height = image.size
@@ -79,7 +79,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def focal_from_exif(image: Image.Image) -> float | None:
-    """Focal length in pixels of the image as stored, or None if EXIF has none or an impossible one.
+    """Read the focal length in pixels of the image as stored; None if EXIF has none or an impossible one.
 
     1. FocalLengthIn35mmFilm f: the lens that sees the same diagonal on 36 × 24 mm film (CIPA DCG-001), so
        pixels = f · diagonal in pixels / 43.27. It scales along when an image was scaled down.
@@ -107,7 +107,7 @@ def focal_from_exif(image: Image.Image) -> float | None:
 
 
 def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
-    """A positive finite number, else None (rationals with a zero denominator come as NaN)."""
+    """Return a positive finite number, else None (rationals with a zero denominator come as NaN)."""
     try:
         value = float(tags.get(tag, 0))  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
@@ -121,7 +121,7 @@ _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Numbers of any type → uint8, over the range their type or their values say.
+    """Convert numbers of any type to uint8, over the range of their type or their values.
 
     uint8 stays; uint16 spans 0–65535. Other types have no fixed range, so the values decide: floats of which 99 %
     are at most 1 span 0–1 (highlights clip), anything up to 255 spans 0–255, up to 65535 spans 0–65535, beyond that
@@ -139,7 +139,7 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
-    """The rows of an image, some at a time."""
+    """Yield the rows of an image, some at a time."""
     rows = max(1, _BAND // max(1, math.prod(shape[1:])))
     return (slice(top, top + rows) for top in range(0, shape[0], rows))
 
@@ -158,7 +158,7 @@ def _range_of(values: np.ndarray) -> float:
 
 
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 with straight alpha (H, W) uint8, composited over white: what a viewer on a page shows."""
+    """Composite (H, W, 3) uint8 with straight alpha (H, W) uint8 over white: what a viewer on a page shows."""
     opacity = alpha[..., None].astype(np.uint16)
     blended = pixels * opacity
     blended += 255 * (255 - opacity) + 127
@@ -167,7 +167,9 @@ def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """(H, W), or (H, W, C) of 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha, uint8 → pixels over white and alpha."""
+    """Split (H, W), or (H, W, C) of 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha, uint8, to pixels over white and
+    alpha.
+    """
     if channels.ndim == 2:
         channels = channels[..., None]
     count = channels.shape[-1]
@@ -179,7 +181,9 @@ def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """A loaded Pillow image of any mode, in sRGB → (H, W, 3) uint8 over white, and (H, W) alpha or None if opaque."""
+    """Convert a loaded Pillow image of any mode, in sRGB, to (H, W, 3) uint8 over white, and (H, W) alpha or None if
+    opaque.
+    """
     if image.mode.startswith(_DEEP_MODES):
         return split_channels(to_eight_bits(np.asarray(image)))
     width, height = image.size
@@ -203,7 +207,7 @@ def _eight_bit_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Colours through the embedded profile (Display P3 of phones, Adobe RGB, CMYK of print shops) into sRGB.
+    """Convert colours by the embedded profile (Display P3 of phones, Adobe RGB, CMYK of print shops) to sRGB.
 
     A damaged or unfit profile is passed over, as every viewer does: the plain conversion remains.
     """
@@ -244,7 +248,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def deep_tiff_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels of the first page."""
+    """Read width and height in pixels of the first page."""
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
@@ -254,7 +258,7 @@ def deep_tiff_size(path: Path) -> tuple[int, int]:
 
 
 def read_deep_tiff(path: Path) -> np.ndarray:
-    """First page as (H, W) or (H, W, C), C ≤ 4 (grey, grey + alpha, RGB, RGB + alpha), in the file's own type."""
+    """Read the first page as (H, W) or (H, W, C), C ≤ 4 (grey, grey + alpha, RGB, RGB + alpha), in the file's type."""
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
@@ -328,8 +332,8 @@ _replaced_limits: list[int | None] = []  # one for each thread that reads; the f
 
 @contextmanager
 def _pillow_limit_lifted() -> Iterator[None]:
-    """Pillow's limit (a warning from 89 million pixels on, an error from 179) is lower than what phones take;
-    `MAX_PIXELS` applies instead. Pillow checks when it opens a file, and again when it loads a TIFF.
+    """Lift Pillow's limit (a warning from 89 million pixels on, an error from 179), which is lower than what phones
+    take; `MAX_PIXELS` applies instead. Pillow checks when it opens a file, and again when it loads a TIFF.
     """
     with _limit_lock:
         _replaced_limits.append(Image.MAX_IMAGE_PIXELS)
@@ -344,7 +348,7 @@ def _pillow_limit_lifted() -> Iterator[None]:
 
 
 def _open(path: Path) -> Image.Image | None:
-    """The file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `read_deep_tiff`).
+    """Open the file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `read_deep_tiff`).
 
     Refuses what is no image, a camera's raw file and absurd sizes.
     """
@@ -384,8 +388,8 @@ def read_image(path: Path | str) -> LoadedImage:
 
     Grey becomes three equal channels; 16-bit, 32-bit and float values are scaled to 8 bits (see `to_eight_bits`);
     palette, CMYK and YCbCr become RGB, through the embedded colour profile where there is one; of an animation or a
-    multi-page file the first frame is taken, of an animation with a warning. InputError for what is no image, damaged,
-    truncated, or larger than `MAX_PIXELS`.
+    multi-page file the first frame is taken, of an animation with a warning. Raises InputError for what is no image,
+    damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
     opened = _open(path)
@@ -412,7 +416,7 @@ def read_image(path: Path | str) -> LoadedImage:
 
 
 def _is_animated(image: Image.Image) -> bool:
-    """Whether there are more frames; to know this of a GIF, Pillow reads on."""
+    """Return whether there are more frames; to know this of a GIF, Pillow reads on."""
     try:
         return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
     except DECODING_ERRORS:
@@ -420,7 +424,7 @@ def _is_animated(image: Image.Image) -> bool:
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels of the upright image, from its header alone. InputError as `read_image`."""
+    """Read width and height in pixels of the upright image from its header alone. Raises InputError as `read_image`."""
     opened = _open(Path(path))
     if opened is None:
         return deep_tiff_size(Path(path))
@@ -429,14 +433,14 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 
 def check_image(path: Path | str) -> None:
-    """InputError as `read_image` for a file whose beginning is that of no image; a damaged image may pass."""
+    """Raise InputError as `read_image` for a file that does not begin as an image does; a damaged image may pass."""
     path = Path(path)
     if file_kind(path) != "image" and (opened := _open(path)) is not None:
         opened.close()
 
 
 def png_text(path: Path | str) -> dict[str, str]:
-    """The texts in a PNG's header, by their keywords; none of other formats. InputError as `read_image`."""
+    """Read the texts in a PNG's header, by their keywords; none of other formats. Raises InputError as `read_image`."""
     opened = _open(Path(path))
     if opened is None:
         return {}
@@ -457,7 +461,7 @@ def encode_image(
     text: Mapping[str, str] | None = None,
     photograph: bool = False,
 ) -> bytes:
-    """An image file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8; PNG takes (H, W) uint16.
+    """Encode an image file. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8; PNG takes (H, W) uint16.
 
     suffix says the format: .jpg, .png, .webp, .tif, .bmp, .exr (half floats, linear light); quality 1–100 is for JPEG
     and WebP. JPEG keeps full colour resolution. text is written into a PNG, see `png_text`. As a photograph, PNG takes

@@ -121,7 +121,7 @@ class InputItem:
     def frames(self, ahead: int = 2) -> Generator[Frame, None, None]:
         """Decode in order, up to `ahead` frames in advance in a thread; close it to stop early.
 
-        InputError where a file is missing, damaged, or has no frame in the range.
+        Raises InputError if a file is missing, damaged, or has no frame in the range.
         """
         if self.error is not None:
             raise self.error
@@ -150,23 +150,23 @@ class InputItem:
 
 
 def printable(name: str) -> str:
-    """NFC, and with bytes that are no UTF-8 written as \\xNN, so that it can stand in JSON."""
+    """Convert to NFC, with bytes that are not UTF-8 written as \\xNN, so that it can stand in JSON."""
     return unicodedata.normalize("NFC", escaped(name))
 
 
 def escaped(name: str) -> str:
-    """The name with bytes that are no UTF-8 written as \\xNN, as outputs are called after it."""
+    """Write bytes of a name that are not UTF-8 as \\xNN, as outputs are called after it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def key_of(path: Path, root: Path) -> str:
-    """The key of a file or folder: its path below the root; for the root itself, the folder's name."""
+    """Return the key of a file or folder: its path below the root; for the root itself, the folder's name."""
     relative = relative_path(path, root)
     return printable(Path(path.name or "root").as_posix() if relative == "." else Path(relative).as_posix())
 
 
 def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
-    """Where an item's output goes: mirrors the input tree and keeps extensions.
+    """Return where an item's output goes: mirrors the input tree and keeps extensions.
 
     `sub/a.jpg` with suffix `.fit.npz` becomes `FOLDER/sub/a.jpg.fit.npz`.
     """
@@ -217,7 +217,7 @@ def open_inputs(
     The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
     of all arguments have in common. Duplicates are dropped. What is wrong with one argument becomes an item whose
     `frames` raise the error, so that the others are done; if it is the only argument, it is raised here: InputError.
-    UsageError if nothing was given, or if two items have one key.
+    Raises UsageError if nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(output_suffixes))
     named = [*_expand(arguments, stdin, null), *map(_listed, listed)]
@@ -285,7 +285,7 @@ def _listed(name: str | Path) -> _Argument:
 
 
 def _unusable(path: Path, name: str | Path) -> HpcError | None:
-    """Why something cannot be an input, as the user calls it by `name`; None where it is a file or a folder."""
+    """Explain why something cannot be an input, as the user calls it by `name`; None for a file or a folder."""
     try:
         os.stat(path)
         refuse_pipes(path)
@@ -316,7 +316,7 @@ _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 def numbered_path(pattern: Path, number: int) -> Path | None:
-    """The file of a numbered pattern: `f_%04d.png`, 7 → `f_0007.png`; None where the name holds no pattern."""
+    """Return the file of a numbered pattern: `f_%04d.png`, 7 → `f_0007.png`; None if the name holds no pattern."""
     found = _NUMBER.search(pattern.name)
     if found is None:
         return None
@@ -325,7 +325,7 @@ def numbered_path(pattern: Path, number: int) -> Path | None:
 
 
 def _numbered(pattern: Path) -> _Argument:
-    """Files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
+    """List files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
     found = _NUMBER.search(pattern.name)
     assert found is not None
     before, after = pattern.name[: found.start()], pattern.name[found.end() :]
@@ -340,9 +340,9 @@ def _numbered(pattern: Path) -> _Argument:
 
 
 def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
-    """The paths in a file or on a stream: one a line, or ending with NUL bytes if there are any or `null` says so.
+    """Read the paths in a file or on a stream: one a line, or ending with NUL bytes if there are any or `null` says so.
 
-    InputError where there is none, UsageError without a stream.
+    Raises InputError if there is none, UsageError without a stream.
     """
     if source is None:
         raise UsageError("-", "needs a list on stdin", expected="paths, one a line or separated by NUL bytes")
@@ -426,7 +426,7 @@ class _Search:
             self.candidates.append(_Candidate("image", path, error=error))
 
     def _is_ours(self, path: Path, anchor: Path) -> bool:
-        """Whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
+        """Return whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
         `_files_below` enters: results may lie beside the images.
         """
         below = [folder for folder in path.parents if anchor in folder.parents]
@@ -434,7 +434,7 @@ class _Search:
         return inside or path in self.exclude or path.name.endswith(self.output_suffixes)
 
     def _take_folder(self, folder: Path) -> None:
-        """Images and videos of a folder by their names, at any depth, without outputs of hpc."""
+        """Take images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[HpcError] = []
         images: dict[Path, _Candidate] = {}
         videos: list[_Candidate] = []
@@ -457,7 +457,7 @@ class _Search:
         self.candidates += [*images.values(), *videos]
 
     def items(self, root: Path) -> list[InputItem]:
-        """The items, each once."""
+        """List the items, each once."""
         unique: dict[tuple[str, Path], InputItem] = {}
         for candidate in self.candidates:
             for item in self._items_of(candidate, root):
@@ -484,7 +484,7 @@ class _Search:
         return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
-        """What was chosen, what was passed over, and what has no effect."""
+        """List what was selected, what was passed over, and what has no effect."""
         yield from self.choices[:_MAX_MESSAGES]
         if len(self.choices) > _MAX_MESSAGES:
             yield f"… and {len(self.choices) - _MAX_MESSAGES} more folders"
@@ -497,7 +497,7 @@ class _Search:
 
 
 def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[Path]:
-    """Files at any depth in natural order, a folder's own before those of its folders; hidden ones are passed over.
+    """List files at any depth in natural order, a folder's own before those of its folders, without hidden ones.
 
     exclude  folders that are not entered, and files that are left out
     Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
@@ -559,7 +559,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _wrong_file(path: Path) -> InputError | None:
-    """Why a file, which is no video, is no image either, with the command that reads it; None for images."""
+    """Explain why a file, which is no video, is no image either, with the command that reads it; None for images."""
     try:
         check_image(path)
     except InputError as error:
@@ -573,9 +573,9 @@ def _wrong_file(path: Path) -> InputError | None:
 
 
 def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
-    """The items; of names that differ only in their Unicode normal form, those that are not NFC keep their own form.
+    """Return the items; of names that differ only in their Unicode normal form, those not in NFC keep their own form.
 
-    UsageError where two still have one key.
+    Raises UsageError if two still have one key.
     """
     by_key: dict[str, list[InputItem]] = {}
     for item in items:
@@ -595,6 +595,6 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
 
 
 def _plain_key(item: InputItem) -> str:
-    """The key as the file system spells it."""
+    """Return the key as the file system spells it."""
     relative = os.path.relpath(item.path, item.root)
     return escaped(item.path.name if relative == "." else Path(relative).as_posix())

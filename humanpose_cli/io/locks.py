@@ -26,7 +26,7 @@ def lock_at_once(descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another process, or another open file of this one, has locked a file; False if unknown."""
+    """Return whether another process, or another open file of this one, has locked a file; False if unknown."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
@@ -41,10 +41,10 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[bool]:
-    """Context: whether no other process is inside for the same file, which is made, stays, and holds nothing.
+    """Lock a file, which is made, stays, and holds nothing; yields whether no other process is inside for it.
 
     A process that is killed leaves it at once, also where children that it forked live on for a while.
-    UnavailableError where the file cannot be made.
+    Raises UnavailableError if the file cannot be made.
     """
     with _held_open(path) as descriptor:
         yield lock_at_once(descriptor)
@@ -52,7 +52,7 @@ def locked_file(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def shared_file(path: Path, word: str) -> Iterator[bool]:
-    """Context: whether all processes inside for the same file came with the same word, which the file holds.
+    """Share a file; yields whether all processes inside for it came with the same word, which the file holds.
 
     Otherwise as `locked_file`. True on Windows, which has no shared locks.
     """
@@ -95,7 +95,7 @@ def _agrees(descriptor: int, word: bytes) -> bool:
 
 
 def _let_go() -> None:
-    """In a forked child: its copies would hold the locks for as long as it lives."""
+    """Close a forked child's copies, which would hold the locks for as long as it lives."""
     while _held:
         os.close(_held.pop())
 

@@ -31,10 +31,10 @@ _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13
 
 
 def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """Variables of a MATLAB 5 file: numbers, or cells of numbers as arrays of objects.
+    """Read variables of a MATLAB 5 file: numbers, or cells of numbers as arrays of objects.
 
-    InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and where
-    it unpacks to more than 256 MiB and fifty times the file's size.
+    Raises InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and
+    where it unpacks to more than 256 MiB and fifty times the file's size.
     """
     with reading(path):
         data = memoryview(path.read_bytes())
@@ -58,7 +58,7 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and contents of each element."""
+    """Yield type and contents of each element."""
     at = 0
     while at < len(data):
         kind, size = struct.unpack_from(f"{order}2I", data, at)
@@ -72,7 +72,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 
 
 def _head(body: memoryview, order: str) -> tuple[int, tuple[int, ...], str, list[tuple[int, memoryview]]]:
-    """Class, shape and name of an array, and the elements that hold it."""
+    """Read class, shape and name of an array, and the elements that hold it."""
     (_, flags), (_, sizes), (_, name), *rest = _elements(body, order)
     (word,) = struct.unpack_from(f"{order}I", flags)
     shape = tuple(np.frombuffer(sizes, f"{order}i4").tolist())
@@ -103,7 +103,7 @@ def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any
 
 
 def read_mat73(path: Path, name: str) -> NDArray[Any]:
-    """A numeric variable of a MATLAB 7.3 file, its axes in the file's order. InputError as from `read_mat`."""
+    """Read a numeric variable of a MATLAB 7.3 file, its axes in the file's order. Raises InputError as `read_mat`."""
     found = read_optional_mat73(path, name)
     if found is None:
         raise InputError(path, f"lacks {name}")
@@ -111,7 +111,7 @@ def read_mat73(path: Path, name: str) -> NDArray[Any]:
 
 
 def read_optional_mat73(path: Path, name: str) -> NDArray[Any] | None:
-    """The same; None where the file has no such variable."""
+    """Read the same; None if the file has no such variable."""
     refuse_pipes(path)
     try:
         with h5py.File(path, "r") as file:

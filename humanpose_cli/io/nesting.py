@@ -23,7 +23,8 @@ _FLOW = re.compile(r"[\[{]")
 
 
 def refuse_deep_yaml(path: Path, text: str) -> None:
-    """InputError where OpenCV could find YAML nested too deep; a bound from above, as all else depends on its parser.
+    """Raise InputError if OpenCV could find YAML nested too deep; a bound from above, as all else depends on its
+    parser.
 
     A line may go on within the lists in brackets of the lines before it if it stands farther to the right than the
     key of the first one does. Closing brackets do not count, because they may stand in texts and comments.
@@ -53,7 +54,7 @@ def refuse_deep_yaml(path: Path, text: str) -> None:
 
 
 def refuse_deep_xml(path: Path, text: str) -> None:
-    """InputError for XML nested too deep or of too many tags, and for document types, which declare entities."""
+    """Raise InputError for XML nested too deep or of too many tags, and for document types, which declare entities."""
     if "<!DOCTYPE" in text or "<![" in text:
         raise InputError(path, "has a document type or CDATA", expected="plain XML", remedy=_EXPORT)
     depth = 0
@@ -70,7 +71,7 @@ def refuse_deep_xml(path: Path, text: str) -> None:
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file. InputError for damage, and as `refuse_deep_xml` and `check_size`."""
+    """Parse an XML file to its root. Raises InputError for damage, and as `refuse_deep_xml` and `check_size`."""
     check_size(path)
     with reading(path):
         data = path.read_bytes()
@@ -82,7 +83,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 
 def check_size(path: Path) -> None:
-    """InputError for a file of more than 64 MiB, which no calibration has."""
+    """Raise InputError for a file of more than 64 MiB, which no calibration has."""
     with reading(path):
         size = path.stat().st_size
     if size > _MAX_BYTES:

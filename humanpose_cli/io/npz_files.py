@@ -24,7 +24,7 @@ _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFErro
 
 
 def read_npy(path: Path | str) -> np.ndarray:
-    """The array of a `.npy` file. InputError for pickled objects, damage, or what is no such file."""
+    """Read the array of a `.npy` file. Raises InputError for pickled objects, damage, or another kind of file."""
     path = Path(path)
     with reading(path), open(path, "rb") as file:
         size = file.seek(0, io.SEEK_END)
@@ -33,7 +33,7 @@ def read_npy(path: Path | str) -> np.ndarray:
 
 
 def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:
-    """One array from a stream of `size` bytes, whose header must describe just these bytes."""
+    """Read one array from a stream of `size` bytes, whose header must describe just these bytes."""
     what = f"{path} ({name})" if name else str(path)
     if size == 0:
         raise InputError(what, "is empty", expected="a NumPy array")
@@ -73,7 +73,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
 
 
 def npz_names(path: Path | str) -> frozenset[str]:
-    """The names of the arrays in an `.npz` file. InputError for what is no such file."""
+    """List the names of the arrays in an `.npz` file. Raises InputError for another kind of file."""
     with _archive(Path(path)) as archive:
         return frozenset(name.removesuffix(".npy") for name in archive.namelist())
 
@@ -93,7 +93,7 @@ class NpzArchive:
 
     data  the part of the file that is the archive; None for all of it
 
-    InputError for what is no such file.
+    Raises InputError for what is no such file.
     """
 
     def __init__(self, path: Path | str, data: bytes | None = None) -> None:
@@ -103,7 +103,7 @@ class NpzArchive:
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
     def read(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-        """The arrays of `names` that it has, or all of them. InputError as `read_npz`."""
+        """Read the arrays of `names` that it has, or all of them. Raises InputError as `read_npz`."""
         wanted = {name: member for name, member in self._members.items() if names is None or name in names}
         UnpackedBudget(self.path, self._packed).take(sum(member.file_size for member in wanted.values()))
         arrays: dict[str, np.ndarray] = {}
@@ -131,19 +131,21 @@ class NpzArchive:
 def read_npz(
     path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
 ) -> dict[str, np.ndarray]:
-    """Arrays of an `.npz` file: those of `names` that it has, or all of them.
+    """Read arrays of an `.npz` file: those of `names` that it has, or all of them.
 
     data  the part of the file that is the archive; None for all of it
 
-    InputError for pickled objects, damage (checksums are compared), arrays that need more than an `UnpackedBudget`
-    allows, or no such file.
+    Raises InputError for pickled objects, damage (checksums are compared), arrays that need more than an
+    `UnpackedBudget` allows, or no such file.
     """
     with NpzArchive(path, data) as archive:
         return archive.read(names)
 
 
 def refuse_bomb(path: Path) -> None:
-    """InputError for a ZIP archive, such as torch's files are, of which libraries would unpack far more than it is."""
+    """Raise InputError for a ZIP archive, such as torch's files are, of which libraries would unpack far more than it
+    is.
+    """
     if path.is_file() and zipfile.is_zipfile(path):
         with _archive(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
@@ -151,9 +153,9 @@ def refuse_bomb(path: Path) -> None:
 
 
 def check_archive(path: Path) -> None:
-    """Before libraries read a ZIP archive that compare no checksums: torch, where it writes them itself.
+    """Check a ZIP archive before libraries that compare no checksums read it: torch, for files that it wrote itself.
 
-    InputError as `refuse_bomb`, and where the checksum of a member is not that of its bytes.
+    Raises InputError as `refuse_bomb`, and where the checksum of a member is not that of its bytes.
     """
     refuse_bomb(path)
     if not (path.is_file() and zipfile.is_zipfile(path)):

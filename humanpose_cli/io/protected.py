@@ -26,7 +26,7 @@ _inside: set[str] = set()  # folders that lie within it
 
 @contextmanager
 def protected_inputs() -> Iterator[None]:
-    """Context: one run of a command. What `protect` is called with inside is protected until its end."""
+    """Protect the inputs of one run of a command: what `protect` is called with inside is protected until its end."""
     global _active, _output
     outer, _active = _active, True
     try:
@@ -63,8 +63,9 @@ def name_output(out: str | os.PathLike[str]) -> None:
 
 
 def refuse_input(output: str | os.PathLike[str]) -> None:
-    """UsageError if writing to `output` would replace a protected file: under its own or another spelling of its path,
-    through a symbolic link, or as a hard link; and if a link below the running command's output folder leads out of it.
+    """Raise UsageError if writing to `output` would replace a protected file: under its own or another spelling of its
+    path, through a symbolic link, or as a hard link; and if a link below the running command's output folder leads out
+    of it.
     """
     _refuse_way_out(output)
     if not (_pending or _inputs) or (identity := _file_identity(output)) is None:
@@ -96,15 +97,15 @@ def _refuse_way_out(output: str | os.PathLike[str]) -> None:
 
 
 def refuse_link(output: Path) -> None:
-    """UsageError for a symbolic link: writing in place would change the file that it leads to."""
+    """Raise UsageError for a symbolic link: writing in place would change the file that it leads to."""
     if output.is_symlink():
         remedy = "remove the link, or choose another folder with `out`"
         raise UsageError(output, "is a symbolic link", expected="a file that hpc made", remedy=remedy)
 
 
 def open_existing(output: Path, flags: int) -> int:
-    """`os.open` for a file that is written in place, made where it is missing. UsageError as `refuse_input` and
-    `refuse_link`, OSError as the system raises it.
+    """Open, as `os.open`, a file that is written in place, made if it is missing. Raises UsageError as `refuse_input`
+    and `refuse_link`, OSError as the system raises it.
     """
     refuse_input(output)
     refuse_link(output)
@@ -120,7 +121,7 @@ def _file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 
 def paths_in(value: object) -> Iterator[str | Path]:
-    """What may name files in an option's value: paths, text (of `smpl:FILE` also the end), and lists of these."""
+    """Yield what may name files in an option's value: paths, text (of `smpl:FILE` also the end), and lists of these."""
     if isinstance(value, Path):
         yield value
     elif isinstance(value, str):

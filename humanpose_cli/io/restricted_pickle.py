@@ -37,7 +37,8 @@ _MAX_AXES = 32
 
 
 def read_pickle(path: Path, *, more: int = 0) -> Any:
-    """The object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy arrays.
+    """Read the object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy
+    arrays.
 
     Also what joblib.dump wrote (plain, or compressed by zlib or gzip), and an object in a `.npy` file. Sparse matrices
     come dense, tensors as arrays and data frames as tables: column → array (rows,), without their index. An object of
@@ -45,7 +46,7 @@ def read_pickle(path: Path, *, more: int = 0) -> Any:
 
     more  bytes that the result may take beyond 256 MiB and fifty times the file's size
 
-    InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
+    Raises InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
     """
     refuse_pipes(path)
     try:
@@ -65,7 +66,7 @@ def read_pickle(path: Path, *, more: int = 0) -> Any:
 
 
 def _skip_header(file: io.BytesIO) -> None:
-    """To the pickle in a `.npy` file."""
+    """Advance to the pickle in a `.npy` file."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     _, _, dtype = read(file)
@@ -74,7 +75,9 @@ def _skip_header(file: io.BytesIO) -> None:
 
 
 def as_array(value: object) -> NDArray[Any]:
-    """A numeric array of what a pickle held: an array, a number or a flat list; ValueError for anything else."""
+    """Convert what a pickle held to a numeric array: an array, a number or a flat list. Raises ValueError for anything
+    else.
+    """
     if not isinstance(value, np.ndarray):
         items = value if isinstance(value, list | tuple) else [value]
         if not all(isinstance(item, int | float | np.number) for item in items):
@@ -91,11 +94,11 @@ class _Node(Node):
     __slots__ = ()
 
     def make(self, resolve: _Resolver) -> Any:
-        """The value that this node stands for."""
+        """Build the value that this node stands for."""
         raise ValueError(f"{type(self).__name__} is no value by itself")
 
     def kept(self) -> dict[str, Any]:
-        """The state as a table."""
+        """Return the state as a table."""
         if not isinstance(self.state, dict):
             raise ValueError(f"the state of {type(self).__name__} is no table")
         return {str(name): value for name, value in self.state.items()}
@@ -169,7 +172,7 @@ class _Joblib(_Node):
     """joblib's NumpyArrayWrapper, after whose state the array's bytes, or a pickle of its objects, follow."""
 
     def read(self, file: io.BytesIO, resolve: _Resolver, objects: Callable[[], Any]) -> _Node:
-        """What stands for the array, of bytes taken from `file`; `objects` reads a pickle there."""
+        """Read what stands for the array, of bytes taken from `file`; `objects` reads a pickle there."""
         state = self.kept()
         dtype = resolve(state["dtype"])
         if dtype.hasobject:
@@ -264,7 +267,7 @@ class _Sparse(_Node):
         return dense
 
     def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Rows and columns of the entries."""
+        """Return rows and columns of the entries."""
         minor, counts = as_array(state["indices"]), np.diff(as_array(state["indptr"]))
         if counts.min(initial=0) < 0 or counts.sum() != len(minor):
             raise ValueError("damaged sparse matrix")
@@ -337,7 +340,9 @@ class _Frame(_Node):
 
 
 def _elements(shape: Any) -> int:
-    """How many elements an array of a shape has. ValueError for what is no shape, and for more than a file may have."""
+    """Count the elements of an array of a shape. Raises ValueError for an invalid shape, and for more than a file may
+    have.
+    """
     if not isinstance(shape, tuple | list) or len(shape) > _MAX_AXES:
         raise ValueError("an array without a shape")
     sides = [operator.index(side) for side in shape]
@@ -376,7 +381,7 @@ class _Resolver:
         self._sizes: dict[int, int] = {}  # of containers, by identity, with all that they hold
 
     def __call__(self, value: Any) -> Any:
-        """The value that `value` stands for. ValueError for containers that hold themselves."""
+        """Return the value that `value` stands for. Raises ValueError for containers that hold themselves."""
         if not isinstance(value, _Node | dict | list | tuple):
             return value
         if id(value) in self._done:
@@ -398,7 +403,7 @@ class _Resolver:
         return made
 
     def _size(self, value: Any) -> int:
-        """Bytes that a value takes where nothing is shared."""
+        """Count the bytes that a value takes if nothing is shared."""
         if isinstance(value, np.ndarray):
             return self._sum(value.flat) if value.dtype.hasobject else value.nbytes
         if isinstance(value, dict | list | tuple):
@@ -408,7 +413,7 @@ class _Resolver:
         return 8 * len(value) if isinstance(value, set | frozenset) else _length(value) or 8
 
     def _sum(self, items: Iterable[Any]) -> int:
-        """The same of a container of these values, also if numpy gives all texts the length of the longest."""
+        """Count the same of a container of these values, also if numpy gives all texts the length of the longest."""
         values = list(items)
         lengths = [_length(value) for value in values]
         size = OBJECT_BYTES + max(sum(map(self._size, values)), max(lengths, default=0) * len(values))
@@ -417,7 +422,7 @@ class _Resolver:
 
 
 def _length(value: Any) -> int:
-    """Bytes of a text in numpy, which has four for each character, and of bytes; 0 of other values."""
+    """Return the bytes of a text in numpy, which has four for each character, and of bytes; 0 of other values."""
     return 4 * len(value) if isinstance(value, str) else len(value) if isinstance(value, bytes | bytearray) else 0
 
 
@@ -458,7 +463,7 @@ class _Reader(GuardedUnpickler):
     dispatch: ClassVar[dict[int, Opcode]] = {**GuardedUnpickler.dispatch}
 
     def load_build(self) -> None:
-        """A state; after that of joblib's wrapper, the array's bytes."""
+        """Load a state; after that of joblib's wrapper, the array's bytes."""
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
         if isinstance(wrapper := self.stack[-1], _Joblib):
             objects = _Reader(self.file, self.path, self.budget).load

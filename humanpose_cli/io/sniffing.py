@@ -42,7 +42,7 @@ _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 def refuse_pipes(path: Path | str) -> None:
-    """InputError for what is neither a file nor a folder: it may have no end, or can be read only once.
+    """Raise InputError for what is neither a file nor a folder: it may have no end, or can be read only once.
 
     Missing and unreadable files pass: opening them raises the error.
     """
@@ -57,7 +57,7 @@ def refuse_pipes(path: Path | str) -> None:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Context: system errors about a file become sentences (`reading_error`); so do pipes and devices, at once."""
+    """Turn system errors about a file into sentences (`reading_error`); refuse pipes and devices at once."""
     refuse_pipes(path)
     try:
         yield
@@ -66,7 +66,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def check_readable(path: Path | str) -> None:
-    """InputError for what is not there or may not be read, and as `refuse_pipes`."""
+    """Raise InputError for what does not exist or may not be read, and as `refuse_pipes`."""
     with reading(path):
         os.stat(path)
         if not os.access(path, os.R_OK):
@@ -74,7 +74,7 @@ def check_readable(path: Path | str) -> None:
 
 
 def file_kind(path: Path | str) -> FileKind:
-    """What the first bytes say the file is. InputError where it cannot be opened."""
+    """Recognize a file by its first bytes. Raises InputError if it cannot be opened."""
     with reading(path), open(path, "rb") as file:
         return _kind_of(file.read(_HEAD_BYTES))
 
@@ -110,14 +110,14 @@ def _kind_of_text(head: bytes) -> FileKind:
 
 
 def describe_file(path: Path | str) -> str:
-    """A phrase for messages: 'an image', 'a video', 'text', 'an empty file' …"""
+    """Return a phrase for messages: 'an image', 'a video', 'text', 'an empty file' …"""
     kind = file_kind(path)
     phrases = {"image": "an image", "video": "a video", "heic": "a HEIC image", "empty": "an empty file"}
     return phrases.get(kind, kind)
 
 
 def reader_of(path: Path | str) -> str:
-    """What reads a file that a command cannot use, as the end of its error; "" where no command reads it."""
+    """Name what reads a file that a command cannot use, as the end of its error; "" if no command reads it."""
     name, quoted, kind = Path(path).name.lower(), shell_word(path), file_kind(path)
     if kind in ("image", "video"):
         return f"hpc fit {quoted} makes its fit file, {Path(path).name}.fit.npz"
@@ -135,8 +135,8 @@ def reader_of(path: Path | str) -> str:
 
 
 def reading_error(path: Path | str, error: OSError) -> HpcError:
-    """The sentence for a file that cannot be opened or read: InputError, or UnavailableError for a machine or a network
-    mount that fails whatever file is read.
+    """Explain why a file cannot be opened or read: InputError, or UnavailableError for a machine or a network mount
+    that fails whatever file is read.
     """
     if is_machine_fault(error):
         remedy = "check the disk or network mount; the same command goes on"

@@ -87,8 +87,8 @@ class Sound:
             self._output.mux(self._encoder.encode(None))
 
     def _from_start(self, parts: Any, lengths: int) -> Generator[tuple[Fraction, Any], None, None]:
-        """Packets or frames with the times when they begin, on the output's clock; the first one begins less than that
-        many of its lengths before 0.
+        """Yield packets or frames with the times when they begin, on the output's clock; the first one begins less than
+        that many of its lengths before 0.
         """
         for part in self._readable(parts):
             if part.pts is None:
@@ -121,8 +121,8 @@ class Sound:
 
 
 def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float32], float] | None:
-    """The first seconds of a video's sound: mono samples (N,) at `rate` per second, and the seconds of the first sample
-    after the first video frame; None for a file without sound that can be read.
+    """Read the first seconds of a video's sound: mono samples (N,) at `rate` per second, and the seconds of the first
+    sample after the first video frame; None for a file without sound that can be read.
     """
     try:
         with open_container(path) as container:

@@ -68,7 +68,7 @@ class TakeViews:
 
     @classmethod
     def build(cls, **values: Any) -> TakeViews:
-        """From arrays or lists of all fields, cast to the file's types."""
+        """Build views from arrays or lists of all fields, cast to the file's types."""
         cast = {}
         for name, (_, dtype) in COLUMNS.items():
             array = np.asarray(values[name])
@@ -76,11 +76,11 @@ class TakeViews:
         return cls(**cast)
 
     def __len__(self) -> int:
-        """Number of views."""
+        """Return the number of views."""
         return len(self.names)
 
     def index(self, view: int | str) -> int:
-        """The number of a view by its number or name; InputError for another."""
+        """Return the number of a view by its number or name. Raises InputError for another."""
         names = self.names.tolist()
         if isinstance(view, str) and view in names:
             return names.index(view)
@@ -89,8 +89,8 @@ class TakeViews:
         raise InputError("view", f"there is no {view}", expected=", ".join(names))
 
     def distinct_frames(self, view: int) -> np.ndarray:
-        """(K,) those of the fit's frames of which a view has one of its own: a camera that is slower than the first one
-        shows several of them in one.
+        """Select (K,) those of the fit's frames of which a view has one of its own: a camera that is slower than the
+        first one shows several of them in one.
         """
         frame = self.frame[view]
         return np.flatnonzero((frame >= 0) & np.insert(np.diff(frame) != 0, 0, True))
@@ -101,17 +101,17 @@ class TakeViews:
         return np.flatnonzero((self.frame >= 0).any(1)).tolist()
 
     def camera(self, view: int) -> Camera:
-        """One camera."""
+        """Return one camera."""
         x, y = self.principal_point[view].tolist()
         width, height = self.image_size[view].tolist()
         return Camera(float(self.focal[view]), (x, y), (width, height))
 
     def rows(self, index: np.ndarray) -> TakeViews:
-        """The views of some rows of the fit."""
+        """Restrict the views to some rows of the fit."""
         return replace(self, **{name: np.ascontiguousarray(getattr(self, name)[:, index]) for name in _OF_ROWS})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By their names in a fit file."""
+        """Return the arrays by their names in a fit file."""
         return {
             PREFIX + f.name: np.asarray(getattr(self, f.name)).astype(COLUMNS[f.name][1], copy=False)
             if COLUMNS[f.name][1] != "<U"
@@ -124,7 +124,9 @@ ARRAYS = frozenset(PREFIX + name for name in COLUMNS)
 
 
 def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
-    """From the arrays of a fit file; None where it has none of them. InputError for a part of them, or other types."""
+    """Build views from the arrays of a fit file; None if it has none of them. Raises InputError for a part of them, or
+    other types.
+    """
     found = {name: arrays[PREFIX + name] for name in COLUMNS if PREFIX + name in arrays}
     if not found:
         return None
@@ -138,7 +140,7 @@ def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
 
 
 def check_views(views: TakeViews, rows: int, frames: int) -> None:
-    """InputError about the first array that is wrong, or does not fit N rows and F frames."""
+    """Raise InputError about the first array that is wrong, or does not fit N rows and F frames."""
     sizes = {"V": len(views.names) if views.names.ndim == 1 else -1, "N": rows, "F": frames}
     for name, (pattern, dtype) in COLUMNS.items():
         array, subject = getattr(views, name), PREFIX + name

@@ -19,7 +19,7 @@ _DEEPEST = 50  # tables and arrays inside one another; how many Python can walk 
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
-    """A file in UTF-8, with or without a byte order mark. InputError says that it is no `kind` file where it is not."""
+    """Read a file in UTF-8, with or without a byte order mark. Raises InputError if it is not a `kind` file."""
     try:
         with reading(path):
             return path.read_bytes().decode("utf-8-sig")
@@ -28,7 +28,7 @@ def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
 
 
 def read_json(path: Path, *, remedy: str = "") -> Any:
-    """A JSON document. InputError with the line where it is none."""
+    """Read a JSON document. Raises InputError with the line that is wrong."""
     text = read_text(path, kind="JSON", remedy=remedy)
     try:
         return json.loads(text)
@@ -40,19 +40,19 @@ def read_json(path: Path, *, remedy: str = "") -> Any:
 
 
 def read_json_object(path: Path, *, remedy: str = "") -> dict[str, Any]:
-    """A JSON document that is an object."""
+    """Read a JSON document that is an object."""
     return json_object(path, read_json(path, remedy=remedy))
 
 
 def json_object(path: Path, document: Any) -> dict[str, Any]:
-    """The document of a file, which must be an object: InputError else."""
+    """Return the document of a file, which must be an object. Raises InputError otherwise."""
     if not isinstance(document, dict):
         raise InputError(path, "holds other JSON", expected="an object", got=type(document).__name__)
     return document
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML document. ValueError says in a line why there is none, or none that an error's sentence could quote."""
+    """Parse a TOML document. Raises ValueError with one line on what is wrong, or could not be quoted in a sentence."""
     try:
         document = tomllib.loads(text)
         level: list[Any] = [document]

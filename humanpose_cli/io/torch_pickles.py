@@ -15,11 +15,11 @@ _LEGACY_PICKLES = 5  # of torch before 1.6: a magic number, version, machine, ob
 
 
 def check_torch_pickles(path: Path, content: bytes | None = None) -> None:
-    """Before torch.load: refuse keys and amounts of memory as `read_pickle` does, and damaged pickles.
+    """Refuse, before torch.load, keys and amounts of memory as `read_pickle` does, and damaged pickles.
 
     content  of the file, where it is in memory
 
-    InputError for what needs too much memory; what else a broken pickle leads to.
+    Raises InputError for what needs too much memory; what else a broken pickle leads to.
     """
     if content is None and not path.is_file():
         return  # torch says so

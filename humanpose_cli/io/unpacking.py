@@ -12,7 +12,7 @@ _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
 def unpacked_limit(packed: int) -> int:
-    """How many bytes a compressed file of `packed` bytes may unpack to.
+    """Return how many bytes a compressed file of `packed` bytes may unpack to.
 
     A deflate bomb of zeros is a thousand times smaller than its contents; measured numbers halve at best.
     """
@@ -31,19 +31,21 @@ class UnpackedBudget:
         self.limit = self.left = min(max(_MAX_BYTES, 2 * packed), unpacked_limit(packed)) + more
 
     def take(self, size: int) -> None:
-        """Count `size` bytes, before they are made. InputError where less is left."""
+        """Count `size` bytes, before they are made. Raises InputError if less is left."""
         if size > self.left:
             self.refuse(self.limit - self.left + size)
         self.left -= size
 
     def refuse(self, size: int) -> None:
-        """InputError for contents that would take `size` bytes, where these are more than the limit."""
+        """Raise InputError for contents that would take `size` bytes, if these are more than the limit."""
         if size > self.limit:
             expected, got = f"at most {self.limit >> 20} MiB", f"{size >> 20} MiB or more"
             raise InputError(self.path, "is too large unpacked", expected=expected, got=got)
 
     def inflate(self, packed: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
-        """What zlib packed (gzip: `window` with 16 more, either one: 32 more). ValueError where it is cut short."""
+        """Inflate what zlib packed (gzip: `window` with 16 more, either one: 32 more). Raises ValueError if it is cut
+        short.
+        """
         unpacker = zlib.decompressobj(window)
         unpacked = unpacker.decompress(packed, self.left + 1)
         self.take(len(unpacked))

@@ -59,7 +59,7 @@ LIMITS: Mapping[str, Limit] = {
 
 
 def check_limits(name: str, values: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
-    """InputError with the field, the row, the value and the limit where a value is outside of `LIMITS[name]`.
+    """Raise InputError with the field, the row, the value and the limit if a value is outside of `LIMITS[name]`.
 
     values   one number, or any number of rows; NaN is outside unless it stands for an unknown value
     path     of the file, which the error is about; None: it is about the field
@@ -74,7 +74,7 @@ def check_limits(name: str, values: np.ndarray, path: Path | str | None = None, 
 
 
 def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unknown: bool = False) -> None:
-    """InputError for image sizes (N, 2) that no image has which can be read: sides below 1, or above `MAX_PIXELS`.
+    """Raise InputError for image sizes (N, 2) that no readable image has: sides below 1, or above `MAX_PIXELS`.
 
     Arguments as of `check_limits`.
     """
@@ -89,7 +89,7 @@ def check_image_sizes(sizes: np.ndarray, path: Path | str | None = None, *, unkn
 
 
 def refuse_image_size(subject: Path | str, size: tuple[int, int], byte_count: int) -> None:
-    """InputError for an encoded image that must not be decoded: for what its header says it needs too much memory.
+    """Raise InputError for an encoded image whose header says that decoding it needs too much memory.
 
     size        (width, height) of its header
     byte_count  of the file or the bytes that it is encoded in

@@ -77,7 +77,7 @@ class VideoInfo:
 
 @contextmanager
 def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream that is no cover image. InputError where there is none."""
+    """Open the container and its first video stream that is no cover image. Raises InputError if there is none."""
     file_kind(path)  # tells missing and forbidden files apart
     try:
         container = open_container(path)
@@ -101,7 +101,7 @@ def _no_frame(path: Path, reason: str) -> InputError:
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Decode one frame to learn size and frame rate. InputError if there is no readable frame."""
+    """Decode one frame to learn size and frame rate. Raises InputError if there is no readable frame."""
     path = Path(path)
     with _opened(path, threads=1) as (container, stream):
         try:
@@ -121,13 +121,13 @@ def probe_video(path: Path | str) -> VideoInfo:
 
 
 def _square_size(frame: Any, stream: Any) -> tuple[int, int]:
-    """Stored width and height, the width stretched where pixels are not square."""
+    """Return stored width and height, the width stretched if pixels are not square."""
     aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
     return (frame.width if aspect == 1 else 2 * round(frame.width * aspect / 2)), frame.height
 
 
 def _display_matrix(frame: Any) -> np.ndarray:
-    """(2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity where none is stored."""
+    """Return (2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity if none is stored."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2, dtype=int)
@@ -138,7 +138,7 @@ def _display_matrix(frame: Any) -> np.ndarray:
 
 
 def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(H, W, 3) as stored → as displayed; see `_display_matrix`."""
+    """Turn (H, W, 3) from stored to displayed; see `_display_matrix`."""
     (xx, xy), (yx, yy) = matrix
     if xx == 0:
         pixels = pixels.swapaxes(0, 1)
@@ -146,7 +146,7 @@ def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def count_packets(path: Path | str) -> int:
-    """How many frames a video has by its packets, without decoding. InputError if there is none."""
+    """Count the frames of a video by its packets, without decoding. Raises InputError if there is none."""
     with _opened(Path(path), threads=1) as (container, stream):
         count = sum(packet.size > 0 for packet in container.demux(stream))
     if not count:
@@ -195,7 +195,7 @@ class VideoReader:
     """
 
     def __init__(self, path: Path | str, frames: FrameRange = ALL_FRAMES, *, threads: int = 0) -> None:
-        """threads: the decoder's, 0 for its own choice. InputError where there is no readable frame."""
+        """Open the file; `threads` 0: as the decoder chooses. Raises InputError if there is no readable frame."""
         self.path = Path(path)
         self.range = frames
         self._threads = threads
@@ -206,7 +206,7 @@ class VideoReader:
             yield from ((frame.index, frame.pixels) for frame in frames)
 
     def frames(self) -> Generator[VideoFrame, None, None]:
-        """The frames with their times and damage; close it to stop early."""
+        """Yield the frames with their times and damage; close it to stop early."""
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
         yielded = 0
         damaged: dict[Damage, list[int]] = {"flawed": [], "lost": []}
@@ -246,7 +246,7 @@ class VideoReader:
             _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(named))
 
     def _decode(self) -> Generator[_Decoded, None, None]:
-        """Frames in the order of time; InputError after the last where the end of the file is missing."""
+        """Yield frames in the order of time. Raises InputError after the last if the end of the file is missing."""
         count = 0
         with _opened(self.path, self._threads) as (container, stream):
             packets = _Packets(container, stream)
@@ -279,8 +279,8 @@ class _Packets:
         self._error = ""
 
     def decoded(self) -> Generator[_Decoded, None, None]:
-        """Frames in the order of time. The times of packets without a frame show which ones are lost: decoders report
-        failures late and in another order.
+        """Yield frames in the order of time. The times of packets without a frame show which ones are lost: decoders
+        report failures late and in another order.
         """
         last, undamaged = None, True
         for packet in self.packets():
@@ -316,7 +316,7 @@ class _Packets:
             self._error = error.strerror or "an error"
 
     def _lost(self, last: Any, pts: int | None) -> Generator[_Decoded, None, None]:
-        """Frames between the last one and one at `pts`; None: the end."""
+        """Count frames between the last one and one at `pts`; None: the end."""
         while self._awaited and (pts is None or self._awaited[0] <= pts):
             awaited = heapq.heappop(self._awaited)
             if awaited == pts:
@@ -325,7 +325,7 @@ class _Packets:
                 yield _Decoded(last, self._stream, awaited, "lost")
 
     def end_missing(self) -> str:
-        """Why the end of the file is taken to be missing, once all packets have been read; "" where it is not."""
+        """Explain why the end of the file is taken to be missing, once all packets have been read; "" if it is not."""
         if self._error:
             return self._error
         if self._container.format.name in _LENGTH_IN_HEADER:  # some count frames that they leave out
@@ -337,7 +337,7 @@ class _Packets:
 
 
 def frame_list(frames: Sequence[int]) -> str:
-    """Ascending numbers as text: "3-5, 9"."""
+    """Write ascending numbers as text: "3-5, 9"."""
     runs: list[list[int]] = []
     for frame in frames:
         if runs and runs[-1][1] == frame - 1:
@@ -348,7 +348,7 @@ def frame_list(frames: Sequence[int]) -> str:
 
 
 def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, None, None]:
-    """The items of `source` in order, made in a thread of their own, with at most `ahead` of them waiting.
+    """Yield the items of `source` in order, made in a thread of their own, with at most `ahead` of them waiting.
 
     An exception of the source is raised here, after the items before it. Closing the generator ends the thread and
     closes the source; nothing starts before the first item is requested.
@@ -365,7 +365,7 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
 
 
 def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -> Generator[T, None, None]:
-    """`make` of each item, in the order of the items, in as many threads.
+    """Yield `make` of each item, in the order of the items, in as many threads.
 
     Each thread has one result that waits at most. An exception is raised here, after the results of the items before
     it. Closing the generator ends the threads; items are taken in the caller's thread, each when it is needed.
@@ -384,12 +384,14 @@ def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -
 
 
 def available_codecs() -> list[VideoCodec]:
-    """The codecs whose encoders this build of FFmpeg has."""
+    """List the codecs whose encoders this build of FFmpeg has."""
     return [codec for codec, encoder in _ENCODERS.items() if encoder in av.codecs_available]
 
 
 def _available_encoder(path: Path, codec: VideoCodec) -> str:
-    """FFmpeg's name of a codec's encoder. UsageError for an unknown codec, UnavailableError for a missing encoder."""
+    """Return FFmpeg's name of a codec's encoder. Raises UsageError for an unknown codec, UnavailableError for a missing
+    encoder.
+    """
     if codec not in _ENCODERS:
         raise UsageError("video_codec", "is not known", expected=", ".join(_ENCODERS), got=str(codec))
     available = available_codecs()
@@ -428,10 +430,11 @@ class VideoWriter:
         quality: int = 22,
         codec: VideoCodec = "h264",
     ) -> None:
-        """frame_rate  of frames without times; of others the average
+        """Begin a video. Raises UsageError for an unusable rate or codec, UnavailableError if FFmpeg lacks the encoder.
+
+        frame_rate  of frames without times; of others the average
         sound       a video whose sound is taken over, from the time of the first frame to the end of the last
         quality     constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range
-        UsageError for an unusable rate or codec, UnavailableError where FFmpeg lacks the codec's encoder.
         """
         self.path = Path(path)
         if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
@@ -459,7 +462,7 @@ class VideoWriter:
         """Append a frame: (H, W, 3) uint8 RGB, all of one size (UsageError otherwise).
 
         time  seconds on the clock of the source, of all frames or none
-        UnavailableError where the disk is full.
+        Raises UnavailableError if the disk is full.
         """
         right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
         if pixels.dtype != np.uint8 or not right_shape:
@@ -518,7 +521,7 @@ class VideoWriter:
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
-        """FFmpeg's errors as the system's where they are (then `atomic_path` finds the sentence), else as ours."""
+        """Turn FFmpeg's errors into the system's, of which `atomic_path` makes sentences, or else into ours."""
         try:
             yield
         except av.FFmpegError as error:

@@ -163,7 +163,7 @@ class VGG(nn.Module):
     def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Compute activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).
 
-        Layers behind the last name are not computed. UsageError for names that do not exist.
+        Layers behind the last name are not computed. Raises UsageError for names that do not exist.
         """
         unknown = set(names) - set(self._names)
         if unknown:

@@ -214,7 +214,7 @@ class PartialConv2d(nn.Module):
         """Convolve x (B, sum of inputs, H, W), mask (B, groups, H, W) 0 to 1 → (B, outputs, H', W'), (B, 1, H', W').
 
         Values of x where its mask is 0 have no influence, not even if it is not finite; where that is between 0 and 1,
-        x is already multiplied by it. UsageError for other shapes.
+        x is already multiplied by it. Raises UsageError for other shapes.
         """
         count = len(self.groups)
         if mask.shape != (x.shape[0], count, *x.shape[2:]) or x.shape[1] != sum(self.groups):

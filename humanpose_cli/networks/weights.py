@@ -170,7 +170,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
     A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed. Lightning
     names its callbacks' classes in checkpoints; these classes are not loaded.
-    InputError if the file holds anything that would have to be executed, or is a damaged file of `write_weights`.
+    Raises InputError if the file holds anything that would have to be executed, or is a damaged file of
+    `write_weights`.
     """
     import torch
 

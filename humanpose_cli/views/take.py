@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
@@ -308,6 +306,3 @@ def _parallel(
                 f"{names[later]} and {names[other]} look along one line to {angle:.0f}°: they show little depth"
             )
     return messages
-
-
-Index = NDArray[Any]

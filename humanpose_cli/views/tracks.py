@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -116,12 +115,6 @@ def about_pelvis(joints: Array) -> Array:
 def mirrored(joints: Array) -> Array:
     """(..., 24, 3) joints as a mirror image shows them: x reversed, left and right exchanged."""
     return (joints * np.array((-1.0, 1.0, 1.0)))[..., list(SMPL24.mirror), :]
-
-
-def mean_height(tracks: Sequence[ViewTrack]) -> float:
-    """Pixels: the mean of the tracks' heights by their lengths; 1 without any."""
-    lengths = np.array([len(track) for track in tracks], np.float64)
-    return float(np.average([track.height for track in tracks], weights=lengths)) if len(tracks) else 1.0
 
 
 LANDMARKS = BLAZEPOSE33.indices(

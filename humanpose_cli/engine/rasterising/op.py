@@ -80,7 +80,7 @@ def rasterise(
 
     Equal depths go to the lowest face id, so the result never depends on the order of work. Neighbouring faces
     leave no gap. Faces with a corner that is not finite are left out. Not differentiable; gradients to
-    attributes come from `interpolate`. UsageError for shapes that do not fit.
+    attributes come from `interpolate`. Raises UsageError for shapes that do not fit.
     """
     check_shape("vertices", vertices, "B", "V", 3)
     check_shape("faces", faces, "F", 3)
@@ -105,7 +105,8 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     faces       (F, 3) integer rows into `attributes`: the mesh's own faces, or its UV faces
     attributes  (B, N, C) or (1, N, C), for example colours, normals or texture coordinates
 
-    Differentiable (once) to attributes; to barycentrics only by the reference. UsageError for shapes that do not fit.
+    Differentiable (once) to attributes; to barycentrics only by the reference. Raises UsageError for shapes that do not
+    fit.
     """
     check_shape("faces", faces, "F", 3)
     check_shape("attributes", attributes, "B", "N", "C")
@@ -163,7 +164,7 @@ def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedM
     vertices  M of (B, V, 3) metres, camera axes; V differs from mesh to mesh, B does not
     faces     M of (F, 3) integer rows into the vertices of the same mesh
 
-    UsageError for shapes that do not fit.
+    Raises UsageError for shapes that do not fit.
     """
     if not vertices or len(vertices) != len(faces):
         raise UsageError("faces", "do not match the vertices", expected=f"{len(vertices)} ≥ 1", got=str(len(faces)))

@@ -57,7 +57,8 @@ def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -
     """Compute rotation matrices (..., 3, 3) of axis-angles (..., 3) in radians, by Rodrigues' formula.
 
     The same as `geometry.rotations.axis_angle_to_matrix`, with a kernel: for the poses of many bodies, whose dozens
-    of small operations take longer than the kinematics. Differentiable once. UsageError for vectors of another length.
+    of small operations take longer than the kinematics. Differentiable once. Raises UsageError for vectors of another
+    length.
     """
     if axis_angles.shape[-1:] != (3,):
         raise UsageError("axis_angles", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angles.shape)))
@@ -85,8 +86,8 @@ def forward_kinematics(
     scales          (B, J) segment scales, which do not accumulate along the chain; None for 1
     rest_rotations  (J, 3, 3) rest rotations Q; None for the identity
 
-    Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. UsageError for
-    shapes that do not fit.
+    Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. Raises UsageError
+    for shapes that do not fit.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
     _check_joints(tree)
@@ -113,7 +114,7 @@ def skin_vertices(
     bone_weights  (V, K) weights, usually of sum 1
 
     Differentiable (once) to vertices, joints, linear and positions; to bone_weights only by the reference.
-    UsageError for shapes that do not fit.
+    Raises UsageError for shapes that do not fit.
     """
     check_shape("linear", linear, "B", "J", 3, 3)
     batch, count = linear.shape[:2]
@@ -147,7 +148,7 @@ def pose_vertices(
 
     The others are theirs. Returns the posed vertices (B, V, 3) metres, and the kinematics with the
     translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
-    bone_weights and rest_rotations only by the reference. UsageError for shapes that do not fit.
+    bone_weights and rest_rotations only by the reference. Raises UsageError for shapes that do not fit.
     """
     tree = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
     _check_joints(tree)
@@ -209,7 +210,7 @@ def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tenso
     directions  (S, 3 V) metres per weight, in any memory layout
 
     Differentiable to all of them, any number of times. The last bits depend on the number of CPU threads, as those of
-    torch's matrix products do. UsageError for shapes that do not fit.
+    torch's matrix products do. Raises UsageError for shapes that do not fit.
     """
     check_shape("template", template, "V", 3)
     check_shape("weights", weights, "B", "S")

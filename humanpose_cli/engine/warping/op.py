@@ -62,7 +62,7 @@ def capsule_masks(
     dilation         voxels by which the masks are wider on every side, as `reference.widened_masks` does
     voxel_size       a voxel's extent along x, y, z in that unit
 
-    Not differentiable. UsageError for shapes that do not fit.
+    Not differentiable. Raises UsageError for shapes that do not fit.
     """
     _check_capsules(capsules, part_of_capsule, parts, 3, softness, voxel_size)
     _check_dilation(dilation)
@@ -153,8 +153,8 @@ def warp_parts(
     by atomics, in an order that varies from run to run, so its last bits do too.
 
     The numbers are float32 or float64 (reference only); a bfloat16 or float16 volume comes with float32 capsules and
-    transforms, and is computed with in float32 (on the CPU through a float32 copy). UsageError for arguments that do
-    not fit.
+    transforms, and is computed with in float32 (on the CPU through a float32 copy). Raises UsageError for arguments
+    that do not fit.
     """
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
     _check_dilation(dilation)

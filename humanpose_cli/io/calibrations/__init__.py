@@ -46,10 +46,10 @@ _REMEDY = "docs/reference/files.md lists the calibration files that are read"
 
 
 def read_calibration(path: Path | str) -> Calibration:
-    """The cameras of a calibration file, or of a folder with EasyMocap's intri.yml and extri.yml.
+    """Read the cameras of a calibration file, or of a folder with EasyMocap's intri.yml and extri.yml.
 
-    InputError for what is none or damaged, for lenses and cameras that are impossible, for equal names, and for files
-    above 64 MiB or nested deeper than 100 levels.
+    Raises InputError for what is none or damaged, for lenses and cameras that are impossible, for equal names, and for
+    files above 64 MiB or nested deeper than 100 levels.
     """
     path = Path(path)
     if path.is_dir():

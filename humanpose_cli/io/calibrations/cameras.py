@@ -111,7 +111,7 @@ def build_camera(
     translation: Any,
     centre_offset: float = CENTRES_FROM_CORNER,
 ) -> CalibratedCamera:
-    """A camera of a file's values, in the file's unit of length; InputError names the field that is wrong.
+    """Build a camera from a file's values, in the file's unit of length. Raises InputError for the field that is wrong.
 
     size           width, height, integers; None where it is unknown
     distortion     None or empty for none
@@ -139,7 +139,7 @@ def build_camera(
 
 
 def _numbers(value: Any, where: str, shape: Sequence[int | None] | None, *, largest: float | None = None) -> Array:
-    """Numbers of a file, nested lists or an array, as a checked array; flat where `shape` has one side."""
+    """Check numbers of a file, nested lists or an array, as an array; flat if `shape` has one side."""
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:  # lists of unequal lengths
@@ -190,7 +190,8 @@ def build_calibration(
     up: str | None = None,
     notes: Sequence[str] = (),
 ) -> Calibration:
-    """Cameras in a file's unit of length → a calibration in metres; InputError for no cameras and for equal names.
+    """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras and for
+    equal names.
 
     unit  of `UNITS`; None where the file does not say: millimetres if two cameras are more than 50 units apart, as
           cameras of one take never are in metres, else metres; a note says so
@@ -217,7 +218,8 @@ def build_calibration(
 
 
 def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | None = None) -> Array:
-    """Pixels (..., 2) of a camera's images → where a pinhole camera with its principal point shows the same points.
+    """Map pixels (..., 2) of a camera's images to where a pinhole camera with its principal point shows the same
+    points.
 
     focal  pixels, the pinhole camera's focal length in both directions; None: those of `camera.matrix`
 
@@ -246,8 +248,8 @@ def matched_cameras(
     A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
     name, where a number matches as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`. A camera S1/cam2
     belongs to a video with cam2 in its name and S1 among its folders. If no name matches and there are as many videos
-    as cameras, they are matched in order, and a note says so. Cameras without a video are left out. InputError for a
-    video without a camera or with several, for a camera with several videos, and for images of other proportions.
+    as cameras, they are matched in order, and a note says so. Cameras without a video are left out. Raises InputError
+    for a video without a camera or with several, for a camera with several videos, and for images of other proportions.
     """
     if sizes is not None:
         matched = matched_cameras(calibration, names)
@@ -274,7 +276,7 @@ def matched_cameras(
 
 
 def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[int]]:
-    """Rows of a folder's videos by take, where each camera has several: those whose names differ by their camera's.
+    """Group rows of a folder's videos by take, if each camera has several: those whose names differ by their camera's.
 
     names  of the videos' files
 
@@ -294,14 +296,14 @@ def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[i
 
 
 def _without_camera(stem: str, camera: str) -> str:
-    """What is left of a video's name; "" of one that is the camera's."""
+    """Remove the camera from a video's name; "" of one that is the camera's."""
     # Not of case-folded names, which may be longer.
     found = list(re.finditer(_pattern(camera), stem, re.IGNORECASE))
     return (stem[: found[-1].start()] + stem[found[-1].end() :]).strip(" ._-") if found else ""
 
 
 def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[CalibratedCamera]]:
-    """The cameras that each video may be of."""
+    """List the cameras that each video may be of."""
     cameras = list(calibration.cameras.values())
     paths = [PurePath(name.casefold()) for name in names]
     equal = [[c for c in cameras if c.name.casefold() in (path.name, path.stem)] for path in paths]
@@ -313,13 +315,13 @@ def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[Cal
 
 
 def _belongs(path: PurePath, camera: str) -> bool:
-    """Whether a video's name contains a camera's, numbers as a whole, and its folders those before it."""
+    """Return whether a video's name contains a camera's, numbers as a whole, and its folders those before it."""
     *folders, name = camera.casefold().split("/")
     return re.search(_pattern(name), path.stem) is not None and set(folders) <= set(path.parts[:-1])
 
 
 def _pattern(name: str) -> str:
-    """A regular expression for a camera's name, numbers as a whole."""
+    """Build a regular expression for a camera's name, numbers as a whole."""
     before = r"(?<!\d)" if name[:1].isdecimal() else ""
     after = r"(?!\d)" if name[-1:].isdecimal() else ""
     return f"{before}{re.escape(name)}{after}"

@@ -25,7 +25,7 @@ def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> 
 
     cameras  with translations in metres and a world whose z is up
 
-    InputError for equal names and for what `read_calibration` would refuse.
+    Raises InputError for equal names and for what `read_calibration` would refuse.
     """
     path = Path(path)
     records = [
@@ -45,7 +45,7 @@ def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> 
 
 
 def read_json_calibration(path: Path, document: Mapping[str, Any]) -> Calibration:
-    """The calibration of the file's JSON document. InputError if it is damaged, or of a newer version."""
+    """Read the calibration of the file's JSON document. Raises InputError if it is damaged, or of a newer version."""
     version, records = document.get("schema_version"), document.get("cameras")
     if document.get("format") != FORMAT:
         found = ", ".join(map(str, document))[:80]

@@ -27,9 +27,9 @@ _SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
 
 
 def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:
-    """Human3.6M's cameras as metadata.xml has them, whose field w0 holds 300 numbers: extrinsics (4, 11, 6), of each
-    camera and subject three angles of R = R_x R_y R_z and the position in millimetres, x_camera = R (x − position);
-    and lenses (4, 9): two focal lengths, principal point, k1 k2 k3, p1 p2.
+    """Read Human3.6M's cameras as metadata.xml has them, whose field w0 holds 300 numbers: extrinsics (4, 11, 6), of
+    each camera and subject three angles of R = R_x R_y R_z and the position in millimetres, x_camera = R (x −
+    position); and lenses (4, 9): two focal lengths, principal point, k1 k2 k3, p1 p2.
     """
     try:
         numbers = np.array([float(number) for number in root.findtext("w0", "").strip().strip("[]").split()])
@@ -44,12 +44,12 @@ def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:
 
 
 def h36m_rotation(angles: Array) -> Array:
-    """(3, 3) world axes to camera axes, of three angles in radians."""
+    """Compose (3, 3) world axes to camera axes, of three angles in radians."""
     return np.asarray(Rotation.from_euler("XYZ", angles).as_matrix())
 
 
 def read_h36m_calibration(path: Path, root: ElementTree.Element) -> Calibration:
-    """Human3.6M's cameras of all subjects, named S1/54138969: a video belongs to one by its own name and its folder's.
+    """Read Human3.6M's cameras of all subjects, named S1/54138969: a video belongs to one by its name and its folder's.
 
     Their tangential distortion is half of OpenCV's in one of its terms: the difference is below 0.3 pixels.
     """
@@ -73,7 +73,7 @@ def read_h36m_calibration(path: Path, root: ElementTree.Element) -> Calibration:
 
 
 def read_skeletool_calibration(path: Path, text: str) -> Calibration:
-    """MPI-INF-3DHP's camera.calibration of a sequence: cameras 0 to 13, millimetres.
+    """Read MPI-INF-3DHP's camera.calibration of a sequence: cameras 0 to 13, millimetres.
 
     After a line for the format, each camera has lines of a word and its values: name, sensor, size, animated, intrinsic
     and extrinsic (4 × 4 by rows), radial.
@@ -116,7 +116,7 @@ def _matrix(path: Path, name: str, word: str, values: list[str]) -> Array:
 
 
 def _number(text: str) -> float:
-    """A number, or NaN, which no field takes."""
+    """Parse a number; NaN, which no field takes, for anything else."""
     try:
         return float(text)
     except ValueError:

@@ -51,7 +51,7 @@ class _Storage:
         return self._node(name) is not None
 
     def _node(self, *names: str) -> Any:
-        """The node of the first of several names that is there; None if none is."""
+        """Return the node of the first of several names that is there; None if none is."""
         for name in names:
             for file in self._files:
                 if not (node := file.getNode(name)).empty():
@@ -59,7 +59,9 @@ class _Storage:
         return None
 
     def numbers(self, *names: str, count: int | None = None) -> NDArray[np.float64]:
-        """The numbers of a matrix, a sequence or a number, flat; InputError if they are missing or not `count`."""
+        """Return the numbers of a matrix, a sequence or a number, flat. Raises InputError if they are missing or not
+        `count`.
+        """
         node = self._node(*names)
         if node is None:
             found = ", ".join(key for file in self._files for key in file.root().keys())  # noqa: SIM118
@@ -74,24 +76,24 @@ class _Storage:
         return np.array([item.real() for item in items], np.float64)
 
     def optional(self, *names: str, count: int | None = None) -> NDArray[np.float64] | None:
-        """The same; None if they are missing."""
+        """Return the same; None if they are missing."""
         return None if self._node(*names) is None else self.numbers(*names, count=count)
 
     def texts(self, name: str) -> list[str]:
-        """The texts of a sequence; whole numbers become text, too."""
+        """Return the texts of a sequence; whole numbers become text, too."""
         items = _items(self._node(name))
         if not all(item.isString() or item.isInt() for item in items):
             raise InputError(f"{self.path} ({name})", "is damaged", expected="a list of names")
         return [item.string() if item.isString() else str(int(item.real())) for item in items]
 
     def text(self, name: str) -> str:
-        """A text; empty if it is missing."""
+        """Return a text; empty if it is missing."""
         node = self._node(name)
         return node.string() if node is not None and node.isString() else ""
 
 
 def _parsed(path: Path, text: str) -> Any:
-    """The storage of a text in YAML or XML, whose parser calls itself for each level of nesting."""
+    """Parse a text in YAML or XML, whose parser calls itself for each level of nesting."""
     if text.lstrip().startswith("%YAML"):
         refuse_deep_yaml(path, text)
     elif text.lstrip().startswith("<"):
@@ -117,9 +119,9 @@ def _items(node: Any) -> list[Any]:
 
 
 def read_opencv_calibration(path: Path, text: str) -> Calibration:
-    """A calibration of the text of a FileStorage; of EasyMocap's files, the other one is read beside it.
+    """Read a calibration from the text of a FileStorage; of EasyMocap's files, the other one is read beside it.
 
-    InputError if it is damaged or of another layout.
+    Raises InputError if it is damaged or of another layout.
     """
     storage = _Storage(path, text)
     if "names" in storage:
@@ -134,12 +136,12 @@ def read_opencv_calibration(path: Path, text: str) -> Calibration:
 
 
 def read_easymocap_folder(folder: Path) -> Calibration:
-    """intri.yml and extri.yml of a folder. InputError if one is missing or damaged."""
+    """Read intri.yml and extri.yml of a folder. Raises InputError if one is missing or damaged."""
     return _easymocap(_Storage(folder, *(_small_text(folder / f"{name}.yml") for name in _PAIR)))
 
 
 def _with_partner(path: Path, text: str) -> _Storage:
-    """The storage of intri.yml and extri.yml, given one of them; of another file, itself."""
+    """Join the storage of intri.yml and extri.yml, given one of them; of another file, return itself."""
     partners = [path.with_name(name + path.suffix) for name in _PAIR if name != path.stem]
     if len(partners) == len(_PAIR) or not partners[0].is_file():
         return _Storage(path, text)

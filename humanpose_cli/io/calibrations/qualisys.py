@@ -39,7 +39,7 @@ _TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # y up, z backward → y down, z forwar
 
 
 def read_qualisys_calibration(path: Path, root: ElementTree.Element) -> Calibration:
-    """A calibration of the parsed XML of such a file; InputError if it holds no calibrated cameras."""
+    """Read a calibration from the parsed XML of such a file. Raises InputError if it holds no calibrated cameras."""
     found = [
         camera
         for camera in root.iter("camera")
@@ -102,12 +102,12 @@ def _camera(path: Path, camera: ElementTree.Element) -> CalibratedCamera:
 
 
 def _sensor(largest: float, unit: int) -> float:
-    """Pixels of a side of the sensor, of the largest coordinate: 64 W − 1, 64 W or W."""
+    """Derive the pixels of a side of the sensor from the largest coordinate: 64 W − 1, 64 W or W."""
     return float(np.ceil(largest / unit))
 
 
 def _field_of_view(where: str, camera: ElementTree.Element) -> tuple[float, float, tuple[float, float] | None]:
-    """First column and row of the sensor that the video shows, and the video's size; None where the file lacks it."""
+    """Return first column and row of the sensor that the video shows, and the video's size; None if missing."""
     view = camera.find("fov_video")
     if view is None:
         return 0.0, 0.0, None

@@ -35,7 +35,7 @@ _FIELDS = ("matrix", "rotation", "translation")
 
 
 def read_toml_calibration(path: Path, text: str) -> Calibration:
-    """A calibration of TOML text; InputError if it is none.
+    """Read a calibration from TOML text. Raises InputError if it is none.
 
     `unit = "m"`, "cm" or "mm" in `[metadata]`, which no program writes, says what the file leaves open.
     """

@@ -21,7 +21,7 @@ POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
 
 
 def is_fit_file(path: Path | str) -> bool:
-    """Whether a pose file is a fit file, which may hold several people; InputError for a damaged archive."""
+    """Return whether a pose file is a fit file. Raises InputError for a damaged archive."""
     return Path(path).suffix.lower() == ".npz" and {"schema_version", "track_id"} <= npz_names(Path(path))
 
 
@@ -36,7 +36,7 @@ def read_pose(
               unless its rest skeleton stands along z. A fit file is always in camera axes
     track     the person of a fit file; None takes the largest
 
-    InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
+    Raises InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
     """
     path = Path(path)
     if axes is not None:

@@ -52,7 +52,7 @@ class BvhMotion:
     frame_time: float
 
     def positions(self) -> np.ndarray:
-        """Joint positions (T, J, 3) in the file's axes and unit.
+        """Compute joint positions (T, J, 3) in the file's axes and unit.
 
         Rotation channels turn in the order listed, the first outermost. Position channels take the place of the
         offset along their axis, as animation programs do it.
@@ -74,7 +74,7 @@ class BvhMotion:
         return positions
 
     def rest_positions(self) -> np.ndarray:
-        """Joint positions (J, 3) with all rotations zero and the root at the origin."""
+        """Compute joint positions (J, 3) with all rotations zero and the root at the origin."""
         positions = np.zeros((len(self.joints), 3))
         for row, joint in enumerate(self.joints):
             if joint.parent >= 0:
@@ -83,7 +83,7 @@ class BvhMotion:
 
 
 def _local(joint: BvhJoint, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A joint's shift (T, 3) and rotation (T, 3, 3) within its parent."""
+    """Return a joint's shift (T, 3) and rotation (T, 3, 3) within its parent."""
     shift = np.tile(joint.offset, (len(values), 1))
     turn = np.tile(np.eye(3), (len(values), 1, 1))
     for (axis, kind), column in zip(joint.channels, values.T, strict=True):
@@ -95,7 +95,7 @@ def _local(joint: BvhJoint, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _about_axis(axis: int, angles: np.ndarray) -> np.ndarray:
-    """Right-handed rotations about x, y or z: (T,) radians → (T, 3, 3)."""
+    """Rotate right-handed about x, y or z: (T,) radians → (T, 3, 3)."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrices = np.zeros((len(angles), 3, 3))
     matrices[:, axis, axis] = 1
@@ -153,13 +153,13 @@ class _Lines:
                     yield number, part.strip()
 
     def next(self) -> tuple[str, str]:
-        """Keyword in capitals and the rest of the next line; ("", "") at the end."""
+        """Return the keyword in capitals and the rest of the next line; ("", "") at the end."""
         self._number, line = next(self._all, (self._number, ""))
         keyword, _, rest = line.replace("\t", " ").partition(" ")
         return keyword.upper(), rest.strip()
 
     def rest(self) -> str:
-        """All further lines."""
+        """Return all further lines."""
         return self._text[self._end :]
 
     def error(self, expected: str, got: str) -> InputError:
@@ -232,7 +232,7 @@ def _parse_motion_header(lines: _Lines) -> tuple[int, float]:
 
 
 def _count(text: str) -> int | None:
-    """A number of things; None for anything else, and for more digits than any file could have."""
+    """Parse a number of things; None for anything else, and for more digits than any file could have."""
     return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
@@ -270,7 +270,7 @@ _UNITS = {
 
 
 def _side_and_alias(name: str) -> tuple[str, str]:
-    """'mixamorig:LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur' → (side, word): ('left', 'upleg'), ('left', 'thigh') …"""
+    """Split 'mixamorig:LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur' to ('left', 'upleg'), ('left', 'thigh') …"""
     plain = re.split(r"[:|]", name)[-1]
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
     side, rest = "", []
@@ -292,9 +292,9 @@ def _side_and_alias(name: str) -> tuple[str, str]:
 
 
 def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
-    """SMPL joint → (row in the file, confidence): 1, or `_NEAR` for a joint that SMPL puts a little elsewhere.
+    """Map SMPL joints to (row in the file, confidence): 1, or `_NEAR` for a joint that SMPL puts a little elsewhere.
 
-    Joints that the file lacks are left out. KeyError naming the limb joints that could not be found.
+    Joints that the file lacks are left out. Raises KeyError naming the limb joints that could not be found.
     """
     named = {
         _side_and_alias(joint.name): row for row, joint in reversed(list(enumerate(motion.joints))) if not joint.is_end
@@ -316,7 +316,7 @@ def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
 
 
 def _add_ends(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> None:
-    """Toes and hands from the end sites of feet and wrists, where there are no joints of their own."""
+    """Add toes and hands from the end sites of feet and wrists, if they have no joints of their own."""
     for end, joint in (("foot", "ankle"), ("hand", "wrist")):
         for side in ("left", "right"):
             parent = found[f"{side}_{joint}"][0]
@@ -326,7 +326,7 @@ def _add_ends(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> None:
 
 
 def _ancestors(motion: BvhMotion, row: int) -> list[int]:
-    """The row itself, its parent, … up to the root."""
+    """Yield the row itself, its parent, … up to the root."""
     chain = [row]
     while (row := motion.joints[row].parent) >= 0:
         chain.append(row)
@@ -339,7 +339,7 @@ def _branching_point(motion: BvhMotion, a: int, b: int) -> int:
 
 
 def _add_trunk(motion: BvhMotion, named: dict[tuple[str, str], int], found: dict[str, tuple[int, float]]) -> None:
-    """Pelvis, spine, neck and head by the tree."""
+    """Add pelvis, spine, neck and head by the tree."""
     pelvis = _branching_point(motion, found["left_hip"][0], found["right_hip"][0])
     chest = _branching_point(motion, found["left_shoulder"][0], found["right_shoulder"][0])
     found["pelvis"] = (pelvis, 1.0)
@@ -359,7 +359,7 @@ def unit_in_metres(positions: np.ndarray, found: dict[str, tuple[int, float]]) -
     """Name and length in metres of the file's unit: the one that brings leg and trunk nearest to an adult's 1.3 m.
 
     Known units: metres, centimetres, millimetres, inches, and the CMU library's 5.64 cm. They lie further apart than
-    children and adults do. positions (J, 3) of one frame; ValueError where they have no extent.
+    children and adults do. positions (J, 3) of one frame; raises ValueError if they have no extent.
     """
 
     def position(joint: str) -> np.ndarray:
@@ -379,7 +379,7 @@ def unit_in_metres(positions: np.ndarray, found: dict[str, tuple[int, float]]) -
 
 
 def _up_axis(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> str:
-    """'y-up' as usual, unless the rest skeleton stands along z."""
+    """Return 'y-up' as usual, unless the rest skeleton stands along z."""
     rest = motion.rest_positions()
     feet = (rest[found["left_ankle"][0]] + rest[found["right_ankle"][0]]) / 2
     up = (rest[found["left_shoulder"][0]] + rest[found["right_shoulder"][0]]) / 2 - feet
@@ -387,7 +387,7 @@ def _up_axis(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> str:
 
 
 def read_bvh(path: Path, axes: str | None) -> JointTarget:
-    """A motion from a `.bvh` file as SMPL joint positions in metres, camera axes.
+    """Read a motion from a `.bvh` file as SMPL joint positions in metres, camera axes.
 
     axes None: y up, or z up if the rest skeleton stands so. Joints that the file lacks have confidence 0. InputError
     for damage and for skeletons whose limbs have no known names.

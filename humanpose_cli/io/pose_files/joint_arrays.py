@@ -77,7 +77,7 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton) -> No
 
 
 def _between(joints: np.ndarray, skeleton: Skeleton, start: str, end: str) -> np.ndarray:
-    """Distances (T,)."""
+    """Measure distances (T,)."""
     return np.linalg.norm(joints[:, skeleton.index(start)] - joints[:, skeleton.index(end)], axis=-1)
 
 
@@ -143,7 +143,7 @@ def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
 
 
 def _check_rigidity(path: Path | str, lengths: dict[str, np.ndarray]) -> None:
-    """Bones keep their length in a motion, up to the noise of estimators."""
+    """Check that bones keep their length in a motion, up to the noise of estimators."""
     frames = len(next(iter(lengths.values())))
     if frames < 2:
         return
@@ -164,7 +164,7 @@ def _check_rigidity(path: Path | str, lengths: dict[str, np.ndarray]) -> None:
 
 
 def orientation_warnings(joints: np.ndarray, skeleton: Skeleton) -> tuple[str, ...]:
-    """A word if the feet are above the shoulders in most frames: then y probably points up. Joints in camera axes."""
+    """Warn if the feet are above the shoulders in most frames: then y probably points up. Joints in camera axes."""
     down = (_middle(joints, skeleton, "ankle") - _middle(joints, skeleton, "shoulder"))[:, 1]
     if np.mean(down < 0) <= 0.8:
         return ()
@@ -178,14 +178,14 @@ _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETO
 def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> JointTarget:
     """Read and check a `.npy` of joint positions in the named axes.
 
-    InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError where 17
+    Raises InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError if 17
     joints come without the skeleton's name.
     """
     return joint_target(read_npy(path), path, skeleton, axes)
 
 
 def joint_target(values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str) -> JointTarget:
-    """As `read_joint_array`, of an array (J, 3) or (T, J, 3) that was read already.
+    """Build the target as `read_joint_array`, of an array (J, 3) or (T, J, 3) that was read already.
 
     path  what errors call it
     """

@@ -21,11 +21,11 @@ _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate")
 
 
 def read_amass(path: Path, axes: str) -> RotationTarget:
-    """An AMASS `.npz`: poses (T, ≥ 66) axis-angle, and where there are, trans (T, 3), betas, mocap_framerate.
+    """Read an AMASS `.npz`: poses (T, ≥ 66) axis-angle, and if there are, trans (T, 3), betas, mocap_framerate.
 
     72 columns are SMPL's 24 joints; any other width begins with the pelvis and 21 body joints (SMPL-H, SMPL-X),
     and the two hand joints, which those models split into fingers, stay straight. AMASS itself is z-up.
-    InputError where an array is missing, damaged, or in degrees.
+    Raises InputError if an array is missing, damaged, or in degrees.
     """
     check_axes(axes)
     arrays = read_npz(path, {"poses", "trans", "betas", *_FRAME_RATES})
@@ -67,7 +67,7 @@ def _numbers(path: Path, name: str, values: np.ndarray | None) -> np.ndarray:
 
 
 def _turned(root: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Root rotations (T, 3) axis-angle, followed by `rotation`."""
+    """Turn root rotations (T, 3) axis-angle by `rotation`, applied after them."""
     matrices = torch.from_numpy(rotation) @ axis_angle_to_matrix(torch.from_numpy(root))
     return matrix_to_axis_angle(matrices).numpy()
 
@@ -83,7 +83,7 @@ def _frame_rate(path: Path, arrays: dict[str, np.ndarray]) -> float | None:
 
 
 def _betas(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(10,) float32 SMPL's first shape components, 0 where the file has none; the mean of several."""
+    """Read (10,) float32 SMPL's first shape components, 0 if the file has none; the mean of several."""
     betas = np.zeros(10, np.float32)
     if "betas" in arrays:
         stored = _numbers(path, "betas", arrays["betas"])
@@ -94,7 +94,7 @@ def _betas(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "fit") -> RotationTarget:
-    """One person of a fit: `track`, or else the largest (`FitRecord.largest_track`).
+    """Select one person of a fit: `track`, or else the largest (`FitRecord.largest_track`).
 
     From the first frame that shows them to the last; frames between that do not show them hold the last pose shown.
 

@@ -29,13 +29,13 @@ z-up    x right, y away from the camera, z up (AMASS, Blender's front view)
 
 
 def check_axes(axes: str) -> None:
-    """UsageError for an unknown name."""
+    """Raise UsageError for an unknown name."""
     if axes not in AXES:
         raise UsageError("axes", "is unknown", expected=", ".join(AXES), got=axes)
 
 
 def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
-    """Points (..., 3) in the named axes → (..., 3) in camera axes."""
+    """Turn points (..., 3) in the named axes to (..., 3) in camera axes."""
     check_axes(axes)
     return points @ AXES[axes].T
 
@@ -60,7 +60,7 @@ class JointTarget:
     first_frame: int = 0
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.joints)
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class DetectedKeypoints:
     body: str
 
     def rows(self, index: slice | np.ndarray) -> DetectedKeypoints:
-        """Those of some frames."""
+        """Restrict the target to these frames."""
         return replace(
             self,
             keypoints=self.keypoints[index],
@@ -116,12 +116,12 @@ class RotationTarget:
     detected: DetectedKeypoints | None = None
 
     def rows(self, index: slice | np.ndarray) -> RotationTarget:
-        """The motion of some frames; everything else stays."""
+        """Restrict the motion to these frames; everything else stays."""
         detected = None if self.detected is None else self.detected.rows(index)
         return replace(self, params=self.params.rows(index), detected=detected)
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.params)
 
     def __repr__(self) -> str:
@@ -138,7 +138,7 @@ Target = JointTarget | RotationTarget
 
 
 def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -> Target:
-    """The frames of a motion that are in a range; InputError, which calls it `name`, if there is none."""
+    """Return the frames of a motion that are in a range. Raises InputError, which calls it `name`, if there is none."""
     rows = slice(frames.start, frames.stop)
     if frames.start >= len(target):
         raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{len(target)} frames")

@@ -119,7 +119,7 @@ def load_deform_network(
 
     body  the one that the network was trained with
 
-    InputError for files that are damaged or another model's, and for another body.
+    Raises InputError for files that are damaged or another model's, and for another body.
     """
     trained_with = str(read_header(path, MODEL).config.get("body", ""))
     if trained_with != body.name:

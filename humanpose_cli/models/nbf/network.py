@@ -334,7 +334,7 @@ def load_nbf(
     segmenter  for networks that take body parts, unless one was trained along with it
     body       a body, "default" or "smpl:FILE", of the kind that the network was trained with
 
-    InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
+    Raises InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
     another kind of body.
     """
     tensors, header = read_weights(path, MODEL)

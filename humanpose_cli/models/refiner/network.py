@@ -311,8 +311,8 @@ class DisplacementNetwork(nn.Module):
 def start_from(network: DisplacementNetwork, path: Path) -> None:
     """Fill a network from a weights file, whose network may take more renderings: those left out count as zero there.
 
-    Zero is unknown of a texture, and the middle of the body's depths and of the vertex colours. InputError for damage,
-    another model or other shapes.
+    Zero is unknown of a texture, and the middle of the body's depths and of the vertex colours. Raises InputError for
+    damage, another model or other shapes.
     """
     tensors, header = read_weights(path, MODEL)
     inputs, first = options_of(DisplacementOptions, header.config, path).inputs, "rendering.conv1.weight"

@@ -167,8 +167,8 @@ def backbone_file(weights: str, kind: str) -> Path:
     """Find the first weights of a recipe's backbone: a file, a name of `WEIGHTS`, or "imagenet" for ImageNet's of
     `kind`, such as "resnet50".
 
-    InputError if there is no such file; UnavailableError, which says how to fetch them, for known weights that are
-    not here.
+    Raises InputError if there is no such file; UnavailableError, which says how to fetch them, for known weights that
+    are not here.
     """
     return find_weights(f"{IMAGENET}-{kind}" if weights == IMAGENET else weights)
 

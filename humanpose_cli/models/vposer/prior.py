@@ -116,7 +116,7 @@ class VPoserPrior:
 
 
 def read_vposer(path: Path) -> VPoserPrior:
-    """Load the prior of a checkpoint. InputError for another file, another version of VPoser, and damage."""
+    """Load the prior of a checkpoint. Raises InputError for another file, another version of VPoser, and damage."""
     state = {name.removeprefix(_PREFIX): value for name, value in read_foreign(path).items()}
     tensors = {name: value for name, value in state.items() if name.startswith(("encoder_net.", "decoder_net."))}
     network = VPoser(*_sizes(path, state))

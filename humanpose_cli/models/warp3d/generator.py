@@ -62,7 +62,7 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     camera  the square crop's
 
     Joints that are not finite, or behind the camera, are NaN in the result; the middle of the hips stands in for an
-    unknown pelvis, and if that is not known either, all of the pose is NaN. UsageError for other shapes.
+    unknown pelvis, and if that is not known either, all of the pose is NaN. Raises UsageError for other shapes.
     """
     points = np.asarray(joints, np.float64)
     if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
@@ -219,7 +219,7 @@ class Generator(nn.Module):
         silhouette      (B, 1, S, S) 0 to 1: where the image shows the person, for `config.silhouette`. The parts'
                 masks stand in for it in the rows where it is not known (NaN) or empty. None: no row is known
 
-        UsageError for other shapes.
+        Raises UsageError for other shapes.
         """
         self._check(image, source, target, drawing, silhouette)
         image = image.contiguous(memory_format=torch.channels_last)
@@ -415,8 +415,8 @@ class Warp3d:
     def repose_all(self, crops: Sequence[CropToRepose]) -> list[ReposedCrop]:
         """Repose crops of people, computed together.
 
-        UsageError for crops and silhouettes of another size, for poses that cannot be drawn (of too few known joints,
-        in one point, or fully outside the image), and for a drawing if the network takes none.
+        Raises UsageError for crops and silhouettes of another size, for poses that cannot be drawn (of too few known
+        joints, in one point, or fully outside the image), and for a drawing if the network takes none.
         """
         if not crops:
             return []
