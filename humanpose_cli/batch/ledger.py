@@ -117,7 +117,7 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Merge the ledgers in `folder`; the entry of the latest turn counts. Raises InputError for newer versions' files."""
+    """Merge the ledgers in `folder`; the latest entry counts. Raises InputError for newer versions' files."""
     history = History()
     entries: list[tuple[int, Entry]] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
