@@ -304,7 +304,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     return CommandLine(asked)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("command", ["fit", "refine", "repose"])
 def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: CommandLine) -> None:
     dropped, samples = [], samples_of(command)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import TESTS
 from helpers.cache_source import SmallSource, all_samples, assert_same
+from helpers.extensive import extensive
 from helpers.patience import PATIENCE, wait_until
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
@@ -89,7 +90,7 @@ def test_parts_for_several_machines(tmp_path):
     assert files(parts) == files(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
     build_cache(SmallSource(), tmp_path, shard_size=6, shard=(0, 2))
     assert write_index(tmp_path).missing == (1,)
@@ -111,7 +112,7 @@ def test_two_processes_at_once(tmp_path):
     assert files(parts) == files(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_two_processes_with_the_same_part(tmp_path):
     whole, shared = tmp_path / "whole", tmp_path / "shared"
     running = [start_build(shared) for _ in (0, 1)]
@@ -178,7 +179,7 @@ def test_another_cache_is_not_mixed_in(tmp_path, other, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, *extensive(2)])
 def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     monkeypatch.setattr("humanpose_cli.lab.cache.workers._REPORT_EVERY", 0.0)  # in this process
     trouble = (("clip 0", "input"), ("clip 4", "bug"), ("clip 5", "contract"))
@@ -301,7 +302,7 @@ if __name__ == "__main__":
 
 @pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, *extensive(2)])
 def test_killed_at_any_moment(tmp_path, marks, workers):
     """Whatever has a shard's name is whole, and is not made again."""
     out = tmp_path / "out"
@@ -338,7 +339,7 @@ def nobody_goes_on(marks: Path) -> bool:
 
 @pytest.mark.posix("sends POSIX signals")
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), *extensive((2, signal.SIGINT))])
 def test_a_build_that_is_stopped_ends_before_its_work_is_done(tmp_path, marks, number, workers):
     out = tmp_path / "out"
     running = start_build(out, workers=workers, seconds=1.0, marks=marks)  # so that it cannot have ended before
@@ -385,7 +386,7 @@ def test_files_of_killed_writers_are_removed_and_not_those_being_written(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, *extensive(2)])
 def test_a_file_that_cannot_grow(tmp_path, workers):
     """Stands for a full disk: a limit on the size of files, under which every write fails in the same way."""
     code = f"""
