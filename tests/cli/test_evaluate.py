@@ -73,6 +73,7 @@ def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_
     assert "Quartiles" in told.out
 
 
+@pytest.mark.extensive
 def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
     out = tmp_path / "report"
     now = hpc("evaluate", "fit", "--data", cache, "--method", "keypoints", "--out", str(out), "--json")
@@ -236,6 +237,7 @@ def test_help_lists_the_sub_commands(hpc):
     assert [name for name in listed if name in names] == names
 
 
+@pytest.mark.extensive
 def test_labels_that_lack_are_named(hpc, tmp_path):
     for label, words in (("parts", "maps of body parts"), ("poses", "body parameters"), ("detected", "detections")):
         bare = painted_cache(tmp_path / label, count=10, lacks=(label,))

@@ -10,6 +10,7 @@ from helpers.surface_people import fit_of, surface_cache, write_fits
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.extensive
 def test_surfaces_of_fit_files_are_evaluated(hpc, tmp_path):
     cache, out = surface_cache(tmp_path / "cache"), tmp_path / "report"
     fits = write_fits(tmp_path / "fits", fit_of())

@@ -36,6 +36,7 @@ def run(hpc, pairs, tmp_path):
     return out
 
 
+@pytest.mark.extensive
 def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     out = tmp_path / "report"
     line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--threads", "1", "--out", str(out))

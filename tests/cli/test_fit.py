@@ -67,6 +67,7 @@ def fitted(photos, tmp_path_factory):
     return folder
 
 
+@pytest.mark.extensive
 @pytest.mark.posix("names are UTF-8 elsewhere")
 def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
     """And does the rest, and its streams keep the locale's encoding."""
@@ -85,6 +86,7 @@ def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"Zoë.png.fit.npz", "Åse.png.fit.npz"}
 
 
+@pytest.mark.extensive
 def test_the_progress_of_a_clip_counts_its_frames_where_there_is_no_terminal(hpc, tmp_path, monkeypatch):
     from humanpose_cli.cli.reporter import Reporter
 
@@ -184,6 +186,7 @@ def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
     assert first == second
 
 
+@pytest.mark.extensive
 def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
     photo = str(photos / "astronaut.png")
     seen = {}
@@ -203,6 +206,7 @@ def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
     assert "--overwrite" in again.err
 
 
+@pytest.mark.extensive
 def test_a_run_of_deform_and_learn_gives_bodies_and_an_overlay_from_two_sides(hpc, photos, tmp_path):
     run, photo = tmp_path / "run", str(photos / "astronaut.png")
     run.mkdir()
@@ -281,6 +285,7 @@ def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, pho
     assert not list(tmp_path.rglob("*.npz"))
 
 
+@pytest.mark.extensive
 def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
@@ -330,6 +335,7 @@ def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tm
     assert "made with other options (another --target-pose); --overwrite" in refused.err
 
 
+@pytest.mark.extensive
 def test_parts_of_one_motion_are_numbered_by_its_frames(hpc, photos, fitted, tmp_path):
     photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "dance.npy", np.repeat(read_fit(fit).joints3d[:1], 9, 0))
@@ -370,6 +376,7 @@ def test_a_fit_into_one_file(hpc, photos, tmp_path):
     assert (refused.code, "--out: is no name of a fit" in refused.err) == (2, True)
 
 
+@pytest.mark.extensive
 def test_doubtful_bodies_can_fail_and_unsure_people_be_left_out(hpc, photos, tmp_path):
     """The photograph's legs are outside: it counts as partly done, for reruns too, and its files are written."""
     write_image(tmp_path / "bust.png", read_image(photos / "astronaut.png").pixels[:170])
@@ -451,6 +458,7 @@ def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
         BlindDetector.modes.clear()
 
 
+@pytest.mark.extensive
 def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
     monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
     texture = blobs()
@@ -464,6 +472,7 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
     assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
 
 
+@pytest.mark.extensive
 def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
     class Crowd(BlindDetector):
         def detect(self, pixels):
@@ -537,6 +546,7 @@ def test_register_and_its_options_go_together(hpc, photos, out, line, named):
     assert named in ran.err
 
 
+@pytest.mark.extensive
 def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path, request):
     """A long-legged person, of whom there are coarse keypoints and a map of charts; from Python it is the same."""
     request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))

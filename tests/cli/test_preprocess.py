@@ -49,7 +49,7 @@ def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
     assert len(open_cache(tmp_path)) == 8
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_own_images_are_fitted(hpc, tmp_path):
     photos = tmp_path / "photos"
     write_image(photos / "astronaut.png", skimage.data.astronaut()[::2, ::2])

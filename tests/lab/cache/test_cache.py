@@ -245,7 +245,7 @@ def test_texts_of_any_language_and_length(tmp_path):
     assert cache.people["clothing"][1] == "żółty płaszcz"
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_equal_samples_make_equal_bytes(tmp_path, folder):
     """At another time, in another folder, with another number of processes."""
     time.sleep(1.1)  # HDF5 counts time in seconds

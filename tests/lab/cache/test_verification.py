@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.cache_source import SmallSource, all_samples, assert_same, jpeg
+from helpers.extensive import extensive
 from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError
@@ -86,7 +87,7 @@ def test_flipped_bytes_are_named_by_record(folder):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_every_flipped_byte_is_found(original, tmp_path):
     """Anywhere in a shard, but for the space that HDF5 leaves between its parts."""
     shard = shutil.copy(original / "shard-00002.h5", tmp_path / "shard-00002.h5")
@@ -313,7 +314,7 @@ def read_all(cache: Cache, rows: list[int], results) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", *extensive("spawn")])
 def test_readers_in_several_processes(original, method):
     """A fork shares the files that are open, and their places in them must not matter."""
     if method not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":

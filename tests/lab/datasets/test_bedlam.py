@@ -182,7 +182,7 @@ def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[s
     assert check.total.labels["people/more_betas"] == len(NAMES)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_evaluation_compares_with_all_shape_components(
     tree: Path, model_fields: dict[str, Any], tmp_path: Path
 ) -> None:

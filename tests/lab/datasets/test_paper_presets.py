@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers import h36m_tree, humaneva_tree
 from helpers.dataset_files import build_h36m, h36m_joints, spotted
+from helpers.extensive import extensive
 from helpers.paper_datasets import deepfashion_tree, iper_tree, up3d_tree
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 from scipy.io import savemat
@@ -181,7 +182,10 @@ PAPERS = {
 }
 
 
-@pytest.mark.parametrize(("model", "dataset"), [(model, name) for model, names in PAPERS.items() for name in names])
+OTHERS = [(model, name) for model, names in PAPERS.items() for name in names if (model, name) != ("nbf", "humaneva")]
+
+
+@pytest.mark.parametrize(("model", "dataset"), [("nbf", "humaneva"), *extensive(*OTHERS)])
 def test_the_papers_preset_takes_a_step_on_its_papers_data(
     model: str, dataset: str, caches: Callable[[str], Path], files: Files, tmp_path: Path
 ) -> None:

@@ -133,7 +133,7 @@ def shaped(fields: dict[str, Any], betas: np.ndarray) -> np.ndarray:
     return np.asarray(fields["v_template"] + fields["shapedirs"] @ betas)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_figures_of_shape_are_reported(
     whole: Path, models: dict[str, tuple[dict[str, Any], Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

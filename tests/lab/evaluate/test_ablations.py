@@ -75,6 +75,7 @@ def evaluated(cache: Path, folder: Path, body: str, tune: Callable[[NbfShared], 
     return evaluate_ablation("supervision", selection, "ablation", "cpu", folder, *quiet, tune=tune)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("named", ["body", "network.body"])
 def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Path, named: str) -> None:
     neutral = body("NEUTRAL")

@@ -163,6 +163,7 @@ def test_splits_that_are_not_there_are_listed(cache, tmp_path):
         PeopleSelection(bare).people("joints")
 
 
+@pytest.mark.extensive
 def test_trainings_are_done_once_and_go_on(cache, tmp_path):
     asked = []
     trainings = Trainings(cache, tmp_path, CPU, seeds=2, progress=lambda *step: asked.append(step))
@@ -189,6 +190,7 @@ def test_trainings_are_done_once_and_go_on(cache, tmp_path):
         assert (resumed.parent / name).read_bytes() == (first[0].parent / name).read_bytes(), name
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("name", ["segmenters", "supervision"])
 def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
     some = [variant for variant in VARIANTS["supervision"] if variant.cells[0] in (100, 20, 0)]

@@ -169,6 +169,7 @@ def test_losses_are_compared_with_all_of_them(known_errors, cache, tmp_path):
     assert len(table.columns) == len(table.rows[0]) == 11
 
 
+@pytest.mark.extensive
 def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
     once = replace(TINY, network=replace(TINY.network, rounds=1))

@@ -205,7 +205,7 @@ def test_feet_that_drift_below_a_standing_person_slide(cache: Path) -> None:
     assert (heels[:, 1] > people.bodies.root[0, 1].item() + 0.6).all()  # below the pelvis, y down
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_feet_of_smpl_are_the_vertices_of_published_figures_in_the_order_of_other_bodies(
     cache: Path, tmp_path: Path
 ) -> None:
