@@ -198,7 +198,7 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words, dry
 )
 def test_deform_and_learn_refuses_before_it_begins(hpc, tmp_path, arguments, words, dry):
     folder = tmp_path / "coco"
-    assert not build_cache(CompleteCocoPeople(count=30), folder, workers=1).failed
+    assert not build_cache(CompleteCocoPeople(count=30), folder, workers=1).failures
     settings = ("--set", "correspondence=none", "--set", "visible=0", *arguments)
     ran = hpc("train", "deform-and-learn", "--data", str(folder), "--out", str(tmp_path / "run"), *settings, *dry)
     assert (ran.code, words in ran.err) == (3, True), ran.err

@@ -44,7 +44,7 @@ TRAINING = Warp3dTraining(MINI, DiscriminatorConfig(4, (8, 8), (1, 1)), perceptu
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    assert not build_cache(PosedPeople(), folder).failed
+    assert not build_cache(PosedPeople(), folder).failures
     return folder
 
 

@@ -102,7 +102,7 @@ class AnnotatedPeople:
 
 
 def surface_cache(path: Path, **options: Any) -> Path:
-    assert not build_cache(AnnotatedPeople(**options), path).failed
+    assert not build_cache(AnnotatedPeople(**options), path).failures
     return path
 
 

@@ -128,7 +128,7 @@ def caches(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             source = globals()[f"{name}_cache"](folder / "tree", files)
-            assert not build_cache(source, folder / "cache", workers=1).failed
+            assert not build_cache(source, folder / "cache", workers=1).failures
             made[name] = folder / "cache"
         return made[name]
 

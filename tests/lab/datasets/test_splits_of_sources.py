@@ -38,7 +38,7 @@ def test_reposing_learns_from_iper_and_is_evaluated_on_the_owners_val(
     write(root / "iPER_protocol.json", iper_protocol().replace('"003/1/1"', '"002/3/1"'))
     source = IperSource(root, IperOptions(every=3, random_pairs=5, cross_imitation=True), SourceTools(Estimator()))
     folder = tmp_path / "cache"
-    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
+    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failures
     recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
     for pairs, split in ((recipe.pairs, "train"), (recipe.held_out, "validation")):
         assert {row for row, _ in pairs.inputs} == set(cache.rows("iper", split).tolist())
@@ -70,7 +70,7 @@ def test_reposing_learns_from_deepfashion_and_holds_garments_out(
     lists.write_text(lists.read_text() + f"{pants}1front.jpg,{pants}4full.jpg\n")
     source = DeepFashionSource(root, tools=SourceTools(Estimator()))
     folder = tmp_path / "cache"
-    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
+    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failures
     recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
     clothing = [
         {str(cache.people["clothing"][cache.people_of(row).start]) for row, _ in pairs.inputs}

@@ -57,7 +57,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         patch.setattr(emdb, "OFFICIAL_VIDEOS", {"emdb1": 1, "emdb2": 1})
         sources = ThreedpwSource(threedpw_tree(folder / "3dpw"), tools=tools), EmdbSource(folder / "emdb", tools=tools)
         for source in sources:
-            assert not build_cache(source, folder / f"{source.name}-cache", workers=1).failed
+            assert not build_cache(source, folder / f"{source.name}-cache", workers=1).failures
     return {source.name: folder / f"{source.name}-cache" for source in sources}
 
 

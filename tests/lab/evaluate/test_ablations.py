@@ -48,7 +48,7 @@ class SmplPeople(PaintedPeople):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smpl")
-    assert not build_cache(SmplPeople(count=20), folder, workers=1).failed
+    assert not build_cache(SmplPeople(count=20), folder, workers=1).failures
     return folder
 
 

@@ -24,7 +24,7 @@ CLIPS = 5
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
-    assert not build_cache(ClipPeople(CLIPS), folder, workers=1).failed
+    assert not build_cache(ClipPeople(CLIPS), folder, workers=1).failures
     return folder
 
 

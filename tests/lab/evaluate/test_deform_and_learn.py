@@ -53,7 +53,7 @@ class MeasuredPeople(PaintedPeople):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured") / "cache"
-    assert not build_cache(MeasuredPeople(count=COUNT), folder).failed
+    assert not build_cache(MeasuredPeople(count=COUNT), folder).failures
     return folder
 
 

@@ -125,7 +125,7 @@ class LabelledPeople:
 
 @pytest.mark.slow
 def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not build_cache(LabelledPeople(), tmp_path / "cache").failed
+    assert not build_cache(LabelledPeople(), tmp_path / "cache").failures
     record, _ = fit_of()
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: (record, np.arange(2)))
     selection = PeopleSelection(tmp_path / "cache")

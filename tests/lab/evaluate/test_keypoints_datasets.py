@@ -45,7 +45,7 @@ def evaluated(root: Path, seed: int, skeleton: Skeleton) -> tuple[Cache, Evaluat
     pixels = image(SIZE, 9)
     for record in document["images"]:
         write(root / ("val2017" if skeleton == COCO17 else "images") / record["file_name"], pixels)
-    assert not build_cache(CocoSource(root), root / "cache").failed
+    assert not build_cache(CocoSource(root), root / "cache").failures
     cache = open_cache(root / "cache")
     rows = [cache.find(f"{path.stem}/{Path(record['file_name']).stem}") for record in document["images"]]
     labels = [labelled_image(cache, row, skeleton) for row in rows]

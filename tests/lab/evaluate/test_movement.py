@@ -44,7 +44,7 @@ class MovingCamera(ClipPeople):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("moving")
-    assert not build_cache(MovingCamera(), folder, workers=1).failed
+    assert not build_cache(MovingCamera(), folder, workers=1).failures
     return folder
 
 
@@ -134,7 +134,7 @@ def test_protocols_close_up_frames_that_are_not_valid(tmp_path: Path) -> None:
     """As evaluate_emdb.py of WHAM and GVHMR's compute_camcoord_metrics: invalid frames are dropped, all that is left of
     a sequence is differenced, and WHAM drops the first and the last value.
     """
-    assert not build_cache(ClipWithGaps(), tmp_path, workers=1).failed
+    assert not build_cache(ClipWithGaps(), tmp_path, workers=1).failures
     selection = PeopleSelection(tmp_path)
     people = selection.people(joints=joint_set("smpl24", "hips"))
 

@@ -47,7 +47,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Any:
         key = str(sorted(options.items()))
         if key not in made:
             made[key] = tmp_path_factory.mktemp("laboratory")
-            assert not build_cache(LaboratoryPeople(**options), made[key], workers=1).failed
+            assert not build_cache(LaboratoryPeople(**options), made[key], workers=1).failures
         return made[key]
 
     return make

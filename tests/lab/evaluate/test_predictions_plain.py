@@ -39,7 +39,7 @@ def _files(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laboratory")
-    assert not build_cache(LaboratoryPeople(), folder, workers=1).failed
+    assert not build_cache(LaboratoryPeople(), folder, workers=1).failures
     return folder
 
 

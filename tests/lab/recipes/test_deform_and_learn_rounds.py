@@ -315,7 +315,7 @@ def test_unknown_keypoints_are_put_where_those_of_complete_people_say():
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory):
     folder = tmp_path_factory.mktemp("coco") / "cache"
-    assert not build_cache(CocoPeople(count=6, splits=False), folder).failed
+    assert not build_cache(CocoPeople(count=6, splits=False), folder).failures
     return folder
 
 

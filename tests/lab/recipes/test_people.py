@@ -40,8 +40,8 @@ class SplitPeople:
 
 def cache_of(folder: Path, *splits: Mapping[str, str]) -> Path:
     built = build_cache(SplitPeople(splits), folder, workers=1)
-    if built.failed:
-        raise InputError(built.folder, built.failed[0].problem)
+    if built.failures:
+        raise InputError(built.folder, built.failures[0].problem)
     return folder
 
 
@@ -133,7 +133,7 @@ class Footage:
 
 
 def split_footage(folder: Path, sequences: Sequence[str], images: int, people: int) -> tuple[People, People]:
-    assert not build_cache(Footage(sequences, images, people), folder, workers=1).failed
+    assert not build_cache(Footage(sequences, images, people), folder, workers=1).failures
     return split_people(folder, ["box"])
 
 

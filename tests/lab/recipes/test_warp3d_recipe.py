@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
         key = str(sorted(options.items()))
         if key not in made:
             made[key] = tmp_path_factory.mktemp("posed")
-            assert not build_cache(PosedPeople(**options), made[key]).failed
+            assert not build_cache(PosedPeople(**options), made[key]).failures
         return made[key]
 
     return make
