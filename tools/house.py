@@ -35,8 +35,8 @@ IRREGULAR_PARTICIPLES = frozenset(
     thought thrown told torn understood won worn woven written
     """.split()  # noqa: SIM905
 ) - {"cut", "put", "run", "split", "shut"}  # nouns, too
-# Nouns and adjectives of the field that end in "ed".
-NOT_PARTICIPLES = frozenset("seed speed need feed embed bed red shed weed hundred indeed biased".split())  # noqa: SIM905
+# Nouns and adjectives of the field that end in "ed", and the field of errors.
+NOT_PARTICIPLES = frozenset("seed speed need feed embed bed red shed weed hundred indeed biased expected".split())  # noqa: SIM905
 
 # Verbs in the imperative that docstrings of functions begin with.
 VERBS = frozenset(
@@ -141,7 +141,7 @@ def functions_of(modules: list[Module]) -> Iterator[Function]:
 def is_participle(name: str) -> bool:
     """Return whether a name is one word that is a past participle."""
     word = name.strip("_").lower()
-    if word in NOT_PARTICIPLES:
+    if word in NOT_PARTICIPLES or not (name.islower() or name.isupper()):  # `RetryFailed` is two words
         return False
     return word in IRREGULAR_PARTICIPLES or bool(re.fullmatch(r"[a-z]{2,}ed", word))
 

@@ -69,8 +69,8 @@ class Item:
 
 def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
     """Return the item for an input of the command line; `source` is its payload."""
-    made = tuple(outputs), tuple(journals)
-    return Item(source.key, source.files, source.label, source.root, *made, payload=source, error=source.error)
+    output_paths = tuple(outputs), tuple(journals)
+    return Item(source.key, source.files, source.label, source.root, *output_paths, payload=source, error=source.error)
 
 
 @dataclass(frozen=True)

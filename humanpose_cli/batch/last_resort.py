@@ -91,10 +91,10 @@ class _Watcher:
         """Wait for the parent's end, or end it so many seconds after the first signal."""
         for number in self.numbers:  # which a terminal and some schedulers send to all processes
             signal.signal(number, signal.SIG_IGN)
-        heard, since = 0, 0.0
+        signal_number, since = 0, 0.0
         while True:
-            left = None if not heard else max(0.0, since + limit - time.monotonic())
-            looked_at = [self.control] if heard else [self.control, self.wakeup]
+            left = None if not signal_number else max(0.0, since + limit - time.monotonic())
+            looked_at = [self.control] if signal_number else [self.control, self.wakeup]
             ready, _, _ = select.select(looked_at, [], [], left)
             number = 0
             if self.control in ready:
@@ -104,11 +104,11 @@ class _Watcher:
                 number, limit = _MESSAGE.unpack(message)
             elif self.wakeup in ready and not (number := self._number()):
                 time.sleep(0.05)  # Python has just taken it, or it is not one of ours
-            elif heard and not ready:
-                self._end(heard, ends)
+            elif signal_number and not ready:
+                self._end(signal_number, ends)
                 return
-            if number and not heard:
-                heard, since = number, time.monotonic()
+            if number and not signal_number:
+                signal_number, since = number, time.monotonic()
 
     def _number(self) -> int:
         """Return the reported number of a signal that Python has not heard of yet; 0 if there is none."""

@@ -175,8 +175,10 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def _fits(line: Mapping[str, Any], types: Mapping[str, Any], needed: set[str]) -> bool:
-    return line.keys() >= needed and all(isinstance(line[name], kind) for name, kind in types.items() if name in line)
+def _fits(line: Mapping[str, Any], types: Mapping[str, Any], required_keys: set[str]) -> bool:
+    return line.keys() >= required_keys and all(
+        isinstance(line[name], kind) for name, kind in types.items() if name in line
+    )
 
 
 def _entry(line: Mapping[str, Any]) -> Entry | None:
@@ -277,10 +279,10 @@ class Ledger:
         except OSError as error:
             raise writing_error(self.path, error) from error
         try:
-            lost = not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+            is_replaced = not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
         except OSError:
-            lost = True
-        if lost:
+            is_replaced = True
+        if is_replaced:
             problem = "was removed or replaced while hpc was writing into it"
             raise UnavailableError(self.folder, problem, remedy="the same command makes again what is missing")
 
@@ -308,8 +310,8 @@ class Ledger:
             return
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
-            torn = file.read(1) != b"\n"
-        if torn:
+            is_torn = file.read(1) != b"\n"
+        if is_torn:
             self._file.write(b"\n")
 
 
@@ -349,14 +351,14 @@ def commit_of_checkout() -> str | None:
         return None
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None  # no git on this machine, or a checkout that belongs to someone else
-    return commit + ("+" if changed else "")
+    return commit + ("+" if changes else "")
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", "-C", str(root), *arguments],
         check=True,
         capture_output=True,
@@ -364,7 +366,7 @@ def _git(root: Path, *arguments: str) -> str:
         timeout=10,
         start_new_session=True,  # a Ctrl-C in the terminal is for us, not for git
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def run_record_path(folder: Path, shard: Shard) -> Path:

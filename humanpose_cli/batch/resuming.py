@@ -37,7 +37,7 @@ class Batch:
                    is for the worker to raise. Returns by key how many of the seconds are the item's own, without those
                    for what all items need, such as loading models
     prepares       whether `prepare` works on an item; others are left to the worker
-    spent          seconds that went before into what all items need, which the seconds of the run count
+    past_seconds   seconds that went before into what all items need, which the seconds of the run count
     """
 
     command: str
@@ -54,19 +54,19 @@ class Batch:
     together: Callable[[], int] = lambda: 1
     prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None
     prepares: Callable[[Item], bool] = lambda item: True
-    spent: float = 0.0
+    past_seconds: float = 0.0
 
 
 class EarlierRuns:
     """What the ledgers of a batch's folder say about its items.
 
-    digest   of the batch's options
-    changed  how many items were found to be other than when an earlier run did them
+    digest        of the batch's options
+    change_count  how many items were found to be other than when an earlier run did them
     """
 
     def __init__(self, batch: Batch, digest: str, history: History) -> None:
         self.batch, self.digest, self.history = batch, digest, history
-        self.changed = 0
+        self.change_count = 0
         self._writers = history.writers()
         self._roots: dict[Path, str] = {}
         self._folder = os.fspath(batch.out)
@@ -112,7 +112,7 @@ class EarlierRuns:
         if entry is None or not batch.resume or entry.options != self.digest or entry.began:
             return None
         if not _unchanged(item, entry, batch):
-            self.changed += entry.done
+            self.change_count += entry.done
             return None
         if not self._holds(entry):
             return None
@@ -144,10 +144,10 @@ class EarlierRuns:
 
     def replaced_by(self, item: Item) -> tuple[str, ...]:
         """List the files of earlier runs that doing an item may replace."""
-        entry, planned = self._entry(item), self._planned(item)
-        if entry is None and not any(output in self._writers for output in planned):
+        entry, planned_files = self._entry(item), self._planned(item)
+        if entry is None and not any(output in self._writers for output in planned_files):
             return ()
-        outputs = dict.fromkeys([*(entry.outputs if entry is not None else ()), *planned])
+        outputs = dict.fromkeys([*(entry.outputs if entry is not None else ()), *planned_files])
         return tuple(str(self.batch.out / output) for output in outputs)
 
     def _entry(self, item: Item) -> Entry | None:
@@ -188,8 +188,8 @@ def _changed_options(entry: Entry, options: Mapping[str, Any], history: History)
     """Name what differs, such as "other options (`people=all`, was largest; another `target_pose`)"."""
     before = history.options.get(entry.options, {})
     now = json.loads(json.dumps(options, default=str))  # as a ledger keeps them: tuples are lists there
-    changed = "; ".join(_differences(before, now))
-    return f"with other options ({changed})" if before and changed else "with other options"
+    differences = "; ".join(_differences(before, now))
+    return f"with other options ({differences})" if before and differences else "with other options"
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:

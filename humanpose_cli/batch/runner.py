@@ -207,24 +207,24 @@ class _Run:
         self.earlier = EarlierRuns(batch, ledger.digest, ledger.history)
         self.results: list[ItemResult] = []
         self.indices: list[int] = []  # of the results' items among all, in order
-        self.halted: Failure | None = None
+        self.halt: Failure | None = None
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
         self.earlier.refuse_conflicts(items)
         record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
         self._write_record(record)
         self.progress.start(len(items))
-        self.started = time.monotonic() - self.batch.spent
+        self.start_time = time.monotonic() - self.batch.past_seconds
         try:
             waiting: list[int] = []
             for index, item in enumerate(items):
                 if self._stopped:
                     break
-                settled = self.earlier.settled(item)
-                if settled is not None:
-                    if settled.status is not Status.ERROR:
+                result = self.earlier.settled(item)
+                if result is not None:
+                    if result.status is not Status.ERROR:
                         _remove_journals(item)  # that of a run which was killed after it had recorded the item
-                    self._finish(index, replace(settled, name=item.short))
+                    self._finish(index, replace(result, name=item.short))
                 else:
                     waiting.append(index)
                 if waiting and (index == len(items) - 1 or len(waiting) == self.batch.together()):
@@ -239,51 +239,53 @@ class _Run:
 
     @property
     def _stopped(self) -> bool:
-        return self.halted is not None or (self.stop is not None and self.stop.requested)
+        return self.halt is not None or (self.stop is not None and self.stop.requested)
 
     def _do_all(self, items: Sequence[Item], indices: Sequence[int]) -> None:
         """Work on some of the items, which are prepared together."""
         # What the ledger knows them by, taken before they are read.
         marks = [_mark(items[index]) for index in indices]
-        prepared: Mapping[str, float] = {}  # seconds
+        preparation_times: Mapping[str, float] = {}  # seconds
         if self.batch.prepare is not None and indices:
             coming = [items[index] for index in indices]
             together = [item.name for item in coming if self.batch.prepares(item)]
             self.progress.preparing(together if len(together) > 1 else ())
             with self.stop.item() if self.stop is not None else nullcontext():
-                prepared = self.batch.prepare(coming)
+                preparation_times = self.batch.prepare(coming)
         for index, mark in zip(indices, marks, strict=True):
             if self._stopped:
                 return
             with self.stop.item() if self.stop is not None else nullcontext():
                 item = items[index]
-                self._finish(index, replace(self._do(item, mark, prepared.get(item.key, 0.0)), name=item.short))
+                self._finish(
+                    index, replace(self._do(item, mark, preparation_times.get(item.key, 0.0)), name=item.short)
+                )
 
-    def _do(self, item: Item, mark: Fingerprint | Failure, prepared: float) -> ItemResult:
+    def _do(self, item: Item, mark: Fingerprint | Failure, preparation_time: float) -> ItemResult:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
         if isinstance(mark, Failure):
             result = _failed(item, mark, 0.0)
             if mark.everywhere:  # as of a network mount that does not answer
-                self.halted = mark
+                self.halt = mark
                 return result
             # What an earlier run made of it may come in useful again, when the input can be read again.
             return result if self.earlier.knows(item) else self._recorded(item, _NO_MARK, result)
         self.progress.item_started(item.name, item.short)
-        started = time.perf_counter() - prepared
+        start = time.perf_counter() - preparation_time
         contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
             with removed_on_failure(item.outputs):
                 outcome = self.worker(item)
         except Exception as error:
-            result = self._failure(item, error, time.perf_counter() - started)
+            result = self._failure(item, error, time.perf_counter() - start)
         else:
             contents = outcome.contents
             status = Status.PARTIAL if outcome.problem else Status.SUCCESS
             code = ExitCode.PARTIAL if outcome.problem else ExitCode.OK
-            outputs, seconds = tuple(str(path) for path in outcome.outputs), time.perf_counter() - started
+            outputs, seconds = tuple(str(path) for path in outcome.outputs), time.perf_counter() - start
             result = ItemResult(item.name, status, outputs, seconds, outcome.problem, code, outcome.details)
-        if self.halted:
+        if self.halt:
             return result
         return self._recorded(item, mark, result, contents)
 
@@ -301,15 +303,15 @@ class _Run:
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
         """Say that earlier results are being replaced: if this is never finished, they must not count as complete."""
-        if replaced := self.earlier.replaced_by(item):
-            self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, replaced))
+        if old_files := self.earlier.replaced_by(item):
+            self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, old_files))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files, self.batch.out)
         if failure.is_bug:
             self.progress.bug(error)
         if failure.everywhere:
-            self.halted = failure
+            self.halt = failure
         return _failed(item, failure, seconds)
 
     def _finish(self, index: int, result: ItemResult) -> None:
@@ -323,20 +325,24 @@ class _Run:
         status, code = combine_status(self.results)
         messages: list[str] = []
         # The item that halted it is done again, and so is what vanished.
-        vanished = sum(result is not earlier for result, earlier in zip(self.results, before, strict=True))
-        left = len(items) - len(self.results) + (self.halted is not None) + vanished
+        vanished_count = sum(result is not earlier for result, earlier in zip(self.results, before, strict=True))
+        left = len(items) - len(self.results) + (self.halt is not None) + vanished_count
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
-        if changed := self.earlier.changed:
-            inputs = "input has" if changed == 1 else "inputs have"
-            messages.append(f"{changed} {inputs} changed since an earlier run: done again")
-        failed = [items[index] for index, result in zip(self.indices, before, strict=True) if result.error]
-        if gone := sum(item.error is None and not all(map(os.path.exists, item.files)) for item in failed):
-            messages.append(f"{gone} {'input is' if gone == 1 else 'inputs are'} gone since the run began")
-        if self.halted is not None:
-            done = any(result.status is not Status.ERROR for result in self.results)
-            status, code = Status.PARTIAL if done else Status.ERROR, self.halted.exit_code
+        if change_count := self.earlier.change_count:
+            inputs = "input has" if change_count == 1 else "inputs have"
+            messages.append(f"{change_count} {inputs} changed since an earlier run: done again")
+        failed_items = [items[index] for index, result in zip(self.indices, before, strict=True) if result.error]
+        if missing_count := sum(
+            item.error is None and not all(map(os.path.exists, item.files)) for item in failed_items
+        ):
+            messages.append(
+                f"{missing_count} {'input is' if missing_count == 1 else 'inputs are'} gone since the run began"
+            )
+        if self.halt is not None:
+            any_done = any(result.status is not Status.ERROR for result in self.results)
+            status, code = Status.PARTIAL if any_done else Status.ERROR, self.halt.exit_code
         if self.stop is not None and self.stop.signal_number is not None:
             status, code = Status.INTERRUPTED, ExitCode(128 + self.stop.signal_number)
         if left:
@@ -347,13 +353,18 @@ class _Run:
     def _summary(self) -> dict[str, Any]:
         """Count the items of each status, the seconds of the run, and the items worked on in a second."""
         counts = Counter(result.status for result in self.results)
-        seconds = time.monotonic() - self.started
-        worked = len(self.results) - counts[Status.SKIPPED]
-        named = {"done": Status.SUCCESS, "partial": Status.PARTIAL, "failed": Status.ERROR, "skipped": Status.SKIPPED}
+        seconds = time.monotonic() - self.start_time
+        worked_count = len(self.results) - counts[Status.SKIPPED]
+        status_names = {
+            "done": Status.SUCCESS,
+            "partial": Status.PARTIAL,
+            "failed": Status.ERROR,
+            "skipped": Status.SKIPPED,
+        }
         return {
-            **{name: counts[status] for name, status in named.items()},
+            **{name: counts[status] for name, status in status_names.items()},
             "seconds": round(seconds, 3),
-            "items_per_second": round(worked / seconds, 3) if worked and seconds else 0.0,
+            "items_per_second": round(worked_count / seconds, 3) if worked_count and seconds else 0.0,
         }
 
     def _write_record(self, record: Mapping[str, Any]) -> None:

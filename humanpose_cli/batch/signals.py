@@ -62,9 +62,9 @@ class StopSignals:
         self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
         self.on_stop: Callable[[int], None] | None = None
         self.signal_number: int | None = None
-        self.worked = False  # whether an item, or the work of a command without items, has begun
+        self.has_begun = False  # whether an item, or the work of a command without items, has begun
         self._in_item = False
-        self._raised = False
+        self._has_raised = False
         self._grace_over = False
         self._previous: dict[int, Any] = {}
         self._with_last_resort = last_resort and hasattr(os, "fork")
@@ -84,7 +84,7 @@ class StopSignals:
     @contextmanager
     def item(self) -> Iterator[None]:
         """Give the work inside some grace when a signal comes."""
-        self._in_item = self.worked = True
+        self._in_item = self.has_begun = True
         try:
             yield
         finally:
@@ -137,8 +137,8 @@ class StopSignals:
             self.signal_number = _SIGNALS[signal.Signals(number)]
         if self._in_item and first and not self._grace_over:
             return
-        if not self._raised:  # a second exception would tear the cleaning up that the first one started
-            self._raised = True
+        if not self._has_raised:  # a second exception would tear the cleaning up that the first one started
+            self._has_raised = True
             raise KeyboardInterrupt
 
     def _watch(self) -> None:

@@ -83,13 +83,13 @@ class CommandJob:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _running.append(process)
         try:
-            printed, _ = process.communicate()
+            output, _ = process.communicate()
         finally:  # a time-out ends this process by an exception
             _running.remove(process)
             if process.poll() is None:
                 process.kill()
-        if self.report is not None and process.returncode >= 0 and printed.startswith("{"):
-            write_json(self.report, {**json.loads(printed), "exit_code": process.returncode})
+        if self.report is not None and process.returncode >= 0 and output.startswith("{"):
+            write_json(self.report, {**json.loads(output), "exit_code": process.returncode})
         return process.returncode
 
     def checkpoint(self) -> Any:
@@ -103,9 +103,9 @@ class CommandJob:
         for process in _running:
             process.terminate()
             end = time.monotonic() + _GRACE
-            ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # its exit code is for who waits for it
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT  # its exit code is for who waits for it
             with suppress(ChildProcessError):
-                while os.waitid(os.P_PID, process.pid, ended) is None and time.monotonic() < end:
+                while os.waitid(os.P_PID, process.pid, flags) is None and time.monotonic() < end:
                     time.sleep(0.05)
         return DelayedSubmission(self)
 
@@ -142,12 +142,12 @@ class SlurmJobs:
         """State by id of all its jobs that wait or run, as squeue reports it; empty when they have ended."""
         ids = ",".join(filter(None, (self.work, self.collect)))
         command = ["squeue", "--noheader", "--array", f"--jobs={ids}", "--format=%i %T"]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
-        if done.returncode:
-            if "Invalid job id" in done.stderr:  # forgotten, for it ended long ago
+        process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
+        if process.returncode:
+            if "Invalid job id" in process.stderr:  # forgotten, for it ended long ago
                 return {}
-            raise UnavailableError("slurm", "does not answer", got=done.stderr.strip(), remedy="see squeue")
-        return dict(line.split(None, 1) for line in done.stdout.splitlines() if line.strip())
+            raise UnavailableError("slurm", "does not answer", got=process.stderr.strip(), remedy="see squeue")
+        return dict(line.split(None, 1) for line in process.stdout.splitlines() if line.strip())
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ def _submitted(executor: Any, jobs: Sequence[CommandJob]) -> list[str]:
 
     try:
         with executor.batch():
-            submitted = [executor.submit(job) for job in jobs]
-        return [str(job.job_id) for job in submitted]
+            submissions = [executor.submit(job) for job in jobs]
+        return [str(job.job_id) for job in submissions]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
         reason = " ".join(str(error).split())[-300:]
         raise UnavailableError("slurm", "refuses the job", got=reason, remedy="see sbatch's options") from error

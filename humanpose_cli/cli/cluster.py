@@ -132,9 +132,9 @@ def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
         last = ""
         for rows in _progress(jobs, shards, out):
             states = Counter(state for _, state, *_ in rows)
-            done, failed = sum(row[2] for row in rows), sum(row[3] for row in rows)
+            done_count, failed_count = sum(row[2] for row in rows), sum(row[3] for row in rows)
             text = f"jobs: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}"
-            text += f"; {done} items done, {failed} failed" if done or failed else ""
+            text += f"; {done_count} items done, {failed_count} failed" if done_count or failed_count else ""
             if text != last:
                 session.reporter.info(last := text)
         return
@@ -172,9 +172,11 @@ def _table(rows: Sequence[Row]) -> Any:
     from rich.table import Table
 
     table = Table("job", "state", "done", "failed", box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = rows if len(rows) <= _MAX_ROWS else [row for row in rows if row[1] == "running" or row[3]][:_MAX_ROWS]
-    for name, state, done, failed in shown:
-        table.add_row(name, state, str(done), str(failed))
+    visible_rows = (
+        rows if len(rows) <= _MAX_ROWS else [row for row in rows if row[1] == "running" or row[3]][:_MAX_ROWS]
+    )
+    for name, state, done_count, failed_count in visible_rows:
+        table.add_row(name, state, str(done_count), str(failed_count))
     if len(rows) > 2:
         table.add_section()
         table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)))
@@ -193,13 +195,13 @@ def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
         message = f"the jobs ended without a report; {out / JOB_FOLDER} holds what they printed"
         return CommandResult(command, Status.ERROR, messages=(message,), exit_code=ExitCode.UNAVAILABLE)
     if not collected:
-        fixed = [(item["input"], Status(item["status"]), tuple(item["outputs"])) for item in report["items"]]
-        reported = [
+        statuses = [(item["input"], Status(item["status"]), tuple(item["outputs"])) for item in report["items"]]
+        results = [
             ItemResult(*head, item["seconds"], item["error"], details=item)
-            for head, item in zip(fixed, report["items"], strict=True)
+            for head, item in zip(statuses, report["items"], strict=True)
         ]
         code = ExitCode(report["exit_code"])
-        return CommandResult(command, Status(report["status"]), tuple(reported), tuple(report["messages"]), code)
+        return CommandResult(command, Status(report["status"]), tuple(results), tuple(report["messages"]), code)
     items = []
     for item in report["items"]:
         status, error = Status(item["status"]), item["error"]

@@ -61,39 +61,41 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
     """
     function = function_of(name)
     info: CommandInfo = getattr(function, "info", CommandInfo())
-    declared = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
-    groups: dict[str, Any] = {p.name: p.annotation for p in declared if dataclasses.is_dataclass(p.annotation)}
+    declarations = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
+    groups: dict[str, Any] = {p.name: p.annotation for p in declarations if dataclasses.is_dataclass(p.annotation)}
     if info.cluster:
         groups["cluster"] = ClusterFlags
-        declared.append(inspect.Parameter("cluster", inspect.Parameter.KEYWORD_ONLY, annotation=ClusterFlags))
-    expanded = [parameter for p in declared for parameter in _expanded(p)]
+        declarations.append(inspect.Parameter("cluster", inspect.Parameter.KEYWORD_ONLY, annotation=ClusterFlags))
+    options = [parameter for p in declarations for parameter in _expanded(p)]
 
     def callback(context: typer.Context, **values: Any) -> int:
         settings = leftover_settings(context, allowed=info.tunes)
-        typed = frozenset(name for name in values if _is_on_command_line(context, name))
+        given_names = frozenset(name for name in values if _is_on_command_line(context, name))
         _protect_inputs({**settings, **values})
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
-        for consumed in ("config", "set_"):
-            values.pop(consumed, None)
+        for global_name in ("config", "set_"):
+            values.pop(global_name, None)
         check_values(values)
         # A configuration file may also say how the command is submitted where it runs here.
-        cluster = {f.name: f.default for f in dataclasses.fields(ClusterFlags) if f.name not in {*typed, "cluster"}}
-        check_options({**values, **cluster}, {p.name: p.default for p in expanded})
+        cluster = {
+            f.name: f.default for f in dataclasses.fields(ClusterFlags) if f.name not in {*given_names, "cluster"}
+        }
+        check_options({**values, **cluster}, {p.name: p.default for p in options})
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         universal["cluster"] = values.pop("cluster", None)
-        return carry_out(Invocation(name, function, info, values, settings, on_command_line=typed, **universal))
+        return carry_out(Invocation(name, function, info, values, settings, on_command_line=given_names, **universal))
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in expanded), *_universal_parameters()]
+    parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in options), *_universal_parameters()]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {p.name: p.annotation for p in parameters}
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, cls=_Command, help=inspect.getdoc(function), context_settings=CONTEXT)(callback)
-    built = typer.main.get_command(app)
-    assert isinstance(built, _Command)
-    built.info = info
-    return built
+    command = typer.main.get_command(app)
+    assert isinstance(command, _Command)
+    command.info = info
+    return command
 
 
 def function_of(name: str) -> Function:
@@ -113,8 +115,8 @@ def flags_of(name: str) -> Mapping[str, str]:
     """Map each argument of a command to its flag; empty for a command that does not exist."""
     if name not in command_names():
         return {}
-    built = build_command(name, lambda _: 0)
-    options = [parameter for parameter in built.params if parameter.param_type_name == "option"]
+    command = build_command(name, lambda _: 0)
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     long = {str(p.name): next(flag for flag in p.opts if flag.startswith("--")) for p in options}
     return long | {canonical(flag.lstrip("-")): flag for flag in long.values()}
 
@@ -122,10 +124,12 @@ def flags_of(name: str) -> Mapping[str, str]:
 def related_with(name: str, flag: str) -> list[str]:
     """List the sub-commands beside a sub-command that have a flag; none beside other commands."""
     group, space, _ = name.partition(" ")
-    related = [other for other in command_names() if space and other != name and other.startswith(f"{group} ")]
-    built = {other: build_command(other, lambda _: 0) for other in related}
+    siblings = [other for other in command_names() if space and other != name and other.startswith(f"{group} ")]
+    commands = {other: build_command(other, lambda _: 0) for other in siblings}
     return [
-        other for other, command in built.items() if any(flag in (*p.opts, *p.secondary_opts) for p in command.params)
+        other
+        for other, command in commands.items()
+        if any(flag in (*p.opts, *p.secondary_opts) for p in command.params)
     ]
 
 

@@ -53,10 +53,10 @@ def demo(
     from humanpose_cli.demo.show import CLIP, NEXT, run_demo
     from humanpose_cli.io.atomic import ensure_folder
 
-    started = time.perf_counter()
+    start = time.perf_counter()
     with session.item("demo"):
         folder, reporter = ensure_folder(out), session.reporter
-        made = run_demo(
+        report = run_demo(
             folder,
             reporter.step,
             clip=clip or CLIP,
@@ -65,12 +65,12 @@ def demo(
             threads=threads,
             video_codec=video_codec,
         )
-    similarity = {"ssim_reposed": made.ssim_reposed, "ssim_copied": made.ssim_copied}
-    outputs = tuple(str(path) for path in made.outputs)
-    details = {**asdict(made.errors), **similarity}
-    item = ItemResult("demo", Status.SUCCESS, outputs, time.perf_counter() - started, details=details)
-    called = sys.argv[0]  # such as .venv/bin/hpc, where no environment is active
-    program = called if not shutil.which("hpc") and Path(called).stem == "hpc" else "hpc"
+    similarity = {"ssim_reposed": report.ssim_reposed, "ssim_copied": report.ssim_copied}
+    outputs = tuple(str(path) for path in report.outputs)
+    details = {**asdict(report.errors), **similarity}
+    item = ItemResult("demo", Status.SUCCESS, outputs, time.perf_counter() - start, details=details)
+    command_name = sys.argv[0]  # such as .venv/bin/hpc, where no environment is active
+    program = command_name if not shutil.which("hpc") and Path(command_name).stem == "hpc" else "hpc"
     following = NEXT[0].replace("hpc", program, 1)
-    messages = (f"open {made.page} in a browser", f"next, with a photograph of yours: {following}")
+    messages = (f"open {report.page} in a browser", f"next, with a photograph of yours: {following}")
     return CommandResult("demo", Status.SUCCESS, (item,), messages)

@@ -38,17 +38,17 @@ _OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with whi
 
 @dataclass(frozen=True)
 class Check:
-    """name    what is looked at
-    look    returns what was found; any exception means that it is missing
-    remedy  the line that mends it, if the exception has none
-    needed  whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it
-    apart   whether it runs beside the other checks: it takes seconds, in a process of its own
+    """name       what is looked at
+    look       returns what was found; any exception means that it is missing
+    remedy     the line that mends it, if the exception has none
+    is_needed  whether `hpc fit`, `hpc repose` or `hpc train` cannot do without it
+    apart      whether it runs beside the other checks: it takes seconds, in a process of its own
     """
 
     name: str
     look: Callable[[], str]
     remedy: str
-    needed: bool = True
+    is_needed: bool = True
     apart: bool = False
 
 
@@ -93,8 +93,8 @@ def _nvidia_driver() -> str:
     if program is None:
         return ""
     query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=False)
-    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
+    process = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20, check=False)
+    return process.stdout.split("\n")[0].strip() if process.returncode == 0 else ""
 
 
 def _body() -> str:
@@ -113,11 +113,11 @@ def _pose_library() -> str:
 def _weights() -> str:
     from humanpose_cli.networks.weights import WEIGHTS
 
-    shipped = [entry for entry in WEIGHTS.values() if entry.shipped]
-    for entry in shipped:
+    shipped_entries = [entry for entry in WEIGHTS.values() if entry.shipped]
+    for entry in shipped_entries:
         entry.verify()
-    size = sum(entry.path.stat().st_size for entry in shipped)
-    return f"{', '.join(entry.name for entry in shipped)}: {size / 1e6:.1f} MB, whole"
+    size = sum(entry.path.stat().st_size for entry in shipped_entries)
+    return f"{', '.join(entry.name for entry in shipped_entries)}: {size / 1e6:.1f} MB, whole"
 
 
 def _engine() -> str:
@@ -177,14 +177,16 @@ def _training() -> str:
 def _trained(settings: dict[str, str]) -> str:
     """Run the training program with some environment variables. Raises UnavailableError if it crashes or differs."""
     environment = os.environ | settings
-    done = subprocess.run(
+    process = subprocess.run(
         _TRAINING, env=environment, capture_output=True, encoding="utf-8", timeout=_TRAINING_SECONDS, check=False
     )
-    if done.returncode:
-        said = done.stderr.strip().rpartition("\n")[2]
-        ended = f"exit code {done.returncode}" if done.returncode > 0 else signal.Signals(-done.returncode).name
-        raise UnavailableError("training", f"a small network's training ends with {ended}{': ' * bool(said)}{said}")
-    errors = json.loads(done.stdout)
+    if process.returncode:
+        said = process.stderr.strip().rpartition("\n")[2]
+        reason = (
+            f"exit code {process.returncode}" if process.returncode > 0 else signal.Signals(-process.returncode).name
+        )
+        raise UnavailableError("training", f"a small network's training ends with {reason}{': ' * bool(said)}{said}")
+    errors = json.loads(process.stdout)
     text = f"relative error: loss {errors['loss']:.0e}, gradients {errors['gradients']:.0e}"
     if not errors["ok"]:
         raise UnavailableError("training", f"a small network learns something else than in float64, {text}")
@@ -260,7 +262,7 @@ def _import_check(module: str, distribution: str) -> Check:
 def _extra_check(name: str) -> Check:
     extra = EXTRAS[name]
     remedy = f"{remedy_of(name)}, for {extra.purpose}"
-    return Check(extra.distribution, partial(_module, extra.module, extra.distribution), remedy, needed=False)
+    return Check(extra.distribution, partial(_module, extra.module, extra.distribution), remedy, is_needed=False)
 
 
 _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
@@ -276,20 +278,20 @@ CHECKS = (
     _import_check("skimage", "scikit-image"),
     _import_check("PIL", "pillow"),
     Check("processors", _processors, ""),
-    Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", needed=False),
+    Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", is_needed=False),
     Check("default body", _body, reinstall_line()),
     Check("pose library", _pose_library, reinstall_line()),
     Check("weights", _weights, reinstall_line()),
-    Check("engine", _engine, _reinstall("warp-lang"), needed=False),
-    Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
-    Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
+    Check("engine", _engine, _reinstall("warp-lang"), is_needed=False),
+    Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), is_needed=False),
+    Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, is_needed=False),
     Check("training", _training, _upgrade("torch"), apart=True),
     Check("detector", _detector, _reinstall("onnxruntime")),
     Check("video", _video, _reinstall("av")),
     *(_extra_check(name) for name in EXTRAS),
-    Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
-    Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
-    Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", needed=False),
+    Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", is_needed=False),
+    Check("output folder", _output_folder, "run hpc where you may write, or give --out", is_needed=False),
+    Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", is_needed=False),
 )
 
 
@@ -318,15 +320,15 @@ def _checked(session: Session, looks: Sequence[Callable[[], str]]) -> CommandRes
     session.reporter.start(len(CHECKS))
     for check, look in zip(CHECKS, looks, strict=True):
         session.reporter.item_started(check.name)
-        found, remedy, status = "", "", Status.SUCCESS
+        finding, remedy, status = "", "", Status.SUCCESS
         try:
-            found = look()
+            finding = look()
         except Exception as error:  # whatever stands in the way is the finding
-            found, remedy = _finding(error, check.remedy)
-            status = Status.ERROR if check.needed else Status.PARTIAL
+            finding, remedy = _finding(error, check.remedy)
+            status = Status.ERROR if check.is_needed else Status.PARTIAL
             messages.append(f"{check.name}: {remedy}")
             session.reporter.traceback(error)
-        details = {"found": found, "remedy": remedy, "needed": check.needed}
+        details = {"found": finding, "remedy": remedy, "needed": check.is_needed}
         code = ExitCode.OK if status is Status.SUCCESS else ExitCode.UNAVAILABLE
         item = ItemResult(check.name, status, exit_code=code, details=details)
         session.reporter.item_finished(item)

@@ -69,7 +69,7 @@ def export(
     NAME.usd lies NAME.blender.py, which opens them in Blender with the clip's frame rate, range and camera, before the
     frames if --frames names them. Lengths are in metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
-    found = inputs.found(session, flags, out)
+    input_set = inputs.found(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
@@ -77,19 +77,19 @@ def export(
     from humanpose_cli.fitting.records import record_summary
 
     check_frame_rate(frame_rate)
-    base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
-    wanted: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
+    base_of, kinds = output_base(out, parse_formats(formats) if formats is not None else None)
+    sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
-    for source in inputs.items(*found, lambda _: ()):
+    for source in inputs.items(*input_set, lambda _: ()):
         base = base_of(source.key)
-        for kind in chosen:
+        for kind in kinds:
             paths = (base.with_name(f"{base.name}.{kind}"),) if kind in ONE_FILE else ()
             items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths))
-            wanted[items[-1].key] = source.key, kind
+            sources[items[-1].key] = source.key, kind
     latest: dict[str, Export] = {}  # of the item before, whose fit often is that of the next
 
     def work(item: Item) -> Outcome:
-        name, kind = wanted[item.key]
+        name, kind = sources[item.key]
         if name not in latest:
             latest.clear()
             fit, _, textures = inputs.read(session, item)
@@ -102,14 +102,14 @@ def export(
                 progress=part_of(session.reporter.step, TEXTURED, 1),
             )
         task = latest[name]
-        written = task.write((kind,))
+        path = task.write((kind,))
         if kind in ("glb", "usd") and not task.textures:
             session.reporter.info_once(_NO_TEXTURES)
         if kind in ("glb", "usd") and (count := task.fit.frame_count) > 1:
             rate = f"{task.fit.frame_rate:g} frames/s"
-            session.reporter.info_once(f"{name}: {count} frames at {rate}; {written[-1].name} opens them in Blender")
-        details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(written)}
+            session.reporter.info_once(f"{name}: {count} frames at {rate}; {path[-1].name} opens them in Blender")
+        details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
         details["doubtful"] = record_summary(task.fit)["doubtful"]
-        return Outcome(written, details)
+        return Outcome(path, details)
 
     return flags.run(session, items, work, out, {"frame_rate": frame_rate, "world": world, **inputs.identity()})

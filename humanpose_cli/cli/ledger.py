@@ -39,13 +39,13 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
     if not history.entries:
         raise InputError(folder, "holds no ledger with items", expected="the output folder of fit, refine or repose")
     entries = list(history.entries.values())
-    chosen = [entry for entry in entries if every or not entry.done]
-    done = sum(entry.done for entry in entries)
-    message = f"{done} of {len(entries)} done"
+    visible_entries = [entry for entry in entries if every or not entry.done]
+    done_count = sum(entry.done for entry in entries)
+    message = f"{done_count} of {len(entries)} done"
     return CommandResult(
         "ledger",
         Status.SUCCESS,
-        tuple(map(_item, chosen)),
+        tuple(map(_item, visible_entries)),
         (message,),
         extra={"machines": [_pace(*group) for group in _groups(entries)]},
         tables=(_table(entries),),

@@ -103,11 +103,11 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     from humanpose_cli.cli.table import build_app, command_in
     from humanpose_cli.io.protected import protected_inputs
 
-    begun = False  # whether a command has begun, which then reports its own end
+    has_begun = False  # whether a command has begun, which then reports its own end
 
     def carry_out(invocation: Invocation) -> int:
-        nonlocal begun
-        begun = True
+        nonlocal has_begun
+        has_begun = True
         return _carry_out(invocation, arguments, stop)
 
     def build(name: str) -> TyperCommand:
@@ -118,7 +118,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     try:
         with protected_inputs():
             code = build_app(build).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
-        if stop.requested and not begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
+        if stop.requested and not has_begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
             raise KeyboardInterrupt
         write_stdout("")  # flushes what --help wrote: a reader that has gone is found out here
         return int(code or 0)
@@ -130,7 +130,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
         from humanpose_cli.cli.reporter import Reporter
         from humanpose_cli.cli.stdout import unwritable_stdout
 
-        if not begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
+        if not has_begun and isinstance(error, OSError) and error.filename is None:  # of --help, which typer writes
             error = unwritable_stdout(error)
         name, verbose, log_json = command_in(arguments), "--verbose" in arguments, "--log-json" in arguments
         with Reporter(translation=FlagTranslation(name), verbose=verbose, log_json=log_json) as reporter:
@@ -177,8 +177,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 result = invocation.function(session, **values)
             elif dry_run:
                 submission = dry_submission(session, cluster, values, kind)
-                planned = invocation.function(session, **values)
-                result = replace(planned, messages=(*planned.messages, submission))
+                plan = invocation.function(session, **values)
+                result = replace(plan, messages=(*plan.messages, submission))
             else:
                 result = submit_command(session, cluster, values, arguments, kind)
             with reporter.paused():
@@ -197,7 +197,7 @@ def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, a
     closing = threading.Thread(target=reporter.finish, daemon=True)
     closing.start()
     closing.join(timeout=0.5)
-    close(interrupted(name, number, worked=stop.worked), reporter, as_json=as_json)
+    close(interrupted(name, number, has_begun=stop.has_begun), reporter, as_json=as_json)
 
 
 def _stopping(number: int, grace: float) -> str:

@@ -320,11 +320,11 @@ class BatchFlags:
         exclude = [] if from_list and out.is_file() else [out]  # a file on a list is an input, which is not replaced
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
-        found = open_inputs(
+        input_set = open_inputs(
             arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, null=self.null, **options
         )
-        session.inform(found.messages)
-        return found
+        session.inform(input_set.messages)
+        return input_set
 
     def run(
         self,
@@ -336,14 +336,14 @@ class BatchFlags:
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
         together: Callable[[], int] = lambda: 1,
         prepare: Callable[[Sequence[Item]], Mapping[str, float]] | None = None,
-        spent: float = 0.0,
+        past_seconds: float = 0.0,
     ) -> CommandResult:
         """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
 
         options  JSON values of everything that decides a result
         recall   details of an item that an earlier run did
         prepare  called with the next `together` items before `work` is, one by one; see `batch.resuming.Batch`
-        spent    seconds that went before into what all items need
+        past_seconds    seconds that went before into what all items need
         """
         from tempfile import TemporaryDirectory
 
@@ -359,7 +359,7 @@ class BatchFlags:
             together=together,
             prepare=prepare,
             prepares=lambda item: item.error is None and not item.payload.is_sequence,
-            spent=spent,
+            past_seconds=past_seconds,
         )
         if not any(out in item.outputs for item in items):
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)

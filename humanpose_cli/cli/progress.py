@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.result import ItemResult
 
-PREPARED = 0.8
+PREPARED_SHARE = 0.8
 """Fraction of an item's work that is done when the items that it is prepared with are ready."""
 
 Clock = Callable[[], float]
@@ -21,28 +21,28 @@ Clock = Callable[[], float]
 class RunProgress:
     """The state of a run: (items done + fractions of the items in work) / items.
 
-    total     number of items
-    finished  how many are done, failed or skipped
-    skipped   how many of these were not worked on, such as those of an earlier run: they do not count for the pace
-    name      the item in work; `short` is its name for people, "" where the command's name says it
-    doing     what is being done before the first item
-    counts    done, total (None: unknown) and unit of the work inside the item; unit may also be what is being done
+    total           number of items
+    finished_count  how many are done, failed or skipped
+    skipped_count   how many of these were not worked on, such as those of an earlier run: they do not set the pace
+    name            the item in work; `short` is its name for people, "" if the command names it
+    doing           what is being done before the first item
+    counts          done, total (None: unknown), unit of the work inside the item; unit may also say what is being done
     """
 
     def __init__(self, total: int, clock: Clock = time.monotonic, doing: str = "") -> None:
-        self.total, self.finished, self.skipped = total, 0, 0
+        self.total, self.finished_count, self.skipped_count = total, 0, 0
         self.name = self.short = ""
         self.counts: tuple[int, int | None, str] = (0, None, doing)
-        self._clock, self._started = clock, clock()
+        self._clock, self._start = clock, clock()
         # What was done when, at the first report: models are loaded then, and what an earlier run did is counted.
         self._first: tuple[float, float] | None = None
         self._together: set[str] = set()  # items prepared together and not finished
-        self._prepared = 0.0  # how far each of them is
+        self._prepared_share = 0.0  # how far each of them is
         self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
 
     def preparing(self, names: Iterable[str]) -> None:
         """Note that work on several items together begins."""
-        self._together, self._prepared, self._inside = set(names), 0.0, None
+        self._together, self._prepared_share, self._inside = set(names), 0.0, None
         self.name = self.short = ""
 
     def item_started(self, name: str, short: str) -> None:
@@ -53,16 +53,16 @@ class RunProgress:
         """Note that the item in work, or those prepared together, are done to this fraction."""
         self.counts = (done, total, unit)
         if self._inside is None:
-            self._prepared = max(self._prepared, PREPARED * fraction)
+            self._prepared_share = max(self._prepared_share, PREPARED_SHARE * fraction)
         else:
             self._inside = max(self._inside, fraction)
-        if self._first is None and fraction > 0 and self.finished == self.skipped:
-            self._first = self.done - self.skipped, self._clock()
+        if self._first is None and fraction > 0 and self.finished_count == self.skipped_count:
+            self._first = self.done - self.skipped_count, self._clock()
 
     def item_finished(self, name: str) -> None:
         """Note that an item is done, failed or skipped; one that was never started does not count for the pace."""
-        self.finished += 1
-        self.skipped += name != self.name or self._inside is None
+        self.finished_count += 1
+        self.skipped_count += name != self.name or self._inside is None
         self._together.discard(name)
         self._inside, self.counts = None, (0, None, "")
 
@@ -70,10 +70,10 @@ class RunProgress:
     def done(self) -> float:
         """Items done, those in work by their fractions."""
         if self._inside is None:
-            return self.finished + len(self._together) * self._prepared
-        prepared = self._prepared if self.name in self._together else 0.0
+            return self.finished_count + len(self._together) * self._prepared_share
+        fraction = self._prepared_share if self.name in self._together else 0.0
         others = len(self._together - {self.name})
-        return self.finished + others * self._prepared + prepared + (1.0 - prepared) * self._inside
+        return self.finished_count + others * self._prepared_share + fraction + (1.0 - fraction) * self._inside
 
     @property
     def percent(self) -> float:
@@ -83,9 +83,9 @@ class RunProgress:
     @property
     def seconds_left(self) -> float | None:
         """At the mean pace since the first report; None before it is known."""
-        before, since = self._first or (0.0, self._started)
-        worked = self.done - self.skipped - before
-        return (self._clock() - since) / worked * (self.total - self.done) if worked > 0 else None
+        before, since = self._first or (0.0, self._start)
+        work = self.done - self.skipped_count - before
+        return (self._clock() - since) / work * (self.total - self.done) if work > 0 else None
 
     @property
     def measured(self) -> bool:
@@ -96,16 +96,16 @@ class RunProgress:
     def work(self) -> str:
         """What is being done: the item and the counts inside it, such as `clip.mp4: 34/100 frames`."""
         done, total, unit = self.counts
-        counted = f"{done}/{total} {unit}" if total else f"{done} {unit}" if done else unit
-        return f"{self.short}: {counted}" if self.short and counted else self.short or counted
+        text = f"{done}/{total} {unit}" if total else f"{done} {unit}" if done else unit
+        return f"{self.short}: {text}" if self.short and text else self.short or text
 
     def numbers(self) -> str:
         """Format how far the run is: `42 %, 1/4 items, 00:35 left`."""
         parts = [f"{int(self.percent)} %"] if self.measured else []
-        parts += [f"{self.finished}/{self.total} items"] if self.total > 1 else []
+        parts += [f"{self.finished_count}/{self.total} items"] if self.total > 1 else []
         left = self.seconds_left
-        elapsed = f"{interval(self._clock() - self._started)} so far"
-        return ", ".join([*parts, elapsed if left is None else f"{interval(left)} left"])
+        time_text = f"{interval(self._clock() - self._start)} so far"
+        return ", ".join([*parts, time_text if left is None else f"{interval(left)} left"])
 
     def text(self) -> str:
         """Format all of it: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""

@@ -62,8 +62,8 @@ def failed(
     """Build the result of a command that an exception ended; `out` is its output folder."""
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
-        worked = stop is None or stop.worked
-        return interrupted(command, (stop.signal_number if stop else None) or 2, worked=worked)
+        has_begun = stop is None or stop.has_begun
+        return interrupted(command, (stop.signal_number if stop else None) or 2, has_begun=has_begun)
     if isinstance(error, HpcError):
         return CommandResult(
             command, Status.ERROR, messages=(reporter.translation.error(error),), exit_code=error.exit_code
@@ -74,13 +74,13 @@ def failed(
     return CommandResult(command, Status.ERROR, messages=(failure.sentence,), exit_code=failure.exit_code)
 
 
-def interrupted(command: str, signal_number: int, *, worked: bool = True) -> CommandResult:
+def interrupted(command: str, signal_number: int, *, has_begun: bool = True) -> CommandResult:
     """Build the result of a command that a signal ended before it had a result of its own.
 
-    worked  whether it had begun with its items
+    has_begun  whether it had begun with its items
     """
     error = InterruptedRun(signal_number)
-    message = str(error) if worked else "interrupted before any work was done"
+    message = str(error) if has_begun else "interrupted before any work was done"
     return CommandResult(command, Status.INTERRUPTED, messages=(message,), exit_code=error.exit_code)
 
 
@@ -88,8 +88,8 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
     """Write the result to stdout and its messages to stderr, and give the exit code."""
     result = _translated(result, reporter.translation)
     if as_json:
-        warned = tuple(text for text in reporter.warnings if text not in result.messages)
-        write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
+        warnings = tuple(text for text in reporter.warnings if text not in result.messages)
+        write_stdout(json_text(replace(result, messages=(*result.messages, *warnings))) + "\n")
     elif (result.items or result.tables) and sys.stdout is not None:
         columns, command_labels = (info.columns, info.labels) if info else ((), {})
         labels = {**_LABELS, **command_labels}
@@ -220,21 +220,23 @@ def _drawn_table(table: ResultTable) -> str:
 
 def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
     items = _rows_to_show(result.items)
-    timed = any(item.seconds for item in result.items)
-    headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if timed else [])]
+    has_times = any(item.seconds for item in result.items)
+    headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if has_times else [])]
     rows = []
     for item in items:
         row = [_text(one_line(item.shown)), _text(labels[item.status], _STYLES[item.status])]
         row += [_text(one_line(cell)) for cell in _cells(_with_short_error(item), columns)]
-        rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
+        rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if has_times else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))
-    if hidden := len(result.items) - len(items):
-        parts.append(_text(f"not shown: {hidden} more that went well; --json and a pipe list all", "dim"))
+    if hidden_count := len(result.items) - len(items):
+        parts.append(_text(f"not shown: {hidden_count} more that went well; --json and a pipe list all", "dim"))
     if len(result.items) > 1:
         parts.append(_text(_summary(result, columns, labels)))
-    if written := [output for item in result.items if item.status is not Status.PLANNED for output in item.outputs]:
-        parts.append(_text(_where([*dict.fromkeys(written)])))
+    if output_paths := [
+        output for item in result.items if item.status is not Status.PLANNED for output in item.outputs
+    ]:
+        parts.append(_text(_where([*dict.fromkeys(output_paths)])))
     return _drawn(*parts)
 
 
@@ -251,23 +253,25 @@ def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> l
 
     optional  numbers of the columns that may be left out; the last one goes first
     """
-    width, shown = _terminal_width(), list(range(len(headings)))
+    width, columns = _terminal_width(), list(range(len(headings)))
     left_out: list[str] = []
     while True:
-        widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in shown}
-        wrapped = max(shown[2:], key=lambda i: widths[i], default=None)  # the input and the status are never wrapped
-        room = width - sum(widths.values()) - 3 * (len(shown) - 1)
-        fits = room >= 0 or (wrapped is not None and widths[wrapped] + room >= _MIN_WRAPPED)
-        droppable = [i for i in shown if i in optional]
+        widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in columns}
+        wrapped_column = max(
+            columns[2:], key=lambda i: widths[i], default=None
+        )  # the input and the status are never wrapped
+        room = width - sum(widths.values()) - 3 * (len(columns) - 1)
+        fits = room >= 0 or (wrapped_column is not None and widths[wrapped_column] + room >= _MIN_WRAPPED)
+        droppable = [i for i in columns if i in optional]
         if room >= 0 or not droppable:
             break
         left_out.insert(0, headings[droppable[-1]])
-        shown.remove(droppable[-1])
+        columns.remove(droppable[-1])
     if not fits:
         return [_stacked(headings, row) for row in rows]
-    justify = ["right" if heading == "seconds" else "left" for heading in (headings[i] for i in shown)]
-    wrap = shown.index(wrapped) if wrapped is not None and room < 0 else None
-    parts = [_grid([headings[i] for i in shown], [[row[i] for i in shown] for row in rows], justify, wrap)]
+    justify = ["right" if heading == "seconds" else "left" for heading in (headings[i] for i in columns)]
+    wrap = columns.index(wrapped_column) if wrapped_column is not None and room < 0 else None
+    parts = [_grid([headings[i] for i in columns], [[row[i] for i in columns] for row in rows], justify, wrap)]
     if left_out:
         parts.append(_text(f"not shown at this width: {', '.join(left_out)}", "dim"))
     return parts
@@ -303,11 +307,11 @@ def _drawn(*parts: Any) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    drawn = io.StringIO()
-    console = Console(file=drawn, force_terminal=True, width=_terminal_width())
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=_terminal_width())
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, Text), highlight=False)  # text stays whole, to be copied
-    return "".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
+    return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
 
 
 def _terminal_width() -> int:
@@ -345,7 +349,7 @@ def _summary(result: CommandResult, columns: Sequence[ResultColumn], labels: Map
     counts = Counter(item.status for item in result.items)
     parts = [f"{counts[status]} {word}" for status, word in labels.items() if counts[status]]
     for column in columns:
-        if column.counted and (count := sum(bool(item.details.get(column.key)) for item in result.items)):
+        if column.is_counted and (count := sum(bool(item.details.get(column.key)) for item in result.items)):
             parts.append(f"{count} {column.heading}")
     pace = result.extra.get("summary", {})
     if pace.get("items_per_second"):

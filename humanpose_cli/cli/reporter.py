@@ -116,13 +116,13 @@ class Reporter(BatchProgress):
         self._brief, self._clock = brief, clock
         self._run = RunProgress(0, clock, "starting")
         self._display: Display | None = None
-        self._begun = self._wrote = self._item_began = clock()
+        self._start = self._wrote = self._item_began = clock()
         self._continues = False  # whether the next batch is the rest of the one that is shown
         self._lock = threading.RLock()  # of what is written: a second thread writes progress too
-        self._ended = threading.Event()
-        self._paused = False
+        self._end = threading.Event()
+        self._is_paused = False
         self._said: dict[str, None] = {}
-        self._informed: set[str] = set()
+        self._info_texts: set[str] = set()
         self._handler = _LogHandler(self)
 
     @property
@@ -144,7 +144,7 @@ class Reporter(BatchProgress):
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        self._ended.set()
+        self._end.set()
         self.finish()
         warnings.showwarning = self._showwarning_before
         logging.getLogger(_PACKAGE).setLevel(self._level_before)
@@ -159,8 +159,8 @@ class Reporter(BatchProgress):
 
     def info_once(self, text: str) -> None:
         """Write a message about many items, at the first of them; "" is none."""
-        if text and text not in self._informed:
-            self._informed.add(text)
+        if text and text not in self._info_texts:
+            self._info_texts.add(text)
             self.info(text)
 
     def debug(self, text: str) -> None:
@@ -193,7 +193,7 @@ class Reporter(BatchProgress):
     def start(self, total: int) -> None:
         """Begin a batch of `total` items, or the rest of one whose first item is over."""
         if self._continues:
-            self._run.total, self._continues = self._run.finished + total, False
+            self._run.total, self._continues = self._run.finished_count + total, False
             return
         if self.quiet or not total:
             return
@@ -266,34 +266,34 @@ class Reporter(BatchProgress):
     def paused(self) -> Iterator[None]:
         """Pause the display: something else shows what is being done."""
         self.finish()
-        self._paused = True
+        self._is_paused = True
         try:
             yield
         finally:
-            self._paused = False
+            self._is_paused = False
 
     def tick(self) -> None:
         """Show progress where it is due, or what is being done where nothing was written for some seconds."""
         with self._lock:
             if self._display is not None:
                 self._display.changed()
-            elif self.quiet or self._paused or self._clock() - self._wrote < max(_LONGEST_SILENCE, self._spacing()):
+            elif self.quiet or self._is_paused or self._clock() - self._wrote < max(_LONGEST_SILENCE, self._spacing()):
                 return
             elif self.draws and not self.log_json:
                 self._display = BarDisplay(self.stream, self.label, self._run)
             else:
-                self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._begun)} so far")
+                self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._start)} so far")
 
     # Within
 
     def _spacing(self) -> float:
         """Choose the seconds between two lines of progress."""
-        late = self._clock() - self._begun >= _FIRST and not self.log_json and not self.draws
+        late = self._clock() - self._start >= _FIRST and not self.log_json and not self.draws
         return max(self.interval, _LATER) if late else self.interval
 
     def _keep_showing(self) -> None:
         """Show progress, in a thread, while the work reports none."""
-        while not self._ended.wait(1.0):
+        while not self._end.wait(1.0):
             self.tick()
 
     def _write(self, text: str, kind: str = "") -> None:

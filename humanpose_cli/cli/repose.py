@@ -126,22 +126,22 @@ class ReposeWork:
         reporter = self.session.reporter
         read = part_of(reporter.step, 0, self.fitted_share)
         drawing = part_of(reporter.step, self.fitted_share, 1)
-        reposed = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=read)
+        result = self.reposer.repose(item.payload, self.target, fit=self.fitted, progress=read)
         images = len(self.target) if self.form == "numbered" else 1
-        reposed.write(self.form, item.outputs[:images], drawing, self.video_codec)
-        for warning in reposed.warnings:
+        result.write(self.form, item.outputs[:images], drawing, self.video_codec)
+        for warning in result.warnings:
             reporter.warn(f"{item.short}: {warning}")
         details = {
             "poses": len(self.target),
-            "person": _ids(reposed.people),
-            "target_person": _ids(reposed.target_people),
-            "method": ", ".join(sorted({*reposed.methods})),
-            "visible": reposed.visible_fraction,
-            "doubtful": reposed.doubtful,
-            **({"moved": moved} if (moved := _moved(reposed)) else {}),
-            "warnings": reposed.warnings,
+            "person": _ids(result.people),
+            "target_person": _ids(result.target_people),
+            "method": ", ".join(sorted({*result.methods})),
+            "visible": result.visible_fraction,
+            "doubtful": result.doubtful,
+            **({"moved": moves} if (moves := _moved(result)) else {}),
+            "warnings": result.warnings,
         }
-        problem = f"doubtful: {reposed.doubtful}" if self.fail_if_doubtful and reposed.doubtful else None
+        problem = f"doubtful: {result.doubtful}" if self.fail_if_doubtful and result.doubtful else None
         return Outcome(item.outputs, details, problem=problem)
 
 
@@ -201,21 +201,21 @@ def repose(
     """
     from humanpose_cli.io.foreign_fits import check_fits
 
-    listed = flags.listed()
-    photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
+    listed_paths = flags.listed()
+    photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed_paths)
 
-    found = flags.inputs(session, photos, out, listed=listed, sequence=False)
-    for source in found:
+    input_set = flags.inputs(session, photos, out, listed=listed_paths, sequence=False)
+    for source in input_set:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: of this sequence, the first frame is reposed")
-    if fit is not None and len(found) > 1:
-        raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
+    if fit is not None and len(input_set) > 1:
+        raise UsageError("fit", "is of one photograph", got=f"{len(input_set)} inputs")
     if fit is not None:
         check_readable(fit)
         check_fits(fit)
     check_body(body)
     who = PeopleOptions(",".join(person or ("largest",)), target_person)
-    posed = _pose_of_file(pose, skeleton, axes, frames, who.drivers)
+    file_target = _pose_of_file(pose, skeleton, axes, frames, who.drivers)
 
     # Only now: torch, which they load, takes seconds, and a wrong input is told before.
     from humanpose_cli.batch.items import item_of
@@ -228,17 +228,17 @@ def repose(
     from humanpose_cli.reposing.scene import ReposeOptions
     from humanpose_cli.reposing.targets import read_target, target_digest
 
-    fitted = load_fit(fit) if fit is not None else None
-    ready = fitted is not None and posed is not None
-    other = fitted is not None and fitted.body == "default" != body
+    photo_fit = load_fit(fit) if fit is not None else None
+    ready = photo_fit is not None and file_target is not None
+    other = photo_fit is not None and photo_fit.body == "default" != body
     _check_unused("`fit` is used", focal=ready and focal, detector=ready and detector != "auto", body=other)
     options = session.tune(ReposeOptions(**vars(who), **vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, **vars(compute)) as reposer:
-        target, spent = posed, 0.0
+        target, fit_seconds = file_target, 0.0
         if target is None:
-            started, fits = time.perf_counter(), targets_folder(out, pose)
-            with session.item(str(pose), more=len(found)):
+            start, fits = time.perf_counter(), targets_folder(out, pose)
+            with session.item(str(pose), more=len(input_set)):
                 target = read_target(
                     pose,
                     lambda: reposer.fitter,
@@ -247,7 +247,7 @@ def repose(
                     fits=fits,
                     progress=session.reporter.step,
                 )
-            spent = time.perf_counter() - started
+            fit_seconds = time.perf_counter() - start
         for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
@@ -255,7 +255,7 @@ def repose(
         if numbered is not None and form == "image":
             session.reporter.info("the target is one pose: one image is written")
         name = pose_name(pose)
-        outputs = repose_outputs(list(found), out, form, target, name)
+        outputs = repose_outputs(list(input_set), out, form, target, name)
         if options.layers:
             transparent = background == "transparent"
             outputs = [
@@ -264,19 +264,19 @@ def repose(
         part = f", frames {frames}" if frames is not None and form == "numbered" else ""  # of a shot made in parts
         items = [
             replace(item_of(source, paths), key=f"{source.key} as {name}{part}")
-            for source, paths in zip(found, outputs, strict=True)
+            for source, paths in zip(input_set, outputs, strict=True)
         ]
-        recorded: dict[str, Any] = {**reposer.identity, "skeleton": skeleton, "target_axes": axes}
-        fitting = recorded.pop("fit")
-        recorded |= {flag: fitting.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": fitting}
-        recorded |= {"target_pose": target_digest(pose), "frames": str(frames or ":"), "form": form}
-        recorded["video_codec"] = video_codec
+        options_record: dict[str, Any] = {**reposer.identity, "skeleton": skeleton, "target_axes": axes}
+        fitting = options_record.pop("fit")
+        options_record |= {flag: fitting.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": fitting}
+        options_record |= {"target_pose": target_digest(pose), "frames": str(frames or ":"), "form": form}
+        options_record["video_codec"] = video_codec
         if background not in ("keep", "transparent"):
-            recorded["background"] = file_digest(Path(background))
+            options_record["background"] = file_digest(Path(background))
         if fail_if_doubtful:
-            recorded["fail_if_doubtful"] = True
-        recorded["fit"] = fit and file_digest(fit)
-        work = ReposeWork(session, reposer, target, form, video_codec, fitted, fail_if_doubtful)
+            options_record["fail_if_doubtful"] = True
+        options_record["fit"] = fit and file_digest(fit)
+        work = ReposeWork(session, reposer, target, form, video_codec, photo_fit, fail_if_doubtful)
         one = (
             outputs[0][0] if outputs and numbered_path(out, target.first_frame) in outputs[0] else out
         )  # which has no ledger
@@ -285,10 +285,10 @@ def repose(
             items,
             work,
             one,
-            recorded,
+            options_record,
             together=lambda: reposer.fitter.batch_size,
             prepare=work.prepare,
-            spent=spent,
+            past_seconds=fit_seconds,
         )
 
 
@@ -303,10 +303,10 @@ def _ids(people: Sequence[int | None]) -> str:
     return ", ".join(str(person) for person in people if person is not None)
 
 
-def _moved(reposed: Reposed) -> str:
+def _moved(images: Reposed) -> str:
     """Describe how people were moved inwards; empty if no person was."""
-    moved = zip(reposed.people, reposed.moved, strict=True)
-    return "; ".join(f"person {person} by {shift}" for person, shift in moved if shift)
+    pairs = zip(images.people, images.moved, strict=True)
+    return "; ".join(f"person {person} by {shift}" for person, shift in pairs if shift)
 
 
 def _pose_of_file(
@@ -334,7 +334,7 @@ def _pose_of_file(
 
 
 def _photos_and_pose(
-    inputs: list[str], arguments: list[str], pose: Path | None, listed: list[str]
+    inputs: list[str], arguments: list[str], pose: Path | None, listed_paths: list[str]
 ) -> tuple[list[str], Path]:
     """Take the last argument for the pose if --target-pose does not name it."""
     from humanpose_cli.io.pose_files import POSE_SUFFIXES
@@ -345,10 +345,10 @@ def _photos_and_pose(
             raise UsageError("target_pose" if inputs else "input", "is missing", expected=usage)
         pose = Path(arguments.pop())
     photos = [*inputs, *arguments]
-    if not photos and not listed:
+    if not photos and not listed_paths:
         missing = "target_pose" if pose.suffix.lower() not in POSE_SUFFIXES and not inputs else "input"
         raise UsageError(missing, "is missing", expected=usage, got=str(pose))
-    for photo in (*photos, *listed):
+    for photo in (*photos, *listed_paths):
         if Path(photo).suffix.lower() in POSE_SUFFIXES:
             raise UsageError(photo, "is a pose file where a photograph should be", expected=usage)
     return photos, pose

@@ -19,11 +19,11 @@ Options = TypeVar("Options")
 class ResultColumn(NamedTuple):
     """A column of the table of items.
 
-    key      of the items' details; what --json and piped output call the column
-    heading  what a terminal calls it
-    meaning  what it holds, with its unit, for `--help`
-    optional whether a narrow terminal may go without it; the last ones go first
-    counted  whether a value is a reason to look at the item: the summary counts them
+    key         of the items' details; what --json and piped output call the column
+    heading     what a terminal calls it
+    meaning     what it holds, with its unit, for `--help`
+    optional    whether a narrow terminal may go without it; the last ones go first
+    is_counted  whether a value is a reason to look at the item: the summary counts them
     on_request  whether the column is shown only if an item has the key, which an option requests
     """
 
@@ -31,7 +31,7 @@ class ResultColumn(NamedTuple):
     heading: str
     meaning: str = ""
     optional: bool = False
-    counted: bool = False
+    is_counted: bool = False
     on_request: bool = False
 
     @property
@@ -77,9 +77,9 @@ def counts(*names: str) -> Callable[[Mapping[str, Any]], str]:
     """
 
     def brief(details: Mapping[str, Any]) -> str:
-        found = [(name, details[name]) for name in names if name in details]
+        values = [(name, details[name]) for name in names if name in details]
         return ", ".join(
-            f"1 {_ONE[name]}" if n == 1 else f"{n} {name}" for name, n in found if (name, n) != ("frames", 1)
+            f"1 {_ONE[name]}" if n == 1 else f"{n} {name}" for name, n in values if (name, n) != ("frames", 1)
         )
 
     return brief
@@ -138,7 +138,7 @@ class Session:
         self.reporter.item_started(name)
         try:
             if grace is None:
-                self.stop.worked = True
+                self.stop.has_begun = True
                 yield
             else:
                 self.stop.allow(grace)

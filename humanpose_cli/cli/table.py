@@ -89,9 +89,9 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
                 formatter.write_dl(list(self.lines.items()))
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            name, listed, rest = super().resolve_command(ctx, args)
-            if name is None or listed is None:
-                return name, listed, rest
+            name, command, rest = super().resolve_command(ctx, args)
+            if name is None or command is None:
+                return name, command, rest
             if name not in SUBCOMMANDS or self.within:
                 return name, build(f"{self.within} {name}".lstrip()), rest
             epilog = f"hpc {name} COMMAND --help shows the options of a command."

@@ -39,7 +39,7 @@ def view(
     Writes NAME.html for each fit file: one file that needs no network and can be sent by mail. Turn the view with the
     mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
     """
-    found = inputs.found(session, flags, out)
+    input_set = inputs.found(session, flags, out)
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
@@ -47,17 +47,17 @@ def view(
     from humanpose_cli.io.fit_files import FIT_SUFFIX
 
     def pages(name: str) -> list[Path]:
-        named = out.suffix.lower() == ".html" and not out.is_dir()
-        return [out if named else out / f"{name.removesuffix(FIT_SUFFIX)}.html"]
+        is_page_name = out.suffix.lower() == ".html" and not out.is_dir()
+        return [out if is_page_name else out / f"{name.removesuffix(FIT_SUFFIX)}.html"]
 
     def work(item: Item) -> Outcome:
         fit, images, textures = inputs.read(session, item)
         title = item.key.removesuffix(FIT_SUFFIX)
         step = part_of(session.reporter.step, TEXTURED, 1)
         page = view_page(fit, images, title=title, textures=textures, video_codec=video_codec, progress=step)
-        written = page.save(item.outputs[0])
-        size = written.stat().st_size / 1e6
-        return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
+        byte_count = page.save(item.outputs[0])
+        size = byte_count.stat().st_size / 1e6
+        return Outcome((byte_count,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
-    recorded = {"frames": bool(inputs.frames), "video_codec": video_codec, **inputs.identity()}
-    return flags.run(session, inputs.items(*found, pages), work, out, recorded)
+    options_record = {"frames": bool(inputs.frames), "video_codec": video_codec, **inputs.identity()}
+    return flags.run(session, inputs.items(*input_set, pages), work, out, options_record)

@@ -49,15 +49,15 @@ def weights(
     """
     from humanpose_cli.networks.weights import WEIGHTS
 
-    chosen = list(names or [])
-    if action == "fetch" and not chosen:
+    selected_names = list(names or [])
+    if action == "fetch" and not selected_names:
         raise UsageError("NAME", "is missing", expected="the weights to fetch", remedy=nearest("", WEIGHTS))
-    if not chosen:
+    if not selected_names:
         here = [name for name, entry in WEIGHTS.items() if entry.path.is_file()]
-        chosen = list(WEIGHTS) if action == "list" else here
+        selected_names = list(WEIGHTS) if action == "list" else here
     items = []
-    session.reporter.start(len(chosen))
-    for name in chosen:
+    session.reporter.start(len(selected_names))
+    for name in selected_names:
         session.reporter.item_started(name)
         items.append(_item(action, name, WEIGHTS.get(name)))
         session.reporter.item_finished(items[-1])

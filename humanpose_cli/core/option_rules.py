@@ -29,14 +29,14 @@ _EXCLUDED = {
 def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> None:
     """Raise UsageError for an option that another one leaves without effect; both by their names."""
     usual = {name: default for name, default in (defaults or {}).items() if name in values}
-    changed = {
+    changed_options = {
         n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)
     }
     for option, others in _NEEDED.items():
         name, _, value = option.partition("=")
         missing = name in values and (values[name] != value if value else not values[name])
-        for other in sorted(changed.intersection(others)) if missing else ():
+        for other in sorted(changed_options.intersection(others)) if missing else ():
             raise UsageError(other, f"has no effect without `{option}`")
     for option, others in _EXCLUDED.items():
-        for other in sorted(changed.intersection(others)) if values.get(option) else ():
+        for other in sorted(changed_options.intersection(others)) if values.get(option) else ():
             raise UsageError(other, f"cannot be combined with `{option}`")

@@ -22,10 +22,10 @@ HIDDEN_CONFIDENCE = 0.5
 
 def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return one of a file's lists of records: "images", "annotations" or "categories"."""
-    found = document.get(name)
-    if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
-        raise InputError(path, f"has no list of {name}", got=type(found).__name__)
-    return found
+    entries = document.get(name)
+    if not isinstance(entries, list) or not all(isinstance(record, dict) for record in entries):
+        raise InputError(path, f"has no list of {name}", got=type(entries).__name__)
+    return entries
 
 
 def image_id(where: str, image: Mapping[str, Any]) -> Any:
@@ -95,11 +95,11 @@ def to_skeleton(points: Array, names: Sequence[str], skeleton: Skeleton) -> Arra
 _MAX_PIXELS = 1 << 28
 
 
-def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
+def decode_run_lengths(encoding: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
     """Decode the mask (H, W) of {"size": [H, W], "counts": text or numbers}. Raises InputError, which begins with
     `where`.
     """
-    size, counts = encoded.get("size"), encoded.get("counts")
+    size, counts = encoding.get("size"), encoding.get("counts")
     valid = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
     height, width = size if valid and isinstance(size, list) else (-1, -1)
     if not valid or height * width > _MAX_PIXELS:

@@ -113,8 +113,8 @@ def read_annotated_images(
             person = _person(where, annotation, to_coco17(keypoints, names), surface=surface, crowd=crowd)
             people.setdefault(key, []).append(person)
         annotations[number] = {}  # these files are large
-    annotated = [AnnotatedImage(record, people.get(image, ())) for image, record in records_by_id.items()]
-    return [image for image in annotated if image.surfaces]
+    annotated_images = [AnnotatedImage(record, people.get(image, ())) for image, record in records_by_id.items()]
+    return [image for image in annotated_images if image.surfaces]
 
 
 def _person(
@@ -148,8 +148,8 @@ def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Ar
             where, "has unknown charts in dp_I", expected=f"1 to {DENSEPOSE_CHARTS}", got=str(np.unique(chart))[:60]
         )
     uv = np.stack((u, v), 1)
-    rounded = np.clip(uv, 0, 1)
-    if np.abs(uv - rounded).max(initial=0) > _ROUNDING:
+    clipped = np.clip(uv, 0, 1)
+    if np.abs(uv - clipped).max(initial=0) > _ROUNDING:
         raise InputError(where, "has dp_U or dp_V beyond 0 to 1", got=f"{uv.min():g} to {uv.max():g}")
     in_image = corner + np.stack((x, y), 1) / SIDE * extent
-    return np.concatenate((in_image, chart[:, None], rounded), 1)
+    return np.concatenate((in_image, chart[:, None], clipped), 1)

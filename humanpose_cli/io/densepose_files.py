@@ -74,8 +74,8 @@ class DensePosePerson:
         """Put chart, 255 U and 255 V where this person is into (H, W, 3) uint8."""
         inside, where = self._cut(charts.shape[:2])
         values = np.concatenate((self.labels[None], np.rint(np.clip(self.uv, 0, 1) * 255)))
-        labelled = self.labels[inside] > 0
-        charts[where][labelled] = values.transpose(1, 2, 0)[inside][labelled].astype(np.uint8)
+        on_body = self.labels[inside] > 0
+        charts[where][on_body] = values.transpose(1, 2, 0)[inside][on_body].astype(np.uint8)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Return (H, W) where this person is, of an image of `size` (width, height)."""
@@ -118,8 +118,8 @@ class DensePoseDump:
 
     def find(self, name: str) -> int | None:
         """Find the index of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg")."""
-        listed = self._by_name.get(name.rpartition("/")[2], [])
-        matches = [number for path, number in listed if f"/{path}".endswith(f"/{name}")]
+        candidates = self._by_name.get(name.rpartition("/")[2], [])
+        matches = [number for path, number in candidates if f"/{path}".endswith(f"/{name}")]
         return matches[0] if len(matches) == 1 else None
 
     def people(self, index: int) -> list[DensePosePerson]:
@@ -162,14 +162,14 @@ class DensePoseDump:
         except OSError as error:
             raise reading_error(self.path, error) from error
         except Exception as error:  # a damaged file raises whatever its broken parts lead to
-            found = describe_file(self.path)
-            reason = found if "ZIP" not in found else f"{type(error).__name__}: {error}"[:150]
+            description = describe_file(self.path)
+            reason = description if "ZIP" not in description else f"{type(error).__name__}: {error}"[:150]
             problem = "is no DensePose dump that can be read"
             raise InputError(self.path, problem, got=" ".join(reason.split()), remedy=_AGAIN) from error
-        named = isinstance(entries, list) and all(
+        all_have_names = isinstance(entries, list) and all(
             isinstance(entry, dict) and isinstance(entry.get("file_name"), str) for entry in entries
         )
-        if not named:
+        if not all_have_names:
             raise InputError(self.path, "is no DensePose dump", expected="a list with file_name", remedy=_AGAIN)
         return list(entries)
 

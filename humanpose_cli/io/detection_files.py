@@ -70,14 +70,19 @@ class UserDetections:
         number that is the name (of a video's frames and of COCO's images); and where the file knows numbers only,
         the frame's number.
         """
-        found = self._find(_normal(name), index)
-        return None if found is None else tuple(found)
+        people = self._find(_normal(name), index)
+        return None if people is None else tuple(people)
 
     def _find(self, name: str, index: int | None) -> list[UserDetection] | None:
         if name in self.by_name:
             return self.by_name[name]
-        for same in (lambda listed: listed, lambda listed: str(PurePosixPath(listed).with_suffix(""))):
-            hits = [people for listed, people in self.by_name.items() if _ends_alike(same(listed), same(name))]
+        for same in (
+            lambda name_in_file: name_in_file,
+            lambda name_in_file: str(PurePosixPath(name_in_file).with_suffix("")),
+        ):
+            hits = [
+                people for name_in_file, people in self.by_name.items() if _ends_alike(same(name_in_file), same(name))
+            ]
             if len(hits) == 1:
                 return hits[0]
         stem = PurePosixPath(name).stem
@@ -114,8 +119,8 @@ def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) 
     for value in values:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not -_LARGEST < value < _LARGEST:  # NaN compares false
-            wanted = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
-            raise InputError(where, f"has unusable {what}", expected=wanted, got=repr(value)[:40])
+            range_text = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
+            raise InputError(where, f"has unusable {what}", expected=range_text, got=repr(value)[:40])
     return np.array(values, np.float64)
 
 
@@ -153,9 +158,9 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
         of_another_kind = want == "box" and record.get("category_id", person) != person
         if of_another_kind or record.get("iscrowd", 0):
             continue
-        found = _coco_person(where, record, flags=bool(table), want=want)
-        if found is not None:
-            people.append(found)
+        row = _coco_person(where, record, flags=bool(table), want=want)
+        if row is not None:
+            people.append(row)
     return detections
 
 
@@ -279,9 +284,9 @@ def _people(path: Path, document: Any) -> list[UserDetection]:
         where = f"{path}, people[{number}]"
         _check_record(where, record)
         keypoints = _openpose_keypoints(where, record.get("pose_keypoints_2d", record.get("pose_keypoints")))
-        found = keypoints[:, 2] > 0
-        if found.any():
-            people.append(UserDetection(None, keypoints, float(keypoints[found, 2].mean())))
+        visible = keypoints[:, 2] > 0
+        if visible.any():
+            people.append(UserDetection(None, keypoints, float(keypoints[visible, 2].mean())))
     return people
 
 
@@ -289,8 +294,8 @@ def _openpose_keypoints(where: str, values: Any) -> np.ndarray:
     """Reorder keypoints to coco17's: (17, 3) float32."""
     numbers = finite_numbers(where, "pose_keypoints_2d", values, tuple(3 * count for count in _ORDERS))
     theirs = numbers.reshape(-1, 3)
-    found = theirs[:, 2] > 0
-    if found.sum() > 2 and np.abs(theirs[found, :2]).max() <= 1:
+    visible = theirs[:, 2] > 0
+    if visible.sum() > 2 and np.abs(theirs[visible, :2]).max() <= 1:
         remedy = "run OpenPose with --keypoint_scale 0"
         raise InputError(where, "has keypoints scaled to 0–1", expected="pixels", remedy=remedy)
     order = _ORDERS[len(theirs)]

@@ -176,9 +176,9 @@ class DisplacementFile:
             self._refuse("the file", f"lacks {', '.join(missing)}")
         lengths: dict[str, int] = {}
         for name, (pattern, dtype) in COLUMNS.items():
-            array, declared = arrays[name], np.dtype(dtype)
+            array, column_type = arrays[name], np.dtype(dtype)
             lengths.setdefault(str(pattern[0]), len(array) if array.ndim else -1)
-            self._check(name, array, (lengths[str(pattern[0])], *pattern[1:]), declared)
+            self._check(name, array, (lengths[str(pattern[0])], *pattern[1:]), column_type)
         self._check("size", arrays["size"], (), np.dtype("<i4"))
         self._check("settings", arrays["settings"], (), np.dtype("<U"))
         self.settings = self._parsed(str(arrays["settings"]))
@@ -202,9 +202,9 @@ class DisplacementFile:
             self._refuse("crop_to_image", "holds impossible values", expected="maps that can be inverted")
         check_image_sizes(arrays["image_size"], self.path)
 
-    def _check(self, name: str, array: NDArray[Any], shape: tuple[Any, ...], declared: np.dtype[Any]) -> None:
-        if array.shape != shape or array.dtype.kind != declared.kind:
-            expected = f"{shape} {declared.name}"
+    def _check(self, name: str, array: NDArray[Any], shape: tuple[Any, ...], column_type: np.dtype[Any]) -> None:
+        if array.shape != shape or array.dtype.kind != column_type.kind:
+            expected = f"{shape} {column_type.name}"
             self._refuse(name, "has the wrong shape or type", expected=expected, got=f"{array.shape} {array.dtype}")
 
     def _parsed(self, text: str) -> dict[str, Any]:
@@ -231,11 +231,11 @@ class DisplacementFile:
         row %= len(self)
         names = {name: f"{name}_{row:06d}" for name in _FIELDS}
         arrays = self._archive.read(names.values())
-        for name, stored in names.items():
-            if stored not in arrays:
-                self._refuse("the file", f"lacks {stored}")
+        for name, stored_name in names.items():
+            if stored_name not in arrays:
+                self._refuse("the file", f"lacks {stored_name}")
             shape = (2, self.size, self.size) if name == "pixels" else (self.size, self.size)
-            self._check(stored, arrays[stored], shape, np.dtype(_FIELDS[name]))
+            self._check(stored_name, arrays[stored_name], shape, np.dtype(_FIELDS[name]))
         pixels, confidence = (arrays[names[name]].astype(np.float32) for name in ("pixels", "confidence"))
         if not np.isfinite(pixels).all():
             self._refuse(names["pixels"], "holds values that are not finite")
@@ -260,12 +260,12 @@ class DisplacementFile:
         self.close()
 
 
-def _check_version(path: Path, stored: NDArray[Any] | None) -> None:
-    if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
+def _check_version(path: Path, version_array: NDArray[Any] | None) -> None:
+    if version_array is None or version_array.shape != () or version_array.dtype.kind not in "iu":
         expected = f"NAME{DISPLACEMENTS_SUFFIX}"
         raise InputError(path, "is no displacement file", expected=expected, remedy=_MAKE_AGAIN)
-    if int(stored) != SCHEMA_VERSION:
-        newer = int(stored) > SCHEMA_VERSION
+    if int(version_array) != SCHEMA_VERSION:
+        newer = int(version_array) > SCHEMA_VERSION
         problem = "was written by a newer version of this program" if newer else "has an unknown schema version"
         remedy = "run pip install --upgrade humanpose-cli" if newer else _MAKE_AGAIN
-        raise InputError(path, problem, expected=str(SCHEMA_VERSION), got=str(int(stored)), remedy=remedy)
+        raise InputError(path, problem, expected=str(SCHEMA_VERSION), got=str(int(version_array)), remedy=remedy)

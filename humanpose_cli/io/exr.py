@@ -43,17 +43,20 @@ def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
 
     Names of 31 characters at most.
     """
-    ordered = [(name, np.ascontiguousarray(channels[name])) for name in sorted(channels)]
-    height, width = ordered[0][1].shape
+    sorted_channels = [(name, np.ascontiguousarray(channels[name])) for name in sorted(channels)]
+    height, width = sorted_channels[0][1].shape
     kinds = {"float16": _HALF, "float32": _FLOAT}
-    listed = b"".join(
-        name.encode() + b"\0" + struct.pack("<IB3xII", kinds[str(values.dtype)], 0, 1, 1) for name, values in ordered
+    channel_list = b"".join(
+        name.encode() + b"\0" + struct.pack("<IB3xII", kinds[str(values.dtype)], 0, 1, 1)
+        for name, values in sorted_channels
     )
-    lines = np.concatenate([values.astype(values.dtype.newbyteorder("<")).view(np.uint8) for _, values in ordered], 1)
+    lines = np.concatenate(
+        [values.astype(values.dtype.newbyteorder("<")).view(np.uint8) for _, values in sorted_channels], 1
+    )
     window = struct.pack("<4i", 0, 0, width - 1, height - 1)
     head = struct.pack("<II", _MAGIC, _VERSION) + b"".join(
         (
-            _attribute("channels", "chlist", listed + b"\0"),
+            _attribute("channels", "chlist", channel_list + b"\0"),
             _attribute("compression", "compression", bytes([_ZIP])),
             _attribute("dataWindow", "box2i", window),
             _attribute("displayWindow", "box2i", window),
@@ -66,8 +69,8 @@ def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
     )
     chunks = []
     for start in range(0, height, _LINES):
-        packed = _packed(lines[start : start + _LINES].tobytes())
-        chunks.append(struct.pack("<ii", start, len(packed)) + packed)
+        block = _packed(lines[start : start + _LINES].tobytes())
+        chunks.append(struct.pack("<ii", start, len(block)) + block)
     first = len(head) + 8 * len(chunks)
     offsets = np.cumsum([first, *(len(chunk) for chunk in chunks[:-1])], dtype="<u8")
     return b"".join((head, offsets.tobytes(), *chunks))
@@ -84,5 +87,5 @@ def _packed(data: bytes) -> bytes:
     values = np.frombuffer(data, np.uint8)
     apart = np.concatenate((values[::2], values[1::2]))
     apart[1:] = apart[1:] - apart[:-1] + np.uint8(128)
-    packed = zlib.compress(apart.tobytes(), 6)
-    return packed if len(packed) < len(data) else data
+    compressed_bytes = zlib.compress(apart.tobytes(), 6)
+    return compressed_bytes if len(compressed_bytes) < len(data) else data

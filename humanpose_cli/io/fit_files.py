@@ -153,10 +153,10 @@ def _check_times(record: FitRecord) -> None:
 
 
 def _check_unfitted(record: FitRecord) -> None:
-    listed = record.options.get(_NOT_FITTED, [])
-    if not isinstance(listed, list):
-        raise InputError(_NOT_FITTED, "is no list", expected="a list of detections", got=type(listed).__name__)
-    for number, entry in enumerate(listed):
+    entries = record.options.get(_NOT_FITTED, [])
+    if not isinstance(entries, list):
+        raise InputError(_NOT_FITTED, "is no list", expected="a list of detections", got=type(entries).__name__)
+    for number, entry in enumerate(entries):
         if not _is_unfitted(entry, record.frame_count):
             expected = f"frame 0–{record.frame_count - 1}, box x0 y0 x1 y1 in pixels, score 0–1 and reason"
             raise InputError(_NOT_FITTED, "holds no detection", expected=expected, got=f"entry {number}: {entry}"[:200])
@@ -348,8 +348,8 @@ class FitRecord:
             "world_to_camera": np.tile(np.eye(4), (count, 1, 1)),
         }
         rows = {name: np.zeros((0, *(int(size) for size in COLUMNS[name][0][1:]))) for name in ROW_COLUMNS}
-        required = {"frame_names": frame_names, "image_size": image_size, "focal": focal}
-        return cls.build(**{**rows, **frames, **required, **others})
+        arguments = {"frame_names": frame_names, "image_size": image_size, "focal": focal}
+        return cls.build(**{**rows, **frames, **arguments, **others})
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -368,8 +368,8 @@ class FitRecord:
     @cached_property
     def unfitted(self) -> tuple[UnfittedDetection, ...]:
         """Detections without a body, by frame."""
-        listed = sorted(self.options.get(_NOT_FITTED, []), key=lambda entry: entry["frame"])
-        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in listed)
+        entries = sorted(self.options.get(_NOT_FITTED, []), key=lambda entry: entry["frame"])
+        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in entries)
 
     def seconds(self, frame_rate: float) -> np.ndarray:
         """Return (F,) float64 when each frame was taken, from the first on.
@@ -424,9 +424,9 @@ class FitRecord:
 
     def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
         """Select these rows only (numbers, or a mask), all frames kept."""
-        chosen = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
-        views = None if self.views is None else self.views.rows(chosen)
-        return replace(self, **{name: getattr(self, name)[chosen] for name in ROW_COLUMNS}, views=views)
+        indices = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
+        views = None if self.views is None else self.views.rows(indices)
+        return replace(self, **{name: getattr(self, name)[indices] for name in ROW_COLUMNS}, views=views)
 
     def row_document(self, row: int) -> dict[str, Any]:
         """Return a row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
@@ -525,10 +525,10 @@ def read_fit(path: Path | str) -> FitRecord:
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
 
 
-def _check_version(path: Path | str, stored: np.ndarray | None) -> None:
-    if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
+def _check_version(path: Path | str, version_array: np.ndarray | None) -> None:
+    if version_array is None or version_array.shape != () or version_array.dtype.kind not in "iu":
         raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
-    version, expected = int(stored), f"schema version {_WITHOUT_VIEWS} to {SCHEMA_VERSION}"
+    version, expected = int(version_array), f"schema version {_WITHOUT_VIEWS} to {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
         remedy = "run pip install --upgrade humanpose-cli"
         problem = "was written by a newer version of this program"
@@ -537,12 +537,12 @@ def _check_version(path: Path | str, stored: np.ndarray | None) -> None:
         raise InputError(path, f"has the unknown schema version {version}", expected=expected, remedy=_MAKE_AGAIN)
 
 
-def _scalar(name: str, stored: np.ndarray) -> Any:
+def _scalar(name: str, array: np.ndarray) -> Any:
     kinds = "fiu" if name == "frame_rate" else "U"
-    if stored.shape != () or stored.dtype.kind not in kinds:
+    if array.shape != () or array.dtype.kind not in kinds:
         expected = "one number" if name == "frame_rate" else "one text"
-        raise InputError(name, "is damaged", expected=expected, got=f"{stored.shape} {stored.dtype}")
-    return stored.item()
+        raise InputError(name, "is damaged", expected=expected, got=f"{array.shape} {array.dtype}")
+    return array.item()
 
 
 def _options(text: str) -> dict[str, Any]:
@@ -555,17 +555,17 @@ def _options(text: str) -> dict[str, Any]:
     return options
 
 
-def _as_declared(name: str, stored: np.ndarray) -> np.ndarray:
+def _as_declared(name: str, array: np.ndarray) -> np.ndarray:
     """Convert what other programs stored as wider numbers of the same kind, or in the other byte order."""
-    return _narrowed(name, stored, COLUMNS[name][1])
+    return _narrowed(name, array, COLUMNS[name][1])
 
 
-def _narrowed(name: str, stored: np.ndarray, dtype: str) -> np.ndarray:
-    declared = np.dtype(dtype)
-    if declared.kind == "U" or stored.dtype.kind != declared.kind:
-        return stored
+def _narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    target_type = np.dtype(dtype)
+    if target_type.kind == "U" or array.dtype.kind != target_type.kind:
+        return array
     with np.errstate(over="ignore"):  # becomes infinite, which is refused by name
-        narrowed = stored.astype(declared)
-    if declared.kind == "i" and (narrowed != stored).any():
+        converted_array = array.astype(target_type)
+    if target_type.kind == "i" and (converted_array != array).any():
         raise InputError(name, "holds numbers beyond 32 bits")
-    return np.ascontiguousarray(narrowed)
+    return np.ascontiguousarray(converted_array)

@@ -140,8 +140,8 @@ def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
 
 def _object(path: Path) -> Any:
     """Return what a pickle holds; of `numpy.save`, the object in its array."""
-    stored = read_pickle(path)
-    return stored.item() if isinstance(stored, np.ndarray) and stored.shape == () else stored
+    content = read_pickle(path)
+    return content.item() if isinstance(content, np.ndarray) and content.shape == () else content
 
 
 _NO_FITS = (
@@ -169,17 +169,17 @@ def _read_torch(path: Path) -> Any:
         ) from error
 
 
-def _recognised(path: Path, stored: Any) -> ForeignFits:
+def _recognised(path: Path, content: Any) -> ForeignFits:
     for matches, read in _READERS:
-        if matches(stored):
-            return _sound(path, read, stored)
-    raise InputError(path, "holds no fits that are known", expected=_EXPECTED, got=_outline(stored))
+        if matches(content):
+            return _sound(path, read, content)
+    raise InputError(path, "holds no fits that are known", expected=_EXPECTED, got=_outline(content))
 
 
-def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], stored: Any) -> ForeignFits:
+def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], content: Any) -> ForeignFits:
     """Apply a reader to a file. Raises InputError if the file is not as its program writes it."""
     try:
-        return _checked(path, read(path, stored))
+        return _checked(path, read(path, content))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
@@ -187,10 +187,10 @@ def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], stored: Any) ->
         ) from error
 
 
-def _outline(stored: Any) -> str:
-    if isinstance(stored, Mapping):
-        return "a table of " + (", ".join(str(key)[:40] for key in list(stored)[:6]) or "nothing")
-    return f"{type(stored).__name__}" + (f" of {len(stored)}" if isinstance(stored, Sequence) else "")
+def _outline(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return "a table of " + (", ".join(str(key)[:40] for key in list(content)[:6]) or "nothing")
+    return f"{type(content).__name__}" + (f" of {len(content)}" if isinstance(content, Sequence) else "")
 
 
 def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
@@ -260,7 +260,7 @@ def _intrinsics(matrix: Array) -> dict[str, Any]:
 _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
 
 
-def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
+def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     """Read PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
 
     A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the last detection,
@@ -271,7 +271,7 @@ def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     `get_3d_parameters`). In the full image that is 5000 · max(width, height) / 256, centred.
     """
     rows = []
-    for key, frame in stored.items():
+    for key, frame in content.items():
         for row, track in enumerate(frame["tid"]):
             if int(frame["tracked_time"][row]) > 0:
                 continue
@@ -291,10 +291,10 @@ def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
                     "confidence": float(np.clip(_numbers(frame["conf"][row]), 0, 1)) if "conf" in frame else 1.0,
                 }
             )
-    return _rows(path, rows, "PHALP", "smpl", frame_count=len(stored))
+    return _rows(path, rows, "PHALP", "smpl", frame_count=len(content))
 
 
-def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
+def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     """Read WHAM's table of subjects (`demo.py`, with `--save_pkl`).
 
     A subject: `pose` (T, 72) axis-angle and `trans` (T, 3) in the camera, `betas` (T, 10), `frame_ids` (T,), beside
@@ -302,7 +302,7 @@ def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a calibration.
     """
     rows = []
-    for track, subject in enumerate(stored.values()):
+    for track, subject in enumerate(content.values()):
         frames = _numbers(subject["frame_ids"], -1).astype(int)
         poses, trans = _numbers(subject["pose"], len(frames), 72), _numbers(subject["trans"], len(frames), 3)
         betas = _numbers(subject["betas"], len(frames), 10)
@@ -313,7 +313,7 @@ def _read_wham(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     return _rows(path, rows, "WHAM", "smpl")
 
 
-def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
+def _read_tram(path: Path, content: Any = None) -> ForeignFits:
     """Read TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`.
 
     A track: `pred_rotmat` (T, 24, 3, 3), `pred_shape` (T, 10), `pred_trans` (T, 1, 3) in the camera, `frame` (T,).
@@ -334,7 +334,7 @@ def _read_tram(path: Path, stored: Any = None) -> ForeignFits:
     focal, centre = float(_numbers(camera["img_focal"])), _numbers(camera["img_center"], 2)
     rows = []
     for number, file in enumerate(files):
-        track = stored if stored is not None else _object(file)
+        track = content if content is not None else _object(file)
         frames = _numbers(track["frame"], -1).astype(int)
         poses = _axis_angles(_numbers(track["pred_rotmat"], len(frames), _J, 3, 3))
         betas, trans = _numbers(track["pred_shape"], len(frames), 10), _numbers(track["pred_trans"], len(frames), 3)
@@ -363,13 +363,13 @@ def _read_camerahmr(path: Path) -> ForeignFits:
     CameraHMR's demo itself writes meshes (`.obj`) without a camera, which cannot be read back as parameters.
     """
     names = ("imgname", "pose_cam", "pose", "shape", "trans_cam", "cam_t", "cam_int")
-    stored = read_npz(path, set(names))
+    content = read_npz(path, set(names))
     try:
-        images = [Path(str(name)).name for name in stored["imgname"].tolist()]
+        images = [Path(str(name)).name for name in content["imgname"].tolist()]
         count = len(images)
-        poses = _numbers(stored["pose_cam" if "pose_cam" in stored else "pose"], count, 72)
-        trans = _numbers(stored["trans_cam" if "trans_cam" in stored else "cam_t"], count, 3)
-        betas, cameras = _numbers(stored["shape"], count, 10), _numbers(stored["cam_int"], count, 3, 3)
+        poses = _numbers(content["pose_cam" if "pose_cam" in content else "pose"], count, 72)
+        trans = _numbers(content["trans_cam" if "trans_cam" in content else "cam_t"], count, 3)
+        betas, cameras = _numbers(content["shape"], count, 10), _numbers(content["cam_int"], count, 3, 3)
     except (KeyError, ValueError) as error:
         raise InputError(path, "has not the layout of CameraHMR", expected=", ".join(names), got=str(error)) from error
     numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
@@ -380,15 +380,15 @@ def _read_camerahmr(path: Path) -> ForeignFits:
     return _checked(path, _rows(path, rows, "CameraHMR", "smpl"))
 
 
-def _read_gvhmr(path: Path, stored: Mapping[str, Any]) -> ForeignFits:
+def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`, `hmr4d/model/gvhmr/gvhmr_pl_demo.py`): one person, every
     frame.
 
     `smpl_params_incam`: `global_orient` (L, 3), `body_pose` (L, 63), `betas` (L, 10), `transl` (L, 3) of the neutral
     SMPL-X body with 10 shape components (`hmr4d/utils/smplx_utils.py`, "supermotion"); `K_fullimg` (L, 3, 3).
     """
-    smplx = stored["smpl_params_incam"]
-    cameras = _numbers(stored["K_fullimg"], -1, 3, 3)
+    smplx = content["smpl_params_incam"]
+    cameras = _numbers(content["K_fullimg"], -1, 3, 3)
     count = len(cameras)
     poses = np.zeros((count, 72))
     poses[:, :3], poses[:, 3:66] = _numbers(smplx["global_orient"], count, 3), _numbers(smplx["body_pose"], count, 63)
@@ -411,28 +411,28 @@ _MHR70 |= {"right_index": 28, "right_pinky": 40, "right_wrist": 41}
 _MHR70 |= {"left_index": 49, "left_pinky": 61, "left_wrist": 62}
 
 
-def _people_of_sam(stored: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def _people_of_sam(content: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """List (name, people) of each frame: of one image's list, of a list of such lists, or of a table name → list."""
-    if isinstance(stored, Mapping):
-        return [(Path(str(name)).name, list(people)) for name, people in stored.items()]
-    if isinstance(stored, np.ndarray):
-        stored = stored.tolist()
-    if stored and all(isinstance(person, Mapping) for person in stored):
-        return [("", list(stored))]
-    return [("", list(people)) for people in stored]
+    if isinstance(content, Mapping):
+        return [(Path(str(name)).name, list(people)) for name, people in content.items()]
+    if isinstance(content, np.ndarray):
+        content = content.tolist()
+    if content and all(isinstance(person, Mapping) for person in content):
+        return [("", list(content))]
+    return [("", list(people)) for people in content]
 
 
-def _is_sam(stored: Any) -> bool:
-    if not isinstance(stored, Mapping | list | tuple | np.ndarray):
+def _is_sam(content: Any) -> bool:
+    if not isinstance(content, Mapping | list | tuple | np.ndarray):
         return False
     try:
-        people = [person for _, frame in _people_of_sam(stored) for person in frame]
+        people = [person for _, frame in _people_of_sam(content) for person in frame]
     except TypeError:
         return False
     return bool(people) and all(_has(person, "pred_keypoints_3d", "pred_cam_t", "focal_length") for person in people)
 
 
-def _read_sam(path: Path, stored: Any) -> ForeignFits:
+def _read_sam(path: Path, content: Any) -> ForeignFits:
     """Read what SAM 3D Body's `process_one_image` returns (`sam_3d_body/sam_3d_body_estimator.py`), which its public
     code writes to no file: a pickle (or `numpy.save`, `torch.save`, joblib) of one image's list of people, of a list of
     such lists, or of a table from the image's name to its list.
@@ -442,7 +442,7 @@ def _read_sam(path: Path, stored: Any) -> ForeignFits:
     own parameters belong to another rig and cannot become SMPL's: a body is fitted to the keypoints instead.
     """
     rows = []
-    for frame, (name, people) in enumerate(_people_of_sam(stored)):
+    for frame, (name, people) in enumerate(_people_of_sam(content)):
         for person in people:
             offset = _numbers(person["pred_cam_t"], 3)
             points = _numbers(person["pred_keypoints_3d"], 70, 3) + offset
@@ -459,16 +459,16 @@ def _read_sam(path: Path, stored: Any) -> ForeignFits:
                     "focal": float(_numbers(person["focal_length"], 1)[0]),
                 }
             )
-    return _rows(path, rows, "SAM 3D Body", "joints", frame_count=len(_people_of_sam(stored)))
+    return _rows(path, rows, "SAM 3D Body", "joints", frame_count=len(_people_of_sam(content)))
 
 
-def _has(stored: Any, *names: str) -> bool:
-    return isinstance(stored, Mapping) and set(names) <= stored.keys()
+def _has(content: Any, *names: str) -> bool:
+    return isinstance(content, Mapping) and set(names) <= content.keys()
 
 
-def _first_has(stored: Any, *names: str) -> bool:
+def _first_has(content: Any, *names: str) -> bool:
     """Return whether the first entry of a table is a table with these names."""
-    return isinstance(stored, Mapping) and _has(next(iter(stored.values()), None), *names)
+    return isinstance(content, Mapping) and _has(next(iter(content.values()), None), *names)
 
 
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]], ...] = (

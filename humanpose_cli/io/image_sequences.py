@@ -60,21 +60,21 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     numbers, pattern = series
     if pattern.count("%") > 1:  # of the names themselves: no pattern would find them
         pattern = ""
-    ordered = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
+    pairs = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
     if len(set(numbers)) < len(numbers):
         return independent("with a number that occurs twice")
-    if ordered[-1][0] - ordered[0][0] >= len(files):
+    if pairs[-1][0] - pairs[0][0] >= len(files):
         return independent("with gaps in their numbers", pattern)
-    sizes = _sizes([file for _, file in ordered])
+    sizes = _sizes([file for _, file in pairs])
     distinct = sorted(set(sizes.values()))
     if len(distinct) > 1:
-        listed = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
-        return independent(f"of different sizes ({listed}{' …' if len(distinct) > 3 else ''})", pattern)
+        sizes_text = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
+        return independent(f"of different sizes ({sizes_text}{' …' if len(distinct) > 3 else ''})", pattern)
     if not distinct:
         return independent("that cannot be read")
     width, height = distinct[0]
-    reason = f"{width} × {height}, numbers {ordered[0][0]} to {ordered[-1][0]}"
-    return SequenceVerdict(True, reason, tuple(file for _, file in ordered))
+    reason = f"{width} × {height}, numbers {pairs[0][0]} to {pairs[-1][0]}"
+    return SequenceVerdict(True, reason, tuple(file for _, file in pairs))
 
 
 def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
@@ -88,9 +88,9 @@ def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
         return None
     digits = [parts[changing[0]] for parts in split]
     width = min(map(len, digits))
-    padded = any(text.startswith("0") for text in digits) and width > 1
+    has_zeros = any(text.startswith("0") for text in digits) and width > 1
     parts = split[0]
-    parts[changing[0]] = f"%0{width}d" if padded else "%d"
+    parts[changing[0]] = f"%0{width}d" if has_zeros else "%d"
     return [int(text) for text in digits], "".join(parts)
 
 

@@ -132,10 +132,10 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
     full = 65535.0 if values.dtype == np.uint16 else _range_of(values)
-    scaled = np.empty(values.shape, np.uint8)
+    eight_bits = np.empty(values.shape, np.uint8)
     for rows in _bands(values.shape):
-        scaled[rows] = np.rint(np.clip(_finite(values[rows]) * np.float32(255.0 / full), 0, 255))
-    return scaled
+        eight_bits[rows] = np.rint(np.clip(_finite(values[rows]) * np.float32(255.0 / full), 0, 255))
+    return eight_bits
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -160,10 +160,10 @@ def _range_of(values: np.ndarray) -> float:
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Composite (H, W, 3) uint8 with straight alpha (H, W) uint8 over white: what a viewer on a page shows."""
     opacity = alpha[..., None].astype(np.uint16)
-    blended = pixels * opacity
-    blended += 255 * (255 - opacity) + 127
-    blended //= 255
-    return blended.astype(np.uint8)
+    light = pixels * opacity
+    light += 255 * (255 - opacity) + 127
+    light //= 255
+    return light.astype(np.uint8)
 
 
 def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -222,12 +222,12 @@ def to_srgb(image: Image.Image) -> Image.Image:
             return image
         target = ImageCms.createProfile("sRGB")
         mode = image.mode if image.mode in {"RGB", "RGBA"} else "RGB"
-        converted = ImageCms.profileToProfile(image, profile, target, outputMode=mode)
+        srgb = ImageCms.profileToProfile(image, profile, target, outputMode=mode)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         if image.mode == "LAB":
             raise
         return image
-    return converted if converted is not None else image
+    return srgb if srgb is not None else image
 
 
 _READABLE = {"MINISBLACK", "RGB"}
@@ -296,7 +296,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 
 # Never the formats that run an interpreter (EPS, PDF) or that take nearly any bytes for a header (but TGA, by name).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI")
-_ANIMATED = frozenset(("GIF", "PNG", "WEBP", "AVIF"))  # the other formats' further images are pages and previews
+_ANIMATED_FORMATS = frozenset(
+    ("GIF", "PNG", "WEBP", "AVIF")
+)  # the other formats' further images are pages and previews
 _RAW_SUFFIXES = frozenset([".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"])
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
@@ -392,10 +394,10 @@ def read_image(path: Path | str) -> LoadedImage:
     damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
-    opened = _open(path)
-    if opened is None:
+    header = _open(path)
+    if header is None:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
-    with opened as image:
+    with header as image:
         try:
             with _pillow_limit_lifted():
                 image.load()
@@ -408,7 +410,7 @@ def read_image(path: Path | str) -> LoadedImage:
             _log.warning(
                 "%s: an animation, of which the first frame is used; convert it to a video to use all frames", path
             )
-    del opened, image  # pixels that are not needed any more
+    del header, image  # pixels that are not needed any more
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
@@ -418,35 +420,35 @@ def read_image(path: Path | str) -> LoadedImage:
 def _is_animated(image: Image.Image) -> bool:
     """Return whether there are more frames; to know this of a GIF, Pillow reads on."""
     try:
-        return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+        return image.format in _ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
     except DECODING_ERRORS:
         return False
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """Read width and height in pixels of the upright image from its header alone. Raises InputError as `read_image`."""
-    opened = _open(Path(path))
-    if opened is None:
+    header = _open(Path(path))
+    if header is None:
         return deep_tiff_size(Path(path))
-    with opened as image:
+    with header as image:
         return upright_size(image)
 
 
 def check_image(path: Path | str) -> None:
     """Raise InputError as `read_image` for a file that does not begin as an image does; a damaged image may pass."""
     path = Path(path)
-    if file_kind(path) != "image" and (opened := _open(path)) is not None:
-        opened.close()
+    if file_kind(path) != "image" and (image := _open(path)) is not None:
+        image.close()
 
 
 def png_text(path: Path | str) -> dict[str, str]:
     """Read the texts in a PNG's header, by their keywords; none of other formats. Raises InputError as `read_image`."""
-    opened = _open(Path(path))
-    if opened is None:
+    header = _open(Path(path))
+    if header is None:
         return {}
-    with opened as image:
-        found = image.info if image.format == "PNG" else {}
-        return {str(key): value for key, value in found.items() if isinstance(value, str)}
+    with header as image:
+        texts = image.info if image.format == "PNG" else {}
+        return {str(key): value for key, value in texts.items() if isinstance(value, str)}
 
 
 WRITTEN_SUFFIXES = frozenset((*_WRITERS, ".exr"))
@@ -470,8 +472,8 @@ def encode_image(
     """
     kind = _WRITERS.get(suffix.lower(), "")
     if suffix.lower() not in WRITTEN_SUFFIXES:
-        named = suffix or "a name without an ending"
-        raise UsageError(named, "is no image format that can be written", expected=", ".join((*_WRITERS, ".exr")))
+        format_name = suffix or "a name without an ending"
+        raise UsageError(format_name, "is no image format that can be written", expected=", ".join((*_WRITERS, ".exr")))
     eight_bits = pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 2 and kind == "PNG")
     if not eight_bits or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise UsageError("image", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}")
@@ -486,9 +488,9 @@ def encode_image(
         "WEBP": {"quality": quality},
     }.get(kind, {})
     if text and kind == "PNG":
-        options["pnginfo"] = written = PngInfo()
+        options["pnginfo"] = info = PngInfo()
         for keyword, value in text.items():
-            written.add_text(keyword, value)
+            info.add_text(keyword, value)
     # Encoded in memory: a library that writes a file itself may drop the system's error number (disk full).
     return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
 

@@ -125,26 +125,26 @@ class InputItem:
         """
         if self.error is not None:
             raise self.error
-        decoded = self._decode()
+        source = self._decode()
         if not self.is_sequence or ahead < 1:
-            yield from decoded
+            yield from source
             return
-        with closing(prefetch(decoded, ahead)) as frames:
+        with closing(prefetch(source, ahead)) as frames:
             yield from frames
 
     def _decode(self) -> Generator[Frame, None, None]:
         if self.kind == "video":
-            with closing(VideoReader(self.path, self.range).frames()) as decoded:
-                for each in decoded:
+            with closing(VideoReader(self.path, self.range).frames()) as frames:
+                for each in frames:
                     yield Frame(each.index, f"{each.index:06d}", each.pixels, time=each.time, damage=each.damage)
             return
         start, stop = (self.range.start, self.range.stop) if self.is_sequence else (0, None)
-        chosen = self.files[start:stop]
-        if not chosen:
+        files = self.files[start:stop]
+        if not files:
             raise InputError(
                 self.path, "has no frame in the range", expected=f"frames {self.range}", got=f"{len(self.files)} frames"
             )
-        for index, file in enumerate(chosen, start):
+        for index, file in enumerate(files, start):
             image = read_image(file)
             yield Frame(index, printable(file.name), image.pixels, image.focal_pixels, file)
 
@@ -220,11 +220,11 @@ def open_inputs(
     Raises UsageError if nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(output_suffixes))
-    named = [*_expand(arguments, stdin, null), *map(_listed, listed)]
-    if not named:
+    arguments_found = [*_expand(arguments, stdin, null), *map(_listed, listed)]
+    if not arguments_found:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
-    root = _common_root(named)
-    for argument in named:
+    root = _common_root(arguments_found)
+    for argument in arguments_found:
         search.take(argument)
     items = search.items(root)
     for item in items:
@@ -248,7 +248,7 @@ class _Argument:
     error: HpcError | None = None
     from_glob: bool = False
     from_list: bool = False
-    numbered: tuple[Path, ...] = ()
+    series: tuple[Path, ...] = ()
 
 
 def _absolute(text: str | Path) -> Path:
@@ -256,20 +256,20 @@ def _absolute(text: str | Path) -> Path:
 
 
 def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) -> list[_Argument]:
-    named: list[_Argument] = []
+    expansion: list[_Argument] = []
     for argument in arguments:
         if str(argument) == "-":
-            named.extend(map(_listed, read_list(stdin, null=null)))
+            expansion.extend(map(_listed, read_list(stdin, null=null)))
         elif _ADDRESS.match(str(argument)):
             error = InputError(str(argument), "is an address", expected="a file", remedy="download it first")
-            named.append(_Argument(_absolute(argument), Path.cwd(), error))
+            expansion.append(_Argument(_absolute(argument), Path.cwd(), error))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
-            named.extend(_glob(str(argument)))
+            expansion.extend(_glob(str(argument)))
         elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
-            named.append(_numbered(_absolute(argument)))
+            expansion.append(_numbered(_absolute(argument)))
         else:
-            named.append(_literal(argument))
-    return named
+            expansion.append(_literal(argument))
+    return expansion
 
 
 def _literal(name: str | Path) -> _Argument:
@@ -300,15 +300,15 @@ def _unusable(path: Path, name: str | Path) -> HpcError | None:
 
 def _glob(pattern: str) -> list[_Argument]:
     parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    anchor = _absolute(Path(*parts[:fixed]))
-    found = sorted(glob.glob(pattern, recursive=True), key=natural_order)
-    if not found:
+    first_magic = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    anchor = _absolute(Path(*parts[:first_magic]))
+    matches = sorted(glob.glob(pattern, recursive=True), key=natural_order)
+    if not matches:
         error = InputError(pattern, "matches no file", remedy="check the pattern, and quote ** against the shell")
         return [_Argument(_absolute(pattern), anchor, error)]
     if "**" in parts:  # it names every folder beside all its files: the files are enough
-        found = [name for name in found if not os.path.isdir(name)] or found
-    return [_Argument(_absolute(name), anchor, from_glob=True) for name in found]
+        matches = [name for name in matches if not os.path.isdir(name)] or matches
+    return [_Argument(_absolute(name), anchor, from_glob=True) for name in matches]
 
 
 _ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
@@ -317,26 +317,26 @@ _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 def numbered_path(pattern: Path, number: int) -> Path | None:
     """Return the file of a numbered pattern: `f_%04d.png`, 7 → `f_0007.png`; None if the name holds no pattern."""
-    found = _NUMBER.search(pattern.name)
-    if found is None:
+    match = _NUMBER.search(pattern.name)
+    if match is None:
         return None
-    digits = f"{number:0{found[1] or 1}d}"
-    return pattern.with_name(pattern.name[: found.start()] + digits + pattern.name[found.end() :])
+    digits = f"{number:0{match[1] or 1}d}"
+    return pattern.with_name(pattern.name[: match.start()] + digits + pattern.name[match.end() :])
 
 
 def _numbered(pattern: Path) -> _Argument:
     """List files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
-    found = _NUMBER.search(pattern.name)
-    assert found is not None
-    before, after = pattern.name[: found.start()], pattern.name[found.end() :]
-    name = re.compile(re.escape(before) + rf"(\d{{{found[1] or 1},}})" + re.escape(after))
+    placeholder = _NUMBER.search(pattern.name)
+    assert placeholder is not None
+    before, after = pattern.name[: placeholder.start()], pattern.name[placeholder.end() :]
+    name = re.compile(re.escape(before) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(after))
     try:
         numbers = {path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))}
     except OSError as error:
         return _Argument(pattern, pattern.parent, reading_error(pattern.parent, error))
     if not numbers:
         return _Argument(pattern, pattern.parent, InputError(pattern, "matches no file", remedy="check the pattern"))
-    return _Argument(pattern, pattern.parent, numbered=tuple(sorted(numbers, key=numbers.__getitem__)))
+    return _Argument(pattern, pattern.parent, series=tuple(sorted(numbers, key=numbers.__getitem__)))
 
 
 def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
@@ -355,18 +355,18 @@ def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]
     data = data.removeprefix(codecs.BOM_UTF8)  # as Windows' own tools begin a list
     nul = null or b"\0" in data
     names = data.split(b"\0") if nul else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    listed = [os.fsdecode(name) for name in names if name.strip()]
-    if not listed:
+    paths = [os.fsdecode(name) for name in names if name.strip()]
+    if not paths:
         what = source if isinstance(source, Path) else "stdin"
         raise InputError(what, "holds no path", expected="paths, one a line or separated by NUL bytes")
-    return listed
+    return paths
 
 
-def _common_root(named: Sequence[_Argument]) -> Path:
-    anchors = {argument.anchor for argument in named}
+def _common_root(arguments: Sequence[_Argument]) -> Path:
+    anchors = {argument.anchor for argument in arguments}
     if len(anchors) == 1:
         return anchors.pop()
-    parents = [argument.anchor if argument.anchor != argument.path else argument.path.parent for argument in named]
+    parents = [argument.anchor if argument.anchor != argument.path else argument.path.parent for argument in arguments]
     try:
         return Path(os.path.commonpath(parents))
     except ValueError as error:  # Windows: several drives
@@ -383,7 +383,7 @@ class _Candidate:
     path: Path
     files: list[Path] = field(default_factory=list)
     error: HpcError | None = None
-    numbered: bool = False
+    has_pattern: bool = False
 
 
 @dataclass
@@ -405,8 +405,8 @@ class _Search:
         path = argument.path
         if argument.error is not None:
             self.candidates.append(_Candidate("image", path, error=argument.error))
-        elif argument.numbered:
-            self.candidates.append(_Candidate("folder", path, list(argument.numbered), numbered=True))
+        elif argument.series:
+            self.candidates.append(_Candidate("folder", path, list(argument.series), has_pattern=True))
         elif argument.from_glob and self._is_ours(path, argument.anchor):
             return
         elif argument.from_list and (path in self.exclude or path.name.endswith(self.output_suffixes)):
@@ -471,7 +471,7 @@ class _Search:
         if candidate.kind != "folder":
             return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
         files = list(dict.fromkeys(candidate.files))
-        if self.sequence is None and candidate.numbered:
+        if self.sequence is None and candidate.has_pattern:
             verdict = SequenceVerdict(True, "by their numbered pattern", tuple(files))
         elif self.sequence is None:
             verdict = check_sequence(files)
@@ -502,13 +502,13 @@ def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]
     exclude  folders that are not entered, and files that are left out
     Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
     """
-    entered = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
+    real_paths = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
 
     def visit(directory: Path) -> Iterator[Path]:
         real = os.path.realpath(directory)
-        if real in entered:
+        if real in real_paths:
             return
-        entered.add(real)
+        real_paths.add(real)
         try:
             entries = sorted(os.scandir(directory), key=lambda entry: natural_order(entry.name))
         except OSError as error:
@@ -518,7 +518,7 @@ def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]
         folders = [entry for entry in visible if _is_folder(entry)]
         below = {entry.name for entry in folders}
         files = (entry.name for entry in visible if entry.name not in below)
-        yield from (directory / name for name in files if os.path.join(real, name) not in entered)
+        yield from (directory / name for name in files if os.path.join(real, name) not in real_paths)
         for entry in folders:
             if entry.name not in _SKIPPED_FOLDERS:
                 yield from visit(directory / entry.name)

@@ -11,7 +11,7 @@ from humanpose_cli.io.atomic import writing_error
 from humanpose_cli.io.file_locks import has_flock, try_lock, unlock, wait_lock
 from humanpose_cli.io.protected import open_existing
 
-_held: set[int] = set()
+_descriptors: set[int] = set()
 
 
 def lock_at_once(descriptor: int) -> bool:
@@ -66,12 +66,12 @@ def _held_open(path: Path) -> Iterator[int]:
         descriptor = open_existing(path, os.O_RDWR)
     except OSError as error:
         raise writing_error(path, error) from error
-    _held.add(descriptor)
+    _descriptors.add(descriptor)
     try:
         yield descriptor
     finally:
-        if descriptor in _held:  # a forked child has none
-            _held.remove(descriptor)
+        if descriptor in _descriptors:  # a forked child has none
+            _descriptors.remove(descriptor)
             unlock(descriptor)
             os.close(descriptor)
 
@@ -96,8 +96,8 @@ def _agrees(descriptor: int, word: bytes) -> bool:
 
 def _let_go() -> None:
     """Close a forked child's copies, which would hold the locks for as long as it lives."""
-    while _held:
-        os.close(_held.pop())
+    while _descriptors:
+        os.close(_descriptors.pop())
 
 
 if hasattr(os, "register_at_fork"):

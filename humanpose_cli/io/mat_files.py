@@ -24,7 +24,7 @@ from humanpose_cli.io.unpacking import UnpackedBudget
 _COPY_AGAIN = "copy or download it again"
 _HEADER = 128  # bytes before the first element; the last two say which byte of a number comes first
 _ORDERS = {b"MI": ">", b"IM": "<"}
-_MATRIX, _COMPRESSED = 14, 15  # types of elements; those of numbers follow
+_MATRIX, _COMPRESSED_TYPE = 14, 15  # types of elements; those of numbers follow
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CELL = 1  # classes of arrays; those of numbers follow
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
@@ -42,19 +42,19 @@ def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     if order is None:
         raise InputError(path, "is no readable MATLAB file (of version 5)", remedy=_COPY_AGAIN)
     budget = UnpackedBudget(path, len(data))
-    found: dict[str, NDArray[Any]] = {}
+    variables: dict[str, NDArray[Any]] = {}
     try:
         for kind, content in _elements(data[_HEADER:], order):
             body = content
-            if kind == _COMPRESSED:
+            if kind == _COMPRESSED_TYPE:
                 ((kind, body),) = _elements(memoryview(budget.inflate(content)), order)
             if kind == _MATRIX and (name := _name(body, order)) in names:
-                found[name] = _array(body, order)
+                variables[name] = _array(body, order)
     except (ValueError, struct.error, zlib.error) as error:
         raise InputError(path, f"is no readable MATLAB file ({reason_of(error)})", remedy=_COPY_AGAIN) from error
-    if missing := [name for name in names if name not in found]:
+    if missing := [name for name in names if name not in variables]:
         raise InputError(path, f"lacks {missing[0]}", expected=", ".join(names))
-    return found
+    return variables
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
@@ -62,7 +62,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(data):
         kind, size = struct.unpack_from(f"{order}2I", data, at)
-        start, following = at + 8, at + 8 + size + (0 if kind == _COMPRESSED else -size % 8)
+        start, following = at + 8, at + 8 + size + (0 if kind == _COMPRESSED_TYPE else -size % 8)
         if kind >> 16:  # of four bytes at most, which stand in the place of the size
             kind, size, start, following = kind & 0xFFFF, kind >> 16, at + 4, at + 8
         if start + size > min(following, len(data)):
@@ -97,17 +97,17 @@ def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any
         return cells.reshape(shape, order="F")
     if kind not in _CLASSES or not rest or rest[0][0] not in _NUMBERS:
         raise ValueError(f"{name or 'a cell'} holds no numbers")
-    stored, numbers = rest[0]
-    values = np.frombuffer(numbers, f"{order}{_NUMBERS[stored]}")
+    content_type, numbers = rest[0]
+    values = np.frombuffer(numbers, f"{order}{_NUMBERS[content_type]}")
     return values.reshape(shape, order="F").astype(_CLASSES[kind])
 
 
 def read_mat73(path: Path, name: str) -> NDArray[Any]:
     """Read a numeric variable of a MATLAB 7.3 file, its axes in the file's order. Raises InputError as `read_mat`."""
-    found = read_optional_mat73(path, name)
-    if found is None:
+    variable = read_optional_mat73(path, name)
+    if variable is None:
         raise InputError(path, f"lacks {name}")
-    return found
+    return variable
 
 
 def read_optional_mat73(path: Path, name: str) -> NDArray[Any] | None:

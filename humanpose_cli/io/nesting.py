@@ -41,16 +41,16 @@ def refuse_deep_yaml(path: Path, text: str) -> None:
     if first[0] or not (first[1].isalnum() or first[1] in '_"') or any(line.startswith("...") for _, line in body):
         expected = "one table whose names begin in the first column"
         raise InputError(path, "is YAML of another kind", expected=expected, remedy=_EXPORT)
-    key = opened = 0  # column of the key in whose value this line may be; brackets that may be open
+    key = bracket_count = 0  # column of the key in whose value this line may be; brackets that may be open
     for column, line in body:
         if line[0] in "[{!":  # may be the value of a key in a line before
             key = min(key, column)
-        elif not opened:
+        elif not bracket_count:
             key = column
         if column <= key:
-            key, opened = column, 0
-        opened += len(_FLOW.findall(line))
-        _refuse_depth(path, column + len(_YAML_BLOCK.findall(line)) + opened)
+            key, bracket_count = column, 0
+        bracket_count += len(_FLOW.findall(line))
+        _refuse_depth(path, column + len(_YAML_BLOCK.findall(line)) + bracket_count)
 
 
 def refuse_deep_xml(path: Path, text: str) -> None:

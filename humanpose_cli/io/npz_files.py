@@ -16,7 +16,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading
 from humanpose_cli.io.unpacking import UnpackedBudget
 
-_MALFORMED = (
+_FORMAT_ERRORS = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
     tokenize.TokenError,  # of a header that was cut short
 )
@@ -39,7 +39,7 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray
         raise InputError(what, "is empty", expected="a NumPy array")
     try:
         shape, dtype, start = _header(file)
-    except _MALFORMED as error:
+    except _FORMAT_ERRORS as error:
         if name:
             raise InputError(what, "is damaged", expected="a NumPy array") from error
         if (kind := describe_file(path)) == "a NumPy array":
@@ -58,7 +58,7 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray
     file.seek(0)
     try:
         return np.lib.format.read_array(file, allow_pickle=False)
-    except (*_MALFORMED, *_ZIP_MALFORMED) as error:
+    except (*_FORMAT_ERRORS, *_ZIP_MALFORMED) as error:
         raise InputError(what, f"is damaged ({error})", remedy="copy or make it again") from error
 
 
@@ -99,15 +99,15 @@ class NpzArchive:
     def __init__(self, path: Path | str, data: bytes | None = None) -> None:
         self.path = Path(path)
         self._archive = _archive(self.path, data)
-        self._packed = self.path.stat().st_size if data is None else len(data)
+        self._packed_size = self.path.stat().st_size if data is None else len(data)
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
     def read(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """Read the arrays of `names` that it has, or all of them. Raises InputError as `read_npz`."""
-        wanted = {name: member for name, member in self._members.items() if names is None or name in names}
-        UnpackedBudget(self.path, self._packed).take(sum(member.file_size for member in wanted.values()))
+        members = {name: member for name, member in self._members.items() if names is None or name in names}
+        UnpackedBudget(self.path, self._packed_size).take(sum(member.file_size for member in members.values()))
         arrays: dict[str, np.ndarray] = {}
-        for name, member in wanted.items():
+        for name, member in members.items():
             try:
                 with reading(self.path), self._archive.open(member) as file:
                     arrays[name] = _read_array(self.path, name, file, member.file_size)
@@ -148,8 +148,8 @@ def refuse_bomb(path: Path) -> None:
     """
     if path.is_file() and zipfile.is_zipfile(path):
         with _archive(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        UnpackedBudget(path, path.stat().st_size).take(unpacked)
+            unpacked_size = sum(member.file_size for member in archive.infolist())
+        UnpackedBudget(path, path.stat().st_size).take(unpacked_size)
 
 
 def check_archive(path: Path) -> None:
@@ -163,8 +163,10 @@ def check_archive(path: Path) -> None:
     with _archive(path) as archive:
         try:
             with reading(path):
-                damaged = archive.testzip()
+                damaged_member = archive.testzip()
         except _ZIP_MALFORMED as error:
             raise InputError(path, f"is damaged ({error})", remedy="copy or make it again") from error
-    if damaged is not None:
-        raise InputError(f"{path} ({damaged})", "is damaged: its checksum differs", remedy="copy or make it again")
+    if damaged_member is not None:
+        raise InputError(
+            f"{path} ({damaged_member})", "is damaged: its checksum differs", remedy="copy or make it again"
+        )

@@ -72,22 +72,22 @@ def refuse_input(output: str | os.PathLike[str]) -> None:
         return
     while _pending:
         path = _pending.pop()
-        if (found := _file_identity(path)) is not None:
-            _inputs[found] = os.fspath(path)
+        if (file := _file_identity(path)) is not None:
+            _inputs[file] = os.fspath(path)
     if identity in _inputs:
         problem = f"would replace the input {_inputs[identity]}"
         raise UsageError(output, problem, remedy="choose another file or folder with `out`")
 
 
 def _refuse_way_out(output: str | os.PathLike[str]) -> None:
-    named = os.path.dirname(output)
-    if not _output or named in _inside:
+    parent = os.path.dirname(output)
+    if not _output or parent in _inside:
         return
     path = os.path.abspath(output)
     inside, folder = os.path.realpath(_output), os.path.dirname(path)
     root = next((root for root in (_output, inside) if path.startswith(root + os.sep)), None)
     if root is None or os.path.commonpath([inside, os.path.realpath(folder)]) == inside:
-        _inside.add(named)
+        _inside.add(parent)
         return
     parts = Path(folder).relative_to(root).parts
     ways = (os.path.join(root, *parts[: count + 1]) for count in range(len(parts)))

@@ -32,7 +32,7 @@ from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 MAX_ELEMENTS = 2**30
-_PACKED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
+_COMPRESSION_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
 _MAX_AXES = 32
 
 
@@ -52,7 +52,7 @@ def read_pickle(path: Path, *, more: int = 0) -> Any:
     try:
         content = path.read_bytes()
         budget = UnpackedBudget(path, len(content), more=more)
-        if content[:2] in _PACKED:  # as joblib does, by zlib or gzip
+        if content[:2] in _COMPRESSION_MAGIC:  # as joblib does, by zlib or gzip
             content = budget.inflate(content, zlib.MAX_WBITS | 32)
         file = io.BytesIO(content)
         if content[:6] == np.lib.format.MAGIC_PREFIX:
@@ -207,11 +207,11 @@ class _Tensor(_Node):
             raise ValueError("damaged tensor")
         values = torch.empty(0, dtype=storage.dtype)
         resolve.budget.take(count * max(values.element_size(), 4))
-        untyped = storage._untyped_storage  # the public names warn that their class is old
+        buffer = storage._untyped_storage  # the public names warn that their class is old
         reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        if count and reach >= untyped.nbytes() // values.element_size():  # torch would enlarge the storage
+        if count and reach >= buffer.nbytes() // values.element_size():  # torch would enlarge the storage
             raise ValueError(f"a tensor of {shape}")
-        values.set_(untyped, offset, shape, strides)
+        values.set_(buffer, offset, shape, strides)
         return (values.float() if values.dtype is torch.bfloat16 else values).numpy().copy()
 
 
@@ -244,10 +244,10 @@ class _Chumpy(_Node):
         if "x" in state:
             return resolve(state["x"])
         if {"a", "idxs"} <= state.keys():
-            values, chosen = (as_array(resolve(state[name])) for name in ("a", "idxs"))
-            resolve.budget.take(values.nbytes + chosen.size * values.itemsize)
-            shape, selected = state.get("preferred_shape"), values.ravel()[chosen]
-            return selected if shape is None else selected.reshape(shape)
+            values, indices = (as_array(resolve(state[name])) for name in ("a", "idxs"))
+            resolve.budget.take(values.nbytes + indices.size * values.itemsize)
+            shape, elements = state.get("preferred_shape"), values.ravel()[indices]
+            return elements if shape is None else elements.reshape(shape)
         return None
 
 
@@ -315,17 +315,17 @@ class _Blocks(_Node):
         if self.args:
             blocks, axes = (resolve(value) for value in self.args[:2])
         else:
-            stored = resolve(self.state[3])["0.14.1"]
-            axes, blocks = stored["axes"], [(block["values"], block["mgr_locs"]) for block in stored["blocks"]]
+            table = resolve(self.state[3])["0.14.1"]
+            axes, blocks = table["axes"], [(block["values"], block["mgr_locs"]) for block in table["blocks"]]
         names = np.empty(len(axes[0]), object)
         for column, name in enumerate(axes[0]):
             names[column] = checked_key(name)
         columns: dict[str, NDArray[Any]] = {}
         for values, where in blocks:
-            chosen = names[where]
-            if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(chosen):
+            indices = names[where]
+            if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(indices):
                 raise ValueError("a block of a data frame that does not fit its columns")
-            columns |= {str(name): column for name, column in zip(chosen, values, strict=True)}
+            columns |= {str(name): column for name, column in zip(indices, values, strict=True)}
         if len({len(column) for column in columns.values()}) > 1:
             raise ValueError("a data frame whose columns differ in length")
         return {str(name): columns[str(name)] for name in names}
@@ -351,8 +351,8 @@ def _elements(shape: Any) -> int:
     return math.prod(sides)
 
 
-def _array(resolve: _Resolver, packed: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
-    content, dtype = resolve(packed), resolve(kind)
+def _array(resolve: _Resolver, compressed: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
+    content, dtype = resolve(compressed), resolve(kind)
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
         raise ValueError("damaged array")
     _elements(shape)
@@ -377,30 +377,30 @@ class _Resolver:
 
     def __init__(self, budget: UnpackedBudget) -> None:
         self.budget = budget
-        self._done: dict[int, tuple[Any, Any]] = {}  # by identity; the object is kept, or its number could come back
+        self._results: dict[int, tuple[Any, Any]] = {}  # by identity; the object is kept, or its number could come back
         self._sizes: dict[int, int] = {}  # of containers, by identity, with all that they hold
 
     def __call__(self, value: Any) -> Any:
         """Return the value that `value` stands for. Raises ValueError for containers that hold themselves."""
         if not isinstance(value, _Node | dict | list | tuple):
             return value
-        if id(value) in self._done:
-            return self._done[id(value)][1]
+        if id(value) in self._results:
+            return self._results[id(value)][1]
         if isinstance(value, _Node):
-            self._done[id(value)] = value, None  # an object that holds itself is not an array
-            made = value.make(self)
+            self._results[id(value)] = value, None  # an object that holds itself is not an array
+            result = value.make(self)
         elif isinstance(value, dict):
-            self._done[id(value)] = value, (made := {})
+            self._results[id(value)] = value, (result := {})
             for key, item in value.items():
-                made[checked_key(self(key))] = self(item)
+                result[checked_key(self(key))] = self(item)
         else:
-            self._done[id(value)] = value, (made := [])
-            made.extend(self(item) for item in value)
-            made = tuple(made) if isinstance(value, tuple) else made
-        self._done[id(value)] = value, made
-        if isinstance(made, dict | list | tuple) and id(made) not in self._sizes:
-            self._sizes[id(made)] = self._sum([*made, *made.values()] if isinstance(made, dict) else made)
-        return made
+            self._results[id(value)] = value, (result := [])
+            result.extend(self(item) for item in value)
+            result = tuple(result) if isinstance(value, tuple) else result
+        self._results[id(value)] = value, result
+        if isinstance(result, dict | list | tuple) and id(result) not in self._sizes:
+            self._sizes[id(result)] = self._sum([*result, *result.values()] if isinstance(result, dict) else result)
+        return result
 
     def _size(self, value: Any) -> int:
         """Count the bytes that a value takes if nothing is shared."""

@@ -118,19 +118,19 @@ def describe_file(path: Path | str) -> str:
 
 def reader_of(path: Path | str) -> str:
     """Name what reads a file that a command cannot use, as the end of its error; "" if no command reads it."""
-    name, quoted, kind = Path(path).name.lower(), shell_word(path), file_kind(path)
+    name, word, kind = Path(path).name.lower(), shell_word(path), file_kind(path)
     if kind in ("image", "video"):
-        return f"hpc fit {quoted} makes its fit file, {Path(path).name}.fit.npz"
+        return f"hpc fit {word} makes its fit file, {Path(path).name}.fit.npz"
     if name.endswith(".fit.npz"):
-        return f"hpc view {quoted} shows this fit; hpc refine and hpc export read it too"
+        return f"hpc view {word} shows this fit; hpc refine and hpc export read it too"
     if name.endswith((".npy", ".npz", ".bvh")):
-        return f"hpc repose photo.jpg {quoted} reads it, if it is a pose"
+        return f"hpc repose photo.jpg {word} reads it, if it is a pose"
     if name.endswith(".safetensors"):
-        return f"`weights={quoted}` reads it, if it holds the weights of a network"
+        return f"`weights={word}` reads it, if it holds the weights of a network"
     if kind == "an HDF5 file":
-        return f"hpc cache {quoted} shows it, if it is part of a dataset cache"
+        return f"hpc cache {word} shows it, if it is part of a dataset cache"
     if kind == "text" and name.endswith((".txt", ".lst")):
-        return f"hpc fit --items {quoted} reads it, if it is a list of images"
+        return f"hpc fit --items {word} reads it, if it is a list of images"
     return ""
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.io.containers import open_container
 
-_COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+_COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """Codecs that players take in an MP4; others are encoded anew."""
 _USUAL_RATE = 48000  # samples a second, of sound at rates that AAC does not know
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 def _is_copied(context: Any) -> bool:
     name = context.codec.canonical_name
-    return name in _COPIED and not (name == "mp3" and context.rate < 16000)  # MPEG-2.5, which MP4 does not know
+    return name in _COPIED_CODECS and not (name == "mp3" and context.rate < 16000)  # MPEG-2.5, which MP4 does not know
 
 
 def _resampled(frames: Iterable[Any], resampler: Any) -> Generator[Any, None, None]:
@@ -133,10 +133,10 @@ def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float3
             start: float | None = None
             for frame in container.decode(stream):
                 start = float(frame.time or 0) if start is None else start
-                parts += [resampled.to_ndarray()[0] for resampled in resampler.resample(frame)]
+                parts += [block.to_ndarray()[0] for block in resampler.resample(frame)]
                 if sum(map(len, parts)) > rate * seconds:
                     break
-            parts += [resampled.to_ndarray()[0] for resampled in resampler.resample(None)]
+            parts += [block.to_ndarray()[0] for block in resampler.resample(None)]
         with open_container(path) as container:
             first = next(container.decode(container.streams.video[0]), None)
     except (av.FFmpegError, ValueError) as error:

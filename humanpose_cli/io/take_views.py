@@ -127,16 +127,16 @@ def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
     """Build views from the arrays of a fit file; None if it has none of them. Raises InputError for a part of them, or
     other types.
     """
-    found = {name: arrays[PREFIX + name] for name in COLUMNS if PREFIX + name in arrays}
-    if not found:
+    columns = {name: arrays[PREFIX + name] for name in COLUMNS if PREFIX + name in arrays}
+    if not columns:
         return None
-    if missing := sorted(COLUMNS.keys() - found.keys()):
+    if missing := sorted(COLUMNS.keys() - columns.keys()):
         raise InputError("views", f"lack {', '.join(missing)}")
-    for name, array in found.items():
+    for name, array in columns.items():
         if array.dtype.kind != np.dtype(COLUMNS[name][1]).kind:
             expected = np.dtype(COLUMNS[name][1]).name
             raise InputError(PREFIX + name, "has the wrong type", expected=expected, got=str(array.dtype))
-    return TakeViews.build(**found)
+    return TakeViews.build(**columns)
 
 
 def check_views(views: TakeViews, rows: int, frames: int) -> None:

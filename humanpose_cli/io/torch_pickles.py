@@ -33,8 +33,8 @@ def check_torch_pickles(path: Path, content: bytes | None = None) -> None:
                 _check(path, archive.read(name), 1, path.stat().st_size)
 
 
-def _check(path: Path, content: bytes, count: int, packed: int) -> None:
-    file, budget = io.BytesIO(content), UnpackedBudget(path, packed)
+def _check(path: Path, content: bytes, count: int, packed_size: int) -> None:
+    file, budget = io.BytesIO(content), UnpackedBudget(path, packed_size)
     for _ in range(count):
         _Scan(file, path, budget).load()
 
@@ -61,8 +61,8 @@ class _Container(_Object):
 
     def __init__(self, *items: object) -> None:
         super().__init__()
-        for listed in items:
-            for item in listed if isinstance(listed, list | tuple) else ():
+        for element in items:
+            for item in element if isinstance(element, list | tuple) else ():
                 checked_key(item[0] if isinstance(item, list) else item)
 
 

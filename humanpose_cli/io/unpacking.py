@@ -11,12 +11,12 @@ _MAX_BYTES = 4 << 30  # unpacked, or twice the file's size
 _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
-def unpacked_limit(packed: int) -> int:
-    """Return how many bytes a compressed file of `packed` bytes may unpack to.
+def unpacked_limit(packed_size: int) -> int:
+    """Return how many bytes a compressed file of `packed_size` bytes may unpack to.
 
     A deflate bomb of zeros is a thousand times smaller than its contents; measured numbers halve at best.
     """
-    return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed)
+    return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed_size)
 
 
 class UnpackedBudget:
@@ -26,9 +26,9 @@ class UnpackedBudget:
     more    bytes that the caller expects beyond the limit
     """
 
-    def __init__(self, path: Path, packed: int, *, more: int = 0) -> None:
+    def __init__(self, path: Path, packed_size: int, *, more: int = 0) -> None:
         self.path = path
-        self.limit = self.left = min(max(_MAX_BYTES, 2 * packed), unpacked_limit(packed)) + more
+        self.limit = self.left = min(max(_MAX_BYTES, 2 * packed_size), unpacked_limit(packed_size)) + more
 
     def take(self, size: int) -> None:
         """Count `size` bytes, before they are made. Raises InputError if less is left."""
@@ -42,13 +42,13 @@ class UnpackedBudget:
             expected, got = f"at most {self.limit >> 20} MiB", f"{size >> 20} MiB or more"
             raise InputError(self.path, "is too large unpacked", expected=expected, got=got)
 
-    def inflate(self, packed: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
+    def inflate(self, compressed_bytes: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
         """Inflate what zlib packed (gzip: `window` with 16 more, either one: 32 more). Raises ValueError if it is cut
         short.
         """
         unpacker = zlib.decompressobj(window)
-        unpacked = unpacker.decompress(packed, self.left + 1)
-        self.take(len(unpacked))
+        content = unpacker.decompress(compressed_bytes, self.left + 1)
+        self.take(len(content))
         if not unpacker.eof:
             raise ValueError("the compressed data is cut short")
-        return unpacked
+        return content

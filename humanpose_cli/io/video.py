@@ -132,8 +132,8 @@ def _display_matrix(frame: Any) -> np.ndarray:
     if data is None:
         return np.eye(2, dtype=int)
     matrix = np.frombuffer(data, "<i4").reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
-    swapped = abs(matrix[0, 1]) > abs(matrix[0, 0])
-    axes = np.eye(2)[::-1] if swapped else np.eye(2)
+    is_quarter_turn = abs(matrix[0, 1]) > abs(matrix[0, 0])
+    axes = np.eye(2)[::-1] if is_quarter_turn else np.eye(2)
     return np.where(axes > 0, np.sign(matrix), 0).astype(int)
 
 
@@ -208,8 +208,8 @@ class VideoReader:
     def frames(self) -> Generator[VideoFrame, None, None]:
         """Yield the frames with their times and damage; close it to stop early."""
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
-        yielded = 0
-        damaged: dict[Damage, list[int]] = {"flawed": [], "lost": []}
+        frame_count = 0
+        frames_by_damage: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         scaler = VideoReformatter()
         rotation, matrix = math.nan, np.eye(2, dtype=int)
         try:
@@ -219,7 +219,7 @@ class VideoReader:
                     rotation, matrix = frame.rotation, _display_matrix(frame)
                 if index >= self.range.start:
                     if damage:
-                        damaged[damage].append(index)
+                        frames_by_damage[damage].append(index)
                     width, height = _square_size(frame, stream)
                     try:
                         rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
@@ -227,32 +227,32 @@ class VideoReader:
                         raise _no_frame(self.path, error.strerror or "") from error
                     time = None if pts is None else pts * stream.time_base
                     yield VideoFrame(index, _upright(rgb.to_ndarray(), matrix), time, damage)
-                    yielded += 1
+                    frame_count += 1
                 index += 1
                 if index >= stop:
                     break
         finally:
-            self._name(damaged)
+            self._name(frames_by_damage)
         if index <= self.range.start:
             count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
-        if yielded == sum(map(len, damaged.values())):
-            got = f"damage in {'the only one' if yielded == 1 else f'all {yielded}'}"
+        if frame_count == sum(map(len, frames_by_damage.values())):
+            got = f"damage in {'the only one' if frame_count == 1 else f'all {frame_count}'}"
             raise InputError(self.path, "has no undamaged frame", got=got, remedy="copy or download it again")
 
-    def _name(self, damaged: dict[Damage, list[int]]) -> None:
-        named = [f"{damage}: {frame_list(frames)}" for damage, frames in damaged.items() if frames]
-        if named:
-            _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(named))
+    def _name(self, frames_by_damage: dict[Damage, list[int]]) -> None:
+        phrases = [f"{damage}: {frame_list(frames)}" for damage, frames in frames_by_damage.items() if frames]
+        if phrases:
+            _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(phrases))
 
     def _decode(self) -> Generator[_Decoded, None, None]:
         """Yield frames in the order of time. Raises InputError after the last if the end of the file is missing."""
         count = 0
         with _opened(self.path, self._threads) as (container, stream):
             packets = _Packets(container, stream)
-            for decoded in packets.decoded():
+            for frame in packets.decoded():
                 count += 1
-                yield decoded
+                yield frame
             reason = packets.end_missing()
         if not count:
             raise _no_frame(self.path, reason or "no frame could be decoded")
@@ -274,27 +274,27 @@ class _Packets:
         self._container, self._stream = container, stream
         self._count = 0
         self._end = Fraction(0)  # seconds, of the last packet of any stream
-        self._awaited: list[int] = []  # a heap: times of packets that have not become frames
-        self._failed = False
+        self._waiting_times: list[int] = []  # a heap: times of packets that have not become frames
+        self._has_failed = False
         self._error = ""
 
     def decoded(self) -> Generator[_Decoded, None, None]:
         """Yield frames in the order of time. The times of packets without a frame show which ones are lost: decoders
         report failures late and in another order.
         """
-        last, undamaged = None, True
+        last, is_sound = None, True
         for packet in self.packets():
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                self._failed = True
+                self._has_failed = True
                 continue
             for frame in frames:
-                for lost in self._lost(last, frame.pts):
-                    undamaged = False
-                    yield lost
-                undamaged = (undamaged or frame.key_frame) and not frame.is_corrupt
-                yield _Decoded(frame, self._stream, frame.pts, "" if undamaged else "flawed")
+                for lost_frame in self._lost(last, frame.pts):
+                    is_sound = False
+                    yield lost_frame
+                is_sound = (is_sound or frame.key_frame) and not frame.is_corrupt
+                yield _Decoded(frame, self._stream, frame.pts, "" if is_sound else "flawed")
                 last = frame
         if not self.end_missing():
             yield from self._lost(last, None)
@@ -310,19 +310,19 @@ class _Packets:
                 if packet.size:
                     self._count += 1
                     if packet.pts is not None:
-                        heapq.heappush(self._awaited, packet.pts)
+                        heapq.heappush(self._waiting_times, packet.pts)
                 yield packet
         except av.FFmpegError as error:
             self._error = error.strerror or "an error"
 
     def _lost(self, last: Any, pts: int | None) -> Generator[_Decoded, None, None]:
         """Count frames between the last one and one at `pts`; None: the end."""
-        while self._awaited and (pts is None or self._awaited[0] <= pts):
-            awaited = heapq.heappop(self._awaited)
-            if awaited == pts:
+        while self._waiting_times and (pts is None or self._waiting_times[0] <= pts):
+            packet_time = heapq.heappop(self._waiting_times)
+            if packet_time == pts:
                 break
-            if self._failed and last is not None:
-                yield _Decoded(last, self._stream, awaited, "lost")
+            if self._has_failed and last is not None:
+                yield _Decoded(last, self._stream, packet_time, "lost")
 
     def end_missing(self) -> str:
         """Explain why the end of the file is taken to be missing, once all packets have been read; "" if it is not."""
@@ -550,17 +550,17 @@ class VideoWriter:
 
 def self_test(codec: VideoCodec) -> None:
     """Write a video and read it again. UnavailableError unless it has the frames that were written, at their times."""
-    written = np.full((4, 48, 64, 3), (200, 120, 40), np.uint8)
-    written[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green tells the frames apart
+    test_pixels = np.full((4, 48, 64, 3), (200, 120, 40), np.uint8)
+    test_pixels[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green tells the frames apart
     times = [Fraction(n, 25) for n in (0, 1, 2, 5)]
     with TemporaryDirectory() as folder:
         path = Path(folder, "test.mp4")
         with VideoWriter(path, 25, codec=codec) as writer:
-            for pixels, time in zip(written, times, strict=True):
+            for pixels, time in zip(test_pixels, times, strict=True):
                 writer.write(pixels, time)
         frames = list(VideoReader(path).frames())
-    if [(frame.time, frame.pixels.shape) for frame in frames] != [(time, written.shape[1:]) for time in times]:
+    if [(frame.time, frame.pixels.shape) for frame in frames] != [(time, test_pixels.shape[1:]) for time in times]:
         raise UnavailableError("PyAV", f"reads frames of other times or sizes than it wrote in {codec}")
-    error = np.abs(np.stack([frame.pixels for frame in frames]) - written.astype(float)).mean()
+    error = np.abs(np.stack([frame.pixels for frame in frames]) - test_pixels.astype(float)).mean()
     if error > _CODING_LOSS:
         raise UnavailableError("PyAV", f"reads other colours than it wrote in {codec}, off by {error:.0f} of 255")

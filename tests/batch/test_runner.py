@@ -509,7 +509,7 @@ def test_items_that_are_not_prepared_are_not_announced(photos, tmp_path):
 
 
 def test_what_all_items_need_counts_for_the_run_alone(photos, tmp_path):
-    earlier = batch(tmp_path, together=lambda: 2, spent=10_000.0)
+    earlier = batch(tmp_path, together=lambda: 2, past_seconds=10_000.0)
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), earlier)
     assert all(item.seconds < 1000 for item in result.items)
     assert result.extra["summary"]["seconds"] > 10_000

@@ -240,7 +240,7 @@ class CommandLine:
         return self.known[line]
 
     def carry_out(self, invocation: Invocation) -> int:
-        session = Session(invocation.name, self.reporter, cast(Any, SimpleNamespace(worked=False)))
+        session = Session(invocation.name, self.reporter, cast(Any, SimpleNamespace(has_begun=False)))
         flags: Any = invocation.cluster
         submitted = flags if flags.cluster == "slurm" else None
         if submitted:

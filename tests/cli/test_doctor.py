@@ -55,7 +55,7 @@ def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(h
 
 
 def test_what_is_optional_does_not_fail(hpc, monkeypatch):
-    gpu = Check("gpu", missing(ImportError("libcuda.so")), "install the driver", needed=False)
+    gpu = Check("gpu", missing(ImportError("libcuda.so")), "install the driver", is_needed=False)
     monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD, gpu))
     ran = hpc("doctor", "--json")
     assert (ran.code, ran.document["items"][1]["status"]) == (0, "partial")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from humanpose_cli.cli.progress import PREPARED, RunProgress, interval
+from humanpose_cli.cli.progress import PREPARED_SHARE, RunProgress, interval
 
 
 class Clock:
@@ -43,7 +43,7 @@ def test_items_prepared_together_are_all_in_work():
     run.item_finished("0")
     run.preparing("abcd")
     run.step(0.5, 2, 4, "images looked at")
-    assert run.done == pytest.approx(1 + 4 * 0.5 * PREPARED)
+    assert run.done == pytest.approx(1 + 4 * 0.5 * PREPARED_SHARE)
     run.step(1.0, 4, 4, "images looked at")
     done = [run.done]
     for name in "abcd":
@@ -54,7 +54,9 @@ def test_items_prepared_together_are_all_in_work():
         run.item_finished(name)
         done.append(run.done)
     assert done == sorted(done)
-    assert done[:3] == pytest.approx([1 + 4 * PREPARED, 1 + 4 * PREPARED, 1 + 4 * PREPARED + 0.5 * (1 - PREPARED)])
+    assert done[:3] == pytest.approx(
+        [1 + 4 * PREPARED_SHARE, 1 + 4 * PREPARED_SHARE, 1 + 4 * PREPARED_SHARE + 0.5 * (1 - PREPARED_SHARE)]
+    )
     assert run.done == 5
     run.item_started("e", "e")  # alone again
     run.step(0.5, 1, 2, "steps")
@@ -68,11 +70,11 @@ def test_an_item_that_is_not_prepared_with_the_others_begins_at_zero():
     run.item_started("a", "a")
     run.item_finished("a")
     run.item_started("clip", "clip")
-    assert run.done == pytest.approx(1 + PREPARED)
+    assert run.done == pytest.approx(1 + PREPARED_SHARE)
     run.step(0.25, 1, 4, "frames")
-    assert run.done == pytest.approx(1 + PREPARED + 0.25)
+    assert run.done == pytest.approx(1 + PREPARED_SHARE + 0.25)
     run.item_finished("clip")
-    assert run.done == pytest.approx(2 + PREPARED)
+    assert run.done == pytest.approx(2 + PREPARED_SHARE)
 
 
 def test_the_time_left_is_of_the_mean_pace_without_items_that_were_not_worked_on():

@@ -81,7 +81,7 @@ def test_a_long_list_shows_the_first_and_all_that_went_wrong():
     items = [ItemResult(f"{i:04}.jpg", Status.SUCCESS) for i in range(1000)]
     items[700] = ItemResult("bad.jpg", Status.ERROR, error="bad.jpg: is empty")
     items[800] = ItemResult("0800.jpg", Status.SUCCESS, details={"doubtful": "low confidence", "note": "x"})
-    columns = (ResultColumn("doubtful", "doubtful", counted=True), ResultColumn("note", "note"))
+    columns = (ResultColumn("doubtful", "doubtful", is_counted=True), ResultColumn("note", "note"))
     lines = table(tuple(items), columns).splitlines()
     assert len(lines) < 40
     assert any(line.startswith("bad.jpg") for line in lines)

@@ -176,7 +176,7 @@ def test_the_thread_of_a_reporter_ticks_while_it_is_entered(monkeypatch):
     monkeypatch.setattr(Reporter, "tick", lambda self: ticked.set())
     with Reporter(stream=io.StringIO()) as reporter:
         assert ticked.wait(PATIENCE)
-    assert reporter._ended.is_set()
+    assert reporter._end.is_set()
 
 
 def finished(*, total: int = 2, terminal: bool = False, **options: Any) -> str:

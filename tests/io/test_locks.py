@@ -7,7 +7,7 @@ import os
 import pytest
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.io.locks import _held, is_locked, locked_file, shared_file
+from humanpose_cli.io.locks import _descriptors, is_locked, locked_file, shared_file
 
 
 @pytest.mark.posix("needs flock")
@@ -25,9 +25,9 @@ def test_a_lock_is_noticed_while_it_is_held(tmp_path):
 @pytest.mark.posix("needs flock")
 def test_a_child_that_is_being_forked_keeps_no_lock(tmp_path):
     """Between the fork and the child's first line, it has the parent's open file."""
-    before = set(_held)
+    before = set(_descriptors)
     with locked_file(tmp_path / "lock"):
-        (descriptor,) = _held - before
+        (descriptor,) = _descriptors - before
         of_child = os.dup(descriptor)
     try:
         assert not is_locked(tmp_path / "lock")

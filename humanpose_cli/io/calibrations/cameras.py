@@ -28,7 +28,7 @@ _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are d
 _ROTATION_TOLERANCE = 1e-3
 _SKEW_TOLERANCE = 1e-6  # of the focal length
 _MAX_APART = 50.0  # metres between two cameras of one take: larger numbers are millimetres
-_LISTED = 8  # cameras that a message names
+_MAX_LISTED = 8  # cameras that a message names
 _SAME_SHAPE = 0.01  # difference of two ratios of width to height
 _SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evaluations, pixels
 
@@ -124,15 +124,17 @@ def build_camera(
     intrinsic = _numbers(matrix, f"{where}: matrix", (3, 3), largest=LIMITS["focal"].high)
     _check_intrinsic(f"{where}: matrix", intrinsic)
     intrinsic[:2, 2] += centre_offset
-    bent = _numbers([] if distortion is None else distortion, f"{where}: distortion", (None,), largest=_MAX_DISTORTION)
-    if bent.size not in _LENGTHS:
+    coefficients = _numbers(
+        [] if distortion is None else distortion, f"{where}: distortion", (None,), largest=_MAX_DISTORTION
+    )
+    if coefficients.size not in _LENGTHS:
         expected = "4, 5, 8, 12 or 14 numbers, as OpenCV orders them"
-        raise InputError(f"{where}: distortion", "is of another model", expected=expected, got=str(bent.size))
+        raise InputError(f"{where}: distortion", "is of another model", expected=expected, got=str(coefficients.size))
     return CalibratedCamera(
         name,
         None if size is None else _size(f"{where}: size", size),
         intrinsic,
-        bent if bent.size else np.zeros(5),
+        coefficients if coefficients.size else np.zeros(5),
         _rotation(f"{where}: rotation", rotation),
         _numbers(translation, f"{where}: translation", (3,), largest=LIMITS["world_to_camera"].high),
     )
@@ -178,8 +180,8 @@ def _rotation(where: str, rotation: Any) -> Array:
     matrix = array.reshape(3, 3)
     error = np.abs(matrix @ matrix.T - np.eye(3)).max()
     if error > _ROTATION_TOLERANCE or np.linalg.det(matrix) < 0:
-        found = "a reflection" if error <= _ROTATION_TOLERANCE else f"columns off by {error:.3g}"
-        raise InputError(where, "is no rotation", expected="an orthogonal matrix, determinant 1", got=found)
+        fault = "a reflection" if error <= _ROTATION_TOLERANCE else f"columns off by {error:.3g}"
+        raise InputError(where, "is no rotation", expected="an orthogonal matrix, determinant 1", got=fault)
     return matrix
 
 
@@ -233,8 +235,8 @@ def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | N
     if not pixels.size or (not camera.distortion.any() and np.array_equal(pinhole, camera.matrix)):
         return pixels.copy()
     flat = np.ascontiguousarray(pixels.reshape(-1, 1, 2))
-    found = cv2.undistortPoints(flat, camera.matrix, camera.distortion, P=pinhole, criteria=_SOLVER)
-    return np.asarray(found, np.float64).reshape(pixels.shape)
+    pinhole_points = cv2.undistortPoints(flat, camera.matrix, camera.distortion, P=pinhole, criteria=_SOLVER)
+    return np.asarray(pinhole_points, np.float64).reshape(pixels.shape)
 
 
 def matched_cameras(
@@ -252,24 +254,24 @@ def matched_cameras(
     for a video without a camera or with several, for a camera with several videos, and for images of other proportions.
     """
     if sizes is not None:
-        matched = matched_cameras(calibration, names)
-        scaled = [one.scaled(size, name) for one, size, name in zip(matched.cameras, sizes, names, strict=True)]
-        return matched._replace(cameras=scaled)
+        subset = matched_cameras(calibration, names)
+        scaled_cameras = [one.scaled(size, name) for one, size, name in zip(subset.cameras, sizes, names, strict=True)]
+        return subset._replace(cameras=scaled_cameras)
     cameras = list(calibration.cameras.values())
-    found = _candidates(calibration, names)
-    chosen = [candidates[0] for candidates in found if len(candidates) == 1]
-    if len(chosen) == len(names) == len({camera.name for camera in chosen}):
-        return MatchedCameras(chosen)
-    if not any(found) and len(names) == len(cameras):
+    matches = _candidates(calibration, names)
+    first_matches = [candidates[0] for candidates in matches if len(candidates) == 1]
+    if len(first_matches) == len(names) == len({camera.name for camera in first_matches}):
+        return MatchedCameras(first_matches)
+    if not any(matches) and len(names) == len(cameras):
         pairs = ", ".join(
             f"{PurePath(name).name} is {camera.name}" for name, camera in zip(names, cameras, strict=True)
         )
         return MatchedCameras(cameras, f"the videos' names do not match the cameras', so their order decides: {pairs}")
-    listed = ", ".join(list(calibration.cameras)[:_LISTED]) + (", …" if len(cameras) > _LISTED else "")
+    camera_list = ", ".join(list(calibration.cameras)[:_MAX_LISTED]) + (", …" if len(cameras) > _MAX_LISTED else "")
     raise InputError(
         "calibration",
         "does not match the videos",
-        expected=f"a video of each name of the cameras {listed}",
+        expected=f"a video of each name of the cameras {camera_list}",
         got=", ".join(map(str, names)),
         remedy="name the videos after the cameras",
     )
@@ -283,10 +285,10 @@ def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[i
     `Walking 1.cam2.mp4` belongs to the take `Walking 1`. One take, of no name, where each camera has one video, or a
     video has no camera.
     """
-    found = _candidates(calibration, names)
-    if any(len(candidates) != 1 for candidates in found):
+    matches = _candidates(calibration, names)
+    if any(len(candidates) != 1 for candidates in matches):
         return {"": list(range(len(names)))}
-    cameras = [candidates[0].name for candidates in found]
+    cameras = [candidates[0].name for candidates in matches]
     if len(set(cameras)) == len(cameras):
         return {"": list(range(len(names)))}
     takes: dict[str, list[int]] = {}
@@ -298,8 +300,8 @@ def takes_of(calibration: Calibration, names: Sequence[str]) -> dict[str, list[i
 def _without_camera(stem: str, camera: str) -> str:
     """Remove the camera from a video's name; "" of one that is the camera's."""
     # Not of case-folded names, which may be longer.
-    found = list(re.finditer(_pattern(camera), stem, re.IGNORECASE))
-    return (stem[: found[-1].start()] + stem[found[-1].end() :]).strip(" ._-") if found else ""
+    matches = list(re.finditer(_pattern(camera), stem, re.IGNORECASE))
+    return (stem[: matches[-1].start()] + stem[matches[-1].end() :]).strip(" ._-") if matches else ""
 
 
 def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[CalibratedCamera]]:
@@ -307,9 +309,9 @@ def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[Cal
     cameras = list(calibration.cameras.values())
     paths = [PurePath(name.casefold()) for name in names]
     equal = [[c for c in cameras if c.name.casefold() in (path.name, path.stem)] for path in paths]
-    taken = {camera.name for candidates in equal for camera in candidates}
+    exact_names = {camera.name for candidates in equal for camera in candidates}
     return [
-        same or [c for c in cameras if c.name not in taken and _belongs(path, c.name)]
+        same or [c for c in cameras if c.name not in exact_names and _belongs(path, c.name)]
         for same, path in zip(equal, paths, strict=True)
     ]
 

@@ -48,8 +48,8 @@ def read_json_calibration(path: Path, document: Mapping[str, Any]) -> Calibratio
     """Read the calibration of the file's JSON document. Raises InputError if it is damaged, or of a newer version."""
     version, records = document.get("schema_version"), document.get("cameras")
     if document.get("format") != FORMAT:
-        found = ", ".join(map(str, document))[:80]
-        raise InputError(path, "is no calibration file", expected=f'"format": "{FORMAT}"', got=found)
+        keys = ", ".join(map(str, document))[:80]
+        raise InputError(path, "is no calibration file", expected=f'"format": "{FORMAT}"', got=keys)
     if version != SCHEMA_VERSION:
         remedy = "update humanpose-cli"
         raise InputError(

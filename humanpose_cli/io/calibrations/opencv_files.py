@@ -64,8 +64,8 @@ class _Storage:
         """
         node = self._node(*names)
         if node is None:
-            found = ", ".join(key for file in self._files for key in file.root().keys())  # noqa: SIM118
-            raise InputError(self.path, f"lacks {names[0]}", expected=_EXPECTED, got=found[:120])
+            keys = ", ".join(key for file in self._files for key in file.root().keys())  # noqa: SIM118
+            raise InputError(self.path, f"lacks {names[0]}", expected=_EXPECTED, got=keys[:120])
         where = f"{self.path} ({names[0]})"
         data = node.getNode("data") if node.isMap() else node
         items = [data] if data.isReal() or data.isInt() else _items(data)
@@ -102,12 +102,12 @@ def _parsed(path: Path, text: str) -> Any:
         raise InputError(path, "is no OpenCV FileStorage that can be read", expected="YAML or XML")
     try:
         file = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        opened = file.isOpened()
+        is_open = file.isOpened()
         file.root().keys()
     except (cv2.error, SystemError, ValueError) as error:  # its constructor fails as SystemError
         reason = reason_of(error.__cause__ or error).rpartition("in function '")[2]  # where OpenCV's reason ends
         raise InputError(path, "is no OpenCV FileStorage that can be read", got=reason[:120]) from error
-    if not opened:
+    if not is_open:
         raise InputError(path, "is no OpenCV FileStorage that can be read")
     return file
 

@@ -40,19 +40,21 @@ _TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # y up, z backward → y down, z forwar
 
 def read_qualisys_calibration(path: Path, root: ElementTree.Element) -> Calibration:
     """Read a calibration from the parsed XML of such a file. Raises InputError if it holds no calibrated cameras."""
-    found = [
+    elements = [
         camera
         for camera in root.iter("camera")
         if camera.get("active") != "0" and camera.get("calibrated", "true").lower() != "false"
     ]
-    videos = [camera for camera in found if "video" in camera.get("model", "").lower()]
-    cameras = [_camera(path, camera) for camera in videos or found]
-    turned = [
-        f"{c.get('serial')} by {c.get('viewrotation')}°" for c in videos or found if c.get("viewrotation", "0") != "0"
+    videos = [camera for camera in elements if "video" in camera.get("model", "").lower()]
+    cameras = [_camera(path, camera) for camera in videos or elements]
+    turned_cameras = [
+        f"{c.get('serial')} by {c.get('viewrotation')}°"
+        for c in videos or elements
+        if c.get("viewrotation", "0") != "0"
     ]
     notes = []
-    if turned:
-        cameras_turned = ", ".join(turned)
+    if turned_cameras:
+        cameras_turned = ", ".join(turned_cameras)
         notes.append(
             f"{path}: cameras are calibrated as unturned, but shown turned ({cameras_turned}): use unturned videos"
         )

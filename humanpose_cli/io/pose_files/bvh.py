@@ -275,12 +275,12 @@ def _side_and_alias(name: str) -> tuple[str, str]:
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
     side, rest = "", []
     for part in parts:
-        sided = re.fullmatch(r"(left|right)(.*)", part)
+        match = re.fullmatch(r"(left|right)(.*)", part)
         if side == "" and part in {"l", "r"}:
             side = "left" if part == "l" else "right"
-        elif side == "" and sided:
-            side = sided[1]
-            rest.append(sided[2])
+        elif side == "" and match:
+            side = match[1]
+            rest.append(match[2])
         elif side == "" and part[0] in "lr" and part[1:] in _ALIASES and part not in _ALIASES:
             side = "left" if part[0] == "l" else "right"
             rest.append(part[1:])
@@ -296,33 +296,40 @@ def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
 
     Joints that the file lacks are left out. Raises KeyError naming the limb joints that could not be found.
     """
-    named = {
+    rows_by_alias = {
         _side_and_alias(joint.name): row for row, joint in reversed(list(enumerate(motion.joints))) if not joint.is_end
     }
-    found: dict[str, tuple[int, float]] = {}
+    joints: dict[str, tuple[int, float]] = {}
     for side in ("left", "right"):
-        taken: set[int] = set()
+        used_rows: set[int] = set()
         for role, aliases in _ROLES.items():
-            row = next((named[side, word] for word in aliases if named.get((side, word), -1) not in {-1, *taken}), None)
+            row = next(
+                (
+                    rows_by_alias[side, word]
+                    for word in aliases
+                    if rows_by_alias.get((side, word), -1) not in {-1, *used_rows}
+                ),
+                None,
+            )
             if row is not None:
-                found[f"{side}_{role}"] = (row, 1.0)
-                taken.add(row)
-    missing = [f"{side} {role}" for side in ("left", "right") for role in _NEEDED if f"{side}_{role}" not in found]
+                joints[f"{side}_{role}"] = (row, 1.0)
+                used_rows.add(row)
+    missing = [f"{side} {role}" for side in ("left", "right") for role in _NEEDED if f"{side}_{role}" not in joints]
     if missing:
         raise KeyError(", ".join(missing))
-    _add_ends(motion, found)
-    _add_trunk(motion, named, found)
-    return found
+    _add_ends(motion, joints)
+    _add_trunk(motion, rows_by_alias, joints)
+    return joints
 
 
-def _add_ends(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> None:
+def _add_ends(motion: BvhMotion, joints: dict[str, tuple[int, float]]) -> None:
     """Add toes and hands from the end sites of feet and wrists, if they have no joints of their own."""
     for end, joint in (("foot", "ankle"), ("hand", "wrist")):
         for side in ("left", "right"):
-            parent = found[f"{side}_{joint}"][0]
+            parent = joints[f"{side}_{joint}"][0]
             tips = [row for row, tip in enumerate(motion.joints) if tip.is_end and tip.parent == parent]
-            if f"{side}_{end}" not in found and len(tips) == 1 and np.any(motion.joints[tips[0]].offset):
-                found[f"{side}_{end}"] = (tips[0], _NEAR)
+            if f"{side}_{end}" not in joints and len(tips) == 1 and np.any(motion.joints[tips[0]].offset):
+                joints[f"{side}_{end}"] = (tips[0], _NEAR)
 
 
 def _ancestors(motion: BvhMotion, row: int) -> list[int]:
@@ -338,24 +345,26 @@ def _branching_point(motion: BvhMotion, a: int, b: int) -> int:
     return next(row for row in _ancestors(motion, a) if row in above)
 
 
-def _add_trunk(motion: BvhMotion, named: dict[tuple[str, str], int], found: dict[str, tuple[int, float]]) -> None:
+def _add_trunk(
+    motion: BvhMotion, rows_by_alias: dict[tuple[str, str], int], joints: dict[str, tuple[int, float]]
+) -> None:
     """Add pelvis, spine, neck and head by the tree."""
-    pelvis = _branching_point(motion, found["left_hip"][0], found["right_hip"][0])
-    chest = _branching_point(motion, found["left_shoulder"][0], found["right_shoulder"][0])
-    found["pelvis"] = (pelvis, 1.0)
+    pelvis = _branching_point(motion, joints["left_hip"][0], joints["right_hip"][0])
+    chest = _branching_point(motion, joints["left_shoulder"][0], joints["right_shoulder"][0])
+    joints["pelvis"] = (pelvis, 1.0)
     chain = _ancestors(motion, chest)
     spine = chain[: chain.index(pelvis)][::-1] if pelvis in chain else []
     targets = {1: ("spine2",), 2: ("spine1", "spine3")}.get(len(spine), ("spine1", "spine2", "spine3"))
     if spine:
         rows = [spine[round(i * (len(spine) - 1) / max(1, len(targets) - 1))] for i in range(len(targets))]
-        found.update({joint: (row, _NEAR) for joint, row in zip(targets, rows, strict=True)})
+        joints.update({joint: (row, _NEAR) for joint, row in zip(targets, rows, strict=True)})
     for joint, aliases in (("neck", _NECK), ("head", _HEAD)):
-        row = next((named["", word] for word in aliases if ("", word) in named), None)
+        row = next((rows_by_alias["", word] for word in aliases if ("", word) in rows_by_alias), None)
         if row is not None:
-            found[joint] = (row, 1.0)
+            joints[joint] = (row, 1.0)
 
 
-def unit_in_metres(positions: np.ndarray, found: dict[str, tuple[int, float]]) -> tuple[str, float]:
+def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) -> tuple[str, float]:
     """Name and length in metres of the file's unit: the one that brings leg and trunk nearest to an adult's 1.3 m.
 
     Known units: metres, centimetres, millimetres, inches, and the CMU library's 5.64 cm. They lie further apart than
@@ -363,7 +372,7 @@ def unit_in_metres(positions: np.ndarray, found: dict[str, tuple[int, float]]) -
     """
 
     def position(joint: str) -> np.ndarray:
-        return positions[found[joint][0]]
+        return positions[joints[joint][0]]
 
     def between(a: str, b: str) -> float:
         return float(np.linalg.norm(position(a) - position(b)))
@@ -378,11 +387,11 @@ def unit_in_metres(positions: np.ndarray, found: dict[str, tuple[int, float]]) -
     return name, _UNITS[name]
 
 
-def _up_axis(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> str:
+def _up_axis(motion: BvhMotion, joints: dict[str, tuple[int, float]]) -> str:
     """Return 'y-up' as usual, unless the rest skeleton stands along z."""
     rest = motion.rest_positions()
-    feet = (rest[found["left_ankle"][0]] + rest[found["right_ankle"][0]]) / 2
-    up = (rest[found["left_shoulder"][0]] + rest[found["right_shoulder"][0]]) / 2 - feet
+    feet = (rest[joints["left_ankle"][0]] + rest[joints["right_ankle"][0]]) / 2
+    up = (rest[joints["left_shoulder"][0]] + rest[joints["right_shoulder"][0]]) / 2 - feet
     return "z-up" if abs(up[2]) > abs(up[1]) else "y-up"
 
 
@@ -394,9 +403,9 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
     """
     motion = read_bvh_motion(path)
     try:
-        found = find_smpl_joints(motion)
+        smpl_joints = find_smpl_joints(motion)
         positions = motion.positions()
-        _, metres = unit_in_metres(positions[0], found)
+        _, metres = unit_in_metres(positions[0], smpl_joints)
     except KeyError as error:
         names = ", ".join(joint.name for joint in motion.joints[:12] if not joint.is_end)
         raise InputError(
@@ -408,15 +417,15 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
         ) from error
     except ValueError as error:
         raise InputError(path, f"is no person: {error}") from error
-    axes = axes or _up_axis(motion, found)
+    axes = axes or _up_axis(motion, smpl_joints)
     check_axes(axes)
     positions = axes_to_camera(positions * metres, axes)
     check_limits("joints", positions, path)
     joints = np.zeros((len(positions), len(SMPL24), 3), np.float32)
     confidence = np.zeros(len(SMPL24), np.float32)
     for row, (joint, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parents, strict=True)):
-        if joint in found:
-            source, confidence[row] = found[joint]
+        if joint in smpl_joints:
+            source, confidence[row] = smpl_joints[joint]
             joints[:, row] = positions[:, source]
         else:
             joints[:, row] = joints[:, parent]

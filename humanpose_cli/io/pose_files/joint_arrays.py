@@ -119,11 +119,15 @@ def _check_build(
             raise _impossible(path, skeleton, f"the {a} and the {b} differ {ratio:.1f} times in length")
 
 
-def _impossible(path: Path | str, skeleton: Skeleton, found: str) -> InputError:
+def _impossible(path: Path | str, skeleton: Skeleton, description: str) -> InputError:
     other_order = f"check that the joints stand in the order of {skeleton.name}"
     remedy = f"{AXIS_ANGLE_WAY_OUT}; otherwise {other_order}" if len(skeleton) == 24 else other_order
     return InputError(
-        path, "cannot be joint positions", expected="a person's joints (J, 3) or (T, J, 3)", got=found, remedy=remedy
+        path,
+        "cannot be joint positions",
+        expected="a person's joints (J, 3) or (T, J, 3)",
+        got=description,
+        remedy=remedy,
     )
 
 
@@ -195,15 +199,15 @@ def joint_target(values: np.ndarray, path: Path | str, skeleton: Skeleton | str 
     if values.ndim == 2:
         values = values[None]
     _check_shape(path, values)
-    chosen = _skeleton_for(path, values.shape[1], skeleton)
+    source_skeleton = _skeleton_for(path, values.shape[1], skeleton)
     joints = values.astype(np.float64)
-    check_joints(path, joints, chosen)
+    check_joints(path, joints, source_skeleton)
     in_camera = axes_to_camera(joints, axes)
     return JointTarget(
         in_camera.astype(np.float32),
-        chosen,
-        joint_confidence=np.ones(len(chosen), np.float32),
-        warnings=orientation_warnings(in_camera, chosen),
+        source_skeleton,
+        joint_confidence=np.ones(len(source_skeleton), np.float32),
+        warnings=orientation_warnings(in_camera, source_skeleton),
     )
 
 
@@ -226,22 +230,29 @@ def _check_shape(path: Path | str, values: np.ndarray) -> None:
         remedy = f"these look like rotation matrices; {AXIS_ANGLE_WAY_OUT}"
     elif len(shape) == 4 and shape[3] == 3:
         remedy = "if it holds several persons, save one of them: pose[:, 0]"
-    found = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    raise InputError(path, "has the wrong shape", expected="(J, 3) or (T, J, 3)", got=str(tuple(found)), remedy=remedy)
+    joint_shape = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+    raise InputError(
+        path, "has the wrong shape", expected="(J, 3) or (T, J, 3)", got=str(tuple(joint_shape)), remedy=remedy
+    )
 
 
-def _skeleton_for(path: Path | str, count: int, wanted: Skeleton | str | None) -> Skeleton:
-    if isinstance(wanted, str):
+def _skeleton_for(path: Path | str, count: int, requested_skeleton: Skeleton | str | None) -> Skeleton:
+    if isinstance(requested_skeleton, str):
         try:
-            wanted = skeleton_by_name(wanted)
+            requested_skeleton = skeleton_by_name(requested_skeleton)
         except KeyError:
-            raise UsageError("skeleton", "is unknown", expected=", ".join(SKELETONS), got=str(wanted)) from None
-    if wanted is not None:
-        if len(wanted) != count:
+            raise UsageError(
+                "skeleton", "is unknown", expected=", ".join(SKELETONS), got=str(requested_skeleton)
+            ) from None
+    if requested_skeleton is not None:
+        if len(requested_skeleton) != count:
             raise InputError(
-                path, "has the wrong number of joints", expected=f"{len(wanted)} for {wanted.name}", got=str(count)
+                path,
+                "has the wrong number of joints",
+                expected=f"{len(requested_skeleton)} for {requested_skeleton.name}",
+                got=str(count),
             )
-        return wanted
+        return requested_skeleton
     candidates = skeletons_with(count)
     if len(candidates) > 1:
         names = " or ".join(sorted((skeleton.name for skeleton in candidates), reverse=True))

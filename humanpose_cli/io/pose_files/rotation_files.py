@@ -58,9 +58,9 @@ def read_amass(path: Path, axes: str) -> RotationTarget:
 
 def _numbers(path: Path, name: str, values: np.ndarray | None) -> np.ndarray:
     if values is None:
-        found = ", ".join(sorted(npz_names(path))[:8]) or "nothing"
+        names_text = ", ".join(sorted(npz_names(path))[:8]) or "nothing"
         remedy = "save joint positions as .npy, or rotations with the names of AMASS"
-        raise InputError(path, f"holds no {name}", expected="an AMASS or a fit file", got=found, remedy=remedy)
+        raise InputError(path, f"holds no {name}", expected="an AMASS or a fit file", got=names_text, remedy=remedy)
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise InputError(path, f"holds {name} that are not all finite numbers", remedy="make it again")
     return values.astype(np.float64)
@@ -73,12 +73,12 @@ def _turned(root: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 
 def _frame_rate(path: Path, arrays: dict[str, np.ndarray]) -> float | None:
-    stored = next((arrays[name] for name in _FRAME_RATES if name in arrays), None)
-    if stored is None:
+    array = next((arrays[name] for name in _FRAME_RATES if name in arrays), None)
+    if array is None:
         return None
-    rate = _numbers(path, "mocap_framerate", stored)
+    rate = _numbers(path, "mocap_framerate", array)
     if rate.size != 1 or not 0 < float(rate.reshape(())) <= 10_000:
-        raise InputError(path, "holds an unusable mocap_framerate", expected="frames a second", got=str(stored))
+        raise InputError(path, "holds an unusable mocap_framerate", expected="frames a second", got=str(array))
     return float(rate.reshape(()))
 
 
@@ -86,9 +86,9 @@ def _betas(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Read (10,) float32 SMPL's first shape components, 0 if the file has none; the mean of several."""
     betas = np.zeros(10, np.float32)
     if "betas" in arrays:
-        stored = _numbers(path, "betas", arrays["betas"])
-        check_limits("betas", stored, path)
-        mean = stored.reshape(-1, stored.shape[-1]).mean(axis=0) if stored.size else np.zeros(0)
+        array = _numbers(path, "betas", arrays["betas"])
+        check_limits("betas", array, path)
+        mean = array.reshape(-1, array.shape[-1]).mean(axis=0) if array.size else np.zeros(0)
         betas[: min(10, len(mean))] = mean[:10]
     return betas
 
@@ -108,5 +108,5 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
         raise UsageError(name, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
     rows = fit.held_rows(track)
     frames = fit.frame_index[rows]
-    detected = DetectedKeypoints(fit.keypoints2d[rows], fit.focal[frames], fit.principal_point[frames], fit.body)
-    return RotationTarget(fit.params.rows(rows), fit.frame_rate or None, person=track, detected=detected)
+    keypoints = DetectedKeypoints(fit.keypoints2d[rows], fit.focal[frames], fit.principal_point[frames], fit.body)
+    return RotationTarget(fit.params.rows(rows), fit.frame_rate or None, person=track, detected=keypoints)
