@@ -150,7 +150,7 @@ def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
 
 
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_an_interrupted_run_leaves_whole_files(tmp_path):
     command = [sys.executable, "-m", "humanpose_cli.cli.main", "preprocess", "synthetic", *SMALL, "--count", "200"]
     command += ["--shard-size", "4", "--out", str(tmp_path)]

@@ -52,6 +52,7 @@ def test_fit_refines_what_it_fitted_and_tells_how_much_is_kept(hpc, photos):
     assert float(told["accepted"]) == pytest.approx(np.mean(refinement["tracks"]["0"]["accepted"]), rel=0.01, abs=1e-3)
 
 
+@pytest.mark.extensive
 def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
     photo = str(photos / "photos" / "astronaut.png")
     assert hpc("fit", photo, "--out", str(tmp_path / "fits"), "--detector", "fast", "--no-overlay").code == 0
@@ -119,6 +120,7 @@ def test_displacements_are_outputs_like_the_others(hpc, photos, tmp_path):
     assert found.code == 3
 
 
+@pytest.mark.extensive
 def test_the_page_shows_another_run_and_the_truth(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--no-overlay", *FAST)
     assert hpc(*line, "--correspondence", "keypoints", "--out", str(tmp_path / "a"), "--json").code == 0
@@ -188,6 +190,7 @@ def test_a_missing_model_file_is_told_before_torch_is_loaded(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.extensive
 def test_priors_come_from_the_users_files(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--no-overlay", "--no-page")
     again = ("--texture", str(photos / "fits"), "--overwrite", "--out", str(tmp_path / "out"))

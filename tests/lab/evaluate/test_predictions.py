@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.clip_people import FOCAL, FRAMES, SIZE, ClipPeople, clip_cache, fit_of, truth
+from helpers.extensive import extensive
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -65,7 +66,7 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("true", [1.0, 1.3])
+@pytest.mark.parametrize("true", [1.0, *extensive(1.3)])
 def test_segments_of_fits_and_of_the_truth_have_their_lengths(
     people: EvaluatedPeople, tmp_path: Path, true: float
 ) -> None:
@@ -112,7 +113,7 @@ def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> 
     assert report.metrics["pckh"].value > 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is labelled is found, however little of them."""
     folder = clip_cache(tmp_path / "clip")

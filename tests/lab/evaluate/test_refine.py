@@ -107,7 +107,7 @@ def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
     monkeypatch.setattr(refine_clips, "Fitter", MovedFitter)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.usefixtures("known")
 def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
     report = evaluate_refinement(PeopleSelection(cache), RefineSelection(), CPU)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.posed_people import PosedPeople
 from skimage.metrics import structural_similarity
 
@@ -163,7 +164,7 @@ def rendered(tmp_path_factory):
     return PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32), WrappedPeople(default_body())
 
 
-@pytest.mark.parametrize("draws", [True, False])
+@pytest.mark.parametrize("draws", [*extensive(True), False])
 def test_the_network_pasted_before_the_meshes_background(rendered, draws):
     """On a rendered person: where neither mask reaches, both show the input's own pixels."""
     crops, wrapped = rendered
@@ -269,6 +270,7 @@ def test_the_mesh_needs_parameters(crops):
         measure_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
 
 
+@pytest.mark.extensive
 def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     training = Warp3dTraining(
         TINY, DiscriminatorConfig(4, (8,), (1,)), perceptual="pixels", adversarial_weight=0.0, validation=2
