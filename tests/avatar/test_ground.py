@@ -54,7 +54,7 @@ def test_only_who_stands_on_their_feet_has_a_ground(stage: Stage) -> None:
     assert standing_height(upright, stage.body, torch.zeros(len(upright))) is None
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)

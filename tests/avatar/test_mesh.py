@@ -170,6 +170,7 @@ def test_half_a_person_has_legs_of_their_clothes(stage: Stage) -> None:
     assert np.abs(np.median(colours[legs], axis=0) * 255 - (200, 30, 30)).max() < 25
 
 
+@pytest.mark.extensive
 def test_other_people_stay_and_give_no_colour(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)

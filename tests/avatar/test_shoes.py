@@ -148,7 +148,7 @@ def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
         assert (float(found.dressed.offsets[toes].abs().max()) < 1e-6) == (kind == "bare")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_heels_have_the_colour_of_the_feet(stage: Stage) -> None:
     rotations = pose(**STANDING)
     person = painted(stage, SKIN, BLUE, LEGS)

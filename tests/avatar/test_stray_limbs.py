@@ -107,7 +107,7 @@ def twisted(stage: Stage, confidence: float, **joints: tuple[float, float, float
     return MeshReposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     found, taken = twisted(stage, 1.0), twisted(stage, 0.6)  # the latter's toes might be the detector's error
     size = found.texture.image.shape[0]
@@ -128,7 +128,7 @@ def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     assert errors[0] < 0.7 * errors[1]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
     raised = (-1.2, 0.0, 0.0)
     found, taken = (twisted(stage, confidence, left_hip=raised) for confidence in (1.0, 0.6))

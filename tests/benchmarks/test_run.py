@@ -301,7 +301,7 @@ def test_a_comparison_is_a_line_of_json(compared):
     assert "roofline_ms" not in line
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux")
 def test_peaks_of_memory_are_those_of_the_call(compared):
     sizes = {"ours": 64, "theirs": 256}  # MiB

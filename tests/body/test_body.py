@@ -189,6 +189,7 @@ def test_gradients_reach_every_input(body: Body) -> None:
         assert tensor.grad.abs().max() > 0
 
 
+@pytest.mark.extensive
 def test_gradient_of_landmarks_is_right(any_body: Body) -> None:
     rotations, betas, _ = random_pose(1, any_body)
 

@@ -323,7 +323,7 @@ def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: Command
     assert not dropped, "\n".join(dropped)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_every_option_is_used_alone_or_with_what_it_needs(effects: CommandLine) -> None:
     """Else the walk above would find it dropped beside each other one, or refused for its sample's sake."""
     for command in BASE:

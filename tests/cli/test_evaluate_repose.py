@@ -61,6 +61,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     assert "pose_auc" not in own.document["metrics"]
 
 
+@pytest.mark.extensive
 def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeypatch):
     protocol = ImageProtocol(
         "pairs-at-32", "synthetic", "synthetic/test", Evaluator("a/b", 40 * "0"), 32, metrics=("ssim_signed",)

@@ -177,6 +177,7 @@ def test_other_options_do_not_replace_results_unasked(hpc, photos, fitted):
     assert "--overwrite" in ran.err
 
 
+@pytest.mark.extensive
 def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
     assert (
         hpc("fit", str(photos / "astronaut.png"), "--out", str(tmp_path), "--detector", "fast", "--threads", "1").code
@@ -365,6 +366,7 @@ def test_reposed_images_beside_their_photographs_are_not_taken_for_photographs(h
         assert (tmp_path / "astronaut.astronaut.png").exists()
 
 
+@pytest.mark.extensive
 def test_a_fit_into_one_file(hpc, photos, tmp_path):
     out = tmp_path / "x.npz"
     ran = hpc("fit", str(photos / "astronaut.png"), "-o", str(out), "--detector", "fast", "--json")

@@ -66,6 +66,7 @@ def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
     assert "id=play" not in (tmp_path / "refined" / names[-1]).read_text("utf-8")
 
 
+@pytest.mark.extensive
 def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--json")
     drawn = ("--side-view", "--labels", "reasons", "--out", str(tmp_path / "a"))
@@ -93,6 +94,7 @@ def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tm
     assert hpc(*line, *drawn).details["status"] == "skipped"
 
 
+@pytest.mark.extensive
 def test_displacements_are_outputs_like_the_others(hpc, photos, tmp_path):
     line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--no-overlay", "--no-page", *FAST)
     line = (*line, "--out", str(tmp_path), "--json")

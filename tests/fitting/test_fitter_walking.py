@@ -27,7 +27,7 @@ def fitted(person, frames):
         return fitter.fit(np.stack(frames))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_camera_that_walks_behind_a_person_is_doubtful_and_does_not_zoom(clip, texture):
     fit = fitted(true_person(clip, 0), [room(texture, (0, 0, 0.08 * t)) for t in range(FRAMES)])
     assert len(fit.options["camera_walks"]) > FRAMES / 2

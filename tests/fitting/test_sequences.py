@@ -232,7 +232,7 @@ def test_a_turning_camera_does_not_move_somebody_who_stands(body, place_bodies) 
     assert jitter(world[1]) < 0.7 * jitter(world[0])
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
     kept = []
     solve = sequences.solve_sequence

@@ -122,7 +122,7 @@ def test_two_processes_with_the_same_part(tmp_path):
 
 
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_two_caches_at_once(tmp_path, marks):
     """The second is refused, with --overwrite too, until the first has ended, also by being killed."""
     out = tmp_path / "out"
@@ -155,7 +155,7 @@ def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
         build_cache(Overtaken(group_count=1), tmp_path, shard_size=6)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize(
     ("other", "message"),
     [

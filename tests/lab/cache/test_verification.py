@@ -338,7 +338,7 @@ def test_readers_in_several_processes(original, method):
         assert process.exitcode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_readers_in_several_threads(original):
     """With one file open at a time, each is let go all the time while others read from it."""
     cache, samples, wrong = open_cache(original, max_open=1), all_samples(SOURCE), []

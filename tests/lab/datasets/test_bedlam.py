@@ -234,7 +234,7 @@ def source_of_first(tree: Path) -> Iterator[Sample]:
     return source.read(source.groups()[0])
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_model_of_ten_components_is_refused(tree: Path, tmp_path: Path) -> None:
     path = write_smpl_npz(tmp_path / "SMPL_NEUTRAL.npz", random_smpl_fields())
     with pytest.raises(InputError, match=r"\(shape\): needs more shape components, expected 11, found 10"):

@@ -68,6 +68,7 @@ def evaluated(cache, network, **options):
     return evaluate_regressor(PeopleSelection(cache, **options), network, "cpu", no_progress, lambda: False)
 
 
+@pytest.mark.extensive
 def test_table_1_stands_beside_human36m_alone(cache, network):
     report = evaluated(cache, network)
     mpjpe = report.metrics["mpjpe_mm"]

@@ -123,7 +123,7 @@ class LabelledPeople:
         yield Sample(group.name, pixels, (96, 80), FOCAL, (48.0, 40.0), found, splits={"coco": "validation"})
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not build_cache(LabelledPeople(), tmp_path / "cache").failures
     record, _ = fit_of()

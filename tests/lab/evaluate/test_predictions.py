@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.clip_people import FOCAL, FRAMES, SIZE, ClipPeople, clip_cache, fit_of, truth
-from helpers.extensive import extensive
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -65,8 +64,8 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     assert alone.facts["found"] == "2 (25.0 %)"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("true", [1.0, *extensive(1.3)])
+@pytest.mark.extensive
+@pytest.mark.parametrize("true", [1.0, 1.3])
 def test_segments_of_fits_and_of_the_truth_have_their_lengths(
     people: EvaluatedPeople, tmp_path: Path, true: float
 ) -> None:

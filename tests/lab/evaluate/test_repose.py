@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.extensive import extensive
 from helpers.posed_people import PosedPeople
 from skimage.metrics import structural_similarity
 
@@ -164,7 +163,8 @@ def rendered(tmp_path_factory):
     return PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32), WrappedPeople(default_body())
 
 
-@pytest.mark.parametrize("draws", [*extensive(True), False])
+@pytest.mark.extensive
+@pytest.mark.parametrize("draws", [True, False])
 def test_the_network_pasted_before_the_meshes_background(rendered, draws):
     """On a rendered person: where neither mask reaches, both show the input's own pixels."""
     crops, wrapped = rendered

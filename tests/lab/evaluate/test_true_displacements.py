@@ -8,7 +8,7 @@ from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import RefineOptions
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_bodies_come_to_the_truth_where_it_is_known(walk):
     start, truth = walk.off(), walk.fit()
     known = np.arange(3)

@@ -72,7 +72,7 @@ def test_limbs_are_where_the_models_joints_are() -> None:
         ).min() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_models_own_regressor_looks_at_the_posed_mesh(tmp_path: Path) -> None:
     """At rest its joints are those that bones turn about; of a bent body they are means of the mesh, as in EMDB."""
     fields = random_smpl_fields()

@@ -105,6 +105,7 @@ def test_two_rounds(whole):
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-5)
 
 
+@pytest.mark.extensive
 def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch):
     """Half of the registrations fail, and are far off."""
     register = rounds.register
@@ -144,6 +145,7 @@ def test_predictions_are_where_the_second_registrations_begin(whole):
     assert not (folder / "round-2" / "registering").exists()
 
 
+@pytest.mark.extensive
 def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, tmp_path, monkeypatch):
     begun, register = [], rounds.register
     monkeypatch.setattr(rounds, "register", lambda *given: begun.append(given) or register(*given))
@@ -158,6 +160,7 @@ def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, 
         run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.extensive
 def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(cache, whole, tmp_path):
     """Stopped after a few questions, again and again: within the lifter, between registrations, within the network."""
     stops, finished = 0, False
@@ -179,6 +182,7 @@ def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
     assert (again.step, again.metrics) == (2, whole[1].metrics)
 
 
+@pytest.mark.extensive
 def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cache, tmp_path):
     former = replace(
         TINY,
@@ -204,6 +208,7 @@ def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cach
             rounds.plan_rounds(DeformAndLearn(cache, other, seed=1), LOOP, tmp_path)
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("handover", ["none", "blend"])
 def test_depths_of_the_second_round_are_blended_with_the_networks(handover, cache, tmp_path, monkeypatch):
     lifted, given = [], []
@@ -319,6 +324,7 @@ def coco(tmp_path_factory):
     return folder
 
 
+@pytest.mark.extensive
 def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, coco, tmp_path):
     """COCO's people have keypoints alone: twelve of SMPL's joints, neither correspondences nor joints in space."""
     alone, plan = DeformAndLearn(cache, TINY, seed=1), DeformAndLearn([cache, coco], TINY, seed=1)

@@ -25,7 +25,7 @@ def recipe(options: LifterTraining = TINY) -> LifterRecipe:
     return LifterRecipe(None, options, seed=3)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_it_learns_and_68_percent_of_held_out_errors_lie_within_their_sigma(tmp_path):
     loop = replace(LOOP, steps=200, batch_size=128, validate_every=200, average=0.95)
     untrained = recipe()

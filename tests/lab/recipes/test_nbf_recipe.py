@@ -145,7 +145,7 @@ def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
             torch.testing.assert_close(places.flatten(1), plain["vector"][:, :66], atol=0.035, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_path):
     weights = str(segmenter[1] / BEST)
     parts = replace(PARTS, inputs=InputOptions("parts", parts=3, size=32), source="segmenter", segmenter=weights)
@@ -330,7 +330,7 @@ def test_variants_are_remembered_and_serve_other_losses(cache):
     assert len(memory) == kept
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
     train(NbfRecipe(cache, PARTS), LOOP, tmp_path, CPU)
     start = str(tmp_path / BEST)
@@ -348,7 +348,7 @@ def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
         NbfRecipe(cache, replace(PROXY, regressor=replace(SMALL, hidden=20, noise=True), start=start))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
     options = replace(PROXY, inputs=InputOptions("proxy", proxy="parts", parts=3, size=32), crop=32)
     options = replace(options, unrendered=0.3, unrendered_poses=64)

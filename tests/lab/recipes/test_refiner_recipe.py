@@ -171,7 +171,7 @@ def test_examples_begin_with_the_fits_that_the_cache_has(tmp_path):
     assert imitated.drawn_fit(0, np.random.default_rng(0)).truth[0, 1].abs().max() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
     """People of both genders, as 3DPW, RICH and Human3.6M have them, each drawn with the model of their gender."""
     fields = {gender: random_smpl_fields(seed) for seed, gender in enumerate(("male", "female"))}
@@ -211,7 +211,7 @@ def test_it_learns_a_few_people_by_heart(cache):
     assert errors[-1] < 0.5 * errors[0]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(cache, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     result = train(recipe(cache), LOOP, whole, CPU)

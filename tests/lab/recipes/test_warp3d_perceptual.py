@@ -66,7 +66,7 @@ def test_pixels_by_hand(images):
     assert loss(*images).item() == pytest.approx(total.item() / 3, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_vgg_by_hand(images, vgg_file):
     loss = perceptual_loss(vgg_file)
     check_distance(loss, images)
