@@ -346,7 +346,7 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
     assert not blind.decoder.carried.seen.weight.any()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     """On rendered people: their drawing lies where the target's mask is, mirrored and turned crops included."""
     source = SyntheticSource(SyntheticOptions(8, 96, "pairs", validation=0.0, test=0.0, texture_size=64))
@@ -371,7 +371,7 @@ def test_held_out_pairs_are_judged_without_drawings(folder):
     assert "drawing" not in next(iter(recipe._held_out_batches(4)))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
     recipe = Warp3dRecipe(folder(test=True), replace(ALONE, mask_weight=0.5))
     before = recipe.validate(4)
@@ -387,7 +387,7 @@ def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
     assert sheet.shape == (4 * 34, 6 * 34, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path):
     def run(folder_name, stop_at=None):
         recipe = Warp3dRecipe(folder(test=True), replace(SMALL, augmentation=WARP3D_AUGMENTATION))

@@ -85,7 +85,7 @@ def test_a_clip_without_a_detected_person_has_no_fits(clip):
         assert [p.fit_poses for sample in fitter(empty)(number, clip) for p in sample.people] == [None] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_real_fits_of_rendered_people_are_near_them():
     one_person = {"texture_size": 64, "companions": 0, "imperfect_fits": True}
     source = SyntheticSource(SyntheticOptions(2, size=256, structure="clips", clip_length=2, seed=1, **one_person))
