@@ -27,7 +27,7 @@ def test_random_bytes_give_a_result_or_a_sentence(tmp_path, name):
     read_damaged(name, tmp_path, CORRUPTIONS, LONGEST)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_no_bytes_end_the_interpreter(tmp_path):
     """Files that compiled parsers read, in a process of their own: each name is printed before its files are tried."""
     code = (

@@ -206,7 +206,7 @@ def test_extras_are_those_that_the_program_names():
     }
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_without_the_extras_fits_are_made_and_trainings_name_the_remedy(tmp_path):
     write_image(tmp_path / "photo.png", np.zeros((64, 64, 3), np.uint8))
     program = f"""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.extensive import extensive
 from helpers.python_sources import ROOT
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "checks.yml").read_text("utf-8")
@@ -61,7 +62,7 @@ def run_tests(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [2, *extensive(0)])
 def test_a_run_says_in_one_line_what_was_skipped_and_why(tmp_path, workers):
     (tmp_path / "test_skipped.py").write_text(
         "import pytest\n"

@@ -71,7 +71,7 @@ def test_the_imitation_takes_away_what_it_should(tmp_path):
     assert b"import of fcntl halted" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_photograph_is_fitted_without_what_posix_alone_has(tmp_path):
     """With ledger, signals and atomic files as they are there, except for the locks themselves."""
     write_image(tmp_path / "photo.png", np.zeros((64, 64, 3), np.uint8))

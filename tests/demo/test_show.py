@@ -110,7 +110,7 @@ def made(tmp_path_factory):
     return demo, html.unescape(demo.page.read_text("utf-8")), fractions, wrote
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_demo_makes_what_its_page_shows(made):
     demo, page, fractions, _ = made
     shown = re.findall(r'src="([^"#]+)', page)
@@ -129,7 +129,7 @@ def test_the_demo_makes_what_its_page_shows(made):
     assert "error: cat.png: no person was found" in page
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_each_image_is_named_when_it_is_complete(made):
     demo, _, _, wrote = made
     clip = demo.page.with_name("own clip.mp4")  # the input
@@ -138,7 +138,7 @@ def test_each_image_is_named_when_it_is_complete(made):
     assert next(iter(wrote)).name == "own clip.mp4.overlay.mp4"  # the user's before what takes longer
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_commands_of_the_page_write_the_files_that_it_shows(made, capsys, monkeypatch):
     demo, page, *_ = made
     monkeypatch.chdir(demo.page.parent)
@@ -161,7 +161,7 @@ def test_the_package_holds_a_clip():
     assert count_packets(show.CLIP) > 20
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_clip_without_a_person_is_refused(tmp_path):
     with VideoWriter(tmp_path / "grey.MP4", 10) as video:
         for _ in range(3):

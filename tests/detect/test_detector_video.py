@@ -9,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from helpers.extensive import extensive
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import detector, tracking
@@ -47,7 +48,7 @@ def test_masks_come_where_they_are_wanted(fast: PersonDetector, rendered, masks:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [1.0, 0.6])
+@pytest.mark.parametrize("scale", [1.0, *extensive(0.6)])
 def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rendered, monkeypatch, scale: float) -> None:
     """Also into a frame of another size."""
     passes = []
@@ -84,7 +85,7 @@ def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [2, *extensive(1)])
 def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, threads: int) -> None:
     """Over missing frames and other sizes, with searches and looks in many frames."""
     (image,) = frames(rendered, [0])

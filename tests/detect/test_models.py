@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.extensive import extensive
 from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError, UnavailableError
@@ -254,7 +255,7 @@ def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(runtime.POSE_NETWORKS))
+@pytest.mark.parametrize("name", ["blazepose-full", *extensive(*sorted({*runtime.POSE_NETWORKS} - {"blazepose-full"}))])
 def test_flipped_bits_of_a_shipped_network_are_refused(
     name: runtime.PoseNetworkName, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def test_threads_that_make_the_first_call_together_compile_once(filled):
     assert binary.with_name(binary.name + ".sha256").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_damaged_kernel_is_compiled_anew_without_a_word(cache):
     binary = compiled(cache)
     good = binary.read_bytes()
@@ -125,7 +125,7 @@ def test_a_damaged_kernel_is_compiled_anew_without_a_word(cache):
     assert compiled(cache).read_bytes() == good
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_kernel_cut_short_before_its_digest_was_kept_is_replaced(cache):
     binary = compiled(cache)
     binary.with_name(binary.name + ".sha256").unlink()
@@ -158,7 +158,7 @@ def disk_of(size: str, folder: Path) -> str:
     return mounting(f"mount -t tmpfs -o size={size} tmpfs {folder}")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
     disk, temporary = tmp_path / "disk", tmp_path / "temporary"
     disk.mkdir()
@@ -189,7 +189,7 @@ def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
     assert "a damaged kernel cannot be removed" in ran.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -207,7 +207,7 @@ def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_pa
     assert "using the slower torch code: [Errno 27] File too large" in ran.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_compilation_is_reported_where_messages_are_shown_and_only_then(tmp_path):
     shown = "import logging, sys\nlogging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)\n"
     first, again = (run_fresh(shown + KERNEL, tmp_path).stdout.splitlines() for _ in range(2))
@@ -215,7 +215,7 @@ def test_a_compilation_is_reported_where_messages_are_shown_and_only_then(tmp_pa
     assert again == [str(PIXELS)]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.posix("no fork on this system")
 def test_workers_of_a_data_loader_run_kernels(cache, tmp_path):
     script = tmp_path / "workers.py"  # spawned processes import it
@@ -340,7 +340,7 @@ def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypat
         assert launching.cache_folder() == private
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

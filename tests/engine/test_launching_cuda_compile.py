@@ -49,7 +49,7 @@ def test_every_module_of_kernels_is_known():
     assert {".".join(file.relative_to(_FOLDER).with_suffix("").parts) for file in defining} == set(MODULES)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("module", MODULES)
 def test_every_kernel_compiles_for_sm_90_into_registers_alone(module, tmp_path):
     wp = launching.start()

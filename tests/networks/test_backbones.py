@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
@@ -18,7 +19,7 @@ def count(module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layers", PARAMETERS)
+@pytest.mark.parametrize("layers", [18, 50, *extensive(34, 101)])
 def test_resnets_are_torchvisions(layers):
     with torch.device("meta"):
         network = ResNet(layers)

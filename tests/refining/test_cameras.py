@@ -40,7 +40,7 @@ def test_the_second_camera_corrects_depth(walk):
     assert moved.views.weight.min() > 0.9 > before.weight[1].max()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_what_is_kept_is_reported_of_each_view(walk):
     take = walking_take(walk, farther=0.01)
     views = replace(take.views, frame=np.array([[0, 1, 2, 3, 4], [-1, 0, 0, 1, 1]], np.int32))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.walking_person import CAMERA
 
 import humanpose_cli as hp
@@ -83,7 +84,7 @@ def test_saving_changes_no_result_and_a_sheet_shows_each_person(walk, tmp_path):
     assert sheet.shape[0] - read_image(tmp_path / "sheet.jpg").pixels.shape[0] > 200  # one strip less
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_network_saves_the_rows_of_all_frames_in_a_batch(walk, tmp_path):
     options = DisplacementOptions(crop=64, width=4)
     file = tmp_path / "refiner.safetensors"
@@ -111,7 +112,7 @@ def test_nobody_gives_a_file_without_rows(walk, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", ["refine", "sheets", "page"])
+@pytest.mark.parametrize("at", ["refine", *extensive("sheets", "page")])
 def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
     targets = {
         "refine": "humanpose_cli.refining.refiner.Refiner._solved",

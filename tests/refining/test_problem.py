@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.walking_take import TURN
 
 from humanpose_cli.core.conventions import SMPL24
@@ -206,7 +207,7 @@ def test_a_count_scales_the_term_of_its_point(rig, walk):
     assert (once.cost > none.cost + 1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_exact_displacements_are_followed_however_far_off_the_fit_is(rig, walk):
     """At their noise all are outliers of the fit; without a wider robust scale first, the body stays."""
     start = perturbed(walk, 0.15)
@@ -237,7 +238,7 @@ def test_without_evidence_the_pose_prior_moves_nothing(rig, walk):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("degrees", [0.3, 1.0])
+@pytest.mark.parametrize("degrees", [0.3, *extensive(1.0)])
 def test_true_bodies_before_a_camera_that_shakes_stay(rig, walk, degrees):
     """A body that stands does not accelerate, however its camera turns."""
     to_camera = shaken_cameras(len(walk.rotations), degrees)
@@ -270,7 +271,7 @@ def test_neighbouring_frames_steady_each_other(rig, walk):
     assert jitter(solved) < 0.5 * jitter(start)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_windows_give_what_the_whole_gives(rig, walk, monkeypatch):
     start = perturbed(walk, 0.1)
     whole = problem_of(rig, walk, start).solve_in_windows(start)

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.walking_person import CAMERA
 
 import humanpose_cli as hp
@@ -58,7 +59,7 @@ def error(fit, walk) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("correspondence", ["flow", "keypoints"])
+@pytest.mark.parametrize("correspondence", ["flow", *extensive("keypoints")])
 def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence):
     start = walk.off()
     with Refiner(replace(QUICK, correspondence=correspondence)) as refiner:
@@ -72,7 +73,7 @@ def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence
     assert np.array_equal(refined.betas, np.tile(refined.betas[:1], (5, 1)))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_flow_alone_pulls_without_keypoints(walk, masks):
     """To a texture of the true bodies; one that the fit itself made is moved with the fit."""
     start = walk.off()
@@ -84,7 +85,7 @@ def test_flow_alone_pulls_without_keypoints(walk, masks):
     np.testing.assert_array_equal(moved.reprojection_error, start.reprojection_error)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
     start = walk.off()
     misled = replace(start, keypoints2d=start.keypoints2d + np.float32([25, 10, 0]))
@@ -97,7 +98,7 @@ def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
         RefineOptions("keypoints", with_keypoints=False)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_textures_are_made_anew_after_the_first_round_unless_they_are_given_to_stay(walk, masks, monkeypatch):
     start, made = walk.off(), []
     baked = Refiner.textures
@@ -145,7 +146,7 @@ def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks,
         hp.refine(start, walk.frames, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
     """Keypoints off by 2.5 noise levels, each in its own direction: followed, they would make it a quarter worse."""
     start = walk.off(0.02)
@@ -159,7 +160,7 @@ def test_a_fit_that_is_better_than_its_keypoints_hardly_moves(walk, masks):
     assert error(moved, walk) < 1.1 * error(start, walk)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_perfect_fit_with_segment_scales_stays(walk, masks):
     """It moves no more than the same fit with all scales 1."""
     moves = []
@@ -249,7 +250,7 @@ def test_options_are_checked():
         Refiner(RefineOptions("keypoints"), weights="run")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_network_compares_where_weights_are_named(tmp_path, walk, masks):
     options = DisplacementOptions(crop=64, width=4)
     file = tmp_path / "refiner.safetensors"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.body_params import BodyParams
@@ -78,7 +79,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh_input", [False, True])
+@pytest.mark.parametrize("mesh_input", [*extensive(False), True])
 def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
     """One of them outside the image, of which the network is not asked."""
     scene = scene_of(absolute=True, mesh_input=mesh_input)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.extensive import extensive
 
 from tools import kill_commands
 from tools.kill_commands import Undisturbed, a_round, differences
@@ -45,7 +46,7 @@ def test_differences_are_found_but_for_records(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.parametrize("manner", ["goes on", "wrong code", "leaves"])
+@pytest.mark.parametrize("manner", ["goes on", *extensive("wrong code", "leaves")])
 def test_a_round(tmp_path, monkeypatch, manner):
     def start(words, out: Path, folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", PROGRAM, str(out), *words])

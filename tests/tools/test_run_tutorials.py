@@ -74,7 +74,7 @@ def notebook_of(*sources: str) -> nbformat.NotebookNode:
     return new_notebook(cells=[new_markdown_cell("# Title"), parameters, *others], metadata={"small": {"COUNT": 2}})
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_small_values_replace_parameters_and_a_failing_command_stops(tool, tmp_path):
     good = notebook_of("COUNT = 3", "print('in', __import__('os').getcwd(), COUNT)", "!echo $COUNT {COUNT}")
     once, twice, thrice = (tmp_path / name for name in ("once", "twice", "thrice"))

@@ -64,7 +64,7 @@ def test_two_people_before_three_unknown_cameras():
     assert apart(take, filmed) < 0.015
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_clocks_differ_by_parts_of_a_frame():
     filmed = film(THREE[:2], ONE_PERSON, frames=60, offsets=(0.0, 0.45))
     take = solved(filmed)
@@ -72,7 +72,7 @@ def test_clocks_differ_by_parts_of_a_frame():
     assert apart(take, filmed) < 0.03
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_sound_gives_the_clocks_unless_movements_contradict_it():
     filmed = film(THREE[:2], ONE_PERSON, frames=60, offsets=(0.0, 0.45))
     views = [tracks_of(fit, number) for number, fit in enumerate(filmed.fits)]
@@ -95,7 +95,7 @@ def test_clothes_tell_who_it_is_where_two_move_alike():
         assert first.track == 1 - hidden
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_someone_whom_one_camera_alone_shows_stays():
     filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
     take = solved(filmed)

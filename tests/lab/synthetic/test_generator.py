@@ -191,6 +191,7 @@ def test_each_image_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monk
     assert all(pose.family != "chair" for pose in drawn.values())
 
 
+@pytest.mark.extensive
 def test_crowds_are_three_people_or_more_and_all_framed():
     made = source(count=8, size=64, crowd=5, in_front=0.0)
     counts, centres = [], []

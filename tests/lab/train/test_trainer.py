@@ -102,7 +102,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, averag
     assert contents(whole) == contents(parts)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("at", ["losses", "validate", "state"])
 def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, plot_of_losses, at):
     """Ended without a word after the checkpoint of step 8: in step 9, at the validation of step 16, while it saves step
