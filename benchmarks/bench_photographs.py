@@ -30,12 +30,14 @@ from humanpose_cli.detect.models import PoseModels
 from humanpose_cli.fitting import fitter as fitting
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.items import fit_item
-from humanpose_cli.fitting.options import fit_outputs
+from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io import inputs
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.inputs import InputItem, open_inputs
+from humanpose_cli.io.output_names import fit_path
 from humanpose_cli.models.nbf.network import BodyNetwork
+from humanpose_cli.refining.outputs import write_outputs
 
 PHOTOS = 8
 CROPS = 32
@@ -93,6 +95,14 @@ def photographs(folder: Path) -> list[Path]:
     return paths
 
 
+def _fit(fitter: Fitter, item: InputItem, folder: Path) -> int:
+    """Fit the people of a photograph, write the fit and the overlay, and count them."""
+    output = fit_path(item, folder)
+    fit = fit_item(fitter, item, output)
+    write_outputs(fit, output, FitOutputs())
+    return len(fit)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -107,7 +117,7 @@ def main() -> None:
                 undo = [stages.time(*entry) for entry in TIMED]
                 begun = time.process_time()
                 fitter.prepare(items)
-                people = sum(len(fit_item(fitter, item, fit_outputs(item, folder))) for item in items)
+                people = sum(_fit(fitter, item, folder) for item in items)
                 whole = time.process_time() - begun
                 for each in undo:
                     each()

@@ -31,9 +31,10 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.fitting.people import people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
-from humanpose_cli.io.fit_files import COLUMNS, FIT_SUFFIX, ROW_COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.evaluate.repose import FittedJoints, pose_auc_3d
 from humanpose_cli.lab.metrics.images import ssim_foreground
 from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss

@@ -2,7 +2,7 @@
 
 The cameras stand all round, 2.5 m at least from everybody and 0.8 to 2.6 m high, with lenses of 0.75 to 1.3 times the
 longer side, 45° at least from each other's lines of sight, and their clocks differ by up to a second in steps of a
-quarter of a frame. Each is a video; `hpc fit --views`
+quarter of a frame. Each is a video; `hpc combine`
 gets no more than these. Joints are compared in the world after one similarity for the whole take, people where two
 cameras or more show them. A body is switched where it lies nearer to the other person in a frame of the first camera;
 a view's landmarks are where the view shows the other one.
@@ -45,7 +45,7 @@ from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
 from humanpose_cli.lab.synthetic.poses import on_floor, sample_motion, turned
 from humanpose_cli.lab.synthetic.renderer import SceneRenderer
 from humanpose_cli.lab.synthetic.scene import SceneDescription, StagedPerson
-from humanpose_cli.views.fitting import fit_views
+from humanpose_cli.views.solver import TakeSolver
 
 SIZE = (720, 960)  # height, width
 RATE, FRAMES, FINE = 30, 60, 4  # frames a second, of a video; moments of the truth to a frame
@@ -212,7 +212,7 @@ def takes(count: int, seed: int) -> Iterator[tuple[RenderedTake, Fit]]:
         with tempfile.TemporaryDirectory() as folder:
             take = rendered_take(np.random.default_rng((seed, number)), f"{seed}-{number}", Path(folder))
             items = list(open_inputs(take.videos))
-            yield take, fit_views(fitter, items, [item.path.name for item in items]).fit
+            yield take, TakeSolver()([fitter.fit(item) for item in items])
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit, load_fit
-    from humanpose_cli.front_door import fit, refine
+    from humanpose_cli.front_door import combine, fit, refine
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
     from humanpose_cli.lab.cache.cache import open_cache
@@ -55,6 +55,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "__version__",
+    "combine",
     "export_fit",
     "fit",
     "load_body",
@@ -80,6 +81,7 @@ _MODULES = {
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
+    "combine": "front_door",
     "export_fit": "export.exporter",
     "fit": "front_door",
     "load_body": "body.smpl",

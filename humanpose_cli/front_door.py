@@ -1,11 +1,10 @@
-"""`hp.fit` and `hp.refine`: in one call what `Fitter` and `Refiner` do."""
+"""`hp.fit`, `hp.refine` and `hp.combine`: in one call what `Fitter` and the steps between fits do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,21 +22,24 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
-    check_charts,
+    SurfaceFiles,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
+from humanpose_cli.fitting.registering import Registration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.calibrations import read_calibration
-from humanpose_cli.io.frame_range import FrameRange, parse_range
-from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.displacements import refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineMethod, RefineOptions, check_surface_files
 from humanpose_cli.refining.refiner import Refiner
-from humanpose_cli.views.fitting import fit_views
-from humanpose_cli.views.inputs import TakeInput
+from humanpose_cli.refining.steps import Refinement
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.solver import TakeSolver
+
+_UNREFINED = 0.3  # fraction of the work that is done before refinement
 
 
 @explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
@@ -55,43 +57,30 @@ def fit(
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
     pose_model: Path | str | None = None,
-    densepose: Path | str | None = None,
-    charts: Path | str | None = None,
     weights: str | Path = "",
-    segmenter: str | Path = "",
-    refine: bool = False,
-    prior: str = "pose",
-    views: bool = False,
-    height: float | None = None,
-    offsets: Sequence[float] | None = None,
-    calibration: Path | str | None = None,
+    refine: bool | RefineOptions = False,
     device: str = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """The 3-D pose and shape of all people in an image, a video, a folder or an array: `hp.fit("photo.jpg")`.
+    """Fit the 3-D pose and shape of all people in an image, a video, a folder or an array: `hp.fit("photo.jpg")`.
 
     source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
-    refine     move the bodies onto the pixels afterwards, as `hp.refine` does
-    prior      of that refinement, as `hp.refine` takes it
-    views      the paths are cameras that film the same people at the same time: one fit of all, whose `view(name)` is
-               that of one camera; `fit.options["messages"]` says which are left out
-    height     of takes of several views: metres of the largest person, which sets the scale
-    calibration  of such takes: the calibration file of their cameras; None: they are found
-    offsets    of such takes: seconds that each camera's clock is ahead of the first one's; None: found
+    refine     True, or the options of a refinement: move the bodies onto the pixels afterwards, as `hp.refine` does
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
     `body` may also be a `Body`. Loads the models each time: for loops there is `hp.Fitter`.
     """
     check_options(locals(), fit.__kwdefaults__)
-    check_charts(densepose, charts)
-    refinement, refiner = RefineOptions(prior=prior), None
     with ExitStack() as stack:
+        refinement = None
         if refine:
-            refiner = stack.enter_context(Refiner(refinement, threads=threads, device=device, precision=precision))
+            options = refine if isinstance(refine, RefineOptions) else RefineOptions()
+            refiner = Refiner(options, threads=threads, device=device, precision=precision)
+            refinement = Refinement(stack.enter_context(refiner))
         fitter = stack.enter_context(
             Fitter(
                 people=people,
@@ -101,48 +90,62 @@ def fit(
                 focal=focal,
                 min_confidence=min_confidence,
                 weights=weights,
-                segmenter=segmenter,
                 boxes=boxes,
                 keypoints=keypoints,
                 pose_model=pose_model,
-                densepose=densepose,
-                charts=charts,
                 device=device,
                 precision=precision,
                 threads=threads,
-                refine=None if refiner is None or views else refiner.refine,
             )
         )
-        if views:
-            calibrated = None if calibration is None else read_calibration(calibration)
-            chosen = {"height": height, "offsets": offsets, "calibration": calibrated}
-            return _fit_views(fitter, source, frames, chosen, refiner, progress)
-        return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
+        report = stack.enter_context(progress_of(progress))
+        if refinement is None:
+            return fitter.fit(source, frames=frames, sequence=sequence, progress=report)
+        fitted = part_of(report, 0, _UNREFINED)
+        result = fitter.fit(source, frames=frames, sequence=sequence, progress=fitted)
+        return refinement([result], progress=part_of(report, _UNREFINED, 1))
 
 
-def _fit_views(
-    fitter: Fitter,
-    source: Source,
-    frames: str | FrameRange | None,
-    chosen: Mapping[str, Any],
-    refiner: Refiner | None,
-    progress: bool | Progress | None,
+def combine(
+    fits: Sequence[Fit | str | Path],
+    *,
+    height: float | None = None,
+    offsets: Sequence[float] | None = None,
+    calibration: Path | str | None = None,
+    options: ViewsOptions | None = None,
+    body: Body | None = None,
+    progress: bool | Progress | None = None,
 ) -> Fit:
-    paths = [source] if isinstance(source, str | Path) else list(source) if isinstance(source, list | tuple) else []
-    if not paths or not all(isinstance(path, str | Path) for path in paths):
-        raise UsageError("source", "names no views", expected="paths of videos, or of a folder of them")
-    take = TakeInput("take", tuple(open_inputs(paths, frames=parse_range(frames))))
+    """Combine the fits of cameras that film the same people at the same time: `hp.combine([fit_a, fit_b])`.
+
+    fits         two or more, or paths of fit files; the first one gives the take its frames
+    height       metres of the largest person, standing, which sets the scale; None: as the bodies suggest
+    offsets      seconds that each camera's clock is ahead of the first one's; None: found
+    calibration  the calibration file of the cameras; None: they are found
+    options      how cameras are found and bodies solved
+    body         needed for SMPL fits that came from files
+    progress     True draws a bar on stderr; a function is called with (done, total or None, unit)
+
+    `view(name)` of the result is the fit of one camera; `options["messages"]` says which cameras are left out.
+
+    Raises UsageError for fewer than two fits, InputError if no two cameras show the same person.
+    """
+    check_options(locals(), combine.__kwdefaults__)
+    cameras = None if calibration is None else read_calibration(calibration)
+    clocks = None if offsets is None else [float(offset) - float(offsets[0]) for offset in offsets]
+    if clocks is not None and len(clocks) != len(fits):
+        raise UsageError("offsets", "do not match the fits", expected=str(len(fits)), got=str(len(clocks)))
+    solver = TakeSolver(options or ViewsOptions(), height=height, offsets=clocks, calibration=cameras, body=body)
     with progress_of(progress) as report:
-        fitted = part_of(report, 0, 1 if refiner is None else 0.5)
-        fit = fit_views(fitter, take.views, take.names, **chosen, progress=fitted).fit
-        return fit if refiner is None else refiner.refine(fit, progress=part_of(report, 0.5, 1))
+        return solver([fit_of(each) for each in fits], progress=report)
 
 
-@explained(RefineOptions, EvidenceFiles, ComputeOptions)
+@explained(RefineOptions, SurfaceFiles, ComputeOptions)
 def refine(
     fit: Fit | str | Path,
     frames: AnyFrames = None,
     *,
+    method: RefineMethod = "displacements",
     correspondence: CorrespondenceKind = "auto",
     prior: str = "pose",
     weights: str | Path = "",
@@ -157,10 +160,11 @@ def refine(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Fit:
-    """A fit moved onto the pixels of its frames, where that aligns better: `hp.refine(fit, "clip.mp4")`.
+    """Move a fit onto the pixels of its frames, where that aligns better: `hp.refine(fit, "clip.mp4")`.
 
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
+    method          "registration": to the surface points of `densepose`, as the deform-and-learn paper does
     weights         of the network that compares: a file, or a run of hpc train refiner; "": the shipped one
     textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
     save_displacements  file, NAME.displacements.npz, for the displacements between the textured fit and the frames;
@@ -173,10 +177,15 @@ def refine(
     `refined.textures` the textures, if images were compared.
     """
     check_options(locals(), refine.__kwdefaults__)
-    check_charts(densepose, charts)
-    loaded, found = frames_of_fit(fit_of(fit), frames)
-    options, surface = RefineOptions(correspondence, prior=prior), None
+    check_surface_files(method, densepose, charts)
+    loaded = fit_of(fit)
     points, charted = (None if path is None else Path(path) for path in (densepose, charts))
+    if method == "registration":
+        assert points is not None
+        with progress_of(progress) as report:
+            return Registration(points, charted, body)([loaded], progress=report)
+    loaded, found = frames_of_fit(loaded, frames)
+    options, surface = RefineOptions(correspondence, prior=prior), None
     if points is not None:
         surface = charted_points(loaded.body_model(body), points, charted)
     made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +16,14 @@ import skimage.data
 
 import humanpose_cli as hp
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.fit_files import ROW_COLUMNS
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import RotationTarget
-from humanpose_cli.refining.items import refine_fit
+from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.outputs import write_outputs
+from humanpose_cli.refining.steps import Refinement
 from humanpose_cli.reposing.targets import read_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meshes_made_once")]
@@ -101,12 +103,12 @@ def test_a_refined_fit_has_its_textures_in_pages_and_files(fit, photo, tmp_path)
     assert {track: (image.shape, image.dtype) for track, image in refined.textures.items()} == {
         0: ((512, 512, 4), np.uint8)
     }
-    saved, written = refined.save(tmp_path / "a.fit.npz"), tmp_path / "cli" / "a.fit.npz"
+    saved, written = refined.save(tmp_path / "python" / "a.fit.npz"), tmp_path / "step" / "a.fit.npz"
     with hp.Refiner(device="cpu", threads=1) as refiner:
-        _, files = refine_fit(refiner, fit, [written])
+        files = write_outputs(Refinement(refiner)([fit], output=written), written, FitOutputs(overlay=False))
     assert [path.name for path in files] == ["a.fit.npz", "a.person0.texture.png"]
     for path in files:
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+        assert path.read_bytes() == (tmp_path / "python" / path.name).read_bytes()
     assert has_texture(glb_of(hp.view(refined)))
     glb = glb_of(hp.view(saved))
     assert has_texture(glb)
@@ -254,7 +256,7 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         (
             np.zeros((4, 4, 3), np.uint8),
             {"method": "guess"},
-            "method: is not known, expected auto, keypoints, nbf, deform-and-learn, register, found guess",
+            "method: is not known, expected auto, keypoints, nbf, deform-and-learn, found guess",
         ),
         (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
         (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),
@@ -378,13 +380,14 @@ def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     assert [image.shape for image in names["images"]] == [(256, 256, 4)] * 2
 
 
-def test_a_take_is_refined_as_a_whole_and_none_of_its_cameras(monkeypatch):
-    """`hp.fit(…, views=True, refine=True)` does what `hpc fit --views --refine` does."""
+def test_a_fit_is_refined_with_the_options_given(monkeypatch):
     import humanpose_cli.front_door as front_door
 
     made: dict[str, object] = {}
 
     class Refiner:
+        needs_textures = False
+
         def __init__(self, options, **_):
             made["prior"] = options.prior
 
@@ -394,19 +397,26 @@ def test_a_take_is_refined_as_a_whole_and_none_of_its_cameras(monkeypatch):
         def __exit__(self, *_):
             made["closed"] = True
 
-        def refine(self, fit, *, progress):
+        def refine(self, fit, frames, *, textures, progress):
             return f"{fit}, refined"
 
     class Fitter(Refiner):
         def __init__(self, **options):
-            made["refine"] = options["refine"]
+            pass
 
-    take = SimpleNamespace(views=(), names=[])
+        def fit(self, source, **_):
+            return f"fit of {source}"
+
     monkeypatch.setattr(front_door, "Refiner", Refiner)
     monkeypatch.setattr(front_door, "Fitter", Fitter)
-    monkeypatch.setattr(front_door, "open_inputs", lambda *_, **__: [])
-    monkeypatch.setattr(front_door, "TakeInput", lambda *_: take)
-    monkeypatch.setattr(front_door, "fit_views", lambda *_, **__: SimpleNamespace(fit="a take"))
-    assert hp.fit(["a.mp4", "b.mp4"], views=True, refine=True, prior="none") == "a take, refined"
-    assert made == {"prior": "none", "refine": None, "closed": True}
-    assert hp.fit(["a.mp4", "b.mp4"], views=True) == "a take"
+    monkeypatch.setattr("humanpose_cli.refining.steps.frames_of_fit", lambda fit, _: (fit, None))
+    assert hp.fit("a.mp4", refine=RefineOptions(prior="none")) == "fit of a.mp4, refined"
+    assert made == {"prior": "none", "closed": True}
+    assert hp.fit("a.mp4") == "fit of a.mp4"
+
+
+def test_fewer_than_two_fits_are_no_take():
+    with pytest.raises(hp.UsageError, match="has too few cameras, expected two or more, found 0"):
+        hp.combine([])
+    with pytest.raises(hp.UsageError, match="offsets: do not match the fits, expected 1, found 2"):
+        hp.combine(["a.fit.npz"], offsets=[0, 1])

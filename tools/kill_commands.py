@@ -7,7 +7,7 @@ Every command is first run undisturbed. Then, in rounds, it is started in a new 
 SIGINT or SIGHUP at a random moment, up to three times, and run to its end. Its files must be those of the undisturbed
 run byte by byte, except for the records of runs, which hold dates (run*.json, ledger*.jsonl); no hidden file may stay
 behind; a signal that can be handled must end it within its promise with its exit code, or as the system does before it
-begins. --cameras is a folder of videos of one scene, for `hpc fit --views --refine`; without it these are left out.
+begins. --cameras is a folder of videos of one scene, for `hpc combine`; without it this is left out.
 Exit code 1 where anything differed.
 """
 
@@ -48,8 +48,7 @@ _ONE = "--workers 0 --threads 1"
 COMMANDS = {
     "fit": f"fit {CLIP} --frames 0:130 --threads 1",
     "fit-refine": f"fit {CLIP} --frames 0:10 --refine --threads 1",
-    "fit-views": "fit {cameras} --views --frames 0:70 --threads 1",
-    "fit-views-refine": "fit {cameras} --views --refine --frames 0:64 --threads 1",
+    "combine": "combine {cameras} --frames 0:70 --threads 1",
     "refine": f"refine fits --frames {CLIP} --threads 1",
     "repose": f"repose photo.png {CLIP} --frames 0:70 --threads 1",
     "export": "export fits --format glb",

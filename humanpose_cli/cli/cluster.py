@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from humanpose_cli.cli.session import Session
 
 _PANEL = "Cluster"
-_COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "job": None}
+_COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "stages": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
 _MAX_ROWS = 30
 
@@ -107,7 +107,8 @@ def submit_command(
     jobs = submit(f"hpc-{session.command}", line, out, settings, collect)
     ids = " ".join(filter(None, (jobs.work, jobs.collect)))
     parts = f"job {jobs.work} of {flags.shards} parts" if collect is not None else f"job {jobs.work}"
-    watch = {"array": f"hpc ledger {out}", "build": f"hpc cache show {out}"}.get(kind, f"{out}/metrics.jsonl")
+    ledgers = {"array": f"hpc ledger {out}", "stages": f"hpc ledger {out}/cameras", "build": f"hpc cache show {out}"}
+    watch = ledgers.get(kind, f"{out}/metrics.jsonl")
     session.reporter.info(f"submitted as {parts}; {watch} shows how far it is, scancel {ids} stops it")
     extra = {"jobs": dataclasses.asdict(jobs)}
     if not flags.wait:

@@ -21,7 +21,7 @@ from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, infos
-from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, OverlayLabels
+from humanpose_cli.fitting.options import FitOptions, OverlayLabels, SurfaceFiles
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import refuse_pipes
 from humanpose_cli.refining.options import DisplacementOutputs
@@ -231,8 +231,8 @@ FitSmplx = Annotated[
     Path | None,
     option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
 ]
-DensePose = Annotated[Path | None, of(EvidenceFiles, "densepose")]
-DensePoseCharts = Annotated[Path | None, of(EvidenceFiles, "charts")]
+DensePose = Annotated[Path | None, of(SurfaceFiles, "densepose")]
+DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
 BodyOption = Annotated[str, of(FitOptions, "body")]
 
 
@@ -244,9 +244,9 @@ class DisplacementFlags:
     displacement_frames: Annotated[int, of(DisplacementOutputs, "displacement_frames")] = 100
 
     @property
-    def recorded(self) -> dict[str, Any]:
-        """What a ledger knows of it: nothing where none are written, as in earlier runs."""
-        return {"displacements": self.displacement_frames} if self.save_displacements else {}
+    def frames(self) -> int:
+        """Frames whose displacements are written; 0 for none."""
+        return self.displacement_frames if self.save_displacements else 0
 
 
 def body_option(text: str) -> Any:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,18 +26,21 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
-from humanpose_cli.cli.takes import write_views
-from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.core.progress import part_of
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.fitting.options import FitOutputs
+from humanpose_cli.refining.options import (
+    CorrespondenceKind,
+    RefineMethod,
+    RefineOptions,
+    check_surface_files,
+)
 
 if TYPE_CHECKING:
-    from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.fitting.steps import FitStep
     from humanpose_cli.refining.items import FitWithFrames
-    from humanpose_cli.refining.refiner import Refiner
 
 _FITS = argument(
     "FITS...",
@@ -46,8 +48,14 @@ _FITS = argument(
 )
 _FRAMES = option(
     "--frames INPUT",
-    "The video, folder, image or glob pattern that the fits were made of; may be repeated. Needed.",
+    "The video, folder, image or glob pattern that the fits were made of; may be repeated. Default: what the fit files "
+    "name.",
     show_default=False,
+)
+_METHOD = option(
+    "--method",
+    "displacements: compare a textured rendering of the fit with the frames, or take --correspondence. registration: "
+    "register the bodies to the surface points of --densepose, as the deform-and-learn paper does.",
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
@@ -76,66 +84,6 @@ _PAGE = option(
 )
 
 
-@dataclass
-class RefineWork:
-    """What a batch does with its fits.
-
-    body, camera, smplx  with which their files are read, as `read_fits` takes them
-    drawn  how overlays are drawn, as of `Fit.save_overlay`
-    """
-
-    session: Session
-    refiner: Refiner
-    body: str
-    camera: Path | None
-    smplx: Path | None
-    texture: Path | None
-    overlay: bool
-    page: bool
-    drawn: Mapping[str, Any]
-    displacements: DisplacementFlags
-
-    def __call__(self, item: Item) -> Outcome:
-        """Refine one, and write its files."""
-        from humanpose_cli.batch.runner import Outcome
-        from humanpose_cli.refining.items import refine_fit, refined_summary, refinement_hint
-
-        task: FitWithFrames = item.payload
-        fit = task.read(self.body, camera=self.camera, smplx=self.smplx)
-        if "refinement" in fit.options:
-            self.session.reporter.info(f"{item.short}: refined before; refining it again changes little")
-        if fit.views is not None:
-            return self._take(fit, task)
-        refined, outputs = refine_fit(
-            self.refiner,
-            fit,
-            item.outputs,
-            texture=self.texture,
-            displacement_frames=self.displacements.displacement_frames,
-            beside=task.read_beside(fit, self.body, smplx=self.smplx),
-            **self.drawn,
-            progress=self.session.reporter.step,
-        )
-        self.session.reporter.info_once(refinement_hint(refined))
-        return Outcome(outputs, refined_summary(refined))
-
-    def _take(self, fit: Fit, task: FitWithFrames) -> Outcome:
-        """The same of a take of several cameras. UsageError for options of fits of one camera."""
-        from humanpose_cli.batch.runner import Outcome
-        from humanpose_cli.refining.items import refine_fit, refined_summary
-
-        of_one = {"save_displacements": self.displacements.save_displacements, "side_view": self.drawn["from_the_side"]}
-        of_one |= {"compare": bool(task.compared), "truth": task.truth is not None}
-        for name in filter(of_one.__getitem__, of_one):
-            remedy = "the fit file of one of its views"
-            raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
-        step, path = self.session.reporter.step, task.outputs[0]
-        refined, outputs = refine_fit(self.refiner, fit, (path,), texture=self.texture, progress=part_of(step, 0, 0.8))
-        shown: dict[str, Any] = {"overlay": self.overlay, "progress": part_of(step, 0.8, 1), **self.drawn}
-        views = write_views(refined, path, fit if self.page else None, **shown)
-        return Outcome((*outputs, *views), refined_summary(refined))
-
-
 @command(
     columns=(
         ("people", "people", "How many there are."),
@@ -148,11 +96,12 @@ class RefineWork:
     cluster="array",
     brief=counts("people", "frames"),
     examples=(
-        "hpc refine clip.mp4.fit.npz --frames clip.mp4",
+        "hpc refine clip.mp4.fit.npz",
         "hpc refine fits/ --frames clips/ --out refined",
-        "hpc refine take.fit.npz --frames cam1.mp4 --frames cam2.mp4",
-        "hpc refine clip.mp4.fit.npz --frames clip.mp4 --save-displacements",
-        "hpc refine clip.mp4.fit.npz --frames clip.mp4 --compare flow/ --truth truth.fit.npz",
+        "hpc refine take.fit.npz",
+        "hpc refine clip.mp4.fit.npz --save-displacements",
+        "hpc refine clip.mp4.fit.npz --compare flow/ --truth truth.fit.npz",
+        "hpc refine photo.jpg.fit.npz --method registration --densepose iuv/",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
     ),
 )
@@ -161,6 +110,7 @@ def refine(
     flags: BatchFlags,
     fits: Annotated[list[Path] | None, _FITS] = None,
     frames: Annotated[list[str] | None, _FRAMES] = None,
+    method: Annotated[RefineMethod, _METHOD] = "displacements",
     correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     densepose: DensePose = None,
@@ -188,71 +138,98 @@ def refine(
     (NAME.person0.texture.png) for each fit; with --save-displacements also NAME.displacements.npz, and a contact sheet
     of each person (NAME.person0.displacements.jpg). A body is moved only where its silhouette overlaps the person
     better so, and only as far; the fit file records where and how far. The fit of a take of several cameras is refined
-    with the pixels of all of them, where --frames names each.
+    with the pixels of all of them.
     """
     from humanpose_cli.body.model_files import prior_file
     from humanpose_cli.networks.weights import find_weights
 
+    check_surface_files(method, densepose, charts)
     paths = flags.fits(fits)
-    if not frames:
-        expected = "the photograph, video or folder that the fits were made of"
-        remedy = f"hpc refine {shell_word(paths[0])} --frames INPUT"
-        raise UsageError("frames", "are missing", expected=expected, remedy=remedy)
-    found = flags.inputs(session, frames, out)
+    inputs = flags.inputs(session, frames, out) if frames else None
     if weights:
         find_weights(weights)
     prior_file(prior)
     _check_models(paths, body, smplx)
+    options = session.tune(RefineOptions(correspondence, prior=prior))
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
+    from contextlib import ExitStack
+
     from humanpose_cli.batch.items import Item
     from humanpose_cli.body.smpl import load_body
-    from humanpose_cli.fitting.options import body_identity, check_charts
-    from humanpose_cli.fitting.registering import points_identity
+    from humanpose_cli.cli.fit_work import FitWork
+    from humanpose_cli.fitting.options import body_identity
+    from humanpose_cli.fitting.registering import Registration, points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
-    from humanpose_cli.refining.items import fits_with_frames
+    from humanpose_cli.refining.items import fits_with_frames, refinement_hint
     from humanpose_cli.refining.refiner import Refiner
+    from humanpose_cli.refining.steps import Refinement
 
-    options = session.tune(RefineOptions(correspondence, prior=prior))
-    wanted: dict[str, Any] = {"compare": compare or (), "truth": truth}
-    wanted |= {"overlay": overlay, "page": page, "displacements": displacements.save_displacements}
-    tasks = fits_with_frames(paths, list(found), out, **wanted)
-    items = [
-        Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
-        for each in tasks
-    ]
-    if texture is not None and texture.is_file() and len(items) > 1:
-        raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
-    check_charts(densepose, charts)
-    surface, points = None, {}
-    if densepose is not None:
-        surface, points = charted_points(load_body(body), densepose, charts), points_identity(densepose, charts)
+    tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out, compare=compare or (), truth=truth)
+    if texture is not None and texture.is_file() and len(tasks) > 1:
+        raise UsageError("texture", "is of one fit", got=f"{len(tasks)} fits", remedy="the folder of an earlier run")
+    outputs = FitOutputs(overlay, page, video_codec, labels, side_view)
     session.reporter.step(0, None, "loading models")
-    with Refiner(options, weights=weights, surface=surface, **vars(compute)) as refiner:
-        if displacements.save_displacements:
-            refiner.check_compares("save_displacements")
-        if texture is not None:
-            refiner.check_compares("texture")
-
-        read = body, camera, smplx
-        drawn = {"video_codec": video_codec, "labels": labels, "from_the_side": side_view}
-        work = RefineWork(session, refiner, *read, texture, overlay, page, drawn, displacements)
-        recorded: dict[str, Any] = {**refiner.identity, **points, **displacements.recorded}
-        recorded |= {"body": body_identity(body), "overlay": overlay, "page": page, "video_codec": video_codec}
-        recorded |= _recorded_if_used(compare or (), truth, side_view=side_view, labels=labels)
+    with ExitStack() as stack:
+        step: FitStep
+        recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
+        if method == "registration":
+            assert densepose is not None
+            step = Registration(densepose, charts)
+        else:
+            surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
+            refiner = stack.enter_context(Refiner(options, weights=weights, surface=surface, **vars(compute)))
+            for name, value in (("save_displacements", displacements.save_displacements), ("texture", texture)):
+                if value:
+                    refiner.check_compares(name)
+            recorded |= {} if densepose is None else points_identity(densepose, charts)
+            step = Refinement(refiner, texture, displacements.frames)
+        recorded |= step.identity
+        if compare or truth:  # the files themselves belong to the items
+            recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
+
+        def read(item: Item, progress: Progress) -> list[Fit]:
+            fit = item.payload.read(body, camera=camera, smplx=smplx)
+            if "refinement" in fit.options and method == "displacements":
+                session.reporter.info(f"{item.short}: refined before; refining it again changes little")
+            if fit.views is not None:
+                _refuse_for_takes(item.payload, outputs, displacements)
+            return [fit]
+
+        items = [
+            Item(
+                task.path.name,
+                task.files,
+                str(task.path),
+                task.path.parent,
+                (*outputs.paths(task.output, sequence=task.is_sequence), *step.outputs(task.output)),
+                payload=task,
+                error=task.error,
+            )
+            for task in tasks
+        ]
+        work = FitWork(
+            session,
+            read,
+            outputs,
+            lambda item: (step,),
+            lambda item, fit: session.reporter.info_once(refinement_hint(fit)),
+            beside=lambda item, fit: item.payload.read_beside(fit, body, smplx=smplx),
+            share=0.0,
+        )
         return flags.run(session, items, work, out, recorded)
 
 
-def _recorded_if_used(compare: Sequence[Path], truth: Path | None, *, side_view: bool, labels: str) -> dict[str, Any]:
-    """Options that are not recorded otherwise, so that results of versions without them are still known."""
-    recorded: dict[str, Any] = {"side_view": True} if side_view else {}
-    recorded |= {"labels": labels} if labels != "ids" else {}
-    if compare or truth:  # the files themselves belong to the items
-        recorded |= {"compare": [str(path) for path in compare], "truth": truth and str(truth)}
-    return recorded
+def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, displacements: DisplacementFlags) -> None:
+    """Raise UsageError for options of fits of one camera."""
+    of_one = {"save_displacements": displacements.save_displacements, "side_view": outputs.side_view}
+    of_one |= {"compare": bool(task.compared), "truth": task.truth is not None}
+    for name in filter(of_one.__getitem__, of_one):
+        remedy = "the fit file of one of its views"
+        raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
 
 
 def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:

@@ -48,7 +48,8 @@ class CommandInfo:
     labels    what the table calls a status, where its usual labels do not fit
     tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
     cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
-              result, whose shards the command joins in the end; as one "job"
+              result, whose shards the command joins in the end; in "stages", of which the command does the last one in
+              the end; as one "job"
     examples  command lines for the end of `--help`
     brief     what became of an item in a few words, for the line that lists it when it is done; without it, no line
     """
@@ -56,7 +57,7 @@ class CommandInfo:
     columns: tuple[ResultColumn, ...] = ()
     labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
-    cluster: Literal["", "array", "build", "job"] = ""
+    cluster: Literal["", "array", "build", "stages", "job"] = ""
     examples: tuple[str, ...] = ()
     brief: Callable[[Mapping[str, Any]], str] | None = None
 

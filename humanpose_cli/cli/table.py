@@ -18,6 +18,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # command's name and stands in humanpose_cli/cli/NAME.py; functions of sub-commands have theirs.
 COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in images and videos.",
+    "combine": "Combine several cameras that film the same people at the same time.",
     "refine": "Move fitted bodies onto the pixels of their frames.",
     "repose": "Draw the people of photographs in another pose.",
     "export": "Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.",

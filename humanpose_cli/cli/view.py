@@ -44,7 +44,7 @@ def view(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
     from humanpose_cli.export.viewing import view as view_page
-    from humanpose_cli.io.fit_files import FIT_SUFFIX
+    from humanpose_cli.io.output_names import FIT_SUFFIX
 
     def pages(name: str) -> list[Path]:
         is_page_name = out.suffix.lower() == ".html" and not out.is_dir()

@@ -11,16 +11,14 @@ from humanpose_cli.core.errors import UsageError
 
 # Option, or a value of one → those that have no effect without it.
 _NEEDED = {
-    "refine": ("prior", "save_displacements"),
     "save_displacements": ("displacement_frames",),
-    "views": ("height", "offsets", "calibration", "same_cameras"),
     "overlay": ("side_view", "labels", "video_codec"),
     "page": ("compare", "truth"),
     "cluster=slurm": ("shards", "cluster_set", "wait"),
 }
-# Option → those that cannot be combined with it.
+# Option, or a value of one → those that cannot be combined with it.
 _EXCLUDED = {
-    "views": ("people", "sequence", "save_displacements", "side_view"),
+    "method=registration": ("correspondence", "weights", "prior", "texture", "textures", "save_displacements"),
     "calibration": ("height", "same_cameras", "focal"),
     "keypoints": ("boxes", "pose_model"),
 }
@@ -38,5 +36,7 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
         for other in sorted(changed_options.intersection(others)) if missing else ():
             raise UsageError(other, f"has no effect without `{option}`")
     for option, others in _EXCLUDED.items():
-        for other in sorted(changed_options.intersection(others)) if values.get(option) else ():
+        name, _, value = option.partition("=")
+        given = values.get(name) == value if value else values.get(name)
+        for other in sorted(changed_options.intersection(others)) if given else ():
             raise UsageError(other, f"cannot be combined with `{option}`")

@@ -26,7 +26,7 @@ from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.export.viewing import view
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.items import fit_item
-from humanpose_cli.fitting.options import fit_outputs, people_journal
+from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
@@ -35,10 +35,12 @@ from humanpose_cli.io.atomic import atomic_path, write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.output_names import fit_path, people_journal
 from humanpose_cli.io.pose_files import AXES, RotationTarget, read_pose
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.outputs import write_outputs
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.rendering.stage import Stage
 from humanpose_cli.rendering.surfaces import Surface
@@ -152,12 +154,13 @@ class _Work:
     def fit(self, path: Path) -> Fit:
         """As `hpc fit` does, with the overlay and a view from the side."""
         (item,) = open_inputs([path])
-        outputs = fit_outputs(item, self.out)
-        self.written.extend(outputs)
-        progress = self.part(0.0, 0.7).progress
-        fit = fit_item(self.reposer.fitter, item, outputs, video_codec=self.video_codec, progress=progress)
-        people_journal(outputs[0]).unlink(missing_ok=True)
-        self.wrote(outputs[1])
+        output = fit_path(item, self.out)
+        fit = fit_item(self.reposer.fitter, item, output, self.part(0.0, 0.5).progress)
+        outputs = FitOutputs(video_codec=self.video_codec)
+        self.written.extend(outputs.paths(output, sequence=item.is_sequence))
+        _, overlay = write_outputs(fit, output, outputs, progress=self.part(0.5, 0.7).progress)
+        people_journal(output).unlink(missing_ok=True)
+        self.wrote(overlay)
         if len(fit):
             side = self.path(_side_name(path))
             self.part(0.7, 1.0)._side_view(fit, side)

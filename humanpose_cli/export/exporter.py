@@ -35,20 +35,20 @@ from humanpose_cli.io.atomic import (
     write_npz,
     write_together,
 )
-from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import AnyFrames, FitFrames
-from humanpose_cli.refining.items import read_textures
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import TEXELS, Refiner
+from humanpose_cli.refining.steps import read_textures
 
 World = Literal["camera", "ground"]
 """The world that positions are in."""
 
 Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | str | Path | None
 """Textures of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
-`refining.items.read_textures` takes them; None: the fit's own, or those beside the file that it was read from."""
+`refining.steps.read_textures` takes them; None: the fit's own, or those beside the file that it was read from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,7 @@ def textures_of_fit(
         with Refiner(RefineOptions("flow")) as refiner:
             return refiner.textures(fit, frames, progress=progress)
     if isinstance(textures, str | Path):
-        return read_textures(Path(textures), fit, fit.path or Path("fit"))
+        return read_textures(Path(textures), fit)
     if textures is not None or fit.textures or fit.path is None:
         return _checked(fit.textures if textures is None else textures)
     beside = {track: texture_path(fit.path, track) for track in fit.tracks}

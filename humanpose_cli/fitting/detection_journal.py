@@ -17,10 +17,10 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.options import people_journal
 from humanpose_cli.io.atomic import npz_bytes, writing_error
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.output_names import people_journal
 from humanpose_cli.io.protected import open_existing
 from humanpose_cli.version import __version__
 

@@ -197,7 +197,13 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     found = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(
-        found, model=fit.model, images=images, detections=fit.detections, textures=fit.textures, path=fit.path
+        found,
+        model=fit.model,
+        images=images,
+        detections=fit.detections,
+        clothes=fit.clothes,
+        textures=fit.textures,
+        path=fit.path,
     )
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -45,16 +45,15 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
-    check_registration,
 )
 from humanpose_cli.fitting.people import PeopleSource, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, empty_record, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
-from humanpose_cli.io.fit_files import UnfittedDetection
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
+from humanpose_cli.io.unfitted_detections import UnfittedDetection
 from humanpose_cli.io.video import prefetch
 
 Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
@@ -67,14 +66,7 @@ _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 16, 64  # images: with more, little is gained 
 # shoulders taken through a long lens and read as through a usual one are at arm's length, where movements become huge.
 _MIN_DISTANCE = 2.0
 _DETECTED = 0.75  # fraction of the work on a sequence that is done when its frames are searched
-_UNREFINED = 0.3  # fraction of the work that is done before refinement
-IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
-
-
-class FitChange(Protocol):
-    """Changes a fit before `Fitter.fit` returns it, as `Refiner.refine` does."""
-
-    def __call__(self, fit: Fit, *, progress: Progress) -> Fit: ...
+IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and what the caller makes of them
 
 
 @explained(FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
@@ -83,7 +75,6 @@ class Fitter:
 
     options        all of `FitOptions` at once; the other arguments override it
     people_source  finds the people, in place of our detector
-    refine         changes a fit before it is returned, such as `Refiner.refine`
     `body` may also be a `Body`. `batch_size` is 64 independent images on a GPU and 16 on the CPU by default.
     """
 
@@ -98,26 +89,22 @@ class Fitter:
         focal: float | None = None,
         min_confidence: float | None = None,
         weights: str | Path = "",
-        segmenter: str | Path = "",
         boxes: Path | str | None = None,
         keypoints: Path | str | None = None,
         pose_model: Path | str | None = None,
-        densepose: Path | str | None = None,
-        charts: Path | str | None = None,
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int | None = None,
         threads: int | None = None,
         people_source: PeopleSource | None = None,
-        refine: FitChange | None = None,
     ) -> None:
         changes: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
         changes["min_confidence"] = min_confidence
         changes["body"] = body.name if isinstance(body, Body) else body
-        changes["network"] = NetworkOptions(str(weights), str(segmenter)) if weights or segmenter else None
+        options = options or FitOptions()
+        changes["network"] = replace(options.network, weights=str(weights)) if weights else None
         changes = {name: value for name, value in changes.items() if value is not None}
-        self.options = replace(options or FitOptions(), **changes)
-        check_registration(self.options.method, densepose, charts, refine=refine is not None)
+        self.options = replace(options, **changes)
         self.body = body if isinstance(body, Body) else load_body(self.options.body)
         resolved = resolve_device(device)
         self._network: PeopleNetwork | None = None
@@ -128,15 +115,6 @@ class Fitter:
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
         files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
         self._files = {name: Path(path) for name, path in files.items() if path is not None}
-        self._surface_identity: dict[str, str | None] = {}
-        if densepose is not None:
-            # Only here: the registration's networks take a while to import.
-            from humanpose_cli.fitting.registering import points_identity, surface_registration
-
-            charts = None if charts is None else Path(charts)
-            refine = surface_registration(self.body, Path(densepose), charts)
-            self._surface_identity = points_identity(Path(densepose), charts)
-        self._refine = refine
         self._people = people_source or find_people(
             self.options.detector, threads, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device
         )
@@ -144,7 +122,7 @@ class Fitter:
     @property
     def identity(self) -> dict[str, Any]:
         """Options, and files by their contents, as JSON values: fits of equal identity are equal."""
-        return {**self.options.identity(self._files, self.network_identity), **self._surface_identity}
+        return self.options.identity(self._files, self.network_identity)
 
     @property
     def network_identity(self) -> str:
@@ -181,16 +159,13 @@ class Fitter:
         options = self._options(people, focal)
         frame_range = parse_range(frames)
         with progress_of(progress) as report:
-            fitted = report if self._refine is None else part_of(report, 0, _UNREFINED)
             if isinstance(source, InputItem):
-                fit = self._fit_item(source, options, fitted, journal)
-            elif isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
+                return self._fit_item(source, options, report, journal)
+            if isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
                 paths = [source] if isinstance(source, str | Path) else list(source)
                 items = list(open_inputs(paths, sequence=sequence, frames=frame_range))
-                fit = self._fit_items(items, options, fitted)
-            else:
-                fit = self._fit_array(check_image(source, sequence=True), frame_range, options, fitted)
-            return fit if self._refine is None else self._refine(fit, progress=part_of(report, _UNREFINED, 1))
+                return self._fit_items(items, options, report)
+            return self._fit_array(check_image(source, sequence=True), frame_range, options, report)
 
     def _options(self, people: PeopleChoice | None, focal: float | Literal["auto"] | None = None) -> FitOptions:
         """The fitter's options with those of one call."""

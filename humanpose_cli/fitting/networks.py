@@ -80,7 +80,7 @@ class PeopleNetwork:
         self._model = nbf.MODEL if method in ("auto", "nbf") else deform_and_learn.MODEL
         header = read_header(self._path)
         if header.model != self._model:
-            remedy = f"`method={header.model}`" if header.model in _METHODS and method != "register" else ""
+            remedy = f"`method={header.model}`" if header.model in _METHODS else ""
             raise InputError(self._path, "holds another model", expected=self._model, got=header.model, remedy=remedy)
         self.files: tuple[Path, ...] = (self._path,)
         if self._model == nbf.MODEL:

@@ -5,8 +5,6 @@ Noise levels and schedules are standard deviations that one can measure, and ste
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.io.digests import digest_of, file_digest
+from humanpose_cli.io.output_names import beside_fit
 
 if TYPE_CHECKING:
-    from humanpose_cli.io.inputs import InputItem
+    from humanpose_cli.io.video import VideoCodec
 
-FitMethod = Literal["auto", "keypoints", "nbf", "deform-and-learn", "register"]
+FitMethod = Literal["auto", "keypoints", "nbf", "deform-and-learn"]
 """auto uses the network in sequences only where the user names its weights: there it takes half of the time and changes
 PA-MPJPE by less than 1 mm (four real views)."""
 
@@ -147,8 +146,8 @@ class NetworkOptions(Options):
 
     weights: str = option(
         "",
-        "Body network, whose predictions `method=nbf` and `method=deform-and-learn` show, and `method=register` starts "
-        "from: a file, a run of hpc train nbf or deform-and-learn, or a name of hpc weights list.",
+        "Body network, whose predictions `method=nbf` and `method=deform-and-learn` show: a file, a run of hpc train "
+        "nbf or deform-and-learn, or a name of hpc weights list.",
         value="FILE|RUN",
         unset="the shipped one of nbf",
     )
@@ -178,6 +177,12 @@ class EvidenceFiles(Options):
         value="FILE",
         unset="the shipped networks",
     )
+
+
+@dataclass(frozen=True)
+class SurfaceFiles(Options):
+    """Files of another program that say which pixels show which points of the bodies' surface."""
+
     densepose: Path | None = option(
         None,
         "Which pixels show which points of the surface: a folder of NAME_IUV.png or NAME_IUV.npz (a video's frames are "
@@ -222,8 +227,7 @@ class FitOptions(Options):
         "auto",
         "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
         "from the network and trusts it as far as its own confidence, for bodies that the network knows; sequences do "
-        "without it unless `weights` names one. deform-and-learn: the one forward pass of `weights`. "
-        "register: optimisation, or that forward pass, then onto the surface points of `densepose`.",
+        "without it unless `weights` names one. deform-and-learn: the one forward pass of `weights`.",
     )
     min_confidence: float = option(
         0.0,
@@ -249,7 +253,7 @@ class FitOptions(Options):
     @property
     def network_alone(self) -> bool:
         """Whether bodies are a network's predictions, without a fit to keypoints."""
-        return self.method in ("nbf", "deform-and-learn") or (self.method == "register" and bool(self.network.weights))
+        return self.method in ("nbf", "deform-and-learn")
 
     @property
     def uses_network(self) -> bool:
@@ -276,17 +280,6 @@ class FitOptions(Options):
         return values
 
 
-def check_registration(
-    method: str, densepose: Path | str | None, charts: Path | str | None, *, refine: bool = False
-) -> None:
-    """UsageError if surface points do not go together with the other arguments of a fit."""
-    if (method == "register") != (densepose is not None):
-        raise UsageError("densepose", "goes with `method=register`", expected="both or neither")
-    check_charts(densepose, charts)
-    if refine and densepose is not None:
-        raise UsageError("refine", "does not go with `method=register`", remedy="refine the fit afterwards")
-
-
 def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:
     """UsageError for charts without the surface points that refer to them."""
     if charts is not None and densepose is None:
@@ -299,21 +292,41 @@ def body_identity(body: str) -> str:
     return f"{kind}:{file_digest(Path(path))}" if path else body
 
 
-def people_journal(output: Path) -> Path:
-    """The hidden file in which the people of a sequence are kept until `output`, its fit file, is recorded as done."""
-    digest = hashlib.sha256(os.fsencode(output.name)).hexdigest()[:8]  # names may be as long as the system allows
-    return output.with_name(f".{output.name[:40]}.{digest}.people")
+@dataclass(frozen=True)
+class FitOutputs:
+    """Which files are written beside a fit file, and how overlays are drawn, as by `Fit.save_overlay`.
 
-
-def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
-    """The files that `fit_item` will write: `a.jpg.fit.npz`, and `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`.
-
-    out  a folder, or the fit file's name: `x.npz`, beside which stands `x.overlay.jpg`
+    page  of a fit that a step has changed: the bodies before and after it
     """
-    from humanpose_cli.io.fit_files import FIT_SUFFIX
-    from humanpose_cli.io.inputs import output_path
 
-    ending = ".overlay.mp4" if item.is_sequence else ".overlay.jpg"
-    if out.suffix.lower() == ".npz" and not out.is_dir():
-        return (out, *([out.with_name(out.name[:-4].removesuffix(".fit") + ending)] if overlay else []))
-    return tuple(output_path(item, out, suffix) for suffix in (FIT_SUFFIX, *([ending] if overlay else [])))
+    overlay: bool = True
+    page: bool = False
+    video_codec: VideoCodec = "h264"
+    labels: OverlayLabels = "ids"
+    side_view: bool = False
+
+    def overlay_path(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
+        """Return the path of the overlay: `a.jpg.overlay.jpg` or, of a sequence, `a.mp4.overlay.mp4`; () without.
+
+        sequence  None for frames of several inputs, which are no one image or video
+        """
+        if not self.overlay or sequence is None:
+            return ()
+        return (beside_fit(output, f".overlay.{'mp4' if sequence else 'jpg'}"),)
+
+    def page_path(self, output: Path) -> tuple[Path, ...]:
+        """Return the path of the page: `a.mp4.refined.html`; () without."""
+        return (beside_fit(output, ".refined.html"),) if self.page else ()
+
+    def paths(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
+        """Return the fit file of one camera, and the other files whose names are known before it is made."""
+        return (output, *self.overlay_path(output, sequence=sequence), *self.page_path(output))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the files, as JSON values. Later options are recorded only if they are set, so that the results
+        of versions without them are recognised.
+        """
+        later = {"page": self.page, "side_view": self.side_view, "labels": self.labels != "ids" and self.labels}
+        usual = {"overlay": self.overlay, "video_codec": self.video_codec}
+        return usual | {name: value for name, value in later.items() if value}

@@ -156,12 +156,14 @@ def joined(fits: Sequence[Fit]) -> Fit:
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
-    """What a line of a table says of a record: people, frames, doubts, and the median reprojection error and
+    """Summarise a record for a line of a table: people, frames, doubts, and the median reprojection error and
     confidence of rows that are not interpolated.
 
     doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" where no fit is doubtful
     not_fitted  such as "2 hidden by another person"; missing where every detection has a body
     left_out    people below the minimum confidence; only where there is one
+    accepted    mean share of a refinement or registration that was kept, 0 to 1; overlap_before, overlap_after
+    views       cameras of a take
     """
     tracks, detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
@@ -175,4 +177,19 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "doubtful": "; ".join(named),
         **({"not_fitted": "; ".join(f"{n} {reason}" for reason, n in reasons.items())} if reasons else {}),
         **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
+        **_step_summary(record),
     }
+
+
+def _step_summary(record: FitRecord) -> dict[str, Any]:
+    """Summarise what steps have changed."""
+    summary: dict[str, Any] = {} if record.views is None else {"views": len(record.views)}
+    if "registered" in record.options:
+        accepted = record.options["registered"]
+        summary["accepted"] = float(np.mean(accepted)) if accepted else None
+    if "refinement" in record.options:
+        tracks = record.options["refinement"]["tracks"].values()
+        for name in ("accepted", "overlap_before", "overlap_after"):
+            values = [value for track in tracks for value in track[name] if value is not None]
+            summary[name] = float(np.mean(values)) if values else None
+    return summary

@@ -7,8 +7,9 @@ The shipped lifter gives the depths of L_KP. Bodies have segment scales in place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.steps import only_fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseOutput
@@ -169,7 +171,7 @@ class SurfacePointFile:
         """
         if self._annotated is not None:
             if name not in self._annotated:
-                raise InputError(self._path, f"has no surface points of {name}", remedy="another --method")
+                raise InputError(self._path, f"has no surface points of {name}", remedy="label it, or leave it out")
             return self._annotated[name]
         charts, _ = self._output.of(name, name, size, True)
         if charts is None:
@@ -182,29 +184,53 @@ class SurfacePointFile:
 
 
 def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | None]:
-    """What of the points decides a result, for ledgers: the contents of both files, or of DensePose's in a folder."""
+    """Return the digests of what decides a result: the contents of both files, or of DensePose's in a folder."""
     files = [densepose]
     if densepose.is_dir():
         files = [path for path in sorted(densepose.rglob("*")) if path.suffix == ".pkl" or path.stem.endswith("_IUV")]
     return {"densepose": digest_of_files(files), "charts": None if charts is None else file_digest(charts)}
 
 
-def surface_registration(body: Body, densepose: Path, charts: Path | None = None) -> Callable[..., Fit]:
-    """A function (fit, *, progress) that registers fits of a body to the surface points of their images.
+@dataclass(frozen=True)
+class Registration:
+    """Registers the bodies of a fit to the surface points of its frames.
 
     densepose  as `SurfacePointFile` reads it
     charts     DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
+    body       of fits that came from files; None for the default body
     """
-    file, body_charts = SurfacePointFile(densepose), surface_charts(body, charts)
 
-    def register_to_file(fit: Fit, *, progress: Progress = no_progress) -> Fit:
-        surface = {}
+    densepose: Path
+    charts: Path | None = None
+    body: Body | None = None
+
+    @cached_property
+    def _points(self) -> SurfacePointFile:
+        return SurfacePointFile(self.densepose)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The contents of the files."""
+        return {"method": "registration", **points_identity(self.densepose, self.charts)}
+
+    def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
+        """Return no file."""
+        return ()
+
+    def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
+        """Register a fit of one camera, see `register_fit`.
+
+        Raises InputError if a frame has no surface points, UsageError for a take.
+        """
+        fit = only_fit(fits)
+        if fit.views is not None:
+            raise UsageError("method=registration", "is of one camera", got="a take of several")
+        body, surface = fit.body_model(self.body), {}
         for frame, name in enumerate(fit.frame_names.tolist()):
             width, height = fit.image_size[frame].tolist()
-            surface[frame] = file.points(name, (width, height))
-        return register_fit(fit, body, body_charts, surface)
-
-    return register_to_file
+            surface[frame] = self._points.points(name, (width, height))
+            progress(frame + 1, fit.frame_count, "frames with surface points")
+        return register_fit(fit, body, surface_charts(body, self.charts), surface)
 
 
 def surface_charts(body: Body, charts: Path | None) -> SurfaceCharts:

@@ -34,6 +34,7 @@ from humanpose_cli.fitting.overlays import overlay_image, overlay_video, side_vi
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
+from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import encode_image, write_image
 from humanpose_cli.io.inputs import Frame, InputItem
@@ -191,8 +192,6 @@ class Fit(FitRecord):
     images      where the frames are; None for a fit read from a file
     model       the body that was fitted; None for a fit read from a file
     sources     of a take, where the frames of each view are, as `images`
-    clothes     of each person by number, colours (6, 4) as `detect.clothes.median_colours` has them; {} for a fit read
-                from a file
     textures    of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file, beside
                 which they lie
     path        the file that it was read from
@@ -202,7 +201,6 @@ class Fit(FitRecord):
     images: FrameSource | None = None
     model: Body | None = None
     sources: tuple[FrameSource | None, ...] = ()
-    clothes: Mapping[int, np.ndarray] = field(default_factory=dict)
     textures: Mapping[int, np.ndarray] = field(default_factory=dict)
     path: Path | None = None
 
@@ -261,6 +259,8 @@ class Fit(FitRecord):
             shown,
             views=None,
             sources=(),
+            frame_files=self.frame_files[number : number + 1],
+            clothes={},
             detections=(),
             images=None if source is None else replace(source, order=tuple(views.frame[number, kept].tolist())),
             frame_names=views.frame_names[number, kept],
@@ -338,12 +338,21 @@ class Fit(FitRecord):
             raise UsageError("labels", "are not known", expected=", ".join(get_args(OverlayLabels)), got=str(kind))
         return None if kind == "none" else self._people_labels
 
+    @property
+    def current_frame_files(self) -> tuple[FrameFiles, ...]:
+        """The files of the frames, of a take one for each camera: those that they are read from, else `frame_files`."""
+        sources = (self.images,) if self.views is None else self.sources
+        if sources and all(source is not None and source.items for source in sources):
+            return tuple(FrameFiles.of(source.items) for source in sources if source is not None)
+        return self.frame_files
+
     def save(self, path: Path | str) -> Path:
         """Write the fit file, and its textures beside it, completely or not at all; `load_fit` reads it."""
         path = Path(path)
+        record = replace(self, frame_files=self.current_frame_files)
         images = {texture_path(path, track): texture_png(image, self.body) for track, image in self.textures.items()}
         with removed_on_failure([*images]):
-            write_together({**images, path: fit_bytes(self)})
+            write_together({**images, path: fit_bytes(record, path.parent)})
         return path
 
     def save_overlay(

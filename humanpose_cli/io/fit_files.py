@@ -21,9 +21,12 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
+from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, read_frame_files
+from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
-from humanpose_cli.io.take_views import TakeViews, check_views, views_of_arrays
+from humanpose_cli.io.take_views import PREFIX, TakeViews, check_views, views_of_arrays
+from humanpose_cli.io.unfitted_detections import NOT_FITTED, UnfittedDetection, check_unfitted
 from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
 Record = TypeVar("Record", bound="FitRecord")
@@ -55,6 +58,7 @@ COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
 # Of images with a ground under several people: name → sizes behind the F frames. Others have none of them.
 GROUND_COLUMNS: dict[str, tuple[int, ...]] = {"ground": (4,), "focal_people": ()}
 _GROUND_TYPES = {"ground": "<f4", "focal_people": "<i4"}
+CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight of each
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
 _ROTATION_TOLERANCE = 1e-3
@@ -69,8 +73,9 @@ def check_fit(record: FitRecord) -> None:
     if record.skeleton != SMPL24.name:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
     _check_times(record)
-    _check_unfitted(record)
+    check_unfitted(record.options.get(NOT_FITTED, []), record.frame_count)
     _check_ground(record)
+    _check_clothes(record)
     if record.views is not None:
         check_views(record.views, len(record), record.frame_count)
 
@@ -152,31 +157,6 @@ def _check_times(record: FitRecord) -> None:
     check_limits("frame_times", times)
 
 
-def _check_unfitted(record: FitRecord) -> None:
-    entries = record.options.get(_NOT_FITTED, [])
-    if not isinstance(entries, list):
-        raise InputError(_NOT_FITTED, "is no list", expected="a list of detections", got=type(entries).__name__)
-    for number, entry in enumerate(entries):
-        if not _is_unfitted(entry, record.frame_count):
-            expected = f"frame 0–{record.frame_count - 1}, box x0 y0 x1 y1 in pixels, score 0–1 and reason"
-            raise InputError(_NOT_FITTED, "holds no detection", expected=expected, got=f"entry {number}: {entry}"[:200])
-
-
-def _is_unfitted(entry: Any, frame_count: int) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str):
-        return False
-    frame, box, score = (entry.get(name, "") for name in ("frame", "box", "score"))
-    if not _are_numbers([frame, score]) or not isinstance(box, list) or len(box) != 4 or not _are_numbers(box):
-        return False
-    x0, y0, x1, y1 = box
-    return isinstance(frame, int) and 0 <= frame < frame_count and 0 <= score <= 1 and x0 <= x1 and y0 <= y1
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    low, high = (getattr(LIMITS["principal_point"], name) for name in ("low", "high"))
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in values)
-
-
 def _check_ground(record: FitRecord) -> None:
     if record.ground is None and record.focal_people is None:
         return
@@ -200,33 +180,23 @@ def _check_ground(record: FitRecord) -> None:
         raise InputError("focal_people", "is negative", got=_first_row(people < 0))
 
 
-FIT_SUFFIX = ".fit.npz"
-SCHEMA_VERSION = 2
-_WITHOUT_VIEWS = 1  # the schema version of files of one camera, which older versions of this program read, too
+def _check_clothes(record: FitRecord) -> None:
+    for colours in record.clothes.values():
+        if np.shape(colours) != CLOTHES or not np.isfinite(colours).all():
+            raise InputError("clothes", "have the wrong shape", expected=f"{CLOTHES}", got=f"{np.shape(colours)}")
 
-_NOT_FITTED = "not_fitted"  # of `options`
+
+SCHEMA_VERSION = 3
+"""1: one camera. 2: takes of several cameras have views. 3: clothes' colours and the files of the frames.
+
+A file has the lowest version that holds what it has; files of older versions are read without what they lack.
+"""
+_ONE_CAMERA, _WITH_VIEWS = 1, 2
+
+_OF_CAMERAS = ("clothes", "frame_files")
+_VIEW_NAMES = f"{PREFIX}names"
 _SCALARS = ("frame_rate", "gender", "body", "skeleton", "options")
 _MAKE_AGAIN = "copy it again or make it again with hpc fit"
-
-
-@dataclass(frozen=True)
-class UnfittedDetection:
-    """Somebody, or something like a person, that was detected in a frame and has no body.
-
-    frame   index of the frame
-    box     x0 y0 x1 y1 pixels
-    score   0–1: probability that it is a person and the pose found theirs
-    reason  why there is no body, such as "hidden by another person"
-    """
-
-    frame: int
-    box: tuple[float, float, float, float]
-    score: float
-    reason: str
-
-    def document(self) -> dict[str, Any]:
-        """Return the header as JSON values."""
-        return {**vars(self), "box": list(self.box)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +232,10 @@ class FitRecord:
                       is the user's, EXIF's or the default; None with `ground`
     Several cameras:
     views             of a take: what each camera shows of the rows; None for one camera
+    What a take needs of the fits of its cameras:
+    clothes           of each person by number, (6, 4) float64 as `detect.clothes.median_colours` has them; of people
+                      whose clothes are not known none
+    frame_files       the files of the frames, of a take one for each camera; () if unknown
     Whole file:
     frame_rate        frames a second, on average; 0 if unknown
     frame_times       (F,) float64 seconds from the first frame, rising, of a video; None if unknown
@@ -299,6 +273,8 @@ class FitRecord:
     ground: np.ndarray | None = None
     focal_people: np.ndarray | None = None
     views: TakeViews | None = None
+    clothes: Mapping[int, np.ndarray] = field(default_factory=dict)
+    frame_files: tuple[FrameFiles, ...] = ()
     gender: str = "neutral"
     body: str = "default"
     skeleton: str = SMPL24.name
@@ -368,8 +344,8 @@ class FitRecord:
     @cached_property
     def unfitted(self) -> tuple[UnfittedDetection, ...]:
         """Detections without a body, by frame."""
-        entries = sorted(self.options.get(_NOT_FITTED, []), key=lambda entry: entry["frame"])
-        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in entries)
+        listed = sorted(self.options.get(NOT_FITTED, []), key=lambda entry: entry["frame"])
+        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in listed)
 
     def seconds(self, frame_rate: float) -> np.ndarray:
         """Return (F,) float64 when each frame was taken, from the first on.
@@ -476,11 +452,11 @@ def _plain(values: np.ndarray) -> Any:
 
 def write_fit(path: Path | str, fit: FitRecord) -> None:
     """Write a fit file. Errors as `write_bytes`."""
-    write_bytes(path, fit_bytes(fit))
+    write_bytes(path, fit_bytes(fit, Path(path).parent))
 
 
-def fit_bytes(fit: FitRecord) -> bytes:
-    """Encode a fit file; equal records give equal bytes."""
+def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
+    """Encode a fit file that will lie in `folder`: equal records give equal bytes."""
     arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
     if fit.frame_times is not None:
@@ -492,7 +468,15 @@ def fit_bytes(fit: FitRecord) -> bytes:
         arrays[name] = np.array(getattr(fit, name))
     if fit.views is not None:
         arrays |= fit.views.arrays()
-    arrays["schema_version"] = np.array(_WITHOUT_VIEWS if fit.views is None else SCHEMA_VERSION, "<i4")
+    version = _ONE_CAMERA if fit.views is None else _WITH_VIEWS
+    if fit.clothes or fit.frame_files:
+        version = SCHEMA_VERSION
+        unknown = np.zeros(CLOTHES)
+        arrays["clothes"] = np.array([fit.clothes.get(track, unknown) for track in fit.tracks], "<f8").reshape(
+            -1, *CLOTHES
+        )
+        arrays["frame_files"] = np.array(frame_files_text(fit.frame_files, folder))
+    arrays["schema_version"] = np.array(version, "<i4")
     options = json.dumps(dict(fit.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
     arrays["options"] = np.array(options)
     return npz_bytes(arrays)
@@ -505,7 +489,7 @@ def read_fit(path: Path | str) -> FitRecord:
     by a newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
-    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, *VIEW_ARRAYS, "frame_times"})
+    arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, *VIEW_ARRAYS, *_OF_CAMERAS, "frame_times"})
     missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
@@ -519,21 +503,47 @@ def read_fit(path: Path | str) -> FitRecord:
         ground: dict[str, Any] = {
             name: _narrowed(name, arrays[name], _GROUND_TYPES[name]) for name in GROUND_COLUMNS & arrays.keys()
         }
-        return FitRecord(**columns, **scalars, **ground, frame_times=times, views=views_of_arrays(arrays))
+        of_cameras: dict[str, Any] = {}
+        if arrays.keys() >= {*_OF_CAMERAS}:
+            text = _scalar("frame_files", arrays["frame_files"])
+            of_cameras = {"frame_files": read_frame_files(text, Path(path).parent)}
+            of_cameras["clothes"] = _clothes(arrays["clothes"], columns["track_id"])
+        views = views_of_arrays(arrays)
+        return FitRecord(**columns, **scalars, **ground, **of_cameras, frame_times=times, views=views)
     except InputError as error:
         problem = f"{error.subject} {error.problem}"
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
 
 
-def _check_version(path: Path | str, version_array: np.ndarray | None) -> None:
-    if version_array is None or version_array.shape != () or version_array.dtype.kind not in "iu":
+def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
+    """Open the inputs whose frames a fit file has, as `frame_inputs` does; () if it does not name them.
+
+    Raises InputError for a damaged file, and if an input is gone.
+    """
+    arrays = read_npz(path, {"frame_files", _VIEW_NAMES})
+    if "frame_files" not in arrays:
+        return ()
+    files = read_frame_files(_scalar("frame_files", arrays["frame_files"]), Path(path).parent)
+    return frame_inputs(files, arrays[_VIEW_NAMES].tolist() if _VIEW_NAMES in arrays else ())
+
+
+def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
+    """Open the files of a fit's frames; those of a take have the names of its views as keys."""
+    if not view_names:
+        return tuple(item for each in files for item in each.items())
+    pairs = zip(view_names, files, strict=False)
+    return tuple(replace(item, key=str(name)) for name, each in pairs for item in each.items()[:1])
+
+
+def _check_version(path: Path | str, stored: np.ndarray | None) -> None:
+    if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
         raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
-    version, expected = int(version_array), f"schema version {_WITHOUT_VIEWS} to {SCHEMA_VERSION}"
+    version, expected = int(stored), f"schema version {_ONE_CAMERA} to {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
         remedy = "run pip install --upgrade humanpose-cli"
         problem = "was written by a newer version of this program"
         raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
-    if version < _WITHOUT_VIEWS:
+    if version < _ONE_CAMERA:
         raise InputError(path, f"has the unknown schema version {version}", expected=expected, remedy=_MAKE_AGAIN)
 
 
@@ -543,6 +553,15 @@ def _scalar(name: str, array: np.ndarray) -> Any:
         expected = "one number" if name == "frame_rate" else "one text"
         raise InputError(name, "is damaged", expected=expected, got=f"{array.shape} {array.dtype}")
     return array.item()
+
+
+def _clothes(stored: np.ndarray, track_id: np.ndarray) -> dict[int, np.ndarray]:
+    """Read colours by track; those without weight are not known."""
+    tracks = np.unique(track_id).tolist()
+    if stored.shape != (len(tracks), *CLOTHES) or stored.dtype.kind != "f":
+        got = f"{stored.shape} {stored.dtype}"
+        raise InputError("clothes", "are damaged", expected=f"{(len(tracks), *CLOTHES)} float64", got=got)
+    return {int(t): np.asarray(c, np.float64) for t, c in zip(tracks, stored, strict=True) if c[:, 3].any()}
 
 
 def _options(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.fit_reading import items_of, on_frames, on_views
 from humanpose_cli.fitting.fitter import check_image
 from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.fit_files import FitRecord, frame_inputs
 from humanpose_cli.io.inputs import InputItem
 
 _NAMED = 5  # missing frames that a message names
@@ -100,6 +100,9 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
     """
     if isinstance(frames, FitFrames):
         return fit, frames
+    if frames is None and fit.images is None and fit.frame_files:
+        items = frame_inputs(fit.frame_files, () if fit.views is None else fit.views.names.tolist())
+        fit = on_frames(fit, items) if fit.views is None else on_views(fit, items)
     if fit.views is not None:
         count = len(fit.views)
         fit = fit if frames is None else _on_views(fit, frames)

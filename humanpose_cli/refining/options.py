@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from humanpose_cli.body.model_files import check_prior
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.fitting.options import check_charts
 
 CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
+RefineMethod = Literal["displacements", "registration"]
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,10 @@ class RefineOptions(Options):
         check_prior(self.prior)
         if self.correspondence == "keypoints" and not self.with_keypoints:
             raise UsageError("with_keypoints", "leaves nothing to align to", remedy="another `correspondence`")
+
+
+def check_surface_files(method: RefineMethod, densepose: Path | str | None, charts: Path | str | None) -> None:
+    """Raise UsageError for a registration without surface points, and for charts without them."""
+    if method == "registration" and densepose is None:
+        raise UsageError("densepose", "is missing", expected="DensePose's output for `method=registration`")
+    check_charts(densepose, charts)

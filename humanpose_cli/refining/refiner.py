@@ -76,7 +76,7 @@ SHIPPED_REFINER = "refiner"
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
 _FULL = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
-_MEASURED = ("auto", "keypoints", "register", "nbf")  # methods whose errors are at least `USUAL_ERRORS`
+_MEASURED = ("auto", "keypoints", "nbf")  # methods whose errors are at least `USUAL_ERRORS`
 
 
 def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:

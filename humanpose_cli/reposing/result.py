@@ -18,9 +18,9 @@ import numpy as np
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
-from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.reposing.doubt import ImageDoubts, named_doubts
 from humanpose_cli.reposing.driving import AnyMotion

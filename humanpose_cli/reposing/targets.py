@@ -37,9 +37,10 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import folder_lock
 from humanpose_cli.io.digests import digest_of_files, file_digest
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
+from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path, open_inputs
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.reposing.driving import (

@@ -37,12 +37,7 @@ def check_views(views: Sequence[InputItem], names: Sequence[str], calibration: C
     breaks off or is shorter than half a second, for two that show the same, and for a calibration that does not match
     the names or sizes of the images or has two cameras at one position.
     """
-    if len(views) < 2:
-        remedy = "name two videos or more, or a folder of them"
-        raise UsageError("views", "are too few", expected="two cameras or more", got=str(len(views)), remedy=remedy)
-    for count in (len(views), 0 if calibration is None else len(calibration.cameras)):
-        if count > MAX_VIEWS:
-            raise UsageError("views", "are too many", expected=f"at most {MAX_VIEWS} cameras", got=str(count))
+    check_view_count(len(views), 0 if calibration is None else len(calibration.cameras))
     if calibration is not None:
         matched_cameras(calibration, view_paths(views, names))  # before the videos are read
     thumbnails: list[NDArray[np.float32]] = []
@@ -59,6 +54,15 @@ def check_views(views: Sequence[InputItem], names: Sequence[str], calibration: C
             raise InputError(views[second].label, f"shows the same images as {names[first]}", expected=expected)
     if calibration is not None:
         _check_positions(matched_cameras(calibration, view_paths(views, names), sizes).cameras)
+
+
+def check_view_count(count: int, calibrated: int = 0) -> None:
+    """Raise UsageError for fewer than two views, and for more views or calibrated cameras than `MAX_VIEWS`."""
+    if count < 2:
+        remedy = "name two videos or fit files or more, or a folder of them"
+        raise UsageError("input", "has too few cameras", expected="two or more", got=str(count), remedy=remedy)
+    if (largest := max(count, calibrated)) > MAX_VIEWS:
+        raise UsageError("input", "has too many cameras", expected=f"at most {MAX_VIEWS}", got=str(largest))
 
 
 def view_paths(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from humanpose_cli.core.errors import HpcError
+from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.io.calibrations import Calibration, takes_of
-from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.fit_files import stored_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
-from humanpose_cli.views.checks import check_views
+from humanpose_cli.io.output_names import FIT_SUFFIX, beside_fit
+from humanpose_cli.views.checks import check_view_count, check_views
 
 
 @dataclass(frozen=True)
 class TakeInput:
-    """The views of one take.
+    """The cameras of one take.
 
     key    of the item in a batch: also the beginning of its files' names
-    views  the videos, folders of frames, or photographs of one moment
+    views  videos, folders of frames, or photographs of one moment
+    fits   fit files of further cameras
     error  what is wrong with it already
     """
 
     key: str
     views: tuple[InputItem, ...]
+    fits: tuple[Path, ...] = ()
     error: HpcError | None = None
 
-    is_sequence = True  # its images are never looked at together with those of other items
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of all views."""
-        return tuple(path for view in self.views for path in view.files)
-
     def checked(self, calibration: Calibration | None) -> TakeInput:
-        """Look at the videos and the calibration as `check_views` does; what is wrong becomes the error."""
+        """Check videos and calibration by `check_views`; what is wrong becomes the error."""
         if self.error is not None:
             return self
         try:
-            check_views(self.views, self.names, calibration)
+            check_view_count(len(self.views) + len(self.fits))
+            views = [*self.views]
+            for fit in self.fits:
+                with suppress(InputError):  # frames that are gone are reported when they are needed
+                    views += stored_inputs(fit)[:1]
+            if len(views) == len(self.views) + len(self.fits):
+                check_views(views, distinct_names([view.path for view in views]), calibration)
         except HpcError as error:
             return replace(self, error=error)
         return self
 
     @property
     def names(self) -> list[str]:
-        """Of the views: their files' or folders' names, with those of the folders above where they are alike."""
-        names = [view.path.name for view in self.views]
-        return names if len(set(names)) == len(names) else [view.key for view in self.views]
+        """The names of the views."""
+        return distinct_names([view.path for view in self.views])
 
 
 def separate_takes(take: TakeInput, calibration: Calibration) -> list[TakeInput]:
@@ -62,18 +66,24 @@ def separate_takes(take: TakeInput, calibration: Calibration) -> list[TakeInput]
     ]
 
 
-def take_outputs(take: TakeInput, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
-    """The files of a take in a folder: its fit and cameras, then of each view a fit, then of each an overlay."""
-    fit, *cameras = (out / f"{take.key}{ending}" for ending in (FIT_SUFFIX, ".cameras.json", ".cameras.png"))
-    views = [
-        view_outputs(fit, name, sequence=view.kind != "image")
-        for name, view in zip(take.names, take.views, strict=True)
-    ]
-    fits, drawn = zip(*views, strict=True)
-    return (fit, *cameras, *fits, *(drawn if overlay else ()))
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Name files or folders after themselves, with the folders above where names are alike."""
+    parts = [tuple(escaped(part) for part in path.absolute().parts) for path in paths]
+    depth = [1] * len(parts)
+    while True:
+        names = ["/".join(each[-count:]) for each, count in zip(parts, depth, strict=True)]
+        counts = Counter(names)
+        longer = [counts[name] > 1 and count < len(each) for name, count, each in zip(names, depth, parts, strict=True)]
+        if not any(longer):
+            return names
+        depth = [count + more for count, more in zip(depth, longer, strict=True)]
 
 
-def view_outputs(take: Path, name: str, *, sequence: bool) -> tuple[Path, Path]:
-    """The fit file and the overlay of a view, beside the fit file of its take."""
-    stem = f"{take.name.removesuffix('.npz').removesuffix('.fit')}.{escaped(name)}"
-    return take.with_name(stem + FIT_SUFFIX), take.with_name(f"{stem}.overlay.{'mp4' if sequence else 'jpg'}")
+def take_outputs(take: Path) -> tuple[Path, Path]:
+    """Return the files of the cameras and of the plan beside the fit file of a take."""
+    return beside_fit(take, ".cameras.json"), beside_fit(take, ".cameras.png")
+
+
+def view_outputs(take: Path, name: str) -> Path:
+    """Return the fit file of a view beside the fit file of its take."""
+    return beside_fit(take, f".{name.replace('/', '.')}{FIT_SUFFIX}")

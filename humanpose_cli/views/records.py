@@ -55,6 +55,7 @@ def take_fit(
     Its options have `scale`: its source, and its uncertainty as a share.
     """
     chosen = [fits[number] for number in take.used]
+    frame_files = tuple(files for fit in chosen for files in fit.current_frame_files[:1])
     first, scale = chosen[0], 1.0
     if height is not None and take.people:
         scale = height / standing_height(body, take.people[0])
@@ -93,6 +94,7 @@ def take_fit(
         options=made,
         images=first.images,
         sources=tuple(fit.images for fit in chosen),
+        frame_files=frame_files if len(frame_files) == len(chosen) else (),
         model=body,
     )
     return with_view_errors(fit, body)

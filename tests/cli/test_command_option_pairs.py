@@ -1,4 +1,4 @@
-"""All pairs of options of `hpc fit`, `hpc refine` and `hpc repose`: each option of a pair is used, or it is refused.
+"""All pairs of options of `hpc fit`, `combine`, `refine` and `repose`: each option of a pair is used, or it is refused.
 
 The options are those of the Typer commands. What a command would do is recorded where it leaves the command line: what
 fits, refines and draws, with which arguments, and the files that are read and written. An option is used together with
@@ -27,23 +27,26 @@ import humanpose_cli.refining.refiner
 import humanpose_cli.reposing.reposer
 import humanpose_cli.views.inputs
 from humanpose_cli.body.body import default_body
-from humanpose_cli.cli import cluster, fit, repose
+from humanpose_cli.cli import cluster, combine, fit, repose
 from humanpose_cli.cli.command import Invocation, build_command
-from humanpose_cli.cli.fit import FitWork
+from humanpose_cli.cli.fit_work import FitWork
 from humanpose_cli.cli.options import BatchFlags
-from humanpose_cli.cli.refine import RefineWork
 from humanpose_cli.cli.repose import ReposeWork
 from humanpose_cli.cli.session import Session
-from humanpose_cli.cli.takes import TakeWork
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import no_progress
+from humanpose_cli.core.result import CommandResult, Status
 from humanpose_cli.io.fit_files import write_fit
 from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.items import FitWithFrames
 from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.steps import Refinement
 from humanpose_cli.reposing.reposer import Reposer
 
 PANELS = ("Output", "Settings")  # how the result is printed, and other ways to give the same options
 BASE = {
     "fit": "photos",
+    "combine": "photos/a.png photos/b.png",
     "refine": "fit.fit.npz --frames photos",
     "repose": "photos/a.png --target-pose pose.npy",
 }
@@ -51,21 +54,21 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--batch-size": "3",
     "--body": "smpl:body.npz",
     "--boxes": "some.json",
-    "--calibration": "--views --calibration cameras.toml",
+    "--calibration": "cameras.toml",
     "--camera": "camera.npz",
     "--canvas": "fit",
     "--background": "transparent",
-    "--charts": "--method register --densepose uv.npz --charts charts.mat",
+    "--charts": "--densepose uv.npz --charts charts.mat",
     "--cluster-set": "--cluster slurm --cluster-set time=5",
     "--compare": "fit.fit.npz",
-    "--densepose": "--method register --densepose uv.npz",
+    "--densepose": "uv.npz",
     "--device": "cpu",
-    "--displacement-frames": "--refine --save-displacements --displacement-frames 3",
+    "--displacement-frames": "--save-displacements --displacement-frames 3",
     "--fit": "fit.fit.npz",
     "--focal": "500",
     "--force": "--method warp3d --force",
     "--frames": "0:2",
-    "--height": "--views --height 1.7",
+    "--height": "1.7",
     "--input": "photos/b.png",
     "--items": "more.txt",
     "--keypoints": "some.json",
@@ -73,14 +76,11 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--min-confidence": "0.4",
     "--no-mesh-input": "--method warp3d --no-mesh-input",
     "--null": "--items more.txt --null",
-    "--offsets": "--views --offsets 0,0.1",
+    "--offsets": "0,0.1",
     "--out": "other",
     "--person": "0",
     "--pose-model": "net.onnx",
-    "--prior": "--refine --prior none",
-    "--same-cameras": "--views --same-cameras",
-    "--save-displacements": "--refine --save-displacements",
-    "--segmenter": "segmenter",
+    "--prior": "none",
     "--shard": "0/2",
     "--shards": "--cluster slurm --shards 2",
     "--size": "64",
@@ -97,13 +97,9 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
 OF_COMMAND: dict[str, dict[str, str]] = {
     "fit": {"--method": "nbf"},
     "refine": {
-        "--charts": "--densepose uv.npz --charts charts.mat",
         "--correspondence": "keypoints",
-        "--densepose": "uv.npz",
-        "--displacement-frames": "--save-displacements --displacement-frames 3",
         "--frames": "photos/b.png",
-        "--prior": "none",
-        "--save-displacements": "--save-displacements",
+        "--method": "--densepose uv.npz --method registration",
         "--weights": "--correspondence network --weights refiner",
     },
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights refiner"},
@@ -158,6 +154,9 @@ class FakeFitter:
     def __exit__(self, *problem: object) -> None:
         pass
 
+    def fit(self, item: Any, **_: Any) -> Any:
+        return self.arguments
+
 
 def noting(kind: type) -> type:
     """The class, whose instances know their arguments."""
@@ -172,27 +171,23 @@ def noting(kind: type) -> type:
 def inputs_of(payload: Any) -> Any:
     parts = next((getattr(payload, name) for name in ("views", "inputs") if hasattr(payload, name)), [payload])
     beside = getattr(payload, "compared", ()), getattr(payload, "truth", None)
-    return [(each.label, each.is_sequence, str(each.range)) for each in parts], beside
+    return [(each.label, each.is_sequence, str(each.range)) for each in parts], beside, getattr(payload, "fits", ())
 
 
-def drawn_of(work: Any, paths: list[str]) -> Any:
-    """What reaches the overlays and displacements, if there are any."""
-    displacements = getattr(work, "displacements", work)
-    frames = getattr(displacements, "displacement_frames", None) if any("displacements" in p for p in paths) else None
-    overlays = getattr(work, "overlay", False) or any(".overlay." in path for path in paths)
-    return (work.drawn if overlays else None), frames
+def step_effects(step: Any) -> Any:
+    """The arguments of a step; a texture only if the step draws one."""
+    if not isinstance(step, Refinement):
+        return repr(step)
+    texture = step.texture if step.refiner.needs_textures else None
+    return cast(Any, step.refiner).arguments, texture, step.displacement_frames
 
 
-def effects_of(work: Any, paths: list[str]) -> Any:
-    if isinstance(work, FitWork | TakeWork):
-        fitter = cast(Any, work.make() if isinstance(work, FitWork) else work.fitter())
-        refiner = getattr(work.refiner, "arguments", None)
-        of_views = (work.options, work.flags, work.first.key) if isinstance(work, TakeWork) else None
-        return fitter.arguments, refiner, of_views, work.fail_if_doubtful, drawn_of(work, paths)
-    if isinstance(work, RefineWork):
-        texture = work.texture if work.refiner.needs_textures else None
-        reading = work.body, work.camera, work.smplx, texture, work.page
-        return cast(Any, work.refiner).arguments, reading, drawn_of(work, paths)
+def effects_of(work: Any, items: Any) -> Any:
+    if isinstance(work, FitWork):
+        fits = work.read(items[0], no_progress)
+        steps = [step_effects(step) for step in work.steps(items[0])]
+        drawn = work.outputs if any(".overlay." in path.name for path in items[0].outputs) else work.outputs.page
+        return fits, steps, drawn, work.fail_if_doubtful
     assert isinstance(work, ReposeWork)
     (options,), more = cast(Any, work.reposer).arguments
     drawing = {**asdict(options), "fit": asdict(options.fit) if work.fitted is None else None}
@@ -270,10 +265,17 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         return inputs(flags, session, arguments, out, **options)
 
     def run(flags: BatchFlags, session: Any, items: Any, work: Any, out: Path, options: Any, *_: Any, **__: Any) -> Any:
-        outputs = [[str(path) for path in item.outputs] for item in items]
-        each = [(item.key, files, inputs_of(item.payload)) for item, files in zip(items, outputs, strict=True)]
+        each = [(item.key, [str(path) for path in item.outputs], inputs_of(item.payload)) for item in items]
         planned = options if flags.dry_run else None
-        raise Recorded(vars(flags), out, each, effects_of(work, list(itertools.chain(*outputs))), planned, list(asked))
+        raise Recorded(vars(flags), out, each, effects_of(work, items) if items else None, planned, list(asked))
+
+    def noted_fits(session: Any, flags: BatchFlags, sources: Any, out: Path, options: Any, **more: Any) -> Any:
+        asked.append(([(each.key, str(each.range)) for each in sources], options, vars(more["compute"])))
+        return CommandResult("combine", Status.SUCCESS)
+
+    def noted_read(task: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append((arguments, more))
+        return SimpleNamespace(options={}, views=None)
 
     network = SimpleNamespace(precision="full", config=SimpleNamespace())
     for owner, name, value in (
@@ -294,6 +296,11 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (humanpose_cli.io.calibrations, "read_calibration", Path),
         (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
         (humanpose_cli.views.inputs, "check_views", lambda *_: None),
+        (combine, "run_fits", noted_fits),
+        (combine, "check_body", str),
+        (combine._Takes, "read", lambda takes, take, **more: more),
+        (combine._Takes, "shared_calibration", lambda takes: "shared"),
+        (FitWithFrames, "read", noted_read),
         (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
         (humanpose_cli.body.smpl, "load_body", str),
         (fit, "check_body", str),
@@ -305,7 +312,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("command", ["fit", "refine", "repose"])
+@pytest.mark.parametrize("command", list(BASE))
 def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: CommandLine) -> None:
     dropped, samples = [], samples_of(command)
     for one, other in itertools.combinations(samples, 2):

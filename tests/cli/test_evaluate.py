@@ -9,7 +9,7 @@ import pytest
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.cli.main import main
-from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.evaluate import deform_and_learn_ablations
 from humanpose_cli.lab.evaluate.deform_and_learn_ablations import deform_shared
 from humanpose_cli.lab.evaluate.report import Report, Table

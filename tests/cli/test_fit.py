@@ -9,8 +9,6 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -24,9 +22,8 @@ from helpers.textured_room import blobs, room
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
-from humanpose_cli.cli.fit import FitWork
+from humanpose_cli.cli.fit import fit_rows
 from humanpose_cli.cli.main import main
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import interpolate
@@ -247,8 +244,8 @@ def test_weights_that_do_not_serve_are_refused_in_a_sentence(hpc, photos, tmp_pa
         (*method, "--weights", f"{tmp_path}/none"): (3, "is no weights file"),
         (*method, "--weights", "imagenet-resnet18"): (5, "hpc weights fetch imagenet-resnet18"),
         method: (2, "--weights: are missing, expected a run of hpc train deform-and-learn"),
-        (*method, "--weights", str(deform), "--segmenter", "segmenter"): (2, "--segmenter: is of no use with --method"),
-        ("--method", "register", "--weights", str(deform)): (2, "--densepose: goes with --method register"),
+        (*method, "--weights", str(deform), "--set", "network.segmenter=segmenter"): (2, "is of no use with --method"),
+        ("--method", "register"): (2, "--method"),
         ("--side-view", "--no-overlay"): (2, "--side-view: has no effect without --overlay"),
     }
     for options, (code, sentence) in refused.items():
@@ -534,22 +531,21 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        (("--method", "register"), "densepose"),
-        (("--densepose", "iuv"), "densepose"),
-        (("--charts", "UV_Processed.mat"), "charts"),
-        (("--method", "register", "--densepose", "iuv", "--refine"), "refine"),
-        (("--prior", "none"), "--prior: has no effect without --refine"),
-        (("--refine", "--prior", "gmm"), "--prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"),
+        (("refine", "--method", "registration"), "--densepose: is missing"),
+        (("refine", "--charts", "UV_Processed.mat"), "--charts: has no effect without --densepose"),
+        (("refine", "--method", "registration", "--prior", "none"), "--prior: cannot be combined with --method"),
+        (("fit", "--set", "refine.prior=none"), "setting refine: has no effect without --refine"),
+        (("fit", "--refine", "--set", "refine.prior=gmm"), "is not known, expected none, pose, gmm:FILE, vposer:FILE"),
     ],
 )
-def test_register_and_its_options_go_together(hpc, photos, out, line, named):
-    ran = hpc("fit", str(photos), "--out", str(out), *line)
+def test_steps_and_their_options_go_together(hpc, photos, out, line, named):
+    ran = hpc(line[0], str(photos), "--out", str(out), *line[1:])
     assert ran.code == 2
     assert named in ran.err
 
 
 @pytest.mark.extensive
-def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path, request):
+def test_registration_brings_back_a_body_whose_surface_is_known(hpc, tmp_path, request):
     """A long-legged person, of whom there are coarse keypoints and a map of charts; from Python it is the same."""
     request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     torch.set_num_threads(1)  # sums are rounded otherwise with other numbers of threads
@@ -574,28 +570,30 @@ def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path, reque
     write_image(photo, np.full((*side[::-1], 3), 90, np.uint8))
     people, densepose = str(tmp_path / "people.json"), str(tmp_path)
     line = ("fit", str(photo), "--keypoints", people, "--focal", "600", "--detector", "fast", "--no-overlay")
-    line += ("--method", "register", "--densepose", densepose, "--out", str(tmp_path / "out"))
-    ran = hpc(*line)
+    ran = hpc(*line, "--out", str(tmp_path / "fits"))
     assert ran.code == 0, ran.err
+    fits = str(tmp_path / "fits" / "a.png.fit.npz")
+    line = ("refine", fits, "--method", "registration", "--densepose", densepose, "--out", str(tmp_path / "out"))
+    ran = hpc(*line, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.details["accepted"] == 1
     fit = read_fit(tmp_path / "out" / "a.png.fit.npz")
     assert fit.options["registered"] == [True]
     error = np.linalg.norm(fit.joints2d[0] - camera.project(true.joints[0].numpy()), axis=1).mean()
     assert error < 3, "pixels; the keypoints are 5 off"
     options = {"keypoints": people, "focal": 600, "detector": "fast", "device": "cpu"}
-    np.testing.assert_array_equal(hp.fit(photo, method="register", densepose=densepose, **options).poses, fit.poses)
-    with pytest.raises(hp.UsageError, match="densepose: goes with"):
-        hp.fit(photo, method="register")
+    registered = hp.refine(hp.fit(photo, **options), method="registration", densepose=densepose)
+    np.testing.assert_array_equal(registered.poses, fit.poses)
+    with pytest.raises(hp.UsageError, match="densepose: is missing"):
+        hp.refine(registered, method="registration")
     np.savez(tmp_path / "a_IUV.npz", iuv=np.zeros_like(charts, np.uint8))
     refused = hpc(*line)
     assert (refused.code, "made with other options (another --densepose)" in refused.err) == (2, True)
 
 
-def test_json_lists_detections_without_a_body(tmp_path):
+def test_json_lists_detections_without_a_body():
     hidden = {"frame": 1, "box": [10.0, 20.0, 60.5, 200.0], "score": 0.4, "reason": "hidden by another person"}
     listed = record(options={"not_fitted": [hidden]})
-    json_session, plain = (cast(Session, SimpleNamespace(json=json)) for json in (True, False))
-    work = FitWork(json_session, tmp_path, hp.Fitter, "h264")
     rows = [{**row, "doubtful": doubt} for row, doubt in zip(listed.documents(), row_doubts(listed), strict=True)]
-    assert work.rows(listed) == {"rows": rows, "unfitted": [hidden]}
-    assert work.rows(record()) == {"rows": rows}
-    assert FitWork(plain, tmp_path, hp.Fitter, "h264").rows(listed) == {}
+    assert fit_rows(listed) == {"rows": rows, "unfitted": [hidden]}
+    assert fit_rows(record()) == {"rows": rows}

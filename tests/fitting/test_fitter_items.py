@@ -9,11 +9,12 @@ from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.items import fit_item
-from humanpose_cli.fitting.options import fit_outputs
+from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.video import VideoReader
+from humanpose_cli.refining.outputs import write_outputs
 
 
 def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
@@ -23,9 +24,10 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     write_image(files[1], np.full((64, 48, 3), 200, np.uint8))
     item = InputItem("shot", "frames", tmp_path, files, tmp_path)
     with Fitter(people_source=KnownPeople()) as fitter:
-        fitted = fit_item(fitter, item, fit_outputs(item, tmp_path / "out"))
+        fitted = fit_item(fitter, item, tmp_path / "shot.fit.npz")
+    _, overlay = write_outputs(fitted, tmp_path / "shot.fit.npz", FitOutputs())
     assert fitted.image_size.tolist() == [[64, 48], [48, 64]]
-    first, second = (pixels for _, pixels in VideoReader(fit_outputs(item, tmp_path / "out")[1]))
+    first, second = (pixels for _, pixels in VideoReader(overlay))
     assert first.shape == second.shape == (48, 64, 3)
     np.testing.assert_allclose(first, 200, atol=4)
     np.testing.assert_allclose(second[:, 18:46], 200, atol=12)  # 36 of 64 columns, in the middle
@@ -57,9 +59,9 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
             item = InputItem("1.png", "image", file, (file,), file.parent)
             if folder == "c":
                 with pytest.raises(InputError, match=r"does not mention 1\.png"):
-                    fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))
+                    fit_item(fitter, item, tmp_path / "1.fit.npz")
             else:
-                assert len(fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))) == 0
+                assert len(fit_item(fitter, item, tmp_path / "1.fit.npz")) == 0
 
 
 @pytest.mark.slow
@@ -124,7 +126,7 @@ def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frame
                 fitter.prepare(chosen)
                 for item in chosen:
                     path = tmp_path / f"{shard.index}-of-{shard.count}" / f"{item.key}.fit.npz"
-                    fit_item(fitter, item, [path])
+                    fit_item(fitter, item, path).save(path)
                     found[item.key] = path.read_bytes()
             return found
 
@@ -139,5 +141,5 @@ def test_an_image_reports_its_steps(tmp_path):
     item = InputItem("a.png", "image", file, (file,), tmp_path)
     steps = []
     with Fitter(people_source=KnownPeople()) as fitter:
-        fit_item(fitter, item, fit_outputs(item, tmp_path / "out"), progress=lambda *step: steps.append(step))
-    assert steps == [(0, 3, "finding people"), (1, 3, "fitting bodies"), (2, 3, "drawing the overlay")]
+        fit_item(fitter, item, tmp_path / "a.fit.npz", lambda *step: steps.append(step))
+    assert steps == [(0, 3, "finding people"), (1, 3, "fitting bodies")]

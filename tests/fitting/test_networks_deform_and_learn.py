@@ -132,9 +132,10 @@ def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_
     monkeypatch.setattr(registering.SurfacePointFile, "points", lambda self, name, size: points)
     (tmp_path / "iuv").mkdir()
     people = KnownPeople({0: [true_person(clip, 0)]})
-    chosen = {"method": "register", "densepose": tmp_path / "iuv", "weights": weights if predicted else ""}
-    with Fitter(**chosen, people_source=people, focal=clip.focal) as fitter:
+    method = {"method": "deform-and-learn", "weights": weights} if predicted else {}
+    with Fitter(**method, people_source=people, focal=clip.focal) as fitter:
         fit = fitter.fit(np.zeros((*clip.size, 3), np.uint8))
+    fit = registering.Registration(tmp_path / "iuv")([fit])
     (start,) = started
     assert len(fit) == 1
     pose = bent_pose()
@@ -151,8 +152,6 @@ def test_what_does_not_go_together_is_refused(weights, tmp_path):
         FitOptions(method="deform-and-learn")
     with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=deform-and-learn`"):
         FitOptions(method="deform-and-learn", network=NetworkOptions(weights, weights))
-    with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=register`"):
-        FitOptions(method="register", network=NetworkOptions(weights, weights))
     with pytest.raises(UsageError, match=r"^weights: are of no use with `method=keypoints`"):
         FitOptions(method="keypoints", network=NetworkOptions(weights))
     with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=keypoints`"):
@@ -162,8 +161,6 @@ def test_what_does_not_go_together_is_refused(weights, tmp_path):
             Fitter(method=method, weights=weights)
     with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found nbf; `method=nbf`$"):
         Fitter(method="deform-and-learn", weights="nbf-proxy")
-    with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found nbf$"):
-        Fitter(method="register", weights="nbf-proxy", densepose=tmp_path)
     with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found warp3d$"):
         Fitter(method="deform-and-learn", weights="warp3d")
     other = deform_weights(tmp_path / "smpl.safetensors", body="smpl-neutral")

@@ -17,8 +17,9 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
 from humanpose_cli.engine.rasterising.op import rasterise
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, write_fit
+from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.images import encode_image
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.lab.evaluate.image_fits import posed_rows

@@ -15,7 +15,9 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io.atomic import npz_bytes
-from humanpose_cli.io.fit_files import COLUMNS, FitRecord, read_fit, write_fit
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord, read_fit, stored_inputs, write_fit
+from humanpose_cli.io.frame_files import FrameFiles, read_frame_files
+from humanpose_cli.io.images import write_image
 
 GOLDEN = Path(__file__).parent / "data" / "golden.fit.npz"
 
@@ -80,6 +82,34 @@ def test_times_of_frames_come_back_and_files_without_have_even_ones(tmp_path):
     assert timed.seconds(10).tolist() == [0, 0.07]
     assert read_fit(GOLDEN).seconds(10).tolist() == [0, 1 / 25]
     assert record(frame_rate=0.0).seconds(10).tolist() == [0, 0.1]
+
+
+def test_what_a_take_needs_of_its_cameras_comes_back(tmp_path):
+    """Colours of clothes and the files of the frames, which are named relative to the fit file."""
+    (tmp_path / "clips").mkdir()
+    write_image(tmp_path / "clips" / "ä.png", np.zeros((8, 8, 3), np.uint8))
+    clothes = {2: np.arange(24.0).reshape(6, 4)}
+    files = (FrameFiles("image", (tmp_path / "clips" / "ä.png",)),)
+    write_fit(tmp_path / "x.fit.npz", record(clothes=clothes, frame_files=files))
+    read = read_fit(tmp_path / "x.fit.npz")
+    assert (read.frame_files, list(read.clothes)) == (files, [2])
+    np.testing.assert_array_equal(read.clothes[2], clothes[2])
+    (item,) = stored_inputs(tmp_path / "x.fit.npz")
+    assert (item.kind, item.path) == ("image", tmp_path / "clips" / "ä.png")
+    with np.load(tmp_path / "x.fit.npz") as file:
+        assert (int(file["schema_version"]), "../" in str(file["frame_files"])) == (3, False)
+    assert stored_inputs(GOLDEN) == ()
+    (tmp_path / "clips" / "ä.png").unlink()
+    with pytest.raises(InputError, match=r"ä\.png: does not exist"):
+        stored_inputs(tmp_path / "x.fit.npz")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[3]", '[{"kind": "video"}]', '[{"kind": "x", "paths": ["a"], "range": "0:"}]', "[" * 9999]
+)
+def test_damaged_references_to_frames_are_refused(tmp_path, text):
+    with pytest.raises(InputError, match="frame_files"):
+        read_frame_files(text, tmp_path)
 
 
 GROUND = {"ground": [[0, -0.75, -0.6614378, 2.5], [0, 0, 0, 0]], "focal_people": [4, 0]}
@@ -228,8 +258,8 @@ class TestReading:
         return read_fit(tmp_path / "x.fit.npz")
 
     def test_a_newer_version_is_refused_with_the_way_out(self, tmp_path, arrays):
-        with pytest.raises(InputError, match=r"newer version.*3.*--upgrade"):
-            self.read(tmp_path, {**arrays, "schema_version": np.array(3)})
+        with pytest.raises(InputError, match=r"newer version.*4.*--upgrade"):
+            self.read(tmp_path, {**arrays, "schema_version": np.array(4)})
 
     def test_an_unknown_version_is_refused(self, tmp_path, arrays):
         with pytest.raises(InputError, match=r"unknown schema version 0.*schema version 1"):

@@ -13,6 +13,7 @@ from helpers.walking_person import CAMERA
 
 import humanpose_cli as hp
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.displacement_files import DisplacementFile
@@ -21,9 +22,10 @@ from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, Dis
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.items import refine_fit, refinement_outputs
 from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.outputs import apply_steps
 from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.steps import Refinement
 
 QUICK = RefineOptions(size=192, points=120, rounds=1)
 
@@ -117,7 +119,7 @@ def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
     targets = {
         "refine": "humanpose_cli.refining.refiner.Refiner._solved",
         "sheets": "humanpose_cli.refining.displacements._sheet",
-        "page": "humanpose_cli.refining.items.write_comparison_page",
+        "page": "humanpose_cli.refining.outputs.write_comparison_page",
     }
 
     def interrupted(*_, **__):
@@ -127,7 +129,7 @@ def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
     fit = replace(walk.off(), images=FrameSource(array=walk.frames))
     path = tmp_path / "a.fit.npz"
     with Refiner(QUICK) as refiner, pytest.raises(KeyboardInterrupt):
-        refine_fit(refiner, fit, (path, *refinement_outputs(path, page=True, displacements=True)))
+        apply_steps([fit], [Refinement(refiner, displacement_frames=9)], path, FitOutputs(overlay=False, page=True))
     assert not list(tmp_path.iterdir())
 
 

@@ -14,6 +14,7 @@ from humanpose_cli.avatar.person_view import person_views
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import PersonMask
+from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
 from humanpose_cli.io.densepose_files import encode_densepose
@@ -25,9 +26,10 @@ from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.items import read_textures, refine_fit
 from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.outputs import apply_steps
 from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.steps import Refinement, read_textures
 from humanpose_cli.rendering.body_maps import BODY_FILL
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
@@ -189,21 +191,22 @@ def test_what_aligns_worse_is_refused(walk, masks):
 
 def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
     fit = replace(walk.fit(), images=FrameSource(array=walk.frames))
-    outputs = (tmp_path / "a.fit.npz",)
-    monkeypatch.setattr(Refiner, "textures", lambda *_, **__: {0: np.zeros((8, 8, 4), np.uint8)})
+    output, textures = tmp_path / "a.fit.npz", {0: np.zeros((8, 8, 4), np.uint8)}
+    monkeypatch.setattr(Refiner, "textures", lambda *_, **__: textures)
     with Refiner(QUICK) as refiner:
         monkeypatch.setattr(Refiner, "refine", lambda *_, **__: interrupted())
         with pytest.raises(KeyboardInterrupt):
-            refine_fit(refiner, fit, outputs)
+            apply_steps([fit], [Refinement(refiner)], output, FitOutputs(overlay=False))
         assert list(tmp_path.iterdir()) == []
-        monkeypatch.setattr(Refiner, "refine", lambda *_, **__: fit)
-        assert refine_fit(refiner, fit, outputs) == (fit, (*outputs, tmp_path / "a.person0.texture.png"))
+        monkeypatch.setattr(Refiner, "refine", lambda *_, **__: replace(fit, textures=textures))
+        _, files = apply_steps([fit], [Refinement(refiner)], output, FitOutputs(overlay=False))
+        assert files == (output, tmp_path / "a.person0.texture.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fit.npz", "a.person0.texture.png"]
     assert "default" in png_text(tmp_path / "a.person0.texture.png").values()
     other = copy.copy(walk.body)
     other.name = "smpl-male"
     with pytest.raises(InputError, match="is a texture of another body, expected smpl-male, found default"):
-        read_textures(tmp_path, replace(fit, model=other), *outputs)
+        read_textures(tmp_path, replace(fit, model=other), output)
 
 
 def interrupted():

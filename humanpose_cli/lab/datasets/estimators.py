@@ -124,14 +124,20 @@ class FitEstimator:
         return [EstimatedImage.of_fit(record, frame) for frame in range(len(record.frame_names))]
 
     def estimate_take(self, views: Sequence[InputItem], names: Sequence[str], calibration: Path | None = None) -> Fit:
-        """The people that several cameras filmed at the same time; names: of the views; calibration: file of their
-        cameras. Errors as `fit_views` and `read_calibration`.
+        """Fit the people that several cameras filmed at the same time.
+
+        names        of the views
+        calibration  the file of their cameras
+
+        Raises errors as `check_views`, `TakeSolver` and `read_calibration`.
         """
         from humanpose_cli.io.calibrations import read_calibration
-        from humanpose_cli.views.fitting import fit_views
+        from humanpose_cli.views.checks import check_views
+        from humanpose_cli.views.solver import TakeSolver
 
         cameras = None if calibration is None else read_calibration(calibration)
-        return fit_views(self._loaded, views, names, calibration=cameras).fit
+        check_views(views, names, cameras)
+        return TakeSolver(calibration=cameras)([self._loaded.fit(view, people="all") for view in views])
 
     @property
     def _loaded(self) -> Fitter:

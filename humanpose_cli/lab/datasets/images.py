@@ -20,8 +20,9 @@ from humanpose_cli.core.options import option
 from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
+from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, escaped, open_inputs, printable
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clipped_box, first_existing
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
@@ -134,10 +135,10 @@ class ImagesSource(FolderSource):
                 groups.append(Group(take.key, sum(part.count for part in parts), key=key, files=files))
         if self._fits is not None:
             takes = [(group, group.key["fit"]) for group in groups]
-            remedy = f"run hpc fit --views, with --out {self._fits}, or go without them: `allow_missing`"
+            remedy = f"run hpc combine, with --out {self._fits}, or go without them: `allow_missing`"
             self._present(takes, self._fits, "fit files", notes, remedy)
         elif self.tools.estimator is None:
-            notes.append(f"{self.root}: the samples have no poses; give the folder that hpc fit --views made: `fits`")
+            notes.append(f"{self.root}: the samples have no poses; give the folder that hpc combine made: `fits`")
         return groups
 
     def _calibration(self, folder: str) -> Path | None:

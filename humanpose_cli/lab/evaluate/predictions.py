@@ -34,8 +34,9 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.digests import digest_of_files
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
+from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.npz_files import npz_names, read_npz
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.text_files import read_json
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 from humanpose_cli.lab.cache.cache import Cache

@@ -413,7 +413,7 @@ def test_videos_of_one_camera_are_of_several_takes(tmp_path: Path) -> None:
 def test_takes_that_do_not_fit_are_named(tmp_path: Path) -> None:
     options = ImagesOptions(views=True, sequence=False)
     source = ImagesSource(takes(tmp_path / "in"), options)
-    assert any("hpc fit --views" in note for note in source.notes)
+    assert any("hpc combine" in note for note in source.notes)
     assert [len(sample.people) for sample in by_name(source)["jump"]] == [0, 0]
     (tmp_path / "out").mkdir()
     given = replace(options, fits=str(tmp_path / "out"))

@@ -1,0 +1,407 @@
+"""`hpc combine`: the fits of several cameras that film the same people, as one fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from humanpose_cli.body.model_files import check_body
+from humanpose_cli.cli.fit import run_fits
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOption,
+    ComputeFlags,
+    Focal,
+    Frames,
+    Labels,
+    Out,
+    VideoCodecOption,
+    argument,
+    of,
+    option,
+)
+from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.core.errors import ExitCode, InputError, UsageError
+from humanpose_cli.core.progress import Progress
+from humanpose_cli.core.result import CommandResult, Status, combine_status
+from humanpose_cli.fitting.options import DetectorMode, FitOptions, FitOutputs
+from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
+from humanpose_cli.views.options import ViewsOptions
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.io.calibrations import Calibration
+    from humanpose_cli.io.fit_files import FitRecord
+    from humanpose_cli.io.frame_range import FrameRange
+    from humanpose_cli.io.inputs import InputItem
+    from humanpose_cli.views.inputs import TakeInput
+    from humanpose_cli.views.solver import TakeSolver
+
+CAMERAS = "cameras"
+"""Folder below the output for the fits of single cameras."""
+
+_INPUTS = argument(
+    "INPUT",
+    "Videos, folders of frames or photographs, and fit files, of cameras that film the same people at the same time. "
+    "Each folder of several is a take of its own.",
+)
+_HEIGHT = option(
+    "--height METRES",
+    "Height of the largest person, which sets the scale. Default: as the fits of the single cameras suggest.",
+    show_default=False,
+)
+_OFFSETS = option(
+    "--offsets SECONDS,SECONDS,…",
+    "How far each camera's clock is ahead of the first one's, which has 0. Default: found from the movements.",
+    show_default=False,
+)
+_CALIBRATION = option(
+    "--calibration FILE",
+    "The cameras: cameras.json as this command writes it, a .toml of Pose2Sim, Anipose or FreeMoCap, OpenCV's .yml or "
+    ".xml, a folder of EasyMocap's intri.yml and extri.yml, Qualisys' export, or the "
+    "files of Human3.6M and MPI-INF-3DHP. Default: found from the people.",
+    show_default=False,
+)
+_SAME = option(
+    "--same-cameras",
+    "All takes have the cameras of the first one, which are kept in OUT/cameras.json.",
+)
+_FAIL_IF_DOUBTFUL = option(
+    "--fail-if-doubtful",
+    "Count takes with a doubtful body as partly done, exit code 4. Their files are written all the same.",
+)
+_OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the frames of each camera.")
+_MIN_HEIGHT, _MAX_HEIGHT = 0.5, 2.6  # metres of a person
+
+
+@dataclass(frozen=True)
+class TakeFlags:
+    """What is known of the cameras of takes, as one parameter."""
+
+    height: Annotated[float | None, _HEIGHT] = None
+    offsets: Annotated[str | None, _OFFSETS] = None
+    calibration: Annotated[Path | None, _CALIBRATION] = None
+    same_cameras: Annotated[bool, _SAME] = False
+
+    def check(self) -> None:
+        """Raise UsageError for values out of range."""
+        if self.height is not None and not _MIN_HEIGHT <= self.height <= _MAX_HEIGHT:
+            raise UsageError("height", "is out of range", expected="0.5 to 2.6 metres", got=f"{self.height:g}")
+        self.seconds(0)
+
+    def seconds(self, count: int) -> list[float] | None:
+        """Read the offsets of some cameras. Raises UsageError if they are no numbers, or not `count` (0: any)."""
+        if self.offsets is None:
+            return None
+        try:
+            values = [float(text) for text in self.offsets.split(",")]
+        except ValueError:
+            values = [math.nan]
+        if not all(map(math.isfinite, values)) or (count and len(values) != count):
+            expected = f"{count or 'a'} number{'s' if count else ''} for each camera, such as 0,0.25"
+            raise UsageError("offsets", "cannot be read", expected=expected, got=self.offsets)
+        return [value - values[0] for value in values]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a ledger records of it."""
+        recorded: dict[str, Any] = {"height": self.height, "offsets": self.offsets}
+        if self.calibration is not None:
+            from humanpose_cli.io.digests import digest_of_files
+
+            folder = self.calibration.is_dir()
+            files = sorted(self.calibration.glob("*.yml")) if folder else [self.calibration]
+            recorded["calibration"] = digest_of_files(files)
+        return {**recorded, "same_cameras": True} if self.same_cameras else recorded
+
+
+def find_takes(
+    session: Session, flags: BatchFlags, inputs: Sequence[str], out: Path, frames: FrameRange
+) -> list[TakeInput]:
+    """Find the takes that arguments name: each folder of several videos, sequences, images or fit files is one, and all
+    other arguments together are one.
+    """
+    from humanpose_cli.views.inputs import TakeInput, distinct_names
+
+    folders: dict[Path, TakeInput] = {}
+    loose: list[str] = []
+    loose_fits: list[Path] = []
+    arguments = [*inputs, *flags.listed()]
+    for name in arguments:
+        path = Path(name)
+        if path.name.endswith(".npz"):
+            loose_fits.append(path)
+        elif not path.is_dir():
+            loose.append(name)
+        elif fits := sorted(path.glob(f"*{FIT_SUFFIX}")):
+            folders[path.resolve()] = TakeInput("", (), tuple(fits))
+        else:
+            views = flags.inputs(session, [name], out, sequence=None, frames=frames)
+            if len(views) == 1 and len(arguments) == 1:
+                # Images of one folder are one camera's frames, but without another camera photographs of one moment.
+                views = flags.inputs(session, [name], out, sequence=False, frames=frames)
+            if len(views) == 1:
+                loose.append(name)
+            else:
+                folders[path.resolve()] = TakeInput("", tuple(views))
+    takes = []
+    for name, take in zip(distinct_names(list(folders)), folders.values(), strict=True):
+        takes.append(replace(take, key=name, views=tuple(_below(view, name) for view in take.views)))
+    if loose or loose_fits:
+        files = tuple(flags.inputs(session, loose, out, sequence=None, frames=frames)) if loose else ()
+        error = next((view.error for view in files if view.error is not None), None)
+        takes.insert(0, TakeInput("take", files, tuple(loose_fits), error))
+    if not takes:
+        raise UsageError("input", "is missing", expected="two videos or fit files or more, or a folder of them")
+    return takes
+
+
+def _below(view: InputItem, folder: str) -> InputItem:
+    return replace(view, key=f"{folder}/{view.key}")
+
+
+@dataclass(frozen=True)
+class _Takes:
+    """The takes of a run, and how they are combined.
+
+    body  of the fits, as `--body`
+    """
+
+    session: Session
+    takes: Sequence[TakeInput]
+    out: Path
+    flags: TakeFlags
+    options: ViewsOptions
+    fitting: FitOptions
+    calibration: Calibration | None
+
+    def fits(self, take: TakeInput) -> tuple[Path, ...]:
+        """Return the fit files of a take's cameras."""
+        return (*(fit_path(view, self.out / CAMERAS) for view in take.views), *take.fits)
+
+    def item(self, take: TakeInput, outputs: FitOutputs) -> Item:
+        """Make the item of a take."""
+        from humanpose_cli.batch.items import Item
+        from humanpose_cli.views.inputs import take_outputs, view_outputs
+
+        output = self.out / f"{take.key}{FIT_SUFFIX}"
+        paths = [output, *take_outputs(output)]
+        for view, name in zip(take.views, take.names, strict=True) if not take.fits else ():
+            paths += outputs.paths(view_outputs(output, name), sequence=view.is_sequence)
+        return Item(take.key, self.fits(take), take.key, None, tuple(paths), payload=take, error=take.error)
+
+    def read(self, take: TakeInput, *, overlay: bool) -> list[Fit]:
+        """Read the fits of a take's cameras, with their frames if overlays are drawn."""
+        from humanpose_cli.fitting.fit_reading import read_fits
+        from humanpose_cli.io.fit_files import stored_inputs
+
+        fits = []
+        for path in self.fits(take):
+            fit = read_fits(path, self.fitting.body, (stored_inputs(path) or None) if overlay else None)
+            if overlay and fit.images is None:
+                problem = "does not name the files of its frames"
+                raise InputError(path, problem, remedy="`overlay=False`, or fit the frames again")
+            if fit.views is not None:
+                raise InputError(path, "is the fit of a take", expected="the fit of one camera")
+            fits.append(fit)
+        return fits
+
+    def solver(self, take: TakeInput) -> TakeSolver:
+        """Make the step that combines a take's fits."""
+        count = len(take.views) + len(take.fits)
+        calibration = self.shared_calibration() if self.flags.same_cameras else self.calibration
+        height = None if self.flags.same_cameras else self.flags.height
+        return self._solver(count, height, calibration)
+
+    def _solver(self, count: int, height: float | None, calibration: Calibration | None) -> TakeSolver:
+        from humanpose_cli.body.smpl import load_body
+        from humanpose_cli.views.solver import TakeSolver
+
+        return TakeSolver(
+            self.options,
+            self.fitting.keypoints,
+            height,
+            self.flags.seconds(count),
+            calibration,
+            load_body(self.fitting.body),
+        )
+
+    def shared_calibration(self) -> Calibration:
+        """Return the cameras of the first take, which the first process that needs them finds and stores."""
+        from humanpose_cli.io.atomic import folder_lock
+        from humanpose_cli.io.calibrations import read_calibration, write_calibration
+        from humanpose_cli.views.calibrated import calibration_of
+
+        path, first = self.out / "cameras.json", self.takes[0]
+        with folder_lock(self.out):
+            if not path.exists():
+                fits = self.read(first, overlay=False)
+                fit = self._solver(len(fits), self.flags.height, None)(fits, progress=self.session.reporter.step)
+                write_calibration(path, calibration_of(fit))
+        return read_calibration(path)
+
+    def report(self, item: Item, fit: Fit) -> None:
+        """Say which cameras are left out, and what sets the scale."""
+        for message in fit.options["messages"]:
+            self.session.reporter.warn(f"{item.short}: {message}")
+        if (scale := fit.options["scale"])["source"] == "bodies":
+            sizes = f"sizes are those of usual adults, ±{scale['uncertainty']:.0%}; --height sets the scale"
+            self.session.reporter.info_once(sizes)
+
+
+@command(
+    columns=(
+        ("people", "people", "How many were found."),
+        ("views", "cameras", "Of takes: how many cameras were used.", False, False, True),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
+        ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
+        ("doubtful", "doubtful", "Why a body or which of its limbs may be wrong; the overlay marks it.", False, True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True, True),
+    ),
+    tunes=True,
+    cluster="stages",
+    brief=counts("people", "frames"),
+    examples=(
+        "hpc combine cam1.mp4 cam2.mp4 cam3.mp4 --height 1.78 --out take1",
+        "hpc combine cam1.mp4.fit.npz cam2.mp4.fit.npz --calibration Calib.toml --out take1",
+        "hpc combine takes/walk takes/jump --same-cameras --out takes-3d",
+    ),
+)
+def combine(
+    session: Session,
+    flags: BatchFlags,
+    inputs: Annotated[list[str] | None, _INPUTS] = None,
+    *,
+    takes: TakeFlags,
+    detector: Annotated[DetectorMode, of(FitOptions, "detector")] = "auto",
+    body: BodyOption = "default",
+    focal: Focal = None,
+    fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
+    overlay: Annotated[bool, _OVERLAY] = True,
+    labels: Labels = "ids",
+    out: Out = Path("hpc-out/combine"),
+    frames: Frames = None,
+    video_codec: VideoCodecOption = "h264",
+    compute: ComputeFlags,
+) -> CommandResult:
+    """Combine several cameras that film the same people at the same time.
+
+    Fits the videos that are not fitted yet, as hpc fit does, into OUT/cameras; another height, clock or calibration
+    fits none again. Of each take writes one fit file, its cameras (NAME.cameras.json), a plan (NAME.cameras.png), and a
+    fit file and an overlay for each camera.
+    """
+    from humanpose_cli.io.calibrations import read_calibration
+    from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.views.inputs import separate_takes
+
+    takes.check()
+    check_body(body)
+    fitting = session.tune(FitOptions(body=body, detector=detector, focal=focal), without="views")
+    options = session.tune_part("views", ViewsOptions())
+    chosen = parse_range(frames)
+    found = find_takes(session, flags, inputs or (), out, chosen)
+    calibration = None if takes.calibration is None else read_calibration(takes.calibration)
+    if calibration is not None:
+        found = [part for take in found for part in separate_takes(take, calibration)]
+    work = _Takes(session, [take.checked(calibration) for take in found], out, takes, options, fitting, calibration)
+
+    views = [view for take in work.takes if take.error is None for view in take.views]
+    fitted = CommandResult(session.command, Status.SUCCESS, ())
+    if views:
+        none = FitOutputs(overlay=False)
+        cameras = out / CAMERAS
+        fitted = run_fits(session, flags, views, cameras, fitting, outputs=none, frames=chosen, compute=compute)
+        if fitted.status is Status.INTERRUPTED or fitted.exit_code is ExitCode.UNAVAILABLE:
+            return fitted
+    combined = _run_takes(
+        session, flags, work, FitOutputs(overlay, False, video_codec, labels), fail_if_doubtful, fitted
+    )
+    return _joined(fitted, combined)
+
+
+def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
+    """Join the results of two batches that a command has run."""
+    items = (*first.items, *second.items)
+    status, code = combine_status(items)
+    if second.status is Status.INTERRUPTED or second.exit_code is ExitCode.UNAVAILABLE:
+        status, code = second.status, second.exit_code
+    summaries = [result.extra["summary"] for result in (first, second) if "summary" in result.extra]
+    summary = {name: round(sum(each[name] for each in summaries), 3) for name in (summaries[0] if summaries else ())}
+    extra = {"summary": summary} if summaries else {}
+    messages = (*first.messages, *second.messages)
+    return replace(second, items=items, status=status, exit_code=code, messages=messages, extra=extra)
+
+
+def _run_takes(
+    session: Session,
+    flags: BatchFlags,
+    work: _Takes,
+    outputs: FitOutputs,
+    fail_if_doubtful: bool,
+    fitted: CommandResult,
+) -> CommandResult:
+    """Combine the takes whose cameras are fitted."""
+    from humanpose_cli.cli.fit_work import FitWork
+    from humanpose_cli.fitting.options import body_identity
+
+    failed = {result.input for result in fitted.items if result.status is Status.ERROR}
+    items = []
+    for take in work.takes:
+        lost = [view for view in take.views if view.label in failed]
+        if lost and take.error is None:
+            problem = f"has no fit of {', '.join(view.path.name for view in lost)}"
+            take = replace(take, error=InputError(take.key, problem, remedy="see the camera's own error"))
+        waiting = [path for path in work.fits(take) if not path.exists()] if flags.shard and not flags.dry_run else []
+        if waiting and take.error is None:
+            session.reporter.info(f"{take.key}: {len(waiting)} cameras are not fitted yet; the last part combines them")
+            continue
+        items.append(work.item(take, outputs))
+    recorded = {"views": asdict(work.options), **work.flags.recorded, **outputs.identity}
+    recorded |= {"body": body_identity(work.fitting.body), "keypoints": asdict(work.fitting.keypoints)}
+    if fail_if_doubtful:
+        recorded["fail_if_doubtful"] = True
+
+    def read(item: Item, progress: Progress) -> list[Fit]:
+        return work.read(item.payload, overlay=outputs.overlay)
+
+    def contents(fit: FitRecord) -> Mapping[str, Any]:
+        return {"cameras": camera_documents(fit), "scale": fit.options["scale"]}
+
+    worker = FitWork(
+        session,
+        read,
+        outputs,
+        lambda item: (work.solver(item.payload),),
+        work.report,
+        contents,
+        share=0.0,
+        fail_if_doubtful=fail_if_doubtful,
+    )
+    return flags.run(session, items, worker, work.out, recorded)
+
+
+def camera_documents(fit: Any) -> list[dict[str, Any]]:
+    """Describe the cameras of a take as JSON values, with how well each agrees with the bodies."""
+    import numpy as np
+
+    views, documents = fit.views, []
+    for number, name in enumerate(views.names.tolist()):
+        shown = (views.keypoints2d[number, ..., 2] > 0).any(1)
+        matrix = views.from_first[number].astype(np.float64) @ fit.world_to_camera[0].astype(np.float64)
+        documents.append(
+            {
+                "name": name,
+                "focal": round(float(views.focal[number]), 3),
+                "offset": round(float(views.offset[number]), 5),
+                "world_to_camera": np.round(matrix, 6).tolist(),
+                "error_px": round(float(np.median(views.reprojection_error[number][shown])), 3)
+                if shown.any()
+                else None,
+                "weight": round(float(views.weight[number][shown].mean()), 4) if shown.any() else 0.0,
+            }
+        )
+    return documents

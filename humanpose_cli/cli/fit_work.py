@@ -1,0 +1,64 @@
+"""What the commands that make fits do with an item: read or make fits, apply steps, and write the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from humanpose_cli.cli.session import Session
+from humanpose_cli.core.progress import Progress, part_of
+from humanpose_cli.fitting.options import FitOutputs
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.fitting.result import Fit
+    from humanpose_cli.fitting.steps import FitStep
+    from humanpose_cli.io.fit_files import FitRecord
+    from humanpose_cli.refining.outputs import PageFits
+
+
+@dataclass(frozen=True)
+class FitWork:
+    """The worker of `hpc fit`, `hpc refine` and `hpc combine`.
+
+    read      makes or reads the fits of an item
+    steps     gives the steps that are applied to them
+    outputs   which files are written
+    report    writes messages about a result to stderr
+    contents  what the JSON document says of a result beside its summary
+    beside    what an item's page shows beside the fits before and after
+    share     fraction of the work that is done when the fits are read
+    """
+
+    session: Session
+    read: Callable[[Item, Progress], Sequence[Fit]]
+    outputs: FitOutputs
+    steps: Callable[[Item], Sequence[FitStep]] = lambda item: ()
+    report: Callable[[Item, Fit], None] = lambda item, fit: None
+    contents: Callable[[FitRecord], Mapping[str, Any]] = lambda fit: {}
+    beside: Callable[[Item, Fit], PageFits | None] = lambda item, fit: None
+    share: float = 0.8
+    fail_if_doubtful: bool = False
+
+    def __call__(self, item: Item) -> Outcome:
+        """Make the fit of an item and write its files."""
+        from humanpose_cli.batch.runner import Outcome
+        from humanpose_cli.fitting.records import record_summary
+        from humanpose_cli.refining.outputs import apply_steps
+
+        progress = self.session.reporter.step
+        fits = self.read(item, part_of(progress, 0, self.share))
+        fit, files = apply_steps(
+            fits,
+            self.steps(item),
+            item.outputs[0],
+            self.outputs,
+            beside=lambda before: self.beside(item, before),
+            progress=part_of(progress, self.share, 1),
+        )
+        self.report(item, fit)
+        summary = record_summary(fit)
+        problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
+        return Outcome(files, summary, self.contents(fit), problem)

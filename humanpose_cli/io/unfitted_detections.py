@@ -1,0 +1,58 @@
+"""Detections without a body, as the options of a fit file list them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.value_limits import LIMITS
+
+NOT_FITTED = "not_fitted"
+"""Of a fit's options."""
+
+
+@dataclass(frozen=True)
+class UnfittedDetection:
+    """Somebody, or something like a person, that was detected in a frame and has no body.
+
+    frame   index of the frame
+    box     x0 y0 x1 y1 pixels
+    score   0–1: probability that it is a person and the pose found theirs
+    reason  why there is no body, such as "hidden by another person"
+    """
+
+    frame: int
+    box: tuple[float, float, float, float]
+    score: float
+    reason: str
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "box": list(self.box)}
+
+
+def check_unfitted(listed: Any, frame_count: int) -> None:
+    """Raise InputError for a list that holds something else than detections in some of the frames."""
+    if not isinstance(listed, list):
+        raise InputError(NOT_FITTED, "is no list", expected="a list of detections", got=type(listed).__name__)
+    for number, entry in enumerate(listed):
+        if not _is_unfitted(entry, frame_count):
+            expected = f"frame 0–{frame_count - 1}, box x0 y0 x1 y1 in pixels, score 0–1 and reason"
+            raise InputError(NOT_FITTED, "holds no detection", expected=expected, got=f"entry {number}: {entry}"[:200])
+
+
+def _is_unfitted(entry: Any, frame_count: int) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str):
+        return False
+    frame, box, score = (entry.get(name, "") for name in ("frame", "box", "score"))
+    if not _are_numbers([frame, score]) or not isinstance(box, list) or len(box) != 4 or not _are_numbers(box):
+        return False
+    x0, y0, x1, y1 = box
+    return isinstance(frame, int) and 0 <= frame < frame_count and 0 <= score <= 1 and x0 <= x1 and y0 <= y1
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    low, high = (getattr(LIMITS["principal_point"], name) for name in ("low", "high"))
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in values)

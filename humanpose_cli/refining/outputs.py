@@ -1,0 +1,154 @@
+"""The files that are written of a fit: itself, its textures, overlay and page; of a take also cameras and views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from humanpose_cli.avatar.frame_texture import texture_path
+from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.fitting.comparison_page import write_comparison_page
+from humanpose_cli.fitting.options import FitOutputs
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.steps import FitStep
+from humanpose_cli.io.atomic import removed_on_failure
+from humanpose_cli.io.calibrations import write_calibration
+from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.frames import frames_of_fit
+from humanpose_cli.views.calibrated import calibration_of
+from humanpose_cli.views.inputs import take_outputs, view_outputs
+from humanpose_cli.views.plan import draw_plan
+
+_SOLVED = 0.75  # fraction of the work that is done when the steps are applied
+
+
+@dataclass(frozen=True)
+class PageFits:
+    """Fits that a page shows beside those before and after, by their names, and the true bodies."""
+
+    others: Mapping[str, Fit] = field(default_factory=dict)
+    truth: Fit | None = None
+
+
+def apply_steps(
+    fits: Sequence[Fit],
+    steps: Sequence[FitStep],
+    output: Path,
+    outputs: FitOutputs,
+    *,
+    beside: Callable[[Fit], PageFits | None] = lambda before: None,
+    progress: Progress = no_progress,
+) -> tuple[Fit, tuple[Path, ...]]:
+    """Apply steps to fits one after the other, and write the last fit; arguments as `write_outputs`.
+
+    Returns the fit and all files. If it fails, no new file stays.
+    """
+    tracks = fits[0].tracks if len(fits) == 1 else ()
+    possible = [output, *outputs.page_path(output), *(texture_path(output, track) for track in tracks)]
+    possible += [path for sequence in (False, True) for path in outputs.overlay_path(output, sequence=sequence)]
+    possible += [path for step in steps for path in step.outputs(output, tracks)]
+    written = _SOLVED if steps else 0.0
+    before: Fit | None = None
+    of_steps: list[Path] = []
+    with removed_on_failure(possible):
+        for number, step in enumerate(steps):
+            start, end = (written * n / len(steps) for n in (number, number + 1))
+            before = fits[0] if len(fits) == 1 else None
+            fits = [step(fits, output=output, progress=part_of(progress, start, end))]
+            of_steps += step.outputs(output, fits[0].tracks)
+        (fit,) = fits
+        page = None if before is None else beside(before)
+        files = write_outputs(fit, output, outputs, before, beside=page, progress=part_of(progress, written, 1))
+    return fit, (*files, *of_steps)
+
+
+def write_outputs(
+    fit: Fit,
+    output: Path,
+    outputs: FitOutputs,
+    before: Fit | None = None,
+    *,
+    beside: PageFits | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Path, ...]:
+    """Write a fit and what belongs to it.
+
+    output   the fit file
+    outputs  what else is written
+    before   the fit before the last step, which a page compares with it; None: no page
+    beside   what else the page shows
+
+    Returns the files. Of a take: cameras, plan, and of each camera a fit file, an overlay and a page.
+    """
+    fit.save(output)
+    written = [output, *(texture_path(output, track) for track in fit.textures)]
+    if fit.views is None:
+        return (*written, *_write_images(fit, output, outputs, before, beside, None, progress))
+    cameras, plan_path = take_outputs(output)
+    write_calibration(cameras, calibration_of(fit))
+    plan = draw_plan(fit)
+    write_image(plan_path, plan)
+    written += [cameras, plan_path]
+    numbers = fit.views.with_frames
+    for index, number in enumerate(numbers):
+        share = part_of(progress, index / len(numbers), (index + 1) / len(numbers))
+        path, view = view_outputs(output, str(fit.views.names[number])), fit.view(number)
+        view = replace(view, textures={})  # which are written once, beside the take
+        view.save(path)
+        of_view = None if before is None else before.view(number)
+        written += [path, *_write_images(view, path, outputs, of_view, None, plan, share)]
+    return tuple(written)
+
+
+def _write_images(
+    fit: Fit,
+    path: Path,
+    outputs: FitOutputs,
+    before: Fit | None,
+    beside: PageFits | None,
+    plan: NDArray[Any] | None,
+    progress: Progress,
+) -> list[Path]:
+    """Write the overlay and the page of a fit of one camera."""
+    if fit.images is None:
+        return []
+    overlays = outputs.overlay_path(path, sequence=fit.images.is_sequence if len(fit.images.items) == 1 else None)
+    pages = () if before is None else outputs.page_path(path)
+    drawing, comparing = part_of(progress, 0, 0.6 if pages else 1), part_of(progress, 0.6 if overlays else 0, 1)
+    codec, labels, side_view = outputs.video_codec, outputs.labels, outputs.side_view
+    for overlay in overlays:
+        fit.save_overlay(overlay, drawing, video_codec=codec, from_the_side=side_view, labels=labels)
+    for page in pages:
+        assert before is not None
+        _write_page(page, before, fit, beside or PageFits(), plan, comparing)
+    return [*overlays, *pages]
+
+
+def _write_page(
+    path: Path, before: Fit, after: Fit, beside: PageFits, plan: NDArray[Any] | None, progress: Progress
+) -> None:
+    """Write the page that compares a fit with the one before, and with others."""
+    label = fit_label(after, path) if beside.others else "after"
+    others = {name if name != label else f"{name}, other": other for name, other in beside.others.items()}
+    frames = frames_of_fit(before, None)[1].read()
+    write_comparison_page(
+        path,
+        {"before": before, label: after, **others},
+        frames,
+        truth=beside.truth,
+        title=f"{path.name.removesuffix('.refined.html')}, refined",
+        plan=plan,
+        progress=progress,
+    )
+
+
+def fit_label(fit: Fit, path: Path) -> str:
+    """What a page calls a fit: how it was refined, the program it is of, or its file's name."""
+    settings = fit.options.get("refinement", {}).get("settings", {})
+    if settings.get("correspondence"):
+        return f"refined ({settings['correspondence']})"
+    return str(fit.options.get("program") or path.name)

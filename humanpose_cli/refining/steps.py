@@ -1,0 +1,95 @@
+"""Refinement as a step between fits, with the files that it writes beside the fit file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from humanpose_cli.avatar.frame_texture import read_texture, texture_path
+from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.steps import only_fit
+from humanpose_cli.io.atomic import removed_on_failure, write_together
+from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
+from humanpose_cli.refining.frames import frames_of_fit
+from humanpose_cli.refining.refiner import TEXELS, Refiner
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Moves the bodies of a fit, of one camera or of a take, onto the pixels of its frames.
+
+    texture              the texture of the fit's only person, or the folder of an earlier run with one for each; None:
+                         textures are made from the frames
+    displacement_frames  frames of a clip whose displacements are written, with a contact sheet of each person; 0: none
+    """
+
+    refiner: Refiner
+    texture: Path | None = None
+    displacement_frames: int = 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The refiner's identity, and how many displacements are written."""
+        written = {"displacements": self.displacement_frames} if self.displacement_frames else {}
+        return {**self.refiner.identity, **written}
+
+    def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
+        """Return the file of displacements if it is written, and the contact sheets of the tracks."""
+        if not self.displacement_frames:
+            return ()
+        path = displacements_path(output)
+        return (path, *(sheet_path(path, track) for track in tracks))
+
+    def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
+        """Refine a fit whose frames are known.
+
+        Raises InputError for missing frames and textures, UsageError for displacements of a take.
+        """
+        fit, frames = frames_of_fit(only_fit(fits), None)
+        textures: dict[int, NDArray[Any]] | None = None
+        if self.texture is not None:
+            textures = read_textures(self.texture, fit, output)
+        if output is None or not self.displacement_frames:
+            return self._refined(self.refiner.refine(fit, frames, textures=textures, progress=progress))
+        path, *sheet_paths = self.outputs(output, fit.tracks)
+        with removed_on_failure([path, *sheet_paths]):
+            refined, sheets = refine_with_displacements(
+                self.refiner,
+                fit,
+                frames,
+                path,
+                max_frames=self.displacement_frames,
+                textures=textures,
+                progress=progress,
+            )
+            write_together(sheets)
+        return self._refined(refined)
+
+    def _refined(self, fit: Fit) -> Fit:
+        """Leave out textures that were given, which are written already."""
+        return fit if self.texture is None else replace(fit, textures={})
+
+
+def read_textures(path: Path, fit: Fit, output: Path | None = None) -> dict[int, NDArray[Any]]:
+    """Read the textures of a fit's tracks: of its only person from a file, or of all from the folder of an earlier run.
+
+    output  the fit file that is being made, which had the same name in the earlier run; None: the fit's own file
+
+    Raises InputError if a texture is missing, damaged or of another body, UsageError for one file and several people.
+    """
+    body = fit.body_model()
+    covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
+    if path.is_dir():
+        name = (output or fit.path or Path("fit.npz")).name
+        return {track: read_texture(texture_path(path / name, track), covered, body.name) for track in fit.tracks}
+    if len(fit.tracks) > 1:
+        remedy = "the folder of an earlier run, which has one for each"
+        raise UsageError("texture", "is of one person", got=f"{len(fit.tracks)} people", remedy=remedy)
+    return {track: read_texture(path, covered, body.name) for track in fit.tracks}

@@ -1,0 +1,107 @@
+"""The step that combines the fits of several cameras into the fit of a take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.options import KeypointFitOptions
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.calibrations import Calibration
+from humanpose_cli.io.frame_range import ALL_FRAMES
+from humanpose_cli.io.output_names import FIT_SUFFIX
+from humanpose_cli.views.calibrated import calibrated_views
+from humanpose_cli.views.checks import check_view_count
+from humanpose_cli.views.inputs import distinct_names
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.records import take_fit
+from humanpose_cli.views.sound import heard_offsets
+from humanpose_cli.views.take import solve_take
+
+
+@dataclass(frozen=True)
+class TakeSolver:
+    """Combines the fits of cameras that film the same people at the same time.
+
+    height       metres of the largest person, standing, which sets the scale. None: as the bodies' shapes suggest
+    offsets      seconds that each camera's clock is ahead of the first one's. None: found
+    calibration  of the cameras, which are not changed then. None: they are found
+    body         of fits that came from files; None for the default body
+    """
+
+    options: ViewsOptions = field(default_factory=ViewsOptions)
+    keypoints: KeypointFitOptions = field(default_factory=KeypointFitOptions)
+    height: float | None = None
+    offsets: Sequence[float] | None = None
+    calibration: Calibration | None = None
+    body: Body | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibration is not None and self.height is not None:
+            raise UsageError("height", "cannot be combined with `calibration`, which has the scale")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The options as JSON values, without the calibration."""
+        offsets = None if self.offsets is None else list(self.offsets)
+        return {"views": asdict(self.options), "height": self.height, "offsets": offsets}
+
+    def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
+        """Return no file."""
+        return ()
+
+    def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
+        """Combine the fits of the single cameras, the first of which gives the take its frames.
+
+        The cameras' names are those of their videos or, if these are not known, of their fit files.
+        `options["messages"]` of the result says which cameras are left out.
+
+        Raises UsageError for fewer than two fits, InputError if no two show the same person, or if the calibration
+        lacks a camera.
+        """
+        check_view_count(len(fits))
+        progress(0, None, "combining the cameras")
+        body, files = fits[0].body_model(self.body), [fit.current_frame_files for fit in fits]
+        paths = [camera_path(fit, number) for number, fit in enumerate(fits)]
+        names = distinct_names(paths)
+        calibrated = None
+        if self.calibration is not None:
+            sizes = [(int(width), int(height)) for width, height in (fit.image_size[0] for fit in fits)]
+            named = [str(path.absolute().parent / name) for path, name in zip(paths, names, strict=True)]
+            calibrated = calibrated_views(self.calibration, named, sizes)
+            fits = calibrated.pinhole(fits)
+        heard: list[float | None] = [None] * len(fits)
+        # A range of a video does not begin where its sound does.
+        if self.offsets is None and all(each and each[0].range == ALL_FRAMES for each in files):
+            videos = [each[0].paths[0] if each[0].kind == "video" else None for each in files]
+            heard = heard_offsets(videos, self.options)
+        take = solve_take(
+            fits,
+            names,
+            body,
+            options=self.options,
+            keypoint_options=self.keypoints,
+            calibrated=None if calibrated is None else calibrated.views,
+            offsets=self.offsets,
+            heard=heard,
+            progress=progress,
+        )
+        to_first = None
+        if calibrated is not None:
+            take = replace(take, messages=[*calibrated.notes, *take.messages])
+            to_first = calibrated.to_first if take.used[0] == 0 else None
+        return take_fit(take, fits, names, body, self.options, self.height, to_first, calibrated=calibrated is not None)
+
+
+def camera_path(fit: Fit, number: int) -> Path:
+    """Return the path after which the camera of a fit is named: of its frames, else of its file."""
+    if fit.current_frame_files:
+        return fit.current_frame_files[0].paths[0]
+    if fit.path is not None:
+        return fit.path.with_name(fit.path.name.removesuffix(FIT_SUFFIX))
+    return Path(f"camera{number}")
