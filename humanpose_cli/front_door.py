@@ -25,7 +25,7 @@ from humanpose_cli.fitting.options import (
     SurfaceFiles,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.registering import Registration
+from humanpose_cli.fitting.registering import SurfaceRegistration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.calibrations import read_calibration
@@ -183,7 +183,7 @@ def refine(
     if method == "registration":
         assert points is not None
         with progress_of(progress) as report:
-            return Registration(points, charted, body)([loaded], progress=report)
+            return SurfaceRegistration(points, charted, body)([loaded], progress=report)
     loaded, found = frames_of_fit(loaded, frames)
     options, surface = RefineOptions(correspondence, prior=prior), None
     if points is not None:

@@ -157,8 +157,9 @@ def test_fits_are_read_with_their_frames_and_refined(fit, photo, tmp_path):
     with hp.Refiner(device="cpu", threads=1) as refiner:
         by_name = refiner.refine(hp.load_fit(saved), photo)
         np.testing.assert_array_equal(refiner.refine(known).poses, by_name.poses)
+        np.testing.assert_array_equal(refiner.refine(hp.load_fit(saved)).poses, by_name.poses)
         with pytest.raises(hp.UsageError, match="frames: are missing: a fit file holds no pixels"):
-            refiner.refine(hp.load_fit(saved))
+            refiner.refine(replace(hp.load_fit(saved), frame_files=()))
 
 
 def test_an_array_gives_what_its_file_gives(fit, photo):

@@ -49,7 +49,7 @@ _CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single image
 _VIEWS = option(
     "--views",
     "Each folder of your own images is a take: what several cameras filmed at the same time, or photographs of one "
-    "moment. Bodies that two cameras or more show, as hpc fit --views finds them, are the labels.",
+    "moment. Bodies that two cameras or more show, as hpc combine finds them, are the labels.",
     _OF_SETS,
 )
 _FITS = option("--fits FOLDER", "Fit files of hpc fit for these images. Default: none.", _OF_SETS)

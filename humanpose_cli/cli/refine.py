@@ -141,11 +141,14 @@ def refine(
     with the pixels of all of them.
     """
     from humanpose_cli.body.model_files import prior_file
+    from humanpose_cli.io.fit_files import named_inputs
     from humanpose_cli.networks.weights import find_weights
 
     check_surface_files(method, densepose, charts)
     paths = flags.fits(fits)
     inputs = flags.inputs(session, frames, out) if frames else None
+    if inputs is None and len(paths) == 1 and not paths[0].is_dir():
+        named_inputs(paths[0])
     if weights:
         find_weights(weights)
     prior_file(prior)
@@ -159,7 +162,7 @@ def refine(
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.fitting.registering import Registration, points_identity
+    from humanpose_cli.fitting.registering import SurfaceRegistration, points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
     from humanpose_cli.refining.items import fits_with_frames, refinement_hint
@@ -176,7 +179,7 @@ def refine(
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
         if method == "registration":
             assert densepose is not None
-            step = Registration(densepose, charts)
+            step = SurfaceRegistration(densepose, charts)
         else:
             surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
             refiner = stack.enter_context(Refiner(options, weights=weights, surface=surface, **vars(compute)))

@@ -37,6 +37,6 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
             raise UsageError(other, f"has no effect without `{option}`")
     for option, others in _EXCLUDED.items():
         name, _, value = option.partition("=")
-        given = values.get(name) == value if value else values.get(name)
-        for other in sorted(changed_options.intersection(others)) if given else ():
+        applies = values.get(name) == value if value else values.get(name)
+        for other in sorted(changed_options.intersection(others)) if applies else ():
             raise UsageError(other, f"cannot be combined with `{option}`")

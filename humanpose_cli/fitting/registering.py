@@ -192,7 +192,7 @@ def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | Non
 
 
 @dataclass(frozen=True)
-class Registration:
+class SurfaceRegistration:
     """Registers the bodies of a fit to the surface points of its frames.
 
     densepose  as `SurfacePointFile` reads it

@@ -527,6 +527,15 @@ def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
     return frame_inputs(files, arrays[_VIEW_NAMES].tolist() if _VIEW_NAMES in arrays else ())
 
 
+def named_inputs(path: Path | str) -> tuple[InputItem, ...]:
+    """Open the inputs whose frames a fit file has. Raises InputError if it does not name them, or one is gone."""
+    inputs = stored_inputs(path) if str(path).endswith(".npz") and Path(path).is_file() else ()
+    if not inputs:
+        expected = "the photograph, video or folder that the fits were made of"
+        raise InputError(path, "does not name the files of its frames", expected=expected, remedy="`frames`")
+    return inputs
+
+
 def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
     """Open the files of a fit's frames; those of a take have the names of its views as keys."""
     if not view_names:

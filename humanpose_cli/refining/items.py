@@ -13,7 +13,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.fitting.comparison_page import matched_rows
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.fit_files import stored_inputs
+from humanpose_cli.io.fit_files import named_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
 from humanpose_cli.io.protected import protect
@@ -140,12 +140,9 @@ def inputs_of_fit(
     """
     if inputs is None:
         try:
-            items = stored_inputs(path) if path.name.endswith(".npz") else ()
+            return named_inputs(path), None
         except HpcError as error:
             return (), error
-        expected = "the photograph, video or folder that the fits were made of"
-        missing = InputError(path, "does not name the files of its frames", expected=expected, remedy="`frames`")
-        return items, None if items else missing
     items = tuple(item for item in inputs if item.key + FIT_SUFFIX == name) or (tuple(inputs) if alone else ())
     if items:
         return items, None

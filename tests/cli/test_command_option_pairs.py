@@ -96,6 +96,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
 }
 OF_COMMAND: dict[str, dict[str, str]] = {
     "fit": {"--method": "nbf"},
+    "combine": {},
     "refine": {
         "--correspondence": "keypoints",
         "--frames": "photos/b.png",

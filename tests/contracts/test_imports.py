@@ -76,7 +76,7 @@ def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
         ("fit", "a.png", "--keypoints", "absent"),
         ("train", "nbf", "--data", "absent"),
         ("fit", "a.png", "--weights", "run"),
-        ("fit", "a.png", "--segmenter", "absent"),
+        ("fit", "a.png", "--set", "network.segmenter=absent"),
     )
     models = (
         ("fit", "a.png", "--body", "smpl:absent.pkl"),

@@ -15,6 +15,7 @@ from humanpose_cli.batch.items import UNSHARDED
 from humanpose_cli.body.parts import PART_MAPS
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
 from humanpose_cli.io import fit_files, take_views
+from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.value_limits import LIMITS
 from humanpose_cli.lab.cache import schema
 from humanpose_cli.lab.evaluate import bodies, keypoints, movement, refine
@@ -105,10 +106,12 @@ def test_columns_of_fit_files():
     declared = {name: [shape_text(shape), type_text(dtype)] for name, (shape, dtype) in fit_files.COLUMNS.items()}
     assert {name: described[name] for name in declared} == declared
     assert list(described)[: len(declared)] == list(declared)
-    record = fit_files.FitRecord.empty([], np.zeros((0, 2)), [])
-    with np.load(io.BytesIO(fit_files.fit_bytes(record))) as stored:
+    files = (FrameFiles("image", (Path("a.png"),)),)
+    record = fit_files.FitRecord.empty([], np.zeros((0, 2)), [], frame_files=files)
+    with np.load(io.BytesIO(fit_files.fit_bytes(record, Path()))) as stored:
         assert {*stored, "frame_times", *fit_files.GROUND_COLUMNS} == set(described)
-        others = {name: stored[name] for name in stored if name not in declared}
+        others = {name: stored[name] for name in stored if name not in (*declared, "clothes")}
+        assert described["clothes"] == ["(P, 6, 4)", type_text(stored["clothes"].dtype)]
     stored_like = {name: [shape_text(array.shape), type_text(array.dtype)] for name, array in others.items()}
     assert stored_like == {name: described[name] for name in others}
     expected = [[f"`{name}`", f"{limit.low:.6g}", f"{limit.high:.6g}", limit.unit] for name, limit in LIMITS.items()]

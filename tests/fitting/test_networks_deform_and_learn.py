@@ -135,7 +135,7 @@ def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_
     method = {"method": "deform-and-learn", "weights": weights} if predicted else {}
     with Fitter(**method, people_source=people, focal=clip.focal) as fitter:
         fit = fitter.fit(np.zeros((*clip.size, 3), np.uint8))
-    fit = registering.Registration(tmp_path / "iuv")([fit])
+    fit = registering.SurfaceRegistration(tmp_path / "iuv")([fit])
     (start,) = started
     assert len(fit) == 1
     pose = bent_pose()

@@ -38,7 +38,7 @@ def test_what_is_written_is_read(tmp_path):
     fit = record(views=views())
     write_fit(tmp_path / "take.fit.npz", fit)
     stored = read_fit(tmp_path / "take.fit.npz")
-    assert fit_bytes(stored) == fit_bytes(fit)
+    assert fit_bytes(stored, tmp_path) == fit_bytes(fit, tmp_path)
     assert stored.views is not None
     for name in vars(stored.views):
         np.testing.assert_array_equal(getattr(stored.views, name), getattr(fit.views, name))
