@@ -141,14 +141,13 @@ def refine(
     with the pixels of all of them.
     """
     from humanpose_cli.body.model_files import prior_file
-    from humanpose_cli.io.fit_files import named_inputs
     from humanpose_cli.networks.weights import find_weights
 
     check_surface_files(method, densepose, charts)
     paths = flags.fits(fits)
     inputs = flags.inputs(session, frames, out) if frames else None
-    if inputs is None and len(paths) == 1 and not paths[0].is_dir():
-        named_inputs(paths[0])
+    if inputs is None:
+        _check_named_inputs(paths)
     if weights:
         find_weights(weights)
     prior_file(prior)
@@ -224,6 +223,14 @@ def refine(
             share=0.0,
         )
         return flags.run(session, items, work, out, recorded)
+
+
+def _check_named_inputs(paths: Sequence[Path]) -> None:
+    """Raise InputError if the only file does not name the files of its frames."""
+    from humanpose_cli.io.fit_files import named_inputs
+
+    if len(paths) == 1 and not paths[0].is_dir():
+        named_inputs(paths[0])
 
 
 def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, displacements: DisplacementFlags) -> None:

@@ -564,13 +564,13 @@ def _scalar(name: str, array: np.ndarray) -> Any:
     return array.item()
 
 
-def _clothes(stored: np.ndarray, track_id: np.ndarray) -> dict[int, np.ndarray]:
+def _clothes(array: np.ndarray, track_id: np.ndarray) -> dict[int, np.ndarray]:
     """Read colours by track; those without weight are not known."""
     tracks = np.unique(track_id).tolist()
-    if stored.shape != (len(tracks), *CLOTHES) or stored.dtype.kind != "f":
-        got = f"{stored.shape} {stored.dtype}"
+    if array.shape != (len(tracks), *CLOTHES) or array.dtype.kind != "f":
+        got = f"{array.shape} {array.dtype}"
         raise InputError("clothes", "are damaged", expected=f"{(len(tracks), *CLOTHES)} float64", got=got)
-    return {int(t): np.asarray(c, np.float64) for t, c in zip(tracks, stored, strict=True) if c[:, 3].any()}
+    return {int(t): np.asarray(c, np.float64) for t, c in zip(tracks, array, strict=True) if c[:, 3].any()}
 
 
 def _options(text: str) -> dict[str, Any]:

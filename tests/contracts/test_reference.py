@@ -6,6 +6,7 @@ import ast
 import io
 import re
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 from helpers.python_sources import ROOT
