@@ -182,9 +182,6 @@ def refine(
         else:
             surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
             refiner = stack.enter_context(Refiner(options, weights=weights, surface=surface, **vars(compute)))
-            for name, value in (("save_displacements", displacements.save_displacements), ("texture", texture)):
-                if value:
-                    refiner.check_compares(name)
             recorded |= {} if densepose is None else points_identity(densepose, charts)
             step = Refinement(refiner, texture, displacements.frames)
         recorded |= step.identity

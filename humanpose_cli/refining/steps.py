@@ -34,6 +34,12 @@ class Refinement:
     texture: Path | None = None
     displacement_frames: int = 0
 
+    def __post_init__(self) -> None:
+        if self.displacement_frames:
+            self.refiner.check_compares("save_displacements")
+        if self.texture is not None:
+            self.refiner.check_compares("texture")
+
     @property
     def identity(self) -> dict[str, Any]:
         """The refiner's identity, and how many displacements are written."""
