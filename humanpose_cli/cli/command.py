@@ -70,7 +70,7 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
 
     def callback(context: typer.Context, **values: Any) -> int:
         settings = leftover_settings(context, allowed=info.tunes)
-        given_names = frozenset(name for name in values if _is_on_command_line(context, name))
+        argument_names = frozenset(name for name in values if _is_on_command_line(context, name))
         _protect_inputs({**settings, **values})
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
         for global_name in ("config", "set_"):
@@ -78,13 +78,15 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
         check_values(values)
         # A configuration file may also say how the command is submitted where it runs here.
         cluster = {
-            f.name: f.default for f in dataclasses.fields(ClusterFlags) if f.name not in {*given_names, "cluster"}
+            f.name: f.default for f in dataclasses.fields(ClusterFlags) if f.name not in {*argument_names, "cluster"}
         }
         check_options({**values, **cluster}, {p.name: p.default for p in options})
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         universal["cluster"] = values.pop("cluster", None)
-        return carry_out(Invocation(name, function, info, values, settings, on_command_line=given_names, **universal))
+        return carry_out(
+            Invocation(name, function, info, values, settings, on_command_line=argument_names, **universal)
+        )
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in options), *_universal_parameters()]

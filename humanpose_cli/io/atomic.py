@@ -111,9 +111,9 @@ def _writing_to(path: Path, *others: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        own_names = {os.fspath(name) for name in (path, path.parent, *path.parents, *others)}
+        output_names = {os.fspath(name) for name in (path, path.parent, *path.parents, *others)}
         name = error.filename
-        about_us = os.fsdecode(name) in own_names if isinstance(name, str | bytes) else is_writing_error(error)
+        about_us = os.fsdecode(name) in output_names if isinstance(name, str | bytes) else is_writing_error(error)
         if not about_us:
             raise
         raise writing_error(path, error) from error

@@ -41,7 +41,7 @@ WRONG = {
         3,
     ),
     "refine photo.jpg": (FITS, 3),
-    "refine photo.jpg.fit.npz": ("does not name the files of its frames, expected the photograph, video or folder", 3),
+    "refine photo.jpg.fit.npz": ("is no .npz file, found a truncated or damaged archive", 3),
     "refine photo.jpg --frames photo.jpg": ("found an image; hpc fit photo.jpg makes its fit file", 3),
     "refine photo.jpg.fit.npz --frames notes.txt": (IMAGES + " text", 3),
     "refine photo.jpg.fit.npz --frames photo.jpg --weights notes.txt": ("notes.txt: holds no weights", 3),
