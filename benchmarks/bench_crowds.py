@@ -37,9 +37,9 @@ from humanpose_cli.lab.synthetic.cameras import CameraOptions, sample_camera, sa
 from humanpose_cli.lab.synthetic.dressing import dress
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
-from humanpose_cli.lab.synthetic.poses import PoseBank, held_pose, on_floor, turned
+from humanpose_cli.lab.synthetic.poses import PoseBank, held_pose, on_floor, turn_motion
 from humanpose_cli.lab.synthetic.renderer import SceneRenderer, people_of_frame
-from humanpose_cli.lab.synthetic.scene import Prop, SceneDescription, StagedPerson, ball, moved, sample_props
+from humanpose_cli.lab.synthetic.scene import Prop, SceneDescription, StagedPerson, ball, move_solid, sample_props
 
 SIZES = ((540, 720), (720, 540), (600, 900), (480, 640))  # height, width
 PEOPLE, CAST = (3, 8), 20
@@ -157,7 +157,7 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
                 rotations = performance.rotations.clone()
                 rotations[:, 0] = torch.diag(torch.tensor([-1.0, -1.0, 1.0])) @ rotations[:, 0]
                 performance = replace(performance, rotations=rotations)
-            motion = turned(on_floor(body, performance, betas), random.uniform(-math.pi, math.pi))
+            motion = turn_motion(on_floor(body, performance, betas), random.uniform(-math.pi, math.pi))
             rest = body.rest_joints(betas[None])[:, pelvis]
             with torch.no_grad():
                 posed = body.pose(motion.rotations, betas[None], motion.pelvis - rest, vertices=False)
@@ -174,7 +174,7 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
         props = sample_props(random, camera, joints, around=0.5, in_front=0.15, cards=0.0)
         for head in heads:
             toward = (camera.position - head) / np.linalg.norm(camera.position - head)
-            props.append(Prop(moved(ball((0.115,) * 3), head + 0.27 * toward), ("print", 0), 0.5, (0.9, 0.6, 0.4)))
+            props.append(Prop(move_solid(ball((0.115,) * 3), head + 0.27 * toward), ("print", 0), 0.5, (0.9, 0.6, 0.4)))
         to_camera, origin = torch.from_numpy(camera.rotation), torch.from_numpy(camera.translation)
         staged = []
         for motion, betas, mesh, rest, shift in people:

@@ -42,7 +42,7 @@ from humanpose_cli.lab.synthetic.cameras import (
 from humanpose_cli.lab.synthetic.dressing import dress
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
-from humanpose_cli.lab.synthetic.poses import on_floor, sample_motion, turned
+from humanpose_cli.lab.synthetic.poses import on_floor, sample_motion, turn_motion
 from humanpose_cli.lab.synthetic.renderer import SceneRenderer
 from humanpose_cli.lab.synthetic.scene import SceneDescription, StagedPerson
 from humanpose_cli.views.solver import TakeSolver
@@ -92,7 +92,7 @@ def sample_actor(random: np.random.Generator, name: str, spot: np.ndarray, lengt
     mesh = dress(BODY, who, sample_outfit(random, f"{name}-0"), texture_size=384)
     betas = torch.from_numpy(np.asarray(who.betas, np.float32))
     motion = sample_motion(random, length, RATE * FINE, split="held_out")
-    motion = turned(on_floor(BODY, motion, betas), random.uniform(-math.pi, math.pi))
+    motion = turn_motion(on_floor(BODY, motion, betas), random.uniform(-math.pi, math.pi))
     shift = torch.from_numpy(spot.astype(np.float32)) - motion.pelvis[:1] * torch.tensor([1.0, 0.0, 1.0])
     trans = motion.pelvis + shift - BODY.rest_joints(betas[None])[:, PELVIS]
     with torch.no_grad():

@@ -24,11 +24,11 @@ _CROWN = 0.788
 _HANGING = ("bob", "long")
 _HEAD_WEIGHTS = np.eye(len(SMPL24), dtype=np.float32)[SMPL24.index("head")]
 _EDGE = -0.003  # metres by which painted hair reaches past the hairline
-_WRAPPED = ("hood", "scarf")
+_WRAPS = ("hood", "scarf")
 
 
 def hair_field(hair: Hair, at: Coordinates) -> Array:
-    """(n,) metres inside the hairline: above a plane from the brow to the nape, round the ears."""
+    """Measure how far points (n,) lie inside the hairline, metres: above a plane from brow to nape, around the ears."""
     lower = 0.012 if hair.style in ("long", "bob", "bun", "ponytail") else 0.0
     temple = 0.22 * np.maximum(np.abs(at.x) - 0.045, 0)
     field = np.float32(0.74) * (at.y - 0.748 - hair.hairline) - np.float32(0.67) * (at.z - 0.128) + lower - temple
@@ -44,7 +44,7 @@ def hair_field(hair: Hair, at: Coordinates) -> Array:
 
 
 def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
-    """(n,) metres that hair stands off the scalp."""
+    """Return how far hair stands off the scalp, (n,) metres."""
     volume = hair.volume
     depth = {
         "buzz": 0.003,
@@ -69,7 +69,7 @@ def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.
 
 
 def _random_waves(at: Coordinates, random: np.random.Generator, count: int, steepest: float) -> Array:
-    """(n,) sum of plane waves of up to `steepest` radians per metre."""
+    """Sum plane waves of up to `steepest` radians per metre at points (n,)."""
     waves = np.zeros_like(at.x)
     for _ in range(count):
         kx, ky, kz = random.uniform(-steepest, steepest, 3).tolist()
@@ -78,7 +78,7 @@ def _random_waves(at: Coordinates, random: np.random.Generator, count: int, stee
 
 
 def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator, *, under_hat: bool) -> list[Grid]:
-    """What stands or hangs off the head: curtain, bun or tail."""
+    """Make what stands or hangs off the head: curtain, bun or tail."""
     if hair.style in _HANGING:
         return [_curtain(hair, base, random, 0.69 if under_hat else 0.745)]
     if hair.style == "bun":
@@ -91,20 +91,20 @@ def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator, *, unde
 
 
 def ear_cover(hair: Hair, at: Coordinates) -> Array | None:
-    """(n,) metres inside what hides the ears; None where hair leaves them free."""
+    """Measure how far points (n,) lie inside what hides the ears, metres; None if hair leaves them free."""
     if hair.style not in _HANGING:
         return None
     ear = np.sqrt((at.y - _EAR_CENTRE[1]) ** 2 + (at.z - _EAR_CENTRE[2]) ** 2)
     return np.where(np.abs(at.x) > 0.06, np.clip(np.float32(0.045) - ear, -1, 0.02), np.float32(-1)).astype(np.float32)
 
 
-def rigid_grid(points: Array, *, closed: bool) -> Grid:
-    """A grid of points (R, C, 3) that moves with the head alone."""
-    return Grid(points, closed, "head", np.tile(_HEAD_WEIGHTS, (points.shape[0] * points.shape[1], 1)))
+def rigid_grid(points: Array, *, is_closed: bool) -> Grid:
+    """Make a grid of points (R, C, 3) that moves with the head alone."""
+    return Grid(points, is_closed, "head", np.tile(_HEAD_WEIGHTS, (points.shape[0] * points.shape[1], 1)))
 
 
 def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: float) -> Grid:
-    """Hair that falls round the back of the head from temple to temple, and below the chin over the back."""
+    """Make hair that falls around the back of the head from temple to temple, and below the chin over the back."""
     bottom = _CROWN - hair.length
     rows, columns = max(6, math.ceil((top - bottom) / 0.03)), 30
     side = np.linspace(-1, 1, columns)
@@ -145,11 +145,11 @@ def _ball(centre: Array, radius: float, random: np.random.Generator) -> Grid:
     around = radius * np.sin(latitude)[:, None] * (1 + 0.06 * np.sin(5 * angles + random.uniform(0, 6.3)))
     middle = np.tile(centre[[0, 2]], (8, 1))
     points = revolve(middle, around, centre[1] + 0.85 * radius * np.cos(latitude), angles)
-    return rigid_grid(points, closed=True)
+    return rigid_grid(points, is_closed=True)
 
 
 def _tail(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
-    """A tube from the back of the head, standing off and then down."""
+    """Make a tube from the back of the head, standing off and then down."""
     start = np.array([0.0, float(random.choice([0.655, 0.705, 0.755])), -0.062])
     rows, length = 10, 0.6 * hair.length + 0.05
     t = np.linspace(0, 1, rows)
@@ -168,13 +168,13 @@ def paint_hair(hair: Hair, texels: AtlasTexels, image: NDArray[np.uint8], seed: 
     head = np.flatnonzero(texels.head)
     field = hair_field(hair, texels.where.at(head))
     inside = field > _EDGE
-    chosen, field = head[inside], field[inside]
-    at = texels.points[chosen]
+    positions, field = head[inside], field[inside]
+    at = texels.points[positions]
     strand = np.arctan2(at[:, 0], at[:, 2] - np.float32(0.03)) * np.float32(NOISE_SIZE / 6.2832)
     shade = _strands(hair, strand, at[:, 1] * np.float32(400), seed)
     colour = np.asarray(hair.colour, np.float32) * shade[:, None]
     flat = image.reshape(-1, 3)
-    rows = texels.rows[chosen]
+    rows = texels.rows[positions]
     share = ramp(field, _EDGE, 0.008 if hair.style == "buzz" else 0.002)
     if hair.style == "buzz":
         share = share * np.float32(0.55 + 0.35 * hair.volume)
@@ -191,7 +191,7 @@ def paint_hair_tile(hair: Hair, image: NDArray[np.uint8], seed: int) -> None:
 
 
 def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
-    """(n,) brightness at points in texels of noise: fine across the strands, slow along them."""
+    """Return the brightness (n,) at points in texels of noise: fine across the strands, slow along them."""
     shift = np.float32(seed % NOISE_SIZE)
     curl = {"curly": 9.0, "afro": 14.0}.get(hair.style, 2.0)
     bend = np.float32(curl) * np.sin(along * np.float32(0.06) + shift)
@@ -202,8 +202,8 @@ def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
 
 
 def headwear_field(wear: Headwear, at: Coordinates) -> Array:
-    """(n,) metres inside the edge of what is worn on the head."""
-    if wear.kind in _WRAPPED:
+    """Measure how far points (n,) lie inside the edge of the headwear, metres."""
+    if wear.kind in _WRAPS:
         # All but the face: an oval opening in front.
         face = np.hypot(at.x / 0.062, (at.y - 0.662) / 0.086) - 1
         face = np.where(at.z > 0.015, face * 0.07, np.float32(0.3))
@@ -216,7 +216,7 @@ def headwear_field(wear: Headwear, at: Coordinates) -> Array:
 
 
 def headwear_thickness(wear: Headwear, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
-    """(n,) metres that it stands off the head."""
+    """Return how far the headwear stands off the head, (n,) metres."""
     base, top = {
         "beanie": (0.012, random.uniform(0.0, 0.03)),
         "brim": (0.014, random.uniform(0.01, 0.03)),
@@ -224,7 +224,7 @@ def headwear_thickness(wear: Headwear, at: Coordinates, field: Array, random: np
         "scarf": (0.009, 0.004),
     }.get(wear.kind, (0.012, random.uniform(0.008, 0.02)))
     waves = _random_waves(at, random, 2, 90)
-    rough = 0.0015 if wear.kind not in _WRAPPED else 0.003
+    rough = 0.0015 if wear.kind not in _WRAPS else 0.003
     result = base + top * ramp(at.y, 0.73, 0.785) + rough * waves
     if wear.kind == "beanie":
         result = result + 0.005 * ramp(-field, -0.045, -0.04)
@@ -232,16 +232,16 @@ def headwear_thickness(wear: Headwear, at: Coordinates, field: Array, random: np
 
 
 def brim_grid(wear: Headwear, random: np.random.Generator) -> Grid | None:
-    """The peak of a cap or the brim of a hat."""
+    """Make the peak of a cap or the brim of a hat."""
     if wear.kind not in ("cap", "backward cap", "brim"):
         return None
     columns = 24 if wear.kind == "brim" else 15
     width = random.uniform(0.045, 0.1) if wear.kind == "brim" else random.uniform(0.06, 0.08)
     drop = random.uniform(-0.2, 0.5)
-    closed = wear.kind == "brim"
-    half = math.pi if closed else 1.05
-    angles = np.arange(columns) * (2 * math.pi / columns) if closed else np.linspace(-half, half, columns)
-    share = np.ones(columns) if closed else np.sqrt(np.clip(1 - (angles / half) ** 2, 0, 1))
+    is_closed = wear.kind == "brim"
+    half = math.pi if is_closed else 1.05
+    angles = np.arange(columns) * (2 * math.pi / columns) if is_closed else np.linspace(-half, half, columns)
+    share = np.ones(columns) if is_closed else np.sqrt(np.clip(1 - (angles / half) ** 2, 0, 1))
     turn = math.pi if wear.kind == "backward cap" else 0.0
     half_width, half_depth, middle = 0.085, 0.105, 0.042
     inner = 1 / np.hypot(np.sin(angles) / half_width, np.cos(angles) / half_depth)
@@ -250,10 +250,10 @@ def brim_grid(wear: Headwear, random: np.random.Generator) -> Grid | None:
     radius = inner + steps[:, None] * share * width
     # The head's edge line: as of `headwear_field`, lower at the back.
     facing = np.cos(angles + turn)
-    level = 0.732 - 0.16 * (0.13 - (middle + radius * facing)) * (not closed) - 0.02 * closed
+    level = 0.732 - 0.16 * (0.13 - (middle + radius * facing)) * (not is_closed) - 0.02 * is_closed
     y = level - drop * steps[:, None] * share * width - lower[:, None]
     points = revolve(np.tile([0.0, middle], (len(steps), 1)), radius, y, angles + turn)
-    return rigid_grid(points, closed=closed)
+    return rigid_grid(points, is_closed=is_closed)
 
 
 class _Spot(NamedTuple):
@@ -297,12 +297,12 @@ def paint_skin(
 
 
 def _as_bytes(colour: Array) -> NDArray[np.uint8]:
-    """Colours that may be brighter than white, never darker than black; changes its argument."""
+    """Convert colours that may be brighter than white, never darker than black; changes its argument."""
     return np.minimum(colour, np.float32(255), out=colour).astype(np.uint8)
 
 
 def _paint_face(identity: Identity, masks: _Masks, face: Array, red: Array) -> None:
-    """face (f, 3) float32 colours of the head's texels, changed in place."""
+    """Paint colours (f, 3) float32 of the head's texels in place."""
     random = np.random.default_rng((identity.seed, 3))
     skin = np.asarray(identity.skin, np.float32)
 
@@ -372,7 +372,7 @@ def _masks(body: Body, texels: AtlasTexels) -> _Masks:
     off_axis, ahead = _gaze(point, eyes)
     width = round(texels.size * ASPECT)
     fine = _field(texels, width, 128, 0.1)
-    mottled = 1 + np.float32(0.035) * _field(texels, width, 16, 0.6) + np.float32(0.02) * fine
+    mottle = 1 + np.float32(0.035) * _field(texels, width, 16, 0.6) + np.float32(0.02) * fine
     shares = {
         "freckles": ramp(_field(texels, width, 128, 0.0)[face], 1.1, 1.9) * skin,
         "cheeks": cheeks,
@@ -389,14 +389,14 @@ def _masks(body: Body, texels: AtlasTexels) -> _Masks:
         "iris": ramp(-off_axis, -0.0066, -0.0056) * ahead,
         "pupil": ramp(-off_axis, -0.0029, -0.0021) * ahead,
     }
-    basis = np.stack((mottled * texels.hollow, _warmth(body, texels)), 1).astype(np.float32)
+    basis = np.stack((mottle * texels.hollow, _warmth(body, texels)), 1).astype(np.float32)
     rows = {name: np.flatnonzero(share > 0.01) for name, share in shares.items()}
     spots = {name: _Spot(rows[name], share[rows[name]].astype(np.float32)) for name, share in shares.items()}
     return _Masks(basis, basis[face], texels.rows[face], fine[face], spots)
 
 
 def _gaze(point: Array, eyes: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Metres from the eye's axis, which points ahead, for points (f, 3); which of them lie on an eyeball's front."""
+    """Measure metres from the eye's axis, which points ahead, to points (f, 3); also which lie on an eye's front."""
     ball = point[eyes]
     if not len(ball):
         return np.ones(len(point)), eyes
@@ -411,12 +411,12 @@ def _field(texels: AtlasTexels, width: int, cells: int, steepness: float) -> Arr
 
 
 def _warmth(body: Body, texels: AtlasTexels) -> Array:
-    """Redder skin on knees, elbows, hands and feet."""
+    """Return redder skin on knees, elbows, hands and feet."""
     joints = body.joint_template.numpy()
     result = np.zeros(len(texels.rows), np.float32)
-    folded = texels.points.copy()
-    folded[:, 0] = np.abs(folded[:, 0])
+    points = texels.points.copy()
+    points[:, 0] = np.abs(points[:, 0])
     for name, radius in (("knee", 0.06), ("elbow", 0.05), ("hand", 0.07), ("foot", 0.06)):
-        away = np.linalg.norm(folded - joints[SMPL24.index(f"left_{name}")], axis=1)
+        away = np.linalg.norm(points - joints[SMPL24.index(f"left_{name}")], axis=1)
         result += np.exp(-((away / radius) ** 2)) * np.float32(0.6)
     return result

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.texture import look_up
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
-from humanpose_cli.lab.synthetic.cameras import SceneCamera, SceneLighting, encoded, irradiance
+from humanpose_cli.lab.synthetic.cameras import SceneCamera, SceneLighting, encode_light, irradiance
 from humanpose_cli.lab.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, tile, tile_level
 
 Array = NDArray[Any]
@@ -33,8 +33,8 @@ _MAX_KEPT = 32  # images: at most 96 MiB
 class ImageFolder:
     """The images in a folder and below it, in the order of their paths.
 
-    InputError where it is no folder or holds no images, or, on use, where an image cannot be read. Kept images
-    are at most 1024 pixels long and 32 of them.
+    At most 32 images stay in memory, at most 1024 pixels long. Raises InputError if it is not a folder or has no images,
+    or, on use, if an image cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class ImageFolder:
         return type(self), (self.folder,)
 
     def crop(self, number: int, size: tuple[int, int], random: np.random.Generator) -> NDArray[np.float32]:
-        """A random piece of an image, as large as it goes or down to a third of that, mirrored or not, resized.
+        """Crop a random piece of an image, as large as possible or down to a third of that, mirrored or not, resized.
 
         size (height, width) → (height, width, 3) float32 0…255
         """
@@ -91,7 +91,7 @@ class ImageFolder:
 
 
 def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
-    """Colours (3,) of the sky at the horizon and overhead: clear, overcast, evening or night."""
+    """Draw colours (3,) of the sky at the horizon and overhead: clear, overcast, evening or night."""
     kind = random.random()
     if kind < 0.45:
         horizon, zenith = np.array([205, 218, 232]), np.array([95, 145, 215])
@@ -107,7 +107,7 @@ def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[np.bool_], rays: Array) -> Array:
-    """The image with its sky filled in and distant things faded towards the horizon's colour.
+    """Fill in the sky of an image, and fade distant things towards the horizon's colour.
 
     image (H, W, 3), depth (H, W) metres, sky (H, W), rays (3, H, W) in world axes
     """
@@ -167,7 +167,7 @@ class Backdrop:
 
 
 def sample_background(random: np.random.Generator, images: ImageFolder | None = None, share: float = 0.6) -> Background:
-    """A random background; with images, `share` of all backgrounds are one of them."""
+    """Draw a random background; with images, `share` of all backgrounds are one of them."""
     seed = int(random.integers(2**31))
     if images is not None and len(images) and random.random() < share:
         return Background("picture", seed, int(random.integers(len(images))))
@@ -183,7 +183,7 @@ def paint_backdrop(
     images: ImageFolder | None = None,
     inside: Array | None = None,
 ) -> Backdrop:
-    """The background as a camera sees it in that light.
+    """Paint the background as a camera sees it in that light.
 
     inside  (N, 3) metres, world axes: points that no wall may cut off, such as people's positions over all frames
     """
@@ -204,8 +204,8 @@ def paint_backdrop(
             depth[below] = np.float32(camera.position[1]) / -drop[below]
             surface[below] = 1
         return Backdrop(image, depth, surface)
-    enclosed = np.zeros((1, 3)) if inside is None else np.concatenate((np.zeros((1, 3)), inside))
-    return _paint_box(random, background.kind, camera, lighting, enclosed)
+    interior = np.zeros((1, 3)) if inside is None else np.concatenate((np.zeros((1, 3)), inside))
+    return _paint_box(random, background.kind, camera, lighting, interior)
 
 
 @dataclass(frozen=True)
@@ -221,14 +221,14 @@ class _Box:
     skyline: float  # metres by which the walls' upper edge varies
 
 
-def _sampled_box(random: np.random.Generator, kind: str, inside: Array) -> _Box:
-    """A box around points (N, 3) in world axes."""
+def _sample_box(random: np.random.Generator, kind: str, inside: Array) -> _Box:
+    """Draw a box around points (N, 3) in world axes."""
     u = random.uniform
     turn = float(u(-math.pi, math.pi) if kind == "room" else random.normal(0, 0.35))
     c, s = math.cos(turn), math.sin(turn)
     x, y, z = inside.T
-    turned = np.stack((c * x - s * z, y, s * x + c * z), 1)
-    near_low, near_high = turned.min(0), turned.max(0)
+    box_points = np.stack((c * x - s * z, y, s * x + c * z), 1)
+    near_low, near_high = box_points.min(0), box_points.max(0)
 
     def pick(*kinds: str, metres: tuple[float, float]) -> tuple[str, int, float]:
         return str(random.choice(kinds)), int(random.integers(VARIANTS)), float(u(*metres))
@@ -263,7 +263,7 @@ def _paint_box(
     random: np.random.Generator, kind: str, camera: SceneCamera, lighting: SceneLighting, inside: Array
 ) -> Backdrop:
     lens = camera.position.astype(np.float32)
-    scene = _sampled_box(random, kind, np.concatenate((inside, lens[None])))
+    scene = _sample_box(random, kind, np.concatenate((inside, lens[None])))
     c, s = np.float32(math.cos(scene.turn)), np.float32(math.sin(scene.turn))
     rays = camera.rays()
     x, y, z = c * rays[0] - s * rays[2], rays[1], s * rays[0] + c * rays[2]
@@ -302,21 +302,17 @@ def _paint_box(
         u, v = points[first].ravel()[rows], points[second].ravel()[rows]
         slant = np.maximum(np.abs((rx, ry, rz)[normal_axis].ravel()[rows]), 0.08)
         footprint = depth.ravel()[rows] / camera.view.focal / np.sqrt(slant)
-        colour = _tiled((tile_name, variant), u / metres, -v / metres, footprint / metres * TILE_SIDE)
+        colour = _tile_colours((tile_name, variant), u / metres, -v / metres, footprint / metres * TILE_SIDE)
         colour = colour * tints[kind_of_face]
         if kind_of_face == 1 and scene.ceiling is not None and scene.walls != scene.floor:
             _decorate(random, colour, u, v, footprint, scene)
         # Unit normal of the face, which is seen from inside: 0 floor, 1 +x, 2 −x, 3 +z, 4 −z, 5 top.
         nx, ny, nz = [(0, 1, 0), (-1, 0, 0), (1, 0, 0), (0, 0, -1), (0, 0, 1), (0, -1, 0)][number]
         normal = np.array([[c * nx + s * nz, ny, -s * nx + c * nz]], np.float32)
-        gain = encoded(irradiance(normal, lighting))[0]
+        gain = encode_light(irradiance(normal, lighting))[0]
         image.reshape(-1, 3)[rows] = colour * np.minimum(gain, 1.5)
     if kind in ("room", "studio"):
-        # Brighter near the lamp or window, darker in the corners.
-        lamp = random.uniform(scene.low * 0.8, np.minimum(scene.high, 3.0))
-        squared = sum((axis - np.float32(at)) ** 2 for axis, at in zip(points, lamp, strict=True))
-        falloff = np.asarray(0.55 + 0.6 / (1 + squared / random.uniform(2.5, 7.0) ** 2), np.float32)
-        image = np.asarray(cv2.multiply(image, cv2.merge([falloff] * 3)), np.float32)
+        image = np.asarray(cv2.multiply(image, cv2.merge([_lamp_falloff(random, scene, points)] * 3)), np.float32)
     else:
         image = _haze(random, image, depth, face == 5, rays)
         depth = np.where(face == 5, np.inf, depth).astype(np.float32)
@@ -324,12 +320,19 @@ def _paint_box(
     return Backdrop(image, depth.astype(np.float32), surface)
 
 
+def _lamp_falloff(random: np.random.Generator, scene: _Box, points: tuple[Array, Array, Array]) -> Array:
+    """Draw a lamp or window: the factor (H, W) on light is larger near it, smaller in the corners."""
+    lamp = random.uniform(scene.low * 0.8, np.minimum(scene.high, 3.0))
+    squared_distance = sum((axis - np.float32(at)) ** 2 for axis, at in zip(points, lamp, strict=True))
+    return np.asarray(0.55 + 0.6 / (1 + squared_distance / random.uniform(2.5, 7.0) ** 2), np.float32)
+
+
 def _tint(random: np.random.Generator, spread: float) -> Array:
     return np.asarray(np.clip(random.uniform(0.65, 1.15) * np.exp(random.normal(0, spread, 3)), 0.3, 1.4), np.float32)
 
 
-def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
-    """A tile's colours (N, 3) at points in tiles, from the level whose texels are as large as the pixels."""
+def _tile_colours(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
+    """Look up a tile's colours (N, 3) at points in tiles, at the level whose texels are as large as the pixels."""
     level = np.clip(np.rint(np.log2(np.maximum(texels, 1))), 0, 6).astype(np.int8)
     result = np.empty((len(u), 3), np.float32)
     for number in _present(level):
@@ -342,12 +345,12 @@ def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
 
 
 def _present(numbers: Array) -> list[int]:
-    """The small whole numbers that occur, ascending."""
+    """List the small whole numbers that occur, ascending."""
     return np.flatnonzero(np.bincount(numbers.ravel())).tolist()
 
 
 def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, footprint: Array, scene: _Box) -> None:
-    """Images, windows, doors, a skirting board and a dado on a wall whose colours (N, 3) at u, v metres these are."""
+    """Add images, windows, doors, a skirting board and a dado to a wall's colours (N, 3) at u, v metres."""
     top = float(scene.high[1])
     if random.random() < 0.7:
         colour[v < random.uniform(0.05, 0.16)] = random.uniform(40, 235) + random.normal(0, 12, 3)
@@ -368,7 +371,7 @@ def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, fo
         if style < 0.55:
             kind = str(random.choice(["print", "print", "foliage", "facade", "shelf", "wallpaper", "carpet"]))
             texels = footprint[rows] / width * TILE_SIDE
-            inner = _tiled((kind, int(random.integers(VARIANTS))), a[rows], 1 - b[rows], texels)
+            inner = _tile_colours((kind, int(random.integers(VARIANTS))), a[rows], 1 - b[rows], texels)
         else:
             tone = random.uniform(30, 255) + random.normal(0, 20, 3)
             inner = np.asarray(tone + 40 * (b[rows] - 0.5)[:, None], np.float32)
@@ -377,7 +380,7 @@ def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, fo
 
 
 def _skyline(random: np.random.Generator, along: Array, spread: float) -> Array:
-    """Height by which the upper edge of what stands far away varies: stepped like roofs or wavy like trees."""
+    """Vary the height of the upper edge of what stands far away: stepped like roofs or wavy like trees."""
     if random.random() < 0.5:
         width = random.uniform(4, 12)
         steps = random.normal(0, 1, 64).astype(np.float32)
@@ -389,15 +392,15 @@ def _skyline(random: np.random.Generator, along: Array, spread: float) -> Array:
 
 
 def _abstract(random: np.random.Generator, size: tuple[int, int]) -> Array:
-    """Cut-outs of materials laid over one another, with soft borders, discs of light out of focus, and clutter."""
+    """Lay cut-outs of materials over one another, with soft borders, discs of light out of focus, and clutter."""
     height, width = size
-    image = _warped_tile(random, size)
+    image = _sample_tile(random, size)
     for _ in range(int(random.integers(1, 4))):
         cells = int(random.choice([2, 3, 5, 8]))
         field = cv2.resize(random.normal(0, 1, (cells, cells)).astype(np.float32), (width, height), interpolation=2)
         sharp = np.float32(random.choice([0.7, 3.0, 20.0]))
         share = np.clip(0.5 + sharp * (field - np.float32(random.normal(0, 0.5))), 0, 1)[..., None]
-        image = image + share * (_warped_tile(random, size) - image)
+        image = image + share * (_sample_tile(random, size) - image)
     for _ in range(int(random.integers(0, 4)) * int(random.integers(0, 10))):
         colour = (random.uniform(0, 255) + random.normal(0, 45, 3)).clip(0, 255).tolist()
         centre = tuple(int(value) for value in random.uniform(0, 1, 2) * [width, height])
@@ -413,8 +416,8 @@ def _abstract(random: np.random.Generator, size: tuple[int, int]) -> Array:
     return np.asarray(image, np.float32)
 
 
-def _warped_tile(random: np.random.Generator, size: tuple[int, int]) -> Array:
-    """A tile turned, enlarged and tinted."""
+def _sample_tile(random: np.random.Generator, size: tuple[int, int]) -> Array:
+    """Turn, enlarge and tint a random tile."""
     kind, variant = str(random.choice(TILE_KINDS)), int(random.integers(VARIANTS))
     scale, angle = math.exp(random.uniform(math.log(0.35), math.log(3.0))) * max(size) / 256, random.uniform(0, 6.28)
     level = max(0, round(-math.log2(scale)))
@@ -423,8 +426,8 @@ def _warped_tile(random: np.random.Generator, size: tuple[int, int]) -> Array:
     c, s = math.cos(angle) / scale, math.sin(angle) / scale
     matrix = np.array([[c, -s, random.uniform(0, 256)], [s, c, random.uniform(0, 256)]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(image, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(warped * _tint(random, 0.12), np.float32)
+    pixels = cv2.warpAffine(image, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(pixels * _tint(random, 0.12), np.float32)
 
 
 def _bokeh(random: np.random.Generator, image: Array) -> Array:

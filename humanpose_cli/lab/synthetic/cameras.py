@@ -57,11 +57,11 @@ class SceneCamera:
         return np.asarray(-self.rotation.T @ self.translation)
 
     def to_camera(self, points: Array) -> Array:
-        """Points (..., 3) of the world in camera axes."""
+        """Transform points (..., 3) of the world to camera axes."""
         return np.asarray(points @ self.rotation.T + self.translation)
 
     def rays(self) -> Array:
-        """Directions (3, H, W) float32 in world axes through the pixels' centres, of camera depth one."""
+        """Return directions (3, H, W) float32 in world axes through the pixels' centres, of camera depth one."""
         width, height = self.view.size
         cx, cy = (np.float32(0.5 - centre) for centre in self.view.principal_point)
         x = (np.arange(width, dtype=np.float32) + cx) / np.float32(self.view.focal)
@@ -73,7 +73,7 @@ class SceneCamera:
 def sample_camera(
     random: np.random.Generator, joints: Array, size: tuple[int, int], options: CameraOptions | None = None
 ) -> SceneCamera:
-    """A camera that sees people whose joints (N, 3) in world axes it frames; size (height, width) pixels.
+    """Draw a camera that frames people's joints (N, 3) in world axes; size (height, width) pixels.
 
     It looks at them horizontally from +z, so their headings decide which side is visible.
     """
@@ -110,13 +110,13 @@ def sample_camera(
         centre = half + random.uniform(-0.5, 0.5, 2) * np.array([width, height])
     # The pixel (from the principal point) to which the ray should come that shows the people's middle now.
     target = np.append((half + shift - centre) / focal, 1.0)
-    turned = _between(np.array([0, 0, 1.0]), target / np.linalg.norm(target)) @ rotation
+    turn = _between(np.array([0, 0, 1.0]), target / np.linalg.norm(target)) @ rotation
     view = Camera(float(focal), (float(centre[0]), float(centre[1])), (width, height))
-    return SceneCamera(view, turned.astype(np.float32), (-turned @ position).astype(np.float32))
+    return SceneCamera(view, turn.astype(np.float32), (-turn @ position).astype(np.float32))
 
 
 def _lens_height(random: np.random.Generator) -> float:
-    """Metres above the floor: mostly carried by hand at chest to eye height, sometimes high up or near the ground."""
+    """Draw metres above the floor: mostly held at chest to eye height, sometimes high up or near the ground."""
     kind = random.random()
     if kind < 0.72:
         return max(0.5, random.normal(1.4, 0.22))
@@ -126,7 +126,7 @@ def _lens_height(random: np.random.Generator) -> float:
 
 
 def _look_at(position: Array, target: Array, roll: float) -> Array:
-    """World-to-camera rotation of a camera that looks from one point to another."""
+    """Return the world-to-camera rotation of a camera that looks from one point to another."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.array([-forward[2], 0.0, forward[0]])  # forward × up
     right /= max(float(np.linalg.norm(right)), 1e-9)
@@ -136,9 +136,9 @@ def _look_at(position: Array, target: Array, roll: float) -> Array:
 
 
 def _framing(random: np.random.Generator, points: Array, focal: float, size: tuple[int, int]) -> Array:
-    """(2,) pixels by which the people are moved from the image's middle.
+    """Draw pixels (2,) by which the people are moved from the image's middle.
 
-    Where they fit, anywhere they still do; where they do not, mostly the upper half is shown, as photographers do.
+    If they fit, anywhere they still do; if not, mostly the upper half is shown, as photographers do.
     """
     pixels = focal * points[:, :2] / np.maximum(points[:, 2:], 0.3)
     low, high = pixels.min(0), pixels.max(0)
@@ -152,7 +152,7 @@ def _framing(random: np.random.Generator, points: Array, focal: float, size: tup
 
 
 def _between(source: Array, target: Array) -> Array:
-    """The shortest rotation from one unit vector to another that is not its opposite."""
+    """Return the shortest rotation from one unit vector to another that is not its opposite."""
     axis = np.cross(source, target)
     cosine = float(source @ target)
     x, y, z = axis
@@ -189,7 +189,7 @@ class Degradation:
 
 
 def sample_degradation(random: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> Degradation:
-    """Random damage, none to severe; blur and motion grow with the image's longer side."""
+    """Draw random damage, none to severe; blur and motion grow with the image's longer side."""
     scale = max(size) / 256 * strength
 
     def sometimes(probability: float, value: float) -> float:
@@ -215,7 +215,7 @@ def sample_degradation(random: np.random.Generator, size: tuple[int, int], stren
 
 
 def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> NDArray[np.uint8]:
-    """An image (H, W, 3) float32 0…255 as a camera and its files leave it: uint8 of the same size."""
+    """Damage an image (H, W, 3) float32 0…255 as a camera and its files do: uint8 of the same size."""
     height, width = image.shape[:2]
     result = image
     if damage.blur > 0.2:
@@ -231,8 +231,8 @@ def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> N
         result = result + damage.sharpen * (result - cv2.GaussianBlur(result, (0, 0), 1.0))
     levels = np.clip(np.rint(result), 0, 255).astype(np.uint8)
     if damage.jpeg_quality:
-        done, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, damage.jpeg_quality])
-        assert done, "images of any size can be compressed"
+        success, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, damage.jpeg_quality])
+        assert success, "images of any size can be compressed"
         levels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     if levels.shape[:2] != (height, width):
         how = cv2.INTER_CUBIC if damage.sharpen else cv2.INTER_LINEAR
@@ -241,7 +241,7 @@ def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> N
 
 
 def _streak(motion: tuple[float, float]) -> Array:
-    """The kernel of a straight movement by (x, y) pixels."""
+    """Return the kernel of a straight movement by (x, y) pixels."""
     reach = math.ceil(max(abs(motion[0]), abs(motion[1])) / 2)
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     steps = 4 * reach + 1
@@ -313,13 +313,13 @@ def _towards(azimuth: float, elevation: float) -> tuple[float, float, float]:
 
 
 def _light_tint(random: np.random.Generator, warmth: float, spread: float) -> Array:
-    """A colour of brightness one: warm for positive `warmth`, bluish for negative."""
+    """Draw a colour of brightness one: warm for positive `warmth`, bluish for negative."""
     colour = np.array([1 + 0.35 * warmth, 1 + 0.05 * warmth, 1 - 0.45 * warmth]) * np.exp(random.normal(0, spread, 3))
     return colour / colour.mean()
 
 
 def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoor: bool) -> SceneLighting:
-    """Random light: hard suns and overcast days outside, lamps and windows inside.
+    """Draw random light: hard suns and overcast days outside, lamps and windows inside.
 
     towards_camera  azimuth (radians about y, from +z to +x) in which the camera stands, so that most light comes
                     from its side, and one image in six is taken against the light
@@ -329,10 +329,10 @@ def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoo
     azimuth = towards_camera + (math.pi if against else 0.0) + random.uniform(-spread / 1.4, spread / 1.4)
     elevation = math.radians(random.uniform(20, 75) if indoor else random.uniform(12, 75))
     # How much of the light is directed: an overcast day or a bright room has hardly any shadow.
-    directed = random.beta(1.6, 1.4) * (0.75 if indoor else 0.9)
+    sun_share = random.beta(1.6, 1.4) * (0.75 if indoor else 0.9)
     warmth = random.normal(0.25, 0.35) if indoor else random.normal(0.1, 0.15)
-    sun = 1.9 * directed * _light_tint(random, warmth, 0.04)
-    sky = (1 - 0.8 * directed) * _light_tint(random, random.normal(0.1, 0.25) if indoor else -0.35 * directed, 0.05)
+    sun = 1.9 * sun_share * _light_tint(random, warmth, 0.04)
+    sky = (1 - 0.8 * sun_share) * _light_tint(random, random.normal(0.1, 0.25) if indoor else -0.35 * sun_share, 0.05)
     ambient = sky * random.uniform(0.65, 0.85)
     gradient = np.zeros((3, 3), np.float32)
     gradient[1] = ambient * random.uniform(0.1, 0.55)
@@ -363,7 +363,7 @@ def _triple(values: Array) -> tuple[float, float, float]:
 
 
 def irradiance(normals: Array, lighting: SceneLighting, sunlit: Array | float = 1.0) -> NDArray[np.float32]:
-    """Light (N, 3) that surfaces with unit normals (N, 3) in world axes get; sunlit (N,) 0…1: how much of the sun."""
+    """Return light (N, 3) on surfaces with unit normals (N, 3) in world axes; sunlit (N,) 0…1: share of the sun."""
     normals = np.asarray(normals, np.float32)
     light = np.asarray(lighting.ambient, np.float32) + normals @ np.asarray(lighting.gradient, np.float32)
     np.maximum(light, 0.02, out=light)
@@ -374,8 +374,8 @@ def irradiance(normals: Array, lighting: SceneLighting, sunlit: Array | float = 
     return np.asarray(light * np.float32(lighting.exposure), np.float32)
 
 
-def encoded(light: Array) -> NDArray[np.float32]:
-    """Linear light as the factor on gamma encoded colours."""
+def encode_light(light: Array) -> NDArray[np.float32]:
+    """Convert linear light to the factor on gamma encoded colours."""
     flat = np.maximum(light, 0).astype(np.float32).reshape(-1, 1)
     return np.asarray(cv2.pow(flat, 1 / GAMMA), np.float32).reshape(np.shape(light))
 
@@ -419,7 +419,7 @@ class ShadowMap:
         self.nearest = float(depth.min())
 
     def _texels(self, points: Array) -> tuple[Array, Array, Array]:
-        """Points (N, 3) → x, y in texels (a texel's centre at +0.5) and depth from the sun."""
+        """Project points (N, 3) to x, y in texels (a texel's centre at +0.5) and depth from the sun."""
         x, y, z = (points @ self.axes.T - self.centre).T
         z = z + np.float32(DISTANCE)
         scale = np.float32(self.focal) / z
@@ -427,24 +427,24 @@ class ShadowMap:
         return x * scale + half, y * scale + half, z
 
     def sunlit(self, points: Array, normals: Array) -> Array:
-        """How much of the sun points (N, 3) of the casting meshes themselves get: 0…1.
+        """Return the share of the sun that points (N, 3) of the casting meshes themselves get: 0…1.
 
         normals  (N, 3) unit vectors: points are looked up a little off their surface, so that it does not shade itself
         """
         spread = np.float32(max(0.012, 0.25 * self.penumbra) / self.metres)
-        lifted = points + np.float32(0.012) * normals
-        x, y, z = self._texels(lifted)
+        samples = points + np.float32(0.012) * normals
+        x, y, z = self._texels(samples)
         flat, limit = self.depth.ravel(), np.float32(self.side - 1)
-        lit = np.zeros(len(points), np.float32)
+        light = np.zeros(len(points), np.float32)
         for tap in range(_TAPS):
             angle, radius = tap * 2.39996, spread * ((tap + 0.5) / _TAPS) ** 0.5
             column = np.clip(x + np.float32(radius * np.cos(angle)), 0, limit).astype(np.int32)
             row = np.clip(y + np.float32(radius * np.sin(angle)), 0, limit).astype(np.int32)
-            lit += flat[row * self.side + column] >= z - np.float32(_BIAS)
-        return lit / np.float32(_TAPS)
+            light += flat[row * self.side + column] >= z - np.float32(_BIAS)
+        return light / np.float32(_TAPS)
 
     def cover(self, points: Array, fall: float) -> Array:
-        """How much of the sun is hidden from points (N, 3) that cast no shadow themselves, such as a floor's: 0…1.
+        """Return the share of the sun hidden from points (N, 3) that cast no shadow themselves, as a floor's: 0…1.
 
         fall  metres that the shadow falls on the way there, which softens it
         """
@@ -477,11 +477,11 @@ class ContactShadow:
         grid: Array = np.zeros(self.SIDE * self.SIDE, np.float32)
         np.maximum.at(grid, cells[:, 1] * self.SIDE + cells[:, 0], weight.astype(np.float32))
         grid = grid.reshape(self.SIDE, self.SIDE)
-        widened = cv2.dilate(grid, np.ones((3, 3), np.uint8))
-        self.grid = np.asarray(cv2.GaussianBlur(widened, (0, 0), 2.2), np.float32)
+        wide = cv2.dilate(grid, np.ones((3, 3), np.uint8))
+        self.grid = np.asarray(cv2.GaussianBlur(wide, (0, 0), 2.2), np.float32)
 
     def darkness(self, points: Array) -> Array:
-        """How much ambient light is kept from points (N, 3) of the floor: 0…1."""
+        """Return the share of ambient light that points (N, 3) of the floor lack: 0…1."""
         if self.empty:
             return np.zeros(len(points), np.float32)
         x, y = ((points[:, k] - c) / self.CELL - 0.5 for k, c in ((0, self.corner[0]), (2, self.corner[1])))

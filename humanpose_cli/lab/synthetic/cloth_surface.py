@@ -32,7 +32,7 @@ _ON_TRUNK = -0.05  # `arm` of points that belong to no arm
 
 
 def ramp(values: Array, low: float, high: float) -> Array:
-    """0 at low, 1 at high, smooth between."""
+    """Interpolate smoothly from 0 at low to 1 at high."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -59,23 +59,23 @@ class Coordinates:
     along: Array
 
     def at(self, rows: Array) -> Coordinates:
-        """The coordinates of some of the points."""
+        """Return the coordinates of some of the points."""
         return Coordinates(**{name: values.take(rows) for name, values in vars(self).items()})
 
     @classmethod
     def of_points(cls, body: Body, points: Array, arm_share: Array) -> Coordinates:
-        """points (n, 3) of the template; arm_share (n,) how much of their weight belongs to arm bones."""
+        """Compute them for points (n, 3) of the template; arm_share (n,): share of their weight on arm bones."""
         points = np.asarray(points, np.float32)
         joints = body.joint_template.numpy()
 
         def joint(name: str) -> Array:
             return joints[SMPL24.index(name)]
 
-        folded = points.copy()
-        folded[:, 0] = np.abs(points[:, 0])
+        right_side = points.copy()
+        right_side[:, 0] = np.abs(points[:, 0])
         is_arm = arm_share > 0.5
         chain = [joint(f"left_{name}") for name in ("shoulder", "elbow", "wrist", "hand")]
-        arm = np.where(is_arm, _along(folded, chain), _ON_TRUNK)
+        arm = np.where(is_arm, _along(right_side, chain), _ON_TRUNK)
         hip, ankle = joint("left_hip"), joint("left_ankle")
         leg = hip[1] - points[:, 1]
         # Round the leg's axis below the crotch, round the spine above it.
@@ -85,7 +85,7 @@ class Coordinates:
         middle_x = np.where(below, np.sign(points[:, 0]) * centre[:, 0], 0.0)
         angle = np.arctan2(points[:, 0] - middle_x, points[:, 2] - np.where(below, centre[:, 2], 0.0))
         across = angle * np.where(below, _LEG_RADIUS, _TRUNK_RADIUS)
-        around = _around_arm(folded, chain) * _ARM_RADIUS
+        around = _around_arm(right_side, chain) * _ARM_RADIUS
         return cls(
             x=points[:, 0],
             y=points[:, 1],
@@ -99,7 +99,7 @@ class Coordinates:
 
 
 def _along(points: Array, chain: list[Array]) -> Array:
-    """Metres along a chain of joints, continuous over its bends."""
+    """Measure metres along a chain of joints, continuous over its bends."""
     total = np.zeros(len(points), np.float32)
     for i, (start, end) in enumerate(pairwise(chain)):
         length = float(np.linalg.norm(end - start))
@@ -111,7 +111,7 @@ def _along(points: Array, chain: list[Array]) -> Array:
 
 
 def _around_arm(points: Array, chain: list[Array]) -> Array:
-    """Angle round the nearer bone of the arm, 0 in front."""
+    """Measure the angle around the nearer bone of the arm, 0 in front."""
     angles, distances = [], []
     for start, end in pairwise(chain[:3]):
         axis = (end - start) / np.linalg.norm(end - start)
@@ -182,8 +182,8 @@ class ClothBase:
         face = (np.hypot(at.x / 0.045, (at.y - 0.655) / 0.05) < 1) & (at.z > 0.06)
         on_head = np.zeros(len(at.y), bool)
         on_head[self.head] = True
-        allowed = {"body": (at.is_arm & ~hand) | (~at.is_arm & (at.y < 0.62)), "head": on_head & ~face & ~self.is_eye}
-        rows = {name: np.flatnonzero(np.logical_or.reduce(may[self.faces].T)) for name, may in allowed.items()}
+        masks = {"body": (at.is_arm & ~hand) | (~at.is_arm & (at.y < 0.62)), "head": on_head & ~face & ~self.is_eye}
+        rows = {name: np.flatnonzero(np.logical_or.reduce(mask[self.faces].T)) for name, mask in masks.items()}
         return {name: (self.faces[some], self.uv_faces[some]) for name, some in rows.items()}
 
     @cached_property
@@ -210,7 +210,7 @@ class ClothBase:
         return csr_matrix((np.ones(count, np.float32), (self.faces.ravel(), columns)), shape=shape)
 
     def shaped(self, betas: Array) -> ShapedBase:
-        """The surface for betas (S,)."""
+        """Shape the surface by betas (S,)."""
         betas = np.asarray(betas, np.float32)
         points = self.template + (self.directions @ betas).reshape(-1, 3)
         a, b, c = (points.take(corner, 0) for corner in self._corners)
@@ -228,15 +228,15 @@ class ClothBase:
 
 @lru_cache(maxsize=2)
 def cloth_base(body: Body) -> ClothBase:
-    """The cloth surface of a body, made once per body object (about a second).
+    """Make the cloth surface of a body, once per body object (about a second).
 
-    UsageError for bodies other than the default one, on whose proportions the clothes are cut.
+    Raises UsageError for bodies other than the default one, on whose proportions the clothes are cut.
     """
     if body.name != "default":
         raise UsageError("body", "cannot be dressed", expected="the default body", got=body.name)
     template = body.template.numpy()
     shape_count = body.shape_count
-    faces, uv_faces, uv, ends = _refined(
+    faces, uv_faces, uv, ends = _refine(
         template, body.faces.numpy().astype(np.int64), body.uv.numpy(), body.uv_faces.numpy().astype(np.int64)
     )
     smooth = _smoothing(faces, len(ends))
@@ -247,13 +247,13 @@ def cloth_base(body: Body) -> ClothBase:
     is_head = (labels == SMPL24.index("head")).all(1)
     linear = np.concatenate((template[..., None], body.shape_directions.numpy()), -1)[ends].mean(1)
     linear = linear.reshape(len(ends), -1)
-    linear = _smoothed(linear, smooth, _POSITION_STEPS, is_hand | is_head)
+    linear = _smooth_values(linear, smooth, _POSITION_STEPS, is_hand | is_head)
     linear = _without_ears(linear, smooth, is_head, points=template[ends].mean(1))
     linear = linear.reshape(len(ends), 3, 1 + shape_count)
     dense = np.zeros((len(template), len(SMPL24)), np.float64)
     # Unused slots repeat a bone with weight 0: add, do not put.
     np.add.at(dense, (np.arange(len(dense))[:, None], body.bone_indices.numpy()), body.bone_weights.numpy())
-    weights = _smoothed(dense[ends].mean(1), smooth, _WEIGHT_STEPS, is_hand)
+    weights = _smooth_values(dense[ends].mean(1), smooth, _WEIGHT_STEPS, is_hand)
     arms = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hand")]
     arm_share = dense[:, SMPL24.indices(arms)].sum(1)
     points = linear[..., 0]
@@ -274,13 +274,13 @@ def cloth_base(body: Body) -> ClothBase:
 
 
 def strongest_bones(weights: Array) -> tuple[Array, Array]:
-    """Indices (n, 4) int32 and weights (n, 4) float32 of sum 1 of the largest of weights (n, 24)."""
+    """Select the 4 largest of weights (n, 24): indices (n, 4) int32 and weights (n, 4) float32 of sum 1."""
     order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
-    chosen = np.take_along_axis(weights, order, 1)
-    return order.astype(np.int32), (chosen / chosen.sum(1, keepdims=True)).astype(np.float32)
+    largest = np.take_along_axis(weights, order, 1)
+    return order.astype(np.int32), (largest / largest.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _refined(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[Array, Array, Array, Array]:
+def _refine(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[Array, Array, Array, Array]:
     """Halve long edges: new faces, uv faces, uv, and the two original vertices of every point."""
     count, uv_count = len(points), len(uv)
     following = np.roll(faces, -1, 1)
@@ -296,21 +296,21 @@ def _refined(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[A
     split = middle >= 0
     triangles, uv_triangles = [], []
     for pattern in range(8):
-        wanted = np.array([pattern >> k & 1 for k in range(3)], bool)
-        rows = np.flatnonzero((split == wanted).all(1))
+        halves = np.array([pattern >> k & 1 for k in range(3)], bool)
+        rows = np.flatnonzero((split == halves).all(1))
         corners = np.concatenate((faces[rows], middle[rows]), 1)
         uv_corners = np.concatenate((uv_faces[rows], uv_middle[rows]), 1)
-        for triangle in _split_triangles(tuple(wanted)):
+        for triangle in _split_triangles(tuple(halves)):
             triangles.append(corners[:, triangle])
             uv_triangles.append(uv_corners[:, triangle])
-    used, uv_rows = np.unique(np.concatenate(uv_triangles), return_inverse=True)
+    uv_rows, uv_indices = np.unique(np.concatenate(uv_triangles), return_inverse=True)
     unsplit = np.repeat(np.arange(count), 2).reshape(-1, 2)
     ends = np.concatenate((unsplit, np.stack((first[long], second[long]), 1)))
-    return np.concatenate(triangles), uv_rows.reshape(-1, 3), uv[used].astype(np.float32), ends
+    return np.concatenate(triangles), uv_indices.reshape(-1, 3), uv[uv_rows].astype(np.float32), ends
 
 
 def _split_triangles(split: tuple[bool, ...]) -> list[tuple[int, int, int]]:
-    """Triangles of corners 0, 1, 2 and edge middles 3 (of 0–1), 4 (of 1–2), 5 (of 2–0)."""
+    """List triangles of corners 0, 1, 2 and edge middles 3 (of 0–1), 4 (of 1–2), 5 (of 2–0)."""
     outline = [i for k in range(3) for i in ((k, k + 3) if split[k] else (k,))]
     if len(outline) == 6:
         return [(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)]
@@ -321,7 +321,7 @@ def _split_triangles(split: tuple[bool, ...]) -> list[tuple[int, int, int]]:
 
 
 def _smoothing(faces: Array, count: int) -> csr_matrix:
-    """(N, N) averages of each point's neighbours."""
+    """Make the matrix (N, N) that averages each point's neighbours."""
     following = np.roll(faces, -1, 1)
     edges = np.concatenate((faces, following)).ravel(), np.concatenate((following, faces)).ravel()
     adjacent = csr_matrix((np.ones(len(edges[0])), edges), shape=(count, count))
@@ -330,12 +330,12 @@ def _smoothing(faces: Array, count: int) -> csr_matrix:
     return adjacent
 
 
-def _smoothed(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bool_]) -> Array:
+def _smooth_values(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bool_]) -> Array:
     result = values.astype(np.float64)
     for _ in range(steps):
-        mixed = 0.5 * result + 0.5 * (smooth @ result)
-        mixed[keep] = values[keep]
-        result = mixed
+        blend = 0.5 * result + 0.5 * (smooth @ result)
+        blend[keep] = values[keep]
+        result = blend
     return result
 
 
@@ -352,7 +352,7 @@ def _without_ears(linear: Array, smooth: csr_matrix, is_head: Array, points: Arr
 
 
 def _room(points: Array, faces: Array) -> Array:
-    """Metres to half way to the surface opposite, at most the longest probe."""
+    """Measure metres to half way to the surface opposite, at most the longest probe."""
     a, b, c = (points[faces[:, k]] for k in range(3))
     normals = np.zeros_like(points)
     for k in range(3):
@@ -363,13 +363,13 @@ def _room(points: Array, faces: Array) -> Array:
     room = np.full(len(points), _PROBES[-1])
     for distance in _PROBES[::-1]:
         away, nearest = tree.query(points + normals * distance)
-        blocked = (away < 0.85 * distance) & ((normals[nearest] * normals).sum(1) < 0.3)
-        room[blocked] = 0.45 * distance
+        is_blocked = (away < 0.85 * distance) & ((normals[nearest] * normals).sum(1) < 0.3)
+        room[is_blocked] = 0.45 * distance
     return room.astype(np.float32)
 
 
 def _eyeballs(body: Body) -> NDArray[np.bool_]:
-    """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
+    """Find the vertices (V,) of the eyeballs: the two small closed surfaces behind the lids."""
     points = body.landmarks("face13")
     eyes = points.template.numpy()[points.skeleton.indices(("left_eye", "right_eye"))]
     faces, count = body.faces.numpy(), len(body.template)
@@ -397,17 +397,17 @@ class Tile(NamedTuple):
     y1: float
 
     def slices(self, size: int) -> tuple[slice, slice]:
-        """Rows and columns of an atlas of that height."""
+        """Return the rows and columns of an atlas of that height."""
         return slice(round(self.y0 * size), round(self.y1 * size)), slice(round(self.x0 * size), round(self.x1 * size))
 
     def pixels(self, size: int) -> tuple[tuple[slice, slice], Array, Array]:
-        """Rows and columns of an atlas of that height, and their numbers (h, w) float32 within the tile."""
+        """Return the rows and columns of an atlas of that height, and their numbers (h, w) float32 within the tile."""
         rows, columns = self.slices(size)
         v, u = np.mgrid[: rows.stop - rows.start, : columns.stop - columns.start].astype(np.float32)
         return (rows, columns), v, u
 
     def uv(self, u: Array, v: Array) -> Array:
-        """Atlas coordinates (n, 2) of points (n,) in 0…1 inside the tile, kept off its edge."""
+        """Return atlas coordinates (n, 2) of points (n,) in 0…1 inside the tile, kept off its edge."""
         margin = 0.004
         x = self.x0 + margin + np.clip(u, 0, 1) * (self.x1 - self.x0 - 2 * margin)
         y = self.y0 + margin + np.clip(v, 0, 1) * (self.y1 - self.y0 - 2 * margin)
@@ -459,21 +459,21 @@ class AtlasTexels:
 
 @lru_cache(maxsize=4)
 def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
-    """The texels of the body's own square, or of "outer"; made once per body object, size and tile."""
+    """Find the texels of the body's square, or of "outer"; once per body object, size and tile."""
     base = cloth_base(body)
     left = 0 if tile == "body" else round(TILES[tile].x0 * size)
     uv = body.uv.numpy() if tile == "body" else outer_uv(body.uv.numpy()) * [ASPECT, 1] - [left / size, 0]
     texels = TexelMap(torch.from_numpy(uv.astype(np.float32)), body.uv_faces, size)
-    covered = texels.covered.copy()
+    mask = texels.covered.copy()
     if tile != "body":
         inside_rows, inside_columns = TILES[tile].slices(size)
-        covered[inside_rows.stop :] = False
-        covered[:, inside_columns.stop - left :] = False
+        mask[inside_rows.stop :] = False
+        mask[:, inside_columns.stop - left :] = False
     count = len(body.template)
     is_head = np.isin(body.part_labels.numpy(), SMPL24.indices(("head", "neck")))
     flags = np.stack((base.where.is_arm[:count], is_head, base.is_eye[:count]), 1).astype(np.float32)
     values = np.concatenate((body.template.numpy(), flags), 1)
-    rows = np.flatnonzero(covered)
+    rows = np.flatnonzero(mask)
     texel_values = texels.interpolate(values, body.faces).reshape(-1, values.shape[1])[rows]
     width = round(size * ASPECT)
 
@@ -481,7 +481,7 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
         return row // size * width + row % size + left
 
     nearest = np.arange(size * size).reshape(size, size, 1)
-    bleed_islands(nearest, covered, reach=max(3, size // 96))
+    bleed_islands(nearest, mask, reach=max(3, size // 96))
     gap = np.flatnonzero(nearest.ravel() != np.arange(size * size))
     return AtlasTexels(
         size=size,
@@ -497,13 +497,13 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
 
 
 def _hollows(points: Array, joints: Array) -> Array:
-    """(n,) brightness of points (n, 3) of the average body that lie in folds."""
+    """Return the brightness (n,) of points (n, 3) of the average body that lie in folds."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     elbow, knee = joints[list(SMPL24.indices(("left_elbow", "left_knee")))]
-    folded = np.stack((x, y, z), 1)
+    right_side = np.stack((x, y, z), 1)
 
     def near(centre: Array, radius: float) -> Array:
-        return np.exp(-((folded - centre) ** 2).sum(1) / radius**2)
+        return np.exp(-((right_side - centre) ** 2).sum(1) / radius**2)
 
     crotch = np.exp(-((x / 0.05) ** 2) - ((y + 0.12) / 0.07) ** 2)
     groin = np.exp(-(((y + 0.02 + 0.9 * (0.13 - x)) / 0.022) ** 2)) * (z > 0.02) * (x < 0.15) * (np.abs(y) < 0.13)
@@ -517,6 +517,6 @@ def _hollows(points: Array, joints: Array) -> Array:
 
 
 def outer_uv(uv: Array) -> Array:
-    """Atlas coordinates (T, 2) of the body's uv (T, 2), shrunk into the tile of jackets and coats."""
+    """Shrink the body's uv (T, 2) into the tile of jackets and coats: atlas coordinates (T, 2)."""
     part, tile = _OUTER_PART, TILES["outer"]
     return tile.uv((uv[:, 0] - part.x0) / (part.x1 - part.x0), (uv[:, 1] - part.y0) / (part.y1 - part.y0))

@@ -58,11 +58,11 @@ from humanpose_cli.lab.synthetic.tiles import resample
 Array = NDArray[Any]
 
 _WRINKLE_METRES = 0.7
-_BLEED = -0.004  # metres by which paint reaches past a garment's edge
+_OVERLAP = -0.004  # metres by which paint reaches past a garment's edge
 
 
 def _paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
-    """(k, 3) float32 colours of a fabric with its wrinkles at points (k,) in metres of cloth."""
+    """Return colours (k, 3) float32 of a fabric with its wrinkles at points (k,) in metres of cloth."""
     colour = resample(fabric_tile(fabric), across / np.float32(fabric.size), along / np.float32(fabric.size))
     wide = np.float32(1 / _WRINKLE_METRES)
     shade = resample(wrinkle_tile(fabric), across * wide, along * wide)
@@ -79,8 +79,8 @@ def _paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tup
 
 def _paint_top(top: Top, texels: AtlasTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
     """Paint a garment of the trunk where it lies, in place; field (n,) of the texels as of `top_field`."""
-    chosen = np.flatnonzero(field > _BLEED)
-    at, field = texels.where.at(chosen), field[chosen]
+    rows = np.flatnonzero(field > _OVERLAP)
+    at, field = texels.where.at(rows), field[rows]
     random = np.random.default_rng((seed, 4))
     colour = _paint_cloth(top.fabric, at.across, at.along)
     if top.print_on:
@@ -107,19 +107,19 @@ def _paint_top(top: Top, texels: AtlasTexels, field: Array, image: NDArray[np.ui
         dark = np.maximum(dark, _outline(np.abs(at.x) - 0.06, at.y - 0.07, 0.055, 0.06) * front * np.float32(0.25))
     if top.collar:
         dark = np.maximum(dark, ((field < 0.04) & (field > 0.034) & (at.y > 0.43)) * np.float32(0.4))
-    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
-    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255, out=colour)
+    colour *= ((1 - dark) * texels.hollow[rows])[:, None]
+    image.reshape(-1, 3)[texels.rows[rows]] = np.clip(colour, 0, 255, out=colour)
 
 
 def _paint_bottom(bottom: Bottom, texels: AtlasTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
     """Paint trousers and the like where they lie, in place; field (n,) of the texels as of `bottom_field`."""
-    chosen = np.flatnonzero(field > _BLEED)
-    at, field = texels.where.at(chosen), field[chosen]
+    rows = np.flatnonzero(field > _OVERLAP)
+    at, field = texels.where.at(rows), field[rows]
     random = np.random.default_rng((seed, 5))
     colour = _paint_cloth(bottom.fabric, at.across, at.along)
     if bottom.fabric.pattern == "denim":
-        worn = np.exp(-(((at.leg - 0.22) / 0.16) ** 2)) * (at.z > 0.02) * np.float32(random.uniform(0, 45))
-        colour += worn[:, None]
+        fading = np.exp(-(((at.leg - 0.22) / 0.16) ** 2)) * (at.z > 0.02) * np.float32(random.uniform(0, 45))
+        colour += fading[:, None]
     if bottom.side_stripe is not None:
         colour[np.abs(_side_angle(at)) < 0.22] = bottom.side_stripe
     dark = np.zeros(len(field), np.float32)
@@ -132,16 +132,16 @@ def _paint_bottom(bottom: Bottom, texels: AtlasTexels, field: Array, image: NDAr
         dark = np.maximum(dark, ((np.abs(slant) < 0.003) & low & (at.z > 0)) * np.float32(0.4))
         seat = _outline(np.abs(at.x) - 0.08, at.y + 0.01, 0.055, 0.065) * (at.z < -0.02)
         dark = np.maximum(dark, seat * np.float32(0.3))
-    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
+    colour *= ((1 - dark) * texels.hollow[rows])[:, None]
     if bottom.belt is not None:
         belt = (bottom.waist - at.y < 0.04) & (bottom.waist - at.y > 0.008)
         colour[belt] = np.asarray(bottom.belt, np.float32) * np.float32(0.6)
         colour[belt & (np.abs(at.x) < 0.022) & (at.z > 0)] = (168, 158, 132)
-    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255, out=colour)
+    image.reshape(-1, 3)[texels.rows[rows]] = np.clip(colour, 0, 255, out=colour)
 
 
 def _seams(at: Coordinates, field: Array, cuffs: bool) -> Array:
-    """(k,) how much darker seams, hems and the cloth's inner edge are."""
+    """Return how much darker seams, hems and the cloth's inner edge are, (k,)."""
     dark = np.float32(0.16) * np.exp(-np.maximum(field, 0) / np.float32(0.006))
     if not cuffs:
         dark = np.maximum(dark, (np.abs(field - 0.022) < 0.0016) * np.float32(0.2))
@@ -150,13 +150,13 @@ def _seams(at: Coordinates, field: Array, cuffs: bool) -> Array:
 
 
 def _side_angle(at: Coordinates) -> Array:
-    """Radians from the outer side of each leg, where its seam runs."""
+    """Measure radians from the outer side of each leg, where its seam runs."""
     turn = at.across / np.float32(0.075) * np.sign(at.x)
     return np.where(at.leg > 0.09, turn - np.float32(1.57), np.float32(1))
 
 
 def _outline(x: Array, y: Array, half_width: float, half_height: float) -> NDArray[np.bool_]:
-    """Near the edge of a rectangle round 0."""
+    """Find the points near the edge of a rectangle around 0."""
     away = np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
     return np.abs(away) < 0.0022
 
@@ -182,22 +182,21 @@ def _print(colour: Array, at: Coordinates, where: str, random: np.random.Generat
         colour[rows] += share * (print_pixels[:, :3] - colour[rows])
 
 
-def _paint_plain(image: NDArray[np.uint8], texels: AtlasTexels, chosen: Array, colour: RGB | Array) -> None:
-    """One colour for some of the texels (indices), with the slightest grain."""
-    grain = np.random.default_rng(len(chosen)).normal(0, 2.5, (len(chosen), 1))
-    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(np.asarray(colour, np.float32) + grain, 0, 255)
+def _paint_plain(image: NDArray[np.uint8], texels: AtlasTexels, rows: Array, colour: RGB | Array) -> None:
+    """Paint some of the texels (indices) in one colour with slight grain."""
+    grain = np.random.default_rng(len(rows)).normal(0, 2.5, (len(rows), 1))
+    image.reshape(-1, 3)[texels.rows[rows]] = np.clip(np.asarray(colour, np.float32) + grain, 0, 255)
 
 
 def _fill_tile(image: NDArray[np.uint8], tile: str, colour: RGB) -> None:
-    """One colour for a whole tile."""
     image[TILES[tile].slices(len(image))] = colour
 
 
 def _paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8]) -> None:
     """Paint what is worn on the head, and its brim's tile."""
     field = headwear_field(wear, texels.where)
-    chosen = np.flatnonzero(field > _BLEED)
-    at, field = texels.where.at(chosen), field[chosen]
+    rows = np.flatnonzero(field > _OVERLAP)
+    at, field = texels.where.at(rows), field[rows]
     colour = _paint_cloth(wear.fabric, at.across, at.along)
     random = np.random.default_rng((wear.fabric.seed, 7))
     if wear.kind == "brim":
@@ -207,7 +206,7 @@ def _paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8
     elif wear.kind == "cap" and random.random() < 0.6:
         badge = np.hypot(at.x / 0.03, (at.y - 0.76) / 0.016) < 1
         colour[badge & (at.z > 0.05)] = wear.accent
-    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
+    image.reshape(-1, 3)[texels.rows[rows]] = np.clip(colour, 0, 255)
     if random.random() < 0.6:
         _paint_tile(image, "hat", wear.fabric, (0.5, 0.1))
     else:
@@ -226,10 +225,11 @@ _SOCK_TOP, _GLOVE = 0.74, 0.445
 
 
 def dress(body: Body, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
-    """The mesh of a dressed person; the same arguments give the same bytes.
+    """Dress a person; the same arguments give the same bytes.
 
     texture_size  height of the texture in texels; it is 3/2 as wide
-    UsageError for a body other than the default one, or a texture smaller than 64.
+
+    Raises UsageError for a body other than the default one, or a texture smaller than 64.
     """
     if texture_size < _SMALLEST_TEXTURE:
         raise UsageError("texture size", "is too small", expected=f"≥ {_SMALLEST_TEXTURE}", got=str(texture_size))
@@ -255,7 +255,7 @@ class Fitting:
         self.image = np.full((size, round(size * ASPECT), 3), 96, np.uint8)
         self.pieces: list[Piece] = []
         self.height = np.zeros(len(self.base.template), np.float32)  # of the clothes so far, over the body
-        self.covered = np.full(len(self.base.template), -1.0, np.float32)  # metres inside what covers the skin
+        self.cover = np.full(len(self.base.template), -1.0, np.float32)  # metres inside what covers the skin
         self.random = np.random.default_rng((outfit.seed, identity.seed))
         # Metres that texels of the body's square lie inside a garment; skin is painted where they do not.
         self.texel_fields: dict[str, Array] = {}
@@ -282,7 +282,7 @@ class Fitting:
             _paint_plain(self.image, self.texels, sandal_straps(where), outfit.shoes.colour)
         cover = foot_cover(outfit.shoes, self.base)
         if cover is not None:
-            self.covered = np.maximum(self.covered, cover)
+            self.cover = np.maximum(self.cover, cover)
 
     def put_on_bottom(self) -> None:
         bottom = self.outfit.bottom
@@ -295,13 +295,13 @@ class Fitting:
             cover = foot_cover(self.outfit.shoes, self.base)
             if cover is not None:
                 thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
-        hidden = None  # (N,) metres that points lie inside what is worn over the bottom and hides part of it
+        overlap = None  # (N,) metres that points lie inside what is worn over the bottom and hides part of it
         if self.outfit.top is not None and self.outfit.top.hem < bottom.waist - 0.02:
-            hidden = top_field(self.outfit.top, self.base.where) - np.float32(0.04)
+            overlap = top_field(self.outfit.top, self.base.where) - np.float32(0.04)
         if self.outfit.skirt is not None:
             below = skirt_cover(self.outfit.skirt, self.base)
-            hidden = below if hidden is None else np.maximum(hidden, below)
-        self._add_shell("bottom", field, thickness, hidden)
+            overlap = below if overlap is None else np.maximum(overlap, below)
+        self._add_shell("bottom", field, thickness, overlap)
         _paint_bottom(bottom, self.texels, self.texel_fields["bottom"], self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
@@ -327,7 +327,7 @@ class Fitting:
         hanging = hang_skirt(skirt, self.base, under, self.random, close_until=close_until)
         self._add_loft("skirt", hanging.grid, "skirt")
         _paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
-        self.covered = np.maximum(self.covered, skirt_cover(skirt, self.base))
+        self.cover = np.maximum(self.cover, skirt_cover(skirt, self.base))
         self.height = np.maximum(self.height, np.minimum(hanging.stand_off(self.base), _MAX_STAND_OFF))
 
     @property
@@ -337,7 +337,7 @@ class Fitting:
         return top is not None and skirt is not None and top.hem < skirt.top - 0.05
 
     def _height_at(self, y: float, percentile: float = 100) -> float:
-        """Metres of the clothes so far round the trunk at a height of the average body."""
+        """Return metres of the clothes so far around the trunk at a height of the average body."""
         ring = (np.abs(self.base.where.y - y) < 0.025) & ~self.base.where.is_arm
         return float(np.percentile(self.height[ring], percentile))
 
@@ -358,20 +358,20 @@ class Fitting:
             _paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 
     def put_on_head(self) -> None:
-        """Hair, and what is worn over it."""
+        """Add hair, and what is worn over it."""
         hair, wear, rows = self.identity.hair, self.outfit.headwear, self.base.head
         where = self.base.where.at(rows)
-        worn = None if wear is None else headwear_field(wear, where)
+        wear_field = None if wear is None else headwear_field(wear, where)
         if hair.style != "bald":
             field = hair_field(hair, where)
             thickness = hair_thickness(hair, where, field, self.random)
-            if worn is not None:
+            if wear_field is not None:
                 thickness = np.minimum(thickness, 0.012)
-            hidden = None if worn is None else self._on_head(worn - np.float32(0.012))
-            self._add_shell("hair", self._on_head(field), self._on_head(thickness), hidden)
+            overlap = None if wear_field is None else self._on_head(wear_field - np.float32(0.012))
+            self._add_shell("hair", self._on_head(field), self._on_head(thickness), overlap)
             ears = ear_cover(hair, where)
             if ears is not None:
-                self.covered[rows] = np.maximum(self.covered[rows], ears)
+                self.cover[rows] = np.maximum(self.cover[rows], ears)
             if wear is None or not (wear.kind in ("hood", "scarf") or hair.style == "bun"):
                 grids = hair_grids(hair, self.base, self.random, under_hat=wear is not None)
                 for grid in grids:
@@ -379,23 +379,23 @@ class Fitting:
                 if grids:
                     paint_hair_tile(hair, self.image, self.identity.seed)
             paint_hair(hair, self.texels, self.image, self.identity.seed)
-        if wear is None or worn is None:
+        if wear is None or wear_field is None:
             return
-        thickness = headwear_thickness(wear, where, worn, self.random)
-        self._add_shell("hat", self._on_head(worn), self._on_head(thickness))
+        thickness = headwear_thickness(wear, where, wear_field, self.random)
+        self._add_shell("hat", self._on_head(wear_field), self._on_head(thickness))
         _paint_headwear(wear, self.texels, self.image)
         brim = brim_grid(wear, self.random)
         if brim is not None:
             self._add_loft("hat", brim, "hat")
 
     def _on_head(self, values: Array) -> Array:
-        """Values of the head's points as values (N,) of all points, −1 elsewhere."""
+        """Spread values of the head's points to all points (N,), −1 elsewhere."""
         result = np.full(len(self.base.template), -1.0, np.float32)
         result[self.base.head] = values
         return result
 
     def put_on_extras(self) -> None:
-        """Glasses, scarf, gloves."""
+        """Add glasses, scarf and gloves."""
         outfit = self.outfit
         for grid in glasses_grids(self.identity.glasses, np.random.default_rng((self.identity.seed, 6))):
             self._add_loft("accessory", grid, "glasses")
@@ -411,40 +411,40 @@ class Fitting:
     def _add_loft(self, material: str, grid: Grid, tile: str) -> None:
         self.pieces.append(loft(self.base, self.shape, grid, material, TILES[tile]))
 
-    def _add_shell(self, material: str, field: Array, thickness: Array, hidden: Array | None = None) -> None:
+    def _add_shell(self, material: str, field: Array, thickness: Array, overlap: Array | None = None) -> None:
         """Lay cloth over everything so far; where `hidden` (N,) > 0 something laid on later hides it."""
         # No further off than other cloth allows, no closer than what lies beneath.
         inside = field > -0.03
         beneath = self.height + np.float32(_LAYER_GAP) * (self.height > 0)
         thickness = np.maximum(np.minimum(thickness, np.maximum(self.base.room, 0.004)), beneath + np.float32(0.0015))
         points = self.shape.points + thickness[:, None] * self.shape.normals
-        shown = field if hidden is None else np.minimum(field, -hidden)
+        visible_field = field if overlap is None else np.minimum(field, -overlap)
         panel = "head" if material in ("hair", "hat") else "body"
-        piece = cut_piece(self.base, points, shown, material, panel)
+        piece = cut_piece(self.base, points, visible_field, material, panel)
         if piece is not None:
             uv = outer_uv(piece.uv) if material == "outer" else piece.uv / np.array([ASPECT, 1], np.float32)
             self.pieces.append(replace(piece, uv=uv))
         self.height = np.where(inside, thickness, self.height)
-        self.covered = np.maximum(self.covered, field)
+        self.cover = np.maximum(self.cover, field)
 
     def finish(self) -> DressedMesh:
-        """Everything as one mesh: first the body where nothing covers it, tucked in under the edges of the clothes."""
+        """Join everything: first the body where nothing covers it, tucked in under the edges of the clothes."""
         self.texels.bleed(self.image)
         body, count = self.body, len(self.body.template)
-        covered = self.covered[:count]
+        cover = self.cover[:count]
         normals = self.shape.normals[:count]
-        under = ramp(covered, -0.001, 0.006)[:, None]
+        under = ramp(cover, -0.001, 0.006)[:, None]
         # On the head that flattens the ears: the cloth surface has none.
         to_cloth = np.where(self.base.is_head[:count, None], self.shape.points[:count] - self.shape.body, np.float32(0))
         vertices = self.shape.body + under * (to_cloth - np.float32(_PUSHED_IN) * normals)
         faces, uv_faces = body.faces.numpy(), body.uv_faces.numpy()
-        shown = ~(covered[faces] > _TUCK).all(1)
+        is_visible = ~(cover[faces] > _TUCK).all(1)
         is_eye = self.base.eye_faces
         uv = body.uv.numpy() / np.array([ASPECT, 1], np.float32)
         vertex_rows = np.arange(count, dtype=np.int32)
         indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()
         skin = [
             Piece(name, vertices, faces[rows], uv, uv_faces[rows], indices, weights, vertex_rows).compact()
-            for name, rows in (("skin", shown & ~is_eye), ("eye", shown & is_eye))
+            for name, rows in (("skin", is_visible & ~is_eye), ("eye", is_visible & is_eye))
         ]
         return join_pieces([*skin, *self.pieces], self.image, self.shape.joints)

@@ -22,14 +22,14 @@ _EARTH = ((196, 178, 148), (150, 120, 88), (104, 78, 58), (92, 94, 66), (124, 11
 
 
 def vary(random: np.random.Generator, colour: Any, spread: float) -> RGB:
-    """A colour a little lighter or darker and a little off in hue."""
-    shifted = np.asarray(colour, np.float64) + random.normal(0, spread) + random.normal(0, spread / 2, 3)
-    r, g, b = np.clip(shifted, 3, 252)
+    """Vary a colour a little in brightness and hue."""
+    rgb = np.asarray(colour, np.float64) + random.normal(0, spread) + random.normal(0, spread / 2, 3)
+    r, g, b = np.clip(rgb, 3, 252)
     return float(r), float(g), float(b)
 
 
 def cloth_colour(random: np.random.Generator) -> RGB:
-    """What people wear: many darks, greys, blues and whites, some earth tones, some strong colours."""
+    """Draw a colour of clothes: many darks, greys, blues and whites, some earth tones, some strong colours."""
     kind = random.choice(6, p=[0.27, 0.15, 0.15, 0.14, 0.11, 0.18])
     if kind == 0:
         dark = random.uniform(10, 52)
@@ -47,18 +47,18 @@ def cloth_colour(random: np.random.Generator) -> RGB:
 
 
 def cloth_palette(random: np.random.Generator) -> tuple[RGB, ...]:
-    """Four colours worn together in one fabric: the first two differ visibly in brightness."""
+    """Draw four colours worn together in one fabric: the first two differ visibly in brightness."""
     first = cloth_colour(random)
-    chosen = [first]
-    while len(chosen) < 4:
+    palette = [first]
+    while len(palette) < 4:
         other = cloth_colour(random)
-        if len(chosen) > 1 or abs(sum(other) - sum(first)) > 90 or random.random() < 0.1:
-            chosen.append(other)
-    return tuple(chosen)
+        if len(palette) > 1 or abs(sum(other) - sum(first)) > 90 or random.random() < 0.1:
+            palette.append(other)
+    return tuple(palette)
 
 
 def saturated_colour(random: np.random.Generator) -> RGB:
-    """A strong colour, any hue."""
+    """Draw a strong colour, any hue."""
     return _from_hsv(random.random(), random.uniform(0.45, 0.95), random.uniform(0.3, 0.92))
 
 
@@ -89,7 +89,7 @@ class Fabric:
 
 
 def fabric_tile(fabric: Fabric) -> NDArray[np.uint8]:
-    """(TILE, TILE, 3) uint8, seamless."""
+    """Draw a seamless tile (TILE, TILE, 3) uint8 of a fabric."""
     random = np.random.default_rng((fabric.seed, 1))
     tile = PATTERNS[fabric.pattern][0](random, np.asarray(fabric.colours, np.float32))
     grain = noise_patch(random, TILE, 128, 0.2) * np.float32(random.uniform(0.5, 3.0))
@@ -97,7 +97,7 @@ def fabric_tile(fabric: Fabric) -> NDArray[np.uint8]:
 
 
 def wrinkle_tile(fabric: Fabric) -> NDArray[np.uint8]:
-    """(TILE, TILE) uint8, seamless: light and shade of folds in cloth about 0.7 m wide, 128 where there is none."""
+    """Draw a seamless tile (TILE, TILE) uint8 of light and shade of folds in 0.7 m of cloth, 128 without any."""
     random = np.random.default_rng((fabric.seed, 2))
     slow = noise_patch(random, TILE, 16, 0.6)
     # Creases are where a noise field passes through zero; warped, they run on for long.
@@ -109,7 +109,7 @@ def wrinkle_tile(fabric: Fabric) -> NDArray[np.uint8]:
 
 
 def sample_fabric(random: np.random.Generator, patterns: dict[str, float] | None = None) -> Fabric:
-    """A random fabric; patterns: name → how often, relative to the others."""
+    """Draw a random fabric; patterns: name → how often, relative to the others."""
     table = patterns or {name: share for name, (_, share) in PATTERNS.items()}
     shares = np.array(list(table.values()))
     pattern = str(random.choice(list(table), p=shares / shares.sum()))
@@ -125,7 +125,7 @@ def _plain(random: np.random.Generator, colours: Array) -> Array:
 
 
 def _bands(random: np.random.Generator, colours: Array) -> Array:
-    """(TILE, 3) one repeat of random bands."""
+    """Draw one repeat (TILE, 3) of random bands."""
     line = np.tile(colours[0], (TILE, 1))
     count = int(random.choice([1, 1, 2, 3, 4]))
     for i in range(count):
@@ -178,7 +178,7 @@ def _floral(random: np.random.Generator, colours: Array) -> Array:
 
 
 def _blotches(random: np.random.Generator, colours: Array) -> Array:
-    """Camouflage, tie-dye, animal spots: levels of noise."""
+    """Draw camouflage, tie-dye or animal spots: levels of noise."""
     field = noise_patch(random, TILE, int(random.choice([8, 16, 32])), 0.5)
     edges = np.sort(random.normal(0, 0.8, len(colours) - 1)).astype(np.float32)
     softness = np.float32(random.choice([0.04, 0.04, 0.6]))
@@ -196,8 +196,8 @@ def _denim(random: np.random.Generator, colours: Array) -> Array:
     ground = np.array([78, 104, 148], np.float32) * np.float32(value) * np.float32(random.uniform(0.9, 1.25))
     if random.random() < 0.25:
         ground = np.full(3, random.uniform(24, 70), np.float32)
-    worn = noise_patch(random, TILE, 16, 0.5) * 5
-    return ground + (twill + worn)[..., None]
+    fading = noise_patch(random, TILE, 16, 0.5) * 5
+    return ground + (twill + fading)[..., None]
 
 
 def _knit(random: np.random.Generator, colours: Array) -> Array:
@@ -212,7 +212,7 @@ def _knit(random: np.random.Generator, colours: Array) -> Array:
 
 
 def _geometric(random: np.random.Generator, colours: Array) -> Array:
-    """Zigzags, diamonds, waves."""
+    """Draw zigzags, diamonds or waves."""
     y, x = np.mgrid[:TILE, :TILE].astype(np.float32) / TILE
     kind = int(random.integers(3))
     if kind == 0:
@@ -248,7 +248,7 @@ _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TR
 
 
 def draw_print(random: np.random.Generator) -> NDArray[np.uint8]:
-    """(PRINT, PRINT, 4) uint8 RGBA; alpha 0 where the cloth shows."""
+    """Draw a print (PRINT, PRINT, 4) uint8 RGBA; alpha 0 where the cloth shows."""
     image = np.zeros((PRINT, PRINT, 4), np.uint8)
     kinds = ("word", "number", "shape", "badge", "photo", "bars")
     kind = str(random.choice(kinds, p=[0.3, 0.16, 0.2, 0.14, 0.12, 0.08]))
@@ -297,7 +297,7 @@ def _draw_lettering(image: Array, random: np.random.Generator, *, low: bool) -> 
 
 
 def _draw_shape(image: Array, random: np.random.Generator) -> None:
-    """Circles, stars, polygons, a few inside each other."""
+    """Draw circles, stars or polygons, a few inside each other."""
     for level in range(int(random.integers(1, 4))):
         radius = PRINT * random.uniform(0.3, 0.46) * 0.68**level
         ink, corners = _ink(random), int(random.integers(3, 10))
@@ -313,7 +313,7 @@ def _draw_shape(image: Array, random: np.random.Generator) -> None:
 
 
 def _draw_photo(image: Array, random: np.random.Generator) -> None:
-    """A rectangle of soft colour fields, as of a printed photograph."""
+    """Draw a rectangle of soft colour fields, as of a printed photograph."""
     small = random.uniform(0, 255, (5, 5, 3)).astype(np.float32)
     part = slice(round(PRINT * 0.1), round(PRINT * 0.76))
     side = part.stop - part.start
@@ -322,7 +322,7 @@ def _draw_photo(image: Array, random: np.random.Generator) -> None:
 
 
 def _draw_bars(image: Array, random: np.random.Generator) -> None:
-    """A few broad bars across the chest."""
+    """Draw a few broad bars across the chest."""
     y = PRINT * random.uniform(0.1, 0.4)
     for _ in range(int(random.integers(1, 4))):
         height = PRINT * random.uniform(0.06, 0.18)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,9 @@ class ClipFitter:
     """
 
     def __call__(self, number: int, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples of clip `number` with `fit_poses`, `fit_betas` and `fit_trans` of the people who are found."""
-        decoded = (decode_image(sample.image) for sample in samples)
-        images = np.stack([image for image in decoded if image is not None])  # rendered ones are never damaged
+        """Add `fit_poses`, `fit_betas` and `fit_trans` to the people of clip `number` who are found."""
+        pixels = (decode_image(sample.image) for sample in samples)
+        images = np.stack([image for image in pixels if image is not None])  # rendered ones are never damaged
         fitter = self._fitters[_METHODS[number % len(_METHODS)]]
         fit = fitter.fit_sequence(_frames(samples, images), frame_rate=samples[0].frame_rate, frame_count=len(samples))
         if number // len(_METHODS) % 2 and len(fit):
@@ -70,18 +70,15 @@ def _frames(samples: Sequence[Sample], images: NDArray[np.uint8]) -> Iterator[Fr
 
 
 def _with_fits(people: Sequence[Person], fit: Fit, frame: int) -> list[Person]:
-    """The people of a frame, each with the fit whose box is theirs; a fit belongs to one of them at most."""
-    rows, fitted = fit.rows_for(frame), list(people)
-    boxed = [number for number, person in enumerate(people) if person.box is not None]
-    if not boxed:
-        return fitted
-    overlaps = box_overlap(np.stack([np.asarray(people[i].box) for i in boxed])[:, None], fit.boxes[rows])
+    """Give each person of a frame the fit whose box is theirs; a fit belongs to one of them at most."""
+    rows, new_people = fit.rows_for(frame), list(people)
+    indices = [number for number, person in enumerate(people) if person.box is not None]
+    if not indices:
+        return new_people
+    overlaps = box_overlap(np.stack([np.asarray(people[i].box) for i in indices])[:, None], fit.boxes[rows])
     for person, column in best_pairs(overlaps, _MIN_OVERLAP):
         row = rows[column]
-        values: dict[str, Any] = {
-            "fit_poses": fit.poses[row],
-            "fit_betas": fit.betas[row],
-            "fit_trans": fit.trans[row],
-        }
-        fitted[boxed[person]] = replace(people[boxed[person]], **values)
-    return fitted
+        new_people[indices[person]] = replace(
+            people[indices[person]], fit_poses=fit.poses[row], fit_betas=fit.betas[row], fit_trans=fit.trans[row]
+        )
+    return new_people

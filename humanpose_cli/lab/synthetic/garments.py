@@ -25,7 +25,7 @@ _ARMPIT, _ARMHOLE = 0.36, 0.128
 
 
 def top_field(top: Top, at: Coordinates) -> Array:
-    """(n,) metres to the garment's nearest edge, positive inside it."""
+    """Measure metres to the garment's nearest edge, (n,), positive inside it."""
     if top.sleeve > 0:
         sleeve = np.where(at.is_arm, np.float32(top.sleeve) - at.arm, _EVERYWHERE)
     else:
@@ -42,7 +42,7 @@ def top_field(top: Top, at: Coordinates) -> Array:
 
 
 def _neck_field(top: Top, at: Coordinates) -> Array:
-    """Below a plane that slopes down to the front, less what the neckline cuts out."""
+    """Measure metres below a plane that slopes down to the front, less what the neckline cuts out."""
     height = 0.572 if top.neckline == "turtle" else 0.524
     slope = 0.15 if top.neckline == "turtle" else 0.32
     field = np.float32(height) - np.float32(slope) * at.z - at.y
@@ -66,7 +66,7 @@ def _neck_field(top: Top, at: Coordinates) -> Array:
 
 
 def bottom_field(bottom: Bottom, at: Coordinates) -> Array:
-    """(n,) metres to the edge of trousers and the like, positive inside."""
+    """Measure metres to the edge of trousers and the like, (n,), positive inside."""
     hem = np.float32(bottom.hem) - at.leg
     if bottom.hem < 0.1:
         # Briefs are cut along the groin instead of across the thigh.
@@ -76,7 +76,7 @@ def bottom_field(bottom: Bottom, at: Coordinates) -> Array:
 
 
 def top_thickness(top: Top, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
-    """(n,) metres that the garment stands off the body; field as of `top_field`."""
+    """Return how far the garment stands off the body, (n,) metres; field as of `top_field`."""
     below_chest = ramp(-at.y, -0.38, -0.1)
     trunk = np.float32(0.3) + np.float32(0.7) * below_chest
     sleeve = np.float32(0.35) + np.float32(0.3) * ramp(at.arm, 0.0, max(0.6 * top.sleeve, 0.1))
@@ -97,7 +97,7 @@ def top_thickness(top: Top, at: Coordinates, field: Array, random: np.random.Gen
 
 
 def bottom_thickness(bottom: Bottom, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
-    """(n,) metres that trousers stand off the body."""
+    """Return how far trousers stand off the body, (n,) metres."""
     # Cloth falls straight from the thigh, so that it is widest where the leg is thin.
     loose = np.float32(bottom.looseness) * (np.float32(0.25) + np.float32(0.75) * ramp(at.leg, 0.0, 0.75))
     if bottom.cuffs:
@@ -109,12 +109,12 @@ def bottom_thickness(bottom: Bottom, at: Coordinates, field: Array, random: np.r
 
 
 def _hem_flare(field: Array, amount: float) -> Array:
-    """Metres that an edge stands off more than the rest."""
+    """Return how much more than the rest an edge stands off, in metres."""
     return np.float32(amount) * np.exp(-np.maximum(field, 0) / np.float32(0.03))
 
 
 def _folds(at: Coordinates, depth: float, random: np.random.Generator) -> Array:
-    """(n,) metres: a few slow waves over the cloth, of that depth."""
+    """Sum a few slow waves over the cloth, of that depth: (n,) metres."""
     total = np.zeros_like(at.x)
     for _ in range(3):
         along, across = random.uniform(8, 45), random.uniform(-40, 40)
@@ -131,14 +131,14 @@ _LEG_SHOWS = 0.07
 
 
 def skirt_cover(skirt: Skirt, base: ClothBase) -> Array:
-    """(N,) metres that body points lie inside a closed skirt, above where legs may show under its hem."""
+    """Measure how far body points lie inside a closed skirt, (N,) metres, above where legs may show under its hem."""
     at = base.where
     field = np.minimum(skirt.top - at.y, at.y - skirt.hem - _LEG_SHOWS)
     return np.where(at.is_arm, np.float32(-0.3), field).astype(np.float32)
 
 
 def skirt_size(skirt: Skirt) -> tuple[float, float]:
-    """Metres round and down of its cloth, about."""
+    """Estimate metres around and down of a skirt's cloth."""
     return 1.15 + 3 * skirt.flare * (skirt.top - skirt.hem), skirt.top - skirt.hem
 
 
@@ -153,7 +153,7 @@ class Hanging:
     angles: Array
 
     def stand_off(self, base: ClothBase) -> Array:
-        """(N,) metres that it lies outside the body's points; 0 where it does not cover them."""
+        """Measure how far the cloth lies outside the body's points, (N,) metres; 0 where it does not cover them."""
         at = base.where
         rows = np.flatnonzero(~at.is_arm & (at.y <= self.y[0]) & (at.y >= self.y[-1]))
         row = np.interp(-at.y[rows], -self.y, np.arange(len(self.y))).round().astype(int)
@@ -168,7 +168,7 @@ class Hanging:
 def hang_skirt(
     skirt: Skirt, base: ClothBase, under: float, random: np.random.Generator, *, close_until: float
 ) -> Hanging:
-    """The hanging cloth of a skirt or tail.
+    """Make the hanging cloth of a skirt or tail.
 
     under        metres of clothes beneath its upper edge
     close_until  height in metres above the pelvis joint to which its upper part lies close to what is beneath
@@ -196,7 +196,7 @@ def hang_skirt(
 
 
 def _hull_at(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
-    """Radius (R, C) of the average body's hull at heights y (R,) and its middle z (R,)."""
+    """Interpolate the radius (R, C) of the average body's hull at heights y (R,), and its middle z (R,)."""
     table, middles = _measure_rings(base)
     height_index = np.clip((_HIGHEST - y) / _RING_STEP, 0, len(table) - 1.001)
     low, share = height_index.astype(int), height_index % 1
@@ -225,7 +225,7 @@ def _measure_rings(base: ClothBase) -> tuple[Array, Array]:
 
 
 def _weights(base: ClothBase, points: Array) -> Array:
-    """(n, 24): the trunk's at the waist, both thighs' blended across the middle below, the shanks' share further down.
+    """Blend skinning weights (n, 24): the trunk's at the waist, both thighs' across the middle below, then the shanks'.
 
     Blending over the whole width keeps the cloth in one piece when the legs part.
     """
@@ -254,7 +254,7 @@ _LEVELS = np.array([0.1, 0.084, 0.068, 0.054, 0.042, 0.03, 0.018, 0.006])
 
 
 def foot_cover(shoes: Shoes, base: ClothBase) -> Array | None:
-    """(N,) metres that the skin lies inside the shoes; None where it shows."""
+    """Measure how far the skin lies inside the shoes, (N,) metres; None if it shows."""
     if shoes.kind in ("barefoot", "sandals"):
         return None
     _, _, ground, _ = _last(base)
@@ -263,7 +263,7 @@ def foot_cover(shoes: Shoes, base: ClothBase) -> Array | None:
 
 
 def shoe_grids(shoes: Shoes, base: ClothBase) -> list[Grid]:
-    """Left and right shoe; none for bare feet."""
+    """Make the left and the right shoe; none for bare feet."""
     if shoes.kind == "barefoot":
         return []
     radius, centre, ground, angles = _last(base)
@@ -307,7 +307,7 @@ def paint_shoes(shoes: Shoes, image: NDArray[np.uint8], rows: int) -> None:
 
 
 def sandal_straps(at: Coordinates) -> Array:
-    """Indices of the points (texels) under a sandal's straps: across the toes and round the ankle."""
+    """Find the points (texels) under a sandal's straps, across the toes and around the ankle: indices."""
     toes = (at.z > 0.085) & (at.z < 0.115)
     ankle = (at.leg > 0.815) & (at.leg < 0.832)
     return np.flatnonzero(~at.is_arm & (at.leg > 0.8) & (toes | ankle))
@@ -315,7 +315,7 @@ def sandal_straps(at: Coordinates) -> Array:
 
 @lru_cache(maxsize=2)
 def _last(base: ClothBase) -> tuple[Array, Array, float, Array]:
-    """Rings round the left foot: radius (R, C), centres (R, 2) of x and z, the ground's height, angles (C,)."""
+    """Measure rings around the left foot: radius (R, C), centres (R, 2) of x and z, the ground's height, angles."""
     side = [SMPL24.index(f"left_{name}") for name in ("knee", "ankle", "foot")]
     foot = base.template[np.isin(base.bones[0][:, 0], side)]
     ground = float(foot[:, 1].min())
@@ -350,7 +350,7 @@ _NECK_Z = 0.018
 
 
 def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
-    """Two rims (or dark lenses), a bridge and the temples; [] for none."""
+    """Make two rims (or dark lenses), a bridge and the temples; [] for none."""
     if not kind:
         return []
     width, height = random.uniform(0.02, 0.026), random.uniform(0.014, 0.022)
@@ -364,7 +364,9 @@ def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
         inside = outline * (0.02 if kind == "dark" else 1 - rim / np.linalg.norm(outline, axis=1)[:, None])
         reach = np.stack((outline, inside)[::-1])
         z = _EYE_Z - 6 * reach[..., 0] ** 2 - 0.25 * np.maximum(side * reach[..., 0], 0)
-        grids.append(rigid_grid(np.stack((side * _EYE_X + reach[..., 0], _EYE_Y + reach[..., 1], z), -1), closed=True))
+        grids.append(
+            rigid_grid(np.stack((side * _EYE_X + reach[..., 0], _EYE_Y + reach[..., 1], z), -1), is_closed=True)
+        )
         outer = side * (_EYE_X + width)
         hinge = np.array([outer, _EYE_Y + 0.004, _EYE_Z - 0.25 * width - 6 * width**2])
         ear = np.array([side * 0.079, 0.672, 0.035])
@@ -375,16 +377,16 @@ def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
 
 
 def _bar(start: Array, end: Array, thick: float) -> Grid:
-    """A four-sided bar from start to end."""
+    """Make a four-sided bar from start to end."""
     axis = (end - start) / np.linalg.norm(end - start)
     up = np.array([0.0, 1.0, 0.0])
     side = np.cross(axis, up)
     ring = np.stack((up + side, side - up, -up - side, up - side)) * (thick / 2)
-    return rigid_grid(np.stack((start + ring, end + ring)), closed=True)
+    return rigid_grid(np.stack((start + ring, end + ring)), is_closed=True)
 
 
 def scarf_grid(under: float, random: np.random.Generator) -> Grid:
-    """A thick ring of cloth round the neck; under: metres of clothes beneath."""
+    """Make a thick ring of cloth around the neck; under: metres of clothes beneath."""
     columns, sides = 24, 10
     angles = np.arange(columns) * (2 * math.pi / columns)
     turn = np.linspace(0, 2 * math.pi, sides)
@@ -399,7 +401,7 @@ def scarf_grid(under: float, random: np.random.Generator) -> Grid:
 
 
 def collar_grid(top: Top, base: ClothBase, under: float) -> Grid:
-    """A folded collar: up the neck, and down over the shoulders, open in front."""
+    """Make a folded collar: up the neck, and down over the shoulders, open in front."""
     gap = 0.25 + 0.5 * top.depth
     angles = np.linspace(gap, 2 * math.pi - gap, 26)
     around = base.template[np.abs(base.template[:, 1] - 0.56) < 0.015][:, [0, 2]] - [0.0, _NECK_Z]

@@ -30,8 +30,8 @@ from humanpose_cli.lab.synthetic.poses import BLOCK, Performance, Pose, PoseBank
 from humanpose_cli.lab.synthetic.renderer import (
     RenderedScene,
     SceneRenderer,
-    encoded_image,
-    encoded_maps,
+    encode_scene_image,
+    encode_scene_maps,
     people_of_frame,
 )
 from humanpose_cli.lab.synthetic.scene import Actor, SceneDescription, SceneOptions, sample_scene
@@ -53,7 +53,7 @@ _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's dama
 
 @lru_cache(maxsize=8)
 def activities_of(split: str, motions: Path | None = None) -> frozenset[str]:
-    """The activities that a split shows: those held out go to validation and test by turns, family after family."""
+    """List the activities of a split: those held out go to validation and test by turns, family after family."""
     if split == "train":
         return frozenset(name for names in activities("train", motions).values() for name in names)
     held_out = [name for names in activities("held_out", motions).values() for name in sorted(names)]
@@ -84,7 +84,7 @@ class SyntheticSource:
         return SourceInfo("synthetic", options)
 
     def groups(self) -> Sequence[Group]:
-        """A group for each image, pair or clip."""
+        """List a group for each image, pair or clip."""
         size, groups = self.options.group_size, []
         for number in range(-(-self.options.count // size)):
             split = self.split_of(number)
@@ -96,14 +96,14 @@ class SyntheticSource:
         return groups
 
     def split_of(self, number: int) -> str:
-        """The split of a group: that of its identity."""
+        """Return the split of a group: that of its identity."""
         draw = self._random("split", number // GROUPS_PER_IDENTITY).random()
         if draw < self.options.test:
             return "test"
         return "validation" if draw < self.options.test + self.options.validation else "train"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """The images of a group, with fits of their people where the options want them."""
+        """Make the images of a group, with fits of their people if the options want them."""
         samples = self._samples(group)
         yield from self._fitter(group.key, list(samples)) if self.options.imperfect_fits else samples
 
@@ -115,16 +115,16 @@ class SyntheticSource:
         scene, renderer, looked_at = self._stage(random, actors)
         view = scene.camera.view
         for frame in range(len(scene)):
-            rendered = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
-            people, indices = people_of_frame(self._body, scene, names, frame, rendered)
+            image = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
+            people, indices = people_of_frame(self._body, scene, names, frame, image)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
-                image=encoded_image(rendered.image, int(random.integers(*_QUALITY))),
+                image=encode_scene_image(image.image, int(random.integers(*_QUALITY))),
                 size=view.size,
                 focal=float(view.focal),
                 principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
                 people=people,
-                maps=encoded_maps(rendered, indices),
+                maps=encode_scene_maps(image, indices),
                 sequence="" if group.count == 1 else group.name,
                 frame=frame,
                 splits={PROTOCOL: split},
@@ -134,7 +134,7 @@ class SyntheticSource:
     def _stage(
         self, random: np.random.Generator, actors: Sequence[Actor]
     ) -> tuple[SceneDescription, SceneRenderer, dict[int, RenderedScene]]:
-        """A scene that shows the person it is about, its renderer, and the frames looked at to know it.
+        """Draw a scene that shows its first person; returns also its renderer and the frames rendered to check that.
 
         Clips may be left: only their first frame is looked at.
         """
@@ -143,7 +143,7 @@ class SyntheticSource:
             scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
             renderer = SceneRenderer(self._body, scene, labels_of(self._body))
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
-            min_visible = min(int(rendered.visible[0]) for rendered in looked_at.values())
+            min_visible = min(int(image.visible[0]) for image in looked_at.values())
             if min_visible >= _MIN_VISIBLE * self.options.size**2:
                 break
         return scene, renderer, looked_at
@@ -151,12 +151,12 @@ class SyntheticSource:
     # Who and what
 
     def _cast(self, random: np.random.Generator, number: int, split: str) -> tuple[list[Actor], list[tuple[str, str]]]:
-        """The people of a scene and their (identity, clothing): first the one that it is about."""
+        """Choose the people of a scene, its subject first, and their (identity, clothing)."""
         person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
         cast = [(f"{split}-{person:06d}", outfit)]
         if extras := self._companions(random):
-            chosen = random.choice(_EXTRAS, extras, replace=False)
-            cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
+            numbers = random.choice(_EXTRAS, extras, replace=False)
+            cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in numbers]
         actors, names = [], []
         for role, (identity, wearing) in enumerate(cast):
             betas, mesh = self._wardrobe(identity, wearing)
@@ -165,7 +165,7 @@ class SyntheticSource:
         return actors, names
 
     def _companions(self, random: np.random.Generator) -> int:
-        """How many people there are beside the first one."""
+        """Draw how many people there are beside the first one."""
         if self.options.crowd:
             return int(random.integers(2, self.options.crowd))
         return 1 + int(random.random() < 0.3) if random.random() < self.options.companions else 0
@@ -173,10 +173,10 @@ class SyntheticSource:
     @cached_property
     def _wardrobe(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
         """Neighbouring groups show the same people: the last ones stay dressed."""
-        return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dressed)
+        return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dress_identity)
 
-    def _dressed(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
-        """The betas of an identity, and its mesh in outfit number `wearing`."""
+    def _dress_identity(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
+        """Return the betas of an identity, and its mesh in outfit number `wearing`."""
         who = sample_identity(self._random("identity", _number_of(identity)), identity)
         name = f"{identity}-{wearing}"
         outfit = sample_outfit(self._random("outfit", _number_of(name)), name)
@@ -193,26 +193,26 @@ class SyntheticSource:
                 # A chair would stand there in both images, also where nobody sits on it.
                 return held_pose(*(self._pose(random, number, split, 2 * role + k, chairs=False) for k in range(2)))
             rate = _PAIR_RATE
-        held = None
+        pose = None
         if o.structure == "clips" and random.random() < _HELD_CLIPS:
-            held = self._pose(random, number, split, role)
+            pose = self._pose(random, number, split, role)
         while True:
-            motion = sample_motion(random, length, rate, split=_pose_split(split), held=held, motions=o.motions)
+            motion = sample_motion(random, length, rate, split=_pose_split(split), pose=pose, motions=o.motions)
             if motion.activities[0] in activities_of(split, o.motions):
                 return motion
 
     def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
-        """A pose of the split: neighbouring groups take one after the other of those that are allowed, none twice.
+        """Take a pose of the split: neighbouring groups take one allowed pose after the other, none twice.
 
         They begin in the same block, since blocks are drawn as a whole.
         """
-        bank, allowed = self._banks[_pose_split(split)], activities_of(split, self.options.motions)
+        bank, names = self._banks[_pose_split(split)], activities_of(split, self.options.motions)
         first = number // BLOCK * BLOCK
         before = number % BLOCK if role == 0 else int(random.integers(BLOCK))
         for k in range(64 * BLOCK):
             block, row = divmod(k, BLOCK)
             pose = bank.pose(first + block * 4096 * BLOCK + row)
-            if pose.activity in allowed and (chairs or pose.family != "chair"):
+            if pose.activity in names and (chairs or pose.family != "chair"):
                 if not before:
                     return pose
                 before -= 1
@@ -221,7 +221,7 @@ class SyntheticSource:
     # What all groups share
 
     def _scene_options(self) -> SceneOptions:
-        """Of one scene. Clips and pairs show complete people more often than single images."""
+        """Make the options of a scene. Clips and pairs show complete people more often than single images."""
         o = self.options
         options = SceneOptions(
             (o.size, o.size),
@@ -235,7 +235,7 @@ class SyntheticSource:
         return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))
 
     def _random(self, purpose: str, number: int) -> np.random.Generator:
-        """Random numbers that depend on seed, purpose and number alone."""
+        """Make random numbers that depend on seed, purpose and number alone."""
         return np.random.default_rng((self.options.seed, _number_of(purpose), number))
 
     @property
@@ -259,12 +259,12 @@ class SyntheticSource:
 
 @cache
 def _body() -> Body:
-    """One of all sources of a process: what is made once for a body object, as clothes are, is made once."""
+    """Load the body of all sources of a process: what is made once for a body object, as clothes are, is made once."""
     return default_body()
 
 
 def _number_of(name: str) -> int:
-    """A number that stands for a name, the same on every machine; so wide that no two names share one."""
+    """Hash a name to a number, the same on every machine; so wide that no two names share one."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
 
 

@@ -68,21 +68,21 @@ class Piece:
     body_vertex: Array
 
     def compact(self) -> Piece:
-        """Without the vertices and texture vertices that no face uses."""
-        faces, used = _renumbered(self.faces, len(self.vertices))
-        uv_faces, used_uv = _renumbered(self.uv_faces, len(self.uv))
-        per_vertex = {name: getattr(self, name)[used] for name in _PER_VERTEX}
-        return replace(self, faces=faces, uv=self.uv[used_uv], uv_faces=uv_faces, **per_vertex)
+        """Remove the vertices and texture vertices that no face uses."""
+        faces, mask = _renumber(self.faces, len(self.vertices))
+        uv_faces, uv_mask = _renumber(self.uv_faces, len(self.uv))
+        per_vertex = {name: getattr(self, name)[mask] for name in _PER_VERTEX}
+        return replace(self, faces=faces, uv=self.uv[uv_mask], uv_faces=uv_faces, **per_vertex)
 
 
-def _renumbered(faces: Array, count: int) -> tuple[Array, Array]:
-    used = np.zeros(count, bool)
-    used[faces.ravel()] = True
-    return (np.cumsum(used) - 1)[faces], used
+def _renumber(faces: Array, count: int) -> tuple[Array, Array]:
+    mask = np.zeros(count, bool)
+    mask[faces.ravel()] = True
+    return (np.cumsum(mask) - 1)[faces], mask
 
 
 def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints: Array) -> DressedMesh:
-    """One mesh of all pieces, in their order."""
+    """Join all pieces to one mesh, in their order."""
     starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
     uv_starts = np.cumsum([0, *(len(piece.uv) for piece in pieces)])
     materials = [np.full(len(piece.faces), MATERIALS.index(piece.material), np.uint8) for piece in pieces]
@@ -101,25 +101,25 @@ def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints
 
 
 def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor) -> Tensor:
-    """Vertices (B, V, 3) metres, camera axes, of a dressed person in B poses.
+    """Pose a dressed person: vertices (B, V, 3) metres, camera axes.
 
     rotations  (B, 24, 3, 3) parent-relative, the pelvis body to camera; trans (B, 3) metres, added after posing
     """
     device = rotations.device
     joints = torch.from_numpy(mesh.rest_joints).to(device).expand(len(rotations), -1, -1)
-    posed = forward_kinematics(rotations, joints, body.skeleton.parents, None, body.rest_rotations)
+    skeleton = forward_kinematics(rotations, joints, body.skeleton.parents, None, body.rest_rotations)
     return skin_vertices(
         torch.from_numpy(mesh.vertices).to(device)[None],
         joints,
-        posed.linear,
-        posed.positions + trans[:, None],
+        skeleton.linear,
+        skeleton.positions + trans[:, None],
         torch.from_numpy(mesh.bone_indices).to(device),
         torch.from_numpy(mesh.bone_weights).to(device),
     )
 
 
 def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:
-    """The part of the cloth surface where field (N,) > 0, its edge exactly on the zero line; None if there is none.
+    """Cut out the part of the cloth surface where field (N,) > 0, its edge on the zero line; None if there is none.
 
     points  (N, 3) metres, the displaced surface
     panel   of the surface that it is cut from: "body" or "head"
@@ -170,7 +170,7 @@ def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel
 
 
 def _share(field: Array, start: Array, end: Array) -> Array:
-    """Where on the way from start to end the field is zero, 0…1."""
+    """Locate the zero of the field on the way from start to end, 0…1."""
     return (field[start] / (field[start] - field[end])).astype(np.float32)
 
 
@@ -179,7 +179,7 @@ def _between(values: Array, start: Array, end: Array, share: Array) -> Array:
 
 
 def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Array, two: Array) -> Array:
-    """What is left of triangles: a's corner where it alone is inside, else the quadrangle without it."""
+    """Cut triangles: a's corner if it alone is inside, else the quadrangle without it."""
     return np.concatenate(
         (np.stack((a, on_b, on_c), 1)[one], np.stack((on_b, b, c), 1)[two], np.stack((on_b, c, on_c), 1)[two])
     )
@@ -189,32 +189,32 @@ def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Arra
 class Grid:
     """Points (R, C, 3) metres on the average body, rows from the top down, columns round the body.
 
-    closed  the last column is followed by the first
-    group   of body points that carry it: "trunk" (all but arms and head), "head" or "feet"
-    weights (R·C, 24) skinning weights, or None for those of the nearest body points
+    is_closed  the last column is followed by the first
+    group      of body points that carry it: "trunk" (all but arms and head), "head" or "feet"
+    weights    (R·C, 24) skinning weights, or None for those of the nearest body points
     """
 
     points: Array
-    closed: bool
+    is_closed: bool
     group: str
     weights: Array | None = None
 
 
 def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Tile) -> Piece:
-    """The surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
+    """Lay the surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
     rows, columns = grid.points.shape[:2]
     flat = grid.points.reshape(-1, 3)
     # The grid is made on the average body: it moves with the nearest points of this identity's body.
     near, share = _nearest_points(base, flat, grid.group)
-    moved = ((shape.points - base.template)[near] * share[..., None]).sum(1)
+    offsets = ((shape.points - base.template)[near] * share[..., None]).sum(1)
     weights = (base.weights[near] * share[..., None]).sum(1) if grid.weights is None else grid.weights
     indices, strongest = strongest_bones(weights)
-    faces, uv_faces = grid_faces(rows, columns, grid.closed)
-    across = np.linspace(0, 1, columns + int(grid.closed))
+    faces, uv_faces = grid_faces(rows, columns, grid.is_closed)
+    across = np.linspace(0, 1, columns + int(grid.is_closed))
     v, u = np.meshgrid(np.linspace(0, 1, rows), across, indexing="ij")
     return Piece(
         material=material,
-        vertices=(flat + moved).astype(np.float32),
+        vertices=(flat + offsets).astype(np.float32),
         faces=faces,
         uv=tile.uv(u.ravel(), v.ravel()),
         uv_faces=uv_faces,
@@ -225,7 +225,7 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
 
 
 def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
-    """Indices (n, 3) of the body points nearest to points (n, 3) of the average body, and their shares, of sum 1."""
+    """Find the 3 body points nearest to points (n, 3) of the average body, (n, 3), and their shares, of sum 1."""
     tree, rows = _search_tree(base, group)
     distance, near = tree.query(points, k=3)
     share = 1 / (distance + 0.005)
@@ -233,7 +233,7 @@ def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, 
 
 
 def nearest_weights(base: ClothBase, points: Array) -> Array:
-    """Skinning weights (n, 24) of the trunk's points nearest to points (n, 3), averaged."""
+    """Average the skinning weights (n, 24) of the trunk's points nearest to points (n, 3)."""
     near, share = _nearest_points(base, points, "trunk")
     return (base.weights[near] * share[..., None]).sum(1)
 
@@ -245,23 +245,23 @@ def _search_tree(base: ClothBase, group: str) -> tuple[cKDTree, Array]:
 
 
 def group_rows(base: ClothBase, group: str) -> Array:
-    """Body points of a group by the bone that moves them most."""
+    """Select the body points of a group by the bone that moves them most."""
     strongest = base.bones[0][:, 0]
     arms = [f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hand")]
     feet = [f"{side}_{name}" for side in ("left", "right") for name in ("knee", "ankle", "foot")]
     if group == "head":
-        chosen = np.isin(strongest, SMPL24.indices(("head", "neck")))
+        mask = np.isin(strongest, SMPL24.indices(("head", "neck")))
     elif group == "feet":
-        chosen = np.isin(strongest, SMPL24.indices(feet))
+        mask = np.isin(strongest, SMPL24.indices(feet))
     else:
-        chosen = ~np.isin(strongest, SMPL24.indices([*arms, "head"]))
-    return np.flatnonzero(chosen & ~base.is_eye)
+        mask = ~np.isin(strongest, SMPL24.indices([*arms, "head"]))
+    return np.flatnonzero(mask & ~base.is_eye)
 
 
 @lru_cache(maxsize=256)
-def grid_faces(rows: int, columns: int, closed: bool) -> tuple[Array, Array]:
-    """Triangles of a grid: faces, uv faces. Their front is outside where columns run counter-clockwise from above."""
-    row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - (not closed)), indexing="ij")
+def grid_faces(rows: int, columns: int, is_closed: bool) -> tuple[Array, Array]:
+    """List triangles of a grid: faces, uv faces. Columns that run counter-clockwise from above face outwards."""
+    row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - (not is_closed)), indexing="ij")
 
     def triangles(width: int, wrap: int) -> Array:
         a = row * width + column
@@ -269,11 +269,13 @@ def grid_faces(rows: int, columns: int, closed: bool) -> tuple[Array, Array]:
         c, d = a + width, b + width
         return np.concatenate((np.stack((a, c, b), -1).reshape(-1, 3), np.stack((b, c, d), -1).reshape(-1, 3)))
 
-    return triangles(columns, columns), triangles(columns + closed, columns + 1)
+    return triangles(columns, columns), triangles(columns + is_closed, columns + 1)
 
 
 def polar_hull(points: Array, angles: Array) -> Array:
-    """Distance (C,) from the origin to the convex hull of points (n, 2) along angles (C,) from the second axis on."""
+    """Measure the distance (C,) from the origin to the convex hull of points (n, 2) along angles from the second axis
+    on.
+    """
     directions = np.stack((np.sin(angles), np.cos(angles)), 0)
     support = (points @ directions).max(0)
     cosine = np.cos(angles[:, None] - angles[None])
@@ -281,6 +283,6 @@ def polar_hull(points: Array, angles: Array) -> Array:
 
 
 def revolve(centre: Array, radius: Array, y: Array, angles: Array) -> Array:
-    """Grid points (R, C, 3) round centres (R, 2) of x and z, at radius (R, C) and heights y (R,) or (R, C)."""
+    """Place grid points (R, C, 3) around centres (R, 2) of x and z, at radius (R, C) and heights y (R,) or (R, C)."""
     height = np.broadcast_to(np.reshape(y, (len(y), -1)), radius.shape)
     return np.stack((centre[:, :1] + radius * np.sin(angles), height, centre[:, 1:] + radius * np.cos(angles)), -1)

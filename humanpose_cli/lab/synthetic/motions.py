@@ -35,19 +35,19 @@ _FRAME_RATE, _USUAL_RATE = 30.0, 120.0
 
 @lru_cache(maxsize=2)
 def library_with(folder: Path | None) -> PoseLibrary:
-    """The shipped library, with AMASS's motions in a folder where one is given.
+    """Load the shipped library, with AMASS's motions in a folder if one is given.
 
-    InputError where there are none, and for a damaged file.
+    Raises InputError if the folder has none, or for a damaged file.
     """
-    shipped = pose_library()
+    library = pose_library()
     if folder is None:
-        return shipped
-    clips = (*shipped.clips, *_read_motions(folder))
+        return library
+    clips = (*library.clips, *_read_motions(folder))
     return PoseLibrary(torch.cat([clip.poses for clip in clips]), clips)
 
 
 def motion_files(folder: Path) -> list[Path]:
-    """AMASS's motions in a folder, subset by subset. InputError where there are none."""
+    """List AMASS's motions in a folder, subset by subset. Raises InputError if there are none."""
     files = [path for suffix in _SUFFIXES for path in folder.rglob(f"*{suffix}") if not _is_left_out(folder, path)]
     if not files:
         raise InputError(folder, "holds no motions of AMASS", expected="files such as CMU/01/01_01_poses.npz")
@@ -60,7 +60,7 @@ def _is_left_out(folder: Path, path: Path) -> bool:
 
 
 def _subset(folder: Path, path: Path) -> str:
-    """The folder below `folder` that a motion lies in; its own name where there is none."""
+    """Return the name of the folder below `folder` that a motion lies in, or of `folder` itself."""
     parts = path.relative_to(folder).parts
     return parts[0] if len(parts) > 1 else folder.name
 

@@ -88,7 +88,6 @@ class Identity:
 
 
 def sample_identity(random: np.random.Generator, name: str) -> Identity:
-    """A random adult."""
     betas = np.clip(random.normal(0, _SHAPE_SPREAD, 10), -_MAX_BETA, _MAX_BETA).astype(np.float32)
     skin = _skin_colour(random)
     hair = _sample_hair(random, sum(skin))
@@ -99,7 +98,7 @@ def sample_identity(random: np.random.Generator, name: str) -> Identity:
     iris = ((58, 38, 26), (88, 60, 36), (86, 98, 64), (88, 116, 146), (60, 84, 118))
     weights = [0.5, 0.25, 0.08, 0.1, 0.07] if sum(skin) > 420 else [0.8, 0.18, 0.02, 0.0, 0.0]
     dark_brows = tuple(0.65 * h for h in hair.colour) if sum(hair.colour) > 300 else hair.colour
-    bearded = not made_up and random.random() < 0.35
+    has_beard = not made_up and random.random() < 0.35
     return Identity(
         name=name,
         betas=betas,
@@ -111,7 +110,7 @@ def sample_identity(random: np.random.Generator, name: str) -> Identity:
         freckles=float(random.uniform(0.2, 0.8)) if random.random() < 0.15 else 0.0,
         blush=float(random.uniform(0, 1)),
         wrinkles=float(random.beta(1.2, 2.5)),
-        beard=float(random.uniform(0.15, 1)) if bearded else 0.0,
+        beard=float(random.uniform(0.15, 1)) if has_beard else 0.0,
         make_up=float(random.uniform(0.2, 1)) if made_up else 0.0,
         glasses=str(random.choice(["", "clear", "dark"], p=[0.82, 0.13, 0.05])),
         seed=int(random.integers(2**31)),
@@ -259,7 +258,6 @@ _SKIRTS |= {"geometric": 0.04, "blotches": 0.04}
 
 
 def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
-    """Random clothes for a person."""
     style = str(random.choice(["trousers", "shorts", "skirt", "dress", "sports"], p=[0.52, 0.14, 0.1, 0.14, 0.1]))
     top, bottom, skirt = _sample_top(random), None, None
     if style == "trousers":
@@ -278,9 +276,9 @@ def sample_outfit(random: np.random.Generator, name: str) -> Outfit:
             # Jackets end at the waist of a skirt; two hanging cloths over each other would cut through.
             outer, tail = replace(outer, hem=max(outer.hem, skirt.top - 0.06)), None
     headwear = _sample_headwear(random) if random.random() < 0.2 else None
-    hooded = outer if outer is not None and outer.hood else top
-    if headwear is not None and headwear.kind == "hood" and hooded is not None:
-        headwear = replace(headwear, fabric=hooded.fabric)
+    hood_owner = outer if outer is not None and outer.hood else top
+    if headwear is not None and headwear.kind == "hood" and hood_owner is not None:
+        headwear = replace(headwear, fabric=hood_owner.fabric)
     return Outfit(
         name=name,
         seed=int(random.integers(2**31)),
@@ -307,11 +305,11 @@ def _sample_top(random: np.random.Generator) -> Top:
     kind = str(random.choice(["t-shirt", "shirt", "sweater", "tank", "hoodie"], p=[0.42, 0.2, 0.17, 0.11, 0.1]))
     loose = float(random.beta(1.5, 2.2)) * 0.055
     hem = float(random.uniform(-0.075, 0.05))
-    printed = str(random.choice(["", "front", "back", "both"], p=[0.5, 0.34, 0.06, 0.1]))
+    print_on = str(random.choice(["", "front", "back", "both"], p=[0.5, 0.34, 0.06, 0.1]))
     if kind == "t-shirt":
         neckline = str(random.choice(["crew", "scoop", "v", "boat"], p=[0.6, 0.15, 0.17, 0.08]))
         depth, sleeve = float(random.uniform(0, 1)), _sleeve(random)
-        return Top(sample_fabric(random), hem, sleeve, neckline, depth, loose, 0.005, print_on=printed)
+        return Top(sample_fabric(random), hem, sleeve, neckline, depth, loose, 0.005, print_on=print_on)
     if kind == "shirt":
         fabric, sleeve, depth = sample_fabric(random), _sleeve(random), float(random.uniform(0, 0.5))
         pockets = str(random.choice(["", "chest"]))
@@ -323,10 +321,10 @@ def _sample_top(random: np.random.Generator) -> Top:
         return Top(fabric, hem, sleeve, neckline, 0.2, 0.008 + 0.6 * loose, 0.01, cuffs=True)
     if kind == "tank":
         neckline = str(random.choice(["scoop", "strap"]))
-        return Top(sample_fabric(random), hem, 0.0, neckline, float(random.uniform(0, 1)), loose / 2, print_on=printed)
+        return Top(sample_fabric(random), hem, 0.0, neckline, float(random.uniform(0, 1)), loose / 2, print_on=print_on)
     fabric, sleeve = sample_fabric(random, _SOLID), float(random.uniform(0.43, 0.49))
     hoodie = Top(fabric, hem, sleeve, "crew", 0.3, 0.01 + 0.7 * loose, 0.011, hood=True, pockets="belly", cuffs=True)
-    return replace(hoodie, closure=str(random.choice(["", "zip"])), print_on=printed)
+    return replace(hoodie, closure=str(random.choice(["", "zip"])), print_on=print_on)
 
 
 def _sample_trousers(random: np.random.Generator) -> Bottom:
@@ -343,7 +341,7 @@ def _sample_trousers(random: np.random.Generator) -> Bottom:
 
 
 def _sample_sports(random: np.random.Generator) -> tuple[Top, Bottom]:
-    """Shirt and shorts or tights as for running or a team; now and then as little as for swimming."""
+    """Draw shirt and shorts or tights as for running or a team; sometimes as little as for swimming."""
     if random.random() < 0.12:
         top = Top(sample_fabric(random), 0.23, 0.0, "strap", 0.5, 0.0, 0.003)
         bottom = Bottom(sample_fabric(random), 0.03, float(random.uniform(0.02, 0.3)), 0.012, 0.004, pockets=False)
@@ -374,8 +372,10 @@ def _sample_skirt(random: np.random.Generator, top: Top, *, dress: bool) -> tupl
     folds, pleats = float(random.uniform(0.0, 0.05)), int(random.integers(7, 16))
     skirt = Skirt(fabric, waist, hem, ease, flare, folds, pleats)
     if not dress:
-        tucked = random.random() < 0.6
-        return replace(top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False) if tucked else top, skirt
+        is_tucked = random.random() < 0.6
+        return replace(
+            top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False
+        ) if is_tucked else top, skirt
     sleeve = float(random.choice([0.0, 0.12, 0.2, 0.45], p=[0.4, 0.2, 0.2, 0.2]))
     neckline = str(random.choice(["scoop", "v", "crew", "boat"] if sleeve else ["scoop", "strap"]))
     depth, looseness = float(random.uniform(0, 1)), float(random.uniform(0, 0.02))
@@ -383,7 +383,7 @@ def _sample_skirt(random: np.random.Generator, top: Top, *, dress: bool) -> tupl
 
 
 def _sample_leggings(random: np.random.Generator) -> Bottom | None:
-    """Tights or leggings under a skirt; most legs are bare."""
+    """Draw tights or leggings under a skirt; most legs are bare."""
     if random.random() < 0.55:
         return None
     fabric = replace(sample_fabric(random, {"plain": 0.85, "dots": 0.05, "stripes": 0.1}), wrinkles=0.05)
@@ -392,7 +392,7 @@ def _sample_leggings(random: np.random.Generator) -> Bottom | None:
 
 
 def _sample_outer(random: np.random.Generator) -> tuple[Top, Skirt | None]:
-    """Jackets, cardigans, coats; the tail is what hangs below the hip."""
+    """Draw a jacket, cardigan or coat; the tail is what hangs below the hip."""
     fabric = sample_fabric(random, _SOLID)
     coat = random.random() < 0.35
     is_open = random.random() < 0.55

@@ -73,10 +73,10 @@ _FAMILIES: dict[str, tuple[float, str]] = {
 }
 FAMILIES = {family: share for family, (share, _) in _FAMILIES.items()}
 """Family → share of the poses drawn."""
-_GROUNDED = ("kneeling", "floor", "crawling", "lying")
+_ON_GROUND = ("kneeling", "floor", "crawling", "lying")
 # Limbs that carry the body keep their position: little is mixed in, and only small noise.
 _FREE = SamplingOptions(tumble=0.0)
-_HELD = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
+_CAREFUL = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
 _DEEPEST = 0.03  # metres of self-penetration that pass
 _TRIES = 6
 _NO_FRAMES = np.zeros(0, np.int64)
@@ -97,7 +97,7 @@ def _family_of(key_pose: str) -> str:
 
 @lru_cache(maxsize=4)
 def activities(split: str, motions: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """Family → its activities in one split, 'train' or 'held_out'; motions: a folder of AMASS's, beside the shipped."""
+    """Map families to their activities in one split, 'train' or 'held_out'; motions: a folder of AMASS's."""
     if split not in SPLITS:
         raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
@@ -122,7 +122,7 @@ class PoseBank:
         self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(lambda block: self._draw([block]))
 
     def pose(self, number: int) -> Pose:
-        """The pose of that number, 0, 1, 2, …"""
+        """Return the pose of that number, 0, 1, 2, …"""
         block, row = divmod(number, BLOCK)
         return self._block(block)[row]
 
@@ -130,31 +130,31 @@ class PoseBank:
         return type(self), (self.seed, self.split, self.motions)
 
     def poses(self, start: int, stop: int) -> tuple[Pose, ...]:
-        """The poses of the numbers start … stop − 1, drawn together."""
+        """Draw the poses of the numbers start … stop − 1 together."""
         first, last = start // BLOCK, -(-stop // BLOCK)
         return self._draw(range(first, last))[start - first * BLOCK : stop - first * BLOCK]
 
     def _draw(self, blocks: Sequence[int]) -> tuple[Pose, ...]:
-        """The poses of some blocks: of each block those that it has alone."""
+        """Draw the poses of some blocks: the same for a block as if it is drawn alone."""
         streams = [_Stream.of(self.seed, self.split, block) for block in blocks]
         with torch.no_grad():
             base, names, families = self._bases([BLOCK] * len(streams), streams)
-            held = torch.tensor([family in _GROUNDED for family in families])
+            is_on_ground = torch.tensor([family in _ON_GROUND for family in families])
             poses = base.clone()
             missing = torch.ones(len(base), dtype=torch.bool)
             for _ in range(_TRIES):
-                for rows, options in ((missing & ~held, _FREE), (missing & held, _HELD)):
+                for rows, options in ((missing & ~is_on_ground, _FREE), (missing & is_on_ground, _CAREFUL)):
                     counts = rows.view(-1, BLOCK).sum(1).tolist()
-                    drawn = [stream for count, stream in zip(counts, streams, strict=True) if count]
+                    sources = [stream for count, stream in zip(counts, streams, strict=True) if count]
                     counts = [count for count in counts if count]
                     if not counts:
                         continue
 
-                    def source(counts: Sequence[int] = counts, drawn: Sequence[_Stream] = drawn) -> Tensor:
-                        return self._bases(counts, drawn)[0]
+                    def draw_bases(counts: Sequence[int] = counts, sources: Sequence[_Stream] = sources) -> Tensor:
+                        return self._bases(counts, sources)[0]
 
-                    generators = RowGenerators([(n, each.generator) for n, each in zip(counts, drawn, strict=True)])
-                    poses[rows] = vary_poses(base[rows], source, generators, options)
+                    generators = RowGenerators([(n, each.generator) for n, each in zip(counts, sources, strict=True)])
+                    poses[rows] = vary_poses(base[rows], draw_bases, generators, options)
                 missing[missing.clone()] = self_penetration(poses[missing]) >= _DEEPEST
                 if not missing.any():
                     break
@@ -162,18 +162,18 @@ class PoseBank:
         return tuple(map(Pose, poses.unbind(0), names, families))
 
     def _bases(self, counts: Sequence[int], streams: Sequence[_Stream]) -> tuple[Tensor, list[str], list[str]]:
-        """Key poses and library frames, mirrored or not, facing +z, some of each stream: rotations (B, 24, 3, 3),
-        activities and families.
+        """Draw key poses and library frames, mirrored or not, facing +z: rotations (B, 24, 3, 3), activities and
+        families.
         """
         sources, library = _sources(self.split, self.motions), library_with(self.motions)
-        drawn = [sources.draw(count, each.numbers) for count, each in zip(counts, streams, strict=True)]
-        families, chosen, frames, mirrored = (np.concatenate(values) for values in zip(*drawn, strict=True))
-        poses = key_poses().rotations[sources.key_row[chosen]]
+        draws = [sources.draw(count, each.numbers) for count, each in zip(counts, streams, strict=True)]
+        families, activities, frames, flips = (np.concatenate(values) for values in zip(*draws, strict=True))
+        poses = key_poses().rotations[sources.key_row[activities]]
         poses[torch.from_numpy(families == sources.library)] = library.rotations(torch.from_numpy(frames))
-        turned_over = torch.from_numpy(mirrored)[:, None, None, None]
+        turned_over = torch.from_numpy(flips)[:, None, None, None]
         poses = torch.where(turned_over, mirror_rotations(poses), poses)
         poses[:, 0] = face_forward(poses[:, 0])
-        return poses, [sources.names[row] for row in chosen], [sources.families[row] for row in families]
+        return poses, [sources.names[row] for row in activities], [sources.families[row] for row in families]
 
 
 class _Stream(NamedTuple):
@@ -192,7 +192,7 @@ class _Stream(NamedTuple):
 class _Sources(NamedTuple):
     """The activities of a split as tables: F families, A activities in their order.
 
-    families  names (F,); share (F,) how often each is drawn; library the row of the one that is no key poses
+    families  names (F,); share (F,) how often each is drawn; library the row of the one without key poses
     first, counts (F,) its activities; names (A,)
     key_row       (A,) rows of key poses, 0 of the library's activities
     frame_start, frame_count  (A,) where an activity's frames lie in frames, whose values are rows of the library
@@ -210,12 +210,12 @@ class _Sources(NamedTuple):
     frames: NDArray[np.int64]
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[Any], ...]:
-        """Rows of families and activities (B,), rows of the library's frames (those of B that are), mirrored (B,)."""
+        """Draw rows of families and activities (B,), rows of the library's frames, mirrored (B,)."""
         families = random.choice(len(self.families), count, p=self.share)
-        chosen = self.first[families] + random.integers(self.counts[families])
-        of_library = chosen[families == self.library]
+        activities = self.first[families] + random.integers(self.counts[families])
+        of_library = activities[families == self.library]
         frames = self.frames[self.frame_start[of_library] + random.integers(self.frame_count[of_library])]
-        return families, chosen, frames, random.random(count) < 0.5
+        return families, activities, frames, random.random(count) < 0.5
 
 
 @lru_cache(maxsize=4)
@@ -254,24 +254,24 @@ class Performance:
     rotations  (T, 24, 3, 3) parent-relative, the pelvis body to world
     pelvis     (T, 3) metres
     activities of each frame, as in `Pose`; family of the first
-    joined     True: frames of one recording that share one ground; False: poses that stand each for itself
+    is_joined  True: frames of one recording that share one ground; False: poses that stand each for itself
     """
 
     rotations: Tensor
     pelvis: Tensor
     activities: tuple[str, ...]
     family: str
-    joined: bool = True
+    is_joined: bool = True
 
     def __len__(self) -> int:
         return len(self.rotations)
 
 
 def held_pose(*poses: Pose) -> Performance:
-    """Poses one by one, each standing where the first does."""
+    """Show poses one by one, each standing where the first does."""
     entry = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
     rotations = torch.stack([pose.rotations for pose in poses])
-    return Performance(rotations, entry, tuple(pose.activity for pose in poses), poses[0].family, joined=False)
+    return Performance(rotations, entry, tuple(pose.activity for pose in poses), poses[0].family, is_joined=False)
 
 
 def sample_motion(
@@ -280,40 +280,40 @@ def sample_motion(
     frame_rate: float,
     *,
     split: str = "train",
-    held: Pose | None = None,
+    pose: Pose | None = None,
     motions: Path | None = None,
 ) -> Performance:
-    """A motion of `length` frames at `frame_rate` a second.
+    """Draw a motion of `length` frames at `frame_rate` a second.
 
     motions  folder of AMASS's, one of which it may be
-    held     a pose that is held, with a slow sway, instead of a motion of the library
+    pose     a pose that is held, with a slow sway, instead of a motion of the library
 
     Trunk and arms are changed smoothly, less where limbs would go through the body. Too short recordings run back and
     forth. Starts near x = z = 0, facing +z.
     """
-    if held is not None:
-        still = held_pose(*[held] * length)
-        motion = replace(still, joined=True)
+    if pose is not None:
+        still = held_pose(*[pose] * length)
+        motion = replace(still, is_joined=True)
     else:
-        clip = _sampled_clip(random, split, (length - 1) / frame_rate, motions)
-        motion = _resampled(clip, length, frame_rate, random)
+        clip = _sample_clip(random, split, (length - 1) / frame_rate, motions)
+        motion = _resample(clip, length, frame_rate, random)
     if random.random() < 0.5:
         flip = torch.tensor([-1.0, 1.0, 1.0])
         motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
     rotations = motion.rotations
     for scale in (1.0, 0.5, 0.25, 0.125):
-        changed = _widened(rotations, random, scale, frame_rate)
-        if bool((self_penetration(changed) < _DEEPEST_IN_MOTION).all()):
-            motion = replace(motion, rotations=changed)
+        new_rotations = _widen(rotations, random, scale, frame_rate)
+        if bool((self_penetration(new_rotations) < _DEEPEST_IN_MOTION).all()):
+            motion = replace(motion, rotations=new_rotations)
             break
     # Face +z in the first frame, and start at x = z = 0.
     forward = motion.rotations[0, 0, :, 2]
-    motion = turned(motion, -float(torch.atan2(forward[0], forward[2])))
+    motion = turn_motion(motion, -float(torch.atan2(forward[0], forward[2])))
     return replace(motion, pelvis=motion.pelvis - motion.pelvis[0] * torch.tensor([1.0, 0.0, 1.0]))
 
 
-def _sampled_clip(random: np.random.Generator, split: str, seconds: float, motions: Path | None) -> Motion:
-    """A clip of the library that lasts so long, each activity alike; any where none does."""
+def _sample_clip(random: np.random.Generator, split: str, seconds: float, motions: Path | None) -> Motion:
+    """Draw a clip of the library that lasts so long, each activity alike; any if none does."""
     clips = list(library_with(motions).motions(split=split))
     clips = [clip for clip in clips if (len(clip) - 1) / clip.frame_rate >= seconds] or clips
     names = sorted({clip.activity for clip in clips})
@@ -322,7 +322,7 @@ def _sampled_clip(random: np.random.Generator, split: str, seconds: float, motio
     return clips[int(random.integers(len(clips)))]
 
 
-def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:
+def _resample(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:
     step = clip.frame_rate / frame_rate
     last = len(clip) - 1
     # Times in frames of the recording, which runs back and forth where it is too short.
@@ -341,8 +341,8 @@ def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.G
     return Performance(rotations, pelvis, (clip.activity,) * length, LIBRARY)
 
 
-def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
-    """Joint angles of trunk and arms moved by an offset and two slow waves, kept inside the limits."""
+def _widen(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
+    """Move joint angles of trunk and arms by an offset and two slow waves, inside the limits."""
     angles, (lowest, highest) = rotations_to_angles(rotations), joint_limits()
     seconds = np.arange(len(rotations)) / frame_rate
     for joint, names in ANGLE_NAMES.items():
@@ -356,25 +356,25 @@ def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame
             row = SMPL24.index(joint)
             low, high, entry = float(lowest[row, column]), float(highest[row, column]), (slice(None), row, column)
             old = angles[entry]
-            moved = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
+            new = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
             # What the recording does beyond the limits stays.
-            angles[entry] = torch.minimum(torch.maximum(moved, old.clamp(max=low)), old.clamp(min=high))
+            angles[entry] = torch.minimum(torch.maximum(new, old.clamp(max=low)), old.clamp(min=high))
     return angles_to_rotations(angles)
 
 
-def turned(motion: Performance, heading: float | Tensor) -> Performance:
-    """The motion turned about the world's y axis by radians; one (T,) angle per frame turns each pose on its spot."""
+def turn_motion(motion: Performance, heading: float | Tensor) -> Performance:
+    """Turn a motion about the world's y axis by radians; one (T,) angle per frame turns each pose on its spot."""
     each = torch.as_tensor(heading, dtype=torch.float32).expand(len(motion))
     zero = torch.zeros_like(each)
     turn = axis_angle_to_matrix(torch.stack((zero, each, zero), -1))
     rotations = motion.rotations.clone()
     rotations[:, 0] = turn @ rotations[:, 0]
-    pelvis = motion.pelvis if not motion.joined else (turn @ motion.pelvis[..., None])[..., 0]
+    pelvis = motion.pelvis if not motion.is_joined else (turn @ motion.pelvis[..., None])[..., 0]
     return replace(motion, rotations=rotations, pelvis=pelvis)
 
 
 def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
-    """The motion of a body of that shape (10,), with its lowest point, mostly the feet, on the floor.
+    """Put a motion of a body of that shape (10,) on the floor by its lowest point, mostly the feet.
 
     Steps become longer and jumps higher with the length of the legs. Joined frames are moved as one, by their lowest
     point, so that people still leave the ground; others each for itself.
@@ -386,10 +386,10 @@ def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
         lowest = torch.empty(len(motion))
         for start in range(0, len(motion), 16):
             rows = slice(start, start + 16)
-            posed = body.pose(motion.rotations[rows], betas[None], pelvis[rows] - root)
-            assert posed.vertices is not None
-            lowest[rows] = posed.vertices[..., 1].amin(1)
-        drop = lowest.amin().expand(len(motion)) if motion.joined else lowest
+            body_pose = body.pose(motion.rotations[rows], betas[None], pelvis[rows] - root)
+            assert body_pose.vertices is not None
+            lowest[rows] = body_pose.vertices[..., 1].amin(1)
+        drop = lowest.amin().expand(len(motion)) if motion.is_joined else lowest
     return replace(motion, pelvis=pelvis - drop[:, None] * torch.tensor([0.0, 1.0, 0.0]))
 
 

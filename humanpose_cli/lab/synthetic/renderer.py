@@ -40,7 +40,7 @@ from humanpose_cli.lab.cache.label_maps import (
 )
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.synthetic.backgrounds import Backdrop, paint_backdrop
-from humanpose_cli.lab.synthetic.cameras import ContactShadow, SceneCamera, ShadowMap, degrade, encoded, irradiance
+from humanpose_cli.lab.synthetic.cameras import ContactShadow, SceneCamera, ShadowMap, degrade, encode_light, irradiance
 from humanpose_cli.lab.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
 from humanpose_cli.lab.synthetic.scene import Prop, SceneDescription
 from humanpose_cli.lab.synthetic.tiles import TILE_SIDE, tile, tile_level
@@ -69,10 +69,10 @@ def _shade_backdrop(
     points = _points(rows, backdrop.depth, camera)
     # The sun's shadow on floor and walls: what is left there is the light of sky and fills.
     up = np.array([[0, 1, 0]], np.float32)
-    shaded = encoded(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
+    shade = encode_light(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
     floor = backdrop.surface.ravel()[rows] == 1
     cover = shadow.cover(points, _FALL) * np.where(floor, np.float32(1), np.float32(_WALLS))
-    factor = 1 - cover[:, None] * (1 - shaded)
+    factor = 1 - cover[:, None] * (1 - shade)
     # Under what touches the floor, also the light of the sky is missing.
     contact = ContactShadow((casting[::3] - camera.translation) @ camera.rotation)
     below = np.flatnonzero(floor)
@@ -82,7 +82,7 @@ def _shade_backdrop(
 
 
 def _points(pixels: NDArray[np.int64], depth: Array, camera: SceneCamera) -> Array:
-    """Points (N, 3) float32 in camera axes of a background at some pixels."""
+    """Unproject some pixels of a background to points (N, 3) float32 in camera axes."""
     y, x = np.divmod(pixels, depth.shape[1])
     z = depth.ravel()[pixels].astype(np.float32)
     cx, cy = camera.view.principal_point
@@ -114,7 +114,7 @@ class Coat:
         self.tint = np.ones(3, np.float32)
 
     def halved(self, level: int) -> NDArray[np.uint8]:
-        """The image, halved `level` times as far as it goes."""
+        """Return the image, halved `level` times as far as possible."""
         if self.tile is not None:
             return tile_level(*self.tile, min(level, TILE_SIDE.bit_length() - 3))
         if not level:
@@ -124,7 +124,6 @@ class Coat:
 
 
 def _coat_of_person(mesh: DressedMesh) -> Coat:
-    """The coat of a dressed person."""
     coat = Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces)
     material = np.zeros(len(mesh.vertices), np.uint8)
     material[mesh.faces.T] = mesh.material
@@ -141,7 +140,7 @@ def _coat_of_prop(prop: Prop) -> Coat:
 def _vertex_light(
     stack: MeshStack, coats: Sequence[Coat], scene: SceneDescription, shadow: ShadowMap | None, casting: int
 ) -> tuple[Array, Array]:
-    """Factor on the encoded colour (V, 3), and encoded highlight (V,), at each vertex of a stack in camera axes.
+    """Compute the factor on the encoded colour (V, 3), and the encoded highlight (V,), at each vertex, camera axes.
 
     casting  vertices, from the first, that cast shadows and get them
     """
@@ -149,7 +148,7 @@ def _vertex_light(
     sunlit = np.ones(len(points), np.float32)
     if shadow is not None:
         sunlit[:casting] = shadow.sunlit(points[:casting], normals[:casting])
-    gain = encoded(irradiance(normals @ camera.rotation, lighting, sunlit))
+    gain = encode_light(irradiance(normals @ camera.rotation, lighting, sunlit))
     shine = np.zeros(len(points), np.float32)
     sun = camera.rotation @ np.asarray(lighting.sun.direction, np.float32)
     strength = np.float32(255 * min(lighting.exposure * float(np.mean(lighting.sun.colour)), 1.5))
@@ -168,7 +167,7 @@ def _vertex_light(
 def _paint_surfaces(
     stack: MeshStack, coats: Sequence[Coat], raster: Raster, focal: float, gain: Array, shine: Array
 ) -> Array:
-    """Colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it sees nothing.
+    """Paint colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it shows nothing.
 
     focal  pixels, of the raster's samples; gain and shine as of `_vertex_light`
     """
@@ -190,7 +189,7 @@ def _paint_surfaces(
         light[rows] = (gain[stack.first_vertex[mesh] : stack.first_vertex[mesh + 1]] * coat.tint)[coat.vertex]
     faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
     at = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
-    lit = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
+    sample_light = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
     # Colours mesh by mesh, in the rectangle that shows it; light and highlights of all at once.
     colour = np.zeros((*face.shape, 3), np.uint8)
     for mesh in present:
@@ -199,19 +198,19 @@ def _paint_surfaces(
         part = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
         border = cv2.BORDER_REPLICATE if coats[mesh].tile is None else cv2.BORDER_WRAP
         x, y = cv2.split(at[part])
-        sampled = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
-        cv2.copyTo(sampled, where[part].view(np.uint8), colour[part])
-    result = np.asarray(cv2.multiply(colour, lit, dtype=cv2.CV_32F), np.float32)
+        pixels = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
+        cv2.copyTo(pixels, where[part].view(np.uint8), colour[part])
+    result = np.asarray(cv2.multiply(colour, sample_light, dtype=cv2.CV_32F), np.float32)
     if shine.any():
         glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
         result = np.asarray(cv2.add(result, cv2.merge([glow, glow, glow])), np.float32)
     return np.minimum(result, np.float32(255), out=result)
 
 
-def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], focal: float) -> int:
-    """How often a texture is halved to be about as fine as the samples, estimated on some of the visible faces."""
+def _level(stack: MeshStack, coat: Coat, mesh: int, faces: NDArray[np.int32], focal: float) -> int:
+    """Choose how often to halve a texture to match the samples' resolution, from some of the visible faces."""
     # Area in samples of some faces: metres squared, foreshortened, enlarged by the focal length over the distance.
-    some = shown[:: max(1, len(shown) // 256)] - stack.first_face[mesh]
+    some = faces[:: max(1, len(faces) // 256)] - stack.first_face[mesh]
     corners: Tensor = coat.faces[some] + int(stack.first_vertex[mesh])
     points = stack.vertices.numpy()[corners.numpy()]
     size = np.array([coat.image.shape[1], coat.image.shape[0]], np.float32)
@@ -270,7 +269,7 @@ class SceneRenderer:
         self._props = [torch.from_numpy(to_camera(prop.solid.vertices).astype(np.float32)) for prop in props]
 
     def render(self, frame: int = 0, names: tuple[str, ...] = RENDERED_MAPS) -> RenderedScene:
-        """One frame with the maps of these names."""
+        """Render one frame with the maps of these names."""
         scene = self.scene
         with torch.no_grad():
             row = slice(frame, frame + 1)
@@ -289,10 +288,10 @@ class SceneRenderer:
             fine = None
             if not box.empty:
                 # The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres.
-                view = scene.camera.view.part(*box)
+                view = scene.camera.view.part(box.x0, box.y0, box.x1, box.y1)
                 (width, height), (x, y) = view.size, view.principal_point
-                doubled = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
-                fine = rasterise_view(stack.vertices[None], stack.faces, doubled)
+                double = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
+                fine = rasterise_view(stack.vertices[None], stack.faces, double)
             centres = _centres(fine, box, scene.camera.view)
             maps = maps_of_raster(people, stack, centres, tuple({*names, "persons"}))
             image = self._image(stack, fine, box)
@@ -301,7 +300,7 @@ class SceneRenderer:
         return RenderedScene(degrade(image, scene.degradation, noise), {name: maps[name] for name in names}, visible)
 
     def _image(self, stack: MeshStack, fine: Raster | None, box: Box) -> Array:
-        """The undamaged image (H, W, 3) float32."""
+        """Compose the undamaged image (H, W, 3) float32."""
         scene, casting = self.scene, int(stack.first_vertex[self._casting])
         shadow = None
         if casting:
@@ -316,22 +315,22 @@ class SceneRenderer:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
         if fine is not None:
             gain, shine = _vertex_light(stack, self._coats, scene, shadow, casting)
-            colour = _shrunk(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
-            cover = _shrunk((fine.face[0] >= 0).numpy().astype(np.float32))
-            uncovered = 1 - cover
+            colour = _shrink(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
+            cover = _shrink((fine.face[0] >= 0).numpy().astype(np.float32))
+            rest = 1 - cover
             part = image[box.slices]
-            part[:] = cv2.add(cv2.multiply(part, cv2.merge([uncovered, uncovered, uncovered])), colour)
+            part[:] = cv2.add(cv2.multiply(part, cv2.merge([rest, rest, rest])), colour)
         return image
 
 
-def _shrunk(samples: Array) -> Array:
-    """Samples (2h + 1, 2w + 1[, C]) of a doubled raster as pixels (h, w[, C])."""
+def _shrink(samples: Array) -> Array:
+    """Reduce samples (2h + 1, 2w + 1[, C]) of a doubled raster to pixels (h, w[, C])."""
     smooth = cv2.sepFilter2D(samples, -1, _TENT, _TENT, borderType=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(smooth[1::2, 1::2])
 
 
 def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
-    """The raster of the whole image at one sample a pixel, out of the doubled one of a part of it."""
+    """Make the raster of the complete image at one sample a pixel, from the doubled one of a part of it."""
     width, height = view.size
     face = torch.full((1, height, width), -1, dtype=torch.int32)
     weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))
@@ -346,42 +345,42 @@ LANDMARKS = ("reposing19", "blazepose33")
 _BOX_MARGIN = 0.04  # of the box's longer side: flesh and clothes beyond the joints
 
 
-def encoded_image(image: NDArray[np.uint8], quality: int) -> bytes:
-    """JPEG bytes of (H, W, 3) RGB."""
-    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done, "an RGB image can be encoded"
+def encode_scene_image(image: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode (H, W, 3) RGB as JPEG."""
+    success, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert success, "an RGB image can be encoded"
     return bytes(data.tobytes())
 
 
-def encoded_maps(rendered: RenderedScene, visible: list[int]) -> dict[str, bytes]:
-    """The maps as PNG bytes; `persons` renumbered to the visible people."""
-    number = np.zeros(len(rendered.visible) + 1, np.uint8)
+def encode_scene_maps(image: RenderedScene, visible: list[int]) -> dict[str, bytes]:
+    """Encode the maps as PNG; `persons` renumbered to the visible people."""
+    number = np.zeros(len(image.visible) + 1, np.uint8)
     number[np.array(visible, int) + 1] = np.arange(1, len(visible) + 1)
-    maps = {**rendered.maps, "persons": number[rendered.maps["persons"]]}
+    maps = {**image.maps, "persons": number[image.maps["persons"]]}
     return {name: encode_map(name, values) for name, values in maps.items()}
 
 
 def people_of_frame(
-    body: Body, scene: SceneDescription, names: list[tuple[str, str]], frame: int, rendered: RenderedScene
+    body: Body, scene: SceneDescription, names: list[tuple[str, str]], frame: int, image: RenderedScene
 ) -> tuple[list[Person], list[int]]:
-    """Labels of the people of one frame who are visible on any pixel, and their indices in the scene.
+    """Label the people of one frame who are visible on any pixel; returns them and their indices in the scene.
 
     names  (identity, clothing) of each
     """
-    people, view, maps = scene.people, scene.camera.view, rendered.maps
-    shown = [index for index in range(len(people)) if rendered.visible[index] > 0]
-    if not shown:
+    people, view, maps = scene.people, scene.camera.view, image.maps
+    indices = [index for index in range(len(people)) if image.visible[index] > 0]
+    if not indices:
         return [], []
-    rotations = torch.stack([people[i].rotations[frame] for i in shown])
-    betas = torch.stack([people[i].betas for i in shown])
-    trans = torch.stack([people[i].trans[frame] for i in shown])
+    rotations = torch.stack([people[i].rotations[frame] for i in indices])
+    betas = torch.stack([people[i].betas for i in indices])
+    trans = torch.stack([people[i].trans[frame] for i in indices])
     with torch.no_grad():
-        posed = body.pose(rotations, betas, trans, vertices=False)
-        points = {name: body.pose_landmarks(name, posed, betas).numpy() for name in LANDMARKS}
-    points[SMPL24.name] = posed.joints.numpy()
+        poses_of_bodies = body.pose(rotations, betas, trans, vertices=False)
+        points = {name: body.pose_landmarks(name, poses_of_bodies, betas).numpy() for name in LANDMARKS}
+    points[SMPL24.name] = poses_of_bodies.joints.numpy()
     poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
-    labelled = []
-    for row, index in enumerate(shown):
+    labels = []
+    for row, index in enumerate(indices):
         person_points = {name: its[row].astype(np.float32) for name, its in points.items()}
         keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
         for name, its in person_points.items():
@@ -392,7 +391,7 @@ def people_of_frame(
             pixels = view.project(torch.from_numpy(its)).numpy()
             keypoints[name] = np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
         identity, clothing = names[index]
-        labelled.append(
+        labels.append(
             Person(
                 identity=identity,
                 clothing=clothing,
@@ -407,15 +406,15 @@ def people_of_frame(
                 joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in person_points.items()},
             )
         )
-    return labelled, shown
+    return labels, indices
 
 
-def _person_box(pixels: Array, shown: NDArray[np.bool_]) -> Array:
-    """Round the joints with a margin and all pixels that show the person, cut at the image's edges."""
-    height, width = shown.shape
+def _person_box(pixels: Array, mask: NDArray[np.bool_]) -> Array:
+    """Bound the joints with a margin and all pixels that show the person, cut at the image's edges."""
+    height, width = mask.shape
     low, high = pixels.min(0), pixels.max(0)
     margin = _BOX_MARGIN * (high - low).max()
-    rows, columns = np.nonzero(shown)
+    rows, columns = np.nonzero(mask)
     low = np.minimum(low - margin, (columns.min(), rows.min()))
     high = np.maximum(high + margin, (columns.max() + 1, rows.max() + 1))
     return np.concatenate((np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height)))).astype(np.float32)
@@ -436,7 +435,7 @@ _MEMORY = 0.85  # correlation of neighbouring frames of a clip
 def imperfect_fit(
     random: np.random.Generator, poses: Array, betas: Array, trans: Array, rest_pelvis: Array, focal: Array
 ) -> tuple[Array, Array, Array]:
-    """(poses, betas, trans) of a fit of one person in T frames, with a fifth to nearly twice the usual errors.
+    """Disturb a fit of one person in T frames with a fifth to nearly twice the usual errors: (poses, betas, trans).
 
     poses (T, 72) axis-angle, betas (S,), trans (T, 3) metres: the truth; rest_pelvis (3,) of that shape; focal (T,) px
     """
@@ -454,17 +453,17 @@ def imperfect_fit(
     root = np.asarray(trans, np.float64) + rest_pelvis
     nearer = np.exp(_random_walk(random, (frames, 1)) * strength * _DEPTH)
     aside = _random_walk(random, (frames, 2)) * strength * _PIXELS * root[:, 2:] / focal[:, None]
-    moved = (root + np.concatenate((aside, np.zeros((frames, 1))), 1)) * nearer
+    new_root = (root + np.concatenate((aside, np.zeros((frames, 1))), 1)) * nearer
     shape = betas + strength * _BETAS * random.standard_normal(np.shape(betas))
     return (
         noisy.reshape(frames, -1).astype(np.float32),
         shape.astype(np.float32),
-        (moved - rest_pelvis).astype(np.float32),
+        (new_root - rest_pelvis).astype(np.float32),
     )
 
 
 def _random_walk(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Unit normal numbers, correlated along the first axis."""
+    """Draw unit normal numbers, correlated along the first axis."""
     steps = random.standard_normal(shape)
     for t in range(1, shape[0]):
         steps[t] = _MEMORY * steps[t - 1] + np.sqrt(1 - _MEMORY**2) * steps[t]

@@ -29,7 +29,7 @@ from humanpose_cli.lab.synthetic.cameras import (
     sample_lighting,
 )
 from humanpose_cli.lab.synthetic.mesh import DressedMesh, grid_faces
-from humanpose_cli.lab.synthetic.poses import Performance, on_floor, turned
+from humanpose_cli.lab.synthetic.poses import Performance, on_floor, turn_motion
 from humanpose_cli.lab.synthetic.tiles import VARIANTS
 
 Array = NDArray[Any]
@@ -46,8 +46,7 @@ class Solid:
     uv: NDArray[np.float32]
 
 
-def _merged(solids: Sequence[Solid]) -> Solid:
-    """Several as one."""
+def _merge(solids: Sequence[Solid]) -> Solid:
     starts = np.cumsum([0, *(len(solid.vertices) for solid in solids)])
     return Solid(
         np.concatenate([solid.vertices for solid in solids]),
@@ -56,8 +55,8 @@ def _merged(solids: Sequence[Solid]) -> Solid:
     )
 
 
-def moved(solid: Solid, point: Array, turn: float = 0.0, tilt: float = 0.0) -> Solid:
-    """Tilted about z, turned about y (radians), and moved to a position (3,)."""
+def move_solid(solid: Solid, point: Array, turn: float = 0.0, tilt: float = 0.0) -> Solid:
+    """Tilt a solid about z, turn it about y (radians), and move it to a position (3,)."""
     c, s, tc, ts = math.cos(turn), math.sin(turn), math.cos(tilt), math.sin(tilt)
     about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     about_z = np.array([[tc, -ts, 0], [ts, tc, 0], [0, 0, 1]])
@@ -66,8 +65,8 @@ def moved(solid: Solid, point: Array, turn: float = 0.0, tilt: float = 0.0) -> S
 
 
 def _sheet(points: Array, uv: Array) -> Solid:
-    """A grid of points (n, m, 3) as triangles whose front is where rows run downwards and columns rightwards."""
-    faces, _ = grid_faces(*points.shape[:2], closed=False)
+    """Make triangles of a grid of points (n, m, 3), whose front has rows run downwards and columns rightwards."""
+    faces, _ = grid_faces(*points.shape[:2], is_closed=False)
     return Solid(points.reshape(-1, 3).astype(np.float32), faces.astype(np.int32), uv.reshape(-1, 2).astype(np.float32))
 
 
@@ -78,18 +77,18 @@ def _panel(corner: Array, right: Array, down: Array, cells: int = 6) -> Solid:
 
 
 def box(size: Vector) -> Solid:
-    """A box of width, height, depth, standing on the origin."""
+    """Make a box of width, height, depth, standing on the origin."""
     w, h, d = size
     x, y, z = np.array([w, 0, 0]), np.array([0, h, 0]), np.array([0, 0, d])
     low = np.array([-w / 2, 0, -d / 2])
     front, back = _panel(low + z + y, x, -y), _panel(low + x + y, -x, -y)
     sides = _panel(low + x + z + y, -z, -y), _panel(low + y, z, -y)
     top, bottom = _panel(low + y, x, z), _panel(low + z, x, -z, 1)
-    return _merged([front, back, *sides, top, bottom])
+    return _merge([front, back, *sides, top, bottom])
 
 
 def cylinder(radius: float, height: float, *, top_radius: float | None = None, sides: int = 20) -> Solid:
-    """An upright cylinder or cone frustum on the origin, closed above."""
+    """Make an upright cylinder or cone frustum on the origin, closed above."""
     upper = radius if top_radius is None else top_radius
     angle = np.linspace(0, 2 * math.pi, sides + 1)
     rise = np.linspace(1, 0, 7)
@@ -100,11 +99,11 @@ def cylinder(radius: float, height: float, *, top_radius: float | None = None, s
     mantle = _sheet(points, uv)
     rim = points[0]
     lid = np.stack((np.broadcast_to([0, height, 0], rim.shape), rim))
-    return _merged([mantle, _sheet(lid, np.stack((lid[..., 0], lid[..., 2]), -1))])
+    return _merge([mantle, _sheet(lid, np.stack((lid[..., 0], lid[..., 2]), -1))])
 
 
 def ball(radii: Vector, sides: int = 20) -> Solid:
-    """An ellipsoid around the origin."""
+    """Make an ellipsoid around the origin."""
     angle, polar = np.linspace(0, 2 * math.pi, sides + 1), np.linspace(0, math.pi, sides // 2 + 1)
     ring = np.sin(polar)[:, None]
     unit = np.stack(np.broadcast_arrays(ring * np.sin(angle), np.cos(polar)[:, None], ring * np.cos(angle)), -1)
@@ -113,19 +112,19 @@ def ball(radii: Vector, sides: int = 20) -> Solid:
 
 
 def table(width: float, height: float, depth: float) -> Solid:
-    """A board on four legs."""
+    """Make a board on four legs."""
     thick, leg = 0.04, 0.05
-    board = moved(box((width, thick, depth)), np.array([0, height - thick, 0]))
+    board = move_solid(box((width, thick, depth)), np.array([0, height - thick, 0]))
     legs = [
-        moved(box((leg, height - thick, leg)), np.array([sx * (width / 2 - leg), 0, sz * (depth / 2 - leg)]))
+        move_solid(box((leg, height - thick, leg)), np.array([sx * (width / 2 - leg), 0, sz * (depth / 2 - leg)]))
         for sx in (-1, 1)
         for sz in (-1, 1)
     ]
-    return _merged([board, *legs])
+    return _merge([board, *legs])
 
 
 def card(outline: Array) -> Solid:
-    """A flat thing in the x-y plane with an outline (n, 2) metres around the origin, visible from both sides."""
+    """Make a flat thing in the x-y plane with an outline (n, 2) metres around the origin, visible from both sides."""
     rim = np.concatenate((outline, outline[:1]))
     flat = np.concatenate((rim, np.zeros((len(rim), 1))), 1)
     middle = np.zeros_like(flat)
@@ -136,7 +135,7 @@ _LEAVES = 40
 
 
 def _plant(random: np.random.Generator, height: float) -> Solid:
-    """Leaves like blades that rise from the origin and bend outwards."""
+    """Make leaves like blades that rise from the origin and bend outwards."""
     blades = []
     t = np.linspace(1, 0, 6)
     width = np.sqrt(np.maximum(t * (1 - t) * 4, 0.05))[:, None]
@@ -151,7 +150,7 @@ def _plant(random: np.random.Generator, height: float) -> Solid:
         points = np.stack((middle - half, middle + half), 1)
         shade = np.stack(np.broadcast_arrays(np.array([0.0, wide]), (t * length)[:, None]), -1) + random.random(2)
         blades.append(_sheet(points, shade))
-    return _merged(blades)
+    return _merge(blades)
 
 
 _MATERIALS = ("boards", "wallpaper", "plaster", "concrete", "carpet", "print", "brick", "shelf", "stone", "ground")
@@ -173,12 +172,12 @@ class Prop:
     shadow: bool = True
 
 
-def _dressed(random: np.random.Generator, solid: Solid, kind: str = "", *, shadow: bool = True) -> Prop:
-    chosen = kind or str(random.choice(_MATERIALS))
+def _sample_prop(random: np.random.Generator, solid: Solid, kind: str = "", *, shadow: bool = True) -> Prop:
+    tile_kind = kind or str(random.choice(_MATERIALS))
     tint = np.clip(random.uniform(0.45, 1.2) * np.exp(random.normal(0, 0.14, 3)), 0.1, 1.5)
     metres = float(np.exp(random.uniform(np.log(0.25), np.log(1.6))))
     r, g, b = tint.tolist()
-    return Prop(solid, (chosen, int(random.integers(VARIANTS))), metres, (r, g, b), shadow)
+    return Prop(solid, (tile_kind, int(random.integers(VARIANTS))), metres, (r, g, b), shadow)
 
 
 def sample_props(
@@ -190,7 +189,7 @@ def sample_props(
     in_front: float = 0.35,
     cards: float = 0.08,
 ) -> list[Prop]:
-    """Things for a scene of people whose joints, (N, 3) in world axes over all frames, these are.
+    """Draw things for a scene of people whose joints, (N, 3) in world axes over all frames, are given.
 
     around    probability of furniture and the like behind and beside them; in_front of things that hide parts;
               cards of flat things near the lens. What would hide too much of the first person is left out.
@@ -212,49 +211,49 @@ def sample_props(
 
 
 def _standing_things(random: np.random.Generator, camera: SceneCamera, all_joints: Array, *, front: bool) -> list[Prop]:
-    """A thing on the floor before or behind the people, if there is room for it."""
+    """Put a thing on the floor before or behind the people, if there is room for it."""
     thing, radius = _standing_thing(random)
     point = _free_position(random, camera, all_joints, radius, front=front)
     if point is None:
         return []
-    return [replace(thing, solid=moved(thing.solid, point, turn=random.uniform(0, 2 * math.pi)))]
+    return [replace(thing, solid=move_solid(thing.solid, point, turn=random.uniform(0, 2 * math.pi)))]
 
 
 def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
-    """Something that stands on the origin, and how far it reaches from there."""
+    """Draw something that stands on the origin, and how far it reaches from there."""
     kind = random.integers(8)
     u = random.uniform
     if kind == 0:
         size = (u(0.3, 1.6), u(0.3, 1.2), u(0.3, 0.8))
-        return _dressed(random, box(size)), 0.5 * math.hypot(size[0], size[2])
+        return _sample_prop(random, box(size)), 0.5 * math.hypot(size[0], size[2])
     if kind == 1:
         size = (u(0.5, 1.4), u(1.4, 2.2), u(0.3, 0.6))
-        return _dressed(random, box(size), "shelf" if random.random() < 0.6 else ""), 0.5 * size[0] + 0.2
+        return _sample_prop(random, box(size), "shelf" if random.random() < 0.6 else ""), 0.5 * size[0] + 0.2
     if kind == 2:
         radius = u(0.08, 0.35)
-        return _dressed(random, cylinder(radius, u(0.3, 1.3), top_radius=radius * u(0.6, 1.2))), radius * 1.2
+        return _sample_prop(random, cylinder(radius, u(0.3, 1.3), top_radius=radius * u(0.6, 1.2))), radius * 1.2
     if kind == 3:
         radius = u(0.03, 0.16)
-        return _dressed(random, cylinder(radius, u(1.8, 4.0), sides=14)), radius
+        return _sample_prop(random, cylinder(radius, u(1.8, 4.0), sides=14)), radius
     if kind == 4:
         size = (u(0.6, 1.8), u(0.45, 0.95), u(0.5, 0.9))
-        return _dressed(random, table(*size), "boards" if random.random() < 0.5 else ""), 0.5 * size[0]
+        return _sample_prop(random, table(*size), "boards" if random.random() < 0.5 else ""), 0.5 * size[0]
     if kind == 5:
-        return _dressed(random, _plant(random, u(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"), 0.3
+        return _sample_prop(random, _plant(random, u(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"), 0.3
     if kind == 6:  # a fence
         count, gap, height, thick = int(random.integers(3, 9)), u(0.12, 0.3), u(0.6, 1.3), u(0.015, 0.06)
         half = gap * (count - 1) / 2
-        bars = [moved(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
-        rail = moved(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
-        return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
+        bars = [move_solid(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
+        rail = move_solid(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
+        return _sample_prop(random, _merge([*bars, rail])), 0.6 * half + 0.05
     radius = u(0.1, 0.4)
-    return _dressed(random, moved(ball((radius, radius, radius)), np.array([0, radius, 0]))), radius
+    return _sample_prop(random, move_solid(ball((radius, radius, radius)), np.array([0, radius, 0]))), radius
 
 
 def _free_position(
     random: np.random.Generator, camera: SceneCamera, all_joints: Array, radius: float, *, front: bool
 ) -> Array | None:
-    """A spot of the floor clear of people and lens, before or behind the people as the camera sees them."""
+    """Find a spot of the floor clear of people and lens, before or behind the people as the camera sees them."""
     middle = all_joints.mean(0)
     view = np.array([camera.position[0] - middle[0], 0, camera.position[2] - middle[2]])
     distance = float(np.linalg.norm(view))
@@ -271,7 +270,7 @@ def _free_position(
 
 
 def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -> Prop:
-    """A thing between the lens and one of the person's joints, as if it were carried through the image."""
+    """Draw a thing between the lens and one of the person's joints, as if it were carried through the image."""
     target = joints[int(random.integers(len(joints)))] + random.normal(0, 0.12, 3)
     lens = camera.position
     distance = float(np.linalg.norm(target - lens))
@@ -285,12 +284,12 @@ def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -
         solid = ball((half, half * random.uniform(0.6, 1.6), half))
     else:
         solid = cylinder(half * random.uniform(0.3, 0.8), 2.5 * half)
-    solid = moved(solid, point, turn=random.uniform(0, 6.28), tilt=random.uniform(-1.5, 1.5))
-    return _dressed(random, solid, shadow=away > 0.6 * distance)
+    solid = move_solid(solid, point, turn=random.uniform(0, 6.28), tilt=random.uniform(-1.5, 1.5))
+    return _sample_prop(random, solid, shadow=away > 0.6 * distance)
 
 
 def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
-    """A flat thing close to the lens that reaches in from the image's edge."""
+    """Draw a flat thing close to the lens that reaches in from the image's edge."""
     width, height = camera.view.size
     corners = int(random.integers(3, 9))
     angles = np.sort(random.uniform(0, 2 * math.pi, corners))
@@ -304,11 +303,11 @@ def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
     at = (pixel - np.asarray(camera.view.principal_point)) / camera.view.focal * depth
     in_camera = flat.vertices * np.array([1, -1, 1]) + np.array([at[0], at[1], depth])
     vertices = (in_camera - camera.translation) @ camera.rotation
-    return _dressed(random, Solid(vertices.astype(np.float32), flat.faces, flat.uv), shadow=False)
+    return _sample_prop(random, Solid(vertices.astype(np.float32), flat.faces, flat.uv), shadow=False)
 
 
 def _hidden(prop: Prop, camera: SceneCamera, joints: Array) -> float:
-    """Share of the joints that lie behind the rectangle which a thing covers in the image."""
+    """Return the share of the joints that lie behind the rectangle which a thing covers in the image."""
     in_view = camera.to_camera(prop.solid.vertices)
     points = camera.to_camera(joints)
     if in_view[:, 2].min() < 0.06:
@@ -320,19 +319,19 @@ def _hidden(prop: Prop, camera: SceneCamera, joints: Array) -> float:
 
 
 def seat_for(random: np.random.Generator, pelvis: Array, knees: Array) -> Prop:
-    """A stool, box, bench or sofa under a person who sits: pelvis (3,) and knees (2, 3) in world axes."""
+    """Draw a stool, box, bench or sofa under a person who sits: pelvis (3,) and knees (2, 3) in world axes."""
     forward = (knees.mean(0) - pelvis) * [1, 0, 1]
     reach = float(np.linalg.norm(forward))
     turn = math.atan2(forward[0], forward[2])
     top = max(0.12, float(pelvis[1]) - 0.115)
     front, back = max(0.1, 0.7 * reach), random.uniform(0.2, 0.4)
     width = random.choice([random.uniform(0.38, 0.6), random.uniform(0.9, 2.0)])
-    parts = [moved(box((float(width), top, front + back)), np.array([0, 0, (front - back) / 2]))]
+    parts = [move_solid(box((float(width), top, front + back)), np.array([0, 0, (front - back) / 2]))]
     if random.random() < 0.4:
         rest = box((float(width), random.uniform(0.25, 0.6), 0.06))
-        parts.append(moved(rest, np.array([0, top, -back - 0.03])))
-    solid = moved(_merged(parts), np.array([pelvis[0], 0, pelvis[2]]), turn=turn)
-    return _dressed(random, solid)
+        parts.append(move_solid(rest, np.array([0, top, -back - 0.03])))
+    solid = move_solid(_merge(parts), np.array([pelvis[0], 0, pelvis[2]]), turn=turn)
+    return _sample_prop(random, solid)
 
 
 _CROWN = (0.0, 0.2, 0.02)  # metres from the head joint, head axes
@@ -420,13 +419,14 @@ def sample_scene(
 ) -> SceneDescription:
     """Put people on a stage at random; `random` decides everything.
 
-    actors  the first are framed by the camera, with all of their frames; the others stand around. All performances
-            have the same number of frames. UsageError where they do not, or without actors.
+    actors  the first are framed by the camera, with all of their frames; the others stand around
+
+    Raises UsageError without actors, or if their performances have different numbers of frames.
     """
     options = options or SceneOptions()
     if not actors or len({len(actor.performance) for actor in actors}) != 1:
         raise UsageError("actors", "do not perform together", expected="one or more with the same number of frames")
-    placed, joints = _placed(random, body, actors, options)
+    performances, joints = _stage_actors(random, body, actors, options)
     framing = options.camera
     if len(actors[0].performance) > 1:
         # A person who moves through an enlarged image would be outside of it in some frames.
@@ -439,15 +439,15 @@ def sample_scene(
         random, camera, joints, around=options.furniture, in_front=options.in_front, cards=options.cards
     )
     for actor, each in zip(actors, joints, strict=True):
-        if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1):
-            seated, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
-            props.append(seat_for(random, seated, np.stack(knees)))
+        if actor.performance.family == "chair" and (actor.performance.is_joined or len(actor.performance) == 1):
+            pelvis, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
+            props.append(seat_for(random, pelvis, np.stack(knees)))
     people, turn = [], torch.from_numpy(camera.rotation)
-    for actor, motion in zip(actors, placed, strict=True):
+    for actor, motion in zip(actors, performances, strict=True):
         rotations = motion.rotations.clone()
         rotations[:, 0] = turn @ rotations[:, 0]
-        pelvis = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
-        trans = _trans(body, actor.betas, pelvis)
+        root = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
+        trans = _trans(body, actor.betas, root)
         people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family))
     degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
     return SceneDescription(
@@ -455,51 +455,53 @@ def sample_scene(
     )
 
 
-def _placed(
+def _stage_actors(
     random: np.random.Generator, body: Body, actors: Sequence[Actor], options: SceneOptions
 ) -> tuple[list[Performance], list[NDArray[np.float32]]]:
-    """Performances on the floor and the joints and crown (T · 25, 3) of each, world axes; the first in the middle."""
+    """Put performances on the floor; also returns joints and crown (T · 25, 3) of each, world axes; the first in the
+    middle.
+    """
     head = SMPL24.index("head")
-    placed: list[Performance] = []
+    performances: list[Performance] = []
     joints: list[NDArray[np.float32]] = []
     for actor in actors:
         motion = on_floor(body, actor.performance, actor.betas)
         heading = random.uniform(-math.pi, math.pi)
-        spread = 0.0 if motion.joined else options.turn_poses
+        spread = 0.0 if motion.is_joined else options.turn_poses
         each = heading + random.uniform(-spread, spread, len(motion)) * (np.arange(len(motion)) > 0)
-        motion = turned(motion, heading if motion.joined else torch.from_numpy(each.astype(np.float32)))
+        motion = turn_motion(motion, heading if motion.is_joined else torch.from_numpy(each.astype(np.float32)))
         with torch.no_grad():
             trans = _trans(body, actor.betas, motion.pelvis)
-            posed = body.pose(motion.rotations, actor.betas[None], trans, vertices=False)
-        crown = posed.joints[:, head] + posed.rotations[:, head] @ torch.tensor(_CROWN)
-        points = torch.cat((posed.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
-        if placed:
+            pose = body.pose(motion.rotations, actor.betas[None], trans, vertices=False)
+        crown = pose.joints[:, head] + pose.rotations[:, head] @ torch.tensor(_CROWN)
+        points = torch.cat((pose.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
+        if performances:
             shift = torch.from_numpy(_free_spot(random, joints, points))
             motion = replace(motion, pelvis=motion.pelvis + shift)
             points = points + shift.numpy()
-        placed.append(motion)
+        performances.append(motion)
         joints.append(points)
-    return placed, joints
+    return performances, joints
 
 
 def _trans(body: Body, betas: Tensor, pelvis: Tensor) -> Tensor:
-    """Translations (T, 3) that bring the pelvis of a body to positions (T, 3), in any axes."""
+    """Return translations (T, 3) that bring the pelvis of a body to positions (T, 3), in any axes."""
     return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
 
 
 def _free_spot(
     random: np.random.Generator, others: Sequence[NDArray[np.float32]], points: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(3,) shift on the floor that keeps people about a forearm apart from each other."""
-    taken = np.concatenate(others)[:, [0, 2]]
-    footprint = points[:, [0, 2]]
+    """Find the shift (3,) on the floor that keeps people about a forearm apart from each other."""
+    footprint, others_floor = points[:, [0, 2]], np.concatenate(others)[:, [0, 2]]
+    footprint = footprint[:: max(1, len(footprint) // 96), None]
+    others_floor = others_floor[None, :: max(1, len(others_floor) // 96)]
     shift = np.zeros(3, np.float32)
-    footprint, taken = footprint[:: max(1, len(footprint) // 96), None], taken[None, :: max(1, len(taken) // 96)]
     for reach in np.linspace(0.45, 4.0, 24):
         angle = random.uniform(0, 2 * math.pi)
         # Beside and behind more often than in front, where they would hide the subject.
         depth = reach * math.cos(angle) * (0.5 if math.cos(angle) > 0 else 1.6)
         shift = np.array([reach * math.sin(angle), 0, depth], np.float32)
-        if np.linalg.norm(footprint + shift[[0, 2]] - taken, axis=-1).min() > 0.28:
+        if np.linalg.norm(footprint + shift[[0, 2]] - others_floor, axis=-1).min() > 0.28:
             break
     return shift

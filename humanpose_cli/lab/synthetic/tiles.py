@@ -21,7 +21,7 @@ _CELLS = (4, 8, 16, 32, 64, 128)
 
 @lru_cache(maxsize=16)
 def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[np.float32]:
-    """(256, 256) seamless noise of mean 0 and deviation 1 with features down to 256 / finest texels.
+    """Make seamless noise (256, 256) of mean 0 and deviation 1 with features down to 256 / finest texels.
 
     steepness  1: each octave has half the last one's amplitude; 0: all alike
     """
@@ -30,36 +30,36 @@ def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[
     for octave, cells in enumerate(c for c in _CELLS if c <= finest):
         grid = random.normal(size=(cells, cells)).astype(np.float32)
         margin = 4
-        padded = np.pad(grid, margin, mode="wrap")
+        with_margin = np.pad(grid, margin, mode="wrap")
         scale = NOISE_SIZE // cells
         side = (cells + 2 * margin) * scale
-        large = cv2.resize(padded, (side, side), interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(with_margin, (side, side), interpolation=cv2.INTER_CUBIC)
         cut = slice(margin * scale, margin * scale + NOISE_SIZE)
         total += np.float32(0.5 ** (steepness * octave)) * large[cut, cut]
     return (total - total.mean()) / total.std()
 
 
 @lru_cache(maxsize=32)
-def _resized_noise(finest: int, seed: int, steepness: float, size: int) -> Array:
-    """The noise at another size, twice along each side."""
+def _resize_noise(finest: int, seed: int, steepness: float, size: int) -> Array:
+    """Resize the noise, and repeat it twice along each side."""
     field = cv2.resize(octave_noise(finest, seed, steepness), (size, size), interpolation=cv2.INTER_AREA)
     return np.tile(field, (2, 2))
 
 
 def noise_patch(random: np.random.Generator, size: int, finest: int, steepness: float = 1.0) -> NDArray[np.float32]:
-    """(size, size) seamless noise for size 256 or a whole part of it, drawn from a few stored fields."""
-    field = _resized_noise(finest, int(random.integers(2)), steepness, size)
-    y, x, turned = (int(v) for v in random.integers(0, (size, size, 2)))
+    """Draw seamless noise (size, size), for size 256 or a whole part of it, from a few stored fields."""
+    field = _resize_noise(finest, int(random.integers(2)), steepness, size)
+    y, x, transpose = (int(v) for v in random.integers(0, (size, size, 2)))
     patch = field[y : y + size, x : x + size]
-    return patch.T if turned else patch
+    return patch.T if transpose else patch
 
 
 def resample(tile: Array, u: Array, v: Array) -> Array:
-    """Bilinear values (n[, C]) float32 of a seamless tile (h, w[, C]) at u, v (n,) in repeats, 0 at the first texel."""
+    """Interpolate a seamless tile (h, w[, C]) at u, v (n,) in repeats, 0 at the first texel: (n[, C]) float32."""
     height, width = tile.shape[:2]
     # One more row and column, so that the wrap needs no special border.
-    padded = cv2.copyMakeBorder(tile, 0, 1, 0, 1, cv2.BORDER_WRAP)
-    return look_up(padded, (u - np.floor(u)) * np.float32(width), (v - np.floor(v)) * np.float32(height))
+    with_border = cv2.copyMakeBorder(tile, 0, 1, 0, 1, cv2.BORDER_WRAP)
+    return look_up(with_border, (u - np.floor(u)) * np.float32(width), (v - np.floor(v)) * np.float32(height))
 
 
 TILE_SIDE = 256
@@ -70,7 +70,7 @@ _LEVELS = 7
 
 
 def _spectral_noise(random: np.random.Generator, shape: tuple[int, int], power: float, stretch: float = 1.0) -> Array:
-    """Periodic noise (h, w) of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
+    """Draw periodic noise (h, w) of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
 
     Photographs of most things have a power near 1. stretch > 1 draws it out along x.
     """
@@ -84,8 +84,8 @@ def _spectral_noise(random: np.random.Generator, shape: tuple[int, int], power: 
     return np.asarray(field / max(field.std(), 1e-9), np.float32)
 
 
-def _coloured(value: Array, dark: Array, light: Array) -> Array:
-    """Values about 0…1 as colours between two."""
+def _blend(value: Array, dark: Array, light: Array) -> Array:
+    """Interpolate between two colours by values about 0…1."""
     t = np.clip(value, 0, 1)[..., None]
     return np.asarray(dark + (light - dark) * t, np.float32)
 
@@ -134,13 +134,13 @@ def _boards(random: np.random.Generator) -> Array:
     return np.where(gap[..., None], colour * 0.45, colour).astype(np.float32)
 
 
-def _tiled_floor(random: np.random.Generator) -> Array:
+def _floor_tiles(random: np.random.Generator) -> Array:
     count = int(random.choice([2, 4, 6, 8]))
     i, j = np.floor(_X * count).astype(int), np.floor(_Y * count).astype(int)
     dark, light = _palette(random)
     checker = (i + j) % 2 if random.random() < 0.4 else np.zeros_like(i)
     tone = checker * random.uniform(0.4, 1.0) + 0.15 * random.normal(0, 1, (count, count))[i, j]
-    colour = _coloured(0.8 - tone.astype(np.float32), dark, light) + 5 * _spectral_noise(random, _SHAPE, 0.9)[..., None]
+    colour = _blend(0.8 - tone.astype(np.float32), dark, light) + 5 * _spectral_noise(random, _SHAPE, 0.9)[..., None]
     width = random.uniform(0.02, 0.05)
     joint = ((_X * count) % 1 < width) | ((_Y * count) % 1 < width)
     return np.where(joint[..., None], random.uniform(60, 200), colour).astype(np.float32)
@@ -163,7 +163,7 @@ def _wallpaper(random: np.random.Generator) -> Array:
         value = 0.5 + 0.5 * np.sin(2 * np.pi * count * (_X + 0.15 * np.sin(2 * np.pi * 2 * _Y)))
     else:
         value = (((_X + _Y) * count) % 1 < 0.5) ^ (((_X - _Y) * count) % 1 < 0.5)
-    return _coloured(np.asarray(value, np.float32), dark, light) + 3 * _spectral_noise(random, _SHAPE, 0.7)[..., None]
+    return _blend(np.asarray(value, np.float32), dark, light) + 3 * _spectral_noise(random, _SHAPE, 0.7)[..., None]
 
 
 def _grass(random: np.random.Generator) -> Array:
@@ -201,7 +201,7 @@ def _carpet(random: np.random.Generator) -> Array:
         fx, fy, phase = *random.integers(1, 9, 2), random.uniform(0, 6.28)
         motif = motif + np.sin(2 * np.pi * fx * _X + phase) * np.sin(2 * np.pi * fy * _Y + phase)
     value = 0.5 + 0.3 * np.sign(motif) * random.random() + 0.12 * _spectral_noise(random, _SHAPE, 0.1)
-    return _coloured(value.astype(np.float32), dark, light)
+    return _blend(value.astype(np.float32), dark, light)
 
 
 def _facade(random: np.random.Generator) -> Array:
@@ -220,7 +220,7 @@ def _facade(random: np.random.Generator) -> Array:
 
 
 def _print(random: np.random.Generator) -> Array:
-    """Posters, signs and shelves: coloured fields with lines of writing and blocks."""
+    """Draw posters and signs: coloured fields with lines of writing and blocks."""
     base = np.clip(random.uniform(40, 245) + random.normal(0, 25, 3), 0, 255)
     image = np.full((*_SHAPE, 3), base, np.uint8)
     for _ in range(int(random.integers(2, 9))):
@@ -239,7 +239,7 @@ def _print(random: np.random.Generator) -> Array:
 
 
 def _shelf(random: np.random.Generator) -> Array:
-    """Rows of things side by side, like books or goods."""
+    """Draw rows of things side by side, like books or goods."""
     rows = int(random.choice([3, 4, 5]))
     image = np.zeros((*_SHAPE, 3), np.float32) + random.uniform(20, 90)
     height = TILE_SIDE // rows
@@ -256,7 +256,7 @@ def _shelf(random: np.random.Generator) -> Array:
 
 
 def _stone(random: np.random.Generator) -> Array:
-    """Cells of random stones."""
+    """Draw cells of random stones."""
     count = 40
     points = random.uniform(0, TILE_SIDE, (count, 2)).astype(np.float32)
     y, x = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32)
@@ -280,7 +280,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Array]] = {
     "concrete": _concrete,
     "brick": _brick,
     "boards": _boards,
-    "floor_tiles": _tiled_floor,
+    "floor_tiles": _floor_tiles,
     "wallpaper": _wallpaper,
     "grass": _grass,
     "foliage": _foliage,
@@ -296,17 +296,17 @@ TILE_KINDS = tuple(_MAKERS)
 
 @lru_cache(maxsize=len(_MAKERS) * VARIANTS)
 def tile(kind: str, variant: int) -> NDArray[np.uint8]:
-    """A tileable image (256, 256, 3) uint8 of one of `TILE_KINDS`; any number gives one of a few variants."""
+    """Draw a tileable image (256, 256, 3) uint8 of one of `TILE_KINDS`; any number gives one of a few variants."""
     variant %= VARIANTS
     random = np.random.default_rng([zlib.crc32(kind.encode()), variant])
-    made = np.clip(_MAKERS[kind](random), 0, 255).astype(np.uint8)
-    made.flags.writeable = False
-    return made
+    image = np.clip(_MAKERS[kind](random), 0, 255).astype(np.uint8)
+    image.flags.writeable = False
+    return image
 
 
 @lru_cache(maxsize=len(_MAKERS) * VARIANTS * _LEVELS)
 def tile_level(kind: str, variant: int, level: int) -> NDArray[np.uint8]:
-    """The tile, halved `level` times (at most down to 4 texels)."""
+    """Halve the tile `level` times (at most down to 4 texels)."""
     side = TILE_SIDE >> min(max(level, 0), _LEVELS - 1)
     if side == TILE_SIDE:
         return tile(kind, variant)

@@ -26,7 +26,7 @@ from humanpose_cli.lab.synthetic.cameras import (
     SceneCamera,
     ShadowMap,
     degrade,
-    encoded,
+    encode_light,
     irradiance,
     sample_camera,
     sample_degradation,
@@ -45,7 +45,7 @@ def level_camera(size=(48, 64)) -> SceneCamera:
 
 def plate(y: float, half: float) -> tuple[torch.Tensor, torch.Tensor]:
     """A level square of many triangles at that height."""
-    solid = solids.moved(solids.box((2 * half, 0.002, 2 * half)), np.array([0, y, 0]))
+    solid = solids.move_solid(solids.box((2 * half, 0.002, 2 * half)), np.array([0, y, 0]))
     return torch.from_numpy(solid.vertices), torch.from_numpy(solid.faces)
 
 
@@ -103,7 +103,7 @@ def test_light_faces_and_exposure():
         assert lighting.sun.direction[1] > 0.15
         means.append(irradiance(np.array([[np.sin(0.3), 0, np.cos(0.3)]]), lighting).mean())
     assert 0.7 < np.median(means) < 1.6
-    np.testing.assert_allclose(encoded(np.array([1.0, 0.5**2.2])), [1, 0.5], atol=1e-6)
+    np.testing.assert_allclose(encode_light(np.array([1.0, 0.5**2.2])), [1, 0.5], atol=1e-6)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from humanpose_cli.lab.synthetic.generator import (
     activities_of,
 )
 from humanpose_cli.lab.synthetic.poses import activities
-from humanpose_cli.lab.synthetic.renderer import RenderedScene, encoded_maps, imperfect_fit
+from humanpose_cli.lab.synthetic.renderer import RenderedScene, encode_scene_maps, imperfect_fit
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +148,7 @@ def test_people_who_are_not_seen_leave_no_number(visible):
     persons = np.repeat(np.arange(4, dtype=np.uint8), (9, *visible))[None]
     rendered = RenderedScene(np.zeros((1, persons.size, 3), np.uint8), {"persons": persons}, np.array(visible))
     seen = [place for place, pixels in enumerate(visible) if pixels]
-    found = decode_map("persons", encoded_maps(rendered, seen)["persons"])
+    found = decode_map("persons", encode_scene_maps(rendered, seen)["persons"])
     expected = np.repeat(np.arange(len(seen) + 1), (9, *(pixels for pixels in visible if pixels)))
     np.testing.assert_array_equal(found[0], expected)
 

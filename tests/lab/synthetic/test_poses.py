@@ -21,7 +21,7 @@ from humanpose_cli.lab.synthetic.poses import (
     held_pose,
     on_floor,
     sample_motion,
-    turned,
+    turn_motion,
 )
 
 
@@ -124,7 +124,7 @@ def _knee(rotations: torch.Tensor, side: int) -> torch.Tensor:
 
 def test_held_poses_sway_a_little():
     pose = bank().pose(1)
-    motion = sample_motion(np.random.default_rng(0), 16, 15.0, held=pose)
+    motion = sample_motion(np.random.default_rng(0), 16, 15.0, pose=pose)
     assert set(motion.activities) == {pose.activity}
     assert len(motion.activities) == len(motion)
     change = torch.linalg.matrix_norm(motion.rotations[1:] - motion.rotations[:-1]).amax()
@@ -149,7 +149,7 @@ def _lowest(motion, betas):
 
 def test_turning_keeps_the_motion():
     motion = sample_motion(np.random.default_rng(3), 4, 10.0)
-    quarter = turned(motion, np.pi / 2)
+    quarter = turn_motion(motion, np.pi / 2)
     moved = motion.pelvis[3] - motion.pelvis[0]
     expected = torch.stack((moved[2], moved[1], -moved[0]))
     torch.testing.assert_close(quarter.pelvis[3] - quarter.pelvis[0], expected, atol=1e-5, rtol=0)

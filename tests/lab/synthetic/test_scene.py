@@ -188,7 +188,7 @@ def test_people_are_brighter_on_the_sunny_side():
 
 
 def test_things_hide_what_is_behind_them_and_cast_shadows():
-    board = solids.moved(solids.box((0.4, 0.4, 0.02)), np.array([0.0, 1.2, 0.6]))
+    board = solids.move_solid(solids.box((0.4, 0.4, 0.02)), np.array([0.0, 1.2, 0.6]))
     prop = Prop(board, ("plaster", 0), 1.0, (1.0, 1.0, 1.0))
     plain, hidden = stage((0.0, 1.0, 0.6)), stage((0.0, 1.0, 0.6), (prop,))
     before, after = (SceneRenderer(body(), scene, labels()).render() for scene in (plain, hidden))
@@ -204,7 +204,7 @@ def test_things_hide_what_is_behind_them_and_cast_shadows():
     np.testing.assert_array_equal(before.maps["persons"][outside], after.maps["persons"][outside])
     both = (after.maps["persons"] > 0) & outside
     assert (before.image[both].mean(-1) - after.image[both].mean(-1)).max() > 15
-    behind = Prop(solids.moved(board, np.array([0.0, 0.0, -2.0])), prop.tile, 1.0, prop.tint)
+    behind = Prop(solids.move_solid(board, np.array([0.0, 0.0, -2.0])), prop.tile, 1.0, prop.tint)
     unchanged = SceneRenderer(body(), stage((0.0, 1.0, 0.6), (behind,)), labels()).render()
     for name, values in before.maps.items():
         np.testing.assert_array_equal(unchanged.maps[name], values)
