@@ -7,7 +7,6 @@ not known is None here and NaN (or an absent map) in the cache.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,8 +196,11 @@ class Source(Protocol):
 # Sources around sources: the same images with more labels.
 
 
-class LabellingSource(ABC):
-    """The groups of another source, each sample with what `label` adds to it."""
+class LabellingSource:
+    """The groups of another source, each sample with what `label` adds to it: nothing, here."""
+
+    label_options: Mapping[str, Any] = {}
+    """The settings that decide the added labels, as plain JSON values."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -221,11 +223,6 @@ class LabellingSource(ABC):
         for sample in self.source.read(group):
             yield self.label(sample)
 
-    @property
-    @abstractmethod
-    def label_options(self) -> Mapping[str, Any]:
-        """The settings that decide the added labels, as plain JSON values."""
-
-    @abstractmethod
     def label(self, sample: Sample) -> Sample:
         """Return a sample with its labels."""
+        return sample

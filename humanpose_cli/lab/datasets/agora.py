@@ -59,18 +59,16 @@ class AgoraSource(FolderSource):
             for path in sorted(self.root.rglob("*_withjv.pkl"), key=natural_order)
             if "smplx" not in str(path.relative_to(self.root)).lower() and self._split(path)
         ]
-        wanted = [path for path in frames if self._wants(self._split(path))]
-        if not wanted:
-            raise self._nothing_found()
-        images = {path.name: path for path in self.root.rglob("*.png")}
-        for path in wanted:
-            placed = []
+        paths = [path for path in frames if self._wants(self._split(path))]
+        files = {path.name: path for path in self.root.rglob("*.png")}
+        for path in paths:
+            images = []
             for row, name in enumerate(_names(path)):
                 small = name.removesuffix(".png").removesuffix("_1280x720") + _SMALL_ENDING
-                placed.append(((row, name), images.get(name, images.get(small, path.parent / name))))
-            files = dict(placed)
-            for row, name in self._present(placed, path, "images", notes):
-                key = {"frame": path, "row": row, "image": files[row, name], "split": self._split(path)}
+                images.append(((row, name), files.get(name, files.get(small, path.parent / name))))
+            image_of = dict(images)
+            for row, name in self._present(images, path, "images", notes):
+                key = {"frame": path, "row": row, "image": image_of[row, name], "split": self._split(path)}
                 yield Group(Path(name).stem, 1, key=key)
 
     def _split(self, path: Path) -> str:
@@ -88,19 +86,19 @@ class AgoraSource(FolderSource):
 
 
 def focal_of(name: str, width: int) -> float:
-    """Focal length in pixels of an image of that name and width; its axis meets the middle."""
+    """Return the focal length in pixels of an image of that name and width; its axis meets the middle."""
     millimetres = next((focal for part, focal in _FOCAL.items() if part in name), _USUAL_FOCAL)
     return millimetres / _SENSOR * width
 
 
 @lru_cache(maxsize=1)
 def _frame(path: Path) -> Mapping[str, Array]:
-    """The columns of a data frame, which its images share: some hundred megabytes."""
+    """Read the columns of a data frame, which its images share: some hundred megabytes."""
     return read_pickle(path)
 
 
 def _names(path: Path) -> list[str]:
-    """Names of the images, in their order. InputError where columns are missing or of other lengths."""
+    """List the images in their order. Raises InputError if columns are missing or of other lengths."""
     frame = _frame(path)
     missing = [name for name in ("imgPath", *_FIELDS) if not isinstance(frame.get(name), np.ndarray)]
     if missing:
@@ -127,24 +125,24 @@ def _people(path: Path, frame: Mapping[str, Array], row: int, scale: float) -> l
     ]
 
 
-def _person(where: str, stored: Mapping[str, Any], scale: float) -> Person:
-    """One person; scale: pixels of the image for one of the large image."""
+def _person(where: str, fields: Mapping[str, Any], scale: float) -> Person:
+    """Label one person; scale: pixels of the image for one of the large image."""
 
     def points(name: str, width: int, count: int | None = None) -> Array:
-        return checked_array(stored[name], f"{where} ({name})", (count, width)).astype(np.float64)
+        return checked_array(fields[name], f"{where} ({name})", (count, width)).astype(np.float64)
 
     pixels, joints = points("gt_joints_2d", 2) * scale, points("gt_joints_3d", 3)
     if min(len(pixels), len(joints)) < len(SMPL24):
         got = f"{len(pixels)} and {len(joints)}"
         raise InputError(f"{where} (gt_joints)", "are too few", expected=f"{len(SMPL24)} or more", got=got)
-    occlusion = float(checked_array(stored["occlusion"], f"{where} (occlusion)", ()))
+    occlusion = float(checked_array(fields["occlusion"], f"{where} (occlusion)", ()))
     # The owners' evaluator asks for both; the percentage alone is kept.
-    counted = bool(stored["isValid"]) and 0 <= occlusion <= MAX_OCCLUSION
-    gender = str(stored["gender"])
+    counts = bool(fields["isValid"]) and 0 <= occlusion <= MAX_OCCLUSION
+    gender = str(fields["gender"])
     return Person(
         gender=gender if gender in ("female", "male", "neutral") else "",
-        kid=bool(stored["kid"]),
-        occlusion=occlusion if counted else 100.0,
+        kid=bool(fields["kid"]),
+        occlusion=occlusion if counts else 100.0,
         box=np.concatenate((pixels.min(0), pixels.max(0))),
         keypoints={SMPL24.name: with_visibility(pixels[: len(SMPL24)], np.ones(len(SMPL24)))},
         joints={SMPL24.name: np.pad(joints[: len(SMPL24)], ((0, 0), (0, 1)), constant_values=1)},

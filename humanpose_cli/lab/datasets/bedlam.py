@@ -61,7 +61,7 @@ _FIELDS = ("imgname", "pose_cam", "shape", "gender", "sub", "trans_cam", "cam_ex
 _BODY = 22  # joints that SMPL and SMPL-X have in common
 _KINDS = {72: "smpl", 165: "smplx"}  # columns of pose_cam
 _SHAPES = (10, 11, 10 + MORE_BETAS)  # columns of shape
-_COMPARED = 50  # people of a scene whose bodies are compared with gtkps
+_MAX_COMPARISONS = 50  # people of a scene whose bodies are compared with gtkps
 _LYING = "closeup"
 _FRAME_RATE = 30.0
 _NAME = re.compile(r"(.+)/[^/]*?_(\d+)\.\w+")
@@ -103,8 +103,6 @@ class BedlamSource(FolderSource):
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         labels = {path for name in _LABELS for path in (self.root / name).glob("*.npz")}
-        if not labels:
-            raise self._nothing_found()
         groups: list[Group] = []
         distances: list[Array] = []
         missing: set[str] = set()
@@ -122,11 +120,11 @@ class BedlamSource(FolderSource):
         notes += [
             f"{self.title}: nothing is drawn of {gender} people without their `model`" for gender in sorted(missing)
         ]
-        compared = np.concatenate(distances) if distances else np.zeros((0, 2))
-        if len(compared):
-            every, ten = np.median(compared, axis=0)
+        errors = np.concatenate(distances) if distances else np.zeros((0, 2))
+        if len(errors):
+            every, ten = np.median(errors, axis=0)
             notes.append(
-                f"{self.title}: the joints of {len(compared)} bodies lie {every:.2f} pixels (median) from the owners' "
+                f"{self.title}: the joints of {len(errors)} bodies lie {every:.2f} pixels (median) from the owners' "
                 f"gtkps, {ten:.2f} with their first ten shape components alone"
             )
         return groups
@@ -135,20 +133,20 @@ class BedlamSource(FolderSource):
         rows: dict[str, dict[int, list[int]]] = {}
         files: dict[tuple[str, int], str] = {}
         for row, name in enumerate(_names(path)):
-            found = _NAME.fullmatch(name)
-            if found is None or name.startswith("/") or ".." in Path(name).parts:
+            match = _NAME.fullmatch(name)
+            if match is None or name.startswith("/") or ".." in Path(name).parts:
                 raise InputError(f"{path} (imgname)", "names no image", expected="seq_000000/…_0000.png", got=name[:60])
-            sequence, frame = found[1], int(found[2])
+            sequence, frame = match[1], int(match[2])
             files[sequence, frame] = name
             rows.setdefault(sequence, {}).setdefault(frame, []).append(row)
         groups: list[Group] = []
         for sequence, frames in rows.items():
-            chosen = sorted(frames)[:: self.options.every]
-            placed = [(frame, folder / files[sequence, frame]) for frame in chosen]
-            present = self._present(placed, path, "images", notes)
-            taken = [(frame, files[sequence, frame], tuple(frames[frame])) for frame in present]
-            key = {"path": path, "folder": folder, "split": split, "images": taken}
-            groups.append(Group(f"{path.stem}/{sequence}", len(taken), key=key))
+            numbers = sorted(frames)[:: self.options.every]
+            images = [(frame, folder / files[sequence, frame]) for frame in numbers]
+            present = self._present(images, path, "images", notes)
+            entries = [(frame, files[sequence, frame], tuple(frames[frame])) for frame in present]
+            key = {"path": path, "folder": folder, "split": split, "images": entries}
+            groups.append(Group(f"{path.stem}/{sequence}", len(entries), key=key))
         return groups
 
     def read(self, group: Group) -> Iterator[Sample]:
@@ -180,27 +178,27 @@ def _names(path: Path) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _scene(path: Path) -> _Scene:
-    """A scene's labels, which its sequences share. InputError for a damaged file."""
-    stored: Mapping[str, Any] = read_npz(path, _FIELDS)
+    """Read a scene's labels, which its sequences share. Raises InputError if the file is damaged."""
+    fields: Mapping[str, Any] = read_npz(path, _FIELDS)
     names = np.array(_names(path))
     count = len(names)
-    poses = array_field(stored, "pose_cam", path, (count, None), largest=MAX_RADIANS)
+    poses = array_field(fields, "pose_cam", path, (count, None), largest=MAX_RADIANS)
     kind = _KINDS.get(poses.shape[1])
     if kind is None:
         expected = "72 columns of SMPL or 165 of SMPL-X"
         raise InputError(f"{path} (pose_cam)", "are of another model", expected=expected, got=str(poses.shape[1]))
     if kind == "smplx":  # fingers and the face stay at rest
         poses = np.concatenate((poses[:, : 3 * _BODY], np.zeros((count, 3 * (len(SMPL24) - _BODY)))), 1)
-    betas = array_field(stored, "shape", path, (count, None))
+    betas = array_field(fields, "shape", path, (count, None))
     if betas.shape[1] not in _SHAPES:
         expected = ", ".join(map(str, _SHAPES))
         raise InputError(
             f"{path} (shape)", "has another number of shape parameters", expected=expected, got=str(betas.shape[1])
         )
-    trans = array_field(stored, "trans_cam", path, (count, 3))
-    cameras = array_field(stored, "cam_int", path, (count, 3, 3))
-    subjects = stored.get("sub", np.full(count, ""))
-    keypoints = array_field(stored, "gtkps", path, None) if "gtkps" in stored else None
+    trans = array_field(fields, "trans_cam", path, (count, 3))
+    cameras = array_field(fields, "cam_int", path, (count, 3, 3))
+    subjects = fields.get("sub", np.full(count, ""))
+    keypoints = array_field(fields, "gtkps", path, None) if "gtkps" in fields else None
     if keypoints is not None and (keypoints.ndim != 3 or keypoints.shape[1] not in (45, 127)):
         keypoints = None  # of BEDLAM 2, in an order of its own
     return _Scene(
@@ -208,17 +206,17 @@ def _scene(path: Path) -> _Scene:
         kind,
         poses,
         betas,
-        trans + array_field(stored, "cam_ext", path, (count, 4, 4))[:, :3, 3],
+        trans + array_field(fields, "cam_ext", path, (count, 4, 4))[:, :3, 3],
         cameras,
         keypoints,
-        _genders(path, stored, count) if betas.shape[1] == 10 else np.full(count, "neutral"),
+        _genders(path, fields, count) if betas.shape[1] == 10 else np.full(count, "neutral"),
         subjects.astype(str),
     )
 
 
-def _genders(path: Path, stored: Mapping[str, Any], count: int) -> NDArray[np.str_]:
-    """Of the subjects, whose bodies have ten shape components."""
-    genders = np.asarray(stored.get("gender", ""))
+def _genders(path: Path, fields: Mapping[str, Any], count: int) -> NDArray[np.str_]:
+    """Read the genders of the subjects, whose bodies have ten shape components."""
+    genders = np.asarray(fields.get("gender", ""))
     if genders.shape != (count,) or not set(genders.astype(str).tolist()) <= {"male", "female", "neutral"}:
         raise InputError(f"{path} (gender)", "does not name the model of each body", expected="male or female")
     return genders.astype(str)
@@ -226,11 +224,11 @@ def _genders(path: Path, stored: Mapping[str, Any], count: int) -> NDArray[np.st
 
 @torch.no_grad()
 def _distances(path: Path, scene: _Scene, models: Mapping[str, Body]) -> Array:
-    """(M, 2) pixels: mean distance of the joints of some bodies from gtkps, with all betas and with the first ten."""
+    """Measure how far some bodies' joints are from gtkps: mean pixels (M, 2), with all betas and with the first ten."""
     if scene.keypoints is None:
         return np.zeros((0, 2))
-    found = []
-    for row in np.unique(np.linspace(0, len(scene.names) - 1, _COMPARED).astype(int)):
+    errors = []
+    for row in np.unique(np.linspace(0, len(scene.names) - 1, _MAX_COMPARISONS).astype(int)):
         model = models.get(str(scene.genders[row]))
         if model is None or model.name.partition("-")[0] != scene.kind:
             continue
@@ -243,20 +241,20 @@ def _distances(path: Path, scene: _Scene, models: Mapping[str, Body]) -> Array:
         rotations = axis_angle_to_matrix(torch.from_numpy(scene.poses[row]).float().unflatten(0, (len(SMPL24), 3)))
         focal, centre = pinhole(scene.cameras[row], f"{path} (cam_int)")
         apart = []
-        for kept in (scene.betas.shape[1], 10):
+        for count in (scene.betas.shape[1], 10):
             betas = torch.zeros(1, model.shape_count)
-            betas[0, :kept] = torch.from_numpy(scene.betas[row, :kept])
+            betas[0, :count] = torch.from_numpy(scene.betas[row, :count])
             joints = model.pose(
                 rotations[None], betas, torch.from_numpy(scene.trans[row, None]).float(), vertices=False
             )
             pixels = project_points(joints.joints[0].double().numpy(), focal, centre)[: scene.joint_count]
             apart.append(np.linalg.norm(pixels - scene.keypoints[row, : scene.joint_count, :2], axis=1).mean())
-        found.append(apart)
-    return np.array(found).reshape(-1, 2)
+        errors.append(apart)
+    return np.array(errors).reshape(-1, 2)
 
 
 def _upright(path: Path, *, lying: bool) -> StoredImage:
-    """An image; those that lie on their side are turned by a right angle, clockwise."""
+    """Read an image; those that lie on their side are turned by a right angle, clockwise."""
     if not lying:
         return stored_image(path)
     return encode_pixels(np.ascontiguousarray(np.rot90(image_pixels(path), -1)), lossless=True)
@@ -268,8 +266,8 @@ def _person(scene: _Scene, row: int, sequence: str, size: tuple[int, int]) -> Pe
     if scene.keypoints is not None:
         joints = scene.joint_count
         pixels = scene.keypoints[row, :joints, :2]
-        labelled = with_visibility(pixels, np.ones(joints))
-        keypoints[SMPL24.name] = np.pad(labelled, ((0, len(SMPL24) - joints), (0, 0)))
+        points = with_visibility(pixels, np.ones(joints))
+        keypoints[SMPL24.name] = np.pad(points, ((0, len(SMPL24) - joints), (0, 0)))
         box = box_around(pixels, size)
     subject = str(scene.subjects[row])
     more = scene.betas[row, 10:]

@@ -1,14 +1,14 @@
 """Calibrated cameras of the laboratories, and the pinhole images that a cache keeps instead of theirs.
 
 Their lenses bend straight lines: at the border of a Human3.6M frame a joint is up to 20 pixels away from where a
-pinhole camera sees it, while a `Sample` knows one focal length and one principal point. So their images are taken
-anew by a `PinholeView`: one resampling removes the distortion and unequal focal lengths, cuts out the person and scales
-the cut. Whatever is projected with the stored camera then lies exactly on the stored image.
+pinhole camera sees it, while a `Sample` has one focal length and one principal point. So their images are resampled
+to those of a pinhole `Camera` (`Lens.undistort`): this removes the distortion and unequal focal lengths, cuts out the
+person and scales the cut. Whatever is projected with the stored camera then lies exactly on the stored image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -56,7 +57,7 @@ class Lens:
     skew: float = 0.0
 
     def distort(self, rays: Array) -> Array:
-        """Rays (..., 2) as x/z, y/z → pixels (..., 2)."""
+        """Project rays (..., 2) as x/z, y/z to pixels (..., 2)."""
         x, y = rays[..., 0], rays[..., 1]
         square = x * x + y * y
         k1, k2, k3 = self.radial
@@ -67,8 +68,38 @@ class Lens:
         return np.stack((column, self.focal[1] * bent_y + self.principal_point[1]), -1)
 
     def project(self, points: Array) -> Array:
-        """Points (..., 3), camera axes → pixels (..., 2) of the laboratory's own image."""
+        """Project points (..., 3), camera axes, to pixels (..., 2) of the laboratory's own image."""
         return self.distort(points[..., :2] / points[..., 2:])
+
+    def _positions(self, camera: Camera) -> Array:
+        """Return the position (H, W, 2) of each pixel's centre of a pinhole camera in this lens's image."""
+        x = (np.arange(camera.size[0]) + 0.5 - camera.principal_point[0]) / camera.focal
+        y = (np.arange(camera.size[1]) + 0.5 - camera.principal_point[1]) / camera.focal
+        return self.distort(np.stack(np.meshgrid(x, y), -1))
+
+    def undistort_labels(self, labels: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+        """Resample labels (H, W) or (H, W, C) of this lens's image: the nearest ones, 0 beyond the image."""
+        at = np.floor(self._positions(camera)).astype(np.int64)
+        height, width = labels.shape[:2]
+        inside = ((at >= 0) & (at < (width, height))).all(-1)
+        result = np.zeros((*at.shape[:2], *labels.shape[2:]), np.uint8)
+        result[inside] = labels[at[inside][:, 1], at[inside][:, 0]]
+        return result
+
+    def undistort(self, pixels: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+        """Resample this lens's image (H, W) or (H, W, C) uint8 to what a pinhole camera sees; black beyond the image.
+
+        If the result is smaller than what it shows, pixels are averaged before, so that nothing flickers.
+        """
+        at = self._positions(camera)
+        reduction = max(1, int(max(self.focal) / camera.focal + 1e-6))
+        values: NDArray[Any] = pixels
+        if reduction > 1:
+            values, corner = _average_blocks(pixels, reduction, at)
+            at = (at - corner) / reduction
+        x, y = np.ascontiguousarray((at - 0.5).transpose(2, 0, 1), np.float32)  # OpenCV counts from pixels' centres
+        result = np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
+        return np.rint(result).astype(np.uint8) if reduction > 1 else result.astype(np.uint8, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,57 +111,14 @@ class LabCamera:
     translation: Array
 
     def to_camera(self, points: Array) -> Array:
-        """Points (..., 3) metres, world → camera axes."""
+        """Transform points (..., 3) metres from world to camera axes."""
         return points @ self.rotation.T + self.translation
 
 
-@dataclass(frozen=True)
-class PinholeView:
-    """An image without distortion: focal length, principal point and size (width, height) in its own pixels."""
+def _average_blocks(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArray[np.float32], Array]:
+    """Average factor × factor pixels of the part that shows the points `at`; also returns that part's corner (2,).
 
-    focal: float
-    principal_point: tuple[float, float]
-    size: tuple[int, int]
-
-    def project(self, points: Array) -> Array:
-        """Points (..., 3), camera axes → pixels (..., 2)."""
-        return self.focal * points[..., :2] / points[..., 2:] + np.asarray(self.principal_point)
-
-    def _positions_in(self, lens: Lens) -> Array:
-        """(height, width, 2): position of each pixel's centre in the lens's image."""
-        x = (np.arange(self.size[0]) + 0.5 - self.principal_point[0]) / self.focal
-        y = (np.arange(self.size[1]) + 0.5 - self.principal_point[1]) / self.focal
-        return lens.distort(np.stack(np.meshgrid(x, y), -1))
-
-    def take_labels(self, labels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
-        """This view of labels (H, W) or (H, W, C) of a lens's image: the nearest ones, 0 where the image ends."""
-        at = np.floor(self._positions_in(lens)).astype(np.int64)
-        height, width = labels.shape[:2]
-        inside = ((at >= 0) & (at < (width, height))).all(-1)
-        taken = np.zeros((*at.shape[:2], *labels.shape[2:]), np.uint8)
-        taken[inside] = labels[at[inside][:, 1], at[inside][:, 0]]
-        return taken
-
-    def take(self, pixels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
-        """This view of a lens's image (H, W) or (H, W, C) uint8: bilinear, black where the image ends.
-
-        Where the view is smaller than what it shows, pixels are averaged before, so that nothing flickers.
-        """
-        at = self._positions_in(lens)
-        reduction = max(1, int(max(lens.focal) / self.focal + 1e-6))
-        values: NDArray[Any] = pixels
-        if reduction > 1:
-            values, corner = _averaged(pixels, reduction, at)
-            at = (at - corner) / reduction
-        x, y = np.ascontiguousarray((at - 0.5).transpose(2, 0, 1), np.float32)  # OpenCV counts from pixels' centres
-        taken = np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
-        return np.rint(taken).astype(np.uint8) if reduction > 1 else taken.astype(np.uint8, copy=False)
-
-
-def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArray[np.float32], Array]:
-    """Means of factor × factor pixels of the part that shows the points `at`, and the corner (2,) of that part.
-
-    The last row and column of the image are repeated where they do not fill a mean.
+    The last row and column of the image are repeated if they do not fill a mean.
     """
     size = np.array([pixels.shape[1], pixels.shape[0]])
     # The part is aligned to whole blocks, with one more block around it for the interpolation.
@@ -138,28 +126,29 @@ def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArra
     last = np.clip(np.ceil(at.max((0, 1))) + 2 * factor, first + 1, size).astype(int)
     part = pixels[first[1] : last[1], first[0] : last[0]]
     padding = [(0, -length % factor) for length in part.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
-    padded = np.pad(part, padding, mode="edge")
-    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor, *pixels.shape[2:])
+    part = np.pad(part, padding, mode="edge")
+    blocks = part.reshape(part.shape[0] // factor, factor, part.shape[1] // factor, factor, *pixels.shape[2:])
     return blocks.mean((1, 3), dtype=np.float32), first
 
 
-def full_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
-    """All of an image of that size, at its own scale (the mean of both focal lengths)."""
-    return PinholeView(sum(lens.focal) / 2, lens.principal_point, size)
+def full_camera(lens: Lens, size: tuple[int, int]) -> Camera:
+    """Make the camera of all of an image of that size, at its own scale (the mean of both focal lengths)."""
+    return Camera(sum(lens.focal) / 2, lens.principal_point, size)
 
 
-def person_view(lens: Lens, points: Array, crop_size: int) -> PinholeView:
-    """A square around points (N, 3) metres in camera axes: some margin about their larger extent, made smaller to
-    `crop_size` pixels a side where it is larger, never made larger.
+def person_camera(lens: Lens, points: Array, crop_size: int) -> Camera:
+    """Make the camera of a square around points (N, 3) metres in camera axes, with a margin about their larger extent.
+
+    It is reduced to `crop_size` pixels a side if it is larger, never enlarged.
     """
-    full = full_view(lens, (1, 1))
+    full = full_camera(lens, (1, 1))
     pixels = full.project(points)
     low, high = pixels.min(0), pixels.max(0)
     side = max(_MARGIN * float((high - low).max()), _MIN_SIDE)
     length = min(crop_size, ceil(side))
     scale = length / side
     principal = (np.asarray(full.principal_point) - ((low + high) / 2 - side / 2)) * scale
-    return PinholeView(full.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
+    return Camera(full.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
 
 
 # What sources of calibrated laboratories share: every n-th frame of a video, one person, a pinhole view of them.
@@ -199,55 +188,76 @@ class Shot:
     lens: Lens
     around: Array
 
-    def view(self, crop_size: int) -> PinholeView:
-        """What of it is kept; the whole image where nothing says where people are."""
+    def camera(self, crop_size: int) -> Camera:
+        """Return the camera of what is kept of the image: all of it if the people's positions are unknown."""
         ahead = self.around[self.around[:, 2] > _NEAREST]  # nothing behind the camera can be cut out
         if not crop_size or not len(ahead):
-            return full_view(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
-        return person_view(self.lens, ahead, crop_size)
+            return full_camera(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
+        return person_camera(self.lens, ahead, crop_size)
 
-    def sample(self, name: str, view: PinholeView, people: Sequence[Person], **facts: Any) -> Sample:
-        """The stored image with its camera; facts are further fields of the sample."""
-        image = encode_view(lambda: view.take(self.pixels, self.lens), view.size)
-        return Sample(name, image.image, image.size, view.focal, view.principal_point, people, **facts)
+    def sample(
+        self,
+        name: str,
+        camera: Camera,
+        people: Sequence[Person],
+        *,
+        sequence: str,
+        frame: int,
+        splits: Mapping[str, str],
+        maps: Mapping[str, bytes] | None = None,
+        frame_rate: float | None = None,
+    ) -> Sample:
+        """Make the sample of the stored image with its camera."""
+        image = encode_view(lambda: self.lens.undistort(self.pixels, camera), camera.size)
+        return Sample(
+            name,
+            image.image,
+            image.size,
+            camera.focal,
+            camera.principal_point,
+            people,
+            maps or {},
+            sequence=sequence,
+            frame=frame,
+            splits=splits,
+            frame_rate=frame_rate,
+        )
 
 
-def with_joints(person: Person, skeleton: str, joints: Array, view: PinholeView) -> Person:
-    """The person with joints (J, 4), metres in camera axes and confidence, and the keypoints and the box that a view
-    has of them.
-    """
+def with_joints(person: Person, skeleton: str, joints: Array, camera: Camera) -> Person:
+    """Add joints (J, 4), metres in camera axes and confidence, and the keypoints and the box that a camera sees."""
     visible = (joints[:, 3] > 0) & (joints[:, 2] > 0)  # what is unknown or behind the camera has the confidence 0
     keypoints = np.zeros((len(joints), 3))
-    keypoints[visible, :2] = view.project(joints[visible, :3])
+    keypoints[visible, :2] = camera.project(joints[visible, :3], near=0)
     keypoints[visible, 2] = joints[visible, 3]
-    box = box_around(keypoints[visible, :2], view.size)
+    box = box_around(keypoints[visible, :2], camera.size)
     return replace(person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box)
 
 
 def with_fitted_bodies(person: Person, fitter: BodyJointFitter | None, joints: Array, skeleton: str) -> list[Person]:
-    """The person once for each frame of joints (T, J, 4), with the bodies of the joint fitter where there is one.
+    """Repeat the person for each frame of joints (T, J, 4), with the bodies of the joint fitter if there is one.
 
-    Frames that could not be fitted keep the person unchanged.
+    Frames that cannot be fitted keep the person unchanged.
     """
     people = [person] * len(joints)
     if fitter is None:
         return people
-    fitted = fitter.fit(joints, skeleton)
-    model = replace(person, body=fitted.body, gender=fitted.gender)
-    for row in np.flatnonzero(np.isfinite(fitted.error)).tolist():
-        people[row] = replace(model, poses=fitted.poses[row], betas=fitted.betas[row], trans=fitted.trans[row])
+    fit = fitter.fit(joints, skeleton)
+    model = replace(person, body=fit.body, gender=fit.gender)
+    for row in np.flatnonzero(np.isfinite(fit.error)).tolist():
+        people[row] = replace(model, poses=fit.poses[row], betas=fit.betas[row], trans=fit.trans[row])
     return people
 
 
-def placed_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:
-    """The trans (N, 3) by which posed bodies (N, 72), all of one shape (10,), lie nearest to their joints (N, J, 4).
+def trans_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:
+    """Find the trans (N, 3) that bring posed bodies (N, 72) of one shape (10,) nearest to their joints (N, J, 4).
 
     For fits without translations: the mean offset from the body's landmarks of that skeleton to the joints.
     """
     with torch.no_grad():
         shape = torch.as_tensor(betas, dtype=torch.float32)[None]
         rotations = axis_angle_to_matrix(torch.as_tensor(poses, dtype=torch.float32).unflatten(1, (24, 3)))
-        posed = body.pose(rotations, shape, vertices=False)
-        landmarks = body.pose_landmarks(skeleton, posed, shape).numpy()
+        pose = body.pose(rotations, shape, vertices=False)
+        landmarks = body.pose_landmarks(skeleton, pose, shape).numpy()
     weights = joints[..., 3:]
     return (weights * (joints[..., :3] - landmarks)).sum(1) / np.maximum(weights.sum(1), 1e-9)

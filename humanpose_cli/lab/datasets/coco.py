@@ -45,7 +45,7 @@ from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.mat_files import read_mat
 from humanpose_cli.io.text_files import json_object, read_json
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_size, clipped_box
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_size, clip_box
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
@@ -98,7 +98,7 @@ class CocoOptions(FolderOptions):
 
 
 @dataclass(frozen=True, eq=False)
-class _Annotated:
+class _Annotation:
     """One person or crowd: (4,) x0 y0 x1 y1, keypoints (J, 3) by skeleton, area, outlines as in the file, who it is in
     a video, and the box of the head.
     """
@@ -119,14 +119,14 @@ class _Annotated:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
+class _Image:
     """One image: its path, size (width, height; None where the file does not say), people, name, video ("" without),
     frame, and CrowdPose's index.
     """
 
     path: Path
     size: tuple[int, int] | None
-    people: Sequence[_Annotated]
+    people: Sequence[_Annotation]
     name: str
     video: str = ""
     frame: int = 0
@@ -147,8 +147,6 @@ class CocoSource(FolderSource):
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = [path for path in self._files() if self._wants(_split_of(path))]
-        if not files:
-            raise self._nothing_found()
         return [group for path in files for group in self._groups(path, notes)]
 
     def _files(self) -> list[Path]:
@@ -166,19 +164,19 @@ class CocoSource(FolderSource):
         if left_out:
             notes.append(f"{path}: {', '.join(left_out)} are joints of no skeleton; they are left out")
         folder = self._image_folder(path, images[0].path)
-        placed = [(image, folder / image.path) for image in images]
-        present = self._present(placed, path, "images", notes)
-        videos: dict[str, list[_Shown]] = {}
+        files = [(image, folder / image.path) for image in images]
+        present = self._present(files, path, "images", notes)
+        videos: dict[str, list[_Image]] = {}
         for image in present:
             videos.setdefault(f"{path.stem}/{image.video or image.name}", []).append(image)
         key = {"split": _split_of(path), "folder": folder}
         return [
-            Group(name, len(shown), key={**key, "images": sorted(shown, key=lambda image: image.frame)})
-            for name, shown in videos.items()
+            Group(name, len(frames), key={**key, "images": sorted(frames, key=lambda image: image.frame)})
+            for name, frames in videos.items()
         ]
 
     def _image_folder(self, path: Path, first: Path) -> Path:
-        """Where the images of an annotation file are: the first usual folder that has its first one."""
+        """Find the images of an annotation file: the first usual folder that has its first one."""
         if self.options.images:
             return existing_folder(self.root / self.options.images, "the folder of the images")
         year = _YEAR.search(path.stem)
@@ -189,29 +187,29 @@ class CocoSource(FolderSource):
         return next((folder for folder in folders if (folder / first).is_file()), usual)
 
     def read(self, group: Group) -> Iterator[Sample]:
-        for shown in group.key["images"]:
-            path = group.key["folder"] / shown.path
+        for entry in group.key["images"]:
+            path = group.key["folder"] / entry.path
             image = stored_image(path)
-            check_size(path, image.size, shown.size or image.size)
-            video = group.name if shown.video else ""
+            check_size(path, image.size, entry.size or image.size)
+            video = group.name if entry.video else ""
             yield Sample(
-                f"{video}/{shown.name}" if video else group.name,
+                f"{video}/{entry.name}" if video else group.name,
                 image.image,
                 image.size,
                 image.focal,
-                people=[_person(person, image.size, video) for person in shown.people],
+                people=[_person(person, image.size, video) for person in entry.people],
                 sequence=video,
-                frame=shown.frame,
+                frame=entry.frame,
                 splits={"coco": group.key["split"]},
-                crowd_index=shown.crowd_index,
+                crowd_index=entry.crowd_index,
             )
 
 
 def _split_of(path: Path) -> str:
-    """By the name of the file, or of the folder of PoseTrack's: "training" is train, "validation" val."""
+    """Name the split by the file, or by the folder of PoseTrack's: "training" is train, "validation" val."""
     folder = path.parent.name if path.parent.name in _OF_VIDEOS else ""
-    found = _SPLIT.search(path.stem)
-    return split_name(folder or (found[1] if found else "train"))
+    match = _SPLIT.search(path.stem)
+    return split_name(folder or (match[1] if match else "train"))
 
 
 _DATASET_SKELETONS = (CROWDPOSE14, POSETRACK15, MPII16)
@@ -219,61 +217,61 @@ _ALIASES = {"top_head": "head_top", "head": "head_top"}  # CrowdPose's, by MMPos
 
 
 def _dataset_skeleton(names: Sequence[str]) -> Skeleton | None:
-    """The data set's own skeleton, all of whose joints have these names; None for COCO's."""
+    """Return the data set's skeleton, all of whose joints have these names; None for COCO's."""
     return next((skeleton for skeleton in _DATASET_SKELETONS if set(skeleton.joint_names) <= set(names)), None)
 
 
-def _read(path: Path, *, everything: bool) -> tuple[list[_Shown], list[str]]:
-    """The images, with all of their people and crowds; and joints that are left out.
+def _read(path: Path, *, everything: bool) -> tuple[list[_Image], list[str]]:
+    """Read the images, with all of their people and crowds; and joints that are left out.
 
     everything  also images without a labelled joint
     """
     document = read_json(path)
     left_out: list[str] = []
     if isinstance(document, list):
-        shown = _mpii_images(path, document)
+        entries = _mpii_images(path, document)
     else:
-        shown, left_out = _coco_images(path, json_object(path, document))
-    with_joints = [image for image in shown if any(person.labelled for person in image.people)]
+        entries, left_out = _coco_images(path, json_object(path, document))
+    with_joints = [image for image in entries if any(person.labelled for person in image.people)]
     if not with_joints:
         raise InputError(
             path, "has no person with a labelled joint", expected=f"keypoints of {', '.join(COCO17.joint_names[:3])} …"
         )
-    return shown if everything else with_joints, left_out
+    return entries if everything else with_joints, left_out
 
 
-def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Shown], list[str]]:
+def _coco_images(path: Path, document: Mapping[str, Any]) -> tuple[list[_Image], list[str]]:
     images, annotations = records(path, document, "images"), records(path, document, "annotations")
     records_by_id = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     names = [_ALIASES.get(name, name) for name in keypoint_names(path, document)]
     dataset = _dataset_skeleton(names)
     # Where the flag 2 does not occur, as in PoseTrack, 1 means visible, else hidden.
-    hidden = any(2 in (annotation.get("keypoints") or [])[2::3] for annotation in annotations)
-    one = HIDDEN_CONFIDENCE if hidden else 1.0
-    people: dict[Any, list[_Annotated]] = {}
+    has_hidden = any(2 in (annotation.get("keypoints") or [])[2::3] for annotation in annotations)
+    one = HIDDEN_CONFIDENCE if has_hidden else 1.0
+    people: dict[Any, list[_Annotation]] = {}
     for number, annotation in enumerate(annotations):
         where, key = f"{path}, annotations[{number}]", annotation.get("image_id")
         if not isinstance(key, int | str) or key not in records_by_id:
             raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
-        person = _annotated(where, annotation, names, dataset, one)
+        person = _annotation(where, annotation, names, dataset, one)
         if person is not None:
             people.setdefault(key, []).append(person)
         annotations[number] = {}  # these files are large
-    shown = [
-        _shown(path, record, sorted(people.get(key, ()), key=lambda person: person.crowd))
+    entries = [
+        _image(path, record, sorted(people.get(key, ()), key=lambda person: person.crowd))
         for key, record in records_by_id.items()
         if record.get("is_labeled", True)
     ]
-    return shown, [name for name in names if name not in COCO17 and (dataset is None or name not in dataset)]
+    return entries, [name for name in names if name not in COCO17 and (dataset is None or name not in dataset)]
 
 
 _MPII_SCALE = 200.0  # pixels of a person's height at scale 1
 
 
-def _mpii_images(path: Path, entries: Sequence[Any]) -> list[_Shown]:
-    """The images of MMPose's list, each with all of its people."""
+def _mpii_images(path: Path, entries: Sequence[Any]) -> list[_Image]:
+    """Read the images of MMPose's list, each with all of its people."""
     heads = _mpii_heads(path, len(entries))
-    people: dict[str, list[_Annotated]] = {}
+    people: dict[str, list[_Annotation]] = {}
     for number, entry in enumerate(entries):
         where = f"{path}, [{number}]"
         if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
@@ -288,9 +286,10 @@ def _mpii_images(path: Path, entries: Sequence[Any]) -> list[_Shown]:
             continue  # the owners' mark of a person without a position
         keypoints = {MPII16.name: points, COCO17.name: to_coco17(points, MPII16.joint_names)}
         head = None if heads is None else heads[number]
-        people.setdefault(entry["image"], []).append(_Annotated(where, box, keypoints, head_box=head))
+        people.setdefault(entry["image"], []).append(_Annotation(where, box, keypoints, head_box=head))
     return [
-        _Shown(_relative(path, name), None, found, str(Path(name).with_suffix(""))) for name, found in people.items()
+        _Image(_relative(path, name), None, persons, str(Path(name).with_suffix("")))
+        for name, persons in people.items()
     ]
 
 
@@ -302,7 +301,7 @@ def _listed(where: str, entry: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _mpii_heads(path: Path, count: int) -> Array | None:
-    """(N, 4) boxes of the heads, from the file beside the list, which has one for each record; None without it."""
+    """Read boxes (N, 4) of the heads, from the file beside the list, one for each record; None without it."""
     file = path.with_name(path.name.replace("mpii_", "mpii_gt_")).with_suffix(".mat")
     if not file.exists():
         return None
@@ -314,28 +313,28 @@ def _mpii_heads(path: Path, count: int) -> Array | None:
 
 
 def _relative(path: Path, name: str) -> Path:
-    """The path of an image below its folder; InputError for one outside of it."""
+    """Return the path of an image below its folder. Raises InputError if it is outside."""
     file = Path(name)
     if file.is_absolute() or ".." in file.parts:
         raise InputError(path, "names an image outside of its folder", got=str(file)[:80])
     return file
 
 
-def _shown(path: Path, record: Mapping[str, Any], people: Sequence[_Annotated]) -> _Shown:
+def _image(path: Path, record: Mapping[str, Any], people: Sequence[_Annotation]) -> _Image:
     size = record["width"], record["height"]
     file = _relative(path, record["file_name"].removeprefix("HumanArt/"))
     video, frame = record.get("vid_id"), record.get("frame_id", 0)
     index = record.get("crowdIndex")
     crowd_index = float(index) if isinstance(index, int | float) and np.isfinite(index) else None
     if video is None:
-        return _Shown(file, size, people, str(file.with_suffix("")), crowd_index=crowd_index)
+        return _Image(file, size, people, str(file.with_suffix("")), crowd_index=crowd_index)
     digits = re.findall(r"\d+", file.stem)
     people = [*people, *_ignored_regions(f"{path}, {file}", record)]
-    return _Shown(file, size, people, file.stem, str(video), int(digits[-1]) if digits else int(frame))
+    return _Image(file, size, people, file.stem, str(video), int(digits[-1]) if digits else int(frame))
 
 
-def _ignored_regions(where: str, record: Mapping[str, Any]) -> Iterator[_Annotated]:
-    """PoseTrack's: polygons in the pixels of its joints, whose centres are half a pixel further."""
+def _ignored_regions(where: str, record: Mapping[str, Any]) -> Iterator[_Annotation]:
+    """Yield PoseTrack's regions: polygons in the pixels of its joints, whose centres are half a pixel further."""
     columns = [record.get(f"ignore_regions_{axis}") or [] for axis in "xy"]
     if not all(isinstance(column, list) for column in columns) or len(columns[0]) != len(columns[1]):
         raise InputError(where, "has unusable ignore_regions", expected="as many x as y", got=str(columns)[:40])
@@ -345,30 +344,30 @@ def _ignored_regions(where: str, record: Mapping[str, Any]) -> Iterator[_Annotat
         if len(polygon) > 2:
             polygon += 0.5
             box = np.concatenate((polygon.min(0), polygon.max(0)))
-            yield _Annotated(where, box, {}, outlines=[polygon.ravel().tolist()], crowd=True)
+            yield _Annotation(where, box, {}, outlines=[polygon.ravel().tolist()], crowd=True)
 
 
-def _annotated(
+def _annotation(
     where: str, annotation: Mapping[str, Any], names: Sequence[str], dataset: Skeleton | None, one: float
-) -> _Annotated | None:
-    """One person or crowd; None for one with neither a box nor joints.
+) -> _Annotation | None:
+    """Read one person or crowd; None for one with neither a box nor joints.
 
     dataset  the data set's own skeleton; one: the confidence that the flag 1 stands for
     """
     keypoints = flagged_keypoints(where, annotation, names, one)
-    labelled = keypoints[keypoints[:, 2] > 0, :2]
+    points = keypoints[keypoints[:, 2] > 0, :2]
     if annotation.get("bbox"):
         x, y, width, height = numbers(where, annotation, "bbox", 4)
         box = np.array([x, y, x + width, y + height])
-    elif len(labelled) > 1:  # some of PoseTrack's have none
-        box = np.concatenate((labelled.min(0) - 0.5, labelled.max(0) + 0.5))
+    elif len(points) > 1:  # some of PoseTrack's have none
+        box = np.concatenate((points.min(0) - 0.5, points.max(0) + 0.5))
     else:
         return None
     if not (box[2:] > box[:2]).all():
         return None
     area = annotation.get("area")
     has_area = isinstance(area, int | float) and np.isfinite(area) and area > 0
-    return _Annotated(
+    return _Annotation(
         where,
         box,
         {COCO17.name: to_coco17(keypoints, names)}
@@ -382,15 +381,15 @@ def _annotated(
 
 
 def _head_box(where: str, annotation: Mapping[str, Any]) -> Array | None:
-    """PoseTrack's box of the head."""
+    """Read PoseTrack's box of the head."""
     if not annotation.get("bbox_head"):
         return None
     x, y, width, height = numbers(where, annotation, "bbox_head", 4)
     return np.array([x, y, x + width, y + height])
 
 
-def _person(person: _Annotated, size: tuple[int, int], video: str) -> Person:
-    box = clipped_box(person.box, size)
+def _person(person: _Annotation, size: tuple[int, int], video: str) -> Person:
+    box = clip_box(person.box, size)
     return Person(
         identity=f"{video}/{person.track}" if video and person.track else "",
         box=box if (box[2:] > box[:2]).all() else None,
@@ -402,8 +401,8 @@ def _person(person: _Annotated, size: tuple[int, int], video: str) -> Person:
     )
 
 
-def _mask(person: _Annotated, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The outlines of a person, polygons or run lengths, as a mask of the image's size (width, height)."""
+def _mask(person: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Draw the outlines of a person, polygons or run lengths, as a mask of the image's size (width, height)."""
     if isinstance(person.outlines, dict):
         mask = decode_run_lengths(person.outlines, person.where)
         if mask.shape != (size[1], size[0]):
@@ -421,14 +420,14 @@ def _mask(person: _Annotated, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _inside(polygon: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels whose centres lie inside of a polygon (N, 2): an odd number of its edges lies to their left."""
+    """Find the pixels with centres inside a polygon (N, 2): an odd number of its edges lies to their left."""
     width, height = size
     (x0, y0), (x1, y1) = polygon.T[:, None], np.roll(polygon, -1, 0).T[:, None]  # [1, N]
     centres = np.arange(height)[:, None] + 0.5
-    crossed = (y0 <= centres) != (y1 <= centres)
+    crosses = (y0 <= centres) != (y1 <= centres)
     with np.errstate(divide="ignore", invalid="ignore"):
         at = x0 + (centres - y0) * (x1 - x0) / (y1 - y0)
-    rows, edges = np.nonzero(crossed)
+    rows, edges = np.nonzero(crosses)
     columns = np.clip(np.ceil(at[rows, edges] - 0.5), 0, width).astype(np.int64)
     crossings = np.zeros((height, width + 1), np.int64)
     np.add.at(crossings, (rows, columns), 1)

@@ -45,7 +45,7 @@ class SequenceOptions(FolderOptions):
     every: int = option(1, "Take every n-th frame of each sequence.", minimum=1)
 
     def every_nth(self, count: int) -> range:
-        """The frames that are taken of `count`."""
+        """Select the frames that are taken of `count`."""
         return range(0, count, self.every)
 
 
@@ -81,7 +81,7 @@ class FolderSource(ABC):
     def __init__(
         self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None
     ) -> None:
-        """InputError where `root` is no folder."""
+        """Check the folder, the split and the models. Raises InputError if `root` is not a folder."""
         self.root = existing_folder(Path(root), f"the folder of {self.title}")
         self.options = options or self.options_type()
         self.tools = tools or SourceTools()
@@ -108,7 +108,7 @@ class FolderSource(ABC):
         return SourceInfo(self.name, {**asdict(self.options), **self._more_info()})
 
     def _more_info(self) -> Mapping[str, Any]:
-        """Plain JSON values beside the options."""
+        """Return plain JSON values beside the options."""
         return {}
 
     @property
@@ -119,16 +119,17 @@ class FolderSource(ABC):
         return (*undrawn, *self._listing[1])
 
     def groups(self) -> Sequence[Group]:
-        """All groups in a fixed order. InputError names a missing or wrong file."""
+        """List all groups in a fixed order. Raises InputError that names a missing or wrong file."""
         return self._listing[0]
 
     @abstractmethod
     def read(self, group: Group) -> Iterator[Sample]:
-        """The group's samples. InputError names a damaged file."""
+        """Read the group's samples. Raises InputError that names a damaged file."""
 
     def label_residuals(self, group: Group) -> Iterator[tuple[str, str, NDArray[Any]]]:
-        """How far a group's 3-D labels, projected, are from 2-D labels that its samples do not hold: the names of both
-        in the owner's files, and distances (N,) in pixels.
+        """Compare a group's 3-D labels, projected, with 2-D labels that its samples do not hold.
+
+        Yields the names of both in the owner's files, and distances (N,) in pixels.
         """
         yield from ()
 
@@ -136,30 +137,28 @@ class FolderSource(ABC):
     def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:
         notes: list[str] = []
         groups = tuple(self._list(notes))
+        if not groups:
+            split = f" of {self.options.split}" if self.options.split and self.splits else ""
+            raise InputError(self.root, f"holds no {self.contents}{split}", expected=self.example)
         return groups, tuple(notes)
 
-    def _nothing_found(self) -> InputError:
-        """The error for a folder that is not this data set's."""
-        split = f" of {self.options.split}" if self.options.split and self.splits else ""
-        return InputError(self.root, f"holds no {self.contents}{split}", expected=self.example)
-
     def __getstate__(self) -> Mapping[str, Any]:
-        """Without the listing, which can be large: processes that read are given their groups."""
+        """Leave out the listing, which can be large: processes that read are given their groups."""
         return {name: value for name, value in vars(self).items() if name != "_listing"}
 
     @abstractmethod
     def _list(self, notes: list[str]) -> Iterable[Group]:
-        """The groups in the folder, found without decoding images; sentences for the user are added to `notes`."""
+        """List the groups in the folder, without decoding images; adds sentences for the user to `notes`."""
 
     def _wants(self, split: str) -> bool:
-        """Whether a split, by its owner's name, is requested."""
-        wanted = self.options.split
-        return not wanted or split_name(wanted) == split_name(split)
+        """Return whether a split, by its owner's name, is requested."""
+        split_option = self.options.split
+        return not split_option or split_name(split_option) == split_name(split)
 
     # What is missing: a note where that is allowed, else InputError.
 
     def _is_there(self, path: Path, what: str, notes: list[str], consequence: str = "") -> bool:
-        """Whether a folder is there; `what` it is: "the folder of subject S1"."""
+        """Return whether a folder exists; `what` it is: "the folder of subject S1"."""
         if self.options.allow_missing and not path.is_dir():
             notes.append(f"{path}: does not exist{consequence}")
             return False
@@ -167,29 +166,30 @@ class FolderSource(ABC):
         return True
 
     def _first_absent(self, paths: Iterable[Path], what: str) -> Path | None:
-        """The first path where nothing is; `what` it would be: "a file of this view"."""
+        """Return the first path that does not exist; `what` it would be: "a file of this view"."""
         absent = next((path for path in paths if not path.exists()), None)
         if absent is not None and not self.options.allow_missing:
             raise InputError(absent, "does not exist", expected=what, remedy=_REMEDY)
         return absent
 
-    def _check_count(self, list_file: Path, what: str, official: int, found: int, notes: list[str]) -> None:
+    def _check_count(self, list_file: Path, what: str, official: int, count: int, notes: list[str]) -> None:
         """Compare the number of `what` (plural) that a file lists with that of the official release."""
-        if found == official:
+        if count == official:
             return
         if not self.options.allow_missing:
             problem = f"has not the official number of {what}"
             remedy = "download it again, or take what is there with `allow_missing`"
-            raise InputError(list_file, problem, expected=str(official), got=str(found), remedy=remedy)
-        notes.append(f"{list_file}: {found} {what}, where the official release has {official}")
+            raise InputError(list_file, problem, expected=str(official), got=str(count), remedy=remedy)
+        notes.append(f"{list_file}: {count} {what}, where the official release has {official}")
 
     def _present(
         self, items: Iterable[tuple[Item, Path]], list_file: Path, what: str, notes: list[str], remedy: str = _REMEDY
     ) -> list[Item]:
-        """Those of `items`, each given with its path, whose file or folder is there.
+        """Select those of `items`, each given with its path, whose file or folder exists.
 
         list_file  the file that names them; `what` they are, such as "images"
-        InputError also if all are missing.
+
+        Raises InputError also if all are missing.
         """
         pairs = list(items)
         missing = [path for _, path in pairs if not path.exists()]
@@ -204,30 +204,28 @@ class FolderSource(ABC):
     # Results of the tools
 
     def _estimator_info(self) -> Mapping[str, Any]:
-        """For sources without poses of their own: who made them."""
+        """Name who made the poses, for sources without poses of their own."""
         estimator = self.tools.estimator
         return {"poses_by": None if estimator is None else dict(estimator.info)}
 
     def _fitter_info(self) -> Mapping[str, Any]:
-        """For sources with 3-D joints only: who made the bodies."""
+        """Name who made the bodies, for sources with 3-D joints only."""
         fitter = self.tools.joint_fitter
         return {"bodies_by": None if fitter is None else dict(fitter.info)}
 
     def _check_estimator(self, poses: str, others: str) -> None:
-        """UsageError where the option `poses` asks for the estimator and none was passed in."""
+        """Raise UsageError if the option `poses` needs the estimator and none was passed in."""
         if poses == "estimator" and self.tools.estimator is None:
             raise UsageError("poses", "needs a pose estimator", got="estimator", remedy=f"take `poses={others}`")
 
-    def _estimated(
-        self, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
-    ) -> Sequence[EstimatedImage]:
-        """The estimate of the one person in each of `count` images; empty ones without an estimator."""
+    def _estimate(self, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool) -> Sequence[EstimatedImage]:
+        """Estimate the one person in each of `count` images; empty without an estimator."""
         if self.tools.estimator is None:
             return [EstimatedImage()] * count
-        found = self.tools.estimator.estimate(images, sequence=sequence, single_person=True)
-        if len(found) != count:
-            raise UsageError("pose estimator", "left images out", expected=f"{count} results", got=str(len(found)))
-        return found
+        estimates = self.tools.estimator.estimate(images, sequence=sequence, single_person=True)
+        if len(estimates) != count:
+            raise UsageError("pose estimator", "left images out", expected=f"{count} results", got=str(len(estimates)))
+        return estimates
 
 
 # From data sets' own joints, cameras and boxes to this project's conventions.
@@ -251,7 +249,7 @@ LSP14: tuple[str, ...] = (
 
 
 def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> Array | None:
-    """The box (4,) x0 y0 x1 y1 of pixels (N, 2), each side moved outward by `margin` of the longer one.
+    """Bound pixels (N, 2) by a box (4,) x0 y0 x1 y1, each side moved outward by `margin` of the longer one.
 
     Joints lie inside the body: the margin is about what head, hands and feet need. Cut at the borders of an image of
     `size` (width, height); None if nothing of it is inside.
@@ -267,7 +265,7 @@ def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> 
 
 
 def project_points(points: Array, focal: float | Array, principal_point: Array | Sequence[float]) -> Array:
-    """Points (N, 3) metres, camera axes → pixels (N, 2); NaN for those behind the camera.
+    """Project points (N, 3) metres, camera axes, to pixels (N, 2); NaN for those behind the camera.
 
     focal  pixels, one for both directions or (2,)
     """
@@ -278,7 +276,7 @@ def project_points(points: Array, focal: float | Array, principal_point: Array |
 def body_to_camera(
     poses: Array, trans: Array, pelvis: Array, rotation: Array, translation: Array
 ) -> tuple[Array, Array]:
-    """Bodies that stand in the world, turned into the camera.
+    """Turn bodies that stand in the world into the camera.
 
     poses (N, 72) and trans (N, 3) in world axes; pelvis (3,) or (N, 3) of the shaped body at rest;
     rotation (N, 3, 3) and translation (N, 3) map world to camera: x_camera = R x_world + t.
@@ -292,50 +290,50 @@ def body_to_camera(
 
 
 def rest_pelvis(body: Body, betas: Array) -> Array:
-    """Where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
+    """Return where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
     with torch.no_grad():
         return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
 
 
 def first_existing(*paths: Path) -> Path:
-    """The first path that exists; the first of all where none does."""
+    """Return the first path that exists; the first of all if none does."""
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def check_size(path: Path, size: tuple[int, int], *allowed: tuple[int, int]) -> None:
-    """InputError for an image of another size (width, height) than its annotation or its camera has."""
-    if size not in allowed:
-        expected = " or ".join(f"{width} × {height}" for width, height in allowed)
+def check_size(path: Path, size: tuple[int, int], *sizes: tuple[int, int]) -> None:
+    """Raise InputError if an image has another size (width, height) than its annotation or its camera."""
+    if size not in sizes:
+        expected = " or ".join(f"{width} × {height}" for width, height in sizes)
         got = f"{size[0]} × {size[1]}"
         raise InputError(path, "has another size than its annotation", expected=expected, got=got)
 
 
 def check_rotations(rotations: Array, where: str) -> None:
-    """InputError unless all matrices (..., 3, 3) are orthogonal."""
+    """Raise InputError unless all matrices (..., 3, 3) are orthogonal."""
     if not np.allclose(rotations @ np.swapaxes(rotations, -1, -2), np.eye(3), atol=1e-3):
         raise InputError(where, "holds no rotation", expected="orthogonal 3 × 3 matrices")
 
 
 def first_betas(values: Array, where: str) -> Array:
-    """The first ten of shape parameters (..., S ≥ 10), which all models have in common."""
+    """Return the first ten of shape parameters (..., S ≥ 10), which all models have in common."""
     if values.shape[-1] < 10:
         raise InputError(where, "has too few shape parameters", expected="10", got=str(values.shape[-1]))
     return values[..., :10]
 
 
 def pinhole(intrinsics: Array, where: str) -> tuple[float, tuple[float, float]]:
-    """Focal length (the mean of both directions) and principal point, pixels, of a camera matrix (3, 3)."""
+    """Return focal length (the mean of both directions) and principal point, pixels, of a camera matrix (3, 3)."""
     if not min(intrinsics[0, 0], intrinsics[1, 1]) > 0:
         raise InputError(where, "is no camera", expected="positive focal lengths")
     return float(intrinsics[0, 0] + intrinsics[1, 1]) / 2, (float(intrinsics[0, 2]), float(intrinsics[1, 2]))
 
 
-def clipped_box(box: Array, size: tuple[int, int]) -> Array:
-    """The part of a box (4,) x0 y0 x1 y1 inside an image of `size` (width, height) pixels."""
+def clip_box(box: Array, size: tuple[int, int]) -> Array:
+    """Clip a box (4,) x0 y0 x1 y1 to an image of `size` (width, height) pixels."""
     low = np.clip(box[:2], 0, size)
     return np.concatenate((low, np.clip(box[2:], low, size)))
 
 
 def with_visibility(pixels: Array, visible: Array) -> Array:
-    """Keypoints (J, 3) of pixels (J, 2) and which of them are visible (J,), 0…1; zeros where none is."""
+    """Combine pixels (J, 2) and their visibility (J,) 0…1 to keypoints (J, 3); zeros for invisible ones."""
     return np.concatenate((np.where(visible[:, None] > 0, pixels, 0), visible[:, None]), 1)

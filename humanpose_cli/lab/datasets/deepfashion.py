@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.datasets.common import OPENPOSE18, FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.published import PublishedCount
-from humanpose_cli.lab.datasets.reading import decoded, read_csv, read_lines, read_table, stored_image
+from humanpose_cli.lab.datasets.reading import decode_pixels, read_csv, read_lines, read_table, stored_image
 from humanpose_cli.lab.datasets.reposing_splits import deepfashion_clothes, random_pairs
 
 OFFICIAL_IMAGES = 52_712
@@ -47,8 +47,8 @@ _PUBLISHED = (
         needs={"images": ("all",)},
     ),
     *(
-        PublishedCount("pairs", count, "Zhu et al., CVPR 2019, section 4", *protocol_split, optional=True)
-        for protocol_split, count in OFFICIAL_PAIRS.items()
+        PublishedCount("pairs", count, "Zhu et al., CVPR 2019, section 4", protocol, split, optional=True)
+        for (protocol, split), count in OFFICIAL_PAIRS.items()
     ),
 )
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
@@ -75,6 +75,15 @@ class DeepFashionOptions(FolderOptions):
     poses: Literal["auto", "estimator", "none"] = "auto"
     random_pairs: int = 10_000
     seed: int = 0
+
+
+class _StoredKeypoints(NamedTuple):
+    """A line of a file: the texts of its rows and columns, columns that were cut off at the left."""
+
+    path: Path
+    rows: str
+    columns: str
+    cut: int
 
 
 class DeepFashionSource(FolderSource):
@@ -113,7 +122,7 @@ class DeepFashionSource(FolderSource):
         return next((file for file in files if file.is_file()), None)
 
     def _of_splits(self, pattern: str) -> dict[str, Path]:
-        """Split → its file of that name, where there is one."""
+        """Map splits to their files of that name, if they exist."""
         files = {split: self._find(pattern.format(split)) for split in ("train", "test")}
         return {split: path for split, path in files.items() if path is not None}
 
@@ -155,22 +164,22 @@ class DeepFashionSource(FolderSource):
 
     @cached_property
     def _squeezed_names(self) -> Mapping[str, str]:
-        return {_squeezed(name): name for name in self._partition[1]}
+        return {_squeeze(name): name for name in self._partition[1]}
 
-    def _unmangled(self, path: Path, name: str) -> str:
-        """fashionWOMENDressesid0000000202_1front.jpg → WOMEN/Dresses/id_00000002/02_1_front.jpg.
+    def _restore_name(self, path: Path, name: str) -> str:
+        """Restore the name fashionWOMENDressesid0000000202_1front.jpg to WOMEN/Dresses/id_00000002/02_1_front.jpg.
 
-        InputError about the list at `path` for what is no image of the official list.
+        Raises InputError about the list at `path` for other images than those of the official list.
         """
-        listed = self._squeezed_names.get(_squeezed(name.removeprefix("fashion")))
-        if listed is None:
+        official_name = self._squeezed_names.get(_squeeze(name.removeprefix("fashion")))
+        if official_name is None:
             expected = "such as fashionWOMENDressesid0000000202_1front.jpg, of list_eval_partition.txt"
             raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
-        return listed
+        return official_name
 
     def _pairs(self, key: tuple[str, str], path: Path, available: set[str], notes: list[str]) -> list[tuple[str, str]]:
         rows = [
-            (self._unmangled(path, row["from"]), self._unmangled(path, row["to"]))
+            (self._restore_name(path, row["from"]), self._restore_name(path, row["to"]))
             for row in read_csv(path, ("from", "to"))
         ]
         if key in OFFICIAL_PAIRS:
@@ -178,9 +187,9 @@ class DeepFashionSource(FolderSource):
         for source, target in rows:
             if _garment(source) != _garment(target):
                 raise InputError(path, f"pairs different garments, {source} and {target}")
-        lost = [name for pair in rows for name in pair if name not in available]
-        if lost:  # of the official list, but missing: there is a note already
-            notes.append(f"{path}: pairs with {len(set(lost))} images that are missing are left out")
+        missing = [name for pair in rows for name in pair if name not in available]
+        if missing:  # of the official list, but missing: there is a note already
+            notes.append(f"{path}: pairs with {len(set(missing))} images that are missing are left out")
         return [pair for pair in rows if pair[0] in available and pair[1] in available]
 
     def _groups(
@@ -196,28 +205,28 @@ class DeepFashionSource(FolderSource):
                 garments.setdefault(_garment(name), []).append(name)
         numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
         authors = {garment: self._authors_split(garment, names) for garment, names in garments.items()}
-        drawn = self._random_pairs(
+        draws = self._random_pairs(
             {g: len(garments[g]) for g, splits in authors.items() if splits == {_AUTHORS: "test"}}
         )
-        paired: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}
-        for key, listed in pairs.items():
-            for source, target in listed:
-                of_garment = paired.setdefault(_garment(source), {})
+        pairs_of_garment: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}
+        for key, names_of_pairs in pairs.items():
+            for source, target in names_of_pairs:
+                of_garment = pairs_of_garment.setdefault(_garment(source), {})
                 of_garment.setdefault(key, []).append((numbers[source], numbers[target]))
         for garment, names in garments.items():
             images = [
                 (name, {"inshop": _INSHOP[rows[name]], **protocol_split.get(name, {}), **authors[garment]})
                 for name in names
             ]
-            random = {(_AUTHORS, "test"): drawn[garment]} if garment in drawn else {}
-            yield Group(garment, len(names), {**paired.get(garment, {}), **random}, images)
+            random = {(_AUTHORS, "test"): draws[garment]} if garment in draws else {}
+            yield Group(garment, len(names), {**pairs_of_garment.get(garment, {}), **random}, images)
 
     def _authors_split(self, garment: str, names: Sequence[str]) -> dict[str, str]:
-        """The reposing paper's split of a garment's images; {} of a single one."""
+        """Return the reposing paper's split of a garment's images; {} for a single image."""
         return {_AUTHORS: deepfashion_clothes().get(garment, "train")} if len(names) > 1 else {}
 
     def _random_pairs(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[tuple[int, int]]]:
-        """Of the authors' test clothes; of images of other lists' pairs alone there are none."""
+        """Draw pairs of the authors' test clothes; none if only images of other lists' pairs are taken."""
         number = self.options.random_pairs if self.options.images == "all" else 0
         return random_pairs(counts, number, self.options.seed) if number else {}
 
@@ -226,60 +235,68 @@ class DeepFashionSource(FolderSource):
         splits: dict[str, dict[str, str]] = {}
         for split, path in self._of_splits("{}.lst").items():
             for line in read_lines(path):
-                splits.setdefault(self._unmangled(path, line), {})["patn"] = split
-        for (protocol, split), listed in pairs.items():
-            for name in {name for pair in listed for name in pair}:
+                splits.setdefault(self._restore_name(path, line), {})["patn"] = split
+        for (protocol, split), names_of_pairs in pairs.items():
+            for name in {name for pair in names_of_pairs for name in pair}:
                 splits.setdefault(name, {})[protocol] = split
         return splits
 
     # Reading
 
     @cached_property
-    def _keypoints(self) -> Mapping[str, tuple[Path, str, str, int]]:
-        """Name → file, the texts of its rows and columns, and the columns cut off at the left."""
-        keypoints: dict[str, tuple[Path, str, str, int]] = {}
+    def _keypoints(self) -> Mapping[str, _StoredKeypoints]:
+        keypoints: dict[str, _StoredKeypoints] = {}
         for pattern, cut in _KEYPOINT_FILES.items():
             for path in self._of_splits(pattern).values():
                 for row in read_csv(path, ("name", "keypoints_y", "keypoints_x"), delimiter=":"):
-                    name = self._unmangled(path, row["name"])
-                    keypoints.setdefault(name, (path, row["keypoints_y"], row["keypoints_x"], cut))
+                    name = self._restore_name(path, row["name"])
+                    keypoints.setdefault(name, _StoredKeypoints(path, row["keypoints_y"], row["keypoints_x"], cut))
         return keypoints
 
     def read(self, group: Group) -> Iterator[Sample]:
-        stored = [stored_image(self._images / name) for name, _ in group.key]
-        estimated: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
+        images = [stored_image(self._images / name) for name, _ in group.key]
+        estimates: Sequence[EstimatedImage] = [EstimatedImage()] * len(images)
         if self._estimates:
-            estimated = self._estimated(map(decoded, stored), len(stored), sequence=False)
-        for (name, splits), image, estimate in zip(group.key, stored, estimated, strict=True):
+            estimates = self._estimate(map(decode_pixels, images), len(images), sequence=False)
+        for (name, splits), image, estimate in zip(group.key, images, estimates, strict=True):
             person = estimate.person(identity=name.rpartition("/")[0], clothing=group.name)
             if name in self._keypoints:
-                keypoints = _keypoints(*self._keypoints[name], name, image.size)
+                keypoints = _keypoints(self._keypoints[name], name, image.size)
                 person = replace(person, keypoints={**person.keypoints, "coco17": keypoints})
-            camera = estimate.focal, estimate.principal_point
-            yield Sample(name.removesuffix(".jpg"), image.image, image.size, *camera, [person], splits=splits)
+            yield Sample(
+                name.removesuffix(".jpg"),
+                image.image,
+                image.size,
+                estimate.focal,
+                estimate.principal_point,
+                [person],
+                splits=splits,
+            )
 
 
 def _garment(name: str) -> str:
-    """WOMEN/Dresses/id_00000002/02_1_front.jpg → WOMEN/Dresses/id_00000002/02."""
+    """Name the garment: WOMEN/Dresses/id_00000002/02_1_front.jpg → WOMEN/Dresses/id_00000002/02."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('_')[0]}"
 
 
-def _squeezed(name: str) -> str:
-    """A name without what writers of lists leave out."""
+def _squeeze(name: str) -> str:
+    """Remove from a name what writers of lists leave out."""
     return name.replace("/", "").replace("_", "")
 
 
-def _keypoints(path: Path, rows: str, columns: str, cut: int, name: str, size: tuple[int, int]) -> NDArray[Any]:
-    """coco17 (17, 3) in pixels of an image of `size`, whose longer side became 256 pixels in the small one."""
+def _keypoints(line: _StoredKeypoints, name: str, size: tuple[int, int]) -> NDArray[Any]:
+    """Read coco17 (17, 3) in pixels of an image of `size`, whose longer side became 256 pixels in the small one."""
     try:
-        y, x = (np.array(json.loads(text), float) for text in (rows, columns))
+        y, x = (np.array(json.loads(text), float) for text in (line.rows, line.columns))
         if y.shape != (len(OPENPOSE18),) or x.shape != y.shape:
             raise ValueError(f"{y.size} and {x.size} numbers")
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path} ({name})", "has unusable keypoints", expected="18 and 18", got=str(error)) from error
+        raise InputError(
+            f"{line.path} ({name})", "has unusable keypoints", expected="18 and 18", got=str(error)
+        ) from error
     scale = max(size) / _SIDE
-    labelled = ((x >= 0) & (y >= 0)).astype(float)
-    centred = np.stack((x + cut, y), 1) + 0.5 - _SIDE / 2
-    points = centred * scale + np.array(size) / 2
-    return to_coco17(np.concatenate((points, labelled[:, None]), 1), OPENPOSE18)
+    visible = ((x >= 0) & (y >= 0)).astype(float)
+    offsets = np.stack((x + line.cut, y), 1) + 0.5 - _SIDE / 2
+    points = offsets * scale + np.array(size) / 2
+    return to_coco17(np.concatenate((points, visible[:, None]), 1), OPENPOSE18)

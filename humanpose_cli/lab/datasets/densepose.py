@@ -28,54 +28,56 @@ from humanpose_cli.io.checks import existing_file
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, decode_run_lengths
 from humanpose_cli.io.densepose_annotations import SIDE, AnnotatedImage, AnnotatedPerson, read_annotated_images
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderSource, check_size, clipped_box, first_existing
+from humanpose_cli.lab.datasets.common import FolderSource, check_size, clip_box, first_existing
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
 Array = NDArray[Any]
 
 
-def sample_of(annotated: AnnotatedImage, name: str, track_prefix: str, **facts: Any) -> Sample:
-    """The whole image with its people, who are known by `track_prefix` and their track where they have one."""
-    image = stored_image(annotated.path)
-    size = annotated.record["width"], annotated.record["height"]
-    check_size(annotated.path, image.size, size)
+def sample_of(
+    annotation: AnnotatedImage, name: str, splits: Mapping[str, str], sequence: str = "", frame: int = 0
+) -> Sample:
+    """Make the sample of a complete image; `sequence` and their track identify its people."""
+    image = stored_image(annotation.path)
+    size = annotation.record["width"], annotation.record["height"]
+    check_size(annotation.path, image.size, size)
     people = [
-        person_of(person, size, "" if person.track is None else f"{track_prefix}/{person.track}")
-        for person in sorted(annotated.people, key=lambda person: person.crowd)
+        person_of(person, size, "" if person.track is None else f"{sequence}/{person.track}")
+        for person in sorted(annotation.people, key=lambda person: person.crowd)
     ]
-    return Sample(name, image.image, size, people=people, **facts)
+    return Sample(name, image.image, size, people=people, sequence=sequence, frame=frame, splits=splits)
 
 
-def person_of(annotated: AnnotatedPerson, size: tuple[int, int], identity: str = "") -> Person:
-    """The person in an image of `size` (width, height): box, keypoints, surface points and mask.
+def person_of(annotation: AnnotatedPerson, size: tuple[int, int], identity: str = "") -> Person:
+    """Label a person in an image of `size` (width, height): box, keypoints, surface points and mask.
 
-    The mask joins all annotated parts. InputError where their run lengths are damaged.
+    The mask joins all annotated parts. Raises InputError if their run lengths are damaged.
     """
     return Person(
         identity=identity,
-        box=clipped_box(annotated.box, size),
-        area=annotated.area,
-        crowd=annotated.crowd,
-        keypoints={"coco17": annotated.keypoints},
-        surface_points=annotated.points,
-        mask=_mask(annotated, size) if annotated.masks else None,
+        box=clip_box(annotation.box, size),
+        area=annotation.area,
+        crowd=annotation.crowd,
+        keypoints={"coco17": annotation.keypoints},
+        surface_points=annotation.points,
+        mask=_mask(annotation, size) if annotation.masks else None,
     )
 
 
-def _mask(annotated: AnnotatedPerson, size: tuple[int, int]) -> bytes:
-    joined = np.zeros((SIDE, SIDE), bool)
-    for mask in annotated.masks:
-        part = decode_run_lengths(mask, annotated.where)
-        if part.shape != joined.shape:
+def _mask(annotation: AnnotatedPerson, size: tuple[int, int]) -> bytes:
+    union = np.zeros((SIDE, SIDE), bool)
+    for mask in annotation.masks:
+        part = decode_run_lengths(mask, annotation.where)
+        if part.shape != union.shape:
             problem = "has dp_masks of another size"
-            raise InputError(annotated.where, problem, expected=f"{joined.shape}", got=f"{part.shape}")
-        joined |= part
-    x0, y0, x1, y1 = annotated.box
+            raise InputError(annotation.where, problem, expected=f"{union.shape}", got=f"{part.shape}")
+        union |= part
+    x0, y0, x1, y1 = annotation.box
     columns = np.floor((np.arange(size[0]) + 0.5 - x0) / (x1 - x0) * SIDE).astype(int)
     rows = np.floor((np.arange(size[1]) + 0.5 - y0) / (y1 - y0) * SIDE).astype(int)
     inside = ((rows >= 0) & (rows < SIDE))[:, None] & ((columns >= 0) & (columns < SIDE))
-    return encode_mask(inside & joined[rows.clip(0, SIDE - 1)[:, None], columns.clip(0, SIDE - 1)])
+    return encode_mask(inside & union[rows.clip(0, SIDE - 1)[:, None], columns.clip(0, SIDE - 1)])
 
 
 # The sources
@@ -84,7 +86,7 @@ _OWNERS_TABLE = "facebookresearch/detectron2@083a70b9, projects/DensePose/doc/DE
 
 
 def _published(counts: Mapping[str, tuple[int, int]], split_of: Mapping[str, str]) -> tuple[PublishedCount, ...]:
-    """The owners' numbers of images and of people with surface points, by part; the split that a part belongs to."""
+    """Return the owners' numbers of images and of people with surface points, by part; split_of: part → split."""
     return tuple(
         PublishedCount(what, count, _OWNERS_TABLE, "densepose", split_of[part], part)
         for part, numbers in counts.items()
@@ -125,26 +127,24 @@ class _DensePoseSource(FolderSource):
             self._check_count(path, "people with surface points", official[1], people, notes)
             frames = [self._frame(path, image, part) for image in images]
             present = self._present([(frame, frame.path) for frame in frames], path, "images", notes)
-            groups += self._grouped(present, part)
-        if not groups:
-            raise self._nothing_found()
+            groups += self._group_frames(present, part)
         return groups
 
     def _split_of(self, part: str) -> str:
-        """The split that an annotation file belongs to."""
+        """Return the split that an annotation file belongs to."""
         return part
 
     @abstractmethod
     def _annotations(self, part: str) -> Path:
-        """A part's annotation file."""
+        """Return a part's annotation file."""
 
     @abstractmethod
     def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
-        """An image of the annotation file at `path`; its file where file_name says, if it is nowhere."""
+        """Find an image of the annotation file at `path`; if it is missing, its path is as file_name says."""
 
     @abstractmethod
-    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
-        """The groups of a part; their key is (part, frames)."""
+    def _group_frames(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+        """Group a part's frames; the groups' key is (part, frames)."""
 
 
 COCO_COUNTS: Mapping[str, tuple[int, int]] = {
@@ -185,12 +185,12 @@ class DensePoseCocoSource(_DensePoseSource):
         folder = first_existing(self.root / name, self.root / "images" / name, self.root / f"coco_{name}")
         return replace(image, path=folder / image.file_name)
 
-    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+    def _group_frames(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
         return [Group(f"{part}/{Path(frame.file_name).stem}", 1, key=(part, [frame])) for frame in frames]
 
     def read(self, group: Group) -> Iterator[Sample]:
         part, (frame,) = group.key
-        yield sample_of(frame, group.name, "", splits=_PROTOCOLS[part])
+        yield sample_of(frame, group.name, _PROTOCOLS[part])
 
 
 POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
@@ -224,21 +224,24 @@ class DensePosePoseTrackSource(_DensePoseSource):
             files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
         return replace(image, path=first_existing(*files), number=_frame_number(path, image))
 
-    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+    def _group_frames(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
         videos: dict[str, list[AnnotatedImage]] = {}
         for frame in frames:
             videos.setdefault(Path(frame.file_name).parent.name, []).append(frame)
         return [
-            Group(f"{part}/{video}", len(shown), key=(part, sorted(shown, key=lambda frame: frame.number)))
-            for video, shown in videos.items()
+            Group(
+                f"{part}/{video}",
+                len(frames_of_video),
+                key=(part, sorted(frames_of_video, key=lambda frame: frame.number)),
+            )
+            for video, frames_of_video in videos.items()
         ]
 
     def read(self, group: Group) -> Iterator[Sample]:
         part, frames = group.key
         for frame in frames:
             name = f"{group.name}/{Path(frame.file_name).stem}"
-            facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": split_name(part)}}
-            yield sample_of(frame, name, group.name, **facts)
+            yield sample_of(frame, name, {"densepose": split_name(part)}, group.name, frame.number)
 
 
 def _frame_number(path: Path, image: AnnotatedImage) -> int:

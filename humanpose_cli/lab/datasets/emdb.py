@@ -97,7 +97,7 @@ class _Video:
     trans: Array
     keypoints: Array
     boxes: Array
-    modelled: bool
+    has_model: bool
 
 
 class EmdbSource(FolderSource):
@@ -116,17 +116,17 @@ class EmdbSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = sorted(self.root.glob("P[0-9]*/*/P*_data.pkl"), key=natural_order)
         if not files:
-            raise self._nothing_found()
+            return []
         groups: list[Group] = []
         counts = dict.fromkeys(OFFICIAL_VIDEOS, 0)
         for path in files:
-            stored = read_pickle(path)
-            protocols = [name for name in OFFICIAL_VIDEOS if bool(stored.get(name))]
+            fields = read_pickle(path)
+            protocols = [name for name in OFFICIAL_VIDEOS if bool(fields.get(name))]
             for name in protocols:
                 counts[name] += 1
             if self.options.subset and self.options.subset not in protocols:
                 continue
-            valid = array_field(stored, "good_frames_mask", path, (None,)) > 0
+            valid = array_field(fields, "good_frames_mask", path, (None,)) > 0
             frames = [frame for frame in np.flatnonzero(valid).tolist() if frame % self.options.every == 0]
             present = self._present([(frame, _image(path, frame)) for frame in frames], path, "images", notes)
             name = f"{path.parent.parent.name}/{path.parent.name}"
@@ -158,30 +158,30 @@ class EmdbSource(FolderSource):
             )
 
     def _load(self, path: Path) -> _Video:
-        stored = read_pickle(path)
-        camera, smpl, found = (_table(stored, name, path) for name in ("camera", "smpl", "bboxes"))
+        fields = read_pickle(path)
+        camera, smpl, boxes = (_table(fields, name, path) for name in ("camera", "smpl", "bboxes"))
         intrinsics = array_field(camera, "intrinsics", path, (3, 3))
         extrinsics = array_field(camera, "extrinsics", path, (None, 4, 4))
         count = len(extrinsics)
         rotation, translation = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
         check_rotations(rotation, f"{path} (extrinsics)")
         focal, centre = pinhole(intrinsics, f"{path} (intrinsics)")
-        gender = str(stored.get("gender"))
+        gender = str(fields.get("gender"))
         if gender not in ("female", "male", "neutral"):
             raise InputError(f"{path} (gender)", "names no model", expected="female, male or neutral", got=gender[:20])
         root = array_field(smpl, "poses_root", path, (count, 3), largest=MAX_RADIANS)
         body = array_field(smpl, "poses_body", path, (count, 69), largest=MAX_RADIANS)
         trans = array_field(smpl, "trans", path, (count, 3))
         betas = first_betas(array_field(smpl, "betas", path, None).ravel(), f"{path} (betas)")
-        keypoints = array_field(stored, "kp2d", path, (count, len(SMPL24), 2), finite=False)
-        valid = array_field(stored, "good_frames_mask", path, (count,)) > 0
+        keypoints = array_field(fields, "kp2d", path, (count, len(SMPL24), 2), finite=False)
+        valid = array_field(fields, "good_frames_mask", path, (count,)) > 0
         model = self.tools.bodies.get(gender)
         if model is None:
-            valid_rows = rotation[valid], translation[valid], trans[valid], keypoints[valid, _PELVIS]
-            pelvis = _pelvis_at_rest(path, intrinsics, *valid_rows)
+            pixels = keypoints[valid, _PELVIS]
+            pelvis = _pelvis_at_rest(path, intrinsics, rotation[valid], translation[valid], trans[valid], pixels)
         else:
             pelvis = rest_pelvis(model, betas)
-        poses, moved = body_to_camera(np.concatenate((root, body), 1), trans, pelvis, rotation, translation)
+        poses, trans_in_camera = body_to_camera(np.concatenate((root, body), 1), trans, pelvis, rotation, translation)
         return _Video(
             focal,
             centre,
@@ -190,9 +190,9 @@ class EmdbSource(FolderSource):
             gender,
             betas,
             poses,
-            moved,
+            trans_in_camera,
             keypoints,
-            array_field(found, "bboxes", path, (count, 4), finite=False),
+            array_field(boxes, "bboxes", path, (count, 4), finite=False),
             model is not None,
         )
 
@@ -201,8 +201,8 @@ def _image(path: Path, frame: int) -> Path:
     return path.parent / "images" / f"{frame:05d}.jpg"
 
 
-def _table(stored: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
-    table = stored.get(name)
+def _table(fields: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+    table = fields.get(name)
     if not isinstance(table, dict):
         raise InputError(path, f"lacks {name}", expected=f"a table {name}", got=type(table).__name__)
     return table
@@ -218,19 +218,20 @@ def _size(camera: Mapping[str, Any], name: str, path: Path) -> int:
 def _pelvis_at_rest(
     path: Path, intrinsics: Array, rotation: Array, translation: Array, trans: Array, pixels: Array
 ) -> Array:
-    """The pelvis (3,) of the shaped body at rest: J of R (J + trans) + t that is projected to the pixels (N, 2).
+    """Solve for the pelvis (3,) J of the shaped body at rest, whose R (J + trans) + t is projected to the pixels (N,
+    2).
 
     With p = R (J + trans) + t, every pixel gives two equations f p_x = (x − c_x) p_z, and likewise for y, linear in J.
     """
-    rows, wanted = [], []
+    rows, values = [], []
     at = np.einsum("nij,nj->ni", rotation, trans) + translation
     for axis in (0, 1):
         off = (pixels[:, axis] - intrinsics[axis, 2])[:, None]
         rows.append(intrinsics[axis, axis] * rotation[:, axis] - off * rotation[:, 2])
-        wanted.append(off[:, 0] * at[:, 2] - intrinsics[axis, axis] * at[:, axis])
+        values.append(off[:, 0] * at[:, 2] - intrinsics[axis, axis] * at[:, axis])
     if not len(pixels) or not np.isfinite(pixels).all():
         raise InputError(f"{path} (kp2d)", "holds pixels that are not finite in valid frames")
-    pelvis = np.linalg.lstsq(np.concatenate(rows), np.concatenate(wanted), rcond=None)[0]
+    pelvis = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=None)[0]
     points = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
     focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
     apart = np.linalg.norm(project_points(points, focal, intrinsics[:2, 2]) - pixels, axis=1)
@@ -244,7 +245,7 @@ def _person(name: str, video: _Video, frame: int) -> Person:
     pixels, box = video.keypoints[frame], video.boxes[frame]
     usable = np.isfinite(box).all() and (box[2:] > box[:2]).all()
     keypoints = {}
-    if not video.modelled:  # else they are drawn, with their visibility
+    if not video.has_model:  # else they are drawn, with their visibility
         keypoints[SMPL24.name] = with_visibility(pixels, np.isfinite(pixels).all(1))
     subject = name.partition("/")[0]
     return Person(

@@ -45,20 +45,21 @@ class EstimatedImage:
 
     @classmethod
     def of_fit(cls, record: FitRecord, frame: int, name: str = "") -> EstimatedImage:
-        """What a fit says of one frame (0 … F−1); see `people_of_fit`."""
+        """Take the estimates of one frame (0 … F−1) from a fit; see `people_of_fit`."""
         x, y = record.principal_point[frame]
         world = record.world_to_camera[frame, :3] if record.options.get("of_take") else None
         return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)), world)
 
     def person(self, **facts: str) -> Person:
-        """The first of the people, or a person without labels, with further names."""
+        """Return the first of the people, or a person without labels, with further names."""
         return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
 
 
 def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
-    """The people of a fit file in one frame (0 … F−1), the largest box first, interpolated rows left out.
+    """List the people of a fit file in one frame (0 … F−1), the largest box first, interpolated rows left out.
 
-    The fit is stored twice: as the best that is known, and as what refinement starts from.
+    The fit is stored twice: as the best labels, and as what refinement starts from.
+
     name  of the image or sequence, which makes a track's number an identity
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
@@ -109,7 +110,7 @@ class FitEstimator:
     def estimate(
         self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool
     ) -> Sequence[EstimatedImage]:
-        """One result for each image, in their order.
+        """Estimate people; one result for each image, in their order.
 
         images         (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
         sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
@@ -129,7 +130,7 @@ class FitEstimator:
         names        of the views
         calibration  the file of their cameras
 
-        Raises errors as `check_views`, `TakeSolver` and `read_calibration`.
+        Raises the errors of `check_views`, `TakeSolver` and `read_calibration`.
         """
         from humanpose_cli.io.calibrations import read_calibration
         from humanpose_cli.views.checks import check_views
@@ -165,9 +166,7 @@ class BodyJointFitter:
         return {"name": "joint fit", "body": load_body(self.body).name, **asdict(JointFitOptions())}
 
     def fit(self, joints: NDArray[Any], skeleton: str) -> JointFit:
-        """One person's joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of
-        that name.
-        """
+        """Fit joints (T, J, 4) of one person: metres in camera axes and confidence 0…1 (0: unknown)."""
         from humanpose_cli.fitting.joints import fit_joints
 
         return fit_joints(load_body(self.body), joints, skeleton_by_name(skeleton))

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS, H36M_FIRST_PIXEL, h36m_numbers, h36m_rotation
@@ -39,9 +40,8 @@ from humanpose_cli.lab.datasets.calibrated import (
     CropOptions,
     LabCamera,
     Lens,
-    PinholeView,
     Shot,
-    placed_by_joints,
+    trans_by_joints,
     with_fitted_bodies,
     with_joints,
 )
@@ -69,7 +69,7 @@ _H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 
 
 def read_cameras(path: Path) -> Mapping[tuple[int, str], LabCamera]:
-    """(number of the subject, camera) → camera, from metadata.xml."""
+    """Read the cameras from metadata.xml: (number of the subject, camera) → camera."""
     existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
     extrinsics, lenses = h36m_numbers(path, parse_xml(path))
     cameras = {}
@@ -87,7 +87,7 @@ def _lens(row: Array) -> Lens:
 
 
 def pose_frames(path: Path) -> int:
-    """How many frames a pose file (.cdf) has, from its headers."""
+    """Return how many frames a pose file (.cdf) has, from its headers."""
     shape = cdf_shape(path, "Pose")
     values = 3 * _JOINTS
     if shape[-1] != values or len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != 1):
@@ -96,7 +96,7 @@ def pose_frames(path: Path) -> int:
 
 
 def read_joints(path: Path) -> Array:
-    """A pose file's joints in the order of h36m17: (frames, 17, 3) metres, in the file's axes.
+    """Read a pose file's joints in the order of h36m17: (frames, 17, 3) metres, in the file's axes.
 
     The files of D3_Positions are in the world's axes, those of D3_Positions_mono in the camera's.
     """
@@ -121,11 +121,11 @@ class MoshFits:
 
     @classmethod
     def read(cls, path: Path) -> MoshFits:
-        """InputError where the file is missing or of another kind."""
+        """Read the fits. Raises InputError if the file is missing or of another kind."""
         existing_file(path, "a MoSh fit of this video")
-        stored = read_pickle(path)
-        poses = array_field(stored, "new_poses", path, (None, 72))
-        betas = array_field(stored, "betas", path, (None,))
+        fields = read_pickle(path)
+        poses = array_field(fields, "new_poses", path, (None, 72))
+        betas = array_field(fields, "betas", path, (None,))
         half_turn = Rotation.from_rotvec([np.pi, 0, 0])
         root = Rotation.from_rotvec(poses[:, :3]) * half_turn
         return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), first_betas(betas, f"{path} (betas)"))
@@ -155,14 +155,12 @@ _SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 _ACTIONS = 30
 _METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
 _DAMAGED_VIEWS = frozenset([("S11", "Directions", "54138969")])
-_RECORDED = "Ionescu et al., TPAMI 2014: 15 activities twice before four cameras"
+_SOURCE = "Ionescu et al., TPAMI 2014: 15 activities twice before four cameras"
 _PUBLISHED = (
-    PublishedCount("sequences", 5 * 120, _RECORDED, "deform-and-learn", "train"),
-    PublishedCount(
-        "sequences", 2 * 120 - 1, f"{_RECORDED}; without S11 Directions.54138969", "deform-and-learn", "test"
-    ),
+    PublishedCount("sequences", 5 * 120, _SOURCE, "deform-and-learn", "train"),
+    PublishedCount("sequences", 2 * 120 - 1, f"{_SOURCE}; without S11 Directions.54138969", "deform-and-learn", "test"),
     *(
-        PublishedCount("identities", count, f"{_RECORDED}; public joints of seven actors", "deform-and-learn", split)
+        PublishedCount("identities", count, f"{_SOURCE}; public joints of seven actors", "deform-and-learn", split)
         for split, count in (("train", 5), ("test", 2))
     ),
 )
@@ -183,10 +181,10 @@ class H36mOptions(CropOptions):
 
 
 @dataclass(frozen=True)
-class _View:
+class _Video:
     """One video: subject, action as in file names ("Directions 1"), camera.
 
-    frames   that have joints; shown: those of them that are taken
+    frames   that have joints; taken_frames: those of them that are kept
     pattern  path of the extracted frames, counted from 1; "" for a video
     """
 
@@ -194,7 +192,7 @@ class _View:
     action: str
     camera: str
     frames: int = 0
-    shown: Sequence[int] = ()
+    taken_frames: Sequence[int] = ()
     pattern: str = ""
 
     @property
@@ -238,32 +236,30 @@ class H36mSource(FolderSource):
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         _ = self._cameras
-        views: list[_View] = []
+        views: list[_Video] = []
         for subject in _SUBJECTS:
             if not any(self._wants(protocol[subject]) for protocol in PROTOCOLS.values()):
                 continue
             folder = self.root / subject
             if self._is_there(folder, f"the folder of Human3.6M's subject {subject}", notes):
                 views += self._views(folder, notes)
-        if not views:
-            raise self._nothing_found()
-        return [Group(view.sequence, len(view.shown), key=view) for view in views]
+        return [Group(view.sequence, len(view.taken_frames), key=view) for view in views]
 
-    def _views(self, folder: Path, notes: list[str]) -> list[_View]:
-        """The subject's views whose images are there."""
+    def _views(self, folder: Path, notes: list[str]) -> list[_Video]:
+        """List the subject's views whose images exist."""
         mono = folder / "MyPoseFeatures" / "D3_Positions_mono"
         world = existing_folder(mono if mono.is_dir() else mono.with_name("D3_Positions"), "3-D joints (.cdf)")
         actions = {path.name.split(".")[0] for path in world.glob("[!.]*.cdf") if not path.name.startswith("_ALL")}
         self._check_count(world, "actions", _ACTIONS, len(actions), notes)
-        views: list[_View] = []
+        views: list[_Video] = []
         missing: list[Path] = []
         for action, camera in product(sorted(actions, key=lambda name: natural_order(Path(name))), CAMERAS):
             if (folder.name, action, camera) in _DAMAGED_VIEWS:
                 continue
-            view = self._with_frames(_View(folder.name, action, camera), notes)
-            needed = [self._pose_file(view), *([] if view.pattern else [self._video(view)])]
-            needed += [] if self.options.mosh is None else [self._mosh_file(view)]
-            absent = self._first_absent(needed, "a file of this view")
+            view = self._with_frames(_Video(folder.name, action, camera), notes)
+            files = [self._pose_file(view), *([] if view.pattern else [self._video(view)])]
+            files += [] if self.options.mosh is None else [self._mosh_file(view)]
+            absent = self._first_absent(files, "a file of this view")
             if absent is not None:
                 missing.append(absent)
             else:
@@ -273,57 +269,57 @@ class H36mSource(FolderSource):
             notes.append(f"{missing[0]}: does not exist; {share} videos of {folder.name} are left out")
         return views
 
-    def _pose_file(self, view: _View) -> Path:
+    def _pose_file(self, view: _Video) -> Path:
         features = self.root / view.subject / "MyPoseFeatures"
         mono = features / "D3_Positions_mono"
         world = features / "D3_Positions" / f"{view.action}.cdf"
         return mono / f"{view.action}.{view.camera}.cdf" if mono.is_dir() else world
 
-    def _with_frames(self, view: _View, notes: list[str]) -> _View:
-        """The view with its frames: those of the video, or those that were extracted of it where there is no video."""
+    def _with_frames(self, view: _Video, notes: list[str]) -> _Video:
+        """Add the frames: those of the video, or those that were extracted of it if there is no video."""
         poses = self._pose_file(view)
         if not poses.is_file():
             return view
         frames = pose_frames(poses)
-        wanted = range(0, frames, self.options.every)
-        view = replace(view, frames=frames, shown=wanted)
+        numbers = range(0, frames, self.options.every)
+        view = replace(view, frames=frames, taken_frames=numbers)
         if self._video(view).is_file():
             return view
         for folder in (f"images/{view.subject}/{view.stem}", f"{view.subject}/images/{view.stem}", "images"):
             if not (self.root / folder).is_dir():
                 continue
             for digits in (6, 5):
-                extracted = replace(view, pattern=f"{folder}/{view.stem}_{{:0{digits}d}}.jpg")
-                shown = [frame for frame in wanted if self._frame_file(extracted, frame).is_file()]
-                if shown:
-                    gap = next((frame for frame in wanted if frame not in set(shown)), None)
+                candidate = replace(view, pattern=f"{folder}/{view.stem}_{{:0{digits}d}}.jpg")
+                present = [frame for frame in numbers if self._frame_file(candidate, frame).is_file()]
+                if present:
+                    gap = next((frame for frame in numbers if frame not in set(present)), None)
                     if gap is not None:
-                        self._first_absent([self._frame_file(extracted, gap)], "a frame of this view")
-                        share = f"{len(wanted) - len(shown)} of {len(wanted)} frames are missing"
-                        notes.append(f"{self._frame_file(extracted, gap)}: does not exist; {share}")
-                    return replace(extracted, shown=tuple(shown))
+                        self._first_absent([self._frame_file(candidate, gap)], "a frame of this view")
+                        share = f"{len(numbers) - len(present)} of {len(numbers)} frames are missing"
+                        notes.append(f"{self._frame_file(candidate, gap)}: does not exist; {share}")
+                    return replace(candidate, taken_frames=tuple(present))
         return view
 
-    def _video(self, view: _View) -> Path:
+    def _video(self, view: _Video) -> Path:
         return self.root / view.subject / "Videos" / f"{view.action}.{view.camera}.mp4"
 
-    def _frame_file(self, view: _View, frame: int) -> Path:
+    def _frame_file(self, view: _Video, frame: int) -> Path:
         return self.root / view.pattern.format(frame + 1)
 
-    def _mosh_file(self, view: _View) -> Path:
+    def _mosh_file(self, view: _Video) -> Path:
         assert self.options.mosh is not None
         return Path(self.options.mosh) / view.subject / f"{view.action}_cam{CAMERAS.index(view.camera)}_aligned.pkl"
 
     # Reading
 
     def read(self, group: Group) -> Iterator[Sample]:
-        view: _View = group.key
+        view: _Video = group.key
         camera = self._cameras[int(view.subject[1:]), view.camera]
-        joints = self._joints(view, camera)[list(view.shown)]
-        people = self._people(view, view.shown, joints)
-        for row, (frame, pixels) in enumerate(self._decoded(view)):
+        joints = self._joints(view, camera)[list(view.taken_frames)]
+        people = self._people(view, view.taken_frames, joints)
+        for row, (frame, pixels) in enumerate(self._read_frames(view)):
             shot = Shot(pixels, camera.lens, joints[row, :, :3])
-            pinhole = shot.view(self.options.crop_size)
+            pinhole = shot.camera(self.options.crop_size)
             yield shot.sample(
                 f"{view.sequence}/{frame:06d}",
                 pinhole,
@@ -331,12 +327,12 @@ class H36mSource(FolderSource):
                 sequence=view.sequence,
                 frame=frame,
                 splits=self._splits(view, frame),
-                maps=self._maps(view, frame, camera, pinhole, (pixels.shape[1], pixels.shape[0])),
+                maps=self._maps(view, frame, shot, pinhole),
                 frame_rate=FRAME_RATE,
             )
 
-    def _splits(self, view: _View, frame: int) -> Mapping[str, str]:
-        """Protocol → split of a frame. Those of HMR are left out where steps are such that they would lack frames."""
+    def _splits(self, view: _Video, frame: int) -> Mapping[str, str]:
+        """Map protocols to the split of a frame. Those of HMR are left out if the steps would skip their frames."""
         splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
         if frame % _NBF_EVERY:
             del splits["nbf"]
@@ -346,8 +342,8 @@ class H36mSource(FolderSource):
             del splits["p2"]
         return splits
 
-    def _joints(self, view: _View, camera: LabCamera) -> Array:
-        """(frames, 17, 4) metres in camera axes, all known."""
+    def _joints(self, view: _Video, camera: LabCamera) -> Array:
+        """Read (frames, 17, 4) metres in camera axes, all with confidence 1."""
         path = self._pose_file(view)
         joints = read_joints(path)
         if len(joints) != view.frames:
@@ -356,53 +352,51 @@ class H36mSource(FolderSource):
             joints = camera.to_camera(joints)
         return np.concatenate((joints, np.ones((*joints.shape[:2], 1))), -1)
 
-    def _people(self, view: _View, frames: Sequence[int], joints: Array) -> list[Person]:
-        """One person for each frame, with the body where one is known."""
+    def _people(self, view: _Video, frames: Sequence[int], joints: Array) -> list[Person]:
+        """Make one person for each frame, with the body if it is known."""
         activity = view.action.split(" ")[0]
         facts = Person(view.subject, view.subject, _SAME_ACTIVITY.get(activity, activity))
         if self.options.mosh is not None:
-            return self._moshed(view, frames, joints, facts)
+            return self._mosh_people(view, frames, joints, facts)
         return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
 
-    def _moshed(self, view: _View, frames: Sequence[int], joints: Array, facts: Person) -> list[Person]:
+    def _mosh_people(self, view: _Video, frames: Sequence[int], joints: Array, facts: Person) -> list[Person]:
         path = self._mosh_file(view)
         fits = MoshFits.read(path)
-        needed = frames[-1] // MOSH_EVERY + 1
-        if len(fits.poses) < needed and not self.options.allow_missing:
-            raise InputError(path, "is shorter than its video", expected=f"{needed} rows", got=str(len(fits.poses)))
-        fitted = [frame // MOSH_EVERY for frame in frames]
-        rows = [i for i, frame in enumerate(frames) if frame % MOSH_EVERY == 0 and fitted[i] < len(fits.poses)]
-        poses = fits.poses[[fitted[row] for row in rows]]
+        count = frames[-1] // MOSH_EVERY + 1
+        if len(fits.poses) < count and not self.options.allow_missing:
+            raise InputError(path, "is shorter than its video", expected=f"{count} rows", got=str(len(fits.poses)))
+        fit_rows = [frame // MOSH_EVERY for frame in frames]
+        rows = [i for i, frame in enumerate(frames) if frame % MOSH_EVERY == 0 and fit_rows[i] < len(fits.poses)]
+        poses = fits.poses[[fit_rows[row] for row in rows]]
         body = self.tools.bodies.get("neutral")
         trans: Array | list[None] = [None] * len(rows)
         if body is not None and rows:
-            trans = placed_by_joints(body, poses, fits.betas, joints[rows], "h36m17")
+            trans = trans_by_joints(body, poses, fits.betas, joints[rows], "h36m17")
         fitted_person = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
         people = [facts] * len(frames)
         for row, pose, at in zip(rows, poses, trans, strict=True):
             people[row] = replace(fitted_person, poses=pose, trans=at)
         return people
 
-    def _decoded(self, view: _View) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """The frames, checked for their size."""
+    def _read_frames(self, view: _Video) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Read the frames, checked for their size."""
         video = self._video(view)
         if not view.pattern:
-            images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.shown))
+            images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.taken_frames))
         else:
-            files = ((self._frame_file(view, frame), frame) for frame in view.shown)
+            files = ((self._frame_file(view, frame), frame) for frame in view.taken_frames)
             images = ((path, frame, image_pixels(path)) for path, frame in files)
         for path, frame, pixels in images:
             check_size(path, (pixels.shape[1], pixels.shape[0]), *SIZES)
             yield frame, pixels
 
-    def _maps(
-        self, view: _View, frame: int, camera: LabCamera, pinhole: PinholeView, size: tuple[int, int]
-    ) -> Mapping[str, bytes]:
-        """DensePose's output on this frame of that size, where the user has it."""
+    def _maps(self, view: _Video, frame: int, shot: Shot, pinhole: Camera) -> Mapping[str, bytes]:
+        """Read DensePose's output on this frame, if the user has it."""
         if self.options.densepose is None:
             return {}
         path = Path(self.options.densepose) / f"{view.stem}_{frame + 1:06d}_IUV.png"
         if self.options.allow_missing and not path.exists():
             return {}
-        charts = read_densepose(path, size)
-        return {"densepose": encode_densepose(pinhole.take_labels(charts, camera.lens))}
+        charts = read_densepose(path, (shot.pixels.shape[1], shot.pixels.shape[0]))
+        return {"densepose": encode_densepose(shot.lens.undistort_labels(charts, pinhole))}

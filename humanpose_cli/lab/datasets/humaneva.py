@@ -63,7 +63,7 @@ _MARKERS: tuple[tuple[str, ...], ...] = (
 
 
 def read_calibration(path: Path) -> LabCamera:
-    """A .cal file, a number a line: focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in millimetres.
+    """Read a .cal file with a number a line: focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in mm.
 
     x_camera = R x_world + t; the returned camera is in metres.
     """
@@ -100,16 +100,16 @@ class Synchronisation:
     image_starts: Mapping[str, int]
 
     def mocap_times(self, frames: Array) -> Array:
-        """Common frames from 1 → fractional frames of the mocap, from 0."""
+        """Convert common frames from 1 to fractional frames of the mocap, from 0."""
         return self.mocap_start + (frames - 1) * self.mocap_step - 1
 
     def video_frame(self, camera: str, frame: int) -> int:
-        """A common frame from 1 → the video's frame, from 0."""
+        """Convert a common frame from 1 to the video's frame, from 0."""
         return self.image_starts[camera] + frame - 2
 
 
 def synchronise(files: Mapping[str, Path]) -> Synchronisation:
-    """One clock for all cameras of a trial, from their .ofs files in the order C1, C2, C3, BW1 to BW4.
+    """Find one clock for all cameras of a trial, from their .ofs files in the order C1, C2, C3, BW1 to BW4.
 
     Each file has three numbers: a frame of the video, the mocap's frame at that time, mocap frames per video frame.
     """
@@ -143,7 +143,7 @@ class Measurements:
 
 
 def read_measurements(path: Path, standing: C3dPoints) -> Measurements:
-    """From the actor's .mp file ("$LShoulderOffset = 43") and a recording of them standing still."""
+    """Read the actor's .mp file ("$LShoulderOffset = 43"), and measure a recording of them standing still."""
     table: dict[str, float] = {}
     for line in read_lines(path):
         name, _, value = line.lstrip("$").partition("=")
@@ -155,10 +155,10 @@ def read_measurements(path: Path, standing: C3dPoints) -> Measurements:
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", got=", ".join(table)[:80] or "nothing")
     shoulders = standing.positions[:, [standing.find("LSHO"), standing.find("RSHO")]]
-    detected = shoulders.any(-1).all(-1)
-    if not detected.any():
+    is_measured = shoulders.any(-1).all(-1)
+    if not is_measured.any():
         raise InputError(standing.path, "never shows both shoulders (LSHO, RSHO)")
-    width = np.linalg.norm(shoulders[detected, 0] - shoulders[detected, 1], axis=-1).mean()
+    width = np.linalg.norm(shoulders[is_measured, 0] - shoulders[is_measured, 1], axis=-1).mean()
     radius = float(width) / 2 - _MARKER_SIZE / 2
     return Measurements(radius, (table["LShoulderOffset"], table["RShoulderOffset"]))
 
@@ -173,19 +173,19 @@ class _Segments:
         self.between = (times - self.before)[:, None]
         self.is_integer = self.between[:, 0] == 0
 
-    def detected(self, number: int) -> NDArray[np.bool_]:
-        """(T,) whether a point was measured before and after each time."""
-        detected = np.asarray(self.points.positions[:, number].any(axis=-1))
-        return detected[self.before] & (detected[self.after] | self.is_integer)
+    def is_measured(self, number: int) -> NDArray[np.bool_]:
+        """Return whether a point was measured before and after each time (T,)."""
+        is_measured = np.asarray(self.points.positions[:, number].any(axis=-1))
+        return is_measured[self.before] & (is_measured[self.after] | self.is_integer)
 
     def origin(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
-        """(T, 3) position of a point, and whether it was measured."""
+        """Return the position (T, 3) of a point, and whether it was measured."""
         number = self.points.find(name)
         point = self.points.positions[:, number]
-        return (1 - self.between) * point[self.before] + self.between * point[self.after], self.detected(number)
+        return (1 - self.between) * point[self.before] + self.between * point[self.after], self.is_measured(number)
 
     def axes(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
-        """Rotations (T, 3, 3) whose columns are the axes of a segment, and whether its four points were measured.
+        """Return rotations (T, 3, 3) whose columns are a segment's axes, and whether its four points were measured.
 
         The points after the origin lie on its axes z (to the next segment), x (forward) and y (to the left).
         """
@@ -193,14 +193,14 @@ class _Segments:
         if origin + 3 >= len(self.points.labels):
             raise InputError(self.points.path, f"has no axes after {name}")
         corners = self.points.positions[:, [origin, origin + 2, origin + 3, origin + 1]]
-        detected = np.logical_and.reduce([self.detected(origin + step) for step in range(4)])
+        is_measured = np.logical_and.reduce([self.is_measured(origin + step) for step in range(4)])
         # Between two frames of the mocap, a segment follows the shortest turn.
         turns = [self._turn(corners[frames]) for frames in (self.before, self.after)]
         step = (turns[0].inv() * turns[1]).as_rotvec()
-        return (turns[0] * Rotation.from_rotvec(self.between * step)).as_matrix(), detected
+        return (turns[0] * Rotation.from_rotvec(self.between * step)).as_matrix(), is_measured
 
     def _turn(self, corners: Array) -> Rotation:
-        """Corners (T, 4, 3): origin and points on the axes."""
+        """Find rotations of corners (T, 4, 3): origin and points on the axes."""
         axes = corners[:, 1:] - corners[:, :1]
         lengths = np.linalg.norm(axes, axis=-1, keepdims=True)
         axes = np.where(lengths > 0, axes / np.maximum(lengths, 1e-9), np.eye(3))
@@ -210,31 +210,31 @@ class _Segments:
         return Rotation.from_matrix(u @ vh)
 
     def length(self, start: str, end: str) -> Array:
-        """(T,) mean distance of two points before and after each time."""
+        """Return the mean distance (T,) of two points before and after each time."""
         apart = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
         distance = np.linalg.norm(apart, axis=-1)
         last = np.where(self.is_integer, self.before, self.after)
         return (distance[self.before] + distance[last]) / 2
 
 
-def joints_at(points: C3dPoints, times: Array, measured: Measurements) -> Array:
-    """Joints (T, 17, 4) of h36m17, metres in world axes (z up) and confidence, at times in frames from 0.
+def joints_at(points: C3dPoints, times: Array, measurements: Measurements) -> Array:
+    """Compute joints (T, 17, 4) of h36m17, metres in world axes (z up) and confidence, at times in frames from 0.
 
-    All are unknown where a marker is missing, as in the owners' code; spine and nose always, which it lacks; the top
-    of the head where it is below the neck, because the head's axes are upside down in some frames.
+    All are unknown if a marker is missing, as in the owners' code; spine and nose always, which it lacks; the top of
+    the head if it is below the neck, because the head's axes are upside down in some frames.
     """
     valid = (times >= 0) & (np.ceil(times) < len(points.positions))
     # MATLAB's code looks one frame further even at whole times; the last frame is repeated for that.
-    padded = C3dPoints(
+    points_with_end = C3dPoints(
         points.path, points.labels, np.concatenate((points.positions, points.positions[-1:])), points.unit
     )
-    segments = _Segments(padded, np.where(valid, times, 0))
+    segments = _Segments(points_with_end, np.where(valid, times, 0))
     for names in _MARKERS:
-        valid &= segments.detected(min(_numbers_of(points, names)))
+        valid &= segments.is_measured(min(_numbers_of(points, names)))
     joints = np.zeros((len(times), len(H36M17), 4))
-    for name, (position, detected) in _joints(segments, measured).items():
+    for name, (position, is_valid) in _joints(segments, measurements).items():
         joints[:, H36M17.index(name), :3] = position * (0.001 if points.unit == "mm" else 1.0)
-        joints[:, H36M17.index(name), 3] = valid & detected
+        joints[:, H36M17.index(name), 3] = valid & is_valid
     head, neck = joints[:, H36M17.index("head_top")], joints[:, H36M17.index("thorax")]
     head[:, 3] *= head[:, 2] > neck[:, 2]
     joints[joints[..., 3] == 0] = 0
@@ -242,40 +242,40 @@ def joints_at(points: C3dPoints, times: Array, measured: Measurements) -> Array:
 
 
 def _numbers_of(points: C3dPoints, names: Sequence[str]) -> list[int]:
-    found = [number for number, label in enumerate(points.labels) if any(name in label for name in names)]
-    if not found:
+    numbers = [number for number, label in enumerate(points.labels) if any(name in label for name in names)]
+    if not numbers:
         raise InputError(points.path, f"has no marker {' or '.join(names)}", got=", ".join(points.labels)[:80])
-    return found
+    return numbers
 
 
-def _joints(segments: _Segments, measured: Measurements) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Name of h36m17 → position (T, 3) millimetres, and where it is known. Proximal and distal ends are averaged."""
+def _joints(segments: _Segments, measurements: Measurements) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
+    """Map names of h36m17 to positions (T, 3) millimetres, and where they are known. A joint's ends are averaged."""
     torso = segments.length("TRXO", "PELO")
     pelvis_axes, pelvis_valid = segments.axes("PELO")
     head_axes, head_valid = segments.axes("HEDO")
     neck, neck_valid = segments.origin("TRXO")
     pelvis = segments.origin("PELO")[0] + pelvis_axes[..., 0] * _PELVIS_BACK
-    upper = pelvis + _tilted(pelvis_axes, np.arctan2(measured.torso_radius / 2, torso)) * torso[:, None]
-    found = {
+    upper = pelvis + _tilt(pelvis_axes, np.arctan2(measurements.torso_radius / 2, torso)) * torso[:, None]
+    joints = {
         "pelvis": (pelvis, pelvis_valid),
         "thorax": ((upper + neck) / 2, pelvis_valid & neck_valid),
         "head_top": (neck + head_axes[..., 2] * _HEAD_LENGTH, head_valid & neck_valid),
     }
-    for side, letter, offset in zip(("left", "right"), "LR", measured.shoulder_offsets, strict=True):
+    for side, letter, offset in zip(("left", "right"), "LR", measurements.shoulder_offsets, strict=True):
         thigh_axes, thigh_valid = segments.axes(f"{letter}FEO")
         shank_axes, shank_valid = segments.axes(f"{letter}TIO")
         (hip, hip_valid), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
         thigh = segments.length(f"{letter}FEP", f"{letter}FEO")[:, None]
         shank = segments.length(f"{letter}FEO", f"{letter}TIO")[:, None]
-        found[f"{side}_hip"] = (hip, hip_valid)
-        found[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_valid & thigh_valid & shank_valid)
-        found[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_valid & shank_valid)
-        found |= _arm(segments, side, letter, offset)
-    return found
+        joints[f"{side}_hip"] = (hip, hip_valid)
+        joints[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_valid & thigh_valid & shank_valid)
+        joints[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_valid & shank_valid)
+        joints |= _arm(segments, side, letter, offset)
+    return joints
 
 
 def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Shoulder, elbow and wrist; the upper arm is turned outward by the shoulder's width, the elbow follows."""
+    """Compute shoulder, elbow and wrist; the shoulder's width turns the upper arm outward, the elbow follows."""
     upper_axes, upper_valid = segments.axes(f"{letter}HUO")
     lower_axes, lower_valid = segments.axes(f"{letter}RAO")
     (shoulder, shoulder_valid), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
@@ -283,9 +283,9 @@ def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str
     lower = segments.length(f"{letter}HUO", f"{letter}RAO")[:, None]
     angle = np.arctan2(offset / 2, upper)
     apart = elbow - (shoulder - upper_axes[..., 2] * upper[:, None])
-    end = shoulder - _tilted(upper_axes, -angle) * upper[:, None]
+    end = shoulder - _tilt(upper_axes, -angle) * upper[:, None]
     start = end + apart
-    wrist = start - _tilted(lower_axes, angle) * lower
+    wrist = start - _tilt(lower_axes, angle) * lower
     all_valid = shoulder_valid & upper_valid & lower_valid
     return {
         f"{side}_shoulder": (shoulder, shoulder_valid),
@@ -294,8 +294,8 @@ def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str
     }
 
 
-def _tilted(axes: Array, angle: Array) -> Array:
-    """The third axis (T, 3) after a turn about the second: sin x + cos z."""
+def _tilt(axes: Array, angle: Array) -> Array:
+    """Turn the third axis (T, 3) about the second: sin x + cos z."""
     return np.sin(angle)[:, None] * axes[..., 0] + np.cos(angle)[:, None] * axes[..., 2]
 
 
@@ -309,11 +309,11 @@ FRAMES: Mapping[str, Mapping[str, tuple[int, int]]] = {
 _FIRST_FRAME = 6
 FRAME_RATE = 60.0
 _CAMERAS = ("C1", "C2", "C3")
-_SYNCHRONISED = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
+_CLOCK_CAMERAS = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
 _SIZE = (640, 480)
-_RECORDED = "Sigal et al., IJCV 2010: three actors, five actions, three colour cameras; without ThrowCatch of S3"
+_SOURCE = "Sigal et al., IJCV 2010: three actors, five actions, three colour cameras; without ThrowCatch of S3"
 _PUBLISHED = tuple(
-    PublishedCount(what, count, _RECORDED, "humaneva", split)
+    PublishedCount(what, count, _SOURCE, "humaneva", split)
     for split in ("train", "validation")
     for what, count in (("sequences", 14 * 3), ("identities", 3))
 )
@@ -372,18 +372,16 @@ class HumanEvaSource(FolderSource):
                     notes.append(f"{absent}: does not exist; {action} of {actor} is left out")
                     continue
                 groups += [Group(video.name, len(video.frames), key=video) for video in self._trial(actor, action)]
-        if not groups:
-            raise self._nothing_found()
         return groups
 
     def _files(self, actor: str, action: str) -> list[Path]:
-        """What reading a trial needs, the synchronisation of the grey cameras apart."""
+        """List what reading a trial needs, the synchronisation of the grey cameras apart."""
         folder = self.root / actor
         mocap = folder / "Mocap_Data"
-        shared = [mocap / f"{action}_1.c3d", mocap / "Static.c3d", mocap / f"{actor}.mp"]
+        files = [mocap / f"{action}_1.c3d", mocap / "Static.c3d", mocap / f"{actor}.mp"]
         for camera in _CAMERAS:
-            shared += [self._video(actor, action, camera), self._sync(actor, action, camera), self._lens(actor, camera)]
-        return shared
+            files += [self._video(actor, action, camera), self._sync(actor, action, camera), self._lens(actor, camera)]
+        return files
 
     def _video(self, actor: str, action: str, camera: str) -> Path:
         return self.root / actor / "Image_Data" / f"{action}_1_({camera}).avi"
@@ -395,13 +393,13 @@ class HumanEvaSource(FolderSource):
         return self.root / actor / "Calibration_Data" / f"{camera}.cal"
 
     def _trial(self, actor: str, action: str) -> list[_Video]:
-        """The videos of a trial, with the frames that have joints."""
-        files = {camera: self._sync(actor, action, camera) for camera in _SYNCHRONISED}
+        """List the videos of a trial, with the frames that have joints."""
+        files = {camera: self._sync(actor, action, camera) for camera in _CLOCK_CAMERAS}
         clock = synchronise({camera: path for camera, path in files.items() if path.is_file()})
         folder = self.root / actor / "Mocap_Data"
-        measured = read_measurements(folder / f"{actor}.mp", read_c3d(folder / "Static.c3d"))
+        measurements = read_measurements(folder / f"{actor}.mp", read_c3d(folder / "Static.c3d"))
         frames = np.arange(_FIRST_FRAME, FRAMES[actor][action][1] + 1, self.options.every)
-        joints = joints_at(read_c3d(folder / f"{action}_1.c3d"), clock.mocap_times(frames), measured)
+        joints = joints_at(read_c3d(folder / f"{action}_1.c3d"), clock.mocap_times(frames), measurements)
         valid = joints[..., 3].any(1)
         if not valid.any():
             raise InputError(folder / f"{action}_1.c3d", "has no frame in which all markers were measured")
@@ -424,7 +422,7 @@ class HumanEvaSource(FolderSource):
             check_size(path, (pixels.shape[1], pixels.shape[0]), _SIZE)
             valid = joints[row, :, 3] > 0
             shot = Shot(pixels, camera.lens, joints[row, valid, :3])
-            pinhole = shot.view(self.options.crop_size)
+            pinhole = shot.camera(self.options.crop_size)
             yield shot.sample(
                 f"{video.name}/{number:06d}",
                 pinhole,

@@ -24,11 +24,11 @@ from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, escaped, open_inputs, printable
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clipped_box, first_existing
+from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clip_box, first_existing
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
-    decoded,
+    decode_pixels,
     encode_mask,
     encode_pixels,
     stored_image,
@@ -111,7 +111,7 @@ class ImagesSource(FolderSource):
         return [self._group(item) for item in items]
 
     def _takes(self, items: Sequence[InputItem], notes: list[str]) -> list[Group]:
-        """A group for each folder of cameras."""
+        """List a group for each folder of cameras."""
         folders: dict[str, list[InputItem]] = {}
         for item in items:
             folders.setdefault(item.key.rpartition("/")[0], []).append(item)
@@ -142,7 +142,7 @@ class ImagesSource(FolderSource):
         return groups
 
     def _calibration(self, folder: str) -> Path | None:
-        """The file with the cameras of a folder's takes."""
+        """Find the file with the cameras of a folder's takes."""
         name = self.options.calibration
         if name is None or Path(name).exists():
             return None if name is None else Path(name)
@@ -150,10 +150,10 @@ class ImagesSource(FolderSource):
         return first_existing(*(parent / name for parent in above[: above.index(self.root) + 1]))
 
     def _take_file(self, name: str) -> Path:
-        """Of a folder's take; `hpc fit` calls one whose cameras were named one by one `take`."""
+        """Find the fit file of a take; `hpc fit` calls one whose cameras were named one by one `take`."""
         assert self._fits is not None
-        named, single = (self._fits / f"{escaped(each)}{FIT_SUFFIX}" for each in (name, "take"))
-        return single if single.is_file() and not named.is_file() else named
+        take_file, default = (self._fits / f"{escaped(each)}{FIT_SUFFIX}" for each in (name, "take"))
+        return default if default.is_file() and not take_file.is_file() else take_file
 
     def _group(self, item: InputItem) -> Group:
         if item.error is not None:
@@ -173,17 +173,18 @@ class ImagesSource(FolderSource):
         if not self.options.views:
             yield from self._samples(group, self._estimates(group))
             return
-        shown = self._views_of_take(group)
+        fits = self._views_of_take(group)
         for view in group.key["views"]:
-            fit = shown.get(view.name.rpartition("/")[2])
+            fit = fits.get(view.name.rpartition("/")[2])
             path = group.key["fit"] or view.name
             people = [EstimatedImage()] * view.count if fit is None else _Fits(fit, path, view, of=group.name)
             yield from self._samples(view, people)
 
     def _views_of_take(self, group: Group) -> dict[str, Fit]:
-        """The fits of a take's cameras by their names: from its file, or by the estimator; none without either, and of
-        cameras that show none of the people. A body that one camera alone shows is left out: it is no better than its
-        fit to that camera.
+        """Map the names of a take's cameras to their fits, from its file or by the estimator; {} without either.
+
+        Cameras that show none of the people are left out. So is a body that one camera alone shows: it is no better
+        than its fit to that camera.
         """
         path, views = group.key["fit"], group.key["take"].views
         names = [view.path.name for view in views]
@@ -195,54 +196,54 @@ class ImagesSource(FolderSource):
             take = load_fit(path)
         else:
             return {}
-        found = [] if take.views is None else take.views.names.tolist()
-        if not set(names) & set(found):
-            got = ", ".join(found) or "one camera"
+        take_names = [] if take.views is None else take.views.names.tolist()
+        if not set(names) & set(take_names):
+            got = ", ".join(take_names) or "one camera"
             raise InputError(path, "is of other cameras", expected=", ".join(sorted(names)), got=got)
         assert take.views is not None
         several = (take.views.keypoints2d[..., 2] > 0).any(2).sum(0) >= 2
-        shown = take.select(np.flatnonzero(several))
-        return {found[number]: shown.view(number) for number in take.views.with_frames}
+        people = take.select(np.flatnonzero(several))
+        return {take_names[number]: people.view(number) for number in take.views.with_frames}
 
     def _samples(self, group: Group, estimates: _Fits | Sequence[EstimatedImage]) -> Iterator[Sample]:
-        """Those of an image or sequence."""
+        """Make the samples of an image or sequence."""
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
-            estimated = estimates.at(name, image) if isinstance(estimates, _Fits) else estimates[number]
+            estimate = estimates.at(name, image) if isinstance(estimates, _Fits) else estimates[number]
             maps: dict[str, bytes] = {}
-            people = list(estimated.people)
+            people = list(estimate.people)
             if self._densepose is not None:
-                charts, found = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
+                charts, densepose_people = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
                 if charts is not None:
                     maps["densepose"] = encode_densepose(charts)
-                people = people or [_person(person, image.size) for person in found]
+                people = people or [_person(person, image.size) for person in densepose_people]
             yield Sample(
                 f"{group.name}/{name}" if sequence else group.name,
                 image.image,
                 image.size,
-                estimated.focal or image.focal,
-                estimated.principal_point,
+                estimate.focal or image.focal,
+                estimate.principal_point,
                 people,
                 maps,
                 sequence=group.name if sequence else "",
                 frame=frame,
-                world_to_camera=estimated.world_to_camera,
+                world_to_camera=estimate.world_to_camera,
                 splits={self.name: split_name(self.options.split)},
             )
 
     def _estimates(self, group: Group) -> _Fits | Sequence[EstimatedImage]:
-        """From the fit file or from the estimator; empty without either."""
+        """Read the fit file, or estimate; empty without either."""
         path = None if self._fits is None else self._fit_file(group.name)
         if path is not None and path.is_file():
             return _Fits(read_fit(path), path, group)
         if path is not None or self.tools.estimator is None:
             return [EstimatedImage()] * group.count
-        pixels: Iterator[NDArray[np.uint8]] = (decoded(image) for _, _, image in self._images(group))
+        pixels: Iterator[NDArray[np.uint8]] = (decode_pixels(image) for _, _, image in self._images(group))
         sequence = group.key["kind"] != "image"
         return self.tools.estimator.estimate(pixels, sequence=sequence, single_person=False)
 
     def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
-        """Frame number, name (as fit files have it) and image."""
+        """Read frame number, name (as fit files have it) and image."""
         frames = self.options.every_nth(group.key["count"])
         files = [self.root / name for name in group.key["files"]]
         if group.key["kind"] == "video":
@@ -271,7 +272,7 @@ class _Fits:
             raise InputError(path, "belongs to other images", expected=min(names), got=got or "no frames")
 
     def at(self, name: str, image: StoredImage) -> EstimatedImage:
-        """The people in the image of that name; none where the fit left it out (--frames)."""
+        """Return the people in the image of that name; none if the fit left it out (--frames)."""
         frame = self.frames.get(name)
         if frame is None:
             return EstimatedImage()
@@ -284,4 +285,4 @@ class _Fits:
 
 
 def _person(person: DensePosePerson, size: tuple[int, int]) -> Person:
-    return Person(box=clipped_box(person.box, size), mask=encode_mask(person.mask(size)))
+    return Person(box=clip_box(person.box, size), mask=encode_mask(person.mask(size)))

@@ -37,7 +37,7 @@ from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
-    decoded,
+    decode_pixels,
     encode_pixels,
     list_files,
     read_lines,
@@ -126,10 +126,10 @@ class IperSource(FolderSource):
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         clothes: dict[str, _Clothes] = {}
-        for listed, official in OFFICIAL_VIDEOS.items():
-            if not any(map(self._wants, _SPLITS[listed])):
+        for list_name, official in OFFICIAL_VIDEOS.items():
+            if not any(map(self._wants, _SPLITS[list_name])):
                 continue
-            path = existing_file(self.root / f"{listed}.txt", f"the list of {listed} videos")
+            path = existing_file(self.root / f"{list_name}.txt", f"the list of {list_name} videos")
             names = read_lines(path)
             self._check_count(path, "videos", official, len(names), notes)
             for name in names:
@@ -137,9 +137,11 @@ class IperSource(FolderSource):
                 if len(parts) != 3 or not all(part.isalnum() for part in parts):
                     expected = "person/clothes/motion, such as 001/1/1"
                     raise InputError(path, f"names {name!r}, which is no video", expected=expected)
-            wanted = [name for name in names if self._wants(_split(name, listed))]
-            for name in self._present([(name, self._video_path(name)) for name in wanted], path, "videos", notes):
-                key, split = name.rpartition("/")[0], _split(name, listed)
+            names_of_split = [name for name in names if self._wants(_split(name, list_name))]
+            for name in self._present(
+                [(name, self._video_path(name)) for name in names_of_split], path, "videos", notes
+            ):
+                key, split = name.rpartition("/")[0], _split(name, list_name)
                 group = clothes.setdefault(key, {"videos": [], "split": split})
                 if group["split"] != split:
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
@@ -149,7 +151,7 @@ class IperSource(FolderSource):
         return [*self._with_pairs(clothes), *self._cross_imitation(clothes)]
 
     def _video_path(self, video: str) -> Path:
-        """The folder of its frames, or the video file."""
+        """Return the folder of its frames, or the video file."""
         if self._frames is not None:
             return self._frames / video
         assert self._videos is not None
@@ -164,16 +166,16 @@ class IperSource(FolderSource):
             name: sum(len(self.options.every_nth(n)) for _, n in group["videos"]) for name, group in clothes.items()
         }
         of_test = {name: count for name, count in counts.items() if clothes[name]["split"] == "test" and count > 1}
-        drawn = random_pairs(of_test, self.options.random_pairs, self.options.seed)
+        draws = random_pairs(of_test, self.options.random_pairs, self.options.seed)
         for name, group in clothes.items():
             pairs = {}
             if group["split"] == "test":
                 three = self._three(group["videos"])
-                pairs = {("random-pairs", "test"): drawn.get(name, []), ("three-frames", "test"): three}
+                pairs = {("random-pairs", "test"): draws.get(name, []), ("three-frames", "test"): three}
             yield Group(name, counts[name], pairs, group)
 
     def _cross_imitation(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
-        """A group for each video of the owners' protocol: its sources, then the frames of the other person's video."""
+        """List a group for each video of the owners' protocol: its sources, then frames of another person's video."""
         if not self.options.cross_imitation:
             return
         counts = dict(video for group in clothes.values() if group["split"] == "test" for video in group["videos"])
@@ -202,12 +204,12 @@ class IperSource(FolderSource):
         return read_json_object(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
 
     def _three(self, videos: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
-        """(source, target) numbers within the group: three frames of each video with the frames of that video."""
+        """Pair three frames of each video with the frames of that video: (source, target) numbers within the group."""
         pairs: list[tuple[int, int]] = []
         start = 0
         for video, count in videos:
             official = self._official_frames(video, count, "self_imitation")
-            sources, targets = (official[0], official[2]) if official else self._drawn_frames(video, count)
+            sources, targets = (official[0], official[2]) if official else self._draw_frames(video, count)
             number = {frame: start + i for i, frame in enumerate(self.options.every_nth(count))}
             # The owners' ranges may end behind the video: what is not there is left out.
             pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
@@ -215,8 +217,9 @@ class IperSource(FolderSource):
         return pairs
 
     def _official_frames(self, video: str, count: int, imitation: str) -> tuple[list[int], str, range] | None:
-        """Sources, target video and its frames in the owners' protocol: "s_n" → "3" names files, "self_imitation" and
-        "cross_imitation" have the target and both ends.
+        """Read sources, target video and its frames from the owners' protocol.
+
+        "s_n" → "3" names files, "self_imitation" and "cross_imitation" have the target and both ends.
         """
         entry = self._protocol.get(video)
         if entry is None:
@@ -232,11 +235,11 @@ class IperSource(FolderSource):
             raise InputError(self._video_path(video), problem, expected=f"frame {max(sources)}", got=f"{count}")
         return sources, target, range(first, last + 1)
 
-    def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
+    def _draw_frames(self, video: str, count: int) -> tuple[list[int], range]:
         frames = self.options.every_nth(count)
         random = np.random.default_rng([self.options.seed, *video.encode()])
-        chosen = random.choice(len(frames), size=min(3, len(frames)), replace=False)
-        return [frames[i] for i in sorted(chosen)], range(count)
+        numbers = random.choice(len(frames), size=min(3, len(frames)), replace=False)
+        return [frames[i] for i in sorted(numbers)], range(count)
 
     # Reading
 
@@ -278,11 +281,11 @@ class IperSource(FolderSource):
         if self._frames is None:
             pixels = (frame for _, frame in video_frames(self._video_path(video), frames))
         else:
-            pixels = (decoded(image) for _, _, image in self._images(video, count, frames))
-        return self._estimated(pixels, len(frames), sequence=isinstance(frames, range))
+            pixels = (decode_pixels(image) for _, _, image in self._images(video, count, frames))
+        return self._estimate(pixels, len(frames), sequence=isinstance(frames, range))
 
     def _images(self, video: str, count: int, frames: Sequence[int]) -> Iterator[tuple[int, str, StoredImage]]:
-        """Number, name and image of these frames, which ascend."""
+        """Read number, name and image of these frames, which ascend."""
         path = self._video_path(video)
         if self._frames is None:
             for number, pixels in video_frames(path, frames):
@@ -295,9 +298,9 @@ class IperSource(FolderSource):
             yield number, files[number].stem, stored_image(files[number])
 
 
-def _split(video: str, listed: str) -> str:
-    """The split of a video that the owners list as "train" or "val"."""
-    if listed == "val":
+def _split(video: str, list_name: str) -> str:
+    """Return the split of a video that the owners list as "train" or "val"."""
+    if list_name == "val":
         return "test"
     return "validation" if video.rpartition("/")[0] in IPER_VALIDATION else "train"
 
@@ -309,10 +312,10 @@ class _HmrEstimates:
     """
 
     def __init__(self, path: Path, count: int) -> None:
-        stored = read_pickle(path)
-        self.cameras = array_field(stored, "cams", path, (None, 3))
-        self.poses = array_field(stored, "pose", path, (None, 72), largest=MAX_RADIANS)
-        self.betas = array_field(stored, "shape", path, (None, 10))
+        fields = read_pickle(path)
+        self.cameras = array_field(fields, "cams", path, (None, 3))
+        self.poses = array_field(fields, "pose", path, (None, 72), largest=MAX_RADIANS)
+        self.betas = array_field(fields, "shape", path, (None, 10))
         for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
             if len(values) != count:
                 where, got = f"{path} ({name})", str(len(values))

@@ -54,13 +54,12 @@ class DetectedLabels(LabellingSource):
     def __reduce__(self) -> tuple[type, tuple[Source, str]]:
         return type(self), (self.source, self.device)
 
-    @property
-    def label_options(self) -> Mapping[str, Any]:
-        """The number of further views of each person, as a plain setting."""
-        return {"detector_views": _VIEWS}
+    label_options = {"detector_views": _VIEWS}  # noqa: RUF012
 
     def label(self, sample: Sample) -> Sample:
-        """One sample; crowds, people without a box in the image, or that the detector misses, stay unchanged."""
+        """Detect the people; crowds, people without a box in the image, and those that the detector misses stay
+        unchanged.
+        """
         indices = [
             number
             for number, person in enumerate(sample.people)
@@ -85,7 +84,7 @@ class DetectedLabels(LabellingSource):
 
 
 def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
-    """Whether a box has two pixels of an image or more in either direction."""
+    """Return whether a box has two pixels of an image or more in either direction."""
     if box is None or not np.isfinite(box).all():
         return False
     return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
@@ -97,13 +96,13 @@ def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, 
         world = np.concatenate((detection.world, detection.keypoints[:, 2:]), 1).astype(np.float32)
     mask = None
     if detection.mask is not None:
-        placed = detection.mask.in_image(size[1], size[0])
-        mask = encode_png(np.rint(255 * placed).astype(np.uint8))
+        pixels = detection.mask.in_image(size[1], size[0])
+        mask = encode_png(np.rint(255 * pixels).astype(np.uint8))
     return replace(person, detected=detection.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
 
 
 @dataclass(frozen=True, eq=False)
-class _Posed:
+class _PosedBody:
     """A person's mesh (V, 3), joints (24, 3) of smpl24 and (19, 3) of reposing19, metres, camera axes."""
 
     vertices: torch.Tensor
@@ -125,39 +124,35 @@ class RenderedLabels(LabellingSource):
     def __init__(self, source: Source, bodies: Mapping[str, Body]) -> None:
         super().__init__(source)
         self.bodies = dict(bodies)
-
-    @property
-    def label_options(self) -> Mapping[str, Any]:
-        """The names of the rendered maps and of the body models."""
-        return {"rendered": list(RENDERED_MAPS), "bodies": sorted(self.bodies)}
+        self.label_options = {"rendered": list(RENDERED_MAPS), "bodies": sorted(self.bodies)}
 
     def label(self, sample: Sample) -> Sample:
-        """One sample with its labels; unchanged where the camera is not known, or no body."""
+        """Render the sample's labels; unchanged if the camera or the bodies are unknown."""
         if sample.focal is None or not sample.people:
             return sample
         x, y = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
         view = Camera(float(sample.focal), (float(x), float(y)), sample.size)
-        posed = [self._posed(person) for person in sample.people]
-        posed_people = [body for body in posed if body is not None]
-        if not posed_people:
+        bodies = [self._pose(person) for person in sample.people]
+        model_bodies = [body for body in bodies if body is not None]
+        if not model_bodies:
             return sample
-        drawn: dict[str, NDArray[Any]] = {}
-        if len(posed_people) == len(posed):
-            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in posed_people]
-            drawn = render_label_maps(meshes, view, RENDERED_MAPS)
+        arrays: dict[str, NDArray[Any]] = {}
+        if len(model_bodies) == len(bodies):
+            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in model_bodies]
+            arrays = render_label_maps(meshes, view, RENDERED_MAPS)
         people = [
-            person if body is None else _with_joints(person, body, number, view, drawn)
-            for number, (person, body) in enumerate(zip(sample.people, posed, strict=True))
+            person if body is None else _with_joints(person, body, number, view, arrays)
+            for number, (person, body) in enumerate(zip(sample.people, bodies, strict=True))
         ]
-        maps = {name: encode_map(name, values) for name, values in drawn.items()}
+        maps = {name: encode_map(name, values) for name, values in arrays.items()}
         return replace(sample, people=people, maps={**maps, **sample.maps})
 
-    def _posed(self, person: Person) -> _Posed | None:
+    def _pose(self, person: Person) -> _PosedBody | None:
         model = model_for(self.bodies, person.body, person.gender)
-        shaped = None if model is None else person.shape(model.shape_count)
-        if model is None or shaped is None or person.poses is None or person.trans is None:
+        components = None if model is None else person.shape(model.shape_count)
+        if model is None or components is None or person.poses is None or person.trans is None:
             return None
-        pose, betas, trans = (_tensor(values) for values in (person.poses, shaped, person.trans))
+        pose, betas, trans = (_tensor(values) for values in (person.poses, components, person.trans))
         if not all(torch.isfinite(values).all() for values in (pose, betas, trans)):
             return None
         scales = None if person.segment_scales is None else _tensor(person.segment_scales)[None]
@@ -167,15 +162,17 @@ class RenderedLabels(LabellingSource):
             body = model.pose(rotations, shape, trans[None], scales)
             reposing = model.pose_landmarks(REPOSING19.name, body, shape)
         assert body.vertices is not None
-        return _Posed(body.vertices[0], body.joints[0].double().numpy(), reposing[0].double().numpy(), model)
+        return _PosedBody(body.vertices[0], body.joints[0].double().numpy(), reposing[0].double().numpy(), model)
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32)
 
 
-def _with_joints(person: Person, body: _Posed, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
-    """The person with the body's joints, pixels and visibility of smpl24's, and the mesh's box in the image."""
+def _with_joints(
+    person: Person, body: _PosedBody, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]
+) -> Person:
+    """Add the body's joints, pixels and visibility of smpl24's, and the mesh's box in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
     visible = np.asarray(joint_visibility(body.joints, number, view, maps) if maps else ahead, np.float64)

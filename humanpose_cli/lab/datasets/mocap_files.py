@@ -48,7 +48,7 @@ class C3dPoints:
     unit: str
 
     def find(self, name: str) -> int:
-        """The first point whose label contains `name` (labels may begin with the subject's). InputError if none."""
+        """Find the first point whose label contains `name` (after the subject's name). InputError if none."""
         for number, label in enumerate(self.labels):
             if name in label:
                 return number
@@ -56,7 +56,7 @@ class C3dPoints:
 
 
 def read_c3d(path: Path) -> C3dPoints:
-    """The points of a file. InputError if it is missing, damaged or cut short."""
+    """Read the points of a file. Raises InputError if it is missing, damaged or cut short."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -64,12 +64,12 @@ def read_c3d(path: Path) -> C3dPoints:
     if len(content) < 2 * _BLOCK or content[1] != _MARK:
         raise InputError(path, "is no C3D file", got=describe_file(path), remedy=COPY_AGAIN)
     try:
-        return _parsed(path, content)
+        return _parse(path, content)
     except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
         raise InputError(path, f"is a damaged C3D file ({error})", remedy=COPY_AGAIN) from error
 
 
-def _parsed(path: Path, content: bytes) -> C3dPoints:
+def _parse(path: Path, content: bytes) -> C3dPoints:
     start = (content[0] - 1) * _BLOCK
     machine = content[start + 3]
     if machine not in _MACHINES:
@@ -89,8 +89,8 @@ def _parsed(path: Path, content: bytes) -> C3dPoints:
     if frames < 1 or count < 1 or block < 1:
         raise ValueError(f"{frames} frames of {count} points")
     if len(data) < frames * frame_bytes:
-        found = len(data) // frame_bytes
-        raise InputError(path, "is cut short", expected=f"{frames} frames", got=str(found), remedy=COPY_AGAIN)
+        count_found = len(data) // frame_bytes
+        raise InputError(path, "is cut short", expected=f"{frames} frames", got=str(count_found), remedy=COPY_AGAIN)
     raw = data[: frames * frame_bytes]
     numbers = _floats(raw, machine) if scale < 0 else np.frombuffer(raw, f"{order}i2").astype(np.float64) * scale
     positions = numbers.reshape(frames, -1)[:, : 4 * count].reshape(frames, count, 4)[..., :3].astype(np.float64)
@@ -101,7 +101,7 @@ def _parsed(path: Path, content: bytes) -> C3dPoints:
 
 
 def _floats(raw: bytes, machine: int) -> NDArray[Any]:
-    """Floats of a machine; DEC's have their halves swapped and an exponent that is 2 larger."""
+    """Convert floats of a machine; DEC's have their halves swapped and an exponent that is 2 larger."""
     if machine == _DEC:
         halves = np.frombuffer(raw, "<u2").reshape(-1, 2)[:, ::-1]
         return np.ascontiguousarray(halves).view("<f4").ravel() / 4
@@ -109,9 +109,9 @@ def _floats(raw: bytes, machine: int) -> NDArray[Any]:
 
 
 def _parameters(content: bytes, at: int, order: str, machine: int) -> Parameters:
-    """(group, name) → value: lists of text, or arrays of numbers."""
+    """Read (group, name) → value: lists of text, or arrays of numbers."""
     groups: dict[int, str] = {}
-    found: dict[tuple[int, str], Any] = {}
+    values: dict[tuple[int, str], Any] = {}
     while at + 2 <= len(content):
         length, number = struct.unpack_from("bb", content, at)
         if length == 0 or number == 0:
@@ -122,11 +122,11 @@ def _parameters(content: bytes, at: int, order: str, machine: int) -> Parameters
         if number < 0:
             groups[-number] = name
         else:
-            found[number, name] = _value(content, end_of_name + 2, order, machine)
+            values[number, name] = _value(content, end_of_name + 2, order, machine)
         if step <= 0:
             break
         at = end_of_name + step
-    return {(groups.get(number, ""), name): value for (number, name), value in found.items()}
+    return {(groups.get(number, ""), name): value for (number, name), value in values.items()}
 
 
 def _value(content: bytes, at: int, order: str, machine: int) -> Any:
@@ -153,7 +153,7 @@ def _value(content: bytes, at: int, order: str, machine: int) -> Any:
 # their values (VVR, or CVVR if compressed). Numbers of records are big-endian; values are as the descriptor says.
 
 _V3, _V2 = 0xCDF30001, 0xCDF26002
-_PLAIN, _COMPRESSED = 0x0000FFFF, 0xCCCC0001
+_PLAIN, _PACKED = 0x0000FFFF, 0xCCCC0001
 _CDR, _GDR, _R_VARIABLE, _INDEX, _VALUES, _Z_VARIABLE, _FILE, _METHOD, _PACKED_VALUES = 1, 2, 3, 6, 7, 8, 10, 11, 13
 _RUNS_OF_ZEROS = 1
 _BIG, _LITTLE = frozenset((1, 2, 5, 7, 9, 11, 12, 18)), frozenset((4, 6, 13, 16, 17))
@@ -184,30 +184,30 @@ class _File:
         if len(content) < 8:
             raise _Damaged("too short")
         version, packing = struct.unpack(">II", content[:8])
-        if version not in (_V2, _V3) or packing not in (_PLAIN, _COMPRESSED):
+        if version not in (_V2, _V3) or packing not in (_PLAIN, _PACKED):
             raise _Damaged("not of version 2.6 to 3")
         self._pointer, self._name_bytes = ("q", 256) if version == _V3 else ("i", 64)
         self.content: bytes | mmap.mmap = content
         self._budget = UnpackedBudget(path, len(content))
-        if packing == _COMPRESSED:
+        if packing == _PACKED:
             _, start, end = self.record(8, _FILE)
             _, method, _ = self.record(self.fields(start, "p")[0], _METHOD)
-            unpack = self._runs_unpacked if self.fields(method, "i")[0] == _RUNS_OF_ZEROS else self._inflated
+            unpack = self._unpack_runs if self.fields(method, "i")[0] == _RUNS_OF_ZEROS else self._inflate
             self.content = content[:8] + unpack(content[start + self._layout("ppi").size : end])
 
     def _layout(self, form: str) -> struct.Struct:
-        """Of fields as in `struct`; "p" is an offset in the file, which has 8 bytes in version 3."""
+        """Return the layout of fields as in `struct`; "p" is an offset in the file, 8 bytes in version 3."""
         return struct.Struct(">" + form.replace("p", self._pointer))
 
     def fields(self, at: int, form: str) -> tuple[Any, ...]:
-        """The fields that begin at an offset."""
+        """Read the fields that begin at an offset."""
         layout = self._layout(form)
         if not 0 <= at <= len(self.content) - layout.size:
             raise _Damaged(f"cut short: it points to byte {at} of {len(self.content)}")
         return layout.unpack(self.content[at : at + layout.size])
 
     def record(self, at: int, *kinds: int) -> tuple[int, int, int]:
-        """(kind, start of the fields, end) of the record at an offset."""
+        """Read (kind, start of the fields, end) of the record at an offset."""
         length, kind = self.fields(at, "pi")
         if kind not in kinds:
             raise _Damaged(f"record of kind {kind} where {kinds} was meant")
@@ -216,7 +216,7 @@ class _File:
         return kind, at + self._layout("pi").size, at + length
 
     def variables(self) -> Iterator[_Variable]:
-        """All numeric variables."""
+        """Yield all numeric variables."""
         _, cdr, _ = self.record(8, _CDR)
         gdr_at, _, _, encoding, flags = self.fields(cdr, "piiii")
         if encoding not in _BIG | _LITTLE:
@@ -226,11 +226,11 @@ class _File:
         _, gdr, _ = self.record(gdr_at, _GDR)
         head = "ppppiiii"
         *heads, _, _, _, _, _, count = self.fields(gdr, head)
-        shared = self.fields(gdr, f"{head}ipiii{_checked(count, 10)}i")[13:]
+        sizes = self.fields(gdr, f"{head}ipiii{_check_count(count, 10)}i")[13:]
         for kind, first in zip((_R_VARIABLE, _Z_VARIABLE), heads, strict=True):
-            yield from self._variables(kind, first, order, shared)
+            yield from self._variables(kind, first, order, sizes)
 
-    def _variables(self, kind: int, at: int, order: str, shared: tuple[int, ...]) -> Iterator[_Variable]:
+    def _variables(self, kind: int, at: int, order: str, common_sizes: tuple[int, ...]) -> Iterator[_Variable]:
         head = f"piipp7ipi{self._name_bytes}s"
         for _ in range(_MAX_RECORDS):
             if at == 0:
@@ -238,50 +238,50 @@ class _File:
             _, start, _ = self.record(at, kind)
             at, data_type, last, index, *_, raw_name = self.fields(start, head)
             name = raw_name.split(b"\0")[0].decode("latin-1").strip()
-            after, sizes = start + self._layout(head).size, shared
+            after, sizes = start + self._layout(head).size, common_sizes
             if kind == _Z_VARIABLE:
-                count = _checked(self.fields(after, "i")[0], 10)
+                count = _check_count(self.fields(after, "i")[0], 10)
                 sizes = self.fields(after, f"i{count}i")[1:]
                 after += 4 + 4 * count
             varies = self.fields(after, f"{len(sizes)}i")
             varying = [size for size, changes in zip(sizes, varies, strict=True) if changes]
             if data_type in _TYPES:
                 dtype = np.dtype(order + _TYPES[data_type])
-                shape = tuple(_checked(size, _MAX_SIDE) for size in (last + 1, *varying))
+                shape = tuple(_check_count(size, _MAX_SIDE) for size in (last + 1, *varying))
                 self._budget.refuse(prod(shape) * dtype.itemsize)
                 yield _Variable(name, shape, dtype, index)
         raise _Damaged("its variables go round in a circle")
 
     def values(self, variable: _Variable) -> NDArray[np.generic]:
-        """All values of a variable, in its shape."""
+        """Read all values of a variable, in its shape."""
         record_bytes = prod(variable.shape[1:]) * variable.dtype.itemsize
-        found = bytearray(record_bytes * variable.shape[0])
-        filled = 0
+        content = bytearray(record_bytes * variable.shape[0])
+        byte_count = 0
         for first, last, block in self._blocks(variable.index, 0):
             begin, end = first * record_bytes, (last + 1) * record_bytes
-            if not (0 <= begin <= end <= len(found) and end - begin <= len(block)):
+            if not (0 <= begin <= end <= len(content) and end - begin <= len(block)):
                 raise _Damaged(f"{variable.name} lacks values")
-            found[begin:end] = block[: end - begin]
-            filled += end - begin
-        if filled != len(found):
+            content[begin:end] = block[: end - begin]
+            byte_count += end - begin
+        if byte_count != len(content):
             raise _Damaged(f"{variable.name} lacks values")
-        flat = np.frombuffer(bytes(found), variable.dtype)
+        flat = np.frombuffer(bytes(content), variable.dtype)
         if self.row_major:
             return flat.reshape(variable.shape)
         reversed_shape = (variable.shape[0], *variable.shape[:0:-1])
         return flat.reshape(reversed_shape).transpose(0, *range(len(variable.shape) - 1, 0, -1))
 
     def _blocks(self, at: int, depth: int) -> Iterator[tuple[int, int, bytes]]:
-        """(first record, last record, bytes) of the blocks of an index."""
+        """Yield (first record, last record, bytes) of the blocks of an index."""
         if depth > 8:
             raise _Damaged("its index goes round in a circle")
         for _ in range(_MAX_RECORDS):
             if at == 0:
                 return
             _, start, _ = self.record(at, _INDEX)
-            at, entries, used = self.fields(start, "pii")
-            rows = _checked(entries, _MAX_RECORDS)
-            numbers = self.fields(start, f"pii{2 * rows}i{min(rows, _checked(used, _MAX_RECORDS))}p")[3:]
+            at, entries, use_count = self.fields(start, "pii")
+            rows = _check_count(entries, _MAX_RECORDS)
+            numbers = self.fields(start, f"pii{2 * rows}i{min(rows, _check_count(use_count, _MAX_RECORDS))}p")[3:]
             for first, last, block in zip(numbers[:rows], numbers[rows : 2 * rows], numbers[2 * rows :], strict=False):
                 kind, begin, end = self.record(block, _VALUES, _PACKED_VALUES, _INDEX)
                 if kind == _INDEX:
@@ -289,49 +289,49 @@ class _File:
                 elif kind == _VALUES:
                     yield first, last, self.content[begin:end]
                 else:
-                    yield first, last, self._inflated(self.content[begin + self._layout("ip").size : end])
+                    yield first, last, self._inflate(self.content[begin + self._layout("ip").size : end])
         raise _Damaged("its index goes round in a circle")
 
-    def _inflated(self, packed: bytes) -> bytes:
+    def _inflate(self, data: bytes) -> bytes:
         """Unpack gzip, the method of all tools but the oldest."""
         try:
-            return self._budget.inflate(packed, zlib.MAX_WBITS | 16)
+            return self._budget.inflate(data, zlib.MAX_WBITS | 16)
         except (zlib.error, ValueError) as error:
             raise _Damaged(f"its compressed part is broken or not by gzip ({error})") from error
 
-    def _runs_unpacked(self, packed: bytes) -> bytes:
+    def _unpack_runs(self, data: bytes) -> bytes:
         """Unpack runs of zeros: a zero is followed by how many more there are."""
         pieces, at = [], 0
-        while (zero := packed.find(0, at)) >= 0:
-            if zero + 1 >= len(packed):
+        while (zero := data.find(0, at)) >= 0:
+            if zero + 1 >= len(data):
                 raise _Damaged("its compressed part is cut short")
-            self._budget.take(zero - at + packed[zero + 1] + 1)
-            pieces += [packed[at:zero], bytes(packed[zero + 1] + 1)]
+            self._budget.take(zero - at + data[zero + 1] + 1)
+            pieces += [data[at:zero], bytes(data[zero + 1] + 1)]
             at = zero + 2
-        return b"".join([*pieces, packed[at:]])
+        return b"".join([*pieces, data[at:]])
 
 
-def _checked(number: int, limit: int) -> int:
+def _check_count(number: int, limit: int) -> int:
     if not 0 <= number <= limit:
         raise _Damaged(f"the count {number}")
     return number
 
 
 def read_cdf(path: Path, name: str) -> NDArray[np.generic]:
-    """All values of the numeric variable `name`: (records, dimensions…). InputError if missing, damaged or short."""
-    with _opened(path) as file:
-        return file.values(_named(path, file, name))
+    """Read all values (records, dimensions…) of a numeric variable. InputError if missing, damaged or short."""
+    with _open(path) as file:
+        return file.values(_find_variable(path, file, name))
 
 
 def cdf_shape(path: Path, name: str) -> tuple[int, ...]:
-    """The shape that `read_cdf` will give, from the headers alone."""
-    with _opened(path) as file:
-        return _named(path, file, name).shape
+    """Return the shape that `read_cdf` gives, from the headers alone."""
+    with _open(path) as file:
+        return _find_variable(path, file, name).shape
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_File]:
-    """The file, mapped into memory: a listing opens hundreds of them and reads their headers."""
+def _open(path: Path) -> Iterator[_File]:
+    """Map the file into memory: a listing opens hundreds of them and reads their headers."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             yield _File(path, content)
@@ -343,7 +343,7 @@ def _opened(path: Path) -> Iterator[_File]:
         raise InputError(path, f"is no readable CDF file ({error})", remedy=COPY_AGAIN) from error
 
 
-def _named(path: Path, file: _File, name: str) -> _Variable:
+def _find_variable(path: Path, file: _File, name: str) -> _Variable:
     variables = {variable.name: variable for variable in file.variables()}
     if name not in variables:
         raise InputError(path, f"has no variable {name!r}", got=", ".join(variables) or "none")

@@ -86,7 +86,7 @@ class MpiInf3dhpOptions(CropOptions):
 
 
 @dataclass(frozen=True)
-class _View:
+class _Video:
     """One camera's video of a sequence: "S1/Seq1" and its number, or "TS1" and −1; frames from 0."""
 
     sequence: str
@@ -130,7 +130,7 @@ class MpiInf3dhpSource(FolderSource):
     # Listing
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
-        views: list[_View] = []
+        views: list[_Video] = []
         if self._wants("train"):
             for actor, number in product(_ACTORS, _SEQUENCES):
                 folder = self.root / f"S{actor}" / f"Seq{number}"
@@ -141,44 +141,42 @@ class MpiInf3dhpSource(FolderSource):
                 folder = self._test_folder(name)
                 if self._is_there(folder, f"a sequence of {self.title}'s test set", notes):
                     views.append(self._test_view(folder, official, notes))
-        if not views:
-            raise self._nothing_found()
         return [Group(view.name, len(view.frames), key=view) for view in views]
 
-    def _training_views(self, folder: Path, notes: list[str]) -> Iterator[_View]:
+    def _training_views(self, folder: Path, notes: list[str]) -> Iterator[_Video]:
         counts = [len(pixels) for pixels in _cells(folder / "annot.mat", "annot2", 2)]
         for camera in CAMERAS:
-            view = _View(f"{folder.parent.name}/{folder.name}", camera, range(0, counts[camera], self.options.every))
+            view = _Video(f"{folder.parent.name}/{folder.name}", camera, range(0, counts[camera], self.options.every))
             if self._video(view).is_file():
                 yield view
                 continue
-            shown = [frame for frame in view.frames if self._frame_file(view, frame).is_file()]
-            gap = next((frame for frame in view.frames if frame not in set(shown)), None)
+            present = [frame for frame in view.frames if self._frame_file(view, frame).is_file()]
+            gap = next((frame for frame in view.frames if frame not in set(present)), None)
             if gap is not None:
-                first = self._frame_file(view, gap) if shown else self._video(view)
+                first = self._frame_file(view, gap) if present else self._video(view)
                 self._first_absent([first], "a file of this video")
                 notes.append(
-                    f"{first}: does not exist; {len(view.frames) - len(shown)} of {len(view.frames)} are missing"
+                    f"{first}: does not exist; {len(view.frames) - len(present)} of {len(view.frames)} are missing"
                 )
-            if shown:
-                yield replace(view, frames=tuple(shown))
+            if present:
+                yield replace(view, frames=tuple(present))
 
-    def _test_view(self, folder: Path, official: int, notes: list[str]) -> _View:
+    def _test_view(self, folder: Path, official: int, notes: list[str]) -> _Video:
         path = folder / "annot_data.mat"
         valid = np.flatnonzero(_test_array(path, "valid_frame", (None, 1))[:, 0] > 0).tolist()
         self._check_count(path, "valid frames", official, len(valid), notes)
-        view = _View(folder.name, -1, valid)
+        view = _Video(folder.name, -1, valid)
         files = [(frame, self._frame_file(view, frame)) for frame in valid]
         return replace(view, frames=tuple(self._present(files, path, "images", notes)))
 
     def _test_folder(self, name: str) -> Path:
         return first_existing(self.root / "mpi_inf_3dhp_test_set" / name, self.root / name)
 
-    def _video(self, view: _View) -> Path:
+    def _video(self, view: _Video) -> Path:
         folder, name = self.root / view.sequence / "imageSequence", f"video_{view.camera}.avi"
         return first_existing(folder / name, folder / "vnect_cameras" / name)
 
-    def _frame_file(self, view: _View, frame: int) -> Path:
+    def _frame_file(self, view: _Video, frame: int) -> Path:
         if view.camera < 0:
             return self._test_folder(view.sequence) / "imageSequence" / f"img_{frame + 1:06d}.jpg"
         return self.root / view.sequence / "imageFrames" / f"video_{view.camera}" / f"frame_{frame + 1:06d}.jpg"
@@ -186,7 +184,7 @@ class MpiInf3dhpSource(FolderSource):
     # Reading
 
     def read(self, group: Group) -> Iterator[Sample]:
-        view: _View = group.key
+        view: _Video = group.key
         test = view.camera < 0
         annotation, lens = self._annotation(view)
         frames = list(view.frames)
@@ -200,7 +198,7 @@ class MpiInf3dhpSource(FolderSource):
         for row, pixels in enumerate(self._pixels(view, frames)):
             joints = np.concatenate((annotation.points[frames[row]], ones[row]), -1)
             shot = Shot(pixels, lens, joints[:, :3])
-            pinhole = shot.view(self.options.crop_size)
+            pinhole = shot.camera(self.options.crop_size)
             person = with_joints(people[row], H36M17.name, joints, pinhole)
             splits = {self.name: "test" if test else "train"}
             if test and _inside(annotation.pixels[frames[row]], pixels.shape):
@@ -217,15 +215,15 @@ class MpiInf3dhpSource(FolderSource):
             )
 
     def label_residuals(self, group: Group) -> Iterator[tuple[str, str, Array]]:
-        """Of annot3 from annot2, by the camera that fits both best."""
-        view: _View = group.key
+        """Compare annot3 with annot2, by the camera that fits both best."""
+        view: _Video = group.key
         annotation, lens = self._annotation(view)
         frames = list(view.frames)
         apart = lens.project(annotation.points[frames]) - annotation.pixels[frames]
         yield "annot3", "annot2", np.linalg.norm(apart, axis=-1).ravel()
 
-    def _annotation(self, view: _View) -> tuple[_Annotation, Lens]:
-        """The joints of a video, and its camera. InputError where there are fewer than images."""
+    def _annotation(self, view: _Video) -> tuple[_Annotation, Lens]:
+        """Read the joints of a video, and its camera. Raises InputError if there are fewer than images."""
         test = view.camera < 0
         path = self._test_folder(view.sequence) / "annot_data.mat" if test else self.root / view.sequence / "annot.mat"
         annotation = self._test_annotation(path) if test else _training_annotation(path, view.camera)
@@ -235,7 +233,7 @@ class MpiInf3dhpSource(FolderSource):
             raise InputError(path, "is shorter than its images", expected=f"frame {frames[-1] + 1}", got=got)
         return annotation, _lens(path, annotation.points[frames], annotation.pixels[frames])
 
-    def _pixels(self, view: _View, frames: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    def _pixels(self, view: _Video, frames: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         video = self._video(view)
         if view.camera >= 0 and video.is_file():
             return (pixels for _, pixels in video_frames(video, frames))
@@ -251,16 +249,16 @@ class MpiInf3dhpSource(FolderSource):
         numbers = read_optional_mat73(path, "activity_annotation")
         activities = [""] * count
         if numbers is not None:
-            checked = checked_array(numbers, f"{path} (activity_annotation)", (count, 1))[:, 0]
-            if not np.isin(checked, np.arange(1, len(ACTIVITIES) + 1)).all():
-                got, expected = f"{checked.min():g} to {checked.max():g}", f"1 to {len(ACTIVITIES)}"
+            activity_numbers = checked_array(numbers, f"{path} (activity_annotation)", (count, 1))[:, 0]
+            if not np.isin(activity_numbers, np.arange(1, len(ACTIVITIES) + 1)).all():
+                got, expected = f"{activity_numbers.min():g} to {activity_numbers.max():g}", f"1 to {len(ACTIVITIES)}"
                 raise InputError(f"{path} (activity_annotation)", "has other activities", expected=expected, got=got)
-            activities = [ACTIVITIES[int(number) - 1] for number in checked]
+            activities = [ACTIVITIES[int(number) - 1] for number in activity_numbers]
         return _Annotation(pixels, points, truth, activities)
 
 
 def _inside(pixels: Array, shape: Sequence[int]) -> bool:
-    """Whether all joints (17, 2) are inside an image of that shape (H, W, …)."""
+    """Return whether all joints (17, 2) are inside an image of that shape (H, W, …)."""
     return bool(((pixels >= 0) & (pixels < (shape[1], shape[0]))).all())
 
 
@@ -274,7 +272,7 @@ def _training_annotation(path: Path, camera: int) -> _Annotation:
 
 
 def _cells(path: Path, name: str, axes: int) -> list[Array]:
-    """A field of annot.mat: (N, 28, axes) of each of the 14 cameras."""
+    """Read a field of annot.mat: (N, 28, axes) of each of the 14 cameras."""
     existing_file(path, "the joints of a sequence")
     cells = np.ravel(read_mat(path, (name,))[name])
     if cells.dtype != object or len(cells) != _ALL_CAMERAS:
@@ -286,13 +284,13 @@ def _cells(path: Path, name: str, axes: int) -> list[Array]:
 
 
 def _test_array(path: Path, name: str, shape: Sequence[int | None]) -> Array:
-    """A field of annot_data.mat."""
+    """Read a field of annot_data.mat."""
     existing_file(path, "the joints of a sequence")
     return checked_array(read_mat73(path, name), f"{path} ({name})", shape)
 
 
 def _lens(path: Path, points: Array, pixels: Array) -> Lens:
-    """The camera that maps points (N, 17, 3) to pixels (N, 17, 2) with the least squares."""
+    """Fit the camera that maps points (N, 17, 3) to pixels (N, 17, 2) with the least squares."""
     ahead = (points[..., 2] > 0).all() and points.size
     focal, centre, misses = [], [], []
     for axis in (0, 1) if ahead else ():

@@ -17,7 +17,7 @@ from humanpose_cli.body.smpl import load_models
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.inputs import printable
-from humanpose_cli.lab.cache.samples import Group, LabellingSource, Sample, Source
+from humanpose_cli.lab.cache.samples import Group, LabellingSource, Source
 from humanpose_cli.lab.datasets.common import FolderSource
 from humanpose_cli.lab.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
 from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
@@ -56,40 +56,34 @@ class SourceRequest:
     items: tuple[str, ...] | None = None
 
 
-class ChosenGroups(LabellingSource):
+class SelectedGroups(LabellingSource):
     """A source with the requested groups only.
 
     names  of groups, or what such names begin with before a slash
     """
-
-    label_options: Mapping[str, Any] = {}  # a cache's plan names its groups anyway
 
     def __init__(self, source: Source, names: Collection[str]) -> None:
         super().__init__(source)
         self.names = frozenset(names)
 
     def groups(self) -> Sequence[Group]:
-        """The source's groups of these names. UsageError for a name that stands for none."""
-        chosen: list[Group] = []
-        used: set[str] = set()
+        """Select the source's groups of these names. Raises UsageError if a name matches none."""
+        groups: list[Group] = []
+        names: set[str] = set()
         for group in self.source.groups():
             parts = group.name.split("/")
-            if found := self.names & {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}:
-                chosen.append(group)
-                used |= found
-        if unknown := sorted(self.names - used):
+            if matches := self.names & {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}:
+                groups.append(group)
+                names |= matches
+        if unknown := sorted(self.names - names):
             problem = f"{len(unknown)} of {len(self.names)} are not among the source's images and sequences"
             remedy = "a dry run with `json` lists their names"
             raise UsageError("items", problem, got=", ".join(unknown[:3]), remedy=remedy)
-        return chosen
-
-    def label(self, sample: Sample) -> Sample:
-        """The sample, unchanged."""
-        return sample
+        return groups
 
 
 def _group_names(root: Path, items: Iterable[str]) -> list[str]:
-    """Items as names of groups: of paths that exist, the part below `root`."""
+    """Convert items to names of groups: of paths that exist, the part below `root`."""
     folder = os.path.abspath(root)
     paths = {item: os.path.abspath(item) for item in items}
     inside = {item: os.path.relpath(path, folder) for item, path in paths.items() if path.startswith(folder + os.sep)}
@@ -99,7 +93,7 @@ def _group_names(root: Path, items: Iterable[str]) -> list[str]:
 
 
 def make_source(request: SourceRequest) -> Source:
-    """The source with its tools. UsageError where the request does not fit together, InputError for a wrong folder."""
+    """Make the source with its tools. UsageError for a contradictory request, InputError for a wrong folder."""
     source = _without_detections(request)
     return DetectedLabels(source, request.device) if request.detections else source
 
@@ -125,7 +119,7 @@ def _without_detections(request: SourceRequest) -> Source:
 
 
 def _entry(request: SourceRequest) -> SourceEntry:
-    """The requested data set's; UsageError for an unknown one, and for one without a folder."""
+    """Look up the requested data set. Raises UsageError if it is unknown, or its folder is missing."""
     if request.name not in SOURCES:
         raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
     if request.root is None:
@@ -134,19 +128,19 @@ def _entry(request: SourceRequest) -> SourceEntry:
 
 
 def open_folder(request: SourceRequest, tools: SourceTools) -> FolderSource:
-    """The data set's folder alone, whatever items are requested. Errors as of `make_source`."""
+    """Open the data set's folder alone, whatever items are requested. Raises the errors of `make_source`."""
     _entry(request)
     assert request.root is not None
     return open_source(request.name, request.root, request.options, tools)
 
 
 def chosen_groups(source: FolderSource, items: Sequence[str] | None) -> Source:
-    """The source with the groups of these items only (see `SourceRequest.items`); all of them for None."""
-    return source if items is None else ChosenGroups(source, _group_names(source.root, items))
+    """Restrict the source to the groups of these items (see `SourceRequest.items`); None for all of them."""
+    return source if items is None else SelectedGroups(source, _group_names(source.root, items))
 
 
 def open_request(request: SourceRequest, on_note: Callable[[str], None]) -> Source:
-    """The source; `on_note` is called with its notes on missing or unusual files."""
+    """Open the source; `on_note` is called with its notes on missing or unusual files."""
     source = make_source(request)
     for note in getattr(source, "notes", ()):
         on_note(note)

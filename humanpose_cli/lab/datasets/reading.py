@@ -42,34 +42,34 @@ COPY_AGAIN = "unpack or download it again"
 
 
 def list_files(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
-    """The folder's own files with these suffixes (lower case), 2 before 10; at least one. Hidden ones are left out."""
-    return _listed(folder, what, lambda path: path.suffix.lower() in suffixes, ", ".join(sorted(suffixes)))
+    """List the folder's own files with these suffixes (lower case), 2 before 10, without hidden ones; at least one."""
+    return _list_entries(folder, what, lambda path: path.suffix.lower() in suffixes, ", ".join(sorted(suffixes)))
 
 
 def list_folders(folder: Path, what: str) -> list[Path]:
-    """The folder's own folders, 2 before 10; at least one. Hidden ones are left out."""
-    return _listed(folder, what, Path.is_dir, "")
+    """List the folder's own folders, 2 before 10, without hidden ones; at least one."""
+    return _list_entries(folder, what, Path.is_dir, "")
 
 
-def _listed(folder: Path, what: str, wanted: Callable[[Path], bool], expected: str) -> list[Path]:
+def _list_entries(folder: Path, what: str, condition: Callable[[Path], bool], expected: str) -> list[Path]:
     existing_folder(folder, f"a folder of {what}")
-    entries = [path for path in folder.iterdir() if wanted(path) and not path.name.startswith(".")]
+    entries = [path for path in folder.iterdir() if condition(path) and not path.name.startswith(".")]
     if not entries:
         raise InputError(folder, f"holds no {what}", expected=expected)
     return sorted(entries, key=natural_order)
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without surrounding space and without empty ones; at least one."""
-    lines = [line.strip() for line in read_text(path, remedy=COPY_AGAIN).splitlines()]
-    filled = [line for line in lines if line]
-    if not filled:
+    """Read the lines of a text file without surrounding space and without empty ones; at least one."""
+    all_lines = [line.strip() for line in read_text(path, remedy=COPY_AGAIN).splitlines()]
+    lines = [line for line in all_lines if line]
+    if not lines:
         raise InputError(path, "is empty", remedy=COPY_AGAIN)
-    return filled
+    return lines
 
 
 def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
-    """Rows of a table whose first line names its columns; all of `columns` must be there and filled."""
+    """Read a table whose first line names its columns; all of `columns` must be there and filled."""
     rows = list(csv.reader(read_lines(path), delimiter=delimiter))
     header = [name.strip() for name in rows[0]]
     missing = [name for name in columns if name not in header]
@@ -81,29 +81,29 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
 
 
 def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:
-    """Rows of a table whose columns are apart by spaces; `header_lines` before them are passed over."""
+    """Read a table whose columns are separated by spaces; `header_lines` before them are skipped."""
     rows = [line.split() for line in read_lines(path)[header_lines:]]
     _check_columns(path, rows, columns, header_lines + 1)
     return rows
 
 
 def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, first: int) -> None:
-    """InputError for a row of another length; `first` is the number of the first one in the file."""
+    """Raise InputError for a row of another length; `first` is the number of the first one in the file."""
     for number, row in enumerate(rows, start=first):
         if len(row) != columns:
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The table in a pickle of Python 2 or 3; nothing in it is run (`io.restricted_pickle`)."""
+    """Read the table in a pickle of Python 2 or 3; nothing in it is run (`io.restricted_pickle`)."""
     existing_file(path, "a pickle")
     try:
-        stored = restricted_pickle.read_pickle(path)
+        table = restricted_pickle.read_pickle(path)
     except OSError as error:
         raise reading_error(path, error) from error
-    if not isinstance(stored, dict):
-        raise InputError(path, "holds something else", expected="a table of arrays", got=type(stored).__name__)
-    return {str(name): value for name, value in stored.items()}
+    if not isinstance(table, dict):
+        raise InputError(path, "holds something else", expected="a table of arrays", got=type(table).__name__)
+    return {str(name): value for name, value in table.items()}
 
 
 _labels_only: ContextVar[bool] = ContextVar("labels_only", default=False)
@@ -111,7 +111,7 @@ _labels_only: ContextVar[bool] = ContextVar("labels_only", default=False)
 
 @contextmanager
 def labels_only() -> Iterator[None]:
-    """Context: of images and videos only headers are read. Stored images and masks are b"", pixels are black.
+    """Read only headers of images and videos meanwhile. Stored images and masks are b"", pixels are black.
 
     Sizes, numbers of frames and errors about missing files stay the same; damage behind a header is not found. Focal
     lengths from EXIF are not read.
@@ -124,7 +124,7 @@ def labels_only() -> Iterator[None]:
 
 
 def _black(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) of one byte."""
+    """Return an image (H, W, 3) of one byte."""
     return np.broadcast_to(np.uint8(0), (size[1], size[0], 3))
 
 
@@ -142,7 +142,7 @@ class StoredImage:
 
 
 def stored_image(path: Path) -> StoredImage:
-    """An image file as the cache keeps it. InputError if it is missing, damaged or truncated."""
+    """Read an image file as the cache keeps it. Raises InputError if it is missing, damaged or truncated."""
     if _labels_only.get():
         return StoredImage(b"", image_size(path))
     try:
@@ -157,7 +157,7 @@ def stored_image(path: Path) -> StoredImage:
 
 
 def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
-    """A JPEG or PNG that every decoder shows rightly, its bytes kept; None for other images."""
+    """Keep a JPEG or PNG that every decoder shows rightly; None for other images."""
     if not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return None
     try:
@@ -187,17 +187,17 @@ def _is_srgb(image: Image.Image) -> bool:
 
 
 def image_pixels(path: Path) -> NDArray[np.uint8]:
-    """The pixels (H, W, 3) of an image file, upright. InputError if it is missing, damaged or truncated."""
+    """Read the pixels (H, W, 3) of an image, upright. Raises InputError if it is missing, damaged or truncated."""
     return _black(image_size(path)) if _labels_only.get() else read_image(path).pixels
 
 
 def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> StoredImage:
-    """Pixels (H, W, 3) as JPEG, or as PNG where `lossless`: for frames of videos."""
+    """Encode pixels (H, W, 3) as JPEG, or as PNG if `lossless`: for frames of videos."""
     return encode_view(lambda: pixels, (pixels.shape[1], pixels.shape[0]), lossless=lossless)
 
 
 def encode_view(take: Callable[[], NDArray[np.uint8]], size: tuple[int, int], *, lossless: bool = False) -> StoredImage:
-    """As `encode_pixels`, of pixels that `take` makes where they are needed; size (width, height) of them."""
+    """Encode pixels as `encode_pixels` does; `take` makes them if they are needed; size (width, height) of them."""
     if _labels_only.get():
         return StoredImage(b"", size)
     image = encode_image(np.ascontiguousarray(take()), ".png" if lossless else ".jpg", quality=JPEG_QUALITY)
@@ -205,32 +205,32 @@ def encode_view(take: Callable[[], NDArray[np.uint8]], size: tuple[int, int], *,
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
-    """A mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is visible."""
+    """Encode a mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is visible."""
     return b"" if _labels_only.get() else encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
 
 
-def decoded(image: StoredImage) -> NDArray[np.uint8]:
-    """The pixels (H, W, 3) of a stored image."""
-    with Image.open(io.BytesIO(image.image)) as opened:
-        return np.asarray(opened.convert("RGB"))
+def decode_pixels(image: StoredImage) -> NDArray[np.uint8]:
+    """Decode the pixels (H, W, 3) of a stored image."""
+    with Image.open(io.BytesIO(image.image)) as image_file:
+        return np.asarray(image_file.convert("RGB"))
 
 
 def video_frame_count(path: Path) -> int:
-    """How many frames a video has, counted without decoding them. InputError if there is none."""
+    """Count the frames of a video without decoding them. Raises InputError if there is no such file."""
     existing_file(path, "a video")
     return count_packets(path)
 
 
-def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Frames of a video as (number from 0, (H, W, 3) uint8), those of `wanted` (ascending) or all.
+def video_frames(path: Path, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read frames of a video as (number from 0, (H, W, 3) uint8), those of `numbers` (ascending) or all.
 
-    InputError if the video ends before the last wanted frame.
+    Raises InputError if the video ends before the last of them.
     """
     frames = _black_frames(path) if _labels_only.get() else VideoReader(path, threads=1)
-    if wanted is None:
+    if numbers is None:
         yield from frames
         return
-    remaining, last = list(wanted), -1
+    remaining, last = list(numbers), -1
     if not remaining:
         return
     for last, pixels in frames:
@@ -244,7 +244,7 @@ def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tu
 
 
 def _black_frames(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """As many black frames as the video has, of its size."""
+    """Yield as many black frames as the video has, of its size."""
     existing_file(path, "a video")
     pixels = _black(probe_video(path).size)
     for number in range(count_packets(path)):

@@ -27,9 +27,9 @@ class SourceEntry:
     needs: tuple[str, ...] = ()
 
     def source_class(self) -> type[FolderSource]:
-        """The class, which takes (root, options, tools)."""
-        found: type[FolderSource] = getattr(import_module(self.module), self.source)
-        return found
+        """Import the class, which takes (root, options, tools)."""
+        result: type[FolderSource] = getattr(import_module(self.module), self.source)
+        return result
 
 
 def _entry(module: str, name: str, *needs: str) -> SourceEntry:
@@ -62,10 +62,11 @@ def open_source(
     options: Mapping[str, Any] | FolderOptions | None = None,
     tools: SourceTools | None = None,
 ) -> FolderSource:
-    """The data set of that name in the folder `root`.
+    """Open the data set of that name in the folder `root`.
 
     options  of its class, or plain values by their names
-    UsageError for an unknown name or option, InputError where the folder is not the data set's.
+
+    Raises UsageError for an unknown name or option, InputError if the folder is not the data set's.
     """
     if name not in SOURCES:
         raise UsageError(name, "is no data set", expected=", ".join(SOURCES))

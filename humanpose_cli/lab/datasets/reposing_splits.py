@@ -24,16 +24,16 @@ IPER_VALIDATION = frozenset(_IPER_VALIDATION.split())
 
 @cache
 def deepfashion_clothes() -> Mapping[str, str]:
-    """ "WOMEN/Dresses/id_00000002/02" → "validation" or "test", of 2,061 clothes each.
+    """Map clothes as "WOMEN/Dresses/id_00000002/02" to "validation" or "test", 2,061 each.
 
     The packed list is sorted by item, category and colour. It has a byte for each of the clothes of the difference to
     the item before, then a byte each of 1 + the category, or 0 for the garment before in another colour, then a byte
     each of the colour, or of its difference to that garment's, then a bit each, 1 for test.
     """
-    packed = zlib.decompress(base64.b85decode(_DEEPFASHION))
-    count = 8 * len(packed) // 25  # three bytes and a bit each
-    items, kinds, colours = (packed[part * count : (part + 1) * count] for part in range(3))
-    bits = int.from_bytes(packed[3 * count :], "little")
+    data = zlib.decompress(base64.b85decode(_DEEPFASHION))
+    count = 8 * len(data) // 25  # three bytes and a bit each
+    items, kinds, colours = (data[part * count : (part + 1) * count] for part in range(3))
+    bits = int.from_bytes(data[3 * count :], "little")
     clothes: dict[str, str] = {}
     categories, item, category, colour = _CATEGORIES.split(), 0, "", 0
     for number, (step, kind, other) in enumerate(zip(items, kinds, colours, strict=True)):
@@ -45,7 +45,7 @@ def deepfashion_clothes() -> Mapping[str, str]:
 
 
 def random_pairs(counts: Mapping[str, int], number: int, seed: int) -> dict[str, list[tuple[int, int]]]:
-    """Clothes → pairs of their images, drawn as in the paper's appendix B: clothes uniformly, then two images of them.
+    """Draw pairs of images by clothes, as in the paper's appendix B: clothes uniformly, then two images of them.
 
     counts  clothes → how many images they have, two or more; number  of all pairs, none where there are no clothes
     """
@@ -53,10 +53,10 @@ def random_pairs(counts: Mapping[str, int], number: int, seed: int) -> dict[str,
     pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
     random = np.random.default_rng(seed)
     for _ in range(number if names else 0):
-        chosen = names[random.integers(len(names))]
-        first = int(random.integers(counts[chosen]))
-        second = int(random.integers(counts[chosen] - 1))
-        pairs[chosen].append((first, second + (second >= first)))
+        name = names[random.integers(len(names))]
+        first = int(random.integers(counts[name]))
+        second = int(random.integers(counts[name] - 1))
+        pairs[name].append((first, second + (second >= first)))
     return pairs
 
 

@@ -62,7 +62,7 @@ class SmplxJoints:
 
     @classmethod
     def read(cls, path: Path) -> SmplxJoints:
-        """From SMPLX_MALE.npz and the like. InputError where it is missing, damaged or another model."""
+        """Read SMPLX_MALE.npz and the like. Raises InputError if it is missing, damaged or another model."""
         existing_file(path, "a SMPL-X model", remedy="register at https://smpl-x.is.tue.mpg.de and download SMPL-X 1.1")
         arrays: Mapping[str, Array] = read_npz(path, _ARRAYS)
         template = array_field(arrays, "v_template", path, (None, 3))
@@ -72,16 +72,16 @@ class SmplxJoints:
 
     @classmethod
     def of_body(cls, body: Body) -> SmplxJoints:
-        """Of a SMPL-X model that was read as a body."""
+        """Take the joints of a SMPL-X model that was read as a body."""
         template, directions = body.joint_template[:BODY_JOINTS], body.joint_directions[:BODY_JOINTS]
         return cls(template.double().numpy(), directions.double().numpy())
 
     def pelvis(self, betas: Array) -> Array:
-        """Betas (N, 10) → the pelvis (N, 3) of the shaped body at rest."""
+        """Return the pelvis (N, 3) of the shaped body at rest, for betas (N, 10)."""
         return self.template[0] + betas @ self.directions[0].T
 
     def posed(self, poses: Array, betas: Array, trans: Array) -> Array:
-        """Joints (N, 22, 3) of poses (N, 66 or more) axis-angle, betas (N, 10) and trans (N, 3) metres."""
+        """Pose joints (N, 22, 3): poses (N, 66 or more) axis-angle, betas (N, 10) and trans (N, 3) metres."""
         rest = self.template + np.einsum("nb,jcb->njc", betas, self.directions)
         rotations = axis_angle_to_matrix(torch.as_tensor(poses[:, : 3 * BODY_JOINTS]).double().unflatten(1, (-1, 3)))
         parents = SMPL24.parents[:BODY_JOINTS]
@@ -113,7 +113,7 @@ class RichOptions(CropOptions):
 
 
 @dataclass(frozen=True)
-class _Camera:
+class _Recording:
     """One camera's images of one folder that are kept: (frame, file name, numbers of the people with a body)."""
 
     split: str
@@ -178,8 +178,6 @@ class RichSource(FolderSource):
                 if self._is_there(fits, what, notes, "; its images are left out"):
                     cameras = self._cameras(split, folder)
                     groups += [Group(camera.name, len(camera.frames), key=camera) for camera in cameras]
-        if not groups:
-            raise self._nothing_found()
         if not self._models:
             lacks = "no joints, no maps and no translations of bodies, which training and evaluation need"
             notes.append(f"RICH: without SMPL-X's models the samples have {lacks}: `model=SMPLX_MALE.npz`")
@@ -191,16 +189,16 @@ class RichSource(FolderSource):
     def _bodies(self, split: str) -> Path:
         return first_existing(self.root / "bodies" / split, self.root / f"{split}_body")
 
-    def _cameras(self, split: str, folder: Path) -> Iterator[_Camera]:
-        """The still cameras of a folder, with those images that have a body."""
+    def _cameras(self, split: str, folder: Path) -> Iterator[_Recording]:
+        """List the still cameras of a folder, with those images that have a body."""
         people = folder.name.split("_")[1:-1]
         if not people or not all(number.isdecimal() and int(number) in GENDERS for number in people):
             raise InputError(folder, "is no folder of RICH", expected="scene_person_action, such as BBQ_001_guitar")
-        fitted: dict[int, tuple[str, ...]] = {}
+        people_of_frame: dict[int, tuple[str, ...]] = {}
         for frame_folder in list_folders(self._bodies(split) / folder.name, f"bodies of {folder.name}"):
             fitted_people = tuple(number for number in people if (frame_folder / f"{number}.pkl").is_file())
             if frame_folder.name.isdecimal() and fitted_people:
-                fitted[int(frame_folder.name)] = fitted_people
+                people_of_frame[int(frame_folder.name)] = fitted_people
         scene = folder.name.split("_")[0]
         for camera in list_folders(folder, "cameras"):
             if not re.fullmatch(r"cam_\d\d", camera.name):
@@ -211,11 +209,11 @@ class RichSource(FolderSource):
                 existing_folder(calibration.parent, f"the cameras of the scene {scene}")
                 continue  # it was carried about
             images = sorted((int(m[1]), m[0]) for path in camera.iterdir() if (m := _IMAGE.fullmatch(path.name)))
-            frames = [(frame, name, fitted[frame]) for frame, name in images if frame in fitted]
+            frames = [(frame, name, people_of_frame[frame]) for frame, name in images if frame in people_of_frame]
             if not frames:
                 problem = "holds no image with a body" if images else "holds no images"
                 raise InputError(camera, problem, expected=f"names such as 00150_{number:02d}.jpeg")
-            yield _Camera(split, folder.name, number, tuple(frames[:: self.options.every]))
+            yield _Recording(split, folder.name, number, tuple(frames[:: self.options.every]))
 
     def _calibration(self, scene: str, number: int) -> Path:
         return self.root / "scan_calibration" / scene / "calibration" / f"{number:03d}.xml"
@@ -223,27 +221,27 @@ class RichSource(FolderSource):
     # Reading
 
     def read(self, group: Group) -> Iterator[Sample]:
-        taken: _Camera = group.key
-        camera = read_rich_camera(self._calibration(taken.scene, taken.number))
-        folder = self._images(taken.split) / taken.folder / f"cam_{taken.number:02d}"
-        for frame, name, numbers in taken.frames:
-            bodies = [self._body(taken, frame, number, camera) for number in numbers]
+        recording: _Recording = group.key
+        camera = read_rich_camera(self._calibration(recording.scene, recording.number))
+        folder = self._images(recording.split) / recording.folder / f"cam_{recording.number:02d}"
+        for frame, name, numbers in recording.frames:
+            bodies = [self._body(recording, frame, number, camera) for number in numbers]
             shot = Shot(image_pixels(folder / name), camera.lens, np.concatenate([body.around for body in bodies]))
-            crop = shot.view(self.options.crop_size)
+            crop = shot.camera(self.options.crop_size)
             yield shot.sample(
-                f"{taken.name}/{frame:05d}",
+                f"{recording.name}/{frame:05d}",
                 crop,
                 [b.person if b.joints is None else with_joints(b.person, SMPL24.name, b.joints, crop) for b in bodies],
-                sequence=taken.name,
+                sequence=recording.name,
                 frame=frame,
-                splits={"rich": split_name(taken.split)},
+                splits={"rich": split_name(recording.split)},
             )
 
-    def _body(self, taken: _Camera, frame: int, number: str, camera: LabCamera) -> _Body:
-        path = self._bodies(taken.split) / taken.folder / f"{frame:05d}" / f"{number}.pkl"
-        stored = read_pickle(path)
-        root, body = array_field(stored, "global_orient", path, (1, 3)), array_field(stored, "body_pose", path, (1, 63))
-        trans, betas = array_field(stored, "transl", path, (1, 3)), array_field(stored, "betas", path, (1, 10))
+    def _body(self, recording: _Recording, frame: int, number: str, camera: LabCamera) -> _Body:
+        path = self._bodies(recording.split) / recording.folder / f"{frame:05d}" / f"{number}.pkl"
+        fields = read_pickle(path)
+        root, body = array_field(fields, "global_orient", path, (1, 3)), array_field(fields, "body_pose", path, (1, 63))
+        trans, betas = array_field(fields, "transl", path, (1, 3)), array_field(fields, "betas", path, (1, 10))
         poses = np.concatenate((root, body, np.zeros((1, 6))), 1)
         gender = GENDERS[int(number)]
         model = self._models.get(gender)
@@ -251,8 +249,8 @@ class RichSource(FolderSource):
         poses, trans = body_to_camera(poses, trans, pelvis, camera.rotation[None], camera.translation[None])
         facts = Person(
             identity=number,
-            clothing=f"{taken.scene}/{number}",
-            activity=taken.action,
+            clothing=f"{recording.scene}/{number}",
+            activity=recording.action,
             gender=gender,
             body="smplx",
             poses=poses[0],
@@ -279,18 +277,19 @@ class _Body:
 
 
 def read_rich_camera(path: Path) -> LabCamera:
-    """A camera of scan_calibration: OpenCV's XML with CameraMatrix (3 × 4, metres), Intrinsics (3 × 3), Distortion.
+    """Read a camera of scan_calibration: OpenCV's XML with CameraMatrix (3 × 4, metres), Intrinsics and Distortion.
 
-    The distortion is OpenCV's k1, k2, p1, p2, k3; rational models are refused. InputError names the damaged field.
+    The distortion is OpenCV's k1, k2, p1, p2, k3; rational models are refused. Raises InputError that names the damaged
+    field.
     """
     tree = parse_xml(existing_file(path, "a camera of scan_calibration"))
     placing, intrinsic = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4), _matrix(path, tree, "Intrinsics", 9)
-    bent = np.zeros(14)
+    distortion = np.zeros(14)
     values = _matrix(path, tree, "Distortion", None)
-    bent[: len(values)] = values
-    if len(values) < 4 or bent[5:].any():
+    distortion[: len(values)] = values
+    if len(values) < 4 or distortion[5:].any():
         raise InputError(f"{path} (Distortion)", "is of another model", expected="k1 k2 p1 p2 k3", got=str(values)[:60])
-    k1, k2, p1, p2, k3 = (float(number) for number in bent[:5])
+    k1, k2, p1, p2, k3 = (float(number) for number in distortion[:5])
     centre = (float(intrinsic[2]) + _CENTRES_FROM_CORNER, float(intrinsic[5]) + _CENTRES_FROM_CORNER)
     lens = Lens((float(intrinsic[0]), float(intrinsic[4])), centre, (k1, k2, k3), (p1, p2))
     check_rotations(placing[:, :3], f"{path} (CameraMatrix)")

@@ -59,9 +59,9 @@ class Ssp3dLabels:
 
 
 def read_labels(path: Path) -> Ssp3dLabels:
-    """InputError for a damaged file."""
-    stored = read_npz(existing_file(path, "the labels of SSP-3D"), _FIELDS)
-    names, genders = (np.asarray(stored.get(name, ())) for name in ("fnames", "genders"))
+    """Read labels.npz. Raises InputError if it is damaged."""
+    fields = read_npz(existing_file(path, "the labels of SSP-3D"), _FIELDS)
+    names, genders = (np.asarray(fields.get(name, ())) for name in ("fnames", "genders"))
     if names.ndim != 1 or not len(names) or names.dtype.kind not in "US":
         raise InputError(f"{path} (fnames)", "does not name the images", expected="a text a row")
     count = len(names)
@@ -70,16 +70,16 @@ def read_labels(path: Path) -> Ssp3dLabels:
     for name in names.astype("U").tolist():
         if Path(name).name != name:
             raise InputError(f"{path} (fnames)", "names no image", expected="a file name", got=name[:60])
-    betas = array_field(stored, "shapes", path, (count, 10))
-    centres = array_field(stored, "bbox_centres", path, (count, 2))[:, ::-1]
-    half = array_field(stored, "bbox_whs", path, (count,))[:, None] / 2
+    betas = array_field(fields, "shapes", path, (count, 10))
+    centres = array_field(fields, "bbox_centres", path, (count, 2))[:, ::-1]
+    half = array_field(fields, "bbox_whs", path, (count,))[:, None] / 2
     return Ssp3dLabels(
         names.astype("U").tolist(),
         [_GENDERS[letter] for letter in genders.astype("U").tolist()],
         betas,
-        array_field(stored, "poses", path, (count, 72), largest=MAX_RADIANS),
-        array_field(stored, "cam_trans", path, (count, 3)),
-        array_field(stored, "joints2D", path, (count, len(COCO17), 3)),
+        array_field(fields, "poses", path, (count, 72), largest=MAX_RADIANS),
+        array_field(fields, "cam_trans", path, (count, 3)),
+        array_field(fields, "joints2D", path, (count, len(COCO17), 3)),
         np.concatenate((centres - half, centres + half), 1),
         np.unique(betas, axis=0, return_inverse=True)[1].ravel().tolist(),
     )
@@ -104,8 +104,8 @@ class Ssp3dSource(FolderSource):
         self._check_count(path, "images", OFFICIAL_IMAGES, len(names), notes)
         rows = [(row, name) for row, name in enumerate(names)]
         for part in ("images", "silhouettes"):
-            placed = [((row, name), self._folder / part / name) for row, name in rows]
-            rows = self._present(placed, path, part, notes)
+            files = [((row, name), self._folder / part / name) for row, name in rows]
+            rows = self._present(files, path, part, notes)
         for row, name in rows:
             yield Group(Path(name).stem, 1, key=row)
 
@@ -123,12 +123,12 @@ class Ssp3dSource(FolderSource):
             poses=labels.poses[row],
             betas=labels.betas[row],
             trans=labels.trans[row],
-            keypoints={COCO17.name: _clipped(labels.keypoints[row])},
+            keypoints={COCO17.name: _clip(labels.keypoints[row])},
             mask=encode_mask(np.asarray(pixels.any(2))),
         )
         yield Sample(group.name, image.image, image.size, FOCAL, people=[person], splits={self.name: "test"})
 
 
-def _clipped(keypoints: Array) -> Array:
-    """Confidences between 0 and 1."""
+def _clip(keypoints: Array) -> Array:
+    """Clip confidences to 0…1."""
     return np.concatenate((keypoints[:, :2], np.clip(keypoints[:, 2:], 0, 1)), 1)

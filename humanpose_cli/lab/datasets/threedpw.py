@@ -74,10 +74,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class _Actor:
-    """One person in all frames of a video, in camera axes; modelled: their model is at hand."""
+    """One person in all frames of a video, in camera axes; has_model: their model is given."""
 
     gender: str
-    modelled: bool
+    has_model: bool
     betas: Array
     poses: Array
     trans: Array
@@ -149,24 +149,24 @@ class ThreedpwSource(FolderSource):
             )
 
     def _load(self, path: Path) -> _Video:
-        stored = read_pickle(path)
-        intrinsics = array_field(stored, "cam_intrinsics", path, (3, 3))
-        cameras = array_field(stored, "cam_poses", path, (None, 4, 4), finite=False)
-        people = stored.get("poses")
+        fields = read_pickle(path)
+        intrinsics = array_field(fields, "cam_intrinsics", path, (3, 3))
+        cameras = array_field(fields, "cam_poses", path, (None, 4, 4), finite=False)
+        people = fields.get("poses")
         if not isinstance(people, list) or not people:
             raise InputError(f"{path} (poses)", "lists no person", expected="an array for each person")
         focal, centre = pinhole(intrinsics, f"{path} (cam_intrinsics)")
-        actors = [self._actor(stored, number, len(people), cameras, path) for number in range(len(people))]
+        actors = [self._actor(fields, number, len(people), cameras, path) for number in range(len(people))]
         return _Video(focal, centre, cameras[:, :3], actors)
 
-    def _actor(self, stored: Mapping[str, Any], number: int, count: int, cameras: Array, path: Path) -> _Actor:
+    def _actor(self, fields: Mapping[str, Any], number: int, count: int, cameras: Array, path: Path) -> _Actor:
         n = len(cameras)
 
         def field(name: str, shape: tuple[int | None, ...] | None, largest: float | None = None) -> Array:
-            value = _of_actor(stored, name, number, count, path)
+            value = _of_actor(fields, name, number, count, path)
             return checked_array(value, f"{path} ({name})", shape, largest=largest)
 
-        letter = str(_of_actor(stored, "genders", number, count, path))
+        letter = str(_of_actor(fields, "genders", number, count, path))
         if letter not in _GENDERS:
             raise InputError(f"{path} (genders)", "names no model", expected="m or f", got=letter[:20])
         betas = first_betas(np.ravel(field("betas", None)), f"{path} (betas)")
@@ -180,22 +180,24 @@ class ThreedpwSource(FolderSource):
         # Without the model, the pelvis (3,) of the shaped body at rest is the median over the frames.
         offsets = joints[:, SMPL24.index("pelvis")] - trans
         pelvis = np.median(offsets, axis=0) if body is None else rest_pelvis(body, betas)
-        poses, moved = body_to_camera(field("poses", (n, 72), MAX_RADIANS), trans, pelvis, rotation, translation)
+        poses, trans_in_camera = body_to_camera(
+            field("poses", (n, 72), MAX_RADIANS), trans, pelvis, rotation, translation
+        )
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(
             gender,
             body is not None,
             betas,
             poses,
-            moved,
+            trans_in_camera,
             np.einsum("nij,nkj->nki", rotation, joints) + translation[:, None],
             np.stack([to_coco17(row, OPENPOSE18) for row in keypoints]),
             valid,
         )
 
 
-def _of_actor(stored: Mapping[str, Any], name: str, number: int, count: int, path: Path) -> Any:
-    values = stored.get(name)
+def _of_actor(fields: Mapping[str, Any], name: str, number: int, count: int, path: Path) -> Any:
+    values = fields.get(name)
     if not isinstance(values, list | tuple | np.ndarray):
         raise InputError(path, f"lacks {name}", expected="a list over people")
     if len(values) != count:
@@ -207,7 +209,7 @@ def _person(identity: str, actor: _Actor, frame: int, video: _Video, size: tuple
     joints = np.concatenate((actor.joints[frame], np.ones((_J, 1))), 1)
     pixels = project_points(actor.joints[frame], video.focal, video.principal_point)
     keypoints = {"coco17": actor.keypoints[frame]}
-    if not actor.modelled:  # else they are drawn, with their visibility
+    if not actor.has_model:  # else they are drawn, with their visibility
         keypoints[SMPL24.name] = with_visibility(pixels, np.asarray(np.isfinite(pixels).all(1)))
     return Person(
         identity=identity,

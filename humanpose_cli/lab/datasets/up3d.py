@@ -128,13 +128,13 @@ class Up3dSource(FolderSource):
         yield Sample(name, image.image, image.size, focal / scale, centre, [person], splits=splits)
 
     def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
-        """poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
-        stored = read_pickle(path)
-        poses = array_field(stored, "pose", path, (72,), largest=MAX_RADIANS)
-        betas = array_field(stored, "betas", path, (10,))
-        at, trans = (array_field(stored, key, path, (3,)) for key in ("t", "trans"))
-        turn = array_field(stored, "rt", path, (3,), largest=MAX_RADIANS)
-        focal = checked_array(np.ravel(stored["f"]), f"{path} (f)", (None,)).mean() if "f" in stored else 0
+        """Read poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
+        fields = read_pickle(path)
+        poses = array_field(fields, "pose", path, (72,), largest=MAX_RADIANS)
+        betas = array_field(fields, "betas", path, (10,))
+        at, trans = (array_field(fields, key, path, (3,)) for key in ("t", "trans"))
+        turn = array_field(fields, "rt", path, (3,), largest=MAX_RADIANS)
+        focal = checked_array(np.ravel(fields["f"]), f"{path} (f)", (None,)).mean() if "f" in fields else 0
         if not 0 < focal < np.inf:
             raise InputError(path, "lacks a focal length f", expected="a positive number")
         if not turn.any():  # as in all of the official fits: then the pelvis cancels out
@@ -147,8 +147,10 @@ class Up3dSource(FolderSource):
                 remedy="give the neutral SMPL model with `model=SMPL_NEUTRAL.pkl`",
             )
         rotation = Rotation.from_rotvec(turn).as_matrix()[None]
-        turned, moved = body_to_camera(poses[None], trans[None], rest_pelvis(body, betas), rotation, at[None])
-        return turned[0], betas, moved[0], float(focal)
+        turned_poses, turned_trans = body_to_camera(
+            poses[None], trans[None], rest_pelvis(body, betas), rotation, at[None]
+        )
+        return turned_poses[0], betas, turned_trans[0], float(focal)
 
 
 def _number(path: Path, line: str) -> str:
@@ -159,7 +161,7 @@ def _number(path: Path, line: str) -> str:
 
 
 def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
-    """x0, y0, x1, y1 of the cut-out window in pixels, and the scale from the image to what was fitted.
+    """Read x0, y0, x1, y1 of the cut-out window in pixels, and the scale from the image to what was fitted.
 
     Height and width were rounded on their own: the scale is the mean of both, as in the owners' code.
     """
@@ -174,9 +176,9 @@ def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
 
 
 def _joints(path: Path) -> NDArray[Any]:
-    """coco17 (17, 3) of the human annotations."""
-    stored = read_npy(path)
-    rows = stored.shape[0] if stored.ndim == 2 else 0
-    joints = checked_array(stored, path, (3 if rows == 3 else 2, len(LSP14)))
+    """Read coco17 (17, 3) of the human annotations."""
+    array = read_npy(path)
+    rows = array.shape[0] if array.ndim == 2 else 0
+    joints = checked_array(array, path, (3 if rows == 3 else 2, len(LSP14)))
     visible = joints[2] > 0 if rows == 3 else (joints > 0).all(0)
     return to_coco17(np.stack((joints[0] + 0.5, joints[1] + 0.5, visible), 1), LSP14)

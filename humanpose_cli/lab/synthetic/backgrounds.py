@@ -33,8 +33,8 @@ _MAX_KEPT = 32  # images: at most 96 MiB
 class ImageFolder:
     """The images in a folder and below it, in the order of their paths.
 
-    At most 32 images stay in memory, at most 1024 pixels long. Raises InputError if it is not a folder or has no images,
-    or, on use, if an image cannot be read.
+    At most 32 images stay in memory, at most 1024 pixels long. Raises InputError if the folder does not exist or has no
+    images, or, on use, if an image cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.lab.datasets.calibrated import (
     LabCamera,
     Lens,
-    PinholeView,
-    full_view,
-    person_view,
+    full_camera,
+    person_camera,
 )
 
 H36M_LENS = Lens((1145.05, 1143.78), (512.04, 514.95), (-0.2071, 0.24778, -0.00308), (-0.00142, -0.00098), 1.0)
@@ -71,8 +71,8 @@ def test_a_point_is_where_the_stored_camera_sees_it(crop):
     """The view's pixel at a point's pinhole projection shows what the lens showed at its distorted one."""
     size = (1000, 1002)
     points = points_in_front(40)
-    view = full_view(H36M_LENS, size) if crop is None else person_view(H36M_LENS, points, crop)
-    image = view.take(coordinate_image(size), H36M_LENS)
+    view = full_camera(H36M_LENS, size) if crop is None else person_camera(H36M_LENS, points, crop)
+    image = H36M_LENS.undistort(coordinate_image(size), view)
     assert image.shape == (view.size[1], view.size[0], 3)
     stored, original = view.project(points), H36M_LENS.project(points)
     shown = image[stored[:, 1].astype(int), stored[:, 0].astype(int), :2] * 4.0
@@ -86,7 +86,7 @@ def test_averaging_moves_no_pixel():
     lens = Lens((1000.0, 1000.0), (500.0, 500.0))
     image = np.zeros((1000, 1000), np.uint8)
     image[200:260, 700:760] = 255
-    small = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(image, lens)
+    small = lens.undistort(image, Camera(100.0, (50.0, 50.0), (100, 100)))
     rows, columns = np.nonzero(small == 255)
     assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (70, 76, 20, 26)
     assert small.sum() == 36 * 255
@@ -97,8 +97,8 @@ def test_averaging_a_part_is_averaging_all(place):
     """Whatever part of the image a view shows, also beyond its borders: the same pixels as of the whole view."""
     lens = Lens((1000.0, 1000.0), (500.0, 500.0))
     image = np.random.default_rng(2).integers(0, 256, (1003, 1007, 3)).astype(np.uint8)
-    whole = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(image, lens)
-    part = PinholeView(100.0, (50.0 - place[0], 50.0 - place[1]), (20, 30)).take(image, lens)
+    whole = lens.undistort(image, Camera(100.0, (50.0, 50.0), (100, 100)))
+    part = lens.undistort(image, Camera(100.0, (50.0 - place[0], 50.0 - place[1]), (20, 30)))
     expected = np.zeros((300, 300, 3), np.uint8)
     expected[100:200, 100:200] = whole
     expected = expected[100 + place[1] : 130 + place[1], 100 + place[0] : 120 + place[0]]
@@ -106,26 +106,26 @@ def test_averaging_a_part_is_averaging_all(place):
     np.testing.assert_array_equal(part[inside], expected[inside])
 
 
-def test_without_distortion_the_full_view_is_the_image_itself():
+def test_without_distortion_the_full_camera_is_the_image_itself():
     lens = Lens((900.0, 900.0), (320.0, 240.0))
     image = np.random.default_rng(1).integers(0, 256, (480, 640, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(full_view(lens, (640, 480)).take(image, lens), image)
+    np.testing.assert_array_equal(lens.undistort(image, full_camera(lens, (640, 480))), image)
 
 
 def test_beyond_the_image_it_is_black():
     lens = Lens((100.0, 100.0), (50.0, 50.0))
-    view = PinholeView(100.0, (150.0, 50.0), (100, 100))
-    np.testing.assert_array_equal(view.take(np.full((100, 100, 3), 200, np.uint8), lens), 0)
+    view = Camera(100.0, (150.0, 50.0), (100, 100))
+    np.testing.assert_array_equal(lens.undistort(np.full((100, 100, 3), 200, np.uint8), view), 0)
 
 
 def test_a_crop_holds_the_person_and_is_never_blown_up():
     points = points_in_front(30)
-    view = person_view(H36M_LENS, points, 384)
+    view = person_camera(H36M_LENS, points, 384)
     pixels = view.project(points)
     assert view.size == (384, 384)
     np.testing.assert_allclose((pixels.min(0) + pixels.max(0)) / 2, [192, 192])
     np.testing.assert_allclose((pixels.max(0) - pixels.min(0)).max(), 384 / 1.3)
-    small = person_view(H36M_LENS, points * [0.2, 0.2, 1], 384)
+    small = person_camera(H36M_LENS, points * [0.2, 0.2, 1], 384)
     assert small.size[0] < 384
     assert abs(small.focal / 1144.415 - 1) < 0.02
 
@@ -133,11 +133,11 @@ def test_a_crop_holds_the_person_and_is_never_blown_up():
 def test_labels_are_taken_from_where_pixels_are():
     size = (300, 200)
     lens = Lens((400.0, 404.0), (150.0, 100.0), (-0.2, 0.1, 0.0))
-    view = PinholeView(380.0, (120.0, 90.0), (250, 190))
+    view = Camera(380.0, (120.0, 90.0), (250, 190))
     image = np.zeros((size[1], size[0]), np.uint8)
     image[60:140, 90:210] = 255
-    seen, labels = view.take(image, lens), view.take_labels(image, lens)
+    seen, labels = lens.undistort(image, view), lens.undistort_labels(image, view)
     assert set(np.unique(labels)) == {0, 255}
     np.testing.assert_array_equal(labels[(seen == 0) | (seen == 255)], seen[(seen == 0) | (seen == 255)])
-    np.testing.assert_array_equal(view.take_labels(np.stack([image] * 3, -1), lens)[..., 2], labels)
-    assert not PinholeView(400.0, (-500.0, 90.0), (100, 100)).take_labels(image, lens).any()
+    np.testing.assert_array_equal(lens.undistort_labels(np.stack([image] * 3, -1), view)[..., 2], labels)
+    assert not lens.undistort_labels(image, Camera(400.0, (-500.0, 90.0), (100, 100))).any()

@@ -270,7 +270,7 @@ def test_a_placed_body_has_its_joints(tmp_path):
     import torch
 
     from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-    from humanpose_cli.lab.datasets.calibrated import placed_by_joints
+    from humanpose_cli.lab.datasets.calibrated import trans_by_joints
 
     body = default_body()
     random = np.random.default_rng(0)
@@ -281,7 +281,7 @@ def test_a_placed_body_has_its_joints(tmp_path):
     landmarks = body.pose_landmarks("h36m17", posed, shape).numpy()
     joints = np.concatenate((landmarks, np.ones((4, 17, 1))), -1)
     joints[:, 5] = [9, 9, 9, 0]  # unknown
-    np.testing.assert_allclose(placed_by_joints(body, poses, betas, joints, "h36m17"), trans, atol=1e-5)
+    np.testing.assert_allclose(trans_by_joints(body, poses, betas, joints, "h36m17"), trans, atol=1e-5)
 
 
 def test_damaged_mosh_fits_are_told(whole, tmp_path):

@@ -38,7 +38,7 @@ def test_plain_images_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind:
     stored = reading.stored_image(write(tmp_path / "a.jpg", content))
     assert stored.image == content
     assert stored.size == (40, 30)
-    assert reading.decoded(stored).shape == (30, 40, 3)
+    assert reading.decode_pixels(stored).shape == (30, 40, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
@@ -64,8 +64,8 @@ def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> No
     found = {name: reading.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
     assert all(found[name].image != content for name, content in contents.items())
     assert found["turned.jpg"].size == (30, 40)
-    assert (reading.decoded(found["alpha.png"]) == 255).all()  # seen over white
-    np.testing.assert_array_equal(reading.decoded(found["a.bmp"]), np.asarray(photo))
+    assert (reading.decode_pixels(found["alpha.png"]) == 255).all()  # seen over white
+    np.testing.assert_array_equal(reading.decode_pixels(found["a.bmp"]), np.asarray(photo))
     assert all(stored.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for stored in found.values())
 
 
