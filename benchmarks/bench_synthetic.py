@@ -28,8 +28,8 @@ PARTS = {
     "scene": "sample_scene",
     "render": "SceneRenderer.render",
     "labels": "people_of_frame",
-    "encode": "encoded_maps",
-    "jpeg": "encoded_image",
+    "encode": "encode_scene_maps",
+    "jpeg": "encode_scene_image",
 }
 
 

@@ -115,7 +115,8 @@ def test_sequences_and_people(whole: Path) -> None:
     assert [group.count for group in BedlamSource(whole, SequenceOptions(every=2)).groups()] == [2] * 4
     with pytest.raises(UsageError, match="split: is none of BEDLAM"):
         BedlamSource(whole, SequenceOptions(split="test"))
-    assert BedlamSource(whole, SequenceOptions(split="validation")).groups() == ()
+    with pytest.raises(InputError, match="holds no labels of BEDLAM of validation"):
+        BedlamSource(whole, SequenceOptions(split="validation")).groups()
     assert_travels(source, 2)
 
 
