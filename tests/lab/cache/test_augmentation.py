@@ -51,10 +51,12 @@ def example(body):
     )
     joints = joints_of(body, person)
     pixels = project(joints, torch.tensor([FOCAL]), torch.tensor([[WIDTH / 2, HEIGHT / 2]]))[0]
-    seen = torch.cat((pixels, torch.ones(24, 1)), 1).numpy()
-    box = np.concatenate((seen[:, :2].min(0), seen[:, :2].max(0)))
+    keypoints = torch.cat((pixels, torch.ones(24, 1)), 1).numpy()
+    box = np.concatenate((keypoints[:, :2].min(0), keypoints[:, :2].max(0)))
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    labels = Person(**{**vars(person), "box": box, "keypoints": {"smpl24": seen}, "joints": {"smpl24": _sure(joints)}})
+    labels = Person(
+        **{**vars(person), "box": box, "keypoints": {"smpl24": keypoints}, "joints": {"smpl24": _sure(joints)}}
+    )
     data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     return example_of(Sample("noise", data, (WIDTH, HEIGHT), FOCAL, None, (labels,)))
 
@@ -92,12 +94,12 @@ def test_draws_stay_within_the_widths_and_reach_them(example, body):
     assert 0.8 <= factors.min() < 0.82
     assert 1.18 < factors.max() <= 1.2
     left, right = (3 * SMPL24.index(f"{side}_shoulder") for side in ("left", "right"))
-    swapped = [crop.person.poses[left] == plain.person.poses[right] for crop in crops]
-    mirrored = np.mean(swapped)
+    is_swapped = [crop.person.poses[left] == plain.person.poses[right] for crop in crops]
+    mirror_share = np.mean(is_swapped)
     np.testing.assert_array_equal(
-        [crop.person.poses[left] == plain.person.poses[left] for crop in crops], ~np.array(swapped)
+        [crop.person.poses[left] == plain.person.poses[left] for crop in crops], ~np.array(is_swapped)
     )
-    assert 0.35 < mirrored < 0.65
+    assert 0.35 < mirror_share < 0.65
 
 
 def test_a_person_without_a_box_is_refused(example):
@@ -120,8 +122,8 @@ def test_colours_change_as_named():
     assert grey[0, 0, 0] == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1)
     brighter = change_colour(image, ColourChange(brightness=0.1))
     np.testing.assert_allclose(brighter[0, 0], np.array((200, 100, 50)) + 25.5, atol=1)
-    turned = change_colour(image, ColourChange(hue=120.0))  # a third of the circle exchanges the channels
-    np.testing.assert_allclose(turned[0, 0], (50, 200, 100), atol=1)
+    rotation = change_colour(image, ColourChange(hue=120.0))  # a third of the circle exchanges the channels
+    np.testing.assert_allclose(rotation[0, 0], (50, 200, 100), atol=1)
     two = np.array([[[100] * 3, [140] * 3]], np.uint8)
     np.testing.assert_allclose(change_colour(two, ColourChange(contrast=2.0))[0, :, 0], (80, 160), atol=1)
     assert change_colour(np.full((2, 2, 3), 250, np.uint8), ColourChange(brightness=0.5)).max() == 255
@@ -137,44 +139,46 @@ def place_in(body, example):
 
 
 def test_the_body_stands_at_the_fixed_place_and_fits_its_image(example, body):
-    fixed = to_fixed_camera(example, body, 256)
-    points, pixels = place_in(body, fixed)
+    result = to_fixed_camera(example, body, 256)
+    points, pixels = place_in(body, result)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
-    assert fixed.image.shape == (256, 256, 3)
-    error = np.linalg.norm(fixed.person.keypoints["smpl24"][:, :2] - pixels, axis=1)
+    assert result.image.shape == (256, 256, 3)
+    error = np.linalg.norm(result.person.keypoints["smpl24"][:, :2] - pixels, axis=1)
     assert error.mean() < 4.0  # what perspective at 3.6 and at 20 metres differs in, of a person of 220 pixels
     tall = np.ptp(pixels[:, 1])
     assert 60 < tall < 230
-    np.testing.assert_allclose(fixed.person.joints["smpl24"][:, :3], points, atol=1e-4)
+    np.testing.assert_allclose(result.person.joints["smpl24"][:, :3], points, atol=1e-4)
 
 
 def test_a_larger_image_has_a_larger_body(example, body):
-    fixed, larger = (to_fixed_camera(example, body, 256, scale=scale) for scale in (1.0, 1.06))
-    (_, small), (points, large) = place_in(body, fixed), place_in(body, larger)
+    result, larger = (to_fixed_camera(example, body, 256, scale=scale) for scale in (1.0, 1.06))
+    (_, small), (points, large) = place_in(body, result), place_in(body, larger)
     height = np.ptp(large[:, 1]) / np.ptp(small[:, 1])
     assert height == pytest.approx(1.06, abs=0.01)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
-    labelled = larger.person.keypoints["smpl24"][:, :2]
-    assert np.linalg.norm(labelled - large, axis=1).mean() < 5.0
-    assert np.abs(larger.person.betas - fixed.person.betas).max() > 0.1
+    keypoints = larger.person.keypoints["smpl24"][:, :2]
+    assert np.linalg.norm(keypoints - large, axis=1).mean() < 5.0
+    assert np.abs(larger.person.betas - result.person.betas).max() > 0.1
 
 
 def test_a_mirrored_image_has_a_mirrored_body(example, body):
     middle = replace(NBF_CAMERA, root=(0.0, *NBF_CAMERA.root[1:]))
-    plain, mirrored = (to_fixed_camera(example, body, 256, camera=middle, mirror=mirror) for mirror in (False, True))
-    np.testing.assert_array_equal(mirrored.image, plain.image[:, ::-1])
-    (_, unmirrored), (_, pixels) = place_in(body, plain), place_in(body, mirrored)
-    swapped = unmirrored[list(SMPL24.mirror)] * (-1, 1) + (256, 0)
-    np.testing.assert_allclose(pixels, swapped, atol=0.8)
+    plain, mirror_image = (
+        to_fixed_camera(example, body, 256, camera=middle, mirror=mirror) for mirror in (False, True)
+    )
+    np.testing.assert_array_equal(mirror_image.image, plain.image[:, ::-1])
+    (_, plain_pixels), (_, pixels) = place_in(body, plain), place_in(body, mirror_image)
+    mirror_pixels = plain_pixels[list(SMPL24.mirror)] * (-1, 1) + (256, 0)
+    np.testing.assert_allclose(pixels, mirror_pixels, atol=0.8)
 
 
 def test_a_mirrored_body_stands_at_the_fixed_place_too(example, body):
-    mirrored = to_fixed_camera(example, body, 256, shift=(5.0, 0.0), mirror=True)
-    points, pixels = place_in(body, mirrored)
+    mirror_image = to_fixed_camera(example, body, 256, shift=(5.0, 0.0), mirror=True)
+    points, pixels = place_in(body, mirror_image)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
-    wanted = pixels - np.array((5.0, 0.0))  # shifted before it was mirrored
-    assert np.linalg.norm(mirrored.person.keypoints["smpl24"][:, :2] - wanted, axis=1).mean() < 4.0
-    assert not {"depth", "normals"} & mirrored.maps.keys()
+    target = pixels - np.array((5.0, 0.0))  # shifted before it was mirrored
+    assert np.linalg.norm(mirror_image.person.keypoints["smpl24"][:, :2] - target, axis=1).mean() < 4.0
+    assert not {"depth", "normals"} & mirror_image.maps.keys()
 
 
 def test_shapes_scale_exactly_where_some_shape_is_that_large(body):
@@ -182,8 +186,8 @@ def test_shapes_scale_exactly_where_some_shape_is_that_large(body):
     assert scaled_shape(body, betas, 1.0) is betas
     pelvis = SMPL24.index("pelvis")
     before, after = (body.rest_joints(b) for b in (betas, scaled_shape(body, betas, 1.04)))
-    wanted = 1.04 * (before - before[:, pelvis : pelvis + 1])
-    assert (after - after[:, pelvis : pelvis + 1] - wanted).norm(dim=-1).mean() < 0.006
+    target = 1.04 * (before - before[:, pelvis : pelvis + 1])
+    assert (after - after[:, pelvis : pelvis + 1] - target).norm(dim=-1).mean() < 0.006
 
 
 def test_a_person_without_parameters_is_refused(example, body):

@@ -31,18 +31,18 @@ def body():
     return default_body()
 
 
-def posed(body, poses, betas, trans):
+def pose_body(body, poses, betas, trans):
     rotations = axis_angle_to_matrix(torch.as_tensor(poses).float().view(1, 24, 3))
     return body.pose(rotations, torch.as_tensor(betas).float()[None], torch.as_tensor(trans).float()[None])
 
 
-def labelled(body, view, poses, betas, trans):
+def label_body(body, view, poses, betas, trans):
     """(maps, joints (24, 3), pixels (24, 2)) of a body before a camera."""
-    whole = posed(body, poses, betas, trans)
-    maps = render_label_maps([LabelledMesh(whole.vertices[0], body.faces, BodyLabels(body))], view)
+    pose = pose_body(body, poses, betas, trans)
+    maps = render_label_maps([LabelledMesh(pose.vertices[0], body.faces, BodyLabels(body))], view)
     centre = torch.tensor([view.principal_point])
-    pixels = project(whole.joints, torch.tensor([view.focal]), centre)[0]
-    return maps, whole.joints[0].numpy(), pixels.numpy()
+    pixels = project(pose.joints, torch.tensor([view.focal]), centre)[0]
+    return maps, pose.joints[0].numpy(), pixels.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def example(body):
     poses = matrix_to_axis_angle(rotations)[0].reshape(72).numpy()
     betas = torch.randn(10, generator=generator).numpy()
     trans = np.array([-0.1, 0.1, 2.9], np.float32)
-    maps, joints, pixels = labelled(body, VIEW, poses, betas, trans)
+    maps, joints, pixels = label_body(body, VIEW, poses, betas, trans)
     image = cv2.imencode(".png", np.repeat(maps["parts"][..., None] * 10, 3, -1))[1].tobytes()
-    known = np.ones((24, 1), np.float32)
+    ones = np.ones((24, 1), np.float32)
     person = Person(
         box=np.array([*pixels.min(0), *pixels.max(0)], np.float32),
         poses=poses,
@@ -64,12 +64,12 @@ def example(body):
         fit_poses=poses,
         fit_betas=betas,
         fit_trans=trans,
-        keypoints={"smpl24": np.concatenate((pixels, known), 1)},
-        joints={"smpl24": np.concatenate((joints, known), 1)},
-        surface_points=np.concatenate((pixels, known, pixels / 300), 1),
+        keypoints={"smpl24": np.concatenate((pixels, ones), 1)},
+        joints={"smpl24": np.concatenate((joints, ones), 1)},
+        surface_points=np.concatenate((pixels, ones, pixels / 300), 1),
     )
-    encoded = {name: encode_map(name, values) for name, values in maps.items()}
-    sample = Sample("one", image, (200, 260), VIEW.focal, VIEW.principal_point, (person,), encoded)
+    maps_as_png = {name: encode_map(name, values) for name, values in maps.items()}
+    sample = Sample("one", image, (200, 260), VIEW.focal, VIEW.principal_point, (person,), maps_as_png)
     return example_of(sample)
 
 
@@ -79,67 +79,67 @@ def crop(request):
 
 
 @pytest.fixture(scope="module")
-def changed(example, crop, body):
+def crop_result(example, crop, body):
     return crop_example(example, crop, body)
 
 
 @pytest.fixture(scope="module")
-def seen_anew(changed, crop, body):
-    view = Camera(changed.focal, changed.principal_point, crop.size)
-    person = changed.person
-    return labelled(body, view, person.poses, person.betas, person.trans)
+def rendered_anew(crop_result, crop, body):
+    view = Camera(crop_result.focal, crop_result.principal_point, crop.size)
+    person = crop_result.person
+    return label_body(body, view, person.poses, person.betas, person.trans)
 
 
-def test_the_changed_body_has_the_changed_joints(changed, crop, seen_anew):
-    _, joints, pixels = seen_anew
+def test_the_changed_body_has_the_changed_joints(crop_result, crop, rendered_anew):
+    _, joints, pixels = rendered_anew
     if not crop.mirror:
-        np.testing.assert_allclose(changed.person.joints["smpl24"][:, :3], joints, atol=1e-4)
-        np.testing.assert_allclose(changed.person.keypoints["smpl24"][:, :2], pixels, atol=0.02)
+        np.testing.assert_allclose(crop_result.person.joints["smpl24"][:, :3], joints, atol=1e-4)
+        np.testing.assert_allclose(crop_result.person.keypoints["smpl24"][:, :2], pixels, atol=0.02)
     else:  # two bodies that mirror each other differ by the body's own asymmetry
-        np.testing.assert_allclose(changed.person.joints["smpl24"][:, :3], joints, atol=4e-3)
-        np.testing.assert_allclose(changed.person.keypoints["smpl24"][:, :2], pixels, atol=0.6)
+        np.testing.assert_allclose(crop_result.person.joints["smpl24"][:, :3], joints, atol=4e-3)
+        np.testing.assert_allclose(crop_result.person.keypoints["smpl24"][:, :2], pixels, atol=0.6)
     pelvis = SMPL24.index("pelvis")
-    np.testing.assert_allclose(changed.person.joints["smpl24"][pelvis, :3], joints[pelvis], atol=1e-4)
-    np.testing.assert_array_equal(changed.person.fit_poses, changed.person.poses)
-    np.testing.assert_array_equal(changed.person.fit_trans, changed.person.trans)
+    np.testing.assert_allclose(crop_result.person.joints["smpl24"][pelvis, :3], joints[pelvis], atol=1e-4)
+    np.testing.assert_array_equal(crop_result.person.fit_poses, crop_result.person.poses)
+    np.testing.assert_array_equal(crop_result.person.fit_trans, crop_result.person.trans)
 
 
-def test_the_changed_maps_are_those_of_the_changed_body(changed, seen_anew):
-    maps, _, _ = seen_anew
+def test_the_changed_maps_are_those_of_the_changed_body(crop_result, rendered_anew):
+    maps, _, _ = rendered_anew
     inside = cv2.erode((maps["persons"] > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     assert inside.sum() > 2000
-    assert (changed.maps["persons"][inside] == 1).mean() > 0.995
-    assert (changed.mask[inside] == 255).mean() > 0.995
-    assert (changed.maps["parts"] == maps["parts"])[inside].mean() > 0.95
-    depth = changed.maps["depth"][inside].astype(float) - maps["depth"][inside]
+    assert (crop_result.maps["persons"][inside] == 1).mean() > 0.995
+    assert (crop_result.mask[inside] == 255).mean() > 0.995
+    assert (crop_result.maps["parts"] == maps["parts"])[inside].mean() > 0.95
+    depth = crop_result.maps["depth"][inside].astype(float) - maps["depth"][inside]
     assert np.quantile(np.abs(depth), 0.95) < 25
-    normals = changed.maps["normals"][inside].astype(float) - maps["normals"][inside]
+    normals = crop_result.maps["normals"][inside].astype(float) - maps["normals"][inside]
     assert np.quantile(np.abs(normals).max(-1), 0.9) < 40
     outside = cv2.dilate((maps["persons"] > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
-    assert (changed.maps["persons"][outside] == 0).all()
+    assert (crop_result.maps["persons"][outside] == 0).all()
 
 
-def test_the_changed_correspondences_are_those_of_the_changed_body(body, changed, seen_anew):
-    maps, _, _ = seen_anew
-    both = (changed.maps["correspondence"][..., 0] > 0) & (maps["correspondence"][..., 0] > 0)
-    found = changed.maps["correspondence"][both].astype(int)
+def test_the_changed_correspondences_are_those_of_the_changed_body(body, crop_result, rendered_anew):
+    maps, _, _ = rendered_anew
+    both = (crop_result.maps["correspondence"][..., 0] > 0) & (maps["correspondence"][..., 0] > 0)
+    codes = crop_result.maps["correspondence"][both].astype(int)
     true = maps["correspondence"][both].astype(int)
-    place = body.template.numpy()
-    apart = np.linalg.norm(place[found[:, 0] - 1] - place[true[:, 0] - 1], axis=-1)
+    vertices = body.template.numpy()
+    apart = np.linalg.norm(vertices[codes[:, 0] - 1] - vertices[true[:, 0] - 1], axis=-1)
     assert np.quantile(apart, 0.9) < 0.03  # metres on the resting body
-    uv = np.abs(found[:, 1:] - true[:, 1:]).max(-1) / 4095
+    uv = np.abs(codes[:, 1:] - true[:, 1:]).max(-1) / 4095
     assert np.quantile(uv, 0.8) < 0.03
 
 
 def test_the_image_moves_with_the_labels(example, body):
-    shifted = crop_example(example, CROPS["shifted"], body)
-    np.testing.assert_array_equal(shifted.image[..., 0] // 10, shifted.maps["parts"])
+    shift_crop = crop_example(example, CROPS["shifted"], body)
+    np.testing.assert_array_equal(shift_crop.image[..., 0] // 10, shift_crop.maps["parts"])
     inside = np.zeros((220, 180), np.uint8)
     inside[:, 13:] = 255  # shifted right by 13 pixels, and up by 9 of the 40 that are cut off
-    np.testing.assert_array_equal(shifted.inside, inside)
-    mirrored = crop_example(example, CROPS["mirrored"], body)
-    np.testing.assert_array_equal(mirrored.image, example.image[:, ::-1])
-    np.testing.assert_array_equal(mirrored.maps["depth"], example.maps["depth"][:, ::-1])
+    np.testing.assert_array_equal(shift_crop.inside, inside)
+    mirror_crop = crop_example(example, CROPS["mirrored"], body)
+    np.testing.assert_array_equal(mirror_crop.image, example.image[:, ::-1])
+    np.testing.assert_array_equal(mirror_crop.maps["depth"], example.maps["depth"][:, ::-1])
 
 
 def test_a_change_of_nothing_keeps_every_number(example, body):
@@ -161,14 +161,16 @@ def test_mirrored_twice_is_as_before(example, body):
 
 
 def test_what_cannot_be_mirrored_is_left_out(example, body):
-    mirrored = crop_example(example, CROPS["mirrored"], body)
-    assert mirrored.person.surface_points is None
+    mirror_crop = crop_example(example, CROPS["mirrored"], body)
+    assert mirror_crop.person.surface_points is None
     without_body = crop_example(example, CROPS["mirrored"])
     assert without_body.person.trans is None
     assert "correspondence" not in without_body.maps
-    shifted = crop_example(example, CROPS["shifted"])  # needs no body
-    np.testing.assert_array_equal(shifted.person.trans, example.person.trans)
-    np.testing.assert_allclose(shifted.person.surface_points[:, 0], example.person.surface_points[:, 0] + 13, atol=1e-4)
+    shift_crop = crop_example(example, CROPS["shifted"])  # needs no body
+    np.testing.assert_array_equal(shift_crop.person.trans, example.person.trans)
+    np.testing.assert_allclose(
+        shift_crop.person.surface_points[:, 0], example.person.surface_points[:, 0] + 13, atol=1e-4
+    )
 
 
 def test_a_crop_centres_the_box(example):
@@ -176,9 +178,9 @@ def test_a_crop_centres_the_box(example):
     x0, y0, x1, y1 = crop.points(example.person.box.reshape(2, 2)).ravel()
     np.testing.assert_allclose(((x0 + x1) / 2, (y0 + y1) / 2), (64, 64), atol=1e-3)
     assert max(x1 - x0, y1 - y0) == pytest.approx(96, abs=1e-3)
-    turned = crop_around_box(example.person.box, 128, fill=0.75, angle=1.0, shift=(5.0, -3.0))
+    rotation = crop_around_box(example.person.box, 128, fill=0.75, angle=1.0, shift=(5.0, -3.0))
     centre = example.person.box.reshape(2, 2).mean(0)
-    np.testing.assert_allclose(turned.points(centre), (69, 61), atol=1e-3)
+    np.testing.assert_allclose(rotation.points(centre), (69, 61), atol=1e-3)
 
 
 def test_a_strongly_shrunk_image_is_averaged():

@@ -45,12 +45,12 @@ def marks(tmp_path):
 
 @pytest.mark.slow
 def test_progress_and_result(tmp_path):
-    told = []
+    reports = []
     source = SmallSource()
-    result = build_cache(source, tmp_path / "out", shard_size=6, progress=lambda *step: told.append(step))
-    assert told[0] == (0, 15, "images")
-    assert told[-1] == (15, 15, "images")
-    assert sorted(told) == told
+    result = build_cache(source, tmp_path / "out", shard_size=6, progress=lambda *step: reports.append(step))
+    assert reports[0] == (0, 15, "images")
+    assert reports[-1] == (15, 15, "images")
+    assert sorted(reports) == reports
     assert (result.new_shards, result.earlier_shards, result.failures) == ((0, 1, 2), (), ())
     assert (result.images, result.people) == (15, 15)
     assert result.index == tmp_path / "out" / "index.h5"
@@ -78,16 +78,16 @@ def test_a_rerun_repeats_nothing(tmp_path, marks):
 
 @pytest.mark.slow
 def test_parts_for_several_machines(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    complete, parts = tmp_path / "whole", tmp_path / "parts"
     source = SmallSource()
-    build_cache(source, whole, shard_size=6)
+    build_cache(source, complete, shard_size=6)
     first = build_cache(source, parts, shard_size=6, shard=(0, 2))
     assert (first.new_shards, first.index) == ((0, 2), None)
     with pytest.raises(InputError, match=r"has shards but no index.h5; finish it with hpc preprocess, or"):
         open_cache(parts)
     second = build_cache(source, parts, shard_size=6, shard=(1, 2))
     assert (second.new_shards, second.index) == ((1,), parts / "index.h5")
-    assert files(parts) == files(whole)
+    assert files(parts) == files(complete)
 
 
 @pytest.mark.extensive
@@ -105,20 +105,20 @@ def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    complete, parts = tmp_path / "whole", tmp_path / "parts"
     running = [start_build(parts, shard=(part, 2)) for part in (0, 1)]
-    build_cache(SmallSource(group_count=8), whole, shard_size=6)
+    build_cache(SmallSource(group_count=8), complete, shard_size=6)
     assert [process.wait(PATIENCE) for process in running] == [0, 0]
-    assert files(parts) == files(whole)
+    assert files(parts) == files(complete)
 
 
 @pytest.mark.extensive
 def test_two_processes_with_the_same_part(tmp_path):
-    whole, shared = tmp_path / "whole", tmp_path / "shared"
-    running = [start_build(shared) for _ in (0, 1)]
-    build_cache(SmallSource(group_count=8), whole, shard_size=6)
+    complete, common = tmp_path / "whole", tmp_path / "shared"
+    running = [start_build(common) for _ in (0, 1)]
+    build_cache(SmallSource(group_count=8), complete, shard_size=6)
     assert [process.wait(PATIENCE) for process in running] == [0, 0]
-    assert files(shared) == files(whole)
+    assert files(common) == files(complete)
 
 
 @pytest.mark.posix("sends POSIX signals")
@@ -136,9 +136,9 @@ def test_two_caches_at_once(tmp_path, marks):
     running.kill()
     running.wait()
     build_cache(SmallSource(seed=2), out, shard_size=6, overwrite=True)
-    whole = tmp_path / "whole"
-    build_cache(SmallSource(seed=2), whole, shard_size=6)
-    assert files(out) == files(whole)
+    complete = tmp_path / "whole"
+    build_cache(SmallSource(seed=2), complete, shard_size=6)
+    assert files(out) == files(complete)
 
 
 @pytest.mark.slow
@@ -184,13 +184,13 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     monkeypatch.setattr("humanpose_cli.lab.cache.workers._REPORT_EVERY", 0.0)  # in this process
     trouble = (("clip 0", "input"), ("clip 4", "bug"), ("clip 5", "contract"))
     source = SmallSource(group_count=7, trouble=trouble)
-    told = []
+    reports = []
     result = build_cache(
-        source, tmp_path, shard_size=6, workers=workers, progress=lambda done, total, what: told.append(done)
+        source, tmp_path, shard_size=6, workers=workers, progress=lambda count, total, what: reports.append(count)
     )
     assert (result.new_shards, result.index) == ((1, 3), None)
-    assert told[-1] == result.images == 9
-    assert workers == 2 or sum(np.diff(told) < 0) == 2  # what the failed had counted is taken back
+    assert reports[-1] == result.images == 9
+    assert workers == 2 or sum(np.diff(reports) < 0) == 2  # what the failed had counted is taken back
     first, second = result.failures
     assert (first.shard, first.group, first.exit_code) == (0, "clip 0", ExitCode.BAD_INPUT)
     assert first.problem == "pose.txt: is damaged"
@@ -198,8 +198,8 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     assert second.problem == "ZeroDivisionError: by nothing"
     assert "in _fail" in second.trace
     assert sorted(files(tmp_path)) == ["shard-00001.h5", "shard-00003.h5"]
-    mended = replace(source, trouble=())
-    assert build_cache(mended, tmp_path, shard_size=6).earlier_shards == (1, 3)
+    repaired_source = replace(source, trouble=())
+    assert build_cache(repaired_source, tmp_path, shard_size=6).earlier_shards == (1, 3)
 
 
 @pytest.mark.slow
@@ -211,9 +211,9 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     ],
 )
 def test_groups_that_break_the_contract(tmp_path, trouble, message):
-    (failed,) = build_cache(SmallSource(trouble=(("clip 1", trouble),)), tmp_path, shard_size=6).failures
-    assert failed.group == "clip 1"
-    assert failed.problem == message
+    (failure,) = build_cache(SmallSource(trouble=(("clip 1", trouble),)), tmp_path, shard_size=6).failures
+    assert failure.group == "clip 1"
+    assert failure.problem == message
 
 
 @pytest.mark.slow
@@ -221,16 +221,16 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     source = SmallSource(group_count=5, seconds=0.25, trouble=(("clip 1", "die"), ("clip 2", "die")))
-    told = []
+    reports = []
     result = build_cache(
-        source, tmp_path, shard_size=3, workers=2, progress=lambda done, total, what: told.append(done)
+        source, tmp_path, shard_size=3, workers=2, progress=lambda count, total, what: reports.append(count)
     )
     assert result.new_shards == (0, 3, 4)
-    assert told[-1] == result.images == 9
-    assert sum(np.diff(told) < 0) == 2  # what the dead had counted is taken back
+    assert reports[-1] == result.images == 9
+    assert sum(np.diff(reports) < 0) == 2  # what the dead had counted is taken back
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
-    assert [failed.shard for failed in result.failures] == [1, 2]
+    assert [failure.shard for failure in result.failures] == [1, 2]
     assert "ended with code 9" in result.failures[0].problem
 
 
@@ -269,7 +269,7 @@ def test_sources_that_make_no_sense(tmp_path):
 # Stopped and killed
 
 
-def start_build(out: Path, *, workers: int = 1, seconds: float = 0.0, marks: Path | None = None, **known):
+def start_build(out: Path, *, workers: int = 1, seconds: float = 0.0, marks: Path | None = None, **options):
     """Build in a process of its own; exits with 130 after KeyboardInterrupt."""
     source = f"SmallSource(group_count=8, seconds={seconds}, marks={None if marks is None else str(marks)!r})"
     code = f"""
@@ -288,7 +288,7 @@ if __name__ == "__main__":
     if source.marks:
         source = replace(source, marks=Path(source.marks))
     try:
-        build_cache(source, {str(out)!r}, shard_size=6, workers={workers}, **{known!r})
+        build_cache(source, {str(out)!r}, shard_size=6, workers={workers}, **{options!r})
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -308,22 +308,24 @@ def test_killed_at_any_moment(tmp_path, marks, workers):
     out = tmp_path / "out"
     out.mkdir()
     random = np.random.default_rng(workers)
-    finished: dict[str, int] = {}
+    times: dict[str, int] = {}
     for _ in range(3):
         running = start_build(out, workers=workers, seconds=0.02, marks=marks)
-        seen = len(list(marks.iterdir()))
-        wait_until(lambda seen=seen, running=running: len(list(marks.iterdir())) > seen or running.poll() is not None)
+        count = len(list(marks.iterdir()))
+        wait_until(
+            lambda count=count, running=running: len(list(marks.iterdir())) > count or running.poll() is not None
+        )
         time.sleep(random.uniform(0, 0.25))
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-        for name in finished:
-            assert (out / name).stat().st_mtime_ns == finished[name]
+        for name in times:
+            assert (out / name).stat().st_mtime_ns == times[name]
         for path in out.glob("*.h5"):
             assert not verify_cache(path if path.name != "index.h5" else out).damaged
-        finished = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")}
+        times = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")}
     source = SmallSource(group_count=8)
     result = build_cache(source, out, shard_size=6)
-    assert len(result.earlier_shards) == len(finished)
+    assert len(result.earlier_shards) == len(times)
     assert not verify_cache(out).damaged
     cache = open_cache(out)
     for row, sample in enumerate(all_samples(source)):
@@ -404,26 +406,28 @@ if __name__ == "__main__":
 """
     script = tmp_path / "limited.py"
     script.write_text(code)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=PATIENCE)
-    assert done.stdout.startswith("5 "), done.stderr
-    assert "the file grew over the size limit" in done.stdout
-    assert done.stderr == ""
+    process = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert process.stdout.startswith("5 "), process.stderr
+    assert "the file grew over the size limit" in process.stdout
+    assert process.stderr == ""
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".building.lock"]
 
 
 def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, capsys):
     from humanpose_cli.lab.cache import workers
 
-    class Told:
+    class Leaving:
         def __del__(self):
             raise SystemExit(143)
 
     monkeypatch.setattr(sys, "unraisablehook", workers._print_unless_leaving)
     monkeypatch.setattr(workers, "_leaving", True)
-    told = Told()
-    del told
+    error = Leaving()
+    del error
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(workers, "_leaving", False)
-    told = Told()
-    del told
+    error = Leaving()
+    del error
     assert "SystemExit: 143" in capsys.readouterr().err

@@ -35,10 +35,10 @@ def samples():
     return all_samples(SOURCE)
 
 
-def header(**known) -> Header:
+def header(**fields) -> Header:
     empty = {"kind": "shard", "source": "s", "options": "{}", "tool_version": "0", "plan": "", "content_digest": ""}
     counts = {"shard": 0, "shard_count": 1, "picture_count": 0, "person_count": 0, "group_count": 0}
-    return Header(**{**empty, **counts, **known})
+    return Header(**{**empty, **counts, **fields})
 
 
 def one_shard(path, samples, **group):
@@ -93,8 +93,8 @@ def test_rows_of_other_tables_count_over_the_whole_cache(folder, samples):
     assert cache.images["first_person"][:].tolist() == firsts[:-1].tolist()
     for row, sample in enumerate(samples):
         assert list(cache.people_of(row)) == list(range(firsts[row], firsts[row + 1]))
-        for person, known in zip(cache.people_of(row), sample.people, strict=True):
-            assert_same(cache.person(person), known)
+        for person, truth in zip(cache.people_of(row), sample.people, strict=True):
+            assert_same(cache.person(person), truth)
 
 
 def test_what_belongs_together(folder, samples):
@@ -209,19 +209,19 @@ def test_only_labels_that_somebody_has_are_stored(tmp_path):
 @pytest.mark.slow
 def test_shards_with_different_labels_are_one_table(tmp_path):
     random = np.random.default_rng(0)
-    known = random_person(random, (48, 40), full=True)
+    truth = random_person(random, (48, 40), full=True)
 
-    class Mixed(SmallSource):
+    class MixedSource(SmallSource):
         def read(self, group):
             for number in range(group.count):
                 sample = random_sample(np.random.default_rng(number), f"{group.name}/{number}", full=False)
-                yield replace(sample, people=(known,)) if group.key == 1 else sample
+                yield replace(sample, people=(truth,)) if group.key == 1 else sample
 
-    build_cache(Mixed(group_count=3, count=1), tmp_path, shard_size=1)
+    build_cache(MixedSource(group_count=3, count=1), tmp_path, shard_size=1)
     poses = open_cache(tmp_path).people["poses"][:]
     assert poses.dtype == np.float32
     assert np.isnan(poses[[0, 2]]).all()
-    np.testing.assert_array_equal(poses[1], known.poses)
+    np.testing.assert_array_equal(poses[1], truth.poses)
 
 
 def test_nobody_and_nothing(tmp_path):
@@ -282,16 +282,16 @@ def test_a_cache_can_be_pickled(folder, samples):
 
 
 def test_groups_are_dealt_out_by_their_sizes():
-    class Sized(SmallSource):
+    class SizedSource(SmallSource):
         def groups(self):
             return [Group(str(number), count) for number, count in enumerate((2, 3, 2, 9, 4, 1, 1))]
 
-    plan = make_plan(Sized(), 6)
+    plan = make_plan(SizedSource(), 6)
     assert [[group.count for group in shard] for shard in plan.shards] == [[2, 3], [2], [9], [4, 1, 1]]
 
 
 def test_all_columns_were_tried(folder):
     """The source of these tests has one of everything, but for skeletons, which are all alike."""
-    tried = set(open_cache(folder).labels)
-    left = {column.path for column in COLUMNS if column.table in ("pictures", "people")} - tried
+    labels = set(open_cache(folder).labels)
+    left = {column.path for column in COLUMNS if column.table in ("pictures", "people")} - labels
     assert {path.rpartition("/")[0] for path in left} <= {"people/keypoints", "people/joints"}

@@ -23,7 +23,7 @@ OPTIONS = SheetOptions(side=SIDE, gap=4, text=8)
 TOP, LEFT = 3 * 8 + 4, 4  # of the first image on such a sheet
 
 
-class Given:
+class GivenSamples:
     """A source of given samples."""
 
     def __init__(self, *samples: Sample) -> None:
@@ -39,11 +39,11 @@ class Given:
 
 
 @pytest.fixture
-def drawn(tmp_path):
+def draw_sheet(tmp_path):
     """The first image of the sheet of one sample, and what is right of it."""
 
     def draw(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        build_cache(Given(sample), tmp_path)
+        build_cache(GivenSamples(sample), tmp_path)
         sheet = draw_contact_sheet(open_cache(tmp_path), [0], OPTIONS)
         rows = slice(TOP, TOP + SIDE)
         return sheet[rows, LEFT : LEFT + SIDE], sheet[rows, LEFT + SIDE + 4 :]
@@ -51,77 +51,77 @@ def drawn(tmp_path):
     return draw
 
 
-def grey(**known) -> Sample:
+def grey(**labels) -> Sample:
     """An image of twice the width of its height; on the sheet it lies in rows 16 … 47."""
-    return Sample("grey", encode_png(np.full((20, 40, 3), GREY, np.uint8)), (40, 20), **known)
+    return Sample("grey", encode_png(np.full((20, 40, 3), GREY, np.uint8)), (40, 20), **labels)
 
 
 def is_near(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.abs(pixels.astype(float) - colour).max(-1) < 40
 
 
-def test_images_keep_their_shape(drawn):
-    image, beside = drawn(grey())
+def test_images_keep_their_shape(draw_sheet):
+    image, beside = draw_sheet(grey())
     assert (image[16:48] == GREY).all()
     assert (image[:16] == 0).all()
     assert (image[48:] == 0).all()
     assert beside.shape[1] == 0
 
 
-def test_what_lies_far_outside_is_drawn_outside(drawn):
+def test_what_lies_far_outside_is_drawn_outside(draw_sheet):
     far = np.array([[1e30, -1e30, 3, 0.5, 0.5]], np.float32)
     for person in (Person(surface_points=far), Person(box=np.array([-1e30, -1e30, 1e30, 1e30]))):
-        image, _ = drawn(grey(people=(person,)))
+        image, _ = draw_sheet(grey(people=(person,)))
         assert (image[16:48] == GREY).all()
 
 
-def test_skeletons_lie_where_the_key_points_are(drawn):
+def test_skeletons_lie_where_the_key_points_are(draw_sheet):
     points = np.zeros((17, 3), np.float32)
-    for name, place in {"left_hip": (10, 10), "left_knee": (30, 10)}.items():
-        points[SKELETONS["coco17"].index(name)] = (*place, 1)
-    image, _ = drawn(grey(people=(Person(keypoints={"coco17": points}),)))
-    changed = (image != GREY).any(-1)[16:48]
-    assert changed[16, 18:46].all()  # the bone, at 1.6 times the image's size
-    assert not changed[:10].any()
-    assert not changed[22:].any()
-    assert not changed[:, 52:].any()
+    for name, point in {"left_hip": (10, 10), "left_knee": (30, 10)}.items():
+        points[SKELETONS["coco17"].index(name)] = (*point, 1)
+    image, _ = draw_sheet(grey(people=(Person(keypoints={"coco17": points}),)))
+    is_drawn = (image != GREY).any(-1)[16:48]
+    assert is_drawn[16, 18:46].all()  # the bone, at 1.6 times the image's size
+    assert not is_drawn[:10].any()
+    assert not is_drawn[22:].any()
+    assert not is_drawn[:, 52:].any()
 
 
-def test_joints_are_drawn_where_the_camera_sees_them(drawn):
+def test_joints_are_drawn_where_the_camera_sees_them(draw_sheet):
     joints = np.zeros((17, 4), np.float32)
-    for name, place in {"left_hip": (-1, 0, 4), "left_knee": (1, 0, 4)}.items():
-        joints[SKELETONS["coco17"].index(name)] = (*place, 1)
-    image, _ = drawn(grey(focal=40.0, people=(Person(joints={"coco17": joints}),)))
-    changed = (image != GREY).any(-1)[16:48]
-    assert changed[16, 18:46].all()
-    assert not changed[22:].any()
+    for name, point in {"left_hip": (-1, 0, 4), "left_knee": (1, 0, 4)}.items():
+        joints[SKELETONS["coco17"].index(name)] = (*point, 1)
+    image, _ = draw_sheet(grey(focal=40.0, people=(Person(joints={"coco17": joints}),)))
+    is_drawn = (image != GREY).any(-1)[16:48]
+    assert is_drawn[16, 18:46].all()
+    assert not is_drawn[22:].any()
 
 
 @pytest.mark.parametrize("kind", ["map", "mask"])
-def test_outlines_go_around_people(drawn, kind):
+def test_outlines_go_around_people(draw_sheet, kind):
     mask = np.zeros((20, 40), np.uint8)
     mask[5:15, 10:30] = 1
     person = Person() if kind == "map" else Person(mask=encode_png(255 * mask))
-    image, _ = drawn(grey(people=(person,), maps={"persons": encode_png(mask)} if kind == "map" else {}))
-    changed = (image != GREY).any(-1)[16:48]
-    assert changed[8, 18:46].all()
-    assert changed[23, 18:46].all()
-    assert not changed[12:19, 22:42].any()
-    assert not changed[:5].any()
+    image, _ = draw_sheet(grey(people=(person,), maps={"persons": encode_png(mask)} if kind == "map" else {}))
+    is_drawn = (image != GREY).any(-1)[16:48]
+    assert is_drawn[8, 18:46].all()
+    assert is_drawn[23, 18:46].all()
+    assert not is_drawn[12:19, 22:42].any()
+    assert not is_drawn[:5].any()
 
 
-def test_a_box_where_there_is_nothing_else(drawn):
-    image, _ = drawn(grey(people=(Person(box=np.array([10, 5, 30, 15.0])),)))
+def test_a_box_where_there_is_nothing_else(draw_sheet):
+    image, _ = draw_sheet(grey(people=(Person(box=np.array([10, 5, 30, 15.0])),)))
     assert is_near(image[24, 20:44], 255 * person_colour(0)).all()
     assert (image[28:36, 22:42] == GREY).all()
 
 
-def test_insets(drawn):
+def test_insets(draw_sheet):
     parts, depth = np.zeros((20, 40), np.uint8), np.zeros((20, 40), np.uint16)
     parts[:, 20:], depth[:, :10], depth[:, 10:20] = 3, 1000, 3000
     normals = np.full((20, 40, 3), (255, 0, 128), np.uint8)
     maps = {name: encode_png(pixels) for name, pixels in {"parts": parts, "depth": depth, "normals": normals}.items()}
-    _, beside = drawn(grey(maps=maps))
+    _, beside = draw_sheet(grey(maps=maps))
     inset = (SIDE - 8) // 3
     assert beside.shape[1] == inset + 4
     first, second, third = (beside[n * (inset + 4) :][:inset, :inset] for n in range(3))
@@ -132,9 +132,9 @@ def test_insets(drawn):
     assert is_near(third[middle], np.array([255, 0, 128])).all()
 
 
-def test_surface_points_are_dots(drawn):
+def test_surface_points_are_dots(draw_sheet):
     points = np.array([[20, 10, 5, 0.5, 0.5]])
-    image, _ = drawn(grey(people=(Person(surface_points=points),)))
+    image, _ = draw_sheet(grey(people=(Person(surface_points=points),)))
     assert is_near(image[32, 32], 255 * person_colour(5))
     assert (image[32, 40:] == GREY).all()
 
@@ -152,7 +152,7 @@ def test_a_sheet_of_everything(tmp_path):
         assert len(rows) == min(count, 12)
     assert draw_contact_sheet(cache, [], OPTIONS).shape[2] == 3
     long = replace(random_sample(np.random.default_rng(0), "name/" * 60), people=())
-    build_cache(Given(long), tmp_path / "long")
+    build_cache(GivenSamples(long), tmp_path / "long")
     assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
 
 
@@ -188,12 +188,12 @@ def test_contents(tmp_path):
     assert contents.splits == {("all", "train"): 15, ("small", "test"): 6, ("small", "train"): 9}
     assert contents.pairs == {("pairs", "train"): 10}
     labels = {f"{label.table}/{label.name}": (label.count, label.total) for label in contents.labels}
-    posed = sum(person.poses is not None for person in people)
-    assert labels["people/poses"] == labels["people/mask"] == labels["people/surface_points"] == (posed, 15)
+    pose_count = sum(person.poses is not None for person in people)
+    assert labels["people/poses"] == labels["people/mask"] == labels["people/surface_points"] == (pose_count, 15)
     assert labels["people/box"] == (15, 15)
     assert labels["pictures/maps/depth"] == labels["pictures/focal"] == (10, 15)
     lines = dict(contents.lines())
     assert lines["protocol small"] == "test 6, train 9"
     assert lines["different"] == "2 identities, 1 outfit, 1 activity"
     assert lines["labels of people"].startswith("100 %: identity, box; 66 %: ")
-    assert contents.document()["labels"]["people/poses"] == posed
+    assert contents.document()["labels"]["people/poses"] == pose_count

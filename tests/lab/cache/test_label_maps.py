@@ -27,14 +27,16 @@ VIEW = Camera(90.0, (32.0, 32.0), (64, 64))
 TOWARDS_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
-def posed(*, turn: float = 0.0, at: tuple[float, float, float] = (0.0, 0.2, 3.0)) -> tuple[torch.Tensor, torch.Tensor]:
+def pose_body(
+    *, turn: float = 0.0, at: tuple[float, float, float] = (0.0, 0.2, 3.0)
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Vertices (V, 3) and joints (24, 3) of the body in T pose that looks at the camera, turned about the vertical."""
     rotations = torch.eye(3).repeat(1, 24, 1, 1)
     rotations[:, 0] = TOWARDS_CAMERA @ axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0]))
     with torch.no_grad():
-        made = body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
-    assert made.vertices is not None
-    return made.vertices[0], made.joints[0]
+        pose = body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
+    assert pose.vertices is not None
+    return pose.vertices[0], pose.joints[0]
 
 
 def as_body(vertices: torch.Tensor, faces: torch.Tensor) -> LabelledMesh:
@@ -58,8 +60,8 @@ def test_depth_of_a_slanted_plane():
 def test_normals_of_a_ball():
     solid = ball((0.5, 0.5, 0.5), sides=96)
     vertices = torch.from_numpy(solid.vertices) + torch.tensor([0.0, 0.0, 2.5])
-    found = render_label_maps([as_body(vertices, torch.from_numpy(solid.faces))], VIEW, ("normals", "persons"))
-    y, x = np.nonzero(found["persons"])
+    maps = render_label_maps([as_body(vertices, torch.from_numpy(solid.faces))], VIEW, ("normals", "persons"))
+    y, x = np.nonzero(maps["persons"])
     ray = np.stack(((x + 0.5 - 32) / 90, (y + 0.5 - 32) / 90, np.ones(len(x))), 1)
     centre = np.array([0, 0, 2.5])
     b, c = ray @ centre, centre @ centre - 0.25
@@ -68,9 +70,9 @@ def test_normals_of_a_ball():
     clear = root > 0.03  # not at the very rim
     point = ray * ((b - np.sqrt(np.maximum(root, 0))) / a)[:, None]
     normal = (point - centre) / 0.5
-    decoded = found["normals"][y, x] / 127.5 - 1
+    normals = maps["normals"][y, x] / 127.5 - 1
     assert clear.sum() > 500
-    assert np.abs(decoded - normal)[clear].max() < 0.03
+    assert np.abs(normals - normal)[clear].max() < 0.03
 
 
 def test_normals_look_at_the_camera_from_inside_too():
@@ -81,12 +83,12 @@ def test_normals_look_at_the_camera_from_inside_too():
 
 @pytest.mark.slow
 def test_parts_and_correspondences_equal_brute_force():
-    vertices, _ = posed(turn=0.4)
+    vertices, _ = pose_body(turn=0.4)
     view = Camera(30.0, (16.0, 16.0), (32, 32))
     maps = render_label_maps([LabelledMesh(vertices, body().faces, labels())], view)
     faces, uv_faces = body().faces.numpy(), body().uv_faces.numpy()
     corners = vertices.numpy().astype(np.float64)[faces]
-    seen = 0
+    count = 0
     for y, x in zip(*np.nonzero(maps["persons"]), strict=True):
         ray = np.array([(x + 0.5 - 16) / 30, (y + 0.5 - 16) / 30, 1.0])
         volumes = np.stack([np.cross(corners[:, (k + 1) % 3], corners[:, (k + 2) % 3]) @ ray for k in range(3)], 1)
@@ -94,26 +96,26 @@ def test_parts_and_correspondences_equal_brute_force():
         depth = np.where((weights >= 0).all(1), (weights * corners[..., 2]).sum(1), np.inf)
         face = int(depth.argmin())
         nearest = faces[face][weights[face].argmax()]
-        place = weights[face] @ body().uv.numpy()[uv_faces[face]] * 4095
+        uv = weights[face] @ body().uv.numpy()[uv_faces[face]] * 4095
         assert maps["correspondence"][y, x, 0] == nearest + 1
         assert maps["parts"][y, x] == body().part_labels[nearest] + 1
-        np.testing.assert_allclose(maps["correspondence"][y, x, 1:], place, atol=0.51)
-        seen += 1
-    assert seen > 50
+        np.testing.assert_allclose(maps["correspondence"][y, x, 1:], uv, atol=0.51)
+        count += 1
+    assert count > 50
 
 
 def test_texture_places_between_layers_are_those_of_the_nearest_vertex():
     far_apart = np.array([[0, 5000, 9000], [9000, 0, 5000]])
     weights = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]], np.float32)
-    found = labels().texture_coordinates(far_apart, weights)
+    coordinates = labels().texture_coordinates(far_apart, weights)
     own = {tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 5000)]].tolist()}
     zero = {tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 0)]].tolist()}
-    assert tuple(found[0].tolist()) in own
-    assert tuple(found[1].tolist()) in zero
+    assert tuple(coordinates[0].tolist()) in own
+    assert tuple(coordinates[1].tolist()) in zero
 
 
 def test_left_hand_is_on_the_right_of_the_image():
-    vertices, joints = posed()
+    vertices, joints = pose_body()
     parts = render_label_maps([LabelledMesh(vertices, body().faces, labels())], VIEW, ("parts",))["parts"]
     for name, columns in (("left_hand", (48, 64)), ("right_hand", (0, 16))):
         y, x = np.nonzero(parts == 1 + SMPL24.index(name))
@@ -129,12 +131,12 @@ def test_people_in_order_nearer_ones_and_things_in_front():
     maps = render_label_maps([far, near], VIEW)
     assert maps["persons"][32, 32] == 2
     assert maps["persons"][15, 15] == 1
-    swapped = render_label_maps([near, far], VIEW)
-    np.testing.assert_array_equal(np.array([0, 2, 1])[swapped["persons"]], maps["persons"])
-    hidden = render_label_maps([far, near], VIEW, occluders=[square(1.0, half=0.1)])
+    other_order = render_label_maps([near, far], VIEW)
+    np.testing.assert_array_equal(np.array([0, 2, 1])[other_order["persons"]], maps["persons"])
+    occluded = render_label_maps([far, near], VIEW, occluders=[square(1.0, half=0.1)])
     for name in RENDERED_MAPS:
-        assert not np.any(hidden[name][32, 32])
-        np.testing.assert_array_equal(hidden[name][15, 15], maps[name][15, 15])
+        assert not np.any(occluded[name][32, 32])
+        np.testing.assert_array_equal(occluded[name][15, 15], maps[name][15, 15])
     behind = render_label_maps([far, near], VIEW, occluders=[square(5.0, half=3.0)])
     for name in RENDERED_MAPS:
         np.testing.assert_array_equal(behind[name], maps[name])
@@ -161,9 +163,9 @@ def test_files_give_maps_back(name):
 
 def test_damaged_files_and_wrong_maps_are_named():
     data = encode_map("parts", np.zeros((4, 4), np.uint8))
-    for broken in (b"", data[:20], b"no image"):
+    for content in (b"", data[:20], b"no image"):
         with pytest.raises(InputError, match="parts"):
-            decode_map("parts", broken)
+            decode_map("parts", content)
     with pytest.raises(InputError, match="normals"):
         decode_map("normals", data)
     with pytest.raises(UsageError, match="depth"):
@@ -180,10 +182,10 @@ def standing(turn: float, at: tuple[float, float, float] = (0.0, 0.2, 3.0)):
     towards_camera = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     rotations[:, 0] = towards_camera @ axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0]))
     with torch.no_grad():
-        made = body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
-        points = body().pose_landmarks("blazepose33", made, torch.zeros(1, 10))[0]
-    assert made.vertices is not None
-    return LabelledMesh(made.vertices[0], body().faces, labels()), made.joints[0].numpy(), points.numpy()
+        pose = body().pose(rotations, torch.zeros(1, 10), torch.tensor([at]))
+        points = body().pose_landmarks("blazepose33", pose, torch.zeros(1, 10))[0]
+    assert pose.vertices is not None
+    return LabelledMesh(pose.vertices[0], body().faces, labels()), pose.joints[0].numpy(), points.numpy()
 
 
 @pytest.mark.parametrize("turn", [0.0, np.pi])
@@ -194,16 +196,16 @@ def test_everything_is_seen_of_somebody_who_stands_free(turn):
 
 def test_what_lies_outside_the_image_or_behind_something_is_not_seen():
     mesh, joints, _ = standing(0.0, at=(1.3, 0.2, 3.0))
-    seen = joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW))
-    assert seen[SMPL24.index("right_elbow")] > 0.6
-    assert seen[SMPL24.index("left_wrist")] == 0
+    visibility = joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW))
+    assert visibility[SMPL24.index("right_elbow")] > 0.6
+    assert visibility[SMPL24.index("left_wrist")] == 0
     assert not joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW, occluders=[CARD])).any()
     assert not joint_visibility(joints, 1, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)).any()
 
 
 def test_a_leg_hides_the_other_one():
     mesh, joints, _ = standing(np.pi / 2)
-    seen = dict(
+    visibility = dict(
         zip(
             SMPL24.joint_names,
             joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)),
@@ -211,16 +213,18 @@ def test_a_leg_hides_the_other_one():
         )
     )
     near, far = sorted(["left", "right"], key=lambda side: joints[SMPL24.index(f"{side}_knee"), 2])
-    assert seen[f"{near}_knee"] > 0.6
-    assert seen[f"{far}_knee"] < 0.3
+    assert visibility[f"{near}_knee"] > 0.6
+    assert visibility[f"{far}_knee"] < 0.3
 
 
 @pytest.mark.slow
 def test_a_nose_is_seen_from_the_front_only():
-    found = []
+    visibilities = []
     for turn in (0.0, np.pi):
         mesh, _, points = standing(turn, at=(0.0, 0.7, 2.0))
-        seen = landmark_visibility(body(), "blazepose33", points, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW))
-        found.append(seen[BLAZEPOSE33.index("nose")])
-    assert found[0] > 0.6
-    assert found[1] == 0
+        visibility = landmark_visibility(
+            body(), "blazepose33", points, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)
+        )
+        visibilities.append(visibility[BLAZEPOSE33.index("nose")])
+    assert visibilities[0] > 0.6
+    assert visibilities[1] == 0

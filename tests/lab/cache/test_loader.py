@@ -38,17 +38,17 @@ def test_the_order_depends_on_the_seed_alone():
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_was_interrupted():
     options = {"batch_size": 4, "seed": 1}
-    whole = batches(range(22), epochs=3, **options)
+    uninterrupted = batches(range(22), epochs=3, **options)
     loader = BatchLoader(range(22), Numbers(), LoaderOptions(**options, workers=2))
-    seen = []
+    numbers = []
     for epoch in range(2):
         for batch in loader:
-            seen.append(batch.numpy())
-            if epoch == 1 and len(seen) == 8:
+            numbers.append(batch.numpy())
+            if epoch == 1 and len(numbers) == 8:
                 break
     assert loader.position == Position(1, 3)  # though workers are ahead of it
     rest = batches(range(22), epochs=2, position=loader.position, **options)
-    np.testing.assert_array_equal(whole, seen + rest)
+    np.testing.assert_array_equal(uninterrupted, numbers + rest)
 
 
 def test_an_epoch_that_is_over_is_followed_by_the_next():
@@ -63,13 +63,13 @@ def test_an_epoch_that_is_over_is_followed_by_the_next():
 def test_processes_together_make_the_batches_of_one():
     alone = batches(range(26), batch_size=6, seed=2)
     shares = [batches(range(26), batch_size=2, seed=2, rank=rank, world_size=3) for rank in range(3)]
-    for whole, *parts in zip(alone, *shares, strict=True):
-        np.testing.assert_array_equal(np.sort(whole[:, 0]), np.sort(np.concatenate(parts)[:, 0]))
+    for batch, *parts in zip(alone, *shares, strict=True):
+        np.testing.assert_array_equal(np.sort(batch[:, 0]), np.sort(np.concatenate(parts)[:, 0]))
 
 
 def test_without_shuffling_rows_stay_in_order_and_none_is_lost():
-    found = batches(range(10), batch_size=4, shuffle=False, drop_last=False)
-    assert np.concatenate(found)[:, 0].tolist() == list(range(10))
+    result = batches(range(10), batch_size=4, shuffle=False, drop_last=False)
+    assert np.concatenate(result)[:, 0].tolist() == list(range(10))
     assert len(batches(range(10), batch_size=4)) == 2
 
 
@@ -98,7 +98,5 @@ def test_numbers_spread_evenly():
 def test_memory_is_pinned_for_those_who_compute_on_a_gpu_alone(monkeypatch):
     """Pinning takes the first GPU's memory, which `--device cpu` must leave alone."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    pinned = [
-        BatchLoader(range(8), Numbers(), LoaderOptions(pinned=wanted))._batches.pin_memory for wanted in (False, True)
-    ]
+    pinned = [BatchLoader(range(8), Numbers(), LoaderOptions(pinned=pin))._batches.pin_memory for pin in (False, True)]
     assert pinned == [False, True]

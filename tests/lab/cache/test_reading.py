@@ -45,7 +45,7 @@ def everything(folder: Path) -> None:
         cache.sample(row)
 
 
-def refused(folder: Path, message: str) -> None:
+def assert_refused(folder: Path, message: str) -> None:
     """Reading and verification say what is wrong, each in a sentence."""
     with pytest.raises(InputError, match=re.escape(message)):
         everything(folder)
@@ -63,7 +63,7 @@ ARRAYS = [np.arange(2), np.arange(5000), np.array([7]), np.zeros((2, 3), int), h
 def test_attributes_of_several_values_are_refused(folder, name, value):
     with h5py.File(folder / name, "r+") as file:
         file.attrs["picture_count"] = value
-    refused(folder, "the attribute picture_count is not a single value")
+    assert_refused(folder, "the attribute picture_count is not a single value")
     for read in (TableFile, read_attributes):
         with pytest.raises(InputError, match="the attribute picture_count is not a single value"):
             read(folder / name)
@@ -120,7 +120,7 @@ def test_datasets_of_references_are_refused(folder, name, dtype):
         file.create_dataset(name, (4,), dtype)
     with pytest.raises(InputError, match=f"{name} holds references, expected numbers and texts of fixed width"):
         TableFile(folder / SHARD).check()
-    refused(folder, "holds references")
+    assert_refused(folder, "holds references")
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_every_part_of_a_column_has_its_type(folder, name, values, kind):
     with h5py.File(folder / SHARD, "r+") as file:
         del file[name]
         file[name] = values
-    with pytest.raises(InputError, match="another type") as caught:
+    with pytest.raises(InputError, match="another type") as error:
         TableFile(folder / SHARD).check()
-    assert f"{name} has another type ({kind})" in str(caught.value)
+    assert f"{name} has another type ({kind})" in str(error.value)
 
 
 def test_sizes_that_overflow_are_refused(folder):
@@ -175,7 +175,7 @@ def test_checksums_of_other_rows_are_refused(folder):
     with h5py.File(folder / SHARD, "r+") as file:
         del file["people/mask/checksums"]
         file["people/mask/checksums"] = np.zeros(1, "<u4")
-    refused(folder, "people/mask/checksums are not one for each of 3 rows")
+    assert_refused(folder, "people/mask/checksums are not one for each of 3 rows")
 
 
 def test_a_text_that_is_none_is_refused_in_every_view(folder):
@@ -188,7 +188,7 @@ def test_a_text_that_is_none_is_refused_in_every_view(folder):
 def test_values_that_break_their_rule_are_refused_and_named(folder):
     with h5py.File(folder / SHARD, "r+") as file:
         file["pictures/focal"][0] = np.inf
-    refused(folder, "focal holds a number that is not finite")
+    assert_refused(folder, "focal holds a number that is not finite")
 
 
 def test_columns_that_every_shard_has_need_no_entry_in_the_index(folder):
@@ -227,7 +227,7 @@ def test_no_link_is_followed(folder, name, link):
 def test_pipes_are_refused_and_not_waited_for(folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    refused(folder, "is a device or a pipe, which can be read only once or has no end")
+    assert_refused(folder, "is a device or a pipe, which can be read only once or has no end")
     for read in (open_cache, verify_cache, TableFile, read_attributes):
         with pytest.raises(InputError, match=f"{name}: is a device or a pipe"):
             read(folder / name)
@@ -242,7 +242,7 @@ def test_pipes_are_refused_and_not_waited_for(folder, name):
 def test_devices_are_refused(folder):
     (folder / SHARD).unlink()
     (folder / SHARD).symlink_to("/dev/zero")
-    refused(folder, "is a device or a pipe")
+    assert_refused(folder, "is a device or a pipe")
 
 
 # Encoded images
@@ -261,7 +261,7 @@ def store(shard: Path, path: str, data: bytes) -> None:
         file[f"{path}/checksums"][...] = checksums
 
 
-def claimed(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
+def png_header(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
     """A PNG that says that it is so large."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     chunks = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
@@ -277,15 +277,15 @@ def claimed(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
     ],
 )
 def test_images_that_unpack_to_far_more_than_their_size_are_refused(folder, size, message):
-    store(folder / SHARD, "pictures/image", claimed(*size))
-    refused(folder, f"image is {size[0]} × {size[1]} pixels, the table has 48 × 40")
+    store(folder / SHARD, "pictures/image", png_header(*size))
+    assert_refused(folder, f"image is {size[0]} × {size[1]} pixels, the table has 48 × 40")
     with h5py.File(folder / SHARD, "r+") as file:
         file["pictures/size"][0] = size
     with pytest.raises(InputError, match=message):
         open_cache(folder).image(0)
     assert f"image {message}" in str(verify_cache(folder).files[1].problems)
     for path in ("pictures/maps/parts", "people/mask"):  # as large as the image, which alone says how much that may be
-        store(folder / SHARD, path, claimed(*size, colour=0))
+        store(folder / SHARD, path, png_header(*size, colour=0))
         with pytest.raises(InputError, match=message):
             TableFile(folder / SHARD).encoded(path, 0)
 
@@ -293,10 +293,10 @@ def test_images_that_unpack_to_far_more_than_their_size_are_refused(folder, size
 @pytest.mark.parametrize(
     ("path", "data", "message"),
     [
-        ("pictures/maps/parts", claimed(30_000, 30_000), "is 30000 × 30000 pixels, the table has 48 × 40"),
+        ("pictures/maps/parts", png_header(30_000, 30_000), "is 30000 × 30000 pixels, the table has 48 × 40"),
         (
             "pictures/maps/parts",
-            claimed(48, 40),
+            png_header(48, 40),
             "has other pixels, expected PNG of 8 bits × 1, found PNG of 8 bits × 3",
         ),
         (
@@ -310,7 +310,7 @@ def test_images_that_unpack_to_far_more_than_their_size_are_refused(folder, size
 )
 def test_what_is_not_what_its_column_holds_is_not_decoded(folder, path, data, message):
     store(folder / SHARD, path, data)
-    refused(folder, message)
+    assert_refused(folder, message)
 
 
 def test_bytes_are_compared_with_their_checksum_wherever_they_are_read(folder):

@@ -30,15 +30,15 @@ from humanpose_cli.lab.cache.writing import GroupError, as_row, write_shard
 GOLDEN = Path(__file__).with_name("cache_schema.json")
 
 
-def described(column: Column) -> dict:
-    stored = {"kind": column.kind.value, "dtype": column.dtype, "shape": list(column.shape)}
-    return {**stored, "optional": column.optional, "rule": column.rule.value, **column.attributes}
+def describe(column: Column) -> dict:
+    fields = {"kind": column.kind.value, "dtype": column.dtype, "shape": list(column.shape)}
+    return {**fields, "optional": column.optional, "rule": column.rule.value, **column.attributes}
 
 
 def test_the_schema_is_fixed():
     """A change here is a change of files: raise SCHEMA_VERSION and write a migration, or add an optional column."""
     tables = {"shard": COLUMNS, "index": INDEX_COLUMNS}
-    columns = {name: {column.path: described(column) for column in table} for name, table in tables.items()}
+    columns = {name: {column.path: describe(column) for column in table} for name, table in tables.items()}
     document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **columns}
     document = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     assert document == GOLDEN.read_text("utf-8")
@@ -85,16 +85,16 @@ SIZE = (40, 48)
 
 
 @pytest.fixture
-def refused(tmp_path):
+def refusal(tmp_path):
     """What the writer says of a sample; it leaves no file behind."""
 
     def said(sample) -> str:
         plan = make_plan(SmallSource(), 3)
-        with pytest.raises(GroupError) as caught:
+        with pytest.raises(GroupError) as error:
             write_shard(tmp_path / "a.h5", plan.header, [Group("a", 1)], lambda group: [sample])
-        assert isinstance(caught.value.error, InputError)
+        assert isinstance(error.value.error, InputError)
         assert list(tmp_path.iterdir()) == []
-        return str(caught.value.error)
+        return str(error.value.error)
 
     return said
 
@@ -127,8 +127,8 @@ def refused(tmp_path):
         ),
     ],
 )
-def test_images_and_maps(refused, change, message):
-    text = refused(replace(SAMPLE, **change))
+def test_images_and_maps(refusal, change, message):
+    text = refusal(replace(SAMPLE, **change))
     assert text.startswith("sample ")
     assert message in text
 
@@ -137,9 +137,9 @@ def person_with(**change):
     return replace(SAMPLE, people=(replace(PERSON, **change),))
 
 
-def changed(array, place, value):
+def with_value(array, index, value):
     array = array.copy()
-    array[place] = value
+    array[index] = value
     return array
 
 
@@ -150,7 +150,7 @@ COCO = PERSON.keypoints["coco17"]
     ("change", "message"),
     [
         ({"poses": PERSON.poses[:-1]}, "poses: has another shape, expected (72,), found (71,)"),
-        ({"poses": changed(PERSON.poses, 3, np.nan)}, "poses: holds a number that is not finite"),
+        ({"poses": with_value(PERSON.poses, 3, np.nan)}, "poses: holds a number that is not finite"),
         ({"poses": "many"}, "poses: holds no numbers, found str"),
         ({"trans": np.array([0, 0, 1e300])}, "trans: holds a number that is not finite"),
         ({"box": np.array([3, 3, 3, 9.0])}, "box: is empty (3, 3, 3, 9)"),
@@ -159,10 +159,10 @@ COCO = PERSON.keypoints["coco17"]
         ({"identity": None}, "identity: is no text, found NoneType"),
         ({"keypoints": {"coco18": COCO}}, "keypoints: has a name that is not known"),
         ({"keypoints": {"coco17": COCO[:, :2]}}, "keypoints/coco17: has another shape, expected (17, 3)"),
-        ({"keypoints": {"coco17": changed(COCO, (0, 2), 1.5)}}, "keypoints/coco17: holds a confidence outside 0…1"),
-        ({"keypoints": {"coco17": changed(COCO, (0, 2), np.nan)}}, "holds a confidence outside 0…1"),
+        ({"keypoints": {"coco17": with_value(COCO, (0, 2), 1.5)}}, "keypoints/coco17: holds a confidence outside 0…1"),
+        ({"keypoints": {"coco17": with_value(COCO, (0, 2), np.nan)}}, "holds a confidence outside 0…1"),
         (
-            {"keypoints": {"coco17": changed(changed(COCO, (0, 2), 1), (0, 0), np.nan)}},
+            {"keypoints": {"coco17": with_value(with_value(COCO, (0, 2), 1), (0, 0), np.nan)}},
             "keypoints/coco17: holds a labelled number that is not finite",
         ),
         ({"surface_points": np.array([[1, 2, 25, 0.5, 0.5]])}, "surface_points: holds a chart outside 1…24"),
@@ -173,8 +173,8 @@ COCO = PERSON.keypoints["coco17"]
         ({"detected_mask": encode_png(np.zeros((5, 5), np.uint8))}, "detected_mask: is not as large as the image"),
     ],
 )
-def test_people(refused, change, message):
-    text = refused(person_with(**change))
+def test_people(refusal, change, message):
+    text = refusal(person_with(**change))
     assert text.startswith("sample 'clip/7', person 0")
     assert message in text
 
@@ -182,7 +182,7 @@ def test_people(refused, change, message):
 def test_what_is_not_labelled_may_be_unknown():
     """NaN beside a confidence of 0, whole numbers, and no surface points at all."""
     column = columns_of("people")["keypoints/coco17"]
-    points = changed(changed(COCO, (4, 2), 0), (4, slice(2)), np.nan)
+    points = with_value(with_value(COCO, (4, 2), 0), (4, slice(2)), np.nan)
     np.testing.assert_array_equal(as_row("a", column, points), points.astype(np.float32))
     assert as_row("a", columns_of("people")["surface_points"], np.zeros((0, 5))) is None
     box = as_row("a", columns_of("people")["box"], [1, 2, 3, 4])
@@ -196,8 +196,8 @@ def test_headers_of_images():
     deep = read_header(encode_png(np.zeros((3, 4, 3), np.uint16)))
     assert (deep.format, deep.size, deep.bits, deep.channels) == ("png", (4, 3), 16, 3)
     segment = b"\xff\xe1" + (2 + len(grey)).to_bytes(2, "big") + grey
-    nested = grey[:2] + segment + grey[2:]
-    assert read_header(nested) == read_header(grey)
-    assert not read_header(nested[:-2]).complete
+    with_thumbnail = grey[:2] + segment + grey[2:]
+    assert read_header(with_thumbnail) == read_header(grey)
+    assert not read_header(with_thumbnail[:-2]).complete
     for nothing in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10" + b"x" * 30):
         assert read_header(nothing) is None

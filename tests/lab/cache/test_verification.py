@@ -49,22 +49,22 @@ def offset_of(path, name) -> int:
         return file[name].id.get_offset()
 
 
-def flip(path, place: int) -> None:
+def flip(path, offset: int) -> None:
     data = bytearray(path.read_bytes())
-    data[place] ^= 0x10
+    data[offset] ^= 0x10
     path.write_bytes(data)
 
 
 @pytest.mark.slow
 def test_a_good_cache_has_no_problems(original):
-    done = []
-    verification = verify_cache(original, threads=2, progress=lambda *step: done.append(step))
+    reports = []
+    verification = verify_cache(original, threads=2, progress=lambda *step: reports.append(step))
     assert not verification.damaged
     assert [file.path.name for file in verification.files] == [
         *("index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5")
     ]
     assert [(file.images, file.people) for file in verification.files] == [(15, 15), (6, 6), (6, 6), (3, 3)]
-    assert sorted(done) == [(number, None, "images") for number in range(1, 16)]
+    assert sorted(reports) == [(number, None, "images") for number in range(1, 16)]
     assert not verify_cache(original / "shard-00001.h5").damaged
     assert not verify_cache(original / "index.h5").damaged
 
@@ -92,7 +92,7 @@ def test_every_flipped_byte_is_found(original, tmp_path):
     """Anywhere in a shard, but for the space that HDF5 leaves between its parts."""
     shard = shutil.copy(original / "shard-00002.h5", tmp_path / "shard-00002.h5")
     size = shard.stat().st_size
-    places = np.random.default_rng(0).integers(0, size, 60).tolist()
+    offsets = np.random.default_rng(0).integers(0, size, 60).tolist()
     values = []
     with h5py.File(shard) as file:
         file.visititems(
@@ -102,15 +102,15 @@ def test_every_flipped_byte_is_found(original, tmp_path):
                 else None
             )
         )
-    missed = []
-    for place in places:
-        flip(shard, place)
+    misses = []
+    for offset in offsets:
+        flip(shard, offset)
         if not problems(shard):
-            missed.append(place)
-        flip(shard, place)
+            misses.append(offset)
+        flip(shard, offset)
     assert not problems(shard)
-    assert [place for place in missed if any(start <= place < start + size for start, size in values)] == []
-    assert len(missed) < 10
+    assert [offset for offset in misses if any(start <= offset < start + size for start, size in values)] == []
+    assert len(misses) < 10
 
 
 @pytest.mark.slow
@@ -152,9 +152,9 @@ def test_a_missing_shard(folder):
 def test_a_cache_that_is_still_being_made(folder):
     (folder / "index.h5").unlink()
     (folder / "shard-00001.h5").unlink()
-    begun = verify_cache(folder)
-    assert not begun.damaged
-    assert begun.missing == (1,)
+    verification = verify_cache(folder)
+    assert not verification.damaged
+    assert verification.missing == (1,)
 
 
 def test_an_index_that_was_lost(folder):
@@ -242,8 +242,8 @@ def test_contents_that_are_wrong(folder, path, change, message):
             file[path] = change(array).astype(
                 array.dtype if path != "people/poses" or change(array).dtype != "f8" else "f8"
             )
-    found = problems(shard)
-    assert any(message in problem for problem in found), found
+    messages = problems(shard)
+    assert any(message in problem for problem in messages), messages
 
 
 def test_images_that_were_damaged_before_they_were_stored(tmp_path):
@@ -252,13 +252,13 @@ def test_images_that_were_damaged_before_they_were_stored(tmp_path):
     tables = jpeg(pixels).replace(b"\xff\xdb", b"\xff\xfe")  # its quantisation has become a comment
     data = encode_png(pixels)
     short = data[: len(data) // 2] + data[-12:]
-    broken = {"clip0/0": tables, "clip0/1": short}
+    images = {"clip0/0": tables, "clip0/1": short}
 
-    class Broken(SmallSource):
+    class BrokenSource(SmallSource):
         def read(self, group):
-            yield from (replace(sample, image=broken.get(sample.name, sample.image)) for sample in super().read(group))
+            yield from (replace(sample, image=images.get(sample.name, sample.image)) for sample in super().read(group))
 
-    build_cache(Broken(group_count=1), tmp_path)
+    build_cache(BrokenSource(group_count=1), tmp_path)
     first, second = problems(tmp_path)
     assert "'clip0/0': image cannot be decoded (" in first
     assert "'clip0/1': image cannot be decoded (" in second

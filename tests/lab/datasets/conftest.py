@@ -9,6 +9,6 @@ import pytest
 
 
 @pytest.fixture
-def tree(whole: Path, tmp_path: Path) -> Path:
+def tree(intact: Path, tmp_path: Path) -> Path:
     """A copy of the module's data set `whole`, which a test may damage."""
-    return Path(shutil.copytree(whole, tmp_path / "tree"))
+    return Path(shutil.copytree(intact, tmp_path / "tree"))

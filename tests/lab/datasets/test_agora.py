@@ -22,12 +22,12 @@ FRAME = "validation_0_withjv.pkl"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tree(tmp_path_factory.mktemp("agora"))
 
 
-def test_joints_are_where_the_camera_sees_them(whole: Path) -> None:
-    source, table = AgoraSource(whole), columns()
+def test_joints_are_where_the_camera_sees_them(intact: Path) -> None:
+    source, table = AgoraSource(intact), columns()
     assert [group.name for group in source.groups()] == [Path(name).stem for name in IMAGES]
     for row, group in enumerate(source.groups()):
         sample = next(iter(source.read(group)))
@@ -40,17 +40,17 @@ def test_joints_are_where_the_camera_sees_them(whole: Path) -> None:
         for number, person in enumerate(sample.people):
             joints = table["gt_joints_3d"][row][number]
             np.testing.assert_array_equal(person.joints["smpl24"][:, :3], joints[:24])
-            seen = project_points(joints, sample.focal or 0, (640, 360))
-            np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], seen[:24], atol=1e-6)
+            pixels = project_points(joints, sample.focal or 0, (640, 360))
+            np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], pixels[:24], atol=1e-6)
             assert person.box is not None
-            np.testing.assert_allclose(person.box, [*seen.min(0), *seen.max(0)], atol=1e-6)
+            np.testing.assert_allclose(person.box, [*pixels.min(0), *pixels.max(0)], atol=1e-6)
             np.testing.assert_array_equal(person.vertices, table["gt_verts"][row][number])
     assert_travels(source, 1)
     assert source.notes == ()
 
 
-def test_the_check_counts_it(whole: Path) -> None:
-    check = checked("agora", whole)
+def test_the_check_counts_it(intact: Path) -> None:
+    check = checked("agora", intact)
     assert total_of(check) == {"groups": 3, "images": 3, "people": 6}
     labels = {name: check.total.labels[f"people/{name}"] for name in ("vertices", "occlusion", "kid")}
     assert labels == {"vertices": 6, "occlusion": 6, "kid": 1}
@@ -58,26 +58,26 @@ def test_the_check_counts_it(whole: Path) -> None:
     assert check.ranges["occlusion (percent)"].summary()["max"] == 100
 
 
-def test_who_counts_and_who_is_a_child(whole: Path) -> None:
-    people = next(iter(AgoraSource(whole).read(AgoraSource(whole).groups()[0]))).people
+def test_who_counts_and_who_is_a_child(intact: Path) -> None:
+    people = next(iter(AgoraSource(intact).read(AgoraSource(intact).groups()[0]))).people
     assert [person.occlusion for person in people] == [10, 100, 30, 0]
     assert [person.kid for person in people] == [False, False, True, False]
     assert [person.gender for person in people] == ["male", "female", "male", "female"]
 
 
-def test_a_cache_keeps_the_truth(whole: Path, tmp_path: Path) -> None:
-    cache = open_cache(build_cache(AgoraSource(whole), tmp_path / "cache", workers=1).folder)
+def test_a_cache_keeps_the_truth(intact: Path, tmp_path: Path) -> None:
+    cache = open_cache(build_cache(AgoraSource(intact), tmp_path / "cache", workers=1).folder)
     person = cache.person(2)
     assert (person.kid, person.occlusion, person.poses) == (True, 30, None)
     np.testing.assert_allclose(person.vertices, columns()["gt_verts"][0][2], atol=1e-6)
 
 
 @pytest.mark.slow
-def test_frames_of_old_pandas_and_large_images(whole: Path, tmp_path: Path) -> None:
+def test_frames_of_old_pandas_and_large_images(intact: Path, tmp_path: Path) -> None:
     root = write_tree(tmp_path, old=True)
     large = root / "validation" / IMAGES[0]
     write_image(large, np.zeros((2160, 3840, 3), np.uint8))
-    samples = [next(iter(source.read(source.groups()[0]))) for source in (AgoraSource(whole), AgoraSource(root))]
+    samples = [next(iter(source.read(source.groups()[0]))) for source in (AgoraSource(intact), AgoraSource(root))]
     assert samples[1].size == (3840, 2160)
     keypoints = [sample.people[0].keypoints["smpl24"][:, :2] for sample in samples]
     np.testing.assert_allclose(3 * keypoints[0], keypoints[1], atol=1e-6)
@@ -108,7 +108,7 @@ def test_images_of_another_size_are_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "named"),
+    ("field", "value", "subject"),
     [
         ("gt_verts", None, "lacks gt_verts, expected a data frame of AGORA"),
         ("imgPath", ["a.png", "../b.png", "c.png"], r"\(imgPath\): names no image"),
@@ -128,7 +128,7 @@ def test_images_of_another_size_are_named(tree: Path) -> None:
         ),
     ],
 )
-def test_damaged_frames_are_named(tree: Path, field: str, value: Any, named: str) -> None:
+def test_damaged_frames_are_named(tree: Path, field: str, value: Any, subject: str) -> None:
     table = {name: v for name, v in {**columns(), field: value}.items() if v is not None}
     (tree / "SMPL" / FRAME).write_bytes(frame_bytes(table))
 
@@ -136,5 +136,5 @@ def test_damaged_frames_are_named(tree: Path, field: str, value: Any, named: str
         source = AgoraSource(tree)
         list(source.read(source.groups()[0]))
 
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         read()

@@ -66,15 +66,15 @@ def labels(kind: str, size: tuple[int, int]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bedlam")
     for scene, kind in ((SCENE, "smpl"), (CLOSE, "smplx")):
         size = SIZE if scene == SCENE else SIZE[::-1]
-        stored = labels(kind, size)
+        fields = labels(kind, size)
         (root / "bedlam_labels").mkdir(exist_ok=True)
-        np.savez(root / "bedlam_labels" / f"{scene}.npz", **stored)
+        np.savez(root / "bedlam_labels" / f"{scene}.npz", **fields)
         for row, name in enumerate(NAMES):
-            image = spotted(size, stored["gtkps"][row, 0])
+            image = spotted(size, fields["gtkps"][row, 0])
             if scene == CLOSE:
                 image = np.rot90(image)  # on its side, so that a turn clockwise sets it up
             if name not in NAMES[:row]:
@@ -83,9 +83,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("scene", "kind"), [(SCENE, "smpl"), (CLOSE, "smplx")])
-def test_bodies_cameras_and_images_agree(whole: Path, scene: str, kind: str) -> None:
+def test_bodies_cameras_and_images_agree(intact: Path, scene: str, kind: str) -> None:
     """The disc at the first person's pelvis is where the body stands that the sample says."""
-    source = BedlamSource(whole)
+    source = BedlamSource(intact)
     samples = [s for group in source.groups() if group.name.startswith(scene) for s in source.read(group)]
     assert [sample.frame for sample in samples] == [0, 5, 10, 0, 5, 10]
     assert [len(sample.people) for sample in samples] == [2, 1, 1, 1, 1, 1]
@@ -97,26 +97,26 @@ def test_bodies_cameras_and_images_agree(whole: Path, scene: str, kind: str) -> 
         assert person.betas is not None
         assert person.trans is not None
         joints = posed(person.poses[None], person.betas, person.trans[None])[1][0]
-        seen = project_points(joints, FOCAL, sample.principal_point or (0, 0))
+        projections = project_points(joints, FOCAL, sample.principal_point or (0, 0))
         keypoints = person.keypoints["smpl24"]
-        np.testing.assert_allclose(seen[:20], keypoints[:20, :2], atol=1e-3)
+        np.testing.assert_allclose(projections[:20], keypoints[:20, :2], atol=1e-3)
         assert keypoints[:, 2].tolist() == [1] * 22 + [kind == "smpl"] * 2
-        shown = np.asarray(Image.open(io.BytesIO(sample.image)).convert("RGB"))
-        np.testing.assert_allclose(centre_of_light(shown), keypoints[0, :2], atol=0.5)
+        image = np.asarray(Image.open(io.BytesIO(sample.image)).convert("RGB"))
+        np.testing.assert_allclose(centre_of_light(image), keypoints[0, :2], atol=0.5)
         assert (sample.splits, sample.frame_rate) == ({"bedlam": "train"}, 30)
 
 
-def test_sequences_and_people(whole: Path) -> None:
-    source = BedlamSource(whole)
+def test_sequences_and_people(intact: Path) -> None:
+    source = BedlamSource(intact)
     names = [f"{scene}/seq_00000{n}" for scene in (SCENE, CLOSE) for n in (0, 1)]
     assert [(group.name, group.count) for group in source.groups()] == [(name, 3) for name in names]
     first, second = next(source.read(source.groups()[0])).people
     assert (first.identity, second.identity) == ("rp_adam_0", "rp_adam_1")
-    assert [group.count for group in BedlamSource(whole, SequenceOptions(every=2)).groups()] == [2] * 4
+    assert [group.count for group in BedlamSource(intact, SequenceOptions(every=2)).groups()] == [2] * 4
     with pytest.raises(UsageError, match="split: is none of BEDLAM"):
-        BedlamSource(whole, SequenceOptions(split="test"))
+        BedlamSource(intact, SequenceOptions(split="test"))
     with pytest.raises(InputError, match="holds no labels of BEDLAM of validation"):
-        BedlamSource(whole, SequenceOptions(split="validation")).groups()
+        BedlamSource(intact, SequenceOptions(split="validation")).groups()
     assert_travels(source, 2)
 
 
@@ -144,16 +144,16 @@ def model_fields() -> dict[str, Any]:
     return {**fields, "shapedirs": np.concatenate((fields["shapedirs"], more), 2)}
 
 
-def smplx_joints(fields: dict[str, Any], stored: dict[str, Any]) -> np.ndarray:
+def smplx_joints(fields: dict[str, Any], values: dict[str, Any]) -> np.ndarray:
     """(N, 45, 3) metres in camera axes, as the owners' data_processing makes them."""
     smplx = pytest.importorskip("smplx")
     wide = np.zeros((6890, 3, 300), np.float32)
     wide[..., :COMPONENTS] = fields["shapedirs"]
     struct = smplx.utils.Struct(**{**fields, "shapedirs": wide})
     model = smplx.SMPL("", data_struct=struct, num_betas=11, batch_size=len(NAMES))
-    poses, betas, trans = (torch.from_numpy(stored[name]).float() for name in ("pose_cam", "shape", "trans_cam"))
-    posed = model(betas=betas, global_orient=poses[:, :3], body_pose=poses[:, 3:], transl=trans)
-    return posed.joints.detach().double().numpy() + stored["cam_ext"][:, None, :3, 3]
+    poses, betas, trans = (torch.from_numpy(values[name]).float() for name in ("pose_cam", "shape", "trans_cam"))
+    output = model(betas=betas, global_orient=poses[:, :3], body_pose=poses[:, 3:], transl=trans)
+    return output.joints.detach().double().numpy() + values["cam_ext"][:, None, :3, 3]
 
 
 @pytest.mark.slow
@@ -171,8 +171,8 @@ def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[s
     np.testing.assert_allclose(
         [person.more_betas for person in people], np.pad(ELEVEN["shape"][:, 10:], ((0, 0), (0, 5)))
     )
-    drawn = np.stack([person.joints["smpl24"][:, :3] for person in people])
-    np.testing.assert_allclose(drawn, joints[:, :24], atol=1e-5)
+    drawn_joints = np.stack([person.joints["smpl24"][:, :3] for person in people])
+    np.testing.assert_allclose(drawn_joints, joints[:, :24], atol=1e-5)
     (note,) = source.notes
     assert note.startswith("BEDLAM: the joints of 7 bodies lie 0.00 pixels (median) from the owners' gtkps, ")
     assert float(note.split("gtkps, ")[1].split()[0]) > 0.2
@@ -212,9 +212,9 @@ def test_evaluation_compares_with_all_shape_components(
 
 @pytest.mark.slow
 def test_ten_components_are_of_the_rendered_gender(tree: Path, tmp_path: Path) -> None:
-    stored = labels("smpl", SIZE)
-    gendered = {**stored, "shape": stored["shape"][:, :10], "gender": np.array(["male", *["female"] * 6])}
-    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **gendered)
+    fields = labels("smpl", SIZE)
+    with_genders = {**fields, "shape": fields["shape"][:, :10], "gender": np.array(["male", *["female"] * 6])}
+    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **with_genders)
     source = BedlamSource(tree)
     first, second = next(source.read(source.groups()[0])).people
     assert (first.gender, second.gender, first.more_betas) == ("male", "female", None)
@@ -225,7 +225,7 @@ def test_ten_components_are_of_the_rendered_gender(tree: Path, tmp_path: Path) -
         "BEDLAM: nothing is drawn of neutral people without their `model`",
     )
     assert models.notes[2].startswith("BEDLAM: the joints of 1 bodies lie")
-    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **{**gendered, "gender": np.array(["m"] * 7)})
+    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **{**with_genders, "gender": np.array(["m"] * 7)})
     with pytest.raises(InputError, match=r"\(gender\): does not name the model of each body"):
         next(source_of_first(tree))
 
@@ -255,7 +255,7 @@ def test_missing_files_are_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "named"),
+    ("field", "value", "subject"),
     [
         ("imgname", None, r"\.npz: lacks imgname"),
         ("imgname", np.array(["/etc/passwd"] * 7), r"\(imgname\): names no image"),
@@ -266,19 +266,19 @@ def test_missing_files_are_named(tree: Path) -> None:
         ("trans_cam", np.full((7, 3), np.nan), r"\(trans_cam\): holds values that are not finite"),
     ],
 )
-def test_damaged_labels_are_named(tree: Path, field: str, value: Any, named: str) -> None:
-    stored = {**labels("smpl", SIZE), field: value}
-    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **{name: v for name, v in stored.items() if v is not None})
+def test_damaged_labels_are_named(tree: Path, field: str, value: Any, subject: str) -> None:
+    fields = {**labels("smpl", SIZE), field: value}
+    np.savez(tree / "bedlam_labels" / f"{SCENE}.npz", **{name: v for name, v in fields.items() if v is not None})
 
     def read() -> None:
         source = BedlamSource(tree)
         list(source.read(source.groups()[0]))
 
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         read()
 
 
-def test_the_check_counts_it(whole: Path) -> None:
-    check = checked("bedlam", whole)
+def test_the_check_counts_it(intact: Path) -> None:
+    check = checked("bedlam", intact)
     assert total_of(check) == {"groups": 4, "images": 12, "people": 14, "sequences": 4, "identities": 7, "clothes": 14}
     assert images_of(check) == {"bedlam/train": 12}

@@ -74,11 +74,11 @@ def test_a_point_is_where_the_stored_camera_sees_it(crop):
     view = full_camera(H36M_LENS, size) if crop is None else person_camera(H36M_LENS, points, crop)
     image = H36M_LENS.undistort(coordinate_image(size), view)
     assert image.shape == (view.size[1], view.size[0], 3)
-    stored, original = view.project(points), H36M_LENS.project(points)
-    shown = image[stored[:, 1].astype(int), stored[:, 0].astype(int), :2] * 4.0
-    seen_pixels = max(1.0, H36M_LENS.focal[0] / view.focal)  # a stored pixel covers that many, and grey has steps of 4
-    assert np.abs(shown - original).max() < 0.5 * seen_pixels + 4.1
-    assert np.abs((shown - original).mean(0)).max() < 0.8 + 0.05 * seen_pixels
+    positions, original = view.project(points), H36M_LENS.project(points)
+    colours = image[positions[:, 1].astype(int), positions[:, 0].astype(int), :2] * 4.0
+    pixel_width = max(1.0, H36M_LENS.focal[0] / view.focal)  # a stored pixel covers that many, and grey has steps of 4
+    assert np.abs(colours - original).max() < 0.5 * pixel_width + 4.1
+    assert np.abs((colours - original).mean(0)).max() < 0.8 + 0.05 * pixel_width
 
 
 def test_averaging_moves_no_pixel():
@@ -92,17 +92,17 @@ def test_averaging_moves_no_pixel():
     assert small.sum() == 36 * 255
 
 
-@pytest.mark.parametrize("place", [(0, 0), (93, 7), (-40, 60), (95, 95)])
-def test_averaging_a_part_is_averaging_all(place):
+@pytest.mark.parametrize("corner", [(0, 0), (93, 7), (-40, 60), (95, 95)])
+def test_averaging_a_part_is_averaging_all(corner):
     """Whatever part of the image a view shows, also beyond its borders: the same pixels as of the whole view."""
     lens = Lens((1000.0, 1000.0), (500.0, 500.0))
     image = np.random.default_rng(2).integers(0, 256, (1003, 1007, 3)).astype(np.uint8)
-    whole = lens.undistort(image, Camera(100.0, (50.0, 50.0), (100, 100)))
-    part = lens.undistort(image, Camera(100.0, (50.0 - place[0], 50.0 - place[1]), (20, 30)))
+    complete = lens.undistort(image, Camera(100.0, (50.0, 50.0), (100, 100)))
+    part = lens.undistort(image, Camera(100.0, (50.0 - corner[0], 50.0 - corner[1]), (20, 30)))
     expected = np.zeros((300, 300, 3), np.uint8)
-    expected[100:200, 100:200] = whole
-    expected = expected[100 + place[1] : 130 + place[1], 100 + place[0] : 120 + place[0]]
-    inside = np.s_[: 100 - place[1] if place[1] > 70 else 30, : 100 - place[0] if place[0] > 80 else 20]
+    expected[100:200, 100:200] = complete
+    expected = expected[100 + corner[1] : 130 + corner[1], 100 + corner[0] : 120 + corner[0]]
+    inside = np.s_[: 100 - corner[1] if corner[1] > 70 else 30, : 100 - corner[0] if corner[0] > 80 else 20]
     np.testing.assert_array_equal(part[inside], expected[inside])
 
 
@@ -136,8 +136,8 @@ def test_labels_are_taken_from_where_pixels_are():
     view = Camera(380.0, (120.0, 90.0), (250, 190))
     image = np.zeros((size[1], size[0]), np.uint8)
     image[60:140, 90:210] = 255
-    seen, labels = lens.undistort(image, view), lens.undistort_labels(image, view)
+    pixels, labels = lens.undistort(image, view), lens.undistort_labels(image, view)
     assert set(np.unique(labels)) == {0, 255}
-    np.testing.assert_array_equal(labels[(seen == 0) | (seen == 255)], seen[(seen == 0) | (seen == 255)])
+    np.testing.assert_array_equal(labels[(pixels == 0) | (pixels == 255)], pixels[(pixels == 0) | (pixels == 255)])
     np.testing.assert_array_equal(lens.undistort_labels(np.stack([image] * 3, -1), view)[..., 2], labels)
     assert not lens.undistort_labels(image, Camera(400.0, (-500.0, 90.0), (100, 100))).any()

@@ -24,15 +24,15 @@ SIZE = (64, 48)
 FIRST = "person_keypoints_val2017.json"
 
 
-def person(number: int, shown: int, **changes: Any) -> dict[str, Any]:
+def person(number: int, visible: int, **changes: Any) -> dict[str, Any]:
     """An annotation: joint i at (i + 10, 2 i + 5), the left ear hidden, ankles not labelled; a square outline."""
     keypoints = [value for i in range(17) for value in (i + 10, 2 * i + 5, 2)]
     keypoints[3 * COCO17.index("left_ear") + 2] = 1
     for name in ("left_ankle", "right_ankle"):
         keypoints[3 * COCO17.index(name) : 3 * COCO17.index(name) + 3] = [0, 0, 0]
-    known = {
+    fields = {
         "id": number,
-        "image_id": shown,
+        "image_id": visible,
         "category_id": 1,
         "iscrowd": 0,
         "bbox": [8.0, 4.0, 20.0, 40.0],
@@ -41,7 +41,7 @@ def person(number: int, shown: int, **changes: Any) -> dict[str, Any]:
         "keypoints": keypoints,
         "num_keypoints": 15,
     }
-    return {**known, **changes}
+    return {**fields, **changes}
 
 
 def records(count: int, name: str = "{:012d}.jpg", **more: Any) -> list[dict[str, Any]]:
@@ -73,8 +73,8 @@ def test_people_with_joints_boxes_outlines_and_areas(tmp_path: Path) -> None:
     names = [f"person_keypoints_val2017/{number:012d}" for number in range(3)]
     groups = source.groups()
     assert [(group.name, group.count) for group in groups] == [(name, 1) for name in names]
-    group, unlabelled, empty = groups
-    (without_joints,) = next(source.read(unlabelled)).people
+    group, without_labels, empty = groups
+    (without_joints,) = next(source.read(without_labels)).people
     assert without_joints.keypoints == {}
     assert not next(source.read(empty)).people
     (sample,) = source.read(group)
@@ -123,10 +123,10 @@ def test_joints_go_by_their_names(tmp_path: Path) -> None:
     write(tmp_path / "images" / f"{0:012d}.jpg", image(SIZE, 9))
     source = CocoSource(tmp_path)
     (sample,) = source.read(source.groups()[0])
-    found = sample.people[0].keypoints["coco17"]
-    np.testing.assert_array_equal(found[COCO17.index("left_shoulder")], [11.5, 12.5, 0.5])
-    np.testing.assert_array_equal(found[COCO17.index("right_shoulder")], [13.5, 14.5, 1])
-    assert (found[:, 2] > 0).sum() == 2
+    points = sample.people[0].keypoints["coco17"]
+    np.testing.assert_array_equal(points[COCO17.index("left_shoulder")], [11.5, 12.5, 0.5])
+    np.testing.assert_array_equal(points[COCO17.index("right_shoulder")], [13.5, 14.5, 1])
+    assert (points[:, 2] > 0).sum() == 2
     assert "tail, neck are joints of no skeleton" in source.notes[0]
 
 
@@ -187,7 +187,7 @@ def test_mpii_is_mmposes_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "subject"),
     [
         ({"heads": 2}, r"mpii_gt_val\.mat: headboxes_src has another shape, expected \(2, 2, 3\)"),
         ({"image": None}, r"mpii_val\.json, \[0\]: names no image"),
@@ -196,8 +196,8 @@ def test_mpii_is_mmposes_list(tmp_path: Path) -> None:
         ({"image": "../a.jpg"}, "names an image outside of its folder"),
     ],
 )
-def test_damaged_lists_of_mpii_are_named(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=named):
+def test_damaged_lists_of_mpii_are_named(tmp_path: Path, changes: dict[str, Any], subject: str) -> None:
+    with pytest.raises(InputError, match=subject):
         CocoSource(mpii(tmp_path, **changes)).groups()
 
 
@@ -274,7 +274,7 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "subject"),
     [
         ({"image_id": 7}, r"annotations\[0\]: belongs to no image"),
         ({"keypoints": [1, 2, 2]}, r"annotations\[0\]: has an unusable keypoints, expected 51 numbers, found 3"),
@@ -282,14 +282,14 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
         ({"bbox": ["a", 1, 2, 3]}, r"annotations\[0\]: has an unusable bbox"),
     ],
 )
-def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], subject: str) -> None:
     write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, **change)]))
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         CocoSource(tmp_path).groups()
 
 
 @pytest.mark.parametrize(
-    ("outline", "named"),
+    ("outline", "subject"),
     [
         ([["a", 1, 2, 3, 4, 5]], r"annotations\[0\]: has a damaged outline"),
         (
@@ -298,10 +298,10 @@ def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], named
         ),
     ],
 )
-def test_damaged_outlines_are_named(tmp_path: Path, outline: Any, named: str) -> None:
+def test_damaged_outlines_are_named(tmp_path: Path, outline: Any, subject: str) -> None:
     write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, segmentation=outline)]))
     source = CocoSource(tmp_path)
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         list(source.read(source.groups()[0]))
 
 

@@ -106,24 +106,24 @@ def test_the_authors_splits_are_by_garment_and_random_pairs_are_of_their_test(
     monkeypatch.setattr(deepfashion, "deepfashion_clothes", lambda: splits)
     source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(random_pairs=50))
     groups = source.groups()
-    found = [{sample.splits["warp3d"] for sample in source.read(group)} for group in groups]
-    assert found == [{"test"}, {"validation"}, {"train"}]
+    splits_of_groups = [{sample.splits["warp3d"] for sample in source.read(group)} for group in groups]
+    assert splits_of_groups == [{"test"}, {"validation"}, {"train"}]
     pairs = groups[0].pairs["warp3d", "test"]
     assert len(pairs) == 50
     assert {a for a, _ in pairs} == {b for _, b in pairs} == {0, 1, 2}
     assert all(a != b for a, b in pairs)
     assert [("warp3d", "test") in group.pairs for group in groups] == [True, False, False]
-    paired = DeepFashionSource(tmp_path, DeepFashionOptions(images="paired", random_pairs=50)).groups()
-    assert not any(("warp3d", "test") in group.pairs for group in paired)
+    groups_of_pairs = DeepFashionSource(tmp_path, DeepFashionOptions(images="paired", random_pairs=50)).groups()
+    assert not any(("warp3d", "test") in group.pairs for group in groups_of_pairs)
 
 
 def test_garments_of_one_image_are_in_no_split_of_the_authors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 6)
     path = deepfashion_tree(tmp_path) / "Eval/list_eval_partition.txt"
     lines = path.read_text().splitlines()
-    kept = [line for line in lines if "id_00001611/01_4" not in line]
-    assert len(kept) == len(lines) - 1
-    path.write_text("\n".join(["6", *kept[1:]]) + "\n")
+    other_lines = [line for line in lines if "id_00001611/01_4" not in line]
+    assert len(other_lines) == len(lines) - 1
+    path.write_text("\n".join(["6", *other_lines[1:]]) + "\n")
     source = DeepFashionSource(tmp_path)
     (sample,) = source.read(source.groups()[-1])
     assert sample.splits == {"inshop": "train"}
@@ -137,7 +137,7 @@ PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.cs
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "named"),
+    ("file", "old", "new", "subject"),
     [
         (PARTITION, "7\n", "8\n", r"list_eval_partition\.txt: is cut short .*expected 8 images.* found 7"),
         (PARTITION, "7\n", "", r"list_eval_partition\.txt: is cut short or damaged, expected their number first"),
@@ -150,12 +150,12 @@ PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.cs
         (PAIRS, f"{MANGLED}2side.jpg,{MANGLED}1front.jpg\n", "", r"official number of pairs, expected 2, found 1"),
     ],
 )
-def test_damaged_lists_are_named(tmp_path: Path, file: str, old: str, new: str, named: str) -> None:
+def test_damaged_lists_are_named(tmp_path: Path, file: str, old: str, new: str, subject: str) -> None:
     path = deepfashion_tree(tmp_path) / file
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         DeepFashionSource(tmp_path).groups()
 
 

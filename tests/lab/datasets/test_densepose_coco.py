@@ -41,11 +41,13 @@ def person_without_surface(key, image):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def intact(tmp_path_factory):
     root = tmp_path_factory.mktemp("coco")
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
     train = [image(9, "COCO_train2014_000000000009.jpg"), image(36, "COCO_train2014_000000000036.jpg")]
-    unused = image(77, "COCO_train2014_000000000077.jpg")  # nobody has surface points: its image need not be there
+    without_points = image(
+        77, "COCO_train2014_000000000077.jpg"
+    )  # nobody has surface points: its image need not be there
     people = [
         surface_annotation(1, 9, BOX),
         surface_annotation(2, 36, (-20.0, -10.0, 256.0, 128.0), keypoints=[]),
@@ -55,7 +57,7 @@ def whole(tmp_path_factory):
         {"id": 6, "image_id": 9, "iscrowd": 1, "bbox": [0, 0, 5, 5], "segmentation": {"counts": [1], "size": [1, 1]}},
         {"id": 7, "image_id": 9, "iscrowd": 0, "bbox": [0, 0, 5, 5], "keypoints": [0] * 51},
     ]
-    write_annotations(root / "annotations" / "densepose_coco_2014_train.json", [*train, unused], people)
+    write_annotations(root / "annotations" / "densepose_coco_2014_train.json", [*train, without_points], people)
     for number, part in ((5, "minival"), (6, "valminusminival")):
         name = f"COCO_val2014_{number:012d}.jpg"
         annotations = root / "annotations" / f"densepose_coco_2014_{part}.json"
@@ -73,8 +75,8 @@ def read(root, name, **options):
     return sample
 
 
-def test_groups_are_images(whole):
-    source = DensePoseCocoSource(whole)
+def test_groups_are_images(intact):
+    source = DensePoseCocoSource(intact)
     assert [group.name for group in source.groups()] == [
         "train/COCO_train2014_000000000009",
         "train/COCO_train2014_000000000036",
@@ -85,30 +87,30 @@ def test_groups_are_images(whole):
     assert source.notes == ()
 
 
-def test_images_keep_their_bytes_and_know_their_split(whole):
+def test_images_keep_their_bytes_and_know_their_split(intact):
     parts = {"train": ("train", "train"), "valminusminival": ("train", "validation"), "minival": ("validation", "test")}
     for part, (split, file) in parts.items():
         number, folder = {"train": (9, "train"), "valminusminival": (6, "val"), "minival": (5, "val")}[part]
         name = f"COCO_{folder}2014_{number:012d}"
-        sample = read(whole, f"{part}/{name}")
-        assert sample.image == (whole / f"{folder}2014" / f"{name}.jpg").read_bytes()
+        sample = read(intact, f"{part}/{name}")
+        assert sample.image == (intact / f"{folder}2014" / f"{name}.jpg").read_bytes()
         assert sample.size == SIZE
         assert sample.splits == {"densepose": split, "files": file}
         assert sample.focal is None
 
 
-def test_surface_points_boxes_and_keypoints(whole):
-    first, second = read(whole, "train/COCO_train2014_000000000009").people
+def test_surface_points_boxes_and_keypoints(intact):
+    first, second = read(intact, "train/COCO_train2014_000000000009").people
     np.testing.assert_allclose(first.box, [40, 20, 168, 212])
     np.testing.assert_allclose(first.surface_points, [[40 + 32, 20 + 48, 2, 0.25, 0.5], [40 + 96, 20 + 144, 24, 1, 0]])
     np.testing.assert_allclose(second.surface_points[:, :2], [[216.5, 116.25], [248.5, 148.25]])
     nose, ankle = first.keypoints["coco17"][[COCO17.index("nose"), COCO17.index("right_ankle")]]
     np.testing.assert_allclose(nose, [10.5, 20.5, 1])  # the middle of pixel (10, 20)
     np.testing.assert_allclose(ankle, [26.5, 36.5, 1])
-    seen, other = read(whole, "train/COCO_train2014_000000000036").people
-    np.testing.assert_allclose(seen.box, [0, 0, 236, 118])  # cut at the image; points stay where they are
-    np.testing.assert_allclose(seen.surface_points[0, :2], [44, 22])
-    assert not seen.keypoints["coco17"].any()
+    person, other = read(intact, "train/COCO_train2014_000000000036").people
+    np.testing.assert_allclose(person.box, [0, 0, 236, 118])  # cut at the image; points stay where they are
+    np.testing.assert_allclose(person.surface_points[0, :2], [44, 22])
+    assert not person.keypoints["coco17"].any()
     assert other.surface_points is None
     assert other.mask is None
     np.testing.assert_allclose(other.keypoints["coco17"][0], [7.5, 8.5, 0.5])
@@ -130,9 +132,9 @@ def test_evaluated_images_keep_everyone(tree):
     assert len(read(tree, "train/COCO_train2014_000000000009").people) == 2
 
 
-def test_the_mask_joins_the_parts_and_lies_in_the_box(whole):
+def test_the_mask_joins_the_parts_and_lies_in_the_box(intact):
     """Columns 50 to 59 and rows 100 to 199 of 256, in a box of half and three quarters of that size."""
-    person = read(whole, "train/COCO_train2014_000000000009").people[0]
+    person = read(intact, "train/COCO_train2014_000000000009").people[0]
     mask = np.asarray(Image.open(io.BytesIO(person.mask)))
     expected = np.zeros((SIZE[1], SIZE[0]), np.uint8)
     expected[20 + 75 : 20 + 150, 40 + 25 : 40 + 30] = 255
@@ -258,8 +260,8 @@ def test_other_documents_are_told(tree, text, said):
 
 def test_a_damaged_image_is_named(tree):
     path = tree / "train2014" / "COCO_train2014_000000000009.jpg"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"000000000009\.jpg: is a damaged or truncated image"):
         read(tree, "train/COCO_train2014_000000000009")
     write_image(path, np.zeros((10, 12, 3), np.uint8))
@@ -267,20 +269,20 @@ def test_a_damaged_image_is_named(tree):
         read(tree, "train/COCO_train2014_000000000009")
 
 
-def test_sources_and_groups_travel_to_other_processes(whole):
-    assert_travels(DensePoseCocoSource(whole))
+def test_sources_and_groups_travel_to_other_processes(intact):
+    assert_travels(DensePoseCocoSource(intact))
 
 
-def packed(counts) -> str:
+def pack_run_lengths(counts) -> str:
     """COCO's text of counts, after the format's description."""
     text = ""
-    for place, count in enumerate(counts):
-        value = count - counts[place - 2] if place > 2 else count
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count
         while True:
             bits, value = value & 31, value >> 5
-            done = value == (-1 if bits & 16 else 0)
-            text += chr(bits + (0 if done else 32) + 48)
-            if done:
+            is_last = value == (-1 if bits & 16 else 0)
+            text += chr(bits + (0 if is_last else 32) + 48)
+            if is_last:
                 break
     return text
 
@@ -316,19 +318,19 @@ def test_masks_come_back(seed):
     counts = counts_of(mask)
     size = list(mask.shape)
     np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": counts}, "a"), mask)
-    np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": packed(counts)}, "a"), mask)
+    np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": pack_run_lengths(counts)}, "a"), mask)
 
 
 def test_pycocotools_agrees():
     pycocotools = pytest.importorskip("pycocotools.mask")
     mask = np.random.default_rng(1).random((50, 30)) < 0.3
-    encoded = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
-    encoded["counts"] = encoded["counts"].decode()
-    np.testing.assert_array_equal(decode_run_lengths({**encoded, "size": [50, 30]}, "a"), mask)
+    run_lengths = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
+    run_lengths["counts"] = run_lengths["counts"].decode()
+    np.testing.assert_array_equal(decode_run_lengths({**run_lengths, "size": [50, 30]}, "a"), mask)
 
 
 @pytest.mark.parametrize(
-    ("encoded", "said"),
+    ("run_lengths", "said"),
     [
         ({"size": [4, 5], "counts": "522000"}, "has a mask of another size, expected 4 × 5"),
         ({"size": [4, 5], "counts": "52200R"}, "cut short"),
@@ -343,13 +345,13 @@ def test_pycocotools_agrees():
         ({"counts": "5"}, "unusable size"),
     ],
 )
-def test_damaged_masks_are_told(encoded, said):
+def test_damaged_masks_are_told(run_lengths, said):
     with pytest.raises(InputError, match=f"^file, annotations.3.: .*{said}"):
-        decode_run_lengths(encoded, "file, annotations[3]")
+        decode_run_lengths(run_lengths, "file, annotations[3]")
 
 
-def test_the_check_counts_it(whole):
-    check = checked("densepose", whole)
+def test_the_check_counts_it(intact):
+    check = checked("densepose", intact)
     assert total_of(check) == {"groups": 4, "images": 4, "people": 6}
     assert images_of(check) == {
         "densepose/train": 3,
@@ -358,5 +360,5 @@ def test_the_check_counts_it(whole):
         "files/validation": 1,
         "files/test": 1,
     }
-    found = {(count.published.part, count.published.what): count.found for count in check.compared}
-    assert (found["train", "images"], found["train", "surface_points"]) == (2, 3)
+    counts = {(count.published.part, count.published.what): count.found for count in check.compared}
+    assert (counts["train", "images"], counts["train", "surface_points"]) == (2, 3)

@@ -31,11 +31,11 @@ def image(key, folder, frame, **more):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def intact(tmp_path_factory):
     root = tmp_path_factory.mktemp("posetrack")
     box = (20.0, 10.0, 128.0, 64.0)
     images = [image(1, TRAIN, 12), image(2, TRAIN, 4), image(3, "images/bonn_train/002_bonn", 0)]
-    unlabelled = image(4, TRAIN, 5, has_no_densepose=True)
+    without_labels = image(4, TRAIN, 5, has_no_densepose=True)
     flags = [value for number in range(17) for value in (number, number, 1)]  # PoseTrack's: 1 for all that is labelled
     people = [
         surface_annotation(1, 1, box, names=POSETRACK_NAMES, track_id=0),
@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
         surface_annotation(4, 3, box, names=POSETRACK_NAMES, track_id=0),
         surface_annotation(5, 4, box, names=POSETRACK_NAMES, track_id=0),
     ]
-    write_annotations(root / "densepose_posetrack_train2017.json", [*images, unlabelled], people, POSETRACK_NAMES)
+    write_annotations(root / "densepose_posetrack_train2017.json", [*images, without_labels], people, POSETRACK_NAMES)
     validation = surface_annotation(1, 7, box, names=POSETRACK_NAMES)
     write_annotations(root / "densepose_posetrack_val2017.json", [image(7, VAL, 3)], [validation], POSETRACK_NAMES)
     for number, record in enumerate([*images, image(7, VAL, 3)]):
@@ -52,8 +52,8 @@ def whole(tmp_path_factory):
     return root
 
 
-def test_groups_are_videos_with_their_frames_in_order(whole):
-    source = DensePosePoseTrackSource(whole)
+def test_groups_are_videos_with_their_frames_in_order(intact):
+    source = DensePosePoseTrackSource(intact)
     assert_travels(source)
     assert [(group.name, group.count) for group in source.groups()] == [
         ("train/001_bonn", 2),
@@ -63,7 +63,7 @@ def test_groups_are_videos_with_their_frames_in_order(whole):
     samples = list(source.read(source.groups()[0]))
     assert [sample.frame for sample in samples] == [4, 12]
     assert [sample.name for sample in samples] == ["train/001_bonn/00000005", "train/001_bonn/00000013"]
-    assert samples[0].image == (whole / TRAIN / "00000005.jpg").read_bytes()
+    assert samples[0].image == (intact / TRAIN / "00000005.jpg").read_bytes()
     assert samples[0].sequence == "train/001_bonn"
     assert samples[0].splits == {"densepose": "train"}
     (sample,) = source.read(source.groups()[2])
@@ -71,21 +71,21 @@ def test_groups_are_videos_with_their_frames_in_order(whole):
     assert sample.people[0].identity == ""
 
 
-def test_people_are_known_by_their_tracks(whole):
-    source = DensePosePoseTrackSource(whole)
+def test_people_are_known_by_their_tracks(intact):
+    source = DensePosePoseTrackSource(intact)
     early, late = source.read(source.groups()[0])
     assert [person.identity for person in late.people] == ["train/001_bonn/0", "train/001_bonn/1"]
     assert early.people[0].identity == late.people[0].identity
 
 
-def test_posetracks_joints_are_sorted_into_cocos(whole):
+def test_posetracks_joints_are_sorted_into_cocos(intact):
     """Its second and third joints are the neck and the top of the head; it has no eyes."""
-    source = DensePosePoseTrackSource(whole)
+    source = DensePosePoseTrackSource(intact)
     person, other = list(source.read(source.groups()[0]))[1].people
     keypoints = person.keypoints["coco17"]
     for name in ("nose", "left_ear", "right_shoulder", "right_ankle"):
-        place = POSETRACK_NAMES.index(name)
-        np.testing.assert_allclose(keypoints[COCO17.index(name)], [10.5 + place, 20.5 + place, 1])
+        index = POSETRACK_NAMES.index(name)
+        np.testing.assert_allclose(keypoints[COCO17.index(name)], [10.5 + index, 20.5 + index, 1])
     assert not keypoints[[COCO17.index("left_eye"), COCO17.index("right_eye")]].any()
     assert set(other.keypoints["coco17"][:, 2]) == {0, 1}
     np.testing.assert_allclose(person.surface_points, [[52, 26, 2, 0.25, 0.5], [116, 58, 24, 1, 0]])
@@ -155,8 +155,8 @@ def test_a_frame_without_a_number_is_named(tree):
         DensePosePoseTrackSource(tree).groups()
 
 
-def test_the_check_counts_it(whole):
-    check = checked("densepose-posetrack", whole)
+def test_the_check_counts_it(intact):
+    check = checked("densepose-posetrack", intact)
     assert total_of(check) == {"groups": 3, "images": 4, "people": 5, "sequences": 3, "identities": 3}
     assert images_of(check) == {"densepose/train": 3, "densepose/validation": 1}
     assert [(count.published.part, count.published.what, count.found) for count in check.compared] == [

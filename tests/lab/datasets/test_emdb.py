@@ -21,7 +21,7 @@ from humanpose_cli.lab.datasets.estimators import SourceTools
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("emdb")
     for name in VIDEOS:
         write(file_of(root, name), pickle.dumps(content(name)))
@@ -36,28 +36,28 @@ def small_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("with_model", [False, True])
-def test_bodies_are_seen_where_the_file_says(whole: Path, with_model: bool) -> None:
+def test_bodies_are_seen_where_the_file_says(intact: Path, with_model: bool) -> None:
     """Without the model, the pelvis at rest follows from the projected joints alone."""
     bodies = {"male": BODY} if with_model else {}
-    source = EmdbSource(whole, tools=SourceTools(bodies=bodies))
+    source = EmdbSource(intact, tools=SourceTools(bodies=bodies))
     for group in source.groups():
-        stored = content(group.name)
+        fields = content(group.name)
         for sample in source.read(group):
             (person,) = sample.people
             assert person.poses is not None
             assert person.betas is not None
             assert person.trans is not None
             joints = posed(person.poses[None], person.betas, person.trans[None])[1][0]
-            seen = project_points(joints, np.diag(K)[:2], K[:2, 2])
-            np.testing.assert_allclose(seen, stored["kp2d"][sample.frame], atol=2e-2)
-            np.testing.assert_array_equal(sample.world_to_camera, stored["camera"]["extrinsics"][sample.frame][:3])
+            pixels = project_points(joints, np.diag(K)[:2], K[:2, 2])
+            np.testing.assert_allclose(pixels, fields["kp2d"][sample.frame], atol=2e-2)
+            np.testing.assert_array_equal(sample.world_to_camera, fields["camera"]["extrinsics"][sample.frame][:3])
             assert (person.gender, person.body, sample.frame_rate) == ("male", "smpl", 30)
             assert person.identity == group.name[:2]
             assert ("smpl24" in person.keypoints) is not with_model
 
 
-def test_valid_frames_boxes_and_evaluations(whole: Path) -> None:
-    source = EmdbSource(whole)
+def test_valid_frames_boxes_and_evaluations(intact: Path) -> None:
+    source = EmdbSource(intact)
     assert {group.name: group.count for group in source.groups()} == dict.fromkeys(VIDEOS, 4)
     splits = [next(source.read(group)).splits for group in source.groups()]
     assert splits == [{"emdb": "test", "emdb1": "test"}, {"emdb": "test", "emdb2": "test"}, {"emdb": "test"}]
@@ -69,11 +69,11 @@ def test_valid_frames_boxes_and_evaluations(whole: Path) -> None:
     assert box is not None
     assert (box[2:] > box[:2]).all()
     assert source.notes == ()
-    assert [group.count for group in EmdbSource(whole, EmdbOptions(every=2)).groups()] == [3, 3, 3]
-    only = EmdbSource(whole, EmdbOptions(subset="emdb2"))
+    assert [group.count for group in EmdbSource(intact, EmdbOptions(every=2)).groups()] == [3, 3, 3]
+    only = EmdbSource(intact, EmdbOptions(subset="emdb2"))
     assert [group.name for group in only.groups()] == ["P1/14_outdoor_climb"]
     with pytest.raises(UsageError, match="split: is none of EMDB"):
-        EmdbSource(whole, EmdbOptions(split="test"))
+        EmdbSource(intact, EmdbOptions(split="test"))
     assert_travels(source)
 
 
@@ -92,7 +92,7 @@ def test_what_is_missing_is_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "named"),
+    ("field", "value", "subject"),
     [
         ("good_frames_mask", None, r"_data\.pkl: lacks good_frames_mask"),
         ("camera", None, r"_data\.pkl: lacks camera"),
@@ -106,25 +106,25 @@ def test_what_is_missing_is_named(tree: Path) -> None:
         ("kp2d", np.zeros((FRAMES, 24, 2)), r"\(kp2d\): does not fit the camera and the bodies"),
     ],
 )
-def test_damaged_files_are_named(tree: Path, field: str, value: Any, named: str) -> None:
+def test_damaged_files_are_named(tree: Path, field: str, value: Any, subject: str) -> None:
     name = next(iter(VIDEOS))
-    stored = content(name)
-    table = stored
+    fields = content(name)
+    table = fields
     *path, last = field.split(".")
     for part in path:
         table = table[part]
     table[last] = value
-    write(file_of(tree, name), pickle.dumps({key: entry for key, entry in stored.items() if entry is not None}))
+    write(file_of(tree, name), pickle.dumps({key: entry for key, entry in fields.items() if entry is not None}))
 
     def read() -> None:
         source = EmdbSource(tree)
         list(source.read(source.groups()[0]))
 
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         read()
 
 
-def test_the_check_counts_it(whole: Path) -> None:
-    check = checked("emdb", whole)
+def test_the_check_counts_it(intact: Path) -> None:
+    check = checked("emdb", intact)
     assert total_of(check) == {"groups": 3, "images": 12, "people": 12, "sequences": 3, "identities": 2, "clothes": 3}
     assert images_of(check) == {"emdb/test": 12, "emdb1/test": 4, "emdb2/test": 4}

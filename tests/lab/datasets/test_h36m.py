@@ -45,7 +45,7 @@ def small_release(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def intact(tmp_path_factory):
     root = tmp_path_factory.mktemp("h36m")
     views = [(s, a, c) for s in SUBJECTS for a in ACTIONS for c in h36m.CAMERAS]
     build_h36m(root, views, SIZE, SMALL_LENS, FRAMES, LENS_HERE.project)
@@ -56,7 +56,7 @@ def first_view(source, name="S1/Directions.54138969"):
     return next(group for group in source.groups() if group.name == name)
 
 
-def decoded(sample):
+def decode_image(sample):
     return np.asarray(Image.open(io.BytesIO(sample.image)))
 
 
@@ -73,8 +73,8 @@ def test_the_calibration_is_what_others_read_from_it(tmp_path):
     assert camera.lens.tangential == LENS[7:]
 
 
-def test_groups_are_videos_and_their_counts_what_reading_gives(whole):
-    source = H36mSource(whole)
+def test_groups_are_videos_and_their_counts_what_reading_gives(intact):
+    source = H36mSource(intact)
     names = [group.name for group in source.groups()]
     assert names[:2] == ["S1/Directions.54138969", "S1/Directions.55011271"]
     assert len(names) == len(set(names)) == 3 * 2 * 4 - 1
@@ -82,7 +82,7 @@ def test_groups_are_videos_and_their_counts_what_reading_gives(whole):
     group = first_view(source)
     assert group.count == 3
     assert [sample.frame for sample in source.read(group)] == [0, 10, 20]
-    assert first_view(H36mSource(whole, H36mOptions(every=5))).count == 5
+    assert first_view(H36mSource(intact, H36mOptions(every=5))).count == 5
     assert source.notes == ()
     assert source.info.options == {
         "allow_missing": False, "split": "", "every": 10, "crop_size": 384, "mosh": False, "densepose": False,
@@ -91,9 +91,9 @@ def test_groups_are_videos_and_their_counts_what_reading_gives(whole):
 
 
 @pytest.mark.parametrize("crop", [0, 384, 96, 40])
-def test_joints_keypoints_camera_and_image_agree(whole, crop):
+def test_joints_keypoints_camera_and_image_agree(intact, crop):
     """The video shows a disc at the pelvis, through the distorting lens; the sample's pinhole camera finds it."""
-    source = H36mSource(whole, H36mOptions(crop_size=crop))
+    source = H36mSource(intact, H36mOptions(crop_size=crop))
     true = h36m_joints(FRAMES) / 1000
     for sample in source.read(first_view(source)):
         person = sample.people[0]
@@ -103,7 +103,7 @@ def test_joints_keypoints_camera_and_image_agree(whole, crop):
         expected = sample.focal * person.joints["h36m17"][:, :2] / person.joints["h36m17"][:, 2:3]
         np.testing.assert_allclose(keypoints[:, :2], expected + sample.principal_point)
         np.testing.assert_array_equal(keypoints[:, 2], 1)
-        pixels = decoded(sample)
+        pixels = decode_image(sample)
         assert pixels.shape == (sample.size[1], sample.size[0], 3)
         if crop:
             assert sample.size[0] <= crop
@@ -115,8 +115,8 @@ def test_joints_keypoints_camera_and_image_agree(whole, crop):
         assert crop == 0 or inside.all()
 
 
-def test_samples_tell_who_what_and_where(whole):
-    source = H36mSource(whole, H36mOptions(every=5))
+def test_samples_tell_who_what_and_where(intact):
+    source = H36mSource(intact, H36mOptions(every=5))
     samples = list(source.read(first_view(source, "S8/WalkingDog_1.60457274")))
     assert samples[1].name == "S8/WalkingDog_1.60457274/000005"
     assert samples[1].sequence == "S8/WalkingDog_1.60457274"
@@ -131,15 +131,15 @@ def test_samples_tell_who_what_and_where(whole):
 
 
 @pytest.mark.slow
-def test_protocols_1_and_2_take_every_fifth_frame_and_2_the_frontal_camera(whole):
+def test_protocols_1_and_2_take_every_fifth_frame_and_2_the_frontal_camera(intact):
     for every, fifth in ((1, 5), (5, 5), (10, None)):
-        source = H36mSource(whole, H36mOptions(every=every))
+        source = H36mSource(intact, H36mOptions(every=every))
         for camera, frontal in (("60457274", True), ("54138969", False)):
             samples = list(source.read(first_view(source, f"S11/WalkingDog_1.{camera}")))
             for sample in samples:
-                known = fifth is not None and sample.frame % 5 == 0
-                assert ("p1" in sample.splits) == known
-                assert ("p2" in sample.splits) == (known and frontal)
+                is_evaluated = fifth is not None and sample.frame % 5 == 0
+                assert ("p1" in sample.splits) == is_evaluated
+                assert ("p2" in sample.splits) == (is_evaluated and frontal)
 
 
 def test_the_papers_protocols():
@@ -165,18 +165,18 @@ def test_joints_in_world_axes_are_turned_into_the_camera(tree):
         np.testing.assert_allclose(*joints, atol=1e-9)
 
 
-@pytest.mark.parametrize("place", ["images", "S1/images/S1_WalkingDog_1.55011271"])
-def test_extracted_frames_take_the_videos_place(tree, place):
+@pytest.mark.parametrize("folder", ["images", "S1/images/S1_WalkingDog_1.55011271"])
+def test_extracted_frames_take_the_videos_place(tree, folder):
     (tree / "S1" / "Videos" / "WalkingDog 1.55011271.mp4").unlink()
     for frame in (0, 10, 20):
         pelvis = LENS_HERE.project(h36m_joints(FRAMES)[frame, 0] / 1000)
-        write_image(tree / place / f"S1_WalkingDog_1.55011271_{frame + 1:06d}.jpg", spotted(SIZE, pelvis))
+        write_image(tree / folder / f"S1_WalkingDog_1.55011271_{frame + 1:06d}.jpg", spotted(SIZE, pelvis))
     source = H36mSource(tree)
     samples = list(source.read(first_view(source, "S1/WalkingDog_1.55011271")))
     for sample in samples:
-        shown = centre_of_light(decoded(sample))
-        np.testing.assert_allclose(shown, sample.people[0].keypoints["h36m17"][0, :2], atol=0.35)
-    (tree / place / "S1_WalkingDog_1.55011271_000011.jpg").unlink()
+        centre = centre_of_light(decode_image(sample))
+        np.testing.assert_allclose(centre, sample.people[0].keypoints["h36m17"][0, :2], atol=0.35)
+    (tree / folder / "S1_WalkingDog_1.55011271_000011.jpg").unlink()
     with pytest.raises(InputError, match=r"S1_WalkingDog_1.55011271_000011\.jpg: does not exist"):
         list(source.read(first_view(source, "S1/WalkingDog_1.55011271")))
 
@@ -205,8 +205,8 @@ def test_extracted_frames_may_have_gaps(tree, digits):
     assert group.count == 2
     true = h36m_joints(FRAMES) / 1000
     for sample in source.read(group):
-        found = sample.people[0].joints["h36m17"][:, :3]
-        np.testing.assert_allclose(found, true[sample.frame, h36m._H36M17_ROWS])
+        joints = sample.people[0].joints["h36m17"][:, :3]
+        np.testing.assert_allclose(joints, true[sample.frame, h36m._H36M17_ROWS])
     assert "1 of 3 frames are missing" in source.notes[0]
 
 
@@ -234,8 +234,8 @@ class ShiftingFitter:
         return JointFit(poses, betas, joints[:, 0, :3], error)
 
 
-def test_bodies_come_from_the_fitter_that_is_passed_in(whole):
-    source = H36mSource(whole, tools=SourceTools(joint_fitter=ShiftingFitter()))
+def test_bodies_come_from_the_fitter_that_is_passed_in(intact):
+    source = H36mSource(intact, tools=SourceTools(joint_fitter=ShiftingFitter()))
     people = [sample.people[0] for sample in source.read(first_view(source))]
     assert [person.body for person in people] == ["default", "", "default"]
     assert people[1].poses is None
@@ -243,11 +243,11 @@ def test_bodies_come_from_the_fitter_that_is_passed_in(whole):
     assert source.info.options["bodies_by"] == {"name": "shifting"}
 
 
-def test_mosh_fits_are_turned_and_placed(whole, tmp_path):
+def test_mosh_fits_are_turned_and_placed(intact, tmp_path):
     poses, betas = write_mosh(tmp_path / "mosh")
     body = default_body()
     tools = SourceTools(bodies={"neutral": body})
-    source = H36mSource(whole, H36mOptions(every=5, mosh=str(tmp_path / "mosh")), tools)
+    source = H36mSource(intact, H36mOptions(every=5, mosh=str(tmp_path / "mosh")), tools)
     people = [sample.people[0] for sample in source.read(first_view(source))]
     assert {(person.body, person.gender) for person in people} == {("smpl", "neutral")}
     half_turn = np.diag([1.0, -1, -1])
@@ -259,7 +259,7 @@ def test_mosh_fits_are_turned_and_placed(whole, tmp_path):
         assert 3 < person.trans[2] < 5.5
     assert source.info.options["mosh"] is True
     # Without the model nobody knows where the fits stand, and every 5th frame has one.
-    source = H36mSource(whole, H36mOptions(every=4, mosh=str(tmp_path / "mosh")))
+    source = H36mSource(intact, H36mOptions(every=4, mosh=str(tmp_path / "mosh")))
     people = [sample.people[0] for sample in source.read(first_view(source))]
     assert [person.body for person in people] == ["smpl", "", "", "", "", "smpl"]
     assert people[0].trans is None
@@ -277,20 +277,20 @@ def test_a_placed_body_has_its_joints(tmp_path):
     poses, betas, trans = random.normal(0, 0.2, (4, 72)), random.normal(size=10), random.normal(size=(4, 3))
     shape = torch.as_tensor(betas[None], dtype=torch.float32)
     rotations = axis_angle_to_matrix(torch.as_tensor(poses, dtype=torch.float32).unflatten(1, (24, 3)))
-    posed = body.pose(rotations, shape, torch.as_tensor(trans, dtype=torch.float32), vertices=False)
-    landmarks = body.pose_landmarks("h36m17", posed, shape).numpy()
+    pose = body.pose(rotations, shape, torch.as_tensor(trans, dtype=torch.float32), vertices=False)
+    landmarks = body.pose_landmarks("h36m17", pose, shape).numpy()
     joints = np.concatenate((landmarks, np.ones((4, 17, 1))), -1)
     joints[:, 5] = [9, 9, 9, 0]  # unknown
     np.testing.assert_allclose(trans_by_joints(body, poses, betas, joints, "h36m17"), trans, atol=1e-5)
 
 
-def test_damaged_mosh_fits_are_told(whole, tmp_path):
+def test_damaged_mosh_fits_are_told(intact, tmp_path):
     write_mosh(tmp_path, rows=4)
     options = H36mOptions(every=5, mosh=str(tmp_path))
-    source = H36mSource(whole, options)
+    source = H36mSource(intact, options)
     with pytest.raises(InputError, match=r"Directions_cam0_aligned\.pkl: is shorter than its video, expected 5 rows"):
         list(source.read(first_view(source)))
-    lenient = H36mSource(whole, replace(options, allow_missing=True))
+    lenient = H36mSource(intact, replace(options, allow_missing=True))
     assert [s.people[0].body for s in lenient.read(first_view(lenient))] == ["smpl"] * 4 + [""]
     path = tmp_path / "S1" / "Directions_cam0_aligned.pkl"
     write_python2_pickle(path, {"new_poses": np.zeros((5, 66)), "betas": np.zeros(10)})
@@ -298,10 +298,10 @@ def test_damaged_mosh_fits_are_told(whole, tmp_path):
         MoshFits.read(path)
     path.unlink()
     with pytest.raises(InputError, match=r"Directions_cam0_aligned\.pkl: does not exist"):
-        H36mSource(whole, options).groups()
+        H36mSource(intact, options).groups()
 
 
-def test_denseposes_output_goes_through_the_same_lens(whole, tmp_path):
+def test_denseposes_output_goes_through_the_same_lens(intact, tmp_path):
     """A chart painted where the disc is: the stored map has it where the stored image has the disc."""
     for frame in (0, 10, 20):
         pelvis = LENS_HERE.project(h36m_joints(FRAMES)[frame, 0] / 1000)
@@ -309,14 +309,14 @@ def test_denseposes_output_goes_through_the_same_lens(whole, tmp_path):
         iuv = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
         iuv[disc] = [33, 22, 7]  # written through OpenCV: V, U, chart
         write_image(tmp_path / f"S1_Directions.54138969_{frame + 1:06d}_IUV.png", iuv)
-    source = H36mSource(whole, H36mOptions(densepose=str(tmp_path)))
+    source = H36mSource(intact, H36mOptions(densepose=str(tmp_path)))
     for sample in source.read(first_view(source)):
         charts = np.asarray(Image.open(io.BytesIO(sample.maps["densepose"])))
         assert charts.shape == (sample.size[1], sample.size[0], 3)
         np.testing.assert_array_equal(np.unique(charts.reshape(-1, 3), axis=0), [[0, 0, 0], [7, 22, 33]])
         rows, columns = np.nonzero(charts[..., 0])
-        seen = np.array([columns.mean(), rows.mean()]) + 0.5
-        np.testing.assert_allclose(seen, sample.people[0].keypoints["h36m17"][0, :2], atol=0.5)
+        centre = np.array([columns.mean(), rows.mean()]) + 0.5
+        np.testing.assert_allclose(centre, sample.people[0].keypoints["h36m17"][0, :2], atol=0.5)
     with pytest.raises(InputError, match=r"S8_Directions\.54138969_000001_IUV\.png: does not exist"):
         list(source.read(first_view(source, "S8/Directions.54138969")))
 
@@ -386,8 +386,8 @@ def test_a_damaged_calibration_is_named(tree, text):
         H36mSource(tree).groups()
 
 
-def test_sources_and_groups_travel_to_other_processes(whole):
-    assert_travels(H36mSource(whole))
+def test_sources_and_groups_travel_to_other_processes(intact):
+    assert_travels(H36mSource(intact))
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"crop_size": 5}, {"crop_size": -1}])
@@ -396,8 +396,8 @@ def test_unusable_options(options):
         H36mOptions(**options)
 
 
-def test_the_check_counts_it(whole):
-    check = checked("h36m", whole)
+def test_the_check_counts_it(intact):
+    check = checked("h36m", intact)
     assert total_of(check) == {"groups": 23, "images": 69, "people": 69, "sequences": 23, "identities": 3, "clothes": 3}
     assert images_of(check) == {
         "nbf/train": 24,

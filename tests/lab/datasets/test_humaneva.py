@@ -55,7 +55,7 @@ def small_release(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def intact(tmp_path_factory):
     root = tmp_path_factory.mktemp("humaneva")
     build(root)
     return root
@@ -77,9 +77,9 @@ def turn_y(angle):
 class Oracle:
     """The owners' computation for one place in time, with 4 × 4 transforms as they write it."""
 
-    def __init__(self, points, place):
-        self.points, self.low = points, int(place)
-        self.alpha = place - self.low
+    def __init__(self, points, folder):
+        self.points, self.low = points, int(folder)
+        self.alpha = folder - self.low
 
     def point(self, label, step=0):
         number = LABELS.index(label) + step
@@ -106,14 +106,18 @@ class Oracle:
         torso = self.length("TRXO", "PELO")
         pelvis = self.frame("PELO", "PELO") @ back @ turn_y(np.arctan2(radius / 2, torso))
         head = self.frame("HEDO", "TRXO")
-        found = {"pelvis": at(pelvis), "thorax": (at(pelvis, torso) + at(head)) / 2, "head_top": at(head, 316.103)}
+        joints_by_name = {
+            "pelvis": at(pelvis),
+            "thorax": (at(pelvis, torso) + at(head)) / 2,
+            "head_top": at(head, 316.103),
+        }
         for side, letter, offset in zip(("left", "right"), "LR", offsets, strict=True):
             thigh = self.frame(f"{letter}FEO", f"{letter}FEP", turn_y(np.pi))
             shank = self.frame(f"{letter}TIO", f"{letter}FEO", turn_y(np.pi))
             knee = at(thigh, self.length(f"{letter}FEP", f"{letter}FEO"))
-            found[f"{side}_hip"] = at(thigh)
-            found[f"{side}_knee"] = (knee + at(shank)) / 2
-            found[f"{side}_ankle"] = at(shank, self.length(f"{letter}FEO", f"{letter}TIO"))
+            joints_by_name[f"{side}_hip"] = at(thigh)
+            joints_by_name[f"{side}_knee"] = (knee + at(shank)) / 2
+            joints_by_name[f"{side}_ankle"] = at(shank, self.length(f"{letter}FEO", f"{letter}TIO"))
             upper, lower = self.length(f"{letter}CLO", f"{letter}HUO"), self.length(f"{letter}HUO", f"{letter}RAO")
             angle = np.arctan2(offset / 2, upper)
             arm, elbow = self.frame(f"{letter}HUO", f"{letter}CLO"), self.frame(f"{letter}RAO", f"{letter}HUO")
@@ -121,17 +125,17 @@ class Oracle:
             arm = arm @ turn_y(-angle)
             elbow[:3, 3] = at(arm, -upper) + apart
             elbow = elbow @ turn_y(angle)
-            found[f"{side}_shoulder"] = at(arm)
-            found[f"{side}_elbow"] = (at(arm, -upper) + at(elbow)) / 2
-            found[f"{side}_wrist"] = at(elbow, -lower)
-        return found
+            joints_by_name[f"{side}_shoulder"] = at(arm)
+            joints_by_name[f"{side}_elbow"] = (at(arm, -upper) + at(elbow)) / 2
+            joints_by_name[f"{side}_wrist"] = at(elbow, -lower)
+        return joints_by_name
 
 
-@pytest.mark.parametrize("place", [0, 3, 7.25, 20.5, 58.75])
-def test_joints_are_those_of_the_owners_code(place):
+@pytest.mark.parametrize("folder", [0, 3, 7.25, 20.5, 58.75])
+def test_joints_are_those_of_the_owners_code(folder):
     points = moving_points(MOCAP_FRAMES)
-    joints = joints_at(C3dPoints(Path("a.c3d"), LABELS, points, "mm"), np.array([float(place)]), MEASURED)[0]
-    expected = Oracle(points, place).joints(MEASURED.torso_radius, MEASURED.shoulder_offsets)
+    joints = joints_at(C3dPoints(Path("a.c3d"), LABELS, points, "mm"), np.array([float(folder)]), MEASURED)[0]
+    expected = Oracle(points, folder).joints(MEASURED.torso_radius, MEASURED.shoulder_offsets)
     assert set(expected) == {name for name, joint in zip(H36M17.joint_names, joints, strict=True) if joint[3]}
     for name, joint in expected.items():
         np.testing.assert_allclose(joints[H36M17.index(name), :3], joint / 1000, atol=2e-4, err_msg=name)
@@ -204,9 +208,9 @@ def test_synchronisation_by_hand(tmp_path):
 def test_measurements(tmp_path):
     write_measurements(tmp_path / "S1.mp", 40, 44)
     write_c3d(tmp_path / "Static.c3d", moving_points(3))
-    measured = read_measurements(tmp_path / "S1.mp", read_c3d(tmp_path / "Static.c3d"))
-    assert measured.shoulder_offsets == (40, 44)
-    assert measured.torso_radius == pytest.approx(390 / 2 - 7, abs=0.01)
+    measurements = read_measurements(tmp_path / "S1.mp", read_c3d(tmp_path / "Static.c3d"))
+    assert measurements.shoulder_offsets == (40, 44)
+    assert measurements.torso_radius == pytest.approx(390 / 2 - 7, abs=0.01)
     (tmp_path / "S1.mp").write_text("$LShoulderOffset = 40\n")
     with pytest.raises(InputError, match=r"S1\.mp: lacks RShoulderOffset"):
         read_measurements(tmp_path / "S1.mp", read_c3d(tmp_path / "Static.c3d"))
@@ -215,22 +219,22 @@ def test_measurements(tmp_path):
 # The source
 
 
-def test_groups_are_videos(whole):
-    source = HumanEvaSource(whole)
+def test_groups_are_videos(intact):
+    source = HumanEvaSource(intact)
     names = [group.name for group in source.groups()]
     assert names == [f"S1/Walking_1_({c})" for c in ("C1", "C2", "C3")] + [
         f"S2/Jog_1_({c})" for c in ("C1", "C2", "C3")
     ]
     assert [group.count for group in source.groups()] == [10] * 3 + [7] * 3
     assert source.notes == ()
-    assert group_of(HumanEvaSource(whole, HumanEvaOptions(every=4))).count == 3
+    assert group_of(HumanEvaSource(intact, HumanEvaOptions(every=4))).count == 3
 
 
 @pytest.mark.parametrize("camera", ["C1", "C2", "C3"])
 @pytest.mark.parametrize("crop", [0, 200])
-def test_images_and_joints_are_of_one_moment(whole, camera, crop):
+def test_images_and_joints_are_of_one_moment(intact, camera, crop):
     """The videos' disc follows the pelvis by each camera's own clock: it must lie where the sample has the pelvis."""
-    source = HumanEvaSource(whole, HumanEvaOptions(crop_size=crop))
+    source = HumanEvaSource(intact, HumanEvaOptions(crop_size=crop))
     samples = list(source.read(group_of(source, f"S1/Walking_1_({camera})")))
     assert len(samples) == 10
     errors = []
@@ -246,8 +250,8 @@ def test_images_and_joints_are_of_one_moment(whole, camera, crop):
     assert np.abs(errors).max() < 0.4
 
 
-def test_splits(whole):
-    source = HumanEvaSource(whole)
+def test_splits(intact):
+    source = HumanEvaSource(intact)
     walking = list(source.read(group_of(source)))
     assert [sample.splits["humaneva"] for sample in walking] == ["validation"] * 4 + ["train"] * 6
     assert [sample.splits["nbf"] for sample in walking] == ["test"] * 4 + ["train"] * 6
@@ -277,8 +281,8 @@ class Fitter:
         return JointFit(np.zeros((count, 72)), np.zeros((count, 10)), joints[:, 0, :3], np.zeros(count))
 
 
-def test_bodies_come_from_the_fitter(whole):
-    source = HumanEvaSource(whole, tools=SourceTools(joint_fitter=Fitter()))
+def test_bodies_come_from_the_fitter(intact):
+    source = HumanEvaSource(intact, tools=SourceTools(joint_fitter=Fitter()))
     person = next(source.read(group_of(source))).people[0]
     assert person.body == "default"
     np.testing.assert_array_equal(person.trans, person.joints["h36m17"][0, :3])
@@ -298,9 +302,9 @@ def test_bodies_come_from_the_fitter(whole):
 )
 def test_missing_files_are_named(tree, name):
     (tree / "S1" / name).unlink()
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(InputError) as error:
         HumanEvaSource(tree).groups()
-    assert raised.value.subject == str(tree / "S1" / name)
+    assert error.value.subject == str(tree / "S1" / name)
     lenient = HumanEvaSource(tree, HumanEvaOptions(allow_missing=True))
     assert len(lenient.groups()) == 3
     assert Path(name).name in lenient.notes[0]
@@ -338,11 +342,11 @@ def test_short_and_damaged_files_are_named(tree):
         HumanEvaSource(tree).groups()
 
 
-def test_sources_and_groups_travel_to_other_processes(whole):
-    assert_travels(HumanEvaSource(whole))
+def test_sources_and_groups_travel_to_other_processes(intact):
+    assert_travels(HumanEvaSource(intact))
 
 
-def test_the_check_counts_it(whole):
-    check = checked("humaneva", whole)
+def test_the_check_counts_it(intact):
+    check = checked("humaneva", intact)
     assert total_of(check) == {"groups": 6, "images": 51, "people": 51, "sequences": 6, "identities": 2, "clothes": 2}
     assert images_of(check) == {"humaneva/validation": 21, "humaneva/train": 30, "nbf/train": 30, "nbf/test": 4}

@@ -39,7 +39,7 @@ def tree(root: Path) -> Path:
     return root
 
 
-def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated: int = -1) -> FitRecord:
+def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated_row: int = -1) -> FitRecord:
     """A fit with these (track, frame) rows; betas and the box tell the row's number."""
     count, frames = len(rows), len(names)
     numbers = np.arange(count, dtype=float)
@@ -47,7 +47,7 @@ def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated: int =
     return FitRecord.build(
         track_id=[track for track, _ in rows],
         frame_index=[frame for _, frame in rows],
-        interpolated=[row == interpolated for row in range(count)],
+        interpolated_row=[row == interpolated_row for row in range(count)],
         frame_names=names,
         shot_id=np.zeros(frames),
         image_size=np.tile(SIZE, (frames, 1)),
@@ -84,15 +84,15 @@ def by_name(source: ImagesSource) -> dict[str, list[Sample]]:
 
 def test_images_and_sequences_are_told_apart(tmp_path: Path) -> None:
     source = ImagesSource(tree(tmp_path), ImagesOptions(split="test"))
-    found = by_name(source)
-    assert {name: len(samples) for name, samples in found.items()} == {"a.jpg": 1, "sub/b.png": 1, "clip": 3}
-    (alone,) = found["sub/b.png"]
+    samples_by_name = by_name(source)
+    assert {name: len(samples) for name, samples in samples_by_name.items()} == {"a.jpg": 1, "sub/b.png": 1, "clip": 3}
+    (alone,) = samples_by_name["sub/b.png"]
     assert (alone.name, alone.sequence, alone.people) == ("sub/b.png", "", [])
     assert alone.image == (tmp_path / "sub/b.png").read_bytes()
     assert alone.splits == {"images": "test"}
     with pytest.raises(UsageError, match="split: is not known, expected train, validation, test, found tests"):
         ImagesOptions(split="tests")
-    assert [(s.name, s.sequence, s.frame) for s in found["clip"]] == [
+    assert [(s.name, s.sequence, s.frame) for s in samples_by_name["clip"]] == [
         ("clip/007.jpg", "clip", 0),
         ("clip/008.jpg", "clip", 1),
         ("clip/009.jpg", "clip", 2),
@@ -104,8 +104,8 @@ def test_images_and_sequences_are_told_apart(tmp_path: Path) -> None:
 
 def test_fits_say_who_is_where(tmp_path: Path) -> None:
     source = ImagesSource(tree(tmp_path / "in"), ImagesOptions(fits=str(fits(tmp_path / "out"))))
-    found = by_name(source)
-    (sample,) = found["a.jpg"]
+    samples = by_name(source)
+    (sample,) = samples["a.jpg"]
     assert (sample.focal, sample.principal_point) == (33.0, (9.0, 16.0))
     assert [person.betas[0] for person in sample.people] == [1, 0]  # the larger box first
     person = sample.people[0]
@@ -115,8 +115,8 @@ def test_fits_say_who_is_where(tmp_path: Path) -> None:
     np.testing.assert_allclose(person.joints["smpl24"][0], [1, 1, 1, 0.7])
     assert person.detected is not None
     assert person.detected.shape == (33, 3)
-    assert found["sub/b.png"][0].people == []
-    people = [[person.identity for person in sample.people] for sample in found["clip"]]
+    assert samples["sub/b.png"][0].people == []
+    people = [[person.identity for person in sample.people] for sample in samples["clip"]]
     assert people == [["clip/3"], [], []]  # the second frame was not fitted, the third only interpolated
     assert source.info.options["fits"] is True
     assert source.info.options["poses_by"] == "fit files"
@@ -140,10 +140,10 @@ def test_a_video_with_its_fit(tmp_path: Path) -> None:
 def test_an_estimator_finds_everybody_where_there_are_no_fits(tmp_path: Path) -> None:
     estimator = Estimator()
     source = ImagesSource(tree(tmp_path), tools=SourceTools(estimator))
-    found = by_name(source)
+    samples = by_name(source)
     assert sorted(estimator.calls) == [(1, False, False), (1, False, False), (3, True, False)]
-    assert found["a.jpg"][0].focal == 100.0
-    np.testing.assert_allclose(found["clip"][2].people[0].betas[0] * 256, 102, atol=1)  # type: ignore[index]
+    assert samples["a.jpg"][0].focal == 100.0
+    np.testing.assert_allclose(samples["clip"][2].people[0].betas[0] * 256, 102, atol=1)  # type: ignore[index]
 
 
 def iuv(seed: int = 0) -> np.ndarray:
@@ -194,8 +194,8 @@ def two_people() -> list[dict[str, object]]:
 def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
     path = write_dump(tmp_path / "results.pkl", two_people())
     source = ImagesSource(tree(tmp_path / "in"), ImagesOptions(densepose=str(path), allow_missing=True))
-    found = by_name(source)
-    (sample,) = found["a.jpg"]
+    samples = by_name(source)
+    (sample,) = samples["a.jpg"]
     charts = decode_map("densepose", sample.maps["densepose"])
     expected = np.zeros_like(charts)
     other, other_uv = two_people()[0]["results"][1]  # type: ignore[index]
@@ -211,15 +211,15 @@ def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
     assert mask.sum() == 255 * 5 * 3
     assert (mask[3:8, :3] == 255).all()
-    assert not decode_map("densepose", found["sub/b.png"][0].maps["densepose"]).any()
-    assert all("densepose" not in sample.maps for sample in found["clip"])  # not in the dump, and allowed
+    assert not decode_map("densepose", samples["sub/b.png"][0].maps["densepose"]).any()
+    assert all("densepose" not in sample.maps for sample in samples["clip"])  # not in the dump, and allowed
 
 
 def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     empty = {"scores": torch.zeros(0), "pred_boxes_XYXY": torch.zeros(0, 4)}
     names = ["x/a.jpg", "x/sub/a.jpg", "x/other/a.jpg"]
-    found = DensePoseDump(write_dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))
-    assert [found.find("sub/a.jpg"), found.find("other/a.jpg"), found.find("a.jpg"), found.find("b/a.jpg")] == [
+    dump = DensePoseDump(write_dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))
+    assert [dump.find("sub/a.jpg"), dump.find("other/a.jpg"), dump.find("a.jpg"), dump.find("b/a.jpg")] == [
         *(1, 2, None, None)
     ]
 
@@ -230,7 +230,7 @@ class _Attack:
 
 
 @pytest.mark.parametrize(
-    ("content", "named"),
+    ("content", "subject"),
     [
         (b"", r"d\.pkl: is no DensePose dump that can be read, found an empty file"),
         (b"\x80\x02].", r"d\.pkl: is no DensePose dump that can be read, found a Python pickle"),
@@ -241,7 +241,7 @@ class _Attack:
         ("uv", r"d\.pkl \(elsewhere/a\.jpg\), uv: has the wrong shape, expected \(2, 6, 4\), found \(2, 5, 4\)"),
     ],
 )
-def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, named: str) -> None:
+def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, subject: str) -> None:
     path = tmp_path / "d.pkl"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -261,7 +261,7 @@ def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, named: st
             torch.save([{**entries[0], "pred_densepose": [torch.zeros(3)] * 2}], path)
         else:
             write_dump(path, [{**entries[0], "results": results}])
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         DensePoseDump(path).people(0)
 
 
@@ -279,18 +279,18 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     (out / "sub/b.png.fit.npz").unlink()
     with pytest.raises(InputError, match=r"out: names 1 fit files that are not there, .*sub/b\.png\.fit\.npz"):
         ImagesSource(root, options).groups()
-    allowed = ImagesSource(root, ImagesOptions(fits=str(out), allow_missing=True))
-    assert by_name(allowed)["sub/b.png"][0].people == []
+    tolerant = ImagesSource(root, ImagesOptions(fits=str(out), allow_missing=True))
+    assert by_name(tolerant)["sub/b.png"][0].people == []
     write_fit(out / "a.jpg.fit.npz", fit_of(["c.jpg"], [(0, 0)]))
     with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: belongs to other images, expected a\.jpg, found c\.jpg"):
-        by_name(allowed)
+        by_name(tolerant)
     write_fit(out / "a.jpg.fit.npz", fit_of(["a.jpg"], [(0, 0)]))
     write(root / "a.jpg", image((30, 20), 10))
     with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: was made of an image of another size, expected 30 × 20"):
-        by_name(allowed)
+        by_name(tolerant)
     (out / "a.jpg.fit.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: is no \.npz file"):
-        by_name(allowed)
+        by_name(tolerant)
     with pytest.raises(InputError, match="gone: does not exist"):
         ImagesSource(root, ImagesOptions(fits=str(tmp_path / "gone")))
     with pytest.raises(UsageError):
@@ -380,8 +380,8 @@ def test_a_take_labels_all_of_its_views(tmp_path: Path, by: str) -> None:
     assert [[person.identity for person in sample.people] for sample in (first, second)] == [["jump/0"]] * 2
     assert (first.focal, second.focal) == (33.0, 44.0)
     assert second.principal_point == (10.0, 15.0)
-    seen = [person.joints["smpl24"][0, :3] for person in (first.people[0], second.people[0])]  # type: ignore[index]
-    np.testing.assert_allclose(seen[1] - seen[0], (0.25, 0, 0), atol=1e-6)
+    pelvises = [person.joints["smpl24"][0, :3] for person in (first.people[0], second.people[0])]  # type: ignore[index]
+    np.testing.assert_allclose(pelvises[1] - pelvises[0], (0.25, 0, 0), atol=1e-6)
     np.testing.assert_allclose(second.world_to_camera, [[1, 0, 0, 0.25], [0, 1, 0, 0], [0, 0, 1, 3]], atol=1e-6)
     assert second.splits == {"images": "test"}
 
@@ -399,8 +399,8 @@ def test_videos_of_one_camera_are_of_several_takes(tmp_path: Path) -> None:
     estimator = TakeEstimator()
     options = ImagesOptions(views=True, sequence=False, calibration="cameras.json")
     source = ImagesSource(tmp_path, options, SourceTools(estimator))
-    found = by_name(source)
-    assert {name: [sample.name for sample in samples] for name, samples in found.items()} == {
+    samples_by_name = by_name(source)
+    assert {name: [sample.name for sample in samples] for name, samples in samples_by_name.items()} == {
         "S1/jump/leap": ["S1/jump/leap.c1.jpg", "S1/jump/leap.c2.jpg"],
         "S1/jump/run": ["S1/jump/run.c1.jpg", "S1/jump/run.c2.jpg"],
     }
@@ -416,12 +416,12 @@ def test_takes_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert any("hpc combine" in note for note in source.notes)
     assert [len(sample.people) for sample in by_name(source)["jump"]] == [0, 0]
     (tmp_path / "out").mkdir()
-    given = replace(options, fits=str(tmp_path / "out"))
+    new_options = replace(options, fits=str(tmp_path / "out"))
     with pytest.raises(InputError, match="names 1 fit files that are not there"):
-        ImagesSource(tmp_path / "in", given).groups()
+        ImagesSource(tmp_path / "in", new_options).groups()
     take_of(["c.jpg", "d.jpg"]).save(tmp_path / "out/take.fit.npz")
     with pytest.raises(InputError, match=r"is of other cameras, expected a\.jpg, b\.jpg, found c\.jpg, d\.jpg"):
-        by_name(ImagesSource(tmp_path / "in", given))
+        by_name(ImagesSource(tmp_path / "in", new_options))
     write(tmp_path / "in/alone/a.jpg", image(SIZE, 10))
     with pytest.raises(InputError, match="alone: holds what one camera shows, expected two cameras or more"):
         ImagesSource(tmp_path / "in", options).groups()

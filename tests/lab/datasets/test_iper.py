@@ -62,8 +62,8 @@ def test_own_estimates_see_the_body_where_their_weak_camera_does(tmp_path: Path)
     expected = (scale * (flat[:, :2] + [x, y]) + 1) / 2 * 16
     assert person.trans is not None
     assert sample.focal is not None
-    found = project_points(flat + person.trans, sample.focal, (8, 8))
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    pixels = project_points(flat + person.trans, sample.focal, (8, 8))
+    np.testing.assert_allclose(pixels, expected, atol=1e-9)
     assert sample.focal == pytest.approx(16 * 500 / 224)
     np.testing.assert_array_equal(person.poses, np.ones(72))
     assert (person.body, person.gender, person.identity) == ("smpl", "neutral", "001")
@@ -136,12 +136,12 @@ def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
     """Three frames of one video with those of another one, which come once more."""
-    asked = IperOptions(cross_imitation=True)
+    options = IperOptions(cross_imitation=True)
     root = iper_tree(tmp_path / "iper", smpls=True)
     with pytest.raises(InputError, match="owners' protocol"):
-        IperSource(root, asked)
+        IperSource(root, options)
     path = write(root / "iPER_protocol.json", iper_protocol())
-    source = IperSource(root, asked)
+    source = IperSource(root, options)
     plain = {group.name: group for group in IperSource(root).groups()}
     assert {group.name for group in source.groups()} - set(plain) == {"cross-imitation/003/1/2"}
     group = source.groups()[-1]
@@ -159,7 +159,7 @@ def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
     for old, new, expected in (("003/1/1", "001/1/1", "not in val.txt"), ("[2, 6]", "[7, 8]", "shorter than")):
         path.write_text(iper_protocol().replace(old, new))
         with pytest.raises(InputError, match=expected):
-            IperSource(root, asked).groups()
+            IperSource(root, options).groups()
 
 
 def test_videos_are_read_where_there_are_no_frames(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def _damage(root: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "named"),
+    ("what", "subject"),
     [
         ("video", r"val\.txt: names 1 videos that are not there, the first being .*003/1/1"),
         ("list", r"val\.txt: does not exist"),
@@ -214,9 +214,9 @@ def _damage(root: Path, what: str) -> None:
         ("protocol", r"iPER_protocol\.json \(003/1/2\): is damaged"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(tmp_path: Path, what: str, named: str) -> None:
+def test_what_is_missing_or_wrong_is_named(tmp_path: Path, what: str, subject: str) -> None:
     _damage(iper_tree(tmp_path), what)
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         IperSource(tmp_path).groups()
 
 

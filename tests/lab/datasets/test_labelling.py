@@ -57,7 +57,7 @@ def sample_of(*people: Person, **others: Any) -> Sample:
     return Sample("a", image(SIZE, 9), SIZE, **{"focal": FOCAL, "people": people, **others})
 
 
-def labelled(sample: Sample, **bodies: Any) -> Sample:
+def label_sample(sample: Sample, **bodies: Any) -> Sample:
     source = RenderedLabels(OneSample(sample), bodies or {"default": BODY})
     assert isinstance(source, Source)
     return next(iter(source.read(source.groups()[0])))
@@ -65,37 +65,37 @@ def labelled(sample: Sample, **bodies: Any) -> Sample:
 
 def test_maps_and_joints_are_those_of_the_body() -> None:
     person = standing()
-    sample = labelled(sample_of(person))
+    sample = label_sample(sample_of(person))
     assert set(sample.maps) == set(RENDERED_MAPS)
     maps = {name: decode_map(name, data) for name, data in sample.maps.items()}
     assert person.poses is not None
     assert person.trans is not None
     vertices, joints = posed(person.poses[None], np.zeros(10), person.trans[None])
     pixels = project_points(vertices[0], FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
-    (found,) = sample.people
-    np.testing.assert_allclose(found.joints["smpl24"][:, :3], joints[0], atol=1e-5)
+    (labels,) = sample.people
+    np.testing.assert_allclose(labels.joints["smpl24"][:, :3], joints[0], atol=1e-5)
     for name in ("left_wrist", "right_knee"):  # what reposing learns from
-        reposed = found.joints["reposing19"][REPOSING19.index(name)]
-        np.testing.assert_allclose(reposed, [*joints[0, SMPL24.index(name)], 1], atol=0.03)
+        joint = labels.joints["reposing19"][REPOSING19.index(name)]
+        np.testing.assert_allclose(joint, [*joints[0, SMPL24.index(name)], 1], atol=0.03)
     expected = project_points(joints[0], FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
-    np.testing.assert_allclose(found.keypoints["smpl24"][:, :2], expected, atol=1e-3)
+    np.testing.assert_allclose(labels.keypoints["smpl24"][:, :2], expected, atol=1e-3)
     box = np.concatenate((pixels.min(0), pixels.max(0)))
-    np.testing.assert_allclose(found.box, np.clip(box, 0, [*SIZE, *SIZE]), atol=1e-3)  # type: ignore[arg-type]
+    np.testing.assert_allclose(labels.box, np.clip(box, 0, [*SIZE, *SIZE]), atol=1e-3)  # type: ignore[arg-type]
     rows, columns = np.nonzero(maps["persons"])
-    assert found.box is not None
-    assert rows.min() + 0.5 == pytest.approx(found.box[1], abs=1)
-    assert columns.max() + 0.5 == pytest.approx(found.box[2], abs=1.5)  # fingers are thinner than a pixel
+    assert labels.box is not None
+    assert rows.min() + 0.5 == pytest.approx(labels.box[1], abs=1)
+    assert columns.max() + 0.5 == pytest.approx(labels.box[2], abs=1.5)  # fingers are thinner than a pixel
     # The left hand of somebody who faces the camera is on the right of the image.
-    hand = found.keypoints["smpl24"][SMPL24.index("left_wrist")]
+    hand = labels.keypoints["smpl24"][SMPL24.index("left_wrist")]
     assert hand[0] > SIZE[0] / 2
     assert maps["parts"][int(hand[1]), int(hand[0])] - 1 in SMPL24.indices(["left_wrist", "left_hand", "left_elbow"])
-    assert (found.keypoints["smpl24"][:, 2] > 0.5).all()
-    middle = found.keypoints["smpl24"][SMPL24.index("spine2")]
+    assert (labels.keypoints["smpl24"][:, 2] > 0.5).all()
+    middle = labels.keypoints["smpl24"][SMPL24.index("spine2")]
     assert maps["depth"][int(middle[1]), int(middle[0])] == pytest.approx(3500, abs=250)
 
 
 def test_who_stands_in_front_hides_who_stands_behind() -> None:
-    sample = labelled(sample_of(standing(z=4.5), standing(z=3.0)))
+    sample = label_sample(sample_of(standing(z=4.5), standing(z=3.0)))
     persons = decode_map("persons", sample.maps["persons"])
     behind, front = (person.keypoints["smpl24"] for person in sample.people)
     spine = SMPL24.index("spine2")
@@ -106,10 +106,10 @@ def test_who_stands_in_front_hides_who_stands_behind() -> None:
 
 def test_what_a_source_knows_itself_is_kept() -> None:
     own = np.full((24, 3), 7.0)
-    kept = labelled(sample_of(standing(keypoints={"smpl24": own}), maps={"parts": b"own"}))
-    np.testing.assert_array_equal(kept.people[0].keypoints["smpl24"], own)
-    assert kept.maps["parts"] == b"own"
-    assert "depth" in kept.maps
+    result = label_sample(sample_of(standing(keypoints={"smpl24": own}), maps={"parts": b"own"}))
+    np.testing.assert_array_equal(result.people[0].keypoints["smpl24"], own)
+    assert result.maps["parts"] == b"own"
+    assert "depth" in result.maps
 
 
 def test_images_that_cannot_be_drawn_stay_as_they_are() -> None:
@@ -120,13 +120,13 @@ def test_images_that_cannot_be_drawn_stay_as_they_are() -> None:
         sample_of(standing(poses=np.full(72, np.nan))),
         sample_of(standing(body="smpl")),
     ):
-        assert labelled(sample) is sample
+        assert label_sample(sample) is sample
 
 
 def test_somebody_without_a_body_keeps_the_others_from_a_map() -> None:
     """A map without them would say that nobody is there."""
     box = np.array([1, 2, 30, 40.0])
-    sample = labelled(sample_of(standing(), Person(box=box)))
+    sample = label_sample(sample_of(standing(), Person(box=box)))
     assert sample.maps == {}
     assert sample.people[0].keypoints["smpl24"].shape == (24, 3)
     np.testing.assert_array_equal(sample.people[1].box, box)
@@ -134,24 +134,24 @@ def test_somebody_without_a_body_keeps_the_others_from_a_map() -> None:
 
 def test_body_and_gender_choose_the_model() -> None:
     person = standing(body="smpl", gender="male")
-    assert labelled(sample_of(person), **{"smpl-female": BODY}).maps == {}
-    assert labelled(sample_of(person), **{"smpl-female": BODY, "smpl-male": BODY}).maps
-    assert labelled(sample_of(person), smpl=BODY).maps == {}  # betas of a man mean another shape for it
-    assert labelled(sample_of(standing(body="smpl")), smpl=BODY).maps
+    assert label_sample(sample_of(person), **{"smpl-female": BODY}).maps == {}
+    assert label_sample(sample_of(person), **{"smpl-female": BODY, "smpl-male": BODY}).maps
+    assert label_sample(sample_of(person), smpl=BODY).maps == {}  # betas of a man mean another shape for it
+    assert label_sample(sample_of(standing(body="smpl")), smpl=BODY).maps
 
 
 def test_segment_scales_count() -> None:
     scales = np.ones(24)
     scales[SMPL24.indices(["left_shoulder", "left_elbow"])] = 1.3
     reach = [
-        labelled(sample_of(standing(segment_scales=s))).people[0].joints["smpl24"][SMPL24.index("left_wrist"), 0]
+        label_sample(sample_of(standing(segment_scales=s))).people[0].joints["smpl24"][SMPL24.index("left_wrist"), 0]
         for s in (None, scales)
     ]
     assert reach[1] > reach[0] + 0.1
 
 
 def test_a_person_outside_the_image_has_no_box() -> None:
-    sample = labelled(sample_of(standing(x=50.0)))
+    sample = label_sample(sample_of(standing(x=50.0)))
     assert sample.people[0].box is None
     assert not decode_map("persons", sample.maps["persons"]).any()
 

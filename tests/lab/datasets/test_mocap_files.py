@@ -21,20 +21,20 @@ PLACES = moving_points(5)
 @pytest.mark.parametrize("analog", [0, 3])
 def test_points_come_back(tmp_path, machine, floats, analog):
     path = tmp_path / "Walking_1.c3d"
-    places = PLACES if floats else PLACES / 10  # integers reach to 327 in hundredths
-    write_c3d(path, places, machine=machine, floats=floats, analog=analog)
-    found = read_c3d(path)
-    assert tuple(found.labels) == LABELS
-    assert found.unit == "mm"
-    np.testing.assert_allclose(found.positions, places, atol=1e-3 if floats else 0.0051)
+    positions = PLACES if floats else PLACES / 10  # integers reach to 327 in hundredths
+    write_c3d(path, positions, machine=machine, floats=floats, analog=analog)
+    points = read_c3d(path)
+    assert tuple(points.labels) == LABELS
+    assert points.unit == "mm"
+    np.testing.assert_allclose(points.positions, positions, atol=1e-3 if floats else 0.0051)
 
 
 def test_labels_may_begin_with_the_actors_name(tmp_path):
     write_c3d(tmp_path / "a.c3d", PLACES[:, :2], labels=("S1:LSHO", "S1:PELO"))
-    found = read_c3d(tmp_path / "a.c3d")
-    assert found.find("PELO") == 1
+    points = read_c3d(tmp_path / "a.c3d")
+    assert points.find("PELO") == 1
     with pytest.raises(InputError, match=r"a\.c3d: has no point TRXO, found S1:LSHO, S1:PELO"):
-        found.find("TRXO")
+        points.find("TRXO")
 
 
 def test_another_reader_of_c3d_agrees(tmp_path):
@@ -52,11 +52,11 @@ def test_damaged_files_are_told(tmp_path):
     with pytest.raises(InputError, match=r"Box_1\.c3d: is no C3D file, found text"):
         read_c3d(path)
     write_c3d(path, PLACES)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-5000])
+    content = path.read_bytes()
+    path.write_bytes(content[:-5000])
     with pytest.raises(InputError, match=r"Box_1\.c3d: is cut short, expected 5 frames, found \d;"):
         read_c3d(path)
-    path.write_bytes(whole[:515] + b"\x01" + whole[516:])
+    path.write_bytes(content[:515] + b"\x01" + content[516:])
     with pytest.raises(InputError, match=r"Box_1\.c3d: is a damaged C3D file \(of an unknown machine"):
         read_c3d(path)
 
@@ -64,31 +64,31 @@ def test_damaged_files_are_told(tmp_path):
 def test_any_damage_gives_points_or_a_sentence(tmp_path):
     path = tmp_path / "damaged.c3d"
     write_c3d(path, PLACES[:2], analog=0)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     random = np.random.default_rng(0)
-    refused = 0
+    refusals = 0
     for _ in range(300):
-        broken = bytearray(whole)
-        for place in random.integers(1200, size=3):
-            broken[place] = random.integers(256)
-        path.write_bytes(bytes(broken[: random.integers(600, len(whole) + 1)]))
+        damaged_content = bytearray(content)
+        for offset in random.integers(1200, size=3):
+            damaged_content[offset] = random.integers(256)
+        path.write_bytes(bytes(damaged_content[: random.integers(600, len(content) + 1)]))
         try:
             read_c3d(path)
         except InputError:
-            refused += 1
-    assert refused > 50
+            refusals += 1
+    assert refusals > 50
 
 
 VALUES = np.random.default_rng(0).normal(size=(5, 96))
 
 
 @pytest.mark.parametrize("wide", [True, False])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("compression", [True, False])
 @pytest.mark.parametrize("big", [True, False])
 @pytest.mark.parametrize("majority", [1, 0])
-def test_values_come_back(tmp_path, wide, packed, big, majority):
+def test_values_come_back(tmp_path, wide, compression, big, majority):
     path = tmp_path / "Directions 1.cdf"
-    write_cdf(path, VALUES, wide=wide, packed=packed, big=big, majority=majority)
+    write_cdf(path, VALUES, wide=wide, compression=compression, big=big, majority=majority)
     assert cdf_shape(path, "Pose") == (1, 5, 96)
     np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
 
@@ -109,15 +109,15 @@ def test_a_file_compressed_as_a_whole(tmp_path, wide, method):
     content = plain.read_bytes()
     place = "q" if wide else "i"
     if method == 5:
-        gzipped = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-        packed = gzipped.compress(content[8:]) + gzipped.flush()
+        compressor = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        data = compressor.compress(content[8:]) + compressor.flush()
     else:
-        packed = b"".join(bytes([byte]) + (b"\0" if byte == 0 else b"") for byte in content[8:])
+        data = b"".join(bytes([byte]) + (b"\0" if byte == 0 else b"") for byte in content[8:])
     head = struct.calcsize(f">{place}i{place}{place}i")
-    parameters = 8 + head + len(packed)
-    record = struct.pack(f">{place}i{place}{place}i", head + len(packed), 10, parameters, len(content), 0)
+    parameters = 8 + head + len(data)
+    record = struct.pack(f">{place}i{place}{place}i", head + len(data), 10, parameters, len(content), 0)
     method_record = struct.pack(f">{place}iiiii", struct.calcsize(f">{place}iiiii"), 11, method, 0, 1, 9)
-    path.write_bytes(content[:4] + struct.pack(">I", 0xCCCC0001) + record + packed + method_record)
+    path.write_bytes(content[:4] + struct.pack(">I", 0xCCCC0001) + record + data + method_record)
     np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
 
 
@@ -137,24 +137,24 @@ def test_other_files_are_told(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("packed", [True, False])
-def test_damage_never_gives_values_or_crashes(tmp_path, packed):
+@pytest.mark.parametrize("compression", [True, False])
+def test_damage_never_gives_values_or_crashes(tmp_path, compression):
     """Cut at any place, or with any byte of the headers changed: the values, or a sentence."""
     path = tmp_path / "damaged.cdf"
-    write_cdf(path, VALUES[:1, :4], packed=packed)
-    whole = path.read_bytes()
-    for length in range(0, len(whole) - 1, 7):
-        path.write_bytes(whole[:length])
+    write_cdf(path, VALUES[:1, :4], compression=compression)
+    content = path.read_bytes()
+    for length in range(0, len(content) - 1, 7):
+        path.write_bytes(content[:length])
         with pytest.raises(InputError, match=r"damaged\.cdf"):
             read_cdf(path, "Pose")
     random = np.random.default_rng(0)
-    refused = 0
+    refusals = 0
     for _ in range(400):
-        broken = bytearray(whole)
-        broken[random.integers(len(whole))] = random.integers(256)
-        path.write_bytes(bytes(broken))
+        damaged_content = bytearray(content)
+        damaged_content[random.integers(len(content))] = random.integers(256)
+        path.write_bytes(bytes(damaged_content))
         try:
             read_cdf(path, "Pose")
         except InputError:
-            refused += 1
-    assert refused > 20
+            refusals += 1
+    assert refusals > 20

@@ -45,43 +45,43 @@ def joints(count: int, camera: int) -> np.ndarray:
     return drift[:, None] + random.normal(0, 250, (1, count, 3))
 
 
-def seen(points: np.ndarray) -> np.ndarray:
+def project(points: np.ndarray) -> np.ndarray:
     return points[..., :2] / points[..., 2:] * FOCAL + CENTRE
 
 
 def cells(values: list[np.ndarray]) -> np.ndarray:
-    made = np.empty((len(values), 1), object)
-    made[:, 0] = values
-    return made
+    array = np.empty((len(values), 1), object)
+    array[:, 0] = values
+    return array
 
 
 def write_annotations(folder: Path, **changes: Any) -> None:
     points = [joints(28, camera) for camera in range(14)]
-    stored = {
-        "annot2": cells([seen(p).reshape(FRAMES, 56) for p in points]),
+    fields = {
+        "annot2": cells([project(p).reshape(FRAMES, 56) for p in points]),
         "annot3": cells([p.reshape(FRAMES, 84) for p in points]),
         "frames": np.arange(FRAMES),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    savemat(folder / "annot.mat", {name: v for name, v in {**stored, **changes}.items() if v is not None})
+    savemat(folder / "annot.mat", {name: v for name, v in {**fields, **changes}.items() if v is not None})
 
 
 def write_test_annotations(path: Path, number: int, **changes: Any) -> None:
     points = joints(17, number)[:, None]
     valid = np.isin(np.arange(FRAMES), VALID).astype(float)[:, None]
-    stored = {"annot2": seen(points), "annot3": points, "univ_annot3": 1.25 * points, "valid_frame": valid}
+    fields = {"annot2": project(points), "annot3": points, "univ_annot3": 1.25 * points, "valid_frame": valid}
     with h5py.File(path, "w", userblock_size=512) as file:
-        for name, values in {**stored, **changes}.items():
+        for name, values in {**fields, **changes}.items():
             if values is not None:
                 file[name] = values
 
 
 def pelvis(names: tuple[str, ...], camera: int, frame: int) -> np.ndarray:
-    return seen(joints(len(names), camera))[frame, names.index("pelvis")]
+    return project(joints(len(names), camera))[frame, names.index("pelvis")]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("3dhp")
     for number, camera in ((1, 0), (1, 4), (2, 0), (2, 4)):
         folder = root / "S1" / f"Seq{number}"
@@ -112,50 +112,50 @@ def group_of(source: MpiInf3dhpSource, name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["S1/Seq1/video_4", "S1/Seq2/video_0", "TS3"])
-def test_joints_camera_and_image_agree(whole: Path, name: str) -> None:
+def test_joints_camera_and_image_agree(intact: Path, name: str) -> None:
     """The disc at the pelvis is where the sample's camera sees the joint of that name, in videos, frames and tests."""
-    source = MpiInf3dhpSource(whole, MpiInf3dhpOptions(every=2, crop_size=96, universal=False))
+    source = MpiInf3dhpSource(intact, MpiInf3dhpOptions(every=2, crop_size=96, universal=False))
     group = group_of(source, name)
     names, camera = (TEST, 3) if name == "TS3" else (TRAIN, int(name[-1]))
     samples = list(source.read(group))
     assert [sample.frame for sample in samples] == ([*VALID] if name == "TS3" else [0, 2, 4])
     for sample in samples:
         (person,) = sample.people
-        found, keypoints = person.joints["h36m17"], person.keypoints["h36m17"]
+        truth, keypoints = person.joints["h36m17"], person.keypoints["h36m17"]
         for row, joint in enumerate(H36M17.joint_names):
             true = joints(len(names), camera)[sample.frame, names.index(OURS.get(joint, joint).replace("nose", "head"))]
-            np.testing.assert_allclose(found[row], [*true / 1000, 1], atol=1e-9)
+            np.testing.assert_allclose(truth[row], [*true / 1000, 1], atol=1e-9)
         assert sample.focal is not None
         assert sample.principal_point is not None
-        projected = found[:, :2] / found[:, 2:3] * sample.focal + sample.principal_point
-        np.testing.assert_allclose(keypoints[:, :2], projected, atol=1e-6)
-        shown = np.asarray(Image.open(io.BytesIO(sample.image)).convert("RGB"))
-        np.testing.assert_allclose(centre_of_light(shown), keypoints[0, :2], atol=0.5)
+        pixels = truth[:, :2] / truth[:, 2:3] * sample.focal + sample.principal_point
+        np.testing.assert_allclose(keypoints[:, :2], pixels, atol=1e-6)
+        image = np.asarray(Image.open(io.BytesIO(sample.image)).convert("RGB"))
+        np.testing.assert_allclose(centre_of_light(image), keypoints[0, :2], atol=0.5)
         split = "test" if name == "TS3" else "train"
         assert {**sample.splits, "spin": ""} == {"mpi-inf-3dhp": split, "spin": ""}
         assert person.identity == name.partition("/")[0]
         assert sample.frame_rate == (50 if "Seq1" in name else None)
 
 
-def test_the_test_set_is_of_people_of_one_size(whole: Path) -> None:
+def test_the_test_set_is_of_people_of_one_size(intact: Path) -> None:
     """As published figures have it; images and keypoints stay."""
-    plain, scaled = (MpiInf3dhpSource(whole, MpiInf3dhpOptions(universal=u)) for u in (False, True))
-    for one, other in zip(plain.read(group_of(plain, "TS3")), scaled.read(group_of(scaled, "TS3")), strict=True):
+    plain, same_size = (MpiInf3dhpSource(intact, MpiInf3dhpOptions(universal=u)) for u in (False, True))
+    for one, other in zip(plain.read(group_of(plain, "TS3")), same_size.read(group_of(same_size, "TS3")), strict=True):
         first, second = one.people[0], other.people[0]
         np.testing.assert_allclose(second.joints["h36m17"][:, :3], 1.25 * first.joints["h36m17"][:, :3])
         np.testing.assert_array_equal(second.keypoints["h36m17"], first.keypoints["h36m17"])
         assert one.image == other.image
 
 
-def test_groups_splits_and_travel(whole: Path) -> None:
-    source = MpiInf3dhpSource(whole)
+def test_groups_splits_and_travel(intact: Path) -> None:
+    source = MpiInf3dhpSource(intact)
     names = [group.name for group in source.groups()]
     assert names == ["S1/Seq1/video_0", "S1/Seq1/video_4", "S1/Seq2/video_0", "S1/Seq2/video_4", "TS3"]
     assert source.notes == ()
     assert sum(mpi_inf_3dhp.TEST_FRAMES.values()) == 3
-    assert [g.name for g in MpiInf3dhpSource(whole, MpiInf3dhpOptions(split="test")).groups()] == ["TS3"]
+    assert [g.name for g in MpiInf3dhpSource(intact, MpiInf3dhpOptions(split="test")).groups()] == ["TS3"]
     with pytest.raises(UsageError, match="split: is none of MPI-INF-3DHP, expected train, test"):
-        MpiInf3dhpSource(whole, MpiInf3dhpOptions(split="validation"))
+        MpiInf3dhpSource(intact, MpiInf3dhpOptions(split="validation"))
     assert_travels(source)
 
 
@@ -178,7 +178,7 @@ def test_what_is_missing_is_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "subject"),
     [
         ({"annot2": None}, r"annot\.mat: lacks annot2"),
         ({"annot2": np.zeros((6, 56))}, r"annot\.mat \(annot2\): is damaged, expected a cell for each of 14 cameras"),
@@ -191,19 +191,19 @@ def test_what_is_missing_is_named(tree: Path) -> None:
         ({"annot2": cells([np.random.default_rng(0).normal(80, 40, (6, 56))] * 14)}, "of different cameras"),
     ],
 )
-def test_damaged_training_annotations_are_named(tree: Path, changes: dict[str, Any], named: str) -> None:
+def test_damaged_training_annotations_are_named(tree: Path, changes: dict[str, Any], subject: str) -> None:
     write_annotations(tree / "S1" / "Seq1", **changes)
 
     def read() -> None:
         source = MpiInf3dhpSource(tree)
         list(source.read(source.groups()[0]))
 
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         read()
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "subject"),
     [
         ({"valid_frame": None}, r"annot_data\.mat: lacks valid_frame"),
         ({"valid_frame": np.ones((6, 1))}, r"annot_data\.mat: has not the official number of valid frames, expected 3"),
@@ -211,10 +211,10 @@ def test_damaged_training_annotations_are_named(tree: Path, changes: dict[str, A
         ({"univ_annot3": None}, r"annot_data\.mat: lacks univ_annot3"),
     ],
 )
-def test_damaged_test_annotations_are_named(tree: Path, changes: dict[str, Any], named: str) -> None:
+def test_damaged_test_annotations_are_named(tree: Path, changes: dict[str, Any], subject: str) -> None:
     write_test_annotations(tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat", 3, **changes)
     source = MpiInf3dhpSource(tree, MpiInf3dhpOptions(split="test"))
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         list(source.read(source.groups()[0]))
 
 
@@ -230,7 +230,7 @@ def test_other_files_under_their_names_are_told(tree: Path) -> None:
 def test_activities_and_the_frames_that_spin_keeps(tree: Path) -> None:
     path = tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat"
     points = joints(17, 3)[:, None]
-    outside = seen(points)
+    outside = project(points)
     outside[VALID[1], 0, 5] = (-3, 10)
     numbers = np.arange(FRAMES)[:, None] % 7 + 1.0
     write_test_annotations(path, 3, annot2=outside, activity_annotation=numbers)
@@ -243,8 +243,8 @@ def test_activities_and_the_frames_that_spin_keeps(tree: Path) -> None:
         list(source.read(group_of(source, "TS3")))
 
 
-def test_the_check_counts_it(whole: Path) -> None:
-    check = checked("mpi-inf-3dhp", whole, {"every": 2})
+def test_the_check_counts_it(intact: Path) -> None:
+    check = checked("mpi-inf-3dhp", intact, {"every": 2})
     assert total_of(check) == {"groups": 5, "images": 15, "people": 15, "sequences": 5, "identities": 2, "clothes": 3}
     assert images_of(check) == {"mpi-inf-3dhp/train": 12, "mpi-inf-3dhp/test": 3, "spin/test": 3}
     ((pairing, apart),) = check.distances.items()
@@ -260,7 +260,7 @@ def test_the_check_counts_it(whole: Path) -> None:
 def test_pixels_that_are_off_are_residuals_of_the_labels(tree: Path) -> None:
     """Alternating joints two pixels to the left and to the right: what a straight line through them leaves."""
     points = joints(17, 3)
-    pixels = seen(points) + np.where(np.arange(17) % 2, 2.0, -2.0)[:, None] * [1, 0]
+    pixels = project(points) + np.where(np.arange(17) % 2, 2.0, -2.0)[:, None] * [1, 0]
     write_test_annotations(tree / "mpi_inf_3dhp_test_set/TS3/annot_data.mat", 3, annot2=pixels[:, None])
     source = MpiInf3dhpSource(tree, MpiInf3dhpOptions(split="test"))
     ((_, _, apart),) = source.label_residuals(group_of(source, "TS3"))

@@ -122,15 +122,15 @@ def deepfashion_cache(folder: Path, files: Files) -> Source:
 
 @pytest.fixture(scope="module")
 def caches(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def cache(name: str) -> Path:
-        if name not in made:
+        if name not in folders:
             folder = tmp_path_factory.mktemp(name)
             source = globals()[f"{name}_cache"](folder / "tree", files)
             assert not build_cache(source, folder / "cache", workers=1).failures
-            made[name] = folder / "cache"
-        return made[name]
+            folders[name] = folder / "cache"
+        return folders[name]
 
     return cache
 

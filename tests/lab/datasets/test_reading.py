@@ -20,7 +20,7 @@ from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, box_a
 from humanpose_cli.lab.datasets.registry import SOURCES, open_source
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -34,11 +34,11 @@ def photo() -> Image.Image:
 
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "L")])
 def test_plain_images_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind: str, mode: str) -> None:
-    content = encoded(photo.convert(mode), kind)
-    stored = reading.stored_image(write(tmp_path / "a.jpg", content))
-    assert stored.image == content
-    assert stored.size == (40, 30)
-    assert reading.decode_pixels(stored).shape == (30, 40, 3)
+    content = encode(photo.convert(mode), kind)
+    image = reading.stored_image(write(tmp_path / "a.jpg", content))
+    assert image.image == content
+    assert image.size == (40, 30)
+    assert reading.decode_pixels(image).shape == (30, 40, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
@@ -47,39 +47,39 @@ def test_tiny_images(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
-    turned = Image.Exif()
-    turned[0x0112] = 6
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
     see_through = photo.copy()
     see_through.putalpha(0)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     contents = {
-        "turned.jpg": encoded(photo, "JPEG", exif=turned.tobytes()),
-        "alpha.png": encoded(see_through, "PNG"),
-        "palette.png": encoded(photo.quantize(16), "PNG"),
-        "a.bmp": encoded(photo, "BMP"),
-        "a.webp": encoded(photo, "WEBP"),
-        "cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
-        "profile.jpg": encoded(photo, "JPEG", icc_profile=profile.tobytes()),
+        "turned.jpg": encode(photo, "JPEG", exif=orientation.tobytes()),
+        "alpha.png": encode(see_through, "PNG"),
+        "palette.png": encode(photo.quantize(16), "PNG"),
+        "a.bmp": encode(photo, "BMP"),
+        "a.webp": encode(photo, "WEBP"),
+        "cmyk.jpg": encode(photo.convert("CMYK"), "JPEG"),
+        "profile.jpg": encode(photo, "JPEG", icc_profile=profile.tobytes()),
     }
-    found = {name: reading.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
-    assert all(found[name].image != content for name, content in contents.items())
-    assert found["turned.jpg"].size == (30, 40)
-    assert (reading.decode_pixels(found["alpha.png"]) == 255).all()  # seen over white
-    np.testing.assert_array_equal(reading.decode_pixels(found["a.bmp"]), np.asarray(photo))
-    assert all(stored.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for stored in found.values())
+    images = {name: reading.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
+    assert all(images[name].image != content for name, content in contents.items())
+    assert images["turned.jpg"].size == (30, 40)
+    assert (reading.decode_pixels(images["alpha.png"]) == 255).all()  # seen over white
+    np.testing.assert_array_equal(reading.decode_pixels(images["a.bmp"]), np.asarray(photo))
+    assert all(each.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for each in images.values())
 
 
 def test_the_focal_length_of_exif_is_told(tmp_path: Path, photo: Image.Image) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 50  # millimetres as on film
-    stored = reading.stored_image(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
-    assert stored.focal == pytest.approx(50 * 50 / np.hypot(36, 24))
+    image = reading.stored_image(write(tmp_path / "a.jpg", encode(photo, "JPEG", exif=exif.tobytes())))
+    assert image.focal == pytest.approx(50 * 50 / np.hypot(36, 24))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("cut", [3, 20, 300, -60, -3])
 def test_truncated_images_are_named(tmp_path: Path, photo: Image.Image, kind: str, cut: int) -> None:
-    path = write(tmp_path / f"cut.{kind.lower()}", encoded(photo, kind)[:cut])
+    path = write(tmp_path / f"cut.{kind.lower()}", encode(photo, kind)[:cut])
     if kind == "PNG" and cut == -3:
         return  # all pixels and the end mark are there, only its check sum is not
     with pytest.raises(InputError, match=f"cut.{kind.lower()}: "):
@@ -92,8 +92,8 @@ def test_frames_of_videos(tmp_path: Path) -> None:
         for frame in range(7):
             writer.write(np.full((32, 32, 3), 30 * frame, np.uint8))
     assert reading.video_frame_count(path) == 7
-    found = {number: int(pixels.mean()) for number, pixels in reading.video_frames(path, [1, 4])}
-    assert found == {1: pytest.approx(30, abs=4), 4: pytest.approx(120, abs=4)}
+    brightness = {number: int(pixels.mean()) for number, pixels in reading.video_frames(path, [1, 4])}
+    assert brightness == {1: pytest.approx(30, abs=4), 4: pytest.approx(120, abs=4)}
     assert [number for number, _ in reading.video_frames(path)] == list(range(7))
     assert list(reading.video_frames(path, [])) == []
     with pytest.raises(InputError, match=r"a\.mp4: is shorter than its annotation, expected frame 9, found 7 frames"):
@@ -126,11 +126,11 @@ def test_tables(tmp_path: Path) -> None:
 
 
 def test_pickles_of_python_2(tmp_path: Path) -> None:
-    stored = {"a": np.arange(4.0), "b": Chumpy(np.ones((2, 3))), "name": "m\u00fcller", "n": [1, 2.5, None], "t": (1,)}
-    found = reading.read_pickle(write(tmp_path / "a.pkl", python2_pickle({**stored, "name": "muller"})))
-    np.testing.assert_array_equal(found["a"], np.arange(4.0))
-    np.testing.assert_array_equal(found["b"], np.ones((2, 3)))
-    assert (found["name"], found["n"], found["t"]) == ("muller", [1, 2.5, None], (1,))
+    values = {"a": np.arange(4.0), "b": Chumpy(np.ones((2, 3))), "name": "m\u00fcller", "n": [1, 2.5, None], "t": (1,)}
+    table = reading.read_pickle(write(tmp_path / "a.pkl", python2_pickle({**values, "name": "muller"})))
+    np.testing.assert_array_equal(table["a"], np.arange(4.0))
+    np.testing.assert_array_equal(table["b"], np.ones((2, 3)))
+    assert (table["name"], table["n"], table["t"]) == ("muller", [1, 2.5, None], (1,))
     with pytest.raises(InputError, match=r"none\.pkl: does not exist"):
         reading.read_pickle(tmp_path / "none.pkl")
 
@@ -157,8 +157,8 @@ def test_every_source_has_its_classes(name: str) -> None:
     assert issubclass(entry.source_class().options_type, FolderOptions)
     assert entry.source_class().name == name
     assert set(entry.needs) <= {"estimator", "joint_fitter", "bodies"}
-    described = entry.source_class().options_type.__doc__ or ""
-    assert all(field in described for field in entry.source_class().options_type.__dataclass_fields__)
+    docstring = entry.source_class().options_type.__doc__ or ""
+    assert all(field in docstring for field in entry.source_class().options_type.__dataclass_fields__)
 
 
 def test_sources_are_opened_by_name(tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ def test_random_pairs_are_drawn_clothes_first() -> None:
     pairs = random_pairs(counts, 4000, 0)
     assert sum(map(len, pairs.values())) == 4000
     assert abs(len(pairs["few"]) - 2000) < 150  # 4.7 standard deviations
-    for name, drawn in pairs.items():
-        assert all(a != b and max(a, b) < counts[name] for a, b in drawn)
-        assert len(set(drawn)) > 0.5 * min(len(drawn), counts[name] * (counts[name] - 1))
+    for name, pairs_of_name in pairs.items():
+        assert all(a != b and max(a, b) < counts[name] for a, b in pairs_of_name)
+        assert len(set(pairs_of_name)) > 0.5 * min(len(pairs_of_name), counts[name] * (counts[name] - 1))
     assert set(pairs["few"]) == {(0, 1), (1, 0)}
     assert random_pairs(counts, 10, 0) != random_pairs(counts, 10, 1)
     assert random_pairs({}, 10, 0) == {}

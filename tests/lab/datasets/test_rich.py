@@ -41,7 +41,7 @@ ALONE, BOTH = "BBQ_001_guitar2", "LectureHall_009_021_reparingprojector1"
 def parameters(seed):
     """As RICH's pickles: single precision, one row. The person stands in front of the first camera."""
     random = np.random.default_rng(seed)
-    found = {
+    arrays = {
         "transl": random.uniform((-0.3, 0.1, -0.3), (0.3, 0.5, 0.3)),
         "global_orient": np.array([np.pi, 0, 0]) + random.normal(0, 0.2, 3),
         "body_pose": random.normal(0, 0.2, 63),
@@ -49,7 +49,7 @@ def parameters(seed):
         "expression": np.zeros(10),
         "left_hand_pose": np.zeros(12),
     }
-    return {name: values[None].astype(np.float32) for name, values in found.items()}
+    return {name: values[None].astype(np.float32) for name, values in arrays.items()}
 
 
 def pelvis_of(values, model):
@@ -85,7 +85,7 @@ def build(root):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def intact(tmp_path_factory):
     root = tmp_path_factory.mktemp("rich")
     build(root)
     return root
@@ -99,8 +99,8 @@ def read(source, name):
     return list(source.read(next(group for group in source.groups() if group.name == name)))
 
 
-def test_groups_are_still_cameras_with_the_frames_that_have_bodies(whole):
-    source = source_of(whole)
+def test_groups_are_still_cameras_with_the_frames_that_have_bodies(intact):
+    source = source_of(intact)
     assert [(group.name, group.count) for group in source.groups()] == [
         (f"train/{ALONE}/cam_00", 3),
         (f"train/{ALONE}/cam_01", 3),
@@ -108,8 +108,8 @@ def test_groups_are_still_cameras_with_the_frames_that_have_bodies(whole):
         (f"test/{BOTH}/cam_01", 3),
     ]
     assert source.groups()[0].count == len(read(source, source.groups()[0].name))
-    assert source_of(whole, every=2).groups()[0].count == 2
-    assert source.notes == (f"{whole / 'images' / 'val'}: does not exist; the split val is left out",)
+    assert source_of(intact, every=2).groups()[0].count == 2
+    assert source.notes == (f"{intact / 'images' / 'val'}: does not exist; the split val is left out",)
     assert source.info.options == {
         "allow_missing": False, "split": "", "every": 1, "crop_size": 384, "smplx": True,
     }  # fmt: skip
@@ -117,11 +117,11 @@ def test_groups_are_still_cameras_with_the_frames_that_have_bodies(whole):
 
 @pytest.mark.parametrize("camera", [0, 1])
 @pytest.mark.parametrize("crop", [0, 384, 80])
-def test_bodies_cameras_and_images_agree(whole, camera, crop):
+def test_bodies_cameras_and_images_agree(intact, camera, crop):
     """Each image shows a disc at the pelvis, through the lens; so do keypoints, joints and trans."""
-    model = SmplxJoints.read(whole / "body_models" / "smplx" / "SMPLX_MALE.npz")
+    model = SmplxJoints.read(intact / "body_models" / "smplx" / "SMPLX_MALE.npz")
     rotation, shift = (np.eye(3), np.array([0, 0, 4.0])) if camera == 0 else (ROTATION, TRANSLATION)
-    for sample in read(source_of(whole, crop_size=crop), f"train/{ALONE}/cam_{camera:02d}"):
+    for sample in read(source_of(intact, crop_size=crop), f"train/{ALONE}/cam_{camera:02d}"):
         person = sample.people[0]
         values = parameters(10 * sample.frame + 1)
         pelvis = pelvis_of(values, model)[0] @ rotation.T + shift
@@ -150,16 +150,16 @@ def test_joints_are_smplxs():
     random = np.random.default_rng(0)
     model = SmplxJoints(random.normal(size=(BODY_JOINTS, 3)), random.normal(0, 0.1, (BODY_JOINTS, 3, 10)))
     poses, betas, trans = random.normal(0, 0.5, (3, 72)), random.normal(size=(3, 10)), random.normal(size=(3, 3))
-    turned = Rotation.from_rotvec(poses[:, :66].reshape(-1, 3)).as_matrix().reshape(3, BODY_JOINTS, 3, 3)
+    rotations = Rotation.from_rotvec(poses[:, :66].reshape(-1, 3)).as_matrix().reshape(3, BODY_JOINTS, 3, 3)
     rest = model.template + np.einsum("nb,jcb->njc", betas, model.directions)
     parents = torch.tensor(SMPL24.parents[:BODY_JOINTS])
-    posed, _ = lbs.batch_rigid_transform(torch.as_tensor(turned), torch.as_tensor(rest), parents)
-    np.testing.assert_allclose(model.posed(poses, betas, trans), posed.numpy() + trans[:, None], atol=1e-9)
+    joints_of_lbs, _ = lbs.batch_rigid_transform(torch.as_tensor(rotations), torch.as_tensor(rest), parents)
+    np.testing.assert_allclose(model.posed(poses, betas, trans), joints_of_lbs.numpy() + trans[:, None], atol=1e-9)
     np.testing.assert_allclose(model.pelvis(betas), rest[:, 0])
 
 
-def test_frames_of_two_people(whole):
-    samples = read(source_of(whole), f"test/{BOTH}/cam_01")
+def test_frames_of_two_people(intact):
+    samples = read(source_of(intact), f"test/{BOTH}/cam_01")
     assert [[person.identity for person in sample.people] for sample in samples] == [
         ["009", "021"],
         ["009", "021"],
@@ -168,8 +168,8 @@ def test_frames_of_two_people(whole):
     assert {person.gender for sample in samples for person in sample.people} == {"female"}
     sample = samples[0]
     for person in sample.people:
-        known = person.keypoints["smpl24"][:BODY_JOINTS, :2]
-        assert ((known >= 0) & (known <= sample.size)).all()
+        pixels = person.keypoints["smpl24"][:BODY_JOINTS, :2]
+        assert ((pixels >= 0) & (pixels <= sample.size)).all()
         assert (person.body, person.clothing, person.activity) == (
             "smplx", f"LectureHall/{person.identity}", "reparingprojector",
         )  # fmt: skip
@@ -188,19 +188,19 @@ def test_without_models_parameters_are_kept_and_people_cut_out(tree):
         assert person.box is None
         np.testing.assert_allclose(person.poses, other.people[0].poses, atol=1e-9)
         assert 300 < sample.size[0] <= 384
-        shown = centre_of_light(np.asarray(Image.open(io.BytesIO(sample.image)))) / sample.size
-        assert ((shown > 0.2) & (shown < 0.8)).all()  # the models here have their pelvis anywhere
+        centre = centre_of_light(np.asarray(Image.open(io.BytesIO(sample.image)))) / sample.size
+        assert ((centre > 0.2) & (centre < 0.8)).all()  # the models here have their pelvis anywhere
     assert "without SMPL-X's models" in source.notes[-1]
     assert source.info.options["smplx"] is False
 
 
 @pytest.mark.slow
-def test_models_that_are_passed_in_draw_the_labels(whole):
+def test_models_that_are_passed_in_draw_the_labels(intact):
     """Joints, visibility, maps of parts and boxes come from SMPL-X's surface."""
     models = {gender: copy.deepcopy(BODY) for gender in ("male", "female")}
     for gender, model in models.items():
         model.name = f"smplx-{gender}"
-    plain = RichSource(whole, RichOptions(every=1), SourceTools(bodies=models))
+    plain = RichSource(intact, RichOptions(every=1), SourceTools(bodies=models))
     source = RenderedLabels(plain, {model.name: model for model in models.values()})
     for sample in read(source, f"train/{ALONE}/cam_00"):
         (person,) = sample.people
@@ -213,7 +213,7 @@ def test_models_that_are_passed_in_draw_the_labels(whole):
     assert not any("SMPL-X" in note for note in plain.notes)
     models["male"].name = "smpl-male"
     with pytest.raises(UsageError, match="model: is not of RICH's kind, expected smplx, found smpl-male"):
-        RichSource(whole, tools=SourceTools(bodies=models))
+        RichSource(intact, tools=SourceTools(bodies=models))
 
 
 def test_genders_are_the_owners():
@@ -303,11 +303,11 @@ def test_a_damaged_model_is_named(tree):
         source_of(tree).groups()
 
 
-def test_sources_and_groups_travel_to_other_processes(whole):
-    assert_travels(source_of(whole))
+def test_sources_and_groups_travel_to_other_processes(intact):
+    assert_travels(source_of(intact))
 
 
-def test_the_check_counts_it(whole):
-    check = checked("rich", whole)
+def test_the_check_counts_it(intact):
+    check = checked("rich", intact)
     assert total_of(check) == {"groups": 4, "images": 4, "people": 6, "sequences": 4, "identities": 3, "clothes": 3}
     assert images_of(check) == {"rich/train": 2, "rich/test": 2}

@@ -44,18 +44,20 @@ def test_reposing_learns_from_iper_and_is_evaluated_on_the_owners_val(
         assert {row for row, _ in pairs.inputs} == set(cache.rows("iper", split).tolist())
     assert recipe.validation_data["split"] == "validation"
     crops, numbers, facts = evaluated_pairs(PeopleSelection(folder), 32)
-    learned = {row for pairs in (recipe.pairs, recipe.held_out) for row in pairs.images(range(len(pairs))).tolist()}
-    assert not learned & set(crops.pairs.images(numbers).tolist())
+    training_rows = {
+        row for pairs in (recipe.pairs, recipe.held_out) for row in pairs.images(range(len(pairs))).tolist()
+    }
+    assert not training_rows & set(crops.pairs.images(numbers).tolist())
     assert facts["split"] == "three-frames/test"
     assert len(numbers) == len(cache.pairs("three-frames", "test"))
     random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "test"), 32)[2]
     assert random["split"] == "random-pairs/test"
     crops, numbers, facts = evaluated_pairs(PeopleSelection(folder, "cross-imitation"), 32)
     assert (facts["split"], len(numbers)) == ("cross-imitation/test", 3)
-    evaluated = measure_reposing(crops, numbers, {"copy": copying}, joints=lambda image, box: np.zeros((19, 3)))
-    assert np.isnan(evaluated.values["copy"]["ssim"]).all()
-    assert (evaluated.values["copy"]["pose_auc"] == 1).all()
-    assert "there is no true image" in reposing_report(evaluated, facts).tables[0].notes[-1]
+    measurement = measure_reposing(crops, numbers, {"copy": copying}, joints=lambda image, box: np.zeros((19, 3)))
+    assert np.isnan(measurement.values["copy"]["ssim"]).all()
+    assert (measurement.values["copy"]["pose_auc"] == 1).all()
+    assert "there is no true image" in reposing_report(measurement, facts).tables[0].notes[-1]
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def _small_official_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ssp-3d")
     (root / "ssp_3d").mkdir()
     np.savez(root / "ssp_3d" / "labels.npz", **labels())
@@ -74,25 +74,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str
     return {name: (one, write_smpl_npz(folder / f"SMPL_{name.upper()}.npz", one)) for name, one in fields.items()}
 
 
-def test_the_check_counts_it(whole: Path) -> None:
-    check = checked("ssp-3d", whole)
+def test_the_check_counts_it(intact: Path) -> None:
+    check = checked("ssp-3d", intact)
     assert total_of(check) == {"groups": 3, "images": 3, "people": 3, "identities": 2}
     assert [(count.published.value, count.found) for count in check.differing] == [(311, 3)]
 
 
-def test_people_silhouettes_and_subjects(whole: Path) -> None:
-    source = Ssp3dSource(whole)
+def test_people_silhouettes_and_subjects(intact: Path) -> None:
+    source = Ssp3dSource(intact)
     assert [group.name for group in source.groups()] == ["run_00012", "run_00034", "jump_00001"]
     samples = [next(source.read(group)) for group in source.groups()]
-    stored = labels()
+    fields = labels()
     for row, sample in enumerate(samples):
         (person,) = sample.people
         assert (sample.focal, sample.principal_point, sample.splits) == (5000, None, {"ssp-3d": "test"})
         assert (person.body, person.gender) == ("smpl", "male" if row < 2 else "female")
-        centre, half = stored["bbox_centres"][row], stored["bbox_whs"][row] / 2
+        centre, half = fields["bbox_centres"][row], fields["bbox_whs"][row] / 2
         assert person.box is not None
         assert person.box.tolist() == [centre[1] - half, centre[0] - half, centre[1] + half, centre[0] + half]
-        np.testing.assert_array_equal(person.keypoints["coco17"][:, :2], stored["joints2D"][row, :, :2])
+        np.testing.assert_array_equal(person.keypoints["coco17"][:, :2], fields["joints2D"][row, :, :2])
         assert person.keypoints["coco17"][:, 2].max() <= 1
         assert person.mask is not None
         mask = decode_png(person.mask)
@@ -103,50 +103,52 @@ def test_people_silhouettes_and_subjects(whole: Path) -> None:
     assert identities[0] == identities[1] != identities[2]
     assert_travels(source, 1)
     with pytest.raises(UsageError, match="split: is none of SSP-3D"):
-        Ssp3dSource(whole, FolderOptions(split="train"))
+        Ssp3dSource(intact, FolderOptions(split="train"))
 
 
 @pytest.mark.slow
 def test_bodies_stand_where_the_owners_project_them(
-    whole: Path, models: dict[str, tuple[dict[str, Any], Path]]
+    intact: Path, models: dict[str, tuple[dict[str, Any], Path]]
 ) -> None:
     """As visualisation.py: the vertices of smplx's model, moved by cam_trans, before 5,000 pixels of focal length."""
     smplx = pytest.importorskip("smplx")
-    stored = labels()
+    fields = labels()
     files = tuple(models[gender][1] for gender in ("male", "female"))
-    source = make_source(SourceRequest("ssp-3d", whole, models=files))
+    source = make_source(SourceRequest("ssp-3d", intact, models=files))
     for row, group in enumerate(source.groups()):
         sample = next(iter(source.read(group)))
         (person,) = sample.people
         struct = smplx.utils.Struct(**models[person.gender][0])
-        poses, betas = (torch.from_numpy(stored[name][row : row + 1]).float() for name in ("poses", "shapes"))
-        found = smplx.SMPL("", data_struct=struct)(
+        poses, betas = (torch.from_numpy(fields[name][row : row + 1]).float() for name in ("poses", "shapes"))
+        output = smplx.SMPL("", data_struct=struct)(
             betas=betas, global_orient=poses[:, :3], body_pose=poses[:, 3:]
         ).joints[0, :24]
-        expected = found.detach().double().numpy() + stored["cam_trans"][row]
+        expected = output.detach().double().numpy() + fields["cam_trans"][row]
         np.testing.assert_allclose(person.joints["smpl24"][:, :3], expected, atol=1e-5)
         pixels = project_points(expected, 5000, (SIDE / 2, SIDE / 2))
         np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], pixels, atol=0.01)
 
 
-def shaped(fields: dict[str, Any], betas: np.ndarray) -> np.ndarray:
+def shape_vertices(fields: dict[str, Any], betas: np.ndarray) -> np.ndarray:
     return np.asarray(fields["v_template"] + fields["shapedirs"] @ betas)
 
 
 @pytest.mark.extensive
 def test_figures_of_shape_are_reported(
-    whole: Path, models: dict[str, tuple[dict[str, Any], Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    intact: Path, models: dict[str, tuple[dict[str, Any], Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The true betas in the true model have no error, whatever the pose; in the neutral model they have one."""
     monkeypatch.setattr("humanpose_cli.lab.evaluate.bodies._contact_sheets", lambda *_: {})
     files = tuple(models[gender][1] for gender in ("male", "female"))
-    cache = build_cache(make_source(SourceRequest("ssp-3d", whole)), tmp_path / "cache", workers=1).folder
-    stored = labels()
+    cache = build_cache(make_source(SourceRequest("ssp-3d", intact)), tmp_path / "cache", workers=1).folder
+    fields = labels()
     rows = {"image": np.array([Path(name).stem for name in NAMES]), "poses": np.zeros((3, 72))}
-    np.savez(tmp_path / "p.npz", **rows, betas=stored["shapes"], trans=stored["cam_trans"])
+    np.savez(tmp_path / "p.npz", **rows, betas=fields["shapes"], trans=fields["cam_trans"])
     neutral = f"smpl:{models['neutral'][1]}"
     meshes = [
-        np.stack([shaped(models[gender][0], betas) for gender, betas in zip(genders, stored["shapes"], strict=True)])
+        np.stack(
+            [shape_vertices(models[gender][0], betas) for gender, betas in zip(genders, fields["shapes"], strict=True)]
+        )
         for genders in (["neutral"] * 3, ["male", "male", "female"])
     ]
     apart = pve_scaled(*meshes)
@@ -186,7 +188,7 @@ def test_a_silhouette_of_another_size_is_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "named"),
+    ("field", "value", "subject"),
     [
         ("fnames", None, r"\(fnames\): does not name the images"),
         ("fnames", np.array(["a.png", "../b.png", "c.png"]), r"\(fnames\): names no image"),
@@ -197,8 +199,8 @@ def test_a_silhouette_of_another_size_is_named(tree: Path) -> None:
         ("cam_trans", np.zeros((2, 3)), r"\(cam_trans\): has the wrong shape"),
     ],
 )
-def test_damaged_labels_are_named(tree: Path, field: str, value: Any, named: str) -> None:
-    stored = {**labels(), field: value}
-    np.savez(tree / "ssp_3d" / "labels.npz", **{name: v for name, v in stored.items() if v is not None})
-    with pytest.raises(InputError, match=named):
+def test_damaged_labels_are_named(tree: Path, field: str, value: Any, subject: str) -> None:
+    fields = {**labels(), field: value}
+    np.savez(tree / "ssp_3d" / "labels.npz", **{name: v for name, v in fields.items() if v is not None})
+    with pytest.raises(InputError, match=subject):
         Ssp3dSource(tree).groups()

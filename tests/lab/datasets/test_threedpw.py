@@ -36,8 +36,8 @@ def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 1, "validation": 1, "test": 1})
 
 
-def samples_of(source: ThreedpwSource, place: int = 0) -> list[Sample]:
-    return list(source.read(source.groups()[place]))
+def samples_of(source: ThreedpwSource, index: int = 0) -> list[Sample]:
+    return list(source.read(source.groups()[index]))
 
 
 def test_a_group_is_a_video_without_the_frames_that_fit_nobody(tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_the_camera_projects_as_cam_intrinsics_do(tmp_path: Path) -> None:
     assert sample.principal_point == (27.0, 48.0)
     points = sample.people[0].joints["smpl24"][:, :3]
     exact = (points / points[:, 2:]) @ PW_K.T
-    found = project_points(points, sample.focal, sample.principal_point)
+    pixels = project_points(points, sample.focal, sample.principal_point)
     off_centre = np.abs(exact[:, :2] - PW_K[:2, 2])
-    assert (np.abs(found - exact[:, :2]) <= 0.0021 * off_centre + 1e-9).all()  # fx and fy differ by 0.4 %
-    low, high = found.min(0), found.max(0)
+    assert (np.abs(pixels - exact[:, :2]) <= 0.0021 * off_centre + 1e-9).all()  # fx and fy differ by 0.4 %
+    low, high = pixels.min(0), pixels.max(0)
     box = sample.people[0].box
     assert box is not None
     assert (box[:2] <= np.maximum(low, 0)).all()
@@ -109,8 +109,8 @@ def test_without_a_model_the_joints_of_the_file_are_labels(tmp_path: Path) -> No
     """And with one those that are drawn, with their visibility."""
     sample = samples_of(ThreedpwSource(threedpw_tree(tmp_path)))[0]
     for person in sample.people:
-        seen = project_points(person.joints["smpl24"][:, :3], sample.focal or 0, sample.principal_point or (0, 0))
-        np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], seen)
+        pixels = project_points(person.joints["smpl24"][:, :3], sample.focal or 0, sample.principal_point or (0, 0))
+        np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], pixels)
         assert (person.keypoints["smpl24"][:, 2] == 1).all()
     with_model = ThreedpwSource(tmp_path, tools=SourceTools(bodies={"male": BODY}))
     assert with_model.notes[0] == "3DPW: nothing is drawn of female people without their `model`"
@@ -155,7 +155,7 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "subject"),
     [
         ({"trans": None}, r"courtyard_box_00\.pkl: lacks trans"),
         ({"poses": []}, r"courtyard_box_00\.pkl \(poses\): lists no person"),
@@ -169,10 +169,10 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
         ({"campose_valid": [np.ones(5)] * 2}, r"courtyard_box_00\.pkl \(cam_poses\): holds no rotation"),
     ],
 )
-def test_damaged_sequence_files_are_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_damaged_sequence_files_are_named(tmp_path: Path, change: dict[str, Any], subject: str) -> None:
     content = {key: value for key, value in {**threedpw_world(), **change}.items() if value is not None}
     write(threedpw_tree(tmp_path) / "sequenceFiles/train" / f"{NAME}.pkl", python2_pickle(content))
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         ThreedpwSource(tmp_path).groups()
 
 
@@ -187,8 +187,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     image.unlink()
     with pytest.raises(InputError, match=r"courtyard_box_00\.pkl: names 1 images .* image_00003|image_00003"):
         ThreedpwSource(root).groups()
-    allowed = ThreedpwSource(root, SequenceOptions(allow_missing=True))
-    assert allowed.groups()[0].count == 3
+    tolerant = ThreedpwSource(root, SequenceOptions(allow_missing=True))
+    assert tolerant.groups()[0].count == 3
     (root / "sequenceFiles/test/flat_guitar_01.pkl").unlink()
     with pytest.raises(InputError, match=r"sequenceFiles/test: holds no sequence files"):
         ThreedpwSource(root, SequenceOptions(allow_missing=True)).groups()

@@ -68,7 +68,9 @@ def _files(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, lambda paths, _=10, **hands: {path.stem: MODELS[path.stem] for path in paths})
 
 
-def judged(folder: Path, tmp_path: Path, protocol: str, changes: dict[str, Any], **options: Any) -> EvaluatedFits:
+def evaluate_changes(
+    folder: Path, tmp_path: Path, protocol: str, changes: dict[str, Any], **options: Any
+) -> EvaluatedFits:
     """The labels of the test split, changed, as a plain file of predictions."""
     cache = open_cache(folder)
     images = cache.rows(protocol, "test")
@@ -98,27 +100,29 @@ def judged(folder: Path, tmp_path: Path, protocol: str, changes: dict[str, Any],
 def test_known_figures_are_reproduced(
     caches: dict[str, Path], tmp_path: Path, source: str, protocol: str, joints: str
 ) -> None:
-    def moved(trans: np.ndarray) -> np.ndarray:
+    def shift(trans: np.ndarray) -> np.ndarray:
         return trans + OFFSET
 
-    for root, changes, expected in (("pelvis", {}, 0), ("hips", {"trans": moved}, 0), ("none", {"trans": moved}, 50)):
-        found = judged(caches[source], tmp_path, protocol, changes, joints=joints, root=root)
-        assert not len(found.stand_in.mpjpe)
-        np.testing.assert_allclose(1e3 * found.errors.mpjpe, expected, atol=0.01)
-        np.testing.assert_allclose(1e3 * found.errors.pve, expected, atol=0.01)
-        np.testing.assert_allclose(found.errors.pa_mpjpe, 0, atol=1e-5)
+    for root, changes, expected in (("pelvis", {}, 0), ("hips", {"trans": shift}, 0), ("none", {"trans": shift}, 50)):
+        figures = evaluate_changes(caches[source], tmp_path, protocol, changes, joints=joints, root=root)
+        assert not len(figures.stand_in.mpjpe)
+        np.testing.assert_allclose(1e3 * figures.errors.mpjpe, expected, atol=0.01)
+        np.testing.assert_allclose(1e3 * figures.errors.pve, expected, atol=0.01)
+        np.testing.assert_allclose(figures.errors.pa_mpjpe, 0, atol=1e-5)
         # The thresholds 0, 5 … 150 mm above the offset; at the offset itself float32 decides.
         above = 30 - expected // 5
-        assert ((above - 1e-9 < 31 * found.errors.auc) & (31 * found.errors.auc < above + 1 + 1e-9)).all()
+        assert ((above - 1e-9 < 31 * figures.errors.auc) & (31 * figures.errors.auc < above + 1 + 1e-9)).all()
         if source == "emdb":
-            assert found.movement["accel_mm"].value == pytest.approx(0, abs=0.01)
+            assert figures.movement["accel_mm"].value == pytest.approx(0, abs=0.01)
         if source == "emdb" and not changes:
-            assert found.movement["w_mpjpe_mm"].value == pytest.approx(0, abs=0.05)
-            assert found.movement["rte_percent"].value == pytest.approx(0, abs=0.05)
+            assert figures.movement["w_mpjpe_mm"].value == pytest.approx(0, abs=0.05)
+            assert figures.movement["rte_percent"].value == pytest.approx(0, abs=0.05)
 
 
 def test_another_genders_model_is_no_truth(caches: dict[str, Path], tmp_path: Path) -> None:
     swap = {"male": "female", "female": "male"}
-    found = judged(caches["3dpw"], tmp_path, "3dpw", {"gender": lambda names: [swap[name] for name in names]})
-    assert (found.errors.mpjpe > 0.005).all()
-    assert (found.errors.pve > 0.005).all()
+    figures = evaluate_changes(
+        caches["3dpw"], tmp_path, "3dpw", {"gender": lambda names: [swap[name] for name in names]}
+    )
+    assert (figures.errors.mpjpe > 0.005).all()
+    assert (figures.errors.pve > 0.005).all()

@@ -62,9 +62,9 @@ def test_the_body_is_seen_where_the_fit_saw_it(tmp_path: Path) -> None:
     (person,) = sample.people
     fit = up3d_fit()
     vertices, _ = posed(fit["pose"][None], fit["betas"].x, fit["trans"][None])
-    seen = vertices[0] + fit["t"]
+    vertices_in_crop = vertices[0] + fit["t"]
     height, width, y0, y1, x0, x1 = UP_CROP
-    crop = seen[:, :2] / seen[:, 2:] * 5000 + [width / 2, height / 2]
+    crop = vertices_in_crop[:, :2] / vertices_in_crop[:, 2:] * 5000 + [width / 2, height / 2]
     expected = crop / 10 + [x0, y0]  # 300 of 30 columns, 400 of 40 rows
     assert (width / (x1 - x0), height / (y1 - y0)) == (10, 10)
     assert person.poses is not None
@@ -73,8 +73,8 @@ def test_the_body_is_seen_where_the_fit_saw_it(tmp_path: Path) -> None:
     assert sample.focal is not None
     assert sample.principal_point is not None
     ours, _ = posed(person.poses[None], person.betas, person.trans[None])
-    found = project_points(ours[0], sample.focal, sample.principal_point)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    pixels = project_points(ours[0], sample.focal, sample.principal_point)
+    np.testing.assert_allclose(pixels, expected, atol=1e-3)
     assert (person.body, person.gender) == ("smpl", "neutral")
 
 
@@ -120,7 +120,7 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "named"),
+    ("file", "content", "subject"),
     [
         ("train.txt", None, r"train\.txt: does not exist, expected the list of train images"),
         ("val.txt", "", r"val\.txt: is empty"),
@@ -131,10 +131,10 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
         ("00001_joints.npy", None, r"train\.txt: names 1 files that are not there, .*00001_joints\.npy"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path: Path, file: str, content: str | None, named: str) -> None:
+def test_what_is_missing_is_named(tmp_path: Path, file: str, content: str | None, subject: str) -> None:
     path = up3d_tree(tmp_path) / "up-3d" / file
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         Up3dSource(tmp_path).groups()
 
 
@@ -150,7 +150,7 @@ def without(name: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "named"),
+    ("file", "content", "subject"),
     [
         ("_body.pkl", b"\x80\x02}q", r"00000_body\.pkl: is not a readable pickle"),
         ("_body.pkl", b"cos\nsystem\n(S'x'\ntR.", r"00000_body\.pkl: is refused"),
@@ -166,9 +166,9 @@ def without(name: str) -> bytes:
         ("_image.png", b"\x89PNG\r\n\x1a\nbroken", r"00000_image\.png: is a damaged or truncated image"),
     ],
 )
-def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes, named: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes, subject: str) -> None:
     write(up3d_tree(tmp_path) / f"up-3d/00000{file}", content)
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=subject):
         first_sample(Up3dSource(tmp_path))
 
 

@@ -58,13 +58,13 @@ def test_a_plate_shades_what_lies_under_it_along_the_sun():
     grid = np.stack(np.meshgrid(np.linspace(-1, 1, 41), [0.002], np.linspace(-1, 1, 41), indexing="ij"), -1)
     points = grid.reshape(-1, 3).astype(np.float32)
     up = np.broadcast_to(np.array([0, 1, 0], np.float32), points.shape)
-    lit = shadow.sunlit(points, up).reshape(41, 41)
+    light = shadow.sunlit(points, up).reshape(41, 41)
     # One metre lower, the shadow has moved half a metre away from the sun: to x = −0.5.
     x, z = grid[:, 0, :, 0], grid[:, 0, :, 2]
     inside = (np.abs(x + 0.5) < 0.25) & (np.abs(z) < 0.25)
     outside = (np.abs(x + 0.5) > 0.35) | (np.abs(z) > 0.35)
-    assert lit[inside].max() == 0
-    assert lit[outside].min() > 0.99
+    assert light[inside].max() == 0
+    assert light[outside].min() > 0.99
     top = torch.from_numpy(np.array([[0.1, 1.002, 0.1]], np.float32)).numpy()
     assert shadow.sunlit(top, up[:1]) == 1
 
@@ -114,9 +114,9 @@ def test_cameras_stand_above_the_floor_and_show_people():
         np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-5)
         assert np.linalg.det(camera.rotation) > 0.99
         assert camera.rotation[1, 1] < 0  # down in the image is down
-        seen = camera.to_camera(JOINTS)
-        assert seen[:, 2].min() > 0.3
-        pixels = camera.view.project(torch.from_numpy(seen)).numpy()
+        points = camera.to_camera(JOINTS)
+        assert points[:, 2].min() > 0.3
+        pixels = camera.view.project(torch.from_numpy(points)).numpy()
         assert ((pixels > -8) & (pixels < (56, 72))).all(1).mean() > 0.35
 
 
@@ -125,9 +125,9 @@ def test_rays_go_through_pixels():
     rays = camera.rays()
     assert rays.shape == (3, 20, 30)
     point = camera.position + 3.0 * rays[:, 7, 11]
-    seen = camera.to_camera(point)
-    assert seen[2] == pytest.approx(3.0, abs=1e-4)
-    np.testing.assert_allclose(camera.view.project(torch.from_numpy(seen)[None])[0], [11.5, 7.5], atol=1e-3)
+    in_camera = camera.to_camera(point)
+    assert in_camera[2] == pytest.approx(3.0, abs=1e-4)
+    np.testing.assert_allclose(camera.view.project(torch.from_numpy(in_camera)[None])[0], [11.5, 7.5], atol=1e-3)
 
 
 @pytest.mark.slow
@@ -150,8 +150,8 @@ def test_backgrounds_have_detail_and_a_floor_at_the_right_depth(kind):
 
 
 def test_background_kinds_are_drawn():
-    drawn = {sample_background(np.random.default_rng(seed)).kind for seed in range(100)}
-    assert drawn == set(BACKGROUND_KINDS)
+    kinds = {sample_background(np.random.default_rng(seed)).kind for seed in range(100)}
+    assert kinds == set(BACKGROUND_KINDS)
 
 
 def test_images_of_a_folder(tmp_path):
@@ -162,8 +162,8 @@ def test_images_of_a_folder(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     folder = ImageFolder(tmp_path)
     assert [path.name for path in folder.files] == ["a.png", "large.jpg", "tiny.png"]
-    drawn = sample_background(random, folder, share=1.0)
-    assert drawn.kind == "picture"
+    background = sample_background(random, folder, share=1.0)
+    assert background.kind == "picture"
     for number in range(3):
         crops = [folder.crop(number, (40, 30), np.random.default_rng(5)) for _ in range(2)]
         assert crops[0].shape == (40, 30, 3)
@@ -194,13 +194,13 @@ def test_missing_empty_and_damaged_folders_are_named(tmp_path):
 
 @pytest.mark.parametrize("kind", TILE_KINDS)
 def test_tiles_repeat_without_a_seam(kind):
-    made = tile(kind, 1).astype(float)
-    assert made.shape == (TILE_SIDE, TILE_SIDE, 3)
+    pixels = tile(kind, 1).astype(float)
+    assert pixels.shape == (TILE_SIDE, TILE_SIDE, 3)
     assert tile(kind, 1) is tile(kind, 1)
     assert tile_level(kind, 0, 3).shape == (TILE_SIDE // 8, TILE_SIDE // 8, 3)
     if kind in ("plaster", "concrete", "grass", "ground", "foliage", "stone", "carpet"):
-        across = np.abs(made[:, 0] - made[:, -1]).mean()
-        usual = np.abs(made[:, 1:] - made[:, :-1]).mean()
+        across = np.abs(pixels[:, 0] - pixels[:, -1]).mean()
+        usual = np.abs(pixels[:, 1:] - pixels[:, :-1]).mean()
         assert across < 2 * usual + 1
 
 

@@ -76,10 +76,10 @@ def test_bare_skin_poses_like_the_body():
     mesh = dress(body(), identity, outfit(), texture_size=64)
     poses = sample_poses(2, torch.Generator().manual_seed(1))
     trans = torch.tensor([[0.1, 0.2, 3.0], [0.0, 0.0, 2.0]])
-    naked = body().pose(poses, torch.from_numpy(identity.betas)[None], trans).vertices
-    posed = pose_dressed(body(), mesh, poses, trans)
+    body_vertices = body().pose(poses, torch.from_numpy(identity.betas)[None], trans).vertices
+    vertices = pose_dressed(body(), mesh, poses, trans)
     assert len(mesh.faces) == len(body().faces)
-    torch.testing.assert_close(posed, naked[:, mesh.body_vertex], atol=2e-5, rtol=0)
+    torch.testing.assert_close(vertices, body_vertices[:, mesh.body_vertex], atol=2e-5, rtol=0)
 
 
 # Metres that a vertex may be from the skin under it, in any pose; skirts and tails hang between parted legs, long
@@ -94,8 +94,8 @@ def test_clothes_stay_with_the_body_in_any_pose(seed):
     poses = sample_poses(6, torch.Generator().manual_seed(seed))
     poses[:, 0] = FLIP @ poses[:, 0]
     zero = torch.zeros(len(poses), 3)
-    naked = body().pose(poses, torch.from_numpy(identity.betas)[None], zero).vertices
-    away = (pose_dressed(body(), mesh, poses, zero) - naked[:, mesh.body_vertex]).norm(dim=-1).amax(0).numpy()
+    body_vertices = body().pose(poses, torch.from_numpy(identity.betas)[None], zero).vertices
+    away = (pose_dressed(body(), mesh, poses, zero) - body_vertices[:, mesh.body_vertex]).norm(dim=-1).amax(0).numpy()
     for material in np.unique(mesh.material):
         name = MATERIALS[material]
         assert away[vertices_of(mesh, name)].max() < REACH[name], name
@@ -125,16 +125,16 @@ def test_sides_are_not_swapped():
 
 @pytest.mark.slow
 def test_covered_skin_is_left_out():
-    naked, clothed = wearing(), wearing(top=shirt(), bottom=trousers())
+    bare, dressed_mesh = wearing(), wearing(top=shirt(), bottom=trousers())
 
     def skin(mesh, joint):
         rows = mesh.body_vertex[vertices_of(mesh, "skin")]
         return (body().part_labels.numpy()[rows] == SMPL24.index(joint)).sum()
 
     for joint in ("spine2", "left_elbow", "right_knee"):
-        assert skin(naked, joint) > 100
-        assert skin(clothed, joint) < 0.5 * skin(naked, joint)
-    assert skin(clothed, "left_hand") == skin(naked, "left_hand")
+        assert skin(bare, joint) > 100
+        assert skin(dressed_mesh, joint) < 0.5 * skin(bare, joint)
+    assert skin(dressed_mesh, "left_hand") == skin(bare, "left_hand")
 
 
 def test_a_texture_too_small_is_refused():
@@ -176,10 +176,10 @@ def test_a_piece_ends_on_the_zero_line():
     piece = cut_piece(base, base.template, field, "top")
     assert piece.vertices[:, 1].min() == pytest.approx(0.1234, abs=1e-5)
     below = cut_piece(base, base.template, -field, "top")
-    whole = area(base.panels["body"][0], base.template)
-    assert area(piece.faces, piece.vertices) + area(below.faces, below.vertices) == pytest.approx(whole, rel=1e-4)
-    directed = np.concatenate([piece.faces[:, [k, (k + 1) % 3]] for k in range(3)])
-    assert len(np.unique(directed, axis=0)) == len(directed)  # neighbours run their common edge in opposite senses
+    total = area(base.panels["body"][0], base.template)
+    assert area(piece.faces, piece.vertices) + area(below.faces, below.vertices) == pytest.approx(total, rel=1e-4)
+    edges = np.concatenate([piece.faces[:, [k, (k + 1) % 3]] for k in range(3)])
+    assert len(np.unique(edges, axis=0)) == len(edges)  # neighbours run their common edge in opposite senses
     a, b, c = (piece.vertices[piece.faces[:, k]] for k in range(3))
     outwards = np.cross(b - a, c - a)
     middle = (a + b + c) / 3
@@ -197,8 +197,8 @@ def test_nothing_inside_gives_no_piece():
 def test_sleeves_end_where_they_are_cut(sleeve):
     base = cloth_base(body())
     mesh = wearing(top=shirt(sleeve))
-    reached = base.where.arm[mesh.body_vertex[vertices_of(mesh, "top")]].max()
-    assert reached == pytest.approx(sleeve, abs=0.025)
+    reach = base.where.arm[mesh.body_vertex[vertices_of(mesh, "top")]].max()
+    assert reach == pytest.approx(sleeve, abs=0.025)
 
 
 def test_clothes_stand_off_the_skin():
@@ -216,7 +216,7 @@ def test_clothes_stand_off_the_skin():
     assert np.median(off[1]) > np.median(off[0]) + 0.01
 
 
-def seen_materials(mesh, pose, yaw, size=200):
+def visible_materials(mesh, pose, yaw, size=200):
     """Faces seen by a camera 3 m away: (n,) rows."""
     cosine, sine = np.cos(yaw), np.sin(yaw)
     turn = torch.tensor([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]], dtype=torch.float32)
@@ -236,17 +236,17 @@ def test_no_skin_shows_through_clothes():
     through = pixels = 0
     for i, pose in enumerate(poses):
         seed = i % 12
-        _, worn = person(seed)
+        _, outfit = person(seed)
         mesh = dressed(seed)
         cover = np.full(count, -1.0)
-        for garment, field in ((worn.top, top_field), (worn.bottom, bottom_field), (worn.outer, top_field)):
+        for garment, field in ((outfit.top, top_field), (outfit.bottom, bottom_field), (outfit.outer, top_field)):
             if garment is not None:
                 cover = np.maximum(cover, field(garment, base.where)[:count])
-        seen = seen_materials(mesh, pose, 0.7 * i)
-        skin = seen[mesh.material[seen] == MATERIALS.index("skin")]
+        materials = visible_materials(mesh, pose, 0.7 * i)
+        skin = materials[mesh.material[materials] == MATERIALS.index("skin")]
         bad = (cover[mesh.body_vertex[mesh.faces[skin]]].min(1) > 0.01).sum()
-        assert bad < 0.01 * len(seen), f"person {seed}, pose {i}"
-        through, pixels = through + bad, pixels + len(seen)
+        assert bad < 0.01 * len(materials), f"person {seed}, pose {i}"
+        through, pixels = through + bad, pixels + len(materials)
     assert through < 0.0015 * pixels
 
 
@@ -257,8 +257,8 @@ def test_a_shirt_over_trousers_hides_their_waist():
 
 
 def stance(**angles: float):
-    named = {name.replace("__", "."): value for name, value in angles.items()}
-    return angles_to_rotations(angles_from_named(named)[None])
+    angles_of_joints = {name.replace("__", "."): value for name, value in angles.items()}
+    return angles_to_rotations(angles_from_named(angles_of_joints)[None])
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ def stance(**angles: float):
 def test_skirts_do_not_tear(angles):
     """No edge of the cloth grows to a multiple of what it was, in a wide stance, a step or sitting."""
     mesh = wearing(top=replace(shirt(), hem=0.05), skirt=SKIRT)
-    posed = pose_dressed(body(), mesh, stance(**angles), torch.zeros(1, 3))[0].numpy()
+    vertices = pose_dressed(body(), mesh, stance(**angles), torch.zeros(1, 3))[0].numpy()
     faces = mesh.faces[mesh.material == MATERIALS.index("skirt")]
     edges = np.concatenate((faces[:, :2], faces[:, 1:]))
-    before, after = (np.linalg.norm(v[edges[:, 0]] - v[edges[:, 1]], axis=1) for v in (mesh.vertices, posed))
+    before, after = (np.linalg.norm(v[edges[:, 0]] - v[edges[:, 1]], axis=1) for v in (mesh.vertices, vertices))
     assert after.max() < 0.16
     assert np.quantile(after / before, 0.98) < 2.6
 
@@ -319,11 +319,11 @@ def test_hair_stands_off_the_head_and_spares_the_face(style):
     rows = vertices_of(mesh, "hair")
     bare = dress(body(), replace(identity, hair=replace(identity.hair, style="bald")), outfit(), texture_size=64)
     assert mesh.vertices[rows, 1].max() > bare.vertices[:, 1].max() + 0.002
-    seen = seen_materials(mesh, stance()[0], 0.0, size=400)
-    place = cloth_base(body()).template[mesh.body_vertex[mesh.faces[seen]]].mean(1)
-    face = (np.abs(place[:, 0]) < 0.04) & (place[:, 1] > 0.6) & (place[:, 1] < 0.7) & (place[:, 2] > 0.09)
+    materials = visible_materials(mesh, stance()[0], 0.0, size=400)
+    points = cloth_base(body()).template[mesh.body_vertex[mesh.faces[materials]]].mean(1)
+    face = (np.abs(points[:, 0]) < 0.04) & (points[:, 1] > 0.6) & (points[:, 1] < 0.7) & (points[:, 2] > 0.09)
     assert face.sum() > 100
-    assert (mesh.material[seen[face]] != MATERIALS.index("hair")).all()
+    assert (mesh.material[materials[face]] != MATERIALS.index("hair")).all()
 
 
 @pytest.mark.parametrize("kind", ["sandals", "shoes", "sneakers", "boots"])

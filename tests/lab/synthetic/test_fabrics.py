@@ -55,8 +55,8 @@ def test_noise_is_seamless_and_normalised():
 
 def test_resampling_repeats_the_tile():
     tile = np.random.default_rng(1).uniform(0, 1, (8, 8)).astype(np.float32)
-    place = np.arange(8, dtype=np.float32) / 8
-    u, v = np.meshgrid(place, place)
+    positions = np.arange(8, dtype=np.float32) / 8
+    u, v = np.meshgrid(positions, positions)
     u, v = u.ravel(), v.ravel()
     np.testing.assert_allclose(resample(tile, u, v), tile.ravel(), atol=1e-6)
     np.testing.assert_allclose(resample(tile, u + 3, v - 2), tile.ravel(), atol=1e-5)
@@ -72,10 +72,10 @@ def test_prints_have_something_on_them():
 
 
 def test_tiles_of_the_atlas_do_not_overlap():
-    taken = np.zeros((400, round(400 * ASPECT)), int)
+    use = np.zeros((400, round(400 * ASPECT)), int)
     for tile in TILES.values():
-        taken[tile.slices(400)] += 1
-    assert taken.max() == 1
+        use[tile.slices(400)] += 1
+    assert use.max() == 1
 
 
 def test_a_shirt_is_painted_where_it_lies():
@@ -95,20 +95,20 @@ def test_a_shirt_is_painted_where_it_lies():
 
 @pytest.mark.slow
 def test_all_kinds_of_people_and_clothes_are_drawn():
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for seed in range(400):
         random = np.random.default_rng(seed)
         identity = sample_identity(random, "")
-        worn = sample_outfit(random, "")
-        seen[identity.hair.style] += 1
-        seen[worn.shoes.kind] += 1
-        seen.update(
-            name for name in ("top", "bottom", "skirt", "outer", "tail", "headwear", "scarf") if getattr(worn, name)
+        outfit = sample_outfit(random, "")
+        counts[identity.hair.style] += 1
+        counts[outfit.shoes.kind] += 1
+        counts.update(
+            name for name in ("top", "bottom", "skirt", "outer", "tail", "headwear", "scarf") if getattr(outfit, name)
         )
     for kind in (*HAIR_STYLES, "barefoot", "boots", "skirt", "outer", "tail", "headwear", "scarf"):
-        assert seen[kind] >= 8, kind
-    assert seen["top"] > 380
-    assert 230 < seen["bottom"] < 390
+        assert counts[kind] >= 8, kind
+    assert counts["top"] > 380
+    assert 230 < counts["bottom"] < 390
 
 
 def test_shapes_are_wider_than_the_average_persons():

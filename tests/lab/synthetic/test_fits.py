@@ -45,20 +45,20 @@ def clip():
 
 
 def fitter(fit):
-    made = ClipFitter()
-    made.__dict__["_fitters"] = {name: Recorded(fit) for name in ("keypoints", "nbf")}
-    made.__dict__["_refiner"] = Recorded(fit)
-    return made
+    result = ClipFitter()
+    result.__dict__["_fitters"] = {name: Recorded(fit) for name in ("keypoints", "nbf")}
+    result.__dict__["_refiner"] = Recorded(fit)
+    return result
 
 
 def test_a_fit_belongs_to_the_person_whose_box_it_has(clip):
     fit = Fit(**vars(record()))
-    (right, left), (lost,) = (sample.people for sample in fitter(fit)(0, clip))
+    (right, left), (third,) = (sample.people for sample in fitter(fit)(0, clip))
     np.testing.assert_array_equal(left.fit_poses, fit.poses[0])
     np.testing.assert_array_equal(left.fit_betas, fit.betas[0])
     np.testing.assert_array_equal(left.fit_trans, fit.trans[0])
     assert right.fit_poses is None
-    assert lost.fit_poses is None
+    assert third.fit_poses is None
     columns = values(tracks=(0, 1, 2), frames=(0, 0, 1))
     boxes = [[60, 20, 160, 220], [9, 20, 110, 220], [0, 0, 9, 9]]
     both = fitter(Fit.build(**{**columns, "boxes": boxes}))
@@ -69,14 +69,14 @@ def test_a_fit_belongs_to_the_person_whose_box_it_has(clip):
 
 def test_methods_take_turns_and_every_second_pair_of_clips_is_refined(clip):
     fit = Fit(**vars(record()))
-    made, used = fitter(fit), []
+    clip_fitter, methods = fitter(fit), []
     for number in range(6):
-        before = [len(each.given) for each in made._fitters.values()]
-        person = made(number, clip)[0].people[1]
-        after = [len(each.given) for each in made._fitters.values()]
-        used.append((after[0] - before[0], after[1] - before[1], float(person.fit_poses[0] - fit.poses[0, 0])))
-    assert used == [(1, 0, 0.0), (0, 1, 0.0), (1, 0, 1.0), (0, 1, 1.0), (1, 0, 0.0), (0, 1, 0.0)]
-    assert made._fitters["keypoints"].given[0] == [(500.0 + i, (320.0, 200.0), (480, 640, 3)) for i in range(2)]
+        before = [len(each.given) for each in clip_fitter._fitters.values()]
+        person = clip_fitter(number, clip)[0].people[1]
+        after = [len(each.given) for each in clip_fitter._fitters.values()]
+        methods.append((after[0] - before[0], after[1] - before[1], float(person.fit_poses[0] - fit.poses[0, 0])))
+    assert methods == [(1, 0, 0.0), (0, 1, 0.0), (1, 0, 1.0), (0, 1, 1.0), (1, 0, 0.0), (0, 1, 0.0)]
+    assert clip_fitter._fitters["keypoints"].given[0] == [(500.0 + i, (320.0, 200.0), (480, 640, 3)) for i in range(2)]
 
 
 def test_a_clip_without_a_detected_person_has_no_fits(clip):

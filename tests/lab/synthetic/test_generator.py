@@ -35,8 +35,8 @@ def source(**options):
 @pytest.fixture(scope="module")
 def singles():
     """Samples of 24 groups, in splits of about a third each."""
-    made = source(count=24, validation=0.35, test=0.35, companions=0.5)
-    return [(group, next(made.read(group))) for group in made.groups()]
+    images = source(count=24, validation=0.35, test=0.35, companions=0.5)
+    return [(group, next(images.read(group))) for group in images.groups()]
 
 
 def test_a_group_is_the_same_in_any_order_and_any_process(singles):
@@ -54,18 +54,18 @@ def test_a_group_is_the_same_in_any_order_and_any_process(singles):
 def test_other_backgrounds_are_other_options(tmp_path):
     for name, level in (("a.png", 10), ("b.png", 200)):
         write_image(tmp_path / name, np.full((40, 50, 3), level, np.uint8))
-    told = source(backgrounds=tmp_path).info.options["backgrounds"]
-    assert told.startswith(f"{tmp_path.name}: 2 images")
+    summary = source(backgrounds=tmp_path).info.options["backgrounds"]
+    assert summary.startswith(f"{tmp_path.name}: 2 images")
     write_image(tmp_path / "b.png", np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
-    assert source(backgrounds=tmp_path).info.options["backgrounds"] != told
+    assert source(backgrounds=tmp_path).info.options["backgrounds"] != summary
 
 
 def test_the_number_of_threads_does_not_matter(singles):
     threads = torch.get_num_threads()
-    made = source(count=24, validation=0.35, test=0.35, companions=0.5)
+    images = source(count=24, validation=0.35, test=0.35, companions=0.5)
     try:
         torch.set_num_threads(2 if threads == 1 else 1)
-        other = next(made.read(singles[5][0]))
+        other = next(images.read(singles[5][0]))
     finally:
         torch.set_num_threads(threads)
     assert other.image == singles[5][1].image
@@ -73,16 +73,16 @@ def test_the_number_of_threads_does_not_matter(singles):
 
 
 def test_splits_share_no_identity_no_clothes_and_no_activity(singles):
-    shown = {split: {"identity": set(), "clothing": set(), "activity": set()} for split in SPLITS}
+    labels_of_split = {split: {"identity": set(), "clothing": set(), "activity": set()} for split in SPLITS}
     for group, sample in singles:
         split = sample.splits["synthetic"]
         assert group.name.startswith(split)
         for person in sample.people:
-            for kind, names in shown[split].items():
+            for kind, names in labels_of_split[split].items():
                 names.add(getattr(person, kind))
             assert person.activity in activities_of(split)
     for kind in ("identity", "clothing", "activity"):
-        a, b, c = (shown[split][kind] for split in SPLITS)
+        a, b, c = (labels_of_split[split][kind] for split in SPLITS)
         assert a
         assert b
         assert c
@@ -92,8 +92,8 @@ def test_splits_share_no_identity_no_clothes_and_no_activity(singles):
 
 
 def test_shares_of_the_splits_are_about_those_asked_for():
-    made = source(validation=0.2, test=0.1)
-    splits = [made.split_of(number) for number in range(4000)]
+    images = source(validation=0.2, test=0.1)
+    splits = [images.split_of(number) for number in range(4000)]
     assert abs(splits.count("validation") / 4000 - 0.2) < 0.04
     assert abs(splits.count("test") / 4000 - 0.1) < 0.03
     for number in range(0, 4000, GROUPS_PER_IDENTITY):
@@ -110,9 +110,9 @@ def test_shares_of_the_splits_are_about_those_asked_for():
 def test_neighbours_show_different_poses(monkeypatch, split):
     poses = []
     monkeypatch.setattr(generator, "held_pose", lambda pose: poses.append(pose))
-    made = source()
+    images = source()
     for number in range(24):
-        made._performance(np.random.default_rng(number), number, split, 0)
+        images._performance(np.random.default_rng(number), number, split, 0)
     assert len({pose.rotations.numpy().tobytes() for pose in poses}) == 24
     assert {pose.activity for pose in poses} <= activities_of(split)
 
@@ -124,39 +124,39 @@ def test_labels_agree_with_each_other(singles):
         assert image.shape == (64, 64, 3)
         persons = decode_map("persons", sample.maps["persons"])
         assert persons.max() == len(sample.people)
-        for place, person in enumerate(sample.people):
+        for index, person in enumerate(sample.people):
             rotations = axis_angle_to_matrix(torch.from_numpy(person.poses).view(1, 24, 3))
-            posed = body.pose(rotations, torch.from_numpy(person.betas)[None], torch.from_numpy(person.trans)[None])
-            joints = posed.joints[0].numpy()
+            pose = body.pose(rotations, torch.from_numpy(person.betas)[None], torch.from_numpy(person.trans)[None])
+            joints = pose.joints[0].numpy()
             np.testing.assert_allclose(person.joints["smpl24"][:, :3], joints, atol=1e-4)
             ahead = joints[:, 2] > 0.1
             pixels = sample.focal * joints[:, :2] / joints[:, 2:] + np.array(sample.principal_point)
             np.testing.assert_allclose(person.keypoints["smpl24"][ahead, :2], pixels[ahead], rtol=1e-4, atol=0.01)
-            rows, columns = np.nonzero(persons == place + 1)
+            rows, columns = np.nonzero(persons == index + 1)
             assert len(rows)
             x0, y0, x1, y1 = person.box
             assert x0 <= columns.min()
             assert columns.max() + 1 <= x1 <= 64
             assert y0 <= rows.min()
             assert rows.max() + 1 <= y1 <= 64
-            seen = person.keypoints["smpl24"][:, 2]
-            assert ((seen >= 0) & (seen <= 1)).all()
+            visibility = person.keypoints["smpl24"][:, 2]
+            assert ((visibility >= 0) & (visibility <= 1)).all()
 
 
 @pytest.mark.parametrize("visible", [(0, 0, 0), (0, 5, 3), (4, 0, 3), (4, 5, 3)])
 def test_people_who_are_not_seen_leave_no_number(visible):
     persons = np.repeat(np.arange(4, dtype=np.uint8), (9, *visible))[None]
-    rendered = RenderedScene(np.zeros((1, persons.size, 3), np.uint8), {"persons": persons}, np.array(visible))
-    seen = [place for place, pixels in enumerate(visible) if pixels]
-    found = decode_map("persons", encode_scene_maps(rendered, seen)["persons"])
-    expected = np.repeat(np.arange(len(seen) + 1), (9, *(pixels for pixels in visible if pixels)))
-    np.testing.assert_array_equal(found[0], expected)
+    scene = RenderedScene(np.zeros((1, persons.size, 3), np.uint8), {"persons": persons}, np.array(visible))
+    indices = [index for index, pixels in enumerate(visible) if pixels]
+    persons_map = decode_map("persons", encode_scene_maps(scene, indices)["persons"])
+    expected = np.repeat(np.arange(len(indices) + 1), (9, *(pixels for pixels in visible if pixels)))
+    np.testing.assert_array_equal(persons_map[0], expected)
 
 
 def test_pairs_show_one_person_in_two_poses_before_one_background():
-    made = source(count=8, structure="pairs", damage=0.0)
-    for group in made.groups():
-        first, second = made.read(group)
+    pair_source = source(count=8, structure="pairs", damage=0.0)
+    for group in pair_source.groups():
+        first, second = pair_source.read(group)
         assert group.pairs == {("synthetic", first.splits["synthetic"]): [(0, 1), (1, 0)]}
         a, b = first.people[0], second.people[0]
         assert (a.identity, a.clothing) == (b.identity, b.clothing)
@@ -173,30 +173,32 @@ def test_pairs_show_one_person_in_two_poses_before_one_background():
 
 
 def test_each_image_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monkeypatch):
-    drawn = {}
-    held = generator.held_pose
+    families = {}
+    original = generator.held_pose
 
-    def noted(*poses):
-        drawn.update({pose.rotations.numpy().tobytes(): pose for pose in poses})
-        performance = held(*poses)
+    def note(*poses):
+        families.update({pose.rotations.numpy().tobytes(): pose for pose in poses})
+        performance = original(*poses)
         for rotations, activity in zip(performance.rotations, performance.activities, strict=True):
-            assert drawn[rotations.numpy().tobytes()].activity == activity
+            assert families[rotations.numpy().tobytes()].activity == activity
         return performance
 
-    monkeypatch.setattr(generator, "held_pose", noted)
-    made = source(count=12, structure="pairs", companions=0.0)
-    told = [{s.people[0].activity for s in made.read(group) if s.people} for group in made.groups()]
-    assert any(len(activities) == 2 for activities in told)
-    assert drawn
-    assert all(pose.family != "chair" for pose in drawn.values())
+    monkeypatch.setattr(generator, "held_pose", note)
+    pair_source = source(count=12, structure="pairs", companions=0.0)
+    sample_activities = [
+        {s.people[0].activity for s in pair_source.read(group) if s.people} for group in pair_source.groups()
+    ]
+    assert any(len(activities) == 2 for activities in sample_activities)
+    assert families
+    assert all(pose.family != "chair" for pose in families.values())
 
 
 @pytest.mark.extensive
 def test_crowds_are_three_people_or_more_and_all_framed():
-    made = source(count=8, size=64, crowd=5, in_front=0.0)
+    images = source(count=8, size=64, crowd=5, in_front=0.0)
     counts, centres = [], []
-    for group in made.groups():
-        (sample,) = made.read(group)
+    for group in images.groups():
+        (sample,) = images.read(group)
         counts.append(len(sample.people))
         boxes = np.array([person.box for person in sample.people])
         centres.append((boxes[:, :2] + boxes[:, 2:]).mean(0) / 2 / 64)
@@ -204,14 +206,14 @@ def test_crowds_are_three_people_or_more_and_all_framed():
     assert max(counts) <= 5
     assert np.mean(counts) > 2.5
     assert np.abs(np.mean(centres, 0) - 0.5).max() < 0.2
-    assert len(made._cast(np.random.default_rng(0), 0, "train")[0]) >= 3
+    assert len(images._cast(np.random.default_rng(0), 0, "train")[0]) >= 3
 
 
 def test_clips_move_on_from_frame_to_frame():
-    made = source(count=12, structure="clips", clip_length=6)
-    assert len(made.groups()) == 2
-    for group in made.groups():
-        frames = list(made.read(group))
+    images = source(count=12, structure="clips", clip_length=6)
+    assert len(images.groups()) == 2
+    for group in images.groups():
+        frames = list(images.read(group))
         assert [sample.frame for sample in frames] == list(range(6))
         assert len({sample.name for sample in frames}) == 6
         poses = torch.stack([torch.from_numpy(s.people[0].poses) for s in frames if s.people]).view(-1, 24, 3)

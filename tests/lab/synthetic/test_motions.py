@@ -75,12 +75,14 @@ def test_subsets_are_activities_and_whole_ones_are_held_out(folder: Path) -> Non
 @pytest.mark.slow
 def test_poses_and_clips_are_drawn_from_them(folder: Path) -> None:
     bank = PoseBank(0, "train", folder)
-    drawn = {bank.pose(number).activity for number in range(256)}
-    assert {"CMU", "KIT"} <= drawn
+    activities = {bank.pose(number).activity for number in range(256)}
+    assert {"CMU", "KIT"} <= activities
     again = pickle.loads(pickle.dumps(bank))
     assert torch.equal(again.pose(70).rotations, bank.pose(70).rotations)
-    shown = {sample_motion(np.random.default_rng(n), 3, 10.0, motions=folder).activities[0] for n in range(40)}
-    assert {"CMU", "KIT"} & shown
+    clip_activities = {
+        sample_motion(np.random.default_rng(n), 3, 10.0, motions=folder).activities[0] for n in range(40)
+    }
+    assert {"CMU", "KIT"} & clip_activities
 
 
 def test_caches_say_what_they_are_made_of(folder: Path) -> None:
@@ -96,8 +98,8 @@ def test_the_lifter_learns_from_them(folder: Path) -> None:
     batch = next(iter(recipe.batches(LoaderOptions(512, workers=0))))
     lengths = batch.points.pow(2).sum((1, 2))  # which no turn of the camera changes
     pools = [pose_pool(64, 0, "train", motions).points for motions in (folder, None)]
-    known, plain = (torch.from_numpy(points).pow(2).sum((1, 2)) for points in pools)
-    apart = [(lengths[:, None] - sums).abs().amin(1) for sums in (known, plain)]
+    motion_pool, plain = (torch.from_numpy(points).pow(2).sum((1, 2)) for points in pools)
+    apart = [(lengths[:, None] - sums).abs().amin(1) for sums in (motion_pool, plain)]
     assert apart[0].max() < 1e-3 < apart[1].max()
 
 

@@ -48,41 +48,41 @@ def test_poses_that_are_drawn_together_are_those_of_their_numbers(monkeypatch):
     """Up to rounding; in no more calls for many blocks than for one, which draws again what penetrates itself."""
     calls = []
 
-    def counted(*arguments):
+    def count_calls(*arguments):
         calls.append(len(arguments[0]))
         return vary_poses(*arguments)
 
-    monkeypatch.setattr(poses, "vary_poses", counted)
+    monkeypatch.setattr(poses, "vary_poses", count_calls)
     together = PoseBank(3).poses(62, 600)
     assert len(calls) <= 2 * poses._TRIES
     singly = [bank(3).pose(number) for number in range(62, 600)]
     assert [(pose.activity, pose.family) for pose in together] == [(pose.activity, pose.family) for pose in singly]
-    both = [torch.stack([pose.rotations for pose in drawn]) for drawn in (together, singly)]
+    both = [torch.stack([pose.rotations for pose in each_pose]) for each_pose in (together, singly)]
     torch.testing.assert_close(*both, atol=1e-6, rtol=0)
 
 
 def test_a_number_stays_the_same_pose_in_every_version():
     """Trainings that go on, and what is compared with shipped weights, have the poses that they had."""
-    drawn = PoseBank(3).poses(62, 72)
+    poses = PoseBank(3).poses(62, 72)
     names = ["half_squat", "hand_to_chin", "bend_forward", "reading", "hands_clasped_in_front"]
     names += ["jumping", "hands_behind_head", "basketball", "lunge", "basketball_signal"]
-    assert [pose.activity for pose in drawn] == names
+    assert [pose.activity for pose in poses] == names
     elbows = [0.86154, 1.34055, 2.88737, 0.58973, 2.68187, 1.86784, 0.17712, 2.90423, 2.87591, 2.39135]
-    assert [float(pose.rotations[18].trace()) for pose in drawn] == pytest.approx(elbows, abs=1e-4)
+    assert [float(pose.rotations[18].trace()) for pose in poses] == pytest.approx(elbows, abs=1e-4)
 
 
 @pytest.mark.slow
 def test_poses_are_plausible_and_varied():
-    drawn = [bank().pose(i) for i in range(256)]
-    rotations = torch.stack([pose.rotations for pose in drawn])
+    poses = [bank().pose(i) for i in range(256)]
+    rotations = torch.stack([pose.rotations for pose in poses])
     assert (self_penetration(rotations) > 0.03).float().mean() < 0.06
     bends = rotations_to_angles(rotations)
     limbs = SMPL24.indices(("left_elbow", "left_knee", "left_shoulder"))
     assert limit_excess(bends)[:, limbs, 0].abs().max() < 0.648  # the recordings may stray a little
-    shares = {family: sum(pose.family == family for pose in drawn) / len(drawn) for family in FAMILIES}
+    shares = {family: sum(pose.family == family for pose in poses) / len(poses) for family in FAMILIES}
     for family, share in FAMILIES.items():
         assert abs(shares[family] - share) < 0.11
-    assert all(pose.activity in activities("train")[pose.family] for pose in drawn)
+    assert all(pose.activity in activities("train")[pose.family] for pose in poses)
     held_out = PoseBank(0, "held_out")
     assert all(held_out.pose(i).activity in activities("held_out")[held_out.pose(i).family] for i in range(64))
 
@@ -113,8 +113,8 @@ def test_a_motions_legs_are_the_recordings():
     motion = sample_motion(np.random.default_rng(2), 5, 30.0)
     knees = torch.stack([_knee(pose_library().rotations(), 0), _knee(pose_library().rotations(), 1)], 1)
     own = torch.stack([_knee(motion.rotations, 0), _knee(motion.rotations, 1)], 1)
-    mirrored = own.flip(1)
-    assert min(torch.cdist(own, knees).amin(1).max(), torch.cdist(mirrored, knees).amin(1).max()) < 0.02
+    mirror = own.flip(1)
+    assert min(torch.cdist(own, knees).amin(1).max(), torch.cdist(mirror, knees).amin(1).max()) < 0.02
 
 
 def _knee(rotations: torch.Tensor, side: int) -> torch.Tensor:
@@ -134,8 +134,8 @@ def test_held_poses_sway_a_little():
 def test_the_lowest_point_touches_the_floor():
     betas = torch.full((10,), 0.7)
     separate = on_floor(body(), held_pose(bank().pose(0), bank().pose(5)), betas)
-    joined = on_floor(body(), sample_motion(np.random.default_rng(1), 6, 10.0), betas)
-    lows = [_lowest(separate, betas), _lowest(joined, betas)]
+    motion = on_floor(body(), sample_motion(np.random.default_rng(1), 6, 10.0), betas)
+    lows = [_lowest(separate, betas), _lowest(motion, betas)]
     assert lows[0].abs().max() < 1e-4
     assert abs(float(lows[1].min())) < 1e-4
 
@@ -150,7 +150,7 @@ def _lowest(motion, betas):
 def test_turning_keeps_the_motion():
     motion = sample_motion(np.random.default_rng(3), 4, 10.0)
     quarter = turn_motion(motion, np.pi / 2)
-    moved = motion.pelvis[3] - motion.pelvis[0]
-    expected = torch.stack((moved[2], moved[1], -moved[0]))
+    offset = motion.pelvis[3] - motion.pelvis[0]
+    expected = torch.stack((offset[2], offset[1], -offset[0]))
     torch.testing.assert_close(quarter.pelvis[3] - quarter.pelvis[0], expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(quarter.rotations[:, 1:], motion.rotations[:, 1:])

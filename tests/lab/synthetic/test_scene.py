@@ -28,14 +28,14 @@ from humanpose_cli.lab.synthetic.scene import Actor, Prop, SceneDescription, Sce
 SMALL = SceneOptions(size=(96, 128))
 
 
-def drawn(seed: int, *actors: Actor, options: SceneOptions = SMALL) -> SceneDescription:
+def draw_scene(seed: int, *actors: Actor, options: SceneOptions = SMALL) -> SceneDescription:
     return sample_scene(np.random.default_rng(seed), body(), actors or (actor(seed),), options)
 
 
 def digest(seeds: range) -> str:
     total = hashlib.sha256()
     for seed in seeds:
-        scene = drawn(seed, actor(seed), actor(seed + 50)) if seed % 2 else drawn(seed)
+        scene = draw_scene(seed, actor(seed), actor(seed + 50)) if seed % 2 else draw_scene(seed)
         image = SceneRenderer(body(), scene, labels()).render()
         for values in (image.image, *image.maps.values()):
             total.update(np.ascontiguousarray(values).tobytes())
@@ -58,16 +58,16 @@ def test_bytes_depend_on_no_number_of_threads_and_no_process():
 
 
 def test_labels_describe_the_image():
-    scene = pickle.loads(pickle.dumps(drawn(5, actor(1), actor(2))))
-    seen = SceneRenderer(body(), scene, labels()).render()
-    assert seen.image.shape == (96, 128, 3)
-    assert seen.image.dtype == np.uint8
-    assert tuple(seen.maps) == RENDERED_MAPS
-    for name, values in seen.maps.items():
+    scene = pickle.loads(pickle.dumps(draw_scene(5, actor(1), actor(2))))
+    rendered_scene = SceneRenderer(body(), scene, labels()).render()
+    assert rendered_scene.image.shape == (96, 128, 3)
+    assert rendered_scene.image.dtype == np.uint8
+    assert tuple(rendered_scene.maps) == RENDERED_MAPS
+    for name, values in rendered_scene.maps.items():
         assert values.dtype == LABEL_MAPS[name].dtype
-        np.testing.assert_array_equal(np.any(values.reshape(96, 128, -1), -1), seen.maps["persons"] > 0)
-    assert seen.visible.tolist() == [int((seen.maps["persons"] == k).sum()) for k in (1, 2)]
-    assert len(pickle.dumps(seen.visible)) > 0
+        np.testing.assert_array_equal(np.any(values.reshape(96, 128, -1), -1), rendered_scene.maps["persons"] > 0)
+    assert rendered_scene.visible.tolist() == [int((rendered_scene.maps["persons"] == k).sum()) for k in (1, 2)]
+    assert len(pickle.dumps(rendered_scene.visible)) > 0
     meshes = [
         LabelledMesh(pose_dressed(body(), p.mesh, p.rotations, p.trans)[0], body().faces, labels())
         for p in scene.people
@@ -78,22 +78,22 @@ def test_labels_describe_the_image():
         for p in scene.props
     ]
     for name, values in render_label_maps(meshes, view, occluders=things).items():
-        np.testing.assert_array_equal(values, seen.maps[name])
+        np.testing.assert_array_equal(values, rendered_scene.maps[name])
 
 
 @pytest.mark.slow
 def test_people_are_where_their_parameters_say():
     for seed in range(6):
-        scene = drawn(seed, options=replace(SMALL, camera=CameraOptions(cut=0), in_front=0, cards=0))
+        scene = draw_scene(seed, options=replace(SMALL, camera=CameraOptions(cut=0), in_front=0, cards=0))
         person = scene.people[0]
         with torch.no_grad():
-            posed = body().pose(person.rotations, person.betas[None], person.trans)
-        assert posed.vertices is not None
+            pose = body().pose(person.rotations, person.betas[None], person.trans)
+        assert pose.vertices is not None
         # The floor of the world is under the lowest vertex.
-        world = (posed.vertices[0].numpy() - scene.camera.translation) @ scene.camera.rotation
+        world = (pose.vertices[0].numpy() - scene.camera.translation) @ scene.camera.rotation
         assert abs(world[:, 1].min()) < 2e-3
         maps = SceneRenderer(body(), scene, labels()).render().maps
-        pixels = scene.camera.view.project(posed.joints[0]).numpy()
+        pixels = scene.camera.view.project(pose.joints[0]).numpy()
         inside = ((pixels >= 0) & (pixels < (128, 96))).all(1)
         assert inside[: SMPL24.index("left_hand")].mean() > 0.8
         column, row = pixels[inside].astype(int).T
@@ -110,7 +110,7 @@ def test_scenes_need_people_with_as_many_frames():
 @pytest.mark.slow
 def test_frames_of_a_clip_share_all_but_the_pose():
     walker = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(0), 3, 8.0))
-    scene = drawn(4, walker, options=replace(SMALL, damage=0.0))
+    scene = draw_scene(4, walker, options=replace(SMALL, damage=0.0))
     renderer = SceneRenderer(body(), scene, labels())
     frames = [renderer.render(t) for t in range(len(scene))]
     empty = np.all([frame.maps["persons"] == 0 for frame in frames], 0)
@@ -118,7 +118,7 @@ def test_frames_of_a_clip_share_all_but_the_pose():
     assert not np.array_equal(frames[0].image, frames[2].image)
     again = renderer.render(0)
     np.testing.assert_array_equal(again.image, frames[0].image)
-    pair = drawn(6, actor(3, frames=2))
+    pair = draw_scene(6, actor(3, frames=2))
     facing = [turn[:, 2] for turn in pair.people[0].rotations[:, 0]]
     assert not torch.allclose(facing[0], facing[1], atol=0.05)
 
@@ -128,7 +128,7 @@ def test_frames_of_a_clip_share_all_but_the_pose():
 def test_nobody_walks_through_walls(kind):
     runner = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(8), 4, 1.5))
     for seed in range(5):
-        scene = replace(drawn(seed, runner), background=Background(kind, seed))
+        scene = replace(draw_scene(seed, runner), background=Background(kind, seed))
         renderer = SceneRenderer(body(), scene, labels())
         for frame in range(len(scene)):
             maps = renderer.render(frame, ("persons", "depth")).maps
@@ -152,7 +152,7 @@ def stage(sun: tuple[float, float, float], props: tuple[Prop, ...] = (), turn: b
     )
     standing = held_pose(bank().pose(0))
     standing = replace(standing, rotations=torch.eye(3).repeat(1, 24, 1, 1))
-    scene = drawn(0, Actor(naked(torch.zeros(10)), torch.zeros(10), standing))
+    scene = draw_scene(0, Actor(naked(torch.zeros(10)), torch.zeros(10), standing))
     rotations = torch.eye(3).repeat(1, 24, 1, 1)
     rotations[:, 0] = torch.from_numpy(camera.rotation)
     with torch.no_grad():
@@ -165,9 +165,9 @@ def stage(sun: tuple[float, float, float], props: tuple[Prop, ...] = (), turn: b
 def floor_shadow(scene: SceneDescription) -> np.ndarray:
     """How much darker each pixel of the background is than without people."""
     renderer = SceneRenderer(body(), scene, labels())
-    seen = renderer.render()
-    away = renderer.backdrop.image.astype(float).mean(-1) - seen.image.mean(-1)
-    return np.where(seen.maps["persons"] == 0, away, 0.0)
+    rendered_scene = renderer.render()
+    away = renderer.backdrop.image.astype(float).mean(-1) - rendered_scene.image.mean(-1)
+    return np.where(rendered_scene.maps["persons"] == 0, away, 0.0)
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
@@ -180,19 +180,19 @@ def test_shadows_fall_away_from_the_sun(side):
 
 
 def test_people_are_brighter_on_the_sunny_side():
-    seen = SceneRenderer(body(), stage((1.0, 0.3, 0.3)), labels()).render()
-    chest = seen.maps["parts"] == 1 + SMPL24.index("spine3")
-    to_the_right = seen.maps["normals"][..., 0].astype(float)
-    brightness = seen.image.mean(-1)
+    rendered_scene = SceneRenderer(body(), stage((1.0, 0.3, 0.3)), labels()).render()
+    chest = rendered_scene.maps["parts"] == 1 + SMPL24.index("spine3")
+    to_the_right = rendered_scene.maps["normals"][..., 0].astype(float)
+    brightness = rendered_scene.image.mean(-1)
     assert np.corrcoef(to_the_right[chest], brightness[chest])[0, 1] > 0.8
 
 
 def test_things_hide_what_is_behind_them_and_cast_shadows():
     board = solids.move_solid(solids.box((0.4, 0.4, 0.02)), np.array([0.0, 1.2, 0.6]))
     prop = Prop(board, ("plaster", 0), 1.0, (1.0, 1.0, 1.0))
-    plain, hidden = stage((0.0, 1.0, 0.6)), stage((0.0, 1.0, 0.6), (prop,))
-    before, after = (SceneRenderer(body(), scene, labels()).render() for scene in (plain, hidden))
-    lens = hidden.camera
+    plain, with_prop = stage((0.0, 1.0, 0.6)), stage((0.0, 1.0, 0.6), (prop,))
+    before, after = (SceneRenderer(body(), scene, labels()).render() for scene in (plain, with_prop))
+    lens = with_prop.camera
     corners = lens.view.project(torch.from_numpy(lens.to_camera(board.vertices).astype(np.float32))).numpy()
     x0, y0, x1, y1 = (*np.ceil(corners.min(0)).astype(int), *np.floor(corners.max(0)).astype(int))
     middle = np.zeros((128, 128), bool)
@@ -205,9 +205,9 @@ def test_things_hide_what_is_behind_them_and_cast_shadows():
     both = (after.maps["persons"] > 0) & outside
     assert (before.image[both].mean(-1) - after.image[both].mean(-1)).max() > 15
     behind = Prop(solids.move_solid(board, np.array([0.0, 0.0, -2.0])), prop.tile, 1.0, prop.tint)
-    unchanged = SceneRenderer(body(), stage((0.0, 1.0, 0.6), (behind,)), labels()).render()
+    rendered_scene = SceneRenderer(body(), stage((0.0, 1.0, 0.6), (behind,)), labels()).render()
     for name, values in before.maps.items():
-        np.testing.assert_array_equal(unchanged.maps[name], values)
+        np.testing.assert_array_equal(rendered_scene.maps[name], values)
 
 
 def test_edges_are_smooth_and_colours_not_moved():
@@ -217,8 +217,8 @@ def test_edges_are_smooth_and_colours_not_moved():
     scene = replace(scene, people=(bright,), lighting=replace(scene.lighting, ambient=(3.0, 3.0, 3.0)))
     renderer = SceneRenderer(body(), scene, labels())
     renderer.backdrop = replace(renderer.backdrop, image=np.zeros_like(renderer.backdrop.image))
-    seen = renderer.render()
-    cover, label = seen.image[..., 0] / 255.0, seen.maps["persons"] > 0
+    rendered_scene = renderer.render()
+    cover, label = rendered_scene.image[..., 0] / 255.0, rendered_scene.maps["persons"] > 0
     assert ((cover > 0.1) & (cover < 0.9)).sum() > 100
     grid = np.stack(np.meshgrid(np.arange(128), np.arange(128)), -1)
     offset = (grid * cover[..., None]).sum((0, 1)) / cover.sum() - (grid * label[..., None]).sum((0, 1)) / label.sum()
