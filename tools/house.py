@@ -48,9 +48,10 @@ VERBS = frozenset(
     compress compute concatenate connect construct continue convert convolve copy correct correlate count cover
     create crop cut damage damp darken decide declare decode decompose decorate define delete deliver denoise derive
     describe detect determine differentiate dilate disable discard discover display distinguish distort
-    distribute disturb divide do download draw dress drop dump embed enable encode end enforce enlarge ensure enter enumerate erode
-    escape estimate evaluate evict examine exclude execute exit expand explain export express extend extract fail feed fetch fill
-    filter find finish fit fix flatten flip flush fold follow forget format formulate free freeze fuse gather
+    distribute disturb divide do download draw dress drop dump embed enable encode end enforce enlarge
+    ensure enter enumerate erode
+    escape estimate evaluate evict examine exclude execute exit expand explain export express extend extract fail
+    feed fetch fill filter find finish fit fix flatten flip flush fold follow forget format formulate free freeze fuse gather
     generate get give group grow guard guess halve handle hash help hide hold identify ignore import improve
     include increase infer inflate initialize inpaint insert inspect install integrate interpolate interpret
     interrupt intersect invert invoke iterate join keep label launch lay leave let lift limit link list load locate
