@@ -51,8 +51,8 @@ VERBS = frozenset(
     distribute disturb divide do download draw dress drop dump embed enable encode end enforce enlarge
     ensure enter enumerate erode
     escape estimate evaluate evict examine exclude execute exit expand explain export express extend extract fail
-    feed fetch fill filter find finish fit fix flatten flip flush fold follow forget format formulate free freeze fuse gather
-    generate get give group grow guard guess halve handle hash help hide hold identify ignore import improve
+    feed fetch fill filter find finish fit fix flatten flip flush fold follow forget format formulate free freeze
+    fuse gather generate get give group grow guard guess halve handle hash help hide hold identify ignore import improve
     include increase infer inflate initialize inpaint insert inspect install integrate interpolate interpret
     interrupt intersect invert invoke iterate join keep label launch lay leave let lift limit link list load locate
     lock log look loop lower make map mark mask match measure merge migrate minimize mirror mix modify monitor move
