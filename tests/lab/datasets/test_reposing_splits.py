@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
-import zlib
-from itertools import pairwise
 
-from humanpose_cli.lab.datasets import reposing_splits
 from humanpose_cli.lab.datasets.reposing_splits import IPER_VALIDATION, deepfashion_clothes, random_pairs
 
 # Of dataset_definitions.py, MKnoche/warp3d_reposing@522e783: the test clothes of iPER, and SHA-256 of the sorted lists
@@ -37,23 +33,6 @@ def test_deepfashion_has_2061_clothes_each_for_choosing_and_evaluating() -> None
         assert hashlib.sha256("\n".join(names).encode()).hexdigest() == digest
     assert len(clothes) == 2 * 2061  # a name is in one split alone
     assert all(re.fullmatch(r"(WO)?MEN/\w+/id_\d{8}/\d\d", name) for name in clothes)
-
-
-def test_the_packed_list_is_what_its_description_makes_of_the_names() -> None:
-    categories = reposing_splits._CATEGORIES.split()
-    rows = []
-    for name, split in deepfashion_clothes().items():
-        category, item, colour = re.fullmatch(r"(.*)/id_(\d+)/(\d+)", name).groups()  # type: ignore[union-attr]
-        rows.append((int(item), categories.index(category), int(colour), split == "test"))
-    rows.sort()
-    items, kinds, colours = bytearray(), bytearray(), bytearray()
-    for before, row in pairwise([(0, -1, 0, False), *rows]):
-        same = row[:2] == before[:2]
-        items.append(row[0] - before[0])
-        kinds.append(0 if same else 1 + row[1])
-        colours.append(row[2] - before[2] if same else row[2])
-    bits = sum(row[3] << number for number, row in enumerate(rows)).to_bytes(-(-len(rows) // 8), "little")
-    assert zlib.decompress(base64.b85decode(reposing_splits._DEEPFASHION)) == bytes(items + kinds + colours) + bits
 
 
 def test_random_pairs_are_drawn_clothes_first() -> None:
