@@ -118,7 +118,7 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
 
 
 def _file_item(file: FileReport) -> ItemResult:
-    problems = [str(problem) for problem in file.problems]
+    problems = list(file.problems)
     more = f"; and {len(problems) - _MAX_IN_TABLE} more" if len(problems) > _MAX_IN_TABLE else ""
     counts = f"{file.images:,} images, {file.people:,} people"
     text = "; ".join(problems[:_MAX_IN_TABLE]) + more or counts
@@ -153,11 +153,11 @@ def _index(path: Path) -> CommandResult:
 
 def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int) -> CommandResult:
     from humanpose_cli.lab.cache.cache import open_cache
-    from humanpose_cli.lab.cache.contents import describe
+    from humanpose_cli.lab.cache.contents import contents_lines, describe
 
     dataset = open_cache(path)
     contents = describe(dataset)
-    table = ResultTable(f"dataset cache {path}", ("contents", "found"), tuple(contents.lines()), justify="left")
+    table = ResultTable(f"dataset cache {path}", ("contents", "found"), tuple(contents_lines(contents)), justify="left")
     items = []
     if out is not None:
         from humanpose_cli.io.images import write_image
@@ -166,5 +166,5 @@ def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int
         rows = pick_rows(dataset, count, split=split, seed=seed)
         write_image(out, draw_contact_sheet(dataset, rows))
         items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} images"}))
-    extra = {"contents": contents.document()}
+    extra = {"contents": contents}
     return CommandResult("cache", Status.SUCCESS, tuple(items), extra=extra, tables=(table,))

@@ -13,7 +13,7 @@ from humanpose_cli.core.errors import HpcError
 from humanpose_cli.lab.cache.building import write_index
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet
-from humanpose_cli.lab.cache.contents import describe
+from humanpose_cli.lab.cache.contents import contents_lines, describe
 from humanpose_cli.lab.cache.export import export_images
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 from humanpose_cli.lab.cache.schema import INDEX_NAME
@@ -147,8 +147,8 @@ def change_structure(path: Path, random: Random) -> None:
 def show(path: Path) -> None:
     """What `hpc cache show` counts."""
     contents = describe(open_cache(path))
-    list(contents.lines())
-    json.dumps(contents.document(), allow_nan=False)
+    list(contents_lines(contents))
+    json.dumps(contents, allow_nan=False)
 
 
 def draw(path: Path) -> None:

@@ -163,24 +163,13 @@ def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is wrong with a record of a file; "" is the file itself."""
-
-    record: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.record}: {self.text}" if self.record else self.text
-
-
-@dataclass(frozen=True)
 class FileReport:
-    """A file that was looked at, and what is wrong with it."""
+    """A file that was looked at, and what is wrong with its records ("image 'a/0': size: …") or with itself."""
 
     path: Path
     images: int
     people: int
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -244,14 +233,14 @@ def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tupl
     except InputError as error:
         return (_failed(path, str(error)),), there, ()
     header = index.header
-    problems = [*_changed(index), *(Problem("", text) for text in index_problems(index))]
+    problems = [*_changed(index), *index_problems(index)]
     missing = tuple(sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist())))
     return (FileReport(path, header.picture_count, header.person_count, tuple(problems)),), entries, missing
 
 
 def _failed(path: Path, problem: str) -> FileReport:
     """Report a file that cannot be read; the problem does not repeat the file's name."""
-    return FileReport(path, 0, 0, (Problem("", problem.removeprefix(f"{path}: ")),))
+    return FileReport(path, 0, 0, (problem.removeprefix(f"{path}: "),))
 
 
 def changed_datasets(file: TableFile, *, with_encoded: bool = True) -> Iterator[str]:
@@ -270,13 +259,13 @@ def _is_encoded(file: TableFile, name: str) -> bool:
     return column is not None and column.kind is Kind.ENCODED
 
 
-def _changed(file: TableFile) -> Iterator[Problem]:
+def _changed(file: TableFile) -> Iterator[str]:
     wrong = list(changed_datasets(file))
     for name in wrong:
         if not _is_encoded(file, name):  # those are named one by one
-            yield Problem(f"column {name}", "does not match its checksum")
+            yield f"column {name}: does not match its checksum"
     if not wrong and content_digest(file.arrays) != file.header.content_digest:
-        yield Problem("", "its contents do not match the digest in its header")
+        yield "its contents do not match the digest in its header"
 
 
 class _Check:
@@ -297,11 +286,11 @@ class _Check:
             return _failed(path, str(error))
         return FileReport(path, shard.header.picture_count, shard.header.person_count, tuple(problems))
 
-    def _problems(self, shard: TableFile, entry: ShardEntry) -> Iterator[Problem]:
+    def _problems(self, shard: TableFile, entry: ShardEntry) -> Iterator[str]:
         if entry.digest and entry.digest != shard.header.content_digest:
-            yield Problem("", "is not the shard that the index was made for")
+            yield "is not the shard that the index was made for"
         yield from _changed(shard)
-        contradictions = [Problem("", text) for text in relation_problems(shard)]
+        contradictions = list(relation_problems(shard))
         yield from contradictions
         if contradictions:  # whose labels belong to what is not known
             return
@@ -313,11 +302,11 @@ class _Check:
 
         yield from self._encoded(shard, names, person)
         for row, text in rule_problems(shard, "pictures"):
-            yield Problem(f"image {names[row]!r}", text)
+            yield f"image {names[row]!r}: {text}"
         for row, text in label_problems(shard):
-            yield Problem(person(row), text)
+            yield f"{person(row)}: {text}"
 
-    def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[Problem]:
+    def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[str]:
         """Read and decode every image, map and mask."""
         counts = shard.numbers("pictures/person_count").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
@@ -332,7 +321,7 @@ class _Check:
                     text = shard.encoded_problem(path, number) or _decoding_problem(shard, path, number, counts[row])
                     if text:
                         record = person(number) if of_person else f"image {name!r}"
-                        yield Problem(record, f"{path.partition('/')[2]} {text}")
+                        yield f"{record}: {path.partition('/')[2]} {text}"
             with self._lock:
                 self._image_count += 1
                 self._progress(self._image_count, None, "images")

@@ -13,7 +13,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.contact_sheet import SheetOptions, draw_contact_sheet, pick_rows
-from humanpose_cli.lab.cache.contents import describe
+from humanpose_cli.lab.cache.contents import contents_lines, describe
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.rendering.overlay import person_colour
@@ -179,21 +179,20 @@ def test_contents(tmp_path):
     contents = describe(open_cache(tmp_path))
     samples = all_samples(source)
     people = [person for sample in samples for person in sample.people]
-    assert (contents.images, contents.people, contents.groups, contents.sequences) == (15, len(people), 5, 3)
-    assert contents.shards == (3, 3)
-    assert contents.bytes == sum(path.stat().st_size for path in tmp_path.glob("shard-*.h5"))
-    assert contents.sizes == {(48, 40): 15}
-    assert contents.crowds == {0: 5, 1: 5, 2: 5}
-    assert contents.names == {"identity": 2, "clothing": 1, "activity": 1}
-    assert contents.splits == {("all", "train"): 15, ("small", "test"): 6, ("small", "train"): 9}
-    assert contents.pairs == {("pairs", "train"): 10}
-    labels = {f"{label.table}/{label.name}": (label.count, label.total) for label in contents.labels}
+    numbers = [contents[name] for name in ("pictures", "people", "groups", "sequences", "shards", "shards_planned")]
+    assert numbers == [15, len(people), 5, 3, 3, 3]
+    assert contents["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("shard-*.h5"))
+    assert contents["sizes"] == [{"width": 48, "height": 40, "pictures": 15}]
+    assert contents["people_in_a_picture"] == {"0": 5, "1": 5, "2": 5}
+    assert contents["different"] == {"identity": 2, "clothing": 1, "activity": 1}
+    assert contents["splits"] == {"all/train": 15, "small/test": 6, "small/train": 9}
+    assert contents["pairs"] == {"pairs/train": 10}
+    labels = contents["labels"]
     pose_count = sum(person.poses is not None for person in people)
-    assert labels["people/poses"] == labels["people/mask"] == labels["people/surface_points"] == (pose_count, 15)
-    assert labels["people/box"] == (15, 15)
-    assert labels["pictures/maps/depth"] == labels["pictures/focal"] == (10, 15)
-    lines = dict(contents.lines())
+    assert labels["people/poses"] == labels["people/mask"] == labels["people/surface_points"] == pose_count
+    assert labels["people/box"] == 15
+    assert labels["pictures/maps/depth"] == labels["pictures/focal"] == 10
+    lines = dict(contents_lines(contents))
     assert lines["protocol small"] == "test 6, train 9"
     assert lines["different"] == "2 identities, 1 outfit, 1 activity"
     assert lines["labels of people"].startswith("100 %: identity, box; 66 %: ")
-    assert contents.document()["labels"]["people/poses"] == pose_count
