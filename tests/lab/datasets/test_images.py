@@ -47,7 +47,7 @@ def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated_row: i
     return FitRecord.build(
         track_id=[track for track, _ in rows],
         frame_index=[frame for _, frame in rows],
-        interpolated_row=[row == interpolated_row for row in range(count)],
+        interpolated=[row == interpolated_row for row in range(count)],
         frame_names=names,
         shot_id=np.zeros(frames),
         image_size=np.tile(SIZE, (frames, 1)),
@@ -74,7 +74,7 @@ def fits(folder: Path) -> Path:
     folder.joinpath("sub").mkdir(parents=True)
     write_fit(folder / "a.jpg.fit.npz", fit_of(["a.jpg"], [(0, 0), (1, 0)]))
     write_fit(folder / "sub/b.png.fit.npz", fit_of(["b.png"], []))
-    write_fit(folder / "clip.fit.npz", fit_of(["007.jpg", "009.jpg"], [(3, 0), (3, 1)], interpolated=1))
+    write_fit(folder / "clip.fit.npz", fit_of(["007.jpg", "009.jpg"], [(3, 0), (3, 1)], interpolated_row=1))
     return folder
 
 

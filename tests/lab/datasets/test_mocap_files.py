@@ -88,7 +88,7 @@ VALUES = np.random.default_rng(0).normal(size=(5, 96))
 @pytest.mark.parametrize("majority", [1, 0])
 def test_values_come_back(tmp_path, wide, compression, big, majority):
     path = tmp_path / "Directions 1.cdf"
-    write_cdf(path, VALUES, wide=wide, compression=compression, big=big, majority=majority)
+    write_cdf(path, VALUES, wide=wide, packed=compression, big=big, majority=majority)
     assert cdf_shape(path, "Pose") == (1, 5, 96)
     np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
 
@@ -141,7 +141,7 @@ def test_other_files_are_told(tmp_path):
 def test_damage_never_gives_values_or_crashes(tmp_path, compression):
     """Cut at any place, or with any byte of the headers changed: the values, or a sentence."""
     path = tmp_path / "damaged.cdf"
-    write_cdf(path, VALUES[:1, :4], compression=compression)
+    write_cdf(path, VALUES[:1, :4], packed=compression)
     content = path.read_bytes()
     for length in range(0, len(content) - 1, 7):
         path.write_bytes(content[:length])
