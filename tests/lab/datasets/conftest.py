@@ -10,5 +10,5 @@ import pytest
 
 @pytest.fixture
 def tree(intact: Path, tmp_path: Path) -> Path:
-    """A copy of the module's data set `whole`, which a test may damage."""
+    """A copy of the module's data set `intact`, which a test may damage."""
     return Path(shutil.copytree(intact, tmp_path / "tree"))
