@@ -115,7 +115,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class ColourChange:
-    """What happens to colours, in this order.
+    """A change of colours, applied in this order.
 
     hue         degrees round the colour circle
     saturation  factor on the distance from grey

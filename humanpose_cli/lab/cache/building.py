@@ -44,7 +44,7 @@ from humanpose_cli.version import __version__
 
 @dataclass(frozen=True)
 class Plan:
-    """What a cache is made of.
+    """The plan of a cache.
 
     header  what all its shards have in common; number, counts and digest are still to come
     shards  the groups of each shard
@@ -131,7 +131,7 @@ def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """What an index joins.
+    """The shards that an index joins.
 
     missing  numbers of the plan's shards that are not there
     """
@@ -261,7 +261,7 @@ def _joins(tables: _IndexTables) -> dict[str, Dataset]:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What became of a build.
+    """The result of a build.
 
     new_shards      numbers of the shards that were written
     earlier_shards  numbers of those that were there already

@@ -29,7 +29,7 @@ _BRIGHT = 0.6  # share of the image's light that is left behind tinted parts
 
 @dataclass(frozen=True)
 class SheetOptions:
-    """How a sheet looks: pixels of an image's side, of the gaps, of the text; columns, or 0 for a square sheet."""
+    """Measures of a sheet: pixels of an image's side, of the gaps, of the text; columns, or 0 for a square sheet."""
 
     side: int = 256
     gap: int = 10

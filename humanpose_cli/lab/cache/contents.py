@@ -1,4 +1,4 @@
-"""What is in a cache, counted: for `hpc cache show`."""
+"""The contents of a cache, counted: for `hpc cache show`."""
 
 from __future__ import annotations
 

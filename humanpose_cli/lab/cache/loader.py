@@ -25,7 +25,7 @@ def spread_evenly(total: int, count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class LoaderOptions(Options):
-    """How batches are made."""
+    """Options of batches."""
 
     batch_size: int = option(
         8, "Rows of a batch of this process; all processes together take `world_size` times as many.", minimum=1

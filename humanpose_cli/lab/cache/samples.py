@@ -32,7 +32,7 @@ def split_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """How one kind of label map is encoded as a PNG of its image's size.
+    """The encoding of one kind of label map as a PNG of its image's size.
 
     dtype     of the decoded array; channels 1: (H, W), 3: (H, W, 3)
     meaning   what a number says; 0 always stands for "nothing here" or "not known"

@@ -27,7 +27,7 @@ from humanpose_cli.io.text_files import json_object
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, MORE_BETAS
 
 Attributes = Mapping[str, str | int]
-"""Of a file's root or of a dataset."""
+"""The attributes of a file's root or of a dataset."""
 
 FORMAT = "humanpose-cli dataset cache"
 SCHEMA_VERSION = 1
@@ -47,7 +47,7 @@ def link_name(number: int) -> str:
 
 
 class Kind(Enum):
-    """How the rows of a column are stored."""
+    """The storage of a column's rows."""
 
     PLAIN = "plain"
     RAGGED = "ragged"
@@ -90,17 +90,17 @@ class Column:
 
     @property
     def path(self) -> str:
-        """Its path in the file, without the leading slash."""
+        """The path in the file, without the leading slash."""
         return f"{self.table}/{self.name}"
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are texts."""
+        """Whether the values are texts."""
         return self.dtype == "text"
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
-        """Of a value; texts have no fixed width here."""
+        """The type of a value; texts have no fixed width here."""
         return np.dtype("S" if self.is_text else self.dtype)
 
     @property
@@ -246,7 +246,7 @@ def _joins() -> list[Column]:
 
 
 COLUMNS: tuple[Column, ...] = (*_images(), *_people(), *_joins())
-"""Of a shard, in the order of its tables."""
+"""The columns of a shard, in the order of its tables."""
 INDEX_COLUMNS: tuple[Column, ...] = (
     Column("shards", "number", "<i8", "of the plan; /links holds the external link of this name"),
     Column("shards", "picture_count", "<i8", "pictures in it"),
@@ -256,11 +256,11 @@ INDEX_COLUMNS: tuple[Column, ...] = (
     Column("labels", "known", "<i8", "how many rows have a value"),
     *_joins(),
 )
-"""Of the index."""
+"""The columns of the index."""
 
 
 class DatasetType(NamedTuple):
-    """What a row of a dataset is: a number of this type or a text ("S", of any width), or an array of this shape."""
+    """Content of a dataset's row: a number of this type or a text ("S", of any width), or an array of this shape."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]

@@ -46,7 +46,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What became of a shard.
+    """The outcome of writing a shard.
 
     header      of the finished shard, None if it failed
     group       the group that failed; "" if it was none of them in particular

@@ -84,7 +84,7 @@ class _Scene:
 
     @property
     def joint_count(self) -> int:
-        """How many of gtkps are joints of SMPL24."""
+        """The number of gtkps that are joints of SMPL24."""
         return len(SMPL24) if self.kind == "smpl" else _BODY
 
 

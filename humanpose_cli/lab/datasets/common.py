@@ -1,4 +1,4 @@
-"""What sources that read a folder have in common: options, tools, the listing made once, notes for the user."""
+"""The base of sources that read a folder: options, tools, the listing made once, notes for the user."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class BodyJointFitter:
 
 @dataclass(frozen=True, eq=False)
 class SourceTools:
-    """What a source may use beyond its files; a source says which of them it needs.
+    """Tools that a source may use beyond its files; `SourceEntry.needs` lists those of each.
 
     estimator     poses of images without any, such as `FitEstimator`
     joint_fitter  bodies of 3-D joints, such as `BodyJointFitter`

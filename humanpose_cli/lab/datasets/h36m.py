@@ -59,7 +59,7 @@ Array = NDArray[Any]
 CAMERAS = H36M_CAMERAS
 """In the order of metadata.xml and of the fits' cam0 to cam3."""
 SIZES = ((1000, 1000), (1000, 1002))
-"""Of the videos, which differ between cameras and, within a camera, between actions of S7."""
+"""The sizes of the videos, which differ between cameras and, within a camera, between actions of S7."""
 FRAME_RATE = 50.0
 MOSH_EVERY = 5
 """The fits have a row for every fifth frame of the videos (50 a second), and none after their end."""

@@ -136,7 +136,7 @@ def synchronise(files: Mapping[str, Path]) -> Synchronisation:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Of an actor, millimetres: half the width between the shoulders, and from shoulder to joint left and right."""
+    """An actor in millimetres: half the width between the shoulders, and from shoulder to joint left and right."""
 
     torso_radius: float
     shoulder_offsets: tuple[float, float]

@@ -165,7 +165,7 @@ _MAX_RECORDS = 100_000
 
 @dataclass(frozen=True)
 class _Variable:
-    """What a VDR says: (records, dimensions…), type, where the index of its blocks starts, which bytes it needs."""
+    """The content of a VDR: (records, dimensions…), type, where the index of its blocks starts."""
 
     name: str
     shape: tuple[int, ...]

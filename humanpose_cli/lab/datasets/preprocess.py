@@ -30,7 +30,7 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """What is to become a cache.
+    """A request for a source.
 
     name       "synthetic", or a name of `lab.datasets.registry.SOURCES`
     root       the data set's folder; None for "synthetic"

@@ -129,7 +129,7 @@ def _black(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 JPEG_QUALITY = 95
-"""Of what is encoded anew; with full colour resolution."""
+"""The quality of images that are encoded anew; with full colour resolution."""
 
 
 @dataclass(frozen=True)

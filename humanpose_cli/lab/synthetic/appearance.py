@@ -265,7 +265,7 @@ class _Spot(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Masks:
-    """What is fixed about the n texels of the body's square, and the f of them on the head.
+    """Masks of the n texels of the body's square, and the f of them on the head.
 
     basis   (n, 2) light on the skin (folds, hollows, mottling), and blood near its surface (joints, cheeks)
     head_basis (f, 2) the head's part of it, and head_flat (f,) its flat pixel indices in the atlas

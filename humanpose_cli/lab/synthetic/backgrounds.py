@@ -1,4 +1,4 @@
-"""What lies behind people: rooms, streets, fields, studios, abstract fields of colour, and given images.
+"""Backgrounds of scenes: rooms, streets, fields, studios, abstract fields of colour, and given images.
 
 Rooms, streets and fields are boxes in the world, whose floor is the one that people stand on; so they keep their
 place when the camera differs, and shadows fall on them.
@@ -54,7 +54,7 @@ class ImageFolder:
 
     @property
     def summary(self) -> str:
-        """How many there are, and eight digits that change with their names and sizes in bytes."""
+        """The number of images, and eight digits that change with their names and sizes in bytes."""
         digest = hashlib.sha256()
         for path in self.files:
             name = os.fsencode(path.relative_to(self.folder).as_posix())  # which need not be UTF-8

@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """How cameras are drawn.
+    """Options of random cameras.
 
     focal       focal length over the image's longer side: min and max (uniform in its logarithm)
     fill        share of the image's height or width that the subject takes: min and max, large values more often

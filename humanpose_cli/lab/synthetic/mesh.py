@@ -25,7 +25,7 @@ from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Til
 Array = NDArray[Any]
 
 MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory")
-"""What a face is made of; `DressedMesh.material` holds rows of it."""
+"""The materials of faces; `DressedMesh.material` holds rows of it."""
 _PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 
 

@@ -25,7 +25,7 @@ from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.pose_files.rotation_files import read_amass
 
 MAX_FRAMES = 200_000
-"""Of all motions together, so that every process can hold them; beyond, motions are taken evenly spread."""
+"""The limit of all motions together, so that every process can hold them; beyond, motions are taken evenly spread."""
 HELD_OUT = ("HumanEva", "HDM05", "SFU", "MoSh", "Transitions", "SSM")
 """Subsets of AMASS's validation and test splits, by what their folders' names contain."""
 _SAME_RECORDINGS = {"CMU": ("10", "11", "13", "14", "15")}  # subset → subjects: soccer and washing windows

@@ -1,4 +1,4 @@
-"""What synthetic people are made of. Needs no torch: `hpc preprocess --help` reads it."""
+"""Options of synthetic people. Needs no torch: `hpc preprocess --help` reads it."""
 
 from __future__ import annotations
 

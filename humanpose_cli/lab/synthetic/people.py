@@ -1,4 +1,4 @@
-"""Who a synthetic person is and what they wear."""
+"""Identities and outfits of synthetic people."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class Bottom:
 
 @dataclass(frozen=True)
 class Skirt:
-    """What hangs round both legs: a skirt, the lower part of a dress, the tail of a coat.
+    """Cloth that hangs around both legs: a skirt, the lower part of a dress, the tail of a coat.
 
     top, hem   metres above the pelvis joint of its edges (hem negative)
     ease       metres that it stands off; flare metres more per metre of height; folds metres of their depth

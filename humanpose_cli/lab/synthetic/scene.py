@@ -339,7 +339,7 @@ _CROWN = (0.0, 0.2, 0.02)  # metres from the head joint, head axes
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """Somebody to be put on the stage: dressed for betas (10,), with what they do."""
+    """A person to be put on the stage: dressed for betas (10,), with their poses."""
 
     mesh: DressedMesh
     betas: Tensor
@@ -348,7 +348,7 @@ class Actor:
 
 @dataclass(frozen=True, eq=False)
 class StagedPerson:
-    """Somebody on the stage.
+    """A person on the stage.
 
     rotations  (T, 24, 3, 3) parent-relative, the pelvis body to camera; trans (T, 3) metres, camera axes: the root is
                the shaped rest pelvis + trans
@@ -365,7 +365,7 @@ class StagedPerson:
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """How scenes are drawn.
+    """Options of random scenes.
 
     size        (height, width) pixels
     camera      see `CameraOptions`
