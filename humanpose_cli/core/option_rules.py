@@ -18,7 +18,16 @@ _NEEDED = {
 }
 # Option, or a value of one → those that cannot be combined with it.
 _EXCLUDED = {
-    "method=registration": ("correspondence", "weights", "prior", "texture", "textures", "save_displacements"),
+    "method=registration": (
+        "correspondence",
+        "weights",
+        "prior",
+        "texture",
+        "textures",
+        "save_displacements",
+        "batch_size",
+        "precision",
+    ),
     "calibration": ("height", "same_cameras", "focal"),
     "keypoints": ("boxes", "pose_model"),
 }

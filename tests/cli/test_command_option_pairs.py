@@ -105,7 +105,11 @@ OF_COMMAND: dict[str, dict[str, str]] = {
     },
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights refiner"},
 }
-REDUNDANT = [{"--numbered", "--background"}]  # transparent images are numbered
+REDUNDANT = [
+    {"--numbered", "--background"},  # transparent images are numbered
+    {"--device", "--method"},  # a registration is computed on the CPU
+    {"--threads", "--method"},  # which the command line sets for all libraries
+]
 REFUSED = "refused"
 Sample = tuple[str, list[str], list[str]]  # name of the parameter, what it needs, and itself
 
@@ -187,7 +191,7 @@ def effects_of(work: Any, items: Any) -> Any:
     if isinstance(work, FitWork):
         fits = work.read(items[0], no_progress)
         steps = [step_effects(step) for step in work.steps(items[0])]
-        drawn = work.outputs if any(".overlay." in path.name for path in items[0].outputs) else work.outputs.page
+        drawn = work.outputs if work.outputs.overlay else work.outputs.page
         return fits, steps, drawn, work.fail_if_doubtful
     assert isinstance(work, ReposeWork)
     (options,), more = cast(Any, work.reposer).arguments
@@ -300,7 +304,8 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (combine, "run_fits", noted_fits),
         (combine, "check_body", str),
         (combine._Takes, "read", lambda takes, take, **more: more),
-        (combine._Takes, "shared_calibration", lambda takes: "shared"),
+        (combine._Takes, "fits", lambda takes, take: take.fits),
+        (combine._Takes, "shared_calibration", lambda takes: f"of {takes.flags.height}"),
         (FitWithFrames, "read", noted_read),
         (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
         (humanpose_cli.body.smpl, "load_body", str),
