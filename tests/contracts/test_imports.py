@@ -89,7 +89,7 @@ def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
     assert [line for line, modules in zip(codes, loaded, strict=True) if "torch" in modules] == []
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_what_was_fitted_before_is_told_without_torch(tmp_path):
     """With its rows, too."""
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))

@@ -58,7 +58,7 @@ def all_modules() -> list[str]:
     return [module.name for module in walk if not module.name.endswith("__main__")]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_every_module_can_be_imported_without_what_posix_alone_has(tmp_path):
     load = f"for name in {all_modules()!r}:\n    importlib.import_module(name)"
     done = run(f"{WITHOUT_POSIX}\n{load}\ntake_away()\n{load}", tmp_path)
@@ -89,7 +89,7 @@ fit("elsewhere")
     assert fits[0] == fits[1]
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_texts_on_a_console_of_western_windows_are_complete(tmp_path):
     """Of cp1252, which lacks ≤ and Ł; and no file is read or written in the machine's encoding."""
     write_image(tmp_path / "Łódź.png", np.zeros((64, 64, 3), np.uint8))

@@ -155,7 +155,7 @@ def test_depths_weigh_less_where_there_are_correspondences() -> None:
     torch.testing.assert_close(of_paper, missed.amax().expand(3), atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_limb_taken_for_the_other_one_does_not_pull_exact_keypoints() -> None:
     pose = truth()
     seen = evidence(pose, 200)

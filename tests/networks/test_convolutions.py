@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.extensive import extensive
 
 from humanpose_cli.networks.convolutions import MAX_SIMD_CHANNELS, PointwiseConv2d
 
@@ -59,8 +58,8 @@ def test_pointwise_convolutions_give_torchs_numbers_and_gradients(channels, dtyp
             torch.testing.assert_close(value.double(), reference, rtol=0, atol=terms * torch.finfo(dtype).eps)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("isa", ["AVX2", *extensive("DEFAULT")])
+@pytest.mark.extensive
+@pytest.mark.parametrize("isa", ["AVX2", "DEFAULT"])
 def test_training_narrow_networks_leaves_the_heap_intact(isa):
     """With glibc's checks of the heap, where they are installed. DEFAULT is all that the processor has."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa, "OMP_NUM_THREADS": "1"}

@@ -67,7 +67,7 @@ def test_the_field_of_a_body_that_is_shifted_is_the_shift(walk, tmp_path):
             assert field.confidence[~field.mask].max() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_saving_changes_no_result_and_a_sheet_shows_each_person(walk, tmp_path):
     start = walk.off()
     refined, sheets = saved(walk, start, tmp_path, max_frames=2)

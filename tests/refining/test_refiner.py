@@ -122,7 +122,7 @@ def test_textures_are_made_anew_after_the_first_round_unless_they_are_given_to_s
         assert not made
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks, tmp_path):
     """IUV images of the true bodies, as DensePose writes them, read by name."""
     charts = texture_charts(walk.body)

@@ -423,7 +423,7 @@ def test_a_changed_number_in_a_checkpoint_is_found(tmp_path):
 
 
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
     script, log = HELPERS / "linear_recipe.py", tmp_path / "log"
