@@ -137,7 +137,7 @@ def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
     assert abs(found.ground - taken.ground) < 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_stray_shin_says_nothing_of_the_ground(stage: Stage) -> None:
     """Somebody who kneels, with a fit that has the shin upright: its foot is not where the fit has it."""
     raised = {"left_hip": (-1.2, 0.0, 0.0)}

@@ -151,7 +151,7 @@ def results(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".npz", ".mp4", ".png")}
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     """A disk that is full while overlays are drawn, another height, and fit files repeat no search."""
     complete, looks = combine(videos, "complete")
@@ -186,7 +186,7 @@ def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     np.testing.assert_array_equal(python.joints3d, take.joints3d)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_parts_fit_cameras_and_the_last_run_combines_them(combine, videos, tmp_path):
     complete, _ = combine(videos, "complete", "--no-overlay")
     parts = [combine(videos, "out", "--no-overlay", "--shard", f"{part}/2") for part in range(2)]
@@ -207,7 +207,7 @@ def test_a_take_without_one_of_its_cameras_fails_with_that_cameras_reason(combin
     assert "b.mp4" in ran.err
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_fit_file_of_moved_frames_is_combined_without_overlays(combine, videos, tmp_path):
     combine(videos, "complete", "--no-overlay")
     for path in videos:

@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_the_data_set_is_bad_input(hpc, tmp_path):
     assert hpc("preprocess", "3dpw", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")).code == 3
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
     common = ("preprocess", "synthetic", *SMALL, "--out", str(tmp_path))
     assert hpc(*common, "--count", "2").code == 0

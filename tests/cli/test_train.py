@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.extensive import extensive
 from helpers.painted_people import CocoPeople, painted_cache
 from helpers.patience import PATIENCE, wait_until
 from helpers.posed_people import PosedPeople
@@ -231,7 +232,7 @@ def begun(cache, out, *more):
 
 
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", *extensive("2")])
 def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     """A scheduler's signal reaches the workers too, which must not end before the training has saved."""
     out = tmp_path / "run"
@@ -246,6 +247,7 @@ def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     assert done.details["steps"] == lines[-1]["step"] + 1
 
 
+@pytest.mark.extensive
 @pytest.mark.posix("sends POSIX signals")
 def test_a_folder_is_one_trainings_until_it_is_killed(hpc, cache, tmp_path):
     """Its workers, which end some seconds after it, do not keep the folder."""

@@ -38,7 +38,7 @@ def test_the_whole_person_stays_in_the_image(clip):
     assert (pixels[..., 1] < clip.size[0] - 5).all()
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_two_people_stand_side_by_side():
     image = drawn_pair(default_body()).astype(int)
     red, blue = image[..., 0] > 1.8 * image[..., 2], image[..., 2] > 1.8 * image[..., 0]

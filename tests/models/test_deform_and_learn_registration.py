@@ -78,7 +78,7 @@ def test_trunk_of_a_t_pose_is_placed_in_closed_form(depths: bool) -> None:
     assert torch.allclose(start.translation, pose.translation, atol=tolerance)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_bodies_come_back_from_a_t_pose() -> None:
     pose = truth()
     seen = evidence(pose)

@@ -98,7 +98,7 @@ def test_a_take_finds_the_frames_of_its_views(walk, tmp_path):
         on_views(stored, inputs)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_what_is_of_one_camera_is_refused(walk):
     take = walking_take(walk)
     with Refiner(QUICK) as refiner:

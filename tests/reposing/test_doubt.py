@@ -58,7 +58,7 @@ def test_a_network_that_has_hardly_been_trained_is_refused(tmp_path: Path) -> No
     assert made("warp3d").network is not None
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_doubts_of_the_photographs_fit_the_targets_and_the_image(clip, clip_frames, meshes_made_once) -> None:
     with Reposer(people_source=KnownPeople({0: [true_person(clip, 0)]}), focal=clip.focal, device="cpu") as reposer:
         scene_fit = reposer.fitter.fit_image(clip_frames[0])

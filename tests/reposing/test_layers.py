@@ -74,6 +74,7 @@ def test_depth_is_that_of_the_surface(two):
     assert (layers.depth[covered] > 0).mean() > 0.99
 
 
+@pytest.mark.extensive
 def test_transparent_images_hold_the_shadow(clip, clip_frames):
     made = reposed(clip, clip_frames[0], [true_person(clip, 0)], background="transparent")
     layers, image = made.layers, made.image
@@ -85,6 +86,7 @@ def test_transparent_images_hold_the_shadow(clip, clip_frames):
     np.testing.assert_array_equal(layers.composed(), image)
 
 
+@pytest.mark.extensive
 def test_other_backgrounds_have_no_shadow(clip, clip_frames):
     settings = ReposeOptions(fit=FitOptions(focal=clip.focal), layers=True)
     wall = np.full((8, 8, 3), (200, 20, 120), np.uint8)
@@ -132,6 +134,7 @@ def test_resized_layers_keep_colours_at_edges():
     assert (small[:, 2:, 3] == 0).all()
 
 
+@pytest.mark.extensive
 def test_layers_that_were_not_requested_are_an_error(clip, clip_frames):
     with Reposer(
         ReposeOptions(fit=FitOptions(focal=clip.focal)), people_source=KnownPeople({0: [true_person(clip, 0)]})

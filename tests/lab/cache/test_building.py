@@ -103,7 +103,7 @@ def test_what_is_there_of_an_unfinished_cache_can_be_used(tmp_path):
     assert len(open_cache(tmp_path)) == 15
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_two_processes_at_once(tmp_path):
     complete, parts = tmp_path / "whole", tmp_path / "parts"
     running = [start_build(parts, shard=(part, 2)) for part in (0, 1)]

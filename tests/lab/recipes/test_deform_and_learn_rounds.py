@@ -245,6 +245,7 @@ def test_a_network_far_from_the_keypoints_has_little_share_in_depths():
     np.testing.assert_allclose(blended, shares[:, None] * joints[..., 2], atol=1e-5)
 
 
+@pytest.mark.extensive
 def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path, monkeypatch):
     """The folder is refused to all of them, and none joins the others a second time."""
     trained, loops, train = [], [], rounds.train
@@ -278,6 +279,7 @@ def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):
         assert torch.equal(one, other)
 
 
+@pytest.mark.extensive
 def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
     options = replace(TINY, rounds=1, network=BodyRegressorOptions(1, 8, inputs="landmarks"))
     result = run(cache, tmp_path / "run", options)

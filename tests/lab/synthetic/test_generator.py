@@ -60,6 +60,7 @@ def test_other_backgrounds_are_other_options(tmp_path):
     assert source(backgrounds=tmp_path).info.options["backgrounds"] != summary
 
 
+@pytest.mark.extensive
 def test_the_number_of_threads_does_not_matter(singles):
     threads = torch.get_num_threads()
     images = source(count=24, validation=0.35, test=0.35, companions=0.5)

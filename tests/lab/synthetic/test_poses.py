@@ -44,6 +44,7 @@ def test_the_same_number_is_the_same_pose():
     assert not torch.equal(PoseBank(4).pose(130).rotations, bank().pose(130).rotations)
 
 
+@pytest.mark.extensive
 def test_poses_that_are_drawn_together_are_those_of_their_numbers(monkeypatch):
     """Up to rounding; in no more calls for many blocks than for one, which draws again what penetrates itself."""
     calls = []

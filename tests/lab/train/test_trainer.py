@@ -394,7 +394,7 @@ def test_preset_paper_keeps_the_last_step(name):
     assert MODELS[name].preset("paper")[1].keep == "last"
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_half_precision_learns_too(tmp_path):
     result = run(tmp_path, LineRecipe(count=256, dropout=0.0), replace(OPTIONS, epochs=12, precision="mixed"))
     assert result.best < 0.1
