@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import skimage.data
+from helpers.extensive import extensive
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError, UsageError
@@ -151,7 +152,7 @@ def test_somebody_cut_by_the_frame_is_still_one_person(fast: PersonDetector, ren
     assert person.box[3] <= image.shape[0]
 
 
-@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize("turns", [1, *extensive(3)])
 def test_a_person_lying_on_the_side_is_found_with_turned_axes(fast: PersonDetector, rendered, turns: int) -> None:
     (person,) = fast.detect(np.rot90(rendered.image, turns).copy())
     height, width = rendered.image.shape[:2]
@@ -174,7 +175,7 @@ def test_the_same_image_gives_the_same_people_whatever_the_threads(astronaut: np
             assert person.score == astronaut_found.score
 
 
-@pytest.mark.parametrize("name", ["brick", "coffee", "rocket", "chelsea", "moon", "coins"])
+@pytest.mark.parametrize("name", ["brick", "coffee", *extensive("rocket", "chelsea", "moon", "coins")])
 def test_nobody_is_made_up_in_images_of_things(thorough: PersonDetector, name: str) -> None:
     image = getattr(skimage.data, name)()
     image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)

@@ -105,6 +105,7 @@ def test_who_stands_nearer_stays_in_front(clip, clip_frames, meshes_made_once):
     assert np.mean(np.any(past.image != photo, 2)[mask]) > 0.03
 
 
+@pytest.mark.extensive
 def test_a_neighbour_whom_the_person_hid_is_completed_by_their_own_body(clip, clip_frames):
     """Nearer to the photograph without the person than the background alone; their visible pixels stay."""
     person, neighbour = true_person(clip, 0, shift=50), true_person(clip, 0)
@@ -126,6 +127,7 @@ def test_a_neighbour_whom_the_person_hid_is_completed_by_their_own_body(clip, cl
     assert np.array_equal(plates[0][behind & ~front], photo[behind & ~front])
 
 
+@pytest.mark.extensive
 def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
     """Somebody without a mask is cut out by the fitted body, and does not hand theirs on to the next one."""
     person, other = true_person(clip, 0), replace(true_person(clip, 0, shift=250), mask=None)
@@ -143,6 +145,7 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
         assert similarity(made.image, photo, place) > 0.3
 
 
+@pytest.mark.extensive
 def test_who_is_asked_for_must_be_there(clip, clip_frames):
     with (
         reposer_of(clip, [true_person(clip, 0)], person="4") as reposer,
@@ -226,6 +229,7 @@ def test_a_files_name_decides_its_form(tmp_path):
             form_of(count, numbered=numbered, transparent=True, out=out)
 
 
+@pytest.mark.extensive
 def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames, meshes_made_once):
     from humanpose_cli.io.images import write_image
 
