@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.body.model_files import check_body
-from humanpose_cli.cli.fit import run_fits
+from humanpose_cli.cli.fit import FitRun
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -312,9 +312,8 @@ def combine(
     views = [view for take in work.takes if take.error is None for view in take.views]
     fitted = CommandResult(session.command, Status.SUCCESS, ())
     if views:
-        none = FitOutputs(overlay=False)
-        cameras = out / CAMERAS
-        fitted = run_fits(session, flags, views, cameras, fitting, outputs=none, frames=chosen, compute=compute)
+        run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, chosen)
+        fitted = run.run(views, out / CAMERAS)
         if fitted.status is Status.INTERRUPTED or fitted.exit_code is ExitCode.UNAVAILABLE:
             return fitted
     combined = _run_takes(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +56,6 @@ _SEQUENCE = option(
     show_default=False,
 )
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
-_NO_EVIDENCE = EvidenceFiles()
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _FAIL_IF_DOUBTFUL = option(
     "--fail-if-doubtful",
@@ -64,18 +64,116 @@ _FAIL_IF_DOUBTFUL = option(
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
+def fit_rows(fit: FitRecord) -> dict[str, Any]:
+    """Return what only the JSON document says of a fit: its rows, each with why it is doubtful, and detections without
+    a body.
+    """
+    from humanpose_cli.fitting.doubt import row_doubts  # which needs no torch
+
+    rows = zip(fit.documents(), row_doubts(fit), strict=True)
+    unfitted = [detection.document() for detection in fit.unfitted]
+    described = {"rows": [{**row, "doubtful": doubt} for row, doubt in rows]}
+    return {**described, "unfitted": unfitted} if unfitted else described
+
+
 @dataclass
-class _Models:
-    """The networks of a run, loaded when there is something to fit."""
+class FitRun:
+    """A batch of fits: what decides them, and the networks, which load when there is something to fit.
+
+    frames      the range of the sequences, which `--frames` gives
+    refinement  of the fits; None: they are not refined
+    """
 
     session: Session
-    make: Callable[[], Fitter]
+    flags: BatchFlags
+    options: FitOptions
+    outputs: FitOutputs
+    compute: ComputeFlags
+    frames: FrameRange
+    evidence: EvidenceFiles = field(default_factory=EvidenceFiles)
+    refinement: RefineOptions | None = None
+    fail_if_doubtful: bool = False
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     @cached_property
     def fitter(self) -> Fitter:
         """The fitter, which takes a second to import, during which the networks load."""
+        from humanpose_cli.detect.runtime import begin_loading
+
         self.session.reporter.step(0, None, "loading models")
-        return self.make()
+        loading = begin_loading(self.compute.device)
+        from humanpose_cli.fitting.fitter import Fitter
+
+        fitter = self._stack.enter_context(Fitter(self.options, **vars(self.evidence), **vars(self.compute)))
+        loading.join()  # so that it is no part of the first item's seconds
+        return fitter
+
+    @cached_property
+    def steps(self) -> list[FitStep]:
+        """The refinement, if there is one."""
+        if self.refinement is None:
+            return []
+        from humanpose_cli.refining.refiner import Refiner
+        from humanpose_cli.refining.steps import Refinement
+
+        compute = self.compute
+        refiner = Refiner(self.refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
+        return [Refinement(self._stack.enter_context(refiner))]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the results, for the ledger."""
+        options, compute = self.options, self.compute
+        # Without files of the user's own, what decides the fits is known before the fitter is made.
+        custom = options.network != NetworkOptions() or options.body != "default" or self.evidence != EvidenceFiles()
+        usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
+        identity = options.identity({}) if usual and not custom else self.fitter.identity
+        identity = {**identity, "frames": str(self.frames), **self.outputs.identity}
+        identity["weights"] = identity.pop("network")  # as the flag is called
+        if self.fail_if_doubtful:
+            identity["fail_if_doubtful"] = True
+        return {**identity, "refine": self.steps[0].identity} if self.steps else identity
+
+    def item(self, source: InputItem, out: Path) -> Item:
+        """Make the item of an input."""
+        from humanpose_cli.batch.items import item_of
+        from humanpose_cli.io.output_names import fit_path, people_journal
+
+        paths = self.outputs.paths(fit_path(source, out), sequence=source.is_sequence)
+        return item_of(source, paths, [people_journal(paths[0])] if source.is_sequence else ())
+
+    def run(self, sources: Sequence[InputItem], out: Path) -> CommandResult:
+        """Fit the people of inputs, as items of a batch in `out`."""
+        from humanpose_cli.cli.fit_work import FitWork
+
+        def recall(item: Item, entry: Entry) -> dict[str, Any]:
+            from humanpose_cli.io.fit_files import read_fit  # which needs no torch
+
+            return fit_rows(read_fit(out / entry.outputs[0]))
+
+        items, json = [self.item(source, out) for source in sources], self.session.json
+        readable = any(item.error is None for item in items)  # else no network is loaded
+        with self._stack:
+            work = FitWork(
+                self.session,
+                self.fit,
+                self.outputs,
+                lambda item: self.steps,
+                self.report,
+                fit_rows if json else lambda fit: {},
+                share=0.3 if self.steps else 0.8,
+                fail_if_doubtful=self.fail_if_doubtful,
+            )
+            return self.flags.run(
+                self.session,
+                items,
+                work,
+                out,
+                self.identity,
+                recall if json else None,
+                lambda: self.fitter.batch_size if readable else 1,
+                self.prepare,
+            )
 
     def prepare(self, items: Sequence[Item]) -> Mapping[str, float]:
         """Look at items together; without one that can be read, no network is loaded."""
@@ -111,104 +209,6 @@ class _Models:
             from humanpose_cli.refining.items import refinement_hint
 
             reporter.info_once(refinement_hint(fit))
-
-
-def fit_rows(fit: FitRecord) -> dict[str, Any]:
-    """Return what only the JSON document says of a fit: its rows, each with why it is doubtful, and detections without
-    a body.
-    """
-    from humanpose_cli.fitting.doubt import row_doubts  # which needs no torch
-
-    rows = zip(fit.documents(), row_doubts(fit), strict=True)
-    unfitted = [detection.document() for detection in fit.unfitted]
-    described = {"rows": [{**row, "doubtful": doubt} for row, doubt in rows]}
-    return {**described, "unfitted": unfitted} if unfitted else described
-
-
-def run_fits(
-    session: Session,
-    flags: BatchFlags,
-    sources: Sequence[InputItem],
-    out: Path,
-    options: FitOptions,
-    *,
-    outputs: FitOutputs,
-    frames: FrameRange,
-    evidence: EvidenceFiles = _NO_EVIDENCE,
-    compute: ComputeFlags,
-    refinement: RefineOptions | None = None,
-    fail_if_doubtful: bool = False,
-) -> CommandResult:
-    """Fit the people of inputs, as items of a batch in `out`.
-
-    refinement  of the fits; None: they are not refined
-    """
-    from contextlib import ExitStack
-
-    from humanpose_cli.batch.items import item_of
-    from humanpose_cli.cli.fit_work import FitWork
-    from humanpose_cli.detect.runtime import begin_loading
-    from humanpose_cli.io.output_names import fit_path, people_journal
-
-    items = []
-    for source in sources:
-        paths = outputs.paths(fit_path(source, out), sequence=source.is_sequence)
-        items.append(item_of(source, paths, [people_journal(paths[0])] if source.is_sequence else ()))
-    with ExitStack() as stack:
-        steps: list[FitStep] = []
-        if refinement is not None:
-            from humanpose_cli.refining.refiner import Refiner
-            from humanpose_cli.refining.steps import Refinement
-
-            refiner = Refiner(refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
-            steps.append(Refinement(stack.enter_context(refiner)))
-
-        def make() -> Fitter:
-            loading = begin_loading(compute.device)
-            from humanpose_cli.fitting.fitter import Fitter
-
-            fitter = stack.enter_context(Fitter(options, **vars(evidence), **vars(compute)))
-            loading.join()  # so that it is no part of the first item's seconds
-            return fitter
-
-        models = _Models(session, make)
-        # Without files of the user's own, what decides the fits is known before the fitter is made.
-        custom = options.network != NetworkOptions() or options.body != "default" or evidence != EvidenceFiles()
-        usual = compute.device in ("auto", "cpu") and compute.precision == "auto"
-        identity = options.identity({}) if usual and not custom else models.fitter.identity
-        recorded = {**identity, "frames": str(frames), **outputs.identity}
-        recorded["weights"] = recorded.pop("network")  # as the flag is called
-        if fail_if_doubtful:
-            recorded["fail_if_doubtful"] = True
-        for step in steps:
-            recorded["refine"] = step.identity
-        work = FitWork(
-            session,
-            models.fit,
-            outputs,
-            lambda item: steps,
-            models.report,
-            fit_rows if session.json else lambda fit: {},
-            share=0.3 if steps else 0.8,
-            fail_if_doubtful=fail_if_doubtful,
-        )
-
-        def recall(item: Item, entry: Entry) -> dict[str, Any]:
-            from humanpose_cli.io.fit_files import read_fit  # which needs no torch
-
-            return fit_rows(read_fit(out / entry.outputs[0]))
-
-        readable = any(item.error is None for item in items)  # else no network is loaded
-        return flags.run(
-            session,
-            items,
-            work,
-            out,
-            recorded,
-            recall if session.json else None,
-            lambda: models.fitter.batch_size if readable else 1,
-            models.prepare,
-        )
 
 
 @command(
@@ -285,16 +285,15 @@ def fit(
         find_weights(name)  # now, for what reads them takes seconds to import
     chosen = parse_range(frames)
     sources = flags.inputs(session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=chosen)
-    return run_fits(
+    run = FitRun(
         session,
         flags,
-        sources,
-        out,
         options,
-        outputs=FitOutputs(overlay, refine, video_codec, labels, side_view),
-        frames=chosen,
-        evidence=evidence,
-        compute=compute,
-        refinement=refinement if refine else None,
-        fail_if_doubtful=fail_if_doubtful,
+        FitOutputs(overlay, refine, video_codec, labels, side_view),
+        compute,
+        chosen,
+        evidence,
+        refinement if refine else None,
+        fail_if_doubtful,
     )
+    return run.run(sources, out)

@@ -274,8 +274,8 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         planned = options if flags.dry_run else None
         raise Recorded(vars(flags), out, each, effects_of(work, items) if items else None, planned, list(asked))
 
-    def noted_fits(session: Any, flags: BatchFlags, sources: Any, out: Path, options: Any, **more: Any) -> Any:
-        asked.append(([(each.key, str(each.range)) for each in sources], options, vars(more["compute"])))
+    def noted_fits(run: Any, sources: Any, out: Path) -> Any:
+        asked.append(([(each.key, str(each.range)) for each in sources], run.options, vars(run.compute)))
         return CommandResult("combine", Status.SUCCESS)
 
     def noted_read(task: Any, *arguments: Any, **more: Any) -> Any:
@@ -301,7 +301,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (humanpose_cli.io.calibrations, "read_calibration", Path),
         (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
         (humanpose_cli.views.inputs, "check_views", lambda *_: None),
-        (combine, "run_fits", noted_fits),
+        (combine, "FitRun", type("NotedFits", (combine.FitRun,), {"run": noted_fits})),
         (combine, "check_body", str),
         (combine._Takes, "read", lambda takes, take, **more: more),
         (combine._Takes, "fits", lambda takes, take: take.fits),
