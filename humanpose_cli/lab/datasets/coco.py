@@ -62,26 +62,6 @@ _FILE_NAME = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", name) for name in _FI
 _OF_VIDEOS = ("train", "val", "test")  # folders of PoseTrack's files
 _SPLIT = re.compile(r"(train|val|test)")
 _YEAR = re.compile(r"(?:train|val)(\d{4})$")
-_PUBLISHED = (
-    PublishedCount(
-        "images",
-        5_000,
-        "cocodataset.org/#download: 2017 Val images",
-        "coco",
-        "validation",
-        "person_keypoints_val2017",
-        optional=True,
-    ),
-    PublishedCount(
-        "images",
-        56_599,
-        "ultralytics/ultralytics, ultralytics/cfg/datasets/coco-pose.yaml: images with joints",
-        "coco",
-        "train",
-        "person_keypoints_train2017",
-        optional=True,
-    ),
-)
 Array = NDArray[Any]
 
 
@@ -143,7 +123,26 @@ class CocoSource(FolderSource):
     splits = SPLITS
     options: CocoOptions
     options_type = CocoOptions
-    published = _PUBLISHED
+    published = (
+        PublishedCount(
+            "images",
+            5_000,
+            "cocodataset.org/#download: 2017 Val images",
+            "coco",
+            "validation",
+            "person_keypoints_val2017",
+            optional=True,
+        ),
+        PublishedCount(
+            "images",
+            56_599,
+            "ultralytics/ultralytics, ultralytics/cfg/datasets/coco-pose.yaml: images with joints",
+            "coco",
+            "train",
+            "person_keypoints_train2017",
+            optional=True,
+        ),
+    )
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = [path for path in self._files() if self._wants(_split_of(path))]

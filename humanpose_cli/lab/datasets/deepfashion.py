@@ -39,18 +39,6 @@ from humanpose_cli.lab.datasets.reposing_splits import deepfashion_clothes, rand
 
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
-_PUBLISHED = (
-    PublishedCount(
-        "images",
-        OFFICIAL_IMAGES,
-        "mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
-        needs={"images": ("all",)},
-    ),
-    *(
-        PublishedCount("pairs", count, "Zhu et al., CVPR 2019, section 4", protocol, split, optional=True)
-        for (protocol, split), count in OFFICIAL_PAIRS.items()
-    ),
-)
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
 # → columns cut off at the left
 _KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
@@ -93,7 +81,18 @@ class DeepFashionSource(FolderSource):
     title = "DeepFashion In-shop Clothes Retrieval"
     options: DeepFashionOptions
     options_type = DeepFashionOptions
-    published = _PUBLISHED
+    published = (
+        PublishedCount(
+            "images",
+            OFFICIAL_IMAGES,
+            "mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
+            needs={"images": ("all",)},
+        ),
+        *(
+            PublishedCount("pairs", count, "Zhu et al., CVPR 2019, section 4", protocol, split, optional=True)
+            for (protocol, split), count in OFFICIAL_PAIRS.items()
+        ),
+    )
 
     def _prepare(self) -> None:
         self._check_estimator(self.options.poses, "none")

@@ -50,23 +50,6 @@ from humanpose_cli.lab.datasets.reading import read_pickle, stored_image
 
 FRAME_RATE = 30.0
 OFFICIAL_VIDEOS = {"emdb1": 17, "emdb2": 25}
-_PUBLISHED = (
-    *(
-        PublishedCount(what, count, "Kaufmann et al., ICCV 2023, abstract", "emdb", "test", needs={"subset": ("",)})
-        for what, count in (("sequences", 81), ("identities", 10))
-    ),
-    *(
-        PublishedCount(
-            "sequences",
-            videos,
-            "zju3dv/GVHMR@cb702cd2, hmr4d/dataset/emdb/utils.py",
-            name,
-            "test",
-            needs={"subset": ("", name)},
-        )
-        for name, videos in OFFICIAL_VIDEOS.items()
-    ),
-)
 _PELVIS = SMPL24.index("pelvis")
 _MISFIT = 5.0  # pixels: the median by which the pelvis may miss kp2d
 Array = NDArray[Any]
@@ -111,7 +94,23 @@ class EmdbSource(FolderSource):
     genders = ("female", "male")
     options: EmdbOptions
     options_type = EmdbOptions
-    published = _PUBLISHED
+    published = (
+        *(
+            PublishedCount(what, count, "Kaufmann et al., ICCV 2023, abstract", "emdb", "test", needs={"subset": ("",)})
+            for what, count in (("sequences", 81), ("identities", 10))
+        ),
+        *(
+            PublishedCount(
+                "sequences",
+                videos,
+                "zju3dv/GVHMR@cb702cd2, hmr4d/dataset/emdb/utils.py",
+                name,
+                "test",
+                needs={"subset": ("", name)},
+            )
+            for name, videos in OFFICIAL_VIDEOS.items()
+        ),
+    )
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = sorted(self.root.glob("P[0-9]*/*/P*_data.pkl"), key=natural_order)

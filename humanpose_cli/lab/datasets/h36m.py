@@ -156,14 +156,6 @@ _ACTIONS = 30
 _METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
 _DAMAGED_VIEWS = frozenset([("S11", "Directions", "54138969")])
 _SOURCE = "Ionescu et al., TPAMI 2014: 15 activities twice before four cameras"
-_PUBLISHED = (
-    PublishedCount("sequences", 5 * 120, _SOURCE, "deform-and-learn", "train"),
-    PublishedCount("sequences", 2 * 120 - 1, f"{_SOURCE}; without S11 Directions.54138969", "deform-and-learn", "test"),
-    *(
-        PublishedCount("identities", count, f"{_SOURCE}; public joints of seven actors", "deform-and-learn", split)
-        for split, count in (("train", 5), ("test", 2))
-    ),
-)
 _SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
 
@@ -216,7 +208,16 @@ class H36mSource(FolderSource):
     splits = ("train", "val", "test")
     options: H36mOptions
     options_type = H36mOptions
-    published = _PUBLISHED
+    published = (
+        PublishedCount("sequences", 5 * 120, _SOURCE, "deform-and-learn", "train"),
+        PublishedCount(
+            "sequences", 2 * 120 - 1, f"{_SOURCE}; without S11 Directions.54138969", "deform-and-learn", "test"
+        ),
+        *(
+            PublishedCount("identities", count, f"{_SOURCE}; public joints of seven actors", "deform-and-learn", split)
+            for split, count in (("train", 5), ("test", 2))
+        ),
+    )
     projected = (H36M17.name,)
 
     def _prepare(self) -> None:

@@ -312,11 +312,6 @@ _CAMERAS = ("C1", "C2", "C3")
 _CLOCK_CAMERAS = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
 _SIZE = (640, 480)
 _SOURCE = "Sigal et al., IJCV 2010: three actors, five actions, three colour cameras; without ThrowCatch of S3"
-_PUBLISHED = tuple(
-    PublishedCount(what, count, _SOURCE, "humaneva", split)
-    for split in ("train", "validation")
-    for what, count in (("sequences", 14 * 3), ("identities", 3))
-)
 _NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
 
 
@@ -353,7 +348,11 @@ class HumanEvaSource(FolderSource):
     splits = ("train", "validation")
     options: HumanEvaOptions
     options_type = HumanEvaOptions
-    published = _PUBLISHED
+    published = tuple(
+        PublishedCount(what, count, _SOURCE, "humaneva", split)
+        for split in ("train", "validation")
+        for what, count in (("sequences", 14 * 3), ("identities", 3))
+    )
     projected = (H36M17.name,)
 
     def _more_info(self) -> Mapping[str, Any]:

@@ -53,16 +53,6 @@ OFFICIAL_VIDEOS = {"train": 164, "val": 42}
 """The owners' lists, and how many videos each has."""
 _SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos each list names
 _CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
-_PUBLISHED = (
-    PublishedCount("sequences", OFFICIAL_VIDEOS["val"], "the owners' list val.txt", "iper", "test"),
-    *(
-        PublishedCount("clothes", 21, "MKnoche/warp3d_reposing@522e783a, dataset_definitions.py", "iper", split)
-        for split in ("validation", "test")
-    ),
-    PublishedCount("identities", 30, _CLOTHES_OF),
-    PublishedCount("clothes", 103, _CLOTHES_OF),
-    PublishedCount("sequences", 2 * 103, f"{_CLOTHES_OF}: two videos for each set of clothes"),
-)
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
@@ -96,7 +86,16 @@ class IperSource(FolderSource):
     splits = SPLITS
     options: IperOptions
     options_type = IperOptions
-    published = _PUBLISHED
+    published = (
+        PublishedCount("sequences", OFFICIAL_VIDEOS["val"], "the owners' list val.txt", "iper", "test"),
+        *(
+            PublishedCount("clothes", 21, "MKnoche/warp3d_reposing@522e783a, dataset_definitions.py", "iper", split)
+            for split in ("validation", "test")
+        ),
+        PublishedCount("identities", 30, _CLOTHES_OF),
+        PublishedCount("clothes", 103, _CLOTHES_OF),
+        PublishedCount("sequences", 2 * 103, f"{_CLOTHES_OF}: two videos for each set of clothes"),
+    )
 
     def _prepare(self) -> None:
         self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)

@@ -43,18 +43,6 @@ CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 _ACTORS, _SEQUENCES = range(1, 9), (1, 2)
 TEST_FRAMES: Mapping[str, int] = {"TS1": 603, "TS2": 540, "TS3": 505, "TS4": 553, "TS5": 276, "TS6": 452}
 """Sequences of the test set and their valid frames: 2,929 together."""
-_PUBLISHED = (
-    PublishedCount("images", 2_929, "github.com/akanazawa/hmr/issues/45: valid_frame", "mpi-inf-3dhp", "test"),
-    PublishedCount("sequences", 6, "Mehta et al., 3DV 2017: TS1 to TS6", "mpi-inf-3dhp", "test"),
-    PublishedCount(
-        "sequences",
-        8 * 2 * 8,
-        "Mehta et al., 3DV 2017: eight actors, two sequences; eight cameras at chest height",
-        "mpi-inf-3dhp",
-        "train",
-    ),
-    PublishedCount("identities", 8, "Mehta et al., 3DV 2017", "mpi-inf-3dhp", "train"),
-)
 ACTIVITIES = (
     "standing/walking",
     "exercising",
@@ -121,7 +109,18 @@ class MpiInf3dhpSource(FolderSource):
     splits = ("train", "test")
     options: MpiInf3dhpOptions
     options_type = MpiInf3dhpOptions
-    published = _PUBLISHED
+    published = (
+        PublishedCount("images", 2_929, "github.com/akanazawa/hmr/issues/45: valid_frame", "mpi-inf-3dhp", "test"),
+        PublishedCount("sequences", 6, "Mehta et al., 3DV 2017: TS1 to TS6", "mpi-inf-3dhp", "test"),
+        PublishedCount(
+            "sequences",
+            8 * 2 * 8,
+            "Mehta et al., 3DV 2017: eight actors, two sequences; eight cameras at chest height",
+            "mpi-inf-3dhp",
+            "train",
+        ),
+        PublishedCount("identities", 8, "Mehta et al., 3DV 2017", "mpi-inf-3dhp", "train"),
+    )
     projected = (H36M17.name,)
 
     def _more_info(self) -> Mapping[str, Any]:

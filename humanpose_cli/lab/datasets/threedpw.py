@@ -55,20 +55,6 @@ OFFICIAL_VIDEOS = {"train": 24, "validation": 12, "test": 24}
 _GENDERS = {"m": "male", "f": "female"}
 _J = len(SMPL24)
 FRAME_RATE = 30.0
-_PUBLISHED = (
-    *(
-        PublishedCount("sequences", videos, "virtualhumans.mpi-inf.mpg.de/3DPW, sequenceFiles", "3dpw", split)
-        for split, videos in OFFICIAL_VIDEOS.items()
-    ),
-    PublishedCount(
-        "people",
-        35_515,
-        "SPIN's preparation, github.com/hongsukchoi/TCMR_RELEASE/issues/32",
-        "3dpw",
-        "test",
-        needs={"every": (1,)},
-    ),
-)
 Array = NDArray[Any]
 
 
@@ -106,7 +92,20 @@ class ThreedpwSource(FolderSource):
     splits = tuple(OFFICIAL_VIDEOS)
     options: SequenceOptions
     options_type = SequenceOptions
-    published = _PUBLISHED
+    published = (
+        *(
+            PublishedCount("sequences", videos, "virtualhumans.mpi-inf.mpg.de/3DPW, sequenceFiles", "3dpw", split)
+            for split, videos in OFFICIAL_VIDEOS.items()
+        ),
+        PublishedCount(
+            "people",
+            35_515,
+            "SPIN's preparation, github.com/hongsukchoi/TCMR_RELEASE/issues/32",
+            "3dpw",
+            "test",
+            needs={"every": (1,)},
+        ),
+    )
     projected = (SMPL24.name,)
 
     def _list(self, notes: list[str]) -> Iterator[Group]:
