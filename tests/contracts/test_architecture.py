@@ -39,8 +39,8 @@ def test_every_station_exists_and_says_what_it_does(name):
     assert getdoc(reduce(getattr, members.split("."), import_module(f"humanpose_cli.{module}")))
 
 
-def test_ten_changes_name_files_that_exist():
-    assert len(CHANGES) == 10
+def test_the_changes_name_files_that_exist():
+    assert len(CHANGES) == 11
     named = [path for change in CHANGES for path in re.findall(r"`((?:\w+/)+[\w.-]+|NOTICE)`", change)]
     assert len(named) > 30
     assert [path for path in named if not (ROOT / path).exists()] == []
