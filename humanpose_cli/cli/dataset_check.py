@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.lab.datasets.checking import ComparedCount, DatasetCheck
-    from humanpose_cli.lab.datasets.label_statistics import Pairing
+    from humanpose_cli.lab.datasets.checking import ComparedCount, DatasetCheck, Tally
+    from humanpose_cli.lab.datasets.label_statistics import ValueRange
     from humanpose_cli.lab.datasets.preprocess import SourceRequest
 
 _OF_A_CACHE = ("detections", "shard_size", "workers", "device", "shard", "resume", "overwrite", "dry_run")
@@ -22,7 +22,7 @@ _MAX_MESSAGES = 20
 
 
 def refuse_flags_of_building(session: Session) -> None:
-    """UsageError for a flag that only a cache is built with. Settings from files may be meant for building."""
+    """Refuse a flag that only a cache is built with. Settings from files may be meant for building."""
     for name in (*_OF_A_CACHE, *_OF_BODIES):
         if name in session.on_command_line:
             flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
@@ -31,12 +31,12 @@ def refuse_flags_of_building(session: Session) -> None:
 
 
 def report_path(source: str, out: Path) -> Path:
-    """Where the report goes: `out` itself if it names a file of JSON, else a file in that folder."""
+    """Return the path of the report: `out` itself if it names a file of JSON, else a file in that folder."""
     return out if out.suffix.lower() == ".json" and not out.is_dir() else out / f"{source}-check.json"
 
 
 def check_folder(session: Session, request: SourceRequest, out: Path) -> CommandResult:
-    """Check the data set, write the report, and show it. Exit code 3 where something is missing or differs."""
+    """Check the data set, write the report, and show it. Exit code 3 if something is missing or differs."""
     from humanpose_cli.lab.datasets.checking import check_dataset
 
     path, started = report_path(request.name, out), time.monotonic()
@@ -45,7 +45,7 @@ def check_folder(session: Session, request: SourceRequest, out: Path) -> Command
         check.write(path)
     for note in check.notes:
         session.reporter.warn(note)
-    details = {"pictures": check.total.images, "people": check.total.people}
+    details = {"pictures": check.labels.total.images, "people": check.labels.total.people}
     status, code, error = Status.SUCCESS, ExitCode.OK, None
     if not check.agrees:
         status, code, error = Status.ERROR, ExitCode.BAD_INPUT, _difference(check)
@@ -59,7 +59,7 @@ def check_folder(session: Session, request: SourceRequest, out: Path) -> Command
 
 
 def _difference(check: DatasetCheck) -> str:
-    """One sentence on what is not right."""
+    """Describe in one sentence what is not right."""
     parts = [f"{len(check.problems)} missing or damaged"] if check.problems else []
     if check.differing:
         compared = sum(count.agrees is not None for count in check.compared)
@@ -84,41 +84,37 @@ def _tables(check: DatasetCheck) -> Iterator[ResultTable]:
         [f"[{number}] {source}" for number, source in enumerate(sources, start=1)]
         or ["none is known that can be compared"],
     )
-    distances = [_distance_row(pairing, numbers.summary()) for pairing, numbers in check.distances.items()]
-    if distances:
-        yield ResultTable("distances of labels from each other", ("labels", "mean", "p95", "max", "joints"), distances)
-    ranges = [_range_row(name, numbers.summary()) for name, numbers in sorted(check.ranges.items())]
-    yield ResultTable("ranges", ("label", "min", "median", "max", "not finite"), ranges)
-
-
-def _distance_row(pairing: Pairing, figures: Mapping[str, Any]) -> Sequence[str]:
-    of = "" if pairing.same_joints else " (joints of one name)"
-    name = f"{pairing.first} to {pairing.second}{of}, {pairing.unit}"
-    return (name, *_figures(figures, "mean", "p95", "max"), f"{figures['count']:,}")
-
-
-def _range_row(name: str, figures: Mapping[str, Any]) -> Sequence[str]:
-    return (name, *_figures(figures, "min", "median", "max"), f"{figures['not_finite']:,}")
+    rows = [(f"{first} to {second}", *_figures(d)) for (first, second), d in sorted(check.labels.reprojection.items())]
+    if rows:
+        yield ResultTable("reprojection errors, px", ("labels", *_FIGURES), rows)
+    rows = [(name, *_figures(values)) for name, values in sorted(check.labels.ranges.items())]
+    yield ResultTable("ranges", ("label", *_FIGURES), rows)
 
 
 def _contents(check: DatasetCheck) -> Iterator[tuple[str, str]]:
+    labels = check.labels
     yield "groups", f"{check.groups:,}"
-    yield "all", _counts(check.total.document())
-    for key, tally in check.splits.items():
-        yield "/".join(key), _counts(tally.document())
-    for name, tally in check.parts.items():
-        yield name, _counts(tally.document())
-    for key, count in check.pairs.items():
+    yield "all", _counts(labels.total)
+    for key, tally in labels.splits.items():
+        yield "/".join(key), _counts(tally)
+    for name, tally in labels.parts.items():
+        yield name, _counts(tally)
+    for key, count in labels.pairs.items():
         yield f"pairs {'/'.join(key)}", f"{count:,}"
     yield "digest", check.digest
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "nothing"
+def _counts(tally: Tally) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in tally.document().items() if count) or "nothing"
 
 
-def _figures(figures: Mapping[str, Any], *names: str) -> list[str]:
-    return ["–" if figures[name] is None else f"{figures[name]:.4g}" for name in names]
+_FIGURES = ("min", "mean", "max", "count", "not finite")
+
+
+def _figures(values: ValueRange) -> list[str]:
+    figures = values.document()
+    sizes = ["–" if figures[name] is None else f"{figures[name]:.4g}" for name in ("min", "mean", "max")]
+    return [*sizes, f"{values.count:,}", f"{values.not_finite:,}"]
 
 
 def _subject(count: ComparedCount) -> str:

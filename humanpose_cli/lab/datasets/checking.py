@@ -9,99 +9,74 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_models
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import write_json
-from humanpose_cli.lab.cache.samples import Group, Person, Sample, Source, split_name
+from humanpose_cli.lab.cache.samples import Group, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource
 from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.label_statistics import (
     DIGEST_COVERS,
-    Distribution,
     LabelDigest,
-    Pairing,
-    label_distances,
+    ValueRange,
     label_values,
+    reprojection_errors,
 )
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, chosen_groups, open_folder
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import labels_only
 from humanpose_cli.version import __version__
 
-Array = NDArray[Any]
 FORMAT = "humanpose-cli data set check"
 SCHEMA_VERSION = 1
-MAX_SIZES, MAX_PROBLEMS = 8, 50
+MAX_PROBLEMS = 50
 _PROGRESS_EVERY = 16  # samples
 
 
+@dataclass
 class Tally:
-    """Images and people of one split, counted. People are counted without crowds; names by how many differ."""
+    """Counts of some images and their people. People are counted without crowds, names by how many differ."""
 
-    def __init__(self) -> None:
-        self.images = self.people = self.crowds = 0
-        self.labels: Counter[str] = Counter()
-        self.sizes: Counter[tuple[int, int]] = Counter()
-        self._names: dict[str, set[str]] = {"sequences": set(), "identities": set(), "clothes": set()}
+    images: int = 0
+    people: int = 0
+    crowds: int = 0
+    surface_points: int = 0
+    names: dict[str, set[str]] = field(
+        default_factory=lambda: {"sequences": set(), "identities": set(), "clothes": set()}
+    )
 
     def add(self, sample: Sample) -> None:
-        """One sample."""
+        """Count one sample."""
         self.images += 1
-        self.sizes[sample.size] += 1
-        self._names["sequences"].add(sample.sequence)
-        self.labels.update(f"images/{name}" for name in _labels_of_image(sample))
+        self.names["sequences"].add(sample.sequence)
         for person in sample.people:
             self.crowds += person.crowd
             self.people += not person.crowd
-            self._names["identities"].add(person.identity)
-            self._names["clothes"].add(person.clothing)
-            self.labels.update(f"people/{name}" for name in _labels_of_person(person))
+            self.surface_points += person.surface_points is not None
+            self.names["identities"].add(person.identity)
+            self.names["clothes"].add(person.clothing)
 
     def count(self, what: str) -> int:
-        """What a `PublishedCount` names, except for pairs."""
-        if what in self._names:
-            return len(self._names[what] - {""})
-        if what == "surface_points":
-            return self.labels["people/surface_points"]
-        return int(getattr(self, what))
+        """Return what a `PublishedCount` names, except for pairs."""
+        return len(self.names[what] - {""}) if what in self.names else int(getattr(self, what))
 
     def document(self) -> dict[str, int]:
-        """As JSON values."""
-        return {name: self.count(name) for name in ("images", "people", "crowds", *self._names)}
-
-
-def _labels_of_image(sample: Sample) -> Iterator[str]:
-    labels = {name: getattr(sample, name) for name in ("focal", "world_to_camera", "frame_rate", "crowd_index")}
-    labels |= {f"maps/{name}": label for name, label in sample.maps.items()}
-    yield from (name for name, value in labels.items() if value is not None)
-
-
-_OF_PERSON = (
-    *("occlusion", "box", "head_box", "area", "poses", "betas", "more_betas", "trans", "segment_scales"),
-    *("vertices", "surface_points", "mask"),
-)
-
-
-def _labels_of_person(person: Person) -> Iterator[str]:
-    yield from (name for name in _OF_PERSON if getattr(person, name) is not None)
-    yield from ("kid",) if person.kid else ()
-    for kind in ("keypoints", "joints"):
-        yield from (f"{kind}/{name}" for name, points in getattr(person, kind).items() if points[:, -1].any())
+        """Return the counts as JSON values."""
+        return {name: self.count(name) for name in ("images", "people", "crowds", *self.names)}
 
 
 @dataclass(frozen=True)
 class ComparedCount:
-    """A published count beside what was found.
+    """A published count beside that of the folder.
 
-    not_compared  why they cannot be compared, "" where they are
+    found         the folder's count
+    not_compared  why they cannot be compared, "" if they can
     """
 
     published: PublishedCount
@@ -110,36 +85,81 @@ class ComparedCount:
 
     @property
     def agrees(self) -> bool | None:
-        """None where they are not compared."""
+        """None if they are not compared."""
         return None if self.not_compared else self.found == self.published.value
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
-        published = self.published
+        """Return the counts as JSON values."""
+        published = asdict(self.published)
         return {
-            "what": published.what,
-            "protocol": published.protocol,
-            "split": published.split,
-            "part": published.part,
-            "published": published.value,
+            **{name: published[name] for name in ("what", "protocol", "split", "part")},
+            "published": self.published.value,
             "found": self.found,
             "agrees": self.agrees,
             "not_compared": self.not_compared,
-            "source": published.source,
+            "source": self.published.source,
         }
+
+
+@dataclass
+class LabelCounts:
+    """Counts, ranges and digest of the labels of a folder.
+
+    total         of all samples; splits by (protocol, split), parts by the annotation files with published counts
+    pairs         (protocol, split) → pairs
+    ranges        name with unit → its range
+    reprojection  (3-D labels, 2-D labels) → pixels
+    digest        of the labels of the groups without problems
+    """
+
+    total: Tally = field(default_factory=Tally)
+    splits: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    parts: dict[str, Tally] = field(default_factory=dict)
+    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ranges: dict[str, ValueRange] = field(default_factory=dict)
+    reprojection: dict[tuple[str, str], ValueRange] = field(default_factory=dict)
+    digest: LabelDigest = field(default_factory=LabelDigest)
+
+    def add_group(
+        self, group: Group, samples: Iterable[Sample], folder: FolderSource, models: Mapping[str, Body]
+    ) -> None:
+        """Count the labels of a group. Raises InputError at a damaged file; what stands before it is counted."""
+        parts = [self.parts.setdefault(part, Tally()) for part in _parts(folder) if group.name.startswith(f"{part}/")]
+        digest = self.digest.group(group)
+        for sample in samples:
+            splits = (self.splits.setdefault(key, Tally()) for key in sample.splits.items())
+            for tally in (self.total, *splits, *parts):
+                tally.add(sample)
+            for name, values in label_values(sample):
+                self.ranges.setdefault(name, ValueRange()).add(values)
+            for labels, errors in reprojection_errors(sample, models, folder.projected):
+                if len(errors):
+                    self.reprojection.setdefault(labels, ValueRange()).add(errors)
+            digest.add(sample)
+        for first, second, errors in folder.label_residuals(group):
+            self.reprojection.setdefault((first, second), ValueRange()).add(errors)
+        digest.close()
+        self.pairs.update({key: len(pairs) for key, pairs in group.pairs.items()})
+
+    def count(self, published: PublishedCount) -> int:
+        """Return the folder's number of what is published."""
+        key = (published.protocol, published.split)
+        if published.what == "pairs":
+            return self.pairs[key]
+        if not published.protocol and not published.part:
+            return self.total.count(published.what)
+        tally = self.parts.get(published.part) if published.part else self.splits.get(key)
+        return 0 if tally is None else tally.count(published.what)
 
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """What a data set's folder holds.
+    """The contents of a data set's folder beside what is published of it.
 
     options    of the source, without paths; models: those that were posed
-    total      of all samples; splits by (protocol, split), parts by the annotation files that have published counts
-    pairs      (protocol, split) → pairs
-    ranges     name with unit → numbers; distances between labels
+    groups     how many there are
     compared   all counts that are published
     problems   sentences on what is missing or damaged; notes on what is unusual
-    digest     of the labels of the groups without problems, hexadecimal
     """
 
     source: str
@@ -147,16 +167,15 @@ class DatasetCheck:
     options: Mapping[str, Any]
     models: Sequence[str]
     groups: int
-    total: Tally
-    splits: Mapping[tuple[str, str], Tally]
-    parts: Mapping[str, Tally]
-    pairs: Mapping[tuple[str, str], int]
-    ranges: Mapping[str, Distribution]
-    distances: Mapping[Pairing, Distribution]
+    labels: LabelCounts
     compared: Sequence[ComparedCount]
     problems: Sequence[str]
     notes: Sequence[str]
-    digest: str
+
+    @property
+    def digest(self) -> str:
+        """The digest of the labels, hexadecimal."""
+        return self.labels.digest.hexdigest()
 
     @property
     def differing(self) -> list[ComparedCount]:
@@ -169,8 +188,8 @@ class DatasetCheck:
         return not self.problems and not self.differing
 
     def document(self) -> dict[str, Any]:
-        """As JSON values: docs/reference/files.md describes them."""
-        sizes = self.total.sizes.most_common()
+        """Return the check as JSON values: docs/reference/files.md describes them."""
+        labels = self.labels
         return {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
@@ -180,24 +199,15 @@ class DatasetCheck:
             "options": dict(self.options),
             "models": list(self.models),
             "agrees": self.agrees,
-            "counts": {"groups": self.groups, **self.total.document()},
-            "splits": {"/".join(key): tally.document() for key, tally in sorted(self.splits.items())},
-            "parts": {name: tally.document() for name, tally in sorted(self.parts.items())},
-            "pairs": {"/".join(key): count for key, count in sorted(self.pairs.items())},
-            "sizes": [{"width": w, "height": h, "images": count} for (w, h), count in sizes[:MAX_SIZES]],
-            "different_sizes": len(sizes),
-            "labels": dict(sorted(self.total.labels.items())),
+            "counts": {"groups": self.groups, **labels.total.document()},
+            "splits": {"/".join(key): tally.document() for key, tally in sorted(labels.splits.items())},
+            "parts": {name: tally.document() for name, tally in sorted(labels.parts.items())},
+            "pairs": {"/".join(key): count for key, count in sorted(labels.pairs.items())},
             "published": [count.document() for count in self.compared],
-            "ranges": {name: numbers.summary() for name, numbers in sorted(self.ranges.items())},
-            "distances": [
-                {
-                    "first": pairing.first,
-                    "second": pairing.second,
-                    "unit": pairing.unit,
-                    "same_joints": pairing.same_joints,
-                    **numbers.summary(),
-                }
-                for pairing, numbers in sorted(self.distances.items(), key=lambda item: (item[0].first, item[0].second))
+            "ranges": {name: values.document() for name, values in sorted(labels.ranges.items())},
+            "reprojection": [
+                {"first": first, "second": second, **pixels.document()}
+                for (first, second), pixels in sorted(labels.reprojection.items())
             ],
             "problem_count": len(self.problems),
             "problems": list(self.problems[:MAX_PROBLEMS]),
@@ -211,19 +221,19 @@ class DatasetCheck:
         }
 
     def write(self, path: Path) -> None:
-        """The document as a file of JSON."""
+        """Write the document as a file of JSON."""
         write_json(path, self.document())
 
 
 def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> DatasetCheck:
     """Read a data set's folder and count what it holds.
 
-    request   as for `make_source`; its models are posed and compared with the data set's labels, which are the files'
-              own. Nothing is fitted or detected.
-    progress  in images
+    Missing and damaged files are problems of the result. Raises UsageError if parts of the request do not agree,
+    InputError if nothing can be read.
 
-    Missing and damaged files are problems of the result. UsageError where the request does not fit together, InputError
-    where nothing can be read.
+    request   as for `make_source`; its models are posed and compared with the data set's 2-D labels. Nothing is fitted
+              or detected.
+    progress  in images
     """
     root = None if request.root is None else Path(os.path.abspath(request.root))  # which messages can be freed of
     strict, lenient = (
@@ -241,125 +251,77 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         folder = open_folder(lenient, SourceTools())
         source = chosen_groups(folder, request.items)
         groups = source.groups()
-    walk = _Walk(folder, models, problems)
+    labels, total = LabelCounts(), sum(group.count for group in groups)
+
+    def samples_of(group: Group) -> Iterator[Sample]:
+        for sample in source.read(group):
+            if labels.total.images % _PROGRESS_EVERY == 0:
+                progress(labels.total.images, total, "images")
+            yield sample
+
     with labels_only():
-        walk.over(source, groups, progress)
-    return walk.result(len(groups), chosen=request.items is not None)
-
-
-@dataclass
-class _Walk:
-    """The statistics of the samples that were read."""
-
-    folder: FolderSource
-    models: Mapping[str, Body]
-    problems: list[str]
-    total: Tally = field(default_factory=Tally)
-    splits: dict[tuple[str, str], Tally] = field(default_factory=dict)
-    parts: dict[str, Tally] = field(default_factory=dict)
-    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ranges: dict[str, Distribution] = field(default_factory=dict)
-    distances: dict[Pairing, Distribution] = field(default_factory=dict)
-    digest: LabelDigest = field(default_factory=LabelDigest)
-
-    def over(self, source: Source, groups: Sequence[Group], progress: Progress) -> None:
-        """Read all groups. A damaged file is a problem, and ends its group."""
-        total, done = sum(group.count for group in groups), 0
-        part_names = {published.part for published in self.folder.published if published.part}
         for group in groups:
-            part = next((name for name in part_names if group.name.startswith(f"{name}/")), "")
-            digest = self.digest.group(group)
-            count = 0
             try:
-                for count, sample in enumerate(source.read(group), start=1):
-                    self._add(sample, part)
-                    digest.add(sample)
-                    if (done + count) % _PROGRESS_EVERY == 0:
-                        progress(done + count, total, "images")
-                for first, second, apart in self.folder.label_residuals(group):
-                    self._add_distances(Pairing(first, second), apart)
+                labels.add_group(group, samples_of(group), folder, models)
             except InputError as error:
-                self.problems.append(_sentence(error))
-            else:
-                digest.close()
-                self.pairs.update({key: len(pairs) for key, pairs in group.pairs.items()})
-            done += group.count
-        progress(total, total, "images")
+                problems.append(_sentence(error))
+    progress(total, total, "images")
+    hidden = _paths_of(folder.root, folder.info.options)
+    return DatasetCheck(
+        source=folder.name,
+        title=folder.title,
+        options={
+            name: _without_paths(value, hidden)
+            for name, value in folder.info.options.items()
+            if name != "allow_missing"
+        },
+        models=sorted(body.name for body in models.values()),
+        groups=len(groups),
+        labels=labels,
+        compared=[
+            _compare(folder, published, labels.count(published), selection=request.items is not None)
+            for published in folder.published
+        ],
+        problems=[_without_paths(text, hidden) for text in problems],
+        notes=[_without_paths(text, hidden) for text in folder.notes],
+    )
 
-    def _add(self, sample: Sample, part: str) -> None:
-        tallies = [self.total]
-        tallies += [self.splits.setdefault(key, Tally()) for key in sample.splits.items()]
-        tallies += [self.parts.setdefault(part, Tally())] if part else []
-        for tally in tallies:
-            tally.add(sample)
-        for name, values in label_values(sample):
-            self.ranges.setdefault(name, Distribution()).add(values)
-        for pairing, apart in label_distances(sample, self.models, self.folder.projected):
-            self._add_distances(pairing, apart)
 
-    def _add_distances(self, pairing: Pairing, apart: Array) -> None:
-        if len(apart):
-            self.distances.setdefault(pairing, Distribution()).add(apart)
+def _parts(folder: FolderSource) -> set[str]:
+    return {published.part for published in folder.published if published.part}
 
-    def result(self, groups: int, *, chosen: bool) -> DatasetCheck:
-        """The check, without paths of this machine; chosen: only some groups were read."""
-        folder = self.folder
-        hidden = _paths_of(folder.root, folder.info.options)
-        options = {name: value for name, value in folder.info.options.items() if name != "allow_missing"}
-        return DatasetCheck(
-            source=folder.name,
-            title=folder.title,
-            options={name: _without_paths(value, hidden) for name, value in options.items()},
-            models=sorted(body.name for body in self.models.values()),
-            groups=groups,
-            total=self.total,
-            splits=self.splits,
-            parts=self.parts,
-            pairs=dict(self.pairs),
-            ranges=self.ranges,
-            distances=self.distances,
-            compared=[self._compared(published, chosen=chosen) for published in folder.published],
-            problems=[_without_paths(text, hidden) for text in self.problems],
-            notes=[_without_paths(text, hidden) for text in folder.notes],
-            digest=self.digest.hexdigest(),
-        )
 
-    def _compared(self, published: PublishedCount, *, chosen: bool) -> ComparedCount:
-        options, key = self.folder.options, (published.protocol, published.split)
-        if published.what == "pairs":
-            found = self.pairs[key]
-        else:
-            tally = self.parts.get(published.part) if published.part else self.splits.get(key)
-            tally = tally if published.protocol else self.total
-            found = 0 if tally is None else tally.count(published.what)
-        other = [name for name, values in published.needs.items() if getattr(options, name) not in values]
-        reason = ""
-        if chosen:
-            reason = "only chosen items were read"
-        elif self.folder.splits and options.split and split_name(options.split) != published.split:
-            reason = f"only {options.split} was read"
-        elif other:
-            reason = f"read with {other[0]}={getattr(options, other[0])}"
-        elif published.optional and not found:
-            reason = "not in this folder"
-        return ComparedCount(published, found, reason)
+def _compare(folder: FolderSource, published: PublishedCount, count: int, *, selection: bool) -> ComparedCount:
+    """Compare a count with the published one, unless other data were read. selection: only some groups were read."""
+    options = folder.options
+    other = [name for name, values in published.needs.items() if getattr(options, name) not in values]
+    reason = ""
+    if selection:
+        reason = "only chosen items were read"
+    elif folder.splits and options.split and split_name(options.split) != published.split:
+        reason = f"only {options.split} was read"
+    elif other:
+        reason = f"read with {other[0]}={getattr(options, other[0])}"
+    elif published.optional and not count:
+        reason = "not in this folder"
+    return ComparedCount(published, count, reason)
 
 
 # Sentences without this machine's paths and people's names
 
 
 def _sentence(error: InputError) -> str:
-    """What is wrong, without the remedy."""
+    """Return what is wrong, without the remedy."""
     return str(InputError(error.subject, error.problem, expected=error.expected, got=error.got))
 
 
 def _paths_of(root: Path, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(path, what stands for it), the longest first: the root, which is absolute, and folders among the options."""
-    found = {str(path): "ROOT" for path in (root, root.resolve())}
+    """List paths and their stand-ins, the longest first: the root, which is absolute, and folders among the options."""
+    labels = {str(path): "ROOT" for path in (root, root.resolve())}
     for value in options.values():
         if isinstance(value, str) and os.path.isabs(value):
-            found.setdefault(value, Path(value).name)
-    return sorted(found.items(), key=lambda item: -len(item[0]))
+            labels.setdefault(value, Path(value).name)
+    return sorted(labels.items(), key=lambda item: -len(item[0]))
 
 
 def _without_paths(value: Any, hidden: Iterable[tuple[str, str]]) -> Any:

@@ -1,13 +1,8 @@
-"""Labels in numbers, one sample at a time: ranges, distances between 3-D and 2-D labels, and a digest.
-
-Nothing here keeps a sample: a distribution is a histogram, and a digest the hash of what was added.
-"""
+"""Labels in numbers, one sample at a time: ranges, reprojection errors, and a digest. No sample is kept."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,73 +20,48 @@ from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import project_points
 
 Array = NDArray[Any]
-_BUFFERED = 1 << 16  # values that are kept before they go into the histogram
-_SMALLEST, _STEP = 1e-9, math.log(1.005)  # of the histogram's bins: quantiles are exact to half a percent
 _DIGITS = 6  # of what is reported: sums depend on the order of the groups behind them
 
 
-class Distribution:
-    """Numbers of one kind: how many, how many of them not finite, and their range.
+@dataclass
+class ValueRange:
+    """How many numbers of one kind there are, how many are not finite, and minimum, mean and maximum of the others."""
 
-    Minimum, maximum and mean are those of the finite numbers; median and 95th percentile are read from a histogram of
-    logarithmic bins, exact to 0.5 %.
-    """
-
-    def __init__(self) -> None:
-        self.count, self.not_finite, self._sum = 0, 0, 0.0
-        self._min, self._max = math.inf, -math.inf
-        self._bins: Counter[int] = Counter()
-        self._buffer: list[Array] = []
-        self._buffered = 0
+    count: int = 0
+    not_finite: int = 0
+    sum: float = 0.0
+    min: float = np.inf
+    max: float = -np.inf
 
     def add(self, values: Array | float) -> None:
-        """Numbers of any shape."""
-        flat = np.array(values, np.float64).ravel()
-        self._buffer.append(flat)
-        self._buffered += len(flat)
-        if self._buffered >= _BUFFERED:
-            self._flush()
+        """Include numbers of any shape."""
+        numbers = np.asarray(values, np.float64).ravel()
+        finite = numbers[np.isfinite(numbers)]
+        self.count += len(numbers)
+        self.not_finite += len(numbers) - len(finite)
+        self.sum += float(finite.sum())
+        self.min, self.max = float(finite.min(initial=self.min)), float(finite.max(initial=self.max))
 
-    def _flush(self) -> None:
-        values = np.concatenate((*self._buffer, np.zeros(0)))
-        self._buffer, self._buffered = [], 0
-        finite = values[np.isfinite(values)]
-        self.count += len(values)
-        self.not_finite += len(values) - len(finite)
-        if len(finite):
-            self._sum += float(finite.sum())
-            self._min, self._max = min(self._min, float(finite.min())), max(self._max, float(finite.max()))
-            size = np.abs(finite)
-            bins = np.rint(np.log(np.maximum(size, _SMALLEST) / _SMALLEST) / _STEP).astype(np.int64)
-            numbers, counts = np.unique(np.where(finite < 0, -bins, bins), return_counts=True)
-            self._bins.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
-
-    def _quantile(self, share: float) -> float:
-        """The number below which that share of the finite ones lies."""
-        rank = math.ceil(share * sum(self._bins.values()))
-        for number in sorted(self._bins):
-            rank -= self._bins[number]
-            if rank <= 0:
-                size = _SMALLEST * math.exp(abs(number) * _STEP) if number else 0.0
-                return min(max(math.copysign(size, number), self._min), self._max)
-        return self._max
-
-    def summary(self) -> dict[str, float | int | None]:
-        """As JSON values: count, not_finite, min, median, mean, p95 and max; None for the latter without a number."""
-        self._flush()
+    def document(self) -> dict[str, float | int | None]:
+        """Return count, not_finite, min, mean and max as JSON values; the last three are None without a number."""
         finite = self.count - self.not_finite
-        figures = {"min": self._min, "median": 0.0, "mean": self._sum / max(finite, 1), "p95": 0.0, "max": self._max}
-        if finite:
-            figures |= {"median": self._quantile(0.5), "p95": self._quantile(0.95)}
+        figures = {"min": self.min, "mean": self.sum / max(finite, 1), "max": self.max}
         rounded = {name: float(f"{value:.{_DIGITS}g}") if finite else None for name, value in figures.items()}
         return {"count": self.count, "not_finite": self.not_finite, **rounded}
 
 
 # Ranges
 
+_NUMBERS = {
+    "betas": "betas",
+    "more_betas": "more_betas",
+    "area": "area (px²)",
+    "occlusion": "occlusion (percent)",
+}  # labels of a person whose numbers are of one kind → their names with units
+
 
 def label_values(sample: Sample) -> Iterator[tuple[str, Array | float]]:
-    """Name with unit → numbers of one sample, of joints and keypoints only those that are labelled."""
+    """Yield name with unit and numbers of a sample's labels, of joints and keypoints only those that are labelled."""
     yield "image/width (px)", float(sample.size[0])
     yield "image/height (px)", float(sample.size[1])
     yield "image/people", float(sum(not person.crowd for person in sample.people))
@@ -100,19 +70,10 @@ def label_values(sample: Sample) -> Iterator[tuple[str, Array | float]]:
     if sample.principal_point is not None:
         yield from _by_axis("camera/principal point", np.array([sample.principal_point]), "px")
     for person in sample.people:
-        yield from _of_person(person)
+        yield from _values_of_person(person)
 
 
-_NUMBERS = {
-    "betas": "betas",
-    "more_betas": "more_betas",
-    "area": "area (px²)",
-    "occlusion": "occlusion (percent)",
-}  # labels of a person whose numbers are of one kind → their names with units
-_METRES = ("trans", "vertices")  # labels of a person in metres
-
-
-def _of_person(person: Person) -> Iterator[tuple[str, Array | float]]:
+def _values_of_person(person: Person) -> Iterator[tuple[str, Array | float]]:
     if person.poses is not None:
         angles = np.linalg.norm(np.reshape(person.poses, (-1, 3)), axis=1)
         yield "poses/root angle (rad)", angles[:1]
@@ -120,7 +81,7 @@ def _of_person(person: Person) -> Iterator[tuple[str, Array | float]]:
     for label, name in _NUMBERS.items():
         if (values := getattr(person, label)) is not None:
             yield name, values
-    for label in _METRES:
+    for label in ("trans", "vertices"):
         if (points := getattr(person, label)) is not None:
             yield from _by_axis(label, np.atleast_2d(points), "m")
     if person.box is not None:
@@ -140,67 +101,41 @@ def _by_axis(name: str, points: Array, unit: str) -> Iterator[tuple[str, Array]]
         yield f"{name} {'xyz'[axis]} ({unit})", points[:, axis]
 
 
-# Distances between labels
+# Reprojection
 
 
-@dataclass(frozen=True)
-class Pairing:
-    """Labels that are compared: what is projected or posed, and with which labels, in pixels or metres.
-
-    first   "joints/smpl24", "body" for the joints of a posed model, or a name in the owner's files
-    second  "keypoints/coco17", "joints/smpl24", or a name in the owner's files of pixels
-    """
-
-    first: str
-    second: str
-
-    @property
-    def unit(self) -> str:
-        """Of the distances."""
-        return "m" if self.second.startswith("joints/") else "px"
-
-    @property
-    def same_joints(self) -> bool:
-        """Whether both are of one skeleton; else joints of one name are compared, which owners define differently."""
-        skeleton = SMPL24.name if self.first == "body" else self.first.partition("/")[2]
-        return skeleton == self.second.partition("/")[2]
-
-
-def label_distances(
+def reprojection_errors(
     sample: Sample, bodies: Mapping[str, Body], projected: Sequence[str] = ()
-) -> Iterator[tuple[Pairing, Array]]:
-    """Distances (N,) of a sample's labelled 3-D joints from its 2-D keypoints, and of posed models from both.
+) -> Iterator[tuple[tuple[str, str], Array]]:
+    """Yield what is projected, the 2-D labels, and the distances (N,) in pixels of their joints of the same name.
+
+    Projected are a person's labelled 3-D joints, `joints/NAME`, and those of the posed model, `body`.
 
     bodies     gender → model, for people whose parameters are of it
     projected  skeletons whose keypoints the adapter projects from the joints: they are no evidence
     """
+    if sample.focal is None:
+        return
+    centre = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
     models = {body.name: body for body in bodies.values()}
     for person in sample.people:
-        points: dict[str, tuple[str, Array]] = {f"joints/{name}": (name, row) for name, row in person.joints.items()}
+        points = {f"joints/{name}": (name, joints) for name, joints in person.joints.items()}
         model = model_for(models, person.body, person.gender)
-        if model is not None and (posed := posed_joints(model, person)) is not None:
-            points["body"] = SMPL24.name, posed
-            for name, joints in person.joints.items():
-                rows, others = _common_joints(SMPL24.name, name)
-                labelled = (joints[others, 3] > 0) & np.isfinite(joints[others]).all(1)
-                apart = np.linalg.norm(posed[rows, :3] - joints[others, :3], axis=1)
-                yield Pairing("body", f"joints/{name}"), apart[labelled]
-        if sample.focal is None:
-            continue
-        centre = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
-        for first, (skeleton, values) in points.items():
-            pixels = project_points(values[:, :3], sample.focal, centre)
+        if model is not None and (joints := posed_joints(model, person)) is not None:
+            points["body"] = SMPL24.name, joints
+        for label, (skeleton, joints) in points.items():
+            pixels = project_points(joints[:, :3], sample.focal, centre)
             for name, keypoints in person.keypoints.items():
                 if name in projected:
                     continue
                 rows, others = _common_joints(skeleton, name)
-                labelled = (values[rows, 3] > 0) & (keypoints[others, 2] > 0)
-                apart = np.linalg.norm(pixels[rows] - keypoints[others, :2], axis=1)
-                yield Pairing(first, f"keypoints/{name}"), apart[labelled]
+                labelled = (joints[rows, 3] > 0) & (keypoints[others, 2] > 0)
+                distances = np.linalg.norm(pixels[rows] - keypoints[others, :2], axis=1)
+                yield (label, f"keypoints/{name}"), distances[labelled]
 
 
 def posed_joints(model: Body, person: Person) -> Array | None:
-    """smpl24's joints (24, 4) of a person's parameters, metres in camera axes and 1; None where one is missing."""
+    """Return smpl24's joints (24, 4) of a person's parameters, metres in camera axes and 1; None without parameters."""
     shape = person.shape(model.shape_count)
     if person.poses is None or shape is None or person.trans is None:
         return None
@@ -218,7 +153,7 @@ def _tensor(values: Array) -> torch.Tensor:
 
 @lru_cache(maxsize=256)
 def _common_joints(first: str, second: str) -> tuple[list[int], list[int]]:
-    """Rows of the joints that two skeletons call the same, in either."""
+    """Return the rows, in either skeleton, of the joints that both have by name."""
     names = IMAGE_SKELETONS[first].joint_names
     others = IMAGE_SKELETONS[second].joint_names
     common = [name for name in names if name in others]
@@ -254,11 +189,11 @@ class LabelDigest:
         self._groups: dict[str, bytes] = {}
 
     def group(self, group: Group) -> GroupDigest:
-        """The digest of a group, to which its samples are added; `close` takes it in."""
+        """Begin the digest of a group, to which its samples are added; `close` takes it in."""
         return GroupDigest(self._groups, group)
 
     def hexdigest(self) -> str:
-        """Of the groups that were closed."""
+        """Return the digest of the groups that were closed."""
         total = hashlib.sha256()
         for name in sorted(self._groups, key=str.encode):
             total.update(_encoded(name) + self._groups[name])
@@ -266,24 +201,24 @@ class LabelDigest:
 
 
 class GroupDigest:
-    """See `LabelDigest.group`."""
+    """The digest of one group, made by `LabelDigest.group`."""
 
     def __init__(self, groups: dict[str, bytes], group: Group) -> None:
         self._groups, self._name = groups, group.name
         self._hash = hashlib.sha256(_encoded({"/".join(key): np.array(pairs) for key, pairs in group.pairs.items()}))
 
     def add(self, sample: Sample) -> None:
-        """The group's next sample."""
+        """Add the group's next sample."""
         people = [{name: getattr(person, name) for name in _OF_PERSON} for person in sample.people]
         self._hash.update(_encoded({**{name: getattr(sample, name) for name in _OF_SAMPLE}, "people": people}))
 
     def close(self) -> None:
-        """All of the group's samples were added."""
+        """Take the group in: all of its samples were added."""
         self._groups[self._name] = self._hash.digest()
 
 
 def _encoded(value: Any) -> bytes:
-    """A value of labels as bytes that differ for different values."""
+    """Encode a value of labels as bytes that differ for different values."""
     if value is None:
         return b"N"
     if isinstance(value, str):

@@ -52,10 +52,9 @@ def test_joints_are_where_the_camera_sees_them(intact: Path) -> None:
 def test_the_check_counts_it(intact: Path) -> None:
     check = checked("agora", intact)
     assert total_of(check) == {"groups": 3, "images": 3, "people": 6}
-    labels = {name: check.total.labels[f"people/{name}"] for name in ("vertices", "occlusion", "kid")}
-    assert labels == {"vertices": 6, "occlusion": 6, "kid": 1}
-    assert check.ranges["vertices x (m)"].summary()["count"] == 6 * 6890
-    assert check.ranges["occlusion (percent)"].summary()["max"] == 100
+    assert check.labels.ranges["vertices x (m)"].count == 6 * 6890
+    occlusion = check.labels.ranges["occlusion (percent)"]
+    assert (occlusion.count, occlusion.max) == (6, 100)
 
 
 def test_who_counts_and_who_is_a_child(intact: Path) -> None:

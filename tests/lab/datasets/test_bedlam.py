@@ -25,7 +25,6 @@ from humanpose_cli.lab.datasets.bedlam import BedlamSource
 from humanpose_cli.lab.datasets.checking import check_dataset
 from humanpose_cli.lab.datasets.common import SequenceOptions, project_points
 from humanpose_cli.lab.datasets.estimators import SourceTools
-from humanpose_cli.lab.datasets.label_statistics import Pairing
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.lab.evaluate.people import PeopleSelection
 
@@ -178,9 +177,9 @@ def test_bodies_have_all_their_shape_components(tree: Path, model_fields: dict[s
     assert float(note.split("gtkps, ")[1].split()[0]) > 0.2
     check = check_dataset(SourceRequest("bedlam", tree, models=(path,)))
     assert not check.problems
-    apart = check.distances[Pairing("body", "keypoints/smpl24")].summary()
-    assert (apart["count"], apart["max"]) == (24 * len(NAMES), pytest.approx(0, abs=1e-3))
-    assert check.total.labels["people/more_betas"] == len(NAMES)
+    errors = check.labels.reprojection["body", "keypoints/smpl24"]
+    assert (errors.count, errors.max) == (24 * len(NAMES), pytest.approx(0, abs=1e-3))
+    assert check.labels.ranges["more_betas"].count == 6 * len(NAMES)
 
 
 @pytest.mark.extensive

@@ -201,4 +201,4 @@ def test_the_check_counts_it(tmp_path: Path) -> None:
     check = checked("deepfashion", deepfashion_tree(tmp_path))
     assert total_of(check) == {"groups": 3, "images": 7, "people": 7, "identities": 2, "clothes": 3}
     assert images_of(check) == {"inshop/train": 5, "inshop/test": 2, "patn/train": 2, "patn/test": 2, "warp3d/train": 7}
-    assert check.pairs == {("patn", "train"): 2, ("patn", "test"): 1}
+    assert check.labels.pairs == {("patn", "train"): 2, ("patn", "test"): 1}

@@ -406,4 +406,4 @@ def test_the_check_counts_it(intact):
         "deform-and-learn/train": 48,
         "deform-and-learn/test": 21,
     }
-    assert not check.distances  # keypoints are projected from the joints
+    assert not check.labels.reprojection  # keypoints are projected from the joints

@@ -261,4 +261,4 @@ def test_the_check_counts_it(tmp_path: Path) -> None:
     check = checked("iper", iper_tree(tmp_path, smpls=True))
     assert total_of(check) == {"groups": 3, "images": 30, "people": 30, "sequences": 5, "identities": 3, "clothes": 3}
     assert images_of(check) == {"iper/train": 15, "iper/test": 15}
-    assert check.pairs == {("random-pairs", "test"): 10_000, ("three-frames", "test"): 45}
+    assert check.labels.pairs == {("random-pairs", "test"): 10_000, ("three-frames", "test"): 45}

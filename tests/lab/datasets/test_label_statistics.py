@@ -1,4 +1,4 @@
-"""Labels in numbers: ranges, distances by how far labels were moved, and a digest of labels alone."""
+"""Labels in numbers: ranges, reprojection errors by how far labels were moved, and a digest of labels alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.datasets.label_statistics import (
-    Distribution,
     LabelDigest,
-    Pairing,
-    label_distances,
+    ValueRange,
     label_values,
     posed_joints,
+    reprojection_errors,
 )
 
 FOCAL, CENTRE = 500.0, (100.0, 60.0)
@@ -41,36 +40,22 @@ def shown(*people: Person, **changes: Any) -> Sample:
     return replace(Sample("a", b"", (200, 120), FOCAL, CENTRE, people), **changes)
 
 
-# Distributions
+# Ranges
 
 
-def test_a_distribution_is_numpys() -> None:
-    values = np.random.default_rng(1).normal(3, 20, 200_000)
-    values[::7] = 0
-    found = Distribution()
+def test_a_range_is_of_the_finite_numbers() -> None:
+    values = np.random.default_rng(1).normal(3, 20, 2_000)
+    numbers = ValueRange()
     for part in np.split(values, 16):
-        found.add(part)
-    found.add(np.array([np.nan, np.inf]))
-    summary = found.summary()
-    assert (summary["count"], summary["not_finite"]) == (200_002, 2)
-    expected = {"min": values.min(), "max": values.max(), "mean": values.mean()}
-    expected |= {"median": np.median(values), "p95": np.quantile(values, 0.95)}
-    for name, value in expected.items():
-        tolerance = 0.006 if name in ("median", "p95") else 1e-5
-        assert summary[name] == pytest.approx(value, rel=tolerance), name
-
-
-def test_quantiles_of_equal_and_negative_numbers_are_exact() -> None:
-    same, signs = Distribution(), Distribution()
-    same.add(np.full(10, -3.7))
-    signs.add(np.array([-8.0, -3.0, 0.0, 2.0, 2.0]))
-    assert {same.summary()[name] for name in ("min", "median", "mean", "p95", "max")} == {-3.7}
-    assert (signs.summary()["median"], signs.summary()["p95"]) == (0.0, 2.0)
-    signs.add(np.full(5, -4.0))
-    assert signs.summary()["median"] == pytest.approx(-4, rel=0.006)
-    empty = Distribution()
-    empty.add(np.array([np.nan]))
-    assert empty.summary()["median"] is None
+        numbers.add(part)
+    numbers.add(np.array([np.nan, np.inf]))
+    document = numbers.document()
+    assert (document["count"], document["not_finite"]) == (2_002, 2)
+    for name in ("min", "mean", "max"):
+        assert document[name] == pytest.approx(getattr(values, name)(), rel=1e-5), name
+    empty = ValueRange()
+    empty.add(np.nan)
+    assert empty.document() == {"count": 1, "not_finite": 1, "min": None, "mean": None, "max": None}
 
 
 def test_only_labelled_points_have_a_range() -> None:
@@ -84,7 +69,7 @@ def test_only_labelled_points_have_a_range() -> None:
     np.testing.assert_array_equal(values["poses/joint angles (rad)"], angles[1:])
 
 
-# Distances
+# Reprojection
 
 
 @pytest.mark.parametrize("pixels", [0.0, 5.0])
@@ -97,35 +82,30 @@ def test_labels_moved_by_some_pixels_are_that_far_away(pixels: float) -> None:
         others[COCO17.index(name)] = moved[SMPL24.index(name)]
     others[COCO17.index("nose")] = [0, 0, 1]  # smpl24 has none
     sample = shown(replace(person, keypoints={SMPL24.name: moved, COCO17.name: others}))
-    found = dict(label_distances(sample, {}))
-    assert {pairing: len(apart) for pairing, apart in found.items()} == {
-        Pairing("joints/smpl24", "keypoints/smpl24"): 24,
-        Pairing("joints/smpl24", "keypoints/coco17"): 2,
+    errors = dict(reprojection_errors(sample, {}))
+    assert {labels: len(values) for labels, values in errors.items()} == {
+        ("joints/smpl24", "keypoints/smpl24"): 24,
+        ("joints/smpl24", "keypoints/coco17"): 2,
     }
-    for apart in found.values():
-        np.testing.assert_allclose(apart, pixels, atol=1e-9)
-    assert [pairing.same_joints for pairing in found] == [True, False]
+    for values in errors.values():
+        np.testing.assert_allclose(values, pixels, atol=1e-9)
 
 
 def test_joints_that_are_not_labelled_are_not_compared() -> None:
     person = standing()
     person.keypoints[SMPL24.name][:4, 2] = 0
     person.joints[SMPL24.name][4:6, 3] = 0
-    ((_, apart),) = label_distances(shown(person), {})
-    assert len(apart) == 18
-    assert not list(label_distances(shown(person), {}, projected=("smpl24",)))
-    assert not list(label_distances(shown(person, focal=None), {}))
+    ((_, errors),) = reprojection_errors(shown(person), {})
+    assert len(errors) == 18
+    assert not list(reprojection_errors(shown(person), {}, projected=("smpl24",)))
+    assert not list(reprojection_errors(shown(person, focal=None), {}))
 
 
-def test_posed_models_are_compared_with_joints_and_keypoints() -> None:
-    person = standing()
-    moved = person.joints[SMPL24.name] + [0, 0.03, 0.04, 0]
-    sample = shown(replace(person, joints={SMPL24.name: moved}))
-    found = dict(label_distances(sample, {"neutral": default_body()}))
-    assert Pairing("body", "joints/smpl24").unit == "m"
-    np.testing.assert_allclose(found[Pairing("body", "joints/smpl24")], 0.05, atol=1e-9)
-    np.testing.assert_allclose(found[Pairing("body", "keypoints/smpl24")], 0, atol=1e-9)
-    assert Pairing("body", "joints/smpl24") not in dict(label_distances(sample, {}))
+def test_posed_models_are_compared_with_keypoints() -> None:
+    sample = shown(replace(standing(), joints={}))
+    errors = dict(reprojection_errors(sample, {"neutral": default_body()}))
+    np.testing.assert_allclose(errors["body", "keypoints/smpl24"], 0, atol=1e-9)
+    assert not list(reprojection_errors(sample, {}))
 
 
 # Digests

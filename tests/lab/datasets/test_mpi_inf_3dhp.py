@@ -247,14 +247,9 @@ def test_the_check_counts_it(intact: Path) -> None:
     check = checked("mpi-inf-3dhp", intact, {"every": 2})
     assert total_of(check) == {"groups": 5, "images": 15, "people": 15, "sequences": 5, "identities": 2, "clothes": 3}
     assert images_of(check) == {"mpi-inf-3dhp/train": 12, "mpi-inf-3dhp/test": 3, "spin/test": 3}
-    ((pairing, apart),) = check.distances.items()
-    assert (pairing.first, pairing.second, pairing.unit, apart.summary()["count"]) == (
-        "annot3",
-        "annot2",
-        "px",
-        15 * 17,
-    )
-    assert apart.summary()["max"] == pytest.approx(0, abs=1e-9)
+    ((labels, errors),) = check.labels.reprojection.items()
+    assert (labels, errors.count) == (("annot3", "annot2"), 15 * 17)
+    assert errors.max == pytest.approx(0, abs=1e-9)
 
 
 def test_pixels_that_are_off_are_residuals_of_the_labels(tree: Path) -> None:
