@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +10,7 @@ from humanpose_cli.cli.evaluated_caches import (
     JOINT_REGRESSOR,
     BodyPeopleFlags,
     CacheFlags,
+    Evaluation,
     JointFlags,
     PeopleFlags,
     PublishedFlags,
@@ -33,7 +33,8 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
-    from humanpose_cli.lab.evaluate.people import PeopleSelection
+    from humanpose_cli.lab.evaluate.ablations import Ablation
+    from humanpose_cli.lab.evaluate.people import EvaluationRun
     from humanpose_cli.lab.evaluate.report import Report
 
 
@@ -156,8 +157,31 @@ class SurfaceFlags:
     distances: Annotated[Path | None, _DISTANCES] = None
 
     def files(self) -> list[Path]:
-        """What is read beside the weights."""
+        """List what is read beside the weights."""
         return [path for path in (self.predictions, self.densepose, self.charts, self.distances) if path is not None]
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """How an ablation is trained, as one parameter."""
+
+    preset: Annotated[str, _PRESET] = "ablation"
+    seeds: Annotated[int, _SEEDS] = 1
+
+    def options(self, session: Session) -> dict[str, Any]:
+        """List what decides the trainings."""
+        return {**asdict(self), "settings": dict(session.settings)}
+
+    def evaluate(self, session: Session, ablation: Ablation[Any], run: EvaluationRun) -> Report:
+        """Train an ablation, and report on it."""
+        return ablation.evaluate(run, self.preset, self.seeds, session.tune)
+
+
+@dataclass(frozen=True)
+class SeveralTrainingFlags(TrainingFlags):
+    """Likewise, from two seeds."""
+
+    seeds: Annotated[int, _SEEDS] = 2
 
 
 @command(
@@ -178,8 +202,8 @@ def fit(
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
     ablation: Annotated[Literal["inputs", "segmenters", "losses", "supervision"] | None, _FIT_ABLATION] = None,
-    preset: Annotated[str, _PRESET] = "ablation",
-    seeds: Annotated[int, _SEEDS] = 1,
+    *,
+    trainings: TrainingFlags,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     batch_size: BatchSize = None,
@@ -194,48 +218,45 @@ def fit(
     --items, only what is not done.
     """
     alternatives = {"--crops": fits.crops, "--predictions": fits.predictions, "--ablation": ablation}
-    chosen = [name for name, value in alternatives.items() if value is not None]
-    if len(chosen) > 1:
-        raise UsageError(chosen[1], f"cannot be given together with {chosen[0]}")
-    if chosen:
+    given = [name for name, value in alternatives.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(given[1], f"cannot be given together with {given[0]}")
+    if given:
         _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
-    if chosen and fits.predictions is None:
+    if given and fits.predictions is None:
         only = "is for fits to images and predictions"
         _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only=only, remedy="leave it out")
     if fits.predictions is None:
         _refuse(session, "match", only="is for --predictions")
     _check_training(session, trains=ablation is not None)
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.fitting.options import FitOptions, NetworkOptions
-        from humanpose_cli.lab.evaluate.ablations import evaluate_ablation
         from humanpose_cli.lab.evaluate.bodies import (
             evaluate_crops,
             evaluate_fits,
             evaluate_predictions,
             has_detections,
         )
+        from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if ablation is not None:
-            tuned: dict[str, Any] = {"seeds": seeds, "tune": session.tune}
-            return evaluate_ablation(ablation, selection, preset, on, folder, **watch, **tuned)
+            return trainings.evaluate(session, ABLATIONS[f"fit {ablation}"], run)
         if fits.predictions is not None:
-            return evaluate_predictions(selection, fits.predictions, people.body, **watch, match=fits.match)
+            return evaluate_predictions(run, fits.predictions, match=fits.match)
         network = NetworkOptions(weights or "", segmenter or "")
         if fits.crops is not None:
-            return evaluate_crops(
-                selection, network, fits.crops, on, folder, watch["stop"], batch_size=batch_size or 32
-            )
-        detector = fits.detector or ("stored" if has_detections(selection) else "auto")
+            return evaluate_crops(run, network, fits.crops, batch_size=batch_size or 32)
+        detector = fits.detector or ("stored" if has_detections(run.selection) else "auto")
         if fits.detector is None and detector == "auto":
-            session.reporter.info(f"{selection.data} holds no detections: people are detected, as by hpc fit")
+            session.reporter.info(f"{run.selection.data} holds no detections: people are detected, as by hpc fit")
         options = FitOptions(people.body, method=fits.method, network=network)
-        return evaluate_fits(selection, options, on, **watch, detections=detector, threads=threads)
+        return evaluate_fits(run, options, detections=detector, threads=threads)
 
-    options: dict[str, Any] = {"fits": asdict(fits), "weights": weights, "segmenter": segmenter, "ablation": ablation}
-    options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
+    options = {"fits": asdict(fits), "weights": weights, "segmenter": segmenter, "ablation": ablation}
+    options |= trainings.options(session)
     paths = [] if fits.predictions is None else [fits.predictions]
-    return evaluate_caches(session, "fit", flags, people, out, device, options, report, paths)
+    return evaluate_caches(session, flags, Evaluation("fit", people, report, options, paths), out, device)
 
 
 @command(
@@ -259,13 +280,14 @@ def compare(
     with intervals over sequences, subjects or people; writes a report with a plot of the differences.
     """
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.comparison import compare_predictions
 
-        return compare_predictions(selection, predictions, folder, **watch, match=match)
+        return compare_predictions(run, predictions, match=match)
 
-    options: dict[str, Any] = {"predictions": [str(path) for path in predictions], "match": match}
-    return evaluate_caches(session, "compare", flags, people, out, device, options, report, predictions)
+    options = {"predictions": [str(path) for path in predictions], "match": match}
+    evaluation = Evaluation("compare", people, report, options, predictions)
+    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 @command(
@@ -294,18 +316,22 @@ def keypoints(
     if predictions is not None:
         _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.fitting.options import FitOptions, NetworkOptions
         from humanpose_cli.lab.evaluate.keypoints import evaluate_keypoints
 
         options = FitOptions(people.body, method=method, network=NetworkOptions(weights or "", segmenter or ""))
-        source: dict[str, Any] = {"detections": detector, "predictions": predictions}
-        return evaluate_keypoints(selection, options, on, **watch, **source, threads=threads)
+        return evaluate_keypoints(run, options, detections=detector, predictions=predictions, threads=threads)
 
-    options: dict[str, Any] = {"method": method, "detector": detector, "predictions": predictions}
-    options |= {"weights": weights, "segmenter": segmenter}
+    options = {
+        "method": method,
+        "detector": detector,
+        "predictions": predictions,
+        "weights": weights,
+        "segmenter": segmenter,
+    }
     paths = [] if predictions is None else [predictions]
-    return evaluate_caches(session, "keypoints", flags, people, out, device, options, report, paths)
+    return evaluate_caches(session, flags, Evaluation("keypoints", people, report, options, paths), out, device)
 
 
 @command(
@@ -338,16 +364,24 @@ def densepose(
     if surfaces.predictions is not None or surfaces.densepose is not None:
         _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.fitting.options import FitOptions, NetworkOptions
         from humanpose_cli.lab.evaluate.densepose import SurfaceInputs, evaluate_densepose
 
         options = FitOptions(people.body, method=method, network=NetworkOptions(weights or "", segmenter or ""))
-        named = {("detections" if name == "detector" else name): value for name, value in vars(surfaces).items()}
-        return evaluate_densepose(selection, options, on, **watch, inputs=SurfaceInputs(**named, threads=threads))
+        inputs = SurfaceInputs(
+            surfaces.detector,
+            predictions=surfaces.predictions,
+            densepose=surfaces.densepose,
+            charts=surfaces.charts,
+            distances=surfaces.distances,
+            threads=threads,
+        )
+        return evaluate_densepose(run, options, inputs)
 
     options = {**asdict(surfaces), "method": method, "weights": weights, "segmenter": segmenter}
-    return evaluate_caches(session, "densepose", flags, people, out, device, options, report, surfaces.files())
+    evaluation = Evaluation("densepose", people, report, options, surfaces.files())
+    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 @command(examples=("hpc evaluate segmenter --data people",))
@@ -366,12 +400,13 @@ def segmenter(
     The report shows people of each quartile of the IoU, and the worst.
     """
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.segmenter import evaluate_segmenter
 
-        return evaluate_segmenter(selection, weights or "", on, **watch, batch_size=batch_size or 16)
+        return evaluate_segmenter(run, weights or "", batch_size=batch_size or 16)
 
-    return evaluate_caches(session, "segmenter", flags, people, out, device, {"weights": weights}, report)
+    evaluation = Evaluation("segmenter", people, report, {"weights": weights})
+    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 @command(
@@ -400,14 +435,12 @@ def repose(
     All methods draw the same pairs; the report shows some of them.
     """
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.repose import evaluate_reposing
 
         return evaluate_reposing(
-            selection,
+            run,
             weights or "",
-            on,
-            **watch,
             perceptual=perceptual or "auto",
             lpips=_LPIPS_WEIGHTS if lpips else None,
             pose=pose,
@@ -416,7 +449,7 @@ def repose(
         )
 
     options = {"weights": weights, "perceptual": perceptual, "lpips": lpips, "pose": pose, "size": size, "whole": full}
-    return evaluate_caches(session, "repose", flags, people, out, device, options, report)
+    return evaluate_caches(session, flags, Evaluation("repose", people, report, options), out, device)
 
 
 @command(tunes=True, examples=("hpc evaluate warping --data pairs --seeds 2",))
@@ -424,8 +457,7 @@ def warping(
     session: Session,
     flags: BatchFlags,
     people: CacheFlags,
-    preset: Annotated[str, _PRESET] = "ablation",
-    seeds: Annotated[int, _SEEDS] = 2,
+    trainings: SeveralTrainingFlags,
     pose: Annotated[bool, _POSE] = True,
     full: Annotated[bool, _FULL_IMAGES] = False,
     out: Out = DEFAULT_OUT,
@@ -438,14 +470,13 @@ def warping(
     network.generator.depth=16 or --set loop.steps=2000.
     """
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
-        from humanpose_cli.lab.evaluate.warping import evaluate_warping
+    def report(run: EvaluationRun) -> Report:
+        from humanpose_cli.lab.evaluate.warping import warping_ablation
 
-        tuned: dict[str, Any] = {"seeds": seeds, "tune": session.tune}
-        return evaluate_warping(selection, preset, on, folder, **watch, **tuned, pose=pose, full_images=full)
+        return trainings.evaluate(session, warping_ablation(pose=pose, full_images=full), run)
 
-    options = {"preset": preset, "seeds": seeds, "pose": pose, "whole": full, "settings": dict(session.settings)}
-    return evaluate_caches(session, "warping", flags, people, out, device, options, report)
+    options = {"pose": pose, "whole": full, **trainings.options(session)}
+    return evaluate_caches(session, flags, Evaluation("warping", people, report, options), out, device)
 
 
 @command(
@@ -463,8 +494,8 @@ def refine(
     refinements: RefineFlags,
     ablation: Annotated[Literal["inputs", "robustness", "acceptance"] | None, _REFINE_ABLATION] = None,
     calibration: Annotated[Path | None, _CALIBRATION] = None,
-    preset: Annotated[str, _PRESET] = "ablation",
-    seeds: Annotated[int, _SEEDS] = 1,
+    *,
+    trainings: TrainingFlags,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     threads: Threads = None,
@@ -487,25 +518,23 @@ def refine(
         )
     files = refinements.files()
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
         from humanpose_cli.lab.evaluate.refine_acceptance import evaluate_acceptance
-        from humanpose_cli.lab.evaluate.refine_inputs import evaluate_inputs
+        from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if ablation == "inputs":
-            return evaluate_inputs(selection, preset, on, folder, **watch, seeds=seeds, tune=session.tune)
-        chosen = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
+            return trainings.evaluate(session, ABLATIONS["refine inputs"], run)
+        refined = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
         if ablation == "acceptance":
             other = None if calibration is None else replace(people, split=None, limit=None).selection(calibration)
-            return evaluate_acceptance(selection, other, chosen, on, folder, **watch, threads=threads)
-        if ablation == "robustness":
-            return evaluate_robustness(selection, chosen, on, **watch, threads=threads)
-        return evaluate_refinement(selection, chosen, on, **watch, threads=threads, folder=folder)
+            return evaluate_acceptance(run, other, refined, threads=threads)
+        evaluate = evaluate_robustness if ablation == "robustness" else evaluate_refinement
+        return evaluate(run, refined, threads=threads)
 
-    options = {**asdict(refinements), "ablation": ablation, "calibration": calibration}
-    options |= {"preset": preset, "seeds": seeds, "settings": dict(session.settings)}
+    options = {**asdict(refinements), "ablation": ablation, "calibration": calibration, **trainings.options(session)}
     files += [] if calibration is None else [calibration]
-    return evaluate_caches(session, "refine", flags, people, out, device, options, report, files)
+    return evaluate_caches(session, flags, Evaluation("refine", people, report, options, files), out, device)
 
 
 @command(
@@ -522,8 +551,8 @@ def deform_and_learn(
     weights: Annotated[str | None, _RUN_OF_DEFORM] = None,
     regressor: Annotated[Path | None, JOINT_REGRESSOR] = None,
     ablation: Annotated[Literal["rounds", "losses", "correspondence"] | None, _DEFORM_ABLATION] = None,
-    preset: Annotated[str, _PRESET] = "ablation",
-    seeds: Annotated[int, _SEEDS] = 1,
+    *,
+    trainings: TrainingFlags,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     batch_size: BatchSize = None,
@@ -541,30 +570,29 @@ def deform_and_learn(
         of_weights = ("weights", "regressor", "split", "limit", "visible")
         _refuse(session, *of_weights, only="is not for --ablation", remedy=remedy)
 
-    def report(selection: PeopleSelection, folder: Path, on: str, watch: Mapping[str, Any]) -> Report:
+    def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
-        from humanpose_cli.lab.evaluate.deform_and_learn_ablations import evaluate_deform_ablation
+        from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if ablation is not None:
-            tuned: dict[str, Any] = {"seeds": seeds, "tune": session.tune}
-            return evaluate_deform_ablation(ablation, selection, preset, on, folder, **watch, **tuned)
-        selection = replace(selection, regressor=regressor)
-        return evaluate_regressor(selection, weights or "", on, **watch, batch_size=batch_size or 16)
+            return trainings.evaluate(session, ABLATIONS[f"deform-and-learn {ablation}"], run)
+        selection = replace(run.selection, regressor=regressor)
+        return evaluate_regressor(replace(run, selection=selection), weights or "", batch_size=batch_size or 16)
 
-    options: dict[str, Any] = {"weights": weights, "regressor": regressor, "ablation": ablation, "preset": preset}
-    options |= {"seeds": seeds, "settings": dict(session.settings)}
-    return evaluate_caches(session, "deform-and-learn", flags, people, out, device, options, report)
+    options = {"weights": weights, "regressor": regressor, "ablation": ablation, **trainings.options(session)}
+    evaluation = Evaluation("deform-and-learn", people, report, options)
+    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 def _refuse(session: Session, *names: str, only: str, remedy: str = "") -> None:
-    """UsageError for options on the command line that do not belong to what is evaluated."""
+    """Refuse options on the command line that do not belong to what is evaluated."""
     flags = {"regressor": "joint-regressor", "smplx_to_smpl": "smplx-to-smpl"}
     for name in sorted(session.on_command_line.intersection(names)):
         raise UsageError(f"--{flags.get(name, name)}", only, remedy=remedy)
 
 
 def _check_training(session: Session, *, trains: bool) -> None:
-    """UsageError for options and settings of trainings where nothing is trained."""
+    """Refuse options and settings of trainings if nothing is trained."""
     if trains:
         return
     if session.settings:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.lab.evaluate.people import PeopleSelection
+    from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
     from humanpose_cli.lab.evaluate.report import Report
 
 _DATA = option(
@@ -74,15 +74,14 @@ class CacheFlags:
     limit: Annotated[int | None, _LIMIT] = None
 
     def selection(self, cache: Path) -> PeopleSelection:
-        """These people of a cache."""
+        """Select these people of a cache."""
+        from humanpose_cli.core.options import changed
         from humanpose_cli.lab.evaluate.people import PeopleSelection
 
-        chosen = {name: value for name, value in vars(self).items() if value is not None}
+        values = {name: value for name, value in vars(self).items() if name != "data" and value is not None}
         # Flags that may be repeated are lists.
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()
-        }
-        return PeopleSelection(**{**values, "data": cache})
+        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return changed(PeopleSelection(cache), values | tuples)
 
 
 @dataclass(frozen=True)
@@ -133,27 +132,31 @@ class JointFlags(PublishedPeopleFlags):
     body_vertices: Annotated[Path | None, _BODY_VERTICES] = None
 
 
-def evaluate_caches(
-    session: Session,
-    name: str,
-    flags: BatchFlags,
-    people: CacheFlags,
-    out: Path,
-    device: str,
-    options: Mapping[str, Any],
-    report: Callable[[PeopleSelection, Path, str, Mapping[str, Any]], Report],
-    files: Sequence[Path] = (),
-) -> CommandResult:
-    """A report on each cache; several are a batch, of which a rerun does what is left.
+@dataclass(frozen=True)
+class Evaluation:
+    """A sub-command of `hpc evaluate` as it was called.
 
     name     of the sub-command
+    people   that are evaluated on
+    report   evaluates one cache; a dry run begins it, too, and stops it at once, so that it refuses what a run refuses
     options  everything that decides the figures, beside the people; weights and segmenters are inputs
-    report   people, folder, device, progress and stop → the report; a dry run begins it, too, and stops it at once, so
-             that it refuses what a run refuses
     files    and folders that are inputs, too
     """
+
+    name: str
+    people: CacheFlags
+    report: Callable[[EvaluationRun], Report]
+    options: Mapping[str, Any]
+    files: Sequence[Path] = ()
+
+
+def evaluate_caches(
+    session: Session, flags: BatchFlags, evaluation: Evaluation, out: Path, device: str
+) -> CommandResult:
+    """Report on each cache; several are a batch, of which a rerun does what is left."""
     from humanpose_cli.lab.cache.cache import open_cache
 
+    people, options = evaluation.people, evaluation.options
     caches = [*([] if people.data is None else [people.data]), *map(Path, flags.listed())]
     if not caches:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
@@ -164,26 +167,31 @@ def evaluate_caches(
     from humanpose_cli.batch.ledger import commit_of_checkout
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.render import json_values
+    from humanpose_cli.lab.evaluate.people import EvaluationRun
     from humanpose_cli.lab.evaluate.report import read_metrics, write_report
     from humanpose_cli.version import __version__
 
     on = resolve_device(device)
-    watch = {"progress": session.reporter.step, "stop": lambda: flags.dry_run or session.stop.requested}
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
-    for entry in files:
+    for entry in evaluation.files:
         inputs += sorted(path for path in (entry, *entry.rglob("*")) if path.is_file())
     items = _items(caches, out, inputs, several=several)
     reports: dict[str, Report] = {}
 
+    def stop() -> bool:
+        return flags.dry_run or session.stop.requested
+
     def work(item: Item) -> Outcome:
         cache, folder = item.payload
+        run = EvaluationRun(people.selection(cache), folder, on, session.reporter.step, stop)
         try:
-            reports[item.name] = done = report(people.selection(cache), folder, on, watch)
+            report = evaluation.report(run)
         except InterruptedRun:  # which is no failure of this cache
             raise KeyboardInterrupt from None
-        document = done.document()
+        reports[item.name] = report
+        document = report.document()
         contents = {key: document[key] for key in ("metrics", "tables")}
-        return Outcome(tuple(write_report(done, folder)), {"facts": document["facts"]}, contents)
+        return Outcome(tuple(write_report(report, folder)), {"facts": document["facts"]}, contents)
 
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return {"metrics": read_metrics(item.payload[1])}
@@ -192,22 +200,27 @@ def evaluate_caches(
         flags = replace(flags, resume=False, overwrite=True)
     items = [_checked(item, work) for item in items] if flags.dry_run else items
     session.stop.allow(15.0)
-    recorded: dict[str, Any] = {"what": name, "selection": {**asdict(people), "data": None}, **options}
-    recorded |= {"version": __version__, "commit": commit_of_checkout()}
-    result = flags.run(session, items, work, out, json_values(recorded), recall)
+    settings = {
+        "what": evaluation.name,
+        "selection": {**asdict(people), "data": None},
+        **options,
+        "version": __version__,
+        "commit": commit_of_checkout(),
+    }
+    result = flags.run(session, items, work, out, json_values(settings), recall)
     tables = [
         ResultTable(f"{item}: {t.title}" if several else t.title, t.columns, t.texts(), t.notes)
-        for item, done in reports.items()
-        for t in done.tables
+        for item, report in reports.items()
+        for t in report.tables
     ]
     one = result.items[0].details if result.items and not several else {}
     extra = {**result.extra, **{key: one[key] for key in ("metrics", "tables") if key in one}}
-    about = [f"{item}: {line}" if several else line for item, done in reports.items() for line in _about_weights(done)]
+    about = [f"{item}: {line}" if several else line for item, each in reports.items() for line in _about_weights(each)]
     return replace(result, tables=tuple(tables), extra=extra, messages=(*result.messages, *about))
 
 
 def _checked(item: Item, work: Callable[[Item], Outcome]) -> Item:
-    """An item with the error of its work, which a dry run stops once everything is checked."""
+    """Return an item with the error of its work, which a dry run stops once everything is checked."""
     with suppress(KeyboardInterrupt):
         try:
             work(item)
@@ -217,7 +230,7 @@ def _checked(item: Item, work: Callable[[Item], Outcome]) -> Item:
 
 
 def _about_weights(report: Report) -> Iterator[str]:
-    """Which weights a report evaluates, and why its figures may mean little."""
+    """Say which weights a report evaluates, and why its figures may mean little."""
     from humanpose_cli.lab.evaluate.weights import CHECKPOINT, CHECKPOINTS
 
     for fact in (CHECKPOINT, CHECKPOINTS):
@@ -227,7 +240,7 @@ def _about_weights(report: Report) -> Iterator[str]:
 
 
 def _weights_files(*names: str | None) -> list[Path]:
-    """The files of weights that are given and found; the evaluation reports the others."""
+    """List the files of weights that are there; the evaluation reports the others."""
     from humanpose_cli.networks.weights import find_weights
 
     files: list[Path] = []
@@ -238,7 +251,7 @@ def _weights_files(*names: str | None) -> list[Path]:
 
 
 def _items(caches: Sequence[Path], out: Path, inputs: Sequence[Path], *, several: bool) -> list[Item]:
-    """An item for each cache, by its index, which holds the digests of its files, and by other input files.
+    """Make an item for each cache, by its index, which holds the digests of its files, and by other input files.
 
     several  whether each has a folder for its report
     """

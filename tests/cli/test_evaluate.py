@@ -10,8 +10,8 @@ from helpers.painted_people import painted_cache
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.lab.evaluate import deform_and_learn_ablations
-from humanpose_cli.lab.evaluate.deform_and_learn_ablations import deform_shared
+from humanpose_cli.lab.evaluate.ablations import Ablation
+from humanpose_cli.lab.evaluate.registry import ABLATIONS
 from humanpose_cli.lab.evaluate.report import Report, Table
 
 pytestmark = pytest.mark.slow
@@ -203,17 +203,18 @@ def test_wrong_wishes_are_told(hpc, cache, tmp_path, monkeypatch, arguments, cod
 def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, monkeypatch):
     ran_with = {}
 
-    def evaluate(name, selection, preset, device, folder, progress, stop, *, seeds, tune):
-        ran_with.update(name=name, selection=selection, seeds=seeds, shared=tune(deform_shared(preset)))
+    def evaluate(ablation, run, preset, seeds, tune):
+        assert ablation is ABLATIONS["deform-and-learn losses"]
+        ran_with.update(selection=run.selection, seeds=seeds, shared=tune(ablation.presets[preset]))
         return Report("an ablation", {}, {}, [Table("losses", "Losses", ("variant",), [["all"]])])
 
-    monkeypatch.setattr(deform_and_learn_ablations, "evaluate_deform_ablation", evaluate)
+    monkeypatch.setattr(Ablation, "evaluate", evaluate)
     line = ("--ablation", "losses", "--preset", "small", "--seeds", "3", "--protocol", "painted")
     settings = ("--set", "network.rounds=2", "--set", "loop.epochs=5", "--set", "network.registration.steps=9")
     out = str(tmp_path / "report")
     ran = hpc("evaluate", "deform-and-learn", "--data", cache, *line, *settings, "--out", out, "--json")
     assert ran.code == 0, ran.err
-    assert (ran_with["name"], ran_with["seeds"], ran_with["selection"].protocol) == ("losses", 3, "painted")
+    assert (ran_with["seeds"], ran_with["selection"].protocol) == (3, "painted")
     network, loop = ran_with["shared"].network, ran_with["shared"].loop
     assert (network.rounds, network.registration.steps, loop.epochs, loop.batch_size) == (2, 9, 5, 16)
     assert ran.document["tables"][0]["rows"] == [["all"]]

@@ -47,7 +47,7 @@ from humanpose_cli.lab.evaluate.confidence import (
 )
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import (
     FoundBody,
     fits_from_files,
@@ -347,17 +347,14 @@ def fit_row(fitter: Fitter, cache: Cache, row: int) -> Fit:
 
 
 def evaluate_fits(
-    selection: PeopleSelection,
+    run: EvaluationRun,
     options: FitOptions,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool],
     *,
     detections: Detections,
     threads: int | None = None,
 ) -> Report:
-    """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
-    selection, protocol = under_protocol(selection, BodyProtocol)
+    """Evaluate the fits that `hpc fit` makes of the images, their cameras known."""
+    selection, protocol = under_protocol(run.selection, BodyProtocol)
     cache = open_cache(selection.data)
     if detections == "stored" and not has_detections(selection):
         raise InputError(
@@ -376,8 +373,8 @@ def evaluate_fits(
             )
         source = boxed = BoxedPeople(people, threads)
     else:
-        source = DetectedPeople(detections, threads, device if device == "cpu" else "auto")
-    with Fitter(options, people_source=source, device=device) as fitter:
+        source = DetectedPeople(detections, threads, run.device if run.device == "cpu" else "auto")
+    with Fitter(options, people_source=source, device=run.device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:
             record = fit_row(fitter, cache, row)
@@ -393,66 +390,51 @@ def evaluate_fits(
             return {**described, **network_facts(fitter, cache, images)}
 
         if people is None:
-            images = measure_images(selection, fit, fitter.body, stop=stop, progress=progress)
+            images = measure_images(selection, fit, fitter.body, stop=run.stop, progress=run.progress)
             return agora_report(selection, images, facts(), protocol)
-        evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=stop, progress=progress)
+        evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=run.stop, progress=run.progress)
         return fits_report(people, evaluated, facts(), protocol)
 
 
-def evaluate_predictions(
-    selection: PeopleSelection,
-    folder: Path,
-    fit_body: str,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    match: Match = "boxes",
-) -> Report:
-    """Errors of fits that are there already, ours or other programs'.
+def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match = "boxes") -> Report:
+    """Evaluate fits that are there already, ours or other programs'.
 
-    match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
+    predictions  a folder or file
+    match        "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
     """
-    selection, protocol = under_protocol(selection, BodyProtocol)
-    cache, body = open_cache(selection.data), load_body(fit_body, mean_hands=selection.mean_hands)
+    selection, protocol = under_protocol(run.selection, BodyProtocol)
+    cache, body = open_cache(selection.data), load_body(selection.body, mean_hands=selection.mean_hands)
     people = None if is_agora(cache) else selection.people(joints=selection.joint_set())
-    fit = fits_from_files(folder, cache, body, selection.models, mean_hands=selection.mean_hands)
-    facts = {**selection.facts(), **predictions_facts(folder), "matched by": match}
+    fit = fits_from_files(predictions, cache, body, selection.models, mean_hands=selection.mean_hands)
+    facts = {**selection.facts(), **predictions_facts(predictions), "matched by": match}
     if people is None:
         if match == "tracks":
             raise UsageError("match", "is by joints in the image on AGORA", got="tracks", remedy="leave it out")
-        images = measure_images(selection, fit, body, stop=stop, progress=progress)
+        images = measure_images(selection, fit, body, stop=run.stop, progress=run.progress)
         return agora_report(selection, images, {**facts, "matched by": "joints in the image"}, protocol)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=progress)
+    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=run.progress)
     return fits_report(people, evaluated, facts, protocol)
 
 
-def evaluate_crops(
-    selection: PeopleSelection,
-    options: NetworkOptions,
-    source: CropSource,
-    device: str,
-    folder: Path,
-    stop: Callable[[], bool],
-    *,
-    batch_size: int = 32,
-) -> Report:
-    """Errors of a body network alone, on crops made from labels."""
+def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSource, *, batch_size: int = 32) -> Report:
+    """Evaluate a body network alone, on crops made from labels."""
+    selection = run.selection
     path = find_weights(options.weights or "nbf-parts")
     segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
-    network = load_nbf(path, segmenter=segmenter, body=selection.body, device=device)
+    network = load_nbf(path, segmenter=segmenter, body=selection.body, device=run.device)
     inputs = network.config.inputs
     framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
     people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
     people.require_one_model()
     if source == "segmenter" and not (network.segmenter and inputs.segmented):
         raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
-    if stop():
+    if run.stop():
         raise InterruptedRun()
     evaluated = measure_crops(people, network, source, batch_size=batch_size)
     facts = {**selection.facts(), "parts from": source}
     facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)
-    return crops_report(people, evaluated, facts, folder)
+    return crops_report(people, evaluated, facts, run.folder)
 
 
 METRICS: Mapping[str, tuple[str, str, float]] = {

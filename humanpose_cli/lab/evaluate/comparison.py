@@ -6,7 +6,7 @@ is over sequences or people (`lab.evaluate.intervals`), of the people that all m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.progress import Progress, part_of
+from humanpose_cli.core.progress import part_of
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.agora import is_agora
 from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
 from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.predictions import fits_from_files, matched_by_tracks, predictions_digest
 from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
@@ -32,26 +32,17 @@ from humanpose_cli.lab.metrics.counts import FEW
 PLOT = "differences.png"
 
 
-def compare_predictions(
-    selection: PeopleSelection,
-    predictions: Sequence[Path],
-    folder: Path,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    match: Match = "boxes",
-) -> Report:
-    """Errors of two or more sets of predictions on the same people, and the differences of each from the first.
+def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, match: Match = "boxes") -> Report:
+    """Compare two or more sets of predictions on the same people: their errors, and how each differs from the first.
+
+    Raises UsageError for fewer than two.
 
     predictions  folders or files, as `evaluate_predictions` takes them
-    folder       of the report, in which the plot is drawn
-
-    UsageError for fewer than two.
     """
     names = method_names(predictions)
     if len(names) < 2:
         raise UsageError("predictions", "are of one method", expected="two or more", remedy="hpc evaluate fit")
-    selection, protocol = under_protocol(selection, BodyProtocol)
+    selection, protocol = under_protocol(run.selection, BodyProtocol)
     if is_agora(open_cache(selection.data)):
         remedy = "hpc evaluate fit --predictions evaluates each"
         raise UsageError("data", "are AGORA, whose figures are not of single people", remedy=remedy)
@@ -61,14 +52,14 @@ def compare_predictions(
     evaluated: dict[str, EvaluatedFits] = {}
     for number, (name, fit) in enumerate(zip(names, fits, strict=True)):
         fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-        part = part_of(progress, number / len(names), (number + 1) / len(names))
-        evaluated[name] = measure_fits(people, fit, body, protocol=protocol, stop=stop, progress=part)
+        part = part_of(run.progress, number / len(names), (number + 1) / len(names))
+        evaluated[name] = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=part)
     digests = {
         f"predictions {name}": f"digest {predictions_digest(path)[:16]}"
         for name, path in zip(names, predictions, strict=True)
     }
     facts = {**selection.facts(), **people.facts, "matched by": match, **digests}
-    return comparison_report(people, evaluated, facts, folder, protocol)
+    return comparison_report(people, evaluated, facts, run.folder, protocol)
 
 
 def comparison_report(

@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import (
     FOUND_COLOUR,
@@ -109,16 +109,10 @@ def predict(
     return ScaledPose.from_vector(torch.cat(parts))
 
 
-def evaluate_regressor(
-    selection: PeopleSelection,
-    weights: str,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    batch_size: int = 16,
-) -> Report:
-    """MPJPE and PA-MPJPE, with images of people in each quartile; `selection.body` is the one the network learned with.
+def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16) -> Report:
+    """Measure MPJPE and PA-MPJPE, with images of people in each quartile.
+
+    The selection's body is the one that the network learned with.
 
     Joints are Human3.6M's where the data set measured these or a regressor is given, else those of the skeleton that
     the network learned from.
@@ -126,11 +120,11 @@ def evaluate_regressor(
     if not weights:
         raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
     path = find_weights(weights)
-    network, config = BodyRegressor.load(path).to(device), read_header(path, MODEL).config
-    rig = load_body(selection.body)
+    network, config = BodyRegressor.load(path).to(run.device), read_header(path, MODEL).config
+    rig = load_body(run.selection.body)
     if rig.name != config["body"]:
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
-    selection, protocol = under_protocol(selection, ScaledJointProtocol)
+    selection, protocol = under_protocol(run.selection, ScaledJointProtocol)
     cache, body = open_cache(selection.data), ScaledBody(rig)
     joints = _joints(selection, body, skeleton_by_name(config["skeleton"]))
     if "keypoints/smpl24" not in cache.people:
@@ -142,7 +136,7 @@ def evaluate_regressor(
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
     people = people.taken(labelled)
     evaluated, clusters = JoinedPeople.of(people), clusters_of(people)
-    pose = predict(network, evaluated, batch_size, progress, stop)
+    pose = predict(network, evaluated, batch_size, run.progress, run.stop)
     errors = JointErrors(*(1000 * column for column in joints.errors(pose, evaluated)))
     metrics = {
         name: summarise(values, clusters)

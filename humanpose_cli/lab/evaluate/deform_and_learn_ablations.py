@@ -8,8 +8,9 @@ the people that they learn from. Errors are those of `lab.recipes.deform_and_lea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.scaled_body import ScaledBody
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import changed
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import no_progress
 from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate.ablations import Ablation, Study
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
+from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
-from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings, Variant
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS, Variant
 from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, plan_rounds, train_rounds
@@ -67,11 +70,11 @@ class TrainedRounds(NamedTuple):
     clusters: Clusters
 
     def mean(self, of: str, figure: str, number: int) -> float:
-        """Of a record's figure in round `number` over the seeds; NaN where it is not known."""
+        """Average a record's figure in round `number` over the seeds; NaN if it is not known."""
         return float(np.mean([records[number][of].get(figure, np.nan) for records in self.records]))
 
     def cells(self, number: int) -> list[Cell]:
-        """The figures of round `number`, as `_COLUMNS`."""
+        """List the figures of round `number`, as `_COLUMNS`."""
         accepted = 100 * float(np.mean([records[number]["accepted"] for records in self.records]))
         registration, kept, lifter = (
             [self.mean(of, figure, number) for figure in ("mpjpe_mm", "pa_mpjpe_mm")]
@@ -81,20 +84,9 @@ class TrainedRounds(NamedTuple):
         return [*registration, accepted, *kept, *lifter, *network]
 
 
-def deform_shared(preset: str) -> DeformShared:
-    """What the trainings of a preset of `hpc train deform-and-learn` share; `ablation` is its `landmarks`.
-
-    UsageError for another name.
-    """
-    name = "landmarks" if preset == "ablation" else preset
-    if name not in DEFORM_PRESETS:
-        raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(DEFORM_PRESETS)}", got=preset)
-    return SharedTraining(*DEFORM_PRESETS[name])
-
-
 def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
-    """A variant's training: with fewer rounds the network, and of "long lifter" the lifter too, has as many steps as in
-    all rounds of the shared one.
+    """Return a variant's training: with fewer rounds the network, and of "long lifter" the lifter too, has as many
+    steps as in all rounds of the shared one.
     """
     network, loop = variant.of(shared.network), shared.loop
     times = shared.network.rounds // network.rounds
@@ -103,53 +95,39 @@ def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
     return SharedTraining(network, replace(loop, epochs=times * loop.epochs, steps=times * loop.steps))
 
 
-def evaluate_deform_ablation(
-    name: str,
-    selection: PeopleSelection,
-    preset: str,
-    device: str,
-    folder: Path,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    seeds: int = 1,
-    tune: Callable[[DeformShared], DeformShared] = lambda shared: shared,
-) -> Report:
-    """Trains the variants of an ablation and compares them; `folder/runs` keeps the trainings, finished or not.
-
-    selection  its data, protocol and body count; people are those that the trainings hold out
-    tune       changes what the preset's trainings share
-    """
-    if name not in _TITLES:
-        raise UsageError("ablation", "is not known", expected=", ".join(_TITLES), got=name)
-    shared, variants = tune(deform_shared(preset)), VARIANTS[f"deform {name}"]
-    selected = {"protocol": selection.protocol, "body": "" if selection.body == "default" else selection.body}
-    chosen = changed(shared.network, {field: value for field, value in selected.items() if value})
-    shared = replace(shared, network=chosen)
+def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
+    selection, changes = run.selection, {}
+    if selection.protocol:
+        changes["protocol"] = selection.protocol
+    if selection.body != "default":
+        changes["body"] = selection.body
+    shared = replace(shared, network=changed(shared.network, changes))
     plan = DeformAndLearn(selection.data, shared.network, seed=shared.loop.seed)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), plan.skeleton)
     if not np.isfinite(true_joints(plan.held_out, plan.skeleton)).all((1, 2)).any():
         problem = "has no true joints of people held out"
         raise InputError(selection.data, problem, expected=f"joints/{plan.skeleton.name}")
-    planned = len(variants) * seeds
-    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
-    each = [variant_training(shared, variant) for variant in variants]
-    trainings.check([(DeformAndLearn, one.network, one.loop) for one in each], plan_rounds)
-    found = {variant.name: _trained(trainings, shared, variant, plan, joints) for variant in variants}
-    tables = [_table(name, variants, found), _figures(found)]
-    text = _plot(folder / _PLOT, name, variants, found)
-    facts = selection.facts(training_protocol(open_cache(selection.data), chosen.protocol), "all but train")
-    facts |= {"preset": preset, "rounds": chosen.rounds, "seeds": seeds, "joints": joints.text}
-    facts |= {"people to learn from": len(plan.people), "people": found[variants[0].name].mpjpe.shape[-1]}
-    facts |= trainings.facts(open_cache(selection.data), plan.held_out.values(lambda people: people.images))
-    return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
+    variants = VARIANTS[f"deform {name}"]
+    each = {variant.name: variant_training(shared, variant) for variant in variants}
+
+    def report(trainings: Trainings) -> Report:
+        runs = {key: _trained(trainings, key, training, plan, joints) for key, training in each.items()}
+        tables = [_table(name, variants, runs), _figures(runs)]
+        text = _plot(run.folder / _PLOT, name, variants, runs)
+        cache = open_cache(selection.data)
+        facts = selection.facts(training_protocol(cache, shared.network.protocol), "all but train")
+        facts |= {"rounds": shared.network.rounds, "joints": joints.text, "people to learn from": len(plan.people)}
+        facts |= {"people": runs[variants[0].name].mpjpe.shape[-1]}
+        facts |= trainings.facts(cache, plan.held_out.values(lambda people: people.images))
+        return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots={_PLOT: text})
+
+    return Study([PlannedTraining(DeformAndLearn, one.network, one.loop) for one in each.values()], report, plan_rounds)
 
 
 def _trained(
-    trainings: Trainings, shared: DeformShared, variant: Variant, plan: DeformAndLearn, joints: EvaluatedJoints
+    trainings: Trainings, name: str, training: DeformShared, plan: DeformAndLearn, joints: EvaluatedJoints
 ) -> TrainedRounds:
-    training = variant_training(shared, variant)
-    paths = trainings.each_seed(DeformAndLearn, variant.name, training.network, training.loop, train_rounds)
+    paths = trainings.each_seed(DeformAndLearn, name, training.network, training.loop, train_rounds)
     records = [json.loads((path.parent / ROUNDS).read_text("utf-8")) for path in paths]
     errors = [
         [_errors(trainings, path.parent / f"round-{record['round']}", plan, joints) for record in run]
@@ -161,29 +139,29 @@ def _trained(
 
 
 def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: EvaluatedJoints) -> NDArray[np.float64]:
-    """(2, N) mm: MPJPE and PA-MPJPE of a round's network on the people held out."""
+    """Measure a round's network on the people held out: MPJPE and PA-MPJPE (2, N) in mm."""
     network = BodyRegressor.load(folder / "network" / LAST).to(trainings.device)
     pose = predict(network, plan.held_out, _BATCH, no_progress, trainings.stop)
     return 1000 * np.stack(joints.errors(pose, plan.held_out))
 
 
-def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRounds]) -> Table:
-    """A row for each round of Figure 2 and for each control; of the others a row for the last round of each variant."""
+def _table(name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> Table:
+    """Make a table of the rounds of Figure 2 and its controls; of other ablations, of each variant's last round."""
     first, *others = variants
-    clusters = found[first.name].clusters
+    clusters = runs[first.name].clusters
     notes = [
         "Registrations are of the people learned from; lifter and network of the people held out.",
         f"Intervals are over seeds and {clusters.text}.",
     ]
     if name == "rounds":
         rows: list[list[Cell]] = [
-            [*variant.cells, number + 1, *found[variant.name].cells(number)]
+            [*variant.cells, number + 1, *runs[variant.name].cells(number)]
             for variant in variants
-            for number in range(len(found[variant.name].mpjpe))
+            for number in range(len(runs[variant.name].mpjpe))
         ]
-        rounds = found[first.name]
+        rounds = runs[first.name]
         against = {"the first": (rounds.mpjpe[0], rounds.pa[0])}
-        against |= {str(v.cells[0]): (found[v.name].mpjpe[-1], found[v.name].pa[-1]) for v in others}
+        against |= {str(v.cells[0]): (runs[v.name].mpjpe[-1], runs[v.name].pa[-1]) for v in others}
         notes += [
             f"Network of the last round against {other}: "
             f"{_difference(rounds.mpjpe[-1], mpjpe, clusters, percent=True)}; after Procrustes "
@@ -194,10 +172,10 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
     rows = [
         [
             *variant.cells,
-            *found[variant.name].cells(-1),
+            *runs[variant.name].cells(-1),
             None
             if variant is first
-            else _difference(found[variant.name].mpjpe[-1], found[first.name].mpjpe[-1], clusters),
+            else _difference(runs[variant.name].mpjpe[-1], runs[first.name].mpjpe[-1], clusters),
         ]
         for variant in variants
     ]
@@ -208,16 +186,16 @@ def _table(name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRo
 def _difference(
     values: NDArray[np.float64], others: NDArray[np.float64], clusters: Clusters, *, percent: bool = False
 ) -> str:
-    """The mean of values (S, N) − others, with its interval over clusters of the N, in mm."""
+    """Format the mean of values (S, N) − others, with its interval over clusters of the N, in mm."""
     apart = paired_difference(values, others, clusters)
     text = apart.text("+.1f")
     return f"{text} mm, {100 * apart.value / float(others.mean()):+.1f} %" if percent else text
 
 
-def _figures(found: Mapping[str, TrainedRounds]) -> Table:
-    """Of each round's network."""
+def _figures(runs: Mapping[str, TrainedRounds]) -> Table:
+    """List the figures of each round's network."""
     figures: dict[tuple[str, str], Summary] = {}
-    for name, rounds in found.items():
+    for name, rounds in runs.items():
         for number, (mpjpe, pa) in enumerate(zip(rounds.mpjpe, rounds.pa, strict=True), 1):
             figures |= {
                 (name, f"network, round {number}, mm"): summarise(mpjpe, rounds.clusters),
@@ -226,17 +204,24 @@ def _figures(found: Mapping[str, TrainedRounds]) -> Table:
     return figures_table(figures)
 
 
-def _plot(path: Path, name: str, variants: Sequence[Variant], found: Mapping[str, TrainedRounds]) -> str:
-    """Draws errors by round; returns what is shown."""
+def _plot(path: Path, name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> str:
+    """Draw errors by round; return what the plot shows."""
     first, *others = variants
-    numbers = range(len(found[first.name].mpjpe))
+    numbers = range(len(runs[first.name].mpjpe))
     if name == "rounds":
-        rounds = found[first.name]
+        rounds = runs[first.name]
         curves = {"network, held out": rounds.mpjpe.mean((1, 2)).tolist()}
         curves |= {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
-        levels = {str(variant.cells[0]): float(found[variant.name].mpjpe[-1].mean()) for variant in others}
+        levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in others}
         plot_curves(path, [number + 1 for number in numbers], curves, "round", levels)
         return "Figure 2: MPJPE by round, and of the networks of equally long trainings"
-    curves = {str(variant.cells[0]): found[variant.name].mpjpe.mean((1, 2)).tolist() for variant in variants}
+    curves = {str(variant.cells[0]): runs[variant.name].mpjpe.mean((1, 2)).tolist() for variant in variants}
     plot_curves(path, [number + 1 for number in numbers], curves, "round")
     return "MPJPE of the networks by round, people held out"
+
+
+_PRESETS = {name: SharedTraining(*preset) for name, preset in DEFORM_PRESETS.items()}
+DEFORM_ABLATIONS = {
+    f"deform-and-learn {name}": Ablation({"ablation": _PRESETS["landmarks"], **_PRESETS}, partial(_study, name))
+    for name in _TITLES
+}

@@ -24,7 +24,6 @@ from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import best_pairs, box_overlap
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.engine.rasterising.op import rasterise
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.registering import surface_charts
@@ -36,7 +35,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.bodies import Detections
 from humanpose_cli.lab.evaluate.image_fits import fits_of_images, posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
-from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
+from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
 from humanpose_cli.lab.evaluate.protocols import DensePoseProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.evaluate.surface_distances import MeshDistances, SurfaceDistances, read_subdivided_distances
@@ -275,20 +274,12 @@ class SurfaceInputs:
     distances: Path | None = None
 
 
-def evaluate_densepose(
-    selection: PeopleSelection,
-    options: FitOptions,
-    device: str,
-    progress: Progress = no_progress,
-    stop: Callable[[], bool] = lambda: False,
-    *,
-    inputs: SurfaceInputs = SurfaceInputs(),
-) -> Report:
-    """Fits, or DensePose's own output, against annotated points of the surface.
+def evaluate_densepose(run: EvaluationRun, options: FitOptions, inputs: SurfaceInputs = SurfaceInputs()) -> Report:
+    """Compare fits, or DensePose's own output, with annotated points of the surface.
 
-    UsageError where charts or distances are missing; InputError where the cache has no surface points.
+    Raises UsageError if charts or distances are missing, InputError if the cache has no surface points.
     """
-    selection, protocol = under_protocol(selection, DensePoseProtocol)
+    selection, protocol = under_protocol(run.selection, DensePoseProtocol)
     cache = open_cache(selection.data)
     for column in ("surface_points", "box"):
         if not cache.labels.get(f"people/{column}", 0):
@@ -310,14 +301,14 @@ def evaluate_densepose(
         facts["charts"] = f"{inputs.charts.name}, digest {file_digest(inputs.charts)[:16]}"
     labels: list[AnnotatedSurfaces] = []
     found: list[list[FoundSurface]] = []
-    with _predictions(cache, rows, options, device, inputs, body, charts) as (surfaces, made):
+    with _predictions(cache, rows, options, run.device, inputs, body, charts) as (surfaces, made):
         facts |= made
         for number, row in enumerate(rows.tolist()):
-            if stop():
+            if run.stop():
                 raise InterruptedRun()
             labels.append(annotated_surfaces(cache, row))
             found.append(surfaces(row))
-            progress(number + 1, len(rows), "images")
+            run.progress(number + 1, len(rows), "images")
     scale = 1.0 if protocol is None else protocol.point_scale
     evaluated = measure_surfaces(labels, found, distances, image_clusters(cache, rows), scale)
     facts["people"] = len(evaluated.gps)

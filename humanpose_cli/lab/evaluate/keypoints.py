@@ -33,14 +33,14 @@ from humanpose_cli.core.conventions import (
 )
 from humanpose_cli.core.crop import best_pairs
 from humanpose_cli.core.errors import InputError, InterruptedRun
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.bodies import Detections
 from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
-from humanpose_cli.lab.evaluate.people import PeopleSelection, image_clusters
+from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
 from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.metrics.keypoints import (
@@ -362,18 +362,15 @@ def joints_of_detections(record: FitRecord, rows: NDArray[np.integer], skeleton:
 
 
 def evaluate_keypoints(
-    selection: PeopleSelection,
+    run: EvaluationRun,
     options: FitOptions,
-    device: str,
-    progress: Progress = no_progress,
-    stop: Callable[[], bool] = lambda: False,
     *,
     detections: Detections = "auto",
     predictions: Path | None = None,
     threads: int | None = None,
 ) -> Report:
-    """Fits that `hpc fit` makes of the images, or that are there already, against labelled keypoints."""
-    selection, protocol = under_protocol(selection, KeypointProtocol)
+    """Compare fits that `hpc fit` makes of the images, or that are there already, with labelled keypoints."""
+    selection, protocol = under_protocol(run.selection, KeypointProtocol)
     cache = open_cache(selection.data)
     if protocol is None:
         skeleton = next((one for one in _LABELLED if cache.labels.get(f"people/keypoints/{one.name}", 0)), COCO17)
@@ -386,10 +383,11 @@ def evaluate_keypoints(
             raise InputError(cache.path, f"lacks people/{column}", expected=expected, remedy=remedy)
     rows = selection.images(cache)
     facts: dict[str, Any] = {**selection.facts(), "joints": f"{skeleton.name}, in the image", "images": len(rows)}
-    source: dict[str, Any] = {"detections": detections, "predictions": predictions, "threads": threads}
-    with fits_of_images(cache, rows, options, device, **source) as fits:
+    with fits_of_images(
+        cache, rows, options, run.device, detections=detections, predictions=predictions, threads=threads
+    ) as fits:
         facts |= fits.facts
-        evaluated = _evaluated(cache, rows, fits, skeleton, progress, stop)
+        evaluated = _evaluated(cache, rows, fits, skeleton, run.progress, run.stop)
     metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
     facts["people"] = sum(image.people for image in evaluated["fits"].matches)
     report = _report(metrics, facts)

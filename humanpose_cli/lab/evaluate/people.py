@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +19,7 @@ from humanpose_cli.body.smpl import load_body, load_models, model_for
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.samples import split_name
@@ -408,3 +409,17 @@ def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         stored = np.asarray(images["principal_point"][rows])
         centre = np.where(np.isfinite(stored), stored, centre)
     return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """An evaluation on one cache: of which people, where its files go, and on what it runs.
+
+    stop  called often; True ends with InterruptedRun
+    """
+
+    selection: PeopleSelection
+    folder: Path = Path()
+    device: str = "cpu"
+    progress: Progress = no_progress
+    stop: Callable[[], bool] = lambda: False

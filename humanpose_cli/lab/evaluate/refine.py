@@ -23,12 +23,11 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.predictions import predictions_facts
 from humanpose_cli.lab.evaluate.refine_clips import (
     Base,
@@ -193,42 +192,33 @@ Cells = dict[str, list[RefinementErrors]]
 """Setting, or "before" → errors of each clip."""
 
 
-def evaluate_refinement(
-    selection: PeopleSelection,
-    chosen: RefineSelection,
-    device: str,
-    progress: Progress = no_progress,
-    stop: Callable[[], bool] = lambda: False,
-    *,
-    threads: int | None = None,
-    folder: Path | None = None,
-) -> Report:
-    """Errors before and after refinement, for each base, correspondence and prior.
+def evaluate_refinement(run: EvaluationRun, refined: RefineSelection, *, threads: int | None = None) -> Report:
+    """Evaluate fits before and after refinement, for each base, correspondence and prior.
 
-    folder  of the report, where pages of the first clip are written
+    Pages of the first clip are written beside the report.
     """
-    people = replace(selection, limit=0).people("joints")
-    initial = InitialFits.of(people, chosen.base, chosen.predictions, selection.limit)
+    people = replace(run.selection, limit=0).people("joints")
+    initial = InitialFits.of(people, refined.base, refined.predictions, run.selection.limit)
     clips: set[str] = set()
-    pages = RefinementPages(folder)
+    pages = RefinementPages(run.folder)
     with ExitStack() as stack:
-        refiners, facts = made_refiners(people, chosen, stack, threads, device)
+        refiners, facts = made_refiners(people, refined, stack, threads, run.device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in initial.bases}
-        for clip, base, fit, found in initial.each(device, threads, progress, stop):
+        for clip, base, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
-            cells[base]["before"].append(measure_clip(people, clip, fit, people.body, found))
-            shown = {"before": fit}
+            cells[base]["before"].append(measure_clip(people, clip, fit, people.body, matched))
+            fits = {"before": fit}
             for name, refiner in refiners.items():
-                refined = _refined(refiner, people, clip, fit, found)
-                cells[base][name].append(measure_clip(people, clip, refined, people.body, found))
-                if refiner.options.prior == (chosen.prior or "pose"):
+                after = _refined(refiner, people, clip, fit, matched)
+                cells[base][name].append(measure_clip(people, clip, after, people.body, matched))
+                if refiner.options.prior == (refined.prior or "pose"):
                     # Of each correspondence the first, which has keypoints beside it unless none has.
-                    shown.setdefault(name.split()[0], refined)
+                    fits.setdefault(name.split()[0], after)
             if pages.wants(base) and len(people.rigs) == 1:
-                truth = true_fit(people, clip, fit, found)
-                pages.add(base, clip.name, clip.images, shown, truth.select(found.fit), people.body)
-    predicted = predictions_facts(chosen.predictions)
-    report = refinement_report(cells, {**selection.facts(), "clips": len(clips), **predicted, **facts})
+                truth = true_fit(people, clip, fit, matched)
+                pages.add(base, clip.name, clip.images, fits, truth.select(matched.fit), people.body)
+    predicted = predictions_facts(refined.predictions)
+    report = refinement_report(cells, {**run.selection.facts(), "clips": len(clips), **predicted, **facts})
     return replace(report, pages=pages.pages)
 
 
@@ -393,41 +383,33 @@ _LIGHTS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 """Changes of the frames' light, 0…255, after the textures were made: as in the paper's robustness test."""
 
 
-def evaluate_robustness(
-    selection: PeopleSelection,
-    chosen: RefineSelection,
-    device: str,
-    progress: Progress = no_progress,
-    stop: Callable[[], bool] = lambda: False,
-    *,
-    threads: int | None = None,
-) -> Report:
-    """Refinement with noisy textures (blotches, relative to the full range), and with frames in another light.
+def evaluate_robustness(run: EvaluationRun, refined: RefineSelection, *, threads: int | None = None) -> Report:
+    """Evaluate refinement with noisy textures (blotches, relative to the full range), and with frames in another light.
 
-    chosen  without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences that compare
-            no images are left out
+    refined  without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences that compare
+             no images are left out
     """
-    people = replace(selection, limit=0).people("joints")
-    base = chosen.base or (None if chosen.predictions else "noise")
-    initial = InitialFits.of(people, base, chosen.predictions, selection.limit)
+    people = replace(run.selection, limit=0).people("joints")
+    base = refined.base or (None if refined.predictions else "noise")
+    initial = InitialFits.of(people, base, refined.predictions, run.selection.limit)
     cells: dict[str, Cells] = {}
     clips: set[str] = set()
-    chosen = replace(chosen, prior=chosen.prior or "pose", keypoints=chosen.keypoints is not False)
+    refined = replace(refined, prior=refined.prior or "pose", keypoints=refined.keypoints is not False)
     with ExitStack() as stack:
-        refiners, _ = made_refiners(people, chosen, stack, threads, device)
-        for clip, _, fit, found in initial.each(device, threads, progress, stop):
+        refiners, _ = made_refiners(people, refined, stack, threads, run.device)
+        for clip, _, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
-            before = measure_clip(people, clip, fit, people.body, found)
+            before = measure_clip(people, clip, fit, people.body, matched)
             for name, refiner in refiners.items():
                 if refiner.options.correspondence in ("keypoints", "densepose"):
                     continue
                 cell = cells.setdefault(name, {})
                 cell.setdefault("before", []).append(before)
                 for label, images, textures in _disturbed(refiner, fit, clip, people.body):
-                    refined = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
-                    cell.setdefault(label, []).append(measure_clip(people, clip, refined, people.body, found))
-    facts = {**selection.facts(), "clips": len(clips), "base": initial.bases[0]}
-    report = refinement_report(cells, {**facts, **predictions_facts(chosen.predictions)})
+                    after = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
+                    cell.setdefault(label, []).append(measure_clip(people, clip, after, people.body, matched))
+    facts = {**run.selection.facts(), "clips": len(clips), "base": initial.bases[0]}
+    report = refinement_report(cells, {**facts, **predictions_facts(refined.predictions)})
     return replace(report, title="Robustness of refinement")
 
 

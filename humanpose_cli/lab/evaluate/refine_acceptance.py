@@ -10,22 +10,21 @@ constant is chosen on clips of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.core.progress import part_of
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, harmed, made_refiners, true_joints
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, plot_risk_coverage
@@ -86,26 +85,21 @@ def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
 
 
 def study_tracks(
-    selection: PeopleSelection,
-    chosen: RefineSelection,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool],
-    threads: int | None,
+    run: EvaluationRun, refined: RefineSelection, threads: int | None
 ) -> tuple[list[StudiedTrack], dict[str, str]]:
-    """Every track of every initial fit and setting, and facts about what refined them."""
-    people = replace(selection, limit=0).people("joints")
-    initial = InitialFits.of(people, chosen.base, chosen.predictions, selection.limit)
-    found: list[StudiedTrack] = []
+    """Study every track of every initial fit and setting; return them, and facts about what refined them."""
+    people = replace(run.selection, limit=0).people("joints")
+    initial = InitialFits.of(people, refined.base, refined.predictions, run.selection.limit)
+    tracks: list[StudiedTrack] = []
     with ExitStack() as stack:
-        refiners, facts = made_refiners(people, chosen, stack, threads, device)
-        for clip, base, fit, matched in initial.each(device, threads, progress, stop):
+        refiners, facts = made_refiners(people, refined, stack, threads, run.device)
+        for clip, base, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
             for setting, refiner in refiners.items():
                 aligned = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
-                found += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
-    if not found:
-        raise InputError(selection.data, "shows no person that the detector finds", remedy="choose another split")
-    return found, facts
+                tracks += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
+    if not tracks:
+        raise InputError(run.selection.data, "shows no person that the detector finds", remedy="choose another split")
+    return tracks, facts
 
 
 def _tracks(
@@ -150,44 +144,41 @@ def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> Accep
 
 
 def evaluate_acceptance(
-    selection: PeopleSelection,
+    run: EvaluationRun,
     calibration: PeopleSelection | None,
-    chosen: RefineSelection,
-    device: str,
-    folder: Path,
-    progress: Progress = no_progress,
-    stop: Callable[[], bool] = lambda: False,
+    refined: RefineSelection,
     *,
     threads: int | None = None,
 ) -> Report:
-    """The risk-coverage curve of the rule on the clips of `selection`, and its constant chosen on other clips.
+    """Draw the risk-coverage curve of the rule, and choose its constant on other clips.
 
-    chosen       without a prior: pose; without `keypoints`: with them
+    Raises UsageError if both are the same clips.
+
     calibration  other clips, on which the constant is chosen; None: it is not
-    folder       of the plot
-    UsageError where both are the same clips.
+    refined      without a prior: pose; without `keypoints`: with them
     """
-    chosen = replace(chosen, prior=chosen.prior or "pose", keypoints=chosen.keypoints is not False)
+    selection = run.selection
+    refined = replace(refined, prior=refined.prior or "pose", keypoints=refined.keypoints is not False)
     rules: dict[str, Rule] = {"everything kept": 1.0, "present rule": AcceptanceOptions()}
     tables: list[Table] = []
     facts = {**selection.facts(), "harm": f"joint error {HARM:.0%} larger"}
     if calibration is not None:
         if len({open_cache(each.data).header.content_digest for each in (selection, calibration)}) == 1:
             raise UsageError("calibration", "has the clips that are evaluated", remedy="clips made with another seed")
-        if chosen.predictions is not None:
+        if refined.predictions is not None:
             raise UsageError("calibration", "has no predictions", remedy="leave out `predictions`")
-        first = part_of(progress, 0, 0.5)
-        others, _ = study_tracks(calibration, chosen, device, first, stop, threads)
+        half = replace(run, selection=calibration, progress=part_of(run.progress, 0, 0.5))
+        others, _ = study_tracks(half, refined, threads)
         rules["calibrated rule"] = calibrated(others, AcceptanceOptions())
         tables.append(_rule_table("calibration", "On the calibration's clips", others, rules))
         facts["calibration"] = f"{calibration.facts()['data']}, {_counts(others)}"
-        progress = part_of(progress, 0.5, 1)
-    tracks, of_refiners = study_tracks(selection, chosen, device, progress, stop, threads)
-    facts |= of_refiners
+        run = replace(run, progress=part_of(run.progress, 0.5, 1))
+    tracks, refiner_facts = study_tracks(run, refined, threads)
+    facts |= refiner_facts
     facts["clips"] = _counts(tracks)
     curve = risk_coverage(tracks)
     marks = {name: _point(tracks, each) for name, each in rules.items() if isinstance(each, AcceptanceOptions)}
-    plot_risk_coverage(folder / _PLOT, curve, marks)
+    plot_risk_coverage(run.folder / _PLOT, curve, marks)
     tables = [
         _rule_table("acceptance", "On the evaluated clips", tracks, rules),
         *tables,

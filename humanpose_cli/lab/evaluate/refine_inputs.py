@@ -1,20 +1,24 @@
-"""What each rendering adds to the displacement network: the paper's ablation of inputs, trained and evaluated anew."""
+"""What each rendering adds to the displacement network: the paper's ablation of inputs, trained and evaluated anew.
+
+Trainings too short to end well from random weights measure more if they continue those of a network with all inputs
+(`network.start`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.progress import Progress
-from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
-from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
+from humanpose_cli.lab.evaluate.intervals import Clusters
+from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
+from humanpose_cli.lab.evaluate.report import Report, figures_table
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
 
 _COLUMNS: Mapping[str, str] = {
@@ -27,68 +31,59 @@ _COLUMNS: Mapping[str, str] = {
 """Column of `RefinerRecipe.held_out_errors` → heading; errors are in per cent of the person's size."""
 
 
-RefinerShared = SharedTraining[RefinerTraining]
-
-
-def evaluate_inputs(
-    selection: PeopleSelection,
-    preset: str,
-    device: str,
-    folder: Path,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    seeds: int = 1,
-    tune: Callable[[RefinerShared], RefinerShared] = lambda shared: shared,
-) -> Report:
-    """Trains a network for each variant and compares their endpoint errors on the cache's held-out people.
-
-    Trainings too short to end well from random weights measure more if they continue those of a network with all inputs
-    (`network.start`). `folder/runs` keeps the trainings, finished or not; the table of figures has medians and
-    intervals, over `clusters_of` the people and over seeds, beside the means.
-
-    tune  changes what the preset's trainings share
-    """
-    if preset not in REFINER_PRESETS:
-        raise UsageError("preset", "is not known", expected=", ".join(REFINER_PRESETS), got=preset)
-    shared = tune(SharedTraining(*REFINER_PRESETS[preset]))
-    loop = shared.loop
+def _study(run: EvaluationRun, shared: SharedTraining[RefinerTraining]) -> Study:
+    selection = run.selection
     body = shared.network.body if selection.body == "default" else (selection.body,)
-    options = replace(shared.network, protocol=selection.protocol, people=selection.limit, body=body)
-    planned = len(VARIANTS["refine"]) * seeds
-    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
-    trainings.check((RefinerRecipe, variant.of(options), loop) for variant in VARIANTS["refine"])
-    rows: list[list[Cell]] = []
-    figures: dict[tuple[str, str], Summary] = {}
-    with_all: list[NDArray[np.float32]] = []  # errors of the first variant, one array a seed
-    for variant in VARIANTS["refine"]:
-        changed = variant.of(options)
-        paths = trainings.each_seed(RefinerRecipe, variant.name, changed, loop)
-        measured = [_held_out_errors(trainings, changed, path, loop.batch_size) for path in paths]
-        found, clusters = [errors for errors, _ in measured], measured[0][1]  # the same people for all
-        errors = [one["endpoint_percent"] for one in found]
-        with_all = with_all or errors
-        summaries = {column: summarise([one[column] for one in found], clusters) for column in _COLUMNS}
-        change = paired_difference(errors, with_all, clusters)
-        means = [summary.value for summary in summaries.values()]
-        rows.append([*variant.cells, *means, change.text("+.2f") if variant.changes else None])
-        figures |= {(variant.name, heading): summaries[column] for column, heading in _COLUMNS.items()}
-    columns = ("inputs", *_COLUMNS.values(), "endpoint error against all inputs")
+    network = replace(shared.network, protocol=selection.protocol, people=selection.limit, body=body)
+    shared = replace(shared, network=network)
+    planned = [PlannedTraining(RefinerRecipe, one.of(network), shared.loop) for one in VARIANTS["refine"]]
+    return Study(planned, lambda trainings: _report(trainings, shared))
+
+
+def _report(trainings: Trainings, shared: SharedTraining[RefinerTraining]) -> Report:
+    """Train a network for each variant and compare their endpoint errors on the cache's held-out people."""
+    loop, variants = shared.loop, VARIANTS["refine"]
+    measured: dict[str, Measured] = {}
+    for variant in variants:
+        options = variant.of(shared.network)
+        paths = trainings.each_seed(RefinerRecipe, variant.name, options, loop)
+        each = [_held_out_errors(trainings, options, path, loop.batch_size) for path in paths]
+        values = {column: np.stack([errors[column] for errors, _ in each]) for column in _COLUMNS}
+        measured[variant.name] = Measured(values, each[0][1])  # the same people for all
+    first = measured[variants[0].name]
+    figures = {
+        (name, heading): result.summary(column)
+        for name, result in measured.items()
+        for column, heading in _COLUMNS.items()
+    }
+    means = Columns(
+        {heading: 2 + (column == "nearer") for column, heading in _COLUMNS.items()},
+        lambda variant, _: [figures[variant.name, heading].value for heading in _COLUMNS.values()],
+    )
+    change = Columns(
+        {"endpoint error against all inputs": 0},
+        lambda variant, result: [
+            result.difference(first, "endpoint_percent").text("+.2f") if variant.changes else None
+        ],
+    )
+    rows = [(variant, measured[variant.name]) for variant in variants]
+    note = f"The last column compares the same people; its 95 % intervals are over seeds and {first.clusters.text}."
     title = "Inputs of the displacement network"
-    text = f"The last column compares the same people; its 95 % intervals are over seeds and {clusters.text}."
-    table = Table("refine-inputs", title, columns, rows, (0, 2, 2, 2, 2, 3, 0), (text,))
-    facts = {"data": selection.data.name, "preset": preset, "steps": loop.steps, "seeds": seeds}
-    facts |= {"people": len(with_all[0]), **trainings.facts()}
-    if options.start:
-        facts["start"] = options.start
+    table = variants_table("refine-inputs", title, ("inputs",), rows, (means, change), (note,))
+    facts = {"data": trainings.data.name, "steps": loop.steps, "people": len(first.clusters), **trainings.facts()}
+    if shared.network.start:
+        facts["start"] = shared.network.start
     return Report("Ablation: inputs of refinement", facts, {}, [table, figures_table(figures, digits=2)])
 
 
 def _held_out_errors(
     trainings: Trainings, options: RefinerTraining, path: Path, batch_size: int
 ) -> tuple[Mapping[str, NDArray[np.float32]], Clusters]:
-    """Of a trained network, (N,) for the held-out people, and their clusters."""
+    """Measure a trained network: errors (N,) of the held-out people, and their clusters."""
     recipe = RefinerRecipe(trainings.data, replace(options, start=str(path), encoder=""))
     recipe.model.to(trainings.device).eval()
     errors = {name: values.numpy() for name, values in recipe.held_out_errors(batch_size).items()}
     return errors, clusters_of(recipe.measured)
+
+
+REFINE_INPUTS = Ablation({name: SharedTraining(*preset) for name, preset in REFINER_PRESETS.items()}, _study)

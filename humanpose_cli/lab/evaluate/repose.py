@@ -37,7 +37,7 @@ from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.image_fits import posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
@@ -378,11 +378,8 @@ def evaluated_pairs(
 
 
 def evaluate_reposing(
-    selection: PeopleSelection,
+    run: EvaluationRun,
     weights: str,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool],
     *,
     perceptual: str = "auto",
     lpips: tuple[str, str] | None = None,
@@ -390,7 +387,7 @@ def evaluate_reposing(
     size: int = 0,
     full_images: bool = False,
 ) -> Report:
-    """Copying, the mesh and the network ("": the shipped one) on the same pairs.
+    """Evaluate copying, the mesh and the network ("": the shipped one) on the same pairs.
 
     Where bodies are known, the network is also evaluated as in `hpc repose`: pasted, and given the mesh's drawing.
 
@@ -402,11 +399,11 @@ def evaluate_reposing(
 
     A protocol of published figures in `selection` decides size and full_images.
     """
-    selection, protocol = under_protocol(selection, ImageProtocol)
+    selection, protocol = under_protocol(run.selection, ImageProtocol)
     if protocol is not None:
         size, full_images = protocol.agreed_size(size), True
     path = find_weights(weights or "warp3d")
-    network = load_warp3d(path, device)
+    network = load_warp3d(path, run.device)
     if protocol is not None:
         what, remedy = "size of the network's images", "`weights` of a network that was trained at that size"
         protocol.agreed_size(network.config.size, what, remedy)
@@ -433,10 +430,15 @@ def evaluate_reposing(
     loss = perceptual_loss(perceptual)
     distances["perceptual"] = loss
     facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()
-    with FittedJoints(device=device) as joints:
-        estimator = joints if pose else None
+    with FittedJoints(device=run.device) as joints:
         evaluated = measure_reposing(
-            crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
+            crops,
+            numbers,
+            methods,
+            distances=distances,
+            joints=joints if pose else None,
+            stop=run.stop,
+            progress=run.progress,
         )
     split = "" if selection.limit or crops.pairs.missed else facts["split"]
     return reposing_report(evaluated, facts, protocol, crops.pairs.cache.header, split)

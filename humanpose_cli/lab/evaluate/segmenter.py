@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.lab.evaluate.intervals import summarise_figures
-from humanpose_cli.lab.evaluate.people import PeopleSelection, clusters_of
+from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import (
     Cell,
     Report,
@@ -90,25 +91,16 @@ def measure_segmenter(
     return EvaluatedSegmenter(segmenter.options, np.concatenate(counts))
 
 
-def evaluate_segmenter(
-    selection: PeopleSelection,
-    weights: str,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    batch_size: int = 16,
-) -> Report:
-    """IoU and F1 of the parts; of a guided segmenter also without its guide."""
+def evaluate_segmenter(run: EvaluationRun, weights: str, *, batch_size: int = 16) -> Report:
+    """Evaluate the parts by IoU and F1; of a guided segmenter also without its guide."""
     path = find_weights(weights) if weights else shipped_weights("segmenter")
-    segmenter = Segmenter.load(path, device)
-    people = selection.labelled(*segmenter_needs(segmenter.options))
-    options: dict[str, Any] = {"batch_size": batch_size, "stop": stop}
+    segmenter = Segmenter.load(path, run.device)
+    people = run.selection.labelled(*segmenter_needs(segmenter.options))
+    measure = partial(measure_segmenter, people, segmenter, batch_size=batch_size, stop=run.stop)
     guided = segmenter.options.guided
-    half, rest = part_of(progress, 0, 0.5 if guided else 1), part_of(progress, 0.5, 1)
-    evaluated = measure_segmenter(people, segmenter, progress=half, **options)
-    unguided = measure_segmenter(people, segmenter, guided=False, progress=rest, **options) if guided else None
-    facts = {**selection.facts(), **weights_facts(path, people.cache, people.images)}
+    evaluated = measure(progress=part_of(run.progress, 0, 0.5 if guided else 1))
+    unguided = measure(guided=False, progress=part_of(run.progress, 0.5, 1)) if guided else None
+    facts = {**run.selection.facts(), **weights_facts(path, people.cache, people.images)}
     return segmenter_report(people, segmenter, evaluated, facts, unguided)
 
 

@@ -1,45 +1,17 @@
-"""The variants of all ablations, and their trainings.
+"""The variants of all ablations.
 
 `VARIANTS` is the one table: what each variant changes of the options that its ablation's trainings share, and the
-figures that its paper prints. `Trainings` trains them; each training runs once and can be resumed.
+figures that its paper prints.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.options import changed
-from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.io.atomic import write_json
-from humanpose_cli.lab.cache.cache import Cache
-from humanpose_cli.lab.evaluate.bodies import CropSource, EvaluatedCrops, measure_crops
-from humanpose_cli.lab.evaluate.intervals import Clusters
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.report import Cell
-from humanpose_cli.lab.evaluate.weights import checkpoints_facts
-from humanpose_cli.lab.metrics.bodies import BodyErrors
-from humanpose_cli.lab.recipes.nbf.examples import Memory
-from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
-from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
-from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import LAST, TrainResult, plan_training, train
-from humanpose_cli.models.nbf.network import load_nbf
-from humanpose_cli.models.segmenter.network import Segmenter
-from humanpose_cli.networks.weights import WeightsHeader, read_header
 
-_DONE = "finished.json"
-Floats = NDArray[np.float64]
 Options = TypeVar("Options")
 
 
@@ -58,12 +30,12 @@ class Variant(NamedTuple):
     paper: tuple[float, ...] = ()
 
     def of(self, shared: Options) -> Options:
-        """The shared options with the changes."""
+        """Return the shared options with the changes."""
         return changed(shared, self.changes)
 
 
 def _inputs(kind: str, paper: Mapping[int, tuple[float, float]]) -> list[Variant]:
-    """Variants with so many parts or joints."""
+    """Make variants with so many parts or joints."""
     return [
         Variant(f"{kind} {count}", (f"{kind} {count}",), {"inputs.kind": kind, f"inputs.{kind}": count}, figures)
         for count, figures in paper.items()
@@ -71,18 +43,18 @@ def _inputs(kind: str, paper: Mapping[int, tuple[float, float]]) -> list[Variant
 
 
 def _losses(name: str, without: Sequence[str], paper: tuple[float, float, float]) -> Variant:
-    """All losses but those without."""
+    """Make a variant of all losses but those without."""
     return Variant(name, (name,), {f"losses.{term}": 0.0 for term in without}, paper)
 
 
 def _labels(share: int, paper: tuple[float, float]) -> Variant:
-    """3-D labels of some samples, per cent, and 2-D labels of all."""
+    """Make a variant with 3-D labels of some samples, per cent, and 2-D labels of all."""
     changes = {"losses.points3d": 0.0, "losses.fraction_3d": share / 100}
     return Variant(f"labels {share}", (share,), changes if share else {**changes, "losses.latent": 0.0}, paper)
 
 
 def _only(share: int) -> Variant:
-    """The same 3-D labels, and nothing of the other samples."""
+    """Make a variant with the same 3-D labels, and nothing of the other samples."""
     changes = {"losses.points3d": 0.0, "losses.fraction_3d": share / 100, "losses.extra_2d": False}
     return Variant(f"only {share}", (share,), changes)
 
@@ -183,158 +155,3 @@ VARIANTS: dict[str, Sequence[Variant]] = {
     ],
 }
 """Ablation → its variants, in the order of its rows."""
-
-
-@dataclass(frozen=True)
-class SharedTraining(Generic[Options]):
-    """What the trainings of an ablation share, but for the changes of its variants."""
-
-    network: Options
-    loop: TrainOptions
-
-
-class EvaluatedSeeds(NamedTuple):
-    """Networks of several seeds on N people.
-
-    each  of every seed; f1 (N,) of a segmenter's parts, None for true ones; clusters of the people
-    """
-
-    each: Sequence[BodyErrors]
-    f1: Floats | None
-    clusters: Clusters
-
-    @property
-    def errors(self) -> BodyErrors:
-        """The mean over the seeds of each person's."""
-        return BodyErrors(*(np.mean(columns, 0) for columns in zip(*self.each, strict=True)))
-
-    @property
-    def seeds(self) -> Floats:
-        """(seeds,) metres: mean joint error of each."""
-        return np.array([errors.mpjpe.mean() for errors in self.each])
-
-    def of(self, name: str) -> Floats:
-        """A column of the errors (seeds, N)."""
-        return np.stack([getattr(errors, name) for errors in self.each])
-
-
-@dataclass
-class Trainings:
-    """The trainings of an ablation. Equal settings are trained once, and finished trainings are reused. All keep their
-    last step, so that no held-out data chooses the weights that the ablation compares.
-
-    data      cache to learn from; folder where runs go; device
-    seeds     of each network; its error is the mean over them
-    planned   number of trainings that tables will need, for the progress
-    progress  called after every step of a training
-    stop      called after every step; True ends with InterruptedRun, and the same call continues
-    """
-
-    data: Path
-    folder: Path
-    device: torch.device | str
-    seeds: int = 1
-    planned: int = 0
-    progress: Progress = no_progress
-    stop: Callable[[], bool] = lambda: False
-
-    def __post_init__(self) -> None:
-        self._started = 0
-        self._finished: list[WeightsHeader] = []  # of the weights of the trainings that finished
-        # Examples of trainings that differ in losses and networks alone: variants are ordered by input, so that one set
-        # at a time is enough.
-        self._memory: tuple[str, Memory] = ("", {})
-
-    def check(self, each: Iterable[tuple[Callable[..., Any], Any, TrainOptions]], plan: Any = plan_training) -> None:
-        """Refuse what one of these trainings would refuse, each a recipe, options and loop; plan  of their trainer."""
-        for recipe, options, loop in each:
-            last = replace(loop, keep="last")
-            plan(recipe(self.data, options, seed=loop.seed), last, self.folder, resume=False)
-        if self.stop():
-            raise InterruptedRun()
-
-    def segmenter(self, name: str, options: SegmenterTraining, loop: TrainOptions) -> Path:
-        """Weights of a trained segmenter."""
-        return self._train(name, options, loop, lambda seed: SegmenterRecipe(self.data, options, seed=seed))
-
-    def networks(self, name: str, options: NbfTraining, loop: TrainOptions) -> list[Path]:
-        """Weights of a body network trained from each seed."""
-        shared = {**asdict(options), "losses": None, "regressor": None, "learning_rate": None, "weight_decay": None}
-        key = json.dumps(shared, sort_keys=True, default=str)
-        if key != self._memory[0]:
-            self._memory = key, {}
-        return self.each_seed(partial(NbfRecipe, memory=self._memory[1]), name, options, loop)
-
-    def each_seed(
-        self,
-        recipe: Callable[..., Any],
-        name: str,
-        options: Any,
-        loop: TrainOptions,
-        trainer: Callable[..., TrainResult] = train,
-    ) -> list[Path]:
-        """Weights trained from each seed.
-
-        recipe   (cache, options, seed=) → what is trained, a `Recipe` or what the trainer takes in its place
-        trainer  `train`, or a function of its signature
-        """
-        loops = [replace(loop, seed=loop.seed + number) for number in range(self.seeds)]
-        return [
-            self._train(name, options, one, lambda seed: recipe(self.data, options, seed=seed), trainer)
-            for one in loops
-        ]
-
-    def evaluate(
-        self,
-        people: EvaluatedPeople,
-        weights: Sequence[Path],
-        source: CropSource = "labels",
-        segmenter: Segmenter | None = None,
-    ) -> EvaluatedSeeds:
-        """Errors of body networks trained from several seeds."""
-        parts: list[EvaluatedCrops] = []
-        for path in weights:
-            network = load_nbf(path, segmenter=segmenter, body=people.body_name, device=self.device)
-            parts.append(measure_crops(people, network, source))
-        return EvaluatedSeeds([part.errors for part in parts], parts[0].f1, people.clusters)
-
-    def _share(self, trainings: int) -> float:
-        """Fraction of the work that is done after so many trainings; the evaluation counts as one more."""
-        return min(trainings, self.planned) / (self.planned + 1)
-
-    def facts(self, cache: Cache | None = None, images: NDArray[np.int64] | None = None) -> dict[str, str]:
-        """The lines of a report about the weights of all trainings until now; see `checkpoints_facts`."""
-        return checkpoints_facts(self._finished, cache, images)
-
-    @property
-    def evaluation(self) -> Progress:
-        """Progress after the trainings."""
-        return part_of(self.progress, self._share(self.planned), 1)
-
-    def _train(
-        self,
-        name: str,
-        options: Any,
-        loop: TrainOptions,
-        make: Callable[[int], Any],
-        trainer: Callable[..., TrainResult] = train,
-    ) -> Path:
-        """The last weights of one training; `make` turns its seed into a recipe where it has not finished before."""
-        self._started += 1
-        loop = replace(loop, keep="last")
-        # A moved cache is the same data.
-        text = json.dumps([asdict(options), loop.result_settings, self.data.name], sort_keys=True, default=str)
-        folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        if not (folder / _DONE).is_file() or not (folder / LAST).is_file():
-            part = part_of(self.progress, self._share(self._started - 1), self._share(self._started))
-
-            def progress(done: int, total: int | None, what: str) -> None:
-                part(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
-
-            on = torch.device(self.device)
-            result = trainer(make(loop.seed), loop, folder, on, progress=progress, stop=self.stop)
-            if not result.finished:
-                raise InterruptedRun()
-            write_json(folder / _DONE, {"steps": result.step})
-        self._finished.append(read_header(folder / LAST))
-        return folder / LAST

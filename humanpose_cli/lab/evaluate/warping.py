@@ -4,132 +4,119 @@ everything else alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import Progress
-from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
+from humanpose_cli.lab.evaluate.intervals import Summary
+from humanpose_cli.lab.evaluate.people import EvaluationRun
 from humanpose_cli.lab.evaluate.protocols import agrees
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
+from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
 from humanpose_cli.lab.evaluate.repose import (
     EvaluatedReposing,
     FittedJoints,
     JointEstimator,
-    Method,
     evaluated_pairs,
     measure_reposing,
     side_by_side,
     warping,
 )
-from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops
 from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining
 from humanpose_cli.models.warp3d.generator import load_warp3d
 
-_WARPING_METRICS = ("ssim_uniform", "ssim_fg_uniform", "pose_auc")  # with the windows of the paper
+_METRICS = ("ssim_uniform", "ssim_fg_uniform", "pose_auc")  # with the windows of the paper
 WarpingShared = SharedTraining[Warp3dTraining]
 
 
-def evaluate_warping(
-    selection: PeopleSelection,
-    preset: str,
-    device: str,
-    folder: Path,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    seeds: int = 2,
-    pose: bool = True,
-    full_images: bool = False,
-    tune: Callable[[WarpingShared], WarpingShared] = lambda shared: shared,
-) -> Report:
-    """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
+def warping_ablation(*, pose: bool = True, full_images: bool = False) -> Ablation[WarpingShared]:
+    """Make the ablation.
 
-    tune   changes what the preset's trainings share
+    pose         measure the pose by fitting the new images
     full_images  compare complete images, as the paper does, and show its figures beside ours
     """
-    name = "tiny" if preset == "ablation" else preset
-    if name not in WARP3D_PRESETS:
-        raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
-    shared = tune(SharedTraining(*WARP3D_PRESETS[name]))
-    crops, numbers, facts = evaluated_pairs(
-        selection, shared.network.generator.size, full_images=full_images, usual=("random-pairs",)
-    )
+    presets = {name: SharedTraining(*preset) for name, preset in WARP3D_PRESETS.items()}
+    return Ablation({"ablation": presets["tiny"], **presets}, partial(_study, pose, full_images))
+
+
+def _study(pose: bool, full_images: bool, run: EvaluationRun, shared: WarpingShared) -> Study:
+    size = shared.network.generator.size
+    crops, numbers, facts = evaluated_pairs(run.selection, size, full_images=full_images, usual=("random-pairs",))
     if not numbers:
-        raise InputError(selection.data, "has no pairs to evaluate on")
-    planned = len(VARIANTS["warping"]) * seeds
-    trainings = Trainings(selection.data, folder / "runs", device, seeds, planned, progress, stop)
-    trainings.check((Warp3dRecipe, variant.of(shared.network), shared.loop) for variant in VARIANTS["warping"])
-    with FittedJoints(device=device) as joints:
-        incomplete = selection.limit or crops.pairs.missed or facts["pixels"] != 256
-        split = "" if incomplete else facts["split"]
-        published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
-        tables, evaluated = warping_table(
-            trainings, shared, crops, numbers, joints if pose else None, published=published
-        )
-    facts |= {
-        "pairs": len(numbers),
-        "preset": name,
-        "seeds": seeds,
-        **trainings.facts(crops.pairs.cache, crops.pairs.images(numbers)),
-    }
-    rows = [", ".join(map(str, variant.cells)) for variant in VARIANTS["warping"]]
-    drawn = [f"{row}, seed {seed}" for row in rows for seed in range(seeds)]
-    shown = "Columns: input; target; of each row of the table (warping, pose) what every seed drew"
-    images = {"pairs.jpg": (side_by_side(evaluated, ["input", "target", *drawn]), shown)}
-    return Report("Ablation: warping", facts, {}, tables, images)
+        raise InputError(run.selection.data, "has no pairs to evaluate on")
+    incomplete = run.selection.limit or crops.pairs.missed or facts["pixels"] != 256
+    split = "" if incomplete else facts["split"]
+    published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
+
+    def report(trainings: Trainings) -> Report:
+        with FittedJoints(device=run.device) as joints:
+            tables, evaluated = warping_table(
+                trainings, shared, crops, numbers, joints if pose else None, published=published
+            )
+        weights = trainings.facts(crops.pairs.cache, crops.pairs.images(numbers))
+        rows = [", ".join(map(str, variant.cells)) for variant in VARIANTS["warping"]]
+        columns = ["input", "target", *(f"{row}, seed {seed}" for row in rows for seed in range(trainings.seeds))]
+        text = "Columns: input; target; of each row of the table (warping, pose) what every seed drew"
+        images = {"pairs.jpg": (side_by_side(evaluated, columns), text)}
+        return Report("Ablation: warping", {**facts, "pairs": len(numbers), **weights}, {}, tables, images)
+
+    planned = [PlannedTraining(Warp3dRecipe, one.of(shared.network), shared.loop) for one in VARIANTS["warping"]]
+    return Study(planned, report)
 
 
 def warping_table(
     trainings: Trainings,
     shared: WarpingShared,
     crops: PairCrops,
-    numbers: list[int],
+    numbers: Sequence[int],
     joints: JointEstimator | None,
     *,
     published: bool = False,
 ) -> tuple[list[Table], EvaluatedReposing]:
-    """Trains generators that differ in `warping` and `pose` only and evaluates them on the same pairs.
+    """Train generators that differ in `warping` and `pose` only and evaluate them on the same pairs.
 
     published  whether the pairs are the paper's, so that its figures stand beside ours
 
     Returns the table with that of all figures, and what all trainings drew. Differences are paired over the pairs,
     intervals are over the pairs' people or garments, and seeds.
     """
+    variants = VARIANTS["warping"]
     paths = {
         variant.name: trainings.each_seed(Warp3dRecipe, variant.name, variant.of(shared.network), shared.loop)
-        for variant in VARIANTS["warping"]
+        for variant in variants
     }
-    methods: dict[str, Method] = {
-        str(path): warping(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds
-    }
+    methods = {str(path): warping(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds}
     evaluated = measure_reposing(
         crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.evaluation
     )
-    clusters = evaluated.clusters
-    by_variant: dict[str, Mapping[str, NDArray[np.float64]]] = {}
+    measured: dict[str, Measured] = {}
+    summaries: dict[str, Mapping[str, Summary]] = {}
     figures: dict[tuple[str, str], Summary] = {}
-    rows: list[list[Cell]] = []
-    for variant in VARIANTS["warping"]:
+    for variant in variants:
         each = [evaluated.values[str(path)] for path in paths[variant.name]]
-        by_variant[variant.name] = values = {name: np.stack([one[name] for one in each]) for name in each[0]}
-        found = {name: summarise(value, clusters) for name, value in values.items()}
-        figures |= {(variant.name, name): summary for name, summary in found.items()}
-        figures |= {(f"{variant.name}, of all", name): summary for name, summary in evaluated.of_all(found).items()}
-        ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
-        rows.append([*variant.cells, *ours, *(variant.paper if published else ())])
+        result = Measured({name: np.stack([one[name] for one in each]) for name in each[0]}, evaluated.clusters)
+        measured[variant.name] = result
+        summaries[variant.name] = alone = {name: result.summary(name) for name in result.values}
+        figures |= {(variant.name, name): summary for name, summary in alone.items()}
+        figures |= {(f"{variant.name}, of all", name): summary for name, summary in evaluated.of_all(alone).items()}
     notes = evaluated.ceiling_note
-    best, plain = by_variant["warp 3d pose 3d"], by_variant["warp 2d pose 2d"]
-    for name in _WARPING_METRICS:
-        if name in best:
-            apart = paired_difference(best[name], plain[name], clusters)
-            notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.text('+.4f')}.")
-    theirs = ("paper SSIM", "paper SSIM_fg", "paper AUC") if published else ()
-    columns = ("warping", "pose", "SSIM 7 × 7", "SSIM_fg 7 × 7", "pose AUC", *theirs)
-    table = Table("warping", "Table 1: two and three dimensions", columns, rows, 3, notes)
+    best, plain = measured["warp 3d pose 3d"], measured["warp 2d pose 2d"]
+    for name in _METRICS:
+        if name in best.values:
+            notes.append(f"3d, 3d − 2d, 2d, {name}: {best.difference(plain, name).text('+.4f')}.")
+    ours = Columns(
+        dict.fromkeys(("SSIM 7 × 7", "SSIM_fg 7 × 7", "pose AUC"), 3),
+        lambda variant, _: [
+            summaries[variant.name][name].value if name in summaries[variant.name] else None for name in _METRICS
+        ],
+    )
+    paper = Columns(dict.fromkeys(("paper SSIM", "paper SSIM_fg", "paper AUC"), 3), lambda variant, _: variant.paper)
+    rows, columns = [(variant, measured[variant.name]) for variant in variants], (ours, paper) if published else (ours,)
+    title = "Table 1: two and three dimensions"
+    table = variants_table("warping", title, ("warping", "pose"), rows, columns, notes)
     return [table, figures_table(figures, digits=4)], evaluated

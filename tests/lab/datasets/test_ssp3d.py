@@ -21,7 +21,7 @@ from humanpose_cli.lab.datasets.common import FolderOptions, project_points
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.lab.datasets.ssp3d import Ssp3dSource
 from humanpose_cli.lab.evaluate.bodies import evaluate_predictions
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.metrics.bodies import pve_scaled
 
 NO_POSE_BLEND = {"posedirs": np.zeros((6890, 3, 207), np.int8)}
@@ -158,7 +158,7 @@ def test_figures_of_shape_are_reported(
         ("ssp3d-hierprob", "pve_t_sc_mm", "default", pytest.approx(np.nan, nan_ok=True)),
     ):
         selection = PeopleSelection(cache, name, body=body, models=files)
-        report = evaluate_predictions(selection, tmp_path / "p.npz", body, lambda *_: None, lambda: False)
+        report = evaluate_predictions(EvaluationRun(selection), tmp_path / "p.npz")
         assert report.metrics[metric].value == expected
         table = next(table for table in report.tables if table.name == "published")
         assert table.title == f"ssp-3d/test under {name}"

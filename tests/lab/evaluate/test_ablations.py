@@ -14,11 +14,11 @@ from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
 from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.errors import HpcError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
-from humanpose_cli.lab.evaluate.ablations import NbfShared, evaluate_ablation, nbf_shared
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.nbf_ablations import NbfShared, nbf_shared
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.registry import ABLATIONS
 from humanpose_cli.lab.evaluate.report import Report
 from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.nbf.recipe import NbfTraining
@@ -71,8 +71,8 @@ def as_in_the_paper(shared: NbfShared, network: NbfTraining = NETWORK, **changes
 
 
 def evaluated(cache: Path, folder: Path, body: str, tune: Callable[[NbfShared], NbfShared]) -> Report:
-    selection, quiet = PeopleSelection(cache, "painted", body=body), (no_progress, lambda: False)
-    return evaluate_ablation("supervision", selection, "ablation", "cpu", folder, *quiet, tune=tune)
+    run = EvaluationRun(PeopleSelection(cache, "painted", body=body), folder)
+    return ABLATIONS["fit supervision"].evaluate(run, tune=tune)
 
 
 @pytest.mark.extensive

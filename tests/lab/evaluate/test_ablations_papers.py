@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from humanpose_cli.lab.cache.schema import Header
-from humanpose_cli.lab.evaluate import ablations
+from humanpose_cli.lab.evaluate import nbf_ablations
+from humanpose_cli.lab.evaluate.ablations import Measured
 from humanpose_cli.lab.evaluate.intervals import Clusters
-from humanpose_cli.lab.evaluate.variants import VARIANTS, EvaluatedSeeds
+from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.metrics.bodies import BodyErrors
 
 
@@ -25,12 +26,12 @@ def test_the_papers_rotations_stand_beside_the_absolute_ones(
         "rotation": np.full(6, 0.26),
         "absolute_rotation": np.full(6, 0.41),
     }
-    found = EvaluatedSeeds([BodyErrors(**values)], None, Clusters.single("people", 6))
-    monkeypatch.setattr(ablations, "_evaluated", lambda *_: {variant.name: found for variant in VARIANTS[name]})
+    found = Measured({name: column[None] for name, column in values.items()}, Clusters.single("people", 6))
+    monkeypatch.setattr(nbf_ablations, "_measured", lambda *_: {variant.name: found for variant in VARIANTS[name]})
     header = Header("index", "up3d", "{}", *[""] * 2, *[0] * 5, "")
     people: Any = SimpleNamespace(people=SimpleNamespace(cache=SimpleNamespace(header=header)), split="nbf/validation")
-    shared: Any = ablations.nbf_shared("ablation")
-    (table, figures), _ = getattr(ablations, name)(None, people, shared, tmp_path)
+    shared: Any = nbf_ablations.nbf_shared("ablation")
+    (table, figures), _ = getattr(nbf_ablations, name)(None, people, shared, tmp_path)
     first = dict(zip(table.columns, table.rows[0], strict=True))
     assert (first["err_quat rad"], first["absolute err_quat rad"]) == pytest.approx((0.26, 0.41))
     assert first["paper absolute err_quat"] == paper

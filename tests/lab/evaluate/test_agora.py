@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.datasets.agora import AgoraSource
 from humanpose_cli.lab.evaluate.bodies import evaluate_fits, evaluate_predictions
 from humanpose_cli.lab.evaluate.comparison import compare_predictions
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
 
 FOUND = ((0, 2), (0, 3), (0, 1), (1, 0))  # image and true person; of (0, 1) too much is hidden
@@ -60,7 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def evaluated(files: dict[str, Path], body: str = "", **options: Any) -> Report:
     body = body or f"smpl:{files['model']}"
     selection = PeopleSelection(files["cache"], body=body, body_vertices=files["vertices"], **options)
-    return evaluate_predictions(selection, files["predictions"], body, lambda *_: None, lambda: False)
+    return evaluate_predictions(EvaluationRun(selection), files["predictions"])
 
 
 @pytest.mark.slow
@@ -132,23 +131,21 @@ def test_what_does_not_fit_is_refused(files: dict[str, Path], tmp_path: Path) ->
     np.save(tmp_path / "v.npy", np.array([7000]))
     with pytest.raises(InputError, match="lists no vertices of SMPL"):
         evaluated({**files, "vertices": tmp_path / "v.npy"})
-    watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False}
-    selection = PeopleSelection(files["cache"])
+    run = EvaluationRun(PeopleSelection(files["cache"]), tmp_path)
     with pytest.raises(UsageError, match="match: is by joints in the image on AGORA"):
-        evaluate_predictions(selection, files["predictions"], "default", **watch, match="tracks")
+        evaluate_predictions(run, files["predictions"], match="tracks")
     with pytest.raises(UsageError, match="detector: gives the people, and AGORA's figures are of finding them"):
-        evaluate_fits(selection, FitOptions(), "cpu", **watch, detections="boxes")
+        evaluate_fits(run, FitOptions(), detections="boxes")
     both = [files["predictions"], tmp_path / "v.npy"]
     with pytest.raises(UsageError, match="data: are AGORA, whose figures are not of single people"):
-        compare_predictions(selection, both, tmp_path, **watch)
+        compare_predictions(run, both)
 
 
 @pytest.mark.slow
 def test_our_own_fits_are_evaluated(files: dict[str, Path]) -> None:
     """Nobody is found in the grey images: no error is known, and F1 is 0."""
-    watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False}
-    selection = replace(PeopleSelection(files["cache"]), limit=1)
-    report = evaluate_fits(selection, FitOptions(), "cpu", **watch, detections="fast")
+    selection = PeopleSelection(files["cache"], limit=1)
+    report = evaluate_fits(EvaluationRun(selection), FitOptions(), detections="fast")
     values = {name: summary.value for name, summary in report.metrics.items()}
     assert (values["f1"], values["recall"], report.metrics["f1"].n) == (0, 0, 3)
     assert np.isnan([values["nmve_mm"], values["mpjpe_mm"]]).all()

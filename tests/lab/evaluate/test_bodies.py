@@ -10,7 +10,7 @@ from helpers.painted_people import painted_cache
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.fitting.options import NetworkOptions
-from humanpose_cli.lab.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfShared, nbf_shared, planned_trainings
+from humanpose_cli.lab.evaluate import nbf_ablations
 from humanpose_cli.lab.evaluate.bodies import (
     FoundBody,
     crops_report,
@@ -20,10 +20,19 @@ from humanpose_cli.lab.evaluate.bodies import (
     measure_crops,
     measure_fits,
 )
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.nbf_ablations import (
+    ABLATION_LABELS,
+    NbfShared,
+    measure_networks,
+    nbf_shared,
+    planned_trainings,
+)
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.registry import ABLATIONS
 from humanpose_cli.lab.evaluate.report import PANELS, body_panel
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter, segmenter_report
-from humanpose_cli.lab.evaluate.variants import VARIANTS, Trainings
+from humanpose_cli.lab.evaluate.trainings import Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
@@ -134,7 +143,7 @@ def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_
     train(NbfRecipe(cache, joints), LOOP, tmp_path / "joints", CPU)
     options = NetworkOptions(str(tmp_path / "joints"), str(trained[0]))
     with pytest.raises(UsageError, match="has nothing to do"):
-        evaluate_crops(PeopleSelection(cache), options, "segmenter", "cpu", tmp_path, lambda: False)
+        evaluate_crops(EvaluationRun(PeopleSelection(cache), tmp_path), options, "segmenter")
 
 
 def test_a_segmenter_is_evaluated_over_pixels_and_people(cache, trained):
@@ -177,10 +186,11 @@ def test_trainings_are_done_once_and_go_on(cache, tmp_path):
     other = replace(PARTS, losses=replace(PARTS.losses, points3d=10.0))
     assert trainings.networks("a", other, LOOP) != first
     people = PeopleSelection(cache).people("joints", "parts")
-    both = trainings.evaluate(people, first).errors.mpjpe
-    single = [trainings.evaluate(people, [path]).errors.mpjpe for path in first]
-    np.testing.assert_allclose(both, np.mean(single, 0))
-    np.testing.assert_allclose(trainings.evaluate(people, first).seeds, [values.mean() for values in single])
+    both, *single = (
+        measure_networks(trainings, people, paths, nbf_ablations._Setup(PARTS)).values["mpjpe"]
+        for paths in (first, first[:1], first[1:])
+    )
+    np.testing.assert_allclose(both, np.concatenate(single))
     interrupted = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
     with pytest.raises(InterruptedRun):
         interrupted.networks("a", PARTS, LOOP)
@@ -198,7 +208,8 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
     trained = {"weak": replace(SEGMENTER, learning_rate=1e-3), "better": SEGMENTER}
     shared = NbfShared(PARTS, LOOP, trained, replace(LOOP, epochs=3), LossOptions(1.0, 2.0, 3.0), "segmenter")
     people = PeopleSelection(cache).people(*ABLATION_LABELS)
-    (table, *_), plots = ABLATIONS[name](Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
+    tables = getattr(nbf_ablations, name)
+    (table, *_), plots = tables(Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
     assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
     if name == "segmenters":
         assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
@@ -221,24 +232,18 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
 
 
 def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeypatch):
-    from humanpose_cli.lab.evaluate import ablations as nbf
-
     folder = painted_cache(tmp_path / "cache", count=10, test=True)
     assert PeopleSelection(folder).facts()["split"] == "painted/test"
     assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
-    monkeypatch.setitem(nbf.ABLATIONS, "inputs", lambda *_: ([], {}))
+    monkeypatch.setitem(nbf_ablations._KINDS, "inputs", nbf_ablations._Kind(lambda *_: ([], {}), "none"))
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
     for split, judged in (("", "painted/validation"), ("test", "painted/test")):
-        report = nbf.evaluate_ablation(
-            "inputs", PeopleSelection(folder, split=split), "ablation", "cpu", tmp_path, lambda *_: None, lambda: False
-        )
+        report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(PeopleSelection(folder, split=split), tmp_path))
         assert report.facts["split"] == judged
 
 
 def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, monkeypatch):
     """Its parameters cannot express them: they are left out and counted, and no paper's row stands beside."""
-    from humanpose_cli.lab.evaluate import ablations as nbf
-
     folder = painted_cache(tmp_path / "cache", count=30, scaled=(4, 9))
     labels = ("joints of smpl24 in the image or unscaled segments", "maps of body parts")
     selection, left_out = PeopleSelection(folder), f"2 people without {' or '.join(labels)}"
@@ -246,11 +251,11 @@ def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, m
     assert (len(people), people.facts["left out"], people.split) == (4, left_out, "")
     assert len(selection.people("joints")) == 6
     options = NetworkOptions(weights=str(trained[1] / BEST))
-    report = evaluate_crops(selection, options, "labels", "cpu", tmp_path, lambda: False)
+    report = evaluate_crops(EvaluationRun(selection, tmp_path), options, "labels")
     assert (report.facts["left out"], report.metrics["mpjpe_mm"].n) == (left_out, 4)
-    monkeypatch.setitem(nbf.ABLATIONS, "inputs", lambda *_: ([], {}))
+    monkeypatch.setitem(nbf_ablations._KINDS, "inputs", nbf_ablations._Kind(lambda *_: ([], {}), "none"))
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
-    report = nbf.evaluate_ablation("inputs", selection, "ablation", "cpu", tmp_path, lambda *_: None, lambda: False)
+    report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(selection, tmp_path))
     assert report.facts["left out"] == left_out
 
 
@@ -260,7 +265,8 @@ def test_presets_of_ablations():
     assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
     assert paper.network.losses == paper.weights == LossOptions(1.0, 1.0, 1.0)
     assert nbf_shared("ablation").loop.epochs > 1
-    assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in ABLATIONS) == 32
-    assert [len(planned_trainings(name, paper)) for name in ABLATIONS] == [8, 7, 7, 12]
+    names = ("inputs", "segmenters", "losses", "supervision")
+    assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in names) == 32
+    assert [len(planned_trainings(name, paper)) for name in names] == [8, 7, 7, 12]
     with pytest.raises(UsageError, match="ablation or paper"):
         nbf_shared("small")

@@ -11,10 +11,9 @@ import pytest
 from helpers.clip_people import ClipPeople
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.comparison import PLOT, compare_predictions, method_names
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import predictions_digest
 from humanpose_cli.lab.evaluate.report import Report, write_report
 
@@ -41,10 +40,7 @@ def predicted(cache: Path, path: Path, arm: Callable[[int], float], missed: tupl
 
 
 def compared(cache: Path, folder: Path, *predictions: Path) -> Report:
-    def stop() -> bool:
-        return False
-
-    return compare_predictions(PeopleSelection(cache), predictions, folder / "report", no_progress, stop)
+    return compare_predictions(EvaluationRun(PeopleSelection(cache), folder / "report"), predictions)
 
 
 @pytest.mark.slow

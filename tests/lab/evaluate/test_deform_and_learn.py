@@ -16,13 +16,12 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import SourceInfo
 from humanpose_cli.lab.evaluate import deform_and_learn
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluate_regressor, scaled_body_panel
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS
 from humanpose_cli.lab.metrics.joints import JointRegressor
 from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
@@ -65,7 +64,7 @@ def network(tmp_path_factory):
 
 
 def evaluated(cache, network, **options):
-    return evaluate_regressor(PeopleSelection(cache, **options), network, "cpu", no_progress, lambda: False)
+    return evaluate_regressor(EvaluationRun(PeopleSelection(cache, **options)), network)
 
 
 @pytest.mark.extensive
@@ -100,7 +99,7 @@ def test_what_cannot_be_evaluated_is_refused(cache, network, tmp_path):
     with pytest.raises(UsageError, match="is for another mesh, expected 6890 vertices of SMPL"):
         evaluated(cache, network, regressor=tmp_path / "J.npy")
     with pytest.raises(InterruptedRun):
-        evaluate_regressor(PeopleSelection(cache), network, "cpu", no_progress, lambda: True)
+        evaluate_regressor(EvaluationRun(PeopleSelection(cache), stop=lambda: True), network)
     folder = tmp_path / "painted"
     build_cache(PaintedPeople(count=5, lacks=("joints",)), folder)
     with pytest.raises(InputError, match="has no true joints, expected joints/smpl24"):

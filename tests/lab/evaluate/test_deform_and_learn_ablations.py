@@ -12,16 +12,12 @@ import pytest
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.lab.evaluate import deform_and_learn_ablations
-from humanpose_cli.lab.evaluate.deform_and_learn_ablations import (
-    deform_shared,
-    evaluate_deform_ablation,
-    variant_training,
-)
+from humanpose_cli.lab.evaluate.deform_and_learn_ablations import DEFORM_ABLATIONS, variant_training
 from humanpose_cli.lab.evaluate.intervals import Clusters
-from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.deform_and_learn import rounds
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformTraining
@@ -54,12 +50,12 @@ def cache(tmp_path_factory):
 
 
 def evaluated(name: str, cache: Path, folder: Path, *, stop: Any = lambda: False, **more: Any) -> Any:
-    watch: Any = {"progress": no_progress, "stop": stop, "tune": lambda _: TINY}
-    return evaluate_deform_ablation(name, PeopleSelection(cache), "ablation", "cpu", folder, **{**watch, **more})
+    run = EvaluationRun(PeopleSelection(cache), folder, stop=stop)
+    return DEFORM_ABLATIONS[f"deform-and-learn {name}"].evaluate(run, **{"tune": lambda _: TINY, **more})
 
 
 def test_trainings_without_rounds_are_as_long():
-    shared = deform_shared("ablation")
+    shared = DEFORM_ABLATIONS["deform-and-learn rounds"].presets["ablation"]
     assert shared == SharedTraining(*DEFORM_PRESETS["landmarks"])
     steps = SharedTraining(shared.network, TrainOptions(steps=30))
     for variant in VARIANTS["deform rounds"]:
@@ -69,8 +65,6 @@ def test_trainings_without_rounds_are_as_long():
         assert network.rounds * variant_training(steps, variant).loop.steps == 4 * 30
         times = {"long lifter": 4}.get(variant.name, 1)
         assert network.lifter_steps == times * shared.network.lifter_steps
-    with pytest.raises(UsageError, match="preset: is not known, expected ablation, paper, small, landmarks"):
-        deform_shared("big")
 
 
 def test_variants_differ_in_what_they_name():
@@ -193,6 +187,6 @@ def test_people_without_true_joints_are_refused_before_anything_is_trained(tmp_p
     folder = painted_cache(tmp_path / "cache", count=10, maps=maps, lacks=("joints",))
     with pytest.raises(InputError, match="has no true joints of people held out, expected joints/smpl24"):
         evaluated("losses", folder, tmp_path / "out")
-    with pytest.raises(UsageError, match="expected rounds, losses, correspondence, found colours"):
-        evaluated("colours", folder, tmp_path / "out")
+    with pytest.raises(UsageError, match="preset: is not known, expected ablation, paper, small, landmarks"):
+        evaluated("losses", folder, tmp_path / "out", preset="big")
     assert not (tmp_path / "out").exists()

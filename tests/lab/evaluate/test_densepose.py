@@ -26,7 +26,7 @@ from humanpose_cli.lab.evaluate.densepose import (
     measure_surfaces,
     surfaces_of_output,
 )
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 
 KAPPA = 0.351  # metres, of DensePose's torso: charts 1 and 2
 
@@ -141,7 +141,7 @@ def test_a_fit_that_is_the_truth_is_right_and_a_moved_one_is_not(own_cache: Path
 
     def report_of(name: str, **changes: float):
         fits = SurfaceInputs(predictions=write_fits(tmp_path / name, fit_of(**changes)))
-        return evaluate_densepose(PeopleSelection(own_cache), FitOptions(), "cpu", inputs=fits)
+        return evaluate_densepose(EvaluationRun(PeopleSelection(own_cache)), FitOptions(), fits)
 
     right, moved, far = (report_of(f"{shift}", shift=shift) for shift in (0.0, 0.05, 1.6))
     precisions = ("gps_ap", "gps_ap_50", "gps_ap_75", "gps_ap_medium", "gps_ap_large", "gps_ar")
@@ -179,7 +179,7 @@ def eval_data(folder: Path) -> Path:
 def test_densepose_s_own_output_under_its_protocol(cache: Path, tmp_path: Path) -> None:
     inputs = SurfaceInputs(densepose=dump_of(tmp_path / "results.pkl"), distances=eval_data(tmp_path / "eval_data"))
     selection = PeopleSelection(cache, protocol="densepose-coco")
-    report = evaluate_densepose(selection, FitOptions(), "cpu", inputs=inputs)
+    report = evaluate_densepose(EvaluationRun(selection), FitOptions(), inputs)
     kappa = np.array(
         [0.351] * 2 + [0.107] * 2 + [0.126] * 2 + [0.237] * 4 + [0.173] * 4 + [0.142] * 4 + [0.128] * 4 + [0.150] * 2
     )
@@ -195,7 +195,7 @@ def test_densepose_s_own_output_under_its_protocol(cache: Path, tmp_path: Path) 
     assert report.facts["distances"] == "DensePose's Pdist_matrix.mat of 24 vertices"
     assert report.tables[2].rows[0] == ["DensePose-RCNN, ResNet50_FPN_s1x", 0.4748, 0.8368, 0.4820, 0.4262, 0.4948]
     assert report.tables[2].rows[-1][0] == "DensePose"
-    part = evaluate_densepose(replace(selection, limit=1), FitOptions(), "cpu", inputs=inputs)
+    part = evaluate_densepose(EvaluationRun(replace(selection, limit=1)), FitOptions(), inputs)
     assert len(part.tables[2].rows) == 1
 
 
@@ -215,7 +215,7 @@ def test_the_protocol_puts_points_where_the_evaluator_does(cache: Path, tmp_path
     folder = write_eval_data(tmp_path / "data", np.arange(1, 25), np.full((24, 2), 0.5), np.arange(1, 25), far)
     inputs = SurfaceInputs(densepose=dump, distances=folder)
     named, plain = (
-        evaluate_densepose(PeopleSelection(cache, protocol=protocol), FitOptions(), "cpu", inputs=inputs)
+        evaluate_densepose(EvaluationRun(PeopleSelection(cache, protocol=protocol)), FitOptions(), inputs)
         for protocol in ("densepose-coco", "")
     )
     assert named.metrics["gps"].value > 0.63  # points may share a pixel
@@ -238,10 +238,9 @@ def test_what_is_missing_is_named(cache: Path, own_cache: Path, tmp_path: Path) 
     savemat(charts, {**one_face, "All_U_norm": np.zeros(3), "All_V_norm": np.zeros(3)})
 
     def refused(kind: type[Exception], words: str, data: Path = cache, protocol: str = "", **inputs: Path) -> None:
+        run = EvaluationRun(PeopleSelection(data, protocol=protocol))
         with pytest.raises(kind, match=words):
-            evaluate_densepose(
-                PeopleSelection(data, protocol=protocol), FitOptions(), "cpu", inputs=SurfaceInputs(**inputs)
-            )
+            evaluate_densepose(run, FitOptions(), SurfaceInputs(**inputs))
 
     refused(UsageError, "distances: are missing, expected those of densepose-coco", protocol="densepose-coco")
     refused(UsageError, "charts: are missing, expected UV_Processed.mat", predictions=fits)

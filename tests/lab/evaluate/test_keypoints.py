@@ -29,7 +29,7 @@ from humanpose_cli.lab.evaluate.keypoints import (
     labelled_image,
     measure_keypoints,
 )
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 
 FOCAL = 100.0
 
@@ -129,7 +129,7 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     record, _ = fit_of()
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: (record, np.arange(2)))
     selection = PeopleSelection(tmp_path / "cache")
-    report = evaluate_keypoints(selection, FitOptions(), "cpu", predictions=tmp_path)
+    report = evaluate_keypoints(EvaluationRun(selection), FitOptions(), predictions=tmp_path)
     assert report.facts["people"] == 5
     assert report.metrics["oks_ap"].value == report.metrics["pck_10"].value == 1
     assert report.metrics["oks_ap_of_detections"].value < 0.1
@@ -139,21 +139,23 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     assert np.isnan([low, high]).all()  # of three images
     assert ("detections", "oks_ar") in figures
     assert len(report.tables[0].rows) == 8
-    named = evaluate_keypoints(replace(selection, protocol="coco-keypoints"), FitOptions(), "cpu", predictions=tmp_path)
+    named = evaluate_keypoints(
+        EvaluationRun(replace(selection, protocol="coco-keypoints")), FitOptions(), predictions=tmp_path
+    )
     assert named.facts["protocol"] == "coco-keypoints, version 1, after cocodataset/cocoapi@8c9bcc3c"
     assert named.facts["predictions"].startswith(f"{tmp_path.name}, digest ")
     assert named.tables[2].rows[0] == ["fits", 1, 1, 1, 1]
     assert "Not comparable" in named.tables[2].notes[1]
     with pytest.raises(InputError, match="lacks people/keypoints/crowdpose14, expected labelled joints of crowdpose14"):
-        evaluate_keypoints(PeopleSelection(tmp_path / "cache", protocol="crowdpose"), FitOptions(), "cpu")
+        evaluate_keypoints(EvaluationRun(PeopleSelection(tmp_path / "cache", protocol="crowdpose")), FitOptions())
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: None)
-    report = evaluate_keypoints(selection, FitOptions(), "cpu", predictions=tmp_path)
+    report = evaluate_keypoints(EvaluationRun(selection), FitOptions(), predictions=tmp_path)
     assert report.metrics["oks_ap"].value == report.metrics["pck_20"].value == 0
     with pytest.raises(UsageError, match="finds no people"):
-        evaluate_keypoints(selection, FitOptions(), "cpu", detections="boxes")
+        evaluate_keypoints(EvaluationRun(selection), FitOptions(), detections="boxes")
     one = replace(selection, limit=1)
     for method, named in (("nbf", {"network", "weights", "checkpoint"}), ("keypoints", set())):
-        report = evaluate_keypoints(one, FitOptions(method=method), "cpu", detections="fast")
+        report = evaluate_keypoints(EvaluationRun(one), FitOptions(method=method), detections="fast")
         assert {"network", "weights", "checkpoint"}.intersection(report.facts) == named
 
 
@@ -173,4 +175,4 @@ def test_caches_without_labelled_joints_are_refused(tmp_path: Path) -> None:
 
     build_cache(Bare(), tmp_path)
     with pytest.raises(InputError, match=r"lacks people/keypoints/coco17, .*hpc preprocess coco"):
-        evaluate_keypoints(PeopleSelection(tmp_path), FitOptions(), "cpu")
+        evaluate_keypoints(EvaluationRun(PeopleSelection(tmp_path)), FitOptions())

@@ -24,7 +24,7 @@ from humanpose_cli.lab.evaluate.bodies import (
     matched,
     measure_fits,
 )
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection, clusters_of
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import BodyProtocol, under_protocol
 from humanpose_cli.lab.recipes.people import require_model, split_people
 
@@ -197,7 +197,7 @@ def test_who_was_not_detected_is_missed(tmp_path: Path) -> None:
 
     build_cache(Undetected(count=15, mistaken=(4,)), tmp_path / "cache")
     options, selection = FitOptions(method="keypoints"), PeopleSelection(tmp_path / "cache")
-    report = evaluate_fits(selection, options, "cpu", lambda *_: None, lambda: False, detections="stored")
+    report = evaluate_fits(EvaluationRun(selection), options, detections="stored")
     assert (report.facts["people"], report.facts["found"]) == (3, "1 (33.3 %)")
     assert report.metrics["mpjpe_mm"].value < 100
     assert report.metrics["mpjpe_mm_of_all"].n == 3

@@ -15,7 +15,6 @@ from helpers.clip_people import FOCAL, FRAMES, SIZE, ClipPeople, clip_cache, fit
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -25,7 +24,7 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.bodies import _detected, evaluate_fits, evaluate_predictions
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
 
 
@@ -45,7 +44,7 @@ def frames() -> list[list[dict[str, np.ndarray]]]:
 
 
 def evaluated(cache: Path, path: Path) -> Report:
-    return evaluate_predictions(PeopleSelection(cache), path, "default", no_progress, lambda: False)
+    return evaluate_predictions(EvaluationRun(PeopleSelection(cache)), path)
 
 
 @pytest.mark.slow
@@ -59,7 +58,7 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     assert report.metrics["mpjpe_mm"].value < 25
     selection = PeopleSelection(cache, body_vertices=tmp_path / "body_verts_smpl.npy")
     with pytest.raises(UsageError, match="body_vertices: is for AGORA alone"):
-        evaluate_predictions(selection, tmp_path, "default", no_progress, lambda: False)
+        evaluate_predictions(EvaluationRun(selection), tmp_path)
     alone = evaluated(cache, tmp_path / "clip1.pkl")
     assert alone.facts["found"] == "2 (25.0 %)"
 
@@ -106,7 +105,7 @@ def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> 
     folder = clip_cache(tmp_path / "crop", centre=(SIZE / 2 - 80, SIZE / 2 + 20))
     options = FitOptions(method=method)  # type: ignore[arg-type]
     selection = PeopleSelection(folder, limit=1)
-    report = evaluate_fits(selection, options, "cpu", no_progress, lambda: False, detections="stored")
+    report = evaluate_fits(EvaluationRun(selection), options, detections="stored")
     assert report.facts["found"] == "1 (100.0 %)"
     assert report.metrics["mpjpe_mm"].value < (60 if method == "keypoints" else 120)
     assert report.metrics["pckh"].value > 0.8
@@ -126,7 +125,7 @@ def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("humanpose_cli.lab.evaluate.bodies.people_in_boxes", perfect)
     selection, options = PeopleSelection(folder), FitOptions(method="keypoints")
-    report = evaluate_fits(selection, options, "cpu", no_progress, lambda: False, detections="boxes")
+    report = evaluate_fits(EvaluationRun(selection), options, detections="boxes")
     assert report.facts["found"] == "4 (100.0 %)"
     assert report.metrics["mpjpe_mm"].value < 60
     np.testing.assert_allclose(np.concatenate(asked), cache.people["box"][:], rtol=1e-6)

@@ -14,13 +14,12 @@ from helpers.laboratory_people import GENDERS, MODELS, LaboratoryPeople, paramet
 
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.export import export_images
 from humanpose_cli.lab.evaluate.bodies import evaluate_predictions
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
 
 FILES = (Path("male.pkl"), Path("female.pkl"))
@@ -57,7 +56,7 @@ def truth() -> dict[str, Any]:
 
 def judged(cache: Path, path: Path, **options: Any) -> Report:
     selection = PeopleSelection(cache, split="test", models=FILES, **options)
-    return evaluate_predictions(selection, path, "default", no_progress, lambda: False)
+    return evaluate_predictions(EvaluationRun(selection), path)
 
 
 def write_npz(path: Path, fields: dict[str, Any]) -> Path:

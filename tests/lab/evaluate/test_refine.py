@@ -14,7 +14,7 @@ from helpers.clip_people import FOCAL, FRAMES, fit_of, true_params
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.lab.evaluate import refine, refine_clips
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import (
     RefinementErrors,
     RefineSelection,
@@ -109,8 +109,8 @@ def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
 
 @pytest.mark.extensive
 @pytest.mark.usefixtures("known")
-def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
-    report = evaluate_refinement(PeopleSelection(cache), RefineSelection(), CPU)
+def test_tables_compare_every_setting_with_the_start(cache: Path, tmp_path: Path) -> None:
+    report = evaluate_refinement(EvaluationRun(PeopleSelection(cache), tmp_path), RefineSelection())
     bases = ["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"]
     assert [table.name for table in report.tables] == [*(f"refine-{base}" for base in bases), "figures"]
     noise = report.tables[2]
@@ -131,14 +131,16 @@ def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
 
 
 @pytest.mark.usefixtures("known")
-def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
+def test_a_setting_that_harms_is_named(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople
+) -> None:
     def worse(self: TrueRefiner, fit: Fit, frames: Any, **_: Any) -> Fit:
         params = true_params()
         return with_bodies(fit, people.body, np.arange(FRAMES), replace(params, poses=params.poses + np.float32(0.1)))
 
     monkeypatch.setattr(TrueRefiner, "refine", worse)
     chosen = RefineSelection("keypoints", "flow", keypoints=False, prior="pose")
-    report = evaluate_refinement(PeopleSelection(cache, limit=1), chosen, CPU)
+    report = evaluate_refinement(EvaluationRun(PeopleSelection(cache, limit=1), tmp_path), chosen)
     assert report.tables[0].notes[0].endswith("Above their start by more than 1 %: flow · prior pose.")
     assert report.tables[0].columns[-1] == "tracks worse by > 5 %"
     assert report.tables[0].rows[1][-1] == "100 %"
@@ -151,7 +153,7 @@ def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("known")
 def test_the_page_shows_refinements_without_keypoints_where_there_are_no_others(cache: Path, tmp_path: Path) -> None:
     chosen = RefineSelection("keypoints", "flow", keypoints=False, prior="pose")
-    report = evaluate_refinement(PeopleSelection(cache, limit=1), chosen, CPU, folder=tmp_path)
+    report = evaluate_refinement(EvaluationRun(PeopleSelection(cache, limit=1), tmp_path), chosen)
     (page,) = report.pages
     assert ">flow<" in (tmp_path / page).read_text("utf-8")
 
@@ -205,7 +207,7 @@ def test_surface_points_are_compared_where_they_are_known(
 @pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
-    report = evaluate_robustness(PeopleSelection(cache), RefineSelection(correspondence="flow"), CPU)
+    report = evaluate_robustness(EvaluationRun(PeopleSelection(cache)), RefineSelection(correspondence="flow"))
     table, figures = report.tables
     assert {len(row) for row in figures.rows} == {7}
     settings = [row[0] for row in table.rows]

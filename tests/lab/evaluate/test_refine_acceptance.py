@@ -12,7 +12,7 @@ from helpers.clip_people import FRAMES, clip_cache, fit_of, true_params
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine, refine_clips
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import HARM, RefineSelection, harmed
 from humanpose_cli.lab.evaluate.refine_acceptance import (
     NOISES,
@@ -160,7 +160,7 @@ def test_a_report_has_both_rules_the_curve_and_a_table_for_each_cell(
     monkeypatch.setattr(refine_clips, "Fitter", BentFitter)
     data, other = map(PeopleSelection, caches)
     chosen = RefineSelection("keypoints", "flow")
-    report = evaluate_acceptance(data, other, chosen, "cpu", tmp_path / "report")
+    report = evaluate_acceptance(EvaluationRun(data, tmp_path / "report"), other, chosen)
     assert [table.name for table in report.tables] == [
         "acceptance", "calibration", "risk-coverage", "acceptance-keypoints--flow---keypoints---prior-pose",
     ]  # fmt: skip
@@ -180,4 +180,4 @@ def test_a_report_has_both_rules_the_curve_and_a_table_for_each_cell(
     assert report.metrics["harmed_everything"].value == 0
     assert report.metrics["mpjpe_mm_calibrated"].value == pytest.approx(rules["calibrated rule"][4])
     with pytest.raises(UsageError, match="calibration: has the clips that are evaluated"):
-        evaluate_acceptance(data, data, chosen, "cpu", tmp_path)
+        evaluate_acceptance(EvaluationRun(data, tmp_path), data, chosen)

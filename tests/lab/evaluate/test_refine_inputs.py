@@ -11,8 +11,8 @@ import pytest
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine_inputs
 from humanpose_cli.lab.evaluate.intervals import Clusters
-from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.variants import SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.refiner.network import DisplacementOptions
@@ -36,16 +36,15 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         found = dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0] * 2) - 0.25)
         return found, Clusters.of("rendered people", [*"aabcddef"])
 
-    def check(self: Trainings, trainings: Any) -> None:
-        checked.extend((options.network, options.body, loop.steps) for _, options, loop in trainings)
+    def check(self: Trainings, trainings: Any, plan: Any) -> None:
+        checked.extend((one.options.network, one.options.body, one.loop.steps) for one in trainings)
 
     monkeypatch.setattr(Trainings, "each_seed", trainings)
     monkeypatch.setattr(Trainings, "check", check)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
-    watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
-    selection = PeopleSelection(tmp_path / "cache", body="smpl:FILE")
+    run = EvaluationRun(PeopleSelection(tmp_path / "cache", body="smpl:FILE"), tmp_path)
     shared = SharedTraining(RefinerTraining(start="refiner"), TrainOptions(steps=7))
-    report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch, tune=lambda _: shared)
+    report = refine_inputs.REFINE_INPUTS.evaluate(run, seeds=2, tune=lambda _: shared)
     assert steps == [7] * 5
     assert checked == [(network, ("smpl:FILE",), 7) for network in trained]
     assert (report.facts["steps"], report.facts["start"]) == (7, "refiner")
@@ -67,4 +66,4 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip
     with pytest.raises(UsageError, match="preset: is not known, expected small, ablation"):
-        refine_inputs.evaluate_inputs(selection, "paper", "cpu", tmp_path, **watch)
+        refine_inputs.REFINE_INPUTS.evaluate(run, "paper")

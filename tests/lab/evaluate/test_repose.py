@@ -18,7 +18,7 @@ from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.schema import Header
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Evaluator, ImageProtocol
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
@@ -33,7 +33,8 @@ from humanpose_cli.lab.evaluate.repose import (
     reposing_report,
     warping,
 )
-from humanpose_cli.lab.evaluate.variants import VARIANTS, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.evaluate.warping import warping_table
 from humanpose_cli.lab.metrics.images import ssim_signed
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person
@@ -374,16 +375,14 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
     monkeypatch.setattr(warping, "agrees", lambda header, split, *_: bool(split))
     for cache, theirs in ((folder, ["Theirs"]), (incomplete, [])):
-        selection = PeopleSelection(cache, protocol="ours")
-        watch: Any = (lambda *_: None, lambda: False)
-        report = repose.evaluate_reposing(selection, "", "cpu", *watch, perceptual="pixels", pose=False)
+        run = EvaluationRun(PeopleSelection(cache, protocol="ours"), tmp_path)
+        report = repose.evaluate_reposing(run, "", perceptual="pixels", pose=False)
         names = [row[0] for row in report.tables[1].rows]
         assert [name for name in names if name == "Theirs"] == theirs
         assert ("copy, of all" in names) == (not theirs)
+        run = EvaluationRun(PeopleSelection(cache, protocol="p"), tmp_path)
         with pytest.raises(InterruptedRun):
-            warping.evaluate_warping(
-                PeopleSelection(cache, protocol="p"), "tiny", "cpu", tmp_path, *watch, tune=tuned, full_images=True
-            )
+            warping.warping_ablation(full_images=True).evaluate(run, "tiny", tune=tuned)
         assert published.pop() == bool(theirs)
 
 

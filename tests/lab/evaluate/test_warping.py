@@ -11,8 +11,8 @@ import pytest
 
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate import warping
-from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.variants import Trainings
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.trainings import Trainings
 
 
 class _TableError(Exception):
@@ -42,7 +42,7 @@ def test_papers_figures_stand_beside_networks_of_their_size_alone(
         generator = replace(warping.WARP3D_PRESETS["paper"][0].generator, size=size)
         return replace(shared, network=replace(shared.network, generator=generator))
 
-    quiet: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "tune": tuned, "full_images": full}
+    ablation = warping.warping_ablation(full_images=full)
     with pytest.raises(_TableError):
-        warping.evaluate_warping(PeopleSelection(tmp_path), "ablation", "cpu", tmp_path, **quiet)
+        ablation.evaluate(EvaluationRun(PeopleSelection(tmp_path), tmp_path), tune=tuned)
     assert found == {"published": shown}

@@ -12,11 +12,10 @@ from helpers.painted_people import CocoPeople, painted_cache
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import no_progress
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
-from humanpose_cli.lab.evaluate.people import PeopleSelection
+from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import gather_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
@@ -284,7 +283,7 @@ def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
     options = replace(TINY, rounds=1, network=BodyRegressorOptions(1, 8, inputs="landmarks"))
     result = run(cache, tmp_path / "run", options)
     selection = PeopleSelection(cache, split="validation")
-    report = evaluate_regressor(selection, str(tmp_path / "run"), "cpu", no_progress, lambda: False)
+    report = evaluate_regressor(EvaluationRun(selection), str(tmp_path / "run"))
     assert report.metrics["mpjpe_mm"].value == pytest.approx(result.metrics["mpjpe_mm"], rel=1e-4)
     lacks = ("detected", "detected_world", "detected_mask", "parts")
     undetected = painted_cache(tmp_path / "undetected", count=2, lacks=lacks)
@@ -294,14 +293,14 @@ def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
 
 def test_its_network_is_evaluated_on_held_out_people(cache, whole):
     selection = PeopleSelection(cache, split="validation")
-    report = evaluate_regressor(selection, str(whole[0]), "cpu", no_progress, lambda: False)
+    report = evaluate_regressor(EvaluationRun(selection), str(whole[0]))
     document = report.document()
     # The same people and weights as in the last round.
     assert report.metrics["mpjpe_mm"].value == pytest.approx(whole[1].metrics["mpjpe_mm"], rel=1e-4)
     assert document["metrics"]["mpjpe_mm"]["n"] == 2
     assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
     with pytest.raises(UsageError, match="weights"):
-        evaluate_regressor(selection, "", "cpu", no_progress, lambda: False)
+        evaluate_regressor(EvaluationRun(selection), "")
 
 
 def test_unknown_keypoints_are_put_where_those_of_complete_people_say():

@@ -1,0 +1,327 @@
+"""Tables 1 to 4 and Figure 3 of Neural Body Fitting, trained and evaluated anew.
+
+Variants are evaluated on the same held-out people; intervals are over people and seeds. The paper's figures stand
+beside ours where data and split are the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.options import changed
+from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
+from humanpose_cli.lab.evaluate.bodies import METRICS, CropSource, distance_to_mean, measure_crops
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
+from humanpose_cli.lab.evaluate.protocols import agrees
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves, plot_quality
+from humanpose_cli.lab.evaluate.segmenter import measure_segmenter
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
+from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions
+from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
+from humanpose_cli.lab.recipes.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
+from humanpose_cli.lab.train.recipe import TrainOptions
+from humanpose_cli.models.nbf.network import load_nbf
+from humanpose_cli.models.segmenter.network import Segmenter
+
+ABLATION_LABELS = ("joints", "unscaled", "parts")
+"""Labels of `people.LABELS` that the held-out people must have."""
+_UP3D = ("up3d", ("nbf/validation", "up3d/validation"), 1)
+_H36M = ("h36m", ("nbf/validation",), 10)
+"""Data of the paper: source, splits, and frames apart."""
+
+
+@dataclass(frozen=True)
+class NbfShared(SharedTraining[NbfTraining]):
+    """What the trainings of a preset share.
+
+    segmenters  name → training, the worst first
+    segmenter_loop  of these; `loop` is of the networks
+    weights     of L_lat, L_3D and L_2D where Tables 3 and 4 have them
+    parts       source of the body parts of Tables 3 and 4: the labels, or the last of the segmenters, as in the paper
+    """
+
+    segmenters: Mapping[str, SegmenterTraining]
+    segmenter_loop: TrainOptions
+    weights: LossOptions = field(default_factory=lambda: LossOptions(1.0, 30.0, 30.0))
+    parts: CropSource = "labels"
+
+
+def nbf_shared(preset: str) -> NbfShared:
+    """Return what a preset's trainings share. `ablation`: minutes a training on two cores; `paper`: settings and
+    networks of the paper and its authors' code.
+    """
+    base, segmenter_loop = SEGMENTER_PRESETS[preset]
+    segmenters = {str(variant.cells[0]): variant.of(base) for variant in VARIANTS[f"segmenters {preset}"]}
+    network, loop = NBF_PRESETS[preset]
+    if preset == "paper":
+        return NbfShared(network, loop, segmenters, segmenter_loop, network.losses, "segmenter")
+    return NbfShared(network, loop, segmenters, segmenter_loop)
+
+
+class _Setup(NamedTuple):
+    """The training that variants change, and where the body parts of its evaluation come from."""
+
+    network: NbfTraining
+    source: CropSource = "labels"
+    segmenter: Segmenter | None = None
+
+
+def _with_losses(trainings: Trainings, shared: NbfShared) -> _Setup:
+    """Return the setup of Tables 3 and 4: all losses, and parts from the labels or from the best segmenter."""
+    setup = _Setup(shared.network)
+    if shared.parts == "segmenter":
+        setup = _segmented(trainings, shared, list(shared.segmenters)[-1])
+    return setup._replace(network=replace(setup.network, losses=shared.weights))
+
+
+def _segmented(trainings: Trainings, shared: NbfShared, name: str) -> _Setup:
+    """Train a segmenter; return the setup of a body network that learns through its parts."""
+    path = trainings.segmenter(f"segmenter {name}", shared.segmenters[name], shared.segmenter_loop)
+    segmenter = Segmenter.load(path, trainings.device)
+    crop = segmenter.options.crop
+    network = replace(shared.network, source="segmenter", segmenter=str(path), crop=crop)
+    return _Setup(network, "segmenter", segmenter)
+
+
+def measure_networks(trainings: Trainings, people: EvaluatedPeople, weights: Sequence[Path], setup: _Setup) -> Measured:
+    """Measure body networks trained from several seeds: the columns of BodyErrors, and `f1` of a segmenter's parts."""
+    values: dict[str, list[NDArray[np.float64]]] = {}
+    for path in weights:
+        network = load_nbf(path, segmenter=setup.segmenter, body=people.body_name, device=trainings.device)
+        crops = measure_crops(people, network, setup.source)
+        for name, column in (*crops.errors._asdict().items(), *([] if crops.f1 is None else [("f1", crops.f1)])):
+            values.setdefault(name, []).append(column)
+    return Measured({name: np.stack(columns) for name, columns in values.items()}, people.clusters)
+
+
+def _measured(
+    trainings: Trainings, people: EvaluatedPeople, loop: TrainOptions, setup: _Setup, name: str, prefix: str = ""
+) -> dict[str, Measured]:
+    """Train and measure the networks of each variant of an ablation. prefix  of the trainings' names"""
+    measured = {}
+    for variant in VARIANTS[name]:
+        weights = trainings.networks(f"{prefix}{variant.name}", variant.of(setup.network), loop)
+        measured[variant.name] = measure_networks(trainings, people, weights, setup)
+    return measured
+
+
+def _millimetres(measured: Measured) -> tuple[Cell, ...]:
+    summary = measured.summary("mpjpe").scaled(1e3)
+    return summary.value, summary.median, summary.low, summary.high, summary.n
+
+
+_ERRORS = Columns(
+    {"error mm": 1, "median": 1, "95 % from": 1, "to": 1, "n": 0}, lambda variant, measured: _millimetres(measured)
+)
+_PA = Columns({"PA mm": 1}, lambda variant, measured: (1e3 * measured.mean("pa_mpjpe"),))
+_PCKH = Columns({"PCKh %": 1}, lambda variant, measured: (100 * measured.mean("pckh"),))
+_ROTATIONS = Columns(
+    {"err_quat rad": 3, "absolute err_quat rad": 3},
+    lambda variant, measured: (measured.mean("rotation"), measured.mean("absolute_rotation")),
+)
+"""The paper's is the absolute one (`use_absrot` in mohomran/neural_body_fitting@25308d38)."""
+
+
+def _tables(
+    name: str,
+    title: str,
+    heading: str,
+    people: EvaluatedPeople,
+    measured: Mapping[str, Measured],
+    columns: Sequence[Columns],
+    published: Mapping[str, int],
+    notes: Sequence[str],
+) -> list[Table]:
+    """Make a table with a row for each variant but controls, and that of all figures.
+
+    published  heading → digits of the paper's columns, which stand beside results on the paper's data only
+    """
+    header, split = people.people.cache.header, people.split
+    theirs = {
+        name: index
+        for index, name in enumerate(published)
+        if agrees(header, split, *(_H36M if name == "paper H36M" else _UP3D))
+    }
+    paper = Columns(
+        {name: published[name] for name in theirs},
+        lambda variant, _: [variant.paper[index] for index in theirs.values()],
+    )
+    rows = [(variant, measured[variant.name]) for variant in VARIANTS[name] if variant.paper]
+    table = variants_table(name, title, (heading,), rows, (_ERRORS, *columns, paper), notes)
+    return [table, _figures(measured)]
+
+
+TablesAndPlots = tuple[list[Table], dict[str, str]]
+"""Tables, and plots by file name with a line each."""
+
+
+def inputs(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
+    """Table 1: the input of the network."""
+    measured = _measured(trainings, people, shared.loop, _Setup(shared.network), "inputs")
+    notes = [_compared(measured, "parts 12", other) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
+    for name, result in measured.items():
+        seeds = result.values["mpjpe"].mean(1)
+        if len(seeds) > 1:
+            notes.append(f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in seeds)} mm.")
+    published = {"paper UP-3D": 1, "paper H36M": 1}
+    title = "Table 1: input and 3-D error"
+    return _tables("inputs", title, "input", people, measured, (_PA,), published, notes), {}
+
+
+def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
+    """Table 3: which losses."""
+    measured = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "losses", "loss ")
+    rotations = measured["3D"].difference(measured["lat"], "absolute_rotation")
+    notes = [
+        _compared(measured, "2D", "lat"),
+        _compared(measured, "3D", "lat"),
+        f"Absolute rotations of 3D against lat: {rotations.text('+.3f', ' rad')}.",
+    ]
+    published = {"paper mm": 1, "paper PCKh": 1, "paper absolute err_quat": 3}
+    title, columns = "Table 3: losses", (_PCKH, _ROTATIONS)
+    return _tables("losses", title, "losses", people, measured, columns, published, notes), {}
+
+
+def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
+    """Table 4: how many 3-D labels beside 2-D ones, and its control, the same 3-D labels and nothing else."""
+    measured = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "supervision")
+    shares = [int(str(variant.cells[0])) for variant in VARIANTS["supervision"] if variant.paper]
+    millimetres = {name: 1e3 * float(result.values["mpjpe"].mean()) for name, result in measured.items()}
+    controls = {share: millimetres.get(f"only {share}") for share in shares}
+    notes = [_compared(measured, f"labels {share}", "labels 100", " %") for share in shares[1:]]
+    curves = {
+        "with 2-D labels of all": [millimetres[f"labels {share}"] for share in shares],
+        "no other labels": [millimetres.get(f"only {share}", np.nan) for share in shares],
+    }
+    plot_curves(folder / "supervision.png", shares, curves, "samples with 3-D labels [%]")
+    control = Columns({"no 2-D mm": 1}, lambda variant, _: (controls[int(str(variant.cells[0]))],))
+    published = {"paper mm": 1, "paper absolute err_quat": 2}
+    title, heading, columns = "Table 4: share of 3-D labels", "3-D labels %", (_ROTATIONS, control)
+    tables = _tables("supervision", title, heading, people, measured, columns, published, notes)
+    return tables, {"supervision.png": "Table 4 as curves"}
+
+
+def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
+    """Table 2, the segmenter of training against that of validation, and Figure 3."""
+    setups = {name: _segmented(trainings, shared, name) for name in shared.segmenters}
+    setups["GT"] = _Setup(shared.network)
+    weights = {
+        name: trainings.networks("parts 12" if name == "GT" else f"with {name}", setup.network, shared.loop)
+        for name, setup in setups.items()
+    }
+    rows: list[list[Cell]] = []
+    plots: dict[str, str] = {}
+    figures: dict[str, Measured] = {}
+    for name, setup in setups.items():
+        iou = 1.0
+        if setup.segmenter is not None:
+            iou = float(np.nanmean(measure_segmenter(people.people, setup.segmenter, stop=trainings.stop).iou[1:]))
+        networks = {learned: measure_networks(trainings, people, paths, setup) for learned, paths in weights.items()}
+        figures |= {f"{learned}, validated with {name}": each for learned, each in networks.items()}
+        rows.append([name, 100 * iou, *(1e3 * each.mean("mpjpe") for each in networks.values())])
+        values = networks[name].values
+        if "f1" in values:  # the best segmenter comes last and stays
+            plot_quality(folder / "f1-error.png", values["f1"][0], values["mpjpe"].mean(0), distance_to_mean(people))
+            plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
+    tables = [_segmenter_table("segmenters", "Table 2: segmenters of training and validation, error mm", weights, rows)]
+    if agrees(people.people.cache.header, people.split, *_UP3D):
+        published = [*VARIANTS["segmenters paper"], *VARIANTS["true parts"]]
+        names = [str(variant.cells[0]) for variant in published]
+        rows = [[*variant.cells, *variant.paper] for variant in published]
+        tables.append(_segmenter_table("segmenters-paper", "Table 2 as the paper has it", names, rows))
+    return [*tables, _figures(figures)], plots
+
+
+def _segmenter_table(name: str, title: str, trainings: Iterable[str], rows: Sequence[Sequence[Cell]]) -> Table:
+    return Table(name, title, ("validated with", "IoU %", *(f"trained with {one}" for one in trainings)), rows)
+
+
+def _figures(measured: Mapping[str, Measured]) -> Table:
+    return figures_table(
+        {
+            (variant, name): result.summary(column).scaled(factor)
+            for variant, result in measured.items()
+            for name, (column, _, factor) in METRICS.items()
+        },
+        digits=3,
+    )
+
+
+def _compared(measured: Mapping[str, Measured], name: str, other: str, unit: str = "") -> str:
+    """Describe a paired difference of the joints' errors in a sentence."""
+    difference = measured[name].difference(measured[other], "mpjpe").scaled(1e3)
+    relative = 100 * difference.value / (1e3 * float(measured[other].values["mpjpe"].mean()))
+    name, other = (one.removeprefix("labels ") + unit for one in (name, other))
+    return f"{name} against {other}: {difference.text('+.1f', ' mm')}, {relative:+.1f} %."
+
+
+class _Kind(NamedTuple):
+    """One of the paper's tables, and the segmenters that it trains: all; of the networks' parts the best; or none."""
+
+    tables: Callable[[Trainings, EvaluatedPeople, NbfShared, Path], TablesAndPlots]
+    segmenters: Literal["all", "parts", "none"] = "parts"
+
+
+_KINDS = {
+    "inputs": _Kind(inputs, "none"),
+    "segmenters": _Kind(segmenters, "all"),
+    "losses": _Kind(losses),
+    "supervision": _Kind(supervision),
+}
+
+
+def planned_trainings(name: str, shared: NbfShared) -> list[PlannedTraining]:
+    """List what an ablation trains, networks from true parts: there are no segmenters yet.
+
+    Raises UsageError if segmenters have other parts than the networks.
+    """
+    kind, network = _KINDS[name].segmenters, shared.network
+    names = list(shared.segmenters)
+    if kind == "parts":
+        network = replace(network, losses=shared.weights)
+        names = names[-1:] if shared.parts == "segmenter" else []
+    elif kind == "none":
+        names = []
+    if any(shared.segmenters[one].segmenter.parts != network.inputs.parts for one in names):
+        raise UsageError("segmenters", "predict other parts", expected=f"{network.inputs.parts}, as the networks take")
+    variants = VARIANTS.get(name) or (1 + len(names)) * [*VARIANTS["true parts"]]
+    networks = (PlannedTraining(NbfRecipe, variant.of(network), shared.loop) for variant in variants)
+    segmenters = (
+        PlannedTraining(SegmenterRecipe, shared.segmenters[one], shared.segmenter_loop, False) for one in names
+    )
+    return [*networks, *segmenters]
+
+
+def _study(name: str, run: EvaluationRun, shared: NbfShared) -> Study:
+    selection = run.selection
+    body = shared.network.body if selection.body == "default" else selection.body
+    changes = {"protocol": selection.protocol} if selection.protocol else {}
+    trained = {key: changed(training, changes) for key, training in shared.segmenters.items()}
+    shared = replace(shared, network=changed(shared.network, {"body": body, **changes}), segmenters=trained)
+    # The paper evaluates Tables 1 to 4 on UP-3D's validation set.
+    selection = replace(selection, body=body, usual_splits=("validation", "test"))
+    people = selection.people(*ABLATION_LABELS)
+    people.require_one_model()
+
+    def report(trainings: Trainings) -> Report:
+        tables, plots = _KINDS[name].tables(trainings, people, shared, run.folder)
+        facts = {**selection.facts(), **people.facts}
+        facts |= trainings.facts(people.people.cache, people.people.images)
+        return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)
+
+    return Study(planned_trainings(name, shared), report)
+
+
+NBF_ABLATIONS = {
+    f"fit {name}": Ablation({preset: nbf_shared(preset) for preset in ("ablation", "paper")}, partial(_study, name))
+    for name in _KINDS
+}
