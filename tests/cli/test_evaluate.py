@@ -159,7 +159,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fit", "--data", "CACHE", "--match", "tracks"), 2, "is for --predictions"),
         (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
         (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "'inputs', 'segmenters', 'losses', 'supervision'"),
-        (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
+        (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "expected ablation, paper"),
         (("deform-and-learn", "--data", "CACHE"), 2, "weights: are missing"),
         (("deform-and-learn", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
         (("deform-and-learn", "--data", "CACHE", "--set", "network.rounds=2"), 2, "is not for this"),

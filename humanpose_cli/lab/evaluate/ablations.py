@@ -90,7 +90,7 @@ class Measured(NamedTuple):
         return float(self.values[name].mean(0).mean())
 
     def summary(self, name: str) -> Summary:
-        """Summarise what is finite in all trainings."""
+        """Reduce to what is finite in all trainings."""
         return summarise(self.values[name], self.clusters)
 
     def difference(self, other: Measured, name: str) -> Summary:

@@ -40,7 +40,7 @@ _J = len(SMPL24)
 
 
 def is_agora(cache: Cache) -> bool:
-    """Whether a cache is of AGORA, whose metrics are these alone."""
+    """Return whether a cache is of AGORA, whose metrics are these alone."""
     return cache.header.source == AgoraSource.name
 
 
@@ -62,22 +62,20 @@ class EvaluatedImages:
     mve: NDArray[np.float64]
 
     def taken(self, images: NDArray[np.int64]) -> EvaluatedImages:
-        """Some images, repeated ones too."""
+        """Select some images, repeated ones too."""
         rows = [np.flatnonzero(self.image == image) for image in range(len(self.false))]
-        chosen = np.concatenate([np.zeros(0, np.int64), *(rows[image] for image in images.tolist())])
-        people = (values[chosen] for values in (self.image, self.kid, self.mpjpe, self.mve))
+        selected_rows = np.concatenate([np.zeros(0, np.int64), *(rows[image] for image in images.tolist())])
+        people = (values[selected_rows] for values in (self.image, self.kid, self.mpjpe, self.mve))
         return EvaluatedImages(self.true[images], self.missed[images], self.false[images], *people)
 
     def figures(self, *, kids: bool = False) -> dict[str, float]:
-        """By name of `_FIGURES`, of all or of children, all of whose false positives count."""
+        """Return the figures by name of `_FIGURES`, of all or of children, all of whose false positives count."""
         group = int(kids)
         detection = Detection.of_counts(
             int(self.true[:, group].sum()), int(self.missed[:, group].sum()), int(self.false.sum())
         )
-        chosen = self.kid if kids else np.ones(len(self.kid), bool)
-        mve, joints = (
-            1e3 * float(values[chosen].mean()) if chosen.any() else np.nan for values in (self.mve, self.mpjpe)
-        )
+        mask = self.kid if kids else np.ones(len(self.kid), bool)
+        mve, joints = (1e3 * float(values[mask].mean()) if mask.any() else np.nan for values in (self.mve, self.mpjpe))
         errors = (detection.normalised(mve), detection.normalised(joints), mve, joints)
         return dict(zip(_FIGURES, (*errors, detection.f1, detection.precision, detection.recall), strict=True))
 
@@ -90,7 +88,7 @@ def measure_images(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedImages:
-    """Errors of what `fit` finds in each image (row of an image → the people there), of which `body` is the model."""
+    """Measure what `fit` finds in each image (row of an image → the people there), of which `body` is the model."""
     others = selection.regressor, selection.smplx_to_smpl, selection.visible
     if selection.joints not in (None, "smpl24") or selection.root not in (None, "hips") or any(others):
         problem = "are AGORA's own: smpl24 about the hips' middle, of all people who count"
@@ -100,73 +98,77 @@ def measure_images(
     rows = selection.images(cache)
     focal, centre = (values.double().numpy() for values in cameras_of(cache, rows))
     vertices = _body_vertices(selection.body_vertices)
-    counts, people = [], []
+    rows_of_counts, people = [], []
     for number, row in enumerate(rows.tolist()):
         if stop():
             raise InterruptedRun()
         true = [cache.person(person) for person in cache.people_of(row)]
-        found = [_posed(one, body) for one in fit(row)]
-        pixels = [project_points(joints, focal[number], centre[number]) for joints, _ in found]
-        counted = np.array([one.occlusion is not None and one.occlusion <= MAX_OCCLUSION for one in true], bool)
+        predictions = [_posed(one, body) for one in fit(row)]
+        pixels = [project_points(joints, focal[number], centre[number]) for joints, _ in predictions]
+        counts_in = np.array([one.occlusion is not None and one.occlusion <= MAX_OCCLUSION for one in true], bool)
         pairs = match_people(
             np.array(pixels).reshape(-1, _J, 2),
             np.array([one.keypoints[SMPL24.name][:, :2] for one in true]).reshape(-1, _J, 2),
             np.array([one.box for one in true]).reshape(-1, 4),
-            counted,
+            counts_in,
         )
-        missed = counted.copy()
-        missed[[index for _, index in pairs]] = False
+        misses = counts_in.copy()
+        misses[[index for _, index in pairs]] = False
         kids = np.array([one.kid for one in true], bool)
-        counts.append(
-            ([counted.sum(), (counted & kids).sum()], [missed.sum(), (missed & kids).sum()], len(found) - len(pairs))
+        rows_of_counts.append(
+            (
+                [counts_in.sum(), (counts_in & kids).sum()],
+                [misses.sum(), (misses & kids).sum()],
+                len(predictions) - len(pairs),
+            )
         )
-        people += [(number, true[j].kid, *_errors(found[i], true[j], vertices)) for i, j in pairs]
+        people += [(number, true[j].kid, *_errors(predictions[i], true[j], vertices)) for i, j in pairs]
         progress(number + 1, len(rows), "images")
-    true_counts, missed_counts, false = (np.array(column, np.int64) for column in zip(*counts, strict=True))
+    true_counts, missed_counts, false = (np.array(column, np.int64) for column in zip(*rows_of_counts, strict=True))
     image, kid, joints, surface = np.array(people, np.float64).reshape(-1, 4).T
     return EvaluatedImages(true_counts, missed_counts, false, image.astype(np.int64), kid > 0, joints, surface)
 
 
 def _body_vertices(path: Path | None) -> NDArray[np.int64] | slice:
-    """The evaluator's file of vertices, without those of head and hands; all where there is none."""
+    """Read the evaluator's file of vertices, without those of head and hands; all vertices without a file."""
     if path is None:
         return slice(None)
-    stored = read_npy(path)
+    vertices = read_npy(path)
     if (
-        stored.ndim != 1
-        or not len(stored)
-        or stored.dtype.kind not in "iu"
-        or not 0 <= stored.min() <= stored.max() < VERTICES
+        vertices.ndim != 1
+        or not len(vertices)
+        or vertices.dtype.kind not in "iu"
+        or not 0 <= vertices.min() <= vertices.max() < VERTICES
     ):
-        got = f"{stored.dtype} {stored.shape}"
+        got = f"{vertices.dtype} {vertices.shape}"
         raise InputError(path, "lists no vertices of SMPL", expected="body_verts_smpl.npy of agora_evaluation", got=got)
-    return stored.astype(np.int64)
+    return vertices.astype(np.int64)
 
 
 @torch.no_grad()
-def _posed(found: FoundBody, body: Body) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Joints (24, 3) and vertices (V, 3), or None, metres in camera axes."""
-    if found.joints is not None:
-        skeleton, points = found.joints
+def _posed(prediction: FoundBody, body: Body) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return joints (24, 3) and vertices (V, 3), or None, metres in camera axes."""
+    if prediction.joints is not None:
+        skeleton, points = prediction.joints
         if skeleton != SMPL24.name:
             raise UsageError("predictions", "have joints of another skeleton", expected=SMPL24.name, got=skeleton)
         return np.asarray(points, np.float64), None
-    rig = found.body or body
-    ones = np.ones(_J) if found.segment_scales is None else found.segment_scales
-    poses, betas, trans, scales = (torch.as_tensor(np.asarray(x, np.float32))[None] for x in (*found[:3], ones))
-    posed = rig.pose(axis_angle_to_matrix(poses.unflatten(1, (_J, 3))), betas, trans, scales)
-    assert posed.vertices is not None
-    mesh = posed.vertices[0].double().cpu().numpy() if rig.name.startswith("smpl-") or rig.name == "smpl" else None
-    return posed.joints[0].double().cpu().numpy(), mesh
+    rig = prediction.body or body
+    ones = np.ones(_J) if prediction.segment_scales is None else prediction.segment_scales
+    poses, betas, trans, scales = (torch.as_tensor(np.asarray(x, np.float32))[None] for x in (*prediction[:3], ones))
+    result = rig.pose(axis_angle_to_matrix(poses.unflatten(1, (_J, 3))), betas, trans, scales)
+    assert result.vertices is not None
+    mesh = result.vertices[0].double().cpu().numpy() if rig.name.startswith("smpl-") or rig.name == "smpl" else None
+    return result.joints[0].double().cpu().numpy(), mesh
 
 
 def _errors(
-    found: tuple[NDArray[np.float64], NDArray[np.float64] | None],
+    prediction: tuple[NDArray[np.float64], NDArray[np.float64] | None],
     true: Person,
     vertices: NDArray[np.int64] | slice,
 ) -> tuple[float, float]:
-    """MPJPE and MVE in metres."""
-    joints, mesh = found
+    """Return MPJPE and MVE in metres."""
+    joints, mesh = prediction
     truth, root = np.asarray(true.joints[SMPL24.name][:, :3], np.float64), list(HIPS)
     error = float(mpjpe(joints[None], truth[None], root=root)[0])
     if mesh is None or true.vertices is None:
@@ -176,18 +178,18 @@ def _errors(
 
 
 def agora_report(
-    selection: PeopleSelection, evaluated: EvaluatedImages, facts: Mapping[str, Any], protocol: Protocol | None
+    selection: PeopleSelection, errors: EvaluatedImages, facts: Mapping[str, Any], protocol: Protocol | None
 ) -> Report:
-    """With the figures of all people and of children."""
-    cache, images = open_cache(selection.data), len(evaluated.false)
+    """Report the figures of all people and of children."""
+    cache, images = open_cache(selection.data), len(errors.false)
 
     def figures(images: NDArray[np.int64]) -> dict[str, float]:
-        some = evaluated.taken(images)
+        some = errors.taken(images)
         return some.figures() | {f"kid_{name}": value for name, value in some.figures(kids=True).items()}
 
-    found = summarise_figures(figures, Clusters.single("images", images), _RESAMPLES)
-    counts = evaluated.true.sum(0).tolist()  # of all, and of children
-    metrics = {name: replace(one, n=counts[name.startswith("kid_")]) for name, one in found.items()}
+    summaries = summarise_figures(figures, Clusters.single("images", images), _RESAMPLES)
+    counts = errors.true.sum(0).tolist()  # of all, and of children
+    metrics = {name: replace(one, n=counts[name.startswith("kid_")]) for name, one in summaries.items()}
     rows: list[list[Cell]] = [
         [title, *(metrics[prefix + name].value for name in _FIGURES), metrics[f"{prefix}f1"].n]
         for title, prefix in (("all", ""), ("children", "kid_"))

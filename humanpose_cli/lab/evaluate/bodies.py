@@ -99,7 +99,7 @@ class EvaluatedCrops:
 def measure_crops(
     people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
 ) -> EvaluatedCrops:
-    """Errors of a network on people of its model."""
+    """Measure a network on people of its model."""
     inputs, segmenter = network.config.inputs, network.segmenter if source == "segmenter" else None
     examples = BodyExamples(
         people.people,
@@ -114,7 +114,7 @@ def measure_crops(
     quality: list[NDArray[np.float64]] = []
 
     def predict(batch: Batch) -> BodyParameters:
-        """The prediction for a batch; the F1 of each person's parts is added to `quality`."""
+        """Predict a batch, and add the F1 of each person's parts to `quality`."""
         if segmenter is None:
             return network.regressor(batch)
         probabilities = segmenter.probabilities(batch["segmenter_input"]).float()
@@ -128,8 +128,8 @@ def measure_crops(
 
 
 def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
-    """(N,) radians: mean angle of the parts' relative rotations, the pelvis left out, from those of an upright person
-    with the arms by the sides, as Figure 3 measures how hard a pose is.
+    """Measure how hard each pose is, as Figure 3: the mean angle (N,) in radians of the parts' relative rotations, the
+    pelvis left out, from those of an upright person with the arms by the sides.
     """
     rotations, neutral = people.bodies.rotations[:, 1:], neutral_rotations().float()[1:]
     return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
@@ -173,7 +173,7 @@ def measure_fits(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedFits:
-    """Errors of what `fit` finds in each image.
+    """Measure what `fit` finds in each image.
 
     fit   row of an image → the people found there
     body  that they are of
@@ -182,46 +182,48 @@ def measure_fits(
     """
     images = np.unique(people.people.images)
     sizes = np.asarray(people.people.cache.images["size"][images])
-    found, bodies = [], []
-    for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
+    row_list, bodies = [], []
+    for count, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
         if stop():
             raise InterruptedRun()
-        fitted = fit(int(image))
+        predictions = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
-        by_person = {one.person: one for one in fitted if one.person is not None}
-        identified = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
-        found += identified
-        bodies += [by_person[int(people.people.indices[row])] for row in identified]
-        others = [int(row) for row in rows if row not in identified]
-        rest = [one for one in fitted if one.person is None]
+        by_person = {one.person: one for one in predictions if one.person is not None}
+        known_rows = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
+        row_list += known_rows
+        bodies += [by_person[int(people.people.indices[row])] for row in known_rows]
+        others = [int(row) for row in rows if row not in known_rows]
+        rest = [one for one in predictions if one.person is None]
         for true, index in matched(people.boxes[others], [one.box for one in rest], size):
-            found.append(others[true])
+            row_list.append(others[true])
             bodies.append(rest[index])
-        progress(done, len(images), "images")
-    rows = np.array(found, np.int64)
-    missed = np.setdiff1d(np.arange(len(people)), rows)
-    predicted, rigs = _stacked(bodies, body)
-    stand_in = people.errors(_upright(people, missed, body), missed, body)
-    nothing = {name: np.zeros(len(missed)) for name in SHARES}
-    found_points = _points(people, bodies)
-    errors = people.errors(predicted, rows, rigs, found_points)
-    moving: Mapping[str, Summary] = {}
+        progress(count, len(images), "images")
+    rows = np.array(row_list, np.int64)
+    missing_rows = np.setdiff1d(np.arange(len(people)), rows)
+    stacked_bodies, rigs = _stacked(bodies, body)
+    stand_in = people.errors(_upright(people, missing_rows, body), missing_rows, body)
+    no_share = {name: np.zeros(len(missing_rows)) for name in SHARES}
+    points = _points(people, bodies)
+    errors = people.errors(stacked_bodies, rows, rigs, points)
+    movement: Mapping[str, Summary] = {}
     if people.people.cache.sequences and len(rows):
-        motion = BodyMotion.of_bodies(people.joints, predicted, rigs)
-        if found_points is not None:
-            motion = motion._replace(points=np.where(np.isfinite(found_points), found_points, motion.points))
+        motion = BodyMotion.of_bodies(people.joints, stacked_bodies, rigs)
+        if points is not None:
+            motion = motion._replace(points=np.where(np.isfinite(points), points, motion.points))
         options: dict[str, Any] = {}
         if protocol is not None:
             options = {"cut": protocol.cut, "root_path": protocol.root_path, "closed_up": protocol.closed_up}
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
-        moving = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
-    confidence = joint_confidences(people, rows, predicted, rigs, [one.confidence for one in bodies])
-    return EvaluatedFits(rows, errors, predicted, rigs, stand_in._replace(**nothing), moving, confidence)
+        movement = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
+    confidence = joint_confidences(people, rows, stacked_bodies, rigs, [one.confidence for one in bodies])
+    return EvaluatedFits(rows, errors, stacked_bodies, rigs, stand_in._replace(**no_share), movement, confidence)
 
 
 def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
-    """Upright people of the mean shape who face the camera, arms by the sides, where those in these rows are."""
+    """Place upright people of the mean shape, who face the camera with the arms by the sides, where those in these rows
+    are.
+    """
     rotations = neutral_rotations().float()
     rotations[0] = upright_heading(0.0).float()
     return Bodies(
@@ -229,22 +231,22 @@ def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bo
     )
 
 
-def _points(people: EvaluatedPeople, found: Sequence[FoundBody]) -> NDArray[np.float64] | None:
-    """The predicted joints (M, P, 3), NaN where a body is predicted; None where they all are."""
-    if all(one.joints is None for one in found):
+def _points(people: EvaluatedPeople, bodies: Sequence[FoundBody]) -> NDArray[np.float64] | None:
+    """Collect the predicted joints (M, P, 3), NaN where a body is predicted; None if all are bodies."""
+    if all(one.joints is None for one in bodies):
         return None
-    points = np.full((len(found), len(people.joints.points), 3), np.nan)
-    for row, one in enumerate(found):
+    points = np.full((len(bodies), len(people.joints.points), 3), np.nan)
+    for row, one in enumerate(bodies):
         if one.joints is not None:
             points[row] = people.joints.of_skeleton(one.joints[0], one.joints[1][None])[0]
     return points
 
 
-def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
-    """The bodies as tensors, and the model of each."""
-    rigs = tuple(one.body or body for one in found)
+def _stacked(predictions: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
+    """Stack the bodies as tensors, and list the model of each."""
+    rigs = tuple(one.body or body for one in predictions)
     ones = np.ones(len(SMPL24))
-    rows = [(*one[:3], ones if one.segment_scales is None else one.segment_scales) for one in found]
+    rows = [(*one[:3], ones if one.segment_scales is None else one.segment_scales) for one in predictions]
     shapes = ((len(SMPL24), 3), (body.shape_count,), (3,), (len(SMPL24),))
     poses, betas, root, scales = (
         torch.from_numpy(np.array([row[i] for row in rows], np.float32).reshape(-1, *shape))
@@ -259,7 +261,7 @@ def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body
 def matched(
     true: Sequence[NDArray[Any]] | NDArray[Any], predicted: Sequence[NDArray[Any]], size: ArrayLike
 ) -> list[tuple[int, int]]:
-    """Pairs (true, predicted) of boxes x0 y0 x1 y1 of the same people: by overlap, the largest first, each once.
+    """Match boxes x0 y0 x1 y1 of the same people as pairs (true, predicted): by overlap, the largest first, each once.
 
     size  (width, height) of the image, within which boxes are compared: some reach beyond it, others are cut there
     """
@@ -279,12 +281,14 @@ class StoredPeople(PeopleSource):
         self._cache = cache
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """The people who were detected when the cache was made, not others in their place; boxes are the labels'."""
+        """Return the people who were detected when the cache was made, not others in their place; boxes are the
+        labels'.
+        """
         row = self._cache.find(frame.name)
         people, needs = people_of_images(self._cache, np.array([row])), [*{"detected"} & {*self._cache.people}]
         sample = self._cache.sample(row)
-        found = [_detected(sample.people[index]) for index in with_labels(people, needs).indices.tolist()]
-        return sorted((person for person in found if person is not None), key=lambda person: -person.area)
+        detections = [_detected(sample.people[index]) for index in with_labels(people, needs).indices.tolist()]
+        return sorted((person for person in detections if person is not None), key=lambda person: -person.area)
 
 
 class BoxedPeople(PeopleSource):
@@ -294,12 +298,12 @@ class BoxedPeople(PeopleSource):
         self._people, self._pool = people, ModelPool(threads or default_threads())
 
     def rows(self, image: int) -> NDArray[np.int64]:
-        """Of the evaluated people in an image whose box is known."""
+        """Return the rows of the evaluated people in an image whose box is known."""
         rows = np.flatnonzero(self._people.people.images == image)
         return rows[np.isfinite(self._people.people.column("box")[rows]).all(1)]
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """One for each of `rows`, in that order."""
+        """Detect one person for each of `rows`, in that order."""
         cache = self._people.people.cache
         rows = self.rows(cache.find(frame.name))
         boxes = np.asarray(self._people.people.column("box")[rows], np.float64)
@@ -313,13 +317,13 @@ def _detected(person: Person) -> DetectedPerson | None:
     points, world = person.detected, person.detected_world
     if points is None or person.box is None or not np.isfinite(points).all():
         return None
-    decoded = None if person.detected_mask is None else decode_png(person.detected_mask)
+    pixels = None if person.detected_mask is None else decode_png(person.detected_mask)
     mask = None
-    if decoded is not None:  # the whole image's mask as a square crop
-        height, width = decoded.shape
+    if pixels is not None:  # the whole image's mask as a square crop
+        height, width = pixels.shape
         side = max(height, width)
         square = cv2.copyMakeBorder(
-            np.asarray(decoded, np.uint8), 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0
+            np.asarray(pixels, np.uint8), 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0
         )
         mask = PersonMask(np.asarray(square, np.uint8), Affine2D.identity())
     has_world = world is not None and bool(np.isfinite(world).all())
@@ -335,12 +339,12 @@ def _detected(person: Person) -> DetectedPerson | None:
 
 
 def has_detections(selection: PeopleSelection) -> bool:
-    """Whether a cache stores what a detector said of its people."""
+    """Return whether a cache stores what a detector said of its people."""
     return open_cache(selection.data).labels.get("people/detected", 0) > 0
 
 
 def fit_row(fitter: Fitter, cache: Cache, row: int) -> Fit:
-    """The fit of a cache's image, with its camera if that is known."""
+    """Fit a cache's image, with its camera if that is known."""
     sample = cache.sample(row)
     camera: dict[str, Any] = {"focal": sample.focal, "principal_point": sample.principal_point}
     return fitter.fit_image(cache.image(row), name=sample.name, **camera)
@@ -362,7 +366,7 @@ def evaluate_fits(
         )
     needs = ("box",) if detections == "boxes" else ()  # who was not detected is missed
     people = None if is_agora(cache) else selection.people(*needs, joints=selection.joint_set())
-    boxed: BoxedPeople | None = None
+    boxed_people: BoxedPeople | None = None
     source: PeopleSource
     if detections == "stored":
         source = StoredPeople(cache)
@@ -371,29 +375,29 @@ def evaluate_fits(
             raise UsageError(
                 "detector", "gives the people, and AGORA's figures are of finding them", got="boxes", remedy="auto"
             )
-        source = boxed = BoxedPeople(people, threads)
+        source = boxed_people = BoxedPeople(people, threads)
     else:
         source = DetectedPeople(detections, threads, run.device if run.device == "cpu" else "auto")
     with Fitter(options, people_source=source, device=run.device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:
             record = fit_row(fitter, cache, row)
-            found = found_in(record, range(len(record)))
-            if boxed is None or people is None:
-                return found
-            indices = people.people.indices[boxed.rows(row)]
-            return [one._replace(person=int(person)) for one, person in zip(found, indices, strict=True)]
+            bodies = found_in(record, range(len(record)))
+            if boxed_people is None or people is None:
+                return bodies
+            indices = people.people.indices[boxed_people.rows(row)]
+            return [one._replace(person=int(person)) for one, person in zip(bodies, indices, strict=True)]
 
         def facts() -> dict[str, Any]:
-            described = {**selection.facts(), "method": options.method, "detector": detections}
+            lines = {**selection.facts(), "method": options.method, "detector": detections}
             images = cache.rows(*selection.protocol_and_split()) if people is None else people.people.images
-            return {**described, **network_facts(fitter, cache, images)}
+            return {**lines, **network_facts(fitter, cache, images)}
 
         if people is None:
             images = measure_images(selection, fit, fitter.body, stop=run.stop, progress=run.progress)
             return agora_report(selection, images, facts(), protocol)
-        evaluated = measure_fits(people, fit, fitter.body, protocol=protocol, stop=run.stop, progress=run.progress)
-        return fits_report(people, evaluated, facts(), protocol)
+        errors = measure_fits(people, fit, fitter.body, protocol=protocol, stop=run.stop, progress=run.progress)
+        return fits_report(people, errors, facts(), protocol)
 
 
 def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match = "boxes") -> Report:
@@ -413,8 +417,8 @@ def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match 
         images = measure_images(selection, fit, body, stop=run.stop, progress=run.progress)
         return agora_report(selection, images, {**facts, "matched by": "joints in the image"}, protocol)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
-    evaluated = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=run.progress)
-    return fits_report(people, evaluated, facts, protocol)
+    errors = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=run.progress)
+    return fits_report(people, errors, facts, protocol)
 
 
 def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSource, *, batch_size: int = 32) -> Report:
@@ -431,10 +435,10 @@ def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSour
         raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
     if run.stop():
         raise InterruptedRun()
-    evaluated = measure_crops(people, network, source, batch_size=batch_size)
+    errors = measure_crops(people, network, source, batch_size=batch_size)
     facts = {**selection.facts(), "parts from": source}
     facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)
-    return crops_report(people, evaluated, facts, run.folder)
+    return crops_report(people, errors, facts, run.folder)
 
 
 METRICS: Mapping[str, tuple[str, str, float]] = {
@@ -460,7 +464,7 @@ _PLACED: Mapping[RootName, str] = {"pelvis": "pelvis on pelvis", "hips": "hips o
 
 
 def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
-    """By name of METRICS; clusters of the people."""
+    """Summarize errors by name of METRICS; clusters of the people."""
     return {
         name: summarise(getattr(errors, column), clusters).scaled(factor)
         for name, (column, _, factor) in METRICS.items()
@@ -468,40 +472,40 @@ def body_metrics(errors: BodyErrors, clusters: Clusters) -> dict[str, Summary]:
 
 
 def fits_report(
-    people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any], protocol: BodyProtocol | None = None
+    people: EvaluatedPeople, fits: EvaluatedFits, facts: Mapping[str, Any], protocol: BodyProtocol | None = None
 ) -> Report:
-    """Of bodies fitted to images, with the figures that are published under a protocol."""
-    errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
-    facts = {**facts, **people.facts, "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
-    images = _contact_sheets(people, evaluated)
-    missed = np.setdiff1d(np.arange(len(people)), evaluated.found)
-    metrics = body_metrics(errors, people.clusters.taken(evaluated.found))
-    of_all = body_metrics(evaluated.of_all, people.clusters.taken(np.concatenate((evaluated.found, missed))))
+    """Report on bodies fitted to images, with the figures that are published under a protocol."""
+    errors, share = fits.errors, len(fits.found) / max(len(people), 1)
+    facts = {**facts, **people.facts, "found": f"{len(fits.found)} ({100 * share:.1f} %)"}
+    images = _contact_sheets(people, fits)
+    missing_rows = np.setdiff1d(np.arange(len(people)), fits.found)
+    metrics = body_metrics(errors, people.clusters.taken(fits.found))
+    of_all = body_metrics(fits.of_all, people.clusters.taken(np.concatenate((fits.found, missing_rows))))
     tables = _tables(errors, metrics, people.joints.root_name, of_all)
     if protocol is not None:
         facts = {**facts, **protocol.facts}
-        of_found = {"this evaluation, of those found": {**metrics, **evaluated.movement}}
-        tables.insert(1, protocol.table(of_found, people.people.cache.header, people.split))
+        ours = {"this evaluation, of those found": {**metrics, **fits.movement}}
+        tables.insert(1, protocol.table(ours, people.people.cache.header, people.split))
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
-    metrics |= evaluated.movement
-    tables += _groups(people, evaluated)
-    if evaluated.movement:
-        tables.insert(1, movement_table(evaluated.movement))
-    if evaluated.confidence is not None:
-        tables.append(confidence_table(evaluated.confidence))
+    metrics |= fits.movement
+    tables += _groups(people, fits)
+    if fits.movement:
+        tables.insert(1, movement_table(fits.movement))
+    if fits.confidence is not None:
+        tables.append(confidence_table(fits.confidence))
         text = "Reliability: the share of joints and limbs that are right, against their confidence"
-        images["reliability.png"] = reliability_diagram(evaluated.confidence), text
+        images["reliability.png"] = reliability_diagram(fits.confidence), text
     return Report("Fitted bodies", facts, metrics, tables, images)
 
 
-def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
-    """Of a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
-    errors = evaluated.errors
+def crops_report(people: EvaluatedPeople, crops: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
+    """Report on a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
+    errors = crops.errors
     metrics, plots = body_metrics(errors, people.clusters), {}
     tables = _tables(errors, metrics, people.joints.root_name)
-    if evaluated.f1 is not None:
-        metrics["f1"] = summarise(evaluated.f1, people.clusters)
-        plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
+    if crops.f1 is not None:
+        metrics["f1"] = summarise(crops.f1, people.clusters)
+        plot_quality(ensure_folder(folder) / "f1-error.png", crops.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
     facts = {**facts, **people.facts}
     return Report("Body network on crops", facts, metrics, tables, plots=plots)
@@ -510,7 +514,7 @@ def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapp
 def _tables(
     errors: BodyErrors, metrics: Mapping[str, Summary], root: RootName, of_all: Mapping[str, Summary] | None = None
 ) -> list[Table]:
-    """Errors and their quartiles.
+    """Make the tables of errors and their quartiles.
 
     metrics  of the errors; root  what was put on the truth's; of_all  means that count the missed
     """
@@ -538,15 +542,15 @@ def _tables(
     return tables
 
 
-def _groups(people: EvaluatedPeople, evaluated: EvaluatedFits) -> list[Table]:
-    """Errors of those found by activity and, of MPI-INF-3DHP, by scene; where there are several."""
-    some, errors = people.people.taken(evaluated.found), evaluated.errors
-    named = {"activity": some.column("activity") if "activity" in some.cache.people else np.array([])}
+def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
+    """Tabulate errors of those found by activity and, of MPI-INF-3DHP, by scene, if there are several."""
+    some, errors = people.people.taken(fits.found), fits.errors
+    labels_by_kind = {"activity": some.column("activity") if "activity" in some.cache.people else np.array([])}
     if some.cache.header.source == MpiInf3dhpSource.name:
         sequences = [str(name).partition("/")[0] for name in some.cache.images["name"][some.images]]
-        named["scene"] = np.array([SCENES.get(name, "outdoors") for name in sequences])
+        labels_by_kind["scene"] = np.array([SCENES.get(name, "outdoors") for name in sequences])
     tables = []
-    for what, labels in named.items():
+    for what, labels in labels_by_kind.items():
         groups = sorted({str(label) for label in labels} - {""})
         rows: list[list[Cell]] = []
         for group in groups:
@@ -559,24 +563,24 @@ def _groups(people: EvaluatedPeople, evaluated: EvaluatedFits) -> list[Table]:
     return tables
 
 
-def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits) -> dict[str, Any]:
-    errors = evaluated.errors
+def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, Any]:
+    errors = fits.errors
 
     def panel(index: int) -> np.ndarray:
-        return body_panel(people, int(evaluated.found[index]), evaluated.rigs[index], evaluated.bodies, index)
+        return body_panel(people, int(fits.found[index]), fits.rigs[index], fits.bodies, index)
 
     def title(index: int) -> str:
         mpjpe, pa, pckh = 1e3 * errors.mpjpe[index], 1e3 * errors.pa_mpjpe[index], 100 * errors.pckh[index]
         return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[index]:.2f} rad"
 
-    if not len(evaluated.found) or not bool(torch.isfinite(evaluated.bodies.rotations).all()):
+    if not len(fits.found) or not bool(torch.isfinite(fits.bodies.rotations).all()):
         return {}  # nothing to draw of joints alone
-    shown = f"from left to right {', '.join(PANELS)}"
-    sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {shown}")}
+    caption = f"from left to right {', '.join(PANELS)}"
+    sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {caption}")}
     for name, values, text in (
         ("worst-mpjpe.jpg", errors.mpjpe, "Largest errors of the joints"),
         ("worst-pckh.jpg", -errors.pckh, "Fewest joints right in the image"),
         ("worst-rotation.jpg", errors.rotation, "Largest errors of the rotations"),
     ):
-        sheets[name] = worst_contact_sheet(values, panel, title), f"{text}: {shown}"
+        sheets[name] = worst_contact_sheet(values, panel, title), f"{text}: {caption}"
     return sheets

@@ -49,30 +49,30 @@ def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, matc
     people, hands = selection.people(joints=selection.joint_set()), {"mean_hands": selection.mean_hands}
     cache, body = people.people.cache, load_body(selection.body, **hands)
     fits = [fits_from_files(path, cache, body, selection.models, **hands) for path in predictions]
-    evaluated: dict[str, EvaluatedFits] = {}
+    fits_by_name: dict[str, EvaluatedFits] = {}
     for number, (name, fit) in enumerate(zip(names, fits, strict=True)):
         fit = matched_by_tracks(people, fit) if match == "tracks" else fit
         part = part_of(run.progress, number / len(names), (number + 1) / len(names))
-        evaluated[name] = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=part)
+        fits_by_name[name] = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=part)
     digests = {
         f"predictions {name}": f"digest {predictions_digest(path)[:16]}"
         for name, path in zip(names, predictions, strict=True)
     }
     facts = {**selection.facts(), **people.facts, "matched by": match, **digests}
-    return comparison_report(people, evaluated, facts, run.folder, protocol)
+    return comparison_report(people, fits_by_name, facts, run.folder, protocol)
 
 
 def comparison_report(
     people: EvaluatedPeople,
-    evaluated: Mapping[str, EvaluatedFits],
+    fits: Mapping[str, EvaluatedFits],
     facts: Mapping[str, Any],
     folder: Path,
     protocol: BodyProtocol | None = None,
 ) -> Report:
-    """Of methods by name, the first of which the others are compared with."""
-    common = reduce(np.intersect1d, [one.found for one in evaluated.values()])
+    """Report on methods by name, the first of which the others are compared with."""
+    common = reduce(np.intersect1d, [one.found for one in fits.values()])
     clusters = people.clusters.taken(common)
-    errors = {name: _of_people(one, common) for name, one in evaluated.items()}
+    errors = {name: _of_people(one, common) for name, one in fits.items()}
     first = next(iter(errors))
     means: dict[tuple[str, str], Summary] = {}
     differences: dict[tuple[str, str], Summary] = {}
@@ -83,7 +83,7 @@ def comparison_report(
             if name != first:
                 differences[name, metric] = paired_difference(values, others, clusters).scaled(factor)
     rows: list[list[Cell]] = []
-    for name, one in evaluated.items():
+    for name, one in fits.items():
         figures = [means[name, metric].value for metric in METRICS]
         rows.append([name, 100 * len(one.found) / max(len(people), 1), *figures])
     note = f"Means over the {len(common)} people that every method found, of {len(people)}."
@@ -96,10 +96,10 @@ def comparison_report(
     return Report("Comparison of fits", facts, metrics, tables, plots={PLOT: text})
 
 
-def _of_people(evaluated: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
-    """Errors of the people in these rows in their order; every one was found."""
-    order = np.argsort(evaluated.found, kind="stable")
-    return evaluated.errors.taken(order[np.searchsorted(evaluated.found[order], rows)])
+def _of_people(fits: EvaluatedFits, rows: NDArray[np.int64]) -> BodyErrors:
+    """Select the errors of the people in these rows in their order; all of them were found."""
+    order = np.argsort(fits.found, kind="stable")
+    return fits.errors.taken(order[np.searchsorted(fits.found[order], rows)])
 
 
 def _differences(differences: Mapping[tuple[str, str], Summary], first: str, over: str) -> Table:
@@ -123,7 +123,7 @@ def plot_differences(
     means: Mapping[tuple[str, str], Summary],
     first: str,
 ) -> None:
-    """Each difference from the first method in per cent of that method's mean, with its interval."""
+    """Draw each difference from the first method in per cent of that method's mean, with its interval."""
     from matplotlib.figure import Figure
 
     shown = [
@@ -147,7 +147,7 @@ def plot_differences(
 
 
 def method_names(predictions: Sequence[Path]) -> list[str]:
-    """A short, different name for each: the last parts of its path that distinguish it from the others.
+    """Give each a short, different name: the last parts of its path that distinguish it from the others.
 
     UsageError where one is given twice.
     """

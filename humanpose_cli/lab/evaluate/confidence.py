@@ -39,7 +39,7 @@ class JointConfidences:
     def of(
         cls, confidence: NDArray[np.floating], joints: NDArray[np.floating], true: NDArray[np.floating]
     ) -> JointConfidences:
-        """From columns of all joints of SMPL24: confidence (N, 24), joints and truth (N, 24, 3) metres."""
+        """Select them among all joints of SMPL24: confidence (N, 24), joints and truth (N, 24, 3) metres."""
         rows, pelvis = list(SMPL24.indices(LIMB_JOINTS)), SMPL24.index("pelvis")
         away = (joints - joints[:, [pelvis]]) - (true - true[:, [pelvis]])
         return cls(
@@ -47,12 +47,14 @@ class JointConfidences:
         )
 
     def of_joints(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Confidence of each joint, and whether it is right."""
+        """Return the confidence of each joint, and whether it is right."""
         finite = np.isfinite(self.confidence + self.error)
         return self.confidence[finite], self.error[finite] <= RIGHT_WITHIN
 
     def of_limbs(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Confidence of the less certain of a limb's two joints, as `doubtful` has it, and whether both are right."""
+        """Return the confidence of the less certain of a limb's two joints, as `doubtful` has it, and whether both are
+        right.
+        """
         pairs = np.array([[LIMB_JOINTS.index(name) for name in names] for names in _LIMBS.values()])
         confidence, error = self.confidence[:, pairs].min(-1), self.error[:, pairs].max(-1)
         finite = np.isfinite(confidence + error)
@@ -66,39 +68,39 @@ def joint_confidences(
     rigs: Sequence[Body],
     confidence: Sequence[NDArray[np.floating] | None],
 ) -> JointConfidences | None:
-    """Of the people in some rows, whose bodies were found; None if no confidence or nothing true is known.
+    """Return those of the people in some rows, whose bodies were found; None if no confidence or no truth is known.
 
     The truth is the data set's own joints where these were measured, else the joints of the true bodies.
     """
-    rated = [row for row, each in enumerate(confidence) if each is not None]
-    if not rated:
+    rated_rows = [row for row, each in enumerate(confidence) if each is not None]
+    if not rated_rows:
         return None
     with torch.no_grad():
-        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in rated]
-        true = _true_joints(people, rows[rated])
-    found = JointConfidences.of(np.array([confidence[row] for row in rated]), np.stack(joints), true)
-    return found if np.isfinite(found.error).any() else None
+        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in rated_rows]
+        true = _true_joints(people, rows[rated_rows])
+    confidences = JointConfidences.of(np.array([confidence[row] for row in rated_rows]), np.stack(joints), true)
+    return confidences if np.isfinite(confidences.error).any() else None
 
 
 def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, 24, 3) metres, NaN where not known."""
+    """Return true joints (N, 24, 3) in metres, NaN where not known."""
     true = np.full((len(rows), len(SMPL24), 3), np.nan)
     if people.joints.measured:
-        shared = [name for name in H36M17.joint_names if name in SMPL24]
-        labels = np.asarray(people.people.column(f"joints/{H36M17.name}"), np.float64)[rows][:, H36M17.indices(shared)]
-        true[:, SMPL24.indices(shared)] = np.where(np.nan_to_num(labels[..., 3:]) > 0, labels[..., :3], np.nan)
+        names = [name for name in H36M17.joint_names if name in SMPL24]
+        labels = np.asarray(people.people.column(f"joints/{H36M17.name}"), np.float64)[rows][:, H36M17.indices(names)]
+        true[:, SMPL24.indices(names)] = np.where(np.nan_to_num(labels[..., 3:]) > 0, labels[..., :3], np.nan)
         return true
     for at, (row, number) in enumerate(zip(rows.tolist(), people.rig[rows].tolist(), strict=True)):
         if number >= 0:
-            posed = people.bodies.taken([row]).posed(people.rigs[number], vertices=False)
-            true[at] = posed.joints[0].numpy()
+            body = people.bodies.taken([row]).posed(people.rigs[number], vertices=False)
+            true[at] = body.joints[0].numpy()
     return true
 
 
-def confidence_table(measured: JointConfidences) -> Table:
-    """Calibration and detection of wrong joints and limbs, and the reliability diagram of joints as numbers."""
+def confidence_table(confidences: JointConfidences) -> Table:
+    """Tabulate calibration, detection of wrong joints and limbs, and the reliability diagram of joints as numbers."""
     rows: list[list[Cell]] = []
-    for what, (confidence, right) in (("joints", measured.of_joints()), ("limbs", measured.of_limbs())):
+    for what, (confidence, right) in (("joints", confidences.of_joints()), ("limbs", confidences.of_limbs())):
         share, threshold = false_alarms(confidence, right)
         error = reliability(confidence, right).expected_error
         wrong = float((~right).mean()) if len(right) else float("nan")
@@ -112,18 +114,18 @@ def confidence_table(measured: JointConfidences) -> Table:
     return Table("confidence", "Confidence", columns, rows, (0, 0, 3, 3, 3, 3, 3), notes=notes)
 
 
-def reliability_diagram(measured: JointConfidences) -> NDArray[np.uint8]:
-    """(H, W, 3): of joints and of limbs, the share that is right against the confidence, and how many have it."""
+def reliability_diagram(confidences: JointConfidences) -> NDArray[np.uint8]:
+    """Draw (H, W, 3) the share of joints and of limbs that is right against the confidence, and how many have it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5), dpi=110, layout="constrained")
     panel, counts = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     panel.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=0.8)
-    for what, (confidence, right) in (("joints", measured.of_joints()), ("limbs", measured.of_limbs())):
+    for what, (confidence, right) in (("joints", confidences.of_joints()), ("limbs", confidences.of_limbs())):
         bins = reliability(confidence, right)
-        filled = bins.number > 0
-        panel.plot(bins.confidence[filled], bins.right[filled], marker="o", label=what)
+        mask = bins.number > 0
+        panel.plot(bins.confidence[mask], bins.right[mask], marker="o", label=what)
         counts.hist(confidence, bins=20, range=(0, 1), histtype="step")
     panel.set_ylabel(f"share within {100 * RIGHT_WITHIN:.0f} cm")
     panel.set_ylim(0, 1)

@@ -65,12 +65,14 @@ class EvaluatedJoints:
 
     @classmethod
     def of_landmarks(cls, body: ScaledBody, skeleton: Skeleton) -> EvaluatedJoints:
-        """Those at the body's own landmarks."""
+        """Use the joints at the body's own landmarks."""
         return cls(body, skeleton, body.landmarks(skeleton.name), f"{skeleton.name}, landmarks of the body")
 
     @classmethod
     def of_regressor(cls, body: ScaledBody, path: Path) -> EvaluatedJoints:
-        """Human3.6M's, by the regressor in a file; InputError or UsageError where it is not for this body."""
+        """Use Human3.6M's joints, by the regressor in a file. Raises InputError or UsageError if it is not for this
+        body.
+        """
         regressor = JointRegressor.read(path)
         # Skinning is linear in a point's row, so that means of vertices are means of their rows.
         rows = regressor(body.vertices()[None], body.body)[0]
@@ -78,9 +80,9 @@ class EvaluatedJoints:
         return cls(body, H36M17, rows[order], f"{H36M17.name}, by the H36M regressor")
 
     def errors(self, pose: ScaledPose, people: JoinedPeople) -> JointErrors:
-        """Of the people whose true joints are known, in metres."""
-        found = self.body.points(pose, self.rows).double().numpy()
-        return joint_errors(found, true_joints(people, self.skeleton), self.skeleton, self.length)
+        """Measure the people whose true joints are known, in metres."""
+        points = self.body.points(pose, self.rows).double().numpy()
+        return joint_errors(points, true_joints(people, self.skeleton), self.skeleton, self.length)
 
     @cached_property
     def length(self) -> float:
@@ -95,7 +97,7 @@ def predict(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> ScaledPose:
-    """The network's bodies of people, on the CPU.
+    """Predict the network's bodies of people, on the CPU.
 
     stop  called before every part; True ends with InterruptedRun
     """
@@ -131,13 +133,13 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
         selection = replace(selection, visible=0.0)
     people = selection.labelled(*network.options.labels)
     # People without known joints have no error.
-    labelled = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
-    if not labelled.any():
+    mask = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
+    if not mask.any():
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
-    people = people.taken(labelled)
-    evaluated, clusters = JoinedPeople.of(people), clusters_of(people)
-    pose = predict(network, evaluated, batch_size, run.progress, run.stop)
-    errors = JointErrors(*(1000 * column for column in joints.errors(pose, evaluated)))
+    people = people.taken(mask)
+    joined_people, clusters = JoinedPeople.of(people), clusters_of(people)
+    pose = predict(network, joined_people, batch_size, run.progress, run.stop)
+    errors = JointErrors(*(1000 * column for column in joints.errors(pose, joined_people)))
     metrics = {
         name: summarise(values, clusters)
         for name, values in (("mpjpe_mm", errors.mpjpe), ("pa_mpjpe_mm", errors.pa_mpjpe))
@@ -154,20 +156,20 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
         facts |= {LEFT_OUT: left_out} if left_out else {}
         split = selection.full_split() if joints.skeleton == H36M17 and not left_out else ""
         tables.insert(1, protocol.table({"this network": metrics}, cache.header, split))
-    return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(evaluated, joints, pose, errors))
+    return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(joined_people, joints, pose, errors))
 
 
-def _joints(selection: PeopleSelection, body: ScaledBody, learned: Skeleton) -> EvaluatedJoints:
-    """learned  the skeleton that the network learned from"""
+def _joints(selection: PeopleSelection, body: ScaledBody, skeleton: Skeleton) -> EvaluatedJoints:
+    """Choose the joints. learned  the skeleton that the network learned from"""
     if selection.regressor is not None:
         return EvaluatedJoints.of_regressor(body, selection.regressor)
-    return EvaluatedJoints.of_landmarks(body, H36M17 if selection.measured else learned)
+    return EvaluatedJoints.of_landmarks(body, H36M17 if selection.measured else skeleton)
 
 
 def _contact_sheets(
     people: JoinedPeople, joints: EvaluatedJoints, pose: ScaledPose, errors: JointErrors
 ) -> dict[str, tuple[Image, str]]:
-    """Some people of each quartile, and the worst."""
+    """Draw some people of each quartile, and the worst."""
 
     def panel(number: int) -> Image:
         return scaled_body_panel(people, joints, pose, number)
@@ -175,17 +177,18 @@ def _contact_sheets(
     def title(number: int) -> str:
         return f"{errors.mpjpe[number]:.0f} mm, PA {errors.pa_mpjpe[number]:.0f} mm"
 
-    shown = "from left to right the person, the found body, and the same from the side with the true joints (green)"
+    caption = "from left to right the person, the found body, and the same from the side with the true joints (green)"
     quartiles, worst = (sheet(errors.mpjpe, panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
     return {
-        "quartiles.jpg": (quartiles, f"Quartiles: {shown}"),
-        "worst-mpjpe.jpg": (worst, f"Largest errors: {shown}"),
+        "quartiles.jpg": (quartiles, f"Quartiles: {caption}"),
+        "worst-mpjpe.jpg": (worst, f"Largest errors: {caption}"),
     }
 
 
 @torch.no_grad()
 def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: ScaledPose, number: int) -> Image:
-    """(224, 672, 3): the person's crop, the found body over it, and the body from its right-hand side of the image.
+    """Draw (224, 672, 3) the person's crop, the predicted body over it, and the body from its right-hand side of the
+    image.
 
     True joints in the last are at the size at which they are compared, with the root on the found one.
     """
@@ -194,21 +197,23 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: Scale
     image = crop.image(person.example(0, (), mask=False).image)
     one = pose.rows(torch.tensor([number]))
     front, side = mesh_views(joints.body, one, image, FOUND_COLOUR)
-    found = in_image(joints.body.points(one, joints.rows), one)[0].numpy()
-    true = _at_size_of(joints, found, true_joints(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
+    joints2d = in_image(joints.body.points(one, joints.rows), one)[0].numpy()
+    true = _at_size_of(joints, joints2d, true_joints(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
     draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(TRUE_COLOUR))
-    labelled = [np.ascontiguousarray(panel) for panel in (image, front, side)]
-    for panel, name in zip(labelled, ("person", "found body", "from the side"), strict=True):
+    panels = [np.ascontiguousarray(panel) for panel in (image, front, side)]
+    for panel, name in zip(panels, ("person", "found body", "from the side"), strict=True):
         draw_label(panel, name, (0, PANEL_SIDE))
-    return np.concatenate(labelled, 1)
+    return np.concatenate(panels, 1)
 
 
-def _at_size_of(joints: EvaluatedJoints, found: NDArray[np.float32], true: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The true joints (J, 3) of a person in image units: scaled as the found ones (J, 3) are to the canonical skeleton,
-    root on root.
+def _at_size_of(
+    joints: EvaluatedJoints, predictions: NDArray[np.float32], true: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the true joints (J, 3) of a person in image units: scaled as the predicted ones (J, 3) are to the
+    canonical skeleton, root on root.
     """
     skeleton = joints.skeleton
     first, second = np.array(skeleton.bones).T
-    scale = np.linalg.norm(found[first] - found[second], axis=1).sum() / joints.length
+    scale = np.linalg.norm(predictions[first] - predictions[second], axis=1).sum() / joints.length
     root = root_rows(skeleton)
-    return np.asarray(scale * (true - true[root].mean(0)) + found[root].mean(0))
+    return np.asarray(scale * (true - true[root].mean(0)) + predictions[root].mean(0))

@@ -93,18 +93,18 @@ class FoundSurface:
         return np.array((*self.corner, self.corner[0] + width, self.corner[1] + height))
 
     def at(self, pixels: Floats) -> NDArray[np.float32]:
-        """(M, 3) chart, U and V at pixels (M, 2); 0 outside of the box."""
+        """Return chart, U and V (M, 3) at pixels (M, 2), 0 outside of the box."""
         height, width = self.charts.shape[:2]
         # Towards zero, so that the box reaches a pixel further to the left and top, as in the evaluator.
         x, y = np.trunc(pixels - self.corner).astype(np.int64).T
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        found = np.zeros((len(pixels), 3), np.float32)
-        found[inside] = self.charts[y[inside], x[inside]]
-        return found
+        values = np.zeros((len(pixels), 3), np.float32)
+        values[inside] = self.charts[y[inside], x[inside]]
+        return values
 
 
 def annotated_surfaces(cache: Cache, row: int) -> AnnotatedSurfaces:
-    """The people and crowds of an image that have a box; areas that are not known are estimated."""
+    """Read the people and crowds of an image that have a box; areas that are not known are estimated."""
     people = np.array(cache.people_of(row), np.int64)
 
     def column(name: str, *shape: int) -> Floats:
@@ -113,28 +113,29 @@ def annotated_surfaces(cache: Cache, row: int) -> AnnotatedSurfaces:
         return np.asarray(cache.people[name][people[0] : people[-1] + 1] if len(people) else [], np.float64)
 
     boxes = column("box", 4).reshape(-1, 4)
-    areas, crowds, boxed = column("area"), column("crowd") > 0, np.isfinite(boxes).all(1)
+    areas, crowds, mask = column("area"), column("crowd") > 0, np.isfinite(boxes).all(1)
     areas = np.where(np.isfinite(areas), areas, _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-    points = [np.asarray(cache.surface_points(person), np.float64) for person in people[boxed].tolist()]
-    return AnnotatedSurfaces(points, areas[boxed], boxes[boxed], crowds[boxed])
+    points = [np.asarray(cache.surface_points(person), np.float64) for person in people[mask].tolist()]
+    return AnnotatedSurfaces(points, areas[mask], boxes[mask], crowds[mask])
 
 
 def surfaces_of_fits(
     record: FitRecord, rows: NDArray[np.integer], body: Body, charts: SurfaceCharts, size: tuple[int, int]
 ) -> list[FoundSurface]:
-    """The bodies in some rows of a fit as surfaces in an image of `size` (width, height); bodies outside are left out.
+    """Draw the bodies in some rows of a fit as surfaces in an image of `size` (width, height); bodies outside are left
+    out.
 
     charts  of the body, with all of its faces
     """
     if not len(rows):
         return []
-    posed, _, cameras = posed_rows(record, rows, body, vertices=True)
-    assert posed.vertices is not None
-    view = Camera.stack(cameras).tensors(device=posed.vertices.device)
-    found = []
+    bodies, _, cameras = posed_rows(record, rows, body, vertices=True)
+    assert bodies.vertices is not None
+    view = Camera.stack(cameras).tensors(device=bodies.vertices.device)
+    surfaces = []
     for index, row in enumerate(rows):  # one by one: images of crowds are large
         one = slice(index, index + 1)
-        vertices = posed.vertices[one].contiguous()
+        vertices = bodies.vertices[one].contiguous()
         raster = rasterise(vertices, body.faces, view.focal[one], view.principal_point[one], size[::-1], near=NEAR)
         face = raster.face[0].cpu()
         y, x = torch.nonzero(face >= 0, as_tuple=True)
@@ -146,12 +147,12 @@ def surfaces_of_fits(
         x0, y0 = int(x.min()), int(y.min())
         values = np.zeros((int(y.max()) + 1 - y0, int(x.max()) + 1 - x0, 3), np.float32)
         values[y.numpy() - y0, x.numpy() - x0] = torch.cat((of_face.float(), uv), 1).numpy()
-        found.append(FoundSurface((x0, y0), values, float(record.confidence[row])))
-    return found
+        surfaces.append(FoundSurface((x0, y0), values, float(record.confidence[row])))
+    return surfaces
 
 
 def surfaces_of_output(people: Sequence[DensePosePerson]) -> list[FoundSurface]:
-    """DensePose's own predictions of an image."""
+    """Convert DensePose's own predictions of an image."""
     return [
         FoundSurface(
             (float(person.box[0]), float(person.box[1])),
@@ -177,13 +178,13 @@ class EvaluatedSurfaces:
     clusters: Clusters
 
     def metrics(self) -> dict[str, Summary]:
-        """The figures of _TEXTS, of ranges of areas only where there are people of such areas."""
-        found: dict[str, Summary] = {}
+        """Return the figures of _TEXTS, of ranges of areas only if there are people of such areas."""
+        figures: dict[str, Summary] = {}
         for end, matches in self.matches.items():
             if any(image.people for image in matches):
-                found |= summarise_figures(partial(self._precisions, end), self.clusters, _RESAMPLES)
-        found["gps"] = summarise(self.gps, self.clusters.taken(self.of_people))
-        return {name: found[name] for name in _TEXTS if name in found}
+                figures |= summarise_figures(partial(self._precisions, end), self.clusters, _RESAMPLES)
+        figures["gps"] = summarise(self.gps, self.clusters.taken(self.of_people))
+        return {name: figures[name] for name in _TEXTS if name in figures}
 
     def _precisions(self, end: str, rows: NDArray[np.int64]) -> dict[str, float]:
         precision, recall = average_precision([self.matches[end][row] for row in rows])
@@ -196,12 +197,12 @@ class EvaluatedSurfaces:
 
 def measure_surfaces(
     labels: Sequence[AnnotatedSurfaces],
-    predicted: Sequence[Sequence[FoundSurface]],
+    predictions: Sequence[Sequence[FoundSurface]],
     distances: SurfaceDistances,
     clusters: Clusters | None = None,
     point_scale: float = 1.0,
 ) -> EvaluatedSurfaces:
-    """Predictions of images against their people, in one order.
+    """Compare predictions of images with their people, in one order.
 
     clusters     of the images; None: each is independent
     point_scale  see `DensePoseProtocol`
@@ -209,50 +210,52 @@ def measure_surfaces(
     matches: dict[str, list[ImageMatches]] = {end: [] for end in _RANGES}
     gps: list[Floats] = []
     of_people: list[int] = []
-    for number, (truth, found) in enumerate(zip(labels, predicted, strict=True)):
+    for number, (truth, surfaces) in enumerate(zip(labels, predictions, strict=True)):
         similarity = np.array(
             [
                 [
                     _similarity(one, points, box, distances, point_scale)
                     for points, box in zip(truth.points, truth.boxes, strict=True)
                 ]
-                for one in found
+                for one in surfaces
             ]
-        ).reshape(len(found), len(truth.points))
-        boxes = np.array([one.box for one in found]).reshape(-1, 4)
-        scores, annotated = np.array([one.score for one in found]), truth.annotated
+        ).reshape(len(surfaces), len(truth.points))
+        boxes = np.array([one.box for one in surfaces]).reshape(-1, 4)
+        scores, annotation_mask = np.array([one.score for one in surfaces]), truth.annotated
         overlaps = _overlaps(boxes, truth)
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         for end, (low, high) in _RANGES.items():
             in_range = [(some >= low) & (some <= high) for some in (areas, truth.areas)]
-            image = matched_surfaces(similarity, overlaps, scores, annotated, truth.crowds, (in_range[0], in_range[1]))
+            image = matched_surfaces(
+                similarity, overlaps, scores, annotation_mask, truth.crowds, (in_range[0], in_range[1])
+            )
             matches[end].append(image)
         best = np.zeros(len(truth.points))
-        for prediction, person in best_pairs(similarity * annotated, 1e-12):
+        for prediction, person in best_pairs(similarity * annotation_mask, 1e-12):
             best[person] = similarity[prediction, person]
-        gps.append(best[annotated])
-        of_people += [number] * int(annotated.sum())
+        gps.append(best[annotation_mask])
+        of_people += [number] * int(annotation_mask.sum())
     clusters = clusters or Clusters.single("images", len(labels))
     return EvaluatedSurfaces(matches, np.concatenate(gps), np.array(of_people, np.int64), clusters)
 
 
 def _similarity(
-    found: FoundSurface, points: Floats, box: Floats, distances: SurfaceDistances, point_scale: float
+    surface: FoundSurface, points: Floats, box: Floats, distances: SurfaceDistances, point_scale: float
 ) -> float:
-    """GPS of a prediction to a person's points."""
+    """Return the GPS of a prediction to a person's points."""
     if not len(points):
         return 0.0
-    shown = found.at(box[:2] + (points[:, :2] - box[:2]) * point_scale)
-    if not shown[:, 0].any():
+    values = surface.at(box[:2] + (points[:, :2] - box[:2]) * point_scale)
+    if not values[:, 0].any():
         return 0.0
-    return point_similarity(distances(shown, points[:, 2:]), points[:, 2])
+    return point_similarity(distances(values, points[:, 2:]), points[:, 2])
 
 
 def _overlaps(boxes: Floats, truth: AnnotatedSurfaces) -> Floats:
-    """(P, T) intersection over union of the boxes; of crowds over the prediction's box, as pycocotools."""
+    """Return the intersection over union (P, T) of the boxes; of crowds over the prediction's box, as pycocotools."""
     overlaps = box_overlap(boxes[:, None], truth.boxes[None])
-    shared = np.minimum(boxes[:, None, 2:], truth.boxes[:, 2:]) - np.maximum(boxes[:, None, :2], truth.boxes[:, :2])
-    inside = np.prod(np.maximum(shared, 0), axis=-1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
+    sides = np.minimum(boxes[:, None, 2:], truth.boxes[:, 2:]) - np.maximum(boxes[:, None, :2], truth.boxes[:, :2])
+    inside = np.prod(np.maximum(sides, 0), axis=-1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
     return np.where(truth.crowds, inside, overlaps)
 
 
@@ -300,19 +303,19 @@ def evaluate_densepose(run: EvaluationRun, options: FitOptions, inputs: SurfaceI
     if inputs.charts is not None:
         facts["charts"] = f"{inputs.charts.name}, digest {file_digest(inputs.charts)[:16]}"
     labels: list[AnnotatedSurfaces] = []
-    found: list[list[FoundSurface]] = []
-    with _predictions(cache, rows, options, run.device, inputs, body, charts) as (surfaces, made):
-        facts |= made
+    predictions: list[list[FoundSurface]] = []
+    with _predictions(cache, rows, options, run.device, inputs, body, charts) as (surfaces, lines):
+        facts |= lines
         for number, row in enumerate(rows.tolist()):
             if run.stop():
                 raise InterruptedRun()
             labels.append(annotated_surfaces(cache, row))
-            found.append(surfaces(row))
+            predictions.append(surfaces(row))
             run.progress(number + 1, len(rows), "images")
     scale = 1.0 if protocol is None else protocol.point_scale
-    evaluated = measure_surfaces(labels, found, distances, image_clusters(cache, rows), scale)
-    facts["people"] = len(evaluated.gps)
-    metrics = {"fits" if inputs.densepose is None else "DensePose": evaluated.metrics()}
+    errors = measure_surfaces(labels, predictions, distances, image_clusters(cache, rows), scale)
+    facts["people"] = len(errors.gps)
+    metrics = {"fits" if inputs.densepose is None else "DensePose": errors.metrics()}
     report = _report(metrics, facts)
     if protocol is None:
         return report
@@ -321,7 +324,7 @@ def evaluate_densepose(run: EvaluationRun, options: FitOptions, inputs: SurfaceI
 
 
 def _charts(body: Body, inputs: SurfaceInputs, cache: Cache) -> SurfaceCharts | None:
-    """The charts of all faces of the body; None where neither predictions nor distances need them."""
+    """Read the charts of all faces of the body; None if neither predictions nor distances need them."""
     if inputs.densepose is not None and inputs.distances is not None:
         return None
     if inputs.charts is None and (inputs.densepose or inputs.distances or cache.header.source in _SOURCES):
@@ -346,7 +349,7 @@ def _predictions(
     body: Body,
     charts: SurfaceCharts | None,
 ) -> Iterator[tuple[Callable[[int], list[FoundSurface]], Mapping[str, Any]]]:
-    """Context: row of an image → the surfaces found there; and the lines of a report about them."""
+    """Open the predictions: row of an image → its surfaces; and the lines of a report about them."""
     if inputs.densepose is not None:
         facts = {"predictions": f"{inputs.densepose.name}, digest {file_digest(inputs.densepose)[:16]}"}
         yield _surfaces_of_dump(inputs.densepose, cache, rows), facts
@@ -363,13 +366,13 @@ def _predictions(
 
 
 def _surfaces_of_dump(path: Path, cache: Cache, rows: NDArray[np.int64]) -> Callable[[int], list[FoundSurface]]:
-    """Row of an image → its people in a dump; InputError where that is about none of the images."""
+    """Read a dump: row of an image → its people. Raises InputError if it is about none of the images."""
     dump = DensePoseDump(path)
 
     def index_of(row: int) -> int | None:
         name = str(cache.images["name"][row]).rpartition("/")[2]
-        found = (dump.find(f"{name}{suffix}") for suffix in ("", *sorted(IMAGE_SUFFIXES)))
-        return next((number for number in found if number is not None), None)
+        indices_of_names = (dump.find(f"{name}{suffix}") for suffix in ("", *sorted(IMAGE_SUFFIXES)))
+        return next((number for number in indices_of_names if number is not None), None)
 
     indices = {row: index for row in rows.tolist() if (index := index_of(row)) is not None}
     if not indices:
@@ -379,7 +382,7 @@ def _surfaces_of_dump(path: Path, cache: Cache, rows: NDArray[np.int64]) -> Call
 
 
 def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, Any]) -> Report:
-    """metrics  of what is evaluated → figures"""
+    """Report metrics: what is evaluated → figures."""
     ((_, figures),) = metrics.items()
     table = Table(
         "surfaces",
@@ -389,5 +392,5 @@ def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, An
         3,
         [f"Distances are {facts['distances']}."],
     )
-    every = figures_table({(of, name): s for of, found in metrics.items() for name, s in found.items()}, digits=3)
+    every = figures_table({(of, name): s for of, values in metrics.items() for name, s in values.items()}, digits=3)
     return Report("Surfaces in the image", facts, dict(figures), [table, every])

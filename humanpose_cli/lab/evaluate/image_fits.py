@@ -52,7 +52,7 @@ def fits_of_images(
     predictions: Path | None = None,
     threads: int | None = None,
 ) -> Iterator[ImageFits]:
-    """Context: the fits in `predictions` where that is given, else those that `hpc fit` makes, each on request.
+    """Open the fits in `predictions` if that is given, else those that `hpc fit` makes, each on request.
 
     rows  of the images that are evaluated
     UsageError for detections "boxes": average precision is about who is found.
@@ -82,7 +82,9 @@ def fits_of_images(
 def posed_rows(
     record: FitRecord, rows: NDArray[np.integer], body: Body, *, vertices: bool
 ) -> tuple[PosedBody, Tensor, list[Camera]]:
-    """The bodies in some rows of a fit, their betas, and the camera of each. vertices  False spares the meshes."""
+    """Pose the bodies in some rows of a fit: the bodies, their betas, and the camera of each. vertices  False spares
+    the meshes.
+    """
     rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).float().unflatten(1, (len(SMPL24), 3)))
     betas, trans, scales = (
         torch.from_numpy(np.asarray(getattr(record, name)[rows], np.float32))

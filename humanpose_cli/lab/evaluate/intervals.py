@@ -44,17 +44,17 @@ class Clusters:
 
     @classmethod
     def of(cls, unit: str, keys: Sequence[Hashable]) -> Clusters:
-        """Values with equal keys are of one cluster."""
+        """Put values with equal keys into one cluster."""
         numbers: dict[Hashable, int] = {}
         return cls(unit, np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64))
 
     @classmethod
     def single(cls, unit: str, count: int) -> Clusters:
-        """Each of `count` values is a cluster of its own."""
+        """Make each of `count` values a cluster of its own."""
         return cls(unit, np.arange(count))
 
     def __len__(self) -> int:
-        """Number of values."""
+        """Return the number of values."""
         return len(self.ids)
 
     @property
@@ -68,7 +68,7 @@ class Clusters:
         return _counted(self.count, self.unit)
 
     def taken(self, rows: Any) -> Clusters:
-        """Of some of the values."""
+        """Select those of some of the values."""
         return Clusters(self.unit, self.ids[rows])
 
 
@@ -88,12 +88,12 @@ class Summary:
     unit: str = "values"
 
     def scaled(self, factor: float) -> Summary:
-        """In another unit of measurement."""
+        """Convert to another unit of measurement."""
         names = ("value", "median", "low", "high")
         return replace(self, **{name: factor * getattr(self, name) for name in names})
 
     def text(self, digits: str, unit: str = "") -> str:
-        """The value and its interval, each formatted by `digits`; the value alone without an interval."""
+        """Format the value and its interval, each by `digits`; the value alone without an interval."""
         if math.isnan(self.value):
             return "–"
         value = f"{self.value:{digits}}{unit}"
@@ -105,7 +105,7 @@ class Summary:
         return _counted(self.clusters, self.unit)
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return JSON values."""
         interval = {"ci95": [self.low, self.high], "ci95_over": self.unit, "ci95_clusters": self.clusters}
         return {"value": self.value, "n": self.n, "median": self.median, **interval}
 
@@ -116,7 +116,7 @@ def _counted(count: int, unit: str) -> str:
 
 
 def summarise(values: ArrayLike, clusters: Clusters | None = None) -> Summary:
-    """The mean of values (N,), or of those (S, N) of S trainings, over the values that are finite in all trainings.
+    """Average values (N,), or those (S, N) of S trainings, over the values that are finite in all trainings.
 
     clusters  of the N values; None: each value is independent
     """
@@ -124,7 +124,7 @@ def summarise(values: ArrayLike, clusters: Clusters | None = None) -> Summary:
 
 
 def paired_difference(values: ArrayLike, others: ArrayLike, clusters: Clusters | None = None) -> Summary:
-    """The mean of `values` − `others`, each (N,), or (S, N) and (T, N) of S and T trainings, of the same N people.
+    """Average `values` − `others`, each (N,), or (S, N) and (T, N) of S and T trainings, of the same N people.
 
     An interval without zero says that they differ. clusters  as for `summarise`
     """
@@ -132,7 +132,7 @@ def paired_difference(values: ArrayLike, others: ArrayLike, clusters: Clusters |
 
 
 def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
-    """Of one set of trainings, or of the first set − the second."""
+    """Summarize one set of trainings, or the first set − the second."""
     sets = [np.atleast_2d(np.asarray(values, np.float64)) for values in errors]
     count = sets[0].shape[1]
     clusters = Clusters.single("values", count) if clusters is None else clusters
@@ -152,7 +152,9 @@ def _summary(errors: Sequence[ArrayLike], clusters: Clusters | None) -> Summary:
 
 
 def _interval(sets: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> tuple[float, float]:
-    """Of sets (S, N) of trainings of values in clusters ids (N,) 0…G − 1; NaN where there are too few clusters."""
+    """Draw the interval of sets (S, N) of trainings of values in clusters ids (N,) 0…G − 1; NaN for too few
+    clusters.
+    """
     groups = int(ids.max()) + 1
     counts = np.bincount(ids, minlength=groups).astype(np.float64)
     sums = [np.stack([np.bincount(ids, row, groups) for row in values]) for values in sets]  # (S, G)
@@ -161,14 +163,15 @@ def _interval(sets: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> tu
     step = max(1, _DRAWN_AT_ONCE // groups)
     for first in range(0, _RESAMPLES, step):
         rows = min(step, _RESAMPLES - first)
-        drawn = random.integers(groups, size=(rows, groups))
-        totals = [np.take_along_axis(_seeds(random, rows, len(one)) @ one, drawn, 1).sum(1) for one in sums]
-        means[first : first + rows] = np.subtract.reduce(totals) / counts[drawn].sum(1)
+        indices = random.integers(groups, size=(rows, groups))
+        totals = [np.take_along_axis(_seeds(random, rows, len(one)) @ one, indices, 1).sum(1) for one in sums]
+        means[first : first + rows] = np.subtract.reduce(totals) / counts[indices].sum(1)
     return expanded_interval(means, groups)
 
 
 def drawn_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Rows of the values of clusters drawn with replacement: for figures that are no means, such as average precision.
+    """Draw clusters with replacement and yield the rows of their values: for figures that are no means, such as average
+    precision.
 
     The same resamples for the same clusters.
     """
@@ -181,21 +184,21 @@ def drawn_rows(clusters: Clusters, resamples: int) -> Iterator[NDArray[np.int64]
 def summarise_figures(
     figures: Callable[[NDArray[np.int64]], Mapping[str, float]], clusters: Clusters, resamples: int
 ) -> dict[str, Summary]:
-    """Figures of N values that are no means, with intervals over clusters drawn with replacement.
+    """Summarize figures of N values that are no means, with intervals over clusters drawn with replacement.
 
     figures  rows among the N → figures by name
     """
     values = figures(np.arange(len(clusters)))
-    drawn = [figures(rows) for rows in drawn_rows(clusters, resamples)]
-    found = {}
+    resampled_figures = [figures(rows) for rows in drawn_rows(clusters, resamples)]
+    summaries = {}
     for name, value in values.items():
-        low, high = expanded_interval(np.array([each[name] for each in drawn]), clusters.count)
-        found[name] = Summary(value, len(clusters), math.nan, low, high, clusters.count, clusters.unit)
-    return found
+        low, high = expanded_interval(np.array([each[name] for each in resampled_figures]), clusters.count)
+        summaries[name] = Summary(value, len(clusters), math.nan, low, high, clusters.count, clusters.unit)
+    return summaries
 
 
 def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, float]:
-    """The interval of a figure by its values (R,) in resamples of so many clusters; NaN where these are too few."""
+    """Return the interval of a figure by its values (R,) in resamples of so many clusters; NaN if these are too few."""
     if groups < _MIN_CLUSTERS or not np.isfinite(values).any():
         return math.nan, math.nan
     tail = _tail(groups)
@@ -204,7 +207,7 @@ def expanded_interval(values: NDArray[np.float64], groups: int) -> tuple[float, 
 
 
 def _seeds(random: np.random.Generator, rows: int, count: int) -> NDArray[np.float64]:
-    """(R, S) shares of trainings drawn with replacement; of a single training (1, 1)."""
+    """Draw shares (R, S) of trainings with replacement; (1, 1) of a single training."""
     if count == 1:
         return np.ones((1, 1))
     return random.multinomial(count, np.full(count, 1 / count), size=rows) / count

@@ -129,28 +129,28 @@ class EvaluatedKeypoints:
     joints: Sequence[JointMatches | None] = ()
 
     def metrics(self) -> dict[str, Summary]:
-        """The figures of _AP, _BY_CROWD, _JOINT_AP and _PCK, as far as the labels allow."""
-        found = {} if self.skeleton == MPII16 else self._average_precisions()
+        """Return the figures of _AP, _BY_CROWD, _JOINT_AP and _PCK, as far as the labels allow."""
+        figures = {} if self.skeleton == MPII16 else self._average_precisions()
         for name, rows in self._by_crowd_index().items():
-            found[name] = self._resampled(rows, self._precisions)["oks_ap"]
+            figures[name] = self._resampled(rows, self._precisions)["oks_ap"]
         if any(one is not None for one in self.joints):
-            found |= self._resampled(np.arange(len(self.joints)), self._joint_precisions)
+            figures |= self._resampled(np.arange(len(self.joints)), self._joint_precisions)
         for share, right in self.right.items():
             with np.errstate(invalid="ignore"):
                 counts = np.isfinite(right).sum(1)
                 shares = np.nansum(right, 1) / counts
-            found[f"pck_{round(100 * share)}"] = summarise(shares, self.clusters.taken(self.of_people))
+            figures[f"pck_{round(100 * share)}"] = summarise(shares, self.clusters.taken(self.of_people))
         for share, right in self.right_box.items():
-            found[f"pck_box_{round(100 * share):02}"] = self._over_people(right, mean_over_joints)
+            figures[f"pck_box_{round(100 * share):02}"] = self._over_people(right, mean_over_joints)
         if self.right_head is not None and np.isfinite(self.right_head).any():
-            found["pckh_50"] = self._over_people(self.right_head, mpii_mean)
-        return found
+            figures["pckh_50"] = self._over_people(self.right_head, mpii_mean)
+        return figures
 
     def _average_precisions(self) -> dict[str, Summary]:
         return self._resampled(np.arange(len(self.matches)), self._precisions)
 
     def _by_crowd_index(self) -> dict[str, NDArray[np.int64]]:
-        """Rows of CrowdPose's easy, medium and hard images, as far as there are any."""
+        """Group rows into CrowdPose's easy, medium and hard images, as far as there are any."""
         if self.crowd_index is None:
             return {}
         level = np.digitize(self.crowd_index, (_EASY, _HARD))
@@ -159,31 +159,31 @@ class EvaluatedKeypoints:
         return {name: numbers for name, numbers in rows.items() if len(numbers)}
 
     def _precisions(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """AP and AR of some images."""
+        """Return AP and AR of some images."""
         curves = average_precision([self.matches[row] for row in rows])
         return {name: _of_thresholds(name, *curves) for name in _AP}
 
     def _joint_precisions(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """PoseTrack's of some images, of all joints and by limb."""
+        """Return PoseTrack's precisions of some images, of all joints and by limb."""
         of_images = [one for row in rows if (one := self.joints[row]) is not None]
         precisions = joint_average_precision(of_images) if of_images else np.full(len(self.skeleton), np.nan)
-        labelled = np.isfinite(precisions)
-        found = {"pckh_ap": float(precisions[labelled].mean()) if labelled.any() else np.nan}
-        return found | {f"pckh_ap_{limb}": float(precisions[joints].mean()) for limb, joints in _LIMBS.items()}
+        finite = np.isfinite(precisions)
+        figures = {"pckh_ap": float(precisions[finite].mean()) if finite.any() else np.nan}
+        return figures | {f"pckh_ap_{limb}": float(precisions[joints].mean()) for limb, joints in _LIMBS.items()}
 
     def _resampled(
         self, rows: NDArray[np.int64], figures: Callable[[NDArray[np.int64]], Mapping[str, float]]
     ) -> dict[str, Summary]:
-        """Figures of the images in some rows, with intervals over images drawn with replacement."""
+        """Summarize figures of the images in some rows, with intervals over images drawn with replacement."""
         clusters = self.clusters.taken(rows)
-        return summarise_figures(lambda drawn: figures(rows[drawn]), clusters, _RESAMPLES)
+        return summarise_figures(lambda indices: figures(rows[indices]), clusters, _RESAMPLES)
 
     def _over_people(self, right: Floats, figure: Callable[[Floats], float]) -> Summary:
-        """A figure of people's joints (T, J), with an interval over people drawn with replacement."""
-        labelled = np.flatnonzero(np.isfinite(right).any(1))
-        if not len(labelled):
+        """Summarize a figure of people's joints (T, J), with an interval over people drawn with replacement."""
+        labelled_rows = np.flatnonzero(np.isfinite(right).any(1))
+        if not len(labelled_rows):
             return summarise(np.array([]))
-        values, clusters = right[labelled], self.clusters.taken(self.of_people[labelled])
+        values, clusters = right[labelled_rows], self.clusters.taken(self.of_people[labelled_rows])
         return summarise_figures(lambda rows: {"": figure(values[rows])}, clusters, _RESAMPLES)[""]
 
 
@@ -215,12 +215,12 @@ _PCK |= {"pckh_50": "PCKh, share of joints within half a head"}
 def _of_thresholds(name: str, precision: Floats, recall: Floats) -> float:
     if name == "oks_ar":
         return float(recall.mean())
-    wanted = {"oks_ap_50": 0.5, "oks_ap_75": 0.75}.get(name)
-    return float(precision.mean() if wanted is None else precision[np.argmin(np.abs(THRESHOLDS - wanted))])
+    threshold = {"oks_ap_50": 0.5, "oks_ap_75": 0.75}.get(name)
+    return float(precision.mean() if threshold is None else precision[np.argmin(np.abs(THRESHOLDS - threshold))])
 
 
 def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> LabelledImage:
-    """The people and crowds of an image that have a box; areas that are not known are estimated.
+    """Read the people and crowds of an image that have a box; areas that are not known are estimated.
 
     Boxes are in the pixels of keypoints, whose centres are half a pixel further than those of owners, who do not add
     that half to boxes.
@@ -238,23 +238,23 @@ def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> Label
     usual = _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     areas = np.full(len(span), np.nan) if skeleton == CROWDPOSE14 else column("area")
     areas, crowds, heads = np.where(np.isfinite(areas), areas, usual), column("crowd") > 0, column("head_box", 4)
-    boxed = np.isfinite(boxes).all(1)
-    ignored = None
+    mask = np.isfinite(boxes).all(1)
+    ignored_pixels = None
     if skeleton == POSETRACK15:
         masks = [cache.mask(person) for person, crowd in zip(span, crowds, strict=True) if crowd]
         regions = [mask > 0 for mask in masks if mask is not None]
-        ignored = np.any(regions, axis=0) if regions else None
-    return LabelledImage(keypoints[boxed], areas[boxed], boxes[boxed] + 0.5, crowds[boxed], heads[boxed], ignored)
+        ignored_pixels = np.any(regions, axis=0) if regions else None
+    return LabelledImage(keypoints[mask], areas[mask], boxes[mask] + 0.5, crowds[mask], heads[mask], ignored_pixels)
 
 
 def measure_keypoints(
     labels: Sequence[LabelledImage],
-    predicted: Sequence[PredictedImage],
+    predictions: Sequence[PredictedImage],
     clusters: Clusters | None = None,
     skeleton: Skeleton = COCO17,
     crowd_index: Floats | None = None,
 ) -> EvaluatedKeypoints:
-    """Predictions of images against their people, in one order.
+    """Compare predictions of images with their people, in one order.
 
     clusters     of the images; None: each is independent
     skeleton     of the joints; crowd_index (N,) CrowdPose's, of the images
@@ -266,18 +266,18 @@ def measure_keypoints(
     heads: list[Floats] = []
     of_joints: list[JointMatches | None] = []
     people_of = []
-    for number, (truth, found) in enumerate(zip(labels, predicted, strict=True)):
+    for number, (truth, prediction) in enumerate(zip(labels, predictions, strict=True)):
         crowds = np.zeros(len(truth.boxes), bool) if truth.crowds is None else truth.crowds
-        labelled = truth.keypoints, truth.areas, truth.boxes
-        matches.append(matched_predictions(found.joints, found.scores, *labelled, crowds, skeleton))
+        labels_of_people = truth.keypoints, truth.areas, truth.boxes
+        matches.append(matched_predictions(prediction.joints, prediction.scores, *labels_of_people, crowds, skeleton))
         if skeleton == POSETRACK15:
-            of_joints.append(_joint_matches(found, truth) if truth.has_people else None)
+            of_joints.append(_joint_matches(prediction, truth) if truth.has_people else None)
         counts = (truth.keypoints[..., 2] > 0).any(1) & ~crowds
         people_of += [number] * int(counts.sum())
         people.append(truth.keypoints[counts])
         boxes.append(truth.boxes[counts])
         heads.append(np.full((int(counts.sum()), 4), np.nan) if truth.heads is None else truth.heads[counts])
-        joints.append(_nearest(found, people[-1], truth.areas[counts], boxes[-1], skeleton))
+        joints.append(_nearest(prediction, people[-1], truth.areas[counts], boxes[-1], skeleton))
     points, of_labels, lengths = np.concatenate(joints), np.concatenate(people), box_length(np.concatenate(boxes))
     torso = torso_length(of_labels, skeleton)
     return EvaluatedKeypoints(
@@ -293,11 +293,11 @@ def measure_keypoints(
     )
 
 
-def _joint_matches(found: PredictedImage, truth: LabelledImage) -> JointMatches:
-    scores = np.broadcast_to(found.scores[:, None], found.joints.shape[:2])
-    scores = scores if found.joint_scores is None else found.joint_scores
+def _joint_matches(prediction: PredictedImage, truth: LabelledImage) -> JointMatches:
+    scores = np.broadcast_to(prediction.scores[:, None], prediction.joints.shape[:2])
+    scores = scores if prediction.joint_scores is None else prediction.joint_scores
     heads = np.full((len(truth.boxes), 4), np.nan) if truth.heads is None else truth.heads
-    joints, people = found.joints, truth.keypoints
+    joints, people = prediction.joints, truth.keypoints
     if truth.ignored is not None:
         joints = np.where(_inside(truth.ignored, joints)[..., None], np.nan, joints)
         people = np.where(_inside(truth.ignored, people)[..., None], 0.0, people)
@@ -305,20 +305,20 @@ def _joint_matches(found: PredictedImage, truth: LabelledImage) -> JointMatches:
 
 
 def _inside(mask: NDArray[np.bool_], points: Floats) -> NDArray[np.bool_]:
-    """Which of points (N, J, 2 or 3) lie in a pixel of the mask (H, W)."""
+    """Return which of points (N, J, 2 or 3) lie in a pixel of the mask (H, W)."""
     x, y = np.floor(np.nan_to_num(points[..., :2], nan=-1.0)).astype(np.int64).transpose(2, 0, 1)
     within = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
-    found: NDArray[np.bool_] = within & mask[np.where(within, y, 0), np.where(within, x, 0)]
-    return found
+    inside: NDArray[np.bool_] = within & mask[np.where(within, y, 0), np.where(within, x, 0)]
+    return inside
 
 
-def _nearest(found: PredictedImage, people: Floats, areas: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
-    """The prediction (T, J, 2) that is taken for each person's, each once, the most similar pairs first; else NaN."""
+def _nearest(predictions: PredictedImage, people: Floats, areas: Floats, boxes: Floats, skeleton: Skeleton) -> Floats:
+    """Assign predictions (T, J, 2) to people, each once, the most similar pairs first; NaN for people without one."""
     joints = np.full((len(people), len(skeleton), 2), np.nan)
-    if not len(people) or not len(found.scores):
+    if not len(people) or not len(predictions.scores):
         return joints
-    for prediction, person in best_pairs(oks(found.joints, people, areas, boxes, skeleton), _MIN_OKS):
-        joints[person] = found.joints[prediction]
+    for prediction, person in best_pairs(oks(predictions.joints, people, areas, boxes, skeleton), _MIN_OKS):
+        joints[person] = predictions.joints[prediction]
     return joints
 
 
@@ -337,13 +337,13 @@ _OF_BODY: Mapping[str, tuple[Skeleton, str]] = {
 def joints_of_fits(
     record: FitRecord, rows: NDArray[np.integer], body: Body, skeleton: Skeleton = COCO17
 ) -> PredictedImage:
-    """The bodies' joints in the image, by the fit's camera, and how sure the fit is of each person."""
+    """Project the bodies' joints by the fit's camera; scores are how sure the fit is of each person."""
     if not len(rows):
         return PredictedImage(np.zeros((0, len(skeleton), 2)), np.zeros(0))
-    posed, betas, cameras = posed_rows(record, rows, body, vertices=False)
-    sets = {COCO17: body.pose_landmarks(COCO17.name, posed, betas), SMPL24: posed.joints}
+    bodies, betas, cameras = posed_rows(record, rows, body, vertices=False)
+    sets = {COCO17: body.pose_landmarks(COCO17.name, bodies, betas), SMPL24: bodies.joints}
     if skeleton != COCO17:
-        sets[H36M17] = body.pose_landmarks(H36M17.name, posed, betas)
+        sets[H36M17] = body.pose_landmarks(H36M17.name, bodies, betas)
     sources = [(COCO17, name) if name in COCO17 else _OF_BODY[name] for name in skeleton.joint_names]
     points = torch.stack([sets[of][:, of.index(name)] for of, name in sources], 1).double().numpy()
     pixels = [camera.project(joints) for joints, camera in zip(points, cameras, strict=True)]
@@ -351,13 +351,13 @@ def joints_of_fits(
 
 
 def joints_of_detections(record: FitRecord, rows: NDArray[np.integer], skeleton: Skeleton = COCO17) -> PredictedImage:
-    """The detector's landmarks; those that it lacks are NaN."""
+    """Return the detector's landmarks; those that it lacks are NaN."""
     landmarks = np.asarray(record.keypoints2d[rows], np.float64)
     points = np.full((len(landmarks), len(skeleton), 2), np.nan)
     names = [name for name in skeleton.joint_names if name in BLAZEPOSE33]
     scores = np.full(points.shape[:2], np.nan)
-    taken, rows_of = skeleton.indices(names), BLAZEPOSE33.indices(names)
-    points[:, taken], scores[:, taken] = landmarks[:, rows_of, :2], landmarks[:, rows_of, 2]
+    columns, rows_of = skeleton.indices(names), BLAZEPOSE33.indices(names)
+    points[:, columns], scores[:, columns] = landmarks[:, rows_of, :2], landmarks[:, rows_of, 2]
     return PredictedImage(points, np.asarray(record.confidence[rows], np.float64), scores)
 
 
@@ -387,9 +387,9 @@ def evaluate_keypoints(
         cache, rows, options, run.device, detections=detections, predictions=predictions, threads=threads
     ) as fits:
         facts |= fits.facts
-        evaluated = _evaluated(cache, rows, fits, skeleton, run.progress, run.stop)
-    metrics = {name: keypoints.metrics() for name, keypoints in evaluated.items()}
-    facts["people"] = sum(image.people for image in evaluated["fits"].matches)
+        figures = _evaluated(cache, rows, fits, skeleton, run.progress, run.stop)
+    metrics = {name: keypoints.metrics() for name, keypoints in figures.items()}
+    facts["people"] = sum(image.people for image in figures["fits"].matches)
     report = _report(metrics, facts)
     if protocol is None:
         return report
@@ -407,25 +407,25 @@ def _evaluated(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> dict[str, EvaluatedKeypoints]:
-    """The fits and the detections that they were made from, in the images of some rows."""
+    """Measure the fits and the detections that they were made from, in the images of some rows."""
     labels: list[LabelledImage] = []
-    found: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
+    predictions: dict[str, list[PredictedImage]] = {"fits": [], "detections": []}
     empty = PredictedImage(np.zeros((0, len(skeleton), 2)), np.zeros(0))
     for number, row in enumerate(rows.tolist()):
         if stop():
             raise InterruptedRun()
         labels.append(labelled_image(cache, row, skeleton))
         fit = fits.of(row)
-        found["fits"].append(empty if fit is None else joints_of_fits(*fit, fits.body, skeleton))
-        found["detections"].append(empty if fit is None else joints_of_detections(*fit, skeleton))
+        predictions["fits"].append(empty if fit is None else joints_of_fits(*fit, fits.body, skeleton))
+        predictions["detections"].append(empty if fit is None else joints_of_detections(*fit, skeleton))
         progress(number + 1, len(rows), "images")
     clusters = image_clusters(cache, rows)
     index = np.asarray(cache.images["crowd_index"][rows]) if "crowd_index" in cache.images else None
-    return {name: measure_keypoints(labels, images, clusters, skeleton, index) for name, images in found.items()}
+    return {name: measure_keypoints(labels, images, clusters, skeleton, index) for name, images in predictions.items()}
 
 
 def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, Any]) -> Report:
-    """metrics  of the fits, and of the detections"""
+    """Report metrics of the fits, and of the detections."""
     texts = {**_AP, **_BY_CROWD, **_JOINT_AP, **_PCK}
     lines = {name: text for name, text in texts.items() if name in metrics["fits"]}
     table = Table(
@@ -436,6 +436,8 @@ def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, An
         3,
         ["A person who is missed has no right joint."],
     )
-    figures = figures_table({(of, name): s for of, found in metrics.items() for name, s in found.items()}, digits=3)
-    named = {**metrics["fits"]} | {f"{name}_of_detections": summary for name, summary in metrics["detections"].items()}
-    return Report("Fitted bodies in the image", facts, named, [table, figures])
+    figures = figures_table({(of, name): s for of, values in metrics.items() for name, s in values.items()}, digits=3)
+    all_metrics = {**metrics["fits"]} | {
+        f"{name}_of_detections": summary for name, summary in metrics["detections"].items()
+    }
+    return Report("Fitted bodies in the image", facts, all_metrics, [table, figures])

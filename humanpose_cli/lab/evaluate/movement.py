@@ -73,43 +73,43 @@ class BodyMotion(NamedTuple):
     @classmethod
     @torch.no_grad()
     def of_bodies(cls, joints: JointSet, bodies: Bodies, rigs: Sequence[Body]) -> BodyMotion:
-        """Of bodies, each of its own model."""
+        """Take the motion of bodies, each of its own model."""
         count = len(rigs)
         points, feet = np.full((count, len(joints.points), 3), np.nan), np.full((count, len(_FEET), 3), np.nan)
         rest = np.full((count, 3), np.nan)
         for rig in {id(one): one for one in rigs}.values():
             of_rig = np.flatnonzero([one is rig for one in rigs])
-            for chosen in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
-                some = bodies.taken(chosen).of_model(rig)
-                posed = some.posed(rig, vertices=joints.of_mesh)
-                points[chosen] = joints.of_body(rig, posed, some.betas).double().numpy()
-                landmarks = rig.pose_landmarks(BLAZEPOSE33.name, posed, some.betas)
-                feet[chosen] = landmarks[:, _FEET].double().numpy()
-                rest[chosen] = posed.rest_joints[:, SMPL24.index("pelvis")].double().numpy()
+            for chunk in np.array_split(of_rig, max(1, -(-len(of_rig) // _CHUNK))):
+                some = bodies.taken(chunk).of_model(rig)
+                result = some.posed(rig, vertices=joints.of_mesh)
+                points[chunk] = joints.of_body(rig, result, some.betas).double().numpy()
+                landmarks = rig.pose_landmarks(BLAZEPOSE33.name, result, some.betas)
+                feet[chunk] = landmarks[:, _FEET].double().numpy()
+                rest[chunk] = result.rest_joints[:, SMPL24.index("pelvis")].double().numpy()
         facing, root = (values.double().numpy() for values in (bodies.rotations[:, 0], bodies.root))
         return cls(points, feet, facing, root, rest)
 
     @classmethod
     def of_truth(cls, people: EvaluatedPeople, rows: NDArray[np.integer]) -> BodyMotion:
-        """Of the people in these rows; measured joints, where errors are of these."""
+        """Take that of the people in these rows, with measured joints if errors are of these."""
         rigs = [people.rigs[number] if number >= 0 else people.body for number in people.rig[rows]]
         of_bodies = cls.of_bodies(people.joints, people.bodies.taken(rows), rigs)
         return of_bodies._replace(points=people.measured_joints(rows)) if people.joints.measured else of_bodies
 
     def taken(self, rows: NDArray[np.integer]) -> BodyMotion:
-        """That of some people."""
+        """Select some people."""
         return BodyMotion(*(values[rows] for values in self))
 
     def in_world(self, world_to_camera: Floats) -> BodyMotion:
-        """From camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
+        """Move from camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
         rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
 
         def moved(points: Floats) -> Floats:
             return np.einsum("tji,tpj->tpi", rotation, points - translation[:, None])
 
-        turned = np.einsum("tji,tjk->tik", rotation, self.facing)
+        facing = np.einsum("tji,tjk->tik", rotation, self.facing)
         root = moved(self.root[:, None])[:, 0]
-        return BodyMotion(moved(self.points), moved(self.feet), turned, root, self.rest)
+        return BodyMotion(moved(self.points), moved(self.feet), facing, root, self.rest)
 
     @property
     def translation(self) -> Floats:
@@ -117,7 +117,7 @@ class BodyMotion(NamedTuple):
         return self.root - self.rest
 
     def path(self, joints: JointSet, of: RootPath) -> Floats:
-        """(M, 3) metres of the root in world axes: SMPL's translation, or the pelvis among the points.
+        """Return the path (M, 3) of the root in world axes, metres: SMPL's translation, or the pelvis among the points.
 
         Where errors are of other joints, the points of their root.
         """
@@ -138,7 +138,7 @@ def movement_summaries(
     without_translation: bool = False,
     closed_up: bool = False,
 ) -> dict[str, Summary]:
-    """By name of `_TEXTS`, of what was found; empty without moving people.
+    """Summarize what was found by name of `_TEXTS`; empty without moving people.
 
     rows       of the people; predicted  their motion in camera axes; worlds  (M, 4, 4) world to camera of their fits
     cut        of the segments of world errors
@@ -147,10 +147,10 @@ def movement_summaries(
     closed_up  frames without a true person do not interrupt a run; those whose person was missed do
     """
     images = people.people.cache.images
-    found: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
+    values_by_name: dict[str, list[tuple[Floats, NDArray[np.int64]]]] = {}
 
     def add(name: str, values: Floats, row: int) -> None:
-        found.setdefault(name, []).append((values, np.full(len(values), clusters.ids[row])))
+        values_by_name.setdefault(name, []).append((values, np.full(len(values), clusters.ids[row])))
 
     clusters = people.clusters.taken(rows)
     true, root = BodyMotion.of_truth(people, rows), people.joints.rows
@@ -173,25 +173,27 @@ def movement_summaries(
             still = predicted.points[track] - predicted.translation[track, None]
             # A value a sequence: the evaluator averages over sequences.
             add("jitter_emdb_10m_s3", jitter_emdb(still, rate).mean(keepdims=True) / 10, track[0])
-        found_world = _in_world(people, rows, track, predicted, true, worlds)
-        if found_world is None:
+        world = _in_world(people, rows, track, predicted, true, worlds)
+        if world is None:
             continue
-        kept, *moved = found_world
-        (a, b), start = (motion.points[:, :count] for motion in moved), track[0]
+        visible, *motions = world
+        (a, b), start = (motion.points[:, :count] for motion in motions), track[0]
         add("wa_mpjpe_mm", 1e3 * wa_mpjpe(a, b, cut), start)
         add("w_mpjpe_mm", 1e3 * w_mpjpe(a, b, cut), start)
-        add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in moved)), start)
-        paths = [motion.path(people.joints, "pelvis") for motion in moved]
-        for run in _runs(frames[kept]):
-            some = [motion.taken(run) for motion in moved]
+        add("rte_percent", 100 * root_translation_error(*(m.path(people.joints, root_path) for m in motions)), start)
+        paths = [motion.path(people.joints, "pelvis") for motion in motions]
+        for run in _runs(frames[visible]):
+            some = [motion.taken(run) for motion in motions]
             velocity = root_velocity_error(paths[0][run], paths[1][run], *(motion.facing for motion in some))
             add("erve_mm", 1e3 * velocity[np.isfinite(velocity)], start)
             add("foot_sliding_mm", 1e3 * foot_sliding(*(motion.feet for motion in some)), start)
             if np.isfinite(rate):
                 for name, motion in zip(("jitter_10m_s3", "true_jitter_10m_s3"), some, strict=True):
                     add(name, jitter(motion.points[:, :count], rate) / 10, start)
-    joined = {name: [np.concatenate(column) for column in zip(*parts, strict=True)] for name, parts in found.items()}
-    summaries = {name: summarise(joined[name][0], Clusters(clusters.unit, joined[name][1])) for name in joined}
+    columns = {
+        name: [np.concatenate(column) for column in zip(*parts, strict=True)] for name, parts in values_by_name.items()
+    }
+    summaries = {name: summarise(columns[name][0], Clusters(clusters.unit, columns[name][1])) for name in columns}
     return {name: summaries[name] for name in _TEXTS if name in summaries and summaries[name].n}
 
 
@@ -202,7 +204,7 @@ def _about_root(points: Floats, root: list[int]) -> Floats:
 def _tracks(
     people: EvaluatedPeople, rows: NDArray[np.int64], *, closed_up: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Each person in each sequence: indices among `rows`, by frame, and the frames; closed up, their ranks."""
+    """Yield each person in each sequence: indices among `rows`, by frame, and the frames; closed up, their ranks."""
     table, cache = people.people, people.people.cache
     sequence = cache.sequence_numbers
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
@@ -221,7 +223,7 @@ def _tracks(
 
 
 def _runs(frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Indices of consecutive frames, three or more."""
+    """Split into indices of consecutive frames, three or more."""
     parts = np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) != 1) + 1)
     return [part for part in parts if len(part) >= _FEWEST_WORLD]
 
@@ -234,7 +236,7 @@ def _in_world(
     true: BodyMotion,
     worlds: Floats | None,
 ) -> tuple[NDArray[np.bool_], BodyMotion, BodyMotion] | None:
-    """Of which frames (T,) of a track, and a person's predicted and true motion there in world axes; None where a
+    """Return the frames (T,) of a track and a person's predicted and true motion there in world axes; None if a
     camera's path is not known.
     """
     images = people.people.cache.images
@@ -251,7 +253,7 @@ def _in_world(
 
 
 def movement_table(summaries: Mapping[str, Summary]) -> Table:
-    """As the table of errors."""
+    """Make a table like that of errors."""
     rows: list[list[Cell]] = [
         [_TEXTS[name], name, s.value, s.median, s.low, s.high, s.n] for name, s in summaries.items()
     ]

@@ -107,26 +107,26 @@ def _measured(
     trainings: Trainings, people: EvaluatedPeople, loop: TrainOptions, setup: _Setup, name: str, prefix: str = ""
 ) -> dict[str, Measured]:
     """Train and measure the networks of each variant of an ablation. prefix  of the trainings' names"""
-    measured = {}
+    results = {}
     for variant in VARIANTS[name]:
         weights = trainings.networks(f"{prefix}{variant.name}", variant.of(setup.network), loop)
-        measured[variant.name] = measure_networks(trainings, people, weights, setup)
-    return measured
+        results[variant.name] = measure_networks(trainings, people, weights, setup)
+    return results
 
 
-def _millimetres(measured: Measured) -> tuple[Cell, ...]:
-    summary = measured.summary("mpjpe").scaled(1e3)
+def _millimetres(results: Measured) -> tuple[Cell, ...]:
+    summary = results.summary("mpjpe").scaled(1e3)
     return summary.value, summary.median, summary.low, summary.high, summary.n
 
 
 _ERRORS = Columns(
-    {"error mm": 1, "median": 1, "95 % from": 1, "to": 1, "n": 0}, lambda variant, measured: _millimetres(measured)
+    {"error mm": 1, "median": 1, "95 % from": 1, "to": 1, "n": 0}, lambda variant, results: _millimetres(results)
 )
-_PA = Columns({"PA mm": 1}, lambda variant, measured: (1e3 * measured.mean("pa_mpjpe"),))
-_PCKH = Columns({"PCKh %": 1}, lambda variant, measured: (100 * measured.mean("pckh"),))
+_PA = Columns({"PA mm": 1}, lambda variant, results: (1e3 * results.mean("pa_mpjpe"),))
+_PCKH = Columns({"PCKh %": 1}, lambda variant, results: (100 * results.mean("pckh"),))
 _ROTATIONS = Columns(
     {"err_quat rad": 3, "absolute err_quat rad": 3},
-    lambda variant, measured: (measured.mean("rotation"), measured.mean("absolute_rotation")),
+    lambda variant, results: (results.mean("rotation"), results.mean("absolute_rotation")),
 )
 """The paper's is the absolute one (`use_absrot` in mohomran/neural_body_fitting@25308d38)."""
 
@@ -136,28 +136,28 @@ def _tables(
     title: str,
     heading: str,
     people: EvaluatedPeople,
-    measured: Mapping[str, Measured],
+    results: Mapping[str, Measured],
     columns: Sequence[Columns],
-    published: Mapping[str, int],
+    paper_digits: Mapping[str, int],
     notes: Sequence[str],
 ) -> list[Table]:
     """Make a table with a row for each variant but controls, and that of all figures.
 
-    published  heading → digits of the paper's columns, which stand beside results on the paper's data only
+    paper_digits  heading → digits of the paper's columns, which stand beside results on the paper's data only
     """
     header, split = people.people.cache.header, people.split
     theirs = {
         name: index
-        for index, name in enumerate(published)
+        for index, name in enumerate(paper_digits)
         if agrees(header, split, *(_H36M if name == "paper H36M" else _UP3D))
     }
     paper = Columns(
-        {name: published[name] for name in theirs},
+        {name: paper_digits[name] for name in theirs},
         lambda variant, _: [variant.paper[index] for index in theirs.values()],
     )
-    rows = [(variant, measured[variant.name]) for variant in VARIANTS[name] if variant.paper]
+    rows = [(variant, results[variant.name]) for variant in VARIANTS[name] if variant.paper]
     table = variants_table(name, title, (heading,), rows, (_ERRORS, *columns, paper), notes)
-    return [table, _figures(measured)]
+    return [table, _figures(results)]
 
 
 TablesAndPlots = tuple[list[Table], dict[str, str]]
@@ -165,53 +165,53 @@ TablesAndPlots = tuple[list[Table], dict[str, str]]
 
 
 def inputs(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Table 1: the input of the network."""
-    measured = _measured(trainings, people, shared.loop, _Setup(shared.network), "inputs")
-    notes = [_compared(measured, "parts 12", other) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
-    for name, result in measured.items():
+    """Make Table 1: the input of the network."""
+    results = _measured(trainings, people, shared.loop, _Setup(shared.network), "inputs")
+    notes = [_compared(results, "parts 12", other) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
+    for name, result in results.items():
         seeds = result.values["mpjpe"].mean(1)
         if len(seeds) > 1:
             notes.append(f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in seeds)} mm.")
-    published = {"paper UP-3D": 1, "paper H36M": 1}
+    paper = {"paper UP-3D": 1, "paper H36M": 1}
     title = "Table 1: input and 3-D error"
-    return _tables("inputs", title, "input", people, measured, (_PA,), published, notes), {}
+    return _tables("inputs", title, "input", people, results, (_PA,), paper, notes), {}
 
 
 def losses(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Table 3: which losses."""
-    measured = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "losses", "loss ")
-    rotations = measured["3D"].difference(measured["lat"], "absolute_rotation")
+    """Make Table 3: which losses."""
+    results = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "losses", "loss ")
+    rotations = results["3D"].difference(results["lat"], "absolute_rotation")
     notes = [
-        _compared(measured, "2D", "lat"),
-        _compared(measured, "3D", "lat"),
+        _compared(results, "2D", "lat"),
+        _compared(results, "3D", "lat"),
         f"Absolute rotations of 3D against lat: {rotations.text('+.3f', ' rad')}.",
     ]
-    published = {"paper mm": 1, "paper PCKh": 1, "paper absolute err_quat": 3}
+    paper = {"paper mm": 1, "paper PCKh": 1, "paper absolute err_quat": 3}
     title, columns = "Table 3: losses", (_PCKH, _ROTATIONS)
-    return _tables("losses", title, "losses", people, measured, columns, published, notes), {}
+    return _tables("losses", title, "losses", people, results, columns, paper, notes), {}
 
 
 def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Table 4: how many 3-D labels beside 2-D ones, and its control, the same 3-D labels and nothing else."""
-    measured = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "supervision")
+    """Make Table 4, how many 3-D labels beside 2-D ones, and its control, the same 3-D labels and nothing else."""
+    results = _measured(trainings, people, shared.loop, _with_losses(trainings, shared), "supervision")
     shares = [int(str(variant.cells[0])) for variant in VARIANTS["supervision"] if variant.paper]
-    millimetres = {name: 1e3 * float(result.values["mpjpe"].mean()) for name, result in measured.items()}
+    millimetres = {name: 1e3 * float(result.values["mpjpe"].mean()) for name, result in results.items()}
     controls = {share: millimetres.get(f"only {share}") for share in shares}
-    notes = [_compared(measured, f"labels {share}", "labels 100", " %") for share in shares[1:]]
+    notes = [_compared(results, f"labels {share}", "labels 100", " %") for share in shares[1:]]
     curves = {
         "with 2-D labels of all": [millimetres[f"labels {share}"] for share in shares],
         "no other labels": [millimetres.get(f"only {share}", np.nan) for share in shares],
     }
     plot_curves(folder / "supervision.png", shares, curves, "samples with 3-D labels [%]")
     control = Columns({"no 2-D mm": 1}, lambda variant, _: (controls[int(str(variant.cells[0]))],))
-    published = {"paper mm": 1, "paper absolute err_quat": 2}
+    paper = {"paper mm": 1, "paper absolute err_quat": 2}
     title, heading, columns = "Table 4: share of 3-D labels", "3-D labels %", (_ROTATIONS, control)
-    tables = _tables("supervision", title, heading, people, measured, columns, published, notes)
+    tables = _tables("supervision", title, heading, people, results, columns, paper, notes)
     return tables, {"supervision.png": "Table 4 as curves"}
 
 
 def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Table 2, the segmenter of training against that of validation, and Figure 3."""
+    """Make Table 2, the segmenter of training against that of validation, and Figure 3."""
     setups = {name: _segmented(trainings, shared, name) for name in shared.segmenters}
     setups["GT"] = _Setup(shared.network)
     weights = {
@@ -225,8 +225,11 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
         iou = 1.0
         if setup.segmenter is not None:
             iou = float(np.nanmean(measure_segmenter(people.people, setup.segmenter, stop=trainings.stop).iou[1:]))
-        networks = {learned: measure_networks(trainings, people, paths, setup) for learned, paths in weights.items()}
-        figures |= {f"{learned}, validated with {name}": each for learned, each in networks.items()}
+        networks = {
+            name_of_training: measure_networks(trainings, people, paths, setup)
+            for name_of_training, paths in weights.items()
+        }
+        figures |= {f"{name_of_training}, validated with {name}": each for name_of_training, each in networks.items()}
         rows.append([name, 100 * iou, *(1e3 * each.mean("mpjpe") for each in networks.values())])
         values = networks[name].values
         if "f1" in values:  # the best segmenter comes last and stays
@@ -234,9 +237,9 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
             plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
     tables = [_segmenter_table("segmenters", "Table 2: segmenters of training and validation, error mm", weights, rows)]
     if agrees(people.people.cache.header, people.split, *_UP3D):
-        published = [*VARIANTS["segmenters paper"], *VARIANTS["true parts"]]
-        names = [str(variant.cells[0]) for variant in published]
-        rows = [[*variant.cells, *variant.paper] for variant in published]
+        paper_variants = [*VARIANTS["segmenters paper"], *VARIANTS["true parts"]]
+        names = [str(variant.cells[0]) for variant in paper_variants]
+        rows = [[*variant.cells, *variant.paper] for variant in paper_variants]
         tables.append(_segmenter_table("segmenters-paper", "Table 2 as the paper has it", names, rows))
     return [*tables, _figures(figures)], plots
 
@@ -245,21 +248,21 @@ def _segmenter_table(name: str, title: str, trainings: Iterable[str], rows: Sequ
     return Table(name, title, ("validated with", "IoU %", *(f"trained with {one}" for one in trainings)), rows)
 
 
-def _figures(measured: Mapping[str, Measured]) -> Table:
+def _figures(results: Mapping[str, Measured]) -> Table:
     return figures_table(
         {
             (variant, name): result.summary(column).scaled(factor)
-            for variant, result in measured.items()
+            for variant, result in results.items()
             for name, (column, _, factor) in METRICS.items()
         },
         digits=3,
     )
 
 
-def _compared(measured: Mapping[str, Measured], name: str, other: str, unit: str = "") -> str:
+def _compared(results: Mapping[str, Measured], name: str, other: str, unit: str = "") -> str:
     """Describe a paired difference of the joints' errors in a sentence."""
-    difference = measured[name].difference(measured[other], "mpjpe").scaled(1e3)
-    relative = 100 * difference.value / (1e3 * float(measured[other].values["mpjpe"].mean()))
+    difference = results[name].difference(results[other], "mpjpe").scaled(1e3)
+    relative = 100 * difference.value / (1e3 * float(results[other].values["mpjpe"].mean()))
     name, other = (one.removeprefix("labels ") + unit for one in (name, other))
     return f"{name} against {other}: {difference.text('+.1f', ' mm')}, {relative:+.1f} %."
 
@@ -305,8 +308,8 @@ def _study(name: str, run: EvaluationRun, shared: NbfShared) -> Study:
     selection = run.selection
     body = shared.network.body if selection.body == "default" else selection.body
     changes = {"protocol": selection.protocol} if selection.protocol else {}
-    trained = {key: changed(training, changes) for key, training in shared.segmenters.items()}
-    shared = replace(shared, network=changed(shared.network, {"body": body, **changes}), segmenters=trained)
+    segmenter_trainings = {key: changed(training, changes) for key, training in shared.segmenters.items()}
+    shared = replace(shared, network=changed(shared.network, {"body": body, **changes}), segmenters=segmenter_trainings)
     # The paper evaluates Tables 1 to 4 on UP-3D's validation set.
     selection = replace(selection, body=body, usual_splits=("validation", "test"))
     people = selection.people(*ABLATION_LABELS)

@@ -92,11 +92,13 @@ class EvaluatedPeople:
     def boxes(self) -> NDArray[np.float64]:
         """(N, 4) round the known joints, which may reach beyond the image; else the stored box."""
         points = self.joints2d.astype(np.float64)
-        labelled = np.asarray(np.isfinite(points).all(-1, keepdims=True))
-        low, high = (np.where(labelled, points, limit) for limit in (np.inf, -np.inf))
+        mask = np.asarray(np.isfinite(points).all(-1, keepdims=True))
+        low, high = (np.where(mask, points, limit) for limit in (np.inf, -np.inf))
         boxes = np.concatenate((low.min(1), high.max(1)), 1)
-        stored = self.people.column("box") if "box" in self.people.cache.people else np.full((len(self), 4), np.nan)
-        return np.where(labelled.any(1), boxes, stored)
+        label_boxes = (
+            self.people.column("box") if "box" in self.people.cache.people else np.full((len(self), 4), np.nan)
+        )
+        return np.where(mask.any(1), boxes, label_boxes)
 
     def errors(
         self,
@@ -105,7 +107,7 @@ class EvaluatedPeople:
         models: Body | Sequence[Body] | None = None,
         points: NDArray[np.float64] | None = None,
     ) -> BodyErrors:
-        """Errors of M predicted bodies that are those of the people in these rows.
+        """Measure M predicted bodies that are those of the people in these rows.
 
         models  of the predictions: one, or each one's; None for `self.body`
         points  (M, P, 3) predicted joints, NaN for people with a predicted body
@@ -114,31 +116,31 @@ class EvaluatedPeople:
             [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
         )
         result = BodyErrors(*(np.full(len(rows), np.nan) for _ in BodyErrors._fields))
-        measured = self.measured_joints(rows) if self.joints.measured else None
+        labels = self.measured_joints(rows) if self.joints.measured else None
         for number, model in product(np.unique(self.rig[rows]).tolist(), set(each)):
-            chosen = np.flatnonzero((self.rig[rows] == number) & np.array([one is model for one in each]))
-            of_rig = rows[chosen]
-            found = body_errors(
+            mask_rows = np.flatnonzero((self.rig[rows] == number) & np.array([one is model for one in each]))
+            of_rig = rows[mask_rows]
+            errors = body_errors(
                 model,
-                predicted.taken(chosen),
+                predicted.taken(mask_rows),
                 self.bodies.taken(of_rig),
                 self.focal[of_rig],
                 self.centre[of_rig],
                 true_body=self.rigs[number] if number >= 0 else None,
                 joints=self.joints,
-                measured=None if measured is None else measured[chosen],
-                points=None if points is None else points[chosen],
+                measured=None if labels is None else labels[mask_rows],
+                points=None if points is None else points[mask_rows],
             )
-            for column, values in zip(result, found, strict=True):
-                column[chosen] = values
+            for column, values in zip(result, errors, strict=True):
+                column[mask_rows] = values
         return result
 
     def measured_joints(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-        """(M, P, 3) metres: the data set's own joints, NaN where not known."""
+        """Return the data set's own joints (M, P, 3) in metres, NaN where not known."""
         return self.joints.of_labels(np.asarray(self.people.column(f"joints/{H36M17.name}"))[rows])
 
     def roots(self) -> Tensor:
-        """(N, 3) metres: positions of all pelves, of the bodies or as measured."""
+        """Return positions (N, 3) of all pelves in metres, of the bodies or as measured."""
         if not self.joints.measured:
             return self.bodies.root
         joints = np.asarray(self.people.column(f"joints/{H36M17.name}"), np.float32)
@@ -156,8 +158,8 @@ class EvaluatedPeople:
             return "the data set's own joints"
         rigs = ", ".join(sorted({self.rigs[number].name for number in np.unique(self.rig) if number >= 0}))
         options = self.people.cache.header.options_values
-        made = options.get("bodies_by") or options.get("poses_by")  # by whom, where the data set has none
-        return f"bodies of {rigs}" + (f", made by {made['name']}" if isinstance(made, dict) else "")
+        author = options.get("bodies_by") or options.get("poses_by")  # by whom, where the data set has none
+        return f"bodies of {rigs}" + (f", made by {author['name']}" if isinstance(author, dict) else "")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -166,7 +168,9 @@ class EvaluatedPeople:
         return facts | ({LEFT_OUT: self.left_out} if self.left_out else {})
 
     def require_one_model(self) -> None:
-        """InputError unless all true bodies are of the model that is predicted: parameters are compared directly."""
+        """Raise InputError unless all true bodies are of the model that is predicted: parameters are compared
+        directly.
+        """
         others = {self.rigs[number].name if number >= 0 else "unknown" for number in np.unique(self.rig)}
         if others != {self.body.name}:
             raise InputError(
@@ -210,22 +214,22 @@ class PeopleSelection:
     straight_hands: bool | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
-        """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
+        """Return both, as chosen or usual. Raises InputError, listing what there is, if the cache has no such split."""
         cache = open_cache(self.data)
         protocol = self.protocol or usual_protocol(cache)
         return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
 
     def images(self, cache: Cache) -> NDArray[np.int64]:
-        """Rows of the images of the split, of which `limit` are spread evenly."""
+        """List rows of the images of the split, of which `limit` are spread evenly."""
         rows = cache.rows(*self.protocol_and_split())
         return rows[spread_evenly(len(rows), self.limit)] if self.limit else rows
 
     def full_split(self) -> str:
-        """ "protocol/split" where all of it is evaluated, else ""."""
+        """Return "protocol/split" if all of it is evaluated, else ""."""
         return "" if self.visible or self.limit else "/".join(self.protocol_and_split())
 
     def split_among(self, cache: Cache, protocol: str, splits: Sequence[str]) -> str:
-        """The split of a protocol that is chosen or usual; InputError where it is none of these."""
+        """Choose the split of a protocol, or the usual one. Raises InputError if it is none of these."""
         split = split_name(self.split) or next((name for name in self.usual_splits if name in splits), "")
         if split not in splits:
             raise InputError(
@@ -248,25 +252,27 @@ class PeopleSelection:
         return open_cache(self.data).header.source == "rich" and not self.straight_hands
 
     def joint_set(self) -> JointSet:
-        """The joints that errors are of."""
+        """Return the joints that errors are of."""
         name = self.joints or ("mocap17" if self.measured else "smpl24")
         neutral = self._neutral() if name == "smpl24-neutral" else None
         return joint_set(name, self.root, self.regressor, neutral, self.smplx_to_smpl)
 
     def _neutral(self) -> Body | None:
-        """SMPL's neutral model, among the body and the models."""
+        """Find SMPL's neutral model, among the body and the models."""
         bodies = [load_body(self.body), *load_models(self.models).values()]
         return next((body for body in bodies if body.name == "smpl-neutral"), None)
 
     def labelled(self, *needs: str) -> People:
-        """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""
+        """Select people with the labels of `people.LABELS` that are needed. Raises InputError if the cache lacks
+        one.
+        """
         people = people_in(self.data, needs, *self.protocol_and_split())
         return spread_out(visible_people(people, self.visible), self.limit)
 
     def people(self, *needs: str, joints: JointSet = SMPL24_JOINTS) -> EvaluatedPeople:
-        """People with the labels that are needed, and with bodies or measured joints that are known.
+        """Select people with the labels that are needed, and with bodies or measured joints that are known.
 
-        InputError where a label is missing, or the model of somebody's body; UsageError for AGORA's vertices.
+        Raises InputError if a label is missing, or the model of a person's body, UsageError for AGORA's vertices.
         """
         if self.body_vertices is not None:
             raise UsageError("body_vertices", "is for AGORA alone", remedy="leave it out")
@@ -305,14 +311,14 @@ class PeopleSelection:
         )
 
     def left_out(self, truth: str, needs: Sequence[str]) -> str:
-        """How many people of known truth lack other labels that are needed; "" if none do."""
+        """Count the people of known truth who lack other labels that are needed, as a sentence; "" if none do."""
         split, both = self.protocol_and_split(), ((truth,), (truth, *needs))
         total, labelled = (len(people_in(self.data, names, *split)) for names in both) if needs else (0, 0)
         lack = " or ".join(LABELS[need].text for need in needs)
         return f"{counted(total - labelled, 'people')} without {lack}" if total > labelled else ""
 
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:
-        """The models of the people's bodies, and which of them is each person's own; −1 where it is not there.
+        """Load the models of the people's bodies, and say which of them is each person's own; −1 if it is not there.
 
         required  InputError where a model is not there
         """
@@ -351,7 +357,7 @@ class PeopleSelection:
         return tuple(rigs), rig
 
     def facts(self, protocol: str = "", split: str = "") -> dict[str, Any]:
-        """What a report says about them; protocol and split where they are no ones of people."""
+        """Describe the selection for a report; protocol and split if they are no ones of people."""
         header = open_cache(self.data).header
         if not protocol:
             protocol, split = self.protocol_and_split()
@@ -360,7 +366,7 @@ class PeopleSelection:
 
 
 def _shapes(people: People) -> Tensor:
-    """All betas (N, 10 or 16) of the people, NaN where not known."""
+    """Return all betas (N, 10 or 16) of the people, NaN where not known."""
     columns = people.cache.people
     if "betas" not in columns:
         return torch.zeros(len(people), 10)
@@ -371,7 +377,7 @@ def _shapes(people: People) -> Tensor:
 
 
 def clusters_of(people: People) -> Clusters:
-    """The independent units that intervals of people (N,) are over.
+    """Find the independent units that intervals of people (N,) are over.
 
     Subjects of a laboratory, people of iPER, garments of DeepFashion in all their colours, or rendered people, where
     all are named. Of other data sequences, where there are several and all images have one; else people, where all are
@@ -381,16 +387,16 @@ def clusters_of(people: People) -> Clusters:
     column, unit = _DRAWN_BY.get(cache.header.source, ("identity", "people"))
     names = [str(name) for name in people.column(column)] if column in cache.people else []
     sequences = image_clusters(cache, people.images)
-    named = Clusters.of(unit, names) if names and all(names) else None
-    if named is not None and cache.header.source in _DRAWN_BY:
-        return named
-    if sequences.unit == "sequences" and (sequences.count > 1 or named is None):
+    by_name = Clusters.of(unit, names) if names and all(names) else None
+    if by_name is not None and cache.header.source in _DRAWN_BY:
+        return by_name
+    if sequences.unit == "sequences" and (sequences.count > 1 or by_name is None):
         return sequences
-    return sequences if named is None else named
+    return sequences if by_name is None else by_name
 
 
 def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
-    """Images (N,) by their sequence where all have one, else each by itself."""
+    """Group images (N,) by their sequence if all have one, else each by itself."""
     sequences = cache.sequence_numbers[rows]
     if len(rows) and (sequences >= 0).all():
         return Clusters("sequences", sequences)
@@ -398,16 +404,16 @@ def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
 
 
 def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
+    """Return focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
     images = cache.images
     sizes = np.asarray(images["size"][rows], np.float64)
     focal, centre = np.array([default_focal(int(width), int(height)) for width, height in sizes]), sizes / 2
     if "focal" in images:
-        stored = np.asarray(images["focal"][rows])
-        focal = np.where(np.isfinite(stored), stored, focal)
+        values = np.asarray(images["focal"][rows])
+        focal = np.where(np.isfinite(values), values, focal)
     if "principal_point" in images:
-        stored = np.asarray(images["principal_point"][rows])
-        centre = np.where(np.isfinite(stored), stored, centre)
+        values = np.asarray(images["principal_point"][rows])
+        centre = np.where(np.isfinite(values), values, centre)
     return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
 
 

@@ -78,26 +78,28 @@ _FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
 def fits_from_files(
     path: Path, cache: Cache, body: Body, models: Sequence[Path] = (), *, mean_hands: bool = False
 ) -> Fits:
-    """Row of an image → its people in fits that are there already: plain predictions (`read_predictions`), or files of
-    fits (`records_from_files`).
+    """Open fits that are there already, plain predictions (`read_predictions`) or files of fits (`records_from_files`):
+    row of an image → its people.
 
     body  that they are to be of; models those that plain predictions name by gender, mean_hands with their fingers in
           the mean pose
     """
     if is_predictions(path):
-        named = {model.name: model for model in load_models(models, mean_hands=mean_hands).values()}
-        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | named)
+        models_by_name = {model.name: model for model in load_models(models, mean_hands=mean_hands).values()}
+        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | models_by_name)
     records = records_from_files(path, cache, body)
 
     def fit(row: int) -> list[FoundBody]:
-        found = records(row)
-        return [] if found is None else found_in(*found)
+        fit_rows = records(row)
+        return [] if fit_rows is None else found_in(*fit_rows)
 
     return fit
 
 
 def predictions_digest(path: Path) -> str:
-    """SHA-256 over the contents of predictions: of a file, or of our fit files below a folder, or else of all files."""
+    """Digest the contents of predictions by SHA-256: of a file, or of our fit files below a folder, or else of all
+    files.
+    """
     if not path.is_dir():
         return digest_of_files([path])
     files = sorted(path.rglob(f"*{FIT_SUFFIX}"))  # a ledger beside them has dates
@@ -105,19 +107,19 @@ def predictions_digest(path: Path) -> str:
 
 
 def predictions_facts(path: Path | None) -> dict[str, Any]:
-    """The line of a report about predictions; nothing without any."""
+    """Return the line of a report about predictions; nothing without any."""
     return {} if path is None else {"predictions": f"{path.name}, digest {predictions_digest(path)[:16]}"}
 
 
 def records_from_files(
     path: Path, cache: Cache, body: Body
 ) -> Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]:
-    """Row of an image → a fit that is there already and the rows of its people in it, or None: our fit files below a
-    folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
+    """Open fits that are there already: row of an image → a fit and the rows of its people in it, or None. They are our
+    fit files below a folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
 
     A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. A
     file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
-    sequences, about all images. InputError where nothing is about an image of the cache, or bodies differ.
+    sequences, about all images. Raises InputError if nothing is about an image of the cache, or bodies differ.
     """
     paths = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
     records = _fit_files(path, paths) if paths else _foreign_fits(path, cache, body)
@@ -147,7 +149,7 @@ _RecordOfName = dict[str, tuple[FitRecord, int]]
 
 
 def _fit_files(folder: Path, paths: Sequence[Path]) -> _RecordOfName:
-    """Name of an image → record and frame."""
+    """Map the name of an image to record and frame."""
     records: _RecordOfName = {}
     for path in paths:
         record = read_fit(path)
@@ -160,7 +162,7 @@ def _fit_files(folder: Path, paths: Sequence[Path]) -> _RecordOfName:
 
 
 def _foreign_fits(path: Path, cache: Cache, body: Body) -> _RecordOfName:
-    """Likewise, of other programs' results."""
+    """Map names likewise, of other programs' results."""
     if path.is_file() or (path / "hps").is_dir():
         files = [path]
     else:
@@ -174,34 +176,34 @@ def _foreign_fits(path: Path, cache: Cache, body: Body) -> _RecordOfName:
         names = [str(name) for name in cache.images["name"][rows]]
         sizes = np.asarray(cache.images["size"][rows], np.int64)
         numbers = np.arange(len(rows))
-        listed = FrameList(numbers, np.array(names), sizes, 0.0, bool(cache.sequences), len(rows))
-        record = read_fits(file, body, listed)
+        frame_list = FrameList(numbers, np.array(names), sizes, 0.0, bool(cache.sequences), len(rows))
+        record = read_fits(file, body, frame_list)
         records |= {_plain(name): (record, number) for number, name in enumerate(names)}
     return records
 
 
 def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
-    """Rows of the images that another program's file is about."""
+    """List rows of the images that another program's file is about."""
     if not cache.sequences:
         return np.arange(len(cache))
     names = {file.stem, *file.parts}
-    named = [name for name in cache.sequences if name in names or Path(name).name in names]
-    if not named and len(cache.sequences) == 1:
-        named = list(cache.sequences)
-    if len(named) != 1:
+    sequences = [name for name in cache.sequences if name in names or Path(name).name in names]
+    if not sequences and len(cache.sequences) == 1:
+        sequences = list(cache.sequences)
+    if len(sequences) != 1:
         expected = f"the name of one sequence in its path, such as {cache.sequences[0]}"
         raise InputError(file, "names no sequence that it is about", expected=expected)
-    return cache.sequence(named[0])
+    return cache.sequence(sequences[0])
 
 
 def _plain(name: str) -> str:
-    """A name without an image's suffix."""
+    """Strip an image's suffix from a name."""
     path = Path(name)
     return str(path.with_suffix("")) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
 
 
 def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
-    """The people of a fit in some of its rows."""
+    """List the people of a fit in some of its rows."""
     still = bool((record.world_to_camera == np.eye(4)).all())  # of fits that know of no world
     return [
         FoundBody(
@@ -246,14 +248,14 @@ _SKELETONS = {SMPL24.name: len(SMPL24), H36M17.name: len(H36M17)}
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether a file is of the plain format: JSON, or an archive with a column of images."""
+    """Return whether a file is of the plain format: JSON, or an archive with a column of images."""
     if path.suffix == ".json":
         return True
     return path.suffix == ".npz" and path.is_file() and "image" in npz_names(path)
 
 
 def read_predictions(path: Path) -> Predictions:
-    """InputError names the field that is missing or has another shape."""
+    """Read a plain file. Raises InputError, naming the field that is missing or has another shape."""
     columns = _json_columns(path) if path.suffix == ".json" else read_npz(path)
     names = np.asarray(columns.get("image", ()))
     count = len(names)
@@ -302,7 +304,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def _json_columns(path: Path) -> Mapping[str, Any]:
-    """The fields of all predictions of a JSON file, as columns."""
+    """Read the fields of all predictions of a JSON file, as columns."""
     document = read_json(path)
     rows = document.get("predictions") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
@@ -318,7 +320,7 @@ def _json_columns(path: Path) -> Mapping[str, Any]:
 
 
 def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models: Mapping[str, Body]) -> Fits:
-    """The rows by image; InputError where no image of the cache is meant, or a model is missing."""
+    """Group the rows by image. Raises InputError if no image of the cache is meant, or a model is missing."""
     rows_of = _rows_by_image(path, predictions.image, cache)
     kinds = {name.partition("-")[0] for name in models}
     bodies: dict[str, Body | None] = {"": None}
@@ -331,7 +333,7 @@ def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models
     in_order = (predictions.person < 0).all() and not np.isfinite(predictions.box).any()
 
     def fit(row: int) -> list[FoundBody]:
-        found = []
+        bodies_of_row = []
         for number, i in enumerate(rows_of.get(row, [])):
             person = number if in_order else int(predictions.person[i]) if predictions.person[i] >= 0 else None
             joints = None if predictions.joints is None else (predictions.skeleton, predictions.joints[i])
@@ -340,36 +342,36 @@ def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models
             parameters = predictions.poses[i], predictions.betas[i], predictions.trans[i], predictions.box[i]
             track = "" if predictions.track is None else str(predictions.track[i])
             scales = None if predictions.segment_scales is None else predictions.segment_scales[i]
-            found.append(FoundBody(*parameters, body, person, joints, world, track, segment_scales=scales))
-        return found
+            bodies_of_row.append(FoundBody(*parameters, body, person, joints, world, track, segment_scales=scales))
+        return bodies_of_row
 
     return fit
 
 
 def _rows_by_image(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, list[int]]:
-    """Row of an image → rows of the predictions about it."""
+    """Map the row of an image to rows of the predictions about it."""
     row_of: dict[str, int | None] = {}
     for row, name in enumerate(str(name) for name in cache.images["name"][:]):
         row_of[_plain(name)] = row
         tail = _plain(name).rpartition("/")[2]
         if "/" in name:
             row_of[tail] = None if tail in row_of else row  # of several images: ambiguous
-    found: dict[int, list[int]] = {}
+    rows_of: dict[int, list[int]] = {}
     for i, name in enumerate(map(_plain, names.tolist())):
         about = row_of.get(name, row_of.get(name.rpartition("/")[2]))
         if about is not None:
-            found.setdefault(about, []).append(i)
-    if not found:
+            rows_of.setdefault(about, []).append(i)
+    if not rows_of:
         expected = f"names such as {cache.images['name'][0]}"
         raise InputError(path, "is about no image of the cache", expected=expected, got=str(names[0]))
-    return found
+    return rows_of
 
 
 def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
-    """The same predictions with the index of the person that each is about. In every sequence a track is one person,
-    assigned such that boxes overlap most over all frames; tracks without a person are left unmatched.
+    """Add to predictions the index of the person that each is about. In every sequence a track is one person, assigned
+    such that boxes overlap most over all frames; tracks without a person are left unmatched.
 
-    InputError where the cache has no sequences, and where predictions have no tracks.
+    Raises InputError if the cache has no sequences, or predictions have no tracks.
     """
     table, cache = people.people, people.people.cache
     if not cache.sequences:
@@ -384,10 +386,10 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
         for image in cache.sequence(sequence).tolist():
             in_sequence[image] = number
             rows = np.flatnonzero(table.images == image)
-            for found in fit(image) if len(rows) else []:
+            for prediction in fit(image) if len(rows) else []:
                 for row in rows.tolist():
-                    key = str(names[row]) or str(table.indices[row]), found.track
-                    overlap = float(overlap_within(people.boxes[row], found.box, cache.images["size"][image]))
+                    key = str(names[row]) or str(table.indices[row]), prediction.track
+                    overlap = float(overlap_within(people.boxes[row], prediction.box, cache.images["size"][image]))
                     overlaps[key] = overlaps.get(key, 0.0) + overlap
         persons, tracks = (sorted({key[i] for key in overlaps}) for i in (0, 1))
         track_names |= set(tracks)
@@ -406,22 +408,23 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
     def matched(image: int) -> list[FoundBody]:
         rows = np.flatnonzero(table.images == image)
         indices = {str(names[row]) or str(table.indices[row]): int(table.indices[row]) for row in rows.tolist()}
-        person = [person_of.get((in_sequence.get(image, -1), found.track), "") for found in fit(image)]
+        person = [person_of.get((in_sequence.get(image, -1), prediction.track), "") for prediction in fit(image)]
         return [
-            found._replace(person=indices.get(name, _UNMATCHED)) for found, name in zip(fit(image), person, strict=True)
+            prediction._replace(person=indices.get(name, _UNMATCHED))
+            for prediction, name in zip(fit(image), person, strict=True)
         ]
 
     return matched
 
 
 def overlap_within(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> NDArray[np.float64]:
-    """Overlap of boxes (..., 4) as `core.crop.box_overlap`, within an image of `size`: some reach beyond it, others are
-    cut there. 0 for a box that is not known.
+    """Measure the overlap of boxes (..., 4) as `core.crop.box_overlap`, within an image of `size`: some reach beyond
+    it, others are cut there. 0 for a box that is not known.
     """
     return np.nan_to_num(box_overlap(_within(a, size), _within(b, size)))
 
 
 def _within(boxes: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
-    """The parts of boxes (..., 4) that are inside of the image; all of a box where nothing is."""
+    """Cut boxes (..., 4) at the image; a box without any part inside stays."""
     inside = np.clip(boxes, 0, np.tile(np.asarray(size, float), 2))
     return np.where((inside[..., 2:] > inside[..., :2]).all(-1, keepdims=True), inside, boxes)

@@ -88,7 +88,8 @@ class Protocol:
         return {"split": self.split.partition("/")[2]}
 
     def table(self, ours: Mapping[str, Mapping[str, Summary]], header: Header, split: str) -> Table:
-        """Published rows, if all of `split` of a cache with that header was evaluated and is the protocol's; ours.
+        """Tabulate published rows, if all of `split` of a cache with that header was evaluated and is the protocol's,
+        and ours.
 
         ours  name of what was evaluated → figures
         """
@@ -173,7 +174,7 @@ class ImageProtocol(Protocol):
     commands: ClassVar[str] = "repose"
 
     def agreed_size(self, size: int, what: str = "size", remedy: str = "leave size out") -> int:
-        """`size`; UsageError where what is given has another one, 0 is none."""
+        """Return `size`. Raises UsageError if the given one differs; 0 is none."""
         if size not in (0, self.size):
             problem = f"is {self.size} in that protocol"
             raise UsageError(what, problem, got=f"{size} and {self.name}", remedy=remedy)
@@ -402,9 +403,10 @@ _P = TypeVar("_P", bound=Protocol)
 
 
 def under_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSelection, _P | None]:
-    """The selection of what a protocol evaluates, where `selection.protocol` names one; else the selection, and None.
+    """Return the selection of what a protocol evaluates, if `selection.protocol` names one; else the selection, and
+    None.
 
-    UsageError where it is of another kind, or what it decides is chosen as well.
+    Raises UsageError if it is of another kind, or what it decides is chosen as well.
     """
     protocol = PROTOCOLS.get(selection.protocol)
     if protocol is None:
@@ -420,7 +422,8 @@ def under_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSe
 
 
 def agrees(header: Header, split: str, source: str, splits: Sequence[str], every: int = 1) -> bool:
-    """Whether data are of a source and one of the splits ("protocol/split"), complete, with every frame of the paper.
+    """Return whether data are of a source and one of the splits ("protocol/split"), complete, with every frame of the
+    paper.
 
     split  "" where only a part was evaluated
     every  frames apart in the paper; 0 where it does not say

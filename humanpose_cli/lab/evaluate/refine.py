@@ -89,29 +89,29 @@ HARMED = f"tracks worse by > {HARM:.0%}".replace("%", " %")
 
 @torch.no_grad()
 def measure_clip(
-    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, body: Body, found: MatchedRows
+    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, body: Body, matches: MatchedRows
 ) -> RefinementErrors:
-    """Errors of the matched rows of a fit."""
-    rows, params = clip.people[found.clip], fit.params.rows(found.fit).tensors()
-    predicted = Bodies.of_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
-    errors = people.errors(predicted, rows, body)
-    joints, joints_found = true_joints(people, rows), _joints(body, predicted)
-    frames = fit.frame_index[found.fit]
-    drawn = Camera(fit.focal[frames], fit.principal_point[frames]).project(joints_found)
-    projected = Camera(people.focal[rows].numpy(), people.centre[rows].numpy()).project(joints)
+    """Measure the matched rows of a fit."""
+    rows, params = clip.people[matches.clip], fit.params.rows(matches.fit).tensors()
+    bodies = Bodies.of_parameters(body, params.poses, params.betas, params.trans, params.segment_scales)
+    errors = people.errors(bodies, rows, body)
+    joints, predicted_joints = true_joints(people, rows), _joints(body, bodies)
+    frames = fit.frame_index[matches.fit]
+    pixels = Camera(fit.focal[frames], fit.principal_point[frames]).project(predicted_joints)
+    true_pixels = Camera(people.focal[rows].numpy(), people.centre[rows].numpy()).project(joints)
     return RefinementErrors(
         errors.mpjpe,
         errors.pa_mpjpe,
         errors.pve,
-        np.linalg.norm(drawn - projected, axis=-1).mean(1),
-        _silhouette_errors(clip, fit, body, found),
-        _acceleration_errors(clip, found, joints, joints_found),
-        clip.identity[found.clip],
+        np.linalg.norm(pixels - true_pixels, axis=-1).mean(1),
+        _silhouette_errors(clip, fit, body, matches),
+        _acceleration_errors(clip, matches, joints, predicted_joints),
+        clip.identity[matches.clip],
     )
 
 
 def true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Floats:
-    """(M, 24, 3) of each person's model."""
+    """Return joints (M, 24, 3) of each person's model."""
     joints = np.full((len(rows), len(SMPL24), 3), np.nan)
     for number, rig in enumerate(people.rigs):
         of_rig = people.rig[rows] == number
@@ -123,31 +123,31 @@ def _joints(body: Body, bodies: Bodies) -> Floats:
     return bodies.posed(body, vertices=False).joints.double().numpy()
 
 
-def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, found: MatchedRows) -> Floats:
-    """1 − IoU, without the pixels that show somebody else, who may stand in front."""
-    result = np.full(len(found.fit), np.nan)
+def _silhouette_errors(clip: EvaluatedClip, fit: Fit, body: Body, matches: MatchedRows) -> Floats:
+    """Return 1 − IoU, without the pixels that show another person, who may stand in front."""
+    result = np.full(len(matches.fit), np.nan)
     if clip.masks is None or clip.others is None:
         return result
     labels = labels_of(body)
-    for number, (row, index) in enumerate(zip(found.clip, found.fit, strict=True)):
+    for number, (row, index) in enumerate(zip(matches.clip, matches.fit, strict=True)):
         (vertices,) = body_vertices(body, fit, np.array([index]))
         mesh, view = LabelledMesh(vertices, body.faces, labels), fit.camera(int(fit.frame_index[index]))
-        drawn = render_label_maps([mesh], view, ("persons",))["persons"] > 0
-        counted = ~clip.others[row]
-        both, either = (drawn & clip.masks[row])[counted].sum(), (drawn | clip.masks[row])[counted].sum()
+        mask = render_label_maps([mesh], view, ("persons",))["persons"] > 0
+        counted_pixels = ~clip.others[row]
+        both, either = (mask & clip.masks[row])[counted_pixels].sum(), (mask | clip.masks[row])[counted_pixels].sum()
         result[number] = 1 - both / max(either, 1)
     return result
 
 
-def _acceleration_errors(clip: EvaluatedClip, found: MatchedRows, true: Floats, predicted: Floats) -> Floats:
-    """(M,) for rows whose person was found in the frames before and after, too."""
-    result = np.full(len(found.clip), np.nan)
-    at = {(int(clip.identity[row]), int(clip.frame[row])): number for number, row in enumerate(found.clip)}
+def _acceleration_errors(clip: EvaluatedClip, matches: MatchedRows, true: Floats, joints: Floats) -> Floats:
+    """Measure (M,) rows whose person was found in the frames before and after, too."""
+    result = np.full(len(matches.clip), np.nan)
+    at = {(int(clip.identity[row]), int(clip.frame[row])): number for number, row in enumerate(matches.clip)}
     for (person, frame), number in at.items():
         near = at.get((person, frame - 1)), at.get((person, frame + 1))
         if near[0] is None or near[1] is None:
             continue
-        difference = predicted - true
+        difference = joints - true
         second = difference[near[1]] - 2 * difference[number] + difference[near[0]]
         result[number] = np.linalg.norm(second, axis=-1).mean()
     return result
@@ -176,33 +176,33 @@ class RefineSelection:
 
     def settings(self) -> dict[str, RefineOptions]:
         """Name of each cell of a base's table → options."""
-        found = {}
+        options_by_name = {}
         for kind in [self.correspondence] if self.correspondence else _CORRESPONDENCES:
-            joined = (True, False) if self.keypoints is None else (self.keypoints,)
-            for with_keypoints in (True,) if kind == "keypoints" else joined:
+            with_keypoints_or_without = (True, False) if self.keypoints is None else (self.keypoints,)
+            for with_keypoints in (True,) if kind == "keypoints" else with_keypoints_or_without:
                 for prior in [self.prior] if self.prior else _PRIORS:
                     label = f"{kind} + keypoints" if with_keypoints and kind != "keypoints" else kind
                     name = f"{label} · prior {prior.partition(':')[0]}"
                     of_refiner: CorrespondenceKind = "flow" if kind == "truth" else kind
-                    found[name] = RefineOptions(of_refiner, with_keypoints=with_keypoints, prior=prior)
-        return found
+                    options_by_name[name] = RefineOptions(of_refiner, with_keypoints=with_keypoints, prior=prior)
+        return options_by_name
 
 
 Cells = dict[str, list[RefinementErrors]]
 """Setting, or "before" → errors of each clip."""
 
 
-def evaluate_refinement(run: EvaluationRun, refined: RefineSelection, *, threads: int | None = None) -> Report:
+def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threads: int | None = None) -> Report:
     """Evaluate fits before and after refinement, for each base, correspondence and prior.
 
     Pages of the first clip are written beside the report.
     """
     people = replace(run.selection, limit=0).people("joints")
-    initial = InitialFits.of(people, refined.base, refined.predictions, run.selection.limit)
+    initial = InitialFits.of(people, selection.base, selection.predictions, run.selection.limit)
     clips: set[str] = set()
     pages = RefinementPages(run.folder)
     with ExitStack() as stack:
-        refiners, facts = made_refiners(people, refined, stack, threads, run.device)
+        refiners, facts = made_refiners(people, selection, stack, threads, run.device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in initial.bases}
         for clip, base, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
@@ -211,54 +211,54 @@ def evaluate_refinement(run: EvaluationRun, refined: RefineSelection, *, threads
             for name, refiner in refiners.items():
                 after = _refined(refiner, people, clip, fit, matched)
                 cells[base][name].append(measure_clip(people, clip, after, people.body, matched))
-                if refiner.options.prior == (refined.prior or "pose"):
+                if refiner.options.prior == (selection.prior or "pose"):
                     # Of each correspondence the first, which has keypoints beside it unless none has.
                     fits.setdefault(name.split()[0], after)
             if pages.wants(base) and len(people.rigs) == 1:
                 truth = true_fit(people, clip, fit, matched)
                 pages.add(base, clip.name, clip.images, fits, truth.select(matched.fit), people.body)
-    predicted = predictions_facts(refined.predictions)
+    predicted = predictions_facts(selection.predictions)
     report = refinement_report(cells, {**run.selection.facts(), "clips": len(clips), **predicted, **facts})
     return replace(report, pages=pages.pages)
 
 
-def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows) -> Fit:
+def _refined(refiner: Refiner, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows) -> Fit:
     frames = FitFrames.of(fit, clip.images)
     if isinstance(refiner, TrueRefiner):
-        truth = true_fit(people, clip, fit, found)
-        return refiner.moved(fit, truth, found.fit, frames, people.body)
+        truth = true_fit(people, clip, fit, matches)
+        return refiner.moved(fit, truth, matches.fit, frames, people.body)
     return refiner.refine(fit, frames, body=people.body)
 
 
 def made_refiners(
-    people: EvaluatedPeople, chosen: RefineSelection, stack: ExitStack, threads: int | None, device: str
+    people: EvaluatedPeople, selection: RefineSelection, stack: ExitStack, threads: int | None, device: str
 ) -> tuple[dict[str, Refiner], dict[str, str]]:
-    """The refiner of each setting, and facts about the network and the surface points, where they are used.
+    """Make the refiner of each setting, and facts about the network and the surface points, if they are used.
 
-    `densepose` is left out where no one names it and nothing is known of the surface.
+    `densepose` is left out if no one names it and nothing is known of the surface.
     """
-    settings, facts, surface = chosen.settings(), {}, None
+    settings, facts, surface = selection.settings(), {}, None
     if any(options.correspondence == "densepose" for options in settings.values()):
         try:
-            surface, facts["densepose"] = surface_source(people, chosen.densepose, chosen.charts)
+            surface, facts["densepose"] = surface_source(people, selection.densepose, selection.charts)
         except InputError:
-            if chosen.correspondence or chosen.densepose:
+            if selection.correspondence or selection.densepose:
                 raise
             settings = {name: each for name, each in settings.items() if each.correspondence != "densepose"}
-    made: dict[str, Refiner] = {}
-    if chosen.correspondence != "truth" and any(each.correspondence == "network" for each in settings.values()):
-        path = find_weights(chosen.weights or SHIPPED_REFINER)
+    refiners: dict[str, Refiner] = {}
+    if selection.correspondence != "truth" and any(each.correspondence == "network" for each in settings.values()):
+        path = find_weights(selection.weights or SHIPPED_REFINER)
         facts |= weights_facts(path, people.people.cache, people.people.images)
     for name, options in settings.items():
-        if chosen.correspondence == "truth":
-            made[name] = stack.enter_context(TrueRefiner(options, threads=threads, device=device))
+        if selection.correspondence == "truth":
+            refiners[name] = stack.enter_context(TrueRefiner(options, threads=threads, device=device))
             continue
         kind = options.correspondence
-        weights = chosen.weights if kind == "network" else ""
+        weights = selection.weights if kind == "network" else ""
         of_surface = surface if kind == "densepose" else None
         refiner = Refiner(options, weights=weights, surface=of_surface, threads=threads, device=device)
-        made[name] = stack.enter_context(refiner)
-    return made, facts
+        refiners[name] = stack.enter_context(refiner)
+    return refiners, facts
 
 
 def _joined(parts: Sequence[RefinementErrors]) -> RefinementErrors:
@@ -266,17 +266,17 @@ def _joined(parts: Sequence[RefinementErrors]) -> RefinementErrors:
 
 
 def track_errors(errors: RefinementErrors) -> Floats:
-    """Mean `mpjpe` of each track of a clip, in the order of their numbers."""
+    """Average `mpjpe` over each track of a clip, in the order of their numbers."""
     return np.array([errors.mpjpe[errors.track == track].mean() for track in np.unique(errors.track)])
 
 
 def harmed(before: Floats, after: Floats) -> NDArray[np.float64]:
-    """Which tracks get worse by more than `HARM`: 1, else 0; NaN where an error is not known."""
+    """Mark tracks that get worse by more than `HARM`: 1, else 0; NaN where an error is not known."""
     return np.where(np.isfinite(before + after), (after > (1 + HARM) * before).astype(float), np.nan)
 
 
 def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> Report:
-    """A table for each base; metrics are the first base's first setting."""
+    """Report a table for each base; metrics are the first base's first setting."""
     tables: list[Table] = []
     metrics: dict[str, Summary] = {}
     figures: dict[tuple[str, str], Summary] = {}
@@ -304,25 +304,25 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
 
 
 def _harmed_share(after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
-    """Of tracks, in per cent."""
+    """Return the share of tracks in per cent."""
     pairs = [harmed(track_errors(first), track_errors(last)) for first, last in zip(before, after, strict=True)]
     clips = Clusters("clips", np.repeat(np.arange(len(pairs)), [len(tracks) for tracks in pairs]))
     return summarise(np.concatenate(pairs), clips).scaled(100)
 
 
 def _metrics(parts: Mapping[str, RefinementErrors], clips: Clusters) -> dict[str, Summary]:
-    """Before, and after the first setting."""
+    """Summarize before, and after the first setting."""
     names = {"mpjpe": "mpjpe_mm", "pa_mpjpe": "pa_mpjpe_mm", "pve": "pve_mm"}
     first = next((name for name in parts if name != "before"), "before")
-    found: dict[str, Summary] = {}
+    metrics: dict[str, Summary] = {}
     for label, errors in (("", parts[first]), ("_before", parts["before"])):
-        found |= {f"{name}{label}": summarise(1e3 * getattr(errors, column), clips) for column, name in names.items()}
-        found[f"mask_iou{label}"] = summarise(1 - errors.silhouette, clips)
-    return found
+        metrics |= {f"{name}{label}": summarise(1e3 * getattr(errors, column), clips) for column, name in names.items()}
+        metrics[f"mask_iou{label}"] = summarise(1 - errors.silhouette, clips)
+    return metrics
 
 
 def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Mapping[str, RefinementErrors]) -> Table:
-    """Means of each setting, and how joints' and silhouettes' errors change, with intervals over clips.
+    """Tabulate means of each setting, and how joints' and silhouettes' errors change, with intervals over clips.
 
     clips  errors of each setting's clips; parts  these joined
     """
@@ -348,13 +348,13 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
     )
     changes_by = ("mpjpe changes by", "silhouette error changes by")
     columns = ("setting", *(heading for heading, _ in _COLUMNS.values()), *changes_by, HARMED)
-    disturbed = f"From the truth with {base.removeprefix('truth+')} rad at every joint"
+    noise_title = f"From the truth with {base.removeprefix('truth+')} rad at every joint"
     title = {
         "keypoints": "From keypoint fits",
         "nbf": "From Neural Body Fitting's network",
         "noise": "From the truth with an estimator's errors",
         "predictions": "From predictions",
-    }.get(base, disturbed if base.startswith("truth+") else f"Refined by {base}")
+    }.get(base, noise_title if base.startswith("truth+") else f"Refined by {base}")
     tracks = sum(len(np.unique(errors.track)) for errors in clips["before"])
     count = f"{len(before.mpjpe)} people in frames of {len(clips['before'])} clips, {tracks} tracks"
     text = f"{count}; intervals are over clips. {verdict}"
@@ -362,14 +362,14 @@ def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Ma
 
 
 def _change(column: str, after: Sequence[RefinementErrors], before: Sequence[RefinementErrors]) -> Summary:
-    """Of a column, in per cent of its mean before."""
+    """Compare a column, in per cent of its mean before."""
     values, others = (np.concatenate([getattr(errors, column) for errors in clips]) for clips in (after, before))
     change = paired_difference(values, others, _by_clip(before))
     return change.scaled(100 / float(np.nanmean(others))) if change.n else change
 
 
 def _by_clip(parts: Sequence[RefinementErrors]) -> Clusters:
-    """The clip of each person."""
+    """Return the clip of each person."""
     return Clusters("clips", np.repeat(np.arange(len(parts)), [len(errors.mpjpe) for errors in parts]))
 
 
@@ -383,20 +383,20 @@ _LIGHTS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 """Changes of the frames' light, 0…255, after the textures were made: as in the paper's robustness test."""
 
 
-def evaluate_robustness(run: EvaluationRun, refined: RefineSelection, *, threads: int | None = None) -> Report:
+def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threads: int | None = None) -> Report:
     """Evaluate refinement with noisy textures (blotches, relative to the full range), and with frames in another light.
 
-    refined  without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences that compare
-             no images are left out
+    selection  without a base: noise; without a prior: pose; without `keypoints`: with them. Correspondences that
+               compare no images are left out
     """
     people = replace(run.selection, limit=0).people("joints")
-    base = refined.base or (None if refined.predictions else "noise")
-    initial = InitialFits.of(people, base, refined.predictions, run.selection.limit)
+    base = selection.base or (None if selection.predictions else "noise")
+    initial = InitialFits.of(people, base, selection.predictions, run.selection.limit)
     cells: dict[str, Cells] = {}
     clips: set[str] = set()
-    refined = replace(refined, prior=refined.prior or "pose", keypoints=refined.keypoints is not False)
+    selection = replace(selection, prior=selection.prior or "pose", keypoints=selection.keypoints is not False)
     with ExitStack() as stack:
-        refiners, _ = made_refiners(people, refined, stack, threads, run.device)
+        refiners, _ = made_refiners(people, selection, stack, threads, run.device)
         for clip, _, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
             before = measure_clip(people, clip, fit, people.body, matched)
@@ -409,7 +409,7 @@ def evaluate_robustness(run: EvaluationRun, refined: RefineSelection, *, threads
                     after = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
                     cell.setdefault(label, []).append(measure_clip(people, clip, after, people.body, matched))
     facts = {**run.selection.facts(), "clips": len(clips), "base": initial.bases[0]}
-    report = refinement_report(cells, {**facts, **predictions_facts(refined.predictions)})
+    report = refinement_report(cells, {**facts, **predictions_facts(selection.predictions)})
     return replace(report, title="Robustness of refinement")
 
 
@@ -427,15 +427,15 @@ def _disturbed(
             {track: _blotched(texture, level, random) for track, texture in textures.items()},
         )
     for name, light in _LIGHTS.items():
-        lit = [np.clip(light(image.astype(np.float32)), 0, 255).astype(np.uint8) for image in clip.images]
-        yield f"light {name}", np.stack(lit), textures
+        frames = [np.clip(light(image.astype(np.float32)), 0, 255).astype(np.uint8) for image in clip.images]
+        yield f"light {name}", np.stack(frames), textures
 
 
 def _blotched(texture: NDArray[np.uint8], level: float, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A texture (S, S, 4) with noise of that deviation on its colours, in blotches of a sixteenth of a side."""
+    """Add noise of that deviation to the colours of a texture (S, S, 4), in blotches of a sixteenth of a side."""
     side = len(texture)
     coarse = random.normal(0, 255 * level, (16, 16, 3)).astype(np.float32)
     noise = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    changed = texture.copy()
-    changed[..., :3] = np.clip(texture[..., :3] + noise, 0, 255)
-    return changed
+    result = texture.copy()
+    result[..., :3] = np.clip(texture[..., :3] + noise, 0, 255)
+    return result

@@ -72,7 +72,7 @@ Rule = AcceptanceOptions | float
 
 
 def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
-    """What a rule makes of tracks."""
+    """Apply a rule to tracks."""
     rows = []
     for track in tracks:
         if isinstance(rule, AcceptanceOptions):
@@ -85,54 +85,54 @@ def outcome(tracks: Sequence[StudiedTrack], rule: Rule) -> TrackOutcome:
 
 
 def study_tracks(
-    run: EvaluationRun, refined: RefineSelection, threads: int | None
+    run: EvaluationRun, refinements: RefineSelection, threads: int | None
 ) -> tuple[list[StudiedTrack], dict[str, str]]:
-    """Study every track of every initial fit and setting; return them, and facts about what refined them."""
+    """Refine every track of every initial fit and setting; return them, and facts about what refined them."""
     people = replace(run.selection, limit=0).people("joints")
-    initial = InitialFits.of(people, refined.base, refined.predictions, run.selection.limit)
+    initial = InitialFits.of(people, refinements.base, refinements.predictions, run.selection.limit)
     tracks: list[StudiedTrack] = []
     with ExitStack() as stack:
-        refiners, facts = made_refiners(people, refined, stack, threads, run.device)
-        for clip, base, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
+        refiners, facts = made_refiners(people, refinements, stack, threads, run.device)
+        for clip, base, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             for setting, refiner in refiners.items():
-                aligned = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
-                tracks += _tracks(f"{base}: {setting}", people, clip, fit, matched, aligned)
+                alignment = refiner.align(fit, FitFrames.of(fit, clip.images), body=people.body)
+                tracks += _tracks(f"{base}: {setting}", people, clip, fit, matches, alignment)
     if not tracks:
         raise InputError(run.selection.data, "shows no person that the detector finds", remedy="choose another split")
     return tracks, facts
 
 
 def _tracks(
-    cell: str, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matched: MatchedRows, aligned: Alignment
+    cell: str, people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows, alignment: Alignment
 ) -> list[StudiedTrack]:
-    """Those of a fit in which somebody is known."""
-    true = true_joints(people, clip.people[matched.clip])
+    """List those of a fit in which a person is known."""
+    true = true_joints(people, clip.people[matches.clip])
     errors = np.full((len(fit), len(SHARES)), np.nan)
     for column, share in enumerate(SHARES):
-        joints = aligned.at(np.full(len(fit), share), people.body).joints3d[matched.fit].astype(np.float64)
+        joints = alignment.at(np.full(len(fit), share), people.body).joints3d[matches.fit].astype(np.float64)
         away = (joints - joints[:, :1]) - (true - true[:, :1])
-        errors[matched.fit, column] = np.linalg.norm(away, axis=-1).mean(1)
+        errors[matches.fit, column] = np.linalg.norm(away, axis=-1).mean(1)
     tracks = []
     for track in fit.tracks:
         rows = fit.rows_of(track)
         rows_matched = np.flatnonzero(np.isfinite(errors[rows, 0]))
         if len(rows_matched):
             seconds = fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index[rows]]
-            overlaps = aligned.overlaps[rows]
+            overlaps = alignment.overlaps[rows]
             tracks.append(StudiedTrack(cell, clip.name, seconds, overlaps, rows_matched, errors[rows[rows_matched]]))
     return tracks
 
 
 def mean_change(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> float:
-    """Change of the mean error as a share of it, averaged over cells: each initial fit counts alike."""
+    """Average the change of the mean error, as a share of it, over cells: each initial fit counts alike."""
     cells = np.array([track.cell for track in tracks])
     of_cells = [cells == cell for cell in np.unique(cells)]
     return float(np.mean([result.after[one].mean() / result.before[one].mean() - 1 for one in of_cells]))
 
 
 def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> AcceptanceOptions:
-    """The rule with the noise of the gain that lowers the mean error most while at most `MAX_HARMED` of the tracks are
-    harmed; where none does, with the one that harms fewest.
+    """Choose the noise of the gain that lowers the mean error most while at most `MAX_HARMED` of the tracks are harmed;
+    if none does, the one that harms fewest.
     """
 
     def cost(candidate: AcceptanceOptions) -> tuple[float, float]:
@@ -146,7 +146,7 @@ def calibrated(tracks: Sequence[StudiedTrack], rule: AcceptanceOptions) -> Accep
 def evaluate_acceptance(
     run: EvaluationRun,
     calibration: PeopleSelection | None,
-    refined: RefineSelection,
+    refinements: RefineSelection,
     *,
     threads: int | None = None,
 ) -> Report:
@@ -155,25 +155,25 @@ def evaluate_acceptance(
     Raises UsageError if both are the same clips.
 
     calibration  other clips, on which the constant is chosen; None: it is not
-    refined      without a prior: pose; without `keypoints`: with them
+    refinements      without a prior: pose; without `keypoints`: with them
     """
     selection = run.selection
-    refined = replace(refined, prior=refined.prior or "pose", keypoints=refined.keypoints is not False)
+    refinements = replace(refinements, prior=refinements.prior or "pose", keypoints=refinements.keypoints is not False)
     rules: dict[str, Rule] = {"everything kept": 1.0, "present rule": AcceptanceOptions()}
     tables: list[Table] = []
     facts = {**selection.facts(), "harm": f"joint error {HARM:.0%} larger"}
     if calibration is not None:
         if len({open_cache(each.data).header.content_digest for each in (selection, calibration)}) == 1:
             raise UsageError("calibration", "has the clips that are evaluated", remedy="clips made with another seed")
-        if refined.predictions is not None:
+        if refinements.predictions is not None:
             raise UsageError("calibration", "has no predictions", remedy="leave out `predictions`")
         half = replace(run, selection=calibration, progress=part_of(run.progress, 0, 0.5))
-        others, _ = study_tracks(half, refined, threads)
+        others, _ = study_tracks(half, refinements, threads)
         rules["calibrated rule"] = calibrated(others, AcceptanceOptions())
         tables.append(_rule_table("calibration", "On the calibration's clips", others, rules))
         facts["calibration"] = f"{calibration.facts()['data']}, {_counts(others)}"
         run = replace(run, progress=part_of(run.progress, 0.5, 1))
-    tracks, refiner_facts = study_tracks(run, refined, threads)
+    tracks, refiner_facts = study_tracks(run, refinements, threads)
     facts |= refiner_facts
     facts["clips"] = _counts(tracks)
     curve = risk_coverage(tracks)
@@ -197,15 +197,15 @@ _SUFFIXES = {"everything kept": "_everything", "present rule": "", "calibrated r
 
 
 def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[str, Summary]:
-    """Before, and after each rule."""
-    found: dict[str, Summary] = {}
+    """Summarize before, and after each rule."""
+    metrics: dict[str, Summary] = {}
     clips = _by_clip(tracks)
     for name, rule in rules.items():
         result = outcome(tracks, rule)
-        found[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after, clips)
-        found[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after), clips)
-        found["mpjpe_mm_before"] = summarise(1e3 * result.before, clips)
-    return found
+        metrics[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after, clips)
+        metrics[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after), clips)
+        metrics["mpjpe_mm_before"] = summarise(1e3 * result.before, clips)
+    return metrics
 
 
 class CurvePoint(NamedTuple):
@@ -223,7 +223,9 @@ _EVERY, _UNIFORM = "all", "same share of every track"
 
 
 def risk_coverage(tracks: Sequence[StudiedTrack]) -> Mapping[str, list[CurvePoint]]:
-    """The curve of all cells, that without a silhouette, and that of each base; noises of the gain rise, and shares."""
+    """Draw the curve of all cells, that without a silhouette, and that of each base; noises of the gain rise, and
+    shares.
+    """
     bases = list(dict.fromkeys(track.cell.partition(":")[0] for track in tracks))
     groups = {base: [track for track in tracks if track.cell.startswith(f"{base}:")] for base in bases}
     rules = [AcceptanceOptions(gain_noise=noise) for noise in NOISES]
@@ -238,13 +240,13 @@ def _point(tracks: Sequence[StudiedTrack], rule: Rule) -> CurvePoint:
 
 
 def _counts(tracks: Sequence[StudiedTrack]) -> str:
-    """How many clips and tracks."""
+    """Say how many clips and tracks there are."""
     clips = len({track.clip for track in tracks})
     return f"{clips} clips, {len(tracks)} tracks of {len({track.cell for track in tracks})} cells"
 
 
 def _changes(tracks: Sequence[StudiedTrack], result: TrackOutcome) -> Summary:
-    """Change of the mean error in per cent, with an interval over clips."""
+    """Return the change of the mean error in per cent, with an interval over clips."""
     change = paired_difference(result.after, result.before, _by_clip(tracks))
     return change.scaled(100 / float(result.before.mean()))
 
@@ -286,18 +288,20 @@ def _rule_table(name: str, title: str, tracks: Sequence[StudiedTrack], rules: Ma
 
 
 def _cell_tables(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> list[Table]:
-    """A table for each cell."""
+    """Make a table for each cell."""
     tables = []
     for cell in dict.fromkeys(track.cell for track in tracks):
-        chosen = [track for track in tracks if track.cell == cell]
-        rows: list[list[Cell]] = [[label, *_row(chosen, rule)] for label, rule in rules.items()]
+        tracks_of_cell = [track for track in tracks if track.cell == cell]
+        rows: list[list[Cell]] = [[label, *_row(tracks_of_cell, rule)] for label, rule in rules.items()]
         name = "acceptance-" + "".join(c if c.isalnum() else "-" for c in cell)
-        tables.append(Table(name, f"From {cell}", ("rule", *_ROW), rows, (0, *_ROW_DIGITS), (f"{_counts(chosen)}.",)))
+        tables.append(
+            Table(name, f"From {cell}", ("rule", *_ROW), rows, (0, *_ROW_DIGITS), (f"{_counts(tracks_of_cell)}.",))
+        )
     return tables
 
 
 def _curve_table(curve: Mapping[str, Sequence[CurvePoint]]) -> Table:
-    """Each noise of the gain, and what the same mean share of every track would change."""
+    """Tabulate each noise of the gain, and what the same mean share of every track would change."""
     uniform = np.array([point[1:] for point in curve[_UNIFORM]])
     rows: list[list[Cell]] = []
     for noise, point in zip(NOISES, curve[_EVERY], strict=True):

@@ -70,13 +70,13 @@ class EvaluatedClip:
     others: NDArray[np.bool_] | None
 
     def frames(self) -> Iterator[Frame]:
-        """As a fitter takes them, with their cameras."""
+        """Yield frames as a fitter takes them, with their cameras."""
         for number, (image, focal, (x, y)) in enumerate(zip(self.images, self.focal, self.centre, strict=True)):
             yield Frame(number, self.names[number], image, float(focal), principal_point=(float(x), float(y)))
 
 
 def clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
-    """The clips with evaluated people, at most `limit` (0: all) of them; InputError where there is none."""
+    """List the clips with evaluated people, at most `limit` (0: all) of them. Raises InputError if there is none."""
     cache = people.people.cache
     images = {int(image) for image in people.people.images}
     names = [name for name in cache.sequences if images.intersection(cache.sequence(name).tolist())]
@@ -92,7 +92,7 @@ def clip_names(people: EvaluatedPeople, limit: int) -> list[str]:
 
 
 def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
-    """The sequences of which people are evaluated, by name; InputError where there are none.
+    """Read the sequences of which people are evaluated, by name. Raises InputError if there are none.
 
     limit  of them at most, spread evenly; 0 for all
     """
@@ -103,18 +103,18 @@ def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]
         if len({image.shape for image in pixels}) > 1:
             continue
         at = {int(row): number for number, row in enumerate(rows)}
-        chosen = np.array([i for i, row in enumerate(people.people.images) if int(row) in at], np.int64)
-        frame = np.array([at[int(people.people.images[i])] for i in chosen], np.int64)
-        masks, others = _masks(people, chosen)
+        people_rows = np.array([i for i, row in enumerate(people.people.images) if int(row) in at], np.int64)
+        frame = np.array([at[int(people.people.images[i])] for i in people_rows], np.int64)
+        masks, others = _masks(people, people_rows)
         focal, centre = (tensor.double().numpy() for tensor in cameras_of(cache, np.asarray(rows)))
-        identity = _identities(people, chosen)
+        identity = _identities(people, people_rows)
         names = tuple(str(cache.images["name"][int(row)]) for row in rows)
         images = np.stack(pixels)
-        yield EvaluatedClip(name, rows, names, images, focal, centre, chosen, frame, identity, masks, others)
+        yield EvaluatedClip(name, rows, names, images, focal, centre, people_rows, frame, identity, masks, others)
 
 
 def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(R,) a number for each identity, or where it is not named, for each place among the image's people."""
+    """Number (R,) each identity, or if it is not named, each index among the image's people."""
     table = people.people
     names = table.column("identity")[rows] if "identity" in table.cache.people else np.full(len(rows), "")
     keys = [str(name) or str(index) for name, index in zip(names, table.indices[rows], strict=True)]
@@ -122,7 +122,9 @@ def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.
 
 
 def _masks(people: EvaluatedPeople, rows: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Pixels of each person and of others, from the map of persons or their own masks; None where both are missing."""
+    """Return pixels of each person and of others, from the map of persons or their own masks; None if both are
+    missing.
+    """
     cache, masks, others = people.people.cache, [], []
     for row in rows:
         image, index = int(people.people.images[row]), int(people.people.indices[row])
@@ -144,78 +146,78 @@ class MatchedRows:
 
 
 def match_people(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> MatchedRows:
-    """Who is who, frame by frame, by the overlap of boxes."""
+    """Match people frame by frame, by the overlap of boxes."""
     pairs: list[tuple[int, int]] = []
     for frame in range(len(clip.images)):
-        true, found = np.flatnonzero(clip.frame == frame), fit.rows_for(frame)
+        true, fit_rows = np.flatnonzero(clip.frame == frame), fit.rows_for(frame)
         boxes, size = people.boxes[clip.people[true]], clip.images.shape[2:0:-1]
-        pairs += [(int(true[a]), int(found[b])) for a, b in matched(boxes, list(fit.boxes[found]), size)]
+        pairs += [(int(true[a]), int(fit_rows[b])) for a, b in matched(boxes, list(fit.boxes[fit_rows]), size)]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     return MatchedRows(rows[:, 0], rows[:, 1])
 
 
 def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParams) -> Fit:
-    """The fit with other bodies in some rows; what was detected stays."""
+    """Replace the bodies in some rows of a fit; what was detected stays."""
     tensors = params.tensors()
     with torch.no_grad():
-        posed = body.pose(tensors.rotations, tensors.betas, tensors.trans, tensors.segment_scales, vertices=False)
-    joints = posed.joints.numpy()
+        bodies = body.pose(tensors.rotations, tensors.betas, tensors.trans, tensors.segment_scales, vertices=False)
+    joints = bodies.joints.numpy()
     frames = fit.frame_index[rows]
     camera = Camera(fit.focal[frames], fit.principal_point[frames])
     scales = 1 if params.segment_scales is None else params.segment_scales
     values = {"poses": params.poses, "betas": params.betas, "trans": params.trans, "segment_scales": scales}
     values |= {"joints3d": joints, "joints2d": camera.project(joints)}
-    changed: dict[str, Any] = {name: np.array(getattr(fit, name)) for name in values}
+    columns: dict[str, Any] = {name: np.array(getattr(fit, name)) for name in values}
     for name, value in values.items():
-        changed[name][rows] = value
-    return replace(fit, **changed)
+        columns[name][rows] = value
+    return replace(fit, **columns)
 
 
 def disturbed_truth(
-    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows, base: str, seed: int
+    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows, base: str, seed: int
 ) -> Fit:
-    """The matched rows of a fit with the truth and the errors of a base: "noise", or "truth+A".
+    """Put the truth with the errors of a base, "noise" or "truth+A", into the matched rows of a fit.
 
-    InputError where the truth is another body's.
+    Raises InputError if the truth is another body's.
     """
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
     # No method of this program made it.
-    bodies, made = people.bodies.of_model(people.body), replace(fit, options={**fit.options, "method": base})
-    for identity in np.unique(clip.identity[found.clip]):
-        chosen = np.flatnonzero(clip.identity[found.clip] == identity)
-        rows = clip.people[found.clip[chosen]]
+    bodies, result = people.bodies.of_model(people.body), replace(fit, options={**fit.options, "method": base})
+    for identity in np.unique(clip.identity[matches.clip]):
+        rows_of_identity = np.flatnonzero(clip.identity[matches.clip] == identity)
+        rows = clip.people[matches.clip[rows_of_identity]]
         rest = people.body.rest_joints(bodies.betas[rows])[:, SMPL24.index("pelvis")]
         poses = matrix_to_axis_angle(bodies.rotations[rows]).flatten(1).numpy()
         trans = (bodies.root[rows] - rest).numpy()
         betas = bodies.betas[rows[0]].numpy()
         if base == "noise":
-            focal = clip.focal[clip.frame[found.clip[chosen]]]
+            focal = clip.focal[clip.frame[matches.clip[rows_of_identity]]]
             poses, betas, trans = imperfect_fit(random, poses, betas, trans, rest[0].numpy(), focal)
         else:
             poses = _turned(random, poses, float(base.removeprefix("truth+")))
         scales = None if bodies.segment_scales is None else bodies.segment_scales[rows].numpy()
         params = BodyParams(poses, np.tile(betas, (len(rows), 1)), trans, scales)
-        made = with_bodies(made, people.body, found.fit[chosen], params)
-    return made
+        result = with_bodies(result, people.body, matches.fit[rows_of_identity], params)
+    return result
 
 
-def true_fit(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: MatchedRows) -> Fit:
-    """The matched rows of a fit with the truth; errors as `disturbed_truth`."""
-    return disturbed_truth(people, clip, fit, found, "truth+0", 0)
+def true_fit(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows) -> Fit:
+    """Put the truth into the matched rows of a fit; errors as `disturbed_truth`."""
+    return disturbed_truth(people, clip, fit, matches, "truth+0", 0)
 
 
 def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: float) -> NDArray[np.float32]:
-    """Poses (T, 72) with every joint that moves others turned, the pelvis by a third; alike in all frames."""
+    """Turn every joint of poses (T, 72) that moves others, the pelvis by a third, alike in all frames."""
     noise = radians * random.standard_normal((len(SMPL24), 3))
     noise[list(_ENDS)] = 0
     noise[SMPL24.index("pelvis")] /= 3
-    turned = Rotation.from_rotvec(poses.reshape(-1, 3)) * Rotation.from_rotvec(np.tile(noise, (len(poses), 1)))
-    return turned.as_rotvec().reshape(len(poses), -1).astype(np.float32)
+    rotations = Rotation.from_rotvec(poses.reshape(-1, 3)) * Rotation.from_rotvec(np.tile(noise, (len(poses), 1)))
+    return rotations.as_rotvec().reshape(len(poses), -1).astype(np.float32)
 
 
 def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: Path) -> Fit:
-    """The clip's people in fits that are there already, with the cameras of these. Tracks are those of the fits;
+    """Take the clip's people from fits that are there already, with the cameras of these. Tracks are those of the fits;
     people of single images have a track each.
 
     about  row of an image → its fit and rows there; read from `predictions`
@@ -241,24 +243,24 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
         for name in frames:
             frames[name][frame] = getattr(record, name)[index]
         keys = [(id(record), int(track)) for track in record.track_id[rows]]
-        found = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
-        found["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
-        found["frame_index"] = np.full(len(rows), frame)
-        for name, values in found.items():
+        row_columns = {name: getattr(record, name)[rows] for name in ROW_COLUMNS}
+        row_columns["track_id"] = np.array([tracks.setdefault(key, len(tracks)) for key in keys])
+        row_columns["frame_index"] = np.full(len(rows), frame)
+        for name, values in row_columns.items():
             columns[name].append(values)
     empty = Fit.empty(list(clip.names), size.tolist(), clip.focal.tolist())
     if not tracks:
         return replace(empty, model=body, body=body.name)
-    joined = {name: np.concatenate(values) for name, values in columns.items()}
-    order = np.lexsort((joined["frame_index"], joined["track_id"]))
-    joined = {name: values[order] for name, values in joined.items()}
-    fixed: dict[str, Any] = {
+    columns_of_all = {name: np.concatenate(values) for name, values in columns.items()}
+    order = np.lexsort((columns_of_all["frame_index"], columns_of_all["track_id"]))
+    columns_of_all = {name: values[order] for name, values in columns_of_all.items()}
+    frame_columns: dict[str, Any] = {
         name: getattr(empty, name) for name in ("frame_names", "shot_id", "image_size", "world_to_camera")
     }
-    made = Fit.build(**fixed, **(frames | joined), frame_rate=rate, body=body.name)
+    result = Fit.build(**frame_columns, **(frames | columns_of_all), frame_rate=rate, body=body.name)
     # What refinement expects of a fit's errors depends on its method.
     options = {"method": methods.pop()} if len(methods) == 1 else {}
-    return replace(made, model=body, options={**made.options, **options})
+    return replace(result, model=body, options={**result.options, **options})
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,9 @@ class InitialFits:
 
     @classmethod
     def of(cls, people: EvaluatedPeople, base: Base | None, predictions: Path | None, limit: int) -> InitialFits:
-        """Those of a base, or of all that there are. UsageError for a base that does not go with the predictions."""
+        """Select those of a base, or all that there are. Raises UsageError for a base that cannot be combined with the
+        predictions.
+        """
         if (base == "predictions") != (predictions is not None) and not (base is None and predictions):
             raise UsageError("base", "does not go together with `predictions`", got=str(base))
         if predictions is not None:
@@ -290,7 +294,7 @@ class InitialFits:
     def each(
         self, device: str, threads: int | None, progress: Progress, stop: Callable[[], bool]
     ) -> Iterator[tuple[EvaluatedClip, Base, Fit, MatchedRows]]:
-        """Every clip with each of its initial fits that finds a person."""
+        """Yield every clip with each of its initial fits that finds a person."""
         people, methods = self.people, self._methods
         with ExitStack() as stack:
             fitters = {
@@ -310,14 +314,16 @@ class InitialFits:
                     fits[name] = fitter.fit_sequence(clip.frames(), frame_count=len(clip.images))
                 if self.predictions is not None:
                     fits["predictions"] = predicted_fit(clip, people.body, about, self.predictions)
-                found = {name: match_people(people, clip, fit) for name, fit in fits.items()}
+                matches = {name: match_people(people, clip, fit) for name, fit in fits.items()}
                 for base in self.bases:
                     if base not in fits:
-                        fits[base] = disturbed_truth(people, clip, fits["keypoints"], found["keypoints"], base, number)
-                        found[base] = found["keypoints"]
+                        fits[base] = disturbed_truth(
+                            people, clip, fits["keypoints"], matches["keypoints"], base, number
+                        )
+                        matches[base] = matches["keypoints"]
                 for base in self.bases:
-                    if len(found[base].fit):
-                        yield clip, base, fits[base], found[base]
+                    if len(matches[base].fit):
+                        yield clip, base, fits[base], matches[base]
                     if stop():
                         raise InterruptedRun()
                 progress(number, count, "clips")
@@ -331,11 +337,12 @@ class InitialFits:
 
 
 def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path | None) -> tuple[SurfaceSource, str]:
-    """Which pixels of a clip's frames show which vertices, and where that is known from: DensePose's output on the
+    """Open what says which pixels of a clip's frames show which vertices, and name it: DensePose's output on the
     cache's images, DensePose's maps in the cache, or else the maps of true vertices that rendered people have.
 
+    Raises InputError if nothing is known.
+
     charts  DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
-    InputError where nothing is known.
     """
     cache, body = people.people.cache, people.body
     if densepose is not None:
@@ -348,8 +355,8 @@ def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path
             if values is None:
                 return np.zeros((0, 5))
             y, x = np.nonzero(values[..., 0])
-            found = values[y, x].astype(np.float64)
-            return np.column_stack((x + 0.5, y + 0.5, found[:, 0], found[:, 1:] / 255))
+            codes = values[y, x].astype(np.float64)
+            return np.column_stack((x + 0.5, y + 0.5, codes[:, 0], codes[:, 1:] / 255))
 
         return ChartedPoints(surface_charts(body, charts), points), "DensePose's maps in the cache"
     if not maps or body.name != "default":

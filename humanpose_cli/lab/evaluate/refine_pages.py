@@ -28,7 +28,7 @@ class RefinementPages:
     pages: dict[str, str] = field(default_factory=dict)
 
     def wants(self, base: str) -> bool:
-        """Whether there is no page of this kind of initial fit yet."""
+        """Return whether there is no page of this kind of initial fit yet."""
         return self.folder is not None and page_name(base) not in self.pages
 
     def add(
@@ -41,21 +41,21 @@ class RefinementPages:
         """
         assert self.folder is not None, "`wants` says so"
         rows = _rows_like(truth, fits["before"])
-        shown = {name: replace(fit.select(rows), model=body) for name, fit in list(fits.items())[:_MAX_FITS]}
+        fits_of_rows = {name: replace(fit.select(rows), model=body) for name, fit in list(fits.items())[:_MAX_FITS]}
         name = page_name(base)
         write_comparison_page(
-            self.folder / name, shown, enumerate(images), truth=truth, title=f"{clip}, refined from {base}"
+            self.folder / name, fits_of_rows, enumerate(images), truth=truth, title=f"{clip}, refined from {base}"
         )
         self.pages[name] = f"Fits of {clip} before and after, from {base}, and the truth."
 
 
 def page_name(base: str) -> str:
-    """The file of the page of a kind of initial fit."""
+    """Name the file of the page of a kind of initial fit."""
     return f"refine-{base}.html"
 
 
 def _rows_like(part: Fit, fit: Fit) -> NDArray[np.int64]:
-    """The rows of a fit whose person and frame another one has, too."""
-    wanted = set(zip(part.track_id.tolist(), part.frame_index.tolist(), strict=True))
+    """List the rows of a fit whose person and frame another one has, too."""
+    keys = set(zip(part.track_id.tolist(), part.frame_index.tolist(), strict=True))
     pairs = zip(fit.track_id.tolist(), fit.frame_index.tolist(), strict=True)
-    return np.array([row for row, pair in enumerate(pairs) if pair in wanted], np.int64)
+    return np.array([row for row, pair in enumerate(pairs) if pair in keys], np.int64)

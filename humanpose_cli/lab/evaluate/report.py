@@ -33,7 +33,7 @@ from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 
 def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
-    """Numbers of the finite errors in four groups, the smallest errors first, each in ascending order."""
+    """Divide the indices of finite errors into four groups, the smallest errors first, each in ascending order."""
     values = np.asarray(errors, np.float64)
     order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
     return [np.asarray(part, np.int64) for part in np.array_split(order, 4)]
@@ -61,7 +61,7 @@ class Table:
     over: Sequence[Summary] = ()
 
     def markdown(self) -> str:
-        """As a Markdown section."""
+        """Format a Markdown section."""
         lines = [f"## {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line(row) for row in self.texts()]
         for note in self.notes:
@@ -69,12 +69,12 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def texts(self) -> list[list[str]]:
-        """The rows' cells as text; a dash for what is not known."""
+        """Format the rows' cells as text; a dash for what is not known."""
         digits = [self.digits] * len(self.columns) if isinstance(self.digits, int) else list(self.digits)
         return [[_text(cell, count) for cell, count in zip(row, digits, strict=True)] for row in self.rows]
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "name": self.name,
             "title": self.title,
@@ -85,7 +85,7 @@ class Table:
 
 
 def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1) -> Table:
-    """Each figure of an evaluation with its n, median and interval: (of what, which) → summary."""
+    """List each figure of an evaluation with its n, median and interval: (of what, which) → summary."""
     rows: list[list[Cell]] = [
         [*names, summary.value, summary.median, summary.low, summary.high, summary.n]
         for names, summary in figures.items()
@@ -96,7 +96,7 @@ def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1
 
 
 def interval_note(summaries: Iterable[Summary]) -> str:
-    """What the intervals of a table are over."""
+    """Describe what the intervals of a table are over."""
     bases = dict.fromkeys(summary.basis for summary in summaries if summary.n)
     return f"n counts each value, intervals are over {'; '.join(bases) or 'nothing'}."
 
@@ -114,7 +114,7 @@ def _line(cells: Sequence[str]) -> str:
 def plot_quality(
     path: Path, f1: NDArray[np.float64], errors: NDArray[np.float64], difficulty: NDArray[np.float64]
 ) -> None:
-    """Figure 3 of Neural Body Fitting: each person's F1 of the parts against the error of the joints.
+    """Draw Figure 3 of Neural Body Fitting: each person's F1 of the parts against the error of the joints.
 
     f1 (N,) 0…1, errors (N,) metres, difficulty (N,) radians: the darker, the farther from the mean pose
     """
@@ -145,7 +145,7 @@ def plot_curves(
     label: str,
     levels: Mapping[str, float] | None = None,
 ) -> None:
-    """Joint errors (mm) of several settings against the quantity that `label` names.
+    """Draw joint errors (mm) of several settings against the quantity that `label` names.
 
     ticks   its values, evenly spaced in the plot; curves  an error for each, NaN for none
     levels  errors that do not depend on it, as dashed lines
@@ -169,7 +169,8 @@ def plot_curves(
 
 
 def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
-    """Two panels: mean share that is kept against the change of the mean error, and against the share of harmed tracks.
+    """Draw two panels: mean share that is kept against the change of the mean error, and against the share of harmed
+    tracks.
 
     curves  name → points with `coverage`, `change` and `risk` as shares: the first drawn bold, the last dashed
     marks   single points
@@ -184,8 +185,8 @@ def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: M
     styles[-1] = {"color": "grey", "linestyle": "--", "zorder": 2}
     for panel, value, label in zip(panels, ("change", "risk"), labels, strict=True):
         for (name, points), style in zip(curves.items(), styles, strict=True):
-            shown = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
-            panel.plot(*shown.T, label=name, **style)
+            values = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
+            panel.plot(*values.T, label=name, **style)
         for number, (name, point) in enumerate(marks.items()):  # marks at one position stand within each other
             at = (100 * point.coverage, 100 * getattr(point, value))
             look: dict[str, Any] = {"color": ("#c04020", "white")[number % 2], "markeredgecolor": "black"}
@@ -217,28 +218,28 @@ PANELS = ("person", "true body (green)", "found body (orange)")
 
 
 def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
-    """A row for each quartile, the smallest errors first, each with three people from its middle.
+    """Draw a row for each quartile, the smallest errors first, each with three people from its middle.
 
     panel  index of a person → image, all of one size; title the text above it
     """
     rows = []
     for part in quartiles(errors):
         middle = part[spread_evenly(len(part), _EACH + 2)]
-        chosen = middle[1:-1] if len(middle) > 2 else middle
-        if len(chosen):
-            rows.append(np.concatenate([titled(panel(int(index)), title(int(index))) for index in chosen], 1))
+        indices = middle[1:-1] if len(middle) > 2 else middle
+        if len(indices):
+            rows.append(np.concatenate([titled(panel(int(index)), title(int(index))) for index in indices], 1))
     return _column(rows)
 
 
 def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
-    """The four largest errors, the worst first."""
+    """Draw the four largest errors, the worst first."""
     order = np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")[:_WORST]
     return _column([titled(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
 
 
 @torch.no_grad()
-def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodies, index: int) -> Image:
-    """(224, 672, 3): the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
+def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bodies, index: int) -> Image:
+    """Draw (224, 672, 3) the person, and the true and the predicted mesh over the image, each with its name (`PANELS`).
 
     person  row of the people; index  row of their body among those predicted
     """
@@ -252,19 +253,19 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
     scale = PANEL_SIDE / side
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    drawn = [image]
+    panels = [image]
     has_truth = people.rig[person] >= 0
     true_rig = people.rigs[people.rig[person]] if has_truth else body
-    drawings = ((true_rig, people.bodies, person, TRUE_COLOUR), (body, predicted, index, FOUND_COLOUR))
+    drawings = ((true_rig, people.bodies, person, TRUE_COLOUR), (body, predictions, index, FOUND_COLOUR))
     for rig, bodies, row, colour in drawings:
         if colour == TRUE_COLOUR and not has_truth:
-            drawn.append(image)
+            panels.append(image)
             continue
         vertices = bodies.taken(slice(row, row + 1)).posed(rig).vertices
         assert vertices is not None
-        drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
+        panels.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
     squares = [
-        np.asarray(cv2.warpAffine(one, matrix, (PANEL_SIDE, PANEL_SIDE), flags=smooth), np.uint8) for one in drawn
+        np.asarray(cv2.warpAffine(one, matrix, (PANEL_SIDE, PANEL_SIDE), flags=smooth), np.uint8) for one in panels
     ]
     for square, name in zip(squares, PANELS, strict=True):
         draw_label(square, "true body unknown" if name == PANELS[1] and not has_truth else name, (0, PANEL_SIDE))
@@ -272,26 +273,26 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
 
 
 def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], parts: int) -> Image:
-    """(224, 672, 3): the crop, its true and its predicted parts, in the parts' colours."""
+    """Draw (224, 672, 3) the crop, its true and its predicted parts, in the parts' colours."""
     colours = as_bytes(code_colours(parts))
-    shown = (image, colours[truth], colours[predicted])
+    images = (image, colours[truth], colours[predicted])
     return np.concatenate(
-        [np.asarray(cv2.resize(one, (PANEL_SIDE, PANEL_SIDE), interpolation=cv2.INTER_NEAREST)) for one in shown], 1
+        [np.asarray(cv2.resize(one, (PANEL_SIDE, PANEL_SIDE), interpolation=cv2.INTER_NEAREST)) for one in images], 1
     )
 
 
 def titled(image: Image, title: str) -> Image:
-    """The image below a bar with a title."""
+    """Put a bar with a title above an image."""
     bar = np.full((_BAR, image.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, title, (4, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
     return np.concatenate((bar, image))
 
 
 def _column(images: Sequence[Image]) -> Image:
-    """One below the other, narrower ones filled up with white."""
+    """Stack images one below the other, narrower ones filled up with white."""
     width = max((image.shape[1] for image in images), default=1)
-    padded = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in images]
-    return np.concatenate(padded) if padded else np.full((1, 1, 3), 255, np.uint8)
+    rows = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in images]
+    return np.concatenate(rows) if rows else np.full((1, 1, 3), 255, np.uint8)
 
 
 REPORTS = ("report.md", "report.json")
@@ -331,7 +332,7 @@ class Report:
         return [*filter(None, small), *filter(None, [self.facts.get(CAUTION, ""), left_out])]
 
     def document(self) -> dict[str, Any]:
-        """As JSON values; what is not a finite number is null."""
+        """Return JSON values; what is not a finite number is null."""
         return {
             "title": self.title,
             "facts": dict(self.facts),
@@ -378,7 +379,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 
 
 def _basis(facts: Mapping[str, Any]) -> str:
-    """The end of a plot's caption: on how many of what of which data it was measured."""
+    """Return the end of a plot's caption: on how many of what of which data it was measured."""
     counted = next((f"{facts[unit]} {unit}" for unit in ("people", "pairs", "clips") if unit in facts), "")
     where = f" of {facts['data']}" if "data" in facts else ""
     split = f", {facts['split']}" if "split" in facts else ""
@@ -386,7 +387,7 @@ def _basis(facts: Mapping[str, Any]) -> str:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a report that was written before; InputError where it cannot be read."""
+    """Read the metrics of a report that was written before. Raises InputError if it cannot be read."""
     path = folder / REPORTS[1]
     try:
         return dict(json.loads(path.read_text("utf-8"))["metrics"])

@@ -100,42 +100,44 @@ class EvaluatedReposing:
     copies: Mapping[str, NDArray[np.float64]]
 
     def of_all(self, means: Mapping[str, Summary]) -> dict[str, Summary]:
-        """A method's means with the copies of pairs that are left out, without intervals; {} if none are."""
-        found = {}
+        """Average a method's means with the copies of pairs that are left out, without intervals; {} if none are."""
+        summaries = {}
         for name, copies in self.copies.items():
             one, finite = means[name], copies[np.isfinite(copies)]
             n = one.n + len(finite)
             value = float(np.nansum([one.n * one.value, *finite])) / n if n else np.nan
-            found[name] = replace(one, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
-        return found
+            summaries[name] = replace(one, value=value, n=n, median=np.nan, low=np.nan, high=np.nan)
+        return summaries
 
     @property
     def ceiling_note(self) -> list[str]:
         """A sentence about the ceiling, where it is known."""
         if not np.isfinite(self.ceiling).any():
             return []
-        found = summarise(self.ceiling, self.clusters)
+        summary = summarise(self.ceiling, self.clusters)
         return [
             f"pose_auc compares what our fit finds in the reposed and in the true image; in the true one against the "
-            f"labelled joints it is {found.text('.3f')}."
+            f"labelled joints it is {summary.text('.3f')}."
         ]
 
 
 def copying(first: Example, second: Example) -> Drawn:
-    """The unchanged input: what every method must beat."""
+    """Copy the unchanged input: what every method must beat."""
     return Drawn(first.image, person_mask(first))
 
 
 def warping(network: Warp3d) -> Method:
-    """A trained generator. Crops of another size than its own are scaled to it, and what it makes is scaled back."""
+    """Draw by a trained generator. Crops of another size than its own are scaled to it, and what it makes is scaled
+    back.
+    """
     size = network.config.size
 
     def draw(first: Example, second: Example) -> Drawn:
         crop_size = first.image.shape[0]
         source, target = (frame_of_example(example) * np.float32(size / crop_size) for example in (first, second))
         silhouette = None if first.mask is None else resized(person_mask(first), size)
-        made = network.repose(resized(first.image, size), source, target, silhouette=silhouette)
-        return Drawn(resized(made.image, crop_size), resized(made.mask, crop_size))
+        drawing = network.repose(resized(first.image, size), source, target, silhouette=silhouette)
+        return Drawn(resized(drawing.image, crop_size), resized(drawing.mask, crop_size))
 
     return draw
 
@@ -148,7 +150,9 @@ class WrappedPeople:
         self._last: tuple[Example, MeshReposer, NDArray[np.uint8]] | None = None
 
     def __call__(self, example: Example) -> tuple[MeshReposer, NDArray[np.uint8]]:
-        """The labelled body in the image, and the background (S, S, 3); InputError where no body is known."""
+        """Return the labelled body in the image, and the background (S, S, 3). Raises InputError if no body is
+        known.
+        """
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
             plate = inpaint(mesh.photo, mesh.hole, mesh.others > 0.5, mesh.options.inpainting)
@@ -156,23 +160,23 @@ class WrappedPeople:
         return self._last[1:]
 
 
-def meshing(wrapped: WrappedPeople) -> Method:
-    """The photograph wrapped round the labelled body, which is posed as the target's: the mesh method without errors of
-    a fit. InputError for people without body parameters.
+def meshing(people: WrappedPeople) -> Method:
+    """Draw the photograph wrapped round the labelled body, which is posed as the target's: the mesh method without
+    errors of a fit. Raises InputError for people without body parameters.
     """
-    return lambda first, second: _before_plate(*wrapped(first), first, second)
+    return lambda first, second: _before_plate(*people(first), first, second)
 
 
-def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
-    """A generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
+def pasting(network: Warp3d, people: WrappedPeople, *, mesh_input: bool = False) -> Method:
+    """Draw by a generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
 
     mesh_input  give it the labelled body's drawing, as `--mesh-input` does, or not
     """
 
     def draw(first: Example, second: Example) -> Drawn:
-        mesh, plate = wrapped(first)
-        masked, person = first.mask is not None, fitted_person(first)
-        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, use_mask=masked)
+        mesh, plate = people(first)
+        has_mask, person = first.mask is not None, fitted_person(first)
+        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, use_mask=has_mask)
         return _before_plate(reposer, plate, first, second)
 
     return draw
@@ -181,17 +185,19 @@ def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False
 def _before_plate(
     reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], example: Example, target: Example
 ) -> Drawn:
-    """The example's person in the target's pose, before the image's own background, as far as the image reaches."""
-    drawn = reposer.render(*pose_of(target)).image
-    alpha = drawn[..., 3:].astype(np.float32) / 255
+    """Draw the example's person in the target's pose, before the image's own background, as far as the image
+    reaches.
+    """
+    rendering = reposer.render(*pose_of(target)).image
+    alpha = rendering[..., 3:].astype(np.float32) / 255
     if example.inside is not None:
         alpha[example.inside == 0] = 0
-    mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
-    return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
+    pixels = rendering[..., :3] * alpha + plate * (1 - alpha)
+    return Drawn(np.rint(pixels).astype(np.uint8), alpha[..., 0])
 
 
 def resized(image: NDArray[Any], size: int) -> NDArray[Any]:
-    """A square image or mask at `size` pixels a side, averaged where it becomes smaller."""
+    """Scale a square image or mask to `size` pixels a side, averaged if it becomes smaller."""
     side = image.shape[0]
     if side == size:
         return image
@@ -208,52 +214,54 @@ def measure_reposing(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedReposing:
-    """Every method on every pair.
+    """Measure every method on every pair.
 
     distances  name → a further measure of two images (1, 3, H, W), −1 to 1: distances by the features of a network,
                similarities that a protocol has
     joints     estimator of the pose in an image, for the pose AUC
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
-    shown_rows = spread_evenly(len(numbers), _SHOWN)
-    shown: dict[int, list[NDArray[np.uint8]]] = {}
+    sheet_rows = spread_evenly(len(numbers), _SHOWN)
+    sheet_images: dict[int, list[NDArray[np.uint8]]] = {}
     ceiling = np.full(len(numbers), np.nan)
-    for done, number in enumerate(numbers, 1):
+    for count, number in enumerate(numbers, 1):
         if stop():
             raise InterruptedRun()
         # One draw for each pair: the same target for every method and every run.
         first, second = crops.crops(number, np.random.default_rng(number))
         true_joints = None if joints is None else joints(second.image, _box_of(second))
         if joints is not None:
-            ceiling[done - 1] = _pose_auc(true_joints, _labelled_joints(second))
+            ceiling[count - 1] = _pose_auc(true_joints, _labelled_joints(second))
         images = [first.image, second.image]
         for name, method in methods.items():
-            drawn = method(first, second)
-            metrics = _similarity(drawn, second, distances or {})
+            drawing = method(first, second)
+            metrics = _similarity(drawing, second, distances or {})
             if not _of_one_person(first, second):
                 metrics = dict.fromkeys(metrics, float("nan"))  # there is no true image
             if joints is not None:
-                metrics["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
+                metrics["pose_auc"] = _pose_auc(joints(drawing.image, _box_of(second)), true_joints)
             rows[name].append(metrics)
-            images.append(drawn.image)
-        if done - 1 in shown_rows:
-            shown[done - 1] = [resized(image, SHOWN_SIDE) for image in images]
-        progress(done, len(numbers), "pairs")
+            images.append(drawing.image)
+        if count - 1 in sheet_rows:
+            sheet_images[count - 1] = [resized(image, SHOWN_SIDE) for image in images]
+        progress(count, len(numbers), "pairs")
     values = {
         name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
         for name, pairs in rows.items()
     }
     copies: Mapping[str, NDArray[np.float64]] = {}
-    if len(lost := crops.pairs.lost):
-        some = spread_evenly(len(lost), -(-len(lost) * len(numbers) // len(crops.pairs)))  # as large a share of them
+    if len(lost_pairs := crops.pairs.lost):
+        some = spread_evenly(
+            len(lost_pairs), -(-len(lost_pairs) * len(numbers) // len(crops.pairs))
+        )  # as large a share of them
         options: Any = {"distances": distances, "joints": joints, "stop": stop}
-        complete = PairCrops(lost, crops.size, full_images=True)
+        complete = PairCrops(lost_pairs, crops.size, full_images=True)
         copies = measure_reposing(complete, some, {"copy": copying}, **options).values["copy"]
-    return EvaluatedReposing(_clusters(crops.pairs, numbers), values, shown, ceiling, copies)
+    return EvaluatedReposing(_clusters(crops.pairs, numbers), values, sheet_images, ceiling, copies)
 
 
 def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
-    """Of pairs, by the person or the garment of the input."""
+    """Group pairs by the person or the garment of the input."""
     inputs = [pairs.inputs[number] for number in numbers]
     rows = np.array([pairs.cache.people_of(image)[person] for image, person in inputs], np.int64)
     images, indices = np.array(inputs, np.int64).reshape(-1, 2).T
@@ -261,7 +269,8 @@ def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
 
 
 def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
-    """Area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over AUC_MILLIMETRES.
+    """Measure the area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over
+    AUC_MILLIMETRES.
 
     The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
     """
@@ -270,7 +279,7 @@ def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> 
 
 
 def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
-    """0 for an image in which no person is detected; NaN if none is detected in the true one either."""
+    """Return 0 for an image in which no person is detected, NaN if none is detected in the true one either."""
     if true is None:
         return float("nan")
     return 0.0 if predicted is None else pose_auc_3d(predicted, true)
@@ -282,19 +291,21 @@ def _of_one_person(first: Example, second: Example) -> bool:
 
 
 def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
-    """(19, 3) metres; None where any of REPOSING19 is not labelled."""
-    labelled = example.person.joints.get(REPOSING19.name)
-    if labelled is None or not (labelled[:, 3] > 0).all():
+    """Return joints (19, 3) in metres; None if any of REPOSING19 is not labelled."""
+    joints = example.person.joints.get(REPOSING19.name)
+    if joints is None or not (joints[:, 3] > 0).all():
         return None
-    return np.asarray(labelled[:, :3], np.float64)
+    return np.asarray(joints[:, :3], np.float64)
 
 
-def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
-    made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
-    a, b = made / 2 + 0.5, true / 2 + 0.5
+def _similarity(drawing: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
+    drawing_tensor, true = (
+        to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawing.image, second.image)
+    )
+    a, b = drawing_tensor / 2 + 0.5, true / 2 + 0.5
     person = person_mask(second) if second.mask is not None else np.zeros(second.image.shape[:2])
     mask = torch.from_numpy((person > 0.5).astype(np.float32))[None, None]
-    drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
+    drawn_mask = torch.from_numpy(np.asarray(drawing.mask, np.float32))[None, None]
     metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
     metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}
     if inside := float(mask.sum()):
@@ -303,11 +314,11 @@ def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]
         metrics["l1_fg"] = float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside)
         metrics["mask_iou"] = float(mask_iou(drawn_mask, mask))
     with torch.no_grad():
-        return {**metrics, **{name: float(distance(made, true)) for name, distance in distances.items()}}
+        return {**metrics, **{name: float(distance(drawing_tensor, true)) for name, distance in distances.items()}}
 
 
 def _box_of(example: Example) -> NDArray[np.floating]:
-    """The person's box in the crop, within it."""
+    """Return the person's box in the crop, within it."""
     size = example.image.shape[0]
     box = example.person.box
     return np.array([0, 0, size, size], float) if box is None else np.clip(np.asarray(box, float), 0, size)
@@ -322,7 +333,7 @@ class FittedJoints:
         self._pool = ModelPool(default_threads())
 
     def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
-        """(19, 3) metres of REPOSING19; None if no person is detected in the box."""
+        """Fit joints (19, 3) of REPOSING19 in metres; None if no person is detected in the box."""
         scale = max(1.0, _MIN_SIDE / image.shape[0])
         if scale > 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -335,8 +346,8 @@ class FittedJoints:
             return None
         self._people.person = person
         record, body = self._fitter.fit_image(image), self._fitter.body
-        posed, betas, _ = posed_rows(record, np.array([0]), body, vertices=False)
-        return np.asarray(body.pose_landmarks(REPOSING19.name, posed, betas)[0].numpy(), np.float64)
+        bodies, betas, _ = posed_rows(record, np.array([0]), body, vertices=False)
+        return np.asarray(body.pose_landmarks(REPOSING19.name, bodies, betas)[0].numpy(), np.float64)
 
     def __enter__(self) -> FittedJoints:
         return self
@@ -351,21 +362,21 @@ class _OnePerson(PeopleSource):
     person: DetectedPerson | None = None
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """Whatever the frame shows."""
+        """Return the person, whatever the frame shows."""
         return [] if self.person is None else [self.person]
 
 
 def evaluated_pairs(
     selection: PeopleSelection, size: int, *, full_images: bool = False, usual: Sequence[str] = _LISTED
 ) -> tuple[PairCrops, list[int], dict[str, Any]]:
-    """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
+    """Select crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
 
     full_images  complete images, which published figures are of, instead of crops about people
     usual        protocols that are taken where none is chosen, the first first
     """
     cache = open_cache(selection.data)
-    listed = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
-    protocol = selection.protocol or (listed[0] if listed else usual_protocol(cache))
+    protocols = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
+    protocol = selection.protocol or (protocols[0] if protocols else usual_protocol(cache))
     splits = cache.pair_splits.get(protocol) or cache.splits.get(protocol, ())
     split = selection.split_among(cache, protocol, splits)
     pairs = pairs_of(cache, protocol, split)
@@ -413,11 +424,11 @@ def evaluate_reposing(
     if body is not None:
         cache, images = crops.pairs.cache, np.unique([image for image, _ in crops.pairs.inputs])
         require_model(people_of_images(cache, images), body)
-        wrapped = WrappedPeople(body)
-        methods["mesh"] = meshing(wrapped)
-        methods["warp3d, pasted"] = pasting(network, wrapped)
+        people = WrappedPeople(body)
+        methods["mesh"] = meshing(people)
+        methods["warp3d, pasted"] = pasting(network, people)
         if network.config.drawing:
-            methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
+            methods["warp3d, mesh input"] = pasting(network, people, mesh_input=True)
     methods["warp3d"] = warping(network)
     facts |= weights_facts(path, crops.pairs.cache, crops.pairs.images(numbers))
     distances: dict[str, Distance] = {}
@@ -431,7 +442,7 @@ def evaluate_reposing(
     distances["perceptual"] = loss
     facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()
     with FittedJoints(device=run.device) as joints:
-        evaluated = measure_reposing(
+        results = measure_reposing(
             crops,
             numbers,
             methods,
@@ -441,7 +452,7 @@ def evaluate_reposing(
             progress=run.progress,
         )
     split = "" if selection.limit or crops.pairs.missed else facts["split"]
-    return reposing_report(evaluated, facts, protocol, crops.pairs.cache.header, split)
+    return reposing_report(results, facts, protocol, crops.pairs.cache.header, split)
 
 
 _METHODS = {
@@ -454,66 +465,65 @@ _METHODS = {
 
 
 def reposing_report(
-    evaluated: EvaluatedReposing,
+    results: EvaluatedReposing,
     facts: Mapping[str, Any],
     protocol: ImageProtocol | None = None,
     header: Header | None = None,
     split: str = "",
 ) -> Report:
-    """All methods, their paired differences, images; what others published under a protocol.
+    """Report all methods, their paired differences, images, and what others published under a protocol.
 
     header, split  of the cache, and "protocol/split" where all of it was evaluated
     """
-    values = evaluated.values
+    values = results.values
     names = list(values)
     means = {
-        name: {metric: summarise(column, evaluated.clusters) for metric, column in values[name].items()}
-        for name in names
+        name: {metric: summarise(column, results.clusters) for metric, column in values[name].items()} for name in names
     }
     best = means[names[-1]]
-    of_all = {f"{name}, of all": evaluated.of_all(means[name]) for name in names if evaluated.copies}
+    of_all = {f"{name}, of all": results.of_all(means[name]) for name in names if results.copies}
     every = {**means, **of_all}
     rows: list[list[Cell]] = [[name, *(summary.value for summary in every[name].values())] for name in every]
     notes = [
         *(["Of all: pairs that are left out count as the copied input."] if of_all else []),
         "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
         "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
-        *evaluated.ceiling_note,
+        *results.ceiling_note,
         *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
     ]
     if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
         notes.append("Input and target are of two people: there is no true image, the pose alone is evaluated.")
     figures = figures_table({(name, metric): s for name in every for metric, s in every[name].items()}, digits=4)
-    tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
-    facts = {**facts, "pairs": len(evaluated.clusters)}
+    tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(results), figures]
+    facts = {**facts, "pairs": len(results.clusters)}
     if protocol is not None and header is not None:
         facts |= protocol.facts
         tables.insert(1, protocol.table(every, header, split))
     headings = ["input", "target", *names]
-    images = {"pairs.jpg": (side_by_side(evaluated, headings), f"Columns: {'; '.join(headings)}")}
-    metrics = best | {f"{metric}_of_all": summary for metric, summary in evaluated.of_all(best).items()}
+    images = {"pairs.jpg": (side_by_side(results, headings), f"Columns: {'; '.join(headings)}")}
+    metrics = best | {f"{metric}_of_all": summary for metric, summary in results.of_all(best).items()}
     return Report("Reposed images", facts, metrics, tables, images)
 
 
-def _differences(evaluated: EvaluatedReposing) -> Table:
-    """Every network against the copy and the mesh on the same pairs."""
-    baselines = [name for name in _BASELINES if name in evaluated.values]
+def _differences(results: EvaluatedReposing) -> Table:
+    """Compare every network with the copy and the mesh on the same pairs."""
+    baselines = [name for name in _BASELINES if name in results.values]
     rows: list[list[Cell]] = []
-    for name, other in product((name for name in evaluated.values if name not in baselines), baselines):
-        for metric, values in evaluated.values[name].items():
-            apart = paired_difference(values, evaluated.values[other][metric], evaluated.clusters)
+    for name, other in product((name for name in results.values if name not in baselines), baselines):
+        for metric, values in results.values[name].items():
+            apart = paired_difference(values, results.values[other][metric], results.clusters)
             rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
-    notes = [f"Paired, with the 95 % interval over {evaluated.clusters.text}. Low is good: {', '.join(_LOW_IS_GOOD)}."]
+    notes = [f"Paired, with the 95 % interval over {results.clusters.text}. Low is good: {', '.join(_LOW_IS_GOOD)}."]
     columns = ("methods", "metric", "difference", "from", "to")
     return Table("differences", "Differences", columns, rows, 3, notes)
 
 
-def side_by_side(evaluated: EvaluatedReposing, columns: Sequence[str]) -> NDArray[np.uint8]:
-    """A row for each pair that is shown, by the quality of the last method: input, target, every method.
+def side_by_side(results: EvaluatedReposing, columns: Sequence[str]) -> NDArray[np.uint8]:
+    """Draw a row for each pair of the report, by the quality of the last method: input, target, every method.
 
     columns  their headings
     """
-    quality = np.nan_to_num(evaluated.values[list(evaluated.values)[-1]]["ssim"])
-    ordered = sorted(evaluated.shown, key=lambda index: (float(quality[index]), index))
+    quality = np.nan_to_num(results.values[list(results.values)[-1]]["ssim"])
+    indices = sorted(results.shown, key=lambda index: (float(quality[index]), index))
     bars = [titled(np.zeros((0, SHOWN_SIDE, 3), np.uint8), column) for column in columns]
-    return np.concatenate([np.concatenate(row, 1) for row in (bars, *(evaluated.shown[index] for index in ordered))])
+    return np.concatenate([np.concatenate(row, 1) for row in (bars, *(results.shown[index] for index in indices))])

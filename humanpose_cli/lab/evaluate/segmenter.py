@@ -75,7 +75,7 @@ def measure_segmenter(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedSegmenter:
-    """The parts of people with true parts.
+    """Measure the parts of people with true parts.
 
     guided  False hides the detector's guide from a guided segmenter
     """
@@ -85,8 +85,8 @@ def measure_segmenter(
         if stop():
             raise InterruptedRun()
         with torch.no_grad():
-            predicted = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
-        counts.append(confusion(predicted, batch["labels"].numpy(), classes))
+            parts = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
+        counts.append(confusion(parts, batch["labels"].numpy(), classes))
         progress(sum(len(part) for part in counts), len(people), "people")
     return EvaluatedSegmenter(segmenter.options, np.concatenate(counts))
 
@@ -107,28 +107,28 @@ def evaluate_segmenter(run: EvaluationRun, weights: str, *, batch_size: int = 16
 def segmenter_report(
     people: People,
     segmenter: Segmenter,
-    evaluated: EvaluatedSegmenter,
+    result: EvaluatedSegmenter,
     facts: Mapping[str, Any],
     unguided: EvaluatedSegmenter | None = None,
 ) -> Report:
-    """Of N people; `unguided` is the same segmenter without the detector's guide."""
-    columns, pooled = {"IoU %": evaluated.iou, "F1 %": evaluated.f1}, {"iou": (evaluated, class_iou)}
-    pooled["f1"] = evaluated, class_f1
+    """Report on N people; `unguided` is the same segmenter without the detector's guide."""
+    columns, sources = {"IoU %": result.iou, "F1 %": result.f1}, {"iou": (result, class_iou)}
+    sources["f1"] = result, class_f1
     if unguided is not None:
         columns["IoU % without a guide"] = unguided.iou
-        pooled["iou_unguided"] = unguided, class_iou
+        sources["iou_unguided"] = unguided, class_iou
 
     def means(rows: NDArray[np.int64]) -> dict[str, float]:
-        return {name: float(mean_of_visible(of(one.counts[rows].sum(0)))) for name, (one, of) in pooled.items()}
+        return {name: float(mean_of_visible(of(one.counts[rows].sum(0)))) for name, (one, of) in sources.items()}
 
     metrics = summarise_figures(means, clusters_of(people), _RESAMPLES)
     with_means = [100 * np.append(values, mean_of_visible(values)) for values in columns.values()]
-    names = (*evaluated.options.class_names, "mean of the parts")
+    names = (*result.options.class_names, "mean of the parts")
     rows: list[list[Cell]] = [[name, *map(float, cells)] for name, *cells in zip(names, *with_means, strict=True)]
     note = "IoU and F1 are over the pixels of all people, as the paper counts, and so are those of their intervals."
     table = Table("parts", "Parts", ("part", *columns), rows, notes=[note])
     figures = figures_table({("the parts' mean", name): summary for name, summary in metrics.items()}, digits=3)
-    quality = evaluated.people_iou
+    quality = result.people_iou
 
     def panel(index: int) -> np.ndarray:
         crop = SegmenterCrops(people, segmenter.options)(index, np.random.default_rng(0))
@@ -138,7 +138,7 @@ def segmenter_report(
         return segmentation_panel(crop["shown"], crop["labels"], predicted, segmenter.options.parts)
 
     def title(index: int) -> str:
-        return f"IoU {100 * quality[index]:.0f} %, F1 {100 * evaluated.people_f1[index]:.0f} %"
+        return f"IoU {100 * quality[index]:.0f} %, F1 {100 * result.people_f1[index]:.0f} %"
 
     images = {
         "quartiles.jpg": (quartile_contact_sheet(-quality, panel, title), "Quartiles: person, true parts, found parts"),

@@ -36,7 +36,9 @@ class SurfaceDistances(Protocol):
     text: str
 
     def __call__(self, points: Array, others: Array) -> Floats:
-        """(M,) metres between points (M, 3) and others (M, 3), each chart, U and V; inf where one is in no chart."""
+        """Measure metres (M,) between points (M, 3) and others (M, 3), each chart, U and V; inf if one is in no
+        chart.
+        """
 
 
 class MeshDistances:
@@ -84,7 +86,7 @@ _MATRIX = "Pdist_matrix"
 
 
 def read_subdivided_distances(folder: Path) -> SubdividedDistances:
-    """DensePose's `eval_data`: SMPL_subdiv.mat, SMPL_SUBDIV_TRANSFORM.mat, and Pdist_matrix.mat or .pkl.
+    """Read DensePose's `eval_data`: SMPL_subdiv.mat, SMPL_SUBDIV_TRANSFORM.mat, and Pdist_matrix.mat or .pkl.
 
     The matrix takes 1.5 GB of memory. InputError for files that are missing, damaged or do not match.
     """
@@ -125,8 +127,8 @@ def read_subdivided_distances(folder: Path) -> SubdividedDistances:
 
 
 def mesh_graph(vertices: Array, faces: Array) -> csr_matrix:
-    """Lengths (V, V) of a mesh's edges, and of the straight lines between the vertices on both sides of an edge, in its
-    two faces laid flat, where these cross the edge: the shortest ways along it err less than those of edges alone.
+    """Return lengths (V, V) of a mesh's edges, and of the straight lines between the vertices on both sides of an edge,
+    in its two faces laid flat, if these cross the edge: the shortest ways along it err less than those of edges alone.
     Vertices that no edge connects with most others, such as those of eyes, are connected with the nearest of these.
     """
     corners = np.concatenate([np.roll(faces, -turn, 1) for turn in range(3)]).astype(np.int64)
@@ -162,14 +164,14 @@ def _graph(pairs: Array, values: Array, count: int) -> csr_matrix:
 
 
 def _nearest(nearest: NearestVertices, points: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Vertices (M,) of points (M, 3), and which points are in a chart (M,)."""
+    """Find the vertices (M,) of points (M, 3), and which points are in a chart (M,)."""
     values = torch.from_numpy(np.array(points, np.float64))
     vertices, charted = nearest(values[:, 0].long(), values[:, 1:])
     return vertices.numpy(), charted.numpy()
 
 
 def _numbers(path: Path, values: Array) -> Array:
-    """Flat; InputError for anything but finite numbers."""
+    """Flatten numbers. Raises InputError for anything but finite numbers."""
     flat = values.ravel()
     if values.dtype.kind not in "fiu" or not values.size or not np.isfinite((flat.min(), flat.max())).all():
         raise InputError(path, "is damaged", expected="numbers, as in DensePose's eval_data")

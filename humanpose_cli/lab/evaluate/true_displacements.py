@@ -39,7 +39,7 @@ class TrueRefiner(Refiner):
         return False
 
     def moved(self, fit: Fit, truth: Fit, rows: NDArray[np.integer], frames: FitFrames, body: Body) -> Fit:
-        """The fit with all bodies moved; `truth` knows the people in some of its rows."""
+        """Move all bodies of a fit; `truth` knows the people in some of its rows."""
         self._truth, self._rows = truth, np.isin(np.arange(len(fit)), rows)
         return self.align(fit, frames, body=body).moved
 
@@ -58,11 +58,11 @@ class TrueRefiner(Refiner):
         points, side = slice(0, len(surface)), self.options.size
         for people in frames:
             rendering = render_bodies(body, people.vertices, [view.camera for view in people.views], side)
-            hidden = torch.from_numpy(np.stack([view.hidden for view in people.views]))[:, None]
-            shown = (rendering.mask > 0) & ~hidden
-            noise = torch.where(shown, _NOISE, torch.inf)
-            unmoved = Displacements(noise.new_zeros(len(shown), 2, side, side), noise)
-            area = surface.displacements(rendering, unmoved).area
+            hidden_mask = torch.from_numpy(np.stack([view.hidden for view in people.views]))[:, None]
+            visible_mask = (rendering.mask > 0) & ~hidden_mask
+            noise = torch.where(visible_mask, _NOISE, torch.inf)
+            no_displacements = Displacements(noise.new_zeros(len(visible_mask), 2, side, side), noise)
+            area = surface.displacements(rendering, no_displacements).area
             true = rig_points(self._truth, people.rows, rig)[:, points]
             for i, (row, view) in enumerate(zip(people.rows, people.views, strict=True)):
                 if self._rows[row]:

@@ -24,22 +24,22 @@ CAUTION, LEFT_OUT, CHECKPOINT, CHECKPOINTS = "caution", "left out", "checkpoint"
 def weights_facts(
     path: Path, cache: Cache, images: NDArray[np.integer], segmenter: Path | None = None
 ) -> dict[str, Any]:
-    """The lines of a report about weights that are evaluated on images (rows) of a cache: model, steps of all
-    trainings, digest; `CHECKPOINT`; and `CAUTION` where they were learned or chosen on some of these images.
+    """Describe weights that are evaluated on images (rows) of a cache, as lines of a report: model, steps of all
+    trainings, digest; `CHECKPOINT`; and `CAUTION` if they were learned or chosen on some of these images.
 
     segmenter  weights through which these look, which get the same lines
     """
     files = {"weights": path} if segmenter is None else {"weights": path, "segmenter": segmenter}
     headers = {name: read_header(file) for name, file in files.items()}
     facts = {name: _identity(header, files[name]) for name, header in headers.items()}
-    kept = [kept_text(header.training) for header in headers.values()]
-    facts[CHECKPOINT] = "; segmenter: ".join(kept)
+    texts = [kept_text(header.training) for header in headers.values()]
+    facts[CHECKPOINT] = "; segmenter: ".join(texts)
     cautions = dict.fromkeys(text for header in headers.values() for text in overlaps(header, cache, images))
     return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
 
 
 def network_facts(fitter: Fitter, cache: Cache, images: NDArray[np.integer]) -> dict[str, Any]:
-    """Likewise, about the body network that a fitter uses; nothing if it uses none."""
+    """Describe likewise the body network that a fitter uses; nothing if it uses none."""
     if not fitter.network_files:
         return {}
     path, *segmenter = fitter.network_files
@@ -47,42 +47,42 @@ def network_facts(fitter: Fitter, cache: Cache, images: NDArray[np.integer]) -> 
 
 
 def _identity(header: WeightsHeader, path: Path) -> str:
-    """Model, steps of all trainings, and digest of a file of weights."""
+    """Describe model, steps of all trainings, and digest of a file of weights."""
     trainings = trainings_of(header)
-    counted = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
-    steps = sum(counted) if len(counted) == len(trainings) else "?"
+    step_counts = [one["steps"] for one in trainings if isinstance(one.get("steps"), int)]
+    steps = sum(step_counts) if len(step_counts) == len(trainings) else "?"
     within = f" in {len(trainings)} trainings" if len(trainings) > 1 else ""
     return f"{header.model}, {steps} steps{within}, SHA-256 {digest_of(path)[:16]}"
 
 
 def overlaps(header: WeightsHeader, cache: Cache, images: NDArray[np.integer]) -> list[str]:
-    """Sentences on images (rows) of a cache that weights learned from or were chosen on; none where they know none.
+    """Say which images (rows) of a cache weights learned from or were chosen on; none if they know none.
 
     The header names split and cache. Another cache of the same data set counts as well: splits are by image.
     """
     training = header.training
-    kept, validation, recipe = (_mapping(training.get(name)) for name in ("kept", "validation", "recipe"))
+    rule, validation, recipe = (_mapping(training.get(name)) for name in ("kept", "validation", "recipe"))
     sources = training.get("caches") or [training]
     if not any(_same_data(_mapping(source), cache) for source in sources):
         return []
     protocol = str(validation.get("protocol") or recipe.get("protocol") or usual_protocol(cache))
-    evaluated = np.unique(images)
-    found = []
+    image_rows = np.unique(images)
+    sentences = []
     splits = {"train": "the weights learned from"}
-    if kept.get("rule") == "best" and validation.get("split", "train") != "train":
+    if rule.get("rule") == "best" and validation.get("split", "train") != "train":
         splits[validation["split"]] = "the weights were chosen on"
     for split, what in splits.items():
         if split not in cache.splits.get(protocol, ()):
             continue
-        count = len(np.intersect1d(evaluated, cache.rows(protocol, split)))
+        count = len(np.intersect1d(image_rows, cache.rows(protocol, split)))
         if count:
-            of = f"{count:,} of the {len(evaluated):,} images evaluated"
-            found.append(f"{what} {of} ({protocol}/{split}): the figures are too good")
-    return found
+            of = f"{count:,} of the {len(image_rows):,} images evaluated"
+            sentences.append(f"{what} {of} ({protocol}/{split}): the figures are too good")
+    return sentences
 
 
 def _same_data(training: Mapping[str, Any], cache: Cache) -> bool:
-    """Whether a training's data have the images of a cache: the same cache, or one of the same data set."""
+    """Return whether a training's data have the images of a cache: the same cache, or one of the same data set."""
     header = cache.header
     if training.get("digest") == header.content_digest:
         return True
@@ -92,7 +92,7 @@ def _same_data(training: Mapping[str, Any], cache: Cache) -> bool:
 
 
 def _seed(options: Any) -> Any:
-    """The seed of a cache's options, which are JSON text in the header of weights."""
+    """Read the seed of a cache's options, which are JSON text in the header of weights."""
     try:
         return json.loads(options)["seed"]
     except (TypeError, ValueError, KeyError):
@@ -106,12 +106,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def checkpoints_facts(
     headers: Sequence[WeightsHeader], cache: Cache | None = None, images: NDArray[np.integer] | None = None
 ) -> dict[str, str]:
-    """The lines of an ablation's report about the weights of its trainings, none of which held-out data chose.
+    """Describe, as lines of an ablation's report, the weights of its trainings, none of which held-out data chose.
 
     cache, images  on which (rows) they are evaluated; None: on people that every training holds out
     """
-    kept = [kept_text(header.training) for header in headers]
-    counts = {text: kept.count(text) for text in dict.fromkeys(kept)}
+    texts = [kept_text(header.training) for header in headers]
+    counts = {text: texts.count(text) for text in dict.fromkeys(texts)}
     each = [f"{text} ({count} trainings)" if count > 1 else text for text, count in counts.items()]
     facts = {CHECKPOINTS: f"{'; '.join(each)}; no held-out data chose them"} if each else {}
     if cache is None or images is None:

@@ -1,6 +1,7 @@
 """Networks, segmenters and fits evaluated on a small cache whose truth is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,5 +269,5 @@ def test_presets_of_ablations():
     names = ("inputs", "segmenters", "losses", "supervision")
     assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in names) == 32
     assert [len(planned_trainings(name, paper)) for name in names] == [8, 7, 7, 12]
-    with pytest.raises(UsageError, match="ablation or paper"):
-        nbf_shared("small")
+    with pytest.raises(UsageError, match="preset: is not known, expected ablation, paper, found small"):
+        ABLATIONS["fit losses"].evaluate(EvaluationRun(PeopleSelection(Path("none"))), "small")
