@@ -238,13 +238,15 @@ def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> Label
     usual = _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     areas = np.full(len(span), np.nan) if skeleton == CROWDPOSE14 else column("area")
     areas, crowds, heads = np.where(np.isfinite(areas), areas, usual), column("crowd") > 0, column("head_box", 4)
-    mask = np.isfinite(boxes).all(1)
+    has_box = np.isfinite(boxes).all(1)
     ignored_pixels = None
     if skeleton == POSETRACK15:
         masks = [cache.mask(person) for person, crowd in zip(span, crowds, strict=True) if crowd]
         regions = [mask > 0 for mask in masks if mask is not None]
         ignored_pixels = np.any(regions, axis=0) if regions else None
-    return LabelledImage(keypoints[mask], areas[mask], boxes[mask] + 0.5, crowds[mask], heads[mask], ignored_pixels)
+    return LabelledImage(
+        keypoints[has_box], areas[has_box], boxes[has_box] + 0.5, crowds[has_box], heads[has_box], ignored_pixels
+    )
 
 
 def measure_keypoints(

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 def match_people(
     predicted: ArrayLike, true: ArrayLike, true_boxes: ArrayLike, counted: ArrayLike
 ) -> list[tuple[int, int]]:
-    """Pairs (predicted, true) of people who are the same, each once.
+    """Match people who are the same as pairs (predicted, true), each once.
 
     predicted (P, J, 2), true (T, J, 2)  joints in pixels; true_boxes (T, 4) x0 y0 x1 y1 round all joints that the
     data set has; counted (T,) whether a true person counts
@@ -66,11 +66,11 @@ def match_people(
 
 
 def _overlaps(a: Floats, b: Floats) -> Floats:
-    """Intersection over union of boxes (..., 4), counted in whole pixels: sides are a pixel longer."""
+    """Return the intersection over union of boxes (..., 4), counted in whole pixels: sides are a pixel longer."""
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    shared = np.clip(high - low + 1, 0, None).prod(-1)
+    intersection = np.clip(high - low + 1, 0, None).prod(-1)
     areas = [(box[..., 2:] - box[..., :2] + 1).prod(-1) for box in (a, b)]
-    return np.asarray(shared / (areas[0] + areas[1] - shared))
+    return np.asarray(intersection / (areas[0] + areas[1] - intersection))
 
 
 class Detection(NamedTuple):
@@ -82,7 +82,7 @@ class Detection(NamedTuple):
 
     @classmethod
     def of_counts(cls, true: int, missed: int, false: int) -> Detection:
-        """Of the true people who count, those of them who were missed, and predictions without a true person."""
+        """Count the true people who count, those of them who were missed, and predictions without a true person."""
         hits = true - missed
         if not hits:
             return cls(0.0, 0.0, 0.0)
@@ -90,5 +90,7 @@ class Detection(NamedTuple):
         return cls(round(hits / (hits + false), 2), round(hits / true, 2), round(f1, 2))
 
     def normalised(self, error: float) -> float:
-        """NMVE of the MVE, or NMJE of the MPJPE, in millimetres: the error, in tenths, over F1; NaN where F1 is 0."""
+        """Return NMVE of the MVE, or NMJE of the MPJPE, in millimetres: the error, in tenths, over F1; NaN if F1
+        is 0.
+        """
         return round(round(error, 1) / self.f1, 1) if self.f1 > 0 and math.isfinite(error) else math.nan

@@ -34,29 +34,30 @@ def _pair(predicted: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Fl
 
 
 def _finite_mean(errors: Floats) -> Floats:
-    """(N, J) → (N,) over what is known; NaN where nothing is."""
+    """Average (N, J) → (N,) over what is known; NaN if nothing is."""
     finite = np.isfinite(errors)
     return _ratio(np.where(finite, errors, 0.0).sum(1), finite.sum(1).astype(np.float64))
 
 
-def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
+def _columns(values: Floats, joints: Sequence[int] | None) -> Floats:
     return values if joints is None else values[:, list(joints)]
 
 
 def mpjpe(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice → (N,) metres.
+    """Measure the mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice →
+    (N,) metres.
 
     root  row of the root joint; several rows: their mean (mid-hip); None or no rows compare absolute positions
 
     True joints that are NaN are not known and left out; NaN where the root is not known.
     """
-    return _finite_mean(_chosen(_distances(predicted, true, root), joints))
+    return _finite_mean(_columns(_distances(predicted, true, root), joints))
 
 
 def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
-    """(N, J) metres, root on root."""
+    """Measure distances (N, J) in metres, root on root."""
     a, b = _pair(predicted, true, 3)
     rows = [] if root is None else [root] if isinstance(root, int) else list(root)
     if rows:
@@ -75,46 +76,47 @@ def pck_3d(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
     """Share of joints nearer than 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
-    return _nearer(_chosen(_distances(predicted, true, root), joints), np.array([PCK_LIMIT]))
+    return _nearer(_columns(_distances(predicted, true, root), joints), np.array([PCK_LIMIT]))
 
 
 def auc_3d(
     predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
-    """Mean share of nearer joints over `AUC_LIMITS`: → (N,) 0..1.
+    """Average the share of nearer joints over `AUC_LIMITS`: → (N,) 0..1.
 
     As MPI-INF-3DHP's own code, which compares with `<`: no joint is nearer than 0, so that the truth has 30/31.
     """
-    return _nearer(_chosen(_distances(predicted, true, root), joints), AUC_LIMITS)
+    return _nearer(_columns(_distances(predicted, true, root), joints), AUC_LIMITS)
 
 
 def _nearer(apart: Floats, limits: Floats) -> Floats:
-    """(N, J) metres → (N,): mean over joints and limits of whether joints are nearer; NaN is left out."""
+    """Average over joints and limits whether joints are nearer, (N, J) metres → (N,); NaN is left out."""
     return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] < limits).mean(-1), np.nan))
 
 
 def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
-    """Mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,) metres.
+    """Measure the mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,)
+    metres.
 
     joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
     """
     a, b = _pair(predicted, true, 3)
-    return _finite_mean(_aligned_distances(_chosen(a, joints), _chosen(b, joints)))
+    return _finite_mean(_aligned_distances(_columns(a, joints), _columns(b, joints)))
 
 
 def _aligned_distances(predicted: Floats, true: Floats) -> Floats:
-    """(N, J) metres after the best similarity of each sample."""
-    return np.linalg.norm(_moved(_procrustes(predicted, true), predicted) - true, axis=-1)
+    """Measure distances (N, J) in metres after the best similarity of each sample."""
+    return np.linalg.norm(_transform(_procrustes(predicted, true), predicted) - true, axis=-1)
 
 
 def _procrustes(source: Floats, target: Floats) -> Similarity:
-    """The best similarity of each sample's points (N, J, 3) that are finite in both."""
+    """Fit the best similarity of each sample's points (N, J, 3) that are finite in both."""
     finite = np.asarray(np.isfinite(source).all(-1) & np.isfinite(target).all(-1))
     a, b = (torch.from_numpy(np.where(finite[..., None], values, 0.0)) for values in (source, target))
     return fit_similarity(a, b, torch.from_numpy(finite.astype(np.float64)))
 
 
-def _moved(similarity: Similarity, points: Floats) -> Floats:
+def _transform(similarity: Similarity, points: Floats) -> Floats:
     return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
 
 
@@ -133,7 +135,7 @@ def depth_sign_errors(predicted: ArrayLike, true: ArrayLike, bones: Sequence[tup
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
-    """Each sample about its own origin (N, J, 3), scaled so that its bones add up to `length` (Zhou et al. 2017).
+    """Scale each sample about its own origin (N, J, 3), so that its bones add up to `length` (Zhou et al. 2017).
 
     How monocular methods that know no metres are measured on Human3.6M: `length` is the sum of the bone lengths of a
     canonical average skeleton. bones  pairs of rows. UsageError where a sample has no length.
@@ -149,7 +151,9 @@ def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length:
 def pve(
     predicted_vertices: ArrayLike, true_vertices: ArrayLike, predicted_root: ArrayLike, true_root: ArrayLike
 ) -> Floats:
-    """Per-vertex error per sample after the root joints (N, 3) are put on each other: (N, V, 3) twice → (N,) metres."""
+    """Measure the per-vertex error per sample after the root joints (N, 3) are put on each other: (N, V, 3) twice →
+    (N,) metres.
+    """
     a, b = _pair(predicted_vertices, true_vertices, 3)
     a = a - np.asarray(predicted_root, np.float64)[:, None]
     b = b - np.asarray(true_root, np.float64)[:, None]
@@ -157,8 +161,8 @@ def pve(
 
 
 def pve_scaled(predicted_vertices: ArrayLike, true_vertices: ArrayLike) -> Floats:
-    """Per-vertex error per sample after the scale and translation that make the vertices' means and root mean square
-    distances from them equal: (N, V, 3) twice → (N,) metres.
+    """Measure the per-vertex error per sample after the scale and translation that make the vertices' means and root
+    mean square distances from them equal: (N, V, 3) twice → (N,) metres.
 
     Of meshes in the T pose this is PVE-T-SC, an error of shape alone (Sengupta et al. 2020; `metrics.py` of
     akashsengupta1997/SSP-3D@b99a7de2). The scale is not the one of least squares. UsageError where the mesh that is
@@ -187,7 +191,7 @@ MAJOR_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)
 
 
 def joint_angle_error(predicted: Tensor, true: Tensor) -> Floats:
-    """MPJAE: mean angle between absolute rotations (N, J, 3, 3) twice, body or camera axes → (N,) radians.
+    """Measure MPJAE, the mean angle between absolute rotations (N, J, 3, 3) twice, body or camera axes → (N,) radians.
 
     After the evaluators of 3DPW and EMDB, which take `MAJOR_JOINTS` and report degrees.
     """
@@ -218,26 +222,26 @@ class Bodies(NamedTuple):
     def of_parameters(
         cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor, segment_scales: Tensor | None = None
     ) -> Bodies:
-        """From poses (N, 72), betas (N, S), trans (N, 3) metres and segment_scales (N, 24), as files have them."""
+        """Convert poses (N, 72), betas (N, S), trans (N, 3) metres and segment_scales (N, 24), as files have them."""
         root = body.rest_joints(betas)[:, _PELVIS] + trans
         return cls(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root, segment_scales)
 
     def taken(self, rows: Any) -> Bodies:
-        """Those in some rows."""
+        """Select some rows."""
         return Bodies(*(None if values is None else values[rows] for values in self))  # type: ignore[arg-type]
 
     def of_model(self, body: Body) -> Bodies:
-        """With as many betas as that model has."""
+        """Keep as many betas as that model has."""
         return self._replace(betas=self.betas[:, : body.shape_count])
 
     def posed(self, body: Body, *, vertices: bool = True) -> PosedBody:
-        """A body in their shapes, poses and positions."""
+        """Pose a body in their shapes, poses and positions."""
         betas = self.betas[:, : body.shape_count]
         rest = body.rest_joints(betas)[:, _PELVIS]
         return body.pose(self.rotations, betas, self.root - rest, self.segment_scales, vertices=vertices)
 
     def shaped(self, body: Body) -> Tensor:
-        """Vertices (N, V, 3) of the resting body in their shapes; they have as many betas as the body."""
+        """Return vertices (N, V, 3) of the resting body in their shapes; they have as many betas as the body."""
         rest = body.rest_rotations.mT.expand(len(self.betas), -1, -1, -1)
         vertices = body.pose(rest, self.betas, None, self.segment_scales, absolute=True).vertices
         assert vertices is not None
@@ -282,11 +286,11 @@ class BodyErrors(NamedTuple):
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
-        """Those of several sets of people, one after the other."""
+        """Join those of several sets of people, one after the other."""
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def taken(self, rows: NDArray[np.integer]) -> BodyErrors:
-        """Those of some people."""
+        """Select some people."""
         return BodyErrors(*(column[rows] for column in self))
 
 
@@ -303,7 +307,7 @@ def body_errors(
     measured: Floats | None = None,
     points: Floats | None = None,
 ) -> BodyErrors:
-    """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
+    """Measure N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
     true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve and pve_t_sc are
                known for two genders of one kind of body only, pve also where `joints.conversion` makes SMPL's mesh of
@@ -350,12 +354,12 @@ def _errors(
     found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
     averaged, root = range(len(joints.joints)), joints.rows
     alignment = _procrustes(found[:, averaged], truth[:, averaged])
-    aligned = np.linalg.norm(_moved(alignment, found) - truth, axis=-1)
+    aligned = np.linalg.norm(_transform(alignment, found) - truth, axis=-1)
     if mesh.shape == true_mesh.shape and kind == true_kind:
         shifts = [joint[:, root].mean(1) if root else np.zeros((len(mesh), 3)) for joint in points]
         surface = pve(mesh, true_mesh, *shifts)
         nowhere = np.zeros((len(mesh), 3))
-        aligned_surface = pve(_moved(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
+        aligned_surface = pve(_transform(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
     if len({rig.name.partition("-")[0] for rig in rigs}) == 1 and rigs[0].template.shape == rigs[1].template.shape:
         shape = shape_of_true_model = _shape_error(rigs, chosen)
         betas = chosen[0].betas
@@ -391,13 +395,14 @@ def _errors(
 
 
 def _shape_error(rigs: tuple[Body, Body], bodies: Sequence[Bodies]) -> Floats:
-    """PVE-T-SC (N,) metres of predicted and true bodies, each of its model."""
+    """Measure PVE-T-SC (N,) in metres of predicted and true bodies, each of its model."""
     meshes = [some.shaped(rig).cpu().numpy() for rig, some in zip(rigs, bodies, strict=True)]
     return pve_scaled(meshes[0], meshes[1])
 
 
 def head_height(body: Body, betas: Tensor) -> Tensor:
-    """From the lowest to the highest vertex of the resting head (N,) metres: what PCKh calls the head's size.
+    """Measure from the lowest to the highest vertex of the resting head (N,) in metres: what PCKh calls the head's
+    size.
 
     Data sets annotate the head's ends or its box; a body has neither, and this is about the same length.
     """
@@ -407,7 +412,7 @@ def head_height(body: Body, betas: Tensor) -> Tensor:
 
 
 def confusion(predicted: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Pixels by true and predicted class: labels (..., H, W) twice, integers from 0 → (..., classes, classes).
+    """Count pixels by true and predicted class: labels (..., H, W) twice, integers from 0 → (..., classes, classes).
 
     Matrices of several images add up to that of all. UsageError for labels outside the classes.
     """
@@ -424,22 +429,24 @@ def confusion(predicted: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np
 
 
 def class_iou(matrix: ArrayLike) -> Floats:
-    """Intersection over union of each class: confusion (..., C, C) → (..., C); NaN for a class in neither map."""
+    """Return the intersection over union of each class: confusion (..., C, C) → (..., C); NaN for a class in neither
+    map.
+    """
     hit, predicted, true = _sums(matrix)
     return _ratio(hit, predicted + true - hit)
 
 
 def class_f1(matrix: ArrayLike) -> Floats:
-    """Harmonic mean of precision and recall of each class (..., C); NaN for a class in neither map."""
+    """Return the harmonic mean of precision and recall of each class (..., C); NaN for a class in neither map."""
     hit, predicted, true = _sums(matrix)
     return _ratio(2 * hit, predicted + true)
 
 
 def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
-    """Mean over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
-    chosen = np.asarray(values, np.float64)[..., 0 if background else 1 :]
-    finite = np.isfinite(chosen)
-    return _ratio(np.where(finite, chosen, 0.0).sum(-1), finite.sum(-1).astype(np.float64))
+    """Average over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
+    classes_of_interest = np.asarray(values, np.float64)[..., 0 if background else 1 :]
+    finite = np.isfinite(classes_of_interest)
+    return _ratio(np.where(finite, classes_of_interest, 0.0).sum(-1), finite.sum(-1).astype(np.float64))
 
 
 def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -36,7 +36,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
-    """The reliability diagram of predictions; a confidence of 1 is in the last bin."""
+    """Draw the reliability diagram of predictions; a confidence of 1 is in the last bin."""
     values, true = _pair(confidence, right)
     member = np.minimum((values * bins).astype(np.int64), bins - 1)
     number = np.bincount(member, minlength=bins)
@@ -46,8 +46,8 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Re
 
 
 def wrong_auc(confidence: ArrayLike, right: ArrayLike) -> float:
-    """Area under the ROC curve of finding the wrong ones by low confidence: the probability that a wrong prediction has
-    a lower confidence than a right one, ties half. NaN if all are right, or none.
+    """Measure the area under the ROC curve of finding the wrong ones by low confidence: the probability that a wrong
+    prediction has a lower confidence than a right one, ties half. NaN if all are right, or none.
     """
     values, true = _pair(confidence, right)
     wrong = int((~true).sum())
@@ -58,8 +58,8 @@ def wrong_auc(confidence: ArrayLike, right: ArrayLike) -> float:
 
 
 def false_alarms(confidence: ArrayLike, right: ArrayLike, caught: float = 0.9) -> tuple[float, float]:
-    """(share, threshold): of the right ones, the share whose confidence is not above the lowest threshold that has at
-    least `caught` of the wrong ones at or below it; NaN if all are right, or none.
+    """Return (share, threshold): of the right ones, the share whose confidence is not above the lowest threshold that
+    has at least `caught` of the wrong ones at or below it; NaN if all are right, or none.
     """
     values, true = _pair(confidence, right)
     if true.all() or not true.any():

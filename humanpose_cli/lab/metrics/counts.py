@@ -8,12 +8,14 @@ _ONE = {"people": "person", "rendered people": "rendered person", "clothes": "se
 
 
 def small_sample(count: int, unit: str, *, different: bool = False) -> str:
-    """A sentence where `count` things (`unit`, in the plural) are too few to conclude anything; else ""."""
+    """Warn if `count` things (`unit`, in the plural) are too few to conclude anything; else return ""."""
     return f"{counted(count, unit, different=different)}: these figures mean little" if count < FEW else ""
 
 
 def counted(count: int, unit: str, *, different: bool = False) -> str:
-    """A number of things; `unit` names them in the plural. different  each counts once, in however many images it is"""
+    """Write a number of things; `unit` names them in the plural. different  each counts once, in however many images it
+    is
+    """
     if count == 1:
         return f"1 {_ONE.get(unit, unit.removesuffix('s'))}"
     return f"{count:,} {'different ' if different and unit != 'values' else ''}{unit}"

@@ -31,7 +31,7 @@ _PATN_WIDTH = 176
 
 
 def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
-    """Structural similarity at every pixel and channel (Wang et al. 2004): (B, C, H, W) twice → (B, C, H, W).
+    """Measure structural similarity at every pixel and channel (Wang et al. 2004): (B, C, H, W) twice → (B, C, H, W).
 
     Images are continued by their reflection, so that every pixel has a value (as scikit-image's `full=True`).
     Differentiable.
@@ -43,15 +43,15 @@ def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> 
     a, b, smooth = first, second, _smoother(window, first)
     mean_a, mean_b, square_a, square_b, product = (smooth(x) for x in (a, b, a * a, b * b, a * b))
     count = (2 * radius + 1) ** 2
-    unbiased = count / (count - 1) if window == "uniform" else 1.0
-    var_a, var_b = unbiased * (square_a - mean_a**2), unbiased * (square_b - mean_b**2)
-    covariance = unbiased * (product - mean_a * mean_b)
+    sample_factor = count / (count - 1) if window == "uniform" else 1.0
+    var_a, var_b = sample_factor * (square_a - mean_a**2), sample_factor * (square_b - mean_b**2)
+    covariance = sample_factor * (product - mean_a * mean_b)
     c1, c2 = _K1**2, _K2**2
     return ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 
 
 def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
-    """Mean structural similarity of each pair of images, windows that leave the image left out: (B,)."""
+    """Average the structural similarity of each pair of images, windows that leave the image left out: (B,)."""
     similarity, radius = ssim_map(first, second, window), _RADIUS[window]
     height, width = similarity.shape[2:]
     if min(height, width) <= 2 * radius:
@@ -60,7 +60,8 @@ def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tens
 
 
 def ssim_signed(made: Tensor, true: Tensor) -> Tensor:
-    """SSIM (B,) as iPER's owners take it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows, images −1 to 1.
+    """Measure SSIM (B,) as iPER's owners take it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows, images
+    −1 to 1.
 
     Means of windows count from the middle grey there, so that it differs from the similarity of images 0 to 1.
     """
@@ -68,7 +69,8 @@ def ssim_signed(made: Tensor, true: Tensor) -> Tensor:
 
 
 def ssim_patn(made: Tensor, true: Tensor) -> Tensor:
-    """SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3, getMetrics_fashion.py).
+    """Measure SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3,
+    getMetrics_fashion.py).
 
     made, true  (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian windows; the
                 range of values is that of the made image, so that the order of the two matters
@@ -86,7 +88,7 @@ def ssim_patn(made: Tensor, true: Tensor) -> Tensor:
 
 
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWindow = "gaussian") -> Tensor:
-    """Mean structural similarity over the person's pixels: (B,); NaN where the mask is empty.
+    """Average structural similarity over the person's pixels: (B,); NaN if the mask is empty.
 
     mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
           evaluated on the same pixels. Windows at the outline contain some background. (The warp3d paper's SSIM_fg
@@ -98,7 +100,7 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWin
 
 
 def mask_iou(predicted: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
-    """Intersection over union of masks (B, 1, H, W): (B,); 1 where both are empty."""
+    """Return the intersection over union of masks (B, 1, H, W): (B,); 1 if both are empty."""
     if predicted.shape != true.shape:
         raise UsageError("masks", "do not match", got=f"{tuple(predicted.shape)} and {tuple(true.shape)}")
     a, b = predicted > threshold, true > threshold
@@ -107,7 +109,8 @@ def mask_iou(predicted: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
 
 
 def _smoother(window: SsimWindow, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """The window's mean of images (B, C, H, W), continued by their reflection about the edges (d c b a | a b c d).
+    """Return what takes the window's mean of images (B, C, H, W), continued by their reflection about the edges (d c b
+    a | a b c d).
 
     A product with one matrix an axis: convolutions of single channels are several times slower, forth and back.
     """
@@ -116,16 +119,16 @@ def _smoother(window: SsimWindow, like: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _smoothing(window: SsimWindow, size: int, like: Tensor) -> Tensor:
-    """(size, size): what each of a row's pixels gives to each mean."""
+    """Return (size, size) what each of a row's pixels gives to each mean."""
     radius, along = _RADIUS[window], torch.arange(size, device=like.device)
     offsets = torch.arange(-radius, radius + 1, device=like.device)
-    taken = along[:, None] + offsets
-    taken = torch.where(taken < 0, -1 - taken, taken)
-    taken = torch.where(taken >= size, 2 * size - 1 - taken, taken)
+    sources = along[:, None] + offsets
+    sources = torch.where(sources < 0, -1 - sources, sources)
+    sources = torch.where(sources >= size, 2 * size - 1 - sources, sources)
     distances = offsets.to(like.dtype)
     weights = torch.exp(-0.5 * (distances / _SIGMA) ** 2) if window == "gaussian" else torch.ones_like(distances)
     weights = (weights / weights.sum()).expand(size, -1)
-    return torch.zeros((size, size), dtype=like.dtype, device=like.device).scatter_add_(1, taken, weights)
+    return torch.zeros((size, size), dtype=like.dtype, device=like.device).scatter_add_(1, sources, weights)
 
 
 _CHANNELS = (64, 192, 384, 256, 256)
@@ -156,7 +159,7 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Images (B, 3, H, W) of −1 to 1, twice → (B,)."""
+        """Measure images (B, 3, H, W) of −1 to 1, twice → (B,)."""
         if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < _SMALLEST:
             expected = f"(B, 3, H, W) twice, {_SMALLEST} pixels or more"
             raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
@@ -167,7 +170,7 @@ class Lpips(nn.Module):
         return total
 
     def describe(self) -> dict[str, Any]:
-        """The network and its files' SHA-256, as plain values."""
+        """Return the network and its files' SHA-256, as plain values."""
         return {"network": "alex", **self.sources}
 
 

@@ -62,9 +62,9 @@ class JointRegressor:
 
     @classmethod
     def read(cls, path: Path | str) -> JointRegressor:
-        """J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it, or HMR's SMPL_to_J19.pkl, 19 × 6890.
+        """Read J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it, or HMR's SMPL_to_J19.pkl, 19 × 6890.
 
-        InputError for anything else.
+        Raises InputError for anything else.
         """
         path = Path(path)
         if not path.is_file():
@@ -72,8 +72,8 @@ class JointRegressor:
                 "J_regressor_h36m.npy of SPIN's data, or SMPL_to_J19.pkl of HMR 2.0's; their makers hold the rights"
             )
             raise InputError(path, "is no file", expected="a joint regressor (.npy or .pkl)", remedy=remedy)
-        pickled = path.suffix.lower() == ".pkl"
-        matrix = np.asarray(read_pickle(path) if pickled else read_npy(path))
+        is_pickle = path.suffix.lower() == ".pkl"
+        matrix = np.asarray(read_pickle(path) if is_pickle else read_npy(path))
         expected = " or ".join(f"({count}, 6890)" for count in _REGRESSORS)
         if (
             matrix.ndim != 2
@@ -89,11 +89,13 @@ class JointRegressor:
         return cls(torch.from_numpy(matrix.astype(np.float32)), _REGRESSORS[len(matrix)])
 
     def __call__(self, vertices: Tensor, body: Body) -> Tensor:
-        """(B, V, 3) of a body → (B, J, 3). UsageError for a mesh of another size, or if its left is our right."""
+        """Regress (B, V, 3) of a body → (B, J, 3). Raises UsageError for a mesh of another size, or if its left is our
+        right.
+        """
         return self.of_mesh(vertices, body.template, body.name)
 
     def of_mesh(self, vertices: Tensor, template: Tensor, name: str) -> Tensor:
-        """Likewise, of a body called `name` whose resting mesh is template (V, 3)."""
+        """Regress likewise, of a body called `name` whose resting mesh is template (V, 3)."""
         if vertices.shape[1] != self.matrix.shape[1]:
             got, remedy = f"{vertices.shape[1]} of {name}", "`smplx_to_smpl` makes SMPL's mesh of SMPL-X's"
             problem = "is for another mesh"
@@ -118,15 +120,15 @@ class MeshConversion:
 
     @classmethod
     def read(cls, path: Path | str) -> MeshConversion:
-        """A .npy file of that shape, or a pickle with it as `matrix` (smplx2smpl.pkl of WHAM and CameraHMR), or as the
-        first half of `mtx` (smplx2smpl_deftrafo_setup.pkl of SMPL-X's owners). InputError for anything else.
+        """Read a .npy file of that shape, or a pickle with it as `matrix` (smplx2smpl.pkl of WHAM and CameraHMR), or as
+        the first half of `mtx` (smplx2smpl_deftrafo_setup.pkl of SMPL-X's owners). Raises InputError for anything else.
         """
         path = existing_file(Path(path), "a matrix from SMPL-X's to SMPL's vertices")
         dense = 2 * _SMPL * _SMPLX * np.dtype(np.float64).itemsize  # of the owners' file, which is sparse
-        stored = read_npy(path) if path.suffix.lower() == ".npy" else read_pickle(path, more=dense)
-        if isinstance(stored, dict):
-            stored = stored.get("matrix", stored.get("mtx"))
-        matrix = np.asarray(stored)
+        content = read_npy(path) if path.suffix.lower() == ".npy" else read_pickle(path, more=dense)
+        if isinstance(content, dict):
+            content = content.get("matrix", content.get("mtx"))
+        matrix = np.asarray(content)
         if matrix.shape == (_SMPL, 2 * _SMPLX):  # its second half is of the normals
             matrix = matrix[:, :_SMPLX]
         expected = f"({_SMPL}, {_SMPLX})"
@@ -142,10 +144,10 @@ class MeshConversion:
         return cls(torch.sparse_coo_tensor(indices, values, matrix.shape, check_invariants=True).coalesce())
 
     def __call__(self, vertices: Tensor) -> Tensor:
-        """(B, 10475, 3) → (B, 6890, 3)."""
+        """Convert (B, 10475, 3) → (B, 6890, 3)."""
         columns = vertices.permute(1, 0, 2).reshape(_SMPLX, -1)
-        made = torch.sparse.mm(self.matrix.to(vertices), columns)
-        return made.reshape(_SMPL, len(vertices), 3).permute(1, 0, 2)
+        result = torch.sparse.mm(self.matrix.to(vertices), columns)
+        return result.reshape(_SMPL, len(vertices), 3).permute(1, 0, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +188,8 @@ class JointSet:
         """Rows of the joints that PCK and AUC count: of 17 the 14 that MPI-INF-3DHP's own evaluator does, which leaves
         out pelvis, spine and the head's middle; of other sets all.
         """
-        chosen = _H36M14 if set(_H36M14) <= set(self.joints) else self.joints
-        return [self.points.index(name) for name in chosen]
+        names = _H36M14 if set(_H36M14) <= set(self.joints) else self.joints
+        return [self.points.index(name) for name in names]
 
     @property
     def limb_bones(self) -> list[tuple[int, int]]:
@@ -198,9 +200,9 @@ class JointSet:
         return [(row(f"{side}_{start}"), row(f"{side}_{end}")) for side in ("left", "right") for start, end in bones]
 
     def of_body(self, body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
-        """Positions (B, P, 3) metres of `points`, on a body that was posed with its vertices.
+        """Return positions (B, P, 3) in metres of `points`, on a body that was posed with its vertices.
 
-        UsageError where the regressor is not for that body, or the body has none of its own.
+        Raises UsageError if the regressor is not for that body, or the body has none of its own.
         """
         if self.of_model and self.regressor is None:
             if body.joint_regressor is None:
@@ -213,8 +215,8 @@ class JointSet:
             template = body.template[None]
             if len(body.template) != vertices.shape[1] and self.conversion is not None:
                 template = self.conversion(template)
-            found = self.regressor.of_mesh(vertices, template[0], body.name)
-            return found[:, [self.regressor.names.index(name) for name in self.points]]
+            joints = self.regressor.of_mesh(vertices, template[0], body.name)
+            return joints[:, [self.regressor.names.index(name) for name in self.points]]
         if self.joints == SMPL24.joint_names:
             return posed.joints[:, SMPL24.indices(self.points)]
         landmarks = body.pose_landmarks(H36M17.name, posed, betas)
@@ -225,8 +227,8 @@ class JointSet:
         return both[:, [names.index(name) for name in self.points]]
 
     def surface(self, body: Body, posed: PosedBody) -> tuple[str, Tensor]:
-        """Kind and vertices (B, V, 3) of the mesh of a body that was posed with its vertices; SMPL-X's becomes SMPL's
-        where there is a `conversion`.
+        """Return kind and vertices (B, V, 3) of the mesh of a body that was posed with its vertices; SMPL-X's becomes
+        SMPL's if there is a `conversion`.
         """
         assert posed.vertices is not None
         kind = body.name.partition("-")[0]
@@ -235,12 +237,14 @@ class JointSet:
         return "smpl", self.conversion(posed.vertices)
 
     def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
-        """A data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not known."""
-        chosen = self.of_skeleton(H36M17.name, joints)
-        return np.where(np.nan_to_num(chosen[..., 3:]) > 0, chosen[..., :3], np.nan)
+        """Select from a data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not
+        known.
+        """
+        points = self.of_skeleton(H36M17.name, joints)
+        return np.where(np.nan_to_num(points[..., 3:]) > 0, points[..., :3], np.nan)
 
     def of_skeleton(self, skeleton: str, joints: NDArray[np.floating]) -> NDArray[np.float64]:
-        """`points` (N, P, …) among the joints (N, J, …) of a skeleton; UsageError where that lacks one."""
+        """Select `points` (N, P, …) among the joints (N, J, …) of a skeleton. Raises UsageError if that lacks one."""
         names = skeleton_by_name(skeleton)
         missing = [name for name in self.points if name not in names]
         if missing:
@@ -287,13 +291,14 @@ def joint_set(
     neutral: Body | None = None,
     smplx_to_smpl: Path | str | None = None,
 ) -> JointSet:
-    """A set by its name. UsageError where it needs a regressor or model and none is given, or has no use for one.
+    """Make a set by its name. Raises UsageError if it needs a regressor or model and none is given, or has no use for
+    one.
 
     root     None for the usual one: the pelvis, of lsp14, smpl24-mesh and smpl24-neutral the hips' middle
     neutral  SMPL's neutral model, for smpl24-neutral
     smplx_to_smpl  file of a `MeshConversion`
     """
-    chosen = _SETS[name]
+    joints = _SETS[name]
     if regressor is None and name.startswith(("h36m", "hmr")):
         file = "SMPL_to_J19.pkl" if name == "hmr14" else "J_regressor_h36m.npy"
         remedy = "or choose mocap, lsp14"
@@ -304,19 +309,21 @@ def joint_set(
         if neutral is None or neutral.joint_regressor is None:
             remedy = "`body=smpl:SMPL_NEUTRAL.pkl`, or its file among `models`"
             raise UsageError("joints", f"{name} need SMPL's neutral model", remedy=remedy)
-        found = JointRegressor(neutral.joint_regressor.detach().cpu(), SMPL24.joint_names)
-        chosen = replace(chosen, regressor=found)
+        neutral_regressor = JointRegressor(neutral.joint_regressor.detach().cpu(), SMPL24.joint_names)
+        joints = replace(joints, regressor=neutral_regressor)
     if regressor is not None:
         if not name.startswith(("h36m", "hmr", "mocap")):
             raise UsageError("joint_regressor", f"is of no use with {name}", expected="h36m14, h36m17, hmr14 or mocap")
-        chosen = replace(chosen, regressor=JointRegressor.read(regressor))
+        joints = replace(joints, regressor=JointRegressor.read(regressor))
         expected = _HMR19 if name == "hmr14" else _REGRESSED
-        if chosen.regressor is not None and chosen.regressor.names != expected:
-            got, wanted = len(chosen.regressor.names), f"one of {len(expected)} joints"
-            raise UsageError("joint_regressor", f"is not the one of {name}", expected=wanted, got=f"{got} joints")
+        if joints.regressor is not None and joints.regressor.names != expected:
+            got, expected_text = len(joints.regressor.names), f"one of {len(expected)} joints"
+            raise UsageError(
+                "joint_regressor", f"is not the one of {name}", expected=expected_text, got=f"{got} joints"
+            )
     if smplx_to_smpl is not None:
-        if chosen.regressor is None:
+        if joints.regressor is None:
             problem = f"is of no use with {name}"
             raise UsageError("smplx_to_smpl", problem, expected="joints by a regressor, such as smpl24-neutral")
-        chosen = replace(chosen, conversion=MeshConversion.read(smplx_to_smpl))
-    return chosen if root is None else replace(chosen, root=_ROOTS[root])
+        joints = replace(joints, conversion=MeshConversion.read(smplx_to_smpl))
+    return joints if root is None else replace(joints, root=_ROOTS[root])

@@ -52,7 +52,7 @@ _OTHER_SIGMAS = {
 
 
 def sigmas_of(skeleton: Skeleton) -> Floats:
-    """(J,) how much annotators disagree about each joint of coco17, crowdpose14, posetrack15 or mpii16."""
+    """Return (J,) how much annotators disagree about each joint of coco17, crowdpose14, posetrack15 or mpii16."""
     others = _OTHER_SIGMAS.get(skeleton.name, {})
     return np.array([others.get(name) or _SIGMAS[name.rpartition("_")[2]] for name in skeleton.joint_names])
 
@@ -82,7 +82,8 @@ class ImageMatches(NamedTuple):
 def oks(
     predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike, skeleton: Skeleton = COCO17
 ) -> Floats:
-    """Similarities (P, T) of joints (P, J, 2 or 3) to those of people (T, J, 3): x, y, and 0 where not labelled.
+    """Measure similarities (P, T) of joints (P, J, 2 or 3) to those of people (T, J, 3): x, y, and 0 where not
+    labelled.
 
     areas  (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all joints
            are then compared with a box three times as large, and are right inside of it
@@ -99,14 +100,14 @@ def oks(
     extent = box[:, 2:] - box[:, :2]
     low, high = (box[:, :2] - extent)[None, :, None], (box[:, 2:] + extent)[None, :, None]
     outside = np.maximum(low - points[:, None, :, :2], 0) + np.maximum(points[:, None, :, :2] - high, 0)
-    labelled = np.asarray(people[..., 2] > 0)
-    unlabelled = np.asarray(~labelled.any(1)).reshape(-1)
-    squared = np.square(np.where(unlabelled[None, :, None, None], outside, apart)).sum(-1)
-    counted = (labelled | unlabelled[:, None])[None]
+    label_mask = np.asarray(people[..., 2] > 0)
+    people_without_labels = np.asarray(~label_mask.any(1)).reshape(-1)
+    distances = np.square(np.where(people_without_labels[None, :, None, None], outside, apart)).sum(-1)
+    joint_mask = (label_mask | people_without_labels[:, None])[None]
     with np.errstate(over="ignore", invalid="ignore"):
-        exponent = squared / (2 * np.square(2 * sigmas_of(skeleton))) / (scale[None, :, None] + np.spacing(1))
-        similar = np.where(counted, np.exp(-exponent), 0.0)
-    return np.asarray(np.nan_to_num(similar).sum(-1) / counted.sum(-1), np.float64)
+        exponent = distances / (2 * np.square(2 * sigmas_of(skeleton))) / (scale[None, :, None] + np.spacing(1))
+        similar = np.where(joint_mask, np.exp(-exponent), 0.0)
+    return np.asarray(np.nan_to_num(similar).sum(-1) / joint_mask.sum(-1), np.float64)
 
 
 def matched_predictions(
@@ -118,7 +119,7 @@ def matched_predictions(
     crowds: ArrayLike | None = None,
     skeleton: Skeleton = COCO17,
 ) -> ImageMatches:
-    """One image's predictions (P, J, 2) with scores (P,) against its people, as for `oks`.
+    """Match one image's predictions (P, J, 2) with scores (P,) with its people, as for `oks`.
 
     crowds  (T,) which of them are regions of several people; None: none is
     """
@@ -130,7 +131,7 @@ def matched_predictions(
     rows = np.argsort(~counts, kind="stable")  # those who count come first
     similarity = oks(points, people[rows], np.asarray(areas)[rows], np.asarray(boxes).reshape(-1, 4)[rows], skeleton)
     who, crowd = counts[rows], crowd[rows]
-    correct, ignored = (np.zeros((len(THRESHOLDS), len(order)), bool) for _ in range(2))
+    correct, neutral = (np.zeros((len(THRESHOLDS), len(order)), bool) for _ in range(2))
     # Greedy, as COCO's evaluator: the most confident prediction chooses first, among people who count before others.
     for level, threshold in enumerate(THRESHOLDS):
         free = np.ones(len(rows), bool)
@@ -143,12 +144,12 @@ def matched_predictions(
                     best, row = similarity[prediction, person], person
             if row >= 0:
                 free[row] = crowd[row]
-                correct[level, prediction], ignored[level, prediction] = who[row], not who[row]
-    return ImageMatches(confidence[order], correct, ignored, int(counts.sum()))
+                correct[level, prediction], neutral[level, prediction] = who[row], not who[row]
+    return ImageMatches(confidence[order], correct, neutral, int(counts.sum()))
 
 
 def average_precision(images: Sequence[ImageMatches]) -> tuple[Floats, Floats]:
-    """AP and recall (10,) at each of THRESHOLDS over all images; NaN without labelled people."""
+    """Return AP and recall (10,) at each of THRESHOLDS over all images; NaN without labelled people."""
     people = sum(image.people for image in images)
     if not people:
         return np.full(len(THRESHOLDS), np.nan), np.full(len(THRESHOLDS), np.nan)
@@ -160,16 +161,16 @@ def average_precision(images: Sequence[ImageMatches]) -> tuple[Floats, Floats]:
         right, false = np.cumsum(correct[level]), np.cumsum(wrong[level])
         if not len(right):
             continue
-        found, share = right / people, right / (right + false + np.spacing(1))
+        recalls, share = right / people, right / (right + false + np.spacing(1))
         share = np.maximum.accumulate(share[::-1])[::-1]  # no precision below that of a higher recall
-        at = np.searchsorted(found, _RECALLS, side="left")
+        at = np.searchsorted(recalls, _RECALLS, side="left")
         precision[level] = np.where(at < len(share), share[np.minimum(at, len(share) - 1)], 0).mean()
-        recall[level] = found[-1]
+        recall[level] = recalls[-1]
     return precision, recall
 
 
 def torso_length(true: ArrayLike, skeleton: Skeleton = COCO17) -> Floats:
-    """The longer diagonal (T,) of shoulders and hips of people (T, J, 3), pixels; NaN where none is labelled."""
+    """Return the longer diagonal (T,) of shoulders and hips of people (T, J, 3), pixels; NaN if none is labelled."""
     people = np.asarray(true, np.float64)
     points = np.where(people[..., 2:] > 0, people[..., :2], np.nan)
     diagonals = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in map(skeleton.indices, _TORSO)]
@@ -177,25 +178,26 @@ def torso_length(true: ArrayLike, skeleton: Skeleton = COCO17) -> Floats:
 
 
 def pck(predicted: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) -> Floats:
-    """Whether each joint (T, J) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not labelled.
+    """Test whether each joint (T, J) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not
+    labelled.
 
     predicted  (T, J, 2 or 3), NaN for people who were missed: none of their joints is right
     """
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     apart = np.linalg.norm(points[..., :2] - people[..., :2], axis=-1)
     near = apart <= share * np.asarray(length, np.float64)[:, None]
-    labelled = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
-    return np.where(labelled, near.astype(np.float64), np.nan)
+    label_mask = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
+    return np.where(label_mask, near.astype(np.float64), np.nan)
 
 
 def box_length(boxes: ArrayLike) -> Floats:
-    """The longer side (T,) of boxes (T, 4), pixels."""
+    """Return the longer side (T,) of boxes (T, 4), pixels."""
     box = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.max(box[:, 2:] - box[:, :2], axis=1)
 
 
 def head_length(head_boxes: ArrayLike) -> Floats:
-    """What MPII and PoseTrack call the size of a head (T,): 0.6 of the diagonal of its box (T, 4), pixels."""
+    """Return what MPII and PoseTrack call the size of a head (T,): 0.6 of the diagonal of its box (T, 4), pixels."""
     box = np.asarray(head_boxes, np.float64).reshape(-1, 4)
     return np.asarray(_HEAD_SHARE * np.linalg.norm(box[:, 2:] - box[:, :2], axis=1), np.float64)
 
@@ -213,7 +215,7 @@ class JointMatches(NamedTuple):
 
 
 def matched_joints(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, heads: ArrayLike) -> JointMatches:
-    """One image's predictions (P, J, 2), NaN where there is no joint, with scores (P, J), against people (T, J, 3).
+    """Match one image's predictions (P, J, 2), NaN where there is no joint, with scores (P, J), with people (T, J, 3).
 
     heads  (T, 4) boxes: a joint is right within half of `head_length`; of people without one none is
 
@@ -221,21 +223,21 @@ def matched_joints(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, hea
     has the largest share of them. The joints of the other predictions are wrong.
     """
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    labelled = people[..., 2] > 0
-    found = np.isfinite(points[..., :2]).all(-1)
+    label_mask = people[..., 2] > 0
+    finite = np.isfinite(points[..., :2]).all(-1)
     apart = np.linalg.norm(points[:, None, :, :2] - people[None, :, :, :2], axis=-1)  # [P, T, J]
     with np.errstate(invalid="ignore"):
-        near = (apart / head_length(heads)[None, :, None] <= _PCKH_SHARE) & labelled
-    right = np.zeros(found.shape, bool)
+        near = (apart / head_length(heads)[None, :, None] <= _PCKH_SHARE) & label_mask
+    right = np.zeros(finite.shape, bool)
     if near.size:
-        shares = near.sum(-1) / np.maximum(labelled.sum(-1), 1)
+        shares = near.sum(-1) / np.maximum(label_mask.sum(-1), 1)
         best = shares.argmax(1)
-        kept = np.where(np.arange(len(people)) == best[:, None], shares, 0.0)
-        for person, prediction in enumerate(kept.argmax(0)):
-            if kept[prediction, person] > 0:
+        best_shares = np.where(np.arange(len(people)) == best[:, None], shares, 0.0)
+        for person, prediction in enumerate(best_shares.argmax(0)):
+            if best_shares[prediction, person] > 0:
                 right[prediction] = near[prediction, person]
-    values = np.where(found, np.asarray(scores, np.float64), np.nan)
-    return JointMatches(values, right & found, labelled.sum(0))
+    values = np.where(finite, np.asarray(scores, np.float64), np.nan)
+    return JointMatches(values, right & finite, label_mask.sum(0))
 
 
 def joint_average_precision(images: Sequence[JointMatches]) -> Floats:
@@ -247,35 +249,35 @@ def joint_average_precision(images: Sequence[JointMatches]) -> Floats:
     scores, right = (np.concatenate([getattr(image, name) for image in images]) for name in ("scores", "right"))
     precisions = np.full(len(labels), np.nan)
     for joint in np.flatnonzero(labels):
-        predicted = np.isfinite(scores[:, joint])
-        order = np.argsort(scores[predicted, joint], kind="stable")[::-1]
-        correct = np.cumsum(right[predicted, joint][order])
+        finite = np.isfinite(scores[:, joint])
+        order = np.argsort(scores[finite, joint], kind="stable")[::-1]
+        correct = np.cumsum(right[finite, joint][order])
         precision = correct / np.arange(1, len(correct) + 1)
         precision = np.maximum.accumulate(precision[::-1])[::-1]  # no precision below that of a higher recall
-        gained = np.diff(correct, prepend=0) / labels[joint]
-        precisions[joint] = float((gained * precision).sum())
+        steps = np.diff(correct, prepend=0) / labels[joint]
+        precisions[joint] = float((steps * precision).sum())
     return precisions
 
 
 def mean_over_joints(right: ArrayLike) -> float:
-    """The share of each joint over people, averaged over the joints that somebody has; right (T, J), NaN: not labelled.
+    """Average over the joints that a person has the share of each joint over people; right (T, J), NaN: not labelled.
 
     As 4D-Humans averages PCK (shubham-goel/4D-Humans at 6ec7965, hmr2/utils/pck_accuracy.py).
     """
     values = np.asarray(right, np.float64)
-    labelled = np.isfinite(values)
-    counts = labelled.sum(0)
-    shares = np.where(labelled, values, 0).sum(0)[counts > 0] / counts[counts > 0]
+    finite = np.isfinite(values)
+    counts = finite.sum(0)
+    shares = np.where(finite, values, 0).sum(0)[counts > 0] / counts[counts > 0]
     return float(shares.mean()) if len(shares) else float("nan")
 
 
 def mpii_mean(right: ArrayLike) -> float:
-    """The share of all labelled joints of mpii16 that are right, pelvis and thorax left out; right (T, 16).
+    """Return the share of all labelled joints of mpii16 that are right, pelvis and thorax left out; right (T, 16).
 
     As MPII's evaluator and MMPose's (open-mmlab/mmpose at 016ee42, MpiiPCKAccuracy): joints weigh by the
     number of their labels.
     """
     columns = [row for row, name in enumerate(MPII16.joint_names) if name not in _NOT_COUNTED]
     values = np.asarray(right, np.float64)[:, columns]
-    labelled = np.isfinite(values)
-    return float(values[labelled].mean()) if labelled.any() else float("nan")
+    finite = np.isfinite(values)
+    return float(values[finite].mean()) if finite.any() else float("nan")

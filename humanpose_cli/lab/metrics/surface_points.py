@@ -25,7 +25,7 @@ _MIN_OVERLAP = 0.8  # of boxes, from which on a prediction without a match is ta
 
 
 def point_similarity(distances: ArrayLike, charts: ArrayLike) -> float:
-    """GPS of one prediction to one person's points, 0 without any.
+    """Return the GPS of one prediction to one person's points, 0 without any.
 
     distances  (M,) metres on the surface, inf where no surface is predicted at the point
     charts     (M,) of the annotated points, 1 to 24
@@ -49,7 +49,7 @@ def matched_surfaces(
     crowds: ArrayLike | None = None,
     in_range: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> ImageMatches:
-    """One image's predictions (P,) against its people (T,).
+    """Match one image's predictions (P,) with its people (T,).
 
     similarity (P, T) GPS; overlaps (P, T) of the boxes, intersection over union; scores (P,)
     annotated  (T,) who has points; crowds (T,) regions of several people, None: none is
@@ -63,7 +63,9 @@ def matched_surfaces(
     confidence = np.asarray(scores, np.float64)
     order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
     points = np.asarray(annotated, bool)
-    sized, inside = (np.ones(len(x), bool) for x in (confidence, points)) if in_range is None else map(_bools, in_range)
+    in_size, inside = (
+        (np.ones(len(x), bool) for x in (confidence, points)) if in_range is None else map(_bools, in_range)
+    )
     rows = np.argsort(~(points & inside), kind="stable")  # those who count come first
     counts, crowd = (points & inside)[rows], np.zeros(len(rows), bool) if crowds is None else _bools(crowds)[rows]
     shape = len(confidence), len(points)
@@ -73,22 +75,22 @@ def matched_surfaces(
     free = np.ones((len(THRESHOLDS), len(rows)), bool)
     for level, threshold in enumerate(THRESHOLDS):
         for prediction in range(len(order)):
-            allowed = free[level] & (close[prediction] >= threshold)
-            if allowed.any():
-                if (allowed & counts).any():
-                    allowed &= counts
+            candidates = free[level] & (close[prediction] >= threshold)
+            if candidates.any():
+                if (candidates & counts).any():
+                    candidates &= counts
                 # Of equal ones the last, as the evaluator.
-                best = len(rows) - 1 - int(np.where(allowed, close[prediction], -1.0)[::-1].argmax())
+                best = len(rows) - 1 - int(np.where(candidates, close[prediction], -1.0)[::-1].argmax())
                 matches[level, prediction], free[level, best] = best, False
-    ignored = np.where(matches >= 0, ~counts[matches], False) if counts.any() else np.ones(matches.shape, bool)
+    neutral = np.where(matches >= 0, ~counts[matches], False) if counts.any() else np.ones(matches.shape, bool)
     for prediction in np.flatnonzero(matches[-1] < 0).tolist():
-        allowed = (free[-1] | crowd) & (boxes[prediction] >= _MIN_OVERLAP)
-        if allowed.any():
-            nearest = len(rows) - 1 - int(np.where(allowed, boxes[prediction], -1.0)[::-1].argmax())
-            ignored[:, prediction] = not counts[nearest]
+        candidates = (free[-1] | crowd) & (boxes[prediction] >= _MIN_OVERLAP)
+        if candidates.any():
+            nearest = len(rows) - 1 - int(np.where(candidates, boxes[prediction], -1.0)[::-1].argmax())
+            neutral[:, prediction] = not counts[nearest]
             free[-1, nearest] &= counts[nearest]
-    ignored |= (matches < 0) & ~sized[order]
-    return ImageMatches(confidence[order], (matches >= 0) & ~ignored, ignored, int(counts.sum()))
+    neutral |= (matches < 0) & ~in_size[order]
+    return ImageMatches(confidence[order], (matches >= 0) & ~neutral, neutral, int(counts.sum()))
 
 
 def _bools(values: ArrayLike) -> NDArray[np.bool_]:

@@ -35,7 +35,8 @@ def _pair(predicted: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats
 
 
 def acceleration_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """Mean difference of the joints' second differences, of each frame between two others: (T, J, 3) twice → (T − 2,).
+    """Average the difference of the joints' second differences, of each frame between two others: (T, J, 3) twice → (T
+    − 2,).
 
     Metres a frame², as published figures have it (in millimetres, often labelled mm/s²).
     """
@@ -44,7 +45,7 @@ def acceleration_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
 
 
 def jitter(joints: ArrayLike, frame_rate: float) -> Floats:
-    """Mean size of the joints' third derivative: (T, J, 3) metres, world axes → (T − 3,) m/s³.
+    """Average the size of the joints' third derivative: (T, J, 3) metres, world axes → (T − 3,) m/s³.
 
     Published figures of WHAM and GVHMR have the unit 10 m/s³.
     """
@@ -53,7 +54,7 @@ def jitter(joints: ArrayLike, frame_rate: float) -> Floats:
 
 
 def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
-    """Jitter (T − 3,) m/s³ of SMPL's joints (T, 24, 3) as EMDB's evaluator has it.
+    """Measure the jitter (T − 3,) m/s³ of SMPL's joints (T, 24, 3) as EMDB's evaluator has it.
 
     Pelvis, ankles, feet, wrists and hands count as still: their zeros are in the mean over all 24.
     """
@@ -66,20 +67,21 @@ def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
 
 
 def foot_sliding(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """How far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
+    """Measure how far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
 
     predicted, true  (T, F, 3) metres, world axes: points of the feet in one order. A true point
                      stands where it moves less than `STANDING`; C counts points and pairs of frames
     """
     a, b = _pair(predicted, true)
-    moved, truly = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
-    return moved[truly < STANDING]
+    steps, truly = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
+    return steps[truly < STANDING]
 
 
 def root_velocity_error(
     predicted: ArrayLike, true: ArrayLike, predicted_rotation: ArrayLike, true_rotation: ArrayLike
 ) -> Floats:
-    """Egocentric root velocity error (TRAM): roots (T, 3) metres and root to world (T, 3, 3) → (T − 1,) metres a frame.
+    """Measure the egocentric root velocity error (TRAM): roots (T, 3) metres and root to world (T, 3, 3) → (T − 1,)
+    metres a frame.
 
     Velocities are compared in the frame of each root, so that neither the start nor the heading of the path counts.
     """
@@ -88,20 +90,20 @@ def root_velocity_error(
     if source.shape != target.shape or source.shape != (len(a), 3, 3):
         got = f"{source.shape} and {target.shape}"
         raise UsageError("rotations", "do not match the roots", expected=f"({len(a)}, 3, 3) twice", got=got)
-    turned = np.einsum("tij,tkj,tk->ti", target[:-1], source[:-1], np.diff(a, axis=0))
-    return np.linalg.norm(turned - np.diff(b, axis=0), axis=-1)
+    velocity = np.einsum("tij,tkj,tk->ti", target[:-1], source[:-1], np.diff(a, axis=0))
+    return np.linalg.norm(velocity - np.diff(b, axis=0), axis=-1)
 
 
 def _aligned(predicted: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
-    """`predicted` moved onto `true` by the transform that fits the first frames best; None: all of them."""
+    """Move `predicted` onto `true` by the transform that fits the first frames best; None: all of them."""
     a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predicted, true))
     transform = fit_similarity(a, b, with_scale=scale)
-    moved = transform.apply(torch.from_numpy(predicted.reshape(-1, 3).copy()))
-    return np.asarray(moved.numpy().reshape(predicted.shape))
+    points = transform.apply(torch.from_numpy(predicted.reshape(-1, 3).copy()))
+    return np.asarray(points.numpy().reshape(predicted.shape))
 
 
 def segments(frames: int, cut: Cut = "short last") -> list[slice]:
-    """Segments of `SEGMENT` frames of a sequence.
+    """List segments of `SEGMENT` frames of a sequence.
 
     cut  "short last": a shorter last segment counts (WHAM, GVHMR). "joined last": it is joined to the one before, the
          last frame is left out, and sequences of `SEGMENT` frames or fewer have no segment (TRAM)
@@ -120,19 +122,23 @@ def _of_segments(predicted: ArrayLike, true: ArrayLike, first: int | None, cut: 
 
 
 def wa_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
-    """World-aligned joint error: each of `segments` is aligned as a whole by a similarity, (T, J, 3) twice → (≤ T,)
-    metres.
+    """Measure the world-aligned joint error: each of `segments` is aligned as a whole by a similarity, (T, J, 3) twice
+    → (≤ T,) metres.
     """
     return _of_segments(predicted, true, None, cut)
 
 
 def w_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
-    """World joint error: each of `segments` is aligned by a similarity of its first two frames, → (≤ T,) metres."""
+    """Measure the world joint error: each of `segments` is aligned by a similarity of its first two frames, → (≤ T,)
+    metres.
+    """
     return _of_segments(predicted, true, 2, cut)
 
 
 def root_translation_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """Roots (T, 3) after the best rigid alignment of the whole path, as a share of the true path's length: (T,)."""
+    """Compare roots (T, 3) after the best rigid alignment of the whole path, as a share of the true path's length:
+    (T,).
+    """
     a, b = _pair(predicted, true, 2)
     length = float(np.linalg.norm(np.diff(b, axis=0), axis=-1).sum())
     if not length > 0:

@@ -36,7 +36,9 @@ _LIMB_ENDS = (("elbow", "wrist"), ("wrist",), ("knee", "ankle"), ("ankle",))
 
 
 def evidence_of_example(example: Example) -> CropEvidence:
-    """From a labelled person that is cut out already: true parts and joints, and the stored detections."""
+    """Take the evidence of a labelled person that is cut out already: true parts and joints, and the stored
+    detections.
+    """
     person, size = example.person, example.image.shape[0]
     parts = example.maps.get("parts")
     if parts is not None and example.mask is not None:
@@ -55,7 +57,7 @@ def evidence_of_example(example: Example) -> CropEvidence:
 
 
 def _finite_points(points: Array | None) -> Array | None:
-    """Points (J, 3) with confidence 0 where a coordinate is not known; None where all are unknown."""
+    """Set the confidence of points (J, 3) to 0 where a coordinate is not known; None if all are unknown."""
     if points is None:
         return None
     finite = np.asarray(np.isfinite(points).all(1))
@@ -65,7 +67,7 @@ def _finite_points(points: Array | None) -> Array | None:
 
 
 def imitate_errors(evidence: CropEvidence, random: np.random.Generator, strength: float = 1.0) -> CropEvidence:
-    """The evidence with errors of that strength; 0 changes nothing."""
+    """Add errors of that strength to the evidence; 0 changes nothing."""
     if strength <= 0:
         return evidence
     size, hole = evidence.size, _patch(evidence, random) if random.random() < _HOLE * min(strength, 1) else None
@@ -87,9 +89,11 @@ def imitate_errors(evidence: CropEvidence, random: np.random.Generator, strength
 
 
 def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, strength: float, size: int) -> Array:
-    """Noise that grows with doubt, and now and then an arm or leg that is elsewhere."""
+    """Add noise that grows with doubt, and now and then move an arm or leg elsewhere."""
     confidence = np.clip(points[:, 2:], 0, 1)
-    moved = points[:, :2] + strength * _PIXEL_NOISE * size * (3 - 2 * confidence) * _shared_noise(skeleton, random, 2)
+    positions = points[:, :2] + strength * _PIXEL_NOISE * size * (3 - 2 * confidence) * _shared_noise(
+        skeleton, random, 2
+    )
     for ends in _LIMB_ENDS:
         for side in ("left", "right"):
             offset = strength * _LIMB_OFFSET * size * random.normal(size=2)
@@ -100,14 +104,14 @@ def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, stre
                     for row, name in enumerate(skeleton.joint_names)
                     if name.startswith(side) and name.split("_", 1)[1] in (*ends, *_BEYOND[ends[-1]])
                 ]
-                moved[rows] += offset
+                positions[rows] += offset
                 confidence[rows] *= random.uniform(0.2, 1)
     doubt = 1 - 0.3 * strength * random.random() * random.random(len(points))[:, None]
-    return np.concatenate((moved, confidence * doubt), 1).astype(np.float32)
+    return np.concatenate((positions, confidence * doubt), 1).astype(np.float32)
 
 
 def _shared_noise(skeleton: Skeleton, random: np.random.Generator, axes: int) -> Array:
-    """Standard normal numbers (J, axes); points of one face, hand or foot err mostly alike."""
+    """Draw standard normal numbers (J, axes); points of one face, hand or foot err mostly alike."""
     groups, independent = _groups(skeleton), random.normal(size=(len(skeleton), axes))
     together = random.normal(size=(len(skeleton), axes))[groups]
     return np.asarray(np.sqrt(1 - _INDEPENDENT_SHARE) * together + np.sqrt(_INDEPENDENT_SHARE) * independent)
@@ -115,7 +119,7 @@ def _shared_noise(skeleton: Skeleton, random: np.random.Generator, axes: int) ->
 
 @lru_cache(maxsize=4)
 def _groups(skeleton: Skeleton) -> NDArray[np.int64]:
-    """For each point a number that those which err alike share: the row of the first of them."""
+    """Give points that err alike the same number: the row of the first of them."""
     first_rows: dict[str, int] = {}
     rows = []
     for row, name in enumerate(skeleton.joint_names):
@@ -128,28 +132,28 @@ def _groups(skeleton: Skeleton) -> NDArray[np.int64]:
 
 
 def _leaning(world: Array, random: np.random.Generator, strength: float) -> Array:
-    """Depth that wavers, leans forward or back, and is too deep or too flat."""
+    """Make depth waver, lean forward or back, and too deep or too flat."""
     lean = strength * _LEAN * random.normal()
     c, s = np.cos(lean), np.sin(lean)
-    turned = world @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
-    turned[:, 2] *= 1 + 2 * strength * _WORLD_SCALE * random.normal()
-    turned *= 1 + strength * _WORLD_SCALE * random.normal()
+    points = world @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+    points[:, 2] *= 1 + 2 * strength * _WORLD_SCALE * random.normal()
+    points *= 1 + strength * _WORLD_SCALE * random.normal()
     noise = strength * _DEPTH_NOISE * _shared_noise(BLAZEPOSE33, random, 3) * (0.4, 0.4, 1.0)
-    return np.asarray(turned + noise, np.float32)
+    return np.asarray(points + noise, np.float32)
 
 
 def _wandering(image: Array, random: np.random.Generator, pixels: float) -> Array:
-    """Borders moved by smooth random offsets of that standard deviation; values are moved, never mixed."""
+    """Move borders by smooth random offsets of that standard deviation; values are moved, never mixed."""
     height, width = image.shape[:2]
     coarse = random.normal(size=(12, 12, 2)).astype(np.float32) * np.float32(pixels)
     offset = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    moved = cv2.remap(image, x + offset[..., 0], y + offset[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(moved)
+    result = cv2.remap(image, x + offset[..., 0], y + offset[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(result)
 
 
 def _patch(evidence: CropEvidence, random: np.random.Generator) -> NDArray[np.bool_]:
-    """An ellipse somewhere in the crop's middle."""
+    """Draw an ellipse somewhere in the crop's middle."""
     size = evidence.size
     patch = np.zeros((size, size), np.uint8)
     centre = (size * random.uniform(0.25, 0.75, 2)).astype(int).tolist()

@@ -85,21 +85,21 @@ class People:
         return len(self.rows)
 
     def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
-        """A person decoded; only the named maps. parts: see `example_of`."""
+        """Decode a person; only the named maps. parts: see `example_of`."""
         sample = self.cache.sample(int(self.images[number]))
         return example_of(sample, int(self.indices[number]), maps=maps, **parts)
 
     def describe(self) -> dict[str, Any]:
-        """Source, options and digest of the data, for a run's record."""
+        """Return source, options and digest of the data, for a run's record."""
         header = self.cache.header
         return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
 
     def taken(self, numbers: NDArray[np.integer | np.bool_]) -> People:
-        """Some of them, by number or as booleans; repeated ones too."""
+        """Select some of them, by number or as booleans; repeated ones too."""
         return People(self.cache, self.images[numbers], self.indices[numbers], self.rows[numbers])
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of the people table: (N, …), NaN where not known."""
+        """Read a column of the people table: (N, …), NaN where not known."""
         return np.asarray(self.cache.people[name][self.rows])
 
 
@@ -116,7 +116,7 @@ class JoinedPeople:
 
     @classmethod
     def of(cls, *parts: People) -> JoinedPeople:
-        """All of the parts, one after the other."""
+        """Join all of the parts, one after the other."""
         counts = [len(part) for part in parts]
         numbers = np.concatenate([np.arange(count) for count in counts])
         return cls(parts, np.repeat(np.arange(len(parts)), counts), numbers)
@@ -125,24 +125,24 @@ class JoinedPeople:
         return len(self.numbers)
 
     def taken(self, numbers: NDArray[np.integer | np.bool_]) -> JoinedPeople:
-        """Some of them, by number or as booleans; repeated ones too."""
+        """Select some of them, by number or as booleans; repeated ones too."""
         return JoinedPeople(self.parts, self.sources[numbers], self.numbers[numbers])
 
     def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
-        """A person decoded, as of `People`."""
+        """Decode a person, as of `People`."""
         return self.parts[self.sources[number]].example(int(self.numbers[number]), maps, **parts)
 
     def values(self, of_part: Callable[[People], NDArray[Any]]) -> NDArray[Any]:
-        """(N, …) of a function that gives values (M, …) for people of one cache, of the same shape for each."""
-        chosen = [(self.sources == source, part) for source, part in enumerate(self.parts)]
-        found = [of_part(part.taken(self.numbers[mine])) for mine, part in chosen]
-        values = np.empty((len(self), *found[0].shape[1:]), np.result_type(*found))
-        for (mine, _), column in zip(chosen, found, strict=True):
+        """Return (N, …) of a function that gives values (M, …) for people of one cache, of the same shape for each."""
+        parts = [(self.sources == source, part) for source, part in enumerate(self.parts)]
+        columns = [of_part(part.taken(self.numbers[mine])) for mine, part in parts]
+        values = np.empty((len(self), *columns[0].shape[1:]), np.result_type(*columns))
+        for (mine, _), column in zip(parts, columns, strict=True):
             values[mine] = column
         return values
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of numbers of the people tables: (N, …), NaN where not known."""
+        """Read a column of numbers of the people tables: (N, …), NaN where not known."""
         column = columns_of("people")[name]
         missing = np.full((1, *column.shape), np.nan, column.numpy_dtype)
         return self.values(
@@ -161,15 +161,15 @@ class JoinedPeople:
         return Path(", ".join(str(part.cache.path) for part in self.parts))
 
     def describe(self) -> dict[str, Any]:
-        """As of `People`; of several caches, a list of those."""
-        described = [part.taken(self.numbers[self.sources == s]).describe() for s, part in enumerate(self.parts)]
-        return described[0] if len(described) == 1 else {"caches": described, "people": len(self)}
+        """Return it as of `People`; of several caches, a list of those."""
+        descriptions = [part.taken(self.numbers[self.sources == s]).describe() for s, part in enumerate(self.parts)]
+        return descriptions[0] if len(descriptions) == 1 else {"caches": descriptions, "people": len(self)}
 
 
 def split_people(
     path: Path | str, needs: Sequence[str], *, protocol: str = "", choosing: bool = True
 ) -> tuple[People, People]:
-    """Those to learn from and those held out, each with all the labels of `LABELS` that are needed.
+    """Select those to learn from and those held out, each with all the labels of `LABELS` that are needed.
 
     protocol  of the cache; "" for its usual one
     choosing  whether weights may be chosen by those held out, which then are never of the split that evaluations take:
@@ -182,14 +182,14 @@ def split_people(
     """
     cache = open_cache(path)
     _check_columns(cache, needs)
-    chosen = training_protocol(cache, protocol)
-    train = with_labels(people_of_images(cache, cache.rows(chosen, "train")), needs)
-    if validation_split(cache, chosen, choosing=choosing) == "validation":
-        held = with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
+    training = training_protocol(cache, protocol)
+    train = with_labels(people_of_images(cache, cache.rows(training, "train")), needs)
+    if validation_split(cache, training, choosing=choosing) == "validation":
+        held_out = with_labels(people_of_images(cache, cache.rows(training, "validation")), needs)
     else:
         apart = _apart(train)
-        train, held = train.taken(~apart), train.taken(apart)
-    for people, what in ((train, "to learn from"), (held, "held out")):
+        train, held_out = train.taken(~apart), train.taken(apart)
+    for people, what in ((train, "to learn from"), (held_out, "held out")):
         if len(people) == 0:
             raise InputError(
                 cache.path,
@@ -197,11 +197,11 @@ def split_people(
                 expected=f"people with {_listed(needs)} in both splits, two or more in all",
                 remedy="make a larger cache",
             )
-    return train, held
+    return train, held_out
 
 
 def validation_split(cache: Cache, protocol: str, *, choosing: bool = True) -> str:
-    """The split that validations take people of: "validation", or "train", a part of which is then held out.
+    """Return the split that validations take people of: "validation", or "train", a part of which is then held out.
 
     choosing  whether weights may be chosen by them. A protocol without a split "test" is evaluated on "validation",
               which therefore chooses nothing
@@ -218,34 +218,36 @@ def validation_facts(
     count: int,
     unit: str = "people",
 ) -> dict[str, Any]:
-    """As `Recipe.validation_data` says it, of images (rows) that are learned from and held out.
+    """Return `Recipe.validation_data` of images (rows) that are learned from and held out.
 
     protocol  as the user chose it; count  how many of `unit` are measured
     """
-    chosen = training_protocol(cache, protocol)
-    split = validation_split(cache, chosen)
+    training = training_protocol(cache, protocol)
+    split = validation_split(cache, training)
     facts: dict[str, Any] = {
         "count": count,
         "unit": unit,
         "data": cache.header.source,
         "digest": cache.header.content_digest,
-        "protocol": chosen,
+        "protocol": training,
         "split": split,
         "apart": split == "train",
     }
-    shared = np.intersect1d(cache.sequence_numbers[train], cache.sequence_numbers[held])
-    if count := int((shared >= 0).sum()):
+    common = np.intersect1d(cache.sequence_numbers[train], cache.sequence_numbers[held])
+    if count := int((common >= 0).sum()):
         facts["shared_sequences"] = count
     return facts
 
 
 def validation_of_people(train: People, held: People, protocol: str, limit: int) -> dict[str, Any]:
-    """`validation_facts` of people; limit  the number that are measured at most"""
+    """Return `validation_facts` of people; limit  the number that are measured at most"""
     return validation_facts(train.cache, protocol, train.images, held.images, min(len(held), limit))
 
 
 def _apart(people: People) -> NDArray[np.bool_]:
-    """Which people (N,) are held out of a split: all or none of the same sequence or image, where there are several."""
+    """Choose the people (N,) who are held out of a split: all or none of the same sequence or image, if there are
+    several.
+    """
     cache, images = people.cache, people.images
     names = {row: str(name) for row, name in zip(images.tolist(), cache.images["name"][images], strict=True)}
     clips = {row: name for name in cache.sequences for row in cache.sequence(name).tolist()}
@@ -257,13 +259,13 @@ def _apart(people: People) -> NDArray[np.bool_]:
     units = next((keys for keys in (by_clip, by_image) if len(set(keys)) > 1), by_person)
     # A uniform number of each name; whichever it is, both sides get at least one.
     draws = {key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64 for key in set(units)}
-    ordered = sorted(draws, key=draws.__getitem__)
-    held = {key for key in ordered[1:-1] if draws[key] < _HELD_OUT} | set(ordered[:1])
-    return np.array([key in held for key in units], bool)
+    order = sorted(draws, key=draws.__getitem__)
+    held_out = {key for key in order[1:-1] if draws[key] < _HELD_OUT} | set(order[:1])
+    return np.array([key in held_out for key in units], bool)
 
 
 def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str) -> People:
-    """Those of one split with all the labels that are needed; InputError as for `split_people`."""
+    """Select those of one split with all the labels that are needed. Raises InputError as `split_people`."""
     cache = open_cache(path)
     _check_columns(cache, needs)
     people = with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
@@ -277,37 +279,39 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
 
 
 def visible_people(people: People, share: float) -> People:
-    """People with at least that share of their joints visible; 0 for all.
+    """Select people with at least that share of their joints visible; 0 for all.
 
     Who stands behind others or beyond the image's edge can be neither segmented nor predicted from a crop. Joints
     that a source calls labelled count as visible.
     """
     if share <= 0:
         return people
-    kept = people.taken(np.nan_to_num(people.column("keypoints/smpl24")[..., 2]).mean(1) >= share)
-    if len(kept) == 0:
+    visible = people.taken(np.nan_to_num(people.column("keypoints/smpl24")[..., 2]).mean(1) >= share)
+    if len(visible) == 0:
         raise InputError(
             people.cache.path,
             "shows too little of all people",
             expected=f"{share:.0%} of the joints",
             remedy="a smaller share",
         )
-    return kept
+    return visible
 
 
 ONE_MODEL = "`body=smpl:FILE` of that gender, and a cache of people of one gender"
 
 
 def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> None:
-    """InputError where somebody's known parameters are of none of these models: betas mean another shape in another."""
+    """Raise InputError if a person's known parameters are of none of these models: betas mean another shape in
+    another.
+    """
     columns = people.cache.people
     if "poses" not in columns or "body" not in columns:
         return
     finite = np.isfinite(people.column("poses")).all(1)
     genders = people.column("gender") if "gender" in columns else np.full(len(people), "")
-    named = set(zip(people.column("body")[finite].tolist(), genders[finite].tolist(), strict=True))
+    kinds = set(zip(people.column("body")[finite].tolist(), genders[finite].tolist(), strict=True))
     models = {body.name: body for body in bodies}
-    others = {f"{kind}-{gender or 'neutral'}" for kind, gender in named if kind and not model_for(models, kind, gender)}
+    others = {f"{kind}-{gender or 'neutral'}" for kind, gender in kinds if kind and not model_for(models, kind, gender)}
     if others:
         raise InputError(
             people.cache.path,
@@ -319,7 +323,7 @@ def require_model(people: People, *bodies: Body, remedy: str = ONE_MODEL) -> Non
 
 
 def segment_scales(people: People) -> NDArray[np.float32]:
-    """(N, 24) scales of the people's segments, 1 where they are not known."""
+    """Return scales (N, 24) of the people's segments, 1 where they are not known."""
     if "segment_scales" not in people.cache.people:
         return np.ones((len(people), len(SMPL24)), np.float32)
     return np.nan_to_num(people.column("segment_scales"), nan=1.0)
@@ -329,7 +333,7 @@ _People = TypeVar("_People", People, JoinedPeople)
 
 
 def spread_out(people: _People, count: int) -> _People:
-    """That many of them at most, evenly; 0 for all."""
+    """Select that many of them at most, evenly; 0 for all."""
     if not 0 < count < len(people):
         return people
     return people.taken(np.array(spread_evenly(len(people), count), np.int64))
@@ -340,26 +344,26 @@ def _listed(needs: Sequence[str]) -> str:
 
 
 def usual_protocol(cache: Cache) -> str:
-    """The protocol that is meant where none is named: "nbf" or the first; "" without any."""
+    """Return the protocol that is meant if none is named: "nbf" or the first; "" without any."""
     return "nbf" if "nbf" in cache.splits else next(iter(cache.splits), "")
 
 
 def training_protocol(cache: Cache, protocol: str = "") -> str:
-    """The protocol that is meant, or the usual one; InputError where it has no split "train"."""
-    chosen = protocol or usual_protocol(cache)
-    if "train" not in cache.splits.get(chosen, ()):
+    """Return the protocol that is meant, or the usual one. Raises InputError if it has no split "train"."""
+    name = protocol or usual_protocol(cache)
+    if "train" not in cache.splits.get(name, ()):
         raise InputError(
             cache.path,
-            f"has nothing to learn from in protocol {chosen or 'any'}",
+            f"has nothing to learn from in protocol {name or 'any'}",
             expected="a split train",
             got=listed_splits(cache),
             remedy="`protocol` chooses; a part of the cache is for evaluation",
         )
-    return chosen
+    return name
 
 
 def listed_splits(cache: Cache) -> str:
-    """The protocols and splits of a cache, as text."""
+    """List the protocols and splits of a cache, as text."""
     return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
 
 
@@ -371,16 +375,18 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
 
 
 def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
-    """All people in these images; crowd regions are none."""
+    """Select all people in these images; crowd regions are none."""
     ranges = [cache.people_of(int(row)) for row in images]
     rows = np.array([row for people in ranges for row in people], np.int64)
     indices = np.array([index for people in ranges for index in range(len(people))], np.int64)
-    found = People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
-    return found.taken(~(found.column("crowd") > 0)) if "crowd" in cache.people else found
+    people_in_images = People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
+    return (
+        people_in_images.taken(~(people_in_images.column("crowd") > 0)) if "crowd" in cache.people else people_in_images
+    )
 
 
 def with_labels(people: People, needs: Sequence[str]) -> People:
-    """Those whose needed labels are finite; joints count where enough are labelled."""
+    """Select those whose needed labels are finite; joints count if enough are labelled."""
     keep = np.ones(len(people), bool)
     for need in needs:
         table, _, name = LABELS[need].column.partition("/")
@@ -392,25 +398,24 @@ def with_labels(people: People, needs: Sequence[str]) -> People:
                 keep &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]
             continue
         values = people.column(name)
-        labelled = np.isfinite(values).reshape(len(values), -1).all(1)
+        mask = np.isfinite(values).reshape(len(values), -1).all(1)
         if need == "poses":
-            labelled &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
+            mask &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
         elif need == "measured":
-            labelled = np.isfinite(values[:, 0]).all(1) & (
-                (np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED
-            )
+            mask = np.isfinite(values[:, 0]).all(1) & ((np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED)
         elif need == "joints":
-            labelled = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
+            mask = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
         elif need == "detected":
-            labelled &= _is_same(values, people)
+            mask &= _is_same(values, people)
         elif need == "box":
-            labelled &= (values[:, 2:] - values[:, :2] >= 2).all(1)
-        keep &= labelled
+            mask &= (values[:, 2:] - values[:, :2] >= 2).all(1)
+        keep &= mask
     return people.taken(keep)
 
 
-def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
-    """Whether the detector found this person instead of another in front of them: (N,), by the joints that both name.
+def _is_same(detections: NDArray[Any], people: People) -> NDArray[np.bool_]:
+    """Return whether the detector found this person instead of another in front of them: (N,), by the joints that both
+    name.
 
     detected (N, 33, 3). Detections of people whose joints are unknown are kept.
     """
@@ -418,19 +423,19 @@ def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
         return np.ones(len(people), bool)
     names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
     true = people.column("keypoints/smpl24")[:, SMPL24.indices(names), :2]
-    found = detected[:, BLAZEPOSE33.indices(names), :2]
+    points = detections[:, BLAZEPOSE33.indices(names), :2]
     with np.errstate(invalid="ignore"):
-        apart = np.median(np.linalg.norm(found - true, axis=-1), axis=1)
+        apart = np.median(np.linalg.norm(points - true, axis=-1), axis=1)
         size = np.max(true.max(1) - true.min(1), axis=1)
         return ~(apart > _SAME * size)
 
 
 def keypoints_of(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
-    """(N, J, 3) pixels in this skeleton, and 1 where known: joints that a source projects from space are, where they
-    are hidden too.
+    """Return pixels (N, J, 3) in this skeleton, and 1 where known: joints that a source projects from space are, where
+    they are hidden too.
 
     A cache without keypoints of this skeleton gives those of the one that has the most joints of the same names; the
-    others are unknown. InputError where it has none with enough joints.
+    others are unknown. Raises InputError if it has none with enough joints.
     """
     columns = people.cache.people
     there = [SKELETONS[name] for name in SKELETONS if f"keypoints/{name}" in columns]
@@ -438,15 +443,15 @@ def keypoints_of(people: People, skeleton: Skeleton) -> NDArray[np.float64]:
     if nearest is None or len(_common(skeleton, nearest)) < _FEWEST_JOINTS:
         had = ", ".join(other.name for other in there) or "none"
         raise InputError(people.cache.path, "lacks keypoints", expected=skeleton.name, got=had)
-    found = people.column(f"keypoints/{nearest.name}").astype(np.float64)
-    finite = np.isfinite(found).all(-1)
-    labelled = finite & (np.nan_to_num(found[..., 2]) > 0)
+    points = people.column(f"keypoints/{nearest.name}").astype(np.float64)
+    finite = np.isfinite(points).all(-1)
+    mask = finite & (np.nan_to_num(points[..., 2]) > 0)
     if f"joints/{nearest.name}" in columns:
-        labelled |= finite & (np.nan_to_num(people.column(f"joints/{nearest.name}")[..., 3]) > 0)
+        mask |= finite & (np.nan_to_num(people.column(f"joints/{nearest.name}")[..., 3]) > 0)
     names = _common(skeleton, nearest)
     keypoints = np.zeros((len(people), len(skeleton), 3))
-    marked = np.concatenate((np.where(labelled[..., None], found[..., :2], 0), labelled[..., None]), -1)
-    keypoints[:, skeleton.indices(names)] = marked[:, nearest.indices(names)]
+    values = np.concatenate((np.where(mask[..., None], points[..., :2], 0), mask[..., None]), -1)
+    keypoints[:, skeleton.indices(names)] = values[:, nearest.indices(names)]
     return keypoints
 
 
@@ -455,5 +460,5 @@ def _common(one: Skeleton, other: Skeleton) -> list[str]:
 
 
 def with_keypoints(people: People, skeleton: Skeleton) -> People:
-    """Those with enough labelled joints of this skeleton."""
+    """Select those with enough labelled joints of this skeleton."""
     return people.taken(keypoints_of(people, skeleton)[..., 2].sum(1) >= _FEWEST_JOINTS)

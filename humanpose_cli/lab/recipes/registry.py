@@ -40,16 +40,16 @@ class ModelEntry:
     rounds: bool = False
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
-        """The options of a preset; UsageError lists those there are."""
+        """Return the options of a preset. Raises UsageError, which lists those there are."""
         presets: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module("recipe"), self.presets)
         if name not in presets:
             raise UsageError("preset", "there is no such preset", expected=", ".join(presets), got=name)
         return presets[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
-        """The recipe on a cache."""
-        made: Recipe[Any] = getattr(self._module("recipe"), self.recipe)(data, options, seed=seed)
-        return made
+        """Make the recipe on a cache."""
+        recipe: Recipe[Any] = getattr(self._module("recipe"), self.recipe)(data, options, seed=seed)
+        return recipe
 
     @property
     def train(self) -> Callable[..., TrainResult]:

@@ -48,55 +48,57 @@ class TrainingHistory:
 
     def add(self, kind: str, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
         """Append a line; seven digits are enough to compare runs."""
-        rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
-        line = {"step": step, "epoch": epoch, "kind": kind, **rounded}
+        digits = {name: float(f"{value:.7g}") for name, value in numbers.items()}
+        line = {"step": step, "epoch": epoch, "kind": kind, **digits}
         self.lines.append(line)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def column(self, kind: str, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one number."""
+        """Return steps and values of one number."""
         rows = [line for line in self.lines if line["kind"] == kind and name in line]
         return [row["step"] for row in rows], [row[name] for row in rows]
 
     def names(self, kind: str) -> list[str]:
-        """The numbers that lines of a kind have, in the order of their first appearance; seconds are of old runs."""
+        """List the numbers that lines of a kind have, in the order of their first appearance; seconds are of old
+        runs.
+        """
         names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
         return [name for name in names if name not in ("step", "epoch", "kind", "learning_rate", "seconds")]
 
     def plot(self, path: Path, criterion: str, kept: int | None, caption: Sequence[str]) -> None:
-        """An image of the losses, of the terms that they are made of, and of the metrics of the held-out data, the
-        criterion first, each with a scale of its own; what has no line yet is left out.
+        """Draw the losses, the terms that they are made of, and the metrics of the held-out data, the criterion first,
+        each with a scale of its own; what has no line yet is left out.
 
         kept     step of the weights that are kept, which every panel marks; None where there are none yet
         caption  sentences below the panels: what was measured on which data
         """
         from matplotlib.figure import Figure
 
-        trained, measured = self.names("train"), self.names("validation")
-        trained.sort(key=lambda name: not name.endswith("loss"))  # sums before their terms
-        measured.sort(key=lambda name: name != criterion)
-        shown = [("train", name) for name in trained]
-        baselines = {_COPY + name for name in measured}
-        shown += [("validation", name) for name in measured if name not in baselines]
-        if not shown:  # a run of few steps has no line yet
+        loss_names, metric_names = self.names("train"), self.names("validation")
+        loss_names.sort(key=lambda name: not name.endswith("loss"))  # sums before their terms
+        metric_names.sort(key=lambda name: name != criterion)
+        curves = [("train", name) for name in loss_names]
+        baselines = {_COPY + name for name in metric_names}
+        curves += [("validation", name) for name in metric_names if name not in baselines]
+        if not curves:  # a run of few steps has no line yet
             return
-        columns = min(len(shown), _PER_ROW)
-        rows = -(-len(shown) // columns)
+        columns = min(len(curves), _PER_ROW)
+        rows = -(-len(curves) // columns)
         width = max(6.0, 1 + 3.6 * columns)
         text = "\n".join(textwrap.fill(sentence, round(_CAPTION_LETTERS * width)) for sentence in caption)
         figure = Figure(figsize=(width, 0.8 + 2.4 * rows + 0.16 * text.count("\n")), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-        for panel, (kind, name) in zip(axes, shown, strict=False):
+        for panel, (kind, name) in zip(axes, curves, strict=False):
             self._draw(panel, kind, name)
             if name == criterion and kind == "validation":
                 panel.set_title(f"{panel.get_title()} (the criterion)", fontsize=10)
             if kept is not None:
                 panel.axvline(kept, color="0.4", linestyle="--", linewidth=0.9, label="kept weights")
             panel.grid(alpha=0.3, which="both")
-        for panel in axes[len(shown) :]:
+        for panel in axes[len(curves) :]:
             panel.set_axis_off()
-        for panel in axes[max(0, len(shown) - columns) : len(shown)]:
+        for panel in axes[max(0, len(curves) - columns) : len(curves)]:
             panel.set_xlabel("training steps")
             panel.tick_params(labelbottom=True)
         handles = {
@@ -108,7 +110,7 @@ class TrainingHistory:
             figure.savefig(temporary, format="png", dpi=100)
 
     def _draw(self, panel: Any, kind: str, name: str) -> None:
-        """One number's curve, and that of its baseline where there is one."""
+        """Draw one number's curve, and that of its baseline if there is one."""
         curves = {_LABELS[kind]: (*self.column(kind, name), _COLOURS[kind], "-")}
         if kind == "validation" and (baseline := self.column(kind, _COPY + name))[0]:
             curves["input copied"] = (*baseline, "C7", ":")
@@ -124,6 +126,6 @@ class TrainingHistory:
 
 
 def _with_unit(name: str) -> tuple[str, str]:
-    """The name of a number without its unit, and the unit; "" where it has none."""
+    """Split the name of a number into its stem and unit; "" if it has none."""
     stem, _, unit = name.rpartition("_")
     return (stem, _UNITS[unit]) if stem and unit in _UNITS else (name, "")

@@ -24,24 +24,24 @@ KEPT_FILE: Mapping[Keep, str] = {"best": BEST, "last": LAST}
 
 
 def kept_text(training: Mapping[str, Any]) -> str:
-    """The step of some weights and how they were chosen, from the `training` of their header."""
-    step, of, kept = training.get("steps"), training.get("of"), training.get("kept")
-    if not isinstance(step, int) or not isinstance(of, int) or not isinstance(kept, Mapping):
+    """Describe the step of some weights and how they were chosen, from the `training` of their header."""
+    step, of, rule = training.get("steps"), training.get("of"), training.get("kept")
+    if not isinstance(step, int) or not isinstance(of, int) or not isinstance(rule, Mapping):
         return f"step {step if step is not None else '?'}; how it was chosen is not recorded"
     unit = training.get("unit", "step")
-    if kept.get("rule") == "best":
-        metric, value = kept.get("criterion"), kept.get("value")
-        shown = f" of {value:.4g}" if isinstance(value, int | float) else ""
+    if rule.get("rule") == "best":
+        metric, value = rule.get("criterion"), rule.get("value")
+        value_text = f" of {value:.4g}" if isinstance(value, int | float) else ""
         where = validation_text(training.get("validation", {}))
-        return f"{unit} {step:,} of {of:,}, chosen by {metric}{shown} on {where}"
-    if kept.get("rule") == "unrecorded":
+        return f"{unit} {step:,} of {of:,}, chosen by {metric}{value_text} on {where}"
+    if rule.get("rule") == "unrecorded":
         end = ", the last" if step == of else ""
-        return f"{unit} {step:,} of {of:,}{end}; whether {kept.get('criterion')} chose it is not recorded"
+        return f"{unit} {step:,} of {of:,}{end}; whether {rule.get('criterion')} chose it is not recorded"
     return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was validated")
 
 
 def validation_text(validation: Mapping[str, Any]) -> str:
-    """What validations measure on: how many of what, of which split of which cache."""
+    """Describe what validations measure on: how many of what, of which split of which cache."""
     if not validation:
         return "data that the recipe makes"
     count = validation.get("count", "?")
@@ -55,13 +55,15 @@ def validation_text(validation: Mapping[str, Any]) -> str:
 
 
 def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
-    """Why the metrics of validations may mean little: sentences, none where nothing speaks against them."""
+    """Say why the metrics of validations may mean little: sentences, none if nothing speaks against them."""
     cautions = []
     count, unit = validation.get("count"), str(validation.get("unit", "examples"))
     if isinstance(count, int) and (few := small_sample(count, unit)):
         cautions.append(f"validations are on {few}")
-    if shared := validation.get("shared_sequences"):
-        cautions.append(f"{shared:,} sequences are both learned from and validated on: the metrics are too good")
+    if common_sequences := validation.get("shared_sequences"):
+        cautions.append(
+            f"{common_sequences:,} sequences are both learned from and validated on: the metrics are too good"
+        )
     if left_out := validation.get("left_out"):
         cautions.append(f"left out of training and validation: {left_out}")
     return cautions
@@ -70,14 +72,14 @@ def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
 def plot_caption(
     described: Mapping[str, Any], log_every: int, batch_size: int, validation: Mapping[str, Any], kept: str
 ) -> list[str]:
-    """Sentences below the plot of a training: what was measured on which data, and which weights are kept.
+    """Write the sentences below the plot of a training: what was measured on which data, and which weights are kept.
 
     described  the recipe's description; kept  the kept weights' `kept_text`, "" before there are any
     """
     counts = (f"{described[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(described.get(unit), int))
-    learned = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
+    examples = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
     return [
-        f"Training losses: means over {log_every:,} steps or fewer, batches of {batch_size} of {learned}.",
+        f"Training losses: means over {log_every:,} steps or fewer, batches of {batch_size} of {examples}.",
         f"Held-out metrics: {validation_text(validation)}.",
         *([f"Kept weights (dashed line): {kept}."] if kept else []),
         *(caution[0].upper() + caution[1:] + "." for caution in validation_cautions(validation)),

@@ -53,7 +53,7 @@ class Processes:
                 dist.broadcast(tensor.data, 0)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """The mean of all processes' gradients, in place, as one message."""
+        """Average all processes' gradients, in place, as one message."""
         if self.count == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -66,7 +66,7 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def agree(self, *wishes: bool) -> list[bool]:
-        """Which of the wishes any process has; all must ask at the same time."""
+        """Return which of the wishes any process has; all must ask at the same time."""
         if self.count == 1:
             return list(wishes)
         flags = torch.tensor(wishes, dtype=torch.uint8)
@@ -74,7 +74,7 @@ class Processes:
         return [bool(flag) for flag in flags.tolist()]
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a tensor over all processes; all must ask at the same time."""
+        """Average a tensor over all processes; all must ask at the same time."""
         if self.count == 1:
             return values
         total = values.clone()
@@ -82,12 +82,14 @@ class Processes:
         return total / self.count
 
     def wait(self) -> None:
-        """Until all processes have come here."""
+        """Wait until all processes have come here."""
         if self.count > 1:
             dist.barrier(group=self.patient)
 
     def random_states(self, device: torch.device) -> dict[str, list[Tensor | None]]:
-        """The state of every process's random numbers: `random` of the CPU, `cuda_random` of its GPU, None without."""
+        """Return the state of every process's random numbers: `random` of the CPU, `cuda_random` of its GPU, None
+        without.
+        """
         states_here = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         states: list[Any] = [states_here]
         if self.count > 1:
@@ -96,7 +98,7 @@ class Processes:
         return {"random": [cpu for cpu, _ in states], "cuda_random": [cuda for _, cuda in states]}
 
     def restore_random(self, states: Mapping[str, Sequence[Tensor | None] | None], device: torch.device) -> None:
-        """The inverse of `random_states`; what another kind of device or fewer processes left out stays unchanged."""
+        """Restore `random_states`; what another kind of device or fewer processes left out stays unchanged."""
         cpu, cuda = ((states[name] or ())[self.rank : self.rank + 1] for name in ("random", "cuda_random"))
         if cpu and cpu[0] is not None:
             torch.set_rng_state(cpu[0])
@@ -106,7 +108,7 @@ class Processes:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """The group that torchrun started this process in; alone without torchrun.
+    """Enter the group that torchrun started this process in; alone without torchrun.
 
     Inside, the device is torch's current one: threads that pin memory use that. UnavailableError where another process
     of the group has ended without a word, killed or with its machine.
@@ -132,15 +134,15 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 @contextmanager
 def only_training(folder: Path, group: Processes) -> Iterator[None]:
-    """Context: these processes alone train into a folder, which is made. UsageError where others do.
+    """Hold a folder, which is made, in which these processes alone train. Raises UsageError if others do.
 
     What a killed training has left half written there is removed.
     """
     with ExitStack() as stack:
         path = ensure_folder(folder) / ".training.lock"
         alone = not group.first or stack.enter_context(locked_file(path))
-        (refused,) = group.agree(not alone)
-        if refused:
+        (occupied,) = group.agree(not alone)
+        if occupied:
             raise UsageError(
                 folder, "another process is running a training here", remedy="wait for it, or give another `out`"
             )
@@ -151,22 +153,22 @@ def only_training(folder: Path, group: Processes) -> Iterator[None]:
 
 @contextmanager
 def counted_activations(model: nn.Module) -> Iterator[Callable[[], int]]:
-    """Gives the bytes that a forward pass inside keeps for the backward pass, which changes nothing in the pass.
+    """Count the bytes that a forward pass inside keeps for the backward pass, which changes nothing in the pass.
 
     Every storage counts once, the model's own weights and buffers do not, nor does what is freed again in the pass: its
     address may be another tensor's then.
     """
     model_storages = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    kept: Counter[tuple[int, int]] = Counter()  # how many tensors of a storage, by its address and bytes
+    tensor_counts: Counter[tuple[int, int]] = Counter()  # how many tensors of a storage, by its address and bytes
 
     def count(tensor: Tensor) -> _Saved:
         storage = tensor.untyped_storage() if tensor.layout == torch.strided else None
         if storage is None or storage.data_ptr() in model_storages:
             return _Saved(tensor)
-        return _Saved(tensor, kept, (storage.data_ptr(), storage.nbytes()))
+        return _Saved(tensor, tensor_counts, (storage.data_ptr(), storage.nbytes()))
 
     with saved_tensors_hooks(count, lambda saved: saved.tensor):
-        yield lambda: sum(size for (_, size), tensors in kept.items() if tensors)
+        yield lambda: sum(size for (_, size), tensors in tensor_counts.items() if tensors)
 
 
 class _Saved:

@@ -69,7 +69,7 @@ class TrainOptions(Options):
         return {name: value for name, value in asdict(self).items() if name not in _MACHINE_OPTIONS}
 
     def workers_for(self, device: str) -> int:
-        """How many processes decode for one that trains on that type of device.
+        """Return how many processes decode for one that trains on that type of device.
 
         By default one beside a CPU. Beside a GPU as many as keep it busy: all cores but one of this machine, 16 at most
         for each training process.
@@ -82,7 +82,7 @@ class TrainOptions(Options):
         return max(1, min(16, (usable_cores() - 1) // together))
 
     def rate(self, step: int, steps: int) -> float:
-        """Factor on the learning rate of step `step` of `steps`."""
+        """Return the factor on the learning rate of step `step` of `steps`."""
         return (1 - step / max(steps, 1)) ** self.decay if self.decay else 1.0
 
 
@@ -129,40 +129,44 @@ class Recipe(ABC, Generic[Batch]):
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
-        """The parts of a step, in their order."""
+        """List the parts of a step, in their order."""
 
     @abstractmethod
     def batches(self, options: LoaderOptions) -> BatchLoader:
-        """Training batches; their `make` and `collate` can be pickled."""
+        """Make training batches; their `make` and `collate` can be pickled."""
 
     @abstractmethod
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
-        """Scalars by name: `loss` is minimised, the others are logged. None leaves this phase out of this step.
+        """Compute scalars by name: `loss` is minimised, the others are logged. None leaves this phase out of this step.
 
         batch  on the model's device
         """
 
     @abstractmethod
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Metrics on held-out data, `criterion` among them. The model is in evaluation mode, without gradients."""
+        """Measure held-out data; `criterion` is among the metrics. The model is in evaluation mode, without
+        gradients.
+        """
 
     @abstractmethod
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        """What a user needs of the model, without what only training needs: tensors, and the config that builds it."""
+        """Return what a user needs of the model, without what only training needs: tensors, and the config that builds
+        it.
+        """
 
     def image(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) a contact sheet of a few held-out examples and their predictions; None: nothing to show."""
+        """Draw (H, W, 3) a contact sheet of a few held-out examples and their predictions; None: nothing to show."""
         return None
 
     def state(self) -> dict[str, Any]:
-        """All else that decides the next steps, as plain values and tensors; goes into checkpoints."""
+        """Return all else that decides the next steps, as plain values and tensors; goes into checkpoints."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Restore `state`."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Data and settings as plain JSON values, for the run's record and the weights' header."""
+        """Return data and settings as plain JSON values, for the run's record and the weights' header."""
         return {}
 
     @property
@@ -174,26 +178,26 @@ class Recipe(ABC, Generic[Batch]):
 def held_out_batches(
     make: Make, numbers: Sequence[int], batch_size: int, collate: Callable[[list[Any]], Any] = default_collate
 ) -> BatchLoader:
-    """All the numbered examples once, in order, without changes at random."""
+    """Make all the numbered examples once, in order, without changes at random."""
     options = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
     return BatchLoader(numbers, make, options, collate)
 
 
 def check_batch(data: Path, count: int, options: LoaderOptions, what: str = "people") -> None:
-    """InputError where `count` examples of a cache do not fill one batch."""
-    needed = options.batch_size * options.world_size
-    if count < needed:
+    """Raise InputError if `count` examples of a cache do not fill one batch."""
+    minimum = options.batch_size * options.world_size
+    if count < minimum:
         raise InputError(
             data,
             f"has too few {what} to learn from for one batch",
-            expected=f"{needed} or more",
+            expected=f"{minimum} or more",
             got=str(count),
             remedy="a smaller `batch_size`, or a larger cache",
         )
 
 
 def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """A contact sheet of panels (H, W, 3) of one size, in two columns."""
+    """Arrange panels (H, W, 3) of one size in two columns of a contact sheet."""
     half = (len(panels) + 1) // 2
     columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
     height = min(len(column) for column in columns)
@@ -201,17 +205,17 @@ def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def first_of(batch: Any, count: int) -> Any:
-    """The first examples of a batch of tensors in tuples, lists and dictionaries."""
+    """Select the first examples of a batch of tensors in tuples, lists and dictionaries."""
     return _changed(batch, lambda tensor: tensor[:count] if tensor.ndim else tensor)
 
 
 def moved(batch: Any, device: Any) -> Any:
-    """A batch of tensors in tuples, lists and dictionaries, on a device."""
+    """Move a batch of tensors in tuples, lists and dictionaries to a device."""
     return _changed(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def _changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A batch whose every tensor went through `change`."""
+    """Change every tensor of a batch by `change`."""
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, Mapping):

@@ -90,9 +90,11 @@ def train(
     InputError where the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others
     train there.
     """
-    with processes(device) if group is None else nullcontext(group) as joined:
-        loop = _Loop(recipe, options, folder, device, joined, progress)  # may refuse, and then leaves no folder
-        with only_training(folder, joined):
+    with processes(device) if group is None else nullcontext(group) as processes_of_run:
+        loop = _Loop(
+            recipe, options, folder, device, processes_of_run, progress
+        )  # may refuse, and then leaves no folder
+        with only_training(folder, processes_of_run):
             if resume and (folder / CHECKPOINT).exists():
                 loop.load()
             else:
@@ -126,15 +128,17 @@ class TrainPlan:
 
 
 def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
-    """What `train` would do in this process alone; reads no image and writes nothing. Errors as `train`'s."""
+    """Return what `train` would do in this process alone, without reading an image or writing anything. Errors as
+    `train`'s.
+    """
     loader = recipe.batches(LoaderOptions(options.batch_size, workers=0, seed=options.seed))
     steps = options.steps or len(loader) * options.epochs
     done = 0
     if resume and (folder / CHECKPOINT).exists():
         done = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
-    learned = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
+    parameter_count = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
     state = sum(tensor.nbytes for tensor in recipe.model.state_dict().values())
-    averaged = state if options.average else 0
+    average_bytes = state if options.average else 0
     return TrainPlan(
         steps,
         done,
@@ -143,14 +147,14 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
         held_out=None if recipe.held_out is None else len(recipe.held_out),
         per_epoch=len(loader),
         validations=-(-steps // (options.validate_every or len(loader))),
-        parameters=learned,
+        parameters=parameter_count,
         weights_bytes=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in recipe.weights()[0].values()),
-        checkpoint_bytes=state + averaged + 2 * 4 * learned,  # Adam keeps two numbers of each parameter
+        checkpoint_bytes=state + average_bytes + 2 * 4 * parameter_count,  # Adam keeps two numbers of each parameter
     )
 
 
 def _settings(recipe: Recipe[Any], options: TrainOptions) -> dict[str, Any]:
-    """The settings that a resumed run must share with the interrupted one."""
+    """Return the settings that a resumed run must share with the interrupted one."""
     return {"model": recipe.name, **options.result_settings, "recipe": str(sorted(recipe.describe().items()))}
 
 
@@ -216,16 +220,16 @@ class _Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         for name, optimiser in self.optimisers.items():
-            saved = state["optimisers"][name]
-            for group in saved["param_groups"]:  # as this device takes them, not the one that saved
+            optimiser_state = state["optimisers"][name]
+            for group in optimiser_state["param_groups"]:  # as this device takes them, not the one that saved
                 group["fused"] = optimiser.defaults["fused"]
             # The names of Adam's code, not copies: pickle writes the same object once, and equal checkpoints are to be
             # equal bytes.
-            saved["state"] = {
+            optimiser_state["state"] = {
                 index: {sys.intern(name): value for name, value in values.items()}
-                for index, values in saved["state"].items()
+                for index, values in optimiser_state["state"].items()
             }
-            optimiser.load_state_dict(saved)
+            optimiser.load_state_dict(optimiser_state)
         if state["scaler"]:  # empty of a device that scales nothing
             self.scaler.load_state_dict(state["scaler"])
         self.recipe.load_state(state["recipe"])
@@ -246,7 +250,7 @@ class _Loop:
         self.since_save = time.monotonic()
 
     def plot(self) -> None:
-        """losses.png, of what the history has until now."""
+        """Draw losses.png, of what the history has until now."""
         o, recipe = self.options, self.recipe
         caption = plot_caption(recipe.describe(), o.log_every, o.batch_size, recipe.validation_data, self.kept_text)
         self.history.plot(self.folder / "losses.png", self.recipe.criterion, self.kept_step, caption)
@@ -266,7 +270,7 @@ class _Loop:
         return "" if step is None else kept_text(self.training_of(self.options.keep, step, self.progress.best))
 
     def write(self, progress: TrainProgress, randoms: Mapping[str, Any]) -> None:
-        """The checkpoint of the model's present state, and the seconds of the run until now."""
+        """Write the checkpoint of the model's present state, and the seconds of the run until now."""
         state = {
             "model": self.recipe.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -279,7 +283,7 @@ class _Loop:
         write_json(self.folder / RUN, {"seconds": round(self.seconds, 3)})
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
-        """Until the run is finished or `stop` is true; an interruption that comes between steps saves."""
+        """Run until it is finished or `stop` is true; an interruption that comes between steps saves."""
         try:
             return self.steps_until(stop)
         except KeyboardInterrupt:
@@ -290,7 +294,7 @@ class _Loop:
             raise
 
     def steps_until(self, stop: Callable[[], bool]) -> TrainResult:
-        started, before = time.monotonic(), self.seconds
+        start, before = time.monotonic(), self.seconds
         if self.progress.unvalidated:
             self.validate()
         while not self.progress.finished:
@@ -302,7 +306,7 @@ class _Loop:
                 except torch.cuda.OutOfMemoryError as error:
                     raise self.too_large(batch) from error
                 self.progress.position = self.loader.position
-                self.seconds = before + time.monotonic() - started
+                self.seconds = before + time.monotonic() - start
                 self.between_steps = True
                 if self.due():
                     self.validate()
@@ -311,12 +315,12 @@ class _Loop:
                     break
                 if self.group.count > 1 and self.progress.step % _ASK_EVERY:
                     continue
-                late = self.options.minutes and time.monotonic() - started > 60 * self.options.minutes
+                late = self.options.minutes and time.monotonic() - start > 60 * self.options.minutes
                 stale = time.monotonic() - self.since_save > self.options.save_every
-                stopped, stale = self.group.agree(bool(late) or stop(), stale)
-                if stopped or stale:
+                stops, stale = self.group.agree(bool(late) or stop(), stale)
+                if stops or stale:
                     self.save()
-                if stopped:
+                if stops:
                     return self.result(finished=False)
         if self.progress.summed:
             self.log()  # the steps since the last line
@@ -324,7 +328,7 @@ class _Loop:
         return self.result(finished=True)
 
     def step(self, batch: Any) -> None:
-        """One step of every phase."""
+        """Run one step of every phase."""
         factor = self.options.rate(self.progress.step, self.steps)
         batch = moved(batch, self.device)
         for phase in self.phases:
@@ -344,16 +348,16 @@ class _Loop:
             self.log()
 
     def losses(self, phase: Phase, batch: Any) -> Mapping[str, Tensor] | None:
-        """Of a phase; the memory that the run's first ones keep for the gradients is noted."""
+        """Compute those of a phase; the memory that the run's first ones keep for the gradients is noted."""
         if self.progress.step or not self.group.first:
             return self.recipe.losses(phase.name, batch)
-        with counted_activations(self.recipe.model) as kept:
+        with counted_activations(self.recipe.model) as bytes_kept:
             losses = self.recipe.losses(phase.name, batch)
-        self.history.add("memory", 0, 0, {f"{phase.name}_mib": kept() / 2**20})
+        self.history.add("memory", 0, 0, {f"{phase.name}_mib": bytes_kept() / 2**20})
         return losses
 
     def too_large(self, batch: Any) -> UnavailableError:
-        """What to say when the device's memory is full: the largest part of the batch that fits, found by trying.
+        """Explain that the device's memory is full, with the largest part of the batch that fits, found by trying.
 
         The run ends with it, so what the trials do to the weights is never saved. Among several processes nothing is
         tried: the others wait in another step.
@@ -397,7 +401,7 @@ class _Loop:
             self.progress.sums = dict(zip(self.sums, means, strict=True))
 
     def log(self) -> None:
-        """A line of the history: the losses' means since the last one."""
+        """Add a line to the history: the losses' means since the last one."""
         self.read_sums()
         p = self.progress
         means = {name: total / p.summed for name, total in p.sums.items()}
@@ -413,7 +417,7 @@ class _Loop:
         p.sums, p.summed, self.sums = {}, 0, {}
 
     def due(self) -> bool:
-        """Whether to validate now: at the chosen steps and at the end."""
+        """Return whether to validate now: at the chosen steps and at the end."""
         every = self.options.validate_every or len(self.loader)
         return self.progress.step % every == 0 or self.progress.step >= self.steps
 
@@ -422,16 +426,16 @@ class _Loop:
         self.read_sums()
         randoms = self.group.random_states(self.device)
         self.before_validation = replace(self.progress, unvalidated=True), randoms
-        trained = self.recipe.model
+        model = self.recipe.model
         if self.average is None:
             self.evaluate()
         else:
-            trained_weights = {name: value.clone() for name, value in trained.state_dict().items()}
+            trained_weights = {name: value.clone() for name, value in model.state_dict().items()}
             try:
-                trained.load_state_dict(self.average.state_dict())
+                model.load_state_dict(self.average.state_dict())
                 self.evaluate()
             finally:
-                trained.load_state_dict(trained_weights)
+                model.load_state_dict(trained_weights)
         p = self.progress
         p.unvalidated = False
         out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
@@ -439,10 +443,10 @@ class _Loop:
         self.before_validation = None
 
     def evaluate(self) -> None:
-        """What the first process does of a validation."""
-        p, trained = self.progress, self.recipe.model
+        """Run what the first process does of a validation."""
+        p, model = self.progress, self.recipe.model
         if self.group.first:
-            trained.eval()
+            model.eval()
             with torch.no_grad():
                 self.metrics = dict(self.recipe.validate(self.options.batch_size))
                 sheet = self.recipe.image()
@@ -459,7 +463,7 @@ class _Loop:
             self.history.add("validation", p.step, p.position.epoch, self.metrics)
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
-            trained.train()
+            model.train()
 
     def keep(self, rule: Keep) -> None:
         """Write the present weights into the file of a rule."""
@@ -469,12 +473,12 @@ class _Loop:
         write_weights(self.folder / KEPT_FILE[rule], tensors, header)
 
     def training_of(self, rule: Keep, step: int, value: float | None) -> dict[str, Any]:
-        """What the header of weights of a step says of their training."""
-        chosen = {"criterion": self.recipe.criterion, "value": value} if rule == "best" else {}
+        """Return what the header of weights of a step says of their training."""
+        choice = {"criterion": self.recipe.criterion, "value": value} if rule == "best" else {}
         return {
             "steps": step,
             "of": self.steps,
-            "kept": {"rule": rule, **chosen},
+            "kept": {"rule": rule, **choice},
             "validation": dict(self.recipe.validation_data),
             "loop": self.options.result_settings,
             **self.recipe.describe(),
@@ -493,10 +497,10 @@ class _Loop:
         outputs = tuple(self.folder / name for name in WRITTEN if (self.folder / name).exists())
         mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
         activations = max(mib, default=None)
-        kept = self.kept_text
+        text = self.kept_text
         return TrainResult(
             *(p.step, self.steps, finished, self.seconds, p.best, p.best_step, self.metrics, outputs, activations),
-            kept=f"{KEPT_FILE[self.options.keep]}: {kept}" if kept else "",
+            kept=f"{KEPT_FILE[self.options.keep]}: {text}" if text else "",
             cautions=tuple(validation_cautions(self.recipe.validation_data)),
         )
 
@@ -558,40 +562,44 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
-    """Progress and state of a run to go on with; InputError where the file is damaged or other settings made it."""
+    """Read progress and state of a run to go on with. Raises InputError if the file is damaged or other settings made
+    it.
+    """
     check_archive(path)
     try:
         check_torch_pickles(path)
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != SCHEMA:
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
-        saved, progress = dict(document["settings"]), dict(document["progress"])
-        saved |= {"keep": "best"} if settings.keys() - saved.keys() == {"keep"} else {}  # as earlier versions did
+        saved_settings, progress = dict(document["settings"]), dict(document["progress"])
+        saved_settings |= (
+            {"keep": "best"} if settings.keys() - saved_settings.keys() == {"keep"} else {}
+        )  # as earlier versions did
         progress.pop("seconds", None)  # of earlier versions
         progress["position"] = Position(**progress["position"])
-        loaded, state = TrainProgress(**progress), dict(document["state"])
-        names = sorted(set(saved) | set(settings))
-        changed = [name for name in names if saved.get(name) != settings.get(name)]
+        result, state = TrainProgress(**progress), dict(document["state"])
+        names = sorted(set(saved_settings) | set(settings))
+        differences = [name for name in names if saved_settings.get(name) != settings.get(name)]
     except InputError:
         raise
     except Exception as error:  # torch's unpickler raises many kinds
         raise InputError(
             path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
         ) from error
-    if changed:
-        name = changed[0]
+    if differences:
+        name = differences[0]
         raise InputError(
             path,
             f"was made with another {name}",
             expected=str(settings.get(name)),
-            got=str(saved.get(name)),
+            got=str(saved_settings.get(name)),
             remedy="give the old value, another `out`, or `resume=False`",
         )
-    return loaded, state
+    return result, state
 
 
 def _seconds_before(path: Path) -> float:
-    """What a run took until its last checkpoint, for the report alone; 0 where its run.json cannot be read."""
+    """Read what a run took until its last checkpoint, for the report alone; 0 if its run.json cannot be read."""
     try:
         seconds = float(json.loads(path.read_bytes())["seconds"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -58,7 +58,7 @@ class PeopleEvidence:
         return np.asarray((self.keypoints[..., 2] > 0).all(1))
 
     def taken(self, numbers: Any) -> PeopleEvidence:
-        """Those of some people, by number, slice or booleans."""
+        """Select some people, by number, slice or booleans."""
         return PeopleEvidence(*(getattr(self, f.name)[numbers] for f in fields(self)))
 
     @property
@@ -79,14 +79,14 @@ class ViewChange:
     mirror: bool = False
 
     def points(self, points: NDArray[Any]) -> NDArray[np.float32]:
-        """(..., 2) image units of the crop → those of the changed crop."""
+        """Transform (..., 2) image units of the crop → those of the changed crop."""
         cosine, sine = self.scale * np.cos(self.roll), self.scale * np.sin(self.roll)
-        moved = points @ np.array([[cosine, sine], [-sine, cosine]]) + np.array(self.shift)
-        return np.asarray(moved * (-1 if self.mirror else 1, 1), np.float32)
+        result = points @ np.array([[cosine, sine], [-sine, cosine]]) + np.array(self.shift)
+        return np.asarray(result * (-1 if self.mirror else 1, 1), np.float32)
 
 
 def person_crop(box: NDArray[Any], size: int, view: ViewChange | None = None) -> Crop:
-    """The crop of `size` pixels square that a person with this box is learned from; view  None: unchanged."""
+    """Return the crop of `size` pixels square that a person with this box is learned from; view  None: unchanged."""
     view = view or ViewChange()
     shift = (view.shift[0] * size / 2, view.shift[1] * size / 2)
     return crop_around_box(box, size, fill=FILL, angle=view.roll, scale=view.scale, shift=shift, mirror=view.mirror)
@@ -101,7 +101,7 @@ def gather_evidence(
     seed: int,
     nearest: NearestVertices | None = None,
 ) -> PeopleEvidence:
-    """Evidence of people: each time the same for a seed, whichever other people are among them.
+    """Gather the evidence of people: each time the same for a seed, whichever other people are among them.
 
     count    correspondences of each person, drawn from the pixels that show them
     nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
@@ -110,13 +110,13 @@ def gather_evidence(
     """
     errors = CorrespondenceErrors(body) if quality == "degraded" else None
     count = 0 if quality == "none" else count
-    labelled = people.values(lambda some: keypoints_of(some, skeleton))
+    labels = people.values(lambda some: keypoints_of(some, skeleton))
     boxes = people.column("box")
     keypoints, points, vertices = [], [], []
     for number, identity in enumerate(people.seeds.tolist()):
         random = np.random.default_rng((seed, *identity))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
-        flat_joints = landmarks_in_crop(labelled[number], crop)
+        flat_joints = landmarks_in_crop(labels[number], crop)
         flat_joints[flat_joints[:, 2] <= 0, :2] = 0
         keypoints.append(flat_joints)
         if not count:
@@ -124,14 +124,14 @@ def gather_evidence(
         example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
         if nearest is None:
             _check_body(example, body)
-            pixels, shown = visible_vertices(example, count, random)
+            pixels, indices = visible_vertices(example, count, random)
         else:
-            pixels, shown = charted_vertices(example, count, nearest, random)
+            pixels, indices = charted_vertices(example, count, nearest, random)
         if errors is not None:
-            pixels, shown = errors(pixels, shown, random)
+            pixels, indices = errors(pixels, indices, random)
         flat = np.full((count, 2), 0, np.float32)
         index = np.full(count, -1, np.int32)
-        flat[: len(pixels)], index[: len(shown)] = crop.points(pixels) - 1, shown
+        flat[: len(pixels)], index[: len(indices)] = crop.points(pixels) - 1, indices
         points.append(flat)
         vertices.append(index)
     rows = people.seeds[:, 0]
@@ -142,43 +142,47 @@ def gather_evidence(
 def visible_vertices(
     example: Example, count: int, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Up to `count` pixels (P, 2) of the image that show the person, and the body's vertex (P,) that each shows."""
-    shown = example.maps.get("correspondence")
-    if shown is None:
+    """Choose up to `count` pixels (P, 2) of the image that show the person, and the body's vertex (P,) that each
+    shows.
+    """
+    vertex_map = example.maps.get("correspondence")
+    if vertex_map is None:
         return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
-    visible = shown[..., 0] > 0
+    visible = vertex_map[..., 0] > 0
     if example.mask is not None:
         visible &= example.mask > 0
     y, x = np.nonzero(visible)
-    chosen = random.permutation(len(y))[:count]
-    y, x = y[chosen], x[chosen]
-    return np.stack((x, y), 1).astype(np.float32) + np.float32(0.5), shown[y, x, 0].astype(np.int32) - 1
+    order = random.permutation(len(y))[:count]
+    y, x = y[order], x[order]
+    return np.stack((x, y), 1).astype(np.float32) + np.float32(0.5), vertex_map[y, x, 0].astype(np.int32) - 1
 
 
 def charted_vertices(
     example: Example, count: int, nearest: NearestVertices, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Like `visible_vertices`, from the person's annotated surface points, else from the image's map of charts."""
-    points, shown = example.person.surface_points, example.maps.get("densepose")
-    if points is None and shown is not None:
-        visible = shown[..., 0] > 0
+    """Choose like `visible_vertices`, from the person's annotated surface points, else from the image's map of
+    charts.
+    """
+    points, chart_map = example.person.surface_points, example.maps.get("densepose")
+    if points is None and chart_map is not None:
+        visible = chart_map[..., 0] > 0
         if example.mask is not None:
             visible &= example.mask > 0
         y, x = np.nonzero(visible)
-        values = shown[y, x].astype(np.float32)
+        values = chart_map[y, x].astype(np.float32)
         points = np.concatenate((np.stack((x, y), 1) + 0.5, values[:, :1], values[:, 1:] / 255), 1)
     if points is None or not len(points):
         return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
-    chosen = torch.from_numpy(np.asarray(points[random.permutation(len(points))[:count]], np.float32))
-    vertices, found = nearest(chosen[:, 2].round().long(), chosen[:, 3:])
-    return chosen[found, :2].numpy(), vertices[found].numpy().astype(np.int32)
+    selection = torch.from_numpy(np.asarray(points[random.permutation(len(points))[:count]], np.float32))
+    vertices, valid = nearest(selection[:, 2].round().long(), selection[:, 3:])
+    return selection[valid, :2].numpy(), vertices[valid].numpy().astype(np.int32)
 
 
 def _check_body(example: Example, body: Body) -> None:
-    """InputError where a map's vertices are those of another body."""
-    named = example.person.body
-    if named and "correspondence" in example.maps and named.partition("-")[0] != body.name.partition("-")[0]:
-        raise InputError(example.name, "has correspondences with another body", expected=body.name, got=named)
+    """Raise InputError if a map's vertices are those of another body."""
+    kind = example.person.body
+    if kind and "correspondence" in example.maps and kind.partition("-")[0] != body.name.partition("-")[0]:
+        raise InputError(example.name, "has correspondences with another body", expected=body.name, got=kind)
 
 
 class CorrespondenceErrors:
@@ -209,7 +213,7 @@ class CorrespondenceErrors:
     def __call__(
         self, points: NDArray[np.float32], vertices: NDArray[np.int32], random: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Pixels (P, 2) and vertices (P,) → fewer and others."""
+        """Degrade pixels (P, 2) and vertices (P,) → fewer and others."""
         if not len(points):
             return points, vertices
         vertices, keep = vertices.copy(), np.ones(len(vertices), bool)
@@ -227,5 +231,5 @@ class CorrespondenceErrors:
             nearest = self._trees[part].query(self.template[vertices[of_part]] + offset)[1]
             vertices[of_part] = self._of_part[part][nearest]
         cell = float((points.max(0) - points.min(0)).max()) / self._CELLS
-        rounded = points if cell <= 0 else (np.floor(points / cell) + 0.5) * cell
-        return rounded[keep].astype(np.float32), vertices[keep]
+        pixels = points if cell <= 0 else (np.floor(points / cell) + 0.5) * cell
+        return pixels[keep].astype(np.float32), vertices[keep]

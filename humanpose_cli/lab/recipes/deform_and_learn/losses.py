@@ -49,28 +49,29 @@ class RegressorTargets(NamedTuple):
 def regressor_losses(
     pose: ScaledPose, targets: RegressorTargets, body: ScaledBody, skeleton: Skeleton, options: RegressorLosses
 ) -> Mapping[str, Tensor]:
-    """The loss and its parts: a sum over the parameters, as equation 6 writes it, and means over points and joints.
+    """Compute the loss and its parts: a sum over the parameters, as equation 6 writes it, and means over points and
+    joints.
 
     Were the parameters' a mean too, the evidence in the image would outweigh them a hundred times, and a network that
     cannot yet distinguish front from back learns bodies that are flat: with the true parameters to learn from, 375
     steps ended at 184 mm after Procrustes so, at 147 with ten times that weight; the mean pose has 141.
     """
     bones = body.bones(pose)
-    accepted = targets.accepted[:, None]
+    weights = targets.accepted[:, None]
     # Equation 6: the registration's parameters, of people whose registration was accepted.
     compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
-    regress = (compare(pose.vector, targets.parameters, reduction="none") * accepted).sum()
-    regress = regress / accepted.sum().clamp_min(1)
+    regress = (compare(pose.vector, targets.parameters, reduction="none") * weights).sum()
+    regress = regress / weights.sum().clamp_min(1)
     # Correspondences: the named vertices in the image against their pixels.
-    charted = (targets.vertices >= 0)[..., None].float()
-    projected = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
-    dense = ((projected - targets.points).square() * charted).sum() / (2 * charted.sum().clamp_min(1))
+    has_vertex = (targets.vertices >= 0)[..., None].float()
+    pixels = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
+    dense = ((pixels - targets.points).square() * has_vertex).sum() / (2 * has_vertex.sum().clamp_min(1))
     # Joints in the image with the lifter's depths, both from the middle of the hips.
     joints = in_image(body.landmarks(skeleton.name) @ bones, pose)
     hips = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
     depths = joints[..., 2] - joints[:, hips, 2].mean(1, keepdim=True)
-    there, labelled = torch.cat((joints[..., :2], depths[..., None]), -1), targets.keypoints[..., 2:]
-    wanted = torch.cat((targets.keypoints[..., :2], targets.depths[..., None]), -1)
-    keypoints = ((there - wanted).square() * labelled).sum() / (3 * labelled.sum().clamp_min(1))
+    there, label_weights = torch.cat((joints[..., :2], depths[..., None]), -1), targets.keypoints[..., 2:]
+    goals = torch.cat((targets.keypoints[..., :2], targets.depths[..., None]), -1)
+    keypoints = ((there - goals).square() * label_weights).sum() / (3 * label_weights.sum().clamp_min(1))
     loss = options.regress * regress + options.dense * dense + options.keypoints * keypoints
     return {"loss": loss, "regress": regress, "dense": dense, "keypoints": keypoints}

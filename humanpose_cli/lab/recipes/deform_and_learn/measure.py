@@ -29,14 +29,16 @@ class JointErrors(NamedTuple):
     pa_mpjpe: NDArray[np.float64]
 
     def means(self) -> dict[str, float]:
-        """mpjpe_mm and pa_mpjpe_mm; empty without known joints."""
+        """Return mpjpe_mm and pa_mpjpe_mm; empty without known joints."""
         if not len(self.mpjpe):
             return {}
         return {"mpjpe_mm": 1000 * float(self.mpjpe.mean()), "pa_mpjpe_mm": 1000 * float(self.pa_mpjpe.mean())}
 
 
 def bone_lengths(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = None) -> Tensor:
-    """(bones,) metres: the skeleton's bones in the body at rest; rows (J, 96) of its joints, None for `landmarks`."""
+    """Measure (bones,) in metres the skeleton's bones in the body at rest; rows (J, 96) of its joints, None for
+    `landmarks`.
+    """
     rows = body.landmarks(skeleton.name) if rows is None else rows
     joints = body.points(ScaledPose.t_pose(1, device=rows.device), rows)[0]
     first, second = torch.tensor(skeleton.bones).T
@@ -44,26 +46,30 @@ def bone_lengths(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = Non
 
 
 def canonical_length(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None = None) -> float:
-    """Metres: the sum of the skeleton's bones in the body at rest; rows as for `bone_lengths`."""
+    """Add up the skeleton's bones in the body at rest, metres; rows as for `bone_lengths`."""
     return float(bone_lengths(body, skeleton, rows).sum())
 
 
 def true_joints(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
-    """(N, J, 3) metres, camera axes; NaN where not known. Joints of another skeleton lie elsewhere and do not count."""
-    found = people.column(f"joints/{skeleton.name}").astype(np.float64)
-    return np.where(found[..., 3:] > 0, found[..., :3], np.nan)
+    """Return (N, J, 3) metres, camera axes; NaN where not known. Joints of another skeleton lie elsewhere and do not
+    count.
+    """
+    labels = people.column(f"joints/{skeleton.name}").astype(np.float64)
+    return np.where(labels[..., 3:] > 0, labels[..., :3], np.nan)
 
 
-def joint_errors(found: NDArray[Any], true: NDArray[np.float64], skeleton: Skeleton, length: float) -> JointErrors:
-    """Found (N, J, 3) in any unit, true (N, J, 3) metres, NaN where not known; length of `canonical_length`."""
+def joint_errors(joints: NDArray[Any], true: NDArray[np.float64], skeleton: Skeleton, length: float) -> JointErrors:
+    """Measure joints (N, J, 3) in any unit; true (N, J, 3) metres, NaN where not known; length of
+    `canonical_length`.
+    """
     rows = np.isfinite(true).all((1, 2))
     if not rows.any():
         return JointErrors(np.zeros(0), np.zeros(0))
-    scaled = scaled_to_bones(found[rows], skeleton.bones, length)
-    return JointErrors(mpjpe(scaled, true[rows], root=root_rows(skeleton)), pa_mpjpe(scaled, true[rows]))
+    scaled_joints = scaled_to_bones(joints[rows], skeleton.bones, length)
+    return JointErrors(mpjpe(scaled_joints, true[rows], root=root_rows(skeleton)), pa_mpjpe(scaled_joints, true[rows]))
 
 
 def root_rows(skeleton: Skeleton) -> list[int]:
-    """Of the joints whose mean is put on the truth's: the pelvis, or both hips where the skeleton has none."""
+    """Return the joints whose mean is put on the truth's: the pelvis, or both hips if the skeleton has none."""
     names = ("pelvis",) if "pelvis" in skeleton else ("left_hip", "right_hip")
     return [skeleton.index(name) for name in names]

@@ -77,7 +77,7 @@ class CropChange:
     mirror: float = 0.0
 
     def drawn(self, random: np.random.Generator) -> tuple[ViewChange, ColourChange]:
-        """One of them."""
+        """Draw one of them."""
         zoom, right, down, roll, *colour = random.uniform(-1, 1, 8)
         shift = (2 * self.shift * float(right), 2 * self.shift * float(down))
         mirror = bool(random.random() < self.mirror)
@@ -221,12 +221,12 @@ class DeformAndLearn:
         self.held_out = spread_out(held_out, self.options.held_out)
 
     def _of_cache(self, cache: Cache, caches: Sequence[Cache]) -> tuple[People, People]:
-        """A cache's people to learn from, and those held out."""
+        """Select a cache's people to learn from, and those held out."""
         dense = self.options.correspondence != "none" and self._has_correspondences(cache)
         needs, protocol = list(self.options.network.labels), self.options.protocol
-        annotated = self.options.charts and cache.labels.get("people/surface_points", 0)
-        refused = self.options.correspondence != "none" and not any(map(self._has_correspondences, caches))
-        if refused or (dense and not annotated):
+        has_points = self.options.charts and cache.labels.get("people/surface_points", 0)
+        lacking = self.options.correspondence != "none" and not any(map(self._has_correspondences, caches))
+        if lacking or (dense and not has_points):
             needs.append(self._dense_label)
         if protocol not in cache.splits and any(protocol in other.splits for other in caches):
             protocol = ""
@@ -237,10 +237,10 @@ class DeformAndLearn:
             parts = [people_in(cache.path, needs, protocol, split) for split in others]
             columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "indices", "rows"))
             held_out = People(cache, *columns)
-        chosen = [self._chosen(some) for some in (people, held_out)]
+        sides = [self._chosen(some) for some in (people, held_out)]
         if not dense:  # keypoints are all there is
-            chosen = [with_keypoints(some, self.skeleton) for some in chosen]
-        return chosen[0], chosen[1]
+            sides = [with_keypoints(some, self.skeleton) for some in sides]
+        return sides[0], sides[1]
 
     def _has_correspondences(self, cache: Cache) -> bool:
         columns = [LABELS[self._dense_label].column, *(["people/surface_points"] if self.options.charts else [])]
@@ -251,7 +251,7 @@ class DeformAndLearn:
         return visible_people(people, share)
 
     def describe(self) -> dict[str, Any]:
-        """Data and settings as plain JSON values; how many rounds there are may change later."""
+        """Return data and settings as plain JSON values; how many rounds there are may change later."""
         settings = asdict(replace(self.options, registration=self.options.registration.applied))
         del settings["rounds"]
         return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
@@ -291,16 +291,16 @@ class _Inputs:
         return self.changed(number, ViewChange(), ColourChange())
 
     def changed(self, number: int, view: ViewChange, colour: ColourChange) -> NDArray[np.float32]:
-        """(3, S, S) of a changed crop, or the landmarks (33, 3) in it."""
+        """Return (3, S, S) of a changed crop, or the landmarks (33, 3) in it."""
         if self.landmarks is None:
             crop = person_crop(self.boxes[number], self.network.size, view)
             return normalised_image(change_colour(self.image(number, crop), colour))
-        found = landmarks_in_crop(self.landmarks[number], person_crop(self.boxes[number], 2, view))
-        return found[list(BLAZEPOSE33.mirror)] if view.mirror else found
+        landmarks = landmarks_in_crop(self.landmarks[number], person_crop(self.boxes[number], 2, view))
+        return landmarks[list(BLAZEPOSE33.mirror)] if view.mirror else landmarks
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
-        """What the crop shows; a person who is cut out alone, by what is known without labels: the detector's mask, or
-        the box where the detector missed them.
+        """Return what the crop shows; a person who is cut out alone, by what is known without labels: the detector's
+        mask, or the box if the detector missed them.
         """
         example = self.people.example(number, (), mask=False, detected_mask=self.network.cut_out)
         if not self.network.cut_out:
@@ -323,7 +323,7 @@ class _Examples(_Inputs):
         return self.changed(number, view, colour), self._targets(number, view)
 
     def _targets(self, number: int, view: ViewChange) -> tuple[Any, ...]:
-        """The fields of `RegressorTargets` in a changed crop."""
+        """Return the fields of `RegressorTargets` in a changed crop."""
         data, evidence = self.data, self.data.evidence
         pose = ScaledPose.from_vector(torch.from_numpy(data.parameters[number : number + 1]))
         keypoints, depths = evidence.keypoints[number].copy(), view.scale * data.depths[number]
@@ -344,22 +344,22 @@ class _Examples(_Inputs):
 
 
 def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
-    """The bodies in a changed crop."""
+    """Transform the bodies to a changed crop."""
     roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
     matrix = roll @ pose.orientation.unflatten(1, (3, 3))
     scales, angles = pose.segment_scales, pose.axis_angles
     if view.mirror:  # x ↦ −x in the image as in the body; a rotation about x stays, those about y and z turn round
         across = torch.tensor([-1.0, 1.0, 1.0])
-        swapped = torch.tensor(SMPL24.mirror)
+        mirror = torch.tensor(SMPL24.mirror)
         matrix = across[:, None] * matrix * across
-        scales, angles = scales[:, swapped], -across * angles[:, swapped[1:] - 1]
-    moved = torch.from_numpy(view.points(pose.translation.numpy()))
-    return ScaledPose(scales, angles, matrix.flatten(1), view.scale * pose.scale, moved)
+        scales, angles = scales[:, mirror], -across * angles[:, mirror[1:] - 1]
+    translation = torch.from_numpy(view.points(pose.translation.numpy()))
+    return ScaledPose(scales, angles, matrix.flatten(1), view.scale * pose.scale, translation)
 
 
 @torch.no_grad()
 def predict_people(network: BodyRegressor, people: JoinedPeople, batch_size: int) -> ScaledPose:
-    """The network's bodies of people, on the CPU; it is in evaluation mode."""
+    """Predict the network's bodies of people, on the CPU; it is in evaluation mode."""
     batches = held_out_batches(_Inputs(people, network.options), range(len(people)), batch_size)
     device = next(network.parameters()).device
     return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for image in batches]))
@@ -367,7 +367,7 @@ def predict_people(network: BodyRegressor, people: JoinedPeople, batch_size: int
 
 @torch.no_grad()
 def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> NDArray[np.float64]:
-    """(N, J, 3) of bodies, in image units, depth from the pelvis. body  on any device"""
+    """Return (N, J, 3) of bodies, in image units, depth from the pelvis. body  on any device"""
     rows = body.landmarks(skeleton.name)
     pose = ScaledPose(*(values.to(rows.device) for values in pose))
     return in_image(body.points(pose, rows), pose).double().cpu().numpy()
@@ -377,7 +377,7 @@ def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> N
 def mesh_views(
     body: ScaledBody, pose: ScaledPose, image: NDArray[np.uint8], colour: int = 0
 ) -> tuple[NDArray[np.uint8], ...]:
-    """A crop (S, S, 3) with one body's mesh over it, and its mesh from the side, in the same rows (Figure 1).
+    """Draw one body's mesh over a crop (S, S, 3), and its mesh from the side, in the same rows (Figure 1).
 
     body  on any device; colour  as `person_colour` numbers them
     """
@@ -425,33 +425,35 @@ class RegressorRecipe(Recipe[Any]):
         )
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """keypoint_error, per cent of the crop's side; mpjpe_mm and pa_mpjpe_mm where true joints are known."""
+        """Return keypoint_error, per cent of the crop's side; mpjpe_mm and pa_mpjpe_mm if true joints are known."""
         data = self.data
         pose = predict_people(self.model, data.held_out, batch_size)
-        found = joints_in_image(self.body, pose, self.skeleton)
+        joints = joints_in_image(self.body, pose, self.skeleton)
         keypoints = data.held_out_evidence.keypoints
-        apart = np.linalg.norm(found[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
+        apart = np.linalg.norm(joints[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
         true = true_joints(data.held_out, self.skeleton)
-        errors = joint_errors(found, true, self.skeleton, canonical_length(self.body, self.skeleton))
+        errors = joint_errors(joints, true, self.skeleton, canonical_length(self.body, self.skeleton))
         return {"keypoint_error": 50 * float(apart.sum() / keypoints[..., 2].sum()), **errors.means()}
 
     def image(self) -> NDArray[np.uint8]:
-        """Up to six held-out people: the joints that are known, and the predicted mesh from the front and the side."""
+        """Draw up to six held-out people: the joints that are known, and the predicted mesh from the front and the
+        side.
+        """
         data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
-        shown = _Inputs(data.held_out.taken(numbers), BodyRegressorOptions())
-        pose = predict_people(self.model, shown.people, _PANELS)
+        inputs = _Inputs(data.held_out.taken(numbers), BodyRegressorOptions())
+        pose = predict_people(self.model, inputs.people, _PANELS)
         panels = []
         for row in range(len(numbers)):
-            image = shown.image(row, person_crop(shown.boxes[row], _SIDE))
-            labelled = data.held_out_evidence.keypoints[numbers[row]]
-            panel, points = image.copy(), np.where(labelled[:, 2:] > 0, labelled[:, :2], np.nan)
+            image = inputs.image(row, person_crop(inputs.boxes[row], _SIDE))
+            keypoints = data.held_out_evidence.keypoints[numbers[row]]
+            panel, points = image.copy(), np.where(keypoints[:, 2:] > 0, keypoints[:, :2], np.nan)
             draw_keypoints(panel, (points + 1) * _SIDE / 2, self.skeleton, person_colour(0))
             panels.append(np.concatenate((panel, *mesh_views(self.body, pose.rows(torch.tensor([row])), image)), 1))
         return two_columns(panels)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        trained = {"skeleton": self.options.skeleton, "body": self._body.name, "round": self.number}
-        return self.model.state_dict(), {**self.model.config, **trained}
+        settings = {"skeleton": self.options.skeleton, "body": self._body.name, "round": self.number}
+        return self.model.state_dict(), {**self.model.config, **settings}
 
     def describe(self) -> Mapping[str, Any]:
         return {**self.data.people.describe(), "round": self.number, "recipe": asdict(self.options)}

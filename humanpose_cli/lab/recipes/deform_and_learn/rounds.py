@@ -79,14 +79,14 @@ def train_rounds(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
-    """All rounds of a run, as `lab.train.trainer.train` runs a recipe.
+    """Run all rounds, as `lab.train.trainer.train` runs a recipe.
 
     options  of the network's training in each round, whose last step is kept
     The result counts rounds. InputError where the folder holds a run with other settings; UsageError where the best
     weights are to be kept, for nothing is chosen by the people held out.
     """
-    started = time.monotonic()
-    finished = True
+    start = time.monotonic()
+    is_finished = True
     _settings(plan, options)  # may refuse, and then leaves no folder
     with processes(device) as group, only_training(folder, group):
         run = _Run(plan, options, folder, device, group, progress, _or_late(stop, options.minutes))
@@ -95,12 +95,12 @@ def train_rounds(
             for number in range(1, plan.options.rounds + 1):
                 run.round(number)
         except _StopRequestedError:
-            finished = False
-    return run.result(finished, time.monotonic() - started)
+            is_finished = False
+    return run.result(is_finished, time.monotonic() - start)
 
 
 def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
-    """What `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
+    """Return what `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
     done, settings = 0, _settings(plan, options)
     if resume and (folder / SETTINGS).exists():
         _refuse_other_settings(folder / SETTINGS, settings)
@@ -111,7 +111,7 @@ def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, re
 
 
 def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
-    """What a run's folder keeps of its settings; refuses what cannot be trained."""
+    """Return what a run's folder keeps of its settings; refuse what cannot be trained."""
     if options.keep != "last":
         raise UsageError("keep", f"is no choice of {MODEL}", expected="last", got=options.keep)
     check_batch(plan.people.path, len(plan.people), LoaderOptions(options.batch_size))
@@ -126,18 +126,18 @@ def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
 
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """InputError where a run was begun with others."""
-    saved = json.loads(path.read_text("utf-8"))
-    saved["recipe"] = _completed(saved["recipe"], _FORMER)
-    saved["loop"] = {"keep": "last", **saved["loop"]}  # as earlier versions did without saying so
-    for name in sorted(set(saved) | set(settings)):
-        if saved.get(name) != settings.get(name):
+    """Raise InputError if a run was begun with others."""
+    stored = json.loads(path.read_text("utf-8"))
+    stored["recipe"] = _completed(stored["recipe"], _FORMER)
+    stored["loop"] = {"keep": "last", **stored["loop"]}  # as earlier versions did without saying so
+    for name in sorted(set(stored) | set(settings)):
+        if stored.get(name) != settings.get(name):
             remedy = "give the old values, another `out`, or `resume=False`"
             raise InputError(path, f"is of a run with another {name}", remedy=remedy)
 
 
 def _completed(saved: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
-    """Saved options with those that they lack."""
+    """Complete saved options with those that they lack."""
     inner = {name: _completed(saved[name], values) for name, values in former.items() if isinstance(values, Mapping)}
     return {**former, **saved, **inner}
 
@@ -158,13 +158,13 @@ def registration_evidence(
     depths: NDArray[np.float32],
     device: torch.device | str = "cpu",
 ) -> RegistrationEvidence:
-    """What a body is registered to; depths (N, J) of the joints, in image units."""
-    flat, labelled = torch.from_numpy(people.keypoints).to(device).split((2, 1), -1)
+    """Return what a body is registered to; depths (N, J) of the joints, in image units."""
+    flat, weights = torch.from_numpy(people.keypoints).to(device).split((2, 1), -1)
     vertices = torch.from_numpy(people.vertices).to(device)
     return RegistrationEvidence(
         body.landmarks(skeleton.name),
         flat,
-        labelled[..., 0],
+        weights[..., 0],
         torch.from_numpy(people.points).to(device),
         body.vertices(vertices.clamp_min(0).long()),
         (vertices >= 0).float(),
@@ -217,10 +217,10 @@ class _Run:
 
         def gathered(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
             some = people.taken(rows)
-            made = gather_evidence(
+            evidence = gather_evidence(
                 some, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed, self.plan.nearest
             )
-            return made.arrays
+            return evidence.arrays
 
         what = "people, dense correspondences"
         return PeopleEvidence(**self._in_parts(self.folder / name, len(people), _GATHERED, gathered, what))
@@ -233,7 +233,7 @@ class _Run:
         make: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]],
         what: str,
     ) -> dict[str, NDArray[Any]]:
-        """The arrays of a file, made of `count` people `together` at a time; parts that are made are kept."""
+        """Make the arrays of a file of `count` people, `together` at a time; parts that are made are kept."""
         folder, parts = path.with_suffix(""), []
         if not path.exists():
             for first in range(0, count, together):
@@ -249,7 +249,7 @@ class _Run:
         return read_npz(path)
 
     def round(self, number: int) -> None:
-        """One round, unless it is done."""
+        """Run one round, unless it is done."""
         self.number = number
         if len(self.done) >= number:
             return
@@ -278,7 +278,7 @@ class _Run:
         return self.folder / f"round-{self.number - earlier}" / what
 
     def _before(self, what: str) -> Path | None:
-        """The weights to go on from: of the round before, or of the run that this one continues."""
+        """Return the weights to go on from: of the round before, or of the run that this one continues."""
         if self.number > 1:
             return self._at(what, 1) / LAST
         if not self.plan.options.start:
@@ -296,7 +296,7 @@ class _Run:
             raise _StopRequestedError
 
     def _lifter(self) -> tuple[NDArray[np.float32], dict[str, float]]:
-        """Depths (N, J) of the people to learn from, and the errors of those held out."""
+        """Return depths (N, J) of the people to learn from, and the errors of those held out."""
         complete = [evidence.keypoints[evidence.complete, :, :2] for evidence in (self.evidence, self.held_out)]
         bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
         data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
@@ -317,9 +317,9 @@ class _Run:
         lifter = DepthLifter.load(self._at("lifter") / LAST)
         rows = self.held_out.complete
         flat = self.held_out.keypoints[rows, :, :2]
-        lifted, held_out = (lift(lifter, evidence, complete[0]) for evidence in (self.evidence, self.held_out))
+        depths, held_out = (lift(lifter, evidence, complete[0]) for evidence in (self.evidence, self.held_out))
         space = np.concatenate((flat, held_out[rows, :, None]), -1)
-        return lifted, self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
+        return depths, self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
 
     def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)
@@ -328,8 +328,8 @@ class _Run:
     def _registration(
         self, depths: NDArray[np.float32], start: ScaledPose | None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, dict[str, float]]]:
-        """Parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and the errors of all and
-        of those accepted, by their curve.
+        """Return parameters (N, 105) of the people to learn from, which of them (N,) are accepted, and the errors of
+        all and of those accepted, by their curve.
         """
         path = self._at(_REGISTERED)
         arrays = self._in_parts(
@@ -351,25 +351,27 @@ class _Run:
     def _registered(
         self, rows: NDArray[np.int64], depths: NDArray[np.float32], start: ScaledPose | None
     ) -> dict[str, NDArray[Any]]:
-        """Registrations of people by number, from the T pose where `start` is None: parameters (B, 105), accepted (B,)
-        and the errors (B,) in image units.
+        """Register people by number, from the T pose if `start` is None: parameters (B, 105), accepted (B,) and the
+        errors (B,) in image units.
         """
-        observed = registration_evidence(self.body, self.skeleton, self.evidence.taken(rows), depths, self.device)
+        evidence = registration_evidence(self.body, self.skeleton, self.evidence.taken(rows), depths, self.device)
         begin = (
             None
             if start is None
             else ScaledPose(*(values.to(self.device) for values in start.rows(torch.from_numpy(rows))))
         )
-        found = register(self.body, observed, begin, self.plan.options.registration)
+        registration = register(self.body, evidence, begin, self.plan.options.registration)
         return {
-            "parameters": orthonormal(found.pose).vector.cpu().numpy(),
-            "accepted": found.accepted.cpu().numpy(),
-            "dense_error": found.dense_error.cpu().numpy(),
-            "keypoint_error": found.keypoint_error.cpu().numpy(),
+            "parameters": orthonormal(registration.pose).vector.cpu().numpy(),
+            "accepted": registration.accepted.cpu().numpy(),
+            "dense_error": registration.dense_error.cpu().numpy(),
+            "keypoint_error": registration.keypoint_error.cpu().numpy(),
         }
 
     def _start(self) -> ScaledPose | None:
-        """Where registrations begin: what the round before's network predicts, on the CPU; None for the T pose."""
+        """Return where registrations begin: what the round before's network predicts, on the CPU; None for the T
+        pose.
+        """
         before = self._before("network")
         if before is None:
             return None
@@ -379,7 +381,7 @@ class _Run:
     def _network(
         self, depths: NDArray[np.float32], parameters: NDArray[np.float32], accepted: NDArray[np.bool_]
     ) -> dict[str, float]:
-        """The network's errors of the people held out, after it learned from the registrations."""
+        """Train the network on the registrations; return its errors of the people held out."""
         plan = self.plan
         data = RoundData(
             plan.people,
@@ -393,13 +395,13 @@ class _Run:
         )
         recipe = RegressorRecipe(data, plan.body, plan.options, seed=plan.seed, number=self.number)
         self._train(recipe, replace(self.loop, seed=self.loop.seed + self.number), "network")
-        written = self._at("network") / LAST  # the running average, where there is one
-        fill(recipe.model.eval(), read_weights(written, MODEL)[0], written)
+        path = self._at("network") / LAST  # the running average, where there is one
+        fill(recipe.model.eval(), read_weights(path, MODEL)[0], path)
         with torch.no_grad():
             return dict(recipe.validate(_BATCH))
 
     def result(self, finished: bool, seconds: float) -> TrainResult:
-        """Of this start, in rounds; the best is the last."""
+        """Return the result of this start, in rounds; the best is the last."""
         metrics = self.done[-1]["network"] if self.done else {}
         names = (ROUNDS, PLOT, LAST, SETTINGS)
         outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
@@ -416,7 +418,7 @@ class _Run:
 
 
 def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Depths (N, J) of keypoints, in image units, from the middle of the hips.
+    """Lift keypoints to depths (N, J), in image units, from the middle of the hips.
 
     complete  (M, J, 2) people all of whose keypoints are known, who say where the unknown ones of others probably are
     """
@@ -426,15 +428,15 @@ def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.flo
 
 
 def hip_depths(joints: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float32]:
-    """Depths (N, J) of joints (N, J, 3) from the middle of the hips."""
+    """Measure depths (N, J) of joints (N, J, 3) from the middle of the hips."""
     hips = skeleton.indices(("left_hip", "right_hip"))
     return np.asarray(joints[..., 2] - joints[:, hips, 2].mean(1, keepdims=True), np.float32)
 
 
 def blended_depths(
-    lifted: NDArray[np.float32], keypoints: NDArray[np.float32], joints: NDArray[Any], skeleton: Skeleton
+    depths: NDArray[np.float32], keypoints: NDArray[np.float32], joints: NDArray[Any], skeleton: Skeleton
 ) -> NDArray[np.float32]:
-    """Depths (N, J) of the lifter, blended with those of the network's bodies, whose joints (N, J, 3) are in the image.
+    """Blend depths (N, J) of the lifter with those of the network's bodies, whose joints (N, J, 3) are in the image.
 
     The network's share is (1 + e²/m²)⁻¹ / 2, with e the root mean square distance of its joints from the keypoints
     (N, J, 3) and m the median of e: nothing else is known about its errors without labels.
@@ -443,28 +445,29 @@ def blended_depths(
     apart = np.square(joints[..., :2] - keypoints[..., :2]).sum(-1)
     misfit = (weight * apart).sum(1) / np.maximum(weight.sum(1), 1)
     share = 0.5 / (1 + misfit / max(float(np.median(misfit)), 1e-12))
-    return np.asarray(lifted + share[:, None] * (hip_depths(joints, skeleton) - lifted), np.float32)
+    return np.asarray(depths + share[:, None] * (hip_depths(joints, skeleton) - depths), np.float32)
 
 
 def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, J, 2) keypoints (N, J, 3) with the unknown joints at their expectation, given those that are known.
+    """Put the unknown joints of keypoints (N, J, 3) at their expectation, given those that are known: (N, J, 2).
 
     The expectation is that of a normal distribution with the mean and the covariance of complete people (M, J, 2).
     """
     points = keypoints[..., :2].reshape(len(keypoints), -1).astype(np.float64)
-    labelled = np.repeat(keypoints[..., 2] > 0, 2, axis=1)
+    label_mask = np.repeat(keypoints[..., 2] > 0, 2, axis=1)
     sample = complete.reshape(len(complete), -1).astype(np.float64)
     mean = sample.mean(0)
     covariance = (sample - mean).T @ (sample - mean) / len(sample) + _POSITION_NOISE**2 * np.eye(len(mean))
-    for pattern in np.unique(labelled[~labelled.all(1)], axis=0):
-        rows = (labelled == pattern).all(1)
+    for pattern in np.unique(label_mask[~label_mask.all(1)], axis=0):
+        rows = (label_mask == pattern).all(1)
         weights = np.linalg.solve(covariance[np.ix_(pattern, pattern)], covariance[np.ix_(pattern, ~pattern)])
         points[np.ix_(rows, ~pattern)] = mean[~pattern] + (points[np.ix_(rows, pattern)] - mean[pattern]) @ weights
     return points.reshape(*keypoints.shape[:2], 2).astype(np.float32)
 
 
 def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, learned: int, held_out: int) -> None:
-    """Figure 2: mean errors by round, and the share of accepted registrations; nothing where no true joints are known.
+    """Draw Figure 2: mean errors by round, and the share of accepted registrations; nothing if no true joints are
+    known.
 
     learned, held_out  numbers of people, for the caption
 

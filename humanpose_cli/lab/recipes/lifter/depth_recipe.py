@@ -43,8 +43,8 @@ class _Points:
             points = points[self.mirror] * np.array([-1, 1], np.float32)
         pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
         cosine, sine = math.cos(roll), math.sin(roll)
-        rolled = points @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
-        return rolled, np.array([yaw, pitch], np.float32)
+        result = points @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
+        return result, np.array([yaw, pitch], np.float32)
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,23 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
         softplus = nn.functional.softplus
         if phase == DISCRIMINATOR:
             return {"loss": softplus(-real).mean() + softplus(false).mean(), "accuracy": accuracy}
-        bent = back_bending(points, space[..., 2], skeleton).mean()
+        bending = back_bending(points, space[..., 2], skeleton).mean()
         again = torch.cat((view[..., :2], lift.lift(view[..., :2])[..., None]), -1)
         back = turned(again, -yaw, pitch)
         consistency = (again - view)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
         bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
-        loss = softplus(-false).mean() + o.heuristic * bent + o.consistency * consistency + o.bones * bones
-        return {"loss": loss, "back_bending": bent, "consistency": consistency, "bones": bones}
+        loss = softplus(-false).mean() + o.heuristic * bending + o.consistency * consistency + o.bones * bones
+        return {"loss": loss, "back_bending": bending, "consistency": consistency, "bones": bones}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """back_bent: the share of held-out people who are more back to front than front; `bending`: how much so."""
+        """Return back_bent, the share of held-out people who are more back to front than front; `bending`: how
+        much so.
+        """
         points = self.held_out.to(self.device)
         depth = self.model.generator(points)
-        bent = back_bending(points, depth, self.data.skeleton)
-        mirrored = back_bending(points, -depth, self.data.skeleton)
-        return {"back_bent": float((bent > mirrored).float().mean()), "bending": float(bent.mean())}
+        bending = back_bending(points, depth, self.data.skeleton)
+        mirror_bending = back_bending(points, -depth, self.data.skeleton)
+        return {"back_bent": float((bending > mirror_bending).float().mean()), "bending": float(bending.mean())}
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         config = {"skeleton": self.data.skeleton.name, "options": asdict(self.options)}
@@ -138,5 +140,7 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
 
 
 def learns(phase: str, accuracy: float, options: DepthLifterOptions) -> bool:
-    """Whether a network learns at this accuracy of the discriminator: neither may become much better than the other."""
+    """Return whether a network learns at this accuracy of the discriminator: neither may become much better than the
+    other.
+    """
     return accuracy <= options.max_accuracy if phase == DISCRIMINATOR else accuracy >= options.min_accuracy

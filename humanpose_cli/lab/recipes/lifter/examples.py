@@ -47,7 +47,7 @@ def _kind(name: str) -> str:
 
 
 def _above(name: str) -> int:
-    """The row of the landmark whose error a landmark shares, −1 for none."""
+    """Return the row of the landmark whose error a landmark shares, −1 for none."""
     above = _ABOVE.get(_kind(name))
     if above is None:
         return -1
@@ -137,13 +137,13 @@ class PosePool(NamedTuple):
     family: tuple[str, ...]
 
     def draw(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Rows, with families as often as they should be."""
+        """Draw rows, with families as often as they should be."""
         return np.minimum(np.searchsorted(self.cumulative, random.random(count)), len(self.points) - 1)
 
 
 @lru_cache(maxsize=4)
 def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) -> PosePool:
-    """`count` poses of a split on bodies of random shape.
+    """Pose `count` bodies of random shape in poses of a split.
 
     motions  folder of AMASS's, beside the shipped pose library
     """
@@ -157,13 +157,13 @@ def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) ->
         betas = np.clip(random.normal(size=(len(poses), body.shape_count)), -_MAX_BETA, _MAX_BETA)
         shape = torch.from_numpy(betas.astype(np.float32))
         with torch.no_grad():
-            posed = body.pose(torch.stack([pose.rotations for pose in poses]), shape, vertices=False)
-            landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
-            about = torch.cat((posed.joints[:, joints], landmarks), 1) - posed.joints[:, pelvis : pelvis + 1]
+            bodies = body.pose(torch.stack([pose.rotations for pose in poses]), shape, vertices=False)
+            landmarks = body.pose_landmarks(BLAZEPOSE33.name, bodies, shape)
+            about = torch.cat((bodies.joints[:, joints], landmarks), 1) - bodies.joints[:, pelvis : pelvis + 1]
         points[start : start + len(poses)] = about.numpy()
         families += [pose.family for pose in poses]
-    found = {family: families.count(family) for family in FAMILIES}
-    share = np.array([_SHARES[family] / found[family] for family in families])
+    counts = {family: families.count(family) for family in FAMILIES}
+    share = np.array([_SHARES[family] / counts[family] for family in families])
     return PosePool(points, np.cumsum(share / share.sum()), tuple(families))
 
 
@@ -181,11 +181,11 @@ def lifter_batch(
     cameras: CameraRanges,
     errors: DetectionErrors | None,
 ) -> LifterBatch:
-    """Examples of some rows of a pool; without errors landmarks and focal length are true."""
+    """Make examples of some rows of a pool; without errors landmarks and focal length are true."""
     points = pool.points[rows]
-    mirrored = random.random(len(rows)) < 0.5
-    flip = np.where(mirrored, -1, 1).astype(np.float32)[:, None]
-    points = np.where(mirrored[:, None, None], points[:, MIRRORED_POINTS], points)
+    is_mirrored = random.random(len(rows)) < 0.5
+    flip = np.where(is_mirrored, -1, 1).astype(np.float32)[:, None]
+    points = np.where(is_mirrored[:, None, None], points[:, MIRRORED_POINTS], points)
     points[..., 0] *= flip
     to_camera, pelvis = _cameras(len(rows), random, cameras)
     about = points @ to_camera.transpose(0, 2, 1)
@@ -195,15 +195,15 @@ def lifter_batch(
     if errors is not None:
         rays, confidence = detected(rays, landmarks[..., 2], random, errors)
         rays = rays * np.exp(cameras.focal_error * random.standard_normal((len(rows), 1, 1), np.float32))
-    normalised = normalise_rays(torch.from_numpy(rays), torch.from_numpy(confidence))
-    return LifterBatch(normalised, torch.from_numpy(about) @ normalised.to_camera)
+    normal_rays = normalise_rays(torch.from_numpy(rays), torch.from_numpy(confidence))
+    return LifterBatch(normal_rays, torch.from_numpy(about) @ normal_rays.to_camera)
 
 
 _INPUT_POINTS = [len(LIFTED_JOINTS) + row for row in BLAZEPOSE33.indices(INPUT_LANDMARKS)]
 
 
 def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[Array, Array]:
-    """Rotations (B, 3, 3) from y-up world axes to camera axes, and the pelvis (B, 3) metres in these."""
+    """Draw rotations (B, 3, 3) from y-up world axes to camera axes, and the pelvis (B, 3) metres in these."""
     yaw = random.uniform(-np.pi, np.pi, count)
     pitch = np.deg2rad(random.triangular(o.pitch[0], o.usual_pitch, o.pitch[1], count))
     roll = np.deg2rad(o.roll) * random.standard_normal(count)
@@ -218,7 +218,7 @@ def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[
 
 
 def _turn(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Right-handed rotations (B, 3, 3) about a coordinate axis."""
+    """Return right-handed rotations (B, 3, 3) about a coordinate axis."""
     cosine, sine = np.cos(angle), np.sin(angle)
     first, second = (axis + 1) % 3, (axis + 2) % 3
     result = np.zeros((len(angle), 3, 3))
@@ -229,7 +229,9 @@ def _turn(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def detected(rays: Array, depth: Array, random: np.random.Generator, errors: DetectionErrors) -> tuple[Array, Array]:
-    """Rays (B, 21, 2) and confidence (B, 21) as a detector gives them; depth (B, 21) metres decides what is hidden."""
+    """Imitate rays (B, 21, 2) and confidence (B, 21) as a detector gives them; depth (B, 21) metres decides what is
+    hidden.
+    """
     count, landmarks = depth.shape
 
     def chance(probability: float, *shape: int) -> NDArray[np.bool_]:
@@ -237,12 +239,12 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
 
     size = np.ptp(rays, axis=1).max(-1)[:, None]  # (B, 1) of each person
     # What the trunk or the head hides is detected less exactly.
-    hidden = _behind_trunk(rays, depth) & chance(0.8, landmarks)
-    hidden[:, _HEAD] |= (depth[:, _HEAD].mean(1) > depth[:, _SHOULDERS].mean(1) + 0.04)[:, None] & chance(
+    hidden_mask = _behind_trunk(rays, depth) & chance(0.8, landmarks)
+    hidden_mask[:, _HEAD] |= (depth[:, _HEAD].mean(1) > depth[:, _SHOULDERS].mean(1) + 0.04)[:, None] & chance(
         0.5, len(_HEAD)
     )
     level = errors.level * np.exp(errors.spread * random.standard_normal((count, 1), np.float32)) * _LEVEL
-    level = level * np.where(hidden, errors.hidden, 1.0)
+    level = level * np.where(hidden_mask, errors.hidden, 1.0)
     # Student's t with 4 degrees of freedom, of variance 1: detectors have heavier tails than a normal distribution.
     noise = random.standard_normal((count, landmarks, 2), np.float32)
     noise /= np.sqrt(random.chisquare(4, (count, landmarks, 1)) / 4).astype(np.float32) * np.sqrt(2)
@@ -256,19 +258,19 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     far = chance(errors.outliers, landmarks)
     noise += np.where(far[..., None], errors.outlier * random.standard_normal((count, landmarks, 2), np.float32), 0)
     confidence = 1 - 0.08 * random.exponential(size=(count, landmarks))
-    doubted = hidden | (far & chance(0.5, landmarks)) | chance(0.05, landmarks)
-    confidence = np.where(doubted, random.uniform(0.1, 0.95, (count, landmarks)), confidence)
+    doubtful = hidden_mask | (far & chance(0.5, landmarks)) | chance(0.05, landmarks)
+    confidence = np.where(doubtful, random.uniform(0.1, 0.95, (count, landmarks)), confidence)
     rays = rays + noise * size[..., None]
     rays, confidence = _cut_by_edge(rays, confidence, size, random, errors.cut)
     # Arms or legs with left and right swapped.
     for group in (_UPPER_LIMBS, _LOWER_LIMBS):
         left = [row for row in group if INPUT_LANDMARKS[row].startswith("left")]
         right = [row for row in group if INPUT_LANDMARKS[row].startswith("right")]
-        swapped = np.flatnonzero(chance(errors.swapped))[:, None]
+        rows = np.flatnonzero(chance(errors.swapped))[:, None]
         for values in (rays, confidence):
-            kept = values[swapped, left]
-            values[swapped, left] = values[swapped, right]
-            values[swapped, right] = kept
+            left_values = values[rows, left]
+            values[rows, left] = values[rows, right]
+            values[rows, right] = left_values
     # Missing landmarks: single ones, limbs, hands and feet, and everything below the hips.
     missing = chance(errors.dropped, landmarks)
     for limb in _LIMBS:
@@ -280,7 +282,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
 
 
 def _behind_trunk(rays: Array, depth: Array) -> NDArray[np.bool_]:
-    """(B, 21) whether a limb's landmark lies behind the trunk, as the camera sees it."""
+    """Return (B, 21) whether a limb's landmark lies behind the trunk, as the camera sees it."""
     scale = depth[:, _SHOULDERS + _HIPS].mean(1)
     top, bottom = rays[:, _SHOULDERS].mean(1), rays[:, _HIPS].mean(1)
     along = bottom - top
@@ -295,7 +297,7 @@ def _behind_trunk(rays: Array, depth: Array) -> NDArray[np.bool_]:
 def _cut_by_edge(
     rays: Array, confidence: NDArray[np.float64], size: Array, random: np.random.Generator, probability: float
 ) -> tuple[Array, NDArray[np.float64]]:
-    """The image's edge cuts some people; what lies outside is guessed near the edge, or missing."""
+    """Cut some people by the image's edge; what lies outside is guessed near the edge, or missing."""
     count = len(rays)
     side = random.choice(4, count, p=(0.6, 0.1, 0.15, 0.15))  # bottom, top, right, left
     axis, sign = np.where(side < 2, 1, 0), np.where(side % 2 == 0, 1.0, -1.0)
@@ -307,12 +309,12 @@ def _cut_by_edge(
     beyond = along - edge
     outside = beyond > 0
     # Detectors predict landmarks outside the image too near to the edge, or a little too far.
-    pulled = np.where(
+    pull = np.where(
         outside, random.uniform(0.3, 1.1, (count, 1)) * np.where(outside, beyond, 0) - np.where(outside, beyond, 0), 0
     )
-    moved = rays.copy()
-    moved[np.arange(count), :, axis] += (pulled * sign[:, None]).astype(np.float32)
+    points = rays.copy()
+    points[np.arange(count), :, axis] += (pull * sign[:, None]).astype(np.float32)
     noise = 0.03 * size[..., None] * random.standard_normal(rays.shape)
-    moved = moved + np.where(outside[..., None], noise, 0).astype(np.float32)
-    guessed = random.uniform(0.02, 0.5, confidence.shape) * (random.random((count, 1)) < 0.6)
-    return moved, np.where(outside, guessed, confidence)
+    points = points + np.where(outside[..., None], noise, 0).astype(np.float32)
+    guess = random.uniform(0.02, 0.5, confidence.shape) * (random.random((count, 1)) < 0.6)
+    return points, np.where(outside, guess, confidence)

@@ -136,22 +136,22 @@ class LifterRecipe(Recipe[LifterBatch]):
         return lifter_loss(points, noise, batch.points)
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Errors in mm of the limbs' twelve joints after Procrustes alignment (of all, of seated, crouching and lying
-        people, and with true landmarks) and of all joints about the pelvis; share of errors within their σ.
+        """Return errors in mm of the limbs' twelve joints after Procrustes alignment (of all, of seated, crouching and
+        lying people, and with true landmarks) and of all joints about the pelvis; share of errors within their σ.
         """
         rows = self._held_out
-        calibrated, evaluated = slice(0, None, 2), slice(1, None, 2)
-        found = self._lifted(rows.detected, batch_size)
-        self.model.calibration.copy_(_calibration(found.rows(calibrated)))
-        found = found.rows(evaluated)
-        clean = self._lifted(rows.clean, batch_size).rows(evaluated)
-        low = torch.tensor([family in _LOW for family in rows.family])[evaluated]
-        aligned, within = 1000 * found.aligned(), found.within(self.model.calibration.cpu())
+        of_calibration, of_evaluation = slice(0, None, 2), slice(1, None, 2)
+        lifts = self._lifted(rows.detected, batch_size)
+        self.model.calibration.copy_(_calibration(lifts.rows(of_calibration)))
+        lifts = lifts.rows(of_evaluation)
+        clean = self._lifted(rows.clean, batch_size).rows(of_evaluation)
+        low = torch.tensor([family in _LOW for family in rows.family])[of_evaluation]
+        errors, within = 1000 * lifts.aligned(), lifts.within(self.model.calibration.cpu())
         return {
-            "pa_mpjpe_mm": float(aligned.mean()),
-            "pa_low_mm": float(aligned[low].mean()),
+            "pa_mpjpe_mm": float(errors.mean()),
+            "pa_low_mm": float(errors[low].mean()),
             "pa_true_2d_mm": float(1000 * clean.aligned().mean()),
-            "mpjpe_mm": float(1000 * (found.points - found.truth)[:, :_JOINTS].norm(dim=-1).mean()),
+            "mpjpe_mm": float(1000 * (lifts.points - lifts.truth)[:, :_JOINTS].norm(dim=-1).mean()),
             "within_sigma": float(within),
         }
 
@@ -169,9 +169,9 @@ class LifterRecipe(Recipe[LifterBatch]):
         pool: PosePool = pose_pool(o.held_out, 1, "held_out")
         random = np.random.default_rng(1)
         rows = pool.draw(o.held_out, random)
-        detected = lifter_batch(pool, rows, random, o.cameras, DetectionErrors())
+        with_errors = lifter_batch(pool, rows, random, o.cameras, DetectionErrors())
         clean = lifter_batch(pool, rows, random, o.cameras, None)
-        return _HeldOut(detected, clean, tuple(pool.family[row] for row in rows))
+        return _HeldOut(with_errors, clean, tuple(pool.family[row] for row in rows))
 
     def _lifted(self, batch: LifterBatch, size: int) -> _Lifted:
         points: list[Tensor] = []
@@ -202,30 +202,31 @@ class _Lifted(NamedTuple):
         return _Lifted(*(values[index] for values in self))
 
     def aligned(self) -> Tensor:
-        """(N,) metres: mean error of the limbs' joints after Procrustes alignment."""
+        """Return (N,) metres: mean error of the limbs' joints after Procrustes alignment."""
         moved_there = procrustes_align(self.points[:, _LIMBS], self.truth[:, _LIMBS])
         return (moved_there - self.truth[:, _LIMBS]).norm(dim=-1).mean(1)
 
     def scaled(self) -> tuple[Tensor, Tensor]:
-        """Absolute errors over the predicted noise: across (2 N, 47) and along the centre ray (N, 47)."""
+        """Divide absolute errors by the predicted noise: across (2 N, 47) and along the centre ray (N, 47)."""
         errors = (self.points - self.truth).abs()
         across, along = self.noise.exp().unbind(-1)
         return (errors[..., :2] / across[..., None]).movedim(2, 1).flatten(0, 1), errors[..., 2] / along
 
     def within(self, calibration: Tensor) -> Tensor:
-        """The share of all errors that lie within their σ."""
+        """Return the share of all errors that lie within their σ."""
         across, along = self.scaled()
         return torch.cat((across < calibration[:, 0], along < calibration[:, 1])).float().mean()
 
 
-def _calibration(found: _Lifted) -> Tensor:
-    """(47, 2) σ over predicted noise: what 68 % of the errors stay below, on both sides together."""
-    both = [torch.cat((errors, errors[:, MIRRORED_POINTS])) for errors in found.scaled()]
+def _calibration(lifts: _Lifted) -> Tensor:
+    """Return (47, 2) σ over predicted noise: what 68 % of the errors stay below, on both sides together."""
+    both = [torch.cat((errors, errors[:, MIRRORED_POINTS])) for errors in lifts.scaled()]
     return torch.stack([torch.quantile(errors, _WITHIN, dim=0) for errors in both], -1)
 
 
 def lifter_loss(points: Tensor, noise: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
-    """Negative log-likelihood of errors under Laplace distributions, radial across the ray, and the plain mean error.
+    """Compute the negative log-likelihood of errors under Laplace distributions, radial across the ray, and the plain
+    mean error.
 
     points, truth (B, 47, 3) metres; noise (B, 47, 2) logarithms of the scales across and along
     """

@@ -82,7 +82,7 @@ class UnrenderedPeople:
         return self._body.part_labels[self._body.faces[:, 0].long()].numpy().astype(np.int64) + 1
 
     def example(self, random: np.random.Generator) -> Example:
-        """A person with true labels and with landmarks that are true but for confidence and flat depth."""
+        """Draw a person with true labels and with landmarks that are true but for confidence and flat depth."""
         rotations = self.poses[int(random.integers(self.count))].clone()
         rotations[0] = _camera(random) @ rotations[0]
         betas = torch.from_numpy(random.normal(size=(1, 10)).astype(np.float32))
@@ -92,17 +92,19 @@ class UnrenderedPeople:
         rest = self._body.rest_joints(betas)[0, SMPL24.index("pelvis")]
         trans = torch.tensor([[*aside, distance]], dtype=torch.float32) - rest
         with torch.no_grad():
-            posed = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
-            landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, posed, betas)[0]
+            body = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
+            landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, body, betas)[0]
         view = Camera.of_image((_SIZE, _SIZE), focal)
         mask, maps = None, {}
-        if posed.vertices is not None:
-            face = rasterise_view(posed.vertices, self._body.faces, view).face[0].numpy()
-            covered = face >= 0
-            maps["parts"] = np.where(covered, self._face_parts[face], 0).astype(np.uint8)
+        if body.vertices is not None:
+            face = rasterise_view(body.vertices, self._body.faces, view).face[0].numpy()
+            mask_pixels = face >= 0
+            maps["parts"] = np.where(mask_pixels, self._face_parts[face], 0).astype(np.uint8)
             blur = random.uniform(0.5, 1.5)
-            mask = np.asarray(cv2.GaussianBlur(np.where(covered, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
-        joints, pixels = posed.joints[0], view.project(landmarks).numpy()
+            mask = np.asarray(
+                cv2.GaussianBlur(np.where(mask_pixels, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8
+            )
+        joints, pixels = body.joints[0], view.project(landmarks).numpy()
         world = (landmarks - landmarks[_HIPS].mean(0)).numpy() * (1, 1, random.uniform(*_FLAT))
         confidence = _confidence(pixels, random)
         person = Person(
@@ -121,7 +123,9 @@ class UnrenderedPeople:
 
 
 def _camera(random: np.random.Generator) -> Tensor:
-    """(3, 3) from y-up world axes to those of a camera that sees the person from any side, and from above a little."""
+    """Draw (3, 3) from y-up world axes to those of a camera that sees the person from any side, and from above a
+    little.
+    """
     turns = np.array([[0, random.uniform(-np.pi, np.pi), 0], [random.uniform(*_TILT), 0, 0], [0, 0, 0]])
     turns[2, 2] = _ROLL * random.normal()
     yaw, tilt, roll = axis_angle_to_matrix(torch.from_numpy(turns.astype(np.float32)))
@@ -130,10 +134,10 @@ def _camera(random: np.random.Generator) -> Tensor:
 
 
 def _confidence(pixels: NDArray[np.floating], random: np.random.Generator) -> NDArray[np.floating]:
-    """High within the image, here and there a hidden point, none far outside."""
+    """Draw confidence: high within the image, here and there of a hidden point, none far outside."""
     outside = np.linalg.norm(pixels - np.clip(pixels, 0, _SIZE), axis=1)
-    hidden = random.random(len(pixels)) < 0.2 * random.random()
-    confidence = np.where(hidden, random.uniform(0.1, 0.7, len(pixels)), random.uniform(0.85, 1.0, len(pixels)))
+    hidden_points = random.random(len(pixels)) < 0.2 * random.random()
+    confidence = np.where(hidden_points, random.uniform(0.1, 0.7, len(pixels)), random.uniform(0.85, 1.0, len(pixels)))
     return confidence * np.exp(-outside / (_FADE * _SIZE))
 
 
@@ -174,7 +178,7 @@ NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)
 
 
 def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool, framing: Framing) -> list[str]:
-    """Names of `people.LABELS` without which a person is of no use.
+    """List names of `people.LABELS` without which a person is of no use.
 
     segmented  whether a segmenter gives the parts, so that true ones are not needed
     """
@@ -236,15 +240,15 @@ class BodyExamples:
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Any]:
         row = int(self.people.rows[number])
         if not self.variants:
-            made = self._made(number, random)
+            example = self._made(number, random)
         else:
             variant = int(random.integers(self.variants))
-            made = self.memory.get((row, variant), {})
-            if not made:
-                made = self._made(number, np.random.default_rng((row, variant)))
-                self.memory[row, variant] = {name: _compact(values) for name, values in made.items()}
-            made = {name: _expanded(values) for name, values in made.items()}
-        return {**made, "has_3d": np.bool_(made["has_3d"] and keeps_3d(row, self.losses))}
+            example = self.memory.get((row, variant), {})
+            if not example:
+                example = self._made(number, np.random.default_rng((row, variant)))
+                self.memory[row, variant] = {name: _compact(values) for name, values in example.items()}
+            example = {name: _expanded(values) for name, values in example.items()}
+        return {**example, "has_3d": np.bool_(example["has_3d"] and keeps_3d(row, self.losses))}
 
     def _made(self, number: int, random: np.random.Generator) -> dict[str, Any]:
         if self.unrendered and random.random() < self.unrendered:
@@ -253,20 +257,20 @@ class BodyExamples:
         else:
             example, errors = self.view(number, random), self.augmentation.errors
         evidence = self.evidence(example, random, errors)
-        made: dict[str, Any]
+        result: dict[str, Any]
         if self.segmenter is not None:
-            shown = segmenter_input(evidence, self.segmenter)
-            made = {"segmenter_input": shown} if self.segment is None else {"image": self.segment(shown)}
-            made |= encode_numbers(evidence, self.inputs)
+            pixels = segmenter_input(evidence, self.segmenter)
+            result = {"segmenter_input": pixels} if self.segment is None else {"image": self.segment(pixels)}
+            result |= encode_numbers(evidence, self.inputs)
         else:
-            made = dict(encode(evidence, self.inputs))
+            result = dict(encode(evidence, self.inputs))
         if self.truth:
             assert evidence.parts is not None
-            made["parts"] = labels_of_parts(evidence.parts, self.inputs.part_map)
-        return {**made, **self._labels(example)}
+            result["parts"] = labels_of_parts(evidence.parts, self.inputs.part_map)
+        return {**result, **self._labels(example)}
 
     def view(self, number: int, random: np.random.Generator, *, image: bool = False) -> Example:
-        """The person in the crop, changed at random, with the parameters that hold there.
+        """Return the person in the crop, changed at random, with the parameters that hold there.
 
         image  decode the image even where the input does not show it
         """
@@ -291,16 +295,16 @@ class BodyExamples:
                 self._framings[number] = size, offset
             # Shifts are counted in the result, which is mirrored already.
             scale, shift = scale * size, scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
-        moved = (float(shift[0]), float(shift[1]))
-        placed = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=moved, mirror=mirror)
+        offset_pixels = (float(shift[0]), float(shift[1]))
+        result = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=offset_pixels, mirror=mirror)
         # The detector's crop looks straight at the person, as the fixed camera does: world landmarks stay.
         world = person.detected_world
         if world is not None and mirror:
             world = world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
-        return replace(placed, person=replace(placed.person, detected_world=world))
+        return replace(result, person=replace(result.person, detected_world=world))
 
     def evidence(self, example: Example, random: np.random.Generator, errors: float) -> CropEvidence:
-        """The evidence in an example, with imitated errors of that strength."""
+        """Take the evidence in an example, with imitated errors of that strength."""
         colour = self.augmentation.colour
         evidence = evidence_of_example(example)
         if colour and evidence.image is not None:
@@ -322,29 +326,31 @@ class BodyExamples:
         return self._rig
 
     def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
-        """The size in the detector's crop against that in the labels' crop, and how far the pelvis is off there."""
+        """Return the size in the detector's crop against that in the labels' crop, and how far the pelvis is off
+        there.
+        """
         bare = replace(example, image=np.zeros((1, 1, 3), np.uint8), maps={}, mask=None, detected_mask=None)
         landmarks, world = to_fixed_camera(bare, self._body, self.crop).person.detected, example.person.detected_world
-        framed = None
+        frame = None
         if landmarks is not None and world is not None:
-            framed = frame_landmarks(landmarks, world[:, :3], self.crop)
-        if framed is None or not _PLAUSIBLE[0] <= framed.scale <= _PLAUSIBLE[1]:
+            frame = frame_landmarks(landmarks, world[:, :3], self.crop)
+        if frame is None or not _PLAUSIBLE[0] <= frame.scale <= _PLAUSIBLE[1]:
             return 1.0, np.zeros(2)
         root = root_pixel(self.crop, NBF_CAMERA)
-        return framed.scale, framed.points(root) - root
+        return frame.scale, frame.points(root) - root
 
     def _by_box(self, example: Example, scale: float, shift: NDArray[np.float64], mirror: bool) -> Example:
-        """A person whose parameters are not known, by the box, or by what is labelled where there is none."""
+        """Crop a person whose parameters are not known, by the box, or by what is labelled if there is none."""
         person = example.person
         box = person.box
         if box is None or not np.isfinite(box).all():
             points = person.keypoints[SMPL24.name]
-            labelled = points[points[:, 2] > 0, :2]
-            box = np.concatenate((labelled.min(0), labelled.max(0)))
+            known_points = points[points[:, 2] > 0, :2]
+            box = np.concatenate((known_points.min(0), known_points.max(0)))
         plain = frame_box(box, self.crop)
         middle = self.crop / 2
-        moved = scale * (np.asarray(plain.shift) - middle) + middle + shift
-        crop = Crop(plain.scale * scale, 0.0, (float(moved[0]), float(moved[1])), plain.size, mirror)
+        origin = scale * (np.asarray(plain.shift) - middle) + middle + shift
+        crop = Crop(plain.scale * scale, 0.0, (float(origin[0]), float(origin[1])), plain.size, mirror)
         return crop_example(example, crop, self._body)
 
     def _labels(self, example: Example) -> dict[str, Any]:
@@ -362,14 +368,14 @@ class BodyExamples:
             joints2d[:, 2] = 1
         points = person.keypoints.get(SMPL24.name)
         if points is not None:
-            labelled = np.isfinite(points).all(1) & (points[:, 2] > 0)
-            joints2d[labelled, :2] = 2 * points[labelled, :2] / size - 1
-            joints2d[labelled, 2] = 1
+            known_rows = np.isfinite(points).all(1) & (points[:, 2] > 0)
+            joints2d[known_rows, :2] = 2 * points[known_rows, :2] / size - 1
+            joints2d[known_rows, 2] = 1
         return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(has_body), "joints2d": joints2d}
 
 
 def _compact(values: Any) -> Any:
-    """Images in half precision, which colours and probabilities bear."""
+    """Keep images in half precision, which colours and probabilities bear."""
     return values.astype(np.float16) if isinstance(values, np.ndarray) and values.size > _LARGE else values
 
 
@@ -378,7 +384,7 @@ def _expanded(values: Any) -> Any:
 
 
 def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:
-    """Mean `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None where no pose is known.
+    """Average `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None if no pose is known.
 
     For inputs with numbers, rotations relative to `part_frames`.
     """
@@ -393,8 +399,8 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
     pelvis = rig.rest_joints(betas[finite])[:, SMPL24.index("pelvis")]
     direction = pelvis + trans[finite]
     turn = rotation_between(direction, torch.tensor(NBF_CAMERA.root).expand_as(direction))
-    turned = turn[:, None] @ rotations
+    fixed_rotations = turn[:, None] @ rotations
     if inputs.numbers:
         world = torch.as_tensor(people.column("detected_world")[..., :3])[finite].float()
-        turned = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ turned
-    return {"betas": betas[finite].mean(0), "rotations": turned.mean(0)}
+        fixed_rotations = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ fixed_rotations
+    return {"betas": betas[finite].mean(0), "rotations": fixed_rotations.mean(0)}

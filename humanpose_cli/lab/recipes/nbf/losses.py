@@ -74,32 +74,32 @@ class Targets:
 
     @classmethod
     def of_batch(cls, batch: Mapping[str, Any]) -> Targets:
-        """From a loader's batch with these names."""
+        """Take them from a loader's batch with these names."""
         return cls(batch["betas"], batch["rotations"], batch["has_3d"], batch["joints2d"])
 
 
 def keeps_3d(row: int, options: LossOptions) -> bool:
-    """Whether the sample of that row keeps its 3-D labels: the same in every epoch, run and process.
+    """Return whether the sample of that row keeps its 3-D labels: the same in every epoch, run and process.
 
     A smaller fraction's samples are among a larger one's.
     """
     return bool(np.random.default_rng((options.seed, 3, row)).random() < options.fraction_3d)
 
 
-def nbf_losses(found: BodyParameters, targets: Targets, layer: BodyLayer, options: LossOptions) -> dict[str, Tensor]:
-    """`loss`, the weighted sum, and each of its terms unweighted: scalars."""
+def nbf_losses(estimate: BodyParameters, targets: Targets, layer: BodyLayer, options: LossOptions) -> dict[str, Tensor]:
+    """Compute `loss`, the weighted sum, and each of its terms unweighted: scalars."""
     has_3d = targets.has_3d
     # Unknown labels are replaced, not multiplied by zero: NaN times zero is NaN.
-    betas = torch.where(has_3d[:, None], targets.betas, found.betas.detach())
-    rotations = torch.where(has_3d[:, None, None, None], targets.rotations, found.rotations.detach())
+    betas = torch.where(has_3d[:, None], targets.betas, estimate.betas.detach())
+    rotations = torch.where(has_3d[:, None, None, None], targets.rotations, estimate.rotations.detach())
     terms: dict[str, Tensor] = {}
     weights = {"latent": options.latent, "points3d": options.points3d, "points2d": options.points2d}
     if options.latent:
         # Equation 6.
-        rotation_errors = (found.rotations - rotations).abs().flatten(1).sum(1)
-        terms["latent"] = (rotation_errors + (found.betas - betas).abs().sum(1)).mean()
+        rotation_errors = (estimate.rotations - rotations).abs().flatten(1).sum(1)
+        terms["latent"] = (rotation_errors + (estimate.betas - betas).abs().sum(1)).mean()
     if options.points3d or options.points2d or options.noise:
-        joints = layer(found.betas, found.rotations)
+        joints = layer(estimate.betas, estimate.rotations)
         with torch.no_grad():
             true = layer(betas, rotations)
         if options.points3d:
@@ -107,23 +107,23 @@ def nbf_losses(found: BodyParameters, targets: Targets, layer: BodyLayer, option
             terms["points3d"] = len(SMPL24) * (apart * has_3d).mean()
         if options.points2d:
             terms["points2d"] = _projected(layer.project(joints), targets.joints2d)
-        if options.noise and found.log_noise is not None:
-            terms["noise"] = _noise(found.log_noise, (joints - true).detach(), has_3d)
+        if options.noise and estimate.log_noise is not None:
+            terms["noise"] = _noise(estimate.log_noise, (joints - true).detach(), has_3d)
             weights["noise"] = options.noise
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     return {"loss": total, **terms}
 
 
 def _projected(points: Tensor, labels: Tensor) -> Tensor:
-    """L_2D of projected joints (B, 24, 2) and their labels (B, 24, 3)."""
-    labelled = labels[..., 2] > 0
-    wanted = torch.where(labelled[..., None], labels[..., :2], points.detach())
-    apart = (points - wanted).square().sum(-1).sum(1) / labelled.sum(1).clamp_min(1)
+    """Compute L_2D of projected joints (B, 24, 2) and their labels (B, 24, 3)."""
+    label_mask = labels[..., 2] > 0
+    goals = torch.where(label_mask[..., None], labels[..., :2], points.detach())
+    apart = (points - goals).square().sum(-1).sum(1) / label_mask.sum(1).clamp_min(1)
     return len(SMPL24) * apart.mean()
 
 
 def _noise(log_noise: Tensor, error: Tensor, has_3d: Tensor) -> Tensor:
-    """L_σ of predicted (B, 24, 2) log σ and the joints' errors (B, 24, 3) metres."""
+    """Compute L_σ of predicted (B, 24, 2) log σ and the joints' errors (B, 24, 3) metres."""
     # The pelvis has no error by definition; its noise would shrink without end.
     error, log_noise = error[:, _MOVING], log_noise[:, _MOVING]
     split = torch.stack((torch.linalg.vector_norm(error[..., :2], dim=-1), error[..., 2].abs()), -1)

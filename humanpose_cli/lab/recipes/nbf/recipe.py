@@ -127,8 +127,8 @@ class NbfTraining(Options):
             raise UsageError(
                 "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
             )
-        shown = self.inputs.segmented or self.inputs.kind == "proxy"
-        if self.unrendered and not (shown and self.body == "default" and self.source == "labels"):
+        takes_parts = self.inputs.segmented or self.inputs.kind == "proxy"
+        if self.unrendered and not (takes_parts and self.body == "default" and self.source == "labels"):
             expected = "inputs of body parts or proxy, source=labels and the default body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
@@ -199,21 +199,21 @@ _PANELS = 6
 
 @torch.no_grad()
 def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Batch], layer: BodyLayer) -> BodyErrors:
-    """Errors of the people in batches of `BodyExamples`, in their order.
+    """Measure the people in batches of `BodyExamples`, in their order.
 
     They stand before the fixed camera, as in the paper's analysis. predict  a batch on the layer's device → bodies
     """
     parts = []
-    for loaded in batches:
-        batch = moved(loaded, layer.root.device)
+    for cpu_batch in batches:
+        batch = moved(cpu_batch, layer.root.device)
         estimate = predict(batch)
         count = len(estimate.betas)
         root = layer.root.expand(count, 3)
-        predicted = Bodies(absolute_to_relative(estimate.rotations), estimate.betas, root)
+        bodies = Bodies(absolute_to_relative(estimate.rotations), estimate.betas, root)
         true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
         # A camera of one pixel's crop: shares of joints do not depend on the unit.
         focal = root.new_full((count,), layer.camera.focal / layer.camera.size)
-        parts.append(body_errors(layer.body, predicted, true, focal, root.new_full((count, 2), 0.5)))
+        parts.append(body_errors(layer.body, bodies, true, focal, root.new_full((count, 2), 0.5)))
     return BodyErrors.joined(parts)
 
 
@@ -263,10 +263,10 @@ class NbfRecipe(Recipe[Batch]):
         if options.start:
             fill_regressor(regressor, Path(options.start))
         regressor.set_mean(means["betas"], means["rotations"])
-        learned = None
+        segmenter_network = None
         if options.finetune and self.frozen is not None:
-            learned, self.frozen = self.frozen.network.requires_grad_(True), None
-        self.model = _Model(regressor, learned)
+            segmenter_network, self.frozen = self.frozen.network.requires_grad_(True), None
+        self.model = _Model(regressor, segmenter_network)
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
@@ -276,10 +276,10 @@ class NbfRecipe(Recipe[Batch]):
         people = self.people
         if not self.options.losses.extra_2d:
             # Those who keep their 3-D labels, repeated, so that an epoch has as many steps as with everybody.
-            kept = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
-            if not len(kept):
+            rows = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
+            if not len(rows):
                 raise InputError(people.cache.path, "keeps no 3-D labels", remedy="a larger losses.fraction_3d")
-            people = people.taken(np.resize(kept, len(people)))
+            people = people.taken(np.resize(rows, len(people)))
         check_batch(people.cache.path, len(people), options)
         return BatchLoader(range(len(people)), self._examples(people, augmented=True), options)
 
@@ -289,7 +289,7 @@ class NbfRecipe(Recipe[Batch]):
         return nbf_losses(estimate, Targets.of_batch(batch), layer, self.options.losses)
 
     def predict(self, batch: Batch) -> BodyParameters:
-        """The network's prediction for a batch on its device."""
+        """Predict a batch on the network's device."""
         if "segmenter_input" not in batch:
             return self.model.regressor(batch)
         if self.model.segmenter is not None:
@@ -302,7 +302,7 @@ class NbfRecipe(Recipe[Batch]):
         return self.model.regressor({**batch, "image": segmented_input(probabilities, self.options.inputs)})
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, err_quat_absolute_rad, pckh."""
+        """Return mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, err_quat_absolute_rad, pckh."""
         errors = self.errors(batch_size)
         return {
             "pa_mpjpe_mm": 1000 * float(errors.pa_mpjpe.mean()),
@@ -315,22 +315,22 @@ class NbfRecipe(Recipe[Batch]):
         }
 
     def errors(self, batch_size: int) -> BodyErrors:
-        """Errors of each held-out person, without changes at random; the model in evaluation mode."""
+        """Measure each held-out person, without changes at random; the model in evaluation mode."""
         examples = self._examples(self.held_out, augmented=False)
         batches = held_out_batches(examples, self._held_out_numbers(), batch_size)
         return crop_errors(self.predict, batches, self.layer.to(self.device))
 
     def image(self) -> NDArray[np.uint8]:
-        """Up to six held-out people: input, true body, predicted body."""
+        """Draw up to six held-out people: input, true body, predicted body."""
         make = self._examples(self.held_out, augmented=False)
         return two_columns([self._panel(make, number) for number in self._held_out_numbers()[:_PANELS]])
 
     @torch.no_grad()
     def _panel(self, make: BodyExamples, number: int) -> NDArray[np.uint8]:
-        """(224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them."""
+        """Draw (224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them."""
         example = make(number, np.random.default_rng(0))
         batch = {name: torch.as_tensor(values)[None].to(self.device) for name, values in example.items()}
-        found, layer = self.predict(batch), self.layer.to(self.device)
+        estimate, layer = self.predict(batch), self.layer.to(self.device)
         random = np.random.default_rng(0)
         evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
         assert evidence.image is not None
@@ -338,7 +338,10 @@ class NbfRecipe(Recipe[Batch]):
         photo = np.asarray(cv2.resize(evidence.image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
         panels = [_input_panel(evidence, batch, self.options.inputs, photo)]
         faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
-        for betas, rotations, colour in ((batch["betas"], batch["rotations"], 2), (found.betas, found.rotations, 1)):
+        for betas, rotations, colour in (
+            (batch["betas"], batch["rotations"], 2),
+            (estimate.betas, estimate.rotations, 1),
+        ):
             mesh = layer(betas, rotations, vertices=True).cpu()
             panels.append(draw_overlay(photo, mesh, faces, camera, track_ids=[colour]))
         return np.concatenate(panels, 1)
@@ -356,21 +359,29 @@ class NbfRecipe(Recipe[Batch]):
         return {**self.people.describe(), "recipe": asdict(self.options)}
 
     def _split(self, data: Path | str) -> tuple[People, People, dict[str, str]]:
-        """The people to learn from, held-out people with known bodies, and a fact about those left out."""
+        """Select the people to learn from, held-out people with known bodies, and a fact about those left out."""
         o = self.options
         needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
-        train, held = split_people(data, needs, protocol=o.protocol)
-        scaled = sum(map(len, split_people(data, [need for need in needs if need != "unscaled"], protocol=o.protocol)))
-        scaled -= len(train) + len(held)
-        train, held = spread_out(visible_people(train, o.visible), o.people), visible_people(held, o.visible)
-        has_poses = "poses" in held.cache.people
-        held = held.taken(np.isfinite(held.column("poses")).all(1) if has_poses else np.zeros(len(held), bool))
-        if not len(held):
+        train, held_out = split_people(data, needs, protocol=o.protocol)
+        scaled_count = sum(
+            map(len, split_people(data, [need for need in needs if need != "unscaled"], protocol=o.protocol))
+        )
+        scaled_count -= len(train) + len(held_out)
+        train, held_out = spread_out(visible_people(train, o.visible), o.people), visible_people(held_out, o.visible)
+        has_poses = "poses" in held_out.cache.people
+        held_out = held_out.taken(
+            np.isfinite(held_out.column("poses")).all(1) if has_poses else np.zeros(len(held_out), bool)
+        )
+        if not len(held_out):
             expected = "poses to evaluate the network by"
             raise InputError(train.cache.path, "has no held-out person with a known body", expected=expected)
-        for people in (train, held):
+        for people in (train, held_out):
             require_model(people, self.layer.body)
-        return train, held, {"left_out": f"{counted(scaled, 'people')} with scaled segments"} if scaled else {}
+        return (
+            train,
+            held_out,
+            {"left_out": f"{counted(scaled_count, 'people')} with scaled segments"} if scaled_count else {},
+        )
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
         o = self.options
@@ -385,21 +396,21 @@ class NbfRecipe(Recipe[Batch]):
 
     @torch.no_grad()
     def _segment(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The regressor's image (3, size, size) of one person's `segmenter_input` (C, S, S)."""
+        """Make the regressor's image (3, size, size) of one person's `segmenter_input` (C, S, S)."""
         assert self.frozen is not None
         device = next(self.frozen.network.parameters()).device
         probabilities = self.frozen.probabilities(torch.from_numpy(image)[None].to(device)).float()
         return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
 
     def _held_out_numbers(self) -> list[int]:
-        """Which of `held_out` are evaluated, in the order of `errors`."""
+        """List which of `held_out` are evaluated, in the order of `errors`."""
         return spread_evenly(len(self.held_out), self.options.validation)
 
 
 def _input_panel(
     evidence: CropEvidence, batch: Batch, inputs: InputOptions, photo: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """(224, 224, 3): landmarks and mask over the photo, the coloured parts or joints, or the photo itself."""
+    """Draw (224, 224, 3): landmarks and mask over the photo, the coloured parts or joints, or the photo itself."""
     if inputs.kind == "proxy" and evidence.landmarks is not None:
         points = evidence.landmarks * (_SIDE / evidence.size, _SIDE / evidence.size, 1.0)
         image = photo.copy()

@@ -98,7 +98,7 @@ class PersonFits(NamedTuple):
 def imitated_fits(
     random: np.random.Generator, body: Body, examples: Sequence[Example], augmentation: RefinerAugmentation
 ) -> PersonFits:
-    """Imperfect fits of one person in some frames, the first of which may have a limb that is far off."""
+    """Imitate imperfect fits of one person in some frames, the first of which may have a limb that is far off."""
     people = [example.person for example in examples]
     poses, trans = (np.stack([getattr(p, name) for p in people]).astype(np.float64) for name in ("poses", "trans"))
     betas = np.asarray(people[0].betas, np.float32)
@@ -114,7 +114,7 @@ def imitated_fits(
 
 
 def cached_fits(examples: Sequence[Example]) -> PersonFits:
-    """The fits that the cache has of one person in some frames."""
+    """Return the fits that the cache has of one person in some frames."""
     columns = [
         np.stack([np.asarray(getattr(example.person, name), np.float32) for example in examples])
         for name in ("fit_poses", "fit_betas", "fit_trans")
@@ -126,39 +126,40 @@ def cached_fits(examples: Sequence[Example]) -> PersonFits:
 def true_displacements(
     rendering: BodyRendering, faces: Tensor, vertices: Tensor, cameras: Sequence[Camera]
 ) -> tuple[Tensor, Tensor]:
-    """Displacements (N, 2, S, S) in pixels of the crops, and whether (N, 1, S, S) the true body shows the point there.
+    """Compute displacements (N, 2, S, S) in pixels of the crops, and whether (N, 1, S, S) the true body shows the point
+    there.
 
     rendering  of the fits; faces (F, 3) of the body
     vertices   (N, V, 3) of the true bodies, metres in the crops' camera axes; cameras of the crops
     """
     # The true position of the surface point at every pixel of the rendering.
     size = rendering.faces.shape[-1]
-    drawn = Raster(rendering.faces, rendering.barycentrics, rendering.depth[:, 0])
-    points = interpolate(drawn, faces, vertices)  # (N, S, S, 3)
+    raster = Raster(rendering.faces, rendering.barycentrics, rendering.depth[:, 0])
+    points = interpolate(raster, faces, vertices)  # (N, S, S, 3)
     view = Camera.stack(cameras).tensors()
     there = Camera(view.focal, view.principal_point).project(points.flatten(1, 2), near=NEAR).unflatten(1, (size, size))
     # Where the photograph shows it, less where the rendering has it.
     centres = torch.arange(size) + 0.5
     here = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
     on_body = rendering.mask.movedim(1, -1)
-    moved = (there - here) * on_body
+    displacements = (there - here) * on_body
     # It is visible unless the true body's surface there is nearer to the camera.
     nearest = rasterise(vertices, faces, view.focal, view.principal_point, (size, size), near=NEAR).depth
     column, row = (there[..., axis].floor().long().clamp(0, size - 1) for axis in (0, 1))
     surface = nearest[torch.arange(len(nearest))[:, None, None], row, column]
     inside = ((there >= 0) & (there < size)).all(-1)
-    shown = inside & (points[..., 2] < surface + _HIDDEN_BEHIND) & surface.isfinite()
-    return moved.movedim(-1, 1).contiguous(), (shown[..., None] * on_body).bool().movedim(-1, 1)
+    visible = inside & (points[..., 2] < surface + _HIDDEN_BEHIND) & surface.isfinite()
+    return displacements.movedim(-1, 1).contiguous(), (visible[..., None] * on_body).bool().movedim(-1, 1)
 
 
 def mirrored_rendering(rendering: BodyRendering) -> BodyRendering:
-    """What the mirror images of the bodies would give, but for the ids of faces."""
-    flipped = {name: values.flip(-1) for name, values in vars(rendering).items() if name != "barycentrics"}
+    """Mirror a rendering: what the mirror images of the bodies would give, but for the ids of faces."""
+    maps = {name: values.flip(-1) for name, values in vars(rendering).items() if name != "barycentrics"}
     side = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
-    colours = flipped["colours"]
-    flipped["normals"] = flipped["normals"] * side
-    flipped["colours"] = torch.cat((1 - colours[:, :1], colours[:, 1:]), 1) * flipped["mask"]
-    return replace(rendering, **flipped, barycentrics=rendering.barycentrics.flip(-2))
+    colours = maps["colours"]
+    maps["normals"] = maps["normals"] * side
+    maps["colours"] = torch.cat((1 - colours[:, :1], colours[:, 1:]), 1) * maps["mask"]
+    return replace(rendering, **maps, barycentrics=rendering.barycentrics.flip(-2))
 
 
 class DrawnFit(NamedTuple):
@@ -218,7 +219,7 @@ class RefinerExamples:
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Array]:
         photo, rendering, truth, visible, size = self.drawn_fit(number, random)
-        made: dict[str, Array] = {
+        arrays: dict[str, Array] = {
             "photo": np.ascontiguousarray(photo.transpose(2, 0, 1)),
             "rendering": rendering_input(rendering, self.options)[0].numpy(),
             "truth": truth[0].numpy(),
@@ -227,12 +228,12 @@ class RefinerExamples:
             "size": np.float32(size),
         }
         if self.with_textured:
-            made["textured"] = torch.cat((rendering.rgb, rendering.textured), 1)[0].numpy()
-        return made
+            arrays["textured"] = torch.cat((rendering.rgb, rendering.textured), 1)[0].numpy()
+        return arrays
 
     @torch.no_grad()
     def drawn_fit(self, number: int, random: np.random.Generator) -> DrawnFit:
-        """What the example is made of."""
+        """Draw what the example is made of."""
         frames = [number, *self._chosen_frames(number, random)]
         examples = [self.people.example(frame, ()) for frame in frames]
         example = examples[0]
@@ -246,19 +247,19 @@ class RefinerExamples:
         crop = self._crop(example, vertices[0], random)
         camera = _camera(example).cropped(crop)
         texture = self._texture(body, examples, vertices, random)
-        fitted = torch.from_numpy(crop.directions(vertices[0].numpy()))
-        rendering = render_bodies(body, fitted[None], [camera], self.options.crop, [texture])
+        fit_points = torch.from_numpy(crop.directions(vertices[0].numpy()))
+        rendering = render_bodies(body, fit_points[None], [camera], self.options.crop, [texture])
         true = torch.from_numpy(crop.directions(_vertices(body, _truth(example))[0].numpy()))
-        moved, visible = true_displacements(rendering, body.faces, true[None], [camera])
-        visible[0] &= _person_at(example, crop, moved[0])
+        displacements, visible = true_displacements(rendering, body.faces, true[None], [camera])
+        visible[0] &= _person_at(example, crop, displacements[0])
         photo = _photographed(crop.image(example.image), random, self.augmentation)
         pixels = camera.project(true, near=NEAR)
         rendering = _lit(rendering, random, self.augmentation)
         if random.random() < self.augmentation.mirror:
             rendering, photo = mirrored_rendering(rendering), photo[:, ::-1]
-            moved = moved.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
+            displacements = displacements.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
             visible = visible.flip(-1)
-        return DrawnFit(photo, rendering, moved, visible, float((pixels.amax(0) - pixels.amin(0)).max()))
+        return DrawnFit(photo, rendering, displacements, visible, float((pixels.amax(0) - pixels.amin(0)).max()))
 
     def _chosen_frames(self, number: int, random: np.random.Generator) -> list[int]:
         others = self._others[number]
@@ -281,7 +282,9 @@ class RefinerExamples:
     def _texture(
         self, body: Body, examples: Sequence[Example], vertices: Tensor, random: np.random.Generator
     ) -> Texture:
-        """Of the other frames, or what else the augmentation wants; the first example is the photograph itself."""
+        """Bake the texture of the other frames, or what else the augmentation wants; the first example is the
+        photograph itself.
+        """
         a, draw, texel_map = self.augmentation, random.random(), self._texel_maps[body.name]
         from_photo = 1 if draw < a.own_only or random.random() < a.own_too else 0
         last = 1 if draw < a.own_only else len(examples)
@@ -299,7 +302,7 @@ class RefinerExamples:
 
 
 def other_frames(people: People) -> list[NDArray[np.int64]]:
-    """For each of the people, the numbers of the same person in other frames of the same sequence."""
+    """List for each of the people the numbers of the same person in other frames of the same sequence."""
     cache = people.cache
     sequence = {int(row): name for name in cache.sequences for row in cache.sequence(name)}
     names = people.column("identity") if "identity" in cache.people else np.full(len(people), "")
@@ -312,16 +315,16 @@ def other_frames(people: People) -> list[NDArray[np.int64]]:
 
 
 def _is_fitted(example: Example) -> bool:
-    """Whether the cache has a fit of the person beside their label; where labels are fits, both are the same."""
+    """Return whether the cache has a fit of the person beside their label; if labels are fits, both are the same."""
     person = example.person
     columns = (person.fit_poses, person.fit_betas, person.fit_trans)
-    fitted = all(column is not None and bool(np.isfinite(column).all()) for column in columns)
+    has_fit = all(column is not None and bool(np.isfinite(column).all()) for column in columns)
     labels = (person.poses, person.betas, person.trans)
-    return fitted and not all(np.array_equal(*pair) for pair in zip(columns, labels, strict=True))  # type: ignore[arg-type]
+    return has_fit and not all(np.array_equal(*pair) for pair in zip(columns, labels, strict=True))  # type: ignore[arg-type]
 
 
 def _identity_crop(size: int) -> Crop:
-    """The crop that changes nothing."""
+    """Return the crop that changes nothing."""
     return Crop(1.0, 0.0, (0.0, 0.0), (size, size))
 
 
@@ -338,27 +341,27 @@ def _truth(example: Example) -> PersonFits:
 
 
 def _scales(examples: Sequence[Example]) -> Tensor:
-    """(T, 24) labelled scales of segments."""
+    """Return labelled scales (T, 24) of segments."""
     ones = np.ones(len(SMPL24), np.float32)
     return torch.from_numpy(np.stack([ones if (s := e.person.segment_scales) is None else s for e in examples]))
 
 
 def _vertices(body: Body, people: PersonFits) -> Tensor:
-    """(T, V, 3) metres, camera axes."""
-    posed = body.pose(people.rotations, people.betas, people.trans, people.segment_scales).vertices
-    assert posed is not None
-    return posed
+    """Return (T, V, 3) metres, camera axes."""
+    vertices = body.pose(people.rotations, people.betas, people.trans, people.segment_scales).vertices
+    assert vertices is not None
+    return vertices
 
 
-def _person_at(example: Example, crop: Crop, moved: Tensor) -> Tensor:
-    """(1, S, S) bool: whether the photograph shows the person where displacements (2, S, S) lead."""
+def _person_at(example: Example, crop: Crop, displacements: Tensor) -> Tensor:
+    """Return (1, S, S) bool: whether the photograph shows the person where displacements (2, S, S) lead."""
     size = crop.size[0]
     if example.mask is None:
         return torch.ones(1, size, size, dtype=torch.bool)
     mask = torch.from_numpy(crop.warp(example.mask, cv2.INTER_NEAREST) > 127)
     # Where the photograph shows it, less where the rendering has it.
     centres = torch.arange(size) + 0.5
-    x, y = centres + moved[0], centres[:, None] + moved[1]
+    x, y = centres + displacements[0], centres[:, None] + displacements[1]
     return mask[y.floor().long().clamp(0, size - 1), x.floor().long().clamp(0, size - 1)][None]
 
 
@@ -368,14 +371,14 @@ def _colour_change(random: np.random.Generator, width: float) -> ColourChange:
 
 
 def _photographed(image: NDArray[np.uint8], random: np.random.Generator, a: RefinerAugmentation) -> NDArray[np.uint8]:
-    """A photograph with other colours, blurred, noisy and compressed as others are."""
+    """Give a photograph other colours, and blur, noise and compression as others have."""
     image = change_colour(image, _colour_change(random, a.colour))
-    blurred, noisy, compressed = random.random(3) < a.damage
-    if blurred:
+    blur, has_noise, compress = random.random(3) < a.damage
+    if blur:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.3)), np.uint8)
-    if noisy:
+    if has_noise:
         image = _noisy(image, random, random.uniform(2, 14))
-    if compressed:
+    if compress:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 90))]
         image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.uint8)
     return image
@@ -387,13 +390,13 @@ def _noisy(image: NDArray[np.uint8], random: np.random.Generator, deviation: flo
 
 
 def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation) -> Texture:
-    """A texture in other light, blurred, noisy and with holes."""
+    """Put a texture in other light, blur it, and add noise and holes."""
     colour, alpha = change_colour(texture[..., :3], _colour_change(random, 0.5 * a.light)), texture[..., 3]
-    blurred, noisy = random.random(2) < a.damage
+    blur, has_noise = random.random(2) < a.damage
     side = len(texture)
-    if blurred:
+    if blur:
         colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), side * random.uniform(0.004, 0.02)), np.uint8)
-    if noisy:
+    if has_noise:
         colour = _noisy(colour, random, random.uniform(2, 20))
     if random.random() < a.holes:
         alpha = alpha.copy()
@@ -407,7 +410,7 @@ def _worn(texture: Texture, random: np.random.Generator, a: RefinerAugmentation)
 
 
 def _lit(rendering: BodyRendering, random: np.random.Generator, a: RefinerAugmentation) -> BodyRendering:
-    """The texture brighter on one side, as if baked in light from elsewhere."""
+    """Make the texture brighter on one side, as if baked in light from elsewhere."""
     towards = random.normal(size=3)
     strength = a.light * random.uniform(0, 0.35)
     direction = torch.from_numpy((towards / np.linalg.norm(towards) * strength).astype(np.float32))

@@ -112,8 +112,10 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
     def __init__(self, data: Path | str, options: RefinerTraining | None = None, *, seed: int = 0) -> None:
         self.options = options or RefinerTraining()
         torch.manual_seed(seed)
-        train, held = split_people(data, _NEEDS, protocol=self.options.protocol)
-        self.people, self.held_out = (_large(visible_people(people, self.options.visible)) for people in (train, held))
+        train, held_out = split_people(data, _NEEDS, protocol=self.options.protocol)
+        self.people, self.held_out = (
+            _large(visible_people(people, self.options.visible)) for people in (train, held_out)
+        )
         o = self.options
         self.validation_data = validation_of_people(self.people, self.held_out, o.protocol, o.validation)
         self.bodies = tuple(load_body(body) for body in self.options.body)
@@ -137,13 +139,13 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return BatchLoader(range(len(people)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        found = self._estimates(batch)
+        estimates = self._estimates(batch)
         weights = batch["visible"].float() + self.options.hidden * (batch["drawn"] & ~batch["visible"])
-        loss, error, unlikely = displacement_loss(found, batch["truth"], weights)
+        loss, error, unlikely = displacement_loss(estimates, batch["truth"], weights)
         return {"loss": loss, "endpoint_px": error, "likelihood": unlikely}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """Means of `held_out_errors`."""
+        """Average `held_out_errors`."""
         return {name: float(values.nanmean()) for name, values in self.held_out_errors(batch_size).items()}
 
     @property
@@ -156,40 +158,46 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return spread_evenly(len(self.held_out), self.options.validation)
 
     def held_out_errors(self, batch_size: int) -> Mapping[str, Tensor]:
-        """(N,) of every person of `measured`: endpoint errors in per cent of the person's size, of visible points, of
-        hidden ones, and of visible ones without any displacement and where the network is surer than at half of the
+        """Measure (N,) every person of `measured`: endpoint errors in per cent of the person's size, of visible points,
+        of hidden ones, and of visible ones without any displacement and where the network is surer than at half of the
         person's pixels; 1 where they come nearer, else 0; twice the mean of `nearer_share`, above 1 where claimed
         errors are too small.
         """
         columns: dict[str, list[Tensor]] = {}
         for batch in self._held_out_batches(batch_size):
-            found, truth, visible = self._found(batch), batch["truth"], batch["visible"].float()
-            hidden = (batch["drawn"] & ~batch["visible"]).float()
-            deviation = found.deviation
+            estimate, truth, visible = self._found(batch), batch["truth"], batch["visible"].float()
+            hidden_weights = (batch["drawn"] & ~batch["visible"]).float()
+            deviation = estimate.deviation
             middle = deviation.masked_fill(~batch["visible"], torch.nan).flatten(1).nanmedian(1).values
             confident = visible * (deviation <= middle[:, None, None, None])
             scale = 100 / batch["size"]
             for name, values in {
-                "endpoint_percent": endpoint_errors(found.pixels, truth, visible) * scale,
+                "endpoint_percent": endpoint_errors(estimate.pixels, truth, visible) * scale,
                 "unmoved_percent": endpoint_errors(torch.zeros_like(truth), truth, visible) * scale,
-                "hidden_percent": endpoint_errors(found.pixels, truth, hidden) * scale,
-                "sure_percent": endpoint_errors(found.pixels, truth, confident) * scale,
-                "overconfidence": 2 * weighted_means(nearer_share(found, truth), visible),
+                "hidden_percent": endpoint_errors(estimate.pixels, truth, hidden_weights) * scale,
+                "sure_percent": endpoint_errors(estimate.pixels, truth, confident) * scale,
+                "overconfidence": 2 * weighted_means(nearer_share(estimate, truth), visible),
             }.items():
                 columns.setdefault(name, []).append(values)
-        joined = {name: torch.cat(values) for name, values in columns.items()}
-        return {**joined, "nearer": (joined["endpoint_percent"] < joined["unmoved_percent"]).float()}
+        errors = {name: torch.cat(values) for name, values in columns.items()}
+        return {**errors, "nearer": (errors["endpoint_percent"] < errors["unmoved_percent"]).float()}
 
     def image(self) -> NDArray[np.uint8]:
-        """Up to six held-out people: photograph, rendering, and the pixels that the network and the truth lead to."""
+        """Draw up to six held-out people: photograph, rendering, and the pixels that the network and the truth
+        lead to.
+        """
         batch = next(iter(self._held_out_batches(6)))
         photo = batch["photo"].float() / 255
         on_body = batch["drawn"].float()
-        found = self._found(batch).pixels
-        textured = batch["textured"][:, :3] * batch["textured"][:, 3:]
-        panels = (photo, textured, *(fetched(photo, moved) * on_body for moved in (found, batch["truth"])))
-        shown = (torch.cat(panels, 3).clamp(0, 1) * 255).byte().movedim(1, -1).numpy()
-        return two_columns(list(shown))
+        displacements = self._found(batch).pixels
+        texture = batch["textured"][:, :3] * batch["textured"][:, 3:]
+        panels = (
+            photo,
+            texture,
+            *(fetched(photo, pixels_moved) * on_body for pixels_moved in (displacements, batch["truth"])),
+        )
+        sheets = (torch.cat(panels, 3).clamp(0, 1) * 255).byte().movedim(1, -1).numpy()
+        return two_columns(list(sheets))
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return self.model.state_dict(), asdict(self.options.network)
@@ -202,8 +210,8 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         photo, rendering = (
             values.contiguous(memory_format=torch.channels_last) for values in (photo, batch["rendering"])
         )
-        found: list[DisplacementMixture] = self.model(photo, rendering, last=last)
-        return found
+        estimates: list[DisplacementMixture] = self.model(photo, rendering, last=last)
+        return estimates
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         make = RefinerExamples(self.held_out, self.bodies, self.options.network, HELD_OUT, with_textured=True)
@@ -242,6 +250,6 @@ def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
 
 
 def _large(people: People) -> People:
-    """People whose box is not too small to see anything."""
+    """Select people whose box is not too small to see anything."""
     box = people.column("box")
     return people.taken((box[:, 2:] - box[:, :2]).max(1) >= _SMALLEST)

@@ -107,7 +107,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
 
 
 def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
-    """Labels of `people.LABELS` that training and evaluation need: a guided one is for detected people."""
+    """List labels of `people.LABELS` that training and evaluation need: a guided one is for detected people."""
     return ("parts", "box", "detected") if options.guided else ("parts", "box")
 
 
@@ -141,8 +141,8 @@ class SegmenterCrops:
             evidence = replace(evidence, landmarks=None, world=None, mask=None)
         elif self.training is not None:
             evidence = imitate_errors(evidence, random, self.training.errors)
-        made: dict[str, NDArray[Any]] = {"segmenter_input": segmenter_input(evidence, self.options), "labels": labels}
-        return made if self.training is not None else {**made, "shown": crop.image}
+        arrays: dict[str, NDArray[Any]] = {"segmenter_input": segmenter_input(evidence, self.options), "labels": labels}
+        return arrays if self.training is not None else {**arrays, "shown": crop.image}
 
 
 class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
@@ -154,9 +154,9 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         self.options = options or SegmenterTraining()
         torch.manual_seed(seed)
         needs = segmenter_needs(self.options.segmenter)
-        train, held = split_people(data, needs, protocol=self.options.protocol)
+        train, held_out = split_people(data, needs, protocol=self.options.protocol)
         self.people = spread_out(visible_people(train, self.options.visible), self.options.people)
-        self.held_out = visible_people(held, self.options.visible)
+        self.held_out = visible_people(held_out, self.options.visible)
         o = self.options
         self.validation_data = validation_of_people(self.people, self.held_out, o.protocol, o.validation)
         self.model = build_segmenter(self.options.segmenter)
@@ -184,12 +184,12 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"], weights)}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
+        """Return iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
         classes = self.options.segmenter.parts + 1
         total = np.zeros((classes, classes), np.int64)
         for batch in self._held_out_batches(batch_size):
-            predicted = self._labels(batch["segmenter_input"])
-            total += confusion(predicted, batch["labels"].numpy(), classes).sum(0)
+            labels = self._labels(batch["segmenter_input"])
+            total += confusion(labels, batch["labels"].numpy(), classes).sum(0)
         iou, f1 = class_iou(total), class_f1(total)
         metrics = {
             "iou": float(mean_of_visible(iou)),
@@ -200,12 +200,12 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         return {**metrics, **{f"f1_{name}": float(v) for name, v in zip(names, f1, strict=True) if np.isfinite(v)}}
 
     def image(self) -> NDArray[np.uint8]:
-        """Up to six held-out people: photo, truth, prediction."""
+        """Draw up to six held-out people: photo, truth, prediction."""
         colours = as_bytes(code_colours(self.options.segmenter.parts))
         batch = next(iter(self._held_out_batches(6)))
-        predicted = self._labels(batch["segmenter_input"])
-        shown = zip(batch["shown"].numpy(), batch["labels"].numpy(), predicted, strict=True)
-        return two_columns([np.concatenate((photo, colours[a], colours[b]), 1) for photo, a, b in shown])
+        labels = self._labels(batch["segmenter_input"])
+        rows = zip(batch["shown"].numpy(), batch["labels"].numpy(), labels, strict=True)
+        return two_columns([np.concatenate((photo, colours[a], colours[b]), 1) for photo, a, b in rows])
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return self.model.state_dict(), segmenter_config(self.options.segmenter)

@@ -19,10 +19,10 @@ from humanpose_cli.lab.cache.augmentation import Example
 
 
 def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:
-    """The person of an example, with true parameters, wrapped in their image; nothing stands behind them, and a crop's
+    """Wrap the person of an example, with true parameters, in their image; nothing stands behind them, and a crop's
     padding is what others hide.
 
-    InputError for people without body parameters.
+    Raises InputError for people without body parameters.
     """
     mask, person = person_mask(example), fitted_person(example)
     padding = [] if example.inside is None else [(example.inside == 0).astype(np.float32)]
@@ -30,14 +30,14 @@ def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) ->
 
 
 def pose_of(example: Example) -> tuple[Tensor, Tensor]:
-    """Rotations (24, 3, 3) and translation (3,) of an example's person; InputError as `fitted_person`."""
+    """Return rotations (24, 3, 3) and translation (3,) of an example's person. Raises InputError as `fitted_person`."""
     person = fitted_person(example)
     rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
     return rotations, torch.from_numpy(np.array(person.trans, np.float32))
 
 
 def fitted_person(example: Example) -> FittedPerson:
-    """The labels of an example as a fit; InputError for people without body parameters."""
+    """Return the labels of an example as a fit. Raises InputError for people without body parameters."""
     person = labelled_person(example)
     if person is None:
         remedy = "make its cache from a source that gives or fits them"
@@ -46,7 +46,7 @@ def fitted_person(example: Example) -> FittedPerson:
 
 
 def labelled_person(example: Example) -> FittedPerson | None:
-    """The labels of an example as a fit; None for people without body parameters."""
+    """Return the labels of an example as a fit; None for people without body parameters."""
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None:
         return None
@@ -55,7 +55,7 @@ def labelled_person(example: Example) -> FittedPerson | None:
 
 
 def person_mask(example: Example) -> NDArray[np.float32]:
-    """(S, S) 0…1 where the person is; all of it where it is not known."""
+    """Return (S, S) 0…1 where the person is; all of it if it is not known."""
     if example.mask is None:
         return np.ones(example.image.shape[:2], np.float32)
     return example.mask.astype(np.float32) / np.float32(255)

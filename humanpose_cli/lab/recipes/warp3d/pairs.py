@@ -75,45 +75,45 @@ class Pairs:
         return Pairs(self.cache, [(a, 0) for a, _ in rows], [[(b, 0)] for _, b in rows])
 
     def left_out(self, *more: Pairs) -> str:
-        """How many of these and more pairs are left out, for reports; "" for none."""
-        missed = sum(len(one.missed) for one in (self, *more))
-        total = missed + sum(map(len, (self, *more)))
-        return f"{missed:,} of {total:,} pairs, without a usable person in one of the images" if missed else ""
+        """Say how many of these and more pairs are left out, for reports; "" for none."""
+        count = sum(len(one.missed) for one in (self, *more))
+        total = count + sum(map(len, (self, *more)))
+        return f"{count:,} of {total:,} pairs, without a usable person in one of the images" if count else ""
 
     def images(self, numbers: Sequence[int]) -> NDArray[np.int64]:
-        """Rows of the images of these pairs, each once, ascending."""
+        """List rows of the images of these pairs, each once, ascending."""
         rows = {row for number in numbers for row, _ in (self.inputs[number], *self.targets[number])}
         return np.array(sorted(rows), np.int64)
 
     def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
-        """Input and a target of it, decoded with the masks of the person."""
-        chosen = self.targets[number][int(random.integers(len(self.targets[number])))]
+        """Decode an input and a target of it, with the masks of the person."""
+        target = self.targets[number][int(random.integers(len(self.targets[number])))]
         first, second = (
-            example_of(self.cache.sample(row), person, maps=()) for row, person in (self.inputs[number], chosen)
+            example_of(self.cache.sample(row), person, maps=()) for row, person in (self.inputs[number], target)
         )
         return first, second
 
     def groups_held_out(self, every: int) -> tuple[Pairs, Pairs]:
-        """Those of most groups, and those of every n-th group: no clothing is in both."""
+        """Divide into those of most groups, and those of every n-th group: no clothing is in both."""
         starts = np.sort([group.start for group in self.cache.groups.values()])
         group = np.searchsorted(starts, [image for image, _ in self.inputs], side="right")
         apart = np.unique(group, return_inverse=True)[1] % every == 0
-        kept, held = (
+        others, held_out = (
             Pairs(self.cache, [self.inputs[i] for i in rows], [self.targets[i] for i in rows])
             for rows in (np.flatnonzero(~apart).tolist(), np.flatnonzero(apart).tolist())
         )
-        return replace(kept, missed=self.missed), held
+        return replace(others, missed=self.missed), held_out
 
 
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
-    """The pairs that a protocol lists; those that do not show one usable person in both images are left out. Of
+    """List the pairs of a protocol; those that do not show one usable person in both images are left out. Of
     `CROSS_IMITATION`, those without a usable person in either image.
     """
     rows = cache.pairs(protocol, split)
     usable = _UsablePeople(cache, np.unique(rows))
     inputs: list[PersonIndex] = []
     targets: list[Sequence[PersonIndex]] = []
-    missed: list[tuple[int, int]] = []
+    missing: list[tuple[int, int]] = []
     for a, b in rows.tolist():
         if protocol == CROSS_IMITATION:
             one, other = usable.largest(a), usable.largest(b)
@@ -123,27 +123,27 @@ def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
             inputs.append(usable.indices[a][one])
             targets.append([usable.indices[b][other]])
         else:
-            missed.append((a, b))
-    return Pairs(cache, inputs, targets, missed)
+            missing.append((a, b))
+    return Pairs(cache, inputs, targets, missing)
 
 
 def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
-    """Every image of these rows with all others of its group that show the same person."""
+    """Pair every image of these rows with all others of its group that show the same person."""
     usable = _UsablePeople(cache, rows)
-    wanted = set(rows.tolist())
+    row_set = set(rows.tolist())
     inputs: list[PersonIndex] = []
     targets: list[Sequence[PersonIndex]] = []
-    missed: list[tuple[int, int]] = []
+    missing: list[tuple[int, int]] = []
     for group in cache.groups.values():
-        images = [row for row in group if row in wanted]
+        images = [row for row in group if row in row_set]
         name = usable.shared(images)
         indices = [usable.indices[row][name] for row in images if name in usable.indices[row]] if name else []
         for i, index in enumerate(indices):
             inputs.append(index)
             targets.append([*indices[:i], *indices[i + 1 :]])
-        used = {row for row, _ in indices}
-        missed += [(row, images[i - 1]) for i, row in enumerate(images) if row not in used and len(images) > 1]
-    return Pairs(cache, inputs, targets, missed)
+        rows_in_use = {row for row, _ in indices}
+        missing += [(row, images[i - 1]) for i, row in enumerate(images) if row not in rows_in_use and len(images) > 1]
+    return Pairs(cache, inputs, targets, missing)
 
 
 class _UsablePeople:
@@ -172,19 +172,21 @@ class _UsablePeople:
             names = zip(cache.people["identity"][span], cache.people["clothing"][span], strict=True)
             for index, (name, points, box) in enumerate(zip(names, joints, boxes, strict=True)):
                 sides = box[2:] - box[:2]
-                labelled = np.isfinite(points).all(-1) & (points[:, 3] > 0)
-                if labelled.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
+                joint_mask = np.isfinite(points).all(-1) & (points[:, 3] > 0)
+                if joint_mask.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
                     continue
                 key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
                 if area > self.areas[row].get(key, 0):  # of people without names, the largest
                     self.indices[row][key], self.areas[row][key] = (row, index), area
 
     def largest(self, row: int) -> tuple[str, str] | None:
-        """The name of the largest person in an image; None: there is none."""
+        """Return the name of the largest person in an image; None: there is none."""
         return max(self.areas[row], key=lambda name: (self.areas[row][name], name), default=None)
 
     def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
-        """The name of the person who is in two or more of these images, the largest in all; None: there is none."""
+        """Return the name of the person who is in two or more of these images, the largest in all; None: there is
+        none.
+        """
         total: dict[tuple[str, str], list[float]] = {}
         for row in rows:
             for name, area in self.areas[row].items():
@@ -223,28 +225,30 @@ class PairCrops:
         return self.arrays(*self.crops(number, random), random)
 
     def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
-        """Both images of a pair, cut out alike."""
+        """Cut both images of a pair out alike."""
         return self._crops(*self.pairs.examples(number, random), random)
 
     def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """The arrays of two crops."""
+        """Return the arrays of two crops."""
         both = self._recoloured(np.concatenate((first.image, second.image)), random)
-        made: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
+        result: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
         for name, crop in (("source", first), ("target", second)):
-            made[f"{name}_joints"] = frame_of_example(crop)
+            result[f"{name}_joints"] = frame_of_example(crop)
             empty = np.zeros((self.size, self.size), np.float32)
-            made[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
-        made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+            result[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
+        result["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
         if self.depth_jitter:
-            made["target_joints"][:, 2] += np.float32(random.uniform(-self.depth_jitter, self.depth_jitter))
+            result["target_joints"][:, 2] += np.float32(random.uniform(-self.depth_jitter, self.depth_jitter))
         if self.body is not None:
-            meshed = float(random.random()) < self.mesh_share
-            made["drawing"] = self._drawing(replace(first, image=made["input"]), second, self.body if meshed else None)
-        return made
+            has_mesh = float(random.random()) < self.mesh_share
+            result["drawing"] = self._drawing(
+                replace(first, image=result["input"]), second, self.body if has_mesh else None
+            )
+        return result
 
     def _drawing(self, first: Example, second: Example, body: Body | None) -> NDArray[np.float32]:
-        labelled = all(labelled_person(example) is not None for example in (first, second))
-        if body is None or not labelled or first.mask is None or (first.mask > 127).sum() < _MIN_VISIBLE:
+        has_labels = all(labelled_person(example) is not None for example in (first, second))
+        if body is None or not has_labels or first.mask is None or (first.mask > 127).sum() < _MIN_VISIBLE:
             return np.full((5, self.size, self.size), np.nan, np.float32)
         return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
 
@@ -264,12 +268,12 @@ class PairCrops:
         return a_crop, b_crop
 
     def _full_image(self, example: Example) -> Example:
-        """All of the image, its longer side as long as the crop's."""
+        """Return all of the image, its longer side as long as the crop's."""
         frame = np.array([0.0, 0.0, *example.size])
         return crop_example(example, crop_around_box(frame, self.size, fill=1.0), self.body)
 
     def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        """Both images as one: contrast changes about their common mean."""
+        """Change both images as one: contrast changes about their common mean."""
         a = self.augmentation
         bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
         change = ColourChange(
@@ -279,8 +283,8 @@ class PairCrops:
 
 
 def collated_pairs(examples: list[dict[str, NDArray[Any]]], *, config: GeneratorConfig) -> dict[str, Tensor]:
-    """A batch of what `PairCrops` makes, and with it the `generator_parts` of its poses: `capsules` (B, K, 7) and
-    `target_to_source` (B, 10, 3, 4).
+    """Collate a batch of what `PairCrops` makes, and with it the `generator_parts` of its poses: `capsules` (B, K, 7)
+    and `target_to_source` (B, 10, 3, 4).
     """
     batch: dict[str, Tensor] = default_collate(examples)
     parts = generator_parts(config, batch["source_joints"], batch["target_joints"])
@@ -288,7 +292,7 @@ def collated_pairs(examples: list[dict[str, NDArray[Any]]], *, config: Generator
 
 
 def one_camera(first: Example, second: Example) -> bool:
-    """Whether two images have the same size, focal length and principal point."""
+    """Return whether two images have the same size, focal length and principal point."""
     return (
         first.size == second.size
         and bool(np.isclose(first.focal, second.focal, rtol=1e-4))
@@ -297,15 +301,17 @@ def one_camera(first: Example, second: Example) -> bool:
 
 
 def frame_of_example(example: Example) -> NDArray[np.float32]:
-    """(19, 3) pixels of a crop's person; joints that are not labelled are NaN. InputError without such joints."""
-    labelled = example.person.joints.get(REPOSING19.name)
-    if labelled is None:
+    """Return (19, 3) pixels of a crop's person; joints that are not labelled are NaN. Raises InputError without such
+    joints.
+    """
+    points = example.person.joints.get(REPOSING19.name)
+    if points is None:
         raise InputError(
             example.name,
             f"has no person with joints of {REPOSING19.name} in space",
             remedy="make its cache again, with --fits where the source has no 3-D poses",
         )
-    joints = np.where(labelled[:, 3:] > 0, labelled[:, :3], np.nan)
+    joints = np.where(points[:, 3:] > 0, points[:, :3], np.nan)
     width, height = example.size
     if width != height:
         raise UsageError(example.name, "is no square crop", got=f"{width} × {height}")

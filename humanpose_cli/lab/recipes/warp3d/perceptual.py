@@ -49,24 +49,24 @@ class PerceptualLoss(nn.Module):
 
     @abstractmethod
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """Where the images differ: maps (B, h, w) of several resolutions, to be added up."""
+        """Return where the images differ: maps (B, h, w) of several resolutions, to be added up."""
 
     def forward(self, made: Tensor, true: Tensor) -> Tensor:
-        """The mean of all images: the maps' means, added up."""
+        """Average over all images: the maps' means, added up."""
         return distance_of(self.maps(made, true))
 
     def describe(self) -> dict[str, Any]:
-        """Which one it is, as plain values."""
+        """Return which one it is, as plain values."""
         return {"kind": self.kind}
 
 
 def distance_of(maps: Sequence[Tensor]) -> Tensor:
-    """The distance of whole images, from `PerceptualLoss.maps`: a scalar."""
+    """Add up the distance of whole images, from `PerceptualLoss.maps`: a scalar."""
     return torch.stack([each.mean() for each in maps]).sum()
 
 
 def distance_within(maps: Sequence[Tensor], masks: Tensor) -> Tensor:
-    """Likewise of the pixels within masks (B, S, S) of 0 to 1: (B,); 0 where a mask is empty."""
+    """Add up likewise the pixels within masks (B, S, S) of 0 to 1: (B,); 0 where a mask is empty."""
     each = []
     for apart in maps:
         height, width = apart.shape[-2:]
@@ -81,14 +81,14 @@ class PixelLoss(PerceptualLoss):
     kind = "pixels"
 
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """One of each scale."""
-        found = []
+        """Return one of each scale."""
+        maps = []
         with torch.autocast(made.device.type, enabled=False):
             a, b = made.float() / 2 + 0.5, true.float() / 2 + 0.5
             for _ in range(_SCALES):
-                found.append(((a - b).abs() + 0.5 * (1 - ssim_map(a, b))).mean(1) / _SCALES)
+                maps.append(((a - b).abs() + 0.5 * (1 - ssim_map(a, b))).mean(1) / _SCALES)
                 a, b = avg_pool2d(a, 2), avg_pool2d(b, 2)
-        return found
+        return maps
 
 
 class _FeatureLoss(PerceptualLoss):
@@ -102,7 +102,7 @@ class _FeatureLoss(PerceptualLoss):
         self.register_buffer("spread", torch.tensor(IMAGENET_SPREAD).view(1, 3, 1, 1), persistent=False)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """−1 to 1 → of mean 0 and variance 1 over ImageNet."""
+        """Normalize −1 to 1 → of mean 0 and variance 1 over ImageNet."""
         return (images / 2 + 0.5 - self.mean) / self.spread
 
     def describe(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class VggLoss(_FeatureLoss):
         fill(self.network, features, source["file"])
 
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """One of each layer."""
+        """Return one of each layer."""
         names = tuple(_LAYERS)
         a = self.network.maps(self.normalised(made), names)
         with torch.no_grad():
@@ -142,19 +142,19 @@ class BackboneLoss(_FeatureLoss):
         self.network = _resnet_of(state, source)
 
     def maps(self, made: Tensor, true: Tensor) -> list[Tensor]:
-        """Those of the pixels, and one of each stage."""
-        found = self.network.maps(self.normalised(made))
+        """Return those of the pixels, and one of each stage."""
+        features = self.network.maps(self.normalised(made))
         with torch.no_grad():
-            wanted = self.network.maps(self.normalised(true))
+            true_features = self.network.maps(self.normalised(true))
         maps = self.pixels.maps(made, true)
-        for a, b, weight in zip(found, wanted, _STAGES, strict=True):
+        for a, b, weight in zip(features, true_features, _STAGES, strict=True):
             size = b.float().abs().mean((1, 2, 3)).clamp_min(1e-6)[:, None, None]
             maps.append(weight / sum(_STAGES) * (a.float() - b.float()).abs().mean(1) / size)
         return maps
 
 
 def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
-    """The loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
+    """Load the loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
 
     weights  a file, a run's folder or a name of `networks.weights`; "pixels" for that stand-in; "auto" for VGG-19 if
              its weights are here, else the shipped segmenter
@@ -173,7 +173,7 @@ def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
 
 
 def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """Tensors of the backbone alone, and where they come from."""
+    """Read tensors of the backbone alone, and where they come from."""
     source: dict[str, Any] = {"file": path.name}
     if path.suffix == ".safetensors":
         with suppress(InputError):  # other programs' files have no header of ours

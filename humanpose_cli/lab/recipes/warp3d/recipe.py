@@ -108,7 +108,7 @@ class Warp3dTraining(Options):
 
 
 def _training(name: str, **settings: Any) -> Warp3dTraining:
-    """Settings for a preset of shapes."""
+    """Make settings for a preset of shapes."""
     return Warp3dTraining(PRESETS[name].generator, PRESETS[name].discriminator, **settings)
 
 
@@ -158,9 +158,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         self.cache = open_cache(data)
         self.pairs, self.held_out = _split_pairs(self.cache, self.options)
-        train, held = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
+        train, held_out_images = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
         protocol, count = _protocol(self.cache, self.options), min(len(self.held_out), self.options.validation)
-        self.validation_data = validation_facts(self.cache, protocol, train, held, count, "pairs")
+        self.validation_data = validation_facts(self.cache, protocol, train, held_out_images, count, "pairs")
         if left_out := self.pairs.left_out(self.held_out):
             self.validation_data["left_out"] = left_out
         if self.options.mesh_share:
@@ -197,7 +197,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
-        """generator: loss and its terms by name; discriminator: loss, and the logits' means true and made.
+        """Compute generator: loss and its terms by name; discriminator: loss, and the logits' means true and made.
 
         In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
         """
@@ -213,26 +213,26 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             self._made = None
             return None
         self.discriminator.requires_grad_(True)
-        made, self._made = self._made, None
-        true_logits = self.discriminator(source, true, made.heatmaps)
-        made_logits = self.discriminator(source, made.image.detach(), made.heatmaps)
+        drawing, self._made = self._made, None
+        true_logits = self.discriminator(source, true, drawing.heatmaps)
+        made_logits = self.discriminator(source, drawing.image.detach(), drawing.heatmaps)
         loss = softplus(-true_logits).mean() + softplus(made_logits).mean()
         return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
-        self, made: Generated, source: Tensor, true: Tensor, batch: Mapping[str, Tensor]
+        self, drawing: Generated, source: Tensor, true: Tensor, batch: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
         o = self.options
-        maps = self.perceptual.to(true.device).maps(made.image, true)
+        maps = self.perceptual.to(true.device).maps(drawing.image, true)
         terms = {"perceptual": distance_of(maps)}
         loss = o.perceptual_weight * terms["perceptual"]
         if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # The generator's step needs no gradients of the discriminator's weights.
             self.discriminator.requires_grad_(False)
-            terms["adversarial"] = softplus(-self.discriminator(source, made.image, made.heatmaps)).mean()
+            terms["adversarial"] = softplus(-self.discriminator(source, drawing.image, drawing.heatmaps)).mean()
             loss = loss + o.adversarial_weight * terms["adversarial"]
         if o.mask_weight:
-            terms["mask"] = _mask_loss(made.mask, batch)
+            terms["mask"] = _mask_loss(drawing.mask, batch)
             loss = loss + o.mask_weight * terms["mask"]
         if o.person_weight:
             terms["person"] = _person_loss(maps, batch)
@@ -240,35 +240,36 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input copied.
+        """Return perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input
+        copied.
 
         l1 of images 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
         """
-        generated: list[dict[str, Tensor]] = []
-        copied: list[dict[str, Tensor]] = []
+        metrics: list[dict[str, Tensor]] = []
+        copies: list[dict[str, Tensor]] = []
         for batch in self._held_out_batches(batch_size):
-            made = self._generated(batch)
-            batch = moved(batch, made.image.device)
-            generated.append(self._metrics(made.image, batch, made.mask))
+            drawing = self._generated(batch)
+            batch = moved(batch, drawing.image.device)
+            metrics.append(self._metrics(drawing.image, batch, drawing.mask))
             if not self._copies:
-                copied.append(self._metrics(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
-        self._copies = self._copies or {f"copy_{name}": value for name, value in _means(copied).items()}
-        return {**_means(generated), **self._copies}
+                copies.append(self._metrics(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
+        self._copies = self._copies or {f"copy_{name}": value for name, value in _means(copies).items()}
+        return {**_means(metrics), **self._copies}
 
     def image(self) -> NDArray[np.uint8]:
-        """(B · (S + 2), 6 · (S + 2), 3) of up to eight held-out pairs: input, target pose on the predicted background,
-        prediction, truth, predicted mask, predicted background.
+        """Draw (B · (S + 2), 6 · (S + 2), 3) of up to eight held-out pairs: input, target pose on the predicted
+        background, prediction, truth, predicted mask, predicted background.
         """
         batch = next(iter(self._held_out_batches(_SHOWN)))
-        made = self._generated(batch)
-        images, backgrounds = (to_bytes(pixels).cpu().numpy() for pixels in (made.image, made.background))
-        masks = (255 * made.mask[:, 0].float()).round().byte().cpu().numpy()
+        drawing = self._generated(batch)
+        images, backgrounds = (to_bytes(pixels).cpu().numpy() for pixels in (drawing.image, drawing.background))
+        masks = (255 * drawing.mask[:, 0].float()).round().byte().cpu().numpy()
         rows = []
         for i, (image, background) in enumerate(zip(images, backgrounds, strict=True)):
-            posed = np.ascontiguousarray(background // 2 + 96)
-            draw_keypoints(posed, batch["target_joints"][i, :, :2].cpu().numpy(), REPOSING19, person_colour(0))
+            pose_panel = np.ascontiguousarray(background // 2 + 96)
+            draw_keypoints(pose_panel, batch["target_joints"][i, :, :2].cpu().numpy(), REPOSING19, person_colour(0))
             source, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
-            cells = (source, posed, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
+            cells = (source, pose_panel, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
             padding = ((0, _GAP), (0, _GAP), (0, 0))
             rows.append(np.concatenate([np.pad(cell, padding, constant_values=255) for cell in cells], 1))
         return np.concatenate(rows, 0)
@@ -319,7 +320,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     @torch.no_grad()
     def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-        """(B,) numbers of each pair; NaN where they need a mask that is not known."""
+        """Return (B,) numbers of each pair; NaN if they need a mask that is not known."""
         true, true_mask = to_network(batch["target"]), batch["target_mask"][:, None]
         has_mask = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
         a, b = image.float() / 2 + 0.5, true / 2 + 0.5
@@ -336,38 +337,38 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
 
 def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs]:
-    """The pairs to learn from, and those held out."""
+    """Select the pairs to learn from, and those held out."""
     protocol = _protocol(cache, options)
     train = pairs_of(cache, protocol, "train", options.pairs)
     if validation_split(cache, protocol) == "validation":
         return train, pairs_of(cache, protocol, "validation", options.pairs)
-    train, held = train.groups_held_out(_HELD_OUT)
+    train, held_out = train.groups_held_out(_HELD_OUT)
     if not len(train):
         raise InputError(cache.path, "has too few pairs to hold some out", expected="two groups of images or more")
-    return train, held
+    return train, held_out
 
 
 def _protocol(cache: Cache, options: Warp3dTraining) -> str:
-    """The protocol that is meant: as chosen, else the first that lists pairs to learn from, else the first that lists
-    pairs to evaluate on and has images to learn from, else the usual one.
+    """Return the protocol that is meant: as chosen, else the first that lists pairs to learn from, else the first that
+    lists pairs to evaluate on and has images to learn from, else the usual one.
     """
     pairs = cache.pair_splits
-    listed = [name for name in pairs if "train" in pairs[name]]
-    listed += [name for name in pairs if "train" in cache.splits.get(name, ())]
-    return training_protocol(cache, options.protocol or next(iter(listed), ""))
+    names = [name for name in pairs if "train" in pairs[name]]
+    names += [name for name in pairs if "train" in cache.splits.get(name, ())]
+    return training_protocol(cache, options.protocol or next(iter(names), ""))
 
 
 def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:
-    """The pairs of a split: "listed" by the protocol, "drawn" from the images that belong together, or "auto", which
-    draws where groups have more than two images or none are listed. InputError where there are none.
+    """Return the pairs of a split: "listed" by the protocol, "drawn" from the images that belong together, or "auto",
+    which draws if groups have more than two images or none are listed. Raises InputError if there are none.
     """
-    listed = split in cache.pair_splits.get(protocol, ())
+    is_listed = split in cache.pair_splits.get(protocol, ())
     rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
     if kind == "auto":
         starts = np.sort([group.start for group in cache.groups.values()])
         large = rows is not None and np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0) > 2
-        kind = "drawn" if rows is not None and (large or not listed) else "listed"
-    if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
+        kind = "drawn" if rows is not None and (large or not is_listed) else "listed"
+    if (kind == "listed" and not is_listed) or (kind == "drawn" and rows is None):
         splits = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
         raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=splits)
     pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
@@ -381,7 +382,7 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
 
 
 def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """Cross entropy of the pairs whose true mask is known."""
+    """Compute the cross entropy of the pairs whose true mask is known."""
     with torch.autocast(mask.device.type, enabled=False):
         has_mask = batch["masks_known"]
         each = binary_cross_entropy(mask[:, 0].float().clamp(1e-5, 1 - 1e-5), batch["target_mask"], reduction="none")
@@ -389,13 +390,13 @@ def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def _person_loss(maps: Sequence[Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-    """The perceptual distance in the true person's pixels: the mean of the pairs that show one."""
+    """Average the perceptual distance in the true person's pixels over the pairs that show one."""
     mask = batch["target_mask"] * batch["masks_known"][:, None, None]
     return distance_within(maps, mask).sum() / mask.flatten(1).any(1).sum().clamp_min(1)
 
 
 def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Means over the pairs that have a number, of every batch's; those of none are left out."""
-    joined = {name: torch.cat([batch[name].cpu() for batch in values]) for name in (values[0] if values else {})}
-    means = {name: float(pairs.nanmean()) for name, pairs in joined.items()}
+    """Average over the pairs that have a number, of every batch's; those of none are left out."""
+    columns = {name: torch.cat([batch[name].cpu() for batch in values]) for name in (values[0] if values else {})}
+    means = {name: float(pairs.nanmean()) for name, pairs in columns.items()}
     return {name: value for name, value in means.items() if np.isfinite(value)}
