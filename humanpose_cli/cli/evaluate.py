@@ -218,12 +218,12 @@ def fit(
     --items, only what is not done.
     """
     alternatives = {"--crops": fits.crops, "--predictions": fits.predictions, "--ablation": ablation}
-    given = [name for name, value in alternatives.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(given[1], f"cannot be given together with {given[0]}")
-    if given:
+    sources = [name for name, value in alternatives.items() if value is not None]
+    if len(sources) > 1:
+        raise UsageError(sources[1], f"cannot be given together with {sources[0]}")
+    if sources:
         _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
-    if given and fits.predictions is None:
+    if sources and fits.predictions is None:
         only = "is for fits to images and predictions"
         _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only=only, remedy="leave it out")
     if fits.predictions is None:
@@ -323,13 +323,8 @@ def keypoints(
         options = FitOptions(people.body, method=method, network=NetworkOptions(weights or "", segmenter or ""))
         return evaluate_keypoints(run, options, detections=detector, predictions=predictions, threads=threads)
 
-    options = {
-        "method": method,
-        "detector": detector,
-        "predictions": predictions,
-        "weights": weights,
-        "segmenter": segmenter,
-    }
+    options: dict[str, Any] = {"method": method, "detector": detector, "predictions": predictions}
+    options |= {"weights": weights, "segmenter": segmenter}
     paths = [] if predictions is None else [predictions]
     return evaluate_caches(session, flags, Evaluation("keypoints", people, report, options, paths), out, device)
 
@@ -596,6 +591,6 @@ def _check_training(session: Session, *, trains: bool) -> None:
     if trains:
         return
     if session.settings:
-        remedy = "--ablation trains networks that can be set"
-        raise UsageError(f"setting {next(iter(session.settings))}", "is not for this", remedy=remedy)
+        setting, remedy = next(iter(session.settings)), "--ablation trains networks that can be set"
+        raise UsageError(f"setting {setting}", "is not for this", remedy=remedy)
     _refuse(session, "preset", "seeds", only="is for --ablation")

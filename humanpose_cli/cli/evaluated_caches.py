@@ -207,7 +207,11 @@ def evaluate_caches(
         "version": __version__,
         "commit": commit_of_checkout(),
     }
-    result = flags.run(session, items, work, out, json_values(settings), recall)
+    return _with_reports(flags.run(session, items, work, out, json_values(settings), recall), reports, several=several)
+
+
+def _with_reports(result: CommandResult, reports: Mapping[str, Report], *, several: bool) -> CommandResult:
+    """Add tables, metrics and messages of the reports, which are named if there are several."""
     tables = [
         ResultTable(f"{item}: {t.title}" if several else t.title, t.columns, t.texts(), t.notes)
         for item, report in reports.items()

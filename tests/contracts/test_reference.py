@@ -61,7 +61,7 @@ def test_the_drawing_has_the_person_s_left_on_the_right():
     assert x[sides == "left"].min() > x[sides == "right"].max()
 
 
-_HOLDERS = ("metrics", "pooled", "distances")
+_HOLDERS = ("metrics", "sources", "distances")
 
 
 def reported_names() -> set[str]:
@@ -74,11 +74,7 @@ def reported_names() -> set[str]:
                 value = getattr(node, "value", None)
                 if isinstance(target, ast.Name) and target.id == "metrics" and isinstance(value, ast.Dict):
                     found |= {key.value for key in value.keys if isinstance(key, ast.Constant)}
-                if isinstance(target, ast.Subscript) and ast.unparse(target.value) in (
-                    "metrics",
-                    "pooled",
-                    "distances",
-                ):
+                if isinstance(target, ast.Subscript) and ast.unparse(target.value) in _HOLDERS:
                     found |= {target.slice.value} if isinstance(target.slice, ast.Constant) else set()
     return found
 

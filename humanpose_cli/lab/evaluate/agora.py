@@ -65,8 +65,9 @@ class EvaluatedImages:
         """Select some images, repeated ones too."""
         rows = [np.flatnonzero(self.image == image) for image in range(len(self.false))]
         selected_rows = np.concatenate([np.zeros(0, np.int64), *(rows[image] for image in images.tolist())])
-        people = (values[selected_rows] for values in (self.image, self.kid, self.mpjpe, self.mve))
-        return EvaluatedImages(self.true[images], self.missed[images], self.false[images], *people)
+        of_images = {name: getattr(self, name)[images] for name in ("true", "missed", "false")}
+        of_people = {name: getattr(self, name)[selected_rows] for name in ("image", "kid", "mpjpe", "mve")}
+        return EvaluatedImages(**of_images, **of_people)
 
     def figures(self, *, kids: bool = False) -> dict[str, float]:
         """Return the figures by name of `_FIGURES`, of all or of children, all of whose false positives count."""
@@ -173,8 +174,9 @@ def _errors(
     error = float(mpjpe(joints[None], truth[None], root=root)[0])
     if mesh is None or true.vertices is None:
         return error, np.nan
-    roots = (points[None, root].mean(1) for points in (joints, truth))
-    return error, float(pve(mesh[None, vertices], np.asarray(true.vertices)[None, vertices], *roots)[0])
+    meshes = (points[None, vertices] for points in (mesh, np.asarray(true.vertices)))
+    first, second = meshes
+    return error, float(pve(first, second, joints[None, root].mean(1), truth[None, root].mean(1))[0])
 
 
 def agora_report(

@@ -189,10 +189,10 @@ def measure_fits(
         predictions = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
         by_person = {one.person: one for one in predictions if one.person is not None}
-        known_rows = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
-        row_list += known_rows
-        bodies += [by_person[int(people.people.indices[row])] for row in known_rows]
-        others = [int(row) for row in rows if row not in known_rows]
+        rows_by_index = [int(row) for row in rows if int(people.people.indices[row]) in by_person]
+        row_list += rows_by_index
+        bodies += [by_person[int(people.people.indices[row])] for row in rows_by_index]
+        others = [int(row) for row in rows if row not in rows_by_index]
         rest = [one for one in predictions if one.person is None]
         for true, index in matched(people.boxes[others], [one.box for one in rest], size):
             row_list.append(others[true])
@@ -346,8 +346,8 @@ def has_detections(selection: PeopleSelection) -> bool:
 def fit_row(fitter: Fitter, cache: Cache, row: int) -> Fit:
     """Fit a cache's image, with its camera if that is known."""
     sample = cache.sample(row)
-    camera: dict[str, Any] = {"focal": sample.focal, "principal_point": sample.principal_point}
-    return fitter.fit_image(cache.image(row), name=sample.name, **camera)
+    image, axis = cache.image(row), sample.principal_point
+    return fitter.fit_image(image, name=sample.name, focal=sample.focal, principal_point=axis)
 
 
 def evaluate_fits(

@@ -354,13 +354,23 @@ def _predictions(
         facts = {"predictions": f"{inputs.densepose.name}, digest {file_digest(inputs.densepose)[:16]}"}
         yield _surfaces_of_dump(inputs.densepose, cache, rows), facts
         return
-    source: dict[str, Any] = {"detections": inputs.detections, "predictions": inputs.predictions}
-    with fits_of_images(cache, rows, options, device, **source, threads=inputs.threads) as fits:
+    with fits_of_images(
+        cache,
+        rows,
+        options,
+        device,
+        detections=inputs.detections,
+        predictions=inputs.predictions,
+        threads=inputs.threads,
+    ) as fits:
 
         def surfaces(row: int) -> list[FoundSurface]:
             fit, (width, height) = fits.of(row), cache.images["size"][row]
             assert charts is not None
-            return [] if fit is None else surfaces_of_fits(*fit, body, charts, (int(width), int(height)))
+            if fit is None:
+                return []
+            record, fit_rows = fit
+            return surfaces_of_fits(record, fit_rows, body, charts, (int(width), int(height)))
 
         yield surfaces, fits.facts
 

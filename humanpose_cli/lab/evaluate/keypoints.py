@@ -270,8 +270,17 @@ def measure_keypoints(
     people_of = []
     for number, (truth, prediction) in enumerate(zip(labels, predictions, strict=True)):
         crowds = np.zeros(len(truth.boxes), bool) if truth.crowds is None else truth.crowds
-        labels_of_people = truth.keypoints, truth.areas, truth.boxes
-        matches.append(matched_predictions(prediction.joints, prediction.scores, *labels_of_people, crowds, skeleton))
+        matches.append(
+            matched_predictions(
+                prediction.joints,
+                prediction.scores,
+                truth.keypoints,
+                truth.areas,
+                truth.boxes,
+                crowds=crowds,
+                skeleton=skeleton,
+            )
+        )
         if skeleton == POSETRACK15:
             of_joints.append(_joint_matches(prediction, truth) if truth.has_people else None)
         counts = (truth.keypoints[..., 2] > 0).any(1) & ~crowds
@@ -418,8 +427,12 @@ def _evaluated(
             raise InterruptedRun()
         labels.append(labelled_image(cache, row, skeleton))
         fit = fits.of(row)
-        predictions["fits"].append(empty if fit is None else joints_of_fits(*fit, fits.body, skeleton))
-        predictions["detections"].append(empty if fit is None else joints_of_detections(*fit, skeleton))
+        if fit is None:
+            images = empty, empty
+        else:
+            images = joints_of_fits(fit[0], fit[1], fits.body, skeleton), joints_of_detections(fit[0], fit[1], skeleton)
+        for parts, image in zip(predictions.values(), images, strict=True):
+            parts.append(image)
         progress(number + 1, len(rows), "images")
     clusters = image_clusters(cache, rows)
     index = np.asarray(cache.images["crowd_index"][rows]) if "crowd_index" in cache.images else None

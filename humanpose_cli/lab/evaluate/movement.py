@@ -98,7 +98,7 @@ class BodyMotion(NamedTuple):
 
     def taken(self, rows: NDArray[np.integer]) -> BodyMotion:
         """Select some people."""
-        return BodyMotion(*(values[rows] for values in self))
+        return BodyMotion._make(values[rows] for values in self)
 
     def in_world(self, world_to_camera: Floats) -> BodyMotion:
         """Move from camera axes to the world's, with [R t] of each person (M, 4, 4): X = Rᵀ (x − t)."""
@@ -184,9 +184,10 @@ def movement_summaries(
         paths = [motion.path(people.joints, "pelvis") for motion in motions]
         for run in _runs(frames[visible]):
             some = [motion.taken(run) for motion in motions]
-            velocity = root_velocity_error(paths[0][run], paths[1][run], *(motion.facing for motion in some))
+            first, second = some
+            velocity = root_velocity_error(paths[0][run], paths[1][run], first.facing, second.facing)
             add("erve_mm", 1e3 * velocity[np.isfinite(velocity)], start)
-            add("foot_sliding_mm", 1e3 * foot_sliding(*(motion.feet for motion in some)), start)
+            add("foot_sliding_mm", 1e3 * foot_sliding(first.feet, second.feet), start)
             if np.isfinite(rate):
                 for name, motion in zip(("jitter_10m_s3", "true_jitter_10m_s3"), some, strict=True):
                     add(name, jitter(motion.points[:, :count], rate) / 10, start)

@@ -34,9 +34,6 @@ from humanpose_cli.models.segmenter.network import Segmenter
 
 ABLATION_LABELS = ("joints", "unscaled", "parts")
 """Labels of `people.LABELS` that the held-out people must have."""
-_UP3D = ("up3d", ("nbf/validation", "up3d/validation"), 1)
-_H36M = ("h36m", ("nbf/validation",), 10)
-"""Data of the paper: source, splits, and frames apart."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,11 @@ def nbf_shared(preset: str) -> NbfShared:
     if preset == "paper":
         return NbfShared(network, loop, segmenters, segmenter_loop, network.losses, "segmenter")
     return NbfShared(network, loop, segmenters, segmenter_loop)
+
+
+def _is_up3d(people: EvaluatedPeople) -> bool:
+    """Return whether the people are those of the paper's UP-3D."""
+    return agrees(people.people.cache.header, people.split, "up3d", ("nbf/validation", "up3d/validation"))
 
 
 class _Setup(NamedTuple):
@@ -145,11 +147,11 @@ def _tables(
 
     paper_digits  heading → digits of the paper's columns, which stand beside results on the paper's data only
     """
-    header, split = people.people.cache.header, people.split
+    is_h36m = agrees(people.people.cache.header, people.split, "h36m", ("nbf/validation",), every=10)
     theirs = {
         name: index
         for index, name in enumerate(paper_digits)
-        if agrees(header, split, *(_H36M if name == "paper H36M" else _UP3D))
+        if (is_h36m if name == "paper H36M" else _is_up3d(people))
     }
     paper = Columns(
         {name: paper_digits[name] for name in theirs},
@@ -236,7 +238,7 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
             plot_quality(folder / "f1-error.png", values["f1"][0], values["mpjpe"].mean(0), distance_to_mean(people))
             plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
     tables = [_segmenter_table("segmenters", "Table 2: segmenters of training and validation, error mm", weights, rows)]
-    if agrees(people.people.cache.header, people.split, *_UP3D):
+    if _is_up3d(people):
         paper_variants = [*VARIANTS["segmenters paper"], *VARIANTS["true parts"]]
         names = [str(variant.cells[0]) for variant in paper_variants]
         rows = [[*variant.cells, *variant.paper] for variant in paper_variants]

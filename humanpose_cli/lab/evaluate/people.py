@@ -115,7 +115,7 @@ class EvaluatedPeople:
         each = (
             [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
         )
-        result = BodyErrors(*(np.full(len(rows), np.nan) for _ in BodyErrors._fields))
+        result = BodyErrors._make(np.full(len(rows), np.nan) for _ in BodyErrors._fields)
         labels = self.measured_joints(rows) if self.joints.measured else None
         for number, model in product(np.unique(self.rig[rows]).tolist(), set(each)):
             mask_rows = np.flatnonzero((self.rig[rows] == number) & np.array([one is model for one in each]))
@@ -266,7 +266,8 @@ class PeopleSelection:
         """Select people with the labels of `people.LABELS` that are needed. Raises InputError if the cache lacks
         one.
         """
-        people = people_in(self.data, needs, *self.protocol_and_split())
+        protocol, split = self.protocol_and_split()
+        people = people_in(self.data, needs, protocol, split)
         return spread_out(visible_people(people, self.visible), self.limit)
 
     def people(self, *needs: str, joints: JointSet = SMPL24_JOINTS) -> EvaluatedPeople:
@@ -296,7 +297,7 @@ class PeopleSelection:
                 shape[of_rig],
                 some.root,
             )
-        cameras = cameras_of(people.cache, people.images)
+        focal, centre = cameras_of(people.cache, people.images)
         return EvaluatedPeople(
             people,
             body,
@@ -304,7 +305,8 @@ class PeopleSelection:
             rigs,
             rig,
             bodies,
-            *cameras,
+            focal,
+            centre,
             joints=joints,
             split="" if left_out else self.full_split(),
             left_out=left_out,
@@ -312,8 +314,10 @@ class PeopleSelection:
 
     def left_out(self, truth: str, needs: Sequence[str]) -> str:
         """Count the people of known truth who lack other labels that are needed, as a sentence; "" if none do."""
-        split, both = self.protocol_and_split(), ((truth,), (truth, *needs))
-        total, labelled = (len(people_in(self.data, names, *split)) for names in both) if needs else (0, 0)
+        if not needs:
+            return ""
+        protocol, split = self.protocol_and_split()
+        total, labelled = (len(people_in(self.data, names, protocol, split)) for names in ((truth,), (truth, *needs)))
         lack = " or ".join(LABELS[need].text for need in needs)
         return f"{counted(total - labelled, 'people')} without {lack}" if total > labelled else ""
 

@@ -339,10 +339,22 @@ def _from_predictions(path: Path, predictions: Predictions, cache: Cache, models
             joints = None if predictions.joints is None else (predictions.skeleton, predictions.joints[i])
             body = bodies[str(predictions.gender[i])]
             world = None if predictions.world is None else predictions.world[i]
-            parameters = predictions.poses[i], predictions.betas[i], predictions.trans[i], predictions.box[i]
             track = "" if predictions.track is None else str(predictions.track[i])
             scales = None if predictions.segment_scales is None else predictions.segment_scales[i]
-            bodies_of_row.append(FoundBody(*parameters, body, person, joints, world, track, segment_scales=scales))
+            bodies_of_row.append(
+                FoundBody(
+                    predictions.poses[i],
+                    predictions.betas[i],
+                    predictions.trans[i],
+                    predictions.box[i],
+                    body=body,
+                    person=person,
+                    joints=joints,
+                    world=world,
+                    track=track,
+                    segment_scales=scales,
+                )
+            )
         return bodies_of_row
 
     return fit

@@ -209,89 +209,107 @@ _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
 _ACCELERATED = (*_POSE, "accel_trimmed_m_s2")
 _TRAJECTORY = (*_WORLD, "jitter_10m_s3", "foot_sliding_mm")
 _VALID = "Frames that the owners call valid"
-_CLOSED_UP: Mapping[str, Any] = {"frames": f"{_VALID}, closed up", "closed_up": True, "version": 2}
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
 _RICH, _SMPLX_AS_SMPL = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
-_RICH_MEAN: Mapping[str, Any] = {"frames": f"{_SMPLX_AS_SMPL}, with fingers in the mean pose", "version": 2}
+_MEAN_HANDS = f"{_SMPLX_AS_SMPL}, with fingers in the mean pose"
 _SSP3D = ("ssp-3d", "ssp-3d/test")
 _FIFTH = "S9 and S11, every 5th frame"
 _EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
+
+
+def _body(
+    name: str,
+    data: tuple[str, str],
+    evaluator: Evaluator,
+    joints: JointSetName,
+    root: RootName,
+    *published: Any,
+    closed_up: bool = False,
+    **options: Any,
+) -> BodyProtocol:
+    """Define a protocol of bodies.
+
+    data       source and split; published  a method and the figures of its paper
+    closed_up  of frames that the owners call valid, closed up
+    """
+    if published:
+        method, *figures = published
+        options |= {"rows": {method: tuple(figures)}, "rows_source": f"{method}'s paper"}
+    if closed_up:
+        options |= {"frames": f"{_VALID}, closed up", "closed_up": True, "version": 2}
+    return BodyProtocol(name, data[0], data[1], evaluator, joints, root, **options)
+
+
 _BODIES = (
-    BodyProtocol("3dpw-spin", *_3DPW, _SPIN, "h36m14", "pelvis", metrics=_POSE[:2]),
-    BodyProtocol(
-        "3dpw-camerahmr",
-        *(*_3DPW, _CAMERAHMR, "h36m14", "pelvis"),
-        rows={"CameraHMR": (38.5, 62.1, 72.9)},
-        rows_source="CameraHMR's paper",
+    _body("3dpw-spin", _3DPW, _SPIN, "h36m14", "pelvis", metrics=_POSE[:2]),
+    _body("3dpw-camerahmr", _3DPW, _CAMERAHMR, "h36m14", "pelvis", "CameraHMR", 38.5, 62.1, 72.9),
+    _body("3dpw-wham", _3DPW, _WHAM, "h36m14", "hips", metrics=_ACCELERATED, closed_up=True),
+    _body("3dpw-hmr2", _3DPW, _HMR2, "hmr14", "pelvis", metrics=_POSE[:2]),
+    _body("3dpw-tokenhmr", _3DPW, _TOKENHMR, "hmr14", "pelvis", "TokenHMR", 44.8, 70.9, 84.3),
+    _body("emdb1-emdb", _EMDB1, _EMDB, "smpl24", "hips", metrics=_EMDB_METRICS, frames=_VALID),
+    _body("emdb1-wham", _EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, closed_up=True),
+    _body("emdb1-wham-paper", _EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, closed_up=True),
+    _body("emdb1-tram", _EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, closed_up=True),
+    _body(
+        "emdb1-camerahmr", _EMDB1, _CAMERAHMR, "smpl24-neutral", "hips", "CameraHMR", 43.7, 73.0, 85.4, frames=_VALID
     ),
-    BodyProtocol("3dpw-wham", *_3DPW, _WHAM, "h36m14", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
-    BodyProtocol("3dpw-hmr2", *_3DPW, _HMR2, "hmr14", "pelvis", metrics=_POSE[:2]),
-    BodyProtocol(
-        "3dpw-tokenhmr",
-        *(*_3DPW, _TOKENHMR, "hmr14", "pelvis"),
-        rows={"TokenHMR": (44.8, 70.9, 84.3)},
-        rows_source="TokenHMR's paper",
+    _body("emdb1-gvhmr", _EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), closed_up=True),
+    _body("emdb2-wham", _EMDB2, _WHAM, "smpl24", "hips", metrics=_TRAJECTORY, root_path="translation", closed_up=True),
+    _body("emdb2-gvhmr", _EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, closed_up=True),
+    _body(
+        "emdb2-tram", _EMDB2, _TRAM, "smpl24", "hips", metrics=(*_WORLD, "erve_mm"), cut="joined last", closed_up=True
     ),
-    BodyProtocol("emdb1-emdb", *_EMDB1, _EMDB, "smpl24", "hips", metrics=_EMDB_METRICS, frames=_VALID),
-    BodyProtocol("emdb1-wham", *_EMDB1, _WHAM, "smpl24", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
-    BodyProtocol(
-        "emdb1-wham-paper", *_EMDB1, _WHAM_OF_PAPER, "smpl24-mesh", "hips", metrics=_ACCELERATED, **_CLOSED_UP
+    _body("rich-camerahmr", _RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_SMPLX_AS_SMPL, straight_hands=True),
+    _body("rich-wham", _RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, frames=_MEAN_HANDS, version=2),
+    _body(
+        "rich-gvhmr",
+        _RICH,
+        _GVHMR,
+        "smpl24-neutral",
+        "hips",
+        metrics=(*_POSE, "accel_m_s2"),
+        frames=_MEAN_HANDS,
+        version=2,
     ),
-    BodyProtocol("emdb1-tram", *_EMDB1, _TRAM, "smpl24", "hips", metrics=_ACCELERATED, **_CLOSED_UP),
-    BodyProtocol(
-        "emdb1-camerahmr",
-        *(*_EMDB1, _CAMERAHMR, "smpl24-neutral", "hips"),
-        frames=_VALID,
-        rows={"CameraHMR": (43.7, 73.0, 85.4)},
-        rows_source="CameraHMR's paper",
-    ),
-    BodyProtocol(
-        "emdb1-gvhmr", *_EMDB1, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_CLOSED_UP
-    ),
-    BodyProtocol(
-        "emdb2-wham", *_EMDB2, _WHAM, "smpl24", "hips", metrics=_TRAJECTORY, root_path="translation", **_CLOSED_UP
-    ),
-    BodyProtocol("emdb2-gvhmr", *_EMDB2, _GVHMR, "smpl24-neutral", "hips", metrics=_TRAJECTORY, **_CLOSED_UP),
-    BodyProtocol(
-        "emdb2-tram", *_EMDB2, _TRAM, "smpl24", "hips", metrics=(*_WORLD, "erve_mm"), cut="joined last", **_CLOSED_UP
-    ),
-    BodyProtocol(
-        "rich-camerahmr", *_RICH, _CAMERAHMR, "smpl24-neutral", "hips", frames=_SMPLX_AS_SMPL, straight_hands=True
-    ),
-    BodyProtocol("rich-wham", *_RICH, _WHAM, "smpl24-neutral", "hips", metrics=_ACCELERATED, **_RICH_MEAN),
-    BodyProtocol("rich-gvhmr", *_RICH, _GVHMR, "smpl24-neutral", "hips", metrics=(*_POSE, "accel_m_s2"), **_RICH_MEAN),
-    BodyProtocol(
-        "h36m-p1-spin", "h36m", "p1/test", _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5
-    ),
-    BodyProtocol(
-        "h36m-p2-spin", "h36m", "p2/test", _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5
-    ),
-    BodyProtocol(
+    _body("h36m-p1-spin", ("h36m", "p1/test"), _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5),
+    _body("h36m-p2-spin", ("h36m", "p2/test"), _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5),
+    _body(
         "mpi-inf-3dhp-owners",
-        *("mpi-inf-3dhp", "mpi-inf-3dhp/test", _3DHP, "mocap17", "pelvis"),
+        ("mpi-inf-3dhp", "mpi-inf-3dhp/test"),
+        _3DHP,
+        "mocap17",
+        "pelvis",
         metrics=("pck_150", "auc_150", "mpjpe_mm"),
         frames="Valid frames",
     ),
-    BodyProtocol(
+    _body(
         "mpi-inf-3dhp-spin",
-        *("mpi-inf-3dhp", "spin/test", _SPIN, "mocap17", "pelvis"),
+        ("mpi-inf-3dhp", "spin/test"),
+        _SPIN,
+        "mocap17",
+        "pelvis",
         metrics=_POSE[:2],
         frames="Valid frames all of whose joints are inside the image",
         version=2,
     ),
-    BodyProtocol(
+    _body(
         "agora-smpl",
-        *("agora", "agora/validation", _AGORA, "smpl24", "hips"),
+        ("agora", "agora/validation"),
+        _AGORA,
+        "smpl24",
+        "hips",
         metrics=("nmve_mm", "nmje_mm", "mve_mm", "mpjpe_mm", "f1", "precision", "recall"),
         frames="All people with 90 % of the body or less hidden",
     ),
-    BodyProtocol("ssp3d-owners", *_SSP3D, _SSP3D_OWNERS, "smpl24", "pelvis", metrics=("pve_t_sc_true_model_mm",)),
-    BodyProtocol("ssp3d-hierprob", *_SSP3D, _HIERPROB, "smpl24", "pelvis", metrics=("pve_t_sc_mm",)),
+    _body("ssp3d-owners", _SSP3D, _SSP3D_OWNERS, "smpl24", "pelvis", metrics=("pve_t_sc_true_model_mm",)),
+    _body("ssp3d-hierprob", _SSP3D, _HIERPROB, "smpl24", "pelvis", metrics=("pve_t_sc_mm",)),
 )
 _SCALED = (
     ScaledJointProtocol(
         "h36m-deform-and-learn",
-        *("h36m", "deform-and-learn/test", _DEFORM),
+        "h36m",
+        "deform-and-learn/test",
+        _DEFORM,
         metrics=("mpjpe_mm",),
         frames="S9 and S11; bones scaled to add up to the resting body's; the paper does not say which frames",
         rows={
@@ -314,20 +332,29 @@ _LIMBS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")  # as po
 _KEYPOINTS = (
     KeypointProtocol(
         "coco-keypoints",
-        *("coco", "coco/validation", _COCO, COCO17),
+        "coco",
+        "coco/validation",
+        _COCO,
+        COCO17,
         metrics=_AP,
         frames=_ALL_IMAGES,
         names="person_keypoints_val2017/",
     ),
     KeypointProtocol(
         "crowdpose",
-        *("coco", "coco/test", _CROWDPOSE, CROWDPOSE14),
+        "coco",
+        "coco/test",
+        _CROWDPOSE,
+        CROWDPOSE14,
         metrics=(*_AP, "oks_ap_easy", "oks_ap_medium", "oks_ap_hard"),
         frames=f"{_ALL_IMAGES}; areas are 53 % of the box",
     ),
     KeypointProtocol(
         "posetrack18-ap",
-        *("coco", "coco/validation", _POSEVAL, POSETRACK15),
+        "coco",
+        "coco/validation",
+        _POSEVAL,
+        POSETRACK15,
         metrics=("pckh_ap", *(f"pckh_ap_{name}" for name in _LIMBS)),
         frames="Labelled frames with a person",
     ),
@@ -336,7 +363,9 @@ _KEYPOINTS = (
 _SURFACES = (
     DensePoseProtocol(
         "densepose-coco",
-        *("densepose", "densepose/validation", _DENSEPOSE),
+        "densepose",
+        "densepose/validation",
+        _DENSEPOSE,
         metrics=("gps_ap", "gps_ap_50", "gps_ap_75", "gps_ap_medium", "gps_ap_large"),
         frames="Images of minival with annotated points",
         rows={
@@ -355,7 +384,10 @@ _SIMILAR, _SIGNED = ("ssim_uniform", "lpips"), ("ssim_signed", "lpips")
 _IMAGES = (
     ImageProtocol(
         "iper-random-pairs",
-        *("iper", "random-pairs/test", replace(_WARP3D, beside="pairs and LPIPS after the paper's appendix B"), 256),
+        "iper",
+        "random-pairs/test",
+        replace(_WARP3D, beside="pairs and LPIPS after the paper's appendix B"),
+        256,
         metrics=_SIMILAR,
         frames="10,000 pairs, clothes drawn first",
         rows={"Knoche et al.": (0.883, 0.081)},
@@ -363,7 +395,10 @@ _IMAGES = (
     ),
     ImageProtocol(
         "iper-three-frames",
-        *("iper", "three-frames/test", replace(_IMPERSONATOR, beside="frames after the paper's appendix B"), 256),
+        "iper",
+        "three-frames/test",
+        replace(_IMPERSONATOR, beside="frames after the paper's appendix B"),
+        256,
         metrics=_SIGNED,
         frames="Three frames of each video with all of it; SSIM of images from −1 to 1, as Liu et al. take it",
         version=2,
@@ -378,20 +413,29 @@ _IMAGES = (
     ),
     ImageProtocol(
         "iper-owners",
-        *("iper", "three-frames/test", _IMPERSONATOR, 256),
+        "iper",
+        "three-frames/test",
+        _IMPERSONATOR,
+        256,
         metrics=_SIGNED,
         frames="Self-imitation: the owners' source frames with the frames of iPER_protocol.json",
         version=2,
     ),
     ImageProtocol(
         "deepfashion-patn",
-        *("deepfashion", "patn/test", _PATN, 256),
+        "deepfashion",
+        "patn/test",
+        _PATN,
+        256,
         metrics=("ssim_patn",),
         frames="8,570 pairs; the columns beyond the middle 176 are white in both images",
     ),
     ImageProtocol(
         "deepfashion-warp3d",
-        *("deepfashion", "warp3d/test", replace(_WARP3D, beside="LPIPS after the paper"), 256),
+        "deepfashion",
+        "warp3d/test",
+        replace(_WARP3D, beside="LPIPS after the paper"),
+        256,
         metrics=_SIMILAR,
         frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
     ),

@@ -262,7 +262,7 @@ def made_refiners(
 
 
 def _joined(parts: Sequence[RefinementErrors]) -> RefinementErrors:
-    return RefinementErrors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return RefinementErrors._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def track_errors(errors: RefinementErrors) -> Floats:

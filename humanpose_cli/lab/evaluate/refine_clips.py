@@ -254,10 +254,15 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
     columns_of_all = {name: np.concatenate(values) for name, values in columns.items()}
     order = np.lexsort((columns_of_all["frame_index"], columns_of_all["track_id"]))
     columns_of_all = {name: values[order] for name, values in columns_of_all.items()}
-    frame_columns: dict[str, Any] = {
-        name: getattr(empty, name) for name in ("frame_names", "shot_id", "image_size", "world_to_camera")
-    }
-    result = Fit.build(**frame_columns, **(frames | columns_of_all), frame_rate=rate, body=body.name)
+    result = Fit.build(
+        **(frames | columns_of_all),
+        frame_names=empty.frame_names,
+        shot_id=empty.shot_id,
+        image_size=empty.image_size,
+        world_to_camera=empty.world_to_camera,
+        frame_rate=rate,
+        body=body.name,
+    )
     # What refinement expects of a fit's errors depends on its method.
     options = {"method": methods.pop()} if len(methods) == 1 else {}
     return replace(result, model=body, options={**result.options, **options})
@@ -279,9 +284,7 @@ class InitialFits:
 
     @classmethod
     def of(cls, people: EvaluatedPeople, base: Base | None, predictions: Path | None, limit: int) -> InitialFits:
-        """Select those of a base, or all that there are. Raises UsageError for a base that cannot be combined with the
-        predictions.
-        """
+        """Select those of a base, or all that there are. Raises UsageError for another base beside predictions."""
         if (base == "predictions") != (predictions is not None) and not (base is None and predictions):
             raise UsageError("base", "does not go together with `predictions`", got=str(base))
         if predictions is not None:

@@ -186,11 +186,18 @@ def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: M
     for panel, value, label in zip(panels, ("change", "risk"), labels, strict=True):
         for (name, points), style in zip(curves.items(), styles, strict=True):
             values = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
-            panel.plot(*values.T, label=name, **style)
+            panel.plot(values[:, 0], values[:, 1], label=name, **style)
         for number, (name, point) in enumerate(marks.items()):  # marks at one position stand within each other
-            at = (100 * point.coverage, 100 * getattr(point, value))
-            look: dict[str, Any] = {"color": ("#c04020", "white")[number % 2], "markeredgecolor": "black"}
-            panel.plot(*at, "s", markersize=11 - 5 * number, label=name, zorder=4 + number, **look)
+            panel.plot(
+                100 * point.coverage,
+                100 * getattr(point, value),
+                "s",
+                markersize=11 - 5 * number,
+                label=name,
+                zorder=4 + number,
+                color=("#c04020", "white")[number % 2],
+                markeredgecolor="black",
+            )
         panel.set_xlabel("kept of the refinement [%]")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)

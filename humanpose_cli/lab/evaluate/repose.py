@@ -164,7 +164,12 @@ def meshing(people: WrappedPeople) -> Method:
     """Draw the photograph wrapped round the labelled body, which is posed as the target's: the mesh method without
     errors of a fit. Raises InputError for people without body parameters.
     """
-    return lambda first, second: _before_plate(*people(first), first, second)
+
+    def draw(first: Example, second: Example) -> Drawn:
+        mesh, plate = people(first)
+        return _before_plate(mesh, plate, first, second)
+
+    return draw
 
 
 def pasting(network: Warp3d, people: WrappedPeople, *, mesh_input: bool = False) -> Method:

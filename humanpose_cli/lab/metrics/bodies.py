@@ -228,7 +228,7 @@ class Bodies(NamedTuple):
 
     def taken(self, rows: Any) -> Bodies:
         """Select some rows."""
-        return Bodies(*(None if values is None else values[rows] for values in self))  # type: ignore[arg-type]
+        return Bodies._make(None if values is None else values[rows] for values in self)
 
     def of_model(self, body: Body) -> Bodies:
         """Keep as many betas as that model has."""
@@ -287,11 +287,11 @@ class BodyErrors(NamedTuple):
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
         """Join those of several sets of people, one after the other."""
-        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return cls._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def taken(self, rows: NDArray[np.integer]) -> BodyErrors:
         """Select some people."""
-        return BodyErrors(*(column[rows] for column in self))
+        return BodyErrors._make(column[rows] for column in self)
 
 
 @torch.no_grad()
@@ -326,70 +326,70 @@ def body_errors(
     parts = []
     for first in range(0, len(focal), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        truth, predicted_points = (None if array is None else array[rows] for array in (measured, points))
-        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, truth, predicted_points))
-    return BodyErrors.joined(parts or [BodyErrors(*[np.zeros(0)] * len(BodyErrors._fields))])
+        bodies = [each.taken(rows).of_model(rig) for each, rig in zip((predicted, true), rigs, strict=True)]
+        labels, predictions = (None if array is None else array[rows] for array in (measured, points))
+        parts.append(_errors(rigs, bodies, focal[rows], centre[rows], joints, labels, predictions))
+    return BodyErrors.joined(parts or [BodyErrors._make([np.zeros(0)] * len(BodyErrors._fields))])
 
 
 def _errors(
     rigs: tuple[Body, Body],
-    predicted: Bodies,
-    true: Bodies,
+    bodies: Sequence[Bodies],
     focal: Tensor,
     centre: Tensor,
-    rows: slice,
     joints: JointSet,
-    measured: Floats | None,
-    predicted_points: Floats | None,
+    labels: Floats | None,
+    predictions: Floats | None,
 ) -> BodyErrors:
-    chosen, sets, points = [], [], []
-    for body, bodies in zip(rigs, (predicted, true), strict=True):
-        chosen.append(bodies.taken(rows).of_model(body))
-        sets.append(chosen[-1].posed(body))
-        points.append(joints.of_body(body, sets[-1], chosen[-1].betas).double().cpu().numpy())
+    """Measure predicted bodies against true ones. labels, predictions  (N, P, 3) of joints, if they are not theirs"""
+    sets = [each.posed(rig) for each, rig in zip(bodies, rigs, strict=True)]
+    points = [
+        joints.of_body(rig, body, each.betas).double().cpu().numpy()
+        for rig, body, each in zip(rigs, sets, bodies, strict=True)
+    ]
     (kind, vertices), (true_kind, true_vertices) = (joints.surface(*pair) for pair in zip(rigs, sets, strict=True))
     mesh, true_mesh = vertices.cpu().numpy(), true_vertices.cpu().numpy()
     surface, aligned_surface, shape, shape_of_true_model = np.full((4, len(mesh)), np.nan)
-    found, truth = points[0], points[1] if measured is None else measured
-    found = found if predicted_points is None else np.where(np.isfinite(predicted_points), predicted_points, found)
-    averaged, root = range(len(joints.joints)), joints.rows
-    alignment = _procrustes(found[:, averaged], truth[:, averaged])
-    aligned = np.linalg.norm(_transform(alignment, found) - truth, axis=-1)
+    ours, truth = points[0], points[1] if labels is None else labels
+    ours = ours if predictions is None else np.where(np.isfinite(predictions), predictions, ours)
+    rows, root = range(len(joints.joints)), joints.rows
+    alignment = _procrustes(ours[:, rows], truth[:, rows])
+    distances = np.linalg.norm(_transform(alignment, ours) - truth, axis=-1)
     if mesh.shape == true_mesh.shape and kind == true_kind:
-        shifts = [joint[:, root].mean(1) if root else np.zeros((len(mesh), 3)) for joint in points]
-        surface = pve(mesh, true_mesh, *shifts)
         nowhere = np.zeros((len(mesh), 3))
+        shifts = [joint[:, root].mean(1) if root else nowhere for joint in points]
+        surface = pve(mesh, true_mesh, shifts[0], shifts[1])
         aligned_surface = pve(_transform(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
     if len({rig.name.partition("-")[0] for rig in rigs}) == 1 and rigs[0].template.shape == rigs[1].template.shape:
-        shape = shape_of_true_model = _shape_error(rigs, chosen)
-        betas = chosen[0].betas
+        shape = shape_of_true_model = _shape_error(rigs, bodies)
+        betas = bodies[0].betas
         if rigs[0] is not rigs[1] and rigs[1].shape_count >= betas.shape[1]:
             more = betas.new_zeros(len(mesh), rigs[1].shape_count - betas.shape[1])
-            padded = chosen[0]._replace(betas=torch.cat((betas, more), 1))
-            shape_of_true_model = _shape_error((rigs[1], rigs[1]), (padded, chosen[1]))
-    absolute = [posed.rotations.double().cpu() for posed in sets]
+            with_more = bodies[0]._replace(betas=torch.cat((betas, more), 1))
+            shape_of_true_model = _shape_error((rigs[1], rigs[1]), (with_more, bodies[1]))
+    absolute = [body.rotations.double().cpu() for body in sets]
     turns = [rotations[:, MAJOR_JOINTS] for rotations in absolute]
     aligned_turns = alignment.rotation[:, None] @ turns[0]
-    head = head_height(rigs[1], chosen[1].betas) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
-    if (scales := chosen[1].segment_scales) is not None:
+    head = head_height(rigs[1], bodies[1].betas) * focal / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
+    if (scales := bodies[1].segment_scales) is not None:
         head = head * scales[:, _HEAD]
-    image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
+    image, true_image = (project(body.joints, focal, centre).cpu().numpy() for body in sets)
     return BodyErrors(
-        mpjpe(found, truth, averaged, root),
-        _finite_mean(aligned[:, averaged]),
+        mpjpe(ours, truth, rows, root),
+        _finite_mean(distances[:, rows]),
         surface,
-        geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
+        geodesic_angle(bodies[0].rotations.double(), bodies[1].rotations.double()).cpu().numpy().mean(1),
         np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
-        pck_3d(found, truth, joints.counted, root),
-        auc_3d(found, truth, joints.counted, root),
+        pck_3d(ours, truth, joints.counted, root),
+        auc_3d(ours, truth, joints.counted, root),
         aligned_surface,
-        _nearer(aligned[:, joints.counted], np.array([PCK_LIMIT])),
-        _nearer(aligned[:, joints.counted], AUC_LIMITS),
+        _nearer(distances[:, joints.counted], np.array([PCK_LIMIT])),
+        _nearer(distances[:, joints.counted], AUC_LIMITS),
         joint_angle_error(turns[0], turns[1]),
         joint_angle_error(aligned_turns, turns[1]),
         shape,
         shape_of_true_model,
-        depth_sign_errors(found, truth, joints.limb_bones),
+        depth_sign_errors(ours, truth, joints.limb_bones),
         joint_angle_error(absolute[0], absolute[1]),
     )
 

@@ -128,12 +128,9 @@ class TrainPlan:
 
 
 def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
-    """Return what `train` would do in this process alone, without reading an image or writing anything. Errors as
-    `train`'s.
-    """
+    """Return what `train` would do in this process alone; errors as `train`'s. Reads no image and writes nothing."""
     loader = recipe.batches(LoaderOptions(options.batch_size, workers=0, seed=options.seed))
-    steps = options.steps or len(loader) * options.epochs
-    done = 0
+    steps, done = options.steps or len(loader) * options.epochs, 0
     if resume and (folder / CHECKPOINT).exists():
         done = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
     parameter_count = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
@@ -202,10 +199,6 @@ class _Loop:
         self.between_steps = False  # whether model, optimisers and progress are of one step
         self.before_validation: tuple[TrainProgress, Mapping[str, Any]] | None = None  # saved if it is interrupted
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        return _settings(self.recipe, self.options)
-
     def begin(self) -> None:
         if self.group.first:
             self.history.path.unlink(missing_ok=True)
@@ -214,7 +207,7 @@ class _Loop:
             write_json(self.folder / "training.json", settings)
 
     def load(self) -> None:
-        self.progress, state = read_checkpoint(self.folder / CHECKPOINT, self.settings)
+        self.progress, state = read_checkpoint(self.folder / CHECKPOINT, _settings(self.recipe, self.options))
         self.seconds = _seconds_before(self.folder / RUN)
         self.recipe.model.load_state_dict(state["model"])
         if self.average is not None:
@@ -279,7 +272,7 @@ class _Loop:
             "recipe": self.recipe.state(),
             **randoms,
         }
-        write_checkpoint(self.folder / CHECKPOINT, progress, state, self.settings)
+        write_checkpoint(self.folder / CHECKPOINT, progress, state, _settings(self.recipe, self.options))
         write_json(self.folder / RUN, {"seconds": round(self.seconds, 3)})
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
@@ -337,9 +330,8 @@ class _Loop:
                 group["lr"] = phase.learning_rate * factor
             with torch.autocast(self.device.type, self.half, enabled=self.mixed):
                 losses = self.losses(phase, batch)
-            if losses is None:
-                continue
-            self.update(phase, optimiser, losses)
+            if losses is not None:
+                self.update(phase, optimiser, losses)
         if self.average is not None:
             _follow(self.average, self.recipe.model, self.options.average, self.progress.step)
         self.progress.step += 1
@@ -363,9 +355,10 @@ class _Loop:
         tried: the others wait in another step.
         """
         full = count = self.options.batch_size // self.group.count
+        remedy = "not even one example fits: a smaller preset, or smaller images"
         if self.group.count > 1:
             remedy = f"a smaller `batch_size` than {self.options.batch_size}, shared by {self.group.count} processes"
-            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
+            count = 1
         while count > 1:
             count //= 2
             for phase in self.phases:
@@ -375,9 +368,8 @@ class _Loop:
                 self.step(first_of(batch, count))
             except torch.cuda.OutOfMemoryError:
                 continue
-            remedy = f"`batch_size={count * self.group.count}` fits"
-            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
-        remedy = "not even one example fits: a smaller preset, or smaller images"
+            remedy = f"`batch_size={count}` fits"
+            break
         return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {full}", remedy=remedy)
 
     def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
@@ -496,10 +488,17 @@ class _Loop:
         p = self.progress
         outputs = tuple(self.folder / name for name in WRITTEN if (self.folder / name).exists())
         mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
-        activations = max(mib, default=None)
         text = self.kept_text
         return TrainResult(
-            *(p.step, self.steps, finished, self.seconds, p.best, p.best_step, self.metrics, outputs, activations),
+            step=p.step,
+            steps=self.steps,
+            finished=finished,
+            seconds=self.seconds,
+            best=p.best,
+            best_step=p.best_step,
+            metrics=self.metrics,
+            outputs=outputs,
+            activation_mib=max(mib, default=None),
             kept=f"{KEPT_FILE[self.options.keep]}: {text}" if text else "",
             cautions=tuple(validation_cautions(self.recipe.validation_data)),
         )
@@ -551,10 +550,7 @@ class TrainProgress:
 def write_checkpoint(
     path: Path, progress: TrainProgress, state: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-    """Save progress and state.
-
-    settings  plain values that must be the same for a run to go on
-    """
+    """Save progress and state. settings  plain values that must be the same for a run to go on"""
     document = {"schema": SCHEMA, "progress": asdict(progress), "state": dict(state), "settings": dict(settings)}
     # A file and not its path, whose temporary name torch would write into the archive.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -562,24 +558,20 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
-    """Read progress and state of a run to go on with. Raises InputError if the file is damaged or other settings made
-    it.
-    """
+    """Read progress and state of a run. Raises InputError if the file is damaged or other settings made it."""
     check_archive(path)
     try:
         check_torch_pickles(path)
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != SCHEMA:
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
-        saved_settings, progress = dict(document["settings"]), dict(document["progress"])
-        saved_settings |= (
-            {"keep": "best"} if settings.keys() - saved_settings.keys() == {"keep"} else {}
-        )  # as earlier versions did
+        old, progress = dict(document["settings"]), dict(document["progress"])
+        old |= {"keep": "best"} if settings.keys() - old.keys() == {"keep"} else {}  # as earlier versions did
         progress.pop("seconds", None)  # of earlier versions
         progress["position"] = Position(**progress["position"])
         result, state = TrainProgress(**progress), dict(document["state"])
-        names = sorted(set(saved_settings) | set(settings))
-        differences = [name for name in names if saved_settings.get(name) != settings.get(name)]
+        names = sorted({*old, *settings})
+        differences = [name for name in names if old.get(name) != settings.get(name)]
     except InputError:
         raise
     except Exception as error:  # torch's unpickler raises many kinds
@@ -592,7 +584,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
             path,
             f"was made with another {name}",
             expected=str(settings.get(name)),
-            got=str(saved_settings.get(name)),
+            got=str(old.get(name)),
             remedy="give the old value, another `out`, or `resume=False`",
         )
     return result, state

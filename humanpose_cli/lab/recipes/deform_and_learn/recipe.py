@@ -235,8 +235,10 @@ class DeformAndLearn:
         if "test" in cache.splits.get(protocol, ()):
             others = [split for split in cache.splits[protocol] if split != "train"]
             parts = [people_in(cache.path, needs, protocol, split) for split in others]
-            columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "indices", "rows"))
-            held_out = People(cache, *columns)
+            images, indices, rows = (
+                np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "indices", "rows")
+            )
+            held_out = People(cache, images, indices, rows)
         sides = [self._chosen(some) for some in (people, held_out)]
         if not dense:  # keypoints are all there is
             sides = [with_keypoints(some, self.skeleton) for some in sides]
@@ -332,15 +334,16 @@ class _Examples(_Inputs):
         if view.mirror:
             keypoints, depths = keypoints[list(self.skeleton.mirror)], depths[list(self.skeleton.mirror)]
             vertices = np.where(vertices < 0, vertices, self.mirror_vertices[vertices]).astype(np.int32)
-        fields: tuple[Any, ...] = (
-            changed_pose(pose, view).vector[0].numpy(),
-            np.float32(data.accepted[number]),
-            keypoints,
-            depths.astype(np.float32),
-            view.points(evidence.points[number]),
-            vertices,
+        return RegressorTargets._make(
+            (
+                changed_pose(pose, view).vector[0].numpy(),
+                np.float32(data.accepted[number]),
+                keypoints,
+                depths.astype(np.float32),
+                view.points(evidence.points[number]),
+                vertices,
+            )
         )
-        return RegressorTargets(*fields)
 
 
 def changed_pose(pose: ScaledPose, view: ViewChange) -> ScaledPose:
@@ -369,7 +372,7 @@ def predict_people(network: BodyRegressor, people: JoinedPeople, batch_size: int
 def joints_in_image(body: ScaledBody, pose: ScaledPose, skeleton: Skeleton) -> NDArray[np.float64]:
     """Return (N, J, 3) of bodies, in image units, depth from the pelvis. body  on any device"""
     rows = body.landmarks(skeleton.name)
-    pose = ScaledPose(*(values.to(rows.device) for values in pose))
+    pose = ScaledPose._make(values.to(rows.device) for values in pose)
     return in_image(body.points(pose, rows), pose).double().cpu().numpy()
 
 
@@ -382,7 +385,7 @@ def mesh_views(
     body  on any device; colour  as `person_colour` numbers them
     """
     side, faces = len(image), body.body.faces.cpu()
-    pose = ScaledPose(*(values.to(body.vertices().device) for values in pose))
+    pose = ScaledPose._make(values.to(body.vertices().device) for values in pose)
     vertices = in_image(body.points(pose, body.vertices()), pose).cpu()
     away = vertices.new_tensor((0.0, 0.0, _FAR))
     camera = Camera.of_image((side, side), _FAR * side / 2)
@@ -421,7 +424,7 @@ class RegressorRecipe(Recipe[Any]):
     def losses(self, phase: str, batch: Any) -> Mapping[str, Tensor]:
         image, targets = batch
         return regressor_losses(
-            self.model(image), RegressorTargets(*targets), self.body, self.skeleton, self.options.losses
+            self.model(image), RegressorTargets._make(targets), self.body, self.skeleton, self.options.losses
         )
 
     def validate(self, batch_size: int) -> Mapping[str, float]:

@@ -358,7 +358,7 @@ class _Run:
         begin = (
             None
             if start is None
-            else ScaledPose(*(values.to(self.device) for values in start.rows(torch.from_numpy(rows))))
+            else ScaledPose._make(values.to(self.device) for values in start.rows(torch.from_numpy(rows)))
         )
         registration = register(self.body, evidence, begin, self.plan.options.registration)
         return {
@@ -410,7 +410,14 @@ class _Run:
         rounds = self.plan.options.rounds
         cautions = validation_cautions({"count": len(self.plan.held_out), "unit": "people held out"})
         return TrainResult(
-            *(done, rounds, finished, seconds, best, done, metrics, outputs),
+            step=done,
+            steps=rounds,
+            finished=finished,
+            seconds=seconds,
+            best=best,
+            best_step=done,
+            metrics=metrics,
+            outputs=outputs,
             unit="rounds",
             kept=f"{LAST}: the last step of round {done:,} of {rounds:,}",
             cautions=tuple(cautions),

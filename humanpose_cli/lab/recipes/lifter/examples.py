@@ -316,5 +316,5 @@ def _cut_by_edge(
     points[np.arange(count), :, axis] += (pull * sign[:, None]).astype(np.float32)
     noise = 0.03 * size[..., None] * random.standard_normal(rays.shape)
     points = points + np.where(outside[..., None], noise, 0).astype(np.float32)
-    guess = random.uniform(0.02, 0.5, confidence.shape) * (random.random((count, 1)) < 0.6)
-    return points, np.where(outside, guess, confidence)
+    low_confidence = random.uniform(0.02, 0.5, confidence.shape) * (random.random((count, 1)) < 0.6)
+    return points, np.where(outside, low_confidence, confidence)

@@ -177,7 +177,7 @@ class LifterRecipe(Recipe[LifterBatch]):
         points: list[Tensor] = []
         noise: list[Tensor] = []
         for start in range(0, len(batch.points), size):
-            rays = NormalisedRays(*(values[start : start + size] for values in batch.rays))
+            rays = NormalisedRays._make(values[start : start + size] for values in batch.rays)
             for values, parts in zip(self.model.symmetric(moved(rays, self.device)), (points, noise), strict=True):
                 parts.append(values.cpu())
         return _Lifted(torch.cat(points), torch.cat(noise), batch.points)
@@ -199,7 +199,7 @@ class _Lifted(NamedTuple):
     truth: Tensor
 
     def rows(self, index: slice) -> _Lifted:
-        return _Lifted(*(values[index] for values in self))
+        return _Lifted._make(values[index] for values in self)
 
     def aligned(self) -> Tensor:
         """Return (N,) metres: mean error of the limbs' joints after Procrustes alignment."""

@@ -345,8 +345,8 @@ class BodyExamples:
         box = person.box
         if box is None or not np.isfinite(box).all():
             points = person.keypoints[SMPL24.name]
-            known_points = points[points[:, 2] > 0, :2]
-            box = np.concatenate((known_points.min(0), known_points.max(0)))
+            label_points = points[points[:, 2] > 0, :2]
+            box = np.concatenate((label_points.min(0), label_points.max(0)))
         plain = frame_box(box, self.crop)
         middle = self.crop / 2
         origin = scale * (np.asarray(plain.shift) - middle) + middle + shift
@@ -368,9 +368,9 @@ class BodyExamples:
             joints2d[:, 2] = 1
         points = person.keypoints.get(SMPL24.name)
         if points is not None:
-            known_rows = np.isfinite(points).all(1) & (points[:, 2] > 0)
-            joints2d[known_rows, :2] = 2 * points[known_rows, :2] / size - 1
-            joints2d[known_rows, 2] = 1
+            label_rows = np.isfinite(points).all(1) & (points[:, 2] > 0)
+            joints2d[label_rows, :2] = 2 * points[label_rows, :2] / size - 1
+            joints2d[label_rows, 2] = 1
         return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(has_body), "joints2d": joints2d}
 
 

@@ -177,12 +177,12 @@ _ABLATION = NbfTraining(
     validation=200,
 )
 
-_SMALL_LOOP: dict[str, Any] = {"batch_size": 32, "precision": "mixed", "clip": 5.0, "average": 0.999, "log_every": 50}
+_SMALL_LOOP = TrainOptions(epochs=20, batch_size=32, precision="mixed", clip=5.0, average=0.999, log_every=50)
 
 NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "paper": _PAPER,
-    "small": (_SMALL_PARTS, TrainOptions(epochs=20, **_SMALL_LOOP)),
-    "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=24, **_SMALL_LOOP)),
+    "small": (_SMALL_PARTS, _SMALL_LOOP),
+    "small-proxy": (_SMALL_PROXY, replace(_SMALL_LOOP, epochs=24)),
     "ablation": (
         _ABLATION,
         # Without workers: examples are kept by the process that made them, for the next training too.
