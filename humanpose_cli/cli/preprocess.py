@@ -105,7 +105,7 @@ class GeneratorFlags:
     imperfect_fits: Annotated[bool, of(SyntheticOptions, "imperfect_fits", _OF_SYNTHETIC)] = False
 
     def options(self, seed: int) -> SyntheticOptions:
-        """The generator's; UsageError where they do not fit together."""
+        """Return the generator's options. Raises UsageError if they do not fit together."""
         if self.pairs and self.clips is not None:
             raise UsageError("--pairs", "cannot be given together with --clips")
         values: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds}
@@ -132,10 +132,10 @@ class DatasetFlags:
     check: Annotated[bool, _CHECK] = False
 
     def options(self) -> dict[str, Any]:
-        """Those that are the source's own and were given, by name."""
+        """Return those that are the source's own and were given, by name."""
         paths = {"fits": str(self.fits or ""), "densepose": str(self.densepose or "")}
-        named = {**paths, "allow_missing": self.allow_missing, "split": self.split or "", "views": self.views}
-        return {name: value for name, value in named.items() if value}
+        values = {**paths, "allow_missing": self.allow_missing, "split": self.split or "", "views": self.views}
+        return {name: value for name, value in values.items() if value}
 
 
 @command(
@@ -213,25 +213,35 @@ def preprocess(
     if dataset.check:
         refuse_flags_of_building(session)
         return check_folder(session, request, out)
-    chosen: dict[str, Any] = {"shard_size": shard_size, "shard": (shard.index, shard.count) if shard else (0, 1)}
-    chosen |= {"resume": resume, "overwrite": overwrite}
-    started = time.monotonic()
+    share = (shard.index, shard.count) if shard else (0, 1)
+    start = time.monotonic()
     with session.item(source):
-        opened = open_request(request, session.reporter.warn)
+        source_files = open_request(request, session.reporter.warn)
         if dry_run:
-            return _planned(plan_build(opened, out, **chosen))
+            return _planned(
+                plan_build(source_files, out, shard_size=shard_size, shard=share, resume=resume, overwrite=overwrite)
+            )
         workers = workers or use_threads(None)
-        build = build_cache(opened, out, workers=workers, **chosen, progress=session.reporter.step)
+        build = build_cache(
+            source_files,
+            out,
+            workers=workers,
+            shard_size=shard_size,
+            shard=share,
+            resume=resume,
+            overwrite=overwrite,
+            progress=session.reporter.step,
+        )
     for failure in build.failures:
         session.reporter.debug(failure.trace)
-    result = _result(source, build, time.monotonic() - started)
+    result = _result(source, build, time.monotonic() - start)
     for item in result.items:
         session.reporter.item_finished(item)  # reports what failed, and why
     return result
 
 
 def _refuse_flags_for_others(session: Session, source: str, others: type[GeneratorFlags | DatasetFlags]) -> None:
-    """UsageError for a flag that the source would ignore. Settings from files may be meant for another source."""
+    """Refuse a flag that the source would ignore. Settings from files may be meant for another source."""
     for name in (field.name for field in fields(others)):
         if name in session.on_command_line:
             flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
@@ -239,7 +249,7 @@ def _refuse_flags_for_others(session: Session, source: str, others: type[Generat
 
 
 def _source_options(session: Session, source: str, values: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The options of a data set by name, those of the flags and of the settings."""
+    """Return the options of a data set by name, those of the flags and of the settings."""
     from humanpose_cli.lab.datasets.registry import SOURCES
 
     options_type = SOURCES[source].source_class().options_type
@@ -249,12 +259,12 @@ def _source_options(session: Session, source: str, values: dict[str, Any], seed:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
     if "seed" in names:
         values = {**values, "seed": seed}
-    tuned = session.tune(options_type(**values))
-    return {name: getattr(tuned, name) for name in names}
+    options = session.tune(options_type(**values))
+    return {name: getattr(options, name) for name in names}
 
 
 def _planned(shards: Sequence[PlannedShard]) -> CommandResult:
-    """One item for each file of the cache."""
+    """Make one item for each file of the cache."""
     from humanpose_cli.core.result import ItemResult, Status
 
     def item(shard: PlannedShard) -> ItemResult:
@@ -269,7 +279,7 @@ def _planned(shards: Sequence[PlannedShard]) -> CommandResult:
 
 
 def _result(source: str, build: BuildResult, seconds: float) -> CommandResult:
-    """One item for the cache, and one for each file that could not be written."""
+    """Make one item for the cache, and one for each file that could not be written."""
     from humanpose_cli.core.errors import ExitCode
     from humanpose_cli.core.result import ItemResult, Status, combine_status
     from humanpose_cli.lab.cache.schema import shard_name

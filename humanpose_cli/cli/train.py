@@ -152,7 +152,7 @@ def train(
 
 
 def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResult) -> str:
-    """The flag for weights of few steps, those of the trainings that they began with included."""
+    """Return the flag for weights of few steps, those of the trainings that they began with included."""
     earlier = recipe.describe().get("began_with", ())
     steps = (result.best_step if loop.keep == "best" else result.step) + sum(each["steps"] for each in earlier)
     return " --force" if steps < entry.min_steps else ""
@@ -161,7 +161,7 @@ def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResu
 def _plan_lines(
     variant: str, loop: TrainOptions, recipe: Any, data: list[tuple[Path, Cache]], plan: TrainPlan, device: str
 ) -> Iterator[tuple[str, str]]:
-    """What a training would be, and its value, for people."""
+    """Describe what a training would be, with its values, for people."""
     yield "preset", variant
     for path, cache in data:
         size = sum(shard.stat().st_size for shard in cache.shard_paths) / 1e6
@@ -194,7 +194,7 @@ def _plan_lines(
 def _planned(
     model: str, lines: tuple[tuple[str, str], ...], plan: TrainPlan, settings: dict[str, Any]
 ) -> CommandResult:
-    """The plan as a table for people, and its values for programs."""
+    """Show the plan as a table for people, and its values for programs."""
     values = {name: value for name, value in vars(plan).items() if name != "outputs"}
     details = {"steps": plan.steps, "plan": {**settings, **values}}
     item = ItemResult(model, Status.PLANNED, tuple(map(str, plan.outputs)), details=details)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import IMAGE_SUFFIXES
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.bodies import Detections
-from humanpose_cli.lab.evaluate.image_fits import fits_of_images, posed_rows
+from humanpose_cli.lab.evaluate.image_fits import fits_of_images, image_column, image_report, posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
 from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
-from humanpose_cli.lab.evaluate.protocols import DensePoseProtocol, under_protocol
-from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
+from humanpose_cli.lab.evaluate.protocols import DensePoseProtocol, beside_published, under_protocol
+from humanpose_cli.lab.evaluate.report import Report
 from humanpose_cli.lab.evaluate.surface_distances import MeshDistances, SurfaceDistances, read_subdivided_distances
 from humanpose_cli.lab.metrics.keypoints import THRESHOLDS, ImageMatches, average_precision
 from humanpose_cli.lab.metrics.surface_points import matched_surfaces, point_similarity
@@ -105,14 +105,8 @@ class FoundSurface:
 
 def annotated_surfaces(cache: Cache, row: int) -> AnnotatedSurfaces:
     """Read the people and crowds of an image that have a box; areas that are not known are estimated."""
-    people = np.array(cache.people_of(row), np.int64)
-
-    def column(name: str, *shape: int) -> Floats:
-        if name not in cache.people:
-            return np.full((len(people), *shape), np.nan)
-        return np.asarray(cache.people[name][people[0] : people[-1] + 1] if len(people) else [], np.float64)
-
-    boxes = column("box", 4).reshape(-1, 4)
+    people, column = np.array(cache.people_of(row), np.int64), partial(image_column, cache, row)
+    boxes = column("box", 4)
     areas, crowds, mask = column("area"), column("crowd") > 0, np.isfinite(boxes).all(1)
     areas = np.where(np.isfinite(areas), areas, _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     points = [np.asarray(cache.surface_points(person), np.float64) for person in people[mask].tolist()]
@@ -316,11 +310,9 @@ def evaluate_densepose(run: EvaluationRun, options: FitOptions, inputs: SurfaceI
     errors = measure_surfaces(labels, predictions, distances, image_clusters(cache, rows), scale)
     facts["people"] = len(errors.gps)
     metrics = {"fits" if inputs.densepose is None else "DensePose": errors.metrics()}
-    report = _report(metrics, facts)
-    if protocol is None:
-        return report
-    tables = [*report.tables, protocol.table(metrics, cache.header, selection.full_split())]
-    return replace(report, facts={**facts, **protocol.facts}, tables=tables)
+    table = "surfaces", "Points of the surface in the image", f"Distances are {distances.text}."
+    report = image_report("Surfaces in the image", facts, metrics, _TEXTS, table)
+    return beside_published(report, protocol, metrics, cache.header, selection.full_split())
 
 
 def _charts(body: Body, inputs: SurfaceInputs, cache: Cache) -> SurfaceCharts | None:
@@ -389,18 +381,3 @@ def _surfaces_of_dump(path: Path, cache: Cache, rows: NDArray[np.int64]) -> Call
         expected = f"{str(cache.images['name'][rows[0]]).rpartition('/')[2]}.jpg and others" if len(rows) else "images"
         raise InputError(path, "holds no image of the split", expected=expected)
     return lambda row: surfaces_of_output(dump.people(indices[row])) if row in indices else []
-
-
-def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, Any]) -> Report:
-    """Report metrics: what is evaluated → figures."""
-    ((_, figures),) = metrics.items()
-    table = Table(
-        "surfaces",
-        "Points of the surface in the image",
-        ("what", "name", *metrics),
-        [[text, name, figures[name].value] for name, text in _TEXTS.items() if name in figures],
-        3,
-        [f"Distances are {facts['distances']}."],
-    )
-    every = figures_table({(of, name): s for of, values in metrics.items() for name, s in values.items()}, digits=3)
-    return Report("Surfaces in the image", facts, dict(figures), [table, every])

@@ -25,7 +25,9 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.bodies import Detections, StoredPeople, fit_row
+from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.predictions import predictions_facts, records_from_files
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.weights import network_facts
 
 Records = Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]
@@ -96,3 +98,34 @@ def posed_rows(
         for focal, (x, y) in zip(record.focal[frames], record.principal_point[frames], strict=True)
     ]
     return body.pose(rotations, betas, trans, scales, vertices=vertices), betas, cameras
+
+
+def image_column(cache: Cache, row: int, name: str, *shape: int) -> NDArray[np.float64]:
+    """Read a column (T, *shape) of the people of an image; NaN if the cache lacks it."""
+    people = cache.people_of(row)
+    if name not in cache.people or not len(people):
+        return np.full((len(people), *shape), np.nan)
+    return np.asarray(cache.people[name][people.start : people.stop], np.float64)
+
+
+def image_report(
+    title: str,
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, Summary]],
+    texts: Mapping[str, str],
+    table: tuple[str, str, str],
+) -> Report:
+    """Report figures of images.
+
+    metrics  of what is evaluated, then of others that stand beside it and have its name in their figures' names
+    texts    name of a figure → what it is; table  its name, title and note
+    """
+    first, *others = metrics
+    lines = {name: text for name, text in texts.items() if name in metrics[first]}
+    rows: list[list[Cell]] = [
+        [text, name, *(figures[name].value for figures in metrics.values())] for name, text in lines.items()
+    ]
+    figures = figures_table({(of, name): s for of, each in metrics.items() for name, s in each.items()}, digits=3)
+    named = {f"{name}_of_{other}": summary for other in others for name, summary in metrics[other].items()}
+    tables = [Table(table[0], table[1], ("what", "name", *metrics), rows, 3, [table[2]]), figures]
+    return Report(title, facts, {**metrics[first], **named}, tables)

@@ -12,7 +12,8 @@ image's people, so that it has no average precision. PoseTrack's own average pre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.bodies import Detections
-from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, posed_rows
+from humanpose_cli.lab.evaluate.image_fits import ImageFits, fits_of_images, image_column, image_report, posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise, summarise_figures
 from humanpose_cli.lab.evaluate.people import EvaluationRun, image_clusters
-from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, under_protocol
-from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
+from humanpose_cli.lab.evaluate.protocols import KeypointProtocol, beside_published, under_protocol
+from humanpose_cli.lab.evaluate.report import Report
 from humanpose_cli.lab.metrics.keypoints import (
     THRESHOLDS,
     ImageMatches,
@@ -225,14 +226,7 @@ def labelled_image(cache: Cache, row: int, skeleton: Skeleton = COCO17) -> Label
     Boxes are in the pixels of keypoints, whose centres are half a pixel further than those of owners, who do not add
     that half to boxes.
     """
-    span = cache.people_of(row)
-    part = slice(span.start, span.stop)
-
-    def column(name: str, *shape: int) -> Floats:
-        if name not in cache.people:
-            return np.full((len(span), *shape), np.nan)
-        return np.asarray(cache.people[name][part], np.float64)
-
+    span, column = cache.people_of(row), partial(image_column, cache, row)
     boxes = column("box", 4)
     keypoints = np.nan_to_num(column(f"keypoints/{skeleton.name}", len(skeleton), 3))
     usual = _AREA_OF_BOX * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -401,13 +395,12 @@ def evaluate_keypoints(
         figures = _evaluated(cache, rows, fits, skeleton, run.progress, run.stop)
     metrics = {name: keypoints.metrics() for name, keypoints in figures.items()}
     facts["people"] = sum(image.people for image in figures["fits"].matches)
-    report = _report(metrics, facts)
-    if protocol is None:
-        return report
-    names = cache.images["name"][rows]
-    split = selection.full_split() if all(str(name).startswith(protocol.names) for name in names) else ""
-    tables = [*report.tables, protocol.table(metrics, cache.header, split)]
-    return replace(report, facts={**facts, **protocol.facts}, tables=tables)
+    texts = {**_AP, **_BY_CROWD, **_JOINT_AP, **_PCK}
+    table = "keypoints", "Joints in the image", "A person who is missed has no right joint."
+    report = image_report("Fitted bodies in the image", facts, metrics, texts, table)
+    prefix = "" if protocol is None else protocol.names
+    complete = all(str(name).startswith(prefix) for name in cache.images["name"][rows])
+    return beside_published(report, protocol, metrics, cache.header, selection.full_split() if complete else "")
 
 
 def _evaluated(
@@ -437,22 +430,3 @@ def _evaluated(
     clusters = image_clusters(cache, rows)
     index = np.asarray(cache.images["crowd_index"][rows]) if "crowd_index" in cache.images else None
     return {name: measure_keypoints(labels, images, clusters, skeleton, index) for name, images in predictions.items()}
-
-
-def _report(metrics: Mapping[str, Mapping[str, Summary]], facts: Mapping[str, Any]) -> Report:
-    """Report metrics of the fits, and of the detections."""
-    texts = {**_AP, **_BY_CROWD, **_JOINT_AP, **_PCK}
-    lines = {name: text for name, text in texts.items() if name in metrics["fits"]}
-    table = Table(
-        "keypoints",
-        "Joints in the image",
-        ("what", "name", *metrics),
-        [[text, name, *(figures[name].value for figures in metrics.values())] for name, text in lines.items()],
-        3,
-        ["A person who is missed has no right joint."],
-    )
-    figures = figures_table({(of, name): s for of, values in metrics.items() for name, s in values.items()}, digits=3)
-    all_metrics = {**metrics["fits"]} | {
-        f"{name}_of_detections": summary for name, summary in metrics["detections"].items()
-    }
-    return Report("Fitted bodies in the image", facts, all_metrics, [table, figures])

@@ -198,14 +198,14 @@ _SUFFIXES = {"everything kept": "_everything", "present rule": "", "calibrated r
 
 def _metrics(tracks: Sequence[StudiedTrack], rules: Mapping[str, Rule]) -> dict[str, Summary]:
     """Summarize before, and after each rule."""
-    metrics: dict[str, Summary] = {}
+    summaries: dict[str, Summary] = {}
     clips = _by_clip(tracks)
     for name, rule in rules.items():
         result = outcome(tracks, rule)
-        metrics[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after, clips)
-        metrics[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after), clips)
-        metrics["mpjpe_mm_before"] = summarise(1e3 * result.before, clips)
-    return metrics
+        summaries[f"mpjpe_mm{_SUFFIXES[name]}"] = summarise(1e3 * result.after, clips)
+        summaries[f"harmed{_SUFFIXES[name]}"] = summarise(harmed(result.before, result.after), clips)
+        summaries["mpjpe_mm_before"] = summarise(1e3 * result.before, clips)
+    return summaries
 
 
 class CurvePoint(NamedTuple):
