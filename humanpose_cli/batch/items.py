@@ -69,8 +69,16 @@ class Item:
 
 def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[Path] = ()) -> Item:
     """Return the item for an input of the command line; `source` is its payload."""
-    output_paths = tuple(outputs), tuple(journals)
-    return Item(source.key, source.files, source.label, source.root, *output_paths, payload=source, error=source.error)
+    return Item(
+        source.key,
+        source.files,
+        source.label,
+        source.root,
+        outputs=tuple(outputs),
+        journals=tuple(journals),
+        payload=source,
+        error=source.error,
+    )
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class ScaledPose(NamedTuple):
 
     def rows(self, index: Tensor) -> ScaledPose:
         """Select the bodies of some rows, by numbers or a mask."""
-        return ScaledPose(*(values[index] for values in self))
+        return ScaledPose._make(values[index] for values in self)
 
 
 def gram_schmidt(orientation: Tensor) -> Tensor:

@@ -196,10 +196,16 @@ def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
         message = f"the jobs ended without a report; {out / JOB_FOLDER} holds what they printed"
         return CommandResult(command, Status.ERROR, messages=(message,), exit_code=ExitCode.UNAVAILABLE)
     if not collected:
-        statuses = [(item["input"], Status(item["status"]), tuple(item["outputs"])) for item in report["items"]]
         results = [
-            ItemResult(*head, item["seconds"], item["error"], details=item)
-            for head, item in zip(statuses, report["items"], strict=True)
+            ItemResult(
+                item["input"],
+                Status(item["status"]),
+                tuple(item["outputs"]),
+                item["seconds"],
+                item["error"],
+                details=item,
+            )
+            for item in report["items"]
         ]
         code = ExitCode(report["exit_code"])
         return CommandResult(command, Status(report["status"]), tuple(results), tuple(report["messages"]), code)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
@@ -149,15 +149,17 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.core.extras import require_extra
 
     name, as_json = invocation.name.split()[0], invocation.json
-    output: dict[str, Any] = {
-        "brief": invocation.info.brief,
-        "quiet": invocation.quiet,
-        "verbose": invocation.verbose,
-        "log_json": invocation.log_json,
-    }
     with (
         private_stderr() as stream,
-        Reporter(name, FlagTranslation(invocation.name), stream=stream, **output) as reporter,
+        Reporter(
+            name,
+            FlagTranslation(invocation.name),
+            stream=stream,
+            brief=invocation.info.brief,
+            quiet=invocation.quiet,
+            verbose=invocation.verbose,
+            log_json=invocation.log_json,
+        ) as reporter,
     ):
         try:
             options = {**invocation.values, **vars(invocation.values.get("compute", SimpleNamespace()))}

@@ -46,7 +46,7 @@ class BodyParams:
 
     @cached_property
     def rotations(self) -> Any:
-        """The poses as matrices (..., 24, 3, 3).58: Return the size of the first leading dimension."""
+        """The poses as matrices (..., 24, 3, 3)."""
         import torch
 
         from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -61,8 +61,8 @@ class BodyParams:
 
     def rows(self, index: Any) -> BodyParams:
         """Select the bodies at an index of the leading dimensions: a number, a slice, numbers or a mask."""
-        values = (getattr(self, field.name) for field in fields(self))
-        part = BodyParams(*(None if value is None else value[index] for value in values))
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        part = BodyParams(**{name: None if value is None else value[index] for name, value in values})
         if "rotations" in self.__dict__:
             part.__dict__["rotations"] = self.rotations[index]
         return part
@@ -78,9 +78,10 @@ class BodyParams:
         """Copy the bodies to torch tensors, float32 or another `dtype`."""
         import torch
 
-        values = (getattr(self, field.name) for field in fields(self))
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        kind = dtype or torch.float32
         return BodyParams(
-            *(None if v is None else torch.tensor(v, dtype=dtype or torch.float32, device=device) for v in values)
+            **{name: None if v is None else torch.tensor(v, dtype=kind, device=device) for name, v in values}
         )
 
     def pelvis(self, rest_joints: Any) -> Any:

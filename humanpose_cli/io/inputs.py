@@ -151,7 +151,7 @@ class InputItem:
 
 def printable(name: str) -> str:
     """Convert to NFC, with bytes that are not UTF-8 written as \\xNN, so that it can stand in JSON."""
-    return unicodedata.normalize("NFC", escaped(name))
+    return name if name.isascii() else unicodedata.normalize("NFC", escaped(name))
 
 
 def escaped(name: str) -> str:
@@ -162,7 +162,7 @@ def escaped(name: str) -> str:
 def key_of(path: Path, root: Path) -> str:
     """Return the key of a file or folder: its path below the root; for the root itself, the folder's name."""
     relative = relative_path(path, root)
-    return printable(Path(path.name or "root").as_posix() if relative == "." else Path(relative).as_posix())
+    return printable((path.name or "root") if relative == "." else relative.replace(os.sep, "/"))
 
 
 def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
@@ -170,7 +170,7 @@ def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
 
     `sub/a.jpg` with suffix `.fit.npz` becomes `FOLDER/sub/a.jpg.fit.npz`.
     """
-    return Path(folder) / (item.key + suffix)
+    return (folder if isinstance(folder, Path) else Path(folder)) / (item.key + suffix)
 
 
 # Never entered on the way down: archives' and systems' own folders, and where our own results go by default.
@@ -436,25 +436,28 @@ class _Search:
     def _take_folder(self, folder: Path) -> None:
         """Take images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[HpcError] = []
-        images: dict[Path, _Candidate] = {}
-        videos: list[_Candidate] = []
-        others = 0
-        for path in _files_below(folder, self.exclude, errors):
-            if path.name.endswith(self.output_suffixes):
-                continue
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                images.setdefault(path.parent, _Candidate("folder", path.parent)).files.append(path)
-            elif path.suffix.lower() in VIDEO_SUFFIXES:
-                videos.append(_Candidate("video", path))
-            else:
-                others += 1
+        images, videos, others = list[_Candidate](), list[_Candidate](), 0
+        for directory, names in _files_below(folder, self.exclude, errors):
+            candidate = _Candidate("folder", directory)
+            for name in names:  # Paths are made of images and videos only: they take most of the time
+                suffix = os.path.splitext(name)[1].lower()
+                if name.endswith(self.output_suffixes):
+                    continue
+                if suffix in IMAGE_SUFFIXES:
+                    candidate.files.append(directory / name)
+                elif suffix in VIDEO_SUFFIXES:
+                    videos.append(_Candidate("video", directory / name))
+                else:
+                    others += 1
+            if candidate.files:
+                images.append(candidate)
         if others:
             self.passed_over[_shown(folder)] = others
         if not (errors or images or videos):
-            got = f"only {_other_files(others)}" if others else "an empty folder"
+            got = f"only {_counted(others, 'other file')}" if others else "an empty folder"
             errors.append(InputError(folder, "holds no image and no video", got=got))
         self.candidates += [_Candidate("image", Path(error.subject), error=error) for error in errors]
-        self.candidates += [*images.values(), *videos]
+        self.candidates += [*images, *videos]
 
     def items(self, root: Path) -> list[InputItem]:
         """List the items, each once."""
@@ -489,22 +492,22 @@ class _Search:
         if len(self.choices) > _MAX_MESSAGES:
             yield f"… and {len(self.choices) - _MAX_MESSAGES} more folders"
         for directory, count in self.passed_over.items():
-            yield f"{directory}: {_other_files(count)} without an image or a video left out"
+            yield f"{directory}: {_counted(count, 'other file')} without an image or a video left out"
         if self.results_listed:
             yield f"list: {_counted(self.results_listed, 'result')} of earlier runs left out"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "`frames` picks frames of videos and sequences, and there are only images: all of them are taken"
 
 
-def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[Path]:
-    """List files at any depth in natural order, a folder's own before those of its folders, without hidden ones.
+def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder with its files' names in natural order, before the folders in it, without hidden ones.
 
     exclude  folders that are not entered, and files that are left out
     Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
     """
     real_paths = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
 
-    def visit(directory: Path) -> Iterator[Path]:
+    def visit(directory: Path) -> Iterator[tuple[Path, list[str]]]:
         real = os.path.realpath(directory)
         if real in real_paths:
             return
@@ -517,8 +520,8 @@ def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         folders = [entry for entry in visible if _is_folder(entry)]
         below = {entry.name for entry in folders}
-        files = (entry.name for entry in visible if entry.name not in below)
-        yield from (directory / name for name in files if os.path.join(real, name) not in real_paths)
+        names = (entry.name for entry in visible if entry.name not in below)
+        yield directory, [name for name in names if os.path.join(real, name) not in real_paths]
         for entry in folders:
             if entry.name not in _SKIPPED_FOLDERS:
                 yield from visit(directory / entry.name)
@@ -531,10 +534,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _other_files(count: int) -> str:
-    return _counted(count, "other file")
 
 
 def _counted(count: int, noun: str) -> str:
@@ -596,5 +595,5 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
 
 def _plain_key(item: InputItem) -> str:
     """Return the key as the file system spells it."""
-    relative = os.path.relpath(item.path, item.root)
-    return escaped(item.path.name if relative == "." else Path(relative).as_posix())
+    relative = relative_path(item.path, item.root)
+    return escaped(item.path.name if relative == "." else relative.replace(os.sep, "/"))

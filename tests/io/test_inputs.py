@@ -15,7 +15,7 @@ from humanpose_cli.batch.items import content_digest, fingerprint, item_of
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.image_sequences import check_sequence, natural_order
-from humanpose_cli.io.inputs import open_inputs, output_path
+from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs, output_path
 from humanpose_cli.io.video import VideoWriter
 
 
@@ -457,3 +457,14 @@ def test_natural_order_is_total_and_counts():
     names = ["img10", "img9", "img09", "Img1", "img", "img1a", "img1b", "2", "10"]
     expected = ["2", "10", "Img1", "img", "img1a", "img1b", "img09", "img9", "img10"]
     assert sorted(names, key=natural_order) == expected
+
+
+def test_paths_are_made_of_images_and_videos_only(tmp_path, monkeypatch):
+    """In folders of many results, other files' paths would take most of the time of a rerun."""
+    for name in ("a.jpg", "b.jpg.overlay.jpg", "c.txt", "d.mp4", "e.fit.npz"):
+        (tmp_path / name).write_bytes(b"")
+    joined = []
+    monkeypatch.setattr(type(tmp_path), "__truediv__", lambda path, name: joined.append(name) or path.joinpath(name))
+    inputs = open_inputs([tmp_path], output_suffixes=OUTPUT_SUFFIXES)
+    assert [item.key for item in inputs] == ["a.jpg", "d.mp4"]
+    assert sorted(joined) == ["a.jpg", "d.mp4"]

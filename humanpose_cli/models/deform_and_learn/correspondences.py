@@ -80,7 +80,7 @@ def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
     rows = _faces_of(body, vertices, faces)
     rows = np.where(rows < 0, -1, (np.cumsum(has_chart) - 1)[rows])
     columns = (charts[has_chart], uv[has_chart], vertices[has_chart], rows)
-    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(values)) for values in columns))
+    return SurfaceCharts._make(torch.from_numpy(np.ascontiguousarray(values)) for values in columns)
 
 
 def _faces_of(body: Body, vertices: Array, faces: Array) -> Array:

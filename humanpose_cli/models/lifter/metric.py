@@ -221,9 +221,9 @@ class Lifter:
     def _predict(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
         """Run the network in batches of `_BATCH` rows, the last one filled up."""
         count = len(rays.points)
-        full = NormalisedRays(*(torch.cat((x, x[-1:].expand(-count % _BATCH, *x.shape[1:]))) for x in rays))
+        full = NormalisedRays._make(torch.cat((x, x[-1:].expand(-count % _BATCH, *x.shape[1:]))) for x in rays)
         batches = zip(*(x.split(_BATCH) for x in full), strict=True)
-        points, noise = zip(*(self.network.symmetric(NormalisedRays(*batch)) for batch in batches), strict=True)
+        points, noise = zip(*(self.network.symmetric(NormalisedRays._make(batch)) for batch in batches), strict=True)
         return torch.cat(points)[:count], torch.cat(noise)[:count]
 
 

@@ -284,9 +284,9 @@ class BodyNetwork:
             with torch.autocast(self.device.type, enabled=False):
                 bodies = place_in_image(parameters, self.layer, crops, camera)
                 poses = rotations_to_poses(bodies.rotations)
-        values = (x.cpu().numpy() for x in (poses, parameters.betas, bodies.trans, bodies.joints))
+        columns = [x.cpu().numpy() for x in (poses, parameters.betas, bodies.trans, bodies.joints)]
         noise = [None] * len(people) if parameters.log_noise is None else list(parameters.log_noise.exp().cpu().numpy())
-        return [BodyEstimate(*fields) for fields in zip(*values, noise, crops, strict=True)]
+        return list(map(BodyEstimate, *columns, noise, crops))
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
         """Predict the parameters of N people before the fixed camera."""

@@ -94,9 +94,7 @@ class PyramidNetwork(nn.Module):
         self.photo, self.rendering = _Encoder(3, width), _Encoder(len(options.inputs), width)
         widths = (4 * width, 2 * width, width, width)
         states = (4 * width, 3 * width, 2 * width, width)
-        self.levels = nn.ModuleList(
-            _Level(*channels) for channels in zip(widths, (0, *states[:-1]), states, _REACH, strict=True)
-        )
+        self.levels = nn.ModuleList(map(_Level, widths, (0, *states[:-1]), states, _REACH))
 
     def forward(self, photo: Tensor, rendering: Tensor, *, last: bool = True) -> list[DisplacementMixture]:
         """Predict displacements from `photo_input` and `rendering_input`: of the finest level, at full resolution."""
