@@ -43,7 +43,7 @@ class FitInputs:
     smplx: FitSmplx = None
 
     def found(self, session: Session, flags: BatchFlags, out: Path) -> tuple[list[Path], list[InputItem]]:
-        """The fit files and folders of them, and the inputs that hold their frames; called before torch is imported,
+        """Find fit files, folders of them, and the inputs that hold their frames; called before torch is imported,
         which takes seconds.
         """
         return flags.fits(self.fits), list(flags.inputs(session, self.frames, out)) if self.frames else []
@@ -70,7 +70,7 @@ class FitInputs:
         return items
 
     def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, Mapping[int, NDArray[np.uint8]]]:
-        """The fit, its frames where they are given, and the textures of its tracks."""
+        """Load the fit, its frames if they are given, and the textures of its tracks."""
         from humanpose_cli.core.progress import part_of
         from humanpose_cli.export.exporter import chosen_people, textures_of_fit
         from humanpose_cli.fitting.fit_reading import read_fits
@@ -84,7 +84,7 @@ class FitInputs:
         return fit, images, textures_of_fit(fit, self.texture, images, baking)
 
     def identity(self) -> dict[str, Any]:
-        """What of these options decides the results, for the ledger."""
+        """Return which of these options decide the results, for the ledger."""
         from humanpose_cli.fitting.options import body_identity
         from humanpose_cli.io.digests import file_digest
 

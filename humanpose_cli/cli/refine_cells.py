@@ -51,7 +51,7 @@ class RefineFlags:
     prior: Annotated[str | None, _PRIOR] = None
 
     def files(self) -> list[Path]:
-        """What is read beside the weights. Errors for priors and charts as in hpc refine."""
+        """Read what is needed beside the weights. Errors for priors and charts as in hpc refine."""
         check_charts(self.densepose, self.charts)
         prior = prior_file(self.prior) if self.prior is not None else None
         return [path for path in (self.predictions, self.densepose, self.charts, prior) if path is not None]

@@ -96,7 +96,7 @@ class PoseModel:
         return outputs
 
     def _rows(self, images: np.ndarray) -> list[np.ndarray]:
-        """The outputs, which must have a row for each image."""
+        """Return the outputs, which must have a row for each image."""
         outputs = self._outputs_of(images)
         expected, got = ([str((len(images), *shape)) for shape in self._shapes], [str(part.shape) for part in outputs])
         if got != expected:

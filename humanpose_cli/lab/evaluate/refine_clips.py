@@ -114,7 +114,7 @@ def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]
 
 
 def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number (R,) each identity, or if it is not named, each index among the image's people."""
+    """Return the number (R,) of each identity, or if it is not named, each index among the image's people."""
     table = people.people
     names = table.column("identity")[rows] if "identity" in table.cache.people else np.full(len(rows), "")
     keys = [str(name) or str(index) for name, index in zip(names, table.indices[rows], strict=True)]
