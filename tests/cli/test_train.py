@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.extensive import extensive
 from helpers.painted_people import CocoPeople, painted_cache
 from helpers.patience import PATIENCE, wait_until
 from helpers.posed_people import PosedPeople
@@ -231,8 +230,9 @@ def begun(cache, out, *more):
     return process, command
 
 
+@pytest.mark.extensive
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.parametrize("workers", ["0", *extensive("2")])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_sigterm_saves_and_the_run_goes_on(hpc, cache, tmp_path, workers):
     """A scheduler's signal reaches the workers too, which must not end before the training has saved."""
     out = tmp_path / "run"

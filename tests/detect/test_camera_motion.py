@@ -160,9 +160,9 @@ def test_a_hand_that_shifts_the_camera_by_a_centimetre_does_not_walk(scene):
     assert all(pose.solved and not pose.walks for pose in poses)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pan", [*extensive(0.0), 0.006], ids=["zoom", "zoom and pan"])
-@pytest.mark.parametrize("factor", [1.03, *extensive(1 / 1.03)], ids=["in", "out"])
+@pytest.mark.extensive
+@pytest.mark.parametrize("pan", [0.0, 0.006], ids=["zoom", "zoom and pan"])
+@pytest.mark.parametrize("factor", [1.03, 1 / 1.03], ids=["in", "out"])
 def test_a_zoom_in_a_deep_room_is_one(scene, pan, factor):
     zooms = factor ** np.arange(25) * (1.0 if factor > 1 else 1.4)
     poses = walked([room(scene, (0, 0, 0), turn(0, pan * t, 0), z) for t, z in enumerate(zooms)])

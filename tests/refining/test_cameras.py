@@ -26,7 +26,7 @@ def error(fit, walk) -> float:
     return float(np.linalg.norm(fit.joints3d - walk.fit().joints3d, axis=-1).mean())
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_second_camera_corrects_depth(walk):
     take = walking_take(walk, farther=FARTHER)
     with Refiner(QUICK) as refiner:

@@ -88,6 +88,7 @@ def test_transparent_backgrounds_have_alpha_only_at_the_person(clip, clip_frames
     assert 0.01 < solid.mean() < 0.2
 
 
+@pytest.mark.extensive
 def test_who_stands_nearer_stays_in_front(clip, clip_frames, meshes_made_once):
     """Their pixels are the photograph's over the new pose, unless it steps before them."""
     people = [true_person(clip, 0), true_person(clip, 0, shift=60)]

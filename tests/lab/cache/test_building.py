@@ -301,7 +301,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.posix("sends POSIX signals")
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("workers", [1, *extensive(2)])
 def test_killed_at_any_moment(tmp_path, marks, workers):
     """Whatever has a shard's name is whole, and is not made again."""

@@ -133,7 +133,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return surface_cache(tmp_path_factory.mktemp("surfaces") / "cache")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_a_fit_that_is_the_truth_is_right_and_a_moved_one_is_not(own_cache: Path, tmp_path: Path) -> None:
     truth = annotated_surfaces(open_cache(own_cache), 1)
     assert truth.annotated.tolist() == [True, False]
