@@ -97,6 +97,7 @@ def has_texture(glb: bytes) -> bool:
     return b"baseColorTexture" in glb
 
 
+@pytest.mark.extensive
 def test_a_refined_fit_has_its_textures_in_pages_and_files(fit, photo, tmp_path):
     """Those that `hpc refine` writes beside it, also after it was saved and loaded."""
     refined = hp.refine(fit, device="cpu", threads=1)

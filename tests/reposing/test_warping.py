@@ -98,7 +98,7 @@ def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
         assert np.abs(a.image.astype(int) - b.image).max() <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_transparent_results(scene_of, clip_frames):
     scene = scene_of(background="transparent")
     drawn = next(scene.images(target_of_fit(scene.record))).image
@@ -106,7 +106,7 @@ def test_transparent_results(scene_of, clip_frames):
     assert 0 < drawn[..., 3].mean() < 255
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     """At the photograph's own resolution, round the person."""
     scene = scene_of(mesh_input=True, background="transparent")
@@ -205,7 +205,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
         list(scene.images(behind))
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 def test_auto_is_the_mesh(clip_frames, known, scene_of):
     reposer = Reposer(ReposeOptions(), people_source=known)
     assert reposer.network is None
