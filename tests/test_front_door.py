@@ -183,6 +183,7 @@ def test_a_fit_is_saved_and_loaded(fit, photo, tmp_path):
         fit.overlay(1)
 
 
+@pytest.mark.extensive
 def test_an_overlay_whose_photograph_is_gone(photo, tmp_path):
     copy = tmp_path / "gone.png"
     copy.write_bytes(photo.read_bytes())
@@ -225,6 +226,7 @@ def test_amass_and_back(fit, tmp_path):
     np.testing.assert_allclose(pose.params.poses, fit.poses, atol=1e-4)
 
 
+@pytest.mark.extensive
 def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
     pixels = read_image(photo).pixels
     reports = []
