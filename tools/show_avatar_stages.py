@@ -131,8 +131,8 @@ def main() -> None:
     parser.add_argument("--person", default="largest", help="largest, or a number; 0 is the largest")
     given = parser.parse_args()
     with Reposer(person=given.person) as reposer:
-        mesh = reposer.read(read_image(given.photo).pixels, name=str(given.photo)).meshes[0]
-    write_image(given.out, sheet_of_stages(mesh.photographed, mesh.body, mesh.options))
+        person = reposer.read(read_image(given.photo).pixels, name=str(given.photo)).people[0]
+    write_image(given.out, sheet_of_stages(person.photographed, person.body.body, person.options))
 
 
 if __name__ == "__main__":

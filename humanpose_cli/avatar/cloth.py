@@ -57,24 +57,24 @@ class Worn:
     pocketed: Mask
 
     def share(self, body: Body) -> NDArray[np.float32]:
-        """How far (V,) 0…1 each vertex moves with covered parts."""
+        """Return how far (V,) 0…1 each vertex moves with covered parts."""
         weights, bones = body.bone_weights.cpu().numpy(), body.bone_indices.cpu().numpy().astype(np.int64)
         return np.asarray((weights * self.parts[bones]).sum(1), np.float32)
 
     def covered(self, body: Body) -> NDArray[np.float32]:
-        """How far (V,) 0…1 clothes or shoes cover each vertex."""
+        """Return how far (V,) 0…1 clothes or shoes cover each vertex."""
         feet = parts_mask(body.part_labels.cpu().numpy(), FEET)
         return np.where(feet, np.float32(self.shod), self.share(body))
 
 
 def cloth_form(body: Body, options: ClothOptions) -> ClothForm:
-    """Where close clothes lie over the body's usual shape: horizontally away from the axes of trunk and legs; as the
-    body itself on head, neck, arms and feet.
+    """Find where close clothes lie over the body's usual shape: horizontally away from the axes of trunk and legs; as
+    the body itself on head, neck, arms and feet.
 
     Made once per body: people differ from its usual shape by less than clothes do.
     """
-    made = _cached_forms.setdefault(body, {})
-    if options not in made:
+    forms = _cached_forms.setdefault(body, {})
+    if options not in forms:
         rest, labels = body.template.cpu().numpy().astype(np.float64), body.part_labels.cpu().numpy()
         cloth = rest.copy()
         for rows in _tubes(rest, labels):
@@ -85,14 +85,14 @@ def cloth_form(body: Body, options: ClothOptions) -> ClothForm:
         data, nothing = operator.areas / options.normal_reach**2, np.full(operator.count, 1e-9)
         smooth = operator.spread(data, normals, nothing, np.zeros(3))
         smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-9)
-        made[options] = ClothForm(offsets.astype(np.float32), smooth.astype(np.float32))
-    return made[options]
+        forms[options] = ClothForm(offsets.astype(np.float32), smooth.astype(np.float32))
+    return forms[options]
 
 
 def clothed_parts(
     surface: BodyTexels, visible: VertexColours, tone: Array | None, options: MeshOptions
 ) -> NDArray[np.float32]:
-    """Whether (24,) clothes cover each part: not where most of what it shows has the skin's colour, tone (3,).
+    """Decide whether (24,) clothes cover each part: not if most of what it shows has the skin's colour, tone (3,).
 
     Parts that show nothing are as the part above them, heads, hands and feet bare. Without skin to compare with, all
     parts are clothed.
@@ -101,30 +101,30 @@ def clothed_parts(
     if tone is not None:
         away = options.colours.features(visible.colour) - options.colours.features(tone[None])
         bare = (np.linalg.norm(away, axis=1) < options.colours.same) & skin_hued(visible.colour)
-    covered, areas = np.ones(len(SMPL24), np.float32), surface.operator.areas
+    cover, areas = np.ones(len(SMPL24), np.float32), surface.operator.areas
     for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parents, strict=True)):  # parents come first
         part = surface.part_labels == row
         in_photo = part & visible.shown
         if name in _BARE:
-            covered[row] = 0
+            cover[row] = 0
         elif areas[in_photo].sum() >= options.cloth.min_visible * areas[part].sum():
-            covered[row] = areas[in_photo & bare].sum() < options.cloth.bare_share * areas[in_photo].sum()
+            cover[row] = areas[in_photo & bare].sum() < options.cloth.bare_share * areas[in_photo].sum()
         elif parent >= 0:
-            covered[row] = covered[parent]
-    return covered
+            cover[row] = cover[parent]
+    return cover
 
 
 def _softened(operator: SurfaceOperator, rest: Array, cloth: Array, reach: float) -> Array:
-    """Offsets (V, 3) about as those from a resting surface to the cloth (V, 3) over it, smooth over some metres."""
+    """Smooth the offsets (V, 3) from a resting surface to the cloth (V, 3) over it over some metres."""
     data, nothing, offsets = operator.areas / reach**2, np.full(operator.count, 1e-9), np.zeros_like(rest)
-    wanted = cloth - rest
+    gap = cloth - rest
     for _ in range(_PASSES):  # what smoothing takes off narrow hollows is added again
-        offsets += operator.spread(data, wanted - offsets, nothing, np.zeros(3))
+        offsets += operator.spread(data, gap - offsets, nothing, np.zeros(3))
     return offsets
 
 
 def _tubes(rest: Array, labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """Vertices of the trunk down to where the legs part, and of each leg below it, of a resting body (V, 3)."""
+    """Select vertices of the trunk down to where the legs part, and of each leg below, of a resting body (V, 3)."""
     crotch = rest[parts_mask(labels, ("pelvis",)), 1].min()
     trunk = parts_mask(labels, TRUNK) | (parts_mask(labels, _HIPS) & (rest[:, 1] >= crotch))
     legs = [parts_mask(labels, tuple(f"{side}_{part}" for part in _LEGS)) for side in ("left", "right")]
@@ -132,7 +132,7 @@ def _tubes(rest: Array, labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:
 
 
 def _bridged(points: Array, options: ClothOptions) -> Array:
-    """Points (N, 3) of an upright tube moved outward onto the cloth around it; less near the tube's ends."""
+    """Move points (N, 3) of an upright tube outward onto the cloth around it; less near the tube's ends."""
     height = points[:, 1]
     count = max(2, int(np.ptp(height) / options.slice) + 1)
     levels = np.linspace(height.min(), height.max(), count)
@@ -152,13 +152,13 @@ def _bridged(points: Array, options: ClothOptions) -> Array:
     turn = np.arctan2(away[:, 1], away[:, 0]) % (2 * np.pi) * (_DIRECTIONS / (2 * np.pi))
     cloth = map_coordinates(np.column_stack((radius, radius[:, :1])), (position, turn), order=1, mode="nearest")
     fade = np.clip(np.minimum(height - levels[0], levels[-1] - height) / options.fade, 0, 1)
-    moved, gap = points.copy(), fade * np.clip(cloth - distance, 0, options.max_gap)
-    moved[:, [0, 2]] += away * (gap / np.maximum(distance, 1e-9))[:, None]
-    return moved
+    result, gap = points.copy(), fade * np.clip(cloth - distance, 0, options.max_gap)
+    result[:, [0, 2]] += away * (gap / np.maximum(distance, 1e-9))[:, None]
+    return result
 
 
 def _hull_radius(points: Array, angles: Array) -> Array:
-    """Distance from the origin to the convex hull of points (N, 2) about it, in directions (A,)."""
+    """Measure the distance from the origin to the convex hull of points (N, 2) about it, in directions (A,)."""
     hull = ConvexHull(points).equations  # n · x + d ≤ 0 inside
     towards = np.stack((np.cos(angles), np.sin(angles)), 1) @ hull[:, :2].T
     return np.where(towards > 1e-9, -hull[:, 2] / np.maximum(towards, 1e-9), np.inf).min(1)

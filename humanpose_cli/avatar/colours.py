@@ -29,8 +29,8 @@ class ClothColours(Options):
     )
 
     def features(self, colours: Array) -> Array:
-        """Features (N, 3) of colours (N, 3) in which those of one cloth in other light are near: hue by saturation, and
-        a little brightness.
+        """Compute features (N, 3) of colours (N, 3) in which those of one cloth in other light are near: hue by
+        saturation, and a little brightness.
         """
         bright = np.maximum(colours.max(1), 0.02)
         red, green, blue = colours.T
@@ -40,35 +40,36 @@ class ClothColours(Options):
         return np.column_stack((hue, self.brightness * np.log(bright))).astype(np.float32)
 
     def centres(self, features: Array) -> tuple[Array, NDArray[np.int64]]:
-        """Centres (K, 3) of clusters of features (N, 3), and how many points each has; none of too few points."""
+        """Find centres (K, 3) of clusters of features (N, 3), and how many points each has; none of too few points."""
         if len(features) < self.clusters:
             return np.zeros((0, 3), np.float32), np.zeros(0, np.int64)
         labels, centres = k_means(features, self.clusters, 1e-3)
         return centres, np.bincount(labels, minlength=self.clusters)
 
     def dominant(self, colours: Array, among: Mask | None = None, within: float | None = None) -> Mask:
-        """Which of the colours (N, 3) are like the most frequent one, or that of `among` (N,), up to folds and light.
+        """Select the colours (N, 3) that are like the most frequent one, or that of `among` (N,), up to folds and
+        light.
 
         within  distance of features up to which a colour is like it; None for `same`
         """
         features = self.features(colours)
-        chosen = features if among is None else features[among]
-        if len(chosen) < self.min_colours:
+        rows = features if among is None else features[among]
+        if len(rows) < self.min_colours:
             return np.zeros(len(colours), bool)
-        centres, sizes = self.centres(chosen)
+        centres, sizes = self.centres(rows)
         main = centres[sizes.argmax()]
         for _ in range(4):  # from the cluster's middle to the densest colour near it
-            near = np.linalg.norm(chosen - main, axis=1) < self.same
-            main = np.median(chosen[near], axis=0) if near.any() else main
+            near = np.linalg.norm(rows - main, axis=1) < self.same
+            main = np.median(rows[near], axis=0) if near.any() else main
         return np.asarray(np.linalg.norm(features - main, axis=1) < (self.same if within is None else within))
 
     def grey(self, colours: Array) -> bool:
-        """Whether a photograph has no colours, by those (N, 3) that it shows."""
+        """Return whether a photograph has no colours, by those (N, 3) that it shows."""
         return len(colours) > 0 and float(np.median(np.ptp(colours, axis=1))) < self.min_chroma
 
 
 def k_means(features: Array, count: int, precision: float) -> tuple[NDArray[np.int32], Array]:
-    """Clusters of features (N, F), at most `count` of them: each one's cluster (N,), and the centres (K, F)."""
+    """Cluster features (N, F) into at most `count` clusters: each one's cluster (N,), and the centres (K, F)."""
     if len(features) < 2:  # OpenCV takes one row for several points
         return np.zeros(len(features), np.int32), features
     cv2.setRNGSeed(0)
@@ -80,7 +81,7 @@ def k_means(features: Array, count: int, precision: float) -> tuple[NDArray[np.i
 
 
 def skin_hued(colours: Array) -> Mask:
-    """Which colours (N, 3) lie in the skin locus of Soriano et al. (2003): between two parabolas of r and g = R, G /
+    """Select the colours (N, 3) in the skin locus of Soriano et al. (2003): between two parabolas of r and g = R, G /
     (R + G + B), off white.
     """
     r, g, _ = (colours / np.maximum(colours.sum(1, keepdims=True), 1e-6)).T

@@ -79,12 +79,12 @@ def complete_texture(
     coarse = surface.reduce(image)
     filling = _Filling(surface, options, covered, shod)
     prints = filling.garments.prints(_straight(coarse), coarse[..., 3])
-    mirrored = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
+    mirror_image = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
     if not mirror_face:
-        mirrored *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
-    coarse_mirrored = surface.reduce(mirrored)
-    shown = surface.reduce(baked.visible.astype(np.float32))
-    _, visible = paint_vertices(surface.coarse, surface.rows, shown[..., None], shown)
+        mirror_image *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
+    coarse_mirrored = surface.reduce(mirror_image)
+    visible = surface.reduce(baked.visible.astype(np.float32))
+    _, visible = paint_vertices(surface.coarse, surface.rows, visible[..., None], visible)
     visible_fraction = _share(surface, np.ones(len(visible), bool), visible)
     light = filling.light_difference(coarse, coarse_mirrored)
     coarse_mirrored[..., :3] += light * coarse_mirrored[..., 3:]
@@ -93,7 +93,7 @@ def complete_texture(
     light, made_up = (surface.enlarge(np.dstack((one, np.zeros_like(one[..., 0])))) for one in (light, made_up))
 
     def finish(rows: slice) -> None:
-        here, theirs, share = image[rows], mirrored[rows], shares[rows]
+        here, theirs, share = image[rows], mirror_image[rows], shares[rows]
         theirs += light[rows] * cv2.merge([theirs[..., 3]] * 4)
         theirs *= cv2.merge([1 - share] * 4)
         here += theirs
@@ -110,12 +110,12 @@ def complete_texture(
 
 
 def _over(first: Array, second: Array) -> Array:
-    """What the first texture leaves open, taken from the second; colours (…, 4) multiplied by their weight."""
+    """Fill what the first texture leaves open from the second; colours (…, 4) multiplied by their weight."""
     return first + (1 - first[..., 3:]) * second
 
 
 def _straight(texture: Array) -> Array:
-    """Colours no longer multiplied by their weight."""
+    """Divide colours by their weight."""
     return texture[..., :3] / np.maximum(texture[..., 3:], _TINY)
 
 
@@ -126,7 +126,7 @@ class _Materials(NamedTuple):
     centres: Array
 
     def nearest(self, colours: Array) -> NDArray[np.int64]:
-        """The material (...) of each colour (..., 3)."""
+        """Find the material (...) of each colour (..., 3)."""
         features = self.cloth.features(colours.reshape(-1, 3))
         away = np.stack([np.linalg.norm(features - centre, axis=1) for centre in self.centres])
         return np.asarray(away.argmin(0).reshape(colours.shape[:-1]))
@@ -141,19 +141,20 @@ class _Filling:
         self.garments = Garments(surface, options.garments, options.colours)
         self.plain_share, self.relief = options.garments.plain_share, options.relief
 
-    def light_difference(self, mine: Array, mirrored: Array) -> Array:
-        """A smooth correction (S, S, 3) of mirrored colours: what separates both sides' light where both are visible.
+    def light_difference(self, mine: Array, mirror_image: Array) -> Array:
+        """Compute a smooth correction (S, S, 3) of mirrored colours: what separates both sides' light where both are
+        visible.
 
-        mine, mirrored  (S, S, 4) both sides, colours multiplied by their weight
+        mine, mirror_image  (S, S, 4) both sides, colours multiplied by their weight
         Where they show things of different colour, as skin and a sleeve that the fit has on it, light is not what
         differs.
         """
         surface, operator, options = self.surface, self.surface.operator, self.options
-        both = mine[..., 3] * mirrored[..., 3]
-        shown = np.nonzero(both)
-        features = [self.cloth.features(_straight(side[shown])) for side in (mine, mirrored)]
-        both[shown] *= np.linalg.norm(features[0] - features[1], axis=1) < self.cloth.same
-        difference = np.clip(_straight(mine) - _straight(mirrored), -1, 1)
+        both = mine[..., 3] * mirror_image[..., 3]
+        both_visible = np.nonzero(both)
+        features = [self.cloth.features(_straight(side[both_visible])) for side in (mine, mirror_image)]
+        both[both_visible] *= np.linalg.norm(features[0] - features[1], axis=1) < self.cloth.same
+        difference = np.clip(_straight(mine) - _straight(mirror_image), -1, 1)
         values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
         data, fade = weight * operator.areas / options.light_average**2, operator.areas / options.light_fade**2
         field = operator.spread(data, values, fade, np.zeros(3))
@@ -162,44 +163,44 @@ class _Filling:
         surface.coarse.bleed(light)
         return light
 
-    def continued(self, shown: Array) -> Array:
-        """A texture (S, S, 4) whose visible parts reach a little further, with the colours of their rim."""
+    def continued(self, visible: Array) -> Array:
+        """Extend the visible parts of a texture (S, S, 4) a little, with the colours of their rim."""
         sigma = max(0.8, self.options.rim * self.surface.texels_per_metre)
-        blurred = cv2.GaussianBlur(shown, (0, 0), sigma)
-        weight = np.clip(2.5 * blurred[..., 3:] - np.float32(0.25), 0, 1)
-        return _over(shown, np.dstack((_straight(blurred) * weight, weight)))
+        blur = cv2.GaussianBlur(visible, (0, 0), sigma)
+        weight = np.clip(2.5 * blur[..., 3:] - np.float32(0.25), 0, 1)
+        return _over(visible, np.dstack((_straight(blur) * weight, weight)))
 
-    def fill(self, shown: Array, prints: Array) -> Array:
-        """Colours (S, S, 3) for whatever a texture (S, S, 4), multiplied by its weight, leaves open.
+    def fill(self, visible: Array, prints: Array) -> Array:
+        """Make up colours (S, S, 3) for whatever a texture (S, S, 4), multiplied by its weight, leaves open.
 
         prints  (S, S) 0…1 as of `Garments.prints`
         """
         surface, garments = self.surface, self.garments
-        colours, weight = _straight(shown), shown[..., 3]
+        colours, weight = _straight(visible), visible[..., 3]
         plain = self._without_detail(colours, weight, prints)
         detail = np.abs(colours - plain).max(2) > self.options.contrast
-        patterned = garments.patterned(colours, weight, plain, detail, prints)
+        pattern_mask = garments.patterned(colours, weight, plain, detail, prints)
         # What the back of a patterned garment takes from its front: the pattern, also where the front has letters; what
         # the back of a plain one takes: its colour alone.
         hole, pattern = garments.lettering(colours, weight), colours
         if hole.any():
             pattern = self._closed(colours, weight, hole)
             plain = self._without_detail(pattern, weight, prints)
-        kept = patterned & (prints < 0.5)
-        plain = np.where(kept[..., None], pattern, self._without_prints(weight, plain))
-        evidence = _over(shown, surface.opposite(np.dstack((plain * weight[..., None], weight))))
+        continues = pattern_mask & (prints < 0.5)
+        plain = np.where(continues[..., None], pattern, self._without_prints(weight, plain))
+        evidence = _over(visible, surface.opposite(np.dstack((plain * weight[..., None], weight))))
         spread, label, materials = self._spread_colours(evidence)
         # Only what is of the same cloth is borrowed: a hem is no mixture of two. Plain cloth borrows nothing.
-        shown = shown * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
-        shown = _over(shown, self._same_cloth(pattern, weight * kept, label))
-        filled = shown[..., :3] + (1 - shown[..., 3:]) * spread
-        filled *= self._relief(colours, weight)[..., None]
-        surface.coarse.bleed(filled)
-        return filled
+        visible = visible * ((materials.nearest(colours) == label) | (weight > 0.95))[..., None]
+        visible = _over(visible, self._same_cloth(pattern, weight * continues, label))
+        result = visible[..., :3] + (1 - visible[..., 3:]) * spread
+        result *= self._relief(colours, weight)[..., None]
+        surface.coarse.bleed(result)
+        return result
 
     def _same_cloth(self, pattern: Array, weight: Array, label: NDArray[np.integer]) -> Array:
-        """A texture (S, S, 4), multiplied by its weight, of what lies straight through the body, where it has the same
-        label (S, S).
+        """Take a texture (S, S, 4), multiplied by its weight, of what lies straight through the body, if it has the
+        same label (S, S).
         """
         surface, result = self.surface, np.zeros((*weight.shape, 4), np.float32)
         for one in np.unique(label[weight > 0]):
@@ -208,7 +209,7 @@ class _Filling:
         return result
 
     def _relief(self, colours: Array, weight: Array) -> Array:
-        """Brightness (S, S) of hollows, and of strands of hair as deep as those that are visible."""
+        """Compute the brightness (S, S) of hollows, and of strands of hair as deep as those that are visible."""
         surface, result = self.surface, self.surface.hollows.copy()
         if self.covered is not None:
             bare = 1 - surface.coarse.interpolate(self.covered[:, None], surface.faces)[..., 0]
@@ -220,16 +221,16 @@ class _Filling:
         return result
 
     def _closed(self, colours: Array, weight: Array, hole: Mask) -> Array:
-        """Colours (S, S, 3) with the garment's pattern in its `hole` as well, from patches around it."""
+        """Continue the garment's pattern in colours (S, S, 3) into its `hole`, from patches around it."""
         border = 2 * round(self.options.rim * self.surface.texels_per_metre) + 1
         hole = cv2.dilate(hole.astype(np.uint8), np.ones((border, border), np.uint8)) > 0
         garment = self.garments.trunk & (weight > 0.5)
         image = np.rint(np.clip(colours / _MAX_COLOUR, 0, 1) * 255).astype(np.uint8)
-        closed = inpaint(image, hole & garment, ~garment, self.options.pattern)
-        return closed.astype(np.float32) * np.float32(_MAX_COLOUR / 255)
+        result = inpaint(image, hole & garment, ~garment, self.options.pattern)
+        return result.astype(np.float32) * np.float32(_MAX_COLOUR / 255)
 
     def _without_prints(self, weight: Array, plain: Array) -> Array:
-        """Colours (S, S, 3) with the garment's own colour alone on the chest, where most of it has one.
+        """Paint the chest of colours (S, S, 3) with the garment's own colour alone, if most of it has one.
 
         What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well:
         the garment's colour is that of both sides of the front, and where they have none, that of most of it.
@@ -237,32 +238,33 @@ class _Filling:
         surface, cloth = self.surface, self.cloth
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
         region = parts_mask(part, _CHEST) & surface.coarse.covered
-        shown = region & (weight > 0.5)
-        sides = self.garments.front_sides[shown]
+        visible = region & (weight > 0.5)
+        sides = self.garments.front_sides[visible]
         for among in (sides, np.ones_like(sides)):
-            usual = cloth.dominant(plain[shown], among)
+            usual = cloth.dominant(plain[visible], among)
             if usual[among].sum() > self.plain_share * max(among.sum(), 1):
                 certain = np.zeros(region.shape, np.float32)
-                certain[shown] = cloth.dominant(plain[shown], among, self.options.certain)
+                certain[visible] = cloth.dominant(plain[visible], among, self.options.certain)
                 inner = cv2.erode(certain, np.ones((3, 3), np.uint8))
                 return np.where(region[..., None], fill_smoothly(plain, np.asarray(inner)), plain)
         return plain
 
     def _without_detail(self, colours: Array, weight: Array, prints: Array) -> Array:
-        """The colours (S, S, 3) without small things, letters and folds, and without prints."""
-        filled = fill_smoothly(colours, ((weight > 0.3) & (prints < 0.5)).astype(np.float32))
+        """Remove small things, letters and folds, and prints, from the colours (S, S, 3)."""
+        colours_everywhere = fill_smoothly(colours, ((weight > 0.3) & (prints < 0.5)).astype(np.float32))
         kernel = max(3, round(self.options.detail * self.surface.texels_per_metre) | 1)
-        eight_bit = (np.clip(filled, 0, 1) * 255 + 0.5).astype(np.uint8)
+        eight_bit = (np.clip(colours_everywhere, 0, 1) * 255 + 0.5).astype(np.uint8)
         return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
-    def _spread_colours(self, shown: Array) -> tuple[Array, NDArray[np.int64], _Materials]:
-        """Colours everywhere (S, S, 3) from texels with weight, and of which of the materials (S, S) they are.
+    def _spread_colours(self, evidence: Array) -> tuple[Array, NDArray[np.int64], _Materials]:
+        """Spread colours everywhere (S, S, 3) from texels with weight, and find of which of the materials (S, S) they
+        are.
 
         Skin and cloths do not blend: each material is spread by itself, as is its share, and the largest share shows.
         Where they change are cuffs, hems and waists.
         """
         surface, operator, options = self.surface, self.surface.operator, self.options
-        values, visible = paint_vertices(surface.coarse, surface.rows, _straight(shown), shown[..., 3])
+        values, visible = paint_vertices(surface.coarse, surface.rows, _straight(evidence), evidence[..., 3])
         data = visible * operator.areas / options.follow**2
         # Hair and feet keep their colours apart from the rest, where they were visible: heels are no trousers.
         groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
@@ -280,7 +282,7 @@ class _Filling:
             # Guessed skin ends at its part's border, as under a sleeve or a collar.
             groups[part] = 2
         if data.sum() == 0:
-            grey = np.full((*shown.shape[:2], 3), 0.5, np.float32)
+            grey = np.full((*evidence.shape[:2], 3), 0.5, np.float32)
             return grey, np.zeros(grey.shape[:2], np.int64), materials
         for part, colour in _limb_colours(surface, values, visible):
             missing = part & (visible < 0.05)
@@ -304,28 +306,28 @@ class _Filling:
         layers = _straight(layers.reshape(*leading.shape, -1, 4))
         return np.take_along_axis(layers, leading[..., None, None], 2)[..., 0, :], leading, materials
 
-    def _materials(self, colours: Array, shown: Mask, tone: Array | None) -> _Materials:
+    def _materials(self, colours: Array, visible: Mask, tone: Array | None) -> _Materials:
         """Skin, whose tone (3,) is known, and clusters of visible colours (V, 3).
 
         A shirt and trousers may differ less than one cloth in light and shadow does: each has clusters of its own.
         """
         options, labels = self.options, self.surface.part_labels
         cloth = replace(self.cloth, brightness=options.cloth_brightness)
-        found = [] if tone is None else list(cloth.features(tone[None]))
+        zones = [] if tone is None else list(cloth.features(tone[None]))
         hair = self.surface.hair
         for names in (None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET):
-            zone = shown & (hair if names is None else parts_mask(labels, names) & ~hair)
+            zone = visible & (hair if names is None else parts_mask(labels, names) & ~hair)
             centres, sizes = cloth.centres(cloth.features(colours[zone]))
-            apart = [options.other_cloth if names == LEGS else cloth.same] * len(found)
+            apart = [options.other_cloth if names == LEGS else cloth.same] * len(zones)
             for row in np.argsort(-sizes, kind="stable"):
-                away = np.array([np.linalg.norm(centres[row] - one) for one in found])
-                limits = apart + [cloth.same] * (len(found) - len(apart))
+                away = np.array([np.linalg.norm(centres[row] - one) for one in zones])
+                limits = apart + [cloth.same] * (len(zones) - len(apart))
                 if sizes[row] > options.min_material * sizes.sum() and (away > limits).all():
-                    found.append(centres[row])
-        return _Materials(cloth, np.array(found or [np.zeros(3)]))
+                    zones.append(centres[row])
+        return _Materials(cloth, np.array(zones or [np.zeros(3)]))
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
-        """Face and hands that were not visible, with how visible (V,) they were: they are taken for skin.
+        """Take face and hands that were not visible for skin, with how visible (V,) they were.
 
         A cap, a hood or hair of a person who looks away reaches into the face's border: of a face of which little was
         visible, only colours like the tone (3,) of skin count. Beards, masks and paint are on faces that were visible.
@@ -336,31 +338,31 @@ class _Filling:
             away = self.cloth.features(colour) - self.cloth.features(tone[None])
             face = np.where(np.linalg.norm(away, axis=1) < self.cloth.same, visible, 0)
         hands = [(parts_mask(surface.part_labels, HANDS[k : k + 2]), visible) for k in (0, 2)]
-        return [(part, shown) for part, shown in [(surface.face, face), *hands] if _share(surface, part, shown) <= 0.03]
+        return [(part, share) for part, share in [(surface.face, face), *hands] if _share(surface, part, share) <= 0.03]
 
 
 def skin_tone(surface: BodyTexels, colour: Array, visible: Array, min_skin: float, cloth: ClothColours) -> Array | None:
-    """The usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
+    """Find the usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
 
     colour    (V, 3) of vertices; visible (V,) 0…1
     min_skin  m² of skin that must be visible
     Among their points those count whose hue is in the skin locus; in a photograph without colours, all of the face or
     of the hands.
     """
-    labels, shown = surface.part_labels, visible > 0.5
-    grey = cloth.grey(colour[shown])
+    labels, visible = surface.part_labels, visible > 0.5
+    grey = cloth.grey(colour[visible])
     head = parts_mask(labels, ("neck", "head")) & ~surface.hair
     hands = parts_mask(labels, HANDS)
     for part in (surface.face if grey else head, hands, *(() if grey else (parts_mask(labels, FOREARMS),))):
-        found = part & shown & (grey | skin_hued(colour))
-        if surface.operator.areas[found].sum() >= min_skin:
-            bright = colour[found].max(1)  # the brighter half: strands of hair and deep shadows are no skin
-            return np.asarray(np.median(colour[found][bright >= np.median(bright)], axis=0))
+        skin = part & visible & (grey | skin_hued(colour))
+        if surface.operator.areas[skin].sum() >= min_skin:
+            bright = colour[skin].max(1)  # the brighter half: strands of hair and deep shadows are no skin
+            return np.asarray(np.median(colour[skin][bright >= np.median(bright)], axis=0))
     return None
 
 
 def _limb_colours(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[Mask, Array]]:
-    """Parts of trunk and limbs that were not visible, with the usual colour of the nearest visible one up the body.
+    """Give parts of trunk and limbs that were not visible the usual colour of the nearest visible one up the body.
 
     A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
     """
@@ -373,19 +375,19 @@ def _limb_colours(surface: BodyTexels, colour: Array, visible: Array) -> list[tu
         above = SMPL24.parents[row]
         while above >= 0 and shares[above] < 0.1:
             above = SMPL24.parents[above]
-        shown = parts[above] & (visible > 0.5)
-        if above >= 0 and shown.any():
-            guesses.append((parts[row], np.median(colour[shown], axis=0)))
+        evident = parts[above] & (visible > 0.5)
+        if above >= 0 and evident.any():
+            guesses.append((parts[row], np.median(colour[evident], axis=0)))
     return guesses
 
 
 def _usual_colours(values: Array, members: Mask, certain: Mask) -> Array:
-    """The usual colour (M, 3) of vertices (V, 3) of each material, `members` (V, M): of `certain` ones (V,), if any."""
+    """Find the usual colour (M, 3) of materials, `members` (V, M), of vertices (V, 3): `certain` ones (V,), if any."""
     usual = np.full((members.shape[1], 3), 0.5)
     for row, mine in enumerate(members.T):
-        chosen = mine & certain if (mine & certain).any() else mine
-        if chosen.any():
-            usual[row] = np.median(values[chosen], axis=0)
+        rows = mine & certain if (mine & certain).any() else mine
+        if rows.any():
+            usual[row] = np.median(values[rows], axis=0)
     return usual
 
 

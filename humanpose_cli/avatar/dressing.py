@@ -58,7 +58,7 @@ class DressedBody:
 
     @classmethod
     def of(cls, body: Body, betas: Tensor, segment_scales: Tensor | None = None) -> DressedBody:
-        """A body of shape betas (S,) without clothes."""
+        """Shape a body by betas (S,), without clothes."""
         rest = body.rest(betas[None]).vertices[0]
         height = float(rest[:, 1].max() - rest[:, 1].min())
         operator = SurfaceOperator(rest.cpu().numpy(), body.faces.cpu().numpy().astype(np.int64))
@@ -69,39 +69,39 @@ class DressedBody:
         return cls(body, betas[None], segment_scales, height, operator, directions, displacements)
 
     def pose(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
-        posed = self.posed(rotations, trans)
-        assert posed.vertices is not None
-        bones = self._bones(posed)
-        moved = posed.vertices[0] + self.displacements[:, None] * self._turned(bones)
-        return moved if self.offsets is None else moved + (bones @ self.offsets[..., None])[..., 0]
+        """Compute vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
+        posed_body = self.posed(rotations, trans)
+        assert posed_body.vertices is not None
+        bones = self._bones(posed_body)
+        vertices = posed_body.vertices[0] + self.displacements[:, None] * self._turned(bones)
+        return vertices if self.offsets is None else vertices + (bones @ self.offsets[..., None])[..., 0]
 
     def directions(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """Where the displacements point in that pose: (V, 3) unit vectors."""
+        """Find where the displacements point in that pose: (V, 3) unit vectors."""
         return self._turned(self._bones(self.posed(rotations, trans)))
 
     def landmark_points(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """BlazePose's landmarks (33, 3) metres of the body without clothes, those of the face as anatomy has them."""
+        """Locate BlazePose's landmarks (33, 3) metres on the body without clothes; see `landmark_points`."""
         return landmark_points(self.body, self.posed(rotations, trans), self.betas)[0]
 
     def rest(self) -> Tensor:
-        """Vertices (V, 3) metres of the resting body without clothes."""
+        """Compute vertices (V, 3) metres of the resting body without clothes."""
         return self.body.rest(self.betas).vertices[0]
 
     def with_head_scaled(self, scale: float) -> DressedBody:
-        """The same with the head enlarged about its joint, in every pose."""
+        """Enlarge the head about its joint, in every pose."""
         scales = self.segment_scales
         scales = torch.ones(len(SMPL24), device=self.displacements.device) if scales is None else scales.clone()
         scales[SMPL24.index("head")] *= scale
         return replace(self, segment_scales=scales)
 
     def posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
-        """The body without clothes in that pose."""
+        """Return the body without clothes in that pose."""
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
 
     def _bones(self, posed: PosedBody) -> Tensor:
-        """(V, 3, 3): what turns a rest offset, by the blended bone matrices, as skinning is linear in the vertex."""
+        """Blend the bone matrices (V, 3, 3) that turn a rest offset, as skinning is linear in the vertex."""
         bones = posed.linear[0][self.body.bone_indices.long()]
         return (self.body.bone_weights[..., None, None] * bones).sum(1)
 
@@ -110,7 +110,7 @@ class DressedBody:
 
 
 def landmark_points(body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
-    """BlazePose's landmarks (B, 33, 3) metres of posed bodies, those of the face as anatomy has them."""
+    """Locate BlazePose's landmarks (B, 33, 3) metres on posed bodies, those of the face as anatomy has them."""
     # BlazePose's own offsets are for fitting.
     points = body.pose_landmarks(BLAZEPOSE33.name, posed, betas)
     on_face = body.pose_landmarks(FACE13.name, posed, betas)[:, FACE13.indices(_ON_FACE)]
@@ -136,15 +136,15 @@ class LandmarkShifts:
         self.face, self.limbs = ((points[rows], shifts[rows]) for rows in (followed & on_face, followed & ~on_face))
 
     def head(self, scales: tuple[float, float]) -> Similarity | None:
-        """The similarity in the image plane (z stays 0) that brings the face to where it belongs, its scale limited."""
+        """Find the similarity in the image plane (z stays 0) that brings the face to its place, its scale limited."""
         points, shift = self.face
         if len(points) < 4:
             return None
         before, after = _flat(points), _flat(points) + torch.nn.functional.pad(shift, (0, 1)).double()
-        fitted = fit_similarity(before, after)
-        limited = fitted._replace(scale=fitted.scale.clamp(*scales))
+        similarity = fit_similarity(before, after)
+        result = similarity._replace(scale=similarity.scale.clamp(*scales))
         # About the middle of the face, which a limited scale must not move.
-        return limited._replace(translation=limited.translation + (after - limited.apply(before)).mean(0))
+        return result._replace(translation=result.translation + (after - result.apply(before)).mean(0))
 
 
 class DetectedLandmarks(LandmarkShifts):
@@ -185,7 +185,7 @@ class DetectedLandmarks(LandmarkShifts):
 
 
 def head_scale(landmarks: DetectedLandmarks, options: AlignmentOptions) -> float:
-    """Size of the person's head relative to the body's; 1 where the face was not detected."""
+    """Return the size of the person's head relative to the body's; 1 if the face was not detected."""
     similarity = landmarks.head(options.head_scales)
     return 1.0 if similarity is None else float(similarity.scale)
 
@@ -193,7 +193,7 @@ def head_scale(landmarks: DetectedLandmarks, options: AlignmentOptions) -> float
 def align_to_keypoints(
     vertices: Tensor, dressed: DressedBody, landmarks: LandmarkShifts, options: AlignmentOptions
 ) -> Tensor:
-    """The posed surface (V, 3) metres, camera axes, moved in the image plane as its landmarks are."""
+    """Move the posed surface (V, 3) metres, camera axes, in the image plane as its landmarks are."""
     operator = dressed.operator
     data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
     for point, shift in zip(*landmarks.limbs, strict=True):
@@ -206,9 +206,9 @@ def align_to_keypoints(
     if similarity is not None:
         head = parts_mask(dressed.body.part_labels.cpu().numpy(), ("head",))
         points = _flat(vertices[torch.from_numpy(head)])
-        moved = similarity.apply(points) - points
+        shift = similarity.apply(points) - points
         data[head] += options.pull
-        values[head] += options.pull * moved[:, :2].cpu().numpy()
+        values[head] += options.pull * shift[:, :2].cpu().numpy()
     if not data.any():
         return vertices
     fade = operator.areas / options.reach**2
@@ -218,7 +218,7 @@ def align_to_keypoints(
 
 
 def _flat(points: Tensor) -> Tensor:
-    """Points (N, 3) with z = 0, in double precision."""
+    """Set z of points (N, 3) to 0, in double precision."""
     return torch.nn.functional.pad(points[:, :2], (0, 1)).double()
 
 
@@ -232,7 +232,7 @@ class _Samples(NamedTuple):
 
 
 def max_displacements(dressed: DressedBody, options: SilhouetteOptions) -> tuple[Array, Array]:
-    """Largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
+    """Return the largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
     thickness = {part: both for part, *both in options.thickness}
     names = [name.removeprefix("left_").removeprefix("right_") for name in SMPL24.joint_names]
     limits = np.array([thickness[name] for name in names])[dressed.body.part_labels.cpu().numpy()]
@@ -252,7 +252,7 @@ def silhouette_displacements(
     reliable: Mask,
     options: SilhouetteOptions | None = None,
 ) -> Array:
-    """Displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
+    """Find displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
 
     vertices    (V, 3) metres, camera axes, posed as in the image
     directions  (V, 3) unit vectors, about the surface's normals
@@ -267,8 +267,8 @@ def silhouette_displacements(
     inwards, outwards = max_displacements(dressed, options)
     total = np.zeros(len(vertices))
     for _ in range(options.rounds):
-        moved = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions
-        raster = rasterise_view(moved[None], faces, view)
+        surface = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions
+        raster = rasterise_view(surface[None], faces, view)
         samples = _outline(raster, faces, part_labels, mask, blocked)
         weights, values = _on_vertices(samples, raster, directions, faces, view, total)
         if not weights.any():
@@ -284,7 +284,7 @@ def silhouette_displacements(
 def _outline(
     raster: Raster, faces: Tensor, part_labels: NDArray[np.integer], mask: NDArray[np.float32], blocked: Mask
 ) -> _Samples:
-    """Pixels on the body's outer outline with the way to the mask's edge, where that is known."""
+    """Find pixels on the body's outer outline with the way to the mask's edge, where that is known."""
     face = raster.face[0].cpu().numpy()
     covered = face >= 0
     inner = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
@@ -312,7 +312,7 @@ def _march(
     mask: Array,
     blocked: Mask,
 ) -> Array:
-    """Pixels from each outline point to the mask's edge, outwards positive; NaN where it is not known.
+    """Count pixels from each outline point to the mask's edge, outwards positive; NaN where it is not known.
 
     The way is given up where it leaves the image, meets someone else, or comes nearer to a part of the body that
     is no neighbour of the starting point's: there the mask's edge belongs to that part.
@@ -320,7 +320,7 @@ def _march(
     height, width = mask.shape
     reach = max(4, round(0.12 * np.ptp(rows)))
     nearest_part = _nearest(part)
-    related = _related_parts()
+    relation = _related_parts()
     person = mask >= 0.5
     shift = np.full(len(rows), np.nan)
     # Only points still under way are kept, as most are done after a few steps: their numbers, and their start.
@@ -333,14 +333,14 @@ def _march(
         y = np.rint(rows + sign * step * direction[:, 1]).astype(np.int64)
         free = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-        free &= ~blocked[y, x] & related[start_part, nearest_part[y, x]]
+        free &= ~blocked[y, x] & relation[start_part, nearest_part[y, x]]
         # Outwards, a way that enters the body again has no outline of its own.
         free &= ~inside | ~covered[y, x] | (step <= 2)
         value = mask[y, x].astype(np.float64)
-        crossed = free & (person[y, x] != inside)
+        at_edge = free & (person[y, x] != inside)
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
-        shift[under_way[crossed]] = (sign * (step - 1 + np.clip(share, 0, 1)))[crossed]
-        left = free & ~crossed
+        shift[under_way[at_edge]] = (sign * (step - 1 + np.clip(share, 0, 1)))[at_edge]
+        left = free & ~at_edge
         under_way, rows, columns = under_way[left], rows[left], columns[left]
         direction, start_part = direction[left], start_part[left]
         inside, sign, previous = inside[left], sign[left], value[left]
@@ -350,7 +350,7 @@ def _march(
 
 
 def _nearest(part: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Each pixel's nearest body part, from a map with −1 where there is none."""
+    """Find each pixel's nearest body part, from a map with −1 where there is none."""
     empty = (part < 0).astype(np.uint8)
     if empty.all():
         return np.zeros_like(part)
@@ -361,21 +361,21 @@ def _nearest(part: NDArray[np.integer]) -> NDArray[np.integer]:
 
 
 def _related_parts() -> Mask:
-    """Parts that are the same or at most two joints apart on the skeleton (24, 24)."""
+    """List which parts are the same or at most two joints apart on the skeleton (24, 24)."""
     near = np.eye(len(SMPL24), dtype=bool)
     for a, b in SMPL24.bones:
         near[a, b] = near[b, a] = True
-    related = (near.astype(int) @ near.astype(int)) > 0
+    within_two = (near.astype(int) @ near.astype(int)) > 0
     # The two sides meet in the middle of the body but are not each other's continuation.
     left = np.array([name.startswith("left_") for name in SMPL24.joint_names])
     right = np.array([name.startswith("right_") for name in SMPL24.joint_names])
-    return related & ~(left[:, None] & right) & ~(right[:, None] & left)
+    return within_two & ~(left[:, None] & right) & ~(right[:, None] & left)
 
 
 def _on_vertices(
     samples: _Samples, raster: Raster, directions: Tensor, faces: Tensor, view: Camera, present: Array
 ) -> tuple[Array, Array]:
-    """Weights and wanted total displacements (V,) from the outline's samples."""
+    """Distribute the outline's samples over vertices: weights and wanted total displacements (V,)."""
     face = raster.face[0].cpu().numpy()[samples.rows, samples.columns]
     barycentrics = raster.barycentrics[0].cpu().numpy()[samples.rows, samples.columns].astype(np.float64)
     depth = raster.depth[0].cpu().numpy()[samples.rows, samples.columns]
@@ -393,7 +393,7 @@ def _on_vertices(
 
 
 def _smooth(operator: SurfaceOperator, values: Array, reach: float) -> Array:
-    """Values (V, C) averaged over about `reach` metres of the surface."""
+    """Average values (V, C) over about `reach` metres of the surface."""
     nothing = np.full(operator.count, 1e-9)
     return operator.spread(operator.areas / reach**2, values, nothing, np.zeros(values.shape[1]))
 
@@ -401,7 +401,7 @@ def _smooth(operator: SurfaceOperator, values: Array, reach: float) -> Array:
 def _spread(
     operator: SurfaceOperator, weights: Array, values: Array, mirrored: NDArray[np.integer], options: SilhouetteOptions
 ) -> Array:
-    """Displacements everywhere, from those on the outline; hidden sides take over their mirror image's."""
+    """Spread displacements from the outline; hidden sides take over their mirror image's."""
     fade = operator.areas / options.reach**2
     # The second column spreads a constant: how much of the displacement at a vertex is supported by the outline.
     columns = np.stack((values, np.ones_like(values)), 1)

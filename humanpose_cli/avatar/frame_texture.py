@@ -39,11 +39,11 @@ class TextureSamples:
         self._samples: list[NDArray[np.uint8]] = []
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self._samples)
 
     def add(self, baked: BakedTexture) -> None:
-        """One more frame. UsageError for a texture of another size."""
+        """Add one more frame. Raises UsageError for a texture of another size."""
         if baked.confidence.shape != (self.size, self.size):
             got = str(baked.confidence.shape)
             raise UsageError("texture", "has another size", expected=f"({self.size}, {self.size})", got=got)
@@ -51,7 +51,8 @@ class TextureSamples:
         self._samples.append(np.rint(np.clip(sample, 0, 1) * 255).astype(np.uint8))
 
     def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """(size, size, 4) uint8: straight colour, and how far it is known; holes have their surroundings' colours.
+        """Compose (size, size, 4) uint8: straight colour, and how far it is known; holes have their surroundings'
+        colours.
 
         covered  (size, size) the texels that lie on the surface
         """
@@ -64,41 +65,43 @@ class TextureSamples:
 
 
 def robust_mean(samples: Array, weights: Array, scales: Sequence[float] = _DEFAULTS.scales) -> tuple[Array, Array]:
-    """Colours (..., 3) of samples (K, ..., 3) 0…1 with weights (K, ...), and the weight (...) that agrees with them."""
+    """Average samples (K, ..., 3) 0…1 with weights (K, ...): colours (..., 3), and the weight (...) that agrees with
+    them.
+    """
     total = weights.sum(0)
     mean = (weights[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
     for scale in scales:
-        squared = np.square(samples - mean).sum(-1)
-        robust = weights * np.square(scale**2 / (scale**2 + squared))
+        squares = np.square(samples - mean).sum(-1)
+        robust = weights * np.square(scale**2 / (scale**2 + squares))
         total = robust.sum(0)
         mean = (robust[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
     return mean, total
 
 
 def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Colours spread into texels that are not known, and over the islands' borders."""
+    """Spread colours into texels that are not known, and over the islands' borders."""
     weight = texture[..., 3] * covered
     colour = fill_smoothly(np.ascontiguousarray(texture[..., :3]), weight)
-    filled = np.ascontiguousarray(np.dstack((colour, weight)))
-    bleed_islands(filled, covered)
-    return np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
+    result = np.ascontiguousarray(np.dstack((colour, weight)))
+    bleed_islands(result, covered)
+    return np.rint(np.clip(result, 0, 1) * 255).astype(np.uint8)
 
 
 def texture_path(fit: Path, track: int) -> Path:
-    """Where the texture of a track lies beside its fit file: `clip.mp4.person0.texture.png`."""
+    """Name the texture of a track beside its fit file: `clip.mp4.person0.texture.png`."""
     return fit.with_name(f"{fit.name.removesuffix('.npz').removesuffix('.fit')}.person{track}.texture.png")
 
 
 def texture_png(texture: NDArray[np.uint8], body: str) -> bytes:
-    """A texture (size, size, 4) as a PNG that has the name of its body."""
+    """Encode a texture (size, size, 4) as a PNG that has the name of its body."""
     return encode_image(texture, ".png", text={_BODY: body})
 
 
 def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDArray[np.uint8]:
-    """A texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered` (size,
-    size) of a body, by its name `body`. Textures of earlier versions name no body and pass for any.
+    """Read a texture file as (size, size, 4), whose alpha is how far the colour is known, for the texels `covered`
+    (size, size) of a body, by its name `body`. Textures of earlier versions name no body and pass for any.
 
-    InputError where it is no image, not square, of another size or of another body.
+    Raises InputError if it is not an image, not square, of another size or of another body.
     """
     protect([path])
     image, side = read_image(path), len(covered)
@@ -108,8 +111,8 @@ def read_texture(path: Path | str, covered: NDArray[np.bool_], body: str) -> NDA
         raise InputError(path, "is a texture of another body", expected=body, got=of, remedy=remedy)
     if image.pixels.shape[:2] != (side, side):
         height, width = image.pixels.shape[:2]
-        expected = f"{side} × {side} pixels, as hpc refine writes them"
-        raise InputError(path, "is no texture of a body", expected=expected, got=f"{width} × {height}")
+        form = f"{side} × {side} pixels, as hpc refine writes them"
+        raise InputError(path, "is no texture of a body", expected=form, got=f"{width} × {height}")
     weight = np.ones((side, side), np.float32) if image.alpha is None else image.alpha.astype(np.float32) / 255
     over_white = image.pixels.astype(np.float32) / 255
     colour = 1 - (1 - over_white) / np.maximum(weight, 1 / 255)[..., None]

@@ -32,9 +32,9 @@ class Garments:
     def __init__(self, surface: BodyTexels, options: GarmentOptions, cloth: ClothColours) -> None:
         self.options, self.cloth = options, cloth
         labels = surface.part_labels[surface.rows[:, 0]]
-        face, covered = np.maximum(surface.coarse.face, 0), surface.coarse.covered
-        clothed, limbs = flat_parts(labels)[face] & covered, limb_groups()[labels][face]
-        self._regions = [clothed & (limbs == limb) for limb in range(5)]  # trunk, each arm, each leg
+        face, on_surface = np.maximum(surface.coarse.face, 0), surface.coarse.covered
+        clothes, limbs = flat_parts(labels)[face] & on_surface, limb_groups()[labels][face]
+        self._regions = [clothes & (limbs == limb) for limb in range(5)]  # trunk, each arm, each leg
         self.trunk = self._regions[0]
         self.upper, self.legs = (np.logical_or.reduce(regions) for regions in (self._regions[:3], self._regions[3:]))
         # How far each texel is from the middle of the resting body, metres.
@@ -43,19 +43,19 @@ class Garments:
         self._texels_per_metre = surface.texels_per_metre
 
     def prints(self, colours: Array, weight: Array) -> Array:
-        """Where (S, S) 0…1 a badge or a print lies on cloth of mostly one colour: it is nowhere else as well."""
+        """Find where (S, S) 0…1 a badge or a print lies on cloth of mostly one colour: it is nowhere else as well."""
         result = np.zeros(weight.shape, np.float32)
         smallest, largest = (area * self._texels_per_metre**2 for area in self.options.print_area)
         for garment in self._regions:
-            shown = garment & (weight > 0.5)
-            plain = np.zeros(shown.shape, bool)
-            plain[shown] = self.cloth.dominant(colours[shown])
-            if plain.sum() < self.options.print_ground * max(shown.sum(), 1):
+            visible = garment & (weight > 0.5)
+            plain = np.zeros(visible.shape, bool)
+            plain[visible] = self.cloth.dominant(colours[visible])
+            if plain.sum() < self.options.print_ground * max(visible.sum(), 1):
                 continue
             # Islands of other colours, letters of a word together.
-            other = cv2.morphologyEx((shown & ~plain).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+            other = cv2.morphologyEx((visible & ~plain).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
             count, labels, stats, _ = cv2.connectedComponentsWithStats(other, connectivity=4)
-            found = np.zeros(shown.shape, bool)
+            marks = np.zeros(visible.shape, bool)
             for label in range(1, count):
                 if not smallest < stats[label, cv2.CC_STAT_AREA] < largest:
                     continue
@@ -63,52 +63,52 @@ class Garments:
                 island = (labels == label).astype(np.uint8)
                 around = cv2.dilate(island, np.ones((5, 5), np.uint8)) > 0
                 if plain[around & (island == 0)].mean() > self.options.print_border:
-                    found |= around
-            if found[shown].mean() < self.options.min_detail:  # more of them are a pattern
-                result[found] = 1
+                    marks |= around
+            if marks[visible].mean() < self.options.min_detail:  # more of them are a pattern
+                result[marks] = 1
         return result
 
     def lettering(self, colours: Array, weight: Array) -> Mask:
-        """Where (S, S) the trunk's garment of several colours has letters, badges or a collar of other colours; none
-        where these cover much.
+        """Find where (S, S) the trunk's garment of several colours has letters, badges or a collar of other colours;
+        nowhere if these cover much.
         """
-        shown = self.trunk & (weight > 0.5)
-        result = np.zeros(shown.shape, bool)
-        features = self.cloth.features(colours[shown])
+        visible = self.trunk & (weight > 0.5)
+        result = np.zeros(visible.shape, bool)
+        features = self.cloth.features(colours[visible])
         centres, sizes = self.cloth.centres(features)
         main = centres[sizes > self.options.main_share * len(features)]
         if not (np.linalg.norm(main[:, None] - main, axis=2) > self.cloth.same).any():
             return result
-        result[shown] = ~(np.linalg.norm(features[:, None] - main, axis=2) < self.cloth.same).any(1)
+        result[visible] = ~(np.linalg.norm(features[:, None] - main, axis=2) < self.cloth.same).any(1)
         # The border between two colours is of neither.
         side = max(3, round(self.options.stroke * self._texels_per_metre))
         result = cv2.morphologyEx(result.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
-        return result if result.sum() < self.options.max_lettering * shown.sum() else np.zeros_like(result)
+        return result if result.sum() < self.options.max_lettering * visible.sum() else np.zeros_like(result)
 
     def patterned(self, colours: Array, weight: Array, smoothed: Array, detail: Mask, prints: Array) -> Mask:
-        """Texels (S, S) of garments, on trunk and arms or on legs, whose visible part is covered with detail that is no
-        letters or badge on plain cloth, as a printed shirt is. The trunk decides for trunk and arms.
+        """Select texels (S, S) of garments, on trunk and arms or on legs, whose visible part is covered with detail
+        that is no letters or badge on plain cloth, as a printed shirt is. The trunk decides for trunk and arms.
 
         smoothed  (S, S, 3) the colours without detail
         detail    (S, S) what differs from its surroundings; prints (S, S) 0…1 as of `prints`
         """
         options, result = self.options, np.zeros(detail.shape, bool)
         for decisive, garment in ((self.trunk, self.upper), (self.legs, self.legs)):
-            shown = decisive & (weight > 0.7) & (prints < 0.5)
-            if not shown.any():
+            visible = decisive & (weight > 0.7) & (prints < 0.5)
+            if not visible.any():
                 continue
-            detailed = detail[shown]
-            if self.cloth.dominant(smoothed[shown]).mean() > options.plain_share:
+            details = detail[visible]
+            if self.cloth.dominant(smoothed[visible]).mean() > options.plain_share:
                 # What has another colour than most of the garment lies on it: a collar, straps.
-                detailed = detailed & self.cloth.dominant(colours[shown])
+                details = details & self.cloth.dominant(colours[visible])
             # A pattern is nearly everywhere, letters and folds are not.
-            few, usual = np.quantile(self._local_share(detail, shown, options.window_width)[shown], (0.1, 0.5))
+            few, usual = np.quantile(self._local_share(detail, visible, options.window_width)[visible], (0.1, 0.5))
             everywhere = usual > options.window_detail and few > options.window_evenness * usual
-            result[garment] = everywhere or detailed.mean() > options.min_detail
+            result[garment] = everywhere or details.mean() > options.min_detail
         return result
 
     def _local_share(self, chosen: Mask, among: Mask, width: float) -> Array:
-        """Which share (S, S) of the texels `among` those around each one, `width` metres wide, is chosen."""
+        """Compute which share (S, S) of the texels `among` those around each one, `width` metres wide, is selected."""
         side = max(3, round(width * self._texels_per_metre) | 1)
         mean = [cv2.boxFilter(one.astype(np.float32), -1, (side, side)) for one in (chosen & among, among)]
         return np.asarray(mean[0] / np.maximum(mean[1], np.float32(1e-6)))

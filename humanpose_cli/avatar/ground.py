@@ -36,7 +36,7 @@ def standing_height(
     down: Tensor | None = None,
     options: GroundOptions = _DEFAULTS,
 ) -> float | None:
-    """Where the soles are, metres along `down`; None for a body (V, 3) that does not stand on its feet.
+    """Find where the soles are, metres along `down`; None for a body (V, 3) that does not stand on its feet.
 
     reliable  (V,) 0…1: how well each vertex' position is known; None for all
     down      (3,) unit vector, camera axes; None for a level camera
@@ -61,8 +61,8 @@ def straight_legs(joints: Tensor, options: GroundOptions = _DEFAULTS) -> Tensor:
 
 
 def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: GroundOptions) -> Tensor | None:
-    """The way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector; None
-    where it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
+    """Find the way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector;
+    None if it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
 
     vertices  (V, 3) metres, camera axes; reliable: see `standing_height`
     """
@@ -100,23 +100,23 @@ def tilt_of(
     reliable: Tensor | None = None,
     options: GroundOptions = _DEFAULTS,
 ) -> Tensor:
-    """The way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level where
-    it nearly is, or where none stands.
+    """Find the way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level
+    if it nearly is, or if none stands.
 
     joints  (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `standing_height`
     """
     level = vertices.new_tensor(_LEVEL)
     straight = vertices[straight_legs(joints, options)]
-    found = [down for down in (_down_of(one, body, reliable, options) for one in straight) if down is not None]
-    if not found:
+    ways_down = [down for down in (_down_of(one, body, reliable, options) for one in straight) if down is not None]
+    if not ways_down:
         return level
-    down = torch.nn.functional.normalize(torch.stack(found).median(0).values, dim=0)
+    down = torch.nn.functional.normalize(torch.stack(ways_down).median(0).values, dim=0)
     smallest, largest = map(math.radians, options.tilts)
     return down if smallest < math.acos(min(1.0, float(down @ level))) < largest else level
 
 
 def turn_between(before: Tensor, after: Tensor) -> Tensor:
-    """The smallest rotation (3, 3) that brings one unit vector (3,) onto another that is not its opposite."""
+    """Compute the smallest rotation (3, 3) that brings one unit vector (3,) onto another that is not its opposite."""
     axis, cosine = torch.linalg.cross(before, after), float(before @ after)
     x, y, z = axis.tolist()
     cross = axis.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
@@ -126,7 +126,8 @@ def turn_between(before: Tensor, after: Tensor) -> Tensor:
 def ground_under(
     lowest: NDArray[np.floating], frame_rate: float, options: GroundOptions = _DEFAULTS
 ) -> NDArray[np.float64]:
-    """The height (T,) of a motion's ground in each frame, from that of the body's lowest point (T,), metres upwards.
+    """Estimate the height (T,) of a motion's ground in each frame, from that of the body's lowest point (T,), metres
+    upwards.
 
     The ground is where the body touches it, goes on straight between contacts, so that jumps stay jumps, and moves
     slowly otherwise, as it does where a fit's distances are wrong, its camera is tilted or people walk up a slope. It
@@ -145,8 +146,8 @@ def ground_under(
     ground = np.interp(np.arange(len(lowest)), touching, steady[touching])
     if len(ground) > 1:  # the body must not tremble with the soles
         reach = math.ceil(4 * options.smooth * frame_rate)
-        extended = np.pad(ground, reach, mode="reflect", reflect_type="odd")
-        ground = gaussian_filter1d(extended, options.smooth * frame_rate, mode="nearest")[reach : reach + len(ground)]
+        longer = np.pad(ground, reach, mode="reflect", reflect_type="odd")
+        ground = gaussian_filter1d(longer, options.smooth * frame_rate, mode="nearest")[reach : reach + len(ground)]
     return np.minimum(ground, lowest + options.sinking)
 
 
@@ -155,7 +156,7 @@ def _odd(frames: float) -> int:
 
 
 def _mass_and_surface(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """The centre (3,) of what a closed surface (V, 3) holds, as tetrahedra; its vertices' areas (V,)."""
+    """Compute the centre (3,) of what a closed surface (V, 3) holds, as tetrahedra, and its vertices' areas (V,)."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     volume = (torch.linalg.cross(a, b) * c).sum(1, keepdim=True)
     area = torch.linalg.cross(b - a, c - a).norm(dim=1) / 6
@@ -170,19 +171,19 @@ def contact_shadow(
     down: Tensor | None = None,
     options: GroundOptions = _DEFAULTS,
 ) -> tuple[Box, NDArray[np.float32]] | None:
-    """A rectangle of the image and the share of the light (h, w) that reaches the ground there; None for no shadow.
+    """Find a rectangle of the image and the share of light (h, w) that reaches the ground there; None for no shadow.
 
     vertices  (V, 3) metres, camera axes; height, down: the ground's, see `standing_height`
     """
     points = vertices.detach().cpu().numpy().astype(np.float64)
     below = np.array(_LEVEL if down is None else down.tolist())
     lifts = height - points @ below
-    chosen = np.flatnonzero((lifts < options.sole) & (points[:, 2] > 0.2))
-    if height < options.min_camera or not len(chosen):
+    rows = np.flatnonzero((lifts < options.sole) & (points[:, 2] > 0.2))
+    if height < options.min_camera or not len(rows):
         return None
-    chosen = chosen[:: max(1, len(chosen) // options.sole_points)]
-    soles = points[chosen] + lifts[chosen, None] * below
-    nearness = np.clip(1 - lifts[chosen] / options.sole, 0, 1).astype(np.float32)  # what is below the ground touches it
+    rows = rows[:: max(1, len(rows) // options.sole_points)]
+    soles = points[rows] + lifts[rows, None] * below
+    nearness = np.clip(1 - lifts[rows] / options.sole, 0, 1).astype(np.float32)  # what is below the ground touches it
     centre = soles.mean(0)
     box = _box_of_circle(centre, below, 2.5 * options.ambient[0], camera)
     if box.empty:
@@ -212,7 +213,7 @@ def contact_shadow(
 
 
 def _box_of_circle(centre: NDArray[np.float64], normal: NDArray[np.float64], radius: float, camera: Camera) -> Box:
-    """The rectangle of the image that holds the square round a circle, as far as it lies before the camera."""
+    """Bound the image of the square round a circle, as far as it lies before the camera."""
     across = np.cross(normal, (0.0, 0.0, 1.0))
     across /= max(float(np.linalg.norm(across)), 1e-9)
     along = np.cross(normal, across)

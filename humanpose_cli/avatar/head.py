@@ -21,24 +21,24 @@ _DEFAULTS = HeadOptions()
 
 
 def head_yaw(posed: PosedBody) -> float:
-    """Radians about the head's own axis from which the camera sees it: 0 the face, positive its left side."""
+    """Measure radians about the head's own axis from which the camera sees it: 0 the face, positive its left side."""
     towards = torch.nn.functional.normalize(-posed.joints[0, _HEAD], dim=0)
     x, _, z = (posed.rotations[0, _HEAD].mT @ towards).tolist()
     return math.atan2(x, z)
 
 
 def shows_half_a_face(photo_yaw: float, options: HeadOptions = _DEFAULTS) -> bool:
-    """Whether the photograph has the head in profile, or from behind."""
+    """Return whether the photograph has the head in profile, or from behind."""
     return abs(math.degrees(photo_yaw)) > options.profile
 
 
 def shows_face(yaw: float, options: HeadOptions = _DEFAULTS) -> bool:
-    """Whether a head at this `head_yaw` shows any of its face."""
+    """Return whether a head at this `head_yaw` shows any of its face."""
     return abs(math.degrees(yaw)) < options.face
 
 
 def kept_head(rotations: Tensor, yaw: float, photo_yaw: float, options: HeadOptions = _DEFAULTS) -> Tensor:
-    """Rotations (24, 3, 3) relative to parents whose head is turned towards the view of it that the photo has.
+    """Turn the head of rotations (24, 3, 3) relative to parents towards the view of it that the photo has.
 
     yaw, photo_yaw  `head_yaw` of the pose and of the photo
     """
@@ -54,7 +54,7 @@ def kept_head(rotations: Tensor, yaw: float, photo_yaw: float, options: HeadOpti
 
 
 def _away(yaw: float, options: HeadOptions) -> float:
-    """Degrees by which a head at this `head_yaw` turns a face away that the photograph does not show.
+    """Return degrees by which a head at this `head_yaw` turns a face away that the photograph does not show.
 
     To its right where it faces the camera, and nowhere with a jump: in motions the head must not flip.
     """
@@ -64,13 +64,13 @@ def _away(yaw: float, options: HeadOptions) -> float:
 
 
 def _turned_by(rotations: Tensor, degrees: float, options: HeadOptions) -> Tensor:
-    """Rotations (24, 3, 3) with neck and head turned; those given for no turn."""
+    """Turn neck and head of rotations (24, 3, 3); return those given for no turn."""
     if degrees == 0:
         return rotations
-    angle, turned = math.radians(degrees), rotations.clone()
+    angle, result = math.radians(degrees), rotations.clone()
     for joint, share in ((_NECK, options.neck_share), (_HEAD, 1 - options.neck_share)):
-        turned[joint] = rotations[joint] @ _about_y(share * angle).to(rotations)
-    return turned
+        result[joint] = rotations[joint] @ _about_y(share * angle).to(rotations)
+    return result
 
 
 def _about_y(angle: float) -> Tensor:

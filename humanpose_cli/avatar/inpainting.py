@@ -35,7 +35,7 @@ _DEFAULTS = InpaintOptions()
 
 
 def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None, options: InpaintOptions = _DEFAULTS) -> Pixels:
-    """The image (H, W, 3) uint8 with the pixels of `hole` (H, W) made up from the others, as a new array.
+    """Make up the pixels of `hole` (H, W) of an image (H, W, 3) uint8 from the others, in a new array.
 
     avoid  (H, W): pixels that stay unchanged but must not be copied into the hole (other people)
 
@@ -64,9 +64,9 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
     # 1. Each missing pixel of the smallest copy gets an offset; pixels that share one form regions.
     coarse = _reduced(image, hole, usable, options.choice_pixels, options)
     if not coarse.usable.any():
-        kept = usable if usable.any() else ~hole
-        filled = fill_smoothly(image.astype(np.float32), kept.astype(np.float32))
-        return np.where(hole[..., None], np.clip(filled + 0.5, 0, 255), image).astype(np.uint8)
+        rest = usable if usable.any() else ~hole
+        copy = fill_smoothly(image.astype(np.float32), rest.astype(np.float32))
+        return np.where(hole[..., None], np.clip(copy + 0.5, 0, 255), image).astype(np.uint8)
     offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole, options)
     numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets, options.height_cost)
     regions, offsets = _regions(numbers, offsets)
@@ -86,41 +86,41 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
 
 
 def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int, options: InpaintOptions) -> _Copies:
-    """The image with about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
+    """Shrink the image to about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
     scale = min(1.0, (pixels / float(hole.sum())) ** 0.5)
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
     # Missing pixels must not tint their reduced neighbours.
     layers = np.where(usable[..., None], image, np.uint8(0)), usable.astype(np.float32), hole.astype(np.float32)
-    colour, share, lost = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
-    share, missing = share.reshape(size[::-1]), lost.reshape(size[::-1]) > 0
+    colour, share, unusable = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
+    share, missing = share.reshape(size[::-1]), unusable.reshape(size[::-1]) > 0
     colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(share, np.float32(1e-6))[..., None]
     return _Copies(colour, missing, (share > 0.999) & ~missing, options)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
-    """How far an offset found on the coarse copy may be off on the fine one, pixels."""
+    """Return how far an offset found on the coarse copy may be off on the fine one, pixels."""
     return int(np.ceil(max(fine.hole.shape) / max(coarse.hole.shape) / 2 + 0.5))
 
 
 def _regions(numbers: Index, offsets: Index) -> tuple[Index, Index]:
-    """Connected pixels of one offset: their number (h, w), -1 where there is none, and each one's offset (R, 2)."""
+    """Connect pixels of one offset: their number (h, w), -1 where there is none, and each one's offset (R, 2)."""
     regions, of_regions, count = np.full(numbers.shape, -1, np.int64), [], 0
     for number in np.unique(numbers[numbers >= 0]):
-        parts, found = components(numbers == number)
+        parts, regions_here = components(numbers == number)
         regions[parts > 0] = count + parts[parts > 0] - 1
-        of_regions += [offsets[number]] * found
-        count += found
+        of_regions += [offsets[number]] * regions_here
+        count += regions_here
     return regions, np.array(of_regions)
 
 
 def _beyond(hole: Mask, values: Array) -> Array:
-    """Values of the hole's nearest pixel everywhere."""
+    """Extend values of the hole's nearest pixel everywhere."""
     nearest = distance_transform_edt(~hole, return_distances=False, return_indices=True)
     return np.asarray(values[nearest[0], nearest[1]])
 
 
 def _enlarged(regions: Index, offsets: Index, hole: Mask) -> tuple[Index, Index]:
-    """Regions and offsets for a larger copy with this hole."""
+    """Scale regions and offsets to a larger copy with this hole."""
     (height, width), (small_height, small_width) = hole.shape, regions.shape
     rows = ((np.arange(height) + 0.5) * small_height / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * small_width / width).astype(np.int64)
@@ -146,13 +146,13 @@ class _Copies:
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
 
     def at(self, y: Index, x: Index) -> tuple[Array, Mask]:
-        """The image's colours (..., 3) at pixels, and whether they may be copied."""
+        """Look up the image's colours (..., 3) at pixels, and whether they may be copied."""
         inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
         y, x = np.clip(y, 0, self.height - 1), np.clip(x, 0, self.width - 1)
         return self.image[y, x], inside & self.usable[y, x]
 
     def shown(self, y: Index, x: Index, offset: Index) -> Array:
-        """Colours (..., 3) float32 that offsets (..., 2) show at pixels."""
+        """Look up the colours (..., 3) float32 that offsets (..., 2) show at pixels."""
         colours, valid = self.at(y + offset[..., 0], x + offset[..., 1])
         if valid.all():
             return colours.astype(np.float32)
@@ -161,7 +161,7 @@ class _Copies:
         return np.where(valid[..., None], colours, self.smooth[rows, columns]).astype(np.float32)
 
     def align(self, regions: Index, offsets: Index, reach: int) -> Index:
-        """Offsets (R, 2) moved by up to `reach`, large regions first, so that rims agree with what lies around them."""
+        """Move offsets (R, 2) by up to `reach`, large regions first, so that rims agree with what lies around them."""
         offsets = offsets.copy()
         # The image with what the regions show so far: the rim of one may lie in another.
         composed = self.image.copy()
@@ -186,19 +186,19 @@ class _Copies:
         return offsets
 
     def _region_and_rim(self, regions: Index, region: int, box: tuple[slice, slice]) -> tuple[Index, Index]:
-        """The pixels (n, 2) of a region, and those (m, 2) of the image around it; box: the region's rectangle."""
+        """Find the pixels (n, 2) of a region, and those (m, 2) of the image around it; box: the region's rectangle."""
         width = self.options.rim
         top, left = max(0, box[0].start - width), max(0, box[1].start - width)
         near = np.s_[top : box[0].stop + width, left : box[1].stop + width]
         inside = regions[near] == region
-        dilated = cv2.dilate(inside.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
-        around = dilated & ~inside & (self.usable | self.hole)[near]
+        wider = cv2.dilate(inside.astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > 0
+        around = wider & ~inside & (self.usable | self.hole)[near]
         corner = np.array((top, left))
         return np.argwhere(inside) + corner, np.argwhere(around) + corner
 
     def _misfits(self, composed: Array, inner: Index, outer: Index, offsets: Index) -> Array:
-        """How badly each of some offsets (K, 1, 2) suits a region (n, 2) with a rim (m, 2): (K,), infinite where most
-        of the rim is copied from unknown pixels.
+        """Measure how badly each of some offsets (K, 1, 2) suits a region (n, 2) with a rim (m, 2): (K,), infinite if
+        most of the rim is copied from unknown pixels.
         """
         options = self.options
         # The rim's copies against what lies there, of which other copies are half as certain.
@@ -214,26 +214,26 @@ class _Copies:
         return np.where(valid.mean(1) < 0.5, np.inf, cost + options.outside_cost * (1 - exists.mean(1)))
 
     def mend_seams(self, regions: Index, offsets: Index) -> Index:
-        """Regions whose pixels at seams went over to a neighbour's where that makes the seam less visible."""
-        padded = np.pad(regions, 1, constant_values=-1)
+        """Move pixels at the regions' seams over to a neighbour if that makes the seam less visible."""
+        framed_regions = np.pad(regions, 1, constant_values=-1)
         copyable = np.pad(self.usable, 1)
         ys, xs = np.nonzero(self.hole)
         for turn in range(2 * self.options.seam_rounds):
-            region = padded[ys + 1, xs + 1]
-            beside = [padded[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
+            region = framed_regions[ys + 1, xs + 1]
+            beside = [framed_regions[ys + 1 + dy, xs + 1 + dx] for dy, dx in _NEIGHBOURS]
             # Every second pixel, as on a chessboard, so that no neighbour changes at the same time.
-            chosen = np.any([(other != region) & (other >= 0) for other in beside], 0) & ((ys + xs + turn) % 2 == 0)
-            y, x, region = ys[chosen], xs[chosen], region[chosen]
-            best = self._seam_costs(padded, copyable, y, x, region, offsets)
+            moves = np.any([(other != region) & (other >= 0) for other in beside], 0) & ((ys + xs + turn) % 2 == 0)
+            y, x, region = ys[moves], xs[moves], region[moves]
+            best = self._seam_costs(framed_regions, copyable, y, x, region, offsets)
             for other in beside:
-                other = np.where(other[chosen] >= 0, other[chosen], region)
-                cost = self._seam_costs(padded, copyable, y, x, other, offsets)
+                other = np.where(other[moves] >= 0, other[moves], region)
+                cost = self._seam_costs(framed_regions, copyable, y, x, other, offsets)
                 region, best = np.where(cost < best, other, region), np.minimum(cost, best)
-            padded[y + 1, x + 1] = region
-        return padded[1:-1, 1:-1]
+            framed_regions[y + 1, x + 1] = region
+        return framed_regions[1:-1, 1:-1]
 
     def _seam_costs(self, regions: Index, copyable: Mask, y: Index, x: Index, region: Index, offsets: Index) -> Array:
-        """How visible seams of pixels in a `region` (n,) are; regions and copyable are padded by a pixel."""
+        """Measure how visible seams of pixels in a `region` (n,) are; regions and copyable are padded by a pixel."""
         colours, exists = self.at(y + offsets[region, 0], x + offsets[region, 1])
         total = np.where(exists, np.float32(0), np.float32(_NEVER))
         for dy, dx in _NEIGHBOURS:
@@ -249,7 +249,7 @@ class _Copies:
         return total
 
     def blend(self, regions: Index, offsets: Index) -> Array:
-        """What is added to the copies (h, w, 3), in grey levels, so that their brightness has no steps.
+        """Compute what is added to the copies (h, w, 3), in grey levels, so that their brightness has no steps.
 
         Minimises the sum over neighbours of squared differences to the copies' gradients, with a small pull towards the
         copies' colours. Seams and borders where things differ, not their light, do not count: they would glow.
@@ -292,7 +292,7 @@ class _Copies:
         return change
 
     def compose(self, regions: Index, offsets: Index, change: Array, weight: Array) -> Pixels:
-        """The image with the copies, by weight (H, W); regions (h, w) and change (h, w, 3) may be of a smaller size."""
+        """Mix the image with the copies, by weight (H, W); regions (h, w) and change (h, w, 3) may be smaller."""
         ys, xs = np.nonzero(weight)
         grid = _Grid(self.hole.shape, regions.shape)
         result: Pixels = self.image.copy()
@@ -301,8 +301,8 @@ class _Copies:
             region = grid.nearest(regions, y, x)
             colours = self.shown(y, x, offsets[region]) + grid.interpolate(change, regions, region, y, x)
             share = weight[y, x][:, None]
-            mixed = self.image[y, x] * (1 - share) + np.clip(colours, 0, 255) * share
-            result[y, x] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+            mixture = self.image[y, x] * (1 - share) + np.clip(colours, 0, 255) * share
+            result[y, x] = np.clip(mixture + 0.5, 0, 255).astype(np.uint8)
         return result
 
 
@@ -314,13 +314,13 @@ class _Grid:
         self.ratio_y, self.ratio_x = full[0] / small[0], full[1] / small[1]
 
     def nearest(self, values: Array, y: Index, x: Index) -> Array:
-        """A reduced image's values (n, ...) at full pixels."""
+        """Look up a reduced image's values (n, ...) at full pixels."""
         row = np.minimum(((y + 0.5) / self.ratio_y).astype(np.int64), self.small[0] - 1)
         column = np.minimum(((x + 0.5) / self.ratio_x).astype(np.int64), self.small[1] - 1)
         return np.asarray(values[row, column])
 
     def interpolate(self, values: Array, regions: Index, region: Index, y: Index, x: Index) -> Array:
-        """Values (n, C) between the four nearest reduced pixels, of the pixel's region (n,) alone: edges stay."""
+        """Interpolate values (n, C) of the four nearest reduced pixels, of the pixel's region alone: edges stay."""
         total, weights = np.zeros((len(y), values.shape[2]), np.float32), np.full((len(y), 1), 1e-9, np.float32)
         for row, column, weight in self._neighbours(y, x):
             share = (weight + np.float32(1e-4)) * (regions[row, column] == region)
@@ -329,7 +329,7 @@ class _Grid:
         return total / weights
 
     def _neighbours(self, y: Index, x: Index) -> Iterator[tuple[Index, Index, Array]]:
-        """Rows, columns and bilinear weights (n,) of the four reduced pixels around each pixel."""
+        """Find rows, columns and bilinear weights (n,) of the four reduced pixels around each pixel."""
         v, u = (y + 0.5) / self.ratio_y - 0.5, (x + 0.5) / self.ratio_x - 0.5
         v0, u0 = np.floor(v), np.floor(u)
         for dy in (0, 1):
@@ -340,7 +340,7 @@ class _Grid:
 
 
 def _soft(hole: Mask, feather: float) -> Array:
-    """1 in the hole, falling to 0 within a few pixels outside."""
+    """Blur the hole's edge: 1 inside, falling to 0 within a few pixels outside."""
     ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
     width = max(1.5, feather * max(np.ptp(ys) + 1, np.ptp(xs) + 1))
     distance = cv2.distanceTransform((~hole).astype(np.uint8), cv2.DIST_L2, 3)

@@ -34,13 +34,13 @@ class PhotoLight:
         self.max_log = max_log
 
     def brightness(self, normals: Array) -> Array:
-        """S (...) for normals (..., 3); 1 everywhere where the light is not known."""
+        """Compute S (...) for normals (..., 3); 1 everywhere if the light is not known."""
         values = _basis(normals.reshape(-1, 3)) @ self.coefficients
-        bounded = np.exp(self.max_log * np.tanh(values / self.max_log))
-        return np.asarray(bounded.reshape(normals.shape[:-1]), np.float32)
+        bounds = np.exp(self.max_log * np.tanh(values / self.max_log))
+        return np.asarray(bounds.reshape(normals.shape[:-1]), np.float32)
 
     def on(self, normals: Tensor) -> Tensor:
-        """`brightness` of tensors."""
+        """Compute `brightness` of tensors."""
         return torch.from_numpy(self.brightness(normals.cpu().numpy().astype(np.float64))).to(normals)
 
 
@@ -57,16 +57,16 @@ def light_of(
     options: LightOptions = _DEFAULTS,
     cloth: ClothColours = _COLOURS,
 ) -> PhotoLight:
-    """The light on some points of a surface; none where too few are visible.
+    """Estimate the light on some points of a surface; none if too few are visible.
 
     colours  (N, 3) in 0…1; normals (N, 3) unit vectors, camera axes
     parts    (N,) rows of SMPL24; weights (N,) 0…1
     """
     bright, (darkest, brightest) = colours.max(1), options.bright_range
-    used = (weights > 0.3) & (bright > darkest) & (bright < brightest)
-    if used.sum() < options.min_points:
+    rows_used = (weights > 0.3) & (bright > darkest) & (bright < brightest)
+    if rows_used.sum() < options.min_points:
         return PhotoLight()
-    colours, normals, parts, weights = (values[used] for values in (colours, normals, parts, weights))
+    colours, normals, parts, weights = (values[rows_used] for values in (colours, normals, parts, weights))
     value = np.log(colours.mean(1))
     if cloth.grey(colours):
         groups = _by_brightness(value, parts, options)
@@ -94,7 +94,7 @@ def light_of(
 
 
 def _by_hue(colours: Array, limbs: NDArray[np.integer], options: LightOptions) -> NDArray[np.int64]:
-    """A number (N,) for each limb and cluster of hue on it."""
+    """Label (N,) limbs and clusters of hue on them."""
     hue = (colours / np.maximum(colours.sum(1, keepdims=True), 1e-6)).astype(np.float32)[:, :2]
     groups = np.zeros(len(colours), np.int64)
     for limb in np.unique(limbs):
@@ -104,7 +104,7 @@ def _by_hue(colours: Array, limbs: NDArray[np.integer], options: LightOptions) -
 
 
 def _by_brightness(value: Array, parts: NDArray[np.integer], options: LightOptions) -> NDArray[np.int64]:
-    """A number (N,) for each part, or for its bright and dark points where their log brightness (N,) is far apart."""
+    """Label (N,) parts, or their bright and dark points where their log brightness (N,) is far apart."""
     groups = 2 * parts.astype(np.int64)
     for part in np.unique(parts):
         rows = np.flatnonzero(parts == part)

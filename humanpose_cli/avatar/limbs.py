@@ -40,11 +40,11 @@ class PartsInPhoto:
         self.crop = crop
 
     def shows(self, names: tuple[str, ...]) -> Mask:
-        """Pixels (h, w) in which one of the parts is in front."""
+        """Select pixels (h, w) in which one of the parts is in front."""
         return (self.part >= 0) & parts_mask(self.part, names)
 
     def pocketed(self, tone: Array | None, pixels_per_metre: float, cloth: ClothColours, options: LimbOptions) -> Mask:
-        """Vertices (V,) of hands in whose place the photo shows the cloth that is around them, and no skin (3,)."""
+        """Select vertices (V,) of hands where the photo shows the cloth that is around them, and no skin (3,)."""
         result, arms = np.zeros(len(self.labels), bool), self.shows(FOREARMS)
         width = 2 * max(1, round(options.around * pixels_per_metre)) + 1
         for side in ("left", "right"):
@@ -53,10 +53,12 @@ class PartsInPhoto:
             around = cv2.dilate(hand.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
             around &= ~arms & ~self.crop.others
             cover = around & (self.crop.mask > 0.5)
-            shown = hand & (self.crop.mask > 0.5)
-            if shown.sum() < options.min_pixels or cover.sum() < options.surrounded * around.sum():
+            visible = hand & (self.crop.mask > 0.5)
+            if visible.sum() < options.min_pixels or cover.sum() < options.surrounded * around.sum():
                 continue
-            hand_features, cover_features = (cloth.features(self.crop.pixels[where] / 255) for where in (shown, cover))
+            hand_features, cover_features = (
+                cloth.features(self.crop.pixels[where] / 255) for where in (visible, cover)
+            )
             like_cloth = np.linalg.norm(hand_features - np.median(cover_features, axis=0), axis=1) < cloth.same
             if like_cloth.mean() < options.like_cloth:
                 continue
@@ -70,7 +72,8 @@ class PartsInPhoto:
     def trust_near_forearms(
         self, tone: Array | None, covered: Array, pixels_per_metre: float, cloth: ClothColours, options: LimbOptions
     ) -> Array:
-        """How far (h, w) 0…1 a pixel shows the body and not a forearm before it, whose place is not exactly known.
+        """Estimate how far (h, w) 0…1 a pixel shows the body and not a forearm before it, whose place is not exactly
+        known.
 
         tone     (3,) of skin: its colour on clothes near a forearm is the arm's; None where it is not known
         covered  (24,) share of each part that clothes cover

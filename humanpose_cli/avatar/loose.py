@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.options import LooseClothOptions
 from humanpose_cli.avatar.surface import limb_groups
-from humanpose_cli.body.body import PosedBody
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import fill_smoothly, look_up
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -45,7 +46,7 @@ class PhotoCrop(NamedTuple):
     others: Mask
 
     def without(self, pixels: Mask) -> PhotoCrop:
-        """The same where these pixels (h, w) do not show the person."""
+        """Exclude pixels (h, w) that do not show the person."""
         return self._replace(mask=np.where(pixels, np.float32(0), self.mask))
 
 
@@ -56,14 +57,14 @@ def crop_photo(
     box = body_box(vertices, view)
     ys, xs = np.nonzero(mask >= 0.5)
     if len(ys):
-        shown = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-        box = shown if box.empty else box.union(shown)
+        mask_box = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        box = mask_box if box.empty else box.union(mask_box)
     margin = 8 + max(box.shape) // 20
     box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.of_image(view))
     part, rest = mask[box.slices], others[box.slices]
     return PhotoCrop(
         np.ascontiguousarray(photo[box.slices]),
-        view.part(*box),
+        view.part(box),
         box,
         np.where(rest > part, 0, part).astype(np.float32),
         (rest >= 0.5) & (rest > part),
@@ -78,6 +79,7 @@ class LooseCloth:
     faces    (M, 3) int32
     uv       (N, 2) in 0…1, v down, of the image it is coloured by
     image    (h, w, 3) float32 in 0…1
+    beneath  (N,) vertices of the resting body that are nearest to the points
     """
 
     rest: Tensor
@@ -85,15 +87,20 @@ class LooseCloth:
     faces: Tensor
     uv: Tensor
     image: NDArray[np.float32]
+    beneath: Tensor
 
     def pose(self, posed: PosedBody) -> Tensor:
-        """Vertices (N, 3) metres with the bones of one posed body."""
+        """Compute vertices (N, 3) metres with the bones of one posed body."""
         turn, shift = _blended(posed, self.weights)
         return (turn @ self.rest[..., None])[..., 0] + shift
 
+    def shift(self, moved: Tensor, body: Body) -> Tensor:
+        """Return how far (N, 3) metres the points move with the body's vertices (V, 3)."""
+        return moved[self.beneath]
+
 
 def _blended(posed: PosedBody, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Linear blend skinning of rest positions: matrices (N, 3, 3) and shifts (N, 3)."""
+    """Blend bones for linear skinning of rest positions: matrices (N, 3, 3) and shifts (N, 3)."""
     linear = posed.linear[0]
     offset = posed.joints[0] - (linear @ posed.rest_joints[0][..., None])[..., 0]
     return torch.einsum("nb,bij->nij", weights, linear), weights @ offset
@@ -107,7 +114,7 @@ def loose_cloth(
     crop: PhotoCrop,
     options: LooseClothOptions,
 ) -> LooseCloth | None:
-    """The sheet beside a body; None where the body covers the mask.
+    """Make the sheet beside a body; None if the body covers the mask.
 
     rotations, trans  of the dressed body in the photo
     vertices          (V, 3) metres, camera axes: its surface as it lies over the photo
@@ -135,8 +142,8 @@ def loose_cloth(
     loose = _loose_pixels((person >= 0.5) & free, covered, weights, metres, options)
     if loose is None:
         return None
-    tucked = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
-    x, y, faces = pixel_mesh(loose | (tucked & covered), person)
+    overlap_mask = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
+    x, y, faces = pixel_mesh(loose | (overlap_mask & covered), person)
     # The sheet's points before the camera, less the shift.
     bones, z, moved = (look_up(np.ascontiguousarray(layer), x - 0.5, y - 0.5) for layer in (weights, depth, moved))
     z = z[:, 0] + options.tuck
@@ -146,9 +153,9 @@ def loose_cloth(
     bones = bones * ~np.isin(limb_groups(), (1, 2))
     share = torch.from_numpy(bones / np.maximum(bones.sum(1, keepdims=True), 1e-6)).to(vertices)
     turn, shift = _blended(dressed.posed(rotations, trans), share)
-    bent = torch.linalg.det(turn) < options.min_volume
-    turn[bent] = torch.eye(3).to(turn)
-    faces = faces[~bent.cpu().numpy()[faces].any(1)]
+    collapsed = torch.linalg.det(turn) < options.min_volume
+    turn[collapsed] = torch.eye(3).to(turn)
+    faces = faces[~collapsed.cpu().numpy()[faces].any(1)]
     rest = torch.linalg.solve(turn, (torch.from_numpy(points).to(vertices) - shift)[..., None])[..., 0]
     uv = np.stack((x / small.size[0], y / small.size[1]), 1)
     return LooseCloth(
@@ -157,13 +164,14 @@ def loose_cloth(
         torch.from_numpy(faces).to(body.faces),
         torch.from_numpy(uv).to(vertices),
         _clean(crop.pixels, mask, options.edge / small.size[0] * view.size[0]),
+        torch.from_numpy(KDTree(dressed.rest().cpu().numpy()).query(rest.cpu().numpy())[1]).to(rest.device),
     )
 
 
 def _loose_pixels(
     person: Mask, covered: Mask, weights: Array, metres: float, options: LooseClothOptions
 ) -> Mask | None:
-    """The person's pixels that the body leaves open, without slivers and webs between limbs; None for none.
+    """Select the person's pixels that the body leaves open, without slivers and webs between limbs; None for none.
 
     weights  (h, w, 24) of the bones of the surface nearby; metres  that a pixel measures
     """
@@ -185,7 +193,7 @@ def _loose_pixels(
 
 
 def _leg_gap(covered: Mask, legs: Array) -> Mask:
-    """The open pixels between one leg and the other, row by row; legs (h, w, 2): share of each one's bones."""
+    """Select the open pixels between one leg and the other, row by row; legs (h, w, 2): share of each one's bones."""
     gap = np.zeros(covered.shape, bool)
     left, right = (covered & (legs[..., side] > 0.5) for side in (0, 1))
     for row in np.flatnonzero(left.any(1) & right.any(1)):
@@ -195,7 +203,7 @@ def _leg_gap(covered: Mask, legs: Array) -> Mask:
 
 
 def pixel_mesh(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]:
-    """Points x, y (N,) in pixels and triangles (M, 3) over the region, whose border is drawn onto the mask's edge."""
+    """Triangulate a region: x, y (N,) in pixels and triangles (M, 3); its border is moved onto the mask's edge."""
     height, width = region.shape
     corner = np.zeros((height + 1, width + 1), bool)
     for dy in (0, 1):
@@ -220,7 +228,7 @@ def pixel_mesh(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.in
 
 
 def _clean(pixels: NDArray[np.uint8], mask: Array, edge: float) -> NDArray[np.float32]:
-    """The photo (h, w, 3) in 0…1 whose pixels beyond the mask, and near its edge, take the person's colours."""
+    """Fill the photo's pixels (h, w, 3) in 0…1 beyond the mask, and near its edge, with the person's colours."""
     inside = cv2.distanceTransform((mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     weight = np.clip(inside / max(edge, 1.0) - 0.5, 0, 1)
     return fill_smoothly(pixels.astype(np.float32) / np.float32(255), weight.astype(np.float32))

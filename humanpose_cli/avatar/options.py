@@ -34,7 +34,7 @@ class AlignmentOptions(Options):
     frames: float = option(2.0, "Standard deviation over which a motion's shifts are averaged.", unit="frames", above=0)
 
     def limit(self, height: float) -> float:
-        """`max_shift` for a person of that height, metres."""
+        """Return `max_shift` for a person of that height, metres."""
         return self.max_shift * height / 1.7
 
 

@@ -43,7 +43,7 @@ class PersonView:
 def person_views(
     pixels: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, size: int
 ) -> list[PersonView]:
-    """The crops of all people in a frame (H, W, 3) uint8.
+    """Cut out all people of a frame (H, W, 3) uint8.
 
     vertices  (P, V, 3) metres, camera axes; camera: the frame's; size: of the crops, pixels
     """
@@ -61,10 +61,10 @@ def person_views(
 
 
 def _behind_others(vertices: Tensor, faces: Tensor, view: Camera, row: int, near: Sequence[int]) -> NDArray[np.bool_]:
-    """Where one of the bodies `near` is in front of body `row`, or stands where it is not."""
-    merged = merge_meshes([vertices[i][None] for i in (row, *near)], [faces] * (len(near) + 1))
-    face = rasterise_view(merged.vertices, merged.faces, view).face[0]
-    return np.asarray((face >= merged.first_face[1]).cpu().numpy())
+    """Find where one of the bodies `near` is in front of body `row`, or stands where it is not."""
+    both = merge_meshes([vertices[i][None] for i in (row, *near)], [faces] * (len(near) + 1))
+    face = rasterise_view(both.vertices, both.faces, view).face[0]
+    return np.asarray((face >= both.first_face[1]).cpu().numpy())
 
 
 def bake_view(
@@ -75,21 +75,21 @@ def bake_view(
     texels: TexelMap,
     options: FrameTextureOptions = _DEFAULTS,
 ) -> BakedTexture:
-    """What a crop shows of a body's surface.
+    """Look up what a crop shows of a body's surface.
 
     vertices  (V, 3) metres, camera axes
     mask      (S, S) 0…1: the pixels that show the person; None: wherever the body is
     """
     depth = rasterise_view(vertices[None], body.faces, view.camera).depth[0].cpu().numpy()
-    shown = np.isfinite(depth) & ~view.hidden
+    visible = np.isfinite(depth) & ~view.hidden
     if mask is not None:
-        shown &= mask >= 0.5
-    trust = pixel_trust(shown.astype(np.float32), depth, max(1.5, options.outline_margin * len(depth)))
-    source = PhotoSource(view.photo, shown.astype(np.float32), trust, depth, view.camera)
+        visible &= mask >= 0.5
+    trust = pixel_trust(visible.astype(np.float32), depth, max(1.5, options.outline_margin * len(depth)))
+    source = PhotoSource(view.photo, visible.astype(np.float32), trust, depth, view.camera)
     return bake_photo(source, vertices, vertex_normals(vertices, body.faces), body.faces, texels)
 
 
 def photo_tensor(views: Sequence[PersonView]) -> Tensor:
-    """(N, 3, S, S) float32, 0…1."""
-    stacked = np.stack([view.photo for view in views])
-    return torch.from_numpy(stacked).movedim(-1, 1).float() / 255
+    """Stack photos as (N, 3, S, S) float32, 0…1."""
+    photos = np.stack([view.photo for view in views])
+    return torch.from_numpy(photos).movedim(-1, 1).float() / 255

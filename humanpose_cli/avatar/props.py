@@ -22,7 +22,7 @@ from humanpose_cli.avatar.loose import pixel_mesh
 from humanpose_cli.avatar.options import PropOptions
 from humanpose_cli.avatar.stages import Aligned, PhotographedPerson
 from humanpose_cli.avatar.surface import parts_mask
-from humanpose_cli.body.body import PosedBody
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -58,25 +58,29 @@ class HeldThing:
         return float(self.along[:, 0].max() - self.along[:, 0].min())
 
     def pose(self, posed: PosedBody) -> Tensor:
-        """Vertices (N, 3) metres with the bones of one posed body."""
+        """Compute vertices (N, 3) metres with the bones of one posed body."""
         row = SMPL24.index(f"{self.side}_hand")
         hand, axis = posed.joints[0, row], posed.rotations[0, row] @ self.axis
         return hand + self.along[:, :1] * axis + self.along[:, 1:] * _across(axis, hand)
 
+    def shift(self, moved: Tensor, body: Body) -> Tensor:
+        """Return how far (3,) metres the thing moves with the hand's vertices among the body's (V, 3)."""
+        return moved[body.part_labels == SMPL24.index(f"{self.side}_hand")].mean(0)
+
 
 def _across(axis: Tensor, hand: Tensor) -> Tensor:
-    """The unit vector (3,) across an axis and the ray to the hand."""
+    """Compute the unit vector (3,) across an axis and the ray to the hand."""
     return normalize(torch.linalg.cross(axis, normalize(hand, dim=0)), dim=0)
 
 
 def _held(along: Tensor) -> Tensor:
-    """Points (N, 2) moved so that the end nearest to the hand's joint is at it, where fit and photo leave a gap."""
+    """Move points (N, 2) so that the end nearest to the hand's joint is at it, where fit and photo leave a gap."""
     end = along[along.norm(dim=1).argmin()]
     return along if along[:, 0].min() < 0 < along[:, 0].max() else along - end
 
 
 def find_props(photographed: PhotographedPerson, aligned: Aligned, options: PropOptions) -> tuple[HeldThing, ...]:
-    """The long things in a person's hands; none where the photo has so many straight pieces that one says nothing."""
+    """Find the long things in a person's hands; none if the photo has so many straight pieces that one says nothing."""
     body, view = aligned.body.body, photographed.view
     small = view.scaled(min(1.0, options.resolution / aligned.pixels_per_metre))
     metre = aligned.pixels_per_metre * small.focal / view.focal
@@ -84,12 +88,14 @@ def find_props(photographed: PhotographedPerson, aligned: Aligned, options: Prop
     face = rasterise_view(aligned.vertices[None], body.faces, small).face[0].cpu().numpy()
     first = body.part_labels.cpu().numpy()[body.faces[:, 0].long().cpu().numpy()]
     part = np.where(face >= 0, first[np.maximum(face, 0)], -1)
-    shown = cv2.resize(np.maximum(photographed.mask, photographed.others), small.size, interpolation=cv2.INTER_AREA)
-    people = cv2.dilate(((shown >= 0.5) | (part >= 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    people_mask = cv2.resize(
+        np.maximum(photographed.mask, photographed.others), small.size, interpolation=cv2.INTER_AREA
+    )
+    people = cv2.dilate(((people_mask >= 0.5) | (part >= 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     pieces = _straight_pieces(_unlike_surroundings(image, metre, options) & ~people, metre, options)
     if len(pieces) > options.max_pieces:
         return ()
-    found = []
+    things = []
     for side in ("left", "right"):
         hand = (part >= 0) & parts_mask(part, (f"{side}_hand", f"{side}_wrist"))
         if not hand.any():
@@ -98,12 +104,12 @@ def find_props(photographed: PhotographedPerson, aligned: Aligned, options: Prop
         nearest = min(pieces, key=lambda piece: float(away[piece].min()), default=None)
         if nearest is not None and away[nearest].min() <= options.reach:
             pieces = [piece for piece in pieces if piece is not nearest]
-            found.append(_prop(side, nearest, image, small, aligned, view.size))
-    return tuple(found)
+            things.append(_prop(side, nearest, image, small, aligned, view.size))
+    return tuple(things)
 
 
 def _unlike_surroundings(image: Array, metre: float, options: PropOptions) -> Mask:
-    """Pixels (h, w) whose colour (CIELAB) is far from the median of their surroundings."""
+    """Select pixels (h, w) whose colour (CIELAB) is far from the median of their surroundings."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     width = max(5, round(options.surroundings * metre) | 1)
     usual = cv2.merge([cv2.medianBlur(np.ascontiguousarray(channel), width) for channel in cv2.split(lab)])
@@ -112,7 +118,7 @@ def _unlike_surroundings(image: Array, metre: float, options: PropOptions) -> Ma
 
 
 def _straight_pieces(pixels: Mask, metre: float, options: PropOptions) -> list[Mask]:
-    """The connected pixels (h, w) that are long, narrow and straight, and do not reach the image's edge."""
+    """Find the connected pixels (h, w) that are long, narrow and straight, and do not reach the image's edge."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8), connectivity=8)
     height, width = pixels.shape
     pieces = []
@@ -135,12 +141,12 @@ def _straight_pieces(pixels: Mask, metre: float, options: PropOptions) -> list[M
 
 
 def _prop(side: str, piece: Mask, image: Array, view: Camera, aligned: Aligned, size: tuple[int, int]) -> HeldThing:
-    """A thing whose pixels (h, w) in a reduced image are known; size: width and height of the photo."""
+    """Make a thing of its pixels (h, w) in a reduced image; size: width and height of the photo."""
     posed = aligned.body.posed(aligned.rotations, aligned.trans)
     row = SMPL24.index(f"{side}_hand")
     hand_vertices = aligned.body.body.part_labels == row
-    moved = (aligned.vertices - aligned.posed)[hand_vertices].mean(0)
-    hand = posed.joints[0, row] + moved
+    offset = (aligned.vertices - aligned.posed)[hand_vertices].mean(0)
+    hand = posed.joints[0, row] + offset
     solid = cv2.dilate(piece.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     x, y, faces = pixel_mesh(piece, piece.astype(np.float32))
     depth, (left, top) = float(hand[2]), view.principal_point

@@ -27,7 +27,7 @@ _DEFAULTS = ReliefOptions()
 
 
 def light_in_hollows(points: Array, normals: Array, areas: Array, options: ReliefOptions = _DEFAULTS) -> Array:
-    """How much of the light reaches each vertex (V,) past the others nearby, up to 1.
+    """Estimate how much of the light reaches each vertex (V,) past the others nearby, up to 1.
 
     Disk to disk (Bunnell 2005), a vertex being a disk of its area that hides what lies before its front.
 
@@ -35,21 +35,21 @@ def light_in_hollows(points: Array, normals: Array, areas: Array, options: Relie
     """
     a, b = cKDTree(points).query_pairs(options.hollow_reach, output_type="ndarray").T
     way = (points[b] - points[a]).astype(np.float32)
-    squared = np.maximum(np.square(way).sum(1), np.float32(1e-10))
-    way /= np.sqrt(squared)[:, None]
+    squares = np.maximum(np.square(way).sum(1), np.float32(1e-10))
+    way /= np.sqrt(squares)[:, None]
     # Only disks that face each other hide anything.
     cosine_a = np.maximum(np.einsum("ij,ij->i", normals[a], way), 0)
     cosine_b = np.maximum(-np.einsum("ij,ij->i", normals[b], way), 0)
     facing = cosine_a * cosine_b
-    hidden = np.zeros(len(points))
+    occlusion = np.zeros(len(points))
     for one, other in ((a, b), (b, a)):
-        hidden += np.bincount(one, facing * areas[other] / (np.pi * squared + areas[other]), len(points))
-    return np.maximum(1 - options.hollow_strength * hidden, options.min_light)
+        occlusion += np.bincount(one, facing * areas[other] / (np.pi * squares + areas[other]), len(points))
+    return np.maximum(1 - options.hollow_strength * occlusion, options.min_light)
 
 
 def strand_patterns(points: Array, options: ReliefOptions = _DEFAULTS) -> Array:
-    """Brightness of strands of hair of each size at points (N, 3) metres of a resting head: (N, 3), of mean 0 and
-    variance 1.
+    """Compute the brightness of strands of hair of each size at points (N, 3) metres of a resting head: (N, 3), of mean
+    0 and variance 1.
 
     Strands fall from the crown, along the meridians of a sphere whose pole is there.
     """
@@ -69,7 +69,7 @@ def strand_patterns(points: Array, options: ReliefOptions = _DEFAULTS) -> Array:
 
 
 def _noise(points: Array, sizes: Iterable[float]) -> Array:
-    """Value noise of each size of cells, metres, at points (N, 3): (N, sizes), of mean 0 and variance 1."""
+    """Sample value noise of each size of cells, metres, at points (N, 3): (N, sizes), of mean 0 and variance 1."""
     random = np.random.default_rng(0)
     coordinates, columns = np.ascontiguousarray(points.T), []
     for size in sizes:
@@ -80,15 +80,15 @@ def _noise(points: Array, sizes: Iterable[float]) -> Array:
 
 
 def strand_depths(
-    colours: Array, shown: Mask, texels_per_metre: float, options: ReliefOptions = _DEFAULTS
+    colours: Array, visible: Mask, texels_per_metre: float, options: ReliefOptions = _DEFAULTS
 ) -> Array | None:
-    """How much visible hair's brightness varies at each of the strands' widths (3,); None where little is visible.
+    """Measure how much visible hair's brightness varies at each of the strands' widths (3,); None if little is visible.
 
     colours  (S, S, 3) of a texture; shown (S, S) where it shows the hair
     """
-    if shown.sum() < options.min_texels:
+    if visible.sum() < options.min_texels:
         return None
-    weight = shown.astype(np.float32)
+    weight = visible.astype(np.float32)
     bright = np.log(np.maximum(colours.mean(2), np.float32(0.02))) * weight
 
     def average(sigma: float) -> Array:
@@ -97,7 +97,7 @@ def strand_depths(
 
     widths = options.strand_widths
     sigmas = [width * texels_per_metre / 4 for width in (*widths, 2 * widths[-1])]
-    levels = [average(sigma)[shown] for sigma in sigmas]
+    levels = [average(sigma)[visible] for sigma in sigmas]
     # Strands are few and deep: the spread of most, not of half of the points.
     depths = [np.percentile(np.abs(fine - wide), 80) / 1.28 for fine, wide in pairwise(levels)]
     return np.minimum(np.array(depths, np.float32), np.float32(options.max_depth))

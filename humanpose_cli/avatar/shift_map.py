@@ -30,17 +30,17 @@ _CAPACITY = 2**27  # scipy's flows are 32-bit integers
 
 
 def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptions) -> Index:
-    """Offsets (K, 2) of rows and columns, in pixels, that may fill the hole; the most frequent come first.
+    """Find offsets (K, 2) of rows and columns, in pixels, that may fill the hole; the most frequent come first.
 
     image   (h, w, 3) float32, grey levels
     usable  (h, w): pixels that may be copied; there must be some
     Those of the same height, and for pixels that no other offset leads to a usable one, come last.
     """
     width = hole.shape[1]
-    found = _resembling(image, usable, options)[: options.offsets]
+    candidates = _resembling(image, usable, options)[: options.offsets]
     step = max(3, width // options.level_offsets)
     level = [(0, dx) for dx in range(-(width // 2), width // 2, step) if abs(dx) > step]
-    offsets = list(dict.fromkeys([*found, *level]))
+    offsets = list(dict.fromkeys([*candidates, *level]))
     covered = np.zeros(hole.shape, bool)
     for dy, dx in offsets:
         covered |= _shifted(usable, dy, dx)
@@ -49,8 +49,8 @@ def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptio
         if not left.any():
             break
         # How many of them each offset leads to a usable pixel, by correlation.
-        reached = fftconvolve(usable.astype(np.float32), left[::-1, ::-1].astype(np.float32))
-        row, column = np.unravel_index(int(reached.argmax()), reached.shape)
+        within_reach = fftconvolve(usable.astype(np.float32), left[::-1, ::-1].astype(np.float32))
+        row, column = np.unravel_index(int(within_reach.argmax()), within_reach.shape)
         offset = int(row) - hole.shape[0] + 1, int(column) - width + 1
         covered |= _shifted(usable, *offset)
         offsets.append(offset)
@@ -58,7 +58,7 @@ def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptio
 
 
 def _shifted(values: Array, dy: int, dx: int) -> Array:
-    """values[y + dy, x + dx] at (y, x); zero where that lies outside."""
+    """Look up values[y + dy, x + dx] at (y, x); zero where that lies outside."""
     height, width = values.shape[:2]
     result = np.zeros_like(values)
     if abs(dy) < height and abs(dx) < width:
@@ -68,23 +68,25 @@ def _shifted(values: Array, dy: int, dx: int) -> Array:
 
 
 def _resembling(image: Array, usable: Mask, options: InpaintOptions) -> list[tuple[int, int]]:
-    """Offsets from patches to others like them, the most frequent first."""
+    """Find offsets from patches to others like them, the most frequent first."""
     height, width = usable.shape
     radius, size = options.patch_radius, 2 * options.patch_radius + 1
     complete = cv2.erode(usable.astype(np.uint8), np.ones((size, size), np.uint8), borderValue=0) > 0
     ys, xs = np.nonzero(complete)
     if len(ys) <= options.neighbours:
         return []
-    padded = np.pad(cv2.GaussianBlur(image, (0, 0), 0.8), ((radius, radius), (radius, radius), (0, 0)), mode="edge")
+    framed_image = np.pad(
+        cv2.GaussianBlur(image, (0, 0), 0.8), ((radius, radius), (radius, radius), (0, 0)), mode="edge"
+    )
     # Every second pixel of the blurred patch says as much, in a quarter of the time.
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))[..., ::2, ::2]
+    windows = np.lib.stride_tricks.sliding_window_view(framed_image, (size, size), axis=(0, 1))[..., ::2, ::2]
     patches = windows[ys, xs].reshape(len(ys), -1)
     # Nearest neighbours among the patches' principal components.
-    centred = patches - patches.mean(0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    described = centred @ axes[:, -options.components :]
-    tree = cKDTree(described, balanced_tree=False, compact_nodes=False)
-    _, others = tree.query(described, k=options.neighbours, eps=0.5)
+    deviations = patches - patches.mean(0)
+    _, axes = np.linalg.eigh(deviations.T @ deviations)
+    descriptors = deviations @ axes[:, -options.components :]
+    tree = cKDTree(descriptors, balanced_tree=False, compact_nodes=False)
+    _, others = tree.query(descriptors, k=options.neighbours, eps=0.5)
     # Of each patch the offset to the nearest one that is not beside it.
     dy, dx = ys[others] - ys[:, None], xs[others] - xs[:, None]
     far = np.hypot(dy, dx) > options.min_offset * max(height, width)
@@ -102,13 +104,15 @@ def _resembling(image: Array, usable: Mask, options: InpaintOptions) -> list[tup
 
 
 def squared_distance(colours: Array, others: Array) -> Array:
-    """Squared distances (...) of colours (..., 3); a sum over so short an axis takes NumPy several times as long."""
+    """Compute squared distances (...) of colours (..., 3); NumPy's sum over so short an axis takes several times as
+    long.
+    """
     apart = colours - others
     return np.asarray(np.einsum("...i,...i->...", apart, apart))
 
 
 def choose_offsets(image: Array, usable: Mask, hole: Mask, offsets: Index, height_cost: float) -> Index:
-    """The number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole.
+    """Choose the number (h, w) of each missing pixel's offset in `offsets` (K, 2); -1 outside the hole.
 
     height_cost  as of `InpaintOptions`
     """
@@ -135,7 +139,7 @@ class _Field:
         self.first, self.second = np.concatenate(first), np.concatenate(second)
         # What each offset shows at each missing pixel, and what it costs there: its difference from what surrounds
         # the hole, and a change of height, as things at one height resemble each other.
-        colours, allowed, costs = [], [], []
+        colours, admissible, costs = [], [], []
         box = (2 * _RIM + 1,) * 2
         for dy, dx in offsets.tolist():
             copy, there = _shifted(image, dy, dx), _shifted(usable, dy, dx)
@@ -143,15 +147,15 @@ class _Field:
             rim = cv2.boxFilter(error, -1, box, normalize=False, borderType=cv2.BORDER_CONSTANT) / box[0]
             cost = rim + height_cost * np.float32(dy / hole.shape[0]) ** 2
             colours.append(copy[hole])
-            allowed.append(there[hole])
+            admissible.append(there[hole])
             costs.append(np.where(there, cost, _UNUSABLE)[hole])
-        self.colours, self.allowed, self.costs = np.array(colours), np.array(allowed), np.array(costs)  # (K, N, ...)
+        self.colours, self.allowed, self.costs = np.array(colours), np.array(admissible), np.array(costs)  # (K, N, ...)
         self.pixels = np.arange(len(self.costs[0]))
         self.labels: Index = self.costs.argmin(0)
         self.seams = self._seams(self.labels[self.first], self.labels[self.second])
 
     def _seams(self, one: Index | int, other: Index | int) -> Array:
-        """What the labels of each pair's pixels cost (E,): how much their copies differ at both pixels."""
+        """Compute what the labels of each pair's pixels cost (E,): how much their copies differ at both pixels."""
         at_first, at_second = (
             squared_distance(self.colours[one, at], self.colours[other, at]) for at in (self.first, self.second)
         )
@@ -170,27 +174,27 @@ class _Field:
         together = active[first] & active[second]
         only_first, only_second = active[first] & ~active[second], active[second] & ~active[first]
         gain = (self.costs[label] - self.costs[self.labels, self.pixels]).astype(np.float64)
-        for at, chosen, change in (
+        for at, pairs, change in (
             (first, together, first_moves - stay),
             (second, together, -first_moves),
             (first, only_first, first_moves - stay),
             (second, only_second, second_moves - stay),
         ):
-            gain += np.bincount(at[chosen], change[chosen], len(gain))
+            gain += np.bincount(at[pairs], change[pairs], len(gain))
         if (gain[active] >= 0).all():
             return
         apart = np.maximum(first_moves + second_moves - stay, 0)[together]
         moving = np.flatnonzero(active)[_cut(active, gain, first[together], second[together], apart)]
-        changed = self.labels.copy()
-        changed[moving] = label
-        seams = self._seams(changed[first], changed[second])
-        costs = self.costs[changed, self.pixels] - self.costs[self.labels, self.pixels]
+        labels = self.labels.copy()
+        labels[moving] = label
+        seams = self._seams(labels[first], labels[second])
+        costs = self.costs[labels, self.pixels] - self.costs[self.labels, self.pixels]
         if costs.sum(dtype=np.float64) + (seams - stay).sum(dtype=np.float64) < 0:
-            self.labels, self.seams = changed, seams
+            self.labels, self.seams = labels, seams
 
 
 def _cut(active: Mask, gain: Array, first: Index, second: Index, apart: Array) -> Mask:
-    """Which of the active pixels move, by a minimum cut: at gain (N,) each, and apart (E,) if only the second does."""
+    """Choose the active pixels to move by a minimum cut: at gain (N,) each, and apart (E,) if only the second does."""
     count = int(active.sum())
     node = np.cumsum(active) - 1
     source, sink = count, count + 1

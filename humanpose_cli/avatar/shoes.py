@@ -35,7 +35,7 @@ class VertexColours(NamedTuple):
 
 
 def vertex_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions) -> VertexColours:
-    """The pixels that vertices lie in.
+    """Look up the pixels that vertices lie in.
 
     vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo
     faces     (F, 3) those of parts of known position
@@ -50,7 +50,7 @@ def vertex_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: Sh
 
 
 def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None, mesh_options: MeshOptions) -> bool:
-    """Whether feet wear shoes: unless most of what a photo shows of them has the colour of skin, tone (3,).
+    """Decide whether feet wear shoes: unless most of what a photo shows of them has the colour of skin, tone (3,).
 
     Where no skin shows, whatever has not a hue of skin is a shoe, and in photos without colours everything is.
     """
@@ -69,7 +69,7 @@ def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None,
 
 
 def shoe_offsets(body: Body, rest: NDArray[np.floating], options: ShoeOptions) -> NDArray[np.float32]:
-    """What shoes add to a body's resting vertices (V, 3): metres, zero but for the front of the feet.
+    """Compute what shoes add to a body's resting vertices (V, 3): metres, zero but for the front of the feet.
 
     Its surface is laid over its convex hull, each point between its neighbours, as in a Tutte embedding: for the body's
     usual shape once, and from there for the shape at hand.
@@ -79,28 +79,28 @@ def shoe_offsets(body: Body, rest: NDArray[np.floating], options: ShoeOptions) -
         template = body.template.cpu().numpy().astype(np.float64)
         usual[options] = _wrapped(body, template, template, options.rounds[0], options) - template
     shape = np.asarray(rest, np.float64)
-    wrapped = _wrapped(body, shape, shape + usual[options], options.rounds[1], options)
-    return (wrapped - shape).astype(np.float32)
+    shoes = _wrapped(body, shape, shape + usual[options], options.rounds[1], options)
+    return (shoes - shape).astype(np.float32)
 
 
 def _wrapped(body: Body, rest: Array, start: Array, rounds: int, options: ShoeOptions) -> Array:
-    """The vertices (V, 3) with the front of both feet on its hull, from where it is at the start (V, 3)."""
+    """Move the front of both feet of the vertices (V, 3) to its hull, from where it is at the start (V, 3)."""
     faces, labels = body.faces.cpu().numpy().astype(np.int64), body.part_labels.cpu().numpy()
-    edges, moved = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
+    edges, result = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])), start.copy()
     for side in ("left", "right"):
         toes = labels == SMPL24.index(f"{side}_foot")
         if toes.sum() < options.min_vertices:
             continue
         near = cKDTree(rest[toes]).query(rest, distance_upper_bound=options.instep)[0] < options.instep
         front = toes | (near & (labels == SMPL24.index(f"{side}_ankle")))
-        moved[front] = _on_hull(rest, moved, edges, front, rounds, options.leather)
-    return moved
+        result[front] = _on_hull(rest, result, edges, front, rounds, options.leather)
+    return result
 
 
 def _on_hull(
     rest: Array, start: Array, edges: NDArray[np.int64], chosen: NDArray[np.bool_], rounds: int, leather: float
 ) -> Array:
-    """Where the chosen points (N, 3) of a closed mesh (V, 3) lie on their own convex hull; the others hold them."""
+    """Find where selected points (N, 3) of a closed mesh (V, 3) lie on their own convex hull; the others hold them."""
     ends = edges[chosen[edges[:, 0]]]
     rim = np.unique(ends[~chosen[ends[:, 1]], 1])
     # From the middle of the rim, the hull before it is about half of all directions: hardly anything folds over.
@@ -110,10 +110,10 @@ def _on_hull(
     row = np.cumsum(chosen) - 1
     mean = coo_array((np.ones(len(ends)), (row[ends[:, 0]], ends[:, 1])), shape=(chosen.sum(), len(rest))).tocsr()
     mean = diags_array(1 / np.maximum(mean.sum(1), 1)) @ mean
-    moved = start.copy()
+    result = start.copy()
     for _ in range(rounds):
-        away = (mean @ moved) - middle
+        away = (mean @ result) - middle
         towards = away @ hull[:, :3].T
         stretch = np.where(towards > 0, reach / np.maximum(towards, 1e-12), np.inf).min(1)
-        moved[chosen] = middle + stretch[:, None] * away
-    return moved[chosen]
+        result[chosen] = middle + stretch[:, None] * away
+    return result[chosen]

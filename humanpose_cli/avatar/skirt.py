@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -26,9 +27,8 @@ from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.loose import PhotoCrop
 from humanpose_cli.avatar.options import SkirtOptions
 from humanpose_cli.avatar.surface import limb_groups
-from humanpose_cli.body.body import PosedBody
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import fill_smoothly, look_up
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.rendering.shading import rasterise_view
@@ -38,6 +38,7 @@ Mask = NDArray[np.bool_]
 
 _LEG = tuple(SMPL24.indices([f"{side}_{joint}" for side in ("left", "right")]) for joint in ("hip", "knee", "ankle"))
 _PELVIS = SMPL24.index("pelvis")
+_EMPTY = np.zeros((1, 1, 3), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +75,22 @@ class SkirtTube:
         return torch.stack((along, down), -1).reshape(-1, 2).to(self.reach)
 
     def pose(self, posed: PosedBody) -> Tensor:
-        """Vertices (N, 3) metres with the bones of one posed body."""
+        """Compute vertices (N, 3) metres with the bones of one posed body."""
         return self.rings(posed).reshape(-1, 3)
 
+    def shift(self, moved: Tensor, body: Body) -> Tensor:
+        """Return how far (3,) metres the tube moves with the body's vertices (V, 3)."""
+        return moved.mean(0)
+
     def rings(self, posed: PosedBody) -> Tensor:
-        """The same as (R, A + 1, 3)."""
+        """Compute them as (R, A + 1, 3)."""
         centres, directions = _frames(posed, self.levels, self.reach.shape[1])
         points = _outline(centres, directions, self.reach, self.sharpness)
         return torch.cat((points, points[:, :1]), 1)
 
 
 def _frames(posed: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tensor]:
-    """Points of both legs (R, 2, 3) at the levels, and unit vectors (R, A, 3) of the rings' planes."""
+    """Locate both legs (R, 2, 3) at the levels, and compute unit vectors (R, A, 3) of the rings' planes."""
     joints, turn = posed.joints[0], posed.rotations[0, _PELVIS]
     up = turn[:, 1]
     hips, knees, ankles = (joints[list(rows)] for rows in _LEG)
@@ -95,17 +100,17 @@ def _frames(posed: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tens
     above, upper, lower = along.clamp(max=0), along.clamp(min=0), (along - length[:, None]).clamp(min=0)
     centres = hips - above * up + torch.minimum(upper, length[:, None].expand_as(lower)) * thigh + lower * shank
     # Where the legs bend, planes turn over the width of a thigh.
-    bend = torch.sigmoid((levels[:, None, None] - length[:, None]) / 0.05)
-    bent = torch.sigmoid(levels[:, None, None] / 0.05)
-    tangent = normalize(((1 - bent) * -up + bent * ((1 - bend) * thigh + bend * shank)).mean(1), dim=1)
-    turned = rotation_between(-up.expand_as(tangent), tangent)
+    at_knee = torch.sigmoid((levels[:, None, None] - length[:, None]) / 0.05)
+    at_hip = torch.sigmoid(levels[:, None, None] / 0.05)
+    tangent = normalize(((1 - at_hip) * -up + at_hip * ((1 - at_knee) * thigh + at_knee * shank)).mean(1), dim=1)
+    turns = rotation_between(-up.expand_as(tangent), tangent)
     angles = torch.arange(around).to(levels) * (2 * torch.pi / around)
     flat = torch.cos(angles)[:, None] * turn[:, 0] + torch.sin(angles)[:, None] * turn[:, 2]
-    return centres, torch.einsum("rij,aj->rai", turned, flat)
+    return centres, torch.einsum("rij,aj->rai", turns, flat)
 
 
 def _outline(centres: Tensor, directions: Tensor, reach: Tensor, sharpness: float) -> Tensor:
-    """Points (R, A, 3) of rings round the centres (R, 2, 3), `reach` (R, A) further out in each direction (R, A, 3)."""
+    """Compute points (R, A, 3) of rings round the centres (R, 2, 3), `reach` (R, A) out in each direction (R, A, 3)."""
     along = torch.einsum("rai,rci->rac", directions, centres)
     weights = torch.softmax(along / sharpness, 2)
     furthest = sharpness * torch.logsumexp(along / sharpness, 2)
@@ -130,76 +135,223 @@ class SkirtRegion:
     lateral: Array
 
 
-def skirt_region(
-    posed: PosedBody,
-    dressed: DressedBody,
-    vertices: Tensor,
-    crop: PhotoCrop,
-    reliable: Mask,
-    options: SkirtOptions,
-    cloth: ClothColours,
-) -> SkirtRegion | None:
-    """Where the photo shows a skirt; None for trousers, bare legs, and legs that the photo does not show.
+@dataclass(frozen=True, eq=False)
+class SkirtPhoto:
+    """A body and the photo of it, in which a skirt is found and whose colours the tube takes.
 
-    posed     the body in the photo's pose
+    dressed   the body; posed: in the photo's pose, without clothes
     vertices  (V, 3) metres, camera axes: its surface as it lies over the photo
-    reliable  (V,) vertices of known position
-
-    From the crotch down to the hem, cloth fills the space between the legs, or is much wider than both; below, the legs
-    have another colour, as wide trousers do not.
     """
-    body, view = dressed.body, crop.view
-    groups = limb_groups()[body.part_labels.cpu().numpy()]
-    if not all((reliable & (groups == leg)).any() for leg in (3, 4)) or not (crop.mask >= 0.5).any():
-        return None
-    raster = rasterise_view(vertices[None], body.faces, view)
-    face = raster.face[0].cpu().numpy()
-    group = np.where(face >= 0, groups[body.faces[:, 0].long().cpu().numpy()][np.maximum(face, 0)], -1)
-    length = float((posed.joints[0][_LEG[2]] - posed.joints[0][_LEG[0]]).norm(dim=1).mean())
-    levels = torch.arange(options.spacing, length, options.spacing).to(vertices)
-    legs = torch.from_numpy(np.flatnonzero(groups >= 3)).to(vertices.device)
-    middle = (_frames(posed, levels, 4)[0].mean(1) + _moved(dressed, posed, vertices, legs)).cpu().numpy()
-    # Lines across the legs, perpendicular to them in the image: (L, T) samples.
-    pixels, step = view.project(middle), options.spacing / 4
-    down = np.gradient(pixels, axis=0)
-    across = np.stack((down[:, 1], -down[:, 0]), 1)
-    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
-    across *= np.sign(across[:, :1] + 1e-12)
-    reach = np.arange(-options.max_width, options.max_width + step, step)
-    scale = view.focal / middle[:, 2]
-    points = pixels[:, None] + (reach[None, :, None] * scale[:, None, None]) * across[:, None]
-    inside = ((points >= 0) & (points < view.size)).all(-1)
-    columns, rows = (np.clip(np.nan_to_num(points[..., c]), 0, view.size[c] - 1).astype(int) for c in (0, 1))
-    arms = np.isin(group, (1, 2))[rows, columns]
-    person = (crop.mask[rows, columns] >= 0.5) & inside & ~arms
-    unknown = ~inside | arms | crop.others[rows, columns]
-    leg = (group[rows, columns] >= 3) & inside
-    signs, edges = np.zeros(len(levels), int), np.full((len(levels), 2), np.nan)
-    for row in range(len(levels)):
-        signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach, options)
-    hem = _hem(signs, np.diff(edges, axis=1)[:, 0], options)
-    if hem is None or _continues(crop.pixels[rows, columns], person & leg, hem, cloth, options):
-        return None
-    metres = _edges(edges[:hem])
-    left, right = (pixels[:hem] + across[:hem] * (metres[:, side] * scale[:hem])[:, None] for side in (0, 1))
-    corners = np.concatenate((left, right[::-1]))
-    region = np.zeros(crop.mask.shape, np.uint8)
-    cv2.fillPoly(region, [np.rint(corners).astype(np.int32)], 1)
-    lateral = np.concatenate((across, np.zeros((len(across), 1))), 1)
-    return SkirtRegion((region > 0) & (crop.mask >= 0.5), levels[:hem], edges[:hem], lateral[:hem])
 
+    dressed: DressedBody
+    posed: PosedBody
+    vertices: Tensor
+    crop: PhotoCrop
+    options: SkirtOptions
+    cloth: ClothColours
 
-def _moved(dressed: DressedBody, posed: PosedBody, vertices: Tensor, rows: Tensor) -> Tensor:
-    """How far (3,) metres some vertices lie from the posed body, on average."""
-    assert posed.vertices is not None
-    return (vertices[rows] - posed.vertices[0][rows]).median(0).values * vertices.new_tensor([1.0, 1.0, 0.0])
+    @cached_property
+    def groups(self) -> NDArray[np.integer]:
+        """The limb (V,) of each vertex, as `limb_groups` numbers them."""
+        return np.asarray(limb_groups()[self.dressed.body.part_labels.cpu().numpy()])
+
+    @cached_property
+    def offset(self) -> Tensor:
+        """How far (3,) metres the legs lie from the posed body in the image plane, on average."""
+        assert self.posed.vertices is not None
+        legs = torch.from_numpy(np.flatnonzero(self.groups >= 3)).to(self.vertices.device)
+        away = (self.vertices[legs] - self.posed.vertices[0][legs]).median(0).values
+        return away * self.vertices.new_tensor([1.0, 1.0, 0.0])
+
+    def region(self, reliable: Mask) -> SkirtRegion | None:
+        """Find the skirt; None for trousers, bare legs, and legs that the photo does not show.
+
+        reliable  (V,) vertices of known position
+
+        From the crotch down to the hem, cloth fills the space between the legs, or is much wider than both; below, the
+        legs have another colour, as wide trousers do not.
+        """
+        crop, options, groups, posed = self.crop, self.options, self.groups, self.posed
+        body, view, vertices = self.dressed.body, self.crop.view, self.vertices
+        if not all((reliable & (groups == leg)).any() for leg in (3, 4)) or not (crop.mask >= 0.5).any():
+            return None
+        raster = rasterise_view(vertices[None], body.faces, view)
+        face = raster.face[0].cpu().numpy()
+        group = np.where(face >= 0, groups[body.faces[:, 0].long().cpu().numpy()][np.maximum(face, 0)], -1)
+        length = float((posed.joints[0][_LEG[2]] - posed.joints[0][_LEG[0]]).norm(dim=1).mean())
+        levels = torch.arange(options.spacing, length, options.spacing).to(vertices)
+        middle = (_frames(posed, levels, 4)[0].mean(1) + self.offset).cpu().numpy()
+        # Lines across the legs, perpendicular to them in the image: (L, T) samples.
+        pixels, step = view.project(middle), options.spacing / 4
+        down = np.gradient(pixels, axis=0)
+        across = np.stack((down[:, 1], -down[:, 0]), 1)
+        across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+        across *= np.sign(across[:, :1] + 1e-12)
+        reach = np.arange(-options.max_width, options.max_width + step, step)
+        scale = view.focal / middle[:, 2]
+        points = pixels[:, None] + (reach[None, :, None] * scale[:, None, None]) * across[:, None]
+        inside = ((points >= 0) & (points < view.size)).all(-1)
+        columns, rows = (np.clip(np.nan_to_num(points[..., c]), 0, view.size[c] - 1).astype(int) for c in (0, 1))
+        arms = np.isin(group, (1, 2))[rows, columns]
+        person = (crop.mask[rows, columns] >= 0.5) & inside & ~arms
+        unknown = ~inside | arms | crop.others[rows, columns]
+        leg = (group[rows, columns] >= 3) & inside
+        signs, edges = np.zeros(len(levels), int), np.full((len(levels), 2), np.nan)
+        for row in range(len(levels)):
+            signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach, options)
+        hem = _hem(signs, np.diff(edges, axis=1)[:, 0], options)
+        if hem is None or self._continues(crop.pixels[rows, columns], person & leg, hem):
+            return None
+        metres = _edges(edges[:hem])
+        left, right = (pixels[:hem] + across[:hem] * (metres[:, side] * scale[:hem])[:, None] for side in (0, 1))
+        corners = np.concatenate((left, right[::-1]))
+        region = np.zeros(crop.mask.shape, np.uint8)
+        cv2.fillPoly(region, [np.rint(corners).astype(np.int32)], 1)
+        lateral = np.concatenate((across, np.zeros((len(across), 1))), 1)
+        return SkirtRegion((region > 0) & (crop.mask >= 0.5), levels[:hem], edges[:hem], lateral[:hem])
+
+    def _continues(self, pixels: NDArray[np.uint8], legs: Mask, hem: int) -> bool:
+        """Return whether the legs (L, T) have the cloth's colour below the hem as well; False if they are not visible.
+
+        pixels  (L, T, 3) along lines across the legs
+        """
+        reach = round(self.options.compared / self.options.spacing)
+        above, below = slice(max(hem - 1 - reach, 0), max(hem - 1, 1)), slice(hem + 2, hem + 2 + reach)
+        if legs[below].any(1).sum() < reach // 2 or not legs[above].any():
+            return False
+        colours = [self.cloth.features(pixels[part][legs[part]] / 255) for part in (above, below)]
+        usual = np.median(colours[0], axis=0)
+        return bool((np.linalg.norm(colours[1] - usual, axis=1) < self.cloth.same).mean() > self.options.same_below)
+
+    def tube(self, region: SkirtRegion) -> SkirtTube:
+        """Make the tube that the photo shows."""
+        options, posed, vertices = self.options, self.posed, self.vertices
+        hem = float(region.levels[-1])
+        count = max(4, round((hem + options.above) / options.spacing) + 1)
+        levels = torch.linspace(-options.above, hem, count).to(vertices)
+        reach = self._reach_of_body(levels)
+        first = torch.from_numpy(reach.astype(np.float32)).to(vertices)
+        skirt = SkirtTube(levels, first, options.sharpness, _EMPTY, region.pixels)
+        rows = np.clip(np.searchsorted(region.levels.cpu().numpy(), levels.cpu().numpy()), 0, len(region.levels) - 1)
+        edges = _edges(region.edges)
+        fade = np.clip((levels.cpu().numpy() + options.above) / (2 * options.above), 0, 1)
+        lateral = torch.from_numpy(region.lateral[rows].astype(np.float32)).to(vertices)
+        for _ in range(2):
+            centres, directions = _frames(posed, levels, options.around)
+            along = torch.einsum("rai,ri->ra", directions, lateral).cpu().numpy()
+            sides = torch.einsum("rai,ri->ra", skirt.rings(posed) - centres.mean(1)[:, None], lateral).cpu().numpy()
+            extra = np.zeros_like(reach)
+            depth = np.zeros(len(levels))
+            for side, sign, extent in ((0, -1.0, -sides.min(1)), (1, 1.0, sides.max(1))):
+                goal = sign * edges[rows, side]
+                missing = gaussian_filter1d(np.clip(fade * (goal - extent), 0, options.max_width), 1.5, mode="nearest")
+                extra += np.clip(sign * along, 0, 1) ** 2 * missing[:, None]
+                depth += missing / 2
+            reach = reach + extra + (1 - along**2) * depth[:, None]
+            skirt = replace(skirt, reach=torch.from_numpy(reach.astype(np.float32)).to(vertices))
+        return replace(skirt, image=self._image(skirt, region))
+
+    def _reach_of_body(self, levels: Tensor) -> Array:
+        """Measure how far (R, A) metres the resting body stands out beyond its legs' axes, by level and direction."""
+        dressed, options = self.dressed, self.options
+        eye = torch.eye(3).repeat(len(SMPL24), 1, 1).to(levels)
+        posed, points = dressed.posed(eye, torch.zeros(3).to(levels)), dressed.pose(eye, torch.zeros(3).to(levels))
+        centres, directions = _frames(posed, levels, options.around)
+        along = torch.einsum("rai,rci->rac", directions, centres)
+        furthest = options.sharpness * torch.logsumexp(along / options.sharpness, 2)
+        height = centres[..., 1].mean(1).cpu().numpy()
+        body = points[torch.from_numpy(np.isin(self.groups, (0, 3, 4))).to(points.device)]
+        y = body[:, 1].cpu().numpy()
+        reach = np.zeros((len(levels), options.around))
+        for row in range(len(levels)):
+            near = np.abs(y - height[row]) < options.spacing
+            if near.any():
+                support = (body[torch.from_numpy(near).to(body.device)] @ directions[row].T).amax(0)
+                reach[row] = (support - furthest[row]).cpu().numpy()
+            elif row:
+                reach[row] = reach[row - 1]
+        return np.maximum(reach, gaussian_filter1d(reach, 1.0, axis=0, mode="nearest")) + options.ease
+
+    def _image(self, skirt: SkirtTube, region: SkirtRegion) -> NDArray[np.float32]:
+        """Colour the tube (h, w, 3): the photo's colours, on its other side those of the points before it."""
+        crop = self.crop
+        rings = (skirt.rings(self.posed) + self.offset).cpu().numpy()
+        # As fine as the photo.
+        scale = crop.view.focal / max(float(np.median(rings[..., 2])), 0.1)
+        around = np.linalg.norm(np.diff(rings, axis=1), axis=2).sum(1).max()
+        down = np.linalg.norm(np.diff(rings, axis=0), axis=2).sum(0).max()
+        size = int(np.clip(around * scale, 32, 1536)), int(np.clip(down * scale, 16, 1024))
+        x, y = ((np.arange(n) + 0.5) / n * (m - 1) for n, m in zip(size, rings.shape[1::-1], strict=True))
+        at_x, at_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+        grid = np.asarray(cv2.remap(rings, at_x, at_y, cv2.INTER_LINEAR))
+        normals = np.cross(np.gradient(grid, axis=1), np.gradient(grid, axis=0))
+        normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
+        middle = grid.mean(1, keepdims=True)
+        normals *= np.sign((normals * (grid - middle)).sum(2, keepdims=True))
+        towards = -grid / np.linalg.norm(grid, axis=2, keepdims=True)
+        facing = (normals * towards).sum(2)
+        pixels = crop.view.project(grid.reshape(-1, 3)) - 0.5
+        colours = look_up(crop.pixels.astype(np.float32) / np.float32(255), pixels[:, 0], pixels[:, 1])
+        trust = look_up(self._trust(), pixels[:, 0], pixels[:, 1], cv2.BORDER_CONSTANT)
+        weight = (np.clip((facing - 0.1) / 0.2, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
+        weight *= ~self._below_hem(colours.reshape(*facing.shape, 3), weight, region)
+        front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
+        # What is behind takes the colour of the point before it, at the mirror image of its angle about the x axis.
+        width = facing.shape[1]
+        rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
+        behind = front[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
+        together = front + (1 - front[..., 3:]) * behind
+        # Gaps take colours of their own height first, as stripes go on; three times side by side, as the last column's
+        # neighbour is the first.
+        tiles = np.tile(together, (1, 3, 1))
+        rows = cv2.GaussianBlur(tiles, (0, 0), sigmaX=width / 12, sigmaY=1.5)
+        share = np.minimum(20 * rows[..., 3:], 1) / np.maximum(rows[..., 3:], np.float32(1e-6))
+        tiles += (1 - tiles[..., 3:]) * rows * share
+        result = fill_smoothly(tiles[..., :3] / np.maximum(tiles[..., 3:], np.float32(1e-6)), tiles[..., 3])
+        return np.ascontiguousarray(result[:, width : 2 * width])
+
+    def _below_hem(self, colours: Array, weight: Array, region: SkirtRegion) -> Mask:
+        """Select texels (h, w) near the hem that show legs or shoes: a hem is not at one height all round.
+
+        They are none of the colours of the skirt further up, and nearer to those of the person below it.
+        """
+        crop, options, cloth = self.crop, self.options, self.cloth
+        height = colours.shape[0]
+        down = (np.arange(height) + 0.5) / height
+        low = (down > 1 - options.uneven)[:, None] & (weight > 0)
+        lowest = np.flatnonzero(region.pixels.any(1))[-1]
+        rest = crop.mask >= 0.9
+        rest[: lowest + 1] = False
+        up = ((down > 0.2) & (down < 1 - options.uneven))[:, None] & (weight > 0.5)
+        if not low.any() or rest.sum() < 16 or up.sum() < 16:
+            return np.zeros(weight.shape, bool)
+        samples = [
+            cloth.features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
+        ]
+        below, above = (
+            np.linalg.norm(cloth.features(colours[low])[:, None] - some[None], axis=2).min(1) for some in samples
+        )
+        result = np.zeros(weight.shape, np.uint8)
+        result[low] = (below < above) & (above > cloth.same / 2)
+        return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
+
+    def _trust(self) -> NDArray[np.float32]:
+        """Estimate whether (h, w) 0…1 a pixel shows it: not near the mask's edge, nor where arms are before it."""
+        body, crop = self.dressed.body, self.crop
+        first = self.groups[body.faces[:, 0].long().cpu().numpy()]
+        face = rasterise_view(self.vertices[None], body.faces, crop.view).face[0].cpu().numpy()
+        arms = (face >= 0) & np.isin(first[np.maximum(face, 0)], (1, 2))
+        open_ = (crop.mask >= 0.5) & ~crop.others & ~arms
+        margin = max(1.5, self.options.edge * crop.mask.shape[0])
+        inside = cv2.distanceTransform(open_.astype(np.uint8), cv2.DIST_L2, 5)
+        return np.clip(inside / margin - 0.5, 0, 1).astype(np.float32)
 
 
 def _row_of_skirt(
     person: Mask, unknown: Mask, leg: Mask, reach: Array, options: SkirtOptions
 ) -> tuple[int, tuple[float, float]]:
-    """For one line (T,) across the legs 1 for cloth that no trousers have, -1 for what no skirt has, else 0, and the
-    cloth's edges in metres, NaN where they are not known.
+    """Classify a line (T,) across the legs: 1 for cloth that no trousers have, -1 for what no skirt has, else 0; find
+    the cloth's edges in metres, NaN where they are not known.
     """
     nothing = (np.nan, np.nan)
     on_leg = np.flatnonzero(leg)
@@ -225,14 +377,14 @@ def _row_of_skirt(
 
 
 def _hem(signs: NDArray[np.integer], widths: Array, options: SkirtOptions) -> int | None:
-    """How many levels a skirt has from the top; None if there is none. widths (L,): of the cloth, NaN where unknown."""
+    """Count the levels of a skirt from the top; None if there is none. widths (L,): of the cloth, NaN where unknown."""
     against = np.flatnonzero(signs < 0)
     before = signs[: against[0]] if len(against) else signs
-    shown = np.flatnonzero(before > 0)
-    if len(shown) * options.spacing < options.min_length:
+    levels = np.flatnonzero(before > 0)
+    if len(levels) * options.spacing < options.min_length:
         return None
     # Below the hem the outline goes in to the legs, which may stand so close that nothing else tells them from cloth.
-    first, last = round(options.min_length / options.spacing), int(shown[-1]) + 1
+    first, last = round(options.min_length / options.spacing), int(levels[-1]) + 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # widths that are all unknown
         below = [np.nanmedian(widths[level:last]) for level in range(first, last)]
@@ -244,187 +396,12 @@ def _hem(signs: NDArray[np.integer], widths: Array, options: SkirtOptions) -> in
     return int(np.flatnonzero(widths[:last] > (above[level] + below[level]) / 2)[-1]) + 1
 
 
-def _continues(pixels: NDArray[np.uint8], legs: Mask, hem: int, cloth: ClothColours, options: SkirtOptions) -> bool:
-    """Whether the legs (L, T) have the cloth's colour below the hem as well; False where they are not visible there.
-
-    pixels  (L, T, 3) along lines across the legs
-    """
-    reach = round(options.compared / options.spacing)
-    above, below = slice(max(hem - 1 - reach, 0), max(hem - 1, 1)), slice(hem + 2, hem + 2 + reach)
-    if legs[below].any(1).sum() < reach // 2 or not legs[above].any():
-        return False
-    colours = [cloth.features(pixels[part][legs[part]] / 255) for part in (above, below)]
-    usual = np.median(colours[0], axis=0)
-    return bool((np.linalg.norm(colours[1] - usual, axis=1) < cloth.same).mean() > options.same_below)
-
-
 def _edges(edges: Array) -> Array:
-    """Edges (L, 2) without NaN: as wide as the other side, or as the levels around; 0 where no edge is known."""
-    mirrored = np.where(np.isfinite(edges), edges, -edges[:, ::-1])
+    """Fill edges (L, 2) that are NaN: as wide as the other side, or as the levels around; 0 where none is known."""
+    both = np.where(np.isfinite(edges), edges, -edges[:, ::-1])
     result = np.zeros_like(edges)
     for side in (0, 1):
-        finite = np.isfinite(mirrored[:, side])
+        finite = np.isfinite(both[:, side])
         if finite.any():
-            result[:, side] = np.interp(np.arange(len(edges)), np.flatnonzero(finite), mirrored[finite, side])
+            result[:, side] = np.interp(np.arange(len(edges)), np.flatnonzero(finite), both[finite, side])
     return result
-
-
-def make_skirt(
-    region: SkirtRegion,
-    dressed: DressedBody,
-    rotations: Tensor,
-    trans: Tensor,
-    vertices: Tensor,
-    crop: PhotoCrop,
-    options: SkirtOptions,
-    cloth: ClothColours,
-) -> SkirtTube:
-    """The tube that a photo shows.
-
-    rotations, trans  of the dressed body in the photo
-    vertices          (V, 3) metres, camera axes: its surface as it lies over the photo
-    """
-    hem = float(region.levels[-1])
-    count = max(4, round((hem + options.above) / options.spacing) + 1)
-    levels = torch.linspace(-options.above, hem, count).to(vertices)
-    reach = _reach_of_body(dressed, levels, options)
-    first = torch.from_numpy(reach.astype(np.float32)).to(vertices)
-    skirt = SkirtTube(levels, first, options.sharpness, _NOTHING, region.pixels)
-    posed = dressed.posed(rotations, trans)
-    legs = torch.from_numpy(np.flatnonzero(limb_groups()[dressed.body.part_labels.cpu().numpy()] >= 3))
-    moved = _moved(dressed, posed, vertices, legs.to(vertices.device))
-    rows = np.clip(np.searchsorted(region.levels.cpu().numpy(), levels.cpu().numpy()), 0, len(region.levels) - 1)
-    edges = _edges(region.edges)
-    fade = np.clip((levels.cpu().numpy() + options.above) / (2 * options.above), 0, 1)
-    lateral = torch.from_numpy(region.lateral[rows].astype(np.float32)).to(vertices)
-    for _ in range(2):
-        centres, directions = _frames(posed, levels, options.around)
-        along = torch.einsum("rai,ri->ra", directions, lateral).cpu().numpy()
-        sides = torch.einsum("rai,ri->ra", skirt.rings(posed) - centres.mean(1)[:, None], lateral).cpu().numpy()
-        added = np.zeros_like(reach)
-        depth = np.zeros(len(levels))
-        for side, sign, reached in ((0, -1.0, -sides.min(1)), (1, 1.0, sides.max(1))):
-            wanted = sign * edges[rows, side]
-            missing = gaussian_filter1d(np.clip(fade * (wanted - reached), 0, options.max_width), 1.5, mode="nearest")
-            added += np.clip(sign * along, 0, 1) ** 2 * missing[:, None]
-            depth += missing / 2
-        reach = reach + added + (1 - along**2) * depth[:, None]
-        skirt = replace(skirt, reach=torch.from_numpy(reach.astype(np.float32)).to(vertices))
-    image = _image_of(skirt, posed, moved, dressed, vertices, crop, region, options, cloth)
-    return replace(skirt, image=image)
-
-
-_NOTHING = np.zeros((1, 1, 3), np.float32)
-
-
-def _reach_of_body(dressed: DressedBody, levels: Tensor, options: SkirtOptions) -> Array:
-    """How far (R, A) metres the resting body stands out beyond its legs' axes, by level and direction."""
-    eye = torch.eye(3).repeat(len(SMPL24), 1, 1).to(levels)
-    posed, points = dressed.posed(eye, torch.zeros(3).to(levels)), dressed.pose(eye, torch.zeros(3).to(levels))
-    centres, directions = _frames(posed, levels, options.around)
-    along = torch.einsum("rai,rci->rac", directions, centres)
-    furthest = options.sharpness * torch.logsumexp(along / options.sharpness, 2)
-    groups = limb_groups()[dressed.body.part_labels.cpu().numpy()]
-    height = centres[..., 1].mean(1).cpu().numpy()
-    body = points[torch.from_numpy(np.isin(groups, (0, 3, 4))).to(points.device)]
-    y = body[:, 1].cpu().numpy()
-    reach = np.zeros((len(levels), options.around))
-    for row in range(len(levels)):
-        chosen = np.abs(y - height[row]) < options.spacing
-        if chosen.any():
-            support = (body[torch.from_numpy(chosen).to(body.device)] @ directions[row].T).amax(0)
-            reach[row] = (support - furthest[row]).cpu().numpy()
-        elif row:
-            reach[row] = reach[row - 1]
-    return np.maximum(reach, gaussian_filter1d(reach, 1.0, axis=0, mode="nearest")) + options.ease
-
-
-def _image_of(
-    skirt: SkirtTube,
-    posed: PosedBody,
-    moved: Tensor,
-    dressed: DressedBody,
-    vertices: Tensor,
-    crop: PhotoCrop,
-    region: SkirtRegion,
-    options: SkirtOptions,
-    cloth: ClothColours,
-) -> NDArray[np.float32]:
-    """The colours (h, w, 3) of the tube: the photo's, for its other side those of the points before it."""
-    rings = (skirt.rings(posed) + moved).cpu().numpy()
-    size = _image_size(rings, crop.view)
-    x, y = ((np.arange(n) + 0.5) / n * (m - 1) for n, m in zip(size, rings.shape[1::-1], strict=True))
-    at_x, at_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    grid = np.asarray(cv2.remap(rings, at_x, at_y, cv2.INTER_LINEAR))
-    normals = np.cross(np.gradient(grid, axis=1), np.gradient(grid, axis=0))
-    normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
-    middle = grid.mean(1, keepdims=True)
-    normals *= np.sign((normals * (grid - middle)).sum(2, keepdims=True))
-    towards = -grid / np.linalg.norm(grid, axis=2, keepdims=True)
-    facing = (normals * towards).sum(2)
-    pixels = crop.view.project(grid.reshape(-1, 3)) - 0.5
-    colours = look_up(crop.pixels.astype(np.float32) / np.float32(255), pixels[:, 0], pixels[:, 1])
-    trust = look_up(_trust(dressed, vertices, crop, options), pixels[:, 0], pixels[:, 1], cv2.BORDER_CONSTANT)
-    weight = (np.clip((facing - 0.1) / 0.2, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
-    weight *= ~_below_hem(colours.reshape(*facing.shape, 3), weight, crop, region, options, cloth)
-    front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
-    # What is behind takes the colour of the point before it, at the mirror image of its angle about the image's x axis.
-    width = facing.shape[1]
-    rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
-    behind = front[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
-    together = front + (1 - front[..., 3:]) * behind
-    # Gaps take colours of their own height first, as stripes go on; three times side by side, as the last column's
-    # neighbour is the first.
-    tiled = np.tile(together, (1, 3, 1))
-    rows = cv2.GaussianBlur(tiled, (0, 0), sigmaX=width / 12, sigmaY=1.5)
-    share = np.minimum(20 * rows[..., 3:], 1) / np.maximum(rows[..., 3:], np.float32(1e-6))
-    tiled += (1 - tiled[..., 3:]) * rows * share
-    filled = fill_smoothly(tiled[..., :3] / np.maximum(tiled[..., 3:], np.float32(1e-6)), tiled[..., 3])
-    return np.ascontiguousarray(filled[:, width : 2 * width])
-
-
-def _below_hem(
-    colours: Array, weight: Array, crop: PhotoCrop, region: SkirtRegion, options: SkirtOptions, cloth: ClothColours
-) -> Mask:
-    """Texels (h, w) near the hem that show legs or shoes: a hem is not at one height all round.
-
-    They are none of the colours of the skirt further up, and nearer to those of the person below it.
-    """
-    height = colours.shape[0]
-    down = (np.arange(height) + 0.5) / height
-    low = (down > 1 - options.uneven)[:, None] & (weight > 0)
-    lowest = np.flatnonzero(region.pixels.any(1))[-1]
-    rest = crop.mask >= 0.9
-    rest[: lowest + 1] = False
-    up = ((down > 0.2) & (down < 1 - options.uneven))[:, None] & (weight > 0.5)
-    if not low.any() or rest.sum() < 16 or up.sum() < 16:
-        return np.zeros(weight.shape, bool)
-    samples = [
-        cloth.features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
-    ]
-    below, above = (
-        np.linalg.norm(cloth.features(colours[low])[:, None] - some[None], axis=2).min(1) for some in samples
-    )
-    result = np.zeros(weight.shape, np.uint8)
-    result[low] = (below < above) & (above > cloth.same / 2)
-    return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
-
-
-def _image_size(rings: Array, view: Camera) -> tuple[int, int]:
-    """Width and height in pixels of an image that is as fine as the photo."""
-    scale = view.focal / max(float(np.median(rings[..., 2])), 0.1)
-    around = np.linalg.norm(np.diff(rings, axis=1), axis=2).sum(1).max()
-    down = np.linalg.norm(np.diff(rings, axis=0), axis=2).sum(0).max()
-    return int(np.clip(around * scale, 32, 1536)), int(np.clip(down * scale, 16, 1024))
-
-
-def _trust(dressed: DressedBody, vertices: Tensor, crop: PhotoCrop, options: SkirtOptions) -> NDArray[np.float32]:
-    """Confidence (h, w) that a pixel shows the skirt: not near the mask's edge, nor where arms are before it."""
-    groups = limb_groups()[dressed.body.part_labels.cpu().numpy()]
-    first = groups[dressed.body.faces[:, 0].long().cpu().numpy()]
-    face = rasterise_view(vertices[None], dressed.body.faces, crop.view).face[0].cpu().numpy()
-    arms = (face >= 0) & np.isin(first[np.maximum(face, 0)], (1, 2))
-    open_ = (crop.mask >= 0.5) & ~crop.others & ~arms
-    margin = max(1.5, options.edge * crop.mask.shape[0])
-    inside = cv2.distanceTransform(open_.astype(np.uint8), cv2.DIST_L2, 5)
-    return np.clip(inside / margin - 0.5, 0, 1).astype(np.float32)

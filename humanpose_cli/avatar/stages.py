@@ -40,7 +40,7 @@ from humanpose_cli.avatar.limbs import PartsInPhoto
 from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import shoe_offsets, vertex_colours, wears_shoes
-from humanpose_cli.avatar.skirt import SkirtTube, make_skirt, skirt_region
+from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
 from humanpose_cli.avatar.surface import FEET, TRUNK, BodyTexels, body_texels
 from humanpose_cli.body.body import Body
@@ -101,7 +101,7 @@ class PhotographedPerson:
         fit: FittedPerson,
         others: Sequence[NDArray[np.floating]] = (),
     ) -> PhotographedPerson:
-        """others: masks (H, W) of the other people. UsageError for arrays of other shapes."""
+        """Check the arrays, and combine the masks `others` (H, W). Raises UsageError for other shapes."""
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
             raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{photo.shape} {photo.dtype}")
         for one in (mask, *others):
@@ -111,6 +111,11 @@ class PhotographedPerson:
         together = np.maximum.reduce([empty, *(np.asarray(one, np.float32) for one in others)])
         view = replace(fit.camera, size=photo.shape[1::-1])
         return cls(photo, np.asarray(mask, np.float32), together, fit, view)
+
+    @property
+    def silhouette(self) -> Array:
+        """(H, W) 0…1: confidence that a pixel of the photo shows this person; 0 where another is likelier."""
+        return np.where(self.mask >= self.others, self.mask, np.float32(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +212,7 @@ class Lit:
 
 @dataclass(frozen=True, eq=False)
 class Completed:
-    """A body that can be drawn in any pose. Made by `complete`, read by `mesh.MeshReposer`.
+    """A body that can be drawn in any pose. Made by `complete`, read by `person.DressedPerson`.
 
     dressed   the surface; light: the photo's
     texture   without gaps
@@ -228,6 +233,7 @@ def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) ->
     scales = None if fit.segment_scales is None else _tensor(fit.segment_scales, device)
     shaped = DressedBody.of(body, _tensor(fit.betas, device), scales)
     if fit.keypoints2d is not None:
+        # The fit knows no head sizes, which differ by more than a face bears.
         landmarks = DetectedLandmarks(shaped, rotations, trans, fit.keypoints2d, view, options.alignment)
         shaped = shaped.with_head_scaled(head_scale(landmarks, options.alignment))
     posed = shaped.pose(rotations, trans)
@@ -241,6 +247,7 @@ def align(photographed: PhotographedPerson, body: Body, options: MeshOptions) ->
         reliable = without_strays(reliable, stray)
         standing = without_strays(standing, stray & ~FOOT_LANDMARKS)
         if stray.any():
+            # Pixels of a stray limb give the body no texture.
             width = options.alignment.stray_radius * shaped.height / 1.7 * pixels_per_metre
             strays = image_of_strays(fit.keypoints2d, stray, landmarks.confident, mask.shape, width)
             mask, others = np.where(strays, np.float32(0), mask), np.where(strays, np.float32(1), others)
@@ -282,14 +289,18 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre)
     texels = body_texels(body.body, size, options.relief)
     worn = what_is_worn(aligned, texels, options)
+    # A hand in a pocket is not visible, whatever the fit says.
     aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
+    # Shoes and close clothes come first: the outline that is followed is theirs.
     body = _with_clothes(body, worn, options)
-    moved = vertices - posed
+    offset = vertices - posed
     posed = body.pose(aligned.rotations, aligned.trans)
-    vertices = posed + moved
+    vertices = posed + offset
     reliable = (aligned.reliable > 0.5).cpu().numpy()
-    pose = (aligned.rotations, aligned.trans)
-    region = skirt_region(body.posed(*pose), body, vertices, aligned.crop, reliable, options.skirt, options.colours)
+    pose = aligned.rotations, aligned.trans
+    # A skirt's outline is not that of legs: they are not widened to it.
+    skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop, options.skirt, options.colours)
+    region = skirt_photo.region(reliable)
     blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, options.silhouette.outline_height / aligned.height_pixels))
@@ -305,24 +316,21 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     )
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
-    skirt = (
-        None
-        if region is None
-        else make_skirt(region, body, *pose, vertices, aligned.crop, options.skirt, options.colours)
-    )
+    skirt = None if region is None else replace(skirt_photo, dressed=body, vertices=vertices).tube(region)
+    # Loose cloth and hair are what even the widened body leaves open.
     beside = aligned.crop if region is None else aligned.crop.without(_around(region.pixels, options))
-    loose = loose_cloth(body, *pose, vertices, beside, options.loose)
+    loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, beside, options.loose)
     return Dressed(aligned, body, vertices, texels, skirt, loose, worn)
 
 
 def _around(pixels: NDArray[np.bool_], options: MeshOptions) -> NDArray[np.bool_]:
-    """Pixels (h, w), and those beside them that a tube's hem of one height does not reach."""
+    """Widen pixels (h, w) by those beside them that a tube's hem of one height does not reach."""
     width = 2 * round(2 * options.hole_margin * pixels.shape[0]) + 1
     return cv2.dilate(pixels.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
 
 
 def what_is_worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
-    """Which parts the photo shows clothed, with shoes or in pockets."""
+    """Find which parts the photo shows clothed, with shoes or in pockets."""
     body, faces, crop = aligned.body.body, aligned.reliable_faces, aligned.crop
     visible = vertex_colours(aligned.vertices, faces, crop, options.shoes)
     tone = skin_tone(texels, visible.colour, visible.shown, options.completion.min_skin, options.colours)
@@ -333,13 +341,13 @@ def what_is_worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> 
 
 
 def _with_clothes(body: DressedBody, worn: Worn, options: MeshOptions) -> DressedBody:
-    """A body with the form of close clothes, and of shoes."""
+    """Give a body the form of close clothes, and of shoes."""
     share, form = worn.share(body.body), cloth_form(body.body, options.cloth)
     offsets = share[:, None] * form.offsets * (body.height / 1.7)
     if worn.shod:
         offsets = offsets + shoe_offsets(body.body, body.rest().cpu().numpy(), options.shoes)
-    cloth, mixed = (torch.from_numpy(values).to(body.rest_directions) for values in (form.directions, share[:, None]))
-    directions = torch.nn.functional.normalize(body.rest_directions.lerp(cloth, mixed), dim=-1)
+    cloth, mixture = (torch.from_numpy(values).to(body.rest_directions) for values in (form.directions, share[:, None]))
+    directions = torch.nn.functional.normalize(body.rest_directions.lerp(cloth, mixture), dim=-1)
     return replace(body, offsets=torch.from_numpy(offsets).to(directions), rest_directions=directions)
 
 
@@ -350,6 +358,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     in_front, worn = PartsInPhoto(body, vertices, aligned.reliable_faces, crop), dressed.worn
     depth = in_front.depth
     trust = pixel_trust(crop.mask, depth, max(1.5, options.mask_margin * aligned.height_pixels))
+    # A forearm before the body is not exactly where the fit has it: its pixels must not become the shirt's.
     trust *= in_front.trust_near_forearms(
         worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs
     )
@@ -362,7 +371,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
 
 
 def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
-    """Standard deviation of the noise in the trusted part of a photo, 0…1 of full scale.
+    """Estimate the standard deviation of the noise in the trusted part of a photo, 0…1 of full scale.
 
     The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
     """
@@ -380,6 +389,7 @@ def take_light_off(baked: Baked, options: MeshOptions) -> Lit:
     confidence = texels.reduce(texture.confidence)
     colours, weights = paint_vertices(texels.coarse, texels.rows, texels.reduce(texture.colour), confidence)
     normals = baked.normals.cpu().numpy()
+    # The light changes slowly with the normal: vertices say as much as texels.
     light = light_of(colours, normals, texels.part_labels, weights, options.light, options.colours)
     columns = torch.stack((light.on(baked.normals), dressed.aligned.reliable.to(baked.normals)), 1)
     values = texels.fine.interpolate(columns.cpu().numpy(), texels.faces)
@@ -400,6 +410,7 @@ def complete(lit: Lit, options: MeshOptions) -> Completed:
     """Make up what the photo does not show of the texture."""
     dressed = lit.dressed
     yaw = head_yaw(dressed.body.posed(dressed.aligned.rotations, dressed.aligned.trans))
+    # A profile's other half would be the same profile again.
     mirror_face = not shows_half_a_face(yaw, options.head)
     texture = complete_texture(
         dressed.texels,
@@ -418,11 +429,11 @@ def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
 
 
 def _texture_size(body: Body, pixels_per_metre: float) -> int:
-    """Texels along each side, of `_SIZES`: also where the atlas is coarse, about as fine as the photo."""
+    """Choose how many texels each side has, of `_SIZES`: also where the atlas is coarse, about as fine as the photo."""
     corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
     coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
-    wanted = max(pixels_per_metre, 1) / max(coarse, 1e-3)
-    return min(_SIZES, key=lambda size: abs(np.log(size / wanted)))
+    ideal = max(pixels_per_metre, 1) / max(coarse, 1e-3)
+    return min(_SIZES, key=lambda size: abs(np.log(size / ideal)))

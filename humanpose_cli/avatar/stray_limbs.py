@@ -24,7 +24,7 @@ _JOINT |= {"pinky": "hand", "index": "hand", "thumb": "hand", "heel": "foot", "f
 
 
 def _joint_of(landmark: str) -> str:
-    """The joint of SMPL24 at the end of the limb that a landmark of BLAZEPOSE33 lies on; "" for none."""
+    """Find the joint of SMPL24 at the end of the limb that a landmark of BLAZEPOSE33 lies on; "" for none."""
     side, _, name = landmark.partition("_")
     return f"{side}_{_JOINT[name]}" if name in _JOINT else ""
 
@@ -37,28 +37,28 @@ FOOT_LANDMARKS = np.array([_joint_of(name).endswith("foot") for name in BLAZEPOS
 
 
 def stray_joints(stray: Mask) -> list[str]:
-    """Names of SMPL24 joints whose limb a stray landmark (33,) bool lies on, each once."""
+    """Name the SMPL24 joints whose limb a stray landmark (33,) bool lies on, each once."""
     return list(dict.fromkeys(filter(None, map(_joint_of, np.array(BLAZEPOSE33.joint_names)[stray].tolist()))))
 
 
 def without_strays(joint_visibility: NDArray[np.floating] | None, stray: Mask) -> NDArray[np.float32]:
-    """Visibility (24,) of the joints: 0 for those whose limb is elsewhere, and what hangs from them, else as given.
+    """Set the visibility (24,) of joints whose limb is elsewhere, and what hangs from them, to 0.
 
     joint_visibility  (24,) 0…1, or None for 1; stray (33,) bool: landmarks of limbs that are elsewhere
     """
     visibility = np.ones(len(SMPL24), np.float32)
     if joint_visibility is not None:
         visibility[:] = joint_visibility
-    gone = set(stray_joints(stray))
+    hidden_joints = set(stray_joints(stray))
     for row, (name, parent) in enumerate(zip(SMPL24.joint_names, SMPL24.parent_names, strict=True)):
-        if name in gone or parent in gone:  # parents come first
-            gone.add(name)
+        if name in hidden_joints or parent in hidden_joints:  # parents come first
+            hidden_joints.add(name)
             visibility[row] = 0
     return visibility
 
 
 def image_of_strays(keypoints: Array, stray: Mask, confident: Mask, size: tuple[int, int], radius: float) -> Mask:
-    """Pixels (H, W) about the detected segments that end or begin at the stray landmarks of limbs.
+    """Draw pixels (H, W) about the detected segments that end or begin at the stray landmarks of limbs.
 
     keypoints  (33, 3) x, y pixels and confidence
     stray      (33,) bool: far from the body; confident (33,) bool: detected with confidence

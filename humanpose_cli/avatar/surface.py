@@ -48,18 +48,18 @@ _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", 
 
 
 def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> Mask:
-    """Vertices (V,) that belong to the named parts."""
+    """Select vertices (V,) that belong to the named parts."""
     return np.isin(part_labels, SMPL24.indices(names))
 
 
 def flat_parts(part_labels: NDArray[np.integer]) -> Mask:
-    """Vertices (V,) of trunk and limbs, without head, neck, hands and feet."""
+    """Select vertices (V,) of trunk and limbs, without head, neck, hands and feet."""
     names = tuple(name for name in SMPL24.joint_names if name.removeprefix("left_").removeprefix("right_") in _FLAT)
     return parts_mask(part_labels, names)
 
 
 def limb_groups() -> NDArray[np.int64]:
-    """A number per row of SMPL24 (24,): trunk with head, each arm, each leg."""
+    """Label the rows of SMPL24 (24,) by limb: trunk with head, each arm, each leg."""
     groups = np.zeros(len(SMPL24), np.int64)
     for row, name in enumerate(SMPL24.joint_names):
         side, _, part = name.rpartition("_")
@@ -71,7 +71,7 @@ def limb_groups() -> NDArray[np.int64]:
 
 
 def scalp_and_face(body: Body) -> tuple[Mask, Mask]:
-    """Vertices (V,) where hair grows, and those (V,) of the face that no hair covers.
+    """Select vertices (V,) where hair grows, and those (V,) of the face that no hair covers.
 
     Hair grows on the head behind the ears and above a line from the ears to the hairline; the face lies before the
     temples and below it. The proportions are those of an adult: the hairline lies 0.42 ear-to-ear distances above the
@@ -121,16 +121,16 @@ class SurfaceOperator:
         self.count = count
 
     def around(self, axes: Array, along: float) -> SurfaceOperator:
-        """The same with less stiffness along axes (V, 3), unit vectors, of which the share `along` is left."""
+        """Reduce stiffness along axes (V, 3), unit vectors, of which the share `along` is left."""
         one, other = self.rows, self.columns
         way, axis = self._vertices[other] - self._vertices[one], axes[one] + axes[other]
         product = (way * axis).sum(1) ** 2 / np.maximum((way**2).sum(1) * (axis**2).sum(1), 1e-18)
-        changed = copy(self)
-        changed.weights = self.weights * (along + (1 - along) * (1 - product))
-        return changed
+        weaker = copy(self)
+        weaker.weights = self.weights * (along + (1 - along) * (1 - product))
+        return weaker
 
     def stiffness(self, cut: NDArray[np.integer] | None = None, leak: float = 0.0) -> sparse.csc_matrix:
-        """K (V, V); with `cut` (V,) groups, connections between groups are weakened to `leak`."""
+        """Return K (V, V); with `cut` (V,) groups, connections between groups are weakened to `leak`."""
         weights = self.weights
         if cut is not None:
             weights = np.where(cut[self.rows] == cut[self.columns], weights, weights * leak)
@@ -147,7 +147,7 @@ class SurfaceOperator:
         cut: NDArray[np.integer] | None = None,
         leak: float = 0.0,
     ) -> Array:
-        """The field f (V, C) that minimises fᵀ K f + Σ data (f − values)² + Σ rest_weights (f − rest)².
+        """Find the field f (V, C) that minimises fᵀ K f + Σ data (f − values)² + Σ rest_weights (f − rest)².
 
         data_weights (V,) ≥ 0, values (V, C), rest_weights (V,) > 0, rest (C,) or (V, C); cut, leak  of `stiffness`
         """
@@ -161,8 +161,8 @@ class SurfaceOperator:
 
 @lru_cache(maxsize=8)
 def elimination_order(edges: bytes, count: int) -> NDArray[np.int64]:
-    """An order of a mesh's vertices in which its systems are solved fast: it takes a third of a solution's time, and
-    is the same for every shape and weight.
+    """Order a mesh's vertices so that its systems are solved fast: it takes a third of a solution's time, and is the
+    same for every shape and weight.
 
     edges  rows and columns, (2, E) int64, as bytes
     """
@@ -191,16 +191,16 @@ _cached_texels: WeakKeyDictionary[Body, dict[tuple[int, ReliefOptions], BodyTexe
 
 
 def body_texels(body: Body, size: int, relief: ReliefOptions | None = None) -> BodyTexels:
-    """The texels of a body, cached for the next photo as long as the body lives; of the largest, the last ones."""
-    made, relief = _cached_texels.setdefault(body, {}), relief or ReliefOptions()
+    """Return the texels of a body, cached for the next photo while the body lives; of the largest, the last ones."""
+    texels, relief = _cached_texels.setdefault(body, {}), relief or ReliefOptions()
     coarse = min(size, _COARSE)
-    if (coarse, relief) not in made:
-        made[coarse, relief] = BodyTexels(body, coarse, relief)
-    if (size, relief) not in made:
-        for large in [key for key in made if min(size, key[0]) > _MANY]:
-            del made[large]
-        made[size, relief] = made[coarse, relief].resized(body, size)
-    return made[size, relief]
+    if (coarse, relief) not in texels:
+        texels[coarse, relief] = BodyTexels(body, coarse, relief)
+    if (size, relief) not in texels:
+        for large in [key for key in texels if min(size, key[0]) > _MANY]:
+            del texels[large]
+        texels[size, relief] = texels[coarse, relief].resized(body, size)
+    return texels[size, relief]
 
 
 class BodyTexels:
@@ -235,7 +235,7 @@ class BodyTexels:
         self.scalp_texels = float(np.sqrt(self.scalp.sum() / self.operator.areas[self.hair].sum()))
 
     def resized(self, body: Body, size: int) -> BodyTexels:
-        """The same with another fine texture; what is coarse is shared."""
+        """Replace the fine texture; what is coarse is shared."""
         other = copy(self)
         other.fine = TexelMap(body.uv, body.uv_faces, size)
         other._mirror = other._mirror_maps(body)
@@ -253,14 +253,14 @@ class BodyTexels:
         return values[..., 0], scalp, strand_patterns(values[..., 1:4][scalp], options)
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
-        corners, paired = mirror_uv_corners(
+        corners, pairs = mirror_uv_corners(
             self.rows,
             body.uv.cpu().numpy(),
             body.uv_faces.cpu().numpy().astype(np.int64),
             body.mirror_vertices.cpu().numpy(),
         )
         # Without a partner: look outside the texture, where nothing is.
-        corners[~paired] = -1
+        corners[~pairs] = -1
         each = torch.arange(corners.shape[0] * 3, dtype=torch.int32, device=self.faces.device).reshape(-1, 3)
         uv = self.fine.interpolate(corners.reshape(-1, 2), each)
         maps = np.empty(uv.shape[:2], np.float32), np.empty(uv.shape[:2], np.float32)
@@ -274,35 +274,35 @@ class BodyTexels:
         return maps
 
     def mirror(self, image: Array) -> Array:
-        """A fine texture (size, size, C) with every texel replaced by its mirror image; zero where there is none."""
+        """Replace every texel of a fine texture (size, size, C) by its mirror image; zero where there is none."""
         return cv2.remap(image, *self._mirror, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
     def opposite(self, image: Array) -> Array:
-        """A coarse texture with each texel replaced by the point straight through the body; zero where none is."""
+        """Replace each texel of a coarse texture by the point straight through the body; zero where none is."""
         size = self.coarse.size
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
-        borrowed = sample_at(image, x, y).reshape(image.shape)
-        borrowed[~self.opposed] = 0
+        result = sample_at(image, x, y).reshape(image.shape)
+        result[~self.opposed] = 0
         # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway. Islands' own
         # borders stay full: seams must not show.
         inside = self.coarse.covered.astype(np.float32)
         share = np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
-        return cv2.GaussianBlur(borrowed, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
+        return cv2.GaussianBlur(result, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
 
     def reduce(self, image: Array) -> Array:
-        """A fine texture averaged to the coarse size."""
+        """Average a fine texture to the coarse size."""
         size = self.coarse.size
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).reshape(size, size, *image.shape[2:])
 
     def enlarge(self, image: Array) -> Array:
-        """A coarse texture, its islands bled, at the fine size."""
+        """Enlarge a coarse texture, its islands bled, to the fine size."""
         size = self.fine.size
         return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, *image.shape[2:])
 
 
 def _limb_axes(part_labels: NDArray[np.integer]) -> Array:
-    """The way (V, 3) along trunk and legs, and along arms, of a body that rests with its arms stretched aside; zero on
-    head, neck, hands and feet, whose clothes end anywhere.
+    """Find the way (V, 3) along trunk and legs, and along arms, of a body that rests with its arms stretched aside;
+    zero on head, neck, hands and feet, whose clothes end anywhere.
     """
     groups = limb_groups()[part_labels]
     axes = np.eye(3)[np.where((groups == 1) | (groups == 2), 0, 1)]
@@ -310,7 +310,7 @@ def _limb_axes(part_labels: NDArray[np.integer]) -> Array:
 
 
 def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
-    """For each texel of trunk and limbs, the texture coordinates of the point straight through the rest body."""
+    """Find for each texel of trunk and limbs the texture coordinates of the point straight through the rest body."""
     vertices = body.template
     labels = body.part_labels.cpu().numpy()
     first = body.faces[:, 0].long().cpu().numpy()
@@ -323,14 +323,14 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
     position = texels.interpolate(points.cpu().numpy(), body.faces)
     uv = np.zeros((texels.size, texels.size, 2), np.float32)
     valid = np.zeros((texels.size, texels.size), bool)
-    chosen = texels.covered & flat[np.maximum(texels.face, 0)]
+    on_limbs = texels.covered & flat[np.maximum(texels.face, 0)]
     for side in (1.0, -1.0):  # from the front, from the back
         turn = vertices.new_tensor([-side, -1.0, -side])
-        turned = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
-        raster = rasterise_view(turned[None], body.faces, view)
+        rotated = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
+        raster = rasterise_view(rotated[None], body.faces, view)
         image_uv = interpolate(raster, body.uv_faces, body.uv[None])[0].cpu().numpy()
         face = raster.face[0].cpu().numpy()
-        rows = np.nonzero(chosen & (position[..., 5] * side < 0))
+        rows = np.nonzero(on_limbs & (position[..., 5] * side < 0))
         x = _IMAGE / 2 - side * position[rows][:, 0] * focal / _FAR
         y = _IMAGE / 2 - position[rows][:, 1] * focal / _FAR
         x, y = (np.clip(values, 0, _IMAGE - 1).astype(int) for values in (x, y))

@@ -117,9 +117,9 @@ class Camera:
         size = round(self.size[0] * factor), round(self.size[1] * factor)
         return Camera(self.focal * factor, (x * factor, y * factor), size)
 
-    def part(self, x0: int, y0: int, x1: int, y1: int) -> Camera:
-        """Make the camera whose image is the rectangle of pixels x0 ≤ x < x1, y0 ≤ y < y1."""
-        x, y = self.principal_point
+    def part(self, box: tuple[int, int, int, int]) -> Camera:
+        """Make the camera whose image is a box x0, y0, x1, y1 of this one's pixels: x0 ≤ x < x1, y0 ≤ y < y1."""
+        (x, y), (x0, y0, x1, y1) = self.principal_point, box
         return Camera(self.focal, (x - x0, y - y0), (x1 - x0, y1 - y0))
 
     def cropped(self, crop: Crop) -> Camera:

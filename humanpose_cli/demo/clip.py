@@ -48,7 +48,7 @@ _LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank"
 
 
 def _paint_outfit(body: Body, outfit: DrawnOutfit, size: int = 1024) -> NDArray[np.uint8]:
-    """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
+    """Paint a texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
     texels = TexelMap(body.uv, body.uv_faces, size)
     position = texels.interpolate(body.template.numpy(), body.faces)  # (size, size, 3) metres, on the resting body
     one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
@@ -88,13 +88,13 @@ def _paint_head(body: Body, outfit: DrawnOutfit, colour: Array, part: Array, pos
 
 
 def _dot(colour: Array, head: Array, position: Array, centre: Array, radii: tuple[float, float], paint: Colour) -> None:
-    """An ellipse on the front of the head, radii in metres along x and y."""
+    """Select an ellipse on the front of the head, radii in metres along x and y."""
     offset = (position[..., :2] - centre[:2]) / np.asarray(radii, np.float32)
     colour[head & (position[..., 2] > 0.04) & ((offset**2).sum(-1) < 1)] = paint
 
 
 def _weave(colour: Array, position: Array) -> None:
-    """Slow and fast variations of brightness, as cloth and skin have; a function of the position on the body."""
+    """Compute slow and fast variations of brightness, as cloth and skin have, of the position on the body."""
     grid = np.random.default_rng(0).normal(0, 1, (64, 64, 2)).astype(np.float32)
     slow = gaussian_filter(grid[..., 0], 1.5, mode="wrap") * 3
 
@@ -154,7 +154,7 @@ class DemoClip:
         return len(self.rotations)
 
     def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
-        """The true bodies of some frames, camera axes."""
+        """Return the true bodies of some frames, camera axes."""
         return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
 
     @property
@@ -163,7 +163,7 @@ class DemoClip:
         return Camera.of_image(self.size[::-1], self.focal)
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """The images (H, W, 3) uint8, one by one."""
+        """Draw the images (H, W, 3) uint8, one by one."""
         texture = _dressed(self.body, DrawnOutfit())
         background = _street(self.size, self.focal)
         noise = np.random.default_rng(0)
@@ -172,12 +172,12 @@ class DemoClip:
             yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
 
     def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
-        """The same person before the same background in another pose: the truth that a reposed frame is held to."""
+        """Draw the person in another pose before the same background: the truth for a reposed frame."""
         surface = self._surface(rotations, trans, _dressed(self.body, DrawnOutfit()))
         return _compose([surface], self.view, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
-        """Where the person is in such an image: (H, W)."""
+        """Find where the person is in such an image: (H, W)."""
         return render_people([self._surface(rotations, trans)], self.view)[..., 3] > 0.5
 
     def _surface(self, rotations: Tensor, trans: Tensor, texture: Texture | None = None) -> Surface:
@@ -202,7 +202,7 @@ _PAIR_SIZE, _PAIR_FOCAL = (720, 960), 1050.0
 
 
 def drawn_pair(body: Body) -> NDArray[np.uint8]:
-    """An image (H, W, 3) of two people, one farther away than the other."""
+    """Draw an image (H, W, 3) of two people, one farther away than the other."""
     surfaces = []
     for right, away, name, angle, shape, outfit in _PAIR:
         rotations, betas = key_pose(name), torch.tensor([shape])
@@ -211,8 +211,8 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
         vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
         assert vertices is not None
         soles = float(vertices[0, :, 1].max())
-        placed = vertices[0] + torch.tensor([right, _CAMERA_HEIGHT - soles, away])
-        surfaces.append(Surface(placed, body.faces, texture=_dressed(body, outfit)))
+        bodies = vertices[0] + torch.tensor([right, _CAMERA_HEIGHT - soles, away])
+        surfaces.append(Surface(bodies, body.faces, texture=_dressed(body, outfit)))
     view = Camera.of_image(_PAIR_SIZE[::-1], _PAIR_FOCAL)
     image = _compose(surfaces, view, _street(_PAIR_SIZE, _PAIR_FOCAL))
     noise = np.random.default_rng(0).normal(0, 2.0, image.shape)
@@ -220,7 +220,7 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
 
 
 def key_pose(name: str) -> Tensor:
-    """(24, 3, 3) rotations of a key pose, which faces +z in a world with y up."""
+    """Return (24, 3, 3) rotations of a key pose, which faces +z in a world with y up."""
     poses = key_poses()
     return poses.rotations[poses.names.index(name)].clone()
 
@@ -230,20 +230,20 @@ def _dressed(body: Body, outfit: DrawnOutfit) -> Texture:
 
 
 def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The people (V, 3) in camera axes before a background (H, W, 3), a soft dark patch on the ground below each."""
-    drawn = render_people(people, view, supersampling=2, lighting=_LIGHT)
-    alpha, image = drawn[..., 3:], background
+    """Draw people (V, 3) in camera axes before a background (H, W, 3), a soft dark patch on the ground below each."""
+    people_layer = render_people(people, view, supersampling=2, lighting=_LIGHT)
+    alpha, image = people_layer[..., 3:], background
     y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
     for person in people:
         feet = person.vertices[person.vertices[:, 1].argmax()]
         foot, radius = view.project(feet[None])[0].numpy(), 0.45 * view.focal / max(float(feet[2]), 0.5)
         distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
         image = image * (1 - 0.45 * np.exp(-distance))[..., None]
-    return (drawn[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
+    return (people_layer[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
 
 
 def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
-    """A brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
+    """Draw a brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
     import skimage.data
 
     height, width = size
@@ -263,13 +263,13 @@ def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
 def _tile(
     image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
 ) -> NDArray[np.float32]:
-    """A grey image repeated every `metres`, as (H, W, 3)."""
+    """Repeat a grey image every `metres`, as (H, W, 3)."""
     side = max(16, round(metres / metres_per_pixel))
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-    mapped = cv2.remap(
+    plane = cv2.remap(
         np.pad(small, ((0, 1), (0, 1)), mode="wrap"),
         ((u / metres) % 1 * side).astype(np.float32),
         ((v / metres) % 1 * side).astype(np.float32),
         cv2.INTER_LINEAR,
     )
-    return np.asarray(mapped, np.float32)[..., None]
+    return np.asarray(plane, np.float32)[..., None]

@@ -60,7 +60,7 @@ class Section:
 
 
 def index_page(sections: Sequence[Section], commands: Sequence[str]) -> str:
-    """The page, with the files beside it.
+    """Compose the page, with the files beside it.
 
     commands  to type next
     """
@@ -88,11 +88,11 @@ def _section(section: Section) -> str:
         f'<tr><td>{html.escape(name)}</td><td class="number">{html.escape(value)}</td></tr>'
         for name, value in section.table
     )
-    printed = f"<pre class=printed>{html.escape(section.printed)}</pre>\n" if section.printed else ""
+    output = f"<pre class=printed>{html.escape(section.printed)}</pre>\n" if section.printed else ""
     table = f"<table>{rows}</table>\n" if rows else ""
     return (
         f"<section><h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.text)}</p>\n"
-        f'<div class="row">{figures}</div>\n{table}{_commands(section.commands)}{printed}</section>\n'
+        f'<div class="row">{figures}</div>\n{table}{_commands(section.commands)}{output}</section>\n'
     )
 
 
@@ -100,12 +100,12 @@ def _figure(figure: Figure) -> str:
     file, caption = quote(figure.file), html.escape(figure.caption)
     kind = ""
     if Path(figure.file).suffix in VIDEO_SUFFIXES:
-        shown = f'<video src="{file}" controls loop muted autoplay playsinline></video>'
+        media = f'<video src="{file}" controls loop muted autoplay playsinline></video>'
     elif figure.file.endswith(".html"):
         kind = " class=page"
-        shown = f'<iframe src="{file}#play" title="{caption}" loading="lazy"></iframe>'
+        media = f'<iframe src="{file}#play" title="{caption}" loading="lazy"></iframe>'
         caption = f'<a href="{file}">{caption}</a>'
     else:
-        shown = f'<a href="{file}"><img src="{file}" alt="{caption}" loading="lazy"></a>'
+        media = f'<a href="{file}"><img src="{file}" alt="{caption}" loading="lazy"></a>'
     style = f' style="--shape:{figure.shape:.3f}"'
-    return f"<figure{kind}{style}>{shown}<figcaption>{caption}</figcaption></figure>\n"
+    return f"<figure{kind}{style}>{media}<figcaption>{caption}</figcaption></figure>\n"

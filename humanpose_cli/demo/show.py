@@ -115,12 +115,12 @@ def run_demo(
         first, film = _clip(work.part(0.0, 0.22), clip)
         sections = [first, _in_3d(work.part(0.22, 0.29), film), _reposed(work.part(0.29, 0.43), film)]
         sections.append(_two_people(work.part(0.43, 0.5)))
-        measured, errors, similarity = _drawn_clip(work.part(0.5, 0.87))
-        sections += [measured, _limits(work.part(0.87, 1.0))]
+        section, errors, (ssim_reposed, ssim_copied) = _drawn_clip(work.part(0.5, 0.87))
+        sections += [section, _limits(work.part(0.87, 1.0))]
     page = work.path("index.html")
     write_text(page, index_page(sections, NEXT))
     wrote(page)
-    return Demo(page, tuple(work.written), errors, *similarity)
+    return Demo(page, tuple(work.written), errors, ssim_reposed, ssim_copied)
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,16 @@ class _Work:
     written: list[Path]
 
     def part(self, start: float, end: float) -> _Work:
-        """The same with the progress of a part of this work, from one fraction of it to another."""
+        """Restrict the progress to a part of this work, from one fraction of it to another."""
         return replace(self, progress=part_of(self.progress, start, end))
 
     def path(self, name: str) -> Path:
-        """Of a file that is about to be written."""
+        """Note a file that is about to be written."""
         self.written.append(self.out / name)
         return self.written[-1]
 
     def fit(self, path: Path) -> Fit:
-        """As `hpc fit` does, with the overlay and a view from the side."""
+        """Fit as `hpc fit` does, with the overlay and a view from the side."""
         (item,) = open_inputs([path])
         output = fit_path(item, self.out)
         fit = fit_item(self.reposer.fitter, item, output, self.part(0.0, 0.5).progress)
@@ -175,7 +175,7 @@ class _Work:
         return path
 
     def _side_view(self, fit: Fit, path: Path) -> None:
-        """The bodies on their ground, drawn from the right of the image."""
+        """Draw the bodies on their ground, from the right of the image."""
         body = fit.body_model()
         world = on_the_ground(fit, body)
         vertices = world_vertices(world, np.arange(len(world)), body)
@@ -201,7 +201,7 @@ def _side_name(path: Path) -> str:
 
 
 def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
-    """An input, its overlay and its view from the side."""
+    """List an input, its overlay and its view from the side."""
     shape = float(fit.image_size[0, 0] / fit.image_size[0, 1])
     overlay = f"{path.name}.overlay{'.mp4' if path.suffix in VIDEO_SUFFIXES else '.jpg'}"
     return [
@@ -212,14 +212,14 @@ def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
 
 
 def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float]]:
-    """The clip with known truth: fitted and measured, and its first frame reposed and compared."""
+    """Fit and measure the clip with known truth, and repose and compare its first frame."""
     clip = DemoClip.make(work.reposer.fitter.body)
     path, first = work.path(_DRAWN), None
     with VideoWriter(path, clip.frame_rate, codec=work.video_codec) as writer:
-        for done, frame in enumerate(clip.frames(), 1):
+        for number, frame in enumerate(clip.frames(), 1):
             first = frame if first is None else first
             writer.write(frame)
-            work.part(0.0, 0.2).progress(done, len(clip), "frames drawn")
+            work.part(0.0, 0.2).progress(number, len(clip), "frames drawn")
     assert first is not None
     work.wrote(path)
     fit = work.part(0.2, 0.8).fit(path)
@@ -265,7 +265,7 @@ def _clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
 
 
 def _in_3d(work: _Work, film: _Fitted) -> Section:
-    """The page of `hpc view`, with a texture made from the frames."""
+    """Make the page of `hpc view`, with a texture made from the frames."""
     fit, name = film.fit, film.path.name
     source, fitted = shell_word(name), shell_word(f"{name}.fit.npz")
     assert fit.images is not None
@@ -284,7 +284,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
 
 
 def _reposed(work: _Work, source: _Fitted) -> Section:
-    """The last frame as a photograph, driven by a motion of the pose library and put into key poses."""
+    """Take the last frame as a photograph, drive it by a motion of the pose library and put it into key poses."""
     fit = source.fit
     assert fit.images is not None
     row = int(fit.rows_of(fit.largest_track)[-1])
@@ -296,14 +296,14 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
     motion = work.path("traffic.npz")
     write_npz(motion, _motion(facing, work.reposer.fitter.body))
     commands, figures = ["hpc repose photo.png traffic.npz --out ."], [Figure(photo.name, "the photograph", shape)]
-    reposed = work.reposer.repose(photo, motion, progress=work.part(0.0, 0.3).progress)
+    result = work.reposer.repose(photo, motion, progress=work.part(0.0, 0.3).progress)
     progress = work.part(0.3, 0.9).progress
-    work.wrote(*reposed.save(work.path("photo.traffic.mp4"), progress, video_codec=work.video_codec))
+    work.wrote(*result.save(work.path("photo.traffic.mp4"), progress, video_codec=work.video_codec))
     figures.append(Figure("photo.traffic.mp4", "the same person directs traffic", shape))
     for name in _POSES:
         pose = work.path(f"{name}.npz")
         write_npz(pose, _key_pose(name, facing))
-        work.image(f"photo.{name}.png", next(iter(reposed.scene.images(read_pose(pose)))).image)
+        work.image(f"photo.{name}.png", next(iter(result.scene.images(read_pose(pose)))).image)
         commands.append(f"hpc repose photo.png {pose.name} --out .")
         figures.append(Figure(f"photo.{name}.png", name.replace("_", " "), shape))
     return Section(
@@ -328,7 +328,7 @@ def _two_people(work: _Work) -> Section:
 
 
 def _limits(work: _Work) -> Section:
-    """A photograph without hips, which gives a doubtful fit, and one without people."""
+    """Fit a photograph without hips, which gives a doubtful fit, and one without people."""
     import skimage.data
 
     astronaut = work.image("astronaut.png", skimage.data.astronaut())
@@ -338,11 +338,11 @@ def _limits(work: _Work) -> Section:
     made = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
     work.image("astronaut.overlay.jpg", made.scene.record.overlay(image=made.scene.photo))
     work.wrote(*made.save(work.path(f"astronaut.{_LIMITS_POSE}.png")))
-    printed = [f"warning: {astronaut.name}: {warning}" for warning in made.warnings]
+    lines = [f"warning: {astronaut.name}: {warning}" for warning in made.warnings]
     try:
         work.reposer.repose(cat, pose, progress=work.part(0.6, 1.0).progress)
     except InputError as error:
-        printed.append(f"error: {error}".replace(str(cat), cat.name))
+        lines.append(f"error: {error}".replace(str(cat), cat.name))
     return Section(
         "Where it stops",
         "Eileen Collins's hips and legs are outside of the photograph: the fit is marked as doubtful, and most of what "
@@ -355,12 +355,12 @@ def _limits(work: _Work) -> Section:
             Figure(f"astronaut.{_LIMITS_POSE}.png", "what reposing makes of it"),
             Figure(cat.name, "no person", 1.5),
         ],
-        printed="\n".join(printed),
+        printed="\n".join(lines),
     )
 
 
 def _motion(facing: Tensor, body: Body) -> dict[str, Array]:
-    """A motion of the pose library as an AMASS file, turned to begin as the pelvis `facing` (3, 3), camera axes."""
+    """Write a motion of the pose library as an AMASS file that begins as the pelvis `facing` (3, 3), camera axes."""
     motion = pose_library().clip(_MOTION)
     rotations = axis_angle_to_matrix(motion.poses[_MOTION_FRAMES].unflatten(-1, (len(SMPL24), 3)))
     turn = _turn_towards(rotations[0, SMPL24.index("pelvis")], facing)
@@ -371,14 +371,14 @@ def _motion(facing: Tensor, body: Body) -> dict[str, Array]:
 
 
 def _key_pose(name: str, facing: Tensor) -> dict[str, Array]:
-    """A key pose as an AMASS file, turned as the pelvis `facing` (3, 3), camera axes."""
+    """Write a key pose as an AMASS file, turned as the pelvis `facing` (3, 3), camera axes."""
     rotations = key_pose(name)[None]
     turn = _turn_towards(rotations[0, SMPL24.index("pelvis")], facing)
     return _amass(turn, rotations, torch.zeros(1, 3))
 
 
 def _turn_towards(pelvis: Tensor, facing: Tensor) -> Tensor:
-    """The rotation (3, 3) about the vertical of a pelvis (3, 3) in a world with y up, after which its front points
+    """Find the rotation (3, 3) about the vertical of a pelvis (3, 3) in a world with y up, after which its front points
     where that of another one in camera axes does.
     """
     front, aim = pelvis[:, 2], _Y_UP_TO_CAMERA.mT @ facing[:, 2]
@@ -387,7 +387,7 @@ def _turn_towards(pelvis: Tensor, facing: Tensor) -> Tensor:
 
 
 def _amass(turn: Tensor, rotations: Tensor, path: Tensor) -> dict[str, Array]:
-    """The arrays of poses in a world with y up, turned, as an AMASS file, whose z axis is up."""
+    """Turn poses in a world with y up, and return the arrays of an AMASS file, whose z axis is up."""
     pelvis, rotations = SMPL24.index("pelvis"), rotations.clone()
     to_z_up = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ _Y_UP_TO_CAMERA
     rotations[:, pelvis] = to_z_up @ turn @ rotations[:, pelvis]
@@ -395,7 +395,7 @@ def _amass(turn: Tensor, rotations: Tensor, path: Tensor) -> dict[str, Array]:
 
 
 def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors:
-    """The person of a fit against the clip's truth; frames without the person count as not found only."""
+    """Compare the person of a fit with the clip's truth; frames without the person count as not found only."""
     if not len(record):
         return ClipErrors(0.0, float("nan"), float("nan"), float("nan"))
     rows = record.rows_of(record.largest_track)
@@ -413,18 +413,18 @@ def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors
 
 
 def _similarity(work: _Work, clip: DemoClip, frame: NDArray[np.uint8]) -> tuple[float, float]:
-    """SSIM of the first frame, reposed, and of the unchanged frame, to the true image of the pose."""
+    """Compute SSIM of the first frame, reposed, and of the unchanged frame, to the true image of the pose."""
     scene = work.reposer.read(frame, name="drawn", progress=work.progress)
     rotations, pelvis = key_pose("wave"), SMPL24.index("pelvis")
     # From the side that the frame shows, so that nothing has to be made up.
     rotations[pelvis] = clip.rotations[0, pelvis]
     pose = BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), scene.record.trans[:1])
-    made = next(iter(scene.images(RotationTarget(pose)))).image
+    reposed_image = next(iter(scene.images(RotationTarget(pose)))).image
     true, where = clip.image(rotations, clip.trans[0]), clip.silhouette(rotations, clip.trans[0])
-    return _ssim_at(made, true, where), _ssim_at(frame, true, where)
+    return _ssim_at(reposed_image, true, where), _ssim_at(frame, true, where)
 
 
 def _ssim_at(made: NDArray[np.uint8], true: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
-    """SSIM averaged over the true person's pixels."""
+    """Average SSIM over the true person's pixels."""
     _, everywhere = structural_similarity(made, true, channel_axis=2, full=True)
     return float(everywhere[where].mean())

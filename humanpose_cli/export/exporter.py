@@ -144,7 +144,7 @@ def textures_of_fit(
 
     textures  see `Textures`; for tracks that have one
 
-    Raises UsageError if they are no images, or there are no frames to make them from.
+    Raises UsageError if they are not images, or there are no frames to make them from.
     """
     if textures == "frames":
         if frames is None:
@@ -213,12 +213,14 @@ def export_fit(
     frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source
     body        of the fit, if it came from a file of a SMPL fit
 
-    UsageError for unknown formats, worlds or rates; UnavailableError if `usd` is requested and usd-core
+    Raises UsageError for unknown formats, worlds or rates, UnavailableError if `usd` is requested and usd-core
     is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
-    arguments: dict[str, Any] = {"textures": textures, "frames": frames, "body": body, "progress": progress}
-    return export_of(fit, base, frame_rate=frame_rate, world=world, **arguments).write(names)
+    export = export_of(
+        fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=progress, frames=frames, body=body
+    )
+    return export.write(names)
 
 
 def export_of(

@@ -230,7 +230,7 @@ def _add_person(
 
 
 def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
-    """Step the scale between one and zero when the person comes and goes."""
+    """Switch the scale between one and zero when the person comes and goes."""
     changes = person.presence_changes(len(seconds))
     if changes:
         scales = np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)

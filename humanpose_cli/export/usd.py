@@ -55,7 +55,7 @@ def write_usd(
     frame_rate  time codes a second, above 0
     textures    file names of tracks' images, beside `path`
 
-    UnavailableError if usd-core is missing, OSError if the file cannot be written.
+    Raises UnavailableError if usd-core is missing, OSError if the file cannot be written.
     """
     require_extra("usd")
     from pxr import Sdf, Tf, Usd, UsdGeom, UsdSkel

@@ -59,7 +59,7 @@ class BodyRendering:
 def crop_of_body(points: Tensor, camera: Camera, size: int) -> Crop:
     """Make the upright square crop of `size` pixels with a body's points (V, 3), metres in camera axes, in its middle.
 
-    UsageError for points that are not finite.
+    Raises UsageError for points that are not finite.
     """
     if not bool(torch.isfinite(points).all()):
         raise UsageError("points", "are not finite", expected="(V, 3) metres", got="NaN or infinity")

@@ -19,8 +19,8 @@ _SHIFT = 4  # sub-pixel bits of OpenCV's drawing functions
 
 
 def flow_colours(displacements: NDArray[np.floating], reach: float) -> NDArray[np.uint8]:
-    """Colour displacements (..., 2) x right, y down as (..., 3): the hue is the direction, the saturation the length,
-    from white for none to full at `reach`; longer ones are darker.
+    """Display displacements (..., 2) x right, y down as colours (..., 3): the hue is the direction, the saturation the
+    length, from white for none to full at `reach`; longer ones are darker.
 
     Right is red, down yellow, left blue-green, up blue-violet, as in the Middlebury benchmark.
     """

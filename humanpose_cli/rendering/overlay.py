@@ -165,7 +165,7 @@ def label_corners(
     boxes: NDArray[np.float64],
     sizes: NDArray[np.integer],
     labels: NDArray[np.integer],
-    occupied: Callable[[int], NDArray[np.bool_]],
+    obstacles: Callable[[int], NDArray[np.bool_]],
     image_sizes: NDArray[np.integer],
 ) -> NDArray[np.float64]:
     """Choose the upper left corners (N, 2) of labels beside boxes: inside the image, apart from each other and from
@@ -176,7 +176,7 @@ def label_corners(
 
     frames, boxes, sizes, labels  (N,), (N, 4) x0 y0 x1 y1, (N, 2) of the label, and its number; those of one label are
                                   in the order of frames, and lower numbers choose first
-    occupied                      of a frame, (h, w) bool: a grid over the image, True where no label may be
+    obstacles                      of a frame, (h, w) bool: a grid over the image, True where no label may be
     image_sizes                   (F, 2) width and height of each frame
     """
 
@@ -191,7 +191,7 @@ def label_corners(
 
     costs = np.zeros((len(frames), 4 * len(_MOVES)), np.float16)  # few bytes: of all people in all frames
     for frame in np.unique(frames):
-        rows, grid = np.flatnonzero(frames == frame), occupied(int(frame))
+        rows, grid = np.flatnonzero(frames == frame), obstacles(int(frame))
         sums, limit = np.pad(grid.cumsum(0).cumsum(1), ((1, 0), (1, 0))), np.array(grid.shape[::-1])
         low, size, scale = candidates(rows), sizes[rows, None], limit / image_sizes[frame]
         x0, y0 = np.moveaxis(np.floor(low * scale).astype(int), 2, 0)

@@ -91,11 +91,13 @@ class Scene:
         mesh_group = merge_meshes(
             [surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces]
         )
-        camera = self.camera.part(*tile)
+        camera = self.camera.part(tile)
+        focal, centre = _tensors(mesh_group.vertices, camera)
         raster = rasterise_samples(
             mesh_group.vertices,
             mesh_group.faces,
-            *_tensors(mesh_group.vertices, camera),
+            focal,
+            centre,
             camera.size[::-1],
             samples=self.samples,
             near=NEAR,
@@ -111,7 +113,7 @@ class Scene:
         return result
 
     def _shade(self, i: int, raster: Raster) -> Layer:
-        """Colour one surface at its samples (S, h, w)."""
+        """Compute the colours of one surface at its samples (S, h, w)."""
         surface, values = self.surfaces[i], self._vertex_values[i]
         alpha = coverage(raster, self.samples)[0].cpu().numpy()
         values_at_samples = None if values is None else interpolate(raster, surface.faces, values[None])
@@ -175,8 +177,9 @@ def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
 
 
 def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Raster:
-    """Rasterise vertices (B, V, 3) with one camera for all."""
-    return rasterise(vertices.contiguous(), faces, *_tensors(vertices, camera), camera.size[::-1], near=NEAR)
+    """Draw triangles of vertices (B, V, 3) with one camera for all."""
+    focal, centre = _tensors(vertices, camera)
+    return rasterise(vertices.contiguous(), faces, focal, centre, camera.size[::-1], near=NEAR)
 
 
 def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
-from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import InpaintOptions
+from humanpose_cli.avatar.person import DressedPerson
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.body_params import BodyParams
@@ -59,23 +59,25 @@ class Shift(NamedTuple):
         return ", ".join([*parts, *([f"{self.away:.2f} m back"] if self.away else [])])
 
 
-def points_of(mesh: MeshReposer, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
-    """For each pose the points (V, 3) of the person's surfaces, metres, camera axes."""
-    beside = [cloth for cloth in (mesh.avatar.dressed.skirt, mesh.avatar.dressed.loose) if cloth is not None]
+def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
+    """Compute the points (V, 3) of the person's surfaces, metres, camera axes, for each pose of a motion."""
+    dressed, at = person.avatar.dressed, person.pose
+    clothes = [cloth for cloth in (dressed.skirt, dressed.loose) if cloth is not None]
     with torch.no_grad():
-        for pose in zip(motion.rotations.to(mesh.rotations), motion.trans.to(mesh.trans), strict=True):
-            surfaces = [mesh.dressed.pose(*pose), *(cloth.pose(mesh.dressed.posed(*pose)) for cloth in beside)]
+        for rotations, trans in zip(motion.rotations.to(at.rotations), motion.trans.to(at.trans), strict=True):
+            posed = person.body.posed(rotations, trans)
+            surfaces = [person.body.pose(rotations, trans), *(cloth.pose(posed) for cloth in clothes)]
             yield torch.cat(surfaces).cpu().numpy()
 
 
-def box_of_people(people: Iterable[tuple[MeshReposer, BodyParams]], options: CanvasOptions = _DEFAULTS) -> Box:
-    """The rectangle, in pixels of the photograph, of all poses of some people, with a margin; empty without points."""
+def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]], options: CanvasOptions = _DEFAULTS) -> Box:
+    """Bound all poses of some people, in pixels of the photograph, with a margin; empty without points."""
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for mesh, motion in people:
-        for points in points_of(mesh, motion):
+    for person, motion in people:
+        for points in points_of(person, motion):
             near = points[points[:, 2] > NEAR]
             if len(near):
-                pixels = mesh.view.project(near)
+                pixels = person.view.project(near)
                 low, high = np.minimum(low, pixels.min(0)), np.maximum(high, pixels.max(0))
     if not (high > low).all():
         return Box(0, 0, 0, 0)
@@ -88,13 +90,13 @@ def box_of_people(people: Iterable[tuple[MeshReposer, BodyParams]], options: Can
 def canvas_of(
     choice: str | tuple[int, int], size: tuple[int, int], person: Box, options: CanvasOptions = _DEFAULTS
 ) -> Box:
-    """The rectangle that is drawn, in pixels of the photograph, which is `size` (width, height).
+    """Choose the rectangle that is drawn, in pixels of the photograph, which is `size` (width, height).
 
     choice  "keep", "fit", or a width and height: with the person inside, or their head if they are too tall, and as
             much as possible of the photograph, or all of it in the middle
     person  the rectangle of the reposed people
     """
-    photo = Box(0, 0, *size)
+    photo = Box(0, 0, size[0], size[1])
     if choice == "keep" or person.empty:
         return photo
     if choice == "fit":
@@ -111,15 +113,8 @@ def canvas_of(
     return Box(starts[0], starts[1], starts[0] + choice[0], starts[1] + choice[1])
 
 
-def view_of(canvas: Box, camera: Camera) -> Camera:
-    """The photograph's camera with the canvas as its image."""
-    x, y = camera.principal_point
-    height, width = canvas.shape
-    return replace(camera, principal_point=(x - canvas.x0, y - canvas.y0), size=(width, height))
-
-
 def placed(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:
-    """An array (H, W, ...) of the photograph on the canvas, 0 around it."""
+    """Place an array (H, W, ...) of the photograph on the canvas, 0 around it."""
     photo = Box(0, 0, values.shape[1], values.shape[0])
     common, result = photo.intersect(canvas), np.zeros((*canvas.shape, *values.shape[2:]), values.dtype)
     if not common.empty:
@@ -134,14 +129,14 @@ def continued(
     options: CanvasOptions = _DEFAULTS,
     inpainting: InpaintOptions | None = None,
 ) -> NDArray[np.uint8]:
-    """The background (H, W, 3) of a photograph on the canvas, made up around it.
+    """Continue the background (H, W, 3) of a photograph on the canvas, made up around it.
 
     avoid  (H, W): pixels that must not be repeated, such as people
     """
-    size = plate.shape[1::-1]
-    photo, reach = Box(0, 0, *size), round(options.reach * max(size))
+    height, width = size = plate.shape[:2]
+    photo, reach = Box(0, 0, width, height), round(options.reach * max(size))
     # 1. Near the photograph, copies of its regions.
-    near = canvas.union(photo).intersect(Box(-reach, -reach, size[0] + reach, size[1] + reach))
+    near = canvas.union(photo).intersect(Box(-reach, -reach, width + reach, height + reach))
     image = np.asarray(placed(plate, near), np.uint8)
     hole = np.ones(near.shape, bool)
     hole[photo.slices_in(near)] = False
@@ -152,49 +147,51 @@ def continued(
     # 2. Beyond, the mirror image, which blurs with the distance.
     sides = (near.y0 - canvas.y0, canvas.y1 - near.y1), (near.x0 - canvas.x0, canvas.x1 - near.x1)
     growth = [(max(before, 0), max(after, 0)) for before, after in sides]
-    mirrored = np.pad(image, (*growth, (0, 0)), mode="reflect")
+    mirror_image = np.pad(image, (*growth, (0, 0)), mode="reflect")
     inside = np.pad(np.ones(near.shape, np.uint8), growth)
     away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     sigma = max(options.blur * max(size), 0.1)
     share = np.clip(away / (4 * sigma), 0, 1)[..., None]
-    blurred = cv2.GaussianBlur(mirrored, (0, 0), sigma)
-    image = (mirrored * (1 - share) + blurred * share + 0.5).astype(np.uint8)
+    blur = cv2.GaussianBlur(mirror_image, (0, 0), sigma)
+    image = (mirror_image * (1 - share) + blur * share + 0.5).astype(np.uint8)
     everything = near.union(canvas)
     return np.ascontiguousarray(image[canvas.slices_in(everything)])
 
 
-def shift_inwards(mesh: MeshReposer, motion: BodyParams, options: CanvasOptions = _DEFAULTS) -> Shift:
-    """How a person is moved along the ground so that no pose crosses an edge that the photographed person does not.
+def shift_inwards(person: DressedPerson, motion: BodyParams, options: CanvasOptions = _DEFAULTS) -> Shift:
+    """Move a person along the ground so that no pose crosses an edge that the photographed person does not.
 
     Feet that the photograph shows above its lower edge stay above it: the person is moved back. Sideways the person is
     moved if all of the motion is then between the edges; 0 where that is not possible.
     """
-    right, away = _axes(mesh.down)
-    width, height = mesh.view.size
-    cut = _edges_crossed([mesh.dressed.pose(mesh.rotations, mesh.trans).cpu().numpy()], mesh.view, options)
-    crossed = _edges_crossed(points_of(mesh, motion), mesh.view, options)
+    right, away = _axes(person.down)
+    width, height = person.view.size
+    cut = _edges_crossed(
+        [person.body.pose(person.pose.rotations, person.pose.trans).cpu().numpy()], person.view, options
+    )
+    edges = _edges_crossed(points_of(person, motion), person.view, options)
     back = 0.0
-    if crossed.bottom and not cut.bottom:
+    if edges.bottom and not cut.bottom:
         room = height * (1 - options.margin / 4)
-        bound = max(_bound(points, away, mesh.view, 1, room, -1) for points in points_of(mesh, motion))
+        bound = max(_bound(points, away, person.view, 1, room, -1) for points in points_of(person, motion))
         distance = float(motion.trans[:, 2].min())
         back = bound if 0 < bound <= options.max_away * distance else 0.0
-    moved = _moved(motion, away, back)
+    further = _moved(motion, away, back)
     if back:
-        crossed = _edges_crossed(points_of(mesh, moved), mesh.view, options)
-    if not ((crossed.left and not cut.left) or (crossed.right and not cut.right)):
+        edges = _edges_crossed(points_of(person, further), person.view, options)
+    if not ((edges.left and not cut.left) or (edges.right and not cut.right)):
         return Shift(0.0, back)
     margin = options.margin / 4 * width
     low, high = -math.inf, math.inf
-    for points in points_of(mesh, moved):
-        low = low if cut.left else max(low, _bound(points, right, mesh.view, 0, margin, 1))
-        high = high if cut.right else min(high, -_bound(points, -right, mesh.view, 0, width - margin, -1))
+    for points in points_of(person, further):
+        low = low if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
+        high = high if cut.right else min(high, -_bound(points, -right, person.view, 0, width - margin, -1))
     return Shift(min(max(0.0, low), high) if low <= high else 0.0, back)
 
 
-def moved_along_ground(mesh: MeshReposer, motion: BodyParams, shift: Shift) -> BodyParams:
-    """The motion, moved."""
-    right, away = _axes(mesh.down)
+def moved_along_ground(person: DressedPerson, motion: BodyParams, shift: Shift) -> BodyParams:
+    """Move a motion along the ground."""
+    right, away = _axes(person.down)
     return _moved(_moved(motion, right, shift.right), away, shift.away)
 
 
@@ -206,7 +203,7 @@ def _moved(motion: BodyParams, direction: NDArray[np.float64], metres: float) ->
 
 
 def _axes(down: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors (3,) along the ground: to the right of the image, and away from the camera."""
+    """Compute unit vectors (3,) along the ground: to the right of the image, and away from the camera."""
     below = down.double().cpu().numpy()
     right = np.cross(below, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
@@ -220,20 +217,20 @@ class _Edges(NamedTuple):
 
 
 def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera, options: CanvasOptions) -> _Edges:
-    """Which edges of the image any of some surfaces (V, 3) crosses with more than a few points."""
-    crossed = np.zeros(3, bool)
+    """Find which edges of the image any of some surfaces (V, 3) crosses with more than a few points."""
+    edges = np.zeros(3, bool)
     for points in poses:
         pixels = view.project(points[points[:, 2] > NEAR])
         if len(pixels):
             beyond = np.stack((pixels[:, 0] < 0, pixels[:, 0] > view.size[0], pixels[:, 1] > view.size[1]))
-            crossed |= beyond.mean(1) > options.max_cut
-    return _Edges(*crossed.tolist())
+            edges |= beyond.mean(1) > options.max_cut
+    return _Edges(*edges.tolist())
 
 
 def _bound(
     points: NDArray[np.float32], direction: NDArray[np.float64], view: Camera, axis: int, limit: float, sign: int
 ) -> float:
-    """The smallest s for which all points (V, 3) + s · direction are on the right side of a line of the image.
+    """Find the smallest s for which all points (V, 3) + s · direction are on the right side of a line of the image.
 
     axis   0 for a column, 1 for a row; limit: its pixel
     sign   1: at or beyond the line, -1: at or before it
@@ -241,7 +238,7 @@ def _bound(
     """
     slope = (limit - view.principal_point[axis]) / view.focal
     gain = sign * (direction[axis] - slope * direction[2])
-    needed = sign * (slope * points[:, 2].astype(np.float64) - points[:, axis])
+    lack = sign * (slope * points[:, 2].astype(np.float64) - points[:, axis])
     if gain <= 1e-9:
-        return -math.inf if (needed <= 0).all() else math.inf
-    return float((needed / gain).max())
+        return -math.inf if (lack <= 0).all() else math.inf
+    return float((lack / gain).max())

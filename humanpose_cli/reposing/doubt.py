@@ -21,18 +21,18 @@ class ImageDoubts:
                 self._worst[person, doubt.kind] = doubt
 
     def sentences(self, *, several: bool) -> list[str]:
-        """For the user; of several people with their track ids."""
+        """List sentences for the user; of several people with their track ids."""
         return [
             f"person {person}: {doubt.sentence}" if several else doubt.sentence
             for (person, _), doubt in self._worst.items()
         ]
 
     def reasons(self, person: int) -> list[str]:
-        """Those of one person, for a table."""
+        """List those of one person, for a table."""
         return [doubt.reason for (track, _), doubt in self._worst.items() if track == person]
 
 
 def named_doubts(by_person: dict[int, list[str]]) -> str:
-    """Such as "70 % hidden; turned 120°"; of several people with their track ids; "" where there are none."""
-    joined = {person: "; ".join(reasons) for person, reasons in by_person.items() if reasons}
-    return "; ".join(text if len(by_person) == 1 else f"person {person}: {text}" for person, text in joined.items())
+    """Join reasons, such as "70 % hidden; turned 120°"; of several people with track ids; "" for none."""
+    sentences = {person: "; ".join(reasons) for person, reasons in by_person.items() if reasons}
+    return "; ".join(text if len(by_person) == 1 else f"person {person}: {text}" for person, text in sentences.items())

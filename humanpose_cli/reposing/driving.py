@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class TargetPeople:
         return tuple(warning for person in self.people for warning in person.warnings)
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.people[0])
 
     def __repr__(self) -> str:
@@ -59,14 +59,14 @@ AnyMotion: TypeAlias = "Target | TargetPeople"
 def motion_of_fit(
     fit: FitRecord, drivers: Drivers, name: Path | str = "target", frames: FrameRange | None = None
 ) -> AnyMotion:
-    """The motion of those people of a fit who drive.
+    """Return the motion of those people of a fit who drive.
 
     name    of the target in errors and warnings
     frames  of the target that were fitted, whose numbers the motion has; None: a fit read from a file, whose frames
             count from the first that shows the people
 
     A single person's begins with the first frame that shows them and ends with the last; that of several with those of
-    any of them: before and after, each holds the first and the last pose. InputError for an id that the fit has not.
+    any of them: before and after, each holds the first and the last pose. Raises InputError for an unknown id.
     """
     from humanpose_cli.io.pose_files.rotation_files import target_of_fit  # which needs torch
 
@@ -85,13 +85,12 @@ def motion_of_fit(
     for track in tracks:
         target = target_of_fit(fit, track)
         begins = int(fit.frame_index[fit.rows_of(track)[0]])
-        held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
+        rows_held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
         warnings, doubt = _absences(fit, track, start, several=several), doubts_of_tracks(fit)[track]
         if doubt:
             warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
         number = start + first if frames is not None else 0
-        about: dict[str, Any] = {"first_frame": number, "warnings": warnings, "doubt": doubt}
-        motions.append(replace(target.rows(held), **about))
+        motions.append(replace(target.rows(rows_held), first_frame=number, warnings=warnings, doubt=doubt))
     if not several:
         return motions[0]
     order = _from_left(fit, [fit.rows_of(track)[0] for track in tracks])
@@ -101,27 +100,28 @@ def motion_of_fit(
 
 
 def _absences(fit: FitRecord, track: int, start: int, *, several: bool) -> tuple[str, ...]:
-    """What is drawn in frames of a motion that do not show its person, as a sentence; none where all do."""
+    """Describe how frames without the person are drawn. None if every frame shows them."""
     frames = fit.frame_index[fit.rows_of(track)]
     absent = fit.frame_count - len(frames)
     if not absent:
         return ()
-    shown = f"frames {start + int(frames[0])} to {start + int(frames[-1])}"
+    visible_frames = f"frames {start + int(frames[0])} to {start + int(frames[-1])}"
     rest = "before, between and after, a pose is held" if several else "the motion is these, with poses held between"
     return (
-        f"person {track} of the target is not shown in {absent} of {fit.frame_count} frames, but in {shown}: {rest}",
+        f"person {track} of the target is not shown in {absent} of {fit.frame_count} frames, but in {visible_frames}: "
+        f"{rest}",
     )
 
 
 def motion_of_file(path: Path | str, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion:
-    """The motion of a pose file, as `read_pose` reads it, or of those people of a fit file who drive."""
+    """Read the motion of a pose file, as `read_pose` reads it, or of those people of a fit file who drive."""
     if is_fit_file(path):
         return motion_of_fit(read_fit(path), drivers, path)
     return checked_motion(read_pose(path, skeleton, axes), drivers)
 
 
 def checked_motion(motion: AnyMotion, drivers: Drivers) -> AnyMotion:
-    """The motion; UsageError if others are to drive than the one person whose motion it is."""
+    """Return the motion. Raises UsageError if others are to drive than the one person whose motion it is."""
     if not isinstance(motion, TargetPeople) and drivers not in ("largest", getattr(motion, "person", None)):
         expected = "a fit, an image or a video with several people"
         raise UsageError("target_person", "cannot be chosen: the target is one motion", expected=expected)
@@ -129,7 +129,7 @@ def checked_motion(motion: AnyMotion, drivers: Drivers) -> AnyMotion:
 
 
 def frames_of_motion(motion: AnyMotion, frames: FrameRange, name: Path | str) -> AnyMotion:
-    """`frames_of` of each person."""
+    """Return `frames_of` of each person."""
     if not isinstance(motion, TargetPeople):
         return frames_of(motion, frames, name)
     people = tuple(frames_of(person, frames, name) for person in motion.people)
@@ -137,7 +137,7 @@ def frames_of_motion(motion: AnyMotion, frames: FrameRange, name: Path | str) ->
 
 
 def target_of_each(motion: AnyMotion, record: FitRecord, rows: Sequence[int], options: PeopleOptions) -> list[Target]:
-    """For each of the photograph's people, rows of its fit, the motion that they take.
+    """Find the motion that each of the photograph's people, rows of its fit, takes.
 
     Where `options` names no pairs, the largest people of the target, as many as there are rows, are paired in the order
     from left to right: of the photograph, and of each one's first frame in the target. Rows are at most as many.
@@ -148,14 +148,14 @@ def target_of_each(motion: AnyMotion, record: FitRecord, rows: Sequence[int], op
         by_track = {person.person: person for person in motion.people}
         return [by_track[options.pairs[int(record.track_id[row])]] for row in rows]
     largest = sorted(np.argsort(motion.areas)[::-1][: len(rows)].tolist())
-    paired: list[Target] = [motion.people[0]] * len(rows)
+    targets: list[Target] = [motion.people[0]] * len(rows)
     for number, index in zip(largest, _from_left(record, rows), strict=True):
-        paired[index] = motion.people[number]
-    return paired
+        targets[index] = motion.people[number]
+    return targets
 
 
 def _from_left(fit: FitRecord, rows: Sequence[int]) -> list[int]:
-    """The order of rows of a fit by the middle of their boxes."""
+    """Order rows of a fit by the middle of their boxes."""
     return [int(index) for index in np.argsort(fit.boxes[np.asarray(rows)][:, [0, 2]].mean(1), kind="stable")]
 
 

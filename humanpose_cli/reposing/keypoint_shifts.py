@@ -25,14 +25,14 @@ _CHUNK = 256  # frames posed together: bounds memory
 def keypoint_shifts(
     target: Target, motion: BodyParams, body: Body, options: AlignmentOptions
 ) -> tuple[Tensor | None, ...]:
-    """For each of T frames how far each landmark is to be moved: (33, 2) metres in the image plane, NaN where it is
-    not; None where a target has no keypoints, or was fitted with another body model.
+    """Compute how far each landmark is to be moved in each of T frames: (33, 2) metres in the image plane, NaN where it
+    is not; None if a target has no keypoints, or was fitted with another body model.
 
     motion  the target's poses on the photographed person's body, whose size the shifts have
     Of motions the shifts are averaged over `options.frames` and fade where a landmark is not detected.
     """
-    detected = target.detected if isinstance(target, RotationTarget) else None
-    if not isinstance(target, RotationTarget) or detected is None or detected.body != body.name:
+    detections = target.detected if isinstance(target, RotationTarget) else None
+    if not isinstance(target, RotationTarget) or detections is None or detections.body != body.name:
         return (None,) * len(motion)
     params = target.params.tensors()
     parts = []
@@ -43,26 +43,26 @@ def keypoint_shifts(
             parts.append(landmark_points(body, posed, some.betas))
         heights = [_height(body, betas) for betas in (params.betas[:1], motion.betas[:1].to(params.betas))]
     points = torch.cat(parts)
-    keypoints = torch.from_numpy(np.asarray(detected.keypoints, np.float32))
-    focal = torch.from_numpy(np.asarray(detected.focal, np.float32))
-    camera = Camera(focal, torch.from_numpy(np.asarray(detected.principal_point, np.float32)))
+    keypoints = torch.from_numpy(np.asarray(detections.keypoints, np.float32))
+    focal = torch.from_numpy(np.asarray(detections.focal, np.float32))
+    camera = Camera(focal, torch.from_numpy(np.asarray(detections.principal_point, np.float32)))
     shift = (keypoints[..., :2] - camera.project(points)) * points[..., 2:] / focal[:, None, None]
-    followed = torch.isfinite(keypoints).all(-1) & (keypoints[..., 2] >= options.min_confidence)
-    followed &= (points[..., 2] > 0.1) & (shift.norm(dim=-1) < options.limit(heights[0]))
+    usable = torch.isfinite(keypoints).all(-1) & (keypoints[..., 2] >= options.min_confidence)
+    usable &= (points[..., 2] > 0.1) & (shift.norm(dim=-1) < options.limit(heights[0]))
     # The photographed person may be drawn from another side, as where the way down differs.
     turn = motion.rotations[:, 0].to(shift) @ params.rotations[:, 0].mT
-    solid = torch.nn.functional.pad(torch.where(followed[..., None], shift, 0.0), (0, 1))
-    moved = (solid @ turn.mT)[..., :2] * (heights[1] / heights[0])
-    if len(moved) > 1:
-        smooth = gaussian_filter1d(moved.numpy(), options.frames, axis=0, mode="nearest")
-        share = gaussian_filter1d(followed.numpy().astype(np.float32), options.frames, axis=0, mode="nearest")
-        moved, followed = torch.from_numpy(smooth), torch.from_numpy(share > 0.01)
-    moved[~followed] = torch.nan
-    assert moved.shape[1:] == (len(BLAZEPOSE33), 2)
-    return tuple(moved)
+    solid = torch.nn.functional.pad(torch.where(usable[..., None], shift, 0.0), (0, 1))
+    shifts = (solid @ turn.mT)[..., :2] * (heights[1] / heights[0])
+    if len(shifts) > 1:
+        smooth = gaussian_filter1d(shifts.numpy(), options.frames, axis=0, mode="nearest")
+        share = gaussian_filter1d(usable.numpy().astype(np.float32), options.frames, axis=0, mode="nearest")
+        shifts, usable = torch.from_numpy(smooth), torch.from_numpy(share > 0.01)
+    shifts[~usable] = torch.nan
+    assert shifts.shape[1:] == (len(BLAZEPOSE33), 2)
+    return tuple(shifts)
 
 
 def _height(body: Body, betas: Tensor) -> float:
-    """Metres, of the resting body."""
+    """Return the resting body's height, metres."""
     y = body.rest(betas).vertices[0, :, 1]
     return float(y.max() - y.min())

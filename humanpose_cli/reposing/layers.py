@@ -46,7 +46,7 @@ class Layers:
     depth: NDArray[np.float32]
 
     def composed(self) -> Image8:
-        """The image (H, W, 3), or (H, W, 4) with straight alpha where the background is transparent."""
+        """Compose the image (H, W, 3), or (H, W, 4) with straight alpha if the background is transparent."""
         base = np.zeros((*self.shadow.shape, 4), np.float32)
         if self.background is None:
             base[..., 3] = 255 * self.shadow
@@ -54,11 +54,11 @@ class Layers:
             base[..., :3], base[..., 3] = self.background * (1 - self.shadow[..., None]), 255
         for layer in (self.person, self.front):
             lay_over(base, layer.astype(np.float32))
-        rounded = np.clip(base + 0.5, 0, 255).astype(np.uint8)
-        return rounded if self.background is None else rounded[..., :3]
+        pixels = np.clip(base + 0.5, 0, 255).astype(np.uint8)
+        return pixels if self.background is None else pixels[..., :3]
 
     def sized(self, size: tuple[int, int]) -> Layers:
-        """The same at (width, height) pixels."""
+        """Resize all layers to (width, height) pixels."""
         scale = size[0] / self.shadow.shape[1]
         flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
 
@@ -76,7 +76,7 @@ class Layers:
         return Layers(**{field.name: resized(getattr(self, field.name), field.name) for field in fields(self)})
 
     def exr(self, image: Image8) -> bytes:
-        """A multi-layer EXR file's bytes: the image as R, G, B (and A), and person.R, shadow.A, … depth.Z.
+        """Encode a multi-layer EXR file: the image as R, G, B (and A), and person.R, shadow.A, … depth.Z.
 
         Half floats, depth in 32 bits.
         """
@@ -88,7 +88,7 @@ class Layers:
         return exr_of_channels(channels)
 
     def pngs(self) -> dict[str, bytes]:
-        """PNG files' bytes by layer: shadow and matte as grey levels, depth as 16-bit millimetres, at most 65.5 m."""
+        """Encode PNG files by layer: shadow and matte as grey levels, depth as 16-bit millimetres, at most 65.5 m."""
         grey = {name: np.rint(255 * getattr(self, name)).astype(np.uint8) for name in ("shadow", "matte")}
         images: dict[str, NDArray[Any]] = {"person": self.person, "front": self.front, **grey}
         images["depth"] = np.rint(np.clip(1000 * self.depth, 0, _MILLIMETRES)).astype(np.uint16)
@@ -98,8 +98,8 @@ class Layers:
 
 
 def layer_files(image: Path, *, numbered: bool, transparent: bool) -> tuple[Path, ...]:
-    """The files that `write_layers` writes for an image: beside it NAME.layers.exr and NAME.person.png, …; of numbered
-    images in their folder `layers` NAME.exr and NAME.png in a folder for each layer.
+    """Name the files that `write_layers` writes for an image: beside it NAME.layers.exr and NAME.person.png, …; of
+    numbered images in their folder `layers` NAME.exr and NAME.png in a folder for each layer.
     """
     names = [field.name for field in fields(Layers) if not (transparent and field.name == "background")]
     if numbered:
@@ -119,7 +119,7 @@ def write_layers(layers: Layers, image: Image8, files: tuple[Path, ...]) -> None
 
 
 def lay_over(below: NDArray[np.float32], above: NDArray[np.float32]) -> None:
-    """Compositing in place, straight alpha; (H, W, 4) in 0…255."""
+    """Compose in place, straight alpha; (H, W, 4) in 0…255."""
     a, b = above[..., 3:] / 255, below[..., 3:] / 255
     alpha = a + b * (1 - a)
     below[..., :3] = (above[..., :3] * a + below[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-6)
@@ -127,7 +127,7 @@ def lay_over(below: NDArray[np.float32], above: NDArray[np.float32]) -> None:
 
 
 def _colours(layer: str, pixels: Image8) -> dict[str, NDArray[Any]]:
-    """Channels of an image (H, W, 3) or (H, W, 4): linear light, multiplied by alpha."""
+    """Split an image (H, W, 3) or (H, W, 4) into channels: linear light, multiplied by alpha."""
     colour = LINEAR[pixels[..., :3]]
     if pixels.shape[2] == 3:
         return {f"{layer}{name}": np.float16(colour[..., c]) for c, name in enumerate("RGB")}

@@ -22,12 +22,12 @@ Drivers: TypeAlias = "Literal['largest', 'all'] | int | tuple[int, ...]"
 
 
 def check_drawn_size(option: str, size: tuple[int, int], *, layers: bool) -> None:
-    """UsageError for an image of (width, height) pixels that would need more than 4 GB of memory to draw."""
+    """Raise UsageError for an image of (width, height) pixels that would need more than 4 GB of memory to draw."""
     width, height = size
     limit = _MAX_DRAWN[layers]
     if width * height > limit * 1_000_000:
-        expected = f"at most {limit} million pixels{' with `layers`' if layers else ''}"
-        raise UsageError(option, "is too large", expected=expected, got=f"{width} × {height}")
+        allowance = f"at most {limit} million pixels{' with `layers`' if layers else ''}"
+        raise UsageError(option, "is too large", expected=allowance, got=f"{width} × {height}")
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,22 @@ class PeopleOptions(Options):
     def chosen(self) -> dict[int, int | None]:
         """Track ids in the photograph, with those of the target where `person` names them; empty for largest and all.
 
-        UsageError for anything else.
+        Raises UsageError for anything else.
         """
         if self.person in ("largest", "all"):
             return {}
-        expected = "largest, all, track ids, or pairs such as 0=1"
-        named: dict[int, int | None] = {}
+        form = "largest, all, track ids, or pairs such as 0=1"
+        pairs: dict[int, int | None] = {}
         for part in self.person.split(","):
             person, equals, other = part.partition("=")
             if not person.isdecimal() or (equals and not other.isdecimal()):
-                raise UsageError("person", "is not known", expected=expected, got=repr(part))
-            if int(person) in named:
+                raise UsageError("person", "is not known", expected=form, got=repr(part))
+            if int(person) in pairs:
                 raise UsageError("person", "is named twice", got=repr(self.person))
-            named[int(person)] = int(other) if equals else None
-        if len({other is None for other in named.values()}) > 1:
+            pairs[int(person)] = int(other) if equals else None
+        if len({other is None for other in pairs.values()}) > 1:
             raise UsageError("person", "names the target's person for some only", got=repr(self.person))
-        return named
+        return pairs
 
     @property
     def pairs(self) -> dict[int, int]:
@@ -139,17 +139,17 @@ class DrawingOptions(Options):
         super().__post_init__()
         if isinstance(choice := self.canvas_choice, tuple):
             check_drawn_size("canvas", choice, layers=self.layers)
-        changed = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
-        for name in filter(changed.__getitem__, changed if self.method != "warp3d" else ()):
+        settings = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
+        for name in filter(settings.__getitem__, settings if self.method != "warp3d" else ()):
             raise UsageError(name, "has no effect without `method=warp3d`")
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:
-        """ "keep", "fit", or a width and height in pixels; UsageError for anything else."""
+        """ "keep", "fit", or a width and height in pixels. Raises UsageError for anything else."""
         if self.canvas in ("keep", "fit"):
             return self.canvas
         sizes = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", self.canvas.lower())
-        expected = f"keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
+        form = f"keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
         if sizes is None or not all(MIN_SIZE <= int(size) <= MAX_SIZE for size in sizes.groups()):
-            raise UsageError("canvas", "is not known", expected=expected, got=repr(self.canvas))
+            raise UsageError("canvas", "is not known", expected=form, got=repr(self.canvas))
         return int(sizes[1]), int(sizes[2])

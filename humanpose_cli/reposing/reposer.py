@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.mesh import Props
+from humanpose_cli.avatar.person import Props
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
@@ -79,13 +79,13 @@ class Reposer:
         threads: int | None = None,
         people_source: PeopleSource | None = None,
     ) -> None:
-        chosen: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
-        chosen |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
-        chosen |= {"force": force, "canvas": canvas, "props": props, "layers": layers}
-        chosen["target_person"] = None if target_person is None else str(target_person)
-        self._plate, chosen["background"] = _plate_of(background)
+        values: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
+        values |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
+        values |= {"force": force, "canvas": canvas, "props": props, "layers": layers}
+        values["target_person"] = None if target_person is None else str(target_person)
+        self._plate, values["background"] = _plate_of(background)
         self.options = replace(
-            options or ReposeOptions(), **{name: value for name, value in chosen.items() if value is not None}
+            options or ReposeOptions(), **{name: value for name, value in values.items() if value is not None}
         )
         self._device, self._threads, self._precision = device, threads, precision
         self._make_fitter = partial(
@@ -141,27 +141,27 @@ class Reposer:
 
         fit         of this photo, or of a sequence that begins with it, made before
         max_people     number of people who are reposed: the largest of those chosen
-        InputError if there are no people, or not the requested person.
+        Raises InputError if there are no people, or not the requested person.
         """
         if fit is None:
-            fitted = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
+            record = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
         else:
-            fitted = self._checked(fit, photo, name)
+            record = self._checked(fit, photo, name)
         progress(IMAGE_STEPS - 1, IMAGE_STEPS, "making textures")
-        rows = _chosen_rows(fitted, self.options, name)[:max_people]
-        scene = ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, self._plate, self.network)
+        rows = _chosen_rows(record, self.options, name)[:max_people]
+        at_once = 1
         if self.network is not None:
-            usual = 1 if self.network.device.type == "cpu" else POSES_ON_GPU
-            scene.poses_at_once = self._batch_size or usual
-        return scene
+            at_once = self._batch_size or (1 if self.network.device.type == "cpu" else POSES_ON_GPU)
+        body = record.body_model()
+        return ReposingScene(photo, record, rows, body, self.options, self._plate, self.network, at_once)
 
     def _checked(self, fit: Fit, photo: np.ndarray, name: str) -> Fit:
-        """The first frame of a fit, with masks of its people; InputError if the photo has another size."""
+        """Return a fit's first frame, with masks of its people. Raises InputError if the photo has another size."""
         height, width = photo.shape[:2]
         if fit.image_size[0].tolist() != [width, height]:
-            expected = "{} × {} pixels".format(*fit.image_size[0])
+            size = "{} × {} pixels".format(*fit.image_size[0])
             got = f"{width} × {height}"
-            raise InputError(name, "is not the photograph of `fit`", expected=expected, got=got)
+            raise InputError(name, "is not the photograph of `fit`", expected=size, got=got)
         if fit.model is None and fit.body != "default":
             fit = replace(fit, model=self.fitter.body)
         if fit.model is not None and fit.model.name != fit.body:
@@ -182,7 +182,7 @@ class Reposer:
         frames: str | FrameRange | None = None,
         progress: Progress = no_progress,
     ) -> Reposed:
-        """The people of a photograph in other poses, drawn on access.
+        """Draw the people of a photograph in other poses, on access.
 
         photo     a path, or (H, W, 3) uint8 RGB; of a sequence, the first frame
         target    a pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit, or a person
@@ -202,14 +202,14 @@ class Reposer:
             frame = next(photo.frames(ahead=0))
             if fit is None and not photo.is_sequence:
                 fit = self.fitter.fit(photo, progress=progress)
-            about: dict[str, Any] = {"name": photo.label, "focal": frame.focal}
-            scene = self.read(frame.pixels, **about, fit=fit, max_people=max_people, progress=progress)
+            pixels, name, focal = frame.pixels, photo.label, frame.focal
         else:
-            scene = self.read(check_image(photo), fit=fit, max_people=max_people, progress=progress)
-        reported = getattr(target, "warnings", ())  # by the reader of the target
+            pixels, name, focal = check_image(photo), "photo", None
+        scene = self.read(pixels, name=name, focal=focal, fit=fit, max_people=max_people, progress=progress)
+        reader_warnings = getattr(target, "warnings", ())  # by the reader of the target
         left = len(scene.record) - len(scene.rows) if max_people and self.options.person == "all" else 0
         stay = [f"the target has {max_people} to drive them: {left} of the photograph's people stay"] if left else []
-        return Reposed(scene, motion, [*scene.doubts, *stay, *(w for w in motion.warnings if w not in reported)])
+        return Reposed(scene, motion, [*scene.doubts, *stay, *(w for w in motion.warnings if w not in reader_warnings)])
 
     def __enter__(self) -> Reposer:
         return self
@@ -220,7 +220,7 @@ class Reposer:
 
 
 def _plate_of(background: Backdrop | None) -> tuple[NDArray[np.uint8] | None, Any]:
-    """The image that stands behind, if it is one, and what `ReposeOptions.background` then is."""
+    """Read the image that stands behind, if it is one, and return what `ReposeOptions.background` then is."""
     if background is None or (isinstance(background, str) and background in ("keep", "transparent")):
         return None, background
     return read_image(background).pixels if isinstance(background, str | Path) else check_image(background), None
@@ -234,20 +234,20 @@ def _one_photo(path: str | Path) -> InputItem:
 
 
 def _refuse_untrained(network: Warp3d, path: Path) -> None:
-    """UsageError for a network whose header counts fewer steps than `MIN_STEPS`, earlier trainings included."""
+    """Raise UsageError for a network whose header counts fewer steps than `MIN_STEPS`, earlier trainings included."""
     training = network.header.training
     steps = training.get("steps")
     if steps is None:
         return
     steps += sum(earlier["steps"] for earlier in training.get("began_with", ()))
     if steps < MIN_STEPS:
-        expected, remedy = f"{MIN_STEPS:,} steps or more", "train on, or try it with `force`"
+        minimum, remedy = f"{MIN_STEPS:,} steps or more", "train on, or try it with `force`"
         problem = f"has hardly been trained ({path})"
-        raise UsageError("weights", problem, expected=expected, got=f"{steps:,}", remedy=remedy)
+        raise UsageError("weights", problem, expected=minimum, got=f"{steps:,}", remedy=remedy)
 
 
 def _as_option(person: AnyPerson) -> str:
-    """People as `PeopleOptions.person` has them."""
+    """Write people as `PeopleOptions.person` has them."""
     if isinstance(person, Mapping):
         return ",".join(f"{photographed}={other}" for photographed, other in person.items())
     return str(person)
@@ -262,8 +262,8 @@ def _chosen_rows(record: Fit, options: ReposeOptions, name: str) -> list[int]:
         return [0]  # an image's people come with the largest first
     for person in options.chosen:
         if person not in record.tracks:
-            expected = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
-            raise InputError(name, f"has no person {person}", expected=expected)
+            track_ids = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
+            raise InputError(name, f"has no person {person}", expected=track_ids)
     return [int(row) for person in options.chosen for row in record.rows_of(person)]
 
 
@@ -296,7 +296,7 @@ def repose(
     threads: int | None = None,
     progress: bool | Progress | None = None,
 ) -> Reposed:
-    """The people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
+    """Draw the people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
 
     photo       a path, or (H, W, 3) uint8 RGB
     target      a pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or

@@ -22,10 +22,11 @@ from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTE
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
+from humanpose_cli.reposing.composition import ReposedImage
 from humanpose_cli.reposing.doubt import ImageDoubts, named_doubts
 from humanpose_cli.reposing.driving import AnyMotion
 from humanpose_cli.reposing.layers import Layers, layer_files, write_layers
-from humanpose_cli.reposing.scene import ReposedImage, ReposingScene
+from humanpose_cli.reposing.scene import ReposingScene
 
 Form = Literal["image", "video", "numbered"]
 
@@ -45,7 +46,7 @@ class Reposed:
         self._doubts = ImageDoubts()
         self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
-        self.people = scene.people
+        self.people = scene.tracks
         self.moved: tuple[str, ...] = ("",) * len(self.people)
         drivers = scene.drivers(target)
         self.target_people = tuple(getattr(driver, "person", None) for driver in drivers)
@@ -56,22 +57,22 @@ class Reposed:
         }
 
     def __len__(self) -> int:
-        """Number of poses."""
+        """Return the number of poses."""
         return len(self.target)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Draw one image a pose: (H, W, 3) uint8, or (H, W, 4) where the background is transparent."""
-        return (drawn.image for drawn in self.drawn())
+        return (result.image for result in self.drawn())
 
     def drawn(self) -> Iterator[ReposedImage]:
         """Draw one image a pose, with its layers where they are requested."""
-        for drawn in self.scene.images(self.target):
-            self.visible_fraction = min(self.visible_fraction, drawn.visible_fraction)
-            self.methods = drawn.methods
-            self.moved = tuple(map(str, drawn.moved))
-            for person, doubts in zip(self.people, drawn.doubts, strict=True):
+        for result in self.scene.images(self.target):
+            self.visible_fraction = min(self.visible_fraction, result.visible_fraction)
+            self.methods = result.methods
+            self.moved = tuple(map(str, result.moved))
+            for person, doubts in zip(self.people, result.doubts, strict=True):
                 self._doubts.add(person, doubts)
-            yield drawn
+            yield result
 
     @property
     def warnings(self) -> list[str]:
@@ -90,7 +91,7 @@ class Reposed:
 
     @property
     def layers(self) -> Layers:
-        """What the first image consists of, for compositing; UsageError unless `layers=True` was requested."""
+        """What the first image consists of, for compositing. Raises UsageError unless `layers=True` was requested."""
         layers = next(self.drawn()).layers
         if layers is None:
             raise UsageError("layers", "were not requested", remedy="hp.repose(…, layers=True)")
@@ -107,8 +108,8 @@ class Reposed:
         """Write one image, a video (.mp4), or numbered images into a folder or as `f_%04d.exr`; gives the paths.
 
         Numbers are those of the target's frames: of `frames="60:72"` the first is 000060.png.
-        The images are drawn one by one and not kept. UsageError for several poses in one image, or a video with a
-        transparent background.
+        The images are drawn one by one and not kept. Raises UsageError for several poses in one image, or a
+        transparent video.
         """
         path = Path(path)
         if path.suffix.lower() in VIDEO_SUFFIXES:
@@ -124,64 +125,65 @@ class Reposed:
         progress: Progress = no_progress,
         video_codec: VideoCodec = "h264",
     ) -> tuple[Path, ...]:
-        """As `save`, into named files, and layers into those of `files_of_layers`; gives the paths without them."""
+        """Write into named files as `save`, and layers into those of `files_of_layers`; return the former."""
         if form == "image" and len(self) > 1:
             raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
         if form == "video":
             rate = self.target.frame_rate or DEFAULT_FRAME_RATE
             _refuse_transparent_video(self.scene.transparent)
             with VideoWriter(paths[0], rate, codec=video_codec) as video:
-                for done, (image, layers, files) in enumerate(self._to_write(form, paths), 1):
+                for count, (image, layers, files) in enumerate(self._to_write(form, paths), 1):
                     video.write(image)
                     if layers is not None:
                         write_layers(layers, image, files)
-                    progress(done, len(self), "frames")
+                    progress(count, len(self), "frames")
             return tuple(paths)
-        for done, (path, (image, layers, files)) in enumerate(zip(paths, self._to_write(form, paths), strict=True), 1):
+        for count, (path, (image, layers, files)) in enumerate(zip(paths, self._to_write(form, paths), strict=True), 1):
             write_image(path, image, photograph=True)
             if layers is not None:
                 write_layers(layers, image, files)
             if len(self) > 1:
-                progress(done, len(self), "frames")
+                progress(count, len(self), "frames")
         return tuple(paths)
 
     def _to_write(
         self, form: Form, paths: Sequence[Path]
     ) -> Iterable[tuple[np.ndarray, Layers | None, tuple[Path, ...]]]:
-        """The images, drawn anew only where they are not cached, their layers and the files of these."""
-        cached = self.__dict__
+        """Yield the images, drawn anew only if they are not cached, their layers and the files of these."""
+        cache = self.__dict__
         if self.scene.layered:
             files = files_of_layers(form, paths, self.target, transparent=self.scene.transparent)
-            return ((drawn.image, drawn.layers, names) for drawn, names in zip(self.drawn(), files, strict=True))
-        if "images" in cached:
-            return ((image, None, ()) for image in cached["images"])
-        if "image" in cached and len(self) == 1:
-            return [(cached["image"], None, ())]
+            return ((result.image, result.layers, names) for result, names in zip(self.drawn(), files, strict=True))
+        if "images" in cache:
+            return ((image, None, ()) for image in cache["images"])
+        if "image" in cache and len(self) == 1:
+            return [(cache["image"], None, ())]
         return ((image, None, ()) for image in self)
 
     def __repr__(self) -> str:
         return f"<Reposed: {len(self)} {'image' if len(self) == 1 else 'images'}>"
 
     def _repr_png_(self) -> bytes:
-        """The first image, for notebooks."""
+        """Encode the first image, for notebooks."""
         return encode_image(self.image, ".png")
 
 
 def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path | None = None) -> Form:
-    """One pose makes an image; several a video, or numbered images where requested or transparent.
+    """Decide the form of results: one pose makes an image; several a video, or numbered images if requested or
+    transparent.
 
-    numbered  False: a video is requested; UsageError where it would have to be transparent
+    numbered  False: a video is requested. Raises UsageError if it would have to be transparent
     out       a folder, or the file to write, whose name then decides
     """
-    named = None if out is None else _form_of_name(out)
-    if transparent and out is not None and named in ("image", "numbered"):
+    form = None if out is None else _form_of_name(out)
+    if transparent and out is not None and form in ("image", "numbered"):
         _refuse_opaque(out)
-    if named == "image" and count > 1:
+    if form == "image" and count > 1:
         raise UsageError("out", f"is one image for {count} poses", got=str(out), remedy=_MANY)
-    if named == "video" or numbered is False:
+    if form == "video" or numbered is False:
         _refuse_transparent_video(transparent)
-    if named is not None or count == 1:
-        return named or "image"
+    if form is not None or count == 1:
+        return form or "image"
     return "numbered" if numbered or (numbered is None and transparent) else "video"
 
 
@@ -189,7 +191,7 @@ _MANY = "name a video (.mp4), numbered images (f_%04d.png) or a folder"
 
 
 def _form_of_name(path: Path) -> Form | None:
-    """The form that a file's name stands for; None for a folder or another suffix."""
+    """Find the form that a file's name stands for; None for a folder or another suffix."""
     if path.is_dir():
         return None
     suffix = path.suffix.lower()
@@ -199,7 +201,7 @@ def _form_of_name(path: Path) -> Form | None:
 
 
 def _refuse_transparent_video(transparent: bool) -> None:
-    """UsageError: no format that we write holds both."""
+    """Raise UsageError if transparent: no format that we write holds both."""
     if transparent:
         raise UsageError(
             "background", "cannot be transparent in a video", remedy="write numbered images, or name a background image"
@@ -207,23 +209,23 @@ def _refuse_transparent_video(transparent: bool) -> None:
 
 
 def _refuse_opaque(out: Path) -> None:
-    """UsageError for a format that holds no transparency, which `write_image` meets only after the drawing."""
+    """Raise UsageError for a format that holds no transparency, which `write_image` meets only after the drawing."""
     if out.suffix.lower() in WRITTEN_SUFFIXES and out.suffix.lower() not in TRANSPARENT_SUFFIXES:
-        expected = f"`out` that ends in {', '.join(TRANSPARENT_SUFFIXES)}"
-        raise UsageError("background", "cannot be transparent in this file", expected=expected, got=str(out))
+        endings = f"`out` that ends in {', '.join(TRANSPARENT_SUFFIXES)}"
+        raise UsageError("background", "cannot be transparent in this file", expected=endings, got=str(out))
 
 
 def pose_name(target: Path) -> str:
-    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` and `a.jpg` are `a`."""
+    """Name results after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` and `a.jpg` are `a`."""
     name = Path(target.name.removesuffix(FIT_SUFFIX))
-    fitted = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return escaped(name.name if fitted or target.is_dir() else name.stem)
+    from_fit = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return escaped(name.name if from_fit or target.is_dir() else name.stem)
 
 
 def repose_outputs(
     items: Sequence[InputItem], out: Path, form: Form, target: AnyMotion, pose: str
 ) -> list[tuple[Path, ...]]:
-    """For each photograph the files to write: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
+    """List the files to write for each photograph: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
 
     out     a folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images
     target  whose frame numbers the images have, so that parts of one motion do not collide
@@ -238,8 +240,8 @@ def repose_outputs(
         return [(out,)] * len(items)
     stems = [str(PurePosixPath(item.key).with_suffix("")) if item.kind != "frames" else item.key for item in items]
     counts = Counter(stems)
-    named = [stem if counts[stem] == 1 else item.key for stem, item in zip(stems, items, strict=True)]
-    bases = [out / f"{name}.{pose}" for name in named]
+    names = [stem if counts[stem] == 1 else item.key for stem, item in zip(stems, items, strict=True)]
+    bases = [out / f"{name}.{pose}" for name in names]
     if form == "numbered":
         return [_numbered(base, target) for base in bases]
     ending = ".png" if form == "image" else ".mp4"
@@ -249,8 +251,8 @@ def repose_outputs(
 def files_of_layers(
     form: Form, paths: Sequence[Path], target: AnyMotion, *, transparent: bool
 ) -> list[tuple[Path, ...]]:
-    """For each pose of a target the files of its layers, as `layer_files` has them; those of a video stand in a folder
-    that is called as the video is.
+    """List the files of the layers of each pose of a target, as `layer_files` has them; those of a video stand in a
+    folder that is called as the video is.
     """
     if form == "video":
         paths = _numbered(paths[0].with_suffix(""), target)
@@ -258,7 +260,7 @@ def files_of_layers(
 
 
 def targets_folder(out: Path, target: Path) -> Path | None:
-    """Where the fit of a target's image or video is kept, as `out` of `repose_outputs` says: in its folder `targets`.
+    """Locate the fit of a target's image or video, as `out` of `repose_outputs` says: in its folder `targets`.
 
     Beside one file only the fit of a sequence, which takes minutes, is worth a folder.
     """
@@ -269,7 +271,7 @@ def targets_folder(out: Path, target: Path) -> Path | None:
 
 
 def _numbered(out: Path, target: AnyMotion) -> tuple[Path, ...]:
-    """Files of a numbered pattern with an image's ending, or `000000.png` and on in a folder, by frame number."""
+    """Name files of a numbered pattern with an image's ending, or `000000.png` and on in a folder, by frame number."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
     numbers = range(target.first_frame, target.first_frame + len(target))
     return tuple(path for number in numbers if (path := numbered_path(pattern, number)) is not None)

@@ -60,7 +60,7 @@ class Claim:
 
     @classmethod
     def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32]) -> Claim:
-        """The part of whole images (H, W) that says something."""
+        """Crop whole images (H, W) to the part that says something."""
         x, y, width, height = cv2.boundingRect(((mask > 0) | np.isfinite(depth)).astype(np.uint8))
         box = Box(x, y, x + width, y + height)
         return cls(box, mask[box.slices].copy(), depth[box.slices].copy())
@@ -93,42 +93,43 @@ class PeopleMap:
     def of(
         cls, claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
     ) -> PeopleMap:
-        """size: height and width of the photograph."""
+        """Divide a photograph among claims; size: its height and width."""
         options = options or SegmentationOptions()
         return cls(tuple(claims), label_people(claims, size, options), options)
 
     def mask(self, row: int) -> NDArray[np.float32]:
-        """(H, W) 0…1 where one person is: their mask without the pixels that are somebody else's."""
-        claim, padded = self.claims[row], np.zeros(self.labels.shape, np.float32)
+        """Return (H, W) 0…1 where one person is: their mask without the pixels that are another person's."""
+        claim, larger = self.claims[row], np.zeros(self.labels.shape, np.float32)
         label = self.labels[claim.box.slices]
-        padded[claim.box.slices] = np.where((label == row) | (label == BACKGROUND), claim.mask, np.float32(0))
-        return padded
+        larger[claim.box.slices] = np.where((label == row) | (label == BACKGROUND), claim.mask, np.float32(0))
+        return larger
 
     def hidden(self, hole: NDArray[np.bool_], rows: Collection[int]) -> dict[int, NDArray[np.bool_]]:
-        """Who is behind a hole (H, W) that people `rows` leave: rows of the others, nearest last, and pixels (H, W).
+        """Find who is behind a hole (H, W) that people `rows` leave: rows, nearest last, and pixels (H, W) of the
+        others.
 
         The pixels are those of the hole that the other's body covers, where they are connected with pixels that show
         them. A body of which less than half is visible is not completed.
         """
-        found: list[tuple[float, int, NDArray[np.bool_]]] = []
+        pixels_of: list[tuple[float, int, NDArray[np.bool_]]] = []
         for row, claim in enumerate(self.claims):
-            body, shown = claim.body, self.labels[claim.box.slices] == row
-            if row in rows or (shown & body).sum() < 0.5 * body.sum():
+            body, visible = claim.body, self.labels[claim.box.slices] == row
+            if row in rows or (visible & body).sum() < 0.5 * body.sum():
                 continue
             behind = hole[claim.box.slices] & body & np.isin(self.labels[claim.box.slices], [*rows, BACKGROUND])
-            _, pieces = cv2.connectedComponents((behind | shown).astype(np.uint8))
-            behind &= np.isin(pieces, np.unique(pieces[shown]))
+            _, pieces = cv2.connectedComponents((behind | visible).astype(np.uint8))
+            behind &= np.isin(pieces, np.unique(pieces[visible]))
             if behind.sum() > self.options.min_hidden * body.sum():
-                padded = np.zeros(self.labels.shape, bool)
-                padded[claim.box.slices] = behind
-                found.append((float(np.median(claim.depth[body])), row, padded))
-        return {row: pixels for _, row, pixels in sorted(found, key=lambda one: -one[0])}
+                larger = np.zeros(self.labels.shape, bool)
+                larger[claim.box.slices] = behind
+                pixels_of.append((float(np.median(claim.depth[body])), row, larger))
+        return {row: pixels for _, row, pixels in sorted(pixels_of, key=lambda one: -one[0])}
 
 
 def label_people(
     claims: Sequence[Claim], size: tuple[int, int], options: SegmentationOptions | None = None
 ) -> NDArray[np.int16]:
-    """The index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is `min_mask`.
+    """Find the index (H, W) of the claim that each pixel belongs to, `BACKGROUND` where no mask is `min_mask`.
 
     size  height and width
     """
@@ -147,16 +148,16 @@ def label_people(
 def _likeliest(
     claims: Sequence[Claim | None], size: tuple[int, int], options: SegmentationOptions, part: Box | None = None
 ) -> NDArray[np.int16]:
-    """The claim with the highest score in a part of the image, its whole by default; the first of equals."""
+    """Find the claim with the highest score in a part of the image, all of it by default; the first of equals."""
     part = part or Box(0, 0, size[1], size[0])
     labels = np.full(part.shape, BACKGROUND, np.int16)
     best, nearest = np.zeros(part.shape, np.float32), np.full(part.shape, np.inf, np.float32)
-    shared = [(index, claim, claim.box.intersect(part)) for index, claim in enumerate(claims) if claim is not None]
-    shared = [(index, claim, box) for index, claim, box in shared if not box.empty]
-    for _, claim, box in shared:
+    common = [(index, claim, claim.box.intersect(part)) for index, claim in enumerate(claims) if claim is not None]
+    common = [(index, claim, box) for index, claim, box in common if not box.empty]
+    for _, claim, box in common:
         region = nearest[box.slices_in(part)]
         np.minimum(region, claim.depth[box.slices_in(claim.box)], out=region)
-    for index, claim, box in shared:
+    for index, claim, box in common:
         inside, here = box.slices_in(claim.box), box.slices_in(part)
         depth, mask = claim.depth[inside], claim.mask[inside]
         first = (np.isfinite(depth) & (depth <= nearest[here])).astype(np.float32)
@@ -173,14 +174,14 @@ def _likeliest(
 def _loose_pieces(
     labels: NDArray[np.int16], index: int, claim: Claim, options: SegmentationOptions
 ) -> Iterator[tuple[NDArray[np.bool_], Box]]:
-    """Parts (h, w) of a person's pixels in their boxes that are not connected with the person's body."""
-    held = labels[claim.box.slices] == index
+    """Find parts (h, w) of a person's pixels in their boxes that are not connected with the person's body."""
+    connected_pixels = labels[claim.box.slices] == index
     body = claim.body
-    if not (held & body).any():
+    if not (connected_pixels & body).any():
         return
     away = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)
     near = away <= options.reach * claim.height
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(held.astype(np.uint8))
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(connected_pixels.astype(np.uint8))
     touching = np.zeros(count, bool)
     touching[np.unique(pieces[near])] = True
     for piece in np.flatnonzero(~touching[1:]) + 1:

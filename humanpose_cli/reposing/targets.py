@@ -92,11 +92,11 @@ def retarget_joints(
     betas: NDArray[np.floating],
     options: RetargetOptions = _DEFAULTS,
 ) -> Tensor:
-    """Rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
+    """Find rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
 
     joints  (T, J, 3) metres, camera axes, of `skeleton`; joints that are not finite are left out
 
-    InputError where hips and shoulders are missing: then the body's direction is unknown.
+    Raises InputError if hips and shoulders are missing: then the body's direction is unknown.
     """
     points = torch.from_numpy(np.array(joints, np.float64))
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 3):
@@ -104,20 +104,20 @@ def retarget_joints(
             "target pose", "has the wrong shape", expected=f"(T, {len(skeleton)}, 3)", got=str(tuple(points.shape))
         )
     finite = torch.isfinite(points).all(-1)
-    needed = finite[:, skeleton.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))]
-    if not needed.all():
-        frame = int((~needed.all(1)).nonzero()[0])
+    required_joints = finite[:, skeleton.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))]
+    if not required_joints.all():
+        frame = int((~required_joints.all(1)).nonzero()[0])
         raise InputError("target pose", f"frame {frame} lacks a hip or a shoulder", expected="finite positions")
     points = torch.where(finite[..., None], points, points.new_zeros(()))
     with torch.no_grad():
         rig, span = rig_of_skeleton(body, skeleton)
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
-        solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
+        solutions = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(options.chunk):
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], finite[rows].double())
             problem = _Directions(rig, span.start, skeleton, points[rows], finite[rows], shape[rows], start, options)
-            solved.append(problem.solve(start))
-    return torch.cat(solved).float()
+            solutions.append(problem.solve(start))
+    return torch.cat(solutions).float()
 
 
 def motion_on(
@@ -127,7 +127,7 @@ def motion_on(
     start: NDArray[np.floating] | None = None,
     down: Tensor | None = None,
 ) -> BodyParams:
-    """A target's T poses on a person's body of shape betas (S,): torch tensors, float32.
+    """Put a target's T poses on a person's body of shape betas (S,): torch tensors, float32.
 
     start  (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from there.
            None takes the target's positions
@@ -161,7 +161,7 @@ def motion_on(
 
 
 def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.floating]:
-    """The pelvis (T, 3) of joints (T, J, 3): its own joint, 0 where it is not finite, or the middle of the hips."""
+    """Find the pelvis (T, 3) of joints (T, J, 3): its own joint, 0 if that is not finite, or the middle of the hips."""
     if "pelvis" in skeleton:
         root = joints[:, skeleton.index("pelvis")]
         return np.where(np.isfinite(root).all(-1, keepdims=True), root, 0)
@@ -200,19 +200,19 @@ class _Directions:
         self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
-        """The best rotations (T, 24, 3, 3), by steps kept per frame only where they help, as long as they do."""
+        """Find the best rotations (T, 24, 3, 3), by steps kept per frame only if they help, as long as they do."""
         damping = torch.full_like(self.root[:, 0], 1e-3)
         cost, gradient, hessian = self._equations(rotations)
         under_way = torch.ones_like(cost, dtype=torch.bool)
         for _ in range(self.options.steps):
             diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
             step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
-            tried = rotations @ axis_angle_to_matrix(step)
-            new_cost, new_gradient, new_hessian = self._equations(tried)
+            trial = rotations @ axis_angle_to_matrix(step)
+            new_cost, new_gradient, new_hessian = self._equations(trial)
             better = under_way & (new_cost < cost)
             under_way = under_way & ~(better & (cost - new_cost <= self.options.tolerance * cost))
             choose = better[:, None, None]
-            rotations = torch.where(choose[..., None], tried, rotations)
+            rotations = torch.where(choose[..., None], trial, rotations)
             gradient = torch.where(better[:, None], new_gradient, gradient)
             hessian, cost = torch.where(choose, new_hessian, hessian), torch.where(better, new_cost, cost)
             damping = torch.where(better, damping / 4, damping * 8).clamp(1e-6, 1e4)
@@ -221,7 +221,7 @@ class _Directions:
         return rotations
 
     def _equations(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost (T,), gradient (T, 72) and Gauss–Newton matrix (T, 72, 72)."""
+        """Compute cost (T,), gradient (T, 72) and Gauss–Newton matrix (T, 72, 72)."""
         count = rotations.shape[1] * 3
         posed = self.rig.pose(rotations, self.root, self.betas, jacobian=True)
         assert posed.jacobian is not None
@@ -260,7 +260,7 @@ def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions)
 
 
 def _driving(drivers: Drivers) -> dict[str, Any]:
-    """How a target's images are fitted: the photograph's focal length says nothing about the target's camera."""
+    """Choose how a target's images are fitted: the photograph's focal length says nothing about the target's camera."""
     return {"people": "largest" if drivers == "largest" else "all", "focal": "auto"}
 
 
@@ -275,7 +275,7 @@ def read_target(
     fits: Path | None = None,
     progress: Progress = no_progress,
 ) -> AnyMotion:
-    """A target in any of its forms; its `warnings` are for the user.
+    """Read a target in any of its forms; its `warnings` are for the user.
 
     target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video, or frames as a folder or a
             numbered pattern (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`
@@ -284,7 +284,7 @@ def read_target(
     drivers whose motion is taken, of the people in a fit, an image or a video; for others than the largest, all people
             of images and videos are fitted
     fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
-    InputError for what is none of these, shows no people, or has no frame in the range.
+    Raises InputError for what is none of these, shows no people, or has no frame in the range.
     """
     pose = _without_fitting(target, skeleton, axes, drivers)
     if pose is not None:
@@ -297,7 +297,7 @@ def read_target(
 
 
 def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion | None:
-    """The target where no fit is needed; None for images and videos."""
+    """Return the target if no fit is needed; None for images and videos."""
     if isinstance(target, FitRecord):
         return motion_of_fit(target, drivers)
     if isinstance(target, str | Path) and Path(target).suffix.lower() in POSE_SUFFIXES:
@@ -314,29 +314,29 @@ def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, 
 def _kept_fit(
     path: Path, images: InputItem, fitter: Fitter, drivers: Drivers, fits: Path | None, progress: Progress
 ) -> FitRecord:
-    """The fit of an image or a sequence, read where the folder has it; else made, while others who want it wait."""
+    """Read the fit of an image or a sequence if the folder has it; else make it, while others who want it wait."""
     driving = _driving(drivers)
     if fits is None:
         return fitter.fit(images, **driving, progress=progress)
     identity = {**fitter.identity, "people": driving["people"], "focal": None}
     decisive = json.dumps([target_digest(path), str(images.range), identity], sort_keys=True, default=str)
-    kept = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
+    stored = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
-        if not kept.exists():
-            journal = journal_of(images, kept, fitter.identity)
-            write_fit(kept, fitter.fit(images, **driving, progress=progress, journal=journal))
+        if not stored.exists():
+            journal = journal_of(images, stored, fitter.identity)
+            write_fit(stored, fitter.fit(images, **driving, progress=progress, journal=journal))
             if journal is not None:
                 journal.remove()
-    return read_fit(kept)
+    return read_fit(stored)
 
 
 def target_digest(path: Path) -> str:
-    """A digest of a target's contents: those of a file, of a folder, or of a numbered pattern's files."""
+    """Hash a target's contents: those of a file, of a folder, or of a numbered pattern's files."""
     return file_digest(path) if path.exists() else digest_of_files(_one_item(path, ALL_FRAMES).files)
 
 
 def _one_item(path: Path | str, frames: FrameRange) -> InputItem:
-    """The one image or sequence that a path names; InputError if there is none, or several."""
+    """Return the one image or sequence that a path names. Raises InputError if there is none, or several."""
     if not Path(path).exists() and numbered_path(Path(path), 0) is None:
         raise InputError(path, "does not exist", expected="a pose file, an image or a video")
     items = list(open_inputs([path], frames=frames))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,10 +10,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from humanpose_cli.avatar.doubts import Doubt
-from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, TargetPose, mesh_drawing
+from humanpose_cli.avatar.mesh import DrawnPerson, PersonFrame, mesh_drawing
+from humanpose_cli.avatar.person import DressedPerson, TargetPose
 from humanpose_cli.avatar.stages import FittedPerson
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Affine2D, Crop, crop_around_box
@@ -43,88 +42,73 @@ class _Crops:
     finer: Crop
 
 
+@dataclass(frozen=True, eq=False)
 class WarpReposer:
-    """One person of one photo, ready to be drawn in any pose by a network; the interface of `MeshReposer`.
+    """Draws a person in any pose into a frame by a network; the interface of `MeshReposer`.
 
-    mesh        the same person as a textured mesh: photo, background and hole
-    person      the fit that it was made of
     network     a loaded generator
     mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
                 over; None where it learned with drawings
-    use_mask    the mesh's mask shows where the person is in the photo
+    use_mask    the photo's mask shows where the person is in it
     """
 
-    def __init__(
-        self,
-        mesh: MeshReposer,
-        person: FittedPerson,
-        network: Warp3d,
-        *,
-        mesh_input: bool | None = None,
-        use_mask: bool = True,
-        options: WarpOptions = _DEFAULTS,
-    ) -> None:
-        self.use_mask, self.options = use_mask, options
-        self.mesh_input = network.learned_drawings if mesh_input is None else mesh_input
-        self.mesh, self.person, self.network, self.frame = mesh, person, network, mesh
-        self.photo, self.body = mesh.photo, mesh.body
-        self.rotations, self.trans = mesh.rotations, mesh.trans
+    person: DressedPerson
+    frame: PersonFrame
+    network: Warp3d
+    mesh_input: bool | None = None
+    use_mask: bool = True
+    options: WarpOptions = _DEFAULTS
 
-    def reframed(self, frame: MeshReposer) -> WarpReposer:
-        """The same person drawn into another frame, that of the mesh; see `MeshReposer.reframed`."""
-        other = copy(self)
-        other.frame = frame
-        return other
+    @property
+    def draws_mesh(self) -> bool:
+        """Whether the network is given the mesh's drawing."""
+        return self.network.learned_drawings if self.mesh_input is None else self.mesh_input
 
     @property
     def _offset(self) -> NDArray[np.float64]:
         """Where (x, y) the photo's first pixel is in the frame."""
-        return np.subtract(self.frame.view.principal_point, self.mesh.view.principal_point)
+        return np.subtract(self.frame.view.principal_point, self.person.view.principal_point)
 
     @cached_property
     def _silhouette(self) -> NDArray[np.float32] | None:
         """Where (H, W) the photo shows the person, for networks with that input; None without."""
-        return self.mesh.silhouette if self.use_mask and self.network.config.silhouette else None
+        return self.person.photographed.silhouette if self.use_mask and self.network.config.silhouette else None
 
     @cached_property
     def _source(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joints and box in the photo."""
-        return self._joints_and_box(self.rotations, self.trans)
-
-    def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
-        """The image with the person in another pose; see `MeshReposer.render` and `render_all`."""
-        return self.render_all([TargetPose(rotations, self.trans if trans is None else trans)])[0]
+        return self._joints_and_box(self.person.pose)
 
     def render_all(self, poses: Sequence[TargetPose]) -> list[DrawnPerson]:
-        """The images with the person in several poses, whose shifts are ignored; the network draws all at once.
+        """Draw several poses, whose shifts are ignored; the network draws all at once.
 
-        A pose outside the image leaves the background, and is doubtful. UsageError for poses behind the camera.
+        A pose outside the image leaves the background, and is doubtful. Raises UsageError for poses behind the camera.
         """
-        crops = [self._crops(pose.rotations, pose.trans) for pose in poses]
-        made = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
+        crops = [self._crops(pose) for pose in poses]
+        results = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
         return [
-            self._empty() if crop is None else self._drawn(pose.rotations, pose.trans, crop, next(made))
+            self._empty() if crop is None else self._drawn(pose, crop, next(results))
             for pose, crop in zip(poses, crops, strict=True)
         ]
 
-    def _crops(self, rotations: Tensor, trans: Tensor) -> _Crops | None:
-        """The network's input, and where its output belongs; None for poses outside the image."""
-        joints, boxes = zip(self._source, self._joints_and_box(rotations, trans), strict=True)
+    def _crops(self, pose: TargetPose) -> _Crops | None:
+        """Cut out the network's input, and find where its output belongs; None for poses outside the image."""
+        joints, boxes = zip(self._source, self._joints_and_box(pose), strict=True)
         low, high = boxes[1].reshape(2, 2) + self._offset  # pixels of the frame
         if np.isfinite(boxes[1]).all() and ((high < 0) | (low > self.frame.view.size)).any():
             return None
         squares = self._squares(boxes)
         before, after = (self._crop(square) for square in squares)
         source, target = (
-            frame_joints(points, self.person.camera.cropped(crop))
+            frame_joints(points, self.fit.camera.cropped(crop))
             for points, crop in zip(joints, (before, after), strict=True)
         )
         finer = self._crop(
             squares[1], max(1, min(round(1 / before.scale), self.options.max_drawing // self.network.config.size))
         )
-        drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
+        drawing = mesh_drawing(self.person, pose, finer) if self.draws_mesh else None
         silhouette = None if self._silhouette is None else before.image(self._silhouette)
-        request = CropToRepose(before.image(self.photo), source, target, drawing, silhouette)
+        request = CropToRepose(before.image(self.person.photographed.photo), source, target, drawing, silhouette)
         return _Crops(request, after, finer)
 
     def _empty(self) -> DrawnPerson:
@@ -132,11 +116,11 @@ class WarpReposer:
         empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.frame.background)
         sentence = "the target lies outside the image: no person is drawn; `canvas=fit` grows it"
         return DrawnPerson(
-            empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.mesh.texture.visible_fraction
+            empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.person.texture.visible_fraction
         )
 
-    def _drawn(self, rotations: Tensor, trans: Tensor, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
-        """What the network made, put back into the photo."""
+    def _drawn(self, pose: TargetPose, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
+        """Put what the network made back into the photo."""
         after, finer = crops.after, crops.finer
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
         if made.detail is not None:
@@ -144,28 +128,32 @@ class WarpReposer:
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
-        plate = self.frame.backdrop(rotations, trans)
-        doubts = tuple(self.mesh.doubts(rotations, trans))
-        return DrawnPerson(self._over(colour, alpha, plate), doubts, self.mesh.texture.visible_fraction)
+        plate, doubts = self.frame.backdrop(self.person, pose), tuple(self.person.doubts(pose))
+        return DrawnPerson(self._over(colour, alpha, plate), doubts, self.person.texture.visible_fraction)
+
+    @property
+    def fit(self) -> FittedPerson:
+        """The body in the photo."""
+        return self.person.photographed.fit
 
     @torch.no_grad()
-    def _joints_and_box(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Joints (19, 3) metres, and the box (4,) pixels round the body."""
-        betas = torch.from_numpy(np.array(self.person.betas, np.float32))[None]
-        scales = self.person.segment_scales
+    def _joints_and_box(self, pose: TargetPose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Find the joints (19, 3) metres, and the box (4,) pixels round the body."""
+        body, scales = self.person.body.body, self.fit.segment_scales
+        betas = torch.from_numpy(np.array(self.fit.betas, np.float32))[None]
         segment_scales = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
-        posed = self.body.pose(rotations[None].float(), betas, trans[None].float(), segment_scales)
+        posed = body.pose(pose.rotations[None].float(), betas, pose.trans[None].float(), segment_scales)
         assert posed.vertices is not None
-        joints = self.body.pose_landmarks(REPOSING19.name, posed, betas)[0]
+        joints = body.pose_landmarks(REPOSING19.name, posed, betas)[0]
         near = posed.vertices[:, posed.vertices[0, :, 2] > 0.1]
         if near.shape[1] == 0:
             return joints.double().numpy(), np.full(4, np.nan)
-        pixels = self.person.camera.project(near)[0].double().numpy()
+        pixels = self.fit.camera.project(near)[0].double().numpy()
         return joints.double().numpy(), np.concatenate((pixels.min(0), pixels.max(0)))
 
     def _squares(self, boxes: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-        """What the crops of the photo and of the result are to show, of one size: one for both, as in training, unless
-        the person goes so far that it would show them much smaller.
+        """Find what the crops of the photo and of the result are to show, of one size: one for both, as in training,
+        unless the person goes so far that it would show them much smaller.
         """
         finite = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
         both = np.concatenate((np.minimum(*finite)[:2], np.maximum(*finite)[2:]))
@@ -176,11 +164,11 @@ class WarpReposer:
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
 
     def _crop(self, square: NDArray[np.float64], times: int = 1) -> Crop:
-        """The crop about a square, so many times as fine as the network's."""
+        """Make the crop about a square, so many times as fine as the network's."""
         return crop_around_box(square, times * self.network.config.size, fill=FILL)
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
-        """A crop's image or mask where it belongs in the frame, (H, W[, C]) float32; 0 elsewhere."""
+        """Place a crop's image or mask where it belongs in the frame, (H, W[, C]) float32; 0 elsewhere."""
         flags = cv2.INTER_CUBIC if values.ndim == 3 else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE if values.ndim == 3 else cv2.BORDER_CONSTANT
         back = Affine2D(np.column_stack((np.eye(2), self._offset))) @ crop.affine.inverse()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.extensive import extensive
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.ground import (
     contact_shadow,
@@ -16,8 +16,9 @@ from humanpose_cli.avatar.ground import (
     tilt_of,
     turn_between,
 )
-from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.mesh import shaded
 from humanpose_cli.avatar.options import GroundOptions, MeshOptions
+from humanpose_cli.avatar.person import TargetPose
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.pose_files import RotationTarget
@@ -58,12 +59,12 @@ def test_only_who_stands_on_their_feet_has_a_ground(stage: Stage) -> None:
 def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
-    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
-    down = reposer.set_down(STEP[None], stage.trans[None], 30.0)[0]
+    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    down = reposer.person.set_down(STEP[None], stage.trans[None], 30.0)[0]
     assert down[1] > stage.trans[1] + 0.03  # legs apart reach less deep, so the pelvis sinks
-    assert abs(standing_height(reposer.dressed.pose(STEP, down), stage.body) - reposer.ground) < 1e-4
+    assert abs(standing_height(reposer.person.body.pose(STEP, down), stage.body) - reposer.person.ground) < 1e-4
     for still in (KNEELING, rotations):
-        torch.testing.assert_close(reposer.set_down(still[None], stage.trans[None], 30.0)[0], stage.trans)
+        torch.testing.assert_close(reposer.person.set_down(still[None], stage.trans[None], 30.0)[0], stage.trans)
 
 
 def leap(seconds: np.ndarray, start: float, height: float) -> np.ndarray:
@@ -96,16 +97,16 @@ def test_the_ground_of_a_motion_follows_its_drift_and_not_its_jumps_and_glitches
 def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
-    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
     seconds = np.arange(60) / 30
     jump = leap(seconds, 1.0, 0.3)
     path = torch.from_numpy(np.stack((0.3 * seconds, 0.1 * seconds - jump, 0.4 * seconds), 1).astype(np.float32))
 
     def heights(poses: torch.Tensor, path: torch.Tensor) -> np.ndarray:
-        placed = reposer.set_down(poses, stage.trans + path, 30.0)
+        placed = reposer.person.set_down(poses, stage.trans + path, 30.0)
         torch.testing.assert_close(placed[:, [0, 2]], (stage.trans + path)[:, [0, 2]])
         bodies = zip(poses, placed, strict=True)
-        return np.array([reposer.ground - float(reposer.dressed.pose(*body)[:, 1].max()) for body in bodies])
+        return np.array([reposer.person.ground - float(reposer.person.body.pose(*body)[:, 1].max()) for body in bodies])
 
     standing = rotations.expand(60, -1, -1, -1)
     np.testing.assert_allclose(heights(standing, path), jump, atol=0.02)
@@ -142,9 +143,11 @@ def test_the_shadow_of_who_is_below_the_ground_is_no_darker_and_no_light_wraps_r
     )
     assert 0.3 < sunk <= standing
     photo, mask = stage.person(rotations)
-    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
     plate = np.full_like(photo, 200)
-    shadowed = reposer.shadowed(plate, rotations, stage.trans + torch.tensor([0.0, 0.1, 0.0]))
+    shadowed = shaded(
+        plate, reposer.person, TargetPose(rotations, stage.trans + torch.tensor([0.0, 0.1, 0.0])), stage.view
+    )
     assert 60 < shadowed.min() < 150
     assert shadowed.max() == 200
 
@@ -164,19 +167,19 @@ def test_a_standing_target_stands_upright_before_a_tilted_camera(stage: Stage, t
     turn = axis_angle_to_matrix(torch.tensor(TILTS[tilt]))
     rotations = tilted(pose(**STANDING), turn)
     photo, mask = stage.person(rotations)
-    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
-    assert torch.rad2deg(torch.arccos(reposer.down @ turn @ LEVEL)) < 5
+    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    assert torch.rad2deg(torch.arccos(reposer.person.down @ turn @ LEVEL)) < 5
     step = BodyParams.from_rotations(STEP[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3)))
     start = (stage.trans + stage.body.rest_joints(torch.zeros(1, 10))[0, 0]).numpy()
-    placed = motion_on(RotationTarget(step), stage.body, np.zeros(10), start, reposer.down)
-    down = reposer.set_down(placed.rotations, placed.trans, 30.0)[0]
+    placed = motion_on(RotationTarget(step), stage.body, np.zeros(10), start, reposer.person.down)
+    down = reposer.person.set_down(placed.rotations, placed.trans, 30.0)[0]
     legs_and_trunk = vertices(stage, placed.rotations[0], down)
     upright = torch.nn.functional.normalize(placed.rotations[0, 0] @ torch.tensor([0.0, -1.0, 0.0]), dim=0)
     assert torch.rad2deg(torch.arccos(upright @ turn @ LEVEL)) < 5
-    assert abs(float((legs_and_trunk @ reposer.down).max()) - reposer.ground) < 0.02
+    assert abs(float((legs_and_trunk @ reposer.person.down).max()) - reposer.person.ground) < 0.02
     # A target that the same camera took is turned no further.
     own = RotationTarget(BodyParams.from_rotations(rotations[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3))))
-    kept = motion_on(own, stage.body, np.zeros(10), start, reposer.down)
+    kept = motion_on(own, stage.body, np.zeros(10), start, reposer.person.down)
     torch.testing.assert_close(kept.rotations[0], rotations, atol=0.05, rtol=0)
 
 

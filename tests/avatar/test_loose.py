@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
@@ -18,7 +18,7 @@ Photo = tuple[np.ndarray, np.ndarray]
 
 def reposer_of(stage: Stage, photo: Photo, rotations: torch.Tensor) -> MeshReposer:
     options = MeshOptions(grain=False)
-    return MeshReposer(*photo, stage.fitted(rotations), stage.body, background="transparent", options=options)
+    return mesh_reposer(*photo, stage.fitted(rotations), stage.body, background="transparent", options=options)
 
 
 def green(image: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def green(image: np.ndarray) -> np.ndarray:
 @pytest.mark.extensive
 def test_a_body_that_fills_its_mask_has_no_cloth_beside_it(stage: Stage) -> None:
     rotations = pose(**STANDING)
-    assert reposer_of(stage, stage.person(rotations), rotations).avatar.dressed.loose is None
+    assert reposer_of(stage, stage.person(rotations), rotations).person.avatar.dressed.loose is None
 
 
 def with_hair(stage: Stage, rotations: torch.Tensor) -> Photo:
@@ -45,9 +45,9 @@ def test_hair_beside_the_head_is_drawn(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo = with_hair(stage, rotations)
     made = reposer_of(stage, photo, rotations)
-    assert made.avatar.dressed.loose is not None
-    assert made.avatar.dressed.skirt is None
-    drawn = made.render(made.rotations).image
+    assert made.person.avatar.dressed.loose is not None
+    assert made.person.avatar.dressed.skirt is None
+    drawn = made.render(made.person.pose.rotations).image
     shown = (photo[0] == GREEN).all(2)
     assert (green(drawn) & shown).sum() > 0.75 * shown.sum()
 
@@ -58,5 +58,5 @@ def test_other_people_are_no_cloth(stage: Stage) -> None:
     photo, mask = with_hair(stage, rotations)
     alone, _ = stage.person(rotations)
     other = ((photo != alone).any(-1) & (mask > 0.5)).astype(np.float32)
-    made = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, others=[np.maximum(other, 0.0) * 1.01])
-    assert made.avatar.dressed.loose is None
+    made = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, others=[np.maximum(other, 0.0) * 1.01])
+    assert made.person.avatar.dressed.loose is None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
@@ -36,13 +36,13 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def scene(stage: Stage) -> tuple[Stage, np.ndarray, np.ndarray, MeshReposer]:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
-    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
     return stage, photo, mask, reposer
 
 
 def test_texture_is_recovered_where_it_was_seen(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, _, _, reposer = scene
-    found = reposer.texture.image
+    found = reposer.person.texture.image
     step = stage.texture.shape[0] // found.shape[0]
     truth = stage.texture[step // 2 :: step, step // 2 :: step]
     covered = body_texels(stage.body, found.shape[0]).fine.covered
@@ -52,19 +52,19 @@ def test_texture_is_recovered_where_it_was_seen(scene: tuple[Stage, np.ndarray, 
     # The painting is symmetric: the mirror image of what was seen is right as well.
     mirrored = covered & (found[..., 3] > 0.3) & (found[..., 3] < 0.55)
     assert psnr(found[..., :3] * 255, truth * 255, mirrored) > 28
-    assert 0.3 < reposer.texture.visible_fraction < 0.5
+    assert 0.3 < reposer.person.texture.visible_fraction < 0.5
 
 
 def test_same_pose_gives_the_same_image(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     _, photo, mask, reposer = scene
-    again = reposer.render(reposer.rotations)
+    again = reposer.render(reposer.person.pose.rotations)
     assert again.image.shape == photo.shape
     assert psnr(again.image, photo, mask > 0.9) > 27
     assert ssim(again.image, photo)[mask > 0.9].mean() > 0.88
     far = distance_transform_edt(mask < 0.1) > 20
     far[np.flatnonzero(mask.any(1))[-1] - 50 :] = False  # where the shadow of the feet falls
     np.testing.assert_array_equal(again.image[far], photo[far])
-    assert reposer.turn(reposer.rotations, reposer.trans) < 0.1
+    assert reposer.person.turn(reposer.person.pose) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,20 @@ def test_other_pose_looks_like_the_true_image(
 def test_shifted_landmarks_move_the_drawn_person(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     """The surface moves by what its landmarks do, and by nothing where none is known."""
     reposer = scene[3]
-    rotations, trans = reposer.rotations, reposer.trans
-    before, sheets = reposer.surfaces(rotations, trans)[0].vertices, len(reposer.surfaces(rotations, trans))
-    known = reposer.surfaces(rotations, trans, shifts=torch.tensor([[0.02, -0.01]]).expand(33, 2))
+    person = reposer.person
+    before, sheets = person.surfaces(person.pose)[0].vertices, len(person.surfaces(person.pose))
+    known = person.surfaces(person.pose._replace(shifts=torch.tensor([[0.02, -0.01]]).expand(33, 2)))
     assert len(known) == sheets
     moved = (known[0].vertices - before).numpy()
     np.testing.assert_allclose(np.median(moved, axis=0), (0.02, -0.01, 0), atol=1e-3)
     np.testing.assert_array_equal(moved[:, 2], 0)
-    unknown = reposer.surfaces(rotations, trans, shifts=torch.full((33, 2), torch.nan))
+    unknown = person.surfaces(person.pose._replace(shifts=torch.full((33, 2), torch.nan)))
     np.testing.assert_array_equal(unknown[0].vertices, before)
 
 
 def test_nothing_of_the_person_is_left_behind(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, photo, mask, reposer = scene
-    background = reposer.background
+    background = reposer.frame.background
     assert background is not None
     hidden = mask > 0.5
     error = np.abs(background.astype(float) - stage.wall)[hidden].mean()
@@ -117,16 +117,16 @@ def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshRepo
     stage, photo, mask, _ = scene
     rotations = pose(**STANDING)
     person = stage.fitted(rotations)
-    cut_out = MeshReposer(photo, mask, person, stage.body, background="transparent").render(rotations).image
+    cut_out = mesh_reposer(photo, mask, person, stage.body, background="transparent").render(rotations).image
     assert cut_out.shape == (*photo.shape[:2], 4)
     assert np.abs(cut_out[..., 3] / 255 - mask).mean() < 0.02
     beach = np.zeros((50, 200, 3), np.uint8)
     beach[:, :100], beach[:, 100:] = (255, 0, 0), (0, 0, 255)
-    before_beach = MeshReposer(photo, mask, person, stage.body, background=beach).render(rotations).image
+    before_beach = mesh_reposer(photo, mask, person, stage.body, background=beach).render(rotations).image
     assert tuple(before_beach[5, 5]) == (255, 0, 0)
     assert tuple(before_beach[5, -5]) == (0, 0, 255)
     with pytest.raises(UsageError, match="background"):
-        MeshReposer(photo, mask, person, stage.body, background="beach")  # type: ignore[arg-type]
+        mesh_reposer(photo, mask, person, stage.body, background="beach")  # type: ignore[arg-type]
 
 
 @pytest.mark.extensive
@@ -134,13 +134,15 @@ def test_warnings_tell_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarra
     stage, _, _, reposer = scene
     ahead = pose(0.3, **STANDING)
     assert reposer.render(ahead).warnings == ()
-    np.testing.assert_allclose(reposer.turn(ahead, reposer.trans), np.rad2deg(0.3), atol=0.5)
+    np.testing.assert_allclose(
+        reposer.person.turn(reposer.person.pose._replace(rotations=ahead)), np.rad2deg(0.3), atol=0.5
+    )
     behind = reposer.render(pose(np.pi, **STANDING))
     assert any("turns 180°" in warning for warning in behind.warnings)
     arms = {"left_shoulder": (0.3, -0.6, -1.0), "right_shoulder": (0.3, 0.6, 1.0)}
     crossed = pose(left_elbow=(0.0, -1.9, 0.0), right_elbow=(0.0, 1.9, 0.0), **arms)
     photo, mask = stage.person(crossed)
-    warned = MeshReposer(photo, mask, stage.fitted(crossed), stage.body).render(crossed).warnings
+    warned = mesh_reposer(photo, mask, stage.fitted(crossed), stage.body).render(crossed).warnings
     assert any("arms cross the body" in warning for warning in warned)
 
 
@@ -158,10 +160,10 @@ def test_half_a_person_has_legs_of_their_clothes(stage: Stage) -> None:
     half[torso] = (200, 30, 30)
     unseen = np.where(np.isin(np.arange(24), [1, 2, 4, 5, 7, 8, 10, 11]), 0.0, 1.0)
     person = replace(reposer_view, joint_visibility=unseen)
-    reposer = MeshReposer(half, mask, person, stage.body)
+    reposer = mesh_reposer(half, mask, person, stage.body)
     drawn = reposer.render(rotations, torch.tensor([0.0, -0.7, 2.6]))
     assert any("made up" in warning for warning in drawn.warnings)
-    texels = reposer.texture.image
+    texels = reposer.person.texture.image
     assert np.isfinite(texels).all()
     surface = body_texels(stage.body, texels.shape[0])
     ones = np.ones(texels.shape[:2], np.float32)
@@ -179,11 +181,11 @@ def test_other_people_stay_and_give_no_colour(stage: Stage) -> None:
     photo = photo.copy()
     photo[other > 0] = (255, 0, 255)
     mask = np.where(other > 0, 0, mask).astype(np.float32)
-    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, others=[other])
-    background = reposer.background
+    reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, others=[other])
+    background = reposer.frame.background
     assert background is not None
     np.testing.assert_array_equal(background[other > 0], photo[other > 0])
-    made = reposer.texture.image[..., :3]
+    made = reposer.person.texture.image[..., :3]
     magenta = (made[..., 0] > 0.9) & (made[..., 2] > 0.9) & (made[..., 1] < 0.2)
     assert magenta.sum() == 0
 
@@ -212,7 +214,7 @@ def test_what_leaves_the_image_is_said(scene: tuple[Stage, np.ndarray, np.ndarra
 def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
-    reposed = MeshReposer(photo, np.zeros_like(mask), stage.fitted(rotations), stage.body).render(rotations)
+    reposed = mesh_reposer(photo, np.zeros_like(mask), stage.fitted(rotations), stage.body).render(rotations)
     assert reposed.visible_fraction == 0
     assert any("shows only 0%" in warning for warning in reposed.warnings)
 
@@ -221,9 +223,9 @@ def test_wrong_input_is_refused(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     with pytest.raises(UsageError, match="photo"):
-        MeshReposer(photo[..., 0], mask, stage.fitted(rotations), stage.body)
+        mesh_reposer(photo[..., 0], mask, stage.fitted(rotations), stage.body)
     with pytest.raises(UsageError, match="mask"):
-        MeshReposer(photo, mask[:-1], stage.fitted(rotations), stage.body)
+        mesh_reposer(photo, mask[:-1], stage.fitted(rotations), stage.body)
 
 
 def test_a_trunk_cut_by_the_image_keeps_its_texture():

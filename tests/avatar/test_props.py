@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions, PropOptions
@@ -31,7 +31,7 @@ def with_stick(stage: Stage, rotations: torch.Tensor) -> tuple[np.ndarray, np.nd
 
 
 def reposer_of(stage: Stage, photo: np.ndarray, mask: np.ndarray, rotations: torch.Tensor, **given) -> MeshReposer:
-    return MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False), **given)
+    return mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False), **given)
 
 
 def red(image: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def holding(stage: Stage) -> tuple[np.ndarray, np.ndarray, np.ndarray, torch.Ten
 
 def test_a_stick_is_found(stage: Stage, holding) -> None:
     photo, mask, stick, rotations = holding
-    (prop,) = reposer_of(stage, photo, mask, rotations).props
+    (prop,) = reposer_of(stage, photo, mask, rotations).person.props
     assert prop.side == "left"
     assert prop.length == pytest.approx(0.4, abs=0.05)
     assert (prop.pixels & stick).sum() > 0.97 * stick.sum()
@@ -70,7 +70,9 @@ def test_it_is_carried(stage: Stage, holding) -> None:
     assert len(away) > 0.5 * stick.sum()
     assert away.min() < 12
     assert not red(drawn)[stick].any(), "it is still where it was"
-    assert any(doubt.kind == "props" for doubt in reposer.doubts(lowered, reposer.trans))
+    assert any(
+        doubt.kind == "props" for doubt in reposer.person.doubts(reposer.person.pose._replace(rotations=lowered))
+    )
 
 
 @pytest.mark.extensive
@@ -92,7 +94,7 @@ def test_without_a_thing_nothing_changes(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     carried, kept = (reposer_of(stage, photo, mask, rotations, props=props) for props in ("carry", "keep"))
-    assert carried.props == ()
+    assert carried.person.props == ()
     np.testing.assert_array_equal(carried.render(rotations).image, kept.render(rotations).image)
 
 

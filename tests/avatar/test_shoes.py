@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from scipy.spatial import ConvexHull
 
 from humanpose_cli.avatar.completion import skin_tone
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.loose import crop_photo
-from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
 from humanpose_cli.avatar.shoes import shoe_offsets, vertex_colours, wears_shoes
 from humanpose_cli.avatar.surface import body_texels, parts_mask
@@ -143,9 +142,9 @@ def test_bare_feet_stay_as_they_are(stage: Stage) -> None:
     for kind, parts in names.items():
         person = painted(stage, SKIN, BLUE, parts)
         photo, mask = person.person(rotations)
-        found = MeshReposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
+        found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
         toes = parts_mask(person.body.part_labels.numpy(), ("left_foot", "right_foot"))
-        assert (float(found.dressed.offsets[toes].abs().max()) < 1e-6) == (kind == "bare")
+        assert (float(found.person.body.offsets[toes].abs().max()) < 1e-6) == (kind == "bare")
 
 
 @pytest.mark.extensive
@@ -153,14 +152,14 @@ def test_heels_have_the_colour_of_the_feet(stage: Stage) -> None:
     rotations = pose(**STANDING)
     person = painted(stage, SKIN, BLUE, LEGS)
     photo, mask = person.person(rotations)
-    found = MeshReposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
-    texels = body_texels(stage.body, found.texture.image.shape[0])
+    found = mesh_reposer(photo, mask, person.fitted(rotations), person.body, options=MeshOptions(grain=False))
+    texels = body_texels(stage.body, found.person.texture.image.shape[0])
     rest = stage.body.template.numpy()
     heel = parts_mask(stage.body.part_labels.numpy(), FEET) & (rest[:, 2] < -0.02)
     where = texels.fine.interpolate(heel[:, None].astype(np.float32), stage.body.faces)[..., 0] > 0.99
-    hidden = where & (found.texture.image[..., 3] < 0.05)
+    hidden = where & (found.person.texture.image[..., 3] < 0.05)
     assert hidden.sum() > 100
-    colours = found.texture.image[hidden][:, :3]
+    colours = found.person.texture.image[hidden][:, :3]
     away = [
         np.linalg.norm(colours / colours.max(1, keepdims=True) - np.divide(one, max(one)), axis=1)
         for one in (SKIN, BLUE)

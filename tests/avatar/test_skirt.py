@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.extensive import extensive
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.avatar.mesh import MeshReposer
@@ -37,7 +37,7 @@ def in_a_skirt(stage: Stage, rotations: torch.Tensor) -> Photo:
 
 def reposer_of(stage: Stage, photo: Photo, rotations: torch.Tensor) -> MeshReposer:
     options = MeshOptions(grain=False)
-    return MeshReposer(*photo, stage.fitted(rotations), stage.body, background="transparent", options=options)
+    return mesh_reposer(*photo, stage.fitted(rotations), stage.body, background="transparent", options=options)
 
 
 def green(image: np.ndarray) -> np.ndarray:
@@ -57,14 +57,14 @@ def skirted(stage: Stage) -> tuple[Photo, MeshReposer]:
 
 def test_a_skirt_is_drawn_whole(skirted: tuple[Photo, MeshReposer]) -> None:
     (photo, mask), reposer = skirted
-    drawn = reposer.render(reposer.rotations).image
+    drawn = reposer.render(reposer.person.pose.rotations).image
     assert overlap(drawn[..., 3] > 128, mask > 0.5) > 0.93
     true = (np.abs(photo.astype(int) - GREEN) < 12).all(-1)
     assert overlap(green(drawn), true) > 0.85
 
 
 def test_a_skirt_does_not_split_when_the_legs_do(skirted: tuple[Photo, MeshReposer]) -> None:
-    (photo, _), reposer = skirted
+    photo, reposer = skirted[0][0], skirted[1]
     wide = pose(**STANDING, left_hip=(0.0, 0.0, 0.35), right_hip=(0.0, 0.0, -0.35))
     skirt = green(reposer.render(wide).image)
     skirt[: np.flatnonzero((photo == GREEN).all(2).any(1))[0]] = False  # painted skin
@@ -77,22 +77,22 @@ def test_a_skirt_does_not_split_when_the_legs_do(skirted: tuple[Photo, MeshRepos
 
 @pytest.fixture(scope="module")
 def skirt(skirted: tuple[Photo, MeshReposer]) -> SkirtTube:
-    made = skirted[1].avatar.dressed.skirt
+    made = skirted[1].person.avatar.dressed.skirt
     assert made is not None
     return made
 
 
 def test_the_hem_is_where_the_photo_has_it(skirted: tuple[Photo, MeshReposer], skirt: SkirtTube, stage: Stage) -> None:
-    (photo, _), reposer = skirted
+    photo, person = skirted[0][0], skirted[1].person
     bottom = np.flatnonzero((photo == GREEN).all(2).any(1))[-1] + 1
-    hem = reposer.view.project(skirt.rings(reposer.dressed.posed(reposer.rotations, reposer.trans))[-1])[:, 1]
-    metres = (float(hem.mean()) - bottom) * float(reposer.trans[2]) / reposer.view.focal
+    hem = person.view.project(skirt.rings(person.body.posed(*person.pose[:2]))[-1])[:, 1]
+    metres = (float(hem.mean()) - bottom) * float(person.pose.trans[2]) / person.view.focal
     assert abs(metres) < 0.03
 
 
 def test_rings_enclose_both_legs_in_any_pose(skirted: tuple[Photo, MeshReposer], skirt: SkirtTube) -> None:
     """In each direction of its plane a ring reaches further than either leg's axis, by what the body needs there."""
-    dressed, random = skirted[1].dressed, np.random.default_rng(3)
+    dressed, random = skirted[1].person.body, np.random.default_rng(3)
     for _ in range(10):
         rotations = pose(**STANDING)
         for name in ("left_hip", "right_hip", "left_knee", "right_knee"):
@@ -108,7 +108,7 @@ def test_rings_enclose_both_legs_in_any_pose(skirted: tuple[Photo, MeshReposer],
 
 
 def test_the_resting_body_is_inside(skirted: tuple[Photo, MeshReposer], skirt: SkirtTube) -> None:
-    dressed = skirted[1].dressed
+    dressed = skirted[1].person.body
     eye = torch.eye(3).repeat(24, 1, 1)
     posed, body = dressed.posed(eye, torch.zeros(3)), dressed.pose(eye, torch.zeros(3))
     legs = body[torch.from_numpy(limb_groups()[dressed.body.part_labels.numpy()] >= 3)]
@@ -135,7 +135,7 @@ def test_a_tube_has_no_holes(skirt: SkirtTube) -> None:
 @pytest.mark.parametrize("turn", [0.0, *extensive(1.2)])
 def test_bare_legs_and_trousers_are_no_skirt(stage: Stage, turn: float) -> None:
     rotations = pose(turn, **STANDING, **APART)
-    assert reposer_of(stage, stage.person(rotations), rotations).avatar.dressed.skirt is None
+    assert reposer_of(stage, stage.person(rotations), rotations).person.avatar.dressed.skirt is None
 
 
 @pytest.mark.extensive
@@ -146,7 +146,7 @@ def test_cloth_that_goes_on_below_its_hem_is_trousers(stage: Stage) -> None:
     joints = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).joints[0]
     hips = int(stage.view.project(joints[[1, 2]])[:, 1].mean())
     photo[hips:][mask[hips:] > 0.5] = GREEN
-    assert reposer_of(stage, (photo, mask), rotations).avatar.dressed.skirt is None
+    assert reposer_of(stage, (photo, mask), rotations).person.avatar.dressed.skirt is None
 
 
 @pytest.mark.parametrize(

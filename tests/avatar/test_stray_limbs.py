@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import STANDING, Stage, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.dressing import DetectedLandmarks, DressedBody
 from humanpose_cli.avatar.mesh import MeshReposer
@@ -104,26 +104,26 @@ def twisted(stage: Stage, confidence: float, **joints: tuple[float, float, float
     keypoints = torch.cat((stage.view.project(shown), torch.ones(33, 1)), 1).numpy()
     keypoints[TOES, 2] = confidence
     fit: FittedPerson = replace(stage.fitted(straight), keypoints2d=keypoints)
-    return MeshReposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+    return mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
 
 
 @pytest.mark.extensive
 def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     found, taken = twisted(stage, 1.0), twisted(stage, 0.6)  # the latter's toes might be the detector's error
-    size = found.texture.image.shape[0]
+    size = found.person.texture.image.shape[0]
     texels = body_texels(stage.body, size)
     labels = stage.body.part_labels.numpy()
     foot = torch.from_numpy(np.isin(labels, SMPL24.indices(("right_ankle", "right_foot"))).astype(np.float32))
     where = texels.fine.interpolate(foot[:, None].numpy(), stage.body.faces)[..., 0] > 0.99
     where &= texels.fine.covered
-    assert found.texture.image[where][:, 3].max() < 0.55, "made-up texels of the foot count as photographed"
-    assert taken.texture.image[where][:, 3].max() > 0.9
+    assert found.person.texture.image[where][:, 3].max() < 0.55, "made-up texels of the foot count as photographed"
+    assert taken.person.texture.image[where][:, 3].max() > 0.9
     said = "the photo shows the right foot elsewhere than the fit: it is made up"
-    assert said in found.render(found.rotations).warnings
-    assert said not in taken.render(taken.rotations).warnings
+    assert said in found.render(found.person.pose.rotations).warnings
+    assert said not in taken.render(taken.person.pose.rotations).warnings
     step = stage.texture.shape[0] // size
     truth = stage.texture[step // 2 :: step, step // 2 :: step]
-    seen = where & (taken.texture.image[..., 3] > 0.9)
+    seen = where & (taken.person.texture.image[..., 3] > 0.9)
     errors = [np.abs(one.texture.image[..., :3] - truth)[seen].mean() for one in (found, taken)]
     assert errors[0] < 0.7 * errors[1]
 
@@ -132,9 +132,9 @@ def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
 def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
     raised = (-1.2, 0.0, 0.0)
     found, taken = (twisted(stage, confidence, left_hip=raised) for confidence in (1.0, 0.6))
-    assert found.ground is not None
-    assert taken.ground is not None
-    assert abs(found.ground - taken.ground) < 0.02
+    assert found.person.ground is not None
+    assert taken.person.ground is not None
+    assert abs(found.person.ground - taken.person.ground) < 0.02
 
 
 @pytest.mark.extensive
@@ -149,5 +149,5 @@ def test_a_stray_shin_says_nothing_of_the_ground(stage: Stage) -> None:
     keypoints = torch.cat((stage.view.project(shown), torch.ones(33, 1)), 1).numpy()
     keypoints[[name in FACE13 for name in BLAZEPOSE33.joint_names], 2] = 0
     fit = replace(stage.fitted(straight), keypoints2d=keypoints)
-    found = MeshReposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
-    assert found.ground is None
+    found = mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+    assert found.person.ground is None

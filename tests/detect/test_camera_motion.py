@@ -65,7 +65,7 @@ def test_crops_that_follow_a_person_are_of_a_camera_that_stands_still(scene: np.
     for t in range(6):
         x, y, scale = 60 + 12 * t, 40 + 5 * t, 1 + 0.04 * t
         part = cv2.resize(still[y : y + 300, x : x + 400], (400, 300))
-        own = Camera.of_image(SIZE, FOCAL).part(x, y, x + 400, y + 300)
+        own = Camera.of_image(SIZE, FOCAL).part((x, y, x + 400, y + 300))
         if t % 2:
             part = cv2.resize(still[y : y + round(300 / scale), x : x + round(400 / scale)], (400, 300))
             own = own.scaled(scale)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from humanpose_cli.avatar.stages import FittedPerson
+from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.texture import TexelMap, bleed_islands
 from humanpose_cli.core.camera import Camera
@@ -76,3 +79,16 @@ def painted_stage() -> Stage:
     rows, columns = np.mgrid[:360, :270].astype(np.float32)
     wall = np.stack((150 + 40 * np.sin(columns / 9), 160 - rows / 6, 120 + 30 * np.cos(columns / 14)), 2)
     return Stage(body, texture, Camera(420.0, (135.0, 180.0), (270, 360)), wall, torch.tensor([0.0, 0.0, 2.4]))
+
+
+def mesh_reposer(
+    photo: np.ndarray,
+    mask: np.ndarray,
+    fit: FittedPerson,
+    body: Body,
+    *,
+    others: Sequence[np.ndarray] = (),
+    **options: Any,
+) -> MeshReposer:
+    """A person of a photo, dressed; options of `MeshReposer.of`."""
+    return MeshReposer.of(PhotographedPerson.of(photo, mask, fit, others), body, **options)

@@ -6,7 +6,7 @@ import pytest
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continued, placed, view_of
+from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continued, placed
 from humanpose_cli.reposing.options import DrawingOptions
 
 PHOTO = (200, 100)
@@ -32,7 +32,7 @@ def test_the_canvas_holds_the_person(choice, person, expected):
 
 def test_a_point_stays_at_its_pixel_of_the_scene():
     camera, canvas = Camera(300.0, (100.0, 50.0), PHOTO), Box(-30, -20, 210, 130)
-    view, points = view_of(canvas, camera), np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 5), (9, 3))
+    view, points = camera.part(canvas), np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 5), (9, 3))
     assert view.size == (240, 150)
     np.testing.assert_allclose(view.project(points), camera.project(points) + np.array((30, 20)))
 

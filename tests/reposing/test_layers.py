@@ -65,9 +65,9 @@ def test_people_in_front_are_cut_out_of_the_matte(two):
 
 def test_depth_is_that_of_the_surface(two):
     _, _, made = two
-    layers, mesh = made.layers, made.scene.meshes[0]
-    surface = mesh.surfaces(mesh.rotations, mesh.trans)[0]
-    raster = rasterise_view(surface.vertices[None], surface.faces, mesh.view)
+    layers, person = made.layers, made.scene.people[0]
+    surface = person.surfaces(person.pose)[0]
+    raster = rasterise_view(surface.vertices[None], surface.faces, person.view)
     covered = np.isfinite(raster.depth[0].numpy())
     np.testing.assert_allclose(np.median(layers.depth[covered]), np.median(raster.depth[0].numpy()[covered]), rtol=2e-3)
     assert (layers.depth[layers.person[..., 3] == 0] == 0).all()

@@ -121,7 +121,7 @@ def test_a_neighbour_whom_the_person_hid_is_completed_by_their_own_body(clip, cl
     for confidence in (0.4, 1.0):  # which completes them, and which nobody has
         segmentation = SegmentationOptions(min_confidence=confidence)
         with reposer_of(clip, [person, neighbour], segmentation=segmentation) as reposer:
-            plates.append(reposer.read(photo).meshes[0].background)
+            plates.append(reposer.read(photo).composition.drawers[0].frame.background)
     hidden = behind & front
     errors = [np.abs(plate[hidden].astype(float) - clip_frames[0][hidden]).mean() for plate in plates]
     assert errors[0] < 0.8 * errors[1]

@@ -45,6 +45,12 @@ def scene_of(clip_frames, known, weights, meshes_made_once):
     return read
 
 
+def with_masks(warper: WarpReposer, **masks: np.ndarray) -> WarpReposer:
+    """The same person with other masks of the photo."""
+    person = warper.person
+    return replace(warper, person=replace(person, photographed=replace(person.photographed, **masks)))
+
+
 @pytest.mark.slow
 def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, clip_frames):
     scene = scene_of()
@@ -66,7 +72,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
     scene = scene_of()
     asked = []
-    warper = scene._drawers[0]
+    warper = scene.composition.drawers[0]
     real = warper.network.repose_all
     warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
     (_,) = scene.images(target_of_fit(scene.record))
@@ -88,9 +94,9 @@ def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
     trans[3] += [60, 0, 0]
     poses = BodyParams(record.poses[:1].repeat(count, 0), record.betas[:1].repeat(count, 0), trans.astype(np.float32))
     alone = list(scene.images(RotationTarget(poses)))
-    asked, real = [], scene._drawers[0].network.repose_all
-    scene._drawers[0].network.repose_all = lambda crops: asked.append(len(crops)) or real(crops)
-    scene.poses_at_once = 2
+    asked, real = [], scene.composition.drawers[0].network.repose_all
+    scene.composition.drawers[0].network.repose_all = lambda crops: asked.append(len(crops)) or real(crops)
+    scene.composition = replace(scene.composition, poses_at_once=2)
     together = list(scene.images(RotationTarget(poses)))
     assert asked == [2, 1, 1]
     assert [len(drawn.warnings) for drawn in together] == [len(drawn.warnings) for drawn in alone]
@@ -111,7 +117,7 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     """At the photograph's own resolution, round the person."""
     scene = scene_of(mesh_input=True, background="transparent")
     own = target_of_fit(scene.record)
-    warper = scene._drawers[0]
+    warper = scene.composition.drawers[0]
     given = []
     real = warper.network.repose_all
     warper.network.repose_all = lambda crops: given.extend(crop.drawing for crop in crops) or real(crops)
@@ -127,22 +133,23 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert abs(row / size - 0.5) < 0.1
     assert abs(column / size - 0.5) < 0.1
     assert 0 < drawing[4].max() <= 1
-    assert scene.meshes[0].texture.visible_fraction > 0
+    assert scene.people[0].texture.visible_fraction > 0
 
 
 @pytest.mark.slow
 def test_the_network_may_be_told_the_silhouette(scene_of):
     """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
     scene = scene_of()
-    warper = scene._drawers[0]
+    warper = scene.composition.drawers[0]
     warper.network.generator.config = replace(warper.network.config, silhouette=True)
     asked, real = [], warper.network.repose_all
     warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
     next(scene.images(target_of_fit(scene.record)))
     silhouette = asked[0].silhouette
     assert silhouette.shape == (64, 64)
-    scale = 0.86 * 64 / max(np.ptp(edge) for edge in np.nonzero(warper.mesh.mask > 0.5))
-    assert silhouette.sum() == pytest.approx(warper.mesh.mask.sum() * scale**2, rel=0.3)
+    mask = warper.person.photographed.mask
+    scale = 0.86 * 64 / max(np.ptp(edge) for edge in np.nonzero(mask > 0.5))
+    assert silhouette.sum() == pytest.approx(mask.sum() * scale**2, rel=0.3)
     inside = [silhouette[int(y), int(x)] for x, y in asked[0].source[:, :2]]
     assert np.median(inside) > 0.9
 
@@ -151,10 +158,13 @@ def test_the_network_may_be_told_the_silhouette(scene_of):
 def test_silhouettes_lie_on_the_photographs_crop(scene_of):
     """Of a target that gets a crop of its own: a mask as bright as the photograph is so in what the network sees."""
     scene = scene_of(absolute=True)
-    warper, record, asked = scene._drawers[0], scene.record, []
+    warper, record, asked = scene.composition.drawers[0], scene.record, []
     real = warper.network.repose_all
     warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
-    warper.mesh.mask = warper.photo.mean(2, dtype=np.float32) / 255
+    photo = warper.person.photographed.photo
+    scene.composition = replace(
+        scene.composition, drawers=[with_masks(warper, mask=photo.mean(2, dtype=np.float32) / 255)]
+    )
     apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     next(scene.images(apart))
     brightness = asked[0].image.mean(2) / 255
@@ -164,25 +174,24 @@ def test_silhouettes_lie_on_the_photographs_crop(scene_of):
 
 @pytest.mark.slow
 def test_silhouettes_leave_out_who_is_likelier_there_and_may_not_be_known(scene_of):
-    warper = scene_of()._drawers[0]
-    mesh, person, network = warper.mesh, warper.person, warper.network
-    mesh.others = np.zeros_like(mesh.mask)
-    mesh.others[::2] = 1.0
-    found = WarpReposer(mesh, person, network)._silhouette
-    np.testing.assert_array_equal(found[1::2], mesh.mask[1::2])
-    assert not found[::2][mesh.mask[::2] < 1].any()
-    assert mesh.mask[::2].any()
-    assert WarpReposer(mesh, person, network, use_mask=False)._silhouette is None
+    warper = scene_of().composition.drawers[0]
+    mask = warper.person.photographed.mask
+    others = np.zeros_like(mask)
+    others[::2] = 1.0
+    silhouette = with_masks(warper, others=others)._silhouette
+    np.testing.assert_array_equal(silhouette[1::2], mask[1::2])
+    assert not silhouette[::2][mask[::2] < 1].any()
+    assert mask[::2].any()
+    assert replace(warper, use_mask=False)._silhouette is None
 
 
 @pytest.mark.slow
 def test_networks_that_learned_with_drawings_get_them(scene_of):
-    warper = scene_of()._drawers[0]
-    mesh, person, network = warper.mesh, warper.person, warper.network
-    assert not warper.mesh_input
-    network.header = WeightsHeader(MODEL, {}, {"recipe": {"mesh_share": 0.2}})
-    assert WarpReposer(mesh, person, network).mesh_input
-    assert not WarpReposer(mesh, person, network, mesh_input=False).mesh_input
+    warper = scene_of().composition.drawers[0]
+    assert not warper.draws_mesh
+    warper.network.header = WeightsHeader(MODEL, {}, {"recipe": {"mesh_share": 0.2}})
+    assert warper.draws_mesh
+    assert not replace(warper, mesh_input=False).draws_mesh
 
 
 @pytest.mark.slow
@@ -193,7 +202,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     leaving = RotationTarget(BodyParams(poses, betas, trans + np.float32([[0, 0, 0], [60, 0, 0]])))
     _, gone = scene.images(leaving)
     assert "outside the image" in gone.warnings[0]
-    np.testing.assert_array_equal(gone.image, scene.meshes[0].background)
+    np.testing.assert_array_equal(gone.image, scene.composition.drawers[0].frame.background)
     beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
     with pytest.raises(UsageError, match="puts no person into the photograph"):
         list(scene.images(beside))

@@ -43,7 +43,7 @@ from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
-from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person, mesh_of, person_mask, pose_of
+from humanpose_cli.lab.recipes.warp3d.labelled_mesh import mesh_of, person_mask, pose_of
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, frame_of_example
 from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
 from humanpose_cli.lab.recipes.warp3d.recipe import pairs_of
@@ -155,7 +155,9 @@ class WrappedPeople:
         """
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
-            plate = inpaint(mesh.photo, mesh.hole, mesh.others > 0.5, mesh.options.inpainting)
+            photographed, hole = mesh.person.photographed, mesh.person.hole
+            inpainting = mesh.person.options.inpainting
+            plate = inpaint(photographed.photo, hole, photographed.others > 0.5, inpainting)
             self._last = example, mesh, plate
         return self._last[1:]
 
@@ -180,8 +182,7 @@ def pasting(network: Warp3d, people: WrappedPeople, *, mesh_input: bool = False)
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = people(first)
-        has_mask, person = first.mask is not None, fitted_person(first)
-        reposer = WarpReposer(mesh, person, network, mesh_input=mesh_input, use_mask=has_mask)
+        reposer = WarpReposer(mesh.person, mesh.frame, network, mesh_input, use_mask=first.mask is not None)
         return _before_plate(reposer, plate, first, second)
 
     return draw
@@ -193,7 +194,7 @@ def _before_plate(
     """Draw the example's person in the target's pose, before the image's own background, as far as the image
     reaches.
     """
-    rendering = reposer.render(*pose_of(target)).image
+    rendering = reposer.render_all([pose_of(target)])[0].image
     alpha = rendering[..., 3:].astype(np.float32) / 255
     if example.inside is not None:
         alpha[example.inside == 0] = 0

@@ -288,7 +288,7 @@ class SceneRenderer:
             fine = None
             if not box.empty:
                 # The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres.
-                view = scene.camera.view.part(box.x0, box.y0, box.x1, box.y1)
+                view = scene.camera.view.part(box)
                 (width, height), (x, y) = view.size, view.principal_point
                 double = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
                 fine = rasterise_view(stack.vertices[None], stack.faces, double)

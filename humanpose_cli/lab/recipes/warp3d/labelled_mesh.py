@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.stages import FittedPerson
+from humanpose_cli.avatar.person import TargetPose
+from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -24,16 +24,16 @@ def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) ->
 
     Raises InputError for people without body parameters.
     """
-    mask, person = person_mask(example), fitted_person(example)
     padding = [] if example.inside is None else [(example.inside == 0).astype(np.float32)]
-    return MeshReposer(example.image, mask, person, body, others=padding, background="transparent", options=options)
+    person = PhotographedPerson.of(example.image, person_mask(example), fitted_person(example), padding)
+    return MeshReposer.of(person, body, background="transparent", options=options)
 
 
-def pose_of(example: Example) -> tuple[Tensor, Tensor]:
-    """Return rotations (24, 3, 3) and translation (3,) of an example's person. Raises InputError as `fitted_person`."""
+def pose_of(example: Example) -> TargetPose:
+    """Return the pose of an example's person. Raises InputError as `fitted_person`."""
     person = fitted_person(example)
     rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
-    return rotations, torch.from_numpy(np.array(person.trans, np.float32))
+    return TargetPose(rotations, torch.from_numpy(np.array(person.trans, np.float32)))
 
 
 def fitted_person(example: Example) -> FittedPerson:

@@ -250,8 +250,7 @@ class PairCrops:
         has_labels = all(labelled_person(example) is not None for example in (first, second))
         if body is None or not has_labels or first.mask is None or (first.mask > 127).sum() < _MIN_VISIBLE:
             return np.full((5, self.size, self.size), np.nan, np.float32)
-        rotations, translation = pose_of(second)
-        return mesh_drawing(mesh_of(first, body, _QUICK_MESH), rotations, translation)
+        return mesh_drawing(mesh_of(first, body, _QUICK_MESH).person, pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
         if self.full_images:

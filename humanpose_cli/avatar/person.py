@@ -1,0 +1,331 @@
+"""A photographed person as textured surfaces: what reposing, layers and the lab draw from.
+
+    location = locate_person(photographed, body, options)  # their pose, what their hands hold, the hole that they leave
+    person = dress_person(location, options)               # the resting body with clothes, sheets and a texture
+
+Both are frozen. The stages between them are those of `avatar.stages`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.completion import CompleteTexture
+from humanpose_cli.avatar.doubts import Doubt
+from humanpose_cli.avatar.dressing import DressedBody, LandmarkShifts, align_to_keypoints
+from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of
+from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
+from humanpose_cli.avatar.loose import LooseCloth
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.props import HeldThing, find_props
+from humanpose_cli.avatar.skirt import SkirtTube
+from humanpose_cli.avatar.stages import (
+    Aligned,
+    Completed,
+    PhotographedPerson,
+    align,
+    bake,
+    complete,
+    dress,
+    take_light_off,
+)
+from humanpose_cli.avatar.surface import FOREARMS, TRUNK, parts_mask
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.rendering.boxes import NEAR, Box
+from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
+
+Props = Literal["carry", "keep", "remove"]
+
+
+class TargetPose(NamedTuple):
+    """A pose to draw.
+
+    rotations  (24, 3, 3) relative to parents, the pelvis mapping body to camera axes; trans (3,) metres
+    shifts     (33, 2) metres in the image plane, of landmarks: see `reposing.keypoint_shifts`; None for none
+    """
+
+    rotations: Tensor
+    trans: Tensor
+    shifts: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PersonInPhoto:
+    """A person before they are dressed. Made by `locate_person`, read by `dress_person`.
+
+    aligned  the first stage
+    props    long things that move with the hands
+    hole     (H, W) bool: pixels of the photo that show the person, things that leave it, or a fringe around them, and
+             no other person
+    """
+
+    photographed: PhotographedPerson
+    aligned: Aligned
+    props: tuple[HeldThing, ...]
+    hole: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class DressedPerson:
+    """A person of a photograph as textured surfaces that can be drawn in any pose. Made by `dress_person`.
+
+    photographed   photo, masks, fit and camera
+    avatar         the resting body with clothes, sheets beside it, the photo's light, and the texture, whose fourth
+                   channel is its confidence
+    props          long things that move with the hands
+    hole           (H, W) bool: as of `PersonInPhoto`
+    down           (3,) unit vector: the way down in the photo
+    ground         metres along `down` to the ground that the person stands on; None if they do not stand
+    share_outside  share of the surface that lies outside the photo
+    arms_over_trunk  share of the trunk's image that forearms and hands lie over, 0…1
+    options        how it was made
+    """
+
+    photographed: PhotographedPerson
+    avatar: Completed
+    props: tuple[HeldThing, ...]
+    hole: NDArray[np.bool_]
+    down: Tensor
+    ground: float | None
+    share_outside: float
+    arms_over_trunk: float
+    options: MeshOptions
+
+    @property
+    def view(self) -> Camera:
+        """The photo's camera."""
+        return self.photographed.view
+
+    @property
+    def body(self) -> DressedBody:
+        """The resting body with shoes and clothes."""
+        return self.avatar.dressed.body
+
+    @property
+    def texture(self) -> CompleteTexture:
+        """The body's colours without gaps."""
+        return self.avatar.texture
+
+    @property
+    def pose(self) -> TargetPose:
+        """The pose in the photo."""
+        aligned = self.avatar.dressed.aligned
+        return TargetPose(aligned.rotations, aligned.trans)
+
+    def posed_as(self, pose: TargetPose) -> TargetPose:
+        """Move a pose to the body's device, and turn its head towards the view that the photo has of it."""
+        rotations, trans = pose.rotations.to(self.pose.rotations), pose.trans.to(self.pose.trans)
+        yaw = head_yaw(self.body.posed(rotations, trans))
+        return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head), trans, pose.shifts)
+
+    def surfaces(self, pose: TargetPose, image: NDArray[np.float32] | None = None) -> list[Surface]:
+        """Compute surfaces of the body, things in its hands and cloth beside it in a pose, with their textures.
+
+        image  (S, S, C) in place of the body's texture; everything else is then 1
+        """
+        rotations, trans, shifts = pose
+        vertices, faces, uv = self.body.pose(rotations, trans), self.body.body.faces, self.body.body.uv
+        shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)
+        vertices = vertices + shift
+        texture = Texture(self.texture.image if image is None else image, uv, self.body.body.uv_faces)
+        bright = self.avatar.light.on(vertex_normals(vertices, faces)) if image is None else None
+        surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
+        posed, dressed = self.body.posed(rotations, trans), self.avatar.dressed
+        things: tuple[SkirtTube | HeldThing | LooseCloth | None, ...] = (dressed.skirt, *self.props, dressed.loose)
+        for thing in (thing for thing in things if thing is not None):
+            points = thing.pose(posed) + thing.shift(shift, self.body.body)
+            colours = thing.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
+            surfaces.append(Surface(points, thing.faces, texture=Texture(colours, thing.uv, thing.faces), lit=False))
+        return surfaces
+
+    def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:
+        """Return how far (V, 3) metres the shifts of landmarks move the surface; they do not scale the head."""
+        points, shifts = self.body.landmark_points(pose.rotations, pose.trans), shifts.to(vertices)
+        landmarks = LandmarkShifts(points, shifts, torch.isfinite(shifts).all(1))
+        options = replace(self.options.alignment, head_scales=(1.0, 1.0))
+        return align_to_keypoints(vertices, self.body, landmarks, options) - vertices
+
+    @torch.no_grad()
+    def depth(self, pose: TargetPose, view: Camera) -> NDArray[np.float32]:
+        """Measure metres (H, W) along the camera's axis of the person drawn in a pose; 0 where nothing is drawn."""
+        nearest = np.full(view.size[::-1], np.inf, np.float32)
+        for surface in self.surfaces(self.posed_as(pose)):
+            raster = rasterise_view(surface.vertices[None], surface.faces, view)
+            np.minimum(nearest, raster.depth[0].cpu().numpy(), out=nearest)
+        # Pixels that the surface covers in part have the depth of their neighbours.
+        around = cv2.erode(nearest, np.ones((3, 3), np.uint8))
+        nearest = np.where(np.isfinite(nearest), nearest, around)
+        return np.where(np.isfinite(nearest), nearest, 0).astype(np.float32)
+
+    def set_down(self, rotations: Tensor, trans: Tensor, frame_rate: float) -> Tensor:
+        """Return the translations (T, 3) that put a motion onto the photo's ground: what touches the motion's own (see
+        `ground_under`) touches the photo's.
+
+        A single pose is put there if it stands, as is a motion too short to show contacts if it stands in some frame.
+        Others, and a single pose whose feet are about there, keep their height: a pelvis is known more exactly than a
+        sole, and a person who does not stand may leap or sit.
+        """
+        if self.ground is None:
+            return trans
+        options, lowest, soles = self.options.ground, [], []
+        for vertices in self.vertices_of(rotations, trans):  # one by one: a long motion's vertices fill the memory
+            lowest.append(self.ground - float((vertices @ self.down).max()))
+            sole = standing_height(vertices, self.body.body, down=self.down, options=options)
+            if sole is not None:
+                soles.append(sole)
+        heights = np.array(lowest)
+        lifts = np.zeros(len(heights))
+        if len(heights) == 1:
+            lift = soles[0] - self.ground if soles else 0.0
+            lifts[0] = lift if abs(lift) >= options.max_error else 0.0
+        elif soles or len(heights) >= options.max_flight * frame_rate:
+            lifts = -ground_under(heights, frame_rate, options)
+        lifts = np.maximum(lifts, -options.sinking - heights)
+        return trans - torch.from_numpy(lifts).to(trans)[:, None] * self.down.to(trans)
+
+    @torch.no_grad()
+    def vertices_of(self, rotations: Tensor, trans: Tensor) -> Iterator[Tensor]:
+        """Compute the body's vertices (V, 3) metres for each of T poses."""
+        at = self.pose
+        for one_rotations, one_trans in zip(rotations.to(at.rotations), trans.to(at.trans), strict=True):
+            yield self.body.pose(one_rotations, one_trans)
+
+    def shadow(self, pose: TargetPose, view: Camera) -> tuple[Box, NDArray[np.float32]] | None:
+        """Find where the feet of a pose darken the ground, and the share of light that it keeps: `contact_shadow`."""
+        if self.ground is None:
+            return None
+        (vertices,) = self.vertices_of(pose.rotations[None], pose.trans[None])
+        return contact_shadow(vertices, self.ground, view, self.down, self.options.ground)
+
+    def turn(self, pose: TargetPose) -> float:
+        """Measure degrees between the sides of the trunk that face the camera in the photo and in the target."""
+        before, after = self._facing_side(self.pose), self._facing_side(pose)
+        return float(torch.rad2deg(torch.arccos((before * after).sum().clamp(-1, 1))))
+
+    def _facing_side(self, pose: TargetPose) -> Tensor:
+        posed = self.body.body.pose(pose.rotations[None], self.body.betas, vertices=False)
+        absolute = posed.rotations[0]  # body to camera
+        towards_camera = torch.nn.functional.normalize(-pose.trans, dim=0)
+        sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
+        return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
+
+    def shows(self, rotations: Tensor, trans: Tensor) -> bool:
+        """Return whether any of T poses lies in the photo with a hundredth of its surface or more."""
+        return any(outside(self.body, v, self.view) < 0.99 for v in self.vertices_of(rotations, trans))
+
+    def doubts(self, pose: TargetPose, share_outside: float = 0.0) -> Iterator[Doubt]:
+        """List what may look wrong in a pose. share_outside: share of the surface outside the image."""
+        options, visible, arms = self.options, self.texture.visible_fraction, self.arms_over_trunk
+        if arms > options.max_arm_share:
+            sentence = (
+                f"arms cross the body in the photo (they hide {arms:.0%} of the trunk): their image may stay on the "
+                "clothes"
+            )
+            yield Doubt("arms", arms, "arms cross the body", sentence)
+        if stray := self.avatar.dressed.aligned.stray:
+            names = [joint.replace("_", " ") for joint in stray]
+            sentence = (
+                f"the photo shows {' and '.join(f'the {name}' for name in names)} elsewhere than the fit: it is made up"
+            )
+            yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
+        for prop in self.props:
+            sentence = f"a thing of {prop.length:.1f} m in the {prop.side} hand is drawn with the hand; see `props`"
+            yield Doubt("props", prop.length, f"thing in the {prop.side} hand", sentence)
+        yaw = head_yaw(self.body.posed(pose.rotations, pose.trans))
+        if shows_face(yaw, options.head) and not shows_face(self.avatar.head_yaw, options.head):
+            sentence = "the photo does not show the face: it is made up without features"
+            yield Doubt("face", math.pi - abs(yaw), "no face in the photo", sentence)
+        if visible < options.min_visible:
+            sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
+            yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)
+        if share_outside > self.share_outside + options.max_outside:
+            sentence = f"{share_outside:.0%} of the person leaves the image in this pose; `canvas=fit` grows it"
+            yield Doubt("outside", share_outside, "leaves the image", sentence)
+        if (turn := self.turn(pose)) > options.max_turn:
+            sentence = f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
+            yield Doubt("turned", turn, f"turned {turn:.0f}°", sentence)
+
+
+@torch.no_grad()
+def locate_person(
+    photographed: PhotographedPerson, body: Body, options: MeshOptions, props: Props = "carry"
+) -> PersonInPhoto:
+    """Align a person's body with the photo, and find things in their hands and the hole that they leave.
+
+    props  'carry' moves long things with the hands that hold them, 'keep' leaves them in the background, 'remove' makes
+           up the background there
+    """
+    aligned = align(photographed, body, options)
+    things = find_props(photographed, aligned, options.props) if props != "keep" else ()
+    hole = _hole(photographed, max(1.0, options.hole_margin * aligned.height_pixels), things)
+    return PersonInPhoto(photographed, aligned, things if props == "carry" else (), hole)
+
+
+def _hole(photographed: PhotographedPerson, radius: float, things: Sequence[HeldThing]) -> NDArray[np.bool_]:
+    """Widen the silhouette by a radius in pixels as far as no other person is there, and add things."""
+    person = photographed.silhouette > 0.3
+    if not person.any():
+        return person
+    others = (photographed.others > 0.5) & ~person
+    away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
+    hole = (away <= radius) & ~others
+    for thing in things:
+        near = cv2.dilate(thing.pixels.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        hole |= near & (photographed.others <= 0.5)
+    return np.asarray(hole)
+
+
+@torch.no_grad()
+def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson:
+    """Give a person clothes and a texture by the stages of `avatar.stages`, and find the ground that they stand on."""
+    aligned, view = location.aligned, location.photographed.view
+    avatar = complete(take_light_off(bake(dress(aligned, options), options), options), options)
+    body = avatar.dressed.body
+    vertices = body.pose(aligned.rotations, aligned.trans)
+    joints = body.posed(aligned.rotations, aligned.trans).joints
+    down = tilt_of(vertices[None], joints, body.body, aligned.standing, options.ground)
+    return DressedPerson(
+        location.photographed,
+        avatar,
+        location.props,
+        location.hole,
+        down,
+        ground=standing_height(vertices, body.body, aligned.standing, down, options.ground),
+        share_outside=outside(body, vertices, view),
+        # Of the body itself: close clothes reach as far out as arms that hang beside them.
+        arms_over_trunk=arms_over_trunk(body.body, aligned.posed, aligned.crop.view),
+        options=options,
+    )
+
+
+def outside(body: DressedBody, vertices: Tensor, view: Camera) -> float:
+    """Measure the share of a body's surface (V, 3) that lies outside the image of a camera."""
+    pixels = view.project(vertices).cpu().numpy()
+    beyond = ((pixels < 0) | (pixels > view.size)).any(1) | (vertices[:, 2].cpu().numpy() < NEAR)
+    return float(beyond @ body.operator.areas / body.operator.areas.sum())
+
+
+def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
+    """Measure the share of the trunk's image that forearms and hands lie over, 0…1."""
+    small = view.scaled(min(1.0, 256 / max(view.size)))
+    labels = body.part_labels.cpu().numpy()
+    first = body.faces[:, 0].long().cpu().numpy()
+    depths = []
+    for names in (TRUNK, FOREARMS):
+        faces = body.faces[torch.from_numpy(parts_mask(labels, names)[first])]
+        depths.append(rasterise_view(vertices[None], faces, small).depth[0])
+    trunk, front = depths
+    visible = torch.isfinite(trunk)
+    return float((visible & (front < trunk)).sum()) / max(float(visible.sum()), 1.0)

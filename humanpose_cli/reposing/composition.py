@@ -1,0 +1,231 @@
+"""Images of reposed people: who is drawn, before what, and whose people stand in front.
+
+In order: background, shadows, the reposed people from the farthest to the nearest, people of the photograph in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.avatar.doubts import Doubt
+from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, PersonFrame, shaded
+from humanpose_cli.avatar.person import TargetPose
+from humanpose_cli.fitting.keypoints import one_thread_each
+from humanpose_cli.fitting.overlays import DRAWING_THREADS
+from humanpose_cli.io.video import made_ahead
+from humanpose_cli.rendering.boxes import Box
+from humanpose_cli.reposing.canvas import Shift, placed
+from humanpose_cli.reposing.layers import Layers, lay_over
+from humanpose_cli.reposing.options import check_drawn_size
+from humanpose_cli.reposing.warping import WarpReposer
+
+Plate: TypeAlias = "NDArray[np.uint8] | None"
+"""A background (H, W, 3); None for transparent."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReposedImage:
+    """A reposed image.
+
+    image     (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent
+    doubts    (P,) of each reposed person, what may look wrong
+    visible_fraction  least share of a person's surface that the photo shows
+    methods   how each person was drawn
+    moved     (P,) how each person was moved along the ground to stay in the image
+    layers    what the image consists of; None unless `DrawingOptions.layers`
+    """
+
+    image: np.ndarray
+    doubts: tuple[tuple[Doubt, ...], ...]
+    visible_fraction: float
+    methods: tuple[Literal["mesh", "warp3d"], ...]
+    moved: tuple[Shift, ...]
+    layers: Layers | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what may look wrong."""
+        return tuple(dict.fromkeys(doubt.sentence for person in self.doubts for doubt in person))
+
+
+class PersonInFront(NamedTuple):
+    """A person who is not redrawn and stands before the redrawn one.
+
+    distance  metres from the camera
+    box       in the image; alpha (h, w) uint8 in it
+    """
+
+    distance: float
+    box: Box
+    alpha: NDArray[np.uint8]
+
+    def on(self, canvas: Box) -> PersonInFront | None:
+        """Cut the person to a canvas, a rectangle in pixels of the photo; None if they are outside."""
+        visible = self.box.intersect(canvas)
+        if visible.empty:
+            return None
+        part = Box(visible.x0 - canvas.x0, visible.y0 - canvas.y0, visible.x1 - canvas.x0, visible.y1 - canvas.y0)
+        return PersonInFront(self.distance, part, self.alpha[visible.slices_in(self.box)])
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """People and a background that images of any poses are composed of.
+
+    photo     (H, W, 3): of the frame that is drawn
+    drawers   one for each reposed person
+    plate     the common background of several people; a single person's is in the drawer's frame
+    shadows   people darken `plate`, which is the photo's
+    in_front  people of the photo who stay before the reposed one
+    size      longer side of the results in pixels; None for the photo's
+    layered   images come with their layers
+    poses_at_once  that are drawn together; more are faster where a network on a GPU draws
+    """
+
+    photo: NDArray[np.uint8]
+    drawers: Sequence[MeshReposer | WarpReposer]
+    plate: Plate
+    shadows: bool
+    in_front: Sequence[PersonInFront]
+    size: int | None
+    layered: bool
+    poses_at_once: int
+
+    def on(self, canvas: Box, extended: Callable[[Plate], Plate]) -> Composition:
+        """Move the people and background to a canvas, a rectangle in pixels of the photo.
+
+        extended  continues a background on the canvas
+        """
+        frames = [
+            replace(d.frame, view=d.frame.view.part(canvas), background=extended(d.frame.background))
+            for d in self.drawers
+        ]
+        return replace(
+            self,
+            photo=np.asarray(placed(self.photo, canvas), np.uint8),
+            drawers=[replace(drawer, frame=frame) for drawer, frame in zip(self.drawers, frames, strict=True)],
+            plate=extended(self.plate),
+            in_front=[part for person in self.in_front if (part := person.on(canvas)) is not None],
+        )
+
+    def images(self, poses: Sequence[Sequence[TargetPose]], moved: tuple[Shift, ...]) -> Iterator[ReposedImage]:
+        """Draw an image for each of T poses of all people, one by one or `poses_at_once`."""
+        if self.target_size is not None:
+            check_drawn_size("size", self.target_size, layers=self.layered)
+
+        def batch(start: int) -> list[ReposedImage]:
+            together = poses[start : start + self.poses_at_once]
+            of_people = zip(self.drawers, zip(*together, strict=True), strict=True)
+            people = zip(*(drawer.render_all(list(of_person)) for drawer, of_person in of_people), strict=True)
+            return [self._composed(of_image, drawn, moved) for of_image, drawn in zip(together, people, strict=True)]
+
+        threads, starts = min(DRAWING_THREADS, torch.get_num_threads()), range(0, len(poses), self.poses_at_once)
+        on_gpu = any(drawer.person.pose.rotations.is_cuda for drawer in self.drawers)
+        if self.poses_at_once == 1 and min(len(starts), threads) > 1 and not on_gpu:
+            # The next images are drawn while one is encoded, each by one thread: its parts are too small to share.
+            with one_thread_each(), closing(made_ahead(batch, starts, threads)) as ahead:
+                for images in ahead:
+                    yield from images
+            return
+        for start in starts:
+            yield from batch(start)
+
+    def _composed(
+        self, poses: Sequence[TargetPose], people: Sequence[DrawnPerson], moved: tuple[Shift, ...]
+    ) -> ReposedImage:
+        plate = self.plate
+        if plate is not None and self.shadows:
+            for drawer, pose in zip(self.drawers, poses, strict=True):
+                plate = shaded(plate, drawer.person, pose, drawer.frame.view)
+        depths = [float(pose.trans[2]) for pose in poses]
+        image = self._together([person.image for person in people], depths, plate, poses)
+        for person in self.in_front:
+            if person.distance < depths[0]:
+                share, part = (person.alpha / np.float32(255))[..., None], image[person.box.slices]
+                part[...] = np.rint(self.photo[person.box.slices] * share + part * (1 - share))
+        if (size := self.target_size) is not None:
+            flags = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC
+            image = cv2.resize(image, size, interpolation=flags)
+        return ReposedImage(
+            image,
+            tuple(person.doubts for person in people),
+            min(person.visible_fraction for person in people),
+            tuple("mesh" if isinstance(drawer, MeshReposer) else "warp3d" for drawer in self.drawers),
+            moved,
+            self._layers(poses) if self.layered else None,
+        )
+
+    def _together(
+        self, layers: Sequence[np.ndarray], depths: Sequence[float], plate: Plate, poses: Sequence[TargetPose]
+    ) -> np.ndarray:
+        """Lay people (H, W, 4) over the plate, or over the shadow of a transparent image, the farthest person first."""
+        transparent = layers[0].shape[2] == 4 and plate is None
+        if len(layers) == 1 and not transparent:
+            return layers[0]
+        image = np.zeros((*self.photo.shape[:2], 4), np.float32)
+        if plate is not None:
+            image[..., :3], image[..., 3] = plate, 255
+        else:
+            image[..., 3] = 255 * self._shadow(poses)
+        for index in np.argsort(depths)[::-1]:
+            lay_over(image, layers[index].astype(np.float32))
+        pixels = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+        return pixels if plate is None else pixels[..., :3]
+
+    def _layers(self, poses: Sequence[TargetPose]) -> Layers:
+        """Draw the parts of the image of a pose of each person by themselves."""
+        shape = self.photo.shape[:2]
+        person, nearest = np.zeros((*shape, 4), np.float32), np.full(shape, np.inf, np.float32)
+        for index in np.argsort([float(pose.trans[2]) for pose in poses])[::-1]:
+            pose, drawer = poses[index], self.drawers[index]
+            alone = replace(drawer, frame=PersonFrame(drawer.frame.view, None))
+            lay_over(person, alone.render_all([pose])[0].image.astype(np.float32))
+            depth = drawer.person.depth(pose, drawer.frame.view)
+            np.minimum(nearest, np.where(depth > 0, depth, np.inf), out=nearest)
+        front = self._front(float(poses[0].trans[2]))
+        layers = Layers(
+            np.rint(person).astype(np.uint8),
+            self._shadow(poses),
+            self.drawers[0].frame.background if len(poses) == 1 else self.plate,
+            front,
+            (person[..., 3] / 255 * (1 - front[..., 3] / np.float32(255))).astype(np.float32),
+            np.where((person[..., 3] > 0) & np.isfinite(nearest), nearest, 0).astype(np.float32),
+        )
+        size = self.target_size
+        return layers if size is None else layers.sized(size)
+
+    def _shadow(self, poses: Sequence[TargetPose]) -> NDArray[np.float32]:
+        """Return the share (H, W) of the light that the people's shadows take; 0 before an image of the user's."""
+        light = np.ones(self.photo.shape[:2], np.float32)
+        for drawer, pose in zip(self.drawers, poses, strict=True):
+            shadow = drawer.person.shadow(pose, drawer.frame.view) if self.shadows else None
+            if shadow is not None:
+                box, share = shadow
+                light[box.slices] *= share
+        return 1 - light
+
+    def _front(self, distance: float) -> NDArray[np.uint8]:
+        """Cut out the photo's people (H, W, 4), straight alpha, who stand nearer than the redrawn one."""
+        front = np.zeros((*self.photo.shape[:2], 4), np.float32)
+        for person in self.in_front:
+            if person.distance < distance:
+                colours = np.dstack((self.photo[person.box.slices], person.alpha))
+                lay_over(front[person.box.slices], colours.astype(np.float32))
+        return np.rint(front).astype(np.uint8)
+
+    @property
+    def target_size(self) -> tuple[int, int] | None:
+        """Width and height of the results where they differ from what is drawn."""
+        height, width = self.photo.shape[:2]
+        if self.size is None or max(height, width) == self.size:
+            return None
+        scale = self.size / max(height, width)
+        return max(1, round(width * scale)), max(1, round(height * scale))
