@@ -1,8 +1,7 @@
 """Residuals of the keypoint fit with derivatives in closed form, summed into normal equations per sample.
 
 Every term is a set of rows whitened to unit standard deviation, so that weights are noise levels one can measure.
-Robust terms use Geman and McClure's ρ(r²) = c² r² / (c² + r²) on the length of a landmark's or bone's residual, by
-iteratively reweighted least squares: rows are scaled by c² / (c² + r²), the square root of ρ'.
+Robust terms use Geman and McClure's ρ on the length of a landmark's or bone's residual (`fitting.robust`).
 
 Which poses are likely: prior, joint limits and a pose to fall back on, as an energy of the anatomical angles.
 """
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.pose_prior import JointPrior
+from humanpose_cli.fitting.robust import geman_mcclure
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, skew
 
@@ -36,6 +36,11 @@ class FitState(NamedTuple):
     def rows(self, index: Tensor | slice | NDArray[Any]) -> FitState:
         """Some rows."""
         return FitState(*(value[index] for value in self))
+
+    def changed(self, part: FitState, start: int) -> FitState:
+        """Return the state with other rows from `start` on."""
+        columns = zip(self, part, strict=True)
+        return FitState(*(torch.cat((old[:start], new, old[start + len(new) :])) for old, new in columns))
 
 
 class Rows(NamedTuple):
@@ -65,13 +70,6 @@ def root_columns(root: Tensor) -> Tensor:
     return torch.stack([torch.stack(column, -1) for column in columns], -1)
 
 
-def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Geman–McClure: squared residuals → (ρ, factor for rows and Jacobian)."""
-    c2 = scale * scale
-    ratio = c2 / (c2 + squared)
-    return ratio * squared, ratio
-
-
 def projection_rows(
     points: Tensor,
     jacobian: Tensor,
@@ -90,7 +88,8 @@ def projection_rows(
     uv = points[..., :2] / depth[..., None]
     scale = focal[:, None] * weights
     error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale[..., None]
-    rho, factor = robust_scale(error.square().sum(-1), robust)
+    rho, slope = geman_mcclure(error.square().sum(-1), robust)
+    factor = slope.sqrt()
     if counts is not None:
         rho, factor = rho * counts, factor * counts.sqrt()
     scale = (scale * factor / depth)[:, None, :, None]
@@ -101,7 +100,8 @@ def projection_rows(
 def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: float) -> Rows:
     """Robust rows of D-vectors: residual (N, B, D), Jacobian (N, D, B, P), weights (N, B, D) = 1 / σ."""
     error = residual * weights
-    rho, factor = robust_scale(error.square().sum(-1), robust)
+    rho, slope = geman_mcclure(error.square().sum(-1), robust)
+    factor = slope.sqrt()
     scale = weights * factor[..., None]
     J = jacobian * scale.mT[..., None]
     return Rows((residual * scale).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))

@@ -23,7 +23,8 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.fitting.residuals import FitState, projection_rows, robust_scale, root_columns
+from humanpose_cli.fitting.residuals import FitState, projection_rows, root_columns
+from humanpose_cli.fitting.robust import geman_mcclure
 from humanpose_cli.refining.options import AlignmentWeights
 
 USUAL_ERRORS = {
@@ -122,7 +123,7 @@ def anchor_noise(
         track, factors = min(track, 1.0), factors.clamp(max=_LIMIT)
         # Keypoints that no error of the fit explains are outliers.
         left = (rows.residual + (rows.jacobian @ step[..., None]).squeeze(-1)).unflatten(1, (2, -1))
-        _, scale = robust_scale(left.square().sum(1), weights.robust_2d)
-        trust = keypoints.counts * scale.square()
+        _, slope = geman_mcclure(left.square().sum(1), weights.robust_2d)
+        trust = keypoints.counts * slope
     of_track = torch.full((count,), track**0.5 * weights.anchor_noise, dtype=torch.float64)
     return AnchorNoise(factors.sqrt() * usual, of_track * weights.root_noise, of_track * weights.shape_noise)

@@ -32,6 +32,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.fitting.chain import Motion, second_differences
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
@@ -39,7 +40,6 @@ from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
@@ -58,13 +58,15 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import detected_keypoints
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
     ViewTargets,
     alignment_rig,
     independent_counts,
+    joint_motion,
+    solve_alignment,
 )
 from humanpose_cli.refining.pulls import Pulls, fit_state, keypoint_pulls, of_all_rows, pull_to_vertices, rig_points
 from humanpose_cli.rendering.body_maps import render_bodies
@@ -362,7 +364,7 @@ class Refiner:
             evidence = _evidence(fit, rows, pulled, anchor)
             problem = AlignmentProblem(rig, evidence, self.options.weights, prior=self._prior)
             with one_thread_each():
-                solved = problem.solve_in_windows(state.rows(rows), report)
+                solved = solve_alignment(problem, _motion(fit, rows, self.options.weights), state.rows(rows), report)
             for values, found in zip(state, solved, strict=True):
                 values[rows] = found
         return _with_bodies(fit, body, state)
@@ -479,17 +481,21 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     return noise
 
 
+def _motion(fit: Fit, rows: NDArray[np.integer], weights: AlignmentWeights) -> Motion:
+    """Make the motion of one track's rows: accelerations count in consecutive frames of one shot."""
+    frames = fit.frame_index[rows].astype(np.int64)
+    shots = fit.shot_id[frames]
+    follow = torch.from_numpy((frames[2:] - frames[:-2] == 2) & (shots[2:] == shots[:-2]))
+    bend = second_differences(torch.from_numpy(fit.seconds(DEFAULT_FRAME_RATE)[frames]))
+    to_camera = torch.from_numpy(fit.world_to_camera[frames]).double()
+    return joint_motion(to_camera, bend.where(follow[:, None], 0.0), weights)
+
+
 def _evidence(
     fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[CameraFit, Pulls]], noise: AnchorNoise
 ) -> AlignmentEvidence:
     """The evidence of one track's rows, with what each camera pulls them to."""
     frames = fit.frame_index[rows].astype(np.int64)
-    # Triples of consecutive frames of one shot, whose accelerations count.
-    first = np.arange(max(len(rows) - 2, 0))
-    shots = fit.shot_id[frames]
-    follow = (frames[first + 2] - frames[first] == 2) & (shots[first + 2] == shots[first])
-    triples = torch.from_numpy(first[follow])[:, None] + torch.arange(3)
-    bend = second_differences(torch.from_numpy(fit.seconds(DEFAULT_FRAME_RATE)[frames]))[torch.from_numpy(follow)]
     anchor = fit_state(fit.select(rows))
 
     def tensor(values: NDArray[Any]) -> Tensor:
@@ -506,8 +512,6 @@ def _evidence(
         focal, centre = (tensor(values[:1]) for values in (camera.fit.focal, camera.fit.principal_point))
         lens = (focal.expand(len(rows)), centre.expand(len(rows), 2))
         views.append(ViewTargets(matrix[:3, :3], matrix[:3, 3], *lens, *targets))
-    to_camera = tensor(fit.world_to_camera[frames])
-    to_world = to_camera[:, :3, :3].mT
     return AlignmentEvidence(
         pixels=pixels,
         weights=weights,
@@ -521,10 +525,6 @@ def _evidence(
         root_noise=noise.root[rows],
         shape_noise=noise.shape[rows],
         segment_scales=tensor(fit.segment_scales[rows]),
-        to_world=to_world,
-        origin=-(to_world @ to_camera[:, :3, 3:]).squeeze(-1),
-        triples=triples,
-        bend=bend,
         views=tuple(views),
     )
 

@@ -18,7 +18,6 @@ from humanpose_cli.fitting.residuals import (
     add_pose_energy,
     angle_jacobian,
     retract_state,
-    robust_scale,
     rotation_vector_jacobian,
 )
 from humanpose_cli.fitting.solver import NormalEquations
@@ -130,13 +129,6 @@ def test_the_pose_energys_gradient_is_its_costs_whatever_the_prior(prior_names, 
     shares = [equations(still, strength).cost - equations(still, 0.0).cost for strength in (0.7, 1.4)]
     torch.testing.assert_close(shares[1], 2 * shares[0])
     assert (shares[0] > 0).all() == (kind != "none")
-
-
-def test_robust_scale_is_quadratic_near_and_flat_far():
-    squared = torch.tensor([0.0, 1e-6, 4.0, 1e12], dtype=torch.float64)
-    rho, factor = robust_scale(squared, 2.0)
-    assert rho.tolist() == pytest.approx([0.0, 1e-6, 2.0, 4.0], rel=1e-5)
-    assert factor.tolist() == pytest.approx([1.0, 1.0, 0.5, 0.0], abs=1e-5)
 
 
 def test_roots_scale_their_distance_and_never_pass_the_camera():

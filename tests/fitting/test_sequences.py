@@ -14,12 +14,13 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotati
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting import keypoints, row_files, sequences
+from humanpose_cli.fitting.chain import Chain
 from humanpose_cli.fitting.flight import GRAVITY, runs
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.sequences import SequenceProblem, between, key_frames, solve_block_pentadiagonal
+from humanpose_cli.fitting.sequences import between, key_frames
 from humanpose_cli.fitting.tracks import frame_times
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -71,27 +72,6 @@ def jitter(joints: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(joints, n=2, axis=0), axis=-1).mean())
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
-def test_the_banded_solver_agrees_with_a_dense_one(count: int) -> None:
-    width, random = 4, np.random.default_rng(count)
-    rows = random.normal(size=((count + 4) * width, count * width))
-    frame, column = np.arange(len(rows)) // width - 2, np.arange(count * width) // width
-    rows[(column < frame[:, None]) | (column > frame[:, None] + 2)] = 0
-    dense = torch.from_numpy(rows.T @ rows + 0.1 * np.eye(count * width))
-    blocks = dense.view(count, width, count, width).transpose(1, 2)
-    zero = torch.zeros(width, width, dtype=torch.float64)
-    diagonals = [torch.stack([blocks[t + k, t] if t + k < count else zero for t in range(count)]) for k in range(3)]
-    right = torch.from_numpy(random.normal(size=(count, width)))
-    solved = solve_block_pentadiagonal(tuple(diagonals), right)
-    assert solved is not None
-    assert torch.allclose(solved.flatten(), torch.linalg.solve(dense, right.flatten()), atol=1e-10)
-
-
-def test_what_is_not_positive_definite_has_no_solution() -> None:
-    same = -torch.eye(2, dtype=torch.float64).repeat(3, 1, 1)
-    assert solve_block_pentadiagonal((same, 0 * same, 0 * same), torch.ones(3, 2, dtype=torch.float64)) is None
-
-
 def test_key_frames_are_a_tenth_of_a_second_apart_and_stand_beside_gaps() -> None:
     known = torch.ones(16, dtype=torch.bool)
     known[7:9] = False
@@ -124,10 +104,10 @@ def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, wavin
 @pytest.mark.slow
 def test_no_bit_depends_on_the_number_of_threads(body, waving, monkeypatch) -> None:
     kept = []
-    monkeypatch.setattr(sequences, "solve_sequence", lambda problem, state, _: kept.append((problem, state)) or state)
+    monkeypatch.setattr(sequences, "solve_chain", lambda problem, state, _: kept.append((problem, state)) or state)
     fit_keypoints(body, in_sequence(noisy(waving, 4.0)), PLAIN)
     problem, state = kept[0]
-    alone, *others = (SequenceProblem(problem.problem, problem.motion, n).linearise(state) for n in (1, 2, 3))
+    alone, *others = (Chain(problem.problem, problem.motion, n).linearise(state) for n in (1, 2, 3))
     for other in others:
         assert torch.equal(other.cost, alone.cost)
         assert torch.equal(other.gradient, alone.gradient)
@@ -235,12 +215,10 @@ def test_a_turning_camera_does_not_move_somebody_who_stands(body, place_bodies) 
 @pytest.mark.extensive
 def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
     kept = []
-    solve = sequences.solve_sequence
-    monkeypatch.setattr(
-        sequences, "solve_sequence", lambda problem, *rest: kept.append(problem) or solve(problem, *rest)
-    )
+    solve = sequences.solve_chain
+    monkeypatch.setattr(sequences, "solve_chain", lambda problem, *rest: kept.append(problem) or solve(problem, *rest))
     fit = fit_keypoints(body, in_sequence(noisy(falling, 3.0)), PLAIN)
-    (frames,) = runs(kept[-1].motion.falling.any(1))
+    (frames,) = runs(kept[-1].motion.expected.any(1))
     assert abs(frames[0] - FLIGHT[0] - 2) <= 2
     assert abs(frames[1] - FLIGHT[1] + 3) <= 2
     inside = slice(FLIGHT[0] + 3, FLIGHT[1] - 2)
@@ -254,10 +232,8 @@ def test_feet_that_move_between_frames_far_apart_do_not_stand(body, place_bodies
     count, kept = 6, []
     rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
     rotations[:, 0] = BODY_FACING_CAMERA.float()
-    solve = sequences.solve_sequence
-    monkeypatch.setattr(
-        sequences, "solve_sequence", lambda problem, *rest: kept.append(problem) or solve(problem, *rest)
-    )
+    solve = sequences.solve_chain
+    monkeypatch.setattr(sequences, "solve_chain", lambda problem, *rest: kept.append(problem) or solve(problem, *rest))
     for step in (0.0, 0.08):
         kept.clear()
         moved = step * torch.arange(count)[:, None] * torch.tensor([1.0, 0.0, 0.0])
@@ -270,17 +246,19 @@ def test_feet_that_move_between_frames_far_apart_do_not_stand(body, place_bodies
 def test_the_motions_gradient_is_that_of_its_cost(body, falling, monkeypatch) -> None:
     """By central differences, in flight, with standing feet; no term is near a point where its weight jumps."""
     kept = []
-    monkeypatch.setattr(sequences, "solve_sequence", lambda problem, state, _: kept.append((problem, state)) or state)
+    monkeypatch.setattr(sequences, "solve_chain", lambda problem, state, _: kept.append((problem, state)) or state)
     fit_keypoints(body, in_sequence(noisy(falling, 3.0)).rows(slice(8)), PLAIN)
     problem, state = kept[0]
     motion = problem.motion
     gravity = torch.tensor([0.0, GRAVITY / 15, 0.0]).double().repeat(6, 1)
     standing = torch.zeros_like(motion.standing)
     standing[2:5, :3] = 100.0
-    moving = SequenceProblem(problem.problem, motion._replace(falling=gravity, standing=standing), 1)
+    weights = motion.weights.clone()
+    weights[:, -1] = 30
+    moving = Chain(problem.problem, motion._replace(expected=gravity, weights=weights, standing=standing))
     step = 1e-5 * torch.from_numpy(np.random.default_rng(0).normal(size=(8, problem.width)))
 
-    def cost_and_slope(sequence: SequenceProblem) -> tuple[float, float]:
+    def cost_and_slope(sequence: Chain) -> tuple[float, float]:
         after, before = (sequence.linearise(sequence.retract(state, sign * step)).cost for sign in (1, -1))
         return float(after - before) / 2, float((sequence.linearise(state).gradient * step).sum())
 
@@ -319,15 +297,6 @@ def test_missing_frames_part_the_motion(body, waving) -> None:
     fit = fit_keypoints(body, in_sequence(waving.observations, frame=frames), PLAIN)
     first = fit_keypoints(body, in_sequence(waving.observations.rows(slice(0, 18))), PLAIN)
     assert np.abs(fit.joints3d[:18] - first.joints3d).max() < 0.02  # one shape for both parts
-
-
-def test_accelerations_at_uneven_times_are_those_of_a_parabola() -> None:
-    time = torch.tensor([0.0, 0.02, 0.1, 0.11, 0.5], dtype=torch.float64)
-    x = 1.5 - 2 * time + 0.5 * 9.81 * time**2
-    found = sequences.second_differences(time) * torch.stack((x[:-2], x[1:-1], x[2:]), 1)
-    assert found.sum(1).tolist() == pytest.approx(3 * [9.81])
-    even = sequences.second_differences(0.25 * torch.arange(4, dtype=torch.float64))
-    assert even.tolist() == 2 * [pytest.approx([16, -32, 16])]
 
 
 @pytest.mark.extensive

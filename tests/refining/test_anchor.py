@@ -11,7 +11,13 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.refining.anchor import Keypoints, anchor_noise, usual_errors
 from humanpose_cli.refining.correspondences import SurfacePoints
 from humanpose_cli.refining.options import AlignmentWeights
-from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, alignment_rig
+from humanpose_cli.refining.problem import (
+    AlignmentEvidence,
+    AlignmentProblem,
+    alignment_rig,
+    joint_motion,
+    solve_alignment,
+)
 
 WEIGHTS = AlignmentWeights()
 LEGS = SMPL24.indices(("left_hip", "right_hip", "left_knee", "right_knee"))
@@ -125,12 +131,10 @@ def test_two_wrong_legs_are_corrected(rig, walk):
             root_noise=noise.root,
             shape_noise=noise.shape,
             segment_scales=torch.ones(count, 24).double(),
-            to_world=torch.eye(3).double().expand(count, 3, 3),
-            origin=torch.zeros(count, 3).double(),
-            triples=torch.zeros(0, 3, dtype=torch.int64),
-            bend=torch.zeros(0, 3).double(),
         )
-        solved = AlignmentProblem(rig, evidence, WEIGHTS, prior=None).solve_in_windows(start)
+        cameras = torch.eye(4).double().expand(count, 4, 4)
+        alone = joint_motion(cameras, torch.zeros(count - 2, 3).double(), WEIGHTS)
+        solved = solve_alignment(AlignmentProblem(rig, evidence, WEIGHTS, prior=None), alone, start)
         errors = [(rig.pose(*state[:3]).joints - true)[..., :2].norm(dim=-1).mean() for state in (start, solved)]
         assert errors[0] >= before
         assert errors[1] <= after * errors[0] + 1e-3

@@ -1,4 +1,4 @@
-"""The alignment problem: its derivatives, the banded step against a dense one, recovery, windows, what holds it."""
+"""The alignment problem: its derivatives, recovery, windows, what holds it."""
 
 from dataclasses import replace
 
@@ -8,9 +8,10 @@ from helpers.extensive import extensive
 from helpers.walking_take import TURN
 
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.chain import Chain, second_differences, solve_chain
+from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.priors import default_prior
-from humanpose_cli.fitting.residuals import FitState, retract_state
-from humanpose_cli.fitting.sequences import second_differences
+from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.refining.correspondences import SurfacePoints
 from humanpose_cli.refining.options import AlignmentWeights
@@ -18,9 +19,10 @@ from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
     ViewTargets,
-    _chain_step,
     alignment_rig,
     independent_counts,
+    joint_motion,
+    solve_alignment,
 )
 
 FREE = 3 * len(SMPL24) + 3
@@ -57,7 +59,6 @@ def problem_of(
     true, begin = rig.pose(*(true or state_of(walk))[:3]), rig.pose(*start[:3])
     points = true.points[:, : rig.landmark_count]
     count = len(points)
-    rows = torch.arange(count - 2)[:, None] + torch.arange(3)
     evidence = AlignmentEvidence(
         pixels=500 * points[..., :2] / points[..., 2:] + 160,
         weights=torch.full(points.shape[:2], 1 / sigma, dtype=torch.float64),
@@ -71,10 +72,6 @@ def problem_of(
         root_noise=torch.full((count,), 0.01, dtype=torch.float64),
         shape_noise=torch.full((count,), 0.6, dtype=torch.float64),
         segment_scales=torch.ones(count, 24).double(),
-        to_world=torch.eye(3).double().repeat(count, 1, 1),
-        origin=torch.zeros(count, 3).double(),
-        triples=rows,
-        bend=torch.tensor([[1.0, -2.0, 1.0]]).double().repeat(count - 2, 1) / 0.04**2,
     )
     matrix = torch.from_numpy(TURN)
     there = points @ matrix[:3, :3].mT + matrix[:3, 3]
@@ -83,6 +80,20 @@ def problem_of(
     right = ViewTargets(matrix[:3, :3], matrix[:3, 3], *camera, *target)
     evidence = replace(evidence, views=(right,) * views)
     return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=prior)
+
+
+def motion_of(problem: AlignmentProblem, to_camera: torch.Tensor | None = None, seconds: torch.Tensor | None = None):
+    """The motion of the rows, 25 a second unless at other times; before a camera that stands unless it turns."""
+    count = len(problem.evidence)
+    cameras = torch.eye(4).double().repeat(count, 1, 1)
+    if to_camera is not None:
+        cameras[:, :3, :3] = to_camera
+    times = torch.arange(count).double() / 25 if seconds is None else seconds
+    return joint_motion(cameras, second_differences(times), problem.weights)
+
+
+def solved_state(problem: AlignmentProblem, start: FitState, to_camera: torch.Tensor | None = None) -> FitState:
+    return solve_alignment(problem, motion_of(problem, to_camera), start)
 
 
 def perturbed(walk, radians: float, seed: int = 0) -> FitState:
@@ -96,7 +107,6 @@ def shaken_cameras(count: int, degrees: float) -> torch.Tensor:
     return axis_angle_to_matrix(torch.stack((0 * yaw, yaw, 0 * yaw), 1))
 
 
-NOBODY = torch.zeros(5, dtype=torch.bool)
 QUADRATIC = AlignmentWeights(robust_2d=1e4, robust_acceleration=1e4, acceleration=1.0)
 
 
@@ -105,34 +115,14 @@ QUADRATIC = AlignmentWeights(robust_2d=1e4, robust_acceleration=1e4, acceleratio
 def test_the_gradient_is_that_of_the_cost(rig, walk, views):
     """Of the terms without robust weights, for which Gauss-Newton's gradient is exact."""
     problem = problem_of(rig, walk, perturbed(walk, 0.02), QUADRATIC, views=views, prior=default_prior())
-    problem.evidence.to_world.copy_(shaken_cameras(5, 3.0).mT)
+    chain = Chain(problem, motion_of(problem, shaken_cameras(5, 3.0)))
     state = perturbed(walk, 0.03, seed=1)
-    at = problem._linearise(state, NOBODY)
+    gradient = chain.linearise(state).gradient
     random = torch.Generator().manual_seed(2)
     for _ in range(3):
         direction = torch.randn(5, FREE, generator=random).double()
-        still = torch.zeros(5, 11).double()
-        ends = [
-            problem._linearise(retract_state(state, torch.cat((h * direction, still), 1)), NOBODY).cost
-            for h in (1e-5, -1e-5)
-        ]
-        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((at.gradient * direction).sum()), rel=1e-5)
-
-
-def test_the_banded_step_is_the_dense_one(rig, walk):
-    at = problem_of(rig, walk, perturbed(walk, 0.05))._linearise(perturbed(walk, 0.05), NOBODY)
-    dense = torch.zeros(5, FREE, 5, FREE).double()
-    for distance, blocks in enumerate(at.blocks):
-        for row in range(5 - distance):
-            dense[row + distance, :, row] = blocks[row]
-            dense[row, :, row + distance] = blocks[row].mT
-    dense = dense.reshape(5 * FREE, 5 * FREE)
-    floor = 1e-9 * at.blocks[0].diagonal(dim1=1, dim2=2).amax(-1).repeat_interleave(FREE) + 1e-12
-    damped = dense + torch.diag(0.1 * dense.diagonal() + floor)
-    expected = -torch.linalg.solve(damped, at.gradient.flatten())
-    step = _chain_step(at, 0.1)
-    torch.testing.assert_close(step.flatten(), expected, rtol=1e-5, atol=1e-7)
-    assert torch.linalg.eigvalsh(dense).min() > -1e-6
+        ends = [float(chain.linearise(chain.retract(state, h * direction)).cost) for h in (1e-5, -1e-5)]
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
 
 
 def image_error(rig, walk, state: FitState) -> float:
@@ -144,7 +134,7 @@ def image_error(rig, walk, state: FitState) -> float:
 @pytest.mark.slow
 def test_dense_displacements_bring_the_body_back(rig, walk):
     start = perturbed(walk, 0.1)
-    solved = problem_of(rig, walk, start).solve_in_windows(start)
+    solved = solved_state(problem_of(rig, walk, start), start)
     assert image_error(rig, walk, start) > 0.05
     assert image_error(rig, walk, solved) < 0.02
 
@@ -153,7 +143,7 @@ def test_dense_displacements_bring_the_body_back(rig, walk):
 def test_another_camera_shows_the_depth(rig, walk):
     farther = state_of(walk)
     farther = farther._replace(root=farther.root * 1.06)
-    alone, together = (problem_of(rig, walk, farther, views=views).solve_in_windows(farther) for views in (0, 1))
+    alone, together = (solved_state(problem_of(rig, walk, farther, views=views), farther) for views in (0, 1))
     true = state_of(walk).root
     assert (alone.root - true).norm(dim=-1).min() > 0.1
     assert (together.root - true).norm(dim=-1).max() < 0.02
@@ -161,7 +151,7 @@ def test_another_camera_shows_the_depth(rig, walk):
 
 def test_windows_hold_the_other_cameras_rows(rig, walk):
     evidence = problem_of(rig, walk, state_of(walk), views=2).evidence
-    for view in evidence.window(1, 3).views:
+    for view in evidence.rows(slice(1, 3)).views:
         assert torch.equal(view.pixels, evidence.views[0].pixels[1:3])
         assert torch.equal(view.rotation, evidence.views[0].rotation)
 
@@ -171,7 +161,7 @@ def test_outliers_are_left_aside(rig, walk):
     start = perturbed(walk, 0.1)
     problem = problem_of(rig, walk, start)
     problem.evidence.pixels[:, ::5] += 80
-    assert image_error(rig, walk, problem.solve_in_windows(start)) < 0.02
+    assert image_error(rig, walk, solved_state(problem, start)) < 0.02
 
 
 def test_points_of_a_part_are_worth_what_their_correlation_leaves(rig):
@@ -198,7 +188,7 @@ def test_a_count_scales_the_term_of_its_point(rig, walk):
 
     def dense(counts: float):
         problem.evidence.counts.fill_(counts)
-        return problem.rows(start)[0]
+        return problem.linearise_posed(start)[0]
 
     none, once, twice = (dense(counts) for counts in (0.0, 1.0, 2.0))
     torch.testing.assert_close(twice.cost - none.cost, 2 * (once.cost - none.cost))
@@ -211,7 +201,7 @@ def test_a_count_scales_the_term_of_its_point(rig, walk):
 def test_exact_displacements_are_followed_however_far_off_the_fit_is(rig, walk):
     """At their noise all are outliers of the fit; without a wider robust scale first, the body stays."""
     start = perturbed(walk, 0.15)
-    solved = problem_of(rig, walk, start, sigma=0.2).solve_in_windows(start)
+    solved = solved_state(problem_of(rig, walk, start, sigma=0.2), start)
     assert image_error(rig, walk, start) > 0.08
     assert image_error(rig, walk, solved) < 0.005
 
@@ -221,7 +211,7 @@ def test_without_evidence_the_anchor_stays(rig, walk):
     start = perturbed(walk, 0.01)
     weights = AlignmentWeights(acceleration=1e6)
     problem = problem_of(rig, walk, start, weights, sigma=1e9)
-    solved = problem.solve_in_windows(start)
+    solved = solved_state(problem, start)
     assert geodesic_angle(solved.rotations, start.rotations).max() < 0.02
     torch.testing.assert_close(solved.root, start.root, atol=1e-2, rtol=0)
 
@@ -233,7 +223,7 @@ def test_without_evidence_the_pose_prior_moves_nothing(rig, walk):
     problem = problem_of(rig, walk, start, AlignmentWeights(acceleration=1e6), sigma=1e9, prior=default_prior())
     energy = problem.prior.energy(start.rotations)
     assert energy.min() > 10
-    solved = problem.solve_in_windows(start)
+    solved = solved_state(problem, start)
     assert geodesic_angle(solved.rotations, start.rotations).max() < 1e-3
 
 
@@ -247,21 +237,20 @@ def test_true_bodies_before_a_camera_that_shakes_stay(rig, walk, degrees):
     rotations[:, 0] = to_camera @ rotations[:, 0]
     true = true._replace(rotations=rotations, root=(to_camera @ true.root[..., None]).squeeze(-1))
     problem = problem_of(rig, walk, true, true=true)
-    problem.evidence.to_world.copy_(to_camera.mT)
-    solved = problem.solve_in_windows(true)
+    solved = solved_state(problem, true, to_camera)
     moved = (rig.pose(*solved[:3]).joints - rig.pose(*true[:3]).joints).norm(dim=-1)
     assert moved.mean() < 5e-4
 
 
 @pytest.mark.slow
 def test_neighbouring_frames_steady_each_other(rig, walk):
-    """Joints that jitter from frame to frame without evidence become smooth; fixed rows do not move."""
+    """Joints that jitter from frame to frame without evidence become smooth; held rows do not move."""
     start = perturbed(walk, 0.05)
     problem = problem_of(
         rig, walk, start, AlignmentWeights(acceleration=0.5, robust_acceleration=1e4), sigma=1e9, rotation_noise=1.0
     )
-    fixed = torch.tensor([True, True, False, False, False])
-    solved = problem.solve(start, fixed, iterations=20)
+    chain = Chain(problem, motion_of(problem)._replace(held=2))
+    solved = solve_chain(chain, start, SolverOptions(iterations=20, tolerance=1e-3, damping=1e-3))
     assert torch.equal(solved.rotations[:2], start.rotations[:2])
 
     def jitter(state):
@@ -274,10 +263,10 @@ def test_neighbouring_frames_steady_each_other(rig, walk):
 @pytest.mark.extensive
 def test_windows_give_what_the_whole_gives(rig, walk, monkeypatch):
     start = perturbed(walk, 0.1)
-    whole = problem_of(rig, walk, start).solve_in_windows(start)
-    monkeypatch.setattr("humanpose_cli.refining.problem._WINDOW", 2)
-    monkeypatch.setattr("humanpose_cli.refining.problem._AHEAD", 2)
-    parts = problem_of(rig, walk, start).solve_in_windows(start)
+    whole = solved_state(problem_of(rig, walk, start), start)
+    monkeypatch.setattr("humanpose_cli.refining.problem._WINDOW", 4)
+    monkeypatch.setattr("humanpose_cli.refining.problem._MARGIN", 2)
+    parts = solved_state(problem_of(rig, walk, start), start)
     assert geodesic_angle(whole.rotations, parts.rotations).mean() < 0.02
     torch.testing.assert_close(whole.betas, parts.betas, atol=1e-6, rtol=0)
     assert torch.equal(parts.betas, parts.betas[:1].expand_as(parts.betas))
@@ -289,11 +278,7 @@ def test_steady_motion_costs_nothing_whatever_the_times(rig, walk):
     start = state_of(walk, walk.rotations[:1].expand(5, -1, -1, -1))
     start.root.copy_(start.root[:1] + seconds[:, None] * torch.tensor([1.0, 0, 0]).double())
     problem = problem_of(rig, walk, start)
-    problem.evidence.bend.copy_(second_differences(seconds))
-    posed = rig.pose(*start[:3], jacobian=True)
-    joints, J = posed.points[:, rig.landmark_count :], posed.jacobian[:, :, rig.landmark_count :, :FREE]
-    blocks = tuple(torch.zeros(5, FREE, FREE).double() for _ in range(3))
-    cost = problem._add_accelerations(joints, J, torch.zeros(5, FREE).double(), blocks)
-    assert cost < 1e-9
-    problem.evidence.bend.copy_(second_differences(seconds.new_tensor([0, 1, 2, 3, 4]) / 25))
-    assert problem._add_accelerations(joints, J, torch.zeros(5, FREE).double(), blocks) > 1
+    posed = rig.pose(*start[:3])
+    world = posed.points[:, rig.landmark_count :]
+    assert Chain(problem, motion_of(problem, seconds=seconds))._motion_terms(world).cost < 1e-9
+    assert Chain(problem, motion_of(problem))._motion_terms(world).cost > 1

@@ -1,0 +1,363 @@
+"""Consecutive frames of one person as one least-squares problem: each frame's own terms, and how its points move.
+
+The motion's terms are accelerations of points in world axes, robust, and steps of points that stand. An acceleration is
+of three frames, so that the Hessian's blocks lie on the diagonal and on the two below it. Sequences and refinement are
+such chains. Long ones are solved window by window, each beginning with the end of the one before: memory does not grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
+from humanpose_cli.fitting.options import SolverOptions
+from humanpose_cli.fitting.residuals import FitState, retract_state
+from humanpose_cli.fitting.robust import RobustFunction
+from humanpose_cli.fitting.solver import NormalEquations, in_parallel
+
+_HIGHEST_DAMPING = 1e6
+_OVERLAP = 2  # solved frames at the beginning of a window: they fix position and speed
+_PART = 32  # frames that a thread works on at a time: fixed, because rounding depends on it
+
+
+Frames = TypeVar("Frames", bound="FramesProblem")
+
+
+class FramesProblem(Protocol):
+    """The frames' own terms, as a chain takes them."""
+
+    @property
+    def rig(self) -> LandmarkRig:
+        """Its parameters are 3 a joint, then 3 of the root; further ones do not change in a chain."""
+
+    def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
+        """Compute each frame's equations, and the points (N, M, 3) that `Motion` is about, with their Jacobian."""
+
+    def select(self: Frames, rows: slice, /) -> Frames:
+        """Restrict the problem to some frames."""
+
+
+class Motion(NamedTuple):
+    """How M points of T frames of one person move in the world, and E means of them.
+
+    to_world      (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
+    bend          (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations;
+                  zero where frames do not follow each other
+    robust        of accelerations, and robust_scale (M + E,) in standard deviations
+    expected      (T - 2, 3) acceleration of all points, in the same unit: of gravity in flight, else zero
+    means         (E, M) shares of the points in each mean
+    weights       (T - 2, M + E) factors on the accelerations
+    standing      (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0 where free
+    held          frames at the beginning that do not change
+    """
+
+    to_world: Tensor
+    origin: Tensor
+    bend: Tensor
+    robust: RobustFunction
+    robust_scale: Tensor
+    expected: Tensor
+    means: Tensor
+    weights: Tensor
+    standing: Tensor
+    held: int = 0
+
+    @classmethod
+    def free(
+        cls, world_to_camera: Tensor, bend: Tensor, means: Tensor, robust: RobustFunction, robust_scale: Tensor
+    ) -> Motion:
+        """Make a motion in which no point stands or falls: means have no weight.
+
+        world_to_camera  (T, 4, 4); the others are the fields of their names
+        """
+        to_world = world_to_camera[:, :3, :3].mT
+        weights = bend.new_ones(len(bend), len(robust_scale))
+        weights[:, means.shape[1] :] = 0
+        return cls(
+            to_world=to_world,
+            origin=-(to_world @ world_to_camera[:, :3, 3:]).squeeze(-1),
+            bend=bend,
+            robust=robust,
+            robust_scale=robust_scale,
+            expected=bend.new_zeros(len(bend), 3),
+            means=means,
+            weights=weights,
+            standing=bend.new_zeros(max(len(to_world) - 1, 0), means.shape[1]),
+        )
+
+    def window(self, window: Window) -> Motion:
+        """Restrict the motion to a window, whose first frames are held."""
+        first, stop = window.rows.start, window.stop
+        between = slice(first, max(stop - 2, first))
+        return self._replace(
+            to_world=self.to_world[first:stop],
+            origin=self.origin[first:stop],
+            bend=self.bend[between],
+            expected=self.expected[between],
+            weights=self.weights[between],
+            standing=self.standing[first : stop - 1],
+            held=window.held,
+        )
+
+    def world(self, points: Tensor) -> Tensor:
+        """Transform points (T, M, 3) from camera axes to world axes."""
+        return points @ self.to_world.mT + self.origin[:, None]
+
+
+def second_differences(time: Tensor) -> Tensor:
+    """(T - 2, 3) weights of the values at three times, of T that rise, whose sum is the second derivative; exact for
+    parabolas.
+    """
+    before, after = time.diff()[:-1], time.diff()[1:]
+    both = before + after
+    return torch.stack((2 / (before * both), -2 / (before * after), 2 / (after * both)), 1)
+
+
+class ChainEquations(NamedTuple):
+    """Normal equations over T · P parameters: cost, gradient (T, P), and the blocks (T, P, P) on the diagonal and on
+    the two below it; the last one and the last two of these are zero.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    diagonals: tuple[Tensor, Tensor, Tensor]
+
+
+class _PointTerms(NamedTuple):
+    """The motion's cost, and its derivatives by the points: first (T, M, 3), and second (T, M) of frame t with itself
+    and with frames t + 1 and t + 2.
+    """
+
+    cost: Tensor
+    pull: Tensor
+    same: Tensor
+    one: Tensor
+    two: Tensor
+
+
+class _Part(NamedTuple):
+    """Some of the frames: rows from `first` to before `last`, and the problem of these and two more."""
+
+    first: int
+    last: int
+    problem: FramesProblem
+
+
+class Chain(Generic[Frames]):
+    """The frames of one person, in the order of time, with their evidence and their motion.
+
+    threads  that share the frames; no result depends on their number
+    """
+
+    def __init__(self, problem: Frames, motion: Motion, threads: int = 1) -> None:
+        self.problem, self.motion, self.threads = problem, motion, threads
+        self.width = 3 * len(problem.rig.parents) + 3  # parameters of a frame: shape and scale do not change
+
+    def window(self, window: Window) -> Chain[Frames]:
+        """Restrict the chain to a window."""
+        return Chain(self.problem.select(window.rows), self.motion.window(window), self.threads)
+
+    @cached_property
+    def _parts(self) -> list[_Part]:
+        count = len(self.motion.to_world)
+        ends = [*range(0, count, _PART), count]
+        return [_Part(first, last, self.problem.select(slice(first, last + 2))) for first, last in pairwise(ends)]
+
+    def linearise(self, state: FitState) -> ChainEquations:
+        """Compute cost and normal equations at a state."""
+
+        # Each frame's own terms, with the two frames behind a part, which its last frames share accelerations with.
+        def frames_alone(part: _Part) -> tuple[NormalEquations, PosedRig]:
+            return part.problem.linearise_posed(state.rows(slice(part.first, part.last + 2)))
+
+        linearised = in_parallel(frames_alone, self._parts, self.threads)
+        points, cost = [], torch.zeros(())
+        for part, (equations, posed) in zip(self._parts, linearised, strict=True):
+            count = part.last - part.first
+            points.append(posed.points[:count])
+            cost = cost + equations.cost[:count].sum()
+        world = self.motion.world(torch.cat(points))  # (T, M, 3)
+        terms = self._motion_terms(torch.cat((world, self.motion.means @ world), 1))
+
+        def chained(item: tuple[_Part, tuple[NormalEquations, PosedRig]]) -> tuple[Tensor, ...]:
+            part, (equations, posed) = item
+            return self._part_blocks(part, equations, posed, terms)
+
+        blocks = in_parallel(chained, list(zip(self._parts, linearised, strict=True)), self.threads)
+        gradient, hessian, below, further_below = (torch.cat(column) for column in zip(*blocks, strict=True))
+        # Frames that are held are coupled with no others, and have no slope.
+        held = slice(self.motion.held)
+        hessian[held] = torch.eye(self.width, dtype=hessian.dtype)
+        gradient[held], below[held], further_below[held] = 0, 0, 0
+        return ChainEquations(cost + terms.cost, gradient, (hessian, below, further_below))
+
+    def _motion_terms(self, points: Tensor) -> _PointTerms:
+        """Evaluate accelerations and steps of standing points, of points and means (T, M + E, 3) in the world."""
+        motion = self.motion
+        # Accelerations in standard deviations: weighted sums over three frames, robust.
+        bends = motion.bend.unbind(1)  # three of (T - 2,)
+        acceleration = -motion.expected[:, None]
+        for first, bend in enumerate(bends):
+            acceleration = acceleration + bend[:, None, None] * points[first : first + len(bend)]
+        acceleration = motion.weights[..., None] * acceleration
+        rho, slope = motion.robust(acceleration.square().sum(-1), motion.robust_scale)  # (T - 2, M + E)
+        standing = torch.nn.functional.pad(motion.standing.square(), (0, len(motion.means)))  # (T - 1, M + E)
+        step = points.diff(dim=0)
+        cost = 0.5 * rho.sum() + 0.5 * (standing[..., None] * step.square()).sum()
+        pull = torch.zeros_like(points)
+        same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
+        for first, share in enumerate(bend[:, None] for bend in bends):
+            rows = slice(first, first + len(slope))
+            pull[rows] += (share * slope * motion.weights)[..., None] * acceleration
+            same[rows] += share**2 * slope * motion.weights**2
+        for first, sign in enumerate((-1, 1)):
+            rows = slice(first, first + len(standing))
+            pull[rows] += sign * standing[..., None] * step
+            same[rows] += standing
+        slope = slope * motion.weights**2
+        one[:-2] += (bends[0] * bends[1])[:, None] * slope
+        one[1:-1] += (bends[1] * bends[2])[:, None] * slope
+        one[:-1] -= standing
+        two[:-2] += (bends[0] * bends[2])[:, None] * slope
+        return _PointTerms(cost, pull, same, one, two)
+
+    def _part_blocks(
+        self, part: _Part, equations: NormalEquations, posed: PosedRig, terms: _PointTerms
+    ) -> tuple[Tensor, ...]:
+        """Compute the gradient (F, P) of a part's frames, and their blocks (F, P, P) on the diagonal and on the two
+        below it.
+        """
+        assert posed.jacobian is not None
+        P, count, rows = self.width, part.last - part.first, slice(part.first, part.last)
+        # Jacobian of the points in the world, coordinates of a point together.
+        J = posed.jacobian[..., :P]
+        J = torch.cat((J, self.motion.means @ J), 2)
+        turn = self.motion.to_world[part.first : part.first + len(J)]
+        J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (F + 2, 3 (M + E), P)
+        # Chain rule: frame t with itself, then with frames t + 1 and t + 2.
+        weighted = J[:count] * terms.same[rows].repeat_interleave(3, 1)[..., None]
+        gradient = equations.gradient[:count, :P] + (J[:count].mT @ terms.pull[rows].flatten(1)[..., None]).squeeze(-1)
+        hessian = equations.hessian[:count, :P, :P] + J[:count].mT @ weighted
+        below = []
+        for offset, share in ((1, terms.one), (2, terms.two)):
+            block, later = torch.zeros_like(hessian), J[offset:][:count]
+            inside = slice(len(later))  # the last frames of the sequence have no later ones
+            block[inside] = later.mT @ (J[inside] * share[rows][inside].repeat_interleave(3, 1)[..., None])
+            below.append(block)
+        return gradient, hessian, *below
+
+    def retract(self, state: FitState, step: Tensor) -> FitState:
+        """Return the state after a step (T, P)."""
+        constant = state.betas.shape[1] + state.log_scale.shape[1]
+        return retract_state(state, torch.nn.functional.pad(step, (0, constant)))
+
+
+def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: Tensor) -> Tensor | None:
+    """Solve H x = b for x (T, P), with H's blocks (T, P, P) on the diagonal and one and two below it.
+
+    Block Cholesky over pairs of frames; None if H is not positive definite.
+    """
+    # Pairs of frames make a block-tridiagonal matrix; an odd last frame is paired with a row of the identity.
+    count, width = right.shape
+    same, one, two = (torch.nn.functional.pad(d, (0, 0, 0, 0, 0, count % 2)) for d in diagonals)
+    if count % 2:
+        same[-1] = torch.eye(width, dtype=right.dtype)
+        right = torch.nn.functional.pad(right, (0, 0, 0, 1))
+    first, second = slice(0, None, 2), slice(1, None, 2)
+    H = torch.cat((torch.cat((same[first], one[first].mT), 2), torch.cat((one[first], same[second]), 2)), 1)
+    upper, lower = (two[first], one[second]), (torch.zeros_like(two[first]), two[second])
+    low = torch.cat((torch.cat(upper, 2), torch.cat(lower, 2)), 1)
+    b = right.view(-1, 2 * width, 1)
+    # Factor and forward substitution in one pass over the pairs, then backward substitution.
+    factors: list[Tensor] = []
+    forward: list[Tensor] = []
+    for k in range(len(H)):
+        diagonal, rest = H[k], b[k]
+        if k:
+            # The block left of the diagonal in the factor: L = E C⁻ᵀ.
+            left = torch.linalg.solve_triangular(factors[-1], low[k - 1].mT, upper=False).mT
+            diagonal, rest = diagonal - left @ left.mT, rest - left @ forward[-1]
+            low[k - 1] = left
+        factor, failed = torch.linalg.cholesky_ex(diagonal)
+        if int(failed):
+            return None
+        factors.append(factor)
+        forward.append(torch.linalg.solve_triangular(factor, rest, upper=False))
+    x: list[Tensor] = []
+    for k in reversed(range(len(H))):
+        rest = forward[k] - low[k].mT @ x[-1] if x else forward[k]
+        x.append(torch.linalg.solve_triangular(factors[k].mT, rest, upper=True))
+    return torch.stack(x[::-1]).view(-1, width)[:count]
+
+
+def damped_step(equations: ChainEquations, damping: float) -> Tensor | None:
+    """Compute −(H + λ diag H)⁻¹ g, (T, P); None if H is not positive definite."""
+    same, one, two = equations.diagonals
+    diagonal = same.diagonal(dim1=1, dim2=2)
+    damped = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True))
+    step = solve_block_pentadiagonal((damped, one, two), -equations.gradient)
+    return step if step is not None and bool(step.isfinite().all()) else None
+
+
+def solve_chain(chain: Chain[Frames], state: FitState, options: SolverOptions) -> FitState:
+    """Minimise the cost over all frames at once by Levenberg–Marquardt; the cost never rises."""
+    equations, damping = chain.linearise(state), options.damping
+    for _ in range(options.iterations):
+        step = damped_step(equations, damping)
+        # An accepted step lowers the damping tenfold; a rejected one, or none, raises it.
+        if step is not None:
+            trial = chain.retract(state, step)
+            after = chain.linearise(trial)
+            gain = float(equations.cost - after.cost)
+            if gain > 0:
+                done = gain <= options.tolerance * float(equations.cost)
+                state, equations, damping = trial, after, damping / 10
+                if done:
+                    break
+                continue
+        damping = max(damping, 1e-6) * 10
+        if damping > _HIGHEST_DAMPING:
+            break
+    return state
+
+
+class Window(NamedTuple):
+    """Frames that are solved together, from `start` to before `stop`, behind `held` ones that are solved already."""
+
+    start: int
+    stop: int
+    held: int
+
+    @property
+    def rows(self) -> slice:
+        """All its frames, the held ones included."""
+        return slice(self.start - self.held, self.stop)
+
+    def shifted(self, frames: int) -> Window:
+        """Return the window so many frames later."""
+        return Window(self.start + frames, self.stop + frames, self.held)
+
+
+def windows_of(count: int, size: int, margin: int) -> list[Window]:
+    """Divide `count` frames into windows of `size`, the last `margin` of which the next one solves anew."""
+    starts = range(0, max(count - margin, 1), size - margin)
+    return [Window(start, min(start + size, count), _OVERLAP if start else 0) for start in starts]
+
+
+def solve_windows(
+    chain: Chain[Frames],
+    state: FitState,
+    windows: Sequence[Window],
+    solve: Callable[[Chain[Frames], FitState, Window], FitState],
+) -> FitState:
+    """Return the state of all frames with those of the windows solved, one after the other."""
+    for window in windows:
+        part = solve(chain.window(window), state.rows(window.rows), window)
+        state = state.changed(part, window.rows.start)
+    return state
