@@ -158,13 +158,13 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
                 rotations[:, 0] = torch.diag(torch.tensor([-1.0, -1.0, 1.0])) @ rotations[:, 0]
                 performance = replace(performance, rotations=rotations)
             motion = turn_motion(on_floor(body, performance, betas), random.uniform(-math.pi, math.pi))
-            rest = body.rest_joints(betas[None])[:, pelvis]
             with torch.no_grad():
-                posed = body.pose(motion.rotations, betas[None], motion.pelvis - rest, vertices=False)
+                trans = body.translation_of_root(motion.pelvis, betas[None])
+                posed = body.pose(motion.rotations, betas[None], trans, vertices=False)
             spot = np.array([random.uniform(-0.5, 0.5) * (0.5 + 0.36 * many), 0, random.uniform(-1.25, 1.25)])
             points = posed.joints[0].numpy()
             shift = (spot - [points[pelvis, 0], 0, points[pelvis, 2]]).astype(np.float32)
-            people.append((motion, betas, mesh, rest, torch.from_numpy(shift)))
+            people.append((motion, betas, mesh, torch.from_numpy(shift)))
             joints.append(points + shift)
             if random.random() < COVERED:
                 heads.append(points[SMPL24.index("head")] + shift + np.array([0, 0.06, 0], np.float32))
@@ -177,10 +177,10 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
             props.append(Prop(move_solid(ball((0.115,) * 3), head + 0.27 * toward), ("print", 0), 0.5, (0.9, 0.6, 0.4)))
         to_camera, origin = torch.from_numpy(camera.rotation), torch.from_numpy(camera.translation)
         staged = []
-        for motion, betas, mesh, rest, shift in people:
+        for motion, betas, mesh, shift in people:
             rotations = motion.rotations.clone()
             rotations[:, 0] = to_camera @ rotations[:, 0]
-            trans = (motion.pelvis + shift) @ to_camera.T + origin - rest
+            trans = body.translation_of_root((motion.pelvis + shift) @ to_camera.T + origin, betas[None])
             staged.append(StagedPerson(mesh, betas, rotations, trans, motion.activities, motion.family))
         damage = sample_degradation(random, size, 0.5)
         scene = SceneDescription(camera, lighting, background, tuple(props), tuple(staged), damage, image)

@@ -94,7 +94,7 @@ def sample_actor(random: np.random.Generator, name: str, spot: np.ndarray, lengt
     motion = sample_motion(random, length, RATE * FINE, split="held_out")
     motion = turn_motion(on_floor(BODY, motion, betas), random.uniform(-math.pi, math.pi))
     shift = torch.from_numpy(spot.astype(np.float32)) - motion.pelvis[:1] * torch.tensor([1.0, 0.0, 1.0])
-    trans = motion.pelvis + shift - BODY.rest_joints(betas[None])[:, PELVIS]
+    trans = BODY.translation_of_root(motion.pelvis + shift, betas[None])
     with torch.no_grad():
         posed = BODY.pose(motion.rotations, betas[None], trans)
         landmarks = BODY.pose_landmarks(BLAZEPOSE33.name, posed, betas[None])
@@ -156,8 +156,8 @@ def _before(camera: SceneCamera, actor: Actor, rows: torch.Tensor) -> StagedPers
     to_camera, origin = torch.from_numpy(camera.rotation), torch.from_numpy(camera.translation)
     rotations = actor.rotations[rows].clone()
     rotations[:, 0] = to_camera @ rotations[:, 0]
-    rest = BODY.rest_joints(actor.betas[None])[:, PELVIS]
-    trans = (actor.trans[rows] + rest) @ to_camera.T + origin - rest
+    pelvis = (actor.trans[rows] + BODY.rest_pelvis(actor.betas[None])) @ to_camera.T + origin
+    trans = BODY.translation_of_root(pelvis, actor.betas[None])
     return StagedPerson(actor.mesh, actor.betas, rotations, trans, ("",) * len(rows), "library")
 
 

@@ -24,6 +24,8 @@ from humanpose_cli.engine.skinning.op import blend_shapes, forward_kinematics, p
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+_PELVIS = SMPL24.index("pelvis")
+
 _EYE = {"eye_inner": "nose", "eye": "{}_eye_inner", "eye_outer": "{}_eye"}
 _FACE_TREE = {
     "nose": "",
@@ -250,6 +252,14 @@ class Body(torch.nn.Module):
         """Shape the joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
         rows = _rows(self.joint_directions, None)
         return blend_shapes(self.joint_template, self._blend_weights(betas, None), rows)
+
+    def rest_pelvis(self, betas: Tensor) -> Tensor:
+        """Shape the pelvis of `rest` alone: betas (B, S) → (B, 3) metres."""
+        return self.rest_joints(betas)[:, _PELVIS]
+
+    def translation_of_root(self, root: Tensor, betas: Tensor) -> Tensor:
+        """Compute the `trans` (B, 3) that puts the pelvis of shaped bodies at positions (B, 3): root − rest pelvis."""
+        return root - self.rest_pelvis(betas)
 
     def pose(
         self,

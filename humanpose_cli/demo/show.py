@@ -364,8 +364,7 @@ def _motion(facing: Tensor, body: Body) -> dict[str, Array]:
     motion = pose_library().clip(_MOTION)
     rotations = axis_angle_to_matrix(motion.poses[_MOTION_FRAMES].unflatten(-1, (len(SMPL24), 3)))
     turn = _turn_towards(rotations[0, SMPL24.index("pelvis")], facing)
-    rest = body.rest_joints(torch.zeros(1, 10))[0, SMPL24.index("pelvis")]
-    path = motion.pelvis[_MOTION_FRAMES] @ turn.mT - rest
+    path = body.translation_of_root(motion.pelvis[_MOTION_FRAMES] @ turn.mT, torch.zeros(1, 10))
     rate = motion.frame_rate / (_MOTION_FRAMES.step or 1)
     return {**_amass(turn, rotations, path), "mocap_framerate": np.float64(rate)}
 

@@ -24,7 +24,7 @@ from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
-from humanpose_cli.fitting.transfer import smplx_to_smpl, world_motion_to_camera
+from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
@@ -487,7 +487,9 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
         cameras = _before_cameras(path, motion, camera, frames)
     frames, frame, focal, centre, world = cameras
     rows = np.flatnonzero(frame >= 0)
-    params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
+    params, to_camera = motion.params.rows(rows), world[frame[rows]]
+    rest_pelvis = body.rest_pelvis(torch.from_numpy(np.array(params.betas, np.float32)))
+    params = params.in_axes(to_camera[:, :3, :3], to_camera[:, :3, 3], rest_pelvis)
     world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
     one, certain, options = np.zeros(len(rows), int), np.ones(len(rows)), {"program": "AMASS", "upright": upright}
     return _record(params, body, frames, frame[rows], one, (focal, centre), world, certain, options)

@@ -112,11 +112,10 @@ def fit_joints(
         posed = rig.pose(*found)
     distance = (posed.points[:, columns] - points[rows]).norm(dim=-1)
     error = (distance * confidence[rows]).sum(1) / confidence[rows].sum(1).clamp_min(1e-9)
-    root = rig.skeleton.index("pelvis")
     parts = {
         "poses": matrix_to_axis_angle(found.rotations).flatten(1),
         "betas": found.betas,
-        "trans": found.root - rig.rest_joints(found.betas)[:, root],
+        "trans": rig.translation_of_root(found.root, found.betas),
         "error": error,
     }
     rows_of_all = {

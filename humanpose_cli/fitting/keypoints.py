@@ -476,11 +476,10 @@ def _report(
     landmarks = project(posed.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1)
     joints = _joint_confidence(body, observations, problem, state, threads)
-    pelvis = rig.skeleton.index("pelvis")
     values = {
         "poses": matrix_to_axis_angle(state.rotations).flatten(1),
         "betas": state.betas,
-        "trans": state.root - rig.rest_joints(state.betas)[:, pelvis],
+        "trans": rig.translation_of_root(state.root, state.betas),
         "segment_scales": torch.ones_like(posed.joints[..., 0]),
         "joints3d": posed.joints,
         "joints2d": project(posed.joints, evidence.focal, evidence.centre),

@@ -85,6 +85,10 @@ class LandmarkRig:
         """(N, S) → (N, 24, 3) metres, rest axes."""
         return self.joints + torch.einsum("jcs,ns->njc", self.joint_directions, betas)
 
+    def translation_of_root(self, root: Tensor, betas: Tensor) -> Tensor:
+        """Compute `Body.translation_of_root` in double precision."""
+        return root - self.rest_joints(betas)[:, self.skeleton.index("pelvis")]
+
     def pose(
         self,
         rotations: Tensor,

@@ -173,22 +173,22 @@ def fit_of_estimates(
     shape, scales = (torch.from_numpy(values) for values in shapes)
     camera = Camera.stack(cameras[s.frame].camera for s in people).tensors()
     joints = torch.from_numpy(np.stack([e.joints for e in estimates]))
-    pelvis = SMPL24.index("pelvis")
     rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
     with torch.no_grad():
-        root = joints[:, pelvis]
-        rest = body.rest_joints(shape)[:, pelvis]
+        root = joints[:, SMPL24.index("pelvis")]
         if shared_shape:  # another shape is as large in the image at another distance
-            about = body.pose(rotations, shape, -rest, scales, vertices=False).joints
+            at_origin = body.translation_of_root(torch.zeros_like(root), shape)
+            about = body.pose(rotations, shape, at_origin, scales, vertices=False).joints
             root = place_about_pixels(about, camera.project(joints), camera)
-        posed = body.pose(rotations, shape, root - rest, scales, vertices=False)
+        trans = body.translation_of_root(root, shape)
+        posed = body.pose(rotations, shape, trans, scales, vertices=False)
         joints2d = camera.project(posed.joints)
         landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
         error, joint_scores = _explained(landmarks, people, camera)
     return KeypointFit(
         poses=poses.numpy(),
         betas=shape.numpy(),
-        trans=(root - rest).numpy(),
+        trans=trans.numpy(),
         segment_scales=scales.numpy(),
         joints3d=posed.joints.numpy(),
         joints2d=joints2d.numpy(),

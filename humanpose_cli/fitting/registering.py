@@ -132,7 +132,7 @@ def _with_registered(
     they explain the keypoints.
     """
     shape = torch.zeros(len(fit), body.shape_count)
-    trans = placed.pelvis - body.rest_joints(shape)[:, _PELVIS]
+    trans = body.translation_of_root(placed.pelvis, shape)
     changed, apart = body_columns(fit, body, placed.rotations, shape, trans, segment_scales)
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])

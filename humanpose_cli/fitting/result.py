@@ -31,7 +31,7 @@ from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import overlay_image, overlay_video, side_view
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
 from humanpose_cli.io.frame_files import FrameFiles
@@ -248,9 +248,9 @@ class Fit(FitRecord):
         joints = shown.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
         pixels, views = camera.project(joints), shown.views
         assert views is not None
-        pelvis = SMPL24.index("pelvis")
-        rest = shown.joints3d[:, pelvis].astype(np.float64) - shown.trans
-        root = torch.from_numpy(matrix[:3, :3]) @ axis_angle_to_matrix(torch.from_numpy(shown.poses[:, :3]).double())
+        rest_pelvis = shown.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - shown.trans
+        params = BodyParams(shown.poses, shown.betas, shown.trans)
+        params = params.in_axes(matrix[:3, :3], matrix[:3, 3], rest_pelvis)
         detected = np.asarray((views.keypoints2d[number, ..., 2] > 0).any(1))
         projected = np.clip(pixels, 0, camera.size)
         boxes = np.concatenate((projected.min(1), projected.max(1)), 1)
@@ -272,8 +272,8 @@ class Fit(FitRecord):
             focal=np.full(count, views.focal[number]),
             principal_point=np.tile(views.principal_point[number], (count, 1)),
             world_to_camera=(matrix @ self.world_to_camera[kept].astype(np.float64)).astype(np.float32),
-            poses=np.concatenate((matrix_to_axis_angle(root).numpy(), shown.poses[:, 3:]), 1).astype(np.float32),
-            trans=(joints[:, pelvis] - rest).astype(np.float32),
+            poses=params.poses.astype(np.float32),
+            trans=params.trans.astype(np.float32),
             joints3d=joints.astype(np.float32),
             joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
             keypoints2d=views.keypoints2d[number],
@@ -396,21 +396,20 @@ class Fit(FitRecord):
         held, first = self.held_rows(chosen), self.frame_index[rows[0]]
         world_to_camera = self.world_to_camera[first : first + len(held)].astype(np.float64)
         turn = AXES["z-up"].T @ world_to_camera[:, :3, :3].transpose(0, 2, 1)
-        poses = self.poses[held].astype(np.float64)
-        pelvis_rotation = torch.from_numpy(turn) @ axis_angle_to_matrix(torch.from_numpy(poses[:, :3]))
-        poses[:, :3] = matrix_to_axis_angle(pelvis_rotation).numpy()
         betas = self.betas[rows].mean(0)
         with torch.no_grad():
-            rest = self.body_model(body).rest_joints(torch.from_numpy(betas)[None])[0].numpy()
+            rest_pelvis = self.body_model(body).rest_pelvis(torch.from_numpy(betas)[None])[0].numpy()
         # AMASS has no sizes beside betas. A body that is scaled as a whole looks the same nearer or farther away.
         scales = self.segment_scales[held]
         size = np.where(np.ptp(scales, axis=1) < _EQUAL, scales[:, 0], 1.0)[:, None]
-        pelvis_of_frame = self.joints3d[held, SMPL24.index("pelvis")] / size - world_to_camera[:, :3, 3]
-        pelvis = (turn @ pelvis_of_frame[..., None])[..., 0]
+        pelvis = self.joints3d[held, SMPL24.index("pelvis")] / size
+        params = BodyParams(self.poses[held], betas, pelvis - rest_pelvis)
+        origin = -(turn @ world_to_camera[:, :3, 3:])[..., 0]
+        params = params.in_axes(turn, origin, rest_pelvis)
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
         return {
-            "poses": poses,
-            "trans": pelvis - rest[SMPL24.index("pelvis")],
+            "poses": params.poses,
+            "trans": params.trans,
             "betas": betas.astype(np.float64),
             "gender": np.array(self.gender),
             "mocap_frame_rate": np.array(self.frame_rate or 1.0),

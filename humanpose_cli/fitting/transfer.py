@@ -1,4 +1,4 @@
-"""Parameters of one body or frame of reference as another's: SMPL-X as SMPL, a motion in the world before a camera."""
+"""Parameters of one body as another's: SMPL-X as SMPL."""
 
 from __future__ import annotations
 
@@ -13,23 +13,12 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.npz_files import read_npz
 
 _SHARED = 22  # SMPL-X's pelvis and 21 body joints are SMPL's first ones
 _BETAS = 10
 _BONE_NOISE = 0.01  # metres: how differently the two models place the same joint
-
-
-def world_motion_to_camera(params: BodyParams, world_to_camera: np.ndarray, body: Body) -> BodyParams:
-    """N bodies in world axes, moved before N cameras (N, 4, 4): pelvis rotation R R₀, pelvis R p + t."""
-    turn, offset = torch.from_numpy(world_to_camera[:, :3, :3]), torch.from_numpy(world_to_camera[:, :3, 3])
-    poses = torch.from_numpy(np.array(params.poses, np.float64))
-    poses[:, :3] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(poses[:, :3]))
-    betas = torch.from_numpy(np.array(params.betas, np.float32))
-    rest = body.rest_joints(betas)[:, SMPL24.index("pelvis")].double()
-    pelvis = (turn @ (rest + torch.from_numpy(np.array(params.trans, np.float64)))[..., None])[..., 0] + offset
-    return BodyParams(poses.numpy(), params.betas, (pelvis - rest).numpy())
 
 
 def smplx_to_smpl(path: Path, params: BodyParams, body: Body) -> BodyParams:

@@ -14,8 +14,6 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
 
-_PELVIS = SMPL24.index("pelvis")
-
 
 @dataclass(frozen=True, eq=False)
 class BodyParams:
@@ -84,8 +82,25 @@ class BodyParams:
             **{name: None if v is None else torch.tensor(v, dtype=kind, device=device) for name, v in values}
         )
 
-    def pelvis(self, rest_joints: Any) -> Any:
-        """Compute the pelvis (..., 3) in metres, camera axes, from the joints (..., 24, 3) of the rest bodies of these
-        betas.
+    def in_axes(self, rotation: Any, translation: Any, rest_pelvis: Any) -> BodyParams:
+        """Transform the bodies, in double precision, to axes x ↦ rotation x + translation.
+
+        A body turns about its pelvis, which lies at rest_pelvis + trans.
+
+        rotation     (3, 3) or (..., 3, 3); translation (3,) or (..., 3) metres
+        rest_pelvis  (3,) or (..., 3) metres, of the shaped rest bodies
         """
-        return rest_joints[..., _PELVIS, :] + self.trans
+        import torch
+
+        from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+
+        def double(values: Any) -> torch.Tensor:
+            return values.double() if isinstance(values, torch.Tensor) else torch.tensor(values, dtype=torch.float64)
+
+        turn, rest, poses = double(rotation), double(rest_pelvis), double(self.poses)
+        root = matrix_to_axis_angle(turn @ axis_angle_to_matrix(poses[..., :3]))
+        pelvis = (turn @ (rest + double(self.trans))[..., None]).squeeze(-1) + double(translation)
+        poses, trans = torch.cat((root, poses[..., 3:]), -1), pelvis - rest
+        if not isinstance(self.poses, torch.Tensor):
+            return BodyParams(poses.numpy(), self.betas, trans.numpy(), self.segment_scales)
+        return BodyParams(poses, self.betas, trans, self.segment_scales)

@@ -532,7 +532,7 @@ def _evidence(
 def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
     """The fit with the bodies of a state."""
     betas = state.betas.float()
-    trans = state.root.float() - body.rest_joints(betas)[:, SMPL24.index("pelvis")]
+    trans = body.translation_of_root(state.root.float(), betas)
     scales = torch.from_numpy(fit.segment_scales)
     columns, error = body_columns(fit, body, state.rotations, betas, trans, scales)
     # The error is the median over confident keypoints, else over all; without any, it does not change.

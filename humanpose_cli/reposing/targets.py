@@ -134,12 +134,13 @@ def motion_on(
     down   (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to; only with
            `start`. None leaves the target in its own camera's axes
     """
-    pelvis = SMPL24.index("pelvis")
     shape = torch.from_numpy(np.array(betas, np.float32))[None]
-    rest = body.rest_joints(shape)[0, pelvis]
     if isinstance(target, RotationTarget):  # bodies share a skeleton and the T pose: no rotation depends on the shape
         params = target.params.tensors()
-        rotations, roots = params.rotations, params.trans + torch.from_numpy(target.axes_rotation) @ rest
+        rotations, roots = (
+            params.rotations,
+            params.trans + torch.from_numpy(target.axes_rotation) @ body.rest_pelvis(shape)[0],
+        )
     else:
         joints = np.array(target.joints, np.float64)
         if target.joint_confidence is not None:
@@ -151,13 +152,15 @@ def motion_on(
         if down is not None:
             few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _DEFAULTS.standing_poses)).long()
             with torch.no_grad():
-                posed = body.pose(rotations[few], shape.expand(len(few), -1), roots[few] - rest)
+                trans = body.translation_of_root(roots[few], shape)
+                posed = body.pose(rotations[few], shape.expand(len(few), -1), trans)
             assert posed.vertices is not None
             turn = turn_between(tilt_of(posed.vertices, posed.joints, body), down.to(rotations))
             rotations = torch.cat((turn @ rotations[:, :1], rotations[:, 1:]), 1)
             path = path @ turn.mT
         roots = torch.from_numpy(start) + path
-    return BodyParams.from_rotations(rotations, shape.expand(len(rotations), -1), roots - rest)
+    trans = body.translation_of_root(roots, shape)
+    return BodyParams.from_rotations(rotations, shape.expand(len(rotations), -1), trans)
 
 
 def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.floating]:

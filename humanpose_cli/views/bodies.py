@@ -23,7 +23,8 @@ from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.observations import NO_EVIDENCE, KeypointObservations, OtherView
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.options import ViewsOptions
@@ -116,7 +117,7 @@ def solve_person(
     if before is None:
         start = _single_view(evidence, fits[best], best)
     else:
-        start = _turned(before.fit, main.rotation, main.translation, body)
+        start = _turned(before.fit, main.rotation, main.translation)
     fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
     fitting = replace(fitting, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
     count = len(evidence.frames)
@@ -135,8 +136,7 @@ def solve_person(
     if count > 1:
         values |= {"shape_group": np.zeros(count), "frame": evidence.frames, "time": evidence.times}
     solved = fit_keypoints(body, KeypointObservations(**values), fitting, progress)
-    turn, shift = main.rotation.T, -main.rotation.T @ main.translation
-    fit = _turned(solved, turn, shift, body)
+    fit = _turned(solved, main.rotation.T, -main.rotation.T @ main.translation)
     return PersonBodies(evidence, fit, landmarks_of(body, fit))
 
 
@@ -151,7 +151,7 @@ def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCam
     beside = (before.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
     shift = (np.concatenate((beside, depth), 1) - pelvis).astype(np.float32)
     placed = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
-    moved = _turned(placed, camera.rotation.T, -camera.rotation.T @ camera.translation, body)
+    moved = _turned(placed, camera.rotation.T, -camera.rotation.T @ camera.translation)
     return PersonBodies(evidence, moved, landmarks_of(body, moved))
 
 
@@ -188,19 +188,15 @@ def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
     )
 
 
-def _turned(fit: KeypointFit, rotation: Array, shift: Array, body: Body) -> KeypointFit:
-    """The bodies in other axes, x ↦ rotation x + shift; their pixels stay."""
-    turn = torch.from_numpy(rotation)
-    poses = torch.from_numpy(fit.poses.astype(np.float64))
-    root = matrix_to_axis_angle(turn @ axis_angle_to_matrix(poses[:, :3]))
-    joints = fit.joints3d.astype(np.float64) @ rotation.T + shift
-    with torch.no_grad():
-        rest = body.rest_joints(torch.from_numpy(fit.betas)).numpy()[:, _PELVIS]
+def _turned(fit: KeypointFit, rotation: Array, shift: Array) -> KeypointFit:
+    """Transform the bodies to axes x ↦ rotation x + shift; their pixels stay."""
+    joints = fit.joints3d.astype(np.float64)
+    params = BodyParams(fit.poses, fit.betas, fit.trans).in_axes(rotation, shift, joints[:, _PELVIS] - fit.trans)
     return replace(
         fit,
-        poses=torch.cat((root, poses[:, 3:]), 1).float().numpy(),
-        joints3d=joints.astype(np.float32),
-        trans=(joints[:, _PELVIS] - rest).astype(np.float32),
+        poses=params.poses.astype(np.float32),
+        joints3d=(joints @ rotation.T + shift).astype(np.float32),
+        trans=params.trans.astype(np.float32),
     )
 
 

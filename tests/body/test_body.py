@@ -113,6 +113,7 @@ def test_root_is_the_rest_pelvis_plus_trans(any_body: Body) -> None:
     posed = any_body.pose(rotations, betas, trans, vertices=False)
     assert posed.vertices is None
     torch.testing.assert_close(posed.joints[:, 0], any_body.rest(betas).joints[:, 0] + trans)
+    torch.testing.assert_close(any_body.translation_of_root(posed.joints[:, 0], betas), trans)
 
 
 def test_absolute_rotations_give_the_same_body(any_body: Body) -> None:

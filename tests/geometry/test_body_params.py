@@ -4,8 +4,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 
 def params(*leading: int, seed: int = 0) -> BodyParams:
@@ -55,8 +55,17 @@ def test_rows_and_stack():
 
 
 @pytest.mark.slow
-def test_the_pelvis_is_where_the_posed_body_has_it():
+@pytest.mark.parametrize("tensors", [False, True])
+def test_bodies_in_other_axes_are_the_posed_bodies_turned(tensors):
     body, bodies = default_body(), params(3).tensors()
-    posed = body.pose(bodies.rotations, bodies.betas, bodies.trans, vertices=False)
-    pelvis = bodies.pelvis(body.rest_joints(bodies.betas))
-    torch.testing.assert_close(pelvis, posed.joints[:, SMPL24.index("pelvis")], atol=1e-6, rtol=0)
+    turns = axis_angle_to_matrix(torch.tensor([[0.3, -0.2, 1.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))
+    shift, rest = torch.tensor([0.5, -1.0, 2.0]), body.rest_pelvis(bodies.betas)
+    given = bodies if tensors else BodyParams(bodies.poses.numpy(), bodies.betas.numpy(), bodies.trans.numpy())
+    moved = given.in_axes(turns if tensors else turns.numpy(), shift if tensors else shift.numpy(), rest)
+    assert isinstance(moved.trans, torch.Tensor) == tensors
+
+    def joints(each):
+        each = each.tensors() if not tensors else each
+        return body.pose(each.rotations.float(), bodies.betas, each.trans.float(), vertices=False).joints
+
+    torch.testing.assert_close(joints(moved), joints(given) @ turns.mT + shift, atol=1e-5, rtol=0)

@@ -58,7 +58,7 @@ def _motion(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     pelvis = clip.pelvis.float() @ flip.T
     pelvis = pelvis - torch.cat((pelvis[:1, :1], torch.zeros(1, 1), pelvis[:1, 2:]), 1)
     betas = torch.zeros(len(clip), 10)
-    trans = pelvis - body.rest_joints(betas[:1])[:, PELVIS]
+    trans = body.translation_of_root(pelvis, betas[:1])
     with torch.no_grad():
         posed = body.pose(rotations, betas, trans, vertices=False)
         landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, betas)

@@ -9,7 +9,6 @@ from helpers.deform_weights import bent_pose
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import geodesic_angle, viewing_rotation
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera, to_crop
 
@@ -28,7 +27,7 @@ def units(x: float, y: float, unit: float) -> CropUnits:
 def joints_of(body: ScaledBody, placed, scales: torch.Tensor) -> torch.Tensor:
     """(1, 24, 3) metres, camera axes, by the body that files are read with."""
     rig, shape = body.body, torch.zeros(1, body.body.shape_count)
-    trans = placed.pelvis - rig.rest_joints(shape)[:, SMPL24.index("pelvis")]
+    trans = rig.translation_of_root(placed.pelvis, shape)
     return rig.pose(placed.rotations, shape, trans, scales, vertices=False).joints
 
 

@@ -21,7 +21,7 @@ def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip)
     target = RotationTarget(BodyParams(poses, clip.betas.numpy(), clip.trans[:3].numpy()), 15.0)
     motion = motion_on(target, clip.body, clip.betas[0].numpy())
     torch.testing.assert_close(motion.rotations, clip.rotations[:3], atol=1e-5, rtol=0)
-    pelvis = motion.pelvis(clip.body.rest_joints(clip.betas))
+    pelvis = clip.body.rest_pelvis(clip.betas) + motion.trans
     torch.testing.assert_close(pelvis, clip.posed(slice(0, 3)).joints[:, PELVIS], atol=1e-5, rtol=0)
 
 

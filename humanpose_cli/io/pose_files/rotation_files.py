@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.target_pose import AXES, DetectedKeypoints, RotationTarget, check_axes
@@ -49,10 +48,8 @@ def read_amass(path: Path, axes: str) -> RotationTarget:
         raise InputError(path, "holds trans of the wrong shape", expected=f"({len(poses)}, 3)", got=str(trans.shape))
     check_limits("trans", trans, path)
     rotation = AXES[axes]
-    body[:, :3] = _turned(body[:, :3], rotation)
-    params = BodyParams(
-        body.astype(np.float32), np.tile(_betas(path, arrays), (len(body), 1)), (trans @ rotation.T).astype(np.float32)
-    )
+    params = BodyParams(body, np.tile(_betas(path, arrays), (len(body), 1)), trans).in_axes(rotation, np.zeros(3), 0)
+    params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
     return RotationTarget(params, _frame_rate(path, arrays), rotation.astype(np.float32))
 
 
@@ -64,12 +61,6 @@ def _numbers(path: Path, name: str, values: np.ndarray | None) -> np.ndarray:
     if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise InputError(path, f"holds {name} that are not all finite numbers", remedy="make it again")
     return values.astype(np.float64)
-
-
-def _turned(root: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Turn root rotations (T, 3) axis-angle by `rotation`, applied after them."""
-    matrices = torch.from_numpy(rotation) @ axis_angle_to_matrix(torch.from_numpy(root))
-    return matrix_to_axis_angle(matrices).numpy()
 
 
 def _frame_rate(path: Path, arrays: dict[str, np.ndarray]) -> float | None:

@@ -266,7 +266,7 @@ def _changed_parameters(
     if trans is not None and (crop.angle or crop.mirror):
         new_trans = None
         if body is not None and betas is not None:  # trans is counted from where the shaped body's pelvis rests
-            pelvis = body.rest_joints(torch.as_tensor(np.asarray(betas, np.float32))[None])[0, root].numpy()
+            pelvis = body.rest_pelvis(torch.as_tensor(np.asarray(betas, np.float32))[None])[0].numpy()
             new_trans = crop.directions(np.asarray(trans) + pelvis) - pelvis
     return axis_angles.reshape(-1).astype(np.float32), new_trans
 

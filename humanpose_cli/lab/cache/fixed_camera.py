@@ -59,11 +59,10 @@ def to_fixed_camera(
     betas = torch.as_tensor(np.asarray(person.betas, np.float32))[None]
     rotations = axis_angle_to_matrix(torch.as_tensor(np.asarray(person.poses, np.float32)).view(1, len(SMPL24), 3))
     pelvis = SMPL24.index("pelvis")
-    rest_pelvis = body.rest_joints(betas)[0, pelvis]
     root = torch.tensor(camera.root)
-    towards_person = rest_pelvis + torch.as_tensor(np.asarray(person.trans, np.float32))
+    towards_person = body.rest_pelvis(betas)[0] + torch.as_tensor(np.asarray(person.trans, np.float32))
     rotations[:, pelvis] = rotation_between(towards_person, root) @ rotations[:, pelvis]
-    posed_body = body.pose(rotations, betas, (root - rest_pelvis)[None], vertices=False)
+    posed_body = body.pose(rotations, betas, body.translation_of_root(root, betas), vertices=False)
     focal, centre = camera.focal_at(size), size / 2
     pixels = project(posed_body.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
     fitted_scale, offset = _similarity(person.keypoints["smpl24"], pixels, example.name)
@@ -73,17 +72,17 @@ def to_fixed_camera(
     crop = Crop(crop_scale, 0.0, (float(corner[0]), float(corner[1])), (size, size))
     shape = scaled_shape(body, betas, scale)
     poses = matrix_to_axis_angle(rotations)[0].reshape(-1).numpy()
-    trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
+    trans = body.translation_of_root(root, shape)
     view = crop_example(example, crop, body)
     # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
-    joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
+    joints = body.pose(rotations, shape, trans, vertices=False).joints[0].numpy()
     joint_labels = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
     person = replace(
         view.person,
         poses=poses,
         betas=shape[0].numpy(),
         more_betas=None,
-        trans=trans,
+        trans=trans[0].numpy(),
         joints={"smpl24": joint_labels},
         fit_poses=None,
         fit_betas=None,

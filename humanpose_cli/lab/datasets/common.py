@@ -12,7 +12,6 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
@@ -273,26 +272,10 @@ def project_points(points: Array, focal: float | Array, principal_point: Array |
     return points[:, :2] / depth * focal + np.asarray(principal_point, float)
 
 
-def body_to_camera(
-    poses: Array, trans: Array, pelvis: Array, rotation: Array, translation: Array
-) -> tuple[Array, Array]:
-    """Turn bodies that stand in the world into the camera.
-
-    poses (N, 72) and trans (N, 3) in world axes; pelvis (3,) or (N, 3) of the shaped body at rest;
-    rotation (N, 3, 3) and translation (N, 3) map world to camera: x_camera = R x_world + t.
-
-    A body turns about its pelvis, which lies at pelvis + trans: the camera sees it at R (pelvis + trans) + t, and the
-    new trans is that less the pelvis.
-    """
-    root = Rotation.from_matrix(rotation) * Rotation.from_rotvec(poses[:, :3])
-    in_camera = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
-    return np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), in_camera - pelvis
-
-
 def rest_pelvis(body: Body, betas: Array) -> Array:
     """Return where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
     with torch.no_grad():
-        return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
+        return body.rest_pelvis(torch.as_tensor(betas[None], dtype=torch.float32))[0].double().numpy()
 
 
 def first_existing(*paths: Path) -> Path:

@@ -8,8 +8,8 @@ Fields of a pickle (the owners' dataset.md), N frames at 30 Hz:
     smpl: poses_root (N, 3), poses_body (N, 69), trans (N, 3), betas (10,), in world axes
     kp2d (N, 24, 2): SMPL's joints in the image; bboxes: bboxes (N, 4), invalid_idxs
 
-Bodies turn with the camera about their pelvis (`body_to_camera`). Where no model is passed in, the pelvis of the shaped
-body at rest is the point that lies, with the least squares, where kp2d has the pelvis in all frames.
+Bodies turn with the camera about their pelvis (`BodyParams.in_axes`). Where no model is passed in, the pelvis of the
+shaped body at rest is the point that lies, with the least squares, where kp2d has the pelvis in all frames.
 
 Protocols "emdb1" (17 videos), "emdb2" (25 videos, for trajectories in the world) and "emdb" (all), each only a test
 split: it is not for training. A group is a video; frames that the owners call invalid are left out. The camera's
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.checks import array_field
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
@@ -35,7 +36,6 @@ from humanpose_cli.lab.datasets.common import (
     MAX_RADIANS,
     FolderSource,
     SequenceOptions,
-    body_to_camera,
     box_around,
     check_rotations,
     check_size,
@@ -180,7 +180,8 @@ class EmdbSource(FolderSource):
             pelvis = _pelvis_at_rest(path, intrinsics, rotation[valid], translation[valid], trans[valid], pixels)
         else:
             pelvis = rest_pelvis(model, betas)
-        poses, trans_in_camera = body_to_camera(np.concatenate((root, body), 1), trans, pelvis, rotation, translation)
+        in_world = BodyParams(np.concatenate((root, body), 1), betas, trans)
+        params = in_world.in_axes(rotation, translation, pelvis)
         return _Video(
             focal,
             centre,
@@ -188,8 +189,8 @@ class EmdbSource(FolderSource):
             extrinsics[:, :3],
             gender,
             betas,
-            poses,
-            trans_in_camera,
+            params.poses,
+            params.trans,
             keypoints,
             array_field(boxes, "bboxes", path, (count, 4), finite=False),
             model is not None,

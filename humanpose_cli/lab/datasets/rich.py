@@ -32,13 +32,14 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.engine.skinning.op import forward_kinematics
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.nesting import parse_xml
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot, with_joints
-from humanpose_cli.lab.datasets.common import FolderSource, body_to_camera, check_rotations, first_existing
+from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, first_existing
 from humanpose_cli.lab.datasets.reading import image_pixels, list_folders, read_pickle
 
 # SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
@@ -246,7 +247,8 @@ class RichSource(FolderSource):
         gender = GENDERS[int(number)]
         model = self._models.get(gender)
         pelvis = np.array([_USUAL_PELVIS]) if model is None else model.pelvis(betas)
-        poses, trans = body_to_camera(poses, trans, pelvis, camera.rotation[None], camera.translation[None])
+        params = BodyParams(poses, betas, trans).in_axes(camera.rotation, camera.translation, pelvis)
+        poses, trans = params.poses, params.trans
         facts = Person(
             identity=number,
             clothing=f"{recording.scene}/{number}",

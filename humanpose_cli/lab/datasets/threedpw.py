@@ -9,9 +9,9 @@ Fields of a pickle (the owners' readme.txt), lists over A people, N frames at 30
     cam_poses (N, 4, 4): world to camera; cam_intrinsics (3, 3)
 and others that are not read here (poses at 60 Hz, clothed templates, textures).
 
-Poses and trans are in world axes, so both turn with the camera, and a body turns about its pelvis (`body_to_camera`).
-SMPL is not needed for that: the pelvis of the shaped body is the pelvis in jointPositions less trans, in all frames the
-same. Models that are passed in take its place.
+Poses and trans are in world axes, so both turn with the camera, and a body turns about its pelvis
+(`BodyParams.in_axes`). SMPL is not needed for that: the pelvis of the shaped body is the pelvis in jointPositions less
+trans, in all frames the same. Models that are passed in take its place.
 
 The camera has one focal length here, the mean of fx and fy, which differ by 0.4 %. Its principal point is the middle of
 the image counted from the corner, as we count; OpenPose's pixels count from the first one's centre: half is added.
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.checks import array_field, checked_array, existing_folder
 from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
@@ -39,7 +40,6 @@ from humanpose_cli.lab.datasets.common import (
     OPENPOSE18,
     FolderSource,
     SequenceOptions,
-    body_to_camera,
     box_around,
     check_rotations,
     first_betas,
@@ -179,16 +179,15 @@ class ThreedpwSource(FolderSource):
         # Without the model, the pelvis (3,) of the shaped body at rest is the median over the frames.
         offsets = joints[:, SMPL24.index("pelvis")] - trans
         pelvis = np.median(offsets, axis=0) if body is None else rest_pelvis(body, betas)
-        poses, trans_in_camera = body_to_camera(
-            field("poses", (n, 72), MAX_RADIANS), trans, pelvis, rotation, translation
-        )
+        in_world = BodyParams(field("poses", (n, 72), MAX_RADIANS), betas, trans)
+        params = in_world.in_axes(rotation, translation, pelvis)
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(
             gender,
             body is not None,
             betas,
-            poses,
-            trans_in_camera,
+            params.poses,
+            params.trans,
             np.einsum("nij,nkj->nki", rotation, joints) + translation[:, None],
             np.stack([to_coco17(row, OPENPOSE18) for row in keypoints]),
             valid,

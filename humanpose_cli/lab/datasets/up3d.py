@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.io.npz_files import read_npy
@@ -38,7 +39,6 @@ from humanpose_cli.lab.datasets.common import (
     MAX_RADIANS,
     FolderOptions,
     FolderSource,
-    body_to_camera,
     box_around,
     rest_pelvis,
 )
@@ -145,11 +145,9 @@ class Up3dSource(FolderSource):
                 "has a camera that is turned (rt), which needs the body's pelvis to be undone",
                 remedy="give the neutral SMPL model with `model=SMPL_NEUTRAL.pkl`",
             )
-        rotation = Rotation.from_rotvec(turn).as_matrix()[None]
-        turned_poses, turned_trans = body_to_camera(
-            poses[None], trans[None], rest_pelvis(body, betas), rotation, at[None]
-        )
-        return turned_poses[0], betas, turned_trans[0], float(focal)
+        rotation = Rotation.from_rotvec(turn).as_matrix()
+        params = BodyParams(poses, betas, trans).in_axes(rotation, at, rest_pelvis(body, betas))
+        return params.poses, betas, params.trans, float(focal)
 
 
 def _number(path: Path, line: str) -> str:

@@ -254,7 +254,7 @@ def _stacked(predictions: Sequence[FoundBody], body: Body) -> tuple[Bodies, tupl
     )
     for rig in set(rigs):
         of_rig = torch.tensor([one is rig for one in rigs])
-        root[of_rig] += rig.rest_joints(betas[of_rig])[:, SMPL24.index("pelvis")]
+        root[of_rig] += rig.rest_pelvis(betas[of_rig])
     return Bodies(axis_angle_to_matrix(poses), betas, root, scales), rigs
 
 

@@ -187,13 +187,13 @@ def disturbed_truth(
     for identity in np.unique(clip.identity[matches.clip]):
         rows_of_identity = np.flatnonzero(clip.identity[matches.clip] == identity)
         rows = clip.people[matches.clip[rows_of_identity]]
-        rest = people.body.rest_joints(bodies.betas[rows])[:, SMPL24.index("pelvis")]
         poses = matrix_to_axis_angle(bodies.rotations[rows]).flatten(1).numpy()
-        trans = (bodies.root[rows] - rest).numpy()
+        trans = people.body.translation_of_root(bodies.root[rows], bodies.betas[rows]).numpy()
         betas = bodies.betas[rows[0]].numpy()
         if base == "noise":
             focal = clip.focal[clip.frame[matches.clip[rows_of_identity]]]
-            poses, betas, trans = imperfect_fit(random, poses, betas, trans, rest[0].numpy(), focal)
+            rest_pelvis = people.body.rest_pelvis(bodies.betas[rows[:1]])[0].numpy()
+            poses, betas, trans = imperfect_fit(random, poses, betas, trans, rest_pelvis, focal)
         else:
             poses = _turned(random, poses, float(base.removeprefix("truth+")))
         scales = None if bodies.segment_scales is None else bodies.segment_scales[rows].numpy()

@@ -223,7 +223,7 @@ class Bodies(NamedTuple):
         cls, body: Body, poses: Tensor, betas: Tensor, trans: Tensor, segment_scales: Tensor | None = None
     ) -> Bodies:
         """Convert poses (N, 72), betas (N, S), trans (N, 3) metres and segment_scales (N, 24), as files have them."""
-        root = body.rest_joints(betas)[:, _PELVIS] + trans
+        root = body.rest_pelvis(betas) + trans
         return cls(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root, segment_scales)
 
     def taken(self, rows: Any) -> Bodies:
@@ -237,8 +237,8 @@ class Bodies(NamedTuple):
     def posed(self, body: Body, *, vertices: bool = True) -> PosedBody:
         """Pose a body in their shapes, poses and positions."""
         betas = self.betas[:, : body.shape_count]
-        rest = body.rest_joints(betas)[:, _PELVIS]
-        return body.pose(self.rotations, betas, self.root - rest, self.segment_scales, vertices=vertices)
+        trans = body.translation_of_root(self.root, betas)
+        return body.pose(self.rotations, betas, trans, self.segment_scales, vertices=vertices)
 
     def shaped(self, body: Body) -> Tensor:
         """Return vertices (N, V, 3) of the resting body in their shapes; they have as many betas as the body."""

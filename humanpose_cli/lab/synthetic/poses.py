@@ -382,11 +382,11 @@ def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
     with torch.no_grad():
         legs = _leg_length(body, betas[None]) / _leg_length(body, torch.zeros(1, body.shape_count))
         pelvis = motion.pelvis * legs
-        root = body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
+        trans = body.translation_of_root(pelvis, betas[None])
         lowest = torch.empty(len(motion))
         for start in range(0, len(motion), 16):
             rows = slice(start, start + 16)
-            body_pose = body.pose(motion.rotations[rows], betas[None], pelvis[rows] - root)
+            body_pose = body.pose(motion.rotations[rows], betas[None], trans[rows])
             assert body_pose.vertices is not None
             lowest[rows] = body_pose.vertices[..., 1].amin(1)
         drop = lowest.amin().expand(len(motion)) if motion.is_joined else lowest

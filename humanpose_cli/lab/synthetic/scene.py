@@ -447,7 +447,7 @@ def sample_scene(
         rotations = motion.rotations.clone()
         rotations[:, 0] = turn @ rotations[:, 0]
         root = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
-        trans = _trans(body, actor.betas, root)
+        trans = body.translation_of_root(root, actor.betas[None])
         people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family))
     degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
     return SceneDescription(
@@ -471,7 +471,7 @@ def _stage_actors(
         each = heading + random.uniform(-spread, spread, len(motion)) * (np.arange(len(motion)) > 0)
         motion = turn_motion(motion, heading if motion.is_joined else torch.from_numpy(each.astype(np.float32)))
         with torch.no_grad():
-            trans = _trans(body, actor.betas, motion.pelvis)
+            trans = body.translation_of_root(motion.pelvis, actor.betas[None])
             pose = body.pose(motion.rotations, actor.betas[None], trans, vertices=False)
         crown = pose.joints[:, head] + pose.rotations[:, head] @ torch.tensor(_CROWN)
         points = torch.cat((pose.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
@@ -482,11 +482,6 @@ def _stage_actors(
         performances.append(motion)
         joints.append(points)
     return performances, joints
-
-
-def _trans(body: Body, betas: Tensor, pelvis: Tensor) -> Tensor:
-    """Return translations (T, 3) that bring the pelvis of a body to positions (T, 3), in any axes."""
-    return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
 
 
 def _free_spot(

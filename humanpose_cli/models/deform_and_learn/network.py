@@ -14,7 +14,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import BodyEstimate
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError
@@ -50,7 +50,6 @@ class DeformNetwork:
     ) -> None:
         self.device = torch.device(device)
         self.regressor = regressor.eval().requires_grad_(False).to(self.device)
-        self._rest = body.rest_joints(torch.zeros(1, body.shape_count))[0, SMPL24.index("pelvis")]
         self.body = ScaledBody(body)
         self.precision = resolve_precision(precision, device)
 
@@ -91,9 +90,9 @@ class DeformNetwork:
             units = _units([person.crop for person in people])
             bodies = to_camera(self.body, pose, units, camera)
             poses = matrix_to_axis_angle(bodies.rotations).flatten(1)
-            trans = bodies.pelvis - self._rest
             rig = self.body.body
             shape = torch.zeros(len(people), rig.shape_count)
+            trans = rig.translation_of_root(bodies.pelvis, shape)
             joints = rig.pose(bodies.rotations, shape, trans, pose.segment_scales, vertices=False).joints
         columns = {"poses": poses, "betas": shape, "trans": trans, "joints": joints}
         columns["segment_scales"] = pose.segment_scales

@@ -108,8 +108,8 @@ class BodyLayer(nn.Module):
         """Pose betas (B, S) and rotations (B, 24, 3, 3), body to camera axes: joints (B, 24, 3), or vertices (B, V, 3),
         in metres and camera axes, with the pelvis at `root`.
         """
-        pelvis = self.body.rest_joints(betas)[:, _ROOT]
-        posed_body = self.body.pose(rotations, betas, self.root - pelvis, absolute=True, vertices=vertices)
+        trans = self.body.translation_of_root(self.root, betas)
+        posed_body = self.body.pose(rotations, betas, trans, absolute=True, vertices=vertices)
         if not vertices:
             return posed_body.joints
         assert posed_body.vertices is not None
@@ -156,8 +156,8 @@ def place_in_image(bodies: BodyParameters, layer: BodyLayer, crops: list[Crop], 
     turn = rotation_between(layer.root.expand_as(direction), direction)
     about = (points - layer.root) @ turn.mT
     root = place_about_pixels(about, pixels, camera)
-    rest = layer.body.rest_joints(bodies.betas)[:, _ROOT]
-    return PlacedInImage(turn[:, None] @ bodies.rotations, root - rest, about + root[:, None])
+    trans = layer.body.translation_of_root(root, bodies.betas)
+    return PlacedInImage(turn[:, None] @ bodies.rotations, trans, about + root[:, None])
 
 
 def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:

@@ -47,7 +47,7 @@ def test_a_known_offset_is_measured_under_every_protocol(name: JointSetName) -> 
         np.testing.assert_allclose(errors.pa_mpjpe, 0, atol=1e-5)
         np.testing.assert_allclose(errors.pve, expected, atol=1e-6)
         np.testing.assert_allclose(errors.pck, 1)
-        posed = body.pose(true.rotations, true.betas, true.root - body.rest_joints(true.betas)[:, 0])
+        posed = body.pose(true.rotations, true.betas, body.translation_of_root(true.root, true.betas))
         measured = joints.of_body(body, posed, true.betas).double().numpy()
         measured[:, joints.points.index("left_ankle"), 2] += 0.2
         alone = body_errors(body, true, true, FOCAL, CENTRE, joints=joints, measured=measured)

@@ -89,8 +89,7 @@ class UnrenderedPeople:
         focal = _SIZE * random.uniform(0.9, 1.8)
         distance = random.uniform(_NEAR, _FAR)
         aside = random.uniform(-0.5, 0.5, 2) * _SIZE * distance / focal * (0.7, 0.5)
-        rest = self._body.rest_joints(betas)[0, SMPL24.index("pelvis")]
-        trans = torch.tensor([[*aside, distance]], dtype=torch.float32) - rest
+        trans = self._body.translation_of_root(torch.tensor([[*aside, distance]], dtype=torch.float32), betas)
         with torch.no_grad():
             body = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
             landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, body, betas)[0]
@@ -396,8 +395,7 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
         return None
     rig = load_body(body)
     rotations = poses_to_rotations(poses[finite])
-    pelvis = rig.rest_joints(betas[finite])[:, SMPL24.index("pelvis")]
-    direction = pelvis + trans[finite]
+    direction = rig.rest_pelvis(betas[finite]) + trans[finite]
     turn = rotation_between(direction, torch.tensor(NBF_CAMERA.root).expand_as(direction))
     fixed_rotations = turn[:, None] @ rotations
     if inputs.numbers:

@@ -102,7 +102,7 @@ def imitated_fits(
     people = [example.person for example in examples]
     poses, trans = (np.stack([getattr(p, name) for p in people]).astype(np.float64) for name in ("poses", "trans"))
     betas = np.asarray(people[0].betas, np.float32)
-    pelvis = body.rest_joints(torch.from_numpy(betas)[None])[0, SMPL24.index("pelvis")].numpy()
+    pelvis = body.rest_pelvis(torch.from_numpy(betas)[None])[0].numpy()
     focal = np.array([example.focal for example in examples])
     poses, betas, trans = imperfect_fit(random, poses, betas, trans, pelvis, focal)
     rotations = axis_angle_to_matrix(torch.from_numpy(poses).unflatten(1, (len(SMPL24), 3)))
