@@ -24,8 +24,8 @@ def fit_images_together(
     threads: int,
     progress: Progress,
 ) -> tuple[dict[Path, Fit | Exception], dict[Path, float]]:
-    """The fit of each image, or what went wrong with it, and the seconds of each image. An image without a fit or an
-    error has to be fitted alone.
+    """Fit independent images: the fit of each, or what went wrong with it, and its seconds. An image without a fit or
+    an error has to be fitted alone.
 
     detect   people of a frame; called in threads
     fit      the fits of images and their people, in order; pixels are not kept
@@ -35,38 +35,38 @@ def fit_images_together(
     """
     looks: dict[Path, float] = {}  # seconds in the threads
     people: dict[Path, int] = {}
-    started = searched = time.perf_counter()
+    start_time = search_end = time.perf_counter()
 
     def look(item: InputItem) -> ImagePeople | Exception:
-        begun = time.perf_counter()
+        look_start = time.perf_counter()
         try:
             frame = next(item.frames())
             return frame, detect(frame)
         except Exception as error:  # any error concerns this image alone
             return error
         finally:
-            looks[item.path] = time.perf_counter() - begun
+            looks[item.path] = time.perf_counter() - look_start
 
     results: dict[Path, Fit | Exception] = {}
-    fitted: list[Path] = []
+    paths: list[Path] = []
 
     def readable_images() -> Iterator[ImagePeople]:
-        nonlocal searched
-        for done, (item, found) in enumerate(zip(items, pool.map(look, items), strict=True), 1):
-            progress(done, len(items), "images looked at")
-            searched = time.perf_counter()
-            if isinstance(found, Exception):
-                results[item.path] = found
+        nonlocal search_end
+        for count, (item, outcome) in enumerate(zip(items, pool.map(look, items), strict=True), 1):
+            progress(count, len(items), "images looked at")
+            search_end = time.perf_counter()
+            if isinstance(outcome, Exception):
+                results[item.path] = outcome
             else:
-                fitted.append(item.path)
-                people[item.path] = len(found[1])
-                yield found
+                paths.append(item.path)
+                people[item.path] = len(outcome[1])
+                yield outcome
 
     # If the joint solve fails, one image may be the reason: each is fitted alone then, and reports its own error.
     with ThreadPoolExecutor(min(len(items), threads)) as pool, contextlib.suppress(Exception):
-        results |= dict(zip(fitted, fit(readable_images()), strict=True))
-    solved = time.perf_counter()
-    shares = ((searched - started, looks), (solved - searched, people))
+        results |= dict(zip(paths, fit(readable_images()), strict=True))
+    solve_end = time.perf_counter()
+    shares = ((search_end - start_time, looks), (solve_end - search_end, people))
     return results, {
         item.path: sum(seconds * parts.get(item.path, 0) / (sum(parts.values()) or 1) for seconds, parts in shares)
         for item in items

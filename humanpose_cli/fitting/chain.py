@@ -37,24 +37,24 @@ class FramesProblem(Protocol):
         """Its parameters are 3 a joint, then 3 of the root; further ones do not change in a chain."""
 
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
-        """Compute each frame's equations, and the points (N, M, 3) that `Motion` is about, with their Jacobian."""
+        """Compute each frame's equations, and the points (N, M, 3) that `ChainMotion` is about, with their Jacobian."""
 
     def select(self: Frames, rows: slice, /) -> Frames:
         """Restrict the problem to some frames."""
 
 
-class Motion(NamedTuple):
+class ChainMotion(NamedTuple):
     """How M points of T frames of one person move in the world, and E means of them.
 
-    to_world      (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
-    bend          (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations;
-                  zero where frames do not follow each other
-    robust        of accelerations, and robust_scale (M + E,) in standard deviations
-    expected      (T - 2, 3) acceleration of all points, in the same unit: of gravity in flight, else zero
-    means         (E, M) shares of the points in each mean
-    weights       (T - 2, M + E) factors on the accelerations
-    standing      (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0 where free
-    held          frames at the beginning that do not change
+    to_world           (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
+    bend               (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard
+                       deviations; zero if the frames do not follow each other
+    robust             of accelerations, and robust_scale (M + E,) in standard deviations
+    mean_acceleration  (T - 2, 3) of all points, in the same unit: that of gravity in flight, else zero
+    means              (E, M) shares of the points in each mean
+    weights            (T - 2, M + E) factors on the accelerations
+    standing           (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0: free
+    held_count         frames at the beginning that do not change
     """
 
     to_world: Tensor
@@ -62,16 +62,16 @@ class Motion(NamedTuple):
     bend: Tensor
     robust: RobustFunction
     robust_scale: Tensor
-    expected: Tensor
+    mean_acceleration: Tensor
     means: Tensor
     weights: Tensor
     standing: Tensor
-    held: int = 0
+    held_count: int = 0
 
     @classmethod
     def free(
         cls, world_to_camera: Tensor, bend: Tensor, means: Tensor, robust: RobustFunction, robust_scale: Tensor
-    ) -> Motion:
+    ) -> ChainMotion:
         """Make a motion in which no point stands or falls: means have no weight.
 
         world_to_camera  (T, 4, 4); the others are the fields of their names
@@ -85,13 +85,13 @@ class Motion(NamedTuple):
             bend=bend,
             robust=robust,
             robust_scale=robust_scale,
-            expected=bend.new_zeros(len(bend), 3),
+            mean_acceleration=bend.new_zeros(len(bend), 3),
             means=means,
             weights=weights,
             standing=bend.new_zeros(max(len(to_world) - 1, 0), means.shape[1]),
         )
 
-    def window(self, window: Window) -> Motion:
+    def window(self, window: Window) -> ChainMotion:
         """Restrict the motion to a window, whose first frames are held."""
         first, stop = window.rows.start, window.stop
         between = slice(first, max(stop - 2, first))
@@ -99,10 +99,10 @@ class Motion(NamedTuple):
             to_world=self.to_world[first:stop],
             origin=self.origin[first:stop],
             bend=self.bend[between],
-            expected=self.expected[between],
+            mean_acceleration=self.mean_acceleration[between],
             weights=self.weights[between],
             standing=self.standing[first : stop - 1],
-            held=window.held,
+            held_count=window.held_count,
         )
 
     def world(self, points: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ class Motion(NamedTuple):
 
 
 def second_differences(time: Tensor) -> Tensor:
-    """(T - 2, 3) weights of the values at three times, of T that rise, whose sum is the second derivative; exact for
-    parabolas.
+    """Compute the weights (T - 2, 3) of the values at three times, of T that rise, whose sum is the second derivative;
+    exact for parabolas.
     """
     before, after = time.diff()[:-1], time.diff()[1:]
     both = before + after
@@ -155,7 +155,7 @@ class Chain(Generic[Frames]):
     threads  that share the frames; no result depends on their number
     """
 
-    def __init__(self, problem: Frames, motion: Motion, threads: int = 1) -> None:
+    def __init__(self, problem: Frames, motion: ChainMotion, threads: int = 1) -> None:
         self.problem, self.motion, self.threads = problem, motion, threads
         self.width = 3 * len(problem.rig.parents) + 3  # parameters of a frame: shape and scale do not change
 
@@ -176,25 +176,25 @@ class Chain(Generic[Frames]):
         def frames_alone(part: _Part) -> tuple[NormalEquations, PosedRig]:
             return part.problem.linearise_posed(state.rows(slice(part.first, part.last + 2)))
 
-        linearised = in_parallel(frames_alone, self._parts, self.threads)
+        linearisation = in_parallel(frames_alone, self._parts, self.threads)
         points, cost = [], torch.zeros(())
-        for part, (equations, posed) in zip(self._parts, linearised, strict=True):
+        for part, (equations, posed_rig) in zip(self._parts, linearisation, strict=True):
             count = part.last - part.first
-            points.append(posed.points[:count])
+            points.append(posed_rig.points[:count])
             cost = cost + equations.cost[:count].sum()
         world = self.motion.world(torch.cat(points))  # (T, M, 3)
         terms = self._motion_terms(torch.cat((world, self.motion.means @ world), 1))
 
         def chained(item: tuple[_Part, tuple[NormalEquations, PosedRig]]) -> tuple[Tensor, ...]:
-            part, (equations, posed) = item
-            return self._part_blocks(part, equations, posed, terms)
+            part, (equations, posed_rig) = item
+            return self._part_blocks(part, equations, posed_rig, terms)
 
-        blocks = in_parallel(chained, list(zip(self._parts, linearised, strict=True)), self.threads)
+        blocks = in_parallel(chained, list(zip(self._parts, linearisation, strict=True)), self.threads)
         gradient, hessian, below, further_below = (torch.cat(column) for column in zip(*blocks, strict=True))
         # Frames that are held are coupled with no others, and have no slope.
-        held = slice(self.motion.held)
-        hessian[held] = torch.eye(self.width, dtype=hessian.dtype)
-        gradient[held], below[held], further_below[held] = 0, 0, 0
+        held_rows = slice(self.motion.held_count)
+        hessian[held_rows] = torch.eye(self.width, dtype=hessian.dtype)
+        gradient[held_rows], below[held_rows], further_below[held_rows] = 0, 0, 0
         return ChainEquations(cost + terms.cost, gradient, (hessian, below, further_below))
 
     def _motion_terms(self, points: Tensor) -> _PointTerms:
@@ -202,7 +202,7 @@ class Chain(Generic[Frames]):
         motion = self.motion
         # Accelerations in standard deviations: weighted sums over three frames, robust.
         bends = motion.bend.unbind(1)  # three of (T - 2,)
-        acceleration = -motion.expected[:, None]
+        acceleration = -motion.mean_acceleration[:, None]
         for first, bend in enumerate(bends):
             acceleration = acceleration + bend[:, None, None] * points[first : first + len(bend)]
         acceleration = motion.weights[..., None] * acceleration
@@ -228,22 +228,22 @@ class Chain(Generic[Frames]):
         return _PointTerms(cost, pull, same, one, two)
 
     def _part_blocks(
-        self, part: _Part, equations: NormalEquations, posed: PosedRig, terms: _PointTerms
+        self, part: _Part, equations: NormalEquations, posed_rig: PosedRig, terms: _PointTerms
     ) -> tuple[Tensor, ...]:
         """Compute the gradient (F, P) of a part's frames, and their blocks (F, P, P) on the diagonal and on the two
         below it.
         """
-        assert posed.jacobian is not None
+        assert posed_rig.jacobian is not None
         P, count, rows = self.width, part.last - part.first, slice(part.first, part.last)
         # Jacobian of the points in the world, coordinates of a point together.
-        J = posed.jacobian[..., :P]
+        J = posed_rig.jacobian[..., :P]
         J = torch.cat((J, self.motion.means @ J), 2)
         turn = self.motion.to_world[part.first : part.first + len(J)]
         J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2).flatten(1, 2)  # (F + 2, 3 (M + E), P)
         # Chain rule: frame t with itself, then with frames t + 1 and t + 2.
-        weighted = J[:count] * terms.same[rows].repeat_interleave(3, 1)[..., None]
+        weighted_jacobian = J[:count] * terms.same[rows].repeat_interleave(3, 1)[..., None]
         gradient = equations.gradient[:count, :P] + (J[:count].mT @ terms.pull[rows].flatten(1)[..., None]).squeeze(-1)
-        hessian = equations.hessian[:count, :P, :P] + J[:count].mT @ weighted
+        hessian = equations.hessian[:count, :P, :P] + J[:count].mT @ weighted_jacobian
         below = []
         for offset, share in ((1, terms.one), (2, terms.two)):
             block, later = torch.zeros_like(hessian), J[offset:][:count]
@@ -284,8 +284,8 @@ def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: T
             left = torch.linalg.solve_triangular(factors[-1], low[k - 1].mT, upper=False).mT
             diagonal, rest = diagonal - left @ left.mT, rest - left @ forward[-1]
             low[k - 1] = left
-        factor, failed = torch.linalg.cholesky_ex(diagonal)
-        if int(failed):
+        factor, info = torch.linalg.cholesky_ex(diagonal)
+        if int(info):
             return None
         factors.append(factor)
         forward.append(torch.linalg.solve_triangular(factor, rest, upper=False))
@@ -300,13 +300,13 @@ def damped_step(equations: ChainEquations, damping: float) -> Tensor | None:
     """Compute −(H + λ diag H)⁻¹ g, (T, P); None if H is not positive definite."""
     same, one, two = equations.diagonals
     diagonal = same.diagonal(dim1=1, dim2=2)
-    damped = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True))
-    step = solve_block_pentadiagonal((damped, one, two), -equations.gradient)
+    damped_diagonal = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True))
+    step = solve_block_pentadiagonal((damped_diagonal, one, two), -equations.gradient)
     return step if step is not None and bool(step.isfinite().all()) else None
 
 
 def solve_chain(chain: Chain[Frames], state: FitState, options: SolverOptions) -> FitState:
-    """Minimise the cost over all frames at once by Levenberg–Marquardt; the cost never rises."""
+    """Find the lowest cost over all frames at once by Levenberg–Marquardt; the cost never rises."""
     equations, damping = chain.linearise(state), options.damping
     for _ in range(options.iterations):
         step = damped_step(equations, damping)
@@ -316,9 +316,9 @@ def solve_chain(chain: Chain[Frames], state: FitState, options: SolverOptions) -
             after = chain.linearise(trial)
             gain = float(equations.cost - after.cost)
             if gain > 0:
-                done = gain <= options.tolerance * float(equations.cost)
+                is_last = gain <= options.tolerance * float(equations.cost)
                 state, equations, damping = trial, after, damping / 10
-                if done:
+                if is_last:
                     break
                 continue
         damping = max(damping, 1e-6) * 10
@@ -328,20 +328,20 @@ def solve_chain(chain: Chain[Frames], state: FitState, options: SolverOptions) -
 
 
 class Window(NamedTuple):
-    """Frames that are solved together, from `start` to before `stop`, behind `held` ones that are solved already."""
+    """Frames start ≤ frame < stop that are solved together, behind `held_count` ones that are solved already."""
 
     start: int
     stop: int
-    held: int
+    held_count: int
 
     @property
     def rows(self) -> slice:
         """All its frames, the held ones included."""
-        return slice(self.start - self.held, self.stop)
+        return slice(self.start - self.held_count, self.stop)
 
     def shifted(self, frames: int) -> Window:
         """Return the window so many frames later."""
-        return Window(self.start + frames, self.stop + frames, self.held)
+        return Window(self.start + frames, self.stop + frames, self.held_count)
 
 
 def windows_of(count: int, size: int, margin: int) -> list[Window]:

@@ -45,14 +45,14 @@ _MAX_FRAMES = 60  # shown of a clip
 _BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of them
 _SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
 _COLOURS, _TRUE = (1, 0, 2, 4, 5), 3  # tracks whose colours the fits and the truth have
-_UNMATCHED = 50  # added to the tracks of people whom the first fit does not have
+_OTHER_PEOPLE = 50  # added to the tracks of people whom the first fit does not have
 _MIN_OVERLAP = 0.1  # of the boxes around two bodies, from which they can be one person's
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
 _TIMELINE = (  # of pages with several frames
     '<div class=bar><button id=play aria-label="play">▶</button>'
     '<input id=frame type=range min=0 value=0 aria-label="frame">\n<span id=name></span></div>\n'
 )
-_MOVED = 0.1  # of the refinement, from which a chart shows that it was kept
+_MIN_SHARE = 0.1  # of the refinement, from which a chart shows that it was kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Course:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
+class _PageFit:
     """A fit on the page.
 
     rows    (N,) its row for each row of the first fit, −1 where it lacks the person or the frame
@@ -79,7 +79,7 @@ class _Shown:
     colour: int
 
     @classmethod
-    def of(cls, name: str, fit: Fit, first: Fit, colour: int) -> _Shown:
+    def of(cls, name: str, fit: Fit, first: Fit, colour: int) -> _PageFit:
         frames = _frames_of(first, fit)
         rows = matched_rows(first, fit)
         if len(first) and not (rows >= 0).any():
@@ -93,14 +93,14 @@ class _Shown:
         return tracks if isinstance(tracks, Mapping) else {}
 
     def taken(self, values: NDArray[Any], rows: NDArray[np.integer]) -> Floats:
-        """Values of this fit's rows (M, ...) for rows (R,) of the first fit: (R, ...), NaN where it has none."""
+        """Select this fit's values (M, ...) for rows (R,) of the first fit: (R, ...), NaN if it has none."""
         indices = self.rows[rows]
-        found = np.full((len(rows), *values.shape[1:]), np.nan)
-        found[indices >= 0] = values[indices[indices >= 0]]
-        return found
+        values_there = np.full((len(rows), *values.shape[1:]), np.nan)
+        values_there[indices >= 0] = values[indices[indices >= 0]]
+        return values_there
 
     def recorded(self, name: str, rows: NDArray[np.integer]) -> Floats:
-        """(R,) what its options record of a refinement, for rows of the first fit."""
+        """Read what its options record of a refinement (R,), for rows of the first fit."""
         values = np.full(len(self.fit), np.nan)
         for track in self.fit.tracks:
             report = self.refinement.get(str(track), {})
@@ -127,20 +127,22 @@ def write_comparison_page(
     truth   the true bodies, which errors are of; matched likewise
     plan    (H, W, 3) of a take: its cameras and people from above
 
-    UsageError where a fit shows none of the people.
+    Raises UsageError if a fit shows none of the people.
     """
     first = next(iter(fits.values()))
-    shown = [_Shown.of(name, fit, first, _COLOURS[i % len(_COLOURS)]) for i, (name, fit) in enumerate(fits.items())]
-    true = None if truth is None else _Shown.of("truth", truth, first, _TRUE)
+    page_fits = [
+        _PageFit.of(name, fit, first, _COLOURS[i % len(_COLOURS)]) for i, (name, fit) in enumerate(fits.items())
+    ]
+    true = None if truth is None else _PageFit.of("truth", truth, first, _TRUE)
     body = next((fit for fit in fits.values() if fit.model), first).body_model()
-    chosen = _shown_frames(first)
+    frame_numbers = _shown_frames(first)
     images = []
-    for done, (frame, pixels) in enumerate(frames, 1):
-        if frame in chosen:
-            drawn = [*shown, *([true] if true else [])]
-            images.append(_images(drawn, pixels, frame, body, _BUDGET // max(len(chosen), 1)))
-        progress(done, first.frame_count, "page frames")
-    tracks = [_Track.of(shown, true, track) for track in first.tracks]
+    for count, (frame, pixels) in enumerate(frames, 1):
+        if frame in frame_numbers:
+            with_truth = [*page_fits, *([true] if true else [])]
+            images.append(_images(with_truth, pixels, frame, body, _BUDGET // max(len(frame_numbers), 1)))
+        progress(count, first.frame_count, "page frames")
+    tracks = [_Track.of(page_fits, true, track) for track in first.tracks]
     rate = first.frame_rate or DEFAULT_FRAME_RATE
     data = {
         "frames": images,
@@ -148,12 +150,13 @@ def write_comparison_page(
         "count": first.frame_count,
         "tracks": [track.document() for track in tracks],
     }
-    text = _page(title or Path(path).stem, shown, true, tracks, json_script(data), len(images), plan)
+    text = _page(title or Path(path).stem, page_fits, true, tracks, json_script(data), len(images), plan)
     write_text(path, text)
 
 
 def matched_rows(first: Fit, other: Fit) -> NDArray[np.int64]:
-    """(N,) the row of another fit that shows the person of each row of the first in the same frame; −1 for none.
+    """Match rows (N,): the row of another fit that shows the person of each row of the first in the same frame; −1 for
+    none.
 
     Frames are matched by name, people by the overlap of the boxes around their joints: the two tracks that overlap most
     over all frames first, then what these leave, so that people who cross are not exchanged.
@@ -167,68 +170,70 @@ def matched_rows(first: Fit, other: Fit) -> NDArray[np.int64]:
             if overlap >= _MIN_OVERLAP:
                 tracks = int(first.track_id[row]), int(other.track_id[candidate])
                 pairs.setdefault(tracks, []).append((row, int(candidate), overlap))
-    found, taken = np.full(len(first), -1), np.zeros(len(other), bool)
+    row_of, is_used = np.full(len(first), -1), np.zeros(len(other), bool)
     for pair in sorted(pairs.values(), key=lambda pair: -sum(overlap for *_, overlap in pair)):
         for row, candidate, _ in pair:
-            if found[row] < 0 and not taken[candidate]:
-                found[row], taken[candidate] = candidate, True
-    return found
+            if row_of[row] < 0 and not is_used[candidate]:
+                row_of[row], is_used[candidate] = candidate, True
+    return row_of
 
 
 def _frames_of(first: Fit, other: Fit) -> NDArray[np.int64]:
-    """(F,) the frame of another fit with the name of each of the first; −1 for none."""
+    """Find the frame (F,) of another fit with the name of each of the first; −1 for none."""
     at = {name: frame for frame, name in enumerate(other.frame_names.tolist())}
     return np.array([at.get(name, -1) for name in first.frame_names.tolist()], np.int64)
 
 
-def _courses(shown: Sequence[_Shown], true: _Shown | None, rows: NDArray[np.integer]) -> list[Course]:
-    """What is known over rows of a track: errors of the joints, overlap with the silhouette, reprojection error,
+def _courses(page_fits: Sequence[_PageFit], true: _PageFit | None, rows: NDArray[np.integer]) -> list[Course]:
+    """List what is known over rows of a track: errors of the joints, overlap with the silhouette, reprojection error,
     acceleration.
     """
-    found = []
+    courses = []
     if true is not None:
         joints = true.taken(true.fit.joints3d, rows)
-        errors = [joint_errors(each.taken(each.fit.joints3d, rows), joints) for each in shown]
-        found.append(Course("joint error after Procrustes", "mm", tuple(aligned for aligned, _ in errors)))
-        found.append(Course("joint error about the pelvis", "mm", tuple(rooted for _, rooted in errors)))
+        errors = [joint_errors(each.taken(each.fit.joints3d, rows), joints) for each in page_fits]
+        courses.append(Course("joint error after Procrustes", "mm", tuple(error for error, _ in errors)))
+        courses.append(Course("joint error about the pelvis", "mm", tuple(error for _, error in errors)))
     # Only a refinement measures overlaps: the second fit's measured those of the first.
     overlaps = [
-        shown[1].recorded("overlap_before", rows),
-        *(each.recorded("overlap_after", rows) for each in shown[1:]),
+        page_fits[1].recorded("overlap_before", rows),
+        *(each.recorded("overlap_after", rows) for each in page_fits[1:]),
     ]
     if np.isfinite(overlaps).any():
-        found.append(Course("silhouette overlap", "", tuple(overlaps)))
+        courses.append(Course("silhouette overlap", "", tuple(overlaps)))
     errors_2d = [
         each.taken(np.where(each.fit.keypoints2d[..., 2].any(1), each.fit.reprojection_error, np.nan), rows)
-        for each in shown
+        for each in page_fits
     ]
     if np.isfinite(errors_2d).any():  # fits of other programs come without keypoints
-        found.append(Course("reprojection error", "px", tuple(errors_2d)))
+        courses.append(Course("reprojection error", "px", tuple(errors_2d)))
     if len(rows) > 2:
-        found.append(
-            Course("acceleration", "mm/frame²", tuple(_accelerations(each, shown[0].fit, rows) for each in shown))
+        courses.append(
+            Course(
+                "acceleration", "mm/frame²", tuple(_accelerations(each, page_fits[0].fit, rows) for each in page_fits)
+            )
         )
-    return found
+    return courses
 
 
 def joint_errors(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
-    """Mean distances in millimetres of joints (R, 24, 3) metres from the true ones, after Procrustes (rotation,
-    translation and scale) and with the pelvises on each other: (R,) each, NaN where either is unknown.
+    """Compute mean distances in millimetres of joints (R, 24, 3) metres from the true ones, after Procrustes (rotation,
+    translation and scale) and with the pelvises on each other: (R,) each, NaN if either is unknown.
     """
     finite = np.isfinite(joints).all((1, 2)) & np.isfinite(true).all((1, 2))
-    aligned, rooted = np.full(len(joints), np.nan), np.full(len(joints), np.nan)
+    shape_errors, pelvis_errors = np.full(len(joints), np.nan), np.full(len(joints), np.nan)
     if finite.any():
-        found, right = (torch.from_numpy(values[finite]).double() for values in (joints, true))
-        turned = procrustes_align(found, right)
-        aligned[finite] = 1000 * (turned - right).norm(dim=-1).mean(1).numpy()
+        ours, truth = (torch.from_numpy(values[finite]).double() for values in (joints, true))
+        best = procrustes_align(ours, truth)
+        shape_errors[finite] = 1000 * (best - truth).norm(dim=-1).mean(1).numpy()
         pelvis = SMPL24.index("pelvis")
-        offset = (found - found[:, [pelvis]]) - (right - right[:, [pelvis]])
-        rooted[finite] = 1000 * offset.norm(dim=-1).mean(1).numpy()
-    return aligned, rooted
+        offset = (ours - ours[:, [pelvis]]) - (truth - truth[:, [pelvis]])
+        pelvis_errors[finite] = 1000 * offset.norm(dim=-1).mean(1).numpy()
+    return shape_errors, pelvis_errors
 
 
 def accelerations(joints: Floats, frames: NDArray[np.integer], camera: Floats) -> Floats:
-    """(R,) millimetres a frame²: the joints' mean second difference in the world; NaN without both neighbours.
+    """Compute millimetres a frame² (R,): the joints' mean second difference in the world; NaN without both neighbours.
 
     joints  (R, 24, 3) metres, camera axes; frames (R,) their numbers; camera (R, 4, 4) world to camera
     """
@@ -241,10 +246,10 @@ def accelerations(joints: Floats, frames: NDArray[np.integer], camera: Floats) -
     return result
 
 
-def _accelerations(shown: _Shown, first: Fit, rows: NDArray[np.integer]) -> Floats:
-    """Of a fit in its own world, for rows of the first fit."""
-    cameras = shown.taken(shown.fit.world_to_camera[shown.fit.frame_index], rows)
-    return accelerations(shown.taken(shown.fit.joints3d, rows), first.frame_index[rows], cameras)
+def _accelerations(page_fit: _PageFit, first: Fit, rows: NDArray[np.integer]) -> Floats:
+    """Compute the accelerations of a fit in its own world, for rows of the first fit."""
+    cameras = page_fit.taken(page_fit.fit.world_to_camera[page_fit.fit.frame_index], rows)
+    return accelerations(page_fit.taken(page_fit.fit.joints3d, rows), first.frame_index[rows], cameras)
 
 
 def _column(values: Sequence[float | None] | None, count: int) -> NDArray[np.float64]:
@@ -259,18 +264,18 @@ class _Track:
 
     number: int
     frames: NDArray[np.integer]
-    accepted: NDArray[np.float64]
+    shares: NDArray[np.float64]
     courses: Sequence[Course]
 
     @classmethod
-    def of(cls, shown: Sequence[_Shown], true: _Shown | None, track: int) -> _Track:
-        first = shown[0].fit
+    def of(cls, page_fits: Sequence[_PageFit], true: _PageFit | None, track: int) -> _Track:
+        first = page_fits[0].fit
         rows = first.rows_of(track)
-        accepted = shown[1].recorded("accepted", rows)
-        return cls(track, first.frame_index[rows], accepted, _courses(shown, true, rows))
+        shares = page_fits[1].recorded("accepted", rows)
+        return cls(track, first.frame_index[rows], shares, _courses(page_fits, true, rows))
 
     def document(self) -> dict[str, Any]:
-        """As JSON values, for the read-out under the pointer."""
+        """Return the courses as JSON values, for the read-out under the pointer."""
 
         def plain(values: NDArray[np.float64]) -> list[float | None]:
             return [round(float(v), 3) if np.isfinite(v) else None for v in values]
@@ -282,20 +287,22 @@ class _Track:
 
 
 def _shown_frames(fit: Fit) -> frozenset[int]:
-    """Frames with people, spread evenly."""
+    """Choose frames with people, spread evenly."""
     frames = np.unique(fit.frame_index)
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round().astype(int))
-    return frozenset(frames[chosen].tolist())
+    indices = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round().astype(int))
+    return frozenset(frames[indices].tolist())
 
 
-def _images(shown: Sequence[_Shown], pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
-    """The overlays and side view of a frame of the first fit as data URIs."""
-    first = shown[0].fit
+def _images(
+    page_fits: Sequence[_PageFit], pixels: NDArray[np.uint8], frame: int, body: Body, budget: int
+) -> dict[str, Any]:
+    """Encode the overlays and side view of a frame of the first fit as data URIs."""
+    first = page_fits[0].fit
     rows = first.rows_for(frame)
-    bodies = [_bodies(each, rows, body) for each in shown]
-    side = jpeg_within(drawn_from_the_side(body, bodies, [each.colour for each in shown], _SIDE_VIEW), budget // 8)
-    rest, small = (budget - len(side)) // len(shown), reduced(pixels, _SIDE)
-    overlays = [jpeg_within(_overlay(each, first, small, frame, body), rest) for each in shown]
+    bodies = [_bodies(each, rows, body) for each in page_fits]
+    side = jpeg_within(drawn_from_the_side(body, bodies, [each.colour for each in page_fits], _SIDE_VIEW), budget // 8)
+    rest, small = (budget - len(side)) // len(page_fits), reduced(pixels, _SIDE)
+    overlays = [jpeg_within(_overlay(each, first, small, frame, body), rest) for each in page_fits]
     return {
         "frame": frame,
         "name": str(first.frame_names[frame]),
@@ -304,25 +311,25 @@ def _images(shown: Sequence[_Shown], pixels: NDArray[np.uint8], frame: int, body
     }
 
 
-def _bodies(shown: _Shown, rows: NDArray[np.integer], body: Body) -> torch.Tensor:
-    """(R, V, 3) the surfaces of a fit for rows of the first, NaN where it has none."""
-    indices = shown.rows[rows]
+def _bodies(page_fit: _PageFit, rows: NDArray[np.integer], body: Body) -> torch.Tensor:
+    """Pose the surfaces (R, V, 3) of a fit for rows of the first, NaN if it has none."""
+    indices = page_fit.rows[rows]
     surfaces = torch.full((len(rows), len(body.template), 3), torch.nan)
     if (indices >= 0).any():
-        surfaces[torch.from_numpy(indices >= 0)] = body_vertices(body, shown.fit, indices[indices >= 0])
+        surfaces[torch.from_numpy(indices >= 0)] = body_vertices(body, page_fit.fit, indices[indices >= 0])
     return surfaces
 
 
-def _overlay(shown: _Shown, first: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
-    """All bodies of a fit in a frame of the first fit over its reduced image, in the colours of the first fit's
+def _overlay(page_fit: _PageFit, first: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
+    """Draw all bodies of a fit in a frame of the first fit over its reduced image, in the colours of the first fit's
     people.
     """
-    number = int(shown.frames[frame])
-    fit, rows = shown.fit, shown.fit.rows_for(number) if number >= 0 else np.zeros(0, int)
+    number = int(page_fit.frames[frame])
+    fit, rows = page_fit.fit, page_fit.fit.rows_for(number) if number >= 0 else np.zeros(0, int)
     if not len(rows):
         return small
-    matched = {int(shown.rows[row]): int(first.track_id[row]) for row in first.rows_for(frame)}
-    tracks = [matched.get(int(row), _UNMATCHED + int(fit.track_id[row])) for row in rows]
+    track_of = {int(page_fit.rows[row]): int(first.track_id[row]) for row in first.rows_for(frame)}
+    tracks = [track_of.get(int(row), _OTHER_PEOPLE + int(fit.track_id[row])) for row in rows]
     camera = fit.camera(number)
     view = camera.scaled(small.shape[1] / camera.size[0])
     return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=tracks)
@@ -330,39 +337,39 @@ def _overlay(shown: _Shown, first: Fit, small: NDArray[np.uint8], frame: int, bo
 
 def _page(
     title: str,
-    shown: Sequence[_Shown],
-    true: _Shown | None,
+    page_fits: Sequence[_PageFit],
+    true: _PageFit | None,
     tracks: Sequence[_Track],
     data: str,
     image_count: int,
     plan: NDArray[np.uint8] | None,
 ) -> str:
-    fit = shown[0].fit
-    kept = np.concatenate([track.accepted for track in tracks]) if tracks else np.zeros(0)
-    finite = kept[np.isfinite(kept)]
+    fit = page_fits[0].fit
+    shares = np.concatenate([track.shares for track in tracks]) if tracks else np.zeros(0)
+    finite = shares[np.isfinite(shares)]
     people = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'}"
     summary = f"{people} in one image" if fit.frame_count == 1 else f"{people} in {fit.frame_count} frames"
     if len(finite):
         summary += f" · {np.mean(finite):.0%} of the refinement kept"
-    drawn = [*shown, *([true] if true else [])]
-    colours = "".join(f"--c{number}:{css_colour(each.colour)};" for number, each in enumerate(drawn))
+    with_truth = [*page_fits, *([true] if true else [])]
+    colours = "".join(f"--c{number}:{css_colour(each.colour)};" for number, each in enumerate(with_truth))
     style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    viewer = _viewer(drawn, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
+    viewer = _viewer(with_truth, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
     if plan is not None:
         viewer += plan_figure(plan)
-    content = viewer + "".join(_section(track, shown, fit.frame_count) for track in tracks)
+    content = viewer + "".join(_section(track, page_fits, fit.frame_count) for track in tracks)
     content += f"{data}<script>\n{script}</script>"
     return html_page(title, summary, f":root{{{colours}}}\n{style}", content)
 
 
-def _viewer(drawn: Sequence[_Shown], *, timeline: bool) -> str:
-    """The overlays under the slider, all of them side by side where there are more than two, and the side view."""
-    names = [html.escape(each.name) for each in drawn]
+def _viewer(page_fits: Sequence[_PageFit], *, timeline: bool) -> str:
+    """Show the overlays under the slider, all of them side by side if there are more than two, and the side view."""
+    names = [html.escape(each.name) for each in page_fits]
     tags, every = [f"<span>{name}</span>" for name in names[:2]], ""
     if len(names) > 2:
         options = [
-            "".join(f"<option value={i}{' selected' * (i == chosen)}>{name}" for i, name in enumerate(names))
-            for chosen in (0, 1)
+            "".join(f"<option value={i}{' selected' * (i == selected_number)}>{name}" for i, name in enumerate(names))
+            for selected_number in (0, 1)
         ]
         tags = [
             f"<select aria-label={side}>{text}</select>" for side, text in zip(("left", "right"), options, strict=True)
@@ -378,12 +385,12 @@ def _viewer(drawn: Sequence[_Shown], *, timeline: bool) -> str:
 
 
 def _named(number: int, name: str) -> str:
-    """The escaped name of a fit in its colour."""
+    """Show the escaped name of a fit in its colour."""
     return f"<b style=color:var(--c{number})>{name}</b>"
 
 
-def _section(track: _Track, shown: Sequence[_Shown], count: int) -> str:
-    """A person's table and charts; of a single image there are no charts."""
+def _section(track: _Track, page_fits: Sequence[_PageFit], count: int) -> str:
+    """Show a person's table and charts; of a single image there are no charts."""
     rows = "".join(
         f"<tr><th>{html.escape(course.name)}</th>"
         + "".join(
@@ -392,13 +399,13 @@ def _section(track: _Track, shown: Sequence[_Shown], count: int) -> str:
         + "</tr>"
         for course in track.courses
     )
-    accepted = track.accepted[np.isfinite(track.accepted)]
-    share = f" · {np.mean(accepted):.0%} of the refinement kept" if len(accepted) else ""
+    shares = track.shares[np.isfinite(track.shares)]
+    share = f" · {np.mean(shares):.0%} of the refinement kept" if len(shares) else ""
     charts, frames, statistic = "", "one image", ""
     if count > 1:
         charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
         frames, statistic = f"{len(track.frames)} frames", "median"
-    names = "".join(f"<td>{_named(i, html.escape(each.name))}</td>" for i, each in enumerate(shown))
+    names = "".join(f"<td>{_named(i, html.escape(each.name))}</td>" for i, each in enumerate(page_fits))
     return (
         f"<section><h2>Person {track.number}</h2>\n<p class=facts>{frames}{share}</p>\n"
         f"<div class=table><table><tr><th>{statistic}</th>{names}</tr>{rows}</table></div>\n"
@@ -414,10 +421,10 @@ def _number(values: NDArray[np.float64], unit: str) -> str:
 
 
 def _chart(track: _Track, number: int, count: int) -> str:
-    """A course as SVG: frames to the right, stretches that were moved shaded, both lines on one scale."""
+    """Draw a course as SVG: frames to the right, stretches that were moved shaded, both lines on one scale."""
     course = track.courses[number]
-    joined = np.concatenate(course.values)
-    finite = joined[np.isfinite(joined)]
+    all_values = np.concatenate(course.values)
+    finite = all_values[np.isfinite(all_values)]
     if not len(finite):
         return ""
     low = 0.0 if course.unit else max(0.0, float(np.percentile(finite, 1)) - 0.05)
@@ -444,16 +451,16 @@ def _chart(track: _Track, number: int, count: int) -> str:
 
 
 def _stretches(track: _Track, count: int) -> list[tuple[float, float]]:
-    """Ends of the stretches that were moved on the chart's axis."""
-    wanted = track.frames[np.nan_to_num(track.accepted) > _MOVED]
-    if not len(wanted):
+    """Find the ends of the stretches that were moved on the chart's axis."""
+    frames = track.frames[np.nan_to_num(track.shares) > _MIN_SHARE]
+    if not len(frames):
         return []
-    parts = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+    parts = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
     return [(part[0] / count * _WIDTH, (part[-1] + 1) / count * _WIDTH) for part in parts]
 
 
 def _line(x: NDArray[np.float64], share: NDArray[np.float64], frames: NDArray[np.integer]) -> str:
-    """A path through the known points; gaps stay open."""
+    """Draw a path through the known points; gaps stay open."""
     commands, drawing, last = [], False, -2
     for at, value, frame in zip(x, share, frames, strict=True):
         if not np.isfinite(value):

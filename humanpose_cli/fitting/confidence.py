@@ -54,12 +54,12 @@ _BASE = {
     "wrist": -7.4,
     "hand": -7.2,
 }
-_PREDICTED = 3.0  # times a posterior of the fit is what a network predicts of joints that are right as often
+_PREDICTION_FACTOR = 3.0  # times a posterior of the fit is what a network predicts of joints that are right as often
 FINEST = 0.003  # metres: smaller noise is not told apart
 
 
 def probability_right(noise: JointNoise) -> Tensor:
-    """(N, 24) 0..1: the probability that a joint is within 10 cm, the pelvis on the true one."""
+    """Compute the probability (N, 24) that a joint is within 10 cm, the pelvis on the true one."""
     logits = torch.tensor([_BASE[unsided(name)] for name in SMPL24.joint_names], dtype=torch.float64)
     for slope, usual, values in zip(_SLOPES, _USUAL, noise, strict=True):
         level = torch.where(values.isnan(), usual, values.double()).clamp(FINEST, CAP)
@@ -68,14 +68,14 @@ def probability_right(noise: JointNoise) -> Tensor:
 
 
 def person_confidence(joints: Tensor) -> Tensor:
-    """(N, 24) confidences → (N,): mean over shoulders, elbows, wrists, hips, knees and ankles, which is the share of
-    them that is expected to be right.
+    """Average confidences (N, 24) over shoulders, elbows, wrists, hips, knees and ankles: the share (N,) of them that
+    is expected to be right.
     """
     return joints[:, SMPL24.indices(LIMB_JOINTS)].mean(-1)
 
 
 def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitState) -> Tensor:
-    """(N, 24) metres: standard deviation of each joint about the pelvis, of all axes together.
+    """Compute the standard deviation (N, 24) in metres of each joint about the pelvis, of all axes together.
 
     The inverse of the Gauss-Newton matrix at the minimum is the covariance of the parameters (Laplace's approximation).
 
@@ -87,24 +87,24 @@ def posterior_noise(equations: NormalEquations, rig: LandmarkRig, state: FitStat
     about_pelvis = (joints - joints[:, :, [SMPL24.index("pelvis")]]).flatten(1, 2)  # (N, 72, P)
     diagonal = equations.hessian.diagonal(dim1=-2, dim2=-1)
     # A tiny ridge: parameters that nothing constrains, such as the scale without world landmarks, would be singular.
-    factor, failed = torch.linalg.cholesky_ex(
+    factor, info = torch.linalg.cholesky_ex(
         equations.hessian + torch.diag_embed(1e-9 * diagonal.amax(-1, keepdim=True).expand_as(diagonal) + 1e-12)
     )
-    factor = torch.where((failed == 0)[:, None, None], factor, torch.eye(factor.shape[-1], dtype=factor.dtype))
-    whitened = torch.linalg.solve_triangular(factor, about_pelvis.mT, upper=False)
-    deviation = whitened.square().sum(1).unflatten(-1, (3, len(SMPL24))).sum(1).sqrt()
-    return torch.where((failed == 0)[:, None], deviation, torch.inf)
+    factor = torch.where((info == 0)[:, None, None], factor, torch.eye(factor.shape[-1], dtype=factor.dtype))
+    half = torch.linalg.solve_triangular(factor, about_pelvis.mT, upper=False)
+    deviation = half.square().sum(1).unflatten(-1, (3, len(SMPL24))).sum(1).sqrt()
+    return torch.where((info == 0)[:, None], deviation, torch.inf)
 
 
 def noise_of_joints(skeleton: Skeleton, noise: Tensor) -> Tensor:
-    """(N, L) noise of landmarks → (N, 24): that of each joint's least certain witness; infinite without one."""
+    """Find the noise (N, 24) of each joint's least certain witness, from landmarks' (N, L); infinite without."""
     return 1 / joint_evidence(skeleton, 1 / noise.clamp_min(1e-9))
 
 
 def explained_confidence(
     confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor, predicted: Tensor | None = None
 ) -> Tensor:
-    """(N, 24): confidence of bodies that are not fitted to the landmarks that the detector found.
+    """Compute the confidence (N, 24) of bodies that are not fitted to the landmarks that the detector found.
 
     confidence  (N, 33) of the landmarks; apart (N, 33) pixels between them and the projected body, which count as noise
     depth       (N, 33) or (N, 1) metres of the body; focal (N, 1) pixels
@@ -112,12 +112,12 @@ def explained_confidence(
     """
     sigma = landmark_variance(BLAZEPOSE33, confidence.clamp(0, 1).double()).sqrt()
     away = noise_of_joints(BLAZEPOSE33, (apart * depth / focal).double().clamp_min(1e-9))
-    expected = torch.full_like(away, _USUAL[0])
+    spread = torch.full_like(away, _USUAL[0])
     if predicted is not None:
         # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
-        across, along = (predicted.double() / _PREDICTED).unbind(-1)
-        expected = (2 * (0.8 * across).square() + (1.25 * along).square()).sqrt()
-    posterior = (away.square() + expected.square()).sqrt()
+        across, along = (predicted.double() / _PREDICTION_FACTOR).unbind(-1)
+        spread = (2 * (0.8 * across).square() + (1.25 * along).square()).sqrt()
+    posterior = (away.square() + spread.square()).sqrt()
     landmarks = noise_of_joints(BLAZEPOSE33, sigma)
     visible = (confidence > 0).any(-1, keepdim=True)
     noise = JointNoise(posterior, landmarks, torch.full_like(landmarks, torch.nan))

@@ -47,7 +47,7 @@ class DetectionJournal:
         self._size = 0  # bytes of whole records
 
     def read(self) -> Kept:
-        """The frames that were looked at before."""
+        """Read the frames that were looked at before."""
         people: list[list[DetectedPerson]] = []
         state = None
         self._size = 0
@@ -64,7 +64,7 @@ class DetectionJournal:
         return Kept(people, state)
 
     def add(self, frames: Sequence[Sequence[DetectedPerson]], state: Mapping[str, Any]) -> None:
-        """The next frames' people, and the detector's state (JSON) behind them. UnavailableError for a full disk."""
+        """Append frames' people and the detector's state (JSON) behind them; a full disk raises UnavailableError."""
         payload = npz_bytes(_arrays(frames))
         head = json.dumps({"key": self._key, "bytes": len(payload), "state": state}).encode() + b"\n"
         try:
@@ -80,12 +80,12 @@ class DetectionJournal:
         self._size += len(head) + len(payload)
 
     def remove(self) -> None:
-        """The sequence is done."""
+        """Remove the journal: the sequence is done."""
         self.path.unlink(missing_ok=True)
 
 
 def journal_of(item: InputItem, output: Path, identity: Mapping[str, Any]) -> DetectionJournal | None:
-    """The journal of a sequence's people until `output`, its fit file, is written; None for an image.
+    """Open the journal of a sequence's people until `output`, its fit file, is written; None for an image.
 
     identity  of the fitter
     """
@@ -113,8 +113,8 @@ def _arrays(frames: Sequence[Sequence[DetectedPerson]]) -> dict[str, np.ndarray]
 def _frames(arrays: Mapping[str, np.ndarray]) -> list[list[DetectedPerson]]:
     all_people = []
     for row in range(int(arrays["count"].sum())):
-        columns: dict[str, Any] = {name: arrays[name][row] for name in _ARRAYS}
-        score, confirmed = float(arrays["score"][row]), bool(arrays["confirmed"][row])
-        all_people.append(DetectedPerson(**columns, mask=None, score=score, confirmed=confirmed))
+        columns = {name: arrays[name][row] for name in _ARRAYS}
+        score, is_confirmed = float(arrays["score"][row]), bool(arrays["confirmed"][row])
+        all_people.append(DetectedPerson(**columns, mask=None, score=score, confirmed=is_confirmed))
     ends = np.cumsum(arrays["count"])
     return [all_people[end - count : end] for end, count in zip(ends, arrays["count"], strict=True)]

@@ -42,27 +42,27 @@ class LimbDoubt(NamedTuple):
 
 
 def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
-    """For each row the limbs with a joint of a confidence below 0.25, and those that the image does not show.
+    """List for each row the limbs with a joint of a confidence below 0.25, and those that the image does not show.
 
     A limb is hidden if its last landmark, wrist or ankle, and the one before have a confidence below 0.5 or lie outside
     the image. Rows that are interpolated, or without any keypoints, have no such limbs: nothing is known about theirs.
     """
     visible = _visible(record)
-    detected: NDArray[Any] = ~_without_keypoints(record) & ~record.interpolated
+    is_detected: NDArray[Any] = ~_without_keypoints(record) & ~record.interpolated
     doubts: list[list[LimbDoubt]] = [[] for _ in range(len(record))]
     for limb, joints in _OF_LIMB.items():
         for side in ("left", "right"):
             names = [f"{side}_{joint}" for joint in joints]
-            hidden = np.logical_not(visible[:, BLAZEPOSE33.indices(names)].any(1))
+            is_hidden = np.logical_not(visible[:, BLAZEPOSE33.indices(names)].any(1))
             confidence = record.joint_confidence[:, SMPL24.indices(names)].min(1)
-            for row in np.flatnonzero(detected & (hidden | (confidence < _MIN_LIMB_CONFIDENCE))).tolist():
-                doubts[row].append(LimbDoubt(side, limb, bool(hidden[row])))
+            for row in np.flatnonzero(is_detected & (is_hidden | (confidence < _MIN_LIMB_CONFIDENCE))).tolist():
+                doubts[row].append(LimbDoubt(side, limb, bool(is_hidden[row])))
     return doubts
 
 
 def _visible(record: FitRecord) -> np.ndarray:
-    """(N, 33) whether landmarks are confident and inside the image; of a take inside that of any view. Of one view of a
-    take all are: what it hides, the others show.
+    """Mark landmarks (N, 33) that are confident and inside the image; of a take inside that of any view. Of one view of
+    a take all are: what it hides, the others show.
     """
     if record.options.get("of_take"):
         return np.ones(record.keypoints2d.shape[:2], bool)
@@ -78,27 +78,27 @@ def _inside(points: NDArray[Any], size: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _without_keypoints(record: FitRecord) -> NDArray[np.bool_]:
-    """(N,) rows that no detector's landmarks come with, in any view."""
+    """Mark rows (N,) that no detector's landmarks come with, in any view."""
     if record.views is not None:
         return np.asarray((record.views.keypoints2d[..., 2] <= 0).all((0, 2)))
     return np.asarray((record.keypoints2d[..., 2] <= 0).all(1))
 
 
 def _named(doubts: Sequence[LimbDoubt]) -> list[str]:
-    """Such as "left arm uncertain" and "both legs hidden, guessed"."""
-    named = []
+    """Name limbs, such as "left arm uncertain" and "both legs hidden, guessed"."""
+    phrases = []
     for limb in _OF_LIMB:
-        chosen = [doubt for doubt in doubts if doubt.limb == limb]
-        if len(chosen) == 2 and chosen[0].hidden == chosen[1].hidden:
-            named.append(f"both {limb}s {chosen[0].reason}")
+        of_limb = [doubt for doubt in doubts if doubt.limb == limb]
+        if len(of_limb) == 2 and of_limb[0].hidden == of_limb[1].hidden:
+            phrases.append(f"both {limb}s {of_limb[0].reason}")
         else:
-            named += [f"{doubt.side} {limb} {doubt.reason}" for doubt in chosen]
-    return named
+            phrases += [f"{doubt.side} {limb} {doubt.reason}" for doubt in of_limb]
+    return phrases
 
 
 def row_doubts(record: FitRecord) -> list[str]:
-    """For each row why its fit is doubtful, whether the camera walks, and the limbs that are, such as "left leg hidden,
-    guessed"; "" where it is not doubtful.
+    """Explain for each row why its fit is doubtful, whether the camera walks, and which limbs are, such as "left leg
+    hidden, guessed"; "" if it is not doubtful.
 
     Without hips in the image nothing says how the trunk leans and where the legs are. Of rows without any keypoints,
     as other programs' fits are, that is not known.
@@ -111,24 +111,24 @@ def row_doubts(record: FitRecord) -> list[str]:
         ("low confidence", record.confidence < _MIN_CONFIDENCE),
         ("far from the joints", record.reprojection_error > _MAX_ERROR * diagonal),
     )
-    first = [[reason for reason, found in reasons if found[row]][:1] for row in range(len(record))]
+    first = [[reason for reason, condition in reasons if condition[row]][:1] for row in range(len(record))]
     for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():
         first[row].append("the camera walks")
     return ["; ".join([*reason, *_named(limbs)]) for reason, limbs in zip(first, limb_doubts(record), strict=True)]
 
 
 def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
-    """For each track why most frames that the person was detected in are doubtful: all reasons that hold for most of
-    them, or else the most frequent one; "" if most are not.
+    """Explain for each track why most frames that show the person are doubtful: all reasons that hold for most of them,
+    or else the most frequent one; "" if most are not.
     """
-    doubts, detected = row_doubts(record), ~record.interpolated
-    rows = {track: np.flatnonzero(detected & (record.track_id == track)) for track in record.tracks}
-    return {track: _usual([doubts[row] for row in found]) for track, found in rows.items()}
+    doubts, is_detected = row_doubts(record), ~record.interpolated
+    rows = {track: np.flatnonzero(is_detected & (record.track_id == track)) for track in record.tracks}
+    return {track: _usual([doubts[row] for row in of_track]) for track, of_track in rows.items()}
 
 
-def _usual(found: Sequence[str]) -> str:
-    if 2 * sum(map(bool, found)) <= len(found):
+def _usual(row_reasons: Sequence[str]) -> str:
+    if 2 * sum(map(bool, row_reasons)) <= len(row_reasons):
         return ""
-    counts = Counter(reason for row in found if row for reason in row.split("; "))
-    usual = [reason for reason, count in counts.items() if 2 * count > len(found)]
+    counts = Counter(reason for row in row_reasons if row for reason in row.split("; "))
+    usual = [reason for reason, count in counts.items() if 2 * count > len(row_reasons)]
     return "; ".join(usual) or counts.most_common(1)[0][0]

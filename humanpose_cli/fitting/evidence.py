@@ -37,7 +37,7 @@ _VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
 
 @lru_cache(maxsize=8)
 def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Standard deviations (L,) in metres of visible and hidden landmarks, double.
+    """Return the standard deviations (L,) in metres of visible and hidden landmarks, double.
 
     BlazePose's were measured with its landmarks' positions on the default body by tools/build_landmarks.py.
     """
@@ -46,14 +46,16 @@ def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
         return _VISIBLE_NOISE * ones, _HIDDEN_NOISE * ones
     path = resources.files("humanpose_cli.body") / "data" / "blazepose_landmarks.npz"
     with resources.as_file(path) as real_path, np.load(real_path, allow_pickle=False) as file:
-        visible, hidden = (torch.from_numpy(file[name]).double() for name in ("noise_in_sight", "noise_hidden"))
-    return visible, torch.maximum(hidden, visible)
+        visible_noise, hidden_noise = (
+            torch.from_numpy(file[name]).double() for name in ("noise_in_sight", "noise_hidden")
+        )
+    return visible_noise, torch.maximum(hidden_noise, visible_noise)
 
 
 def landmark_variance(skeleton: Skeleton, confidence: Tensor) -> Tensor:
-    """(N, L) square metres, between that of visible and that of hidden landmarks, by their confidence (N, L)."""
-    visible, hidden = landmark_noise(skeleton)
-    return confidence * visible**2 + (1 - confidence) * hidden**2
+    """Compute the variance (N, L) in square metres, between visible and hidden landmarks by confidence (N, L)."""
+    visible_noise, hidden_noise = landmark_noise(skeleton)
+    return confidence * visible_noise**2 + (1 - confidence) * hidden_noise**2
 
 
 # The landmarks that locate a joint, without their side; the most confident of each group in parentheses counts.
@@ -85,24 +87,25 @@ def _on_side(name: str, side: str, skeleton: Skeleton) -> str | None:
 
 @lru_cache(maxsize=8)
 def witnesses(skeleton: Skeleton) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """Per joint of SMPL24: groups of landmark rows; the most confident of each group is a witness of the joint."""
+    """Group landmark rows for each joint of SMPL24; the most confident of each group is a witness of the joint."""
     table = []
     for joint in SMPL24.joint_names:
         side = next((s for s in ("left_", "right_") if joint.startswith(s)), "")
         groups = []
         for group in _WITNESSES[joint.removeprefix(side)]:
-            rows = [_on_side(name, side, skeleton) for name in group]
-            found = tuple(skeleton.index(name) for name in rows if name is not None)
-            if found:
-                groups.append(found)
+            names = [_on_side(name, side, skeleton) for name in group]
+            rows_in_skeleton = tuple(skeleton.index(name) for name in names if name is not None)
+            if rows_in_skeleton:
+                groups.append(rows_in_skeleton)
         table.append(tuple(groups))
     return tuple(table)
 
 
 def joint_evidence(skeleton: Skeleton, evidence: Tensor) -> Tensor:
-    """(N, L) evidence of landmarks, larger for better → (N, 24): the weakest of the groups of witnesses of each joint;
-    0 without any.
+    """Reduce evidence of landmarks (N, L), larger for better, to that of joints (N, 24): the weakest of a joint's
+    groups of witnesses; 0 without any.
     """
+    # A joint is known as well as the worse of the points that locate it; of alternatives, one is enough.
     columns = []
     for groups in witnesses(skeleton):
         best = [evidence[:, list(group)].amax(-1) for group in groups]
@@ -114,11 +117,12 @@ _MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark
 
 
 def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, principal_point: Tensor) -> Tensor:
-    """The pixel (N, 2) at which a camera looks that looks straight at the person.
+    """Find the pixel (N, 2) at which a camera looks that looks straight at the person.
 
     Between the hips, or where their confidence is 0 the mean of all keypoints (N, L, 2), weighted by confidence (N, L).
     """
     hips = skeleton.indices(("left_hip", "right_hip"))
+    # The hips are the body's middle; the mean of what is visible moves with the limbs, but is always there.
     total = confidence.sum(1, keepdim=True)
     mean = (keypoints * confidence[..., None]).sum(1) / total.clamp_min(1e-9)
     mean = torch.where(total > 0, mean, principal_point)
@@ -127,7 +131,7 @@ def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, pri
 
 
 def zero_joints(rig: LandmarkRig) -> Tensor:
-    """(24, 3) joints of the T pose, body axes."""
+    """Pose the joints (24, 3) of the T pose, body axes."""
     still = torch.eye(3, dtype=rig.joints.dtype).expand(1, len(rig.joints), 3, 3)
     origin, shape = rig.joints.new_zeros(1, 3), rig.joints.new_zeros(1, rig.shape_count)
     return rig.pose(still, origin, shape).joints[0]
@@ -136,7 +140,7 @@ def zero_joints(rig: LandmarkRig) -> Tensor:
 def place_before_camera(
     points: Tensor, keypoints: Tensor, weights: Tensor, focal: Tensor, principal_point: Tensor, default_depth: Tensor
 ) -> Tensor:
-    """Translations (N, 3) that bring root-relative points (N, L, 3) under their pixels (N, L, 2).
+    """Find translations (N, 3) that bring root-relative points (N, L, 3) under their pixels (N, L, 2).
 
     Least squares on the equations (X + t_x) − u (Z + t_z) = 0 with u the normalised image coordinate, which are
     linear in t. `default_depth` (N,) metres enters as one faint equation and decides where the landmarks do not.
@@ -146,6 +150,7 @@ def place_before_camera(
     # Two rows of A t = b for each landmark, one for u and one for v.
     A = torch.stack((torch.stack((ones, zeros, -uv[..., 0]), -1), torch.stack((zeros, ones, -uv[..., 1]), -1)), -2)
     b = uv * points[..., 2:] - points[..., :2]
+    # Confident landmarks count more; those without confidence drop out, and the faint prior keeps the system regular.
     A, b = A * weights[..., None, None], b * weights[..., None]
     A, b = A.flatten(1, 2), b.flatten(1, 2)
     faint = 1e-3
@@ -159,8 +164,8 @@ def place_before_camera(
     behind = t[:, 2] + points[..., 2].amin(-1) < _MIN_DEPTH
     depth = torch.where(behind, default_depth, t[:, 2])
     sideways = right[:, :2] - normal[:, :2, 2] * depth[:, None]
-    held = torch.linalg.solve(normal[:, :2, :2], sideways)
-    return torch.where(behind[:, None], torch.cat((held, depth[:, None]), -1), t)
+    at_depth = torch.linalg.solve(normal[:, :2, :2], sideways)
+    return torch.where(behind[:, None], torch.cat((at_depth, depth[:, None]), -1), t)
 
 
 _PERSON_HEIGHT, _IMAGE_SHARE = 1.7, 0.8  # metres, and the share of the image's height that a person fills
@@ -168,12 +173,12 @@ _MIN_CONFIDENCE, _MIN_KEYPOINTS = 0.5, 6  # of the keypoints that a distance is 
 
 
 def default_depth(focal: Tensor, image_height: Tensor) -> Tensor:
-    """Metres (N,) at which a person fills four fifths of the image's height."""
+    """Compute metres (N,) at which a person fills four fifths of the image's height."""
     return focal * _PERSON_HEIGHT / (_IMAGE_SHARE * image_height)
 
 
 def distance_of(person: DetectedPerson, camera: Camera) -> float:
-    """Metres from the camera at which the world landmarks lie under the keypoints; infinite without confident ones."""
+    """Compute metres from the camera to the world landmarks under the keypoints; infinite if none is confident."""
     confidence = person.keypoints[:, 2]
     if person.world is None or (confidence >= _MIN_CONFIDENCE).sum() < _MIN_KEYPOINTS:
         return math.inf
@@ -181,6 +186,7 @@ def distance_of(person: DetectedPerson, camera: Camera) -> float:
         torch.from_numpy(np.asarray(values, np.float64))[None]
         for values in (person.world, person.keypoints[:, :2], confidence)
     )
+    # The same placement as the fit's own start, so that both agree on how far away a person is.
     view = Camera.stack([camera]).tensors(torch.float64)
     depth = default_depth(view.focal, view.focal.new_tensor([camera.size[1]]))
     return float(place_before_camera(points, pixels, weights, view.focal, view.principal_point, depth)[0, 2])
@@ -194,7 +200,7 @@ _CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand
 def gather_evidence(
     rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
 ) -> tuple[FitEvidence, list[FitState]]:
-    """Evidence of N rows and their starting states, the most probable start first."""
+    """Gather the evidence of N rows and their starting states, the most probable start first."""
     # Faint landmarks are not used at all.
     confidence = observations.confidence
     confidence = torch.where(confidence >= options.min_confidence, confidence, 0.0)
@@ -203,14 +209,17 @@ def gather_evidence(
     # World landmarks are given on the axes of a camera that looks straight at the person.
     pixel = viewing_pixel(skeleton, observations.keypoints, confidence, observations.principal_point)
     to_camera = viewing_rotation(pixel, observations.focal, observations.principal_point)
+    # The cost has several minima, such as a body that faces away: each start leads to one of them.
     rotations = islice(_start_rotations(rig, observations, to_camera), options.starts)
     starts = [_start(rig, each, observations) for each in rotations]
+    # Depth comes from the detector's world landmarks and from a network's prediction, each with its own noise.
     bones, bone_weights = _bones(observations, options)
     positions, position_weights = _predicted_positions(observations, to_camera, options)
     shape, shape_sigma = _predicted_shape(rig, observations, options)
     # Limbs that nothing shows fall back on the predicted pose, else on the neutral one.
-    predicted = observations.predicted_rotations
-    fallback = rotations_to_angles(neutral_rotations() if predicted is None else predicted)
+    prediction = observations.predicted_rotations
+    fallback = rotations_to_angles(neutral_rotations() if prediction is None else prediction)
+    # A limb that any camera shows is not hidden.
     anywhere = confidence
     for view in observations.views:
         anywhere = anywhere.maximum(view.confidence)
@@ -240,7 +249,8 @@ def gather_evidence(
 def _other_view(
     view: OtherView, observations: KeypointObservations, root: Tensor, options: KeypointFitOptions
 ) -> ViewEvidence:
-    """What another camera shows of people whose pelvis is at root (N, 3)."""
+    """Gather what another camera shows of people whose pelvis is at root (N, 3)."""
+    # The person may be much nearer to this camera, where the same metres are more pixels.
     depth = ((view.rotation @ root[..., None]).squeeze(-1) + view.translation)[:, 2].clamp_min(_MIN_DEPTH)
     confidence = torch.where(view.confidence >= options.min_confidence, view.confidence, 0.0)
     weights = _pixel_weights(observations, confidence, view.focal, depth, options)
@@ -248,15 +258,16 @@ def _other_view(
 
 
 def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:
-    """Rotations (N, 24, 3, 3) to start from, the most probable first."""
+    """Yield rotations (N, 24, 3, 3) to start from, the most probable first."""
     skeleton, confidence, zero = observations.names, observations.confidence, zero_joints(rig)
+    # A network has looked at the image: its pose is the most probable one.
     if observations.predicted_rotations is not None:
         yield observations.predicted_rotations
     if observations.world is not None:
         # The detector's depth as it is, then read the wrong way round.
         for depth in (1.0, -1.0):
-            turned = (observations.world * observations.world.new_tensor([1.0, 1.0, depth])) @ to_camera.mT
-            yield limb_rotations(zero, skeleton, turned, confidence)
+            directions = (observations.world * observations.world.new_tensor([1.0, 1.0, depth])) @ to_camera.mT
+            yield limb_rotations(zero, skeleton, directions, confidence)
     # Flat limbs, with the heading that the trunk's sides give; then upright with four headings.
     flat = torch.nn.functional.pad(observations.keypoints, (0, 1))
     yield limb_rotations(zero, skeleton, flat, confidence)
@@ -266,9 +277,9 @@ def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_ca
 
 
 def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservations) -> FitState:
-    """The predicted shape, else the mean, in a pose, at the position that brings its landmarks under the keypoints."""
-    rows, predicted = len(rotations), observations.predicted_betas
-    betas = rotations.new_zeros(rows, rig.shape_count) if predicted is None else predicted.clone()
+    """Place the predicted shape, else the mean, in a pose, where its landmarks lie under the keypoints."""
+    rows, prediction = len(rotations), observations.predicted_betas
+    betas = rotations.new_zeros(rows, rig.shape_count) if prediction is None else prediction.clone()
     origin = rotations.new_zeros(rows, 3)
     points = rig.pose(rotations, origin, betas).points[:, : rig.landmark_count]
     depth = default_depth(observations.focal, observations.image_size[:, 1])
@@ -280,7 +291,8 @@ def _start(rig: LandmarkRig, rotations: Tensor, observations: KeypointObservatio
 def _pixel_weights(
     observations: KeypointObservations, confidence: Tensor, focal: Tensor, depth: Tensor, options: KeypointFitOptions
 ) -> Tensor:
-    """(N, L) 1 / σ in pixels: the noise in metres at the person's distance, and the detector's own spread."""
+    """Compute 1 / σ (N, L) in pixels: the noise in metres at the person's distance, and the detector's own spread."""
+    # Landmarks err by centimetres on the body: the nearer the person, the more pixels these are.
     pixels_per_metre = options.landmark_noise * focal / depth
     variance = (
         landmark_variance(observations.names, confidence) * pixels_per_metre.square()[:, None] + options.min_noise**2
@@ -291,7 +303,7 @@ def _pixel_weights(
 
 
 def _bones(observations: KeypointObservations, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
-    """World landmarks' bones (N, B, 3) in the axes of the viewing ray, and 1 / σ (N, B, 3)."""
+    """Compute the bones (N, B, 3) of world landmarks in the axes of the viewing ray, and 1 / σ (N, B, 3)."""
     names = observations.names
     bones, rows = bone_names(names), len(observations)
     if observations.world is None:
@@ -300,6 +312,7 @@ def _bones(observations: KeypointObservations, options: KeypointFitOptions) -> t
     matrix = combination(names.joint_names, bones)
     # A bone is as certain as its least confident end.
     weakest = torch.where(matrix != 0, observations.confidence[:, None], 1.0).amin(-1)
+    # A single image determines depth worse than directions across the ray.
     across, along = options.bone_noise
     variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
     if observations.world_spread is not None:
@@ -311,7 +324,7 @@ def _bones(observations: KeypointObservations, options: KeypointFitOptions) -> t
 def _predicted_positions(
     observations: KeypointObservations, to_camera: Tensor, options: KeypointFitOptions
 ) -> tuple[Tensor, Tensor]:
-    """Predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
+    """Compute predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
     if observations.predicted_joints is None or observations.predicted_noise is None:
         empty = torch.zeros(len(observations), 0, 3, dtype=torch.float64)
         return empty, empty
@@ -326,16 +339,16 @@ def _predicted_positions(
 def _predicted_shape(
     rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
 ) -> tuple[Tensor, Tensor]:
-    """Predicted betas (N, S) and their σ, which is infinite without a prediction."""
-    predicted = observations.predicted_betas
-    if predicted is None:
+    """Return predicted betas (N, S) and their σ, which is infinite without a prediction."""
+    prediction = observations.predicted_betas
+    if prediction is None:
         betas = torch.zeros(len(observations), rig.shape_count, dtype=torch.float64)
         return betas, torch.full_like(betas, torch.inf)
-    return predicted, torch.full_like(predicted, options.predicted_shape)
+    return prediction, torch.full_like(prediction, options.predicted_shape)
 
 
 def _uprightness(observations: KeypointObservations) -> Tensor:
-    """(N, 2) 0..1: how upright trunk and legs look in the image; zero where they are not visible."""
+    """Measure how upright (N, 2) trunk and legs look in the image, 0..1; zero if they are not visible."""
     shares = []
     for top, bottom in (("shoulder", "hip"), ("hip", "ankle")):
         rows = [observations.names.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
@@ -349,22 +362,23 @@ def _uprightness(observations: KeypointObservations) -> Tensor:
 
 
 def _hidden_limbs(skeleton: Skeleton, confidence: Tensor) -> Tensor:
-    """(N, 24) 0..1: how little is visible of what a limb's joint moves; zero for the trunk."""
+    """Measure how little (N, 24) is visible of what a limb's joint moves, 0..1; zero for the trunk."""
+    # Below a confidence of one half a limb fades over to its fallback, without a jump from frame to frame.
     joints = joint_evidence(skeleton, confidence)
-    hidden = torch.zeros_like(joints)
+    hidden_share = torch.zeros_like(joints)
     for column, joint in enumerate(SMPL24.joint_names):
         side, _, name = joint.partition("_")
         if name in _CHILD:
             child = joints[:, SMPL24.index(f"{side}_{_CHILD[name]}")]
-            hidden[:, column] = (1 - child / 0.5).clamp(0, 1)
-    return hidden
+            hidden_share[:, column] = (1 - child / 0.5).clamp(0, 1)
+    return hidden_share
 
 
 def limb_fallback(evidence: FitEvidence, rotations: Tensor) -> Tensor:
-    """(N, 24, 3) angles that hidden limbs tend to: the other side's if that is visible, else the neutral pose's."""
+    """Choose angles (N, 24, 3) that hidden limbs tend to: the other side's if visible, else the neutral pose's."""
     mirror = list(SMPL24.mirror)
     other_visible = evidence.fallback_weights[:, mirror] == 0
-    sided = torch.tensor([m != j for j, m in enumerate(mirror)])
+    has_side = torch.tensor([m != j for j, m in enumerate(mirror)])
     # Anatomical angles are the same numbers on both sides.
     other = rotations_to_angles(rotations)[:, mirror]
-    return torch.where((other_visible & sided)[..., None], other, evidence.fallback)
+    return torch.where((other_visible & has_side)[..., None], other, evidence.fallback)

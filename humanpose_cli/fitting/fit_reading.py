@@ -37,7 +37,7 @@ from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 from humanpose_cli.io.video import count_packets, probe_video
 
 _CHUNK = 64  # bodies posed together: bounds memory
-_NAMED = 5  # missing frames that a message names
+_MAX_NAMES = 5  # missing frames that a message names
 _SAME_PERSON = 0.3  # least overlap of boxes from frame to frame
 _GAP = 10  # frames for which a person may be gone and keep the number
 
@@ -62,11 +62,11 @@ class FrameList:
     total: int
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.numbers)
 
     def part(self, start: int, stop: int) -> FrameList:
-        """Frames start ≤ i < stop of these."""
+        """Restrict the list to frames start ≤ i < stop."""
         rows = {name: getattr(self, name)[start:stop] for name in ("numbers", "names", "sizes")}
         return replace(self, **rows)
 
@@ -74,16 +74,16 @@ class FrameList:
 def items_of(
     frames: str | Path | InputItem | Sequence[str | Path | InputItem], sequence: bool | None = None
 ) -> Sequence[InputItem]:
-    """Inputs, or those that paths name; sequence as for `open_inputs`."""
+    """Open the inputs that paths name, or return given ones; sequence as for `open_inputs`."""
     several = [frames] if isinstance(frames, str | Path | InputItem) else list(frames)
     items = [each for each in several if isinstance(each, InputItem)]
     return items or open_inputs([path for path in several if not isinstance(path, InputItem)], sequence=sequence)
 
 
 def list_frames(items: Sequence[InputItem]) -> FrameList:
-    """The frames of one sequence, or of independent images, without decoding them all.
+    """List the frames of one sequence, or of independent images, without decoding them all.
 
-    UsageError for several sequences, InputError for what cannot be read.
+    Raises UsageError for several sequences, InputError for what cannot be read.
     """
     if len(items) > 1 and any(item.is_sequence for item in items):
         raise UsageError(
@@ -101,8 +101,10 @@ def list_frames(items: Sequence[InputItem]) -> FrameList:
         values = [(number, f"{number:06d}", size) for number in range(total)[first.range.start : first.range.stop]]
     else:
         files = [file for item in items for file in item.files]
-        chosen = list(enumerate(files))[first.range.start : first.range.stop] if first.is_sequence else enumerate(files)
-        values = [(number, printable(file.name), image_size(file)) for number, file in chosen]
+        numbers_and_files = (
+            list(enumerate(files))[first.range.start : first.range.stop] if first.is_sequence else enumerate(files)
+        )
+        values = [(number, printable(file.name), image_size(file)) for number, file in numbers_and_files]
         total = len(files)
     if not values:
         raise InputError(
@@ -120,7 +122,7 @@ def read_fits(
     camera: Path | str | None = None,
     smplx: Path | str | None = None,
 ) -> Fit:
-    """The fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
+    """Read the fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
 
     body    of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has
     frames  what the fits were made of: paths or inputs, which the record can read again, or a list. It then has just
@@ -132,8 +134,8 @@ def read_fits(
     smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
 
     Rows of frames left out by a range are dropped. Foreign rows have no keypoints and no reprojection error (0).
-    InputError for damaged and unknown files, for fits of frames that are not there, and images of another size;
-    UsageError where an argument is missing, and it says which.
+    Raises InputError for damaged and unknown files, for fits of frames that are not there, and images of another size;
+    UsageError if an argument is missing, and it says which.
     """
     path = Path(path)
     frames = frames if isinstance(frames, FrameList | None) else items_of(frames)
@@ -148,8 +150,14 @@ def read_fits(
         raise UsageError("camera", f"is of no use: {foreign.program}'s file holds its own", remedy="leave it out")
     if foreign is not None:
         check_model(path, foreign, model.name, smplx)  # before the frames are counted
-    listed, images = (frames, None) if isinstance(frames, FrameList | None) else (list_frames(frames), tuple(frames))
-    fit = _amass(path, model, listed, camera) if foreign is None else _completed(path, foreign, model, listed, smplx)
+    frame_list, images = (
+        (frames, None) if isinstance(frames, FrameList | None) else (list_frames(frames), tuple(frames))
+    )
+    fit = (
+        _amass(path, model, frame_list, camera)
+        if foreign is None
+        else _completed(path, foreign, model, frame_list, smplx)
+    )
     return replace(fit, path=path, images=None if images is None else FrameSource(images))
 
 
@@ -169,35 +177,35 @@ def _read_fit_file(path: Path, body: Body) -> Fit:
 
 
 def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | str = "fit") -> Fit:
-    """A fit of ours on those of the given frames that it knows, from its first to its last; of inputs, it can read
-    their pixels again. Its world is that of the first camera of these, as if only they had been fitted, where it is not
-    upright (`FitRecord.options`).
+    """Restrict a fit of ours to those of the given frames that it knows, from its first to its last; of inputs, it can
+    read their pixels again. Its world is that of the first camera of these, as if only they had been fitted, unless it
+    is upright (`FitRecord.options`).
 
     frames  with or without others before, behind and between; path: what errors call the fit
-    InputError as `read_fits`.
+    Raises InputError as `read_fits`.
     """
-    listed = frames if isinstance(frames, FrameList) else list_frames(frames)
-    frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), listed)
+    frame_list = frames if isinstance(frames, FrameList) else list_frames(frames)
+    frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frame_list)
     present = np.flatnonzero(frame_of >= 0)
-    wrong = [i for i in present if tuple(fit.image_size[i]) != tuple(listed.sizes[frame_of[i]])]
+    wrong = [i for i in present if tuple(fit.image_size[i]) != tuple(frame_list.sizes[frame_of[i]])]
     if wrong:
-        _refuse_size(path, fit.image_size[wrong[0]], listed, frame_of[wrong[0]])
+        _refuse_size(path, fit.image_size[wrong[0]], frame_list, frame_of[wrong[0]])
     start, stop = int(frame_of[present].min()), int(frame_of[present].max()) + 1
-    listed_part, frame_of = listed.part(start, stop), frame_of - start
+    listed_part, frame_of = frame_list.part(start, stop), frame_of - start
     values = _columns_of_part(fit, frame_of, listed_part)
     options = {**fit.options, **({"of_take": True} if fit.views is not None else {})}
     for name in ("camera_unknown", "camera_walks", "damaged"):  # indices of frames
-        if isinstance(recorded := options.get(name), list):
-            options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in recorded]
+        if isinstance(indices := options.get(name), list):
+            options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in indices]
     if fit.unfitted:
-        kept = [replace(u, frame=int(frame_of[u.frame])) for u in fit.unfitted if frame_of[u.frame] >= 0]
-        options["not_fitted"] = [detection.document() for detection in kept]
+        detections = [replace(u, frame=int(frame_of[u.frame])) for u in fit.unfitted if frame_of[u.frame] >= 0]
+        options["not_fitted"] = [detection.document() for detection in detections]
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
     rows = {name: getattr(fit, name) for name in ROW_COLUMNS} | {"frame_index": frame_of[fit.frame_index]}
-    found = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
+    part = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     images = None if isinstance(frames, FrameList) else FrameSource(tuple(frames)).part(start, stop)
     return replace(
-        found,
+        part,
         model=fit.model,
         images=images,
         detections=fit.detections,
@@ -208,28 +216,28 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
 
 
 def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") -> Fit:
-    """A take that can read the pixels of its views again, from inputs that have the views' names.
+    """Let a take read the pixels of its views again, from inputs that have the views' names.
 
     path  what errors call the fit
-    InputError for views without an input, and for inputs that lack their frames or have another size.
+    Raises InputError for views without an input, and for inputs that lack their frames or have another size.
     """
     assert fit.views is not None
-    views, found = fit.views, {item.key: item for item in inputs} | {item.path.name: item for item in inputs}
+    views, items = fit.views, {item.key: item for item in inputs} | {item.path.name: item for item in inputs}
     names = views.names.tolist()
-    if missing := [name for name in names if name not in found]:
-        got = ", ".join(item.key for item in inputs[:_NAMED])
+    if missing := [name for name in names if name not in items]:
+        got = ", ".join(item.key for item in inputs[:_MAX_NAMES])
         raise InputError(path, f"lacks the frames of {', '.join(missing)}", expected=", ".join(names), got=got)
     sources = []
     for number, name in enumerate(names):
-        listed, item = list_frames([found[name]]), found[name]
-        shown = np.flatnonzero(views.frame[number] >= 0)
-        wanted, position = views.frame_names[number, shown].tolist(), views.frame[number, shown]
-        there = listed.names.tolist()
-        start = there.index(wanted[0]) - int(position[0]) if wanted and wanted[0] in there else 0
-        if [there[start + index] if start + index < len(there) else "" for index in position] != wanted:
+        frame_list, item = list_frames([items[name]]), items[name]
+        visible = np.flatnonzero(views.frame[number] >= 0)
+        frame_names, position = views.frame_names[number, visible].tolist(), views.frame[number, visible]
+        there = frame_list.names.tolist()
+        start = there.index(frame_names[0]) - int(position[0]) if frame_names and frame_names[0] in there else 0
+        if [there[start + index] if start + index < len(there) else "" for index in position] != frame_names:
             raise InputError(item.path, "lacks frames of the fit", remedy="give the inputs that the take was made from")
-        if tuple(views.image_size[number].tolist()) != tuple(listed.sizes[0].tolist()):
-            _refuse_size(path, views.image_size[number], listed, 0)
+        if tuple(views.image_size[number].tolist()) != tuple(frame_list.sizes[0].tolist()):
+            _refuse_size(path, views.image_size[number], frame_list, 0)
         source = FrameSource((item,))
         sources.append(source.part(start, len(there)) if item.is_sequence else source)
     images = sources[0].part(0, fit.frame_count) if sources[0].is_sequence else sources[0]
@@ -237,8 +245,8 @@ def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") ->
 
 
 def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[str, np.ndarray]:
-    """What a record holds of its frames, by name, for other frames; `frame_of` says which of them each of the fit's is,
-    and those that the fit does not know have the camera of the nearest that it does.
+    """Gather what a record holds of its frames, by name, for other frames; `frame_of` says which of them each of the
+    fit's is, and those that the fit does not know have the camera of the nearest that it does.
     """
     source = _nearest_present(frame_of, len(frames))
     values = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
@@ -253,8 +261,8 @@ def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[
 
 
 def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
-    """(C, 4, 4) world to camera of some frames of a fit, in order; a shot whose first frame is not among them has the
-    world of the first that is.
+    """Compute world to camera (C, 4, 4) of some frames of a fit, in order; a shot whose first frame is not among them
+    has the world of the first that is.
     """
     cameras, shots = fit.world_to_camera[frames].astype(np.float64), fit.shot_id[frames]
     for shot in np.unique(shots):
@@ -265,55 +273,55 @@ def _before_first_cameras(fit: Fit, frames: np.ndarray) -> np.ndarray:
 
 
 def _nearest_present(frame_of: np.ndarray, count: int) -> np.ndarray:
-    """For each of `count` frames, which of those that `frame_of` has numbers ≥ 0 of is nearest: whose camera it has."""
+    """Find for each of `count` frames the nearest of those with a number ≥ 0 in `frame_of`: whose camera it has."""
     present = np.flatnonzero(frame_of >= 0)
     return present[np.abs(frame_of[present][None] - np.arange(count)[:, None]).argmin(1)]
 
 
 def _frame_of_each(path: Path | str, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
-    """Where in `frames` each frame of a file is: by name (whatever its folder and format) if any is there, else by
-    number; −1 where it was left out by a range. InputError where it is not there at all.
+    """Find where in `frames` each frame of a file is: by name (whatever its folder and format) if any is there, else by
+    number; −1 if a range left it out. Raises InputError if it is not there at all.
     """
     by_name = {_stem(name): row for row, name in enumerate(frames.names)}
     if any(_stem(name) in by_name for name in names):
-        found = np.array([by_name.get(_stem(name), -1) for name in names])
+        positions = np.array([by_name.get(_stem(name), -1) for name in names])
         partial = len(frames) < frames.total
-        missing = [] if partial else [str(name) for name, row in zip(names, found, strict=True) if row < 0]
+        missing = [] if partial else [str(name) for name, row in zip(names, positions, strict=True) if row < 0]
     else:
         by_number = {int(number): row for row, number in enumerate(frames.numbers)}
-        found = np.array([by_number.get(int(number), -1) for number in numbers], int)
+        positions = np.array([by_number.get(int(number), -1) for number in numbers], int)
         missing = [
             str(name) or f"{number:06d}" for name, number in zip(names, numbers, strict=True) if number >= frames.total
         ]
-    if missing or not (found >= 0).any():
-        listed = (
+    if missing or not (positions >= 0).any():
+        names_in_message = (
             ", ".join(dict.fromkeys(missing))
-            if len(set(missing)) <= _NAMED
-            else (", ".join(list(dict.fromkeys(missing))[:_NAMED]) + f" … ({len(set(missing))} frames)")
+            if len(set(missing)) <= _MAX_NAMES
+            else (", ".join(list(dict.fromkeys(missing))[:_MAX_NAMES]) + f" … ({len(set(missing))} frames)")
         )
         raise InputError(
             path,
-            f"has fits of frames that are not there: {listed or 'all'}",
+            f"has fits of frames that are not there: {names_in_message or 'all'}",
             got=f"{frames.total} frames, {frames.names[0]} to {frames.names[-1]}",
             remedy="give the frames that the fits were made of",
         )
-    return found
+    return positions
 
 
 def _stem(name: object) -> str:
-    """A frame's name without folders and an image's suffix."""
+    """Strip folders and an image's suffix from a frame's name."""
     path = PurePath(str(name))
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
-def _refuse_size(path: Path | str, expected: Any, frames: FrameList, frame: int) -> None:
-    width, height = (round(float(side)) for side in expected)
+def _refuse_size(path: Path | str, size: Any, frames: FrameList, frame: int) -> None:
+    width, height = (round(float(side)) for side in size)
     got = "{} × {} ({})".format(*frames.sizes[frame], frames.names[frame])
     raise InputError(path, "is of images of another size", expected=f"{width} × {height}", got=got)
 
 
 def _completed(path: Path, foreign: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
-    """The record of another program's rows."""
+    """Make the record of another program's rows."""
     frames = frames or _frames_of_file(foreign)
     frame = _frame_of_each(path, foreign.names, foreign.frame, frames)
     rows = np.flatnonzero(frame >= 0)
@@ -337,13 +345,13 @@ def _completed(path: Path, foreign: ForeignFits, body: Body, frames: FrameList |
 
 def _rows_of(foreign: ForeignFits, rows: np.ndarray) -> ForeignFits:
     names = ("track", "frame", "names", "poses", "betas", "trans", "focal", "principal_point", "image_size")
-    chosen = {name: getattr(foreign, name)[rows] for name in (*names, "confidence")}
+    columns = {name: getattr(foreign, name)[rows] for name in (*names, "confidence")}
     joints = None if foreign.joints is None else foreign.joints[rows]
-    return replace(foreign, **chosen, joints=joints)
+    return replace(foreign, **columns, joints=joints)
 
 
 def _frames_of_file(foreign: ForeignFits) -> FrameList:
-    """The frames as the file itself describes them."""
+    """List the frames as the file itself describes them."""
     size = np.where(np.isfinite(foreign.image_size), foreign.image_size, np.round(2 * foreign.principal_point))
     if not np.isfinite(size).all():
         problem = f"are missing: {foreign.program}'s file does not hold their size"
@@ -352,13 +360,13 @@ def _frames_of_file(foreign: ForeignFits) -> FrameList:
     count = max(count, int(foreign.frame.max()) + 1)
     sizes, names = np.tile(size[0], (count, 1)), np.array([f"{number:06d}" for number in range(count)], dtype=object)
     sizes[foreign.frame] = size
-    named = foreign.names != ""
-    names[foreign.frame[named]] = foreign.names[named]
+    has_name = foreign.names != ""
+    names[foreign.frame[has_name]] = foreign.names[has_name]
     return FrameList(np.arange(count), names.astype(str), sizes.astype(int), 0.0, True, count)
 
 
 def _frame_cameras(path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray) -> Any:
-    """(F,) focal lengths and (F, 2) principal points; frames without people have those of the nearest with."""
+    """Find focal lengths (F,) and principal points (F, 2); frames without people have those of the nearest with."""
     rows = np.concatenate((focal[:, None], centre), 1)
     present = np.unique(frame)
     first = np.array([np.flatnonzero(frame == f)[0] for f in present])
@@ -376,8 +384,8 @@ def _parameters(foreign: ForeignFits, body: Body, smplx: Any) -> BodyParams:
     if foreign.model == "smplx":
         return smplx_to_smpl(Path(smplx), BodyParams(foreign.poses, foreign.betas, foreign.trans), body)
     assert foreign.joints is not None
-    found = fit_joints(body, foreign.joints, BLAZEPOSE33, shared_shape=False)
-    return BodyParams(found.poses, found.betas, found.trans)
+    joint_fit = fit_joints(body, foreign.joints, BLAZEPOSE33, shared_shape=False)
+    return BodyParams(joint_fit.poses, joint_fit.betas, joint_fit.trans)
 
 
 def _record(
@@ -397,7 +405,7 @@ def _record(
     )
     tracks = np.where(track >= 0, track, _linked(frames, frame, boxes))
     gender = body.name.partition("-")[2] or "neutral"
-    made = Fit.build(
+    fit = Fit.build(
         track_id=tracks,
         frame_index=frame,
         interpolated=np.zeros(count, bool),
@@ -423,31 +431,31 @@ def _record(
         body=body.name,
         options=options,
     )
-    return replace(made, model=body)
+    return replace(fit, model=body)
 
 
 def _drawn(
     params: BodyParams, body: Body, frames: FrameList, frame: np.ndarray, cameras: tuple[np.ndarray, np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Joints in space and in the image, and the meshes' boxes within it, of a chunk of rows after the other."""
+    """Yield joints in space and in the image, and the meshes' boxes within it, of a chunk of rows after the other."""
     tensors = params.tensors()
     for start in range(0, len(frame), _CHUNK):
         rows = slice(start, start + _CHUNK)
         with torch.no_grad():
             part = tensors.rows(rows)
-            posed = body.pose(part.rotations, part.betas, part.trans)
-        assert posed.vertices is not None
+            posed_body = body.pose(part.rotations, part.betas, part.trans)
+        assert posed_body.vertices is not None
         at = frame[rows]
         view = Camera(cameras[0][at], cameras[1][at], (0, 0))
-        joints, outline = posed.joints.numpy(), view.project(posed.vertices.numpy())
+        joints, outline = posed_body.joints.numpy(), view.project(posed_body.vertices.numpy())
         limit = frames.sizes[at].astype(float)
         boxes = np.concatenate((outline.min(1).clip(0, limit), outline.max(1).clip(0, limit)), 1)
         yield joints, view.project(joints), boxes
 
 
 def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(N,) numbers of people that the file does not number: in sequences by their boxes' overlap from frame to
-    frame, else every row is somebody else.
+    """Number people (N,) that the file does not number: in sequences by their boxes' overlap from frame to frame, else
+    every row is somebody else.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -469,7 +477,7 @@ def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarr
 
 
 def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str | None) -> Fit:
-    """One person's motion in the world before a camera that `camera` describes."""
+    """Read one person's motion in the world before a camera that `camera` describes."""
     motion = read_amass(path, "camera")
     if body.name == "default" and read_npz(path, {"poses"})["poses"].shape[1] != 72:
         raise UsageError(
@@ -501,30 +509,32 @@ _Cameras = tuple[FrameList, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, frames: FrameList | None) -> _Cameras:
-    """Of a file with cameras for all frames; the motion begins at the first."""
-    stored, count = read_npz(camera), len(motion)
-    missing = sorted({"focal", "world_to_camera"} - stored.keys())
+    """Place a motion before the cameras of a file, which has them for all frames; it begins at the first."""
+    camera_file, count = read_npz(camera), len(motion)
+    missing = sorted({"focal", "world_to_camera"} - camera_file.keys())
     if missing:
         raise InputError(camera, f"lacks {', '.join(missing)}", expected="an .npz with focal and world_to_camera")
     if frames is None:
-        if "image_size" not in stored:
+        if "image_size" not in camera_file:
             raise UsageError("frames", "are missing: the camera's file has no image_size", expected="--frames")
         names = np.array([f"{number:06d}" for number in range(count)])
-        sizes = _per_frame(camera, "image_size", stored["image_size"], (2,), count).astype(int)
+        sizes = _per_frame(camera, "image_size", camera_file["image_size"], (2,), count).astype(int)
         frames = FrameList(np.arange(count), names, sizes, motion.frame_rate or 0.0, True, count)
     frame = _frame_of_each(path, np.full(count, ""), np.arange(count), frames)
-    focal = _per_frame(camera, "focal", stored["focal"], (), frames.total)[frames.numbers]
+    focal = _per_frame(camera, "focal", camera_file["focal"], (), frames.total)[frames.numbers]
     centre = frames.sizes / 2.0
-    if "principal_point" in stored:
-        centre = _per_frame(camera, "principal_point", stored["principal_point"], (2,), frames.total)[frames.numbers]
-    world = _per_frame(camera, "world_to_camera", stored["world_to_camera"], (4, 4), frames.total)[frames.numbers]
+    if "principal_point" in camera_file:
+        centre = _per_frame(camera, "principal_point", camera_file["principal_point"], (2,), frames.total)[
+            frames.numbers
+        ]
+    world = _per_frame(camera, "world_to_camera", camera_file["world_to_camera"], (4, 4), frames.total)[frames.numbers]
     return frames, frame, focal, centre, world
 
 
 def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _Cameras:
-    """Of the fit that a motion of `count` frames was exported from: its frames are a person's, first to last."""
-    held = [fit.held_rows(track) for track in fit.tracks]
-    spans = [(0, fit.frame_count), *((int(fit.frame_index[rows[0]]), len(rows)) for rows in held)]
+    """Place a motion of a person's `count` frames before the cameras of the fit that it was exported from."""
+    rows_of_tracks = [fit.held_rows(track) for track in fit.tracks]
+    spans = [(0, fit.frame_count), *((int(fit.frame_index[rows[0]]), len(rows)) for rows in rows_of_tracks)]
     starts = list(dict.fromkeys(start for start, length in spans if length == count))
     if len(starts) != 1:
         problem = "is a motion whose frames the fit does not identify"
@@ -542,22 +552,23 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
 
 
 def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray:
-    """(C, 4, 4) from the z-up world of a motion of `count` frames, which began at `start`, to each of a fit's cameras.
+    """Compute (C, 4, 4) from the z-up world of a motion of `count` frames, which began at `start`, to each of a fit's
+    cameras.
 
     The export holds it for its frames; other programs that wrote the file again omit it, and it is the fit's.
     """
     of_fit = fit.world_to_camera.astype(np.float64)
-    recorded = read_npz(path, {"world_to_camera"}).get("world_to_camera")
-    if recorded is None:
+    exported = read_npz(path, {"world_to_camera"}).get("world_to_camera")
+    if exported is None:
         of_fit[:, :3, :3] = of_fit[:, :3, :3] @ AXES["z-up"]
         return of_fit
-    recorded = _per_frame(path, "world_to_camera", recorded, (4, 4), count)
+    exported = _per_frame(path, "world_to_camera", exported, (4, 4), count)
     row = (np.arange(fit.frame_count) - start).clip(0, count - 1)
-    return of_fit @ np.linalg.inv(of_fit[start + row]) @ recorded[row]
+    return of_fit @ np.linalg.inv(of_fit[start + row]) @ exported[row]
 
 
 def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:
-    """(count, *shape) float64 of one value for all frames, or of one each."""
+    """Broadcast one value for all frames, or one of each, to (count, *shape) float64."""
     if values.dtype.kind not in "fiu" or values.shape not in (shape, (1, *shape), (count, *shape)):
         raise InputError(
             path, f"{name} has the wrong shape", expected=f"{shape} or {(count, *shape)}", got=str(values.shape)

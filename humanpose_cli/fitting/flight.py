@@ -33,7 +33,7 @@ _MASSES = {
 
 
 def masses_of(rig: LandmarkRig) -> Tensor:
-    """(M,) shares of the body's mass at the points of a rig, summing to 1: their mean is its centre of mass."""
+    """Compute the shares (M,) of the body's mass at a rig's points: their mean is its centre of mass."""
     names = rig.landmark_skeleton.joint_names
     masses = torch.zeros(len(rig.template), dtype=torch.float64)
     for row, name in enumerate(names):
@@ -42,14 +42,14 @@ def masses_of(rig: LandmarkRig) -> Tensor:
 
 
 def runs(flags: Tensor) -> Iterator[tuple[int, int]]:
-    """First and behind the last of each run of true flags (T,)."""
+    """Yield first and behind the last of each run of true flags (T,)."""
     ends = torch.nn.functional.pad(flags.to(torch.int8), (1, 1)).diff().nonzero().squeeze(-1).tolist()
     yield from zip(ends[::2], ends[1::2], strict=True)
 
 
 def free_fall(rig: LandmarkRig, world: Tensor, to_world: Tensor, time: Tensor, standing: Tensor) -> Tensor:
-    """(T - 2, 3) metres / second², world axes, of all frames but the first and the last: the acceleration of gravity
-    where they are in flight, else zero.
+    """Compute the acceleration of gravity (T - 2, 3) in metres / second², world axes, of all frames but the first and
+    the last, where they are in flight; else zero.
 
     world     (T, M, 3) points of the rig in the world, metres
     to_world  (T, 3, 3) camera axes to world axes; time (T,) seconds, rising
@@ -59,21 +59,21 @@ def free_fall(rig: LandmarkRig, world: Tensor, to_world: Tensor, time: Tensor, s
     if len(time) < _ENOUGH:
         return falling
     up = _up(rig, world, standing, to_world)
-    fallen = -(masses_of(rig) @ world) @ up
-    for takeoff, landing in flights(fallen, time):
+    drop = -(masses_of(rig) @ world) @ up
+    for takeoff, landing in flights(drop, time):
         # The feet may leave and touch the ground two frames farther inside, with many times gravity's acceleration.
         falling[takeoff + 2 : landing - 3] = -GRAVITY * up
     return falling
 
 
-def flights(fallen: Tensor, time: Tensor) -> list[tuple[int, int]]:
-    """First and last frame of each flight, in the order of time: the longest stretches in which a point, `fallen`
+def flights(drop: Tensor, time: Tensor) -> list[tuple[int, int]]:
+    """Find first and last frame of each flight, in the order of time: the longest stretches in which a point, `drop`
     (T,) metres below some height at rising times (T,) seconds, moves on a parabola as gravity has it.
     """
     size, span = len(time), float(time[-1] - time[0])
     longest = min(size, int(_LONGEST * (size - 1) / max(span, 1e-9)) + 1)
     for length in range(longest, _ENOUGH - 1, -1):
-        at, height = time.unfold(0, length, 1), fallen.unfold(0, length, 1)
+        at, height = time.unfold(0, length, 1), drop.unfold(0, length, 1)
         at = at - at.mean(1, keepdim=True)
         powers = torch.stack((torch.ones_like(at), at, 0.5 * at.square()), -1)
         free = torch.linalg.lstsq(powers, height[..., None]).solution[:, 2, 0]
@@ -84,14 +84,14 @@ def flights(fallen: Tensor, time: Tensor) -> list[tuple[int, int]]:
         if falls.any():
             first = int(torch.where(falls, miss, torch.inf).argmin())
             last = first + length - 1
-            before = flights(fallen[: first + 1], time[: first + 1]) if first >= _ENOUGH else []
-            behind = flights(fallen[last:], time[last:]) if size - last > _ENOUGH else []
+            before = flights(drop[: first + 1], time[: first + 1]) if first >= _ENOUGH else []
+            behind = flights(drop[last:], time[last:]) if size - last > _ENOUGH else []
             return [*before, (first, last), *((last + a, last + b) for a, b in behind)]
     return []
 
 
 def _up(rig: LandmarkRig, world: Tensor, standing: Tensor, to_world: Tensor) -> Tensor:
-    """(3,) where up is in the world: from the ankles to the neck of who stands, else up in the image."""
+    """Find where up (3,) is in the world: from the ankles to the neck of who stands, else up in the image."""
     rows = [rig.landmark_count + rig.joint_points.index(name) for name in ("neck", "left_ankle", "right_ankle")]
     frames = standing.nonzero().squeeze(-1)
     if len(frames) < _ENOUGH:

@@ -31,9 +31,9 @@ Array = NDArray[np.float64]
 
 _STARTS = np.radians((0.0, 12.0, 25.0, 40.0))  # tilts that the search starts from
 _ITERATIONS, _DAMPING, _MAX_DAMPING = 60, 1e-3, 1e9
-_CONVERGED = 1e-10  # step of a parameter
+_TOLERANCE = 1e-10  # step of a parameter
 _DIFFERENCE = 1e-6  # of a parameter, for derivatives
-_FIXED = 1e-9  # standard deviation of a logarithm that is given
+_NO_DEVIATION = 1e-9  # standard deviation of a logarithm that is given
 _MIN_DESCENT = 1e-5  # of a viewing ray that meets the ground
 _ANKLES = SMPL24.indices(("left_ankle", "right_ankle"))
 
@@ -52,8 +52,8 @@ class Uprights(NamedTuple):
     leans: Array
 
     def rows(self, index: NDArray[Any]) -> Uprights:
-        """Some rows."""
-        return Uprights(*(values[index] for values in self))
+        """Restrict to some people."""
+        return Uprights._make(values[index] for values in self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,30 +76,30 @@ class Ground:
     vertical: NDArray[np.bool_]
 
     def depth(self, pixels: Array, principal_point: tuple[float, float]) -> Array:
-        """(N,) z in metres at which the rays of pixels (N, 2) meet the plane; infinite above the horizon."""
+        """Compute z (N,) in metres at which the rays of pixels (N, 2) meet the plane; infinite above the horizon."""
         descent = -_rays(pixels, np.array(principal_point), self.focal) @ self.up
         return np.where(descent > _MIN_DESCENT, self.height / np.maximum(descent, _MIN_DESCENT), np.inf)
 
 
 def _rays(pixels: Array, principal_point: Array, focal: float) -> Array:
-    """(N, 3) viewing rays of pixels, z = 1."""
+    """Compute viewing rays (N, 3) of pixels, z = 1."""
     return np.concatenate(((pixels - principal_point) / focal, np.ones((len(pixels), 1))), 1)
 
 
 def up_of_camera(tilt: float, roll: float) -> Array:
-    """(3,) up in the axes of a camera that looks down by `tilt` and is rolled clockwise by `roll`, radians."""
+    """Compute up (3,) in the axes of a camera that looks down by `tilt` and is rolled clockwise by `roll`, radians."""
     return np.array((-np.sin(roll) * np.cos(tilt), -np.cos(roll) * np.cos(tilt), -np.sin(tilt)))
 
 
 def find_ground(people: Uprights, camera: Camera, options: CommonGroundOptions, *, fixed_focal: bool) -> Ground | None:
-    """The plane under people of one image, by robust least squares; None if fewer than two agree on one.
+    """Find the plane under people of one image, by robust least squares; None if fewer than two agree on one.
 
     camera       one camera; its focal length is the given or else the most probable one
     fixed_focal  whether it stays
     """
     if len(people.lengths) < 2:
         return None
-    problem = _GroundProblem(people, camera, options, _FIXED if fixed_focal else options.focal_noise)
+    problem = _GroundProblem(people, camera, options, _NO_DEVIATION if fixed_focal else options.focal_noise)
     starts = [np.array((0.0, tilt, 0.0, np.log(options.camera_height))) for tilt in _STARTS]
     parameters, _ = min((problem.solve(start) for start in starts), key=lambda end: end[1])
     residuals = problem.residuals(parameters)
@@ -133,7 +133,7 @@ class _GroundProblem:
         self._sigma = np.array((focal_noise, *angles, options.height_noise))
 
     def residuals(self, parameters: Array) -> Array:
-        """(N, 3) in noise levels: length of the image, as logarithm, its direction, and lean along the viewing ray."""
+        """Compute (N, 3) in noise levels: length of the image, as logarithm, its direction, lean along the ray."""
         log_focal, tilt, roll, log_height = parameters
         focal, up, people = self._focal * np.exp(log_focal), up_of_camera(tilt, roll), self._people
         rays = _rays(people.soles, self._centre, focal)
@@ -152,12 +152,12 @@ class _GroundProblem:
         )
 
     def _cost(self, parameters: Array) -> float:
-        squared, c2 = np.square(self.residuals(parameters)).sum(1), self._options.robust**2
+        distances, c2 = np.square(self.residuals(parameters)).sum(1), self._options.robust**2
         prior = (parameters - self._mean) / self._sigma
-        return float((c2 * squared / (c2 + squared)).sum() + np.square(prior).sum())
+        return float((c2 * distances / (c2 + distances)).sum() + np.square(prior).sum())
 
     def equations(self, parameters: Array) -> tuple[Array, Array]:
-        """Gradient (4,) and Gauss–Newton Hessian (4, 4) of half the cost, which is Geman and McClure's a person."""
+        """Compute gradient (4,) and Gauss–Newton Hessian (4, 4) of half the cost: Geman and McClure's ρ a person."""
         residuals = self.residuals(parameters)
         steps = _DIFFERENCE * np.eye(len(parameters))
         changes = [self.residuals(parameters + step) - self.residuals(parameters - step) for step in steps]
@@ -169,7 +169,7 @@ class _GroundProblem:
         return gradient, np.einsum("n,nrp,nrq->pq", weights, jacobian, jacobian) + np.diag(self._sigma**-2)
 
     def solve(self, start: Array) -> tuple[Array, float]:
-        """Levenberg–Marquardt: the parameters where it ends, and their cost."""
+        """Find the parameters where Levenberg–Marquardt ends, and their cost."""
         at, cost, damping = start, self._cost(start), _DAMPING
         gradient, hessian = self.equations(at)
         for _ in range(_ITERATIONS):
@@ -177,7 +177,7 @@ class _GroundProblem:
             after = self._cost(at + step)
             if after < cost:
                 at, cost, damping = at + step, after, damping / 10
-                if np.abs(step).max() < _CONVERGED:
+                if np.abs(step).max() < _TOLERANCE:
                     break
                 gradient, hessian = self.equations(at)
             elif (damping := damping * 10) > _MAX_DAMPING:
@@ -211,16 +211,16 @@ class PeopleOnGround:
         length = np.linalg.norm(line.neck - line.sole, axis=1)
         axis = (line.neck - line.sole) / length[:, None]
         self._uprights = Uprights(soles, necks, length, (axis * views).sum(1) / np.linalg.norm(views, axis=1))
-        stretched = length / np.linalg.norm(rest.neck - rest.sole, axis=1)
+        stretch = length / np.linalg.norm(rest.neck - rest.sole, axis=1)
         trunk, legs = _unit(line.neck - line.pelvis), _unit(line.pelvis - line.sole)
         self.upright = (
-            (stretched > options.min_stretch)
+            (stretch > options.min_stretch)
             & ((trunk * legs).sum(1) > np.cos(np.radians(options.max_bend)))
             & (bodies.joint_confidence[:, _ANKLES].min(1) > options.min_confidence)
         )
 
     def find(self, *, fixed_focal: bool) -> Ground | None:
-        """The ground under enough people; None without. Its people are all bodies."""
+        """Find the ground under enough people; None without. Its people are all bodies."""
         rows = np.flatnonzero(self.upright)
         if len(rows) < self._options.people:
             return None
@@ -232,27 +232,27 @@ class PeopleOnGround:
         return replace(ground, standing=standing, vertical=vertical)
 
     def focal(self) -> FocalFromGround | None:
-        """The focal length, where the ground makes it clearly less uncertain than it was."""
+        """Find the focal length, if the ground makes it clearly less uncertain than it was."""
         ground = self.find(fixed_focal=False)
         if ground is None or ground.focal_deviation >= self._options.max_focal_noise:
             return None
         return FocalFromGround(ground.focal, int(ground.standing.sum()))
 
     def placed(self, ground: Ground) -> KeypointFit:
-        """The bodies with those that stand moved along their viewing rays towards the ground, and scaled with their
-        distance, so that they look the same. Vertical people off the ground are children on it where it is nearer than
-        a fit of an adult; where it is farther, they stand on something else.
+        """Move the bodies that stand along their viewing rays towards the ground, and scale them with their distance,
+        so that they look the same. Vertical people off the ground are children on it where it is nearer than a fit of
+        an adult; where it is farther, they stand on something else.
         """
         logs = np.log(ground.depth(self._uprights.soles, self._camera.principal_point) / self._line.sole[:, 2])
         child = ground.vertical & (logs < 0) & (logs > np.log(self._options.smallest))
-        moved = np.flatnonzero((ground.standing | child) & np.isfinite(logs))
-        scales = np.exp(self._options.depth_share * logs[moved]).astype(np.float32)[:, None]
+        rows = np.flatnonzero((ground.standing | child) & np.isfinite(logs))
+        scales = np.exp(self._options.depth_share * logs[rows]).astype(np.float32)[:, None]
         bodies = self._bodies
         columns = {name: getattr(bodies, name).copy() for name in ("joints3d", "segment_scales", "trans")}
-        columns["joints3d"][moved] *= scales[..., None]
-        columns["segment_scales"][moved] *= scales
-        pelvis = self._rest_pelvis[moved].astype(np.float32)
-        columns["trans"][moved] = scales * (pelvis + bodies.trans[moved]) - pelvis
+        columns["joints3d"][rows] *= scales[..., None]
+        columns["segment_scales"][rows] *= scales
+        pelvis = self._rest_pelvis[rows].astype(np.float32)
+        columns["trans"][rows] = scales * (pelvis + bodies.trans[rows]) - pelvis
         return replace(bodies, **columns)
 
 
@@ -268,11 +268,11 @@ class _BodyLine(NamedTuple):
 
 def _line(body: Body, rotations: torch.Tensor, betas: torch.Tensor, trans: torch.Tensor) -> _BodyLine:
     with torch.no_grad():
-        posed = body.pose(rotations, betas, trans, vertices=False)
-        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, betas).double().numpy()
+        posed_body = body.pose(rotations, betas, trans, vertices=False)
+        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed_body, betas).double().numpy()
     rows = [BLAZEPOSE33.indices((f"{side}_heel", f"{side}_foot_index")) for side in ("left", "right")]
     feet = np.stack([landmarks[:, list(side)].mean(1) for side in rows], 1)  # (N, 2, 3)
-    joints = posed.joints.double().numpy()
+    joints = posed_body.joints.double().numpy()
     neck, pelvis = joints[:, SMPL24.index("neck")], joints[:, SMPL24.index("pelvis")]
     down = _unit(feet.mean(1) - neck)
     # Landmarks of feet lie some centimetres above the ground.
@@ -287,8 +287,8 @@ def _unit(vectors: Array) -> Array:
 
 
 def before_camera(person: DetectedPerson, before: Camera, after: Camera) -> DetectedPerson:
-    """A person whose network's estimate was made for one camera, with the same estimate for another focal length: the
-    body turns with its viewing ray.
+    """Adapt the network's estimate of a person, made for one camera, to another focal length: the body turns with its
+    viewing ray.
     """
     estimate = person.estimate
     if estimate is None:
@@ -302,5 +302,5 @@ def before_camera(person: DetectedPerson, before: Camera, after: Camera) -> Dete
     pelvis = axis_angle_to_matrix(torch.from_numpy(poses[:3].astype(np.float64)))
     poses[:3] = matrix_to_axis_angle(turn @ pelvis).numpy()
     joints = joints[:1] + (joints - joints[:1]) @ turn.mT
-    turned = replace(estimate, poses=poses, joints=joints.numpy().astype(estimate.joints.dtype))
-    return replace(person, estimate=turned)
+    estimate = replace(estimate, poses=poses, joints=joints.numpy().astype(estimate.joints.dtype))
+    return replace(person, estimate=estimate)

@@ -6,7 +6,7 @@ Least squares like the keypoint fit (same solver, prior and limits), with positi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _CHUNK = 64  # rows solved together: bounds memory
-_HELD = 1e-6  # standard deviation of betas that a group shares
-_NEEDED = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+_SHAPE_TOLERANCE = 1e-6  # standard deviation of betas that a group shares
+_TRUNK_JOINTS = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 
 
 @dataclass(frozen=True)
@@ -85,52 +85,50 @@ def fit_joints(
     shared_shape: bool = True,
     options: JointFitOptions | None = None,
 ) -> JointFit:
-    """Bodies whose joints are at the measured positions.
+    """Fit bodies whose joints are at the measured positions.
 
     joints        (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: unknown
     shared_shape  all rows are one person
 
-    Rows without hips or shoulders are not fitted. InputError for arrays of another shape.
+    Rows without hips or shoulders are not fitted. Raises InputError for arrays of another shape.
     """
     options = options or JointFitOptions()
-    measured = torch.from_numpy(np.array(joints, np.float64))
-    if measured.ndim != 3 or measured.shape[1:] != (len(skeleton), 4):
+    labels = torch.from_numpy(np.array(joints, np.float64))
+    if labels.ndim != 3 or labels.shape[1:] != (len(skeleton), 4):
         raise InputError(
-            "joints", "have the wrong shape", expected=f"(N, {len(skeleton)}, 4)", got=str(tuple(measured.shape))
+            "joints", "have the wrong shape", expected=f"(N, {len(skeleton)}, 4)", got=str(tuple(labels.shape))
         )
-    valid = measured.isfinite().all(-1) & (measured[..., 3] > 0)
-    points = torch.where(valid[..., None], measured[..., :3], 0.0)
-    confidence = torch.where(valid, measured[..., 3].clamp(0, 1), 0.0)
-    usable = valid[:, skeleton.indices(_NEEDED)].all(1)
+    valid = labels.isfinite().all(-1) & (labels[..., 3] > 0)
+    points = torch.where(valid[..., None], labels[..., :3], 0.0)
+    confidence = torch.where(valid, labels[..., 3].clamp(0, 1), 0.0)
+    usable = valid[:, skeleton.indices(_TRUNK_JOINTS)].all(1)
     rows = usable.nonzero().squeeze(-1)
     with torch.no_grad():
         rig, columns = rig_of_skeleton(body, skeleton)
         zero = points.new_zeros(len(rows), rig.shape_count)
         sigma = torch.full_like(zero, options.shape_noise)
         problem = _Positions(rig, columns, points[rows], confidence[rows], zero, sigma, options)
-        found = _fit(problem, skeleton, shared_shape)
-        posed = rig.pose(*found)
-    distance = (posed.points[:, columns] - points[rows]).norm(dim=-1)
+        state = _fit(problem, skeleton, shared_shape)
+        posed_rig = rig.pose(state.rotations, state.root, state.betas)
+    distance = (posed_rig.points[:, columns] - points[rows]).norm(dim=-1)
     error = (distance * confidence[rows]).sum(1) / confidence[rows].sum(1).clamp_min(1e-9)
     parts = {
-        "poses": matrix_to_axis_angle(found.rotations).flatten(1),
-        "betas": found.betas,
-        "trans": rig.translation_of_root(found.root, found.betas),
+        "poses": matrix_to_axis_angle(state.rotations).flatten(1),
+        "betas": state.betas,
+        "trans": rig.translation_of_root(state.root, state.betas),
         "error": error,
     }
-    rows_of_all = {
-        name: torch.zeros(len(measured), *value.shape[1:], dtype=value.dtype) for name, value in parts.items()
-    }
+    rows_of_all = {name: torch.zeros(len(labels), *value.shape[1:], dtype=value.dtype) for name, value in parts.items()}
     rows_of_all["error"].fill_(torch.nan)
     for name, value in parts.items():
         rows_of_all[name][rows] = value
     kind, _, gender = body.name.partition("-")
-    arrays: dict[str, Any] = {name: value.float().numpy() for name, value in rows_of_all.items()}
+    arrays = {name: value.float().numpy() for name, value in rows_of_all.items()}
     return JointFit(**arrays, body=kind, gender=gender or "neutral")
 
 
 def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
-    """Every row by itself; with a shared shape once more, held at the shape that suits all of them."""
+    """Fit every row by itself; with a shared shape once more, held at the shape that suits all of them."""
     rig, points, sigma = problem.rig, problem.points, problem.beta_sigma
     start = _State(
         limb_rotations(zero_joints(rig), skeleton, points, problem.confidence),
@@ -142,13 +140,13 @@ def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
         return first
     one_group = torch.zeros(len(points), dtype=torch.int64)
     betas, _ = common_shapes(evidence, one_group, sigma[0], problem.options.shape_evidence)
-    held = replace(problem, betas=betas, beta_sigma=torch.full_like(sigma, _HELD))
-    again, _ = _solve(held, first._replace(betas=betas))
+    at_shape = replace(problem, betas=betas, beta_sigma=torch.full_like(sigma, _SHAPE_TOLERANCE))
+    again, _ = _solve(at_shape, first._replace(betas=betas))
     return again._replace(betas=betas)
 
 
 def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
-    """States, and what each row says about shape; in chunks of rows."""
+    """Solve the rows in chunks: states, and what each row says about shape."""
     states, evidence = [], []
     columns = slice(problem.first_beta, problem.first_beta + problem.rig.shape_count)
     for rows in torch.arange(len(problem.points)).split(_CHUNK):
@@ -180,8 +178,8 @@ class _Positions:
         return 3 * len(self.rig.parents) + 3
 
     def select(self, rows: Tensor) -> _Positions:
-        chosen = {name: getattr(self, name)[rows] for name in ("points", "confidence", "betas", "beta_sigma")}
-        return replace(self, **chosen)
+        names = ("points", "confidence", "betas", "beta_sigma")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def retract(self, state: _State, step: Tensor) -> _State:
         turn, root, betas = step.split((self.first_beta - 3, 3, self.rig.shape_count), -1)
@@ -189,11 +187,11 @@ class _Positions:
         return _State(rotations, state.root + root, state.betas + betas)
 
     def linearise(self, state: _State) -> NormalEquations:
-        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
-        assert posed.jacobian is not None
+        posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        assert posed_rig.jacobian is not None
         weights = (self.confidence.sqrt() / self.options.joint_noise)[..., None].expand_as(self.points)
-        away = posed.points[:, self.columns] - self.points
-        rows = vector_rows(away, posed.jacobian[:, :, self.columns], weights, self.options.robust)
+        away = posed_rig.points[:, self.columns] - self.points
+        rows = vector_rows(away, posed_rig.jacobian[:, :, self.columns], weights, self.options.robust)
         equations = accumulate([rows])
         nothing = state.rotations.new_zeros(state.rotations.shape[:2])
         add_pose_energy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -54,8 +55,8 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.metric import lifter_takes, shipped_lifter
 
 _OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
-_REPORTED = 2048  # rows of a motion that are in memory at once where they are not solved
-_HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
+_REPORT_ROWS = 2048  # rows of a motion that are in memory at once where they are not solved
+_SHAPE_TOLERANCE = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +89,15 @@ class KeypointFit:
 
     @classmethod
     def joined(cls, parts: Sequence[KeypointFit]) -> KeypointFit:
-        """The bodies of several, one after the other."""
+        """Concatenate the bodies of several fits."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def rows(self, index: slice | Sequence[int] | NDArray[Any]) -> KeypointFit:
-        """The bodies of some rows, in that order."""
+        """Select the bodies of some rows, in that order."""
         return KeypointFit(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def changed(self, index: Sequence[int], bodies: KeypointFit) -> KeypointFit:
-        """The bodies with others in some rows."""
+        """Replace the bodies in some rows."""
         columns = {f.name: getattr(self, f.name).copy() for f in fields(self)}
         for name, values in columns.items():
             values[list(index)] = getattr(bodies, name)
@@ -129,7 +130,8 @@ def fit_keypoints(
     before the camera, or one between their neighbours in time, and confidence 0. The result is deterministic, and
     independent of the number of threads. Works on the CPU in double precision, whatever device the body lives on, in as
     many threads as torch is set to use, a chunk of rows each. What motions need between the stages lies in temporary
-    files, beyond some thousand rows: memory hardly grows with them. UnavailableError where there is no space for these.
+    files, beyond some thousand rows: memory hardly grows with them. Raises UnavailableError if there is no space for
+    these.
     """
     count, options = len(observations), options or KeypointFitOptions()
     threads = torch.get_num_threads()
@@ -145,20 +147,20 @@ def fit_keypoints(
 
 
 def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOptions) -> LandmarkRig:
-    """The landmarks of the observations, and the joints that terms of the fit refer to."""
-    predicted, shapes = observations.predicted_betas, body.joint_directions.shape[-1]
-    if predicted is not None and predicted.shape[1] != shapes:
-        got = str(predicted.shape[1])
+    """Make the rig of the landmarks of the observations, and the joints that terms of the fit refer to."""
+    prediction, shapes = observations.predicted_betas, body.joint_directions.shape[-1]
+    if prediction is not None and prediction.shape[1] != shapes:
+        got = str(prediction.shape[1])
         raise InputError("predicted_betas", "are another body's", expected=f"{shapes} numbers", got=got)
     joints = UPRIGHT_JOINTS
-    if predicted is not None or (options.lift and lifter_takes(observations.names)):
+    if prediction is not None or (options.lift and lifter_takes(observations.names)):
         joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
     return LandmarkRig(body, body.landmarks(observations.skeleton), joints, free_columns=1)
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """The solver's matrices are so small that a second thread only waits: on a busy machine it costs twentyfold."""
+    """Hold torch to one thread: matrices are so small that on a busy machine a second costs twentyfold."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -168,7 +170,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def _chunks(observations: KeypointObservations, size: int) -> list[KeypointObservations]:
-    """Rows that are solved together, in full blocks, without their motion; no rows are one chunk, too."""
+    """Divide rows that are solved together, in full blocks, without their motion; no rows are one chunk, too."""
     still, size = replace(observations, frame=None), size + -size % BLOCK
     return [still.rows(slice(start, start + size)) for start in range(0, max(len(still), 1), size)]
 
@@ -182,14 +184,14 @@ def _joined(chunks: Sequence[_Chunk]) -> tuple[KeypointProblem, FitState]:
 def _solve_coarsely(
     rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, threads: int
 ) -> list[_Chunk]:
-    """The coarse stage of every row, and the shapes that groups share, in chunks."""
+    """Solve the coarse stage of every row, and find the shapes that groups share, in chunks."""
     parts = _chunks(observations, options.chunk)
     chunks = in_parallel(lambda part: _solve_from_starts(rig, part, options), parts, threads)
     return _with_common_shapes(chunks, observations.shape_group)
 
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
-    """The coarse stage: the first start everywhere, the others where it ends badly; the cheapest end of each row."""
+    """Solve the coarse stage from the first start, where it ends badly from all; keep the cheapest ends."""
     evidence, starts = gather_evidence(rig, observations, options)
     problem = KeypointProblem(rig, evidence, options)
     state, equations, _ = levenberg_marquardt(problem, starts[0], options.coarse)
@@ -199,10 +201,10 @@ def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, opt
     if len(rows) and len(starts) > 1:
         others = cat_rows([start.rows(rows) for start in starts[1:]])
         count = len(starts) - 1
-        retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
+        other_ends, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
         costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))
         winner = costs.argmin(0)
-        for target, value in zip((*state, *equations), (*retried, *again), strict=True):
+        for target, value in zip((*state, *equations), (*other_ends, *again), strict=True):
             ends = torch.cat((target[rows][None], value.unflatten(0, (count, len(rows)))))
             target[rows] = ends[winner, torch.arange(len(rows))]
     shape = _shape_evidence(problem, equations, state)
@@ -217,21 +219,20 @@ def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state:
 
 
 def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None) -> list[_Chunk]:
-    """The rows of groups (N,) held at the shape that suits all of their group."""
+    """Hold the rows of groups (N,) at the shape that suits all of their group."""
     if groups is None:
         return chunks
-    common, shared = _common_shapes([chunk.shape for chunk in chunks], groups, chunks[0].problem.options)
+    common, has_others = _common_shapes([chunk.shape for chunk in chunks], groups, chunks[0].problem.options)
     lengths = [len(chunk.problem.evidence) for chunk in chunks]
-    return [
-        _Chunk(*_at_shape(chunk.problem, chunk.state, *shape), chunk.shape)
-        for chunk, *shape in zip(chunks, common.split(lengths), shared.split(lengths), strict=True)
-    ]
+    parts = zip(chunks, common.split(lengths), has_others.split(lengths), strict=True)
+    starts = [(_at_shape((chunk.problem, chunk.state), betas, others), chunk.shape) for chunk, betas, others in parts]
+    return [_Chunk(problem, state, shape) for (problem, state), shape in starts]
 
 
 def _common_shapes(
     parts: Sequence[ShapeEvidence], groups: Tensor, options: KeypointFitOptions
 ) -> tuple[Tensor, Tensor]:
-    """Betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
+    """Find betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
     shape = cat_rows(parts)
     sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
     betas, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
@@ -239,31 +240,33 @@ def _common_shapes(
 
 
 def _at_shape(
-    problem: KeypointProblem, state: FitState, betas: Tensor, shared: Tensor
+    start: tuple[KeypointProblem, FitState], betas: Tensor, has_others: Tensor
 ) -> tuple[KeypointProblem, FitState]:
-    """Rows (N,) that are `shared` held at betas (N, S)."""
-    shared, evidence = shared[:, None], problem.evidence
+    """Hold rows that share their shape with others, `has_others` (N,), at betas (N, S)."""
+    problem, state = start
+    has_others, evidence = has_others[:, None], problem.evidence
     problem = problem.changed(
-        betas=torch.where(shared, betas, evidence.betas),
-        beta_sigma=torch.where(shared, _HELD, evidence.beta_sigma),
+        betas=torch.where(has_others, betas, evidence.betas),
+        beta_sigma=torch.where(has_others, _SHAPE_TOLERANCE, evidence.beta_sigma),
     )
-    return problem, state._replace(betas=torch.where(shared, betas, state.betas))
+    return problem, state._replace(betas=torch.where(has_others, betas, state.betas))
 
 
 def _solve_finely(chunk: _Chunk) -> _Chunk:
-    """The fine stage, once with the detector's evidence and, if the lifter takes the skeleton, again with the lifter's.
+    """Solve the fine stage, once with the detector's evidence and, if the lifter takes the skeleton, again with the
+    lifter's.
 
     The evidence of the result is that of its last solve.
     """
     problem, schedule = chunk.problem, chunk.problem.options.fine
     state, _, _ = levenberg_marquardt(problem, chunk.state, schedule)
-    lifted = _with_lifted_joints(problem, state)
-    if lifted is not problem:
-        state, _, _ = levenberg_marquardt(lifted, state, schedule)
+    with_lifter = _with_lifted_joints(problem, state)
+    if with_lifter is not problem:
+        state, _, _ = levenberg_marquardt(with_lifter, state, schedule)
     # Shared betas are set, not only held tightly: all rows of a group have exactly the same numbers.
-    held = problem.evidence.beta_sigma == _HELD
-    state = state._replace(betas=torch.where(held, problem.evidence.betas, state.betas))
-    return _Chunk(lifted, state, chunk.shape)
+    is_held = problem.evidence.beta_sigma == _SHAPE_TOLERANCE
+    state = state._replace(betas=torch.where(is_held, problem.evidence.betas, state.betas))
+    return _Chunk(with_lifter, state, chunk.shape)
 
 
 def _fit_motion(
@@ -273,28 +276,27 @@ def _fit_motion(
     threads: int,
     progress: Progress,
 ) -> KeypointFit:
-    """The frames of each person solved together."""
+    """Solve the frames of each person together."""
     order = _order_of_motion(observations)
     if not torch.equal(order, torch.arange(len(order))):
         sorted_rows = observations.rows(order)
         return _fit_motion(body, sorted_rows, options, threads, progress).rows(order.argsort().numpy())
     rig = _rig(body, observations.rows(slice(1)), options)
-    with RowFile() as approached, RowFile() as lifted, RowFile() as solved:
-        shown = _approach(rig, observations, options, approached, lifted, threads, progress)
+    with RowFile() as alone_file, RowFile() as evidence_file, RowFile() as state_file:
+        visible = _approach(rig, observations, options, alone_file, evidence_file, threads, progress)
 
-        def part(first: int, last: int) -> tuple[KeypointProblem, FitState]:
-            return _read_part(rig, options, lifted, first, last)
-
-        _move(observations, shown, part, solved, threads, part_of(progress, 0.6, 1))
+        part = partial(_read_part, rig, options, evidence_file)
+        _move(observations, visible, part, state_file, threads, part_of(progress, 0.6, 1))
         reports = []
-        for first, last in pairwise(_ends(len(observations), _REPORTED)):
-            problem, state = part(first, last)[0], FitState(*solved.read(first, last))
-            reports.append(_report(body, observations.rows(slice(first, last)), problem, state, threads))
+        for first, last in pairwise(_ends(len(observations), _REPORT_ROWS)):
+            rows = slice(first, last)
+            problem, state = part(rows)[0], FitState._make(state_file.read(first, last))
+            reports.append(_report(body, observations.rows(rows), problem, state, threads))
     return KeypointFit.joined(reports)
 
 
 def _order_of_motion(observations: KeypointObservations | SequenceObservations) -> Tensor:
-    """The rows (N,) sorted by person and frame."""
+    """Sort the rows (N,) by person and frame."""
     groups, frames = observations.shape_group, observations.frame
     assert groups is not None
     assert frames is not None
@@ -302,7 +304,7 @@ def _order_of_motion(observations: KeypointObservations | SequenceObservations) 
 
 
 def _people(observations: KeypointObservations | SequenceObservations) -> list[tuple[int, int]]:
-    """The first row of each person in consecutive frames, and the one behind their last, of sorted rows."""
+    """List the first row of each person in consecutive frames, and the one behind their last, of sorted rows."""
     groups, frames = observations.shape_group, observations.frame
     assert groups is not None
     assert frames is not None
@@ -312,36 +314,36 @@ def _people(observations: KeypointObservations | SequenceObservations) -> list[t
 
 
 def _ends(count: int, size: int) -> list[int]:
-    """Where the parts of `count` rows begin and end, of `size` rows each."""
+    """List where the parts of `count` rows begin and end, of `size` rows each."""
     return [*range(0, count, size), count]
 
 
 def _still(observations: KeypointObservations) -> KeypointObservations:
-    """Rows without their motion."""
+    """Drop the motion of rows."""
     return replace(observations, frame=None)
 
 
 def _read_part(
-    rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, first: int, last: int
+    rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, rows: slice
 ) -> tuple[KeypointProblem, FitState]:
-    """The evidence and the states of some rows."""
-    columns, split = file.read(first, last), len(FitState._fields)
-    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-split]), options), FitState(*columns[-split:])
+    """Read the evidence and the states of some rows."""
+    columns, split = file.read(rows.start, rows.stop), len(FitState._fields)
+    return KeypointProblem(rig, FitEvidence.of_columns(columns[:-split]), options), FitState._make(columns[-split:])
 
 
 def _approach(
     rig: LandmarkRig,
     observations: KeypointObservations | SequenceObservations,
     options: KeypointFitOptions,
-    approached: RowFile,
-    lifted: RowFile,
+    alone_file: RowFile,
+    evidence_file: RowFile,
     threads: int,
     progress: Progress,
 ) -> Tensor:
-    """Each frame alone, from between its key frames; then the shapes of groups, and the lifter.
+    """Solve each frame alone, from between its key frames; then find the shapes of groups, and ask the lifter.
 
-    Writes evidence and states of all rows: as frames alone have them into `approached`, the final ones into `lifted`.
-    Returns which rows (N,) have evidence.
+    Writes evidence and states of all rows: as frames alone have them into `alone_file`, the final ones into
+    `evidence_file`. Returns which rows (N,) have evidence.
     """
     starting, lifting = part_of(progress, 0.2, 0.5), part_of(progress, 0.5, 0.6)
     parts = list(pairwise(_ends(len(observations), options.chunk + -options.chunk % BLOCK)))
@@ -350,7 +352,7 @@ def _approach(
 
         def approach(part: tuple[int, int]) -> _Chunk:
             evidence, _ = gather_evidence(rig, _still(observations.rows(slice(*part))), replace(options, starts=1))
-            start = FitState(*starts.read(*part))
+            start = FitState._make(starts.read(*part))
             problem = KeypointProblem(
                 rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)), options
             )
@@ -360,22 +362,22 @@ def _approach(
         shapes = []
         chunks = made_in_parallel(approach, parts, threads, starting)
         for (first, _), chunk in zip(parts, chunks, strict=True):
-            approached.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
+            alone_file.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
             shapes.append(chunk.shape)
     groups = observations.shape_group
     assert groups is not None
-    betas, shared = _common_shapes(shapes, groups, options)
+    betas, has_others = _common_shapes(shapes, groups, options)
 
     def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
         rows = slice(*part)
-        problem, state = _at_shape(*_read_part(rig, options, approached, *part), betas[rows], shared[rows])
+        problem, state = _at_shape(_read_part(rig, options, alone_file, rows), betas[rows], has_others[rows])
         return _with_lifted_joints(problem, state).evidence, state
 
-    shown = torch.zeros(len(observations), dtype=torch.bool)
+    visible = torch.zeros(len(observations), dtype=torch.bool)
     for part, (evidence, state) in zip(parts, made_in_parallel(lift, parts, threads, lifting), strict=True):
-        lifted.write(part[0], [*evidence.columns(), *state])
-        shown[slice(*part)] = (evidence.confidence > 0).any(-1)
-    return shown
+        evidence_file.write(part[0], [*evidence.columns(), *state])
+        visible[slice(*part)] = (evidence.confidence > 0).any(-1)
+    return visible
 
 
 def _between_key_frames(
@@ -396,55 +398,57 @@ def _between_key_frames(
         chunk = _solve_from_starts(rig, _still(observations.rows(rows)), options)
         return chunk.state, chunk.shape
 
-    solved = in_parallel(coarse, keys.split(options.chunk + -options.chunk % BLOCK), threads)
-    state = cat_rows([chunk for chunk, _ in solved])
-    betas, shared = _common_shapes([shape for _, shape in solved], groups[keys], options)
-    state = state._replace(betas=torch.where(shared[:, None], betas, state.betas))
+    parts = in_parallel(coarse, keys.split(options.chunk + -options.chunk % BLOCK), threads)
+    state = cat_rows([chunk for chunk, _ in parts])
+    betas, has_others = _common_shapes([shape for _, shape in parts], groups[keys], options)
+    state = state._replace(betas=torch.where(has_others[:, None], betas, state.betas))
     for first, last in people:
         key_rows = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
-        for begin, end in pairwise([first + end for end in _ends(last - first, _REPORTED)]):
+        for begin, end in pairwise([first + end for end in _ends(last - first, _REPORT_ROWS)]):
             starts.write(begin, between(state.rows(key_rows), time[keys[key_rows]], time[begin:end]))
 
 
 def _visible(observations: KeypointObservations | SequenceObservations) -> Tensor:
     """Mark the rows (N,) with a visible landmark."""
-    parts = pairwise(_ends(len(observations), _REPORTED))
+    parts = pairwise(_ends(len(observations), _REPORT_ROWS))
     return torch.cat([(observations.rows(slice(*part)).confidence > 0).any(-1) for part in parts])
 
 
 def _move(
     observations: KeypointObservations | SequenceObservations,
-    shown: Tensor,
-    part: Callable[[int, int], tuple[KeypointProblem, FitState]],
-    solved: RowFile,
+    visible: Tensor,
+    part: Callable[[slice], tuple[KeypointProblem, FitState]],
+    state_file: RowFile,
     threads: int,
     progress: Progress,
 ) -> None:
     """Write the states of all rows with all frames of a person solved at once.
 
-    shown  (N,) whether a row has evidence; part gives evidence and states of some rows
+    visible  (N,) whether a row has evidence; part gives evidence and states of some rows
     """
     people, times = _people(observations), observations.time
     assert times is not None
 
-    def solve(rows: tuple[int, int]) -> None:
-        first, time = rows[0], times[slice(*rows)]
+    def solve(person: tuple[int, int]) -> None:
+        first, time = person[0], times[slice(*person)]
 
         def stretch(begin: int, end: int) -> Stretch:
-            poses = observations.rows(slice(first + begin, first + end)).world_to_camera
+            rows = slice(first + begin, first + end)
+            poses = observations.rows(rows).world_to_camera
             if poses is None:
                 poses = torch.eye(4, dtype=torch.float64).expand(end - begin, 4, 4)
-            return Stretch(*part(first + begin, first + end), poses, time[begin:end])
+            problem, state = part(rows)
+            return Stretch(problem, state, poses, time[begin:end])
 
-        for begin, states in solve_person(stretch, shown[slice(*rows)], time, max(1, threads // len(people))):
-            solved.write(first + begin, states)
+        for begin, states in solve_person(stretch, visible[slice(*person)], time, max(1, threads // len(people))):
+            state_file.write(first + begin, states)
 
     in_parallel(solve, people, threads, progress)
 
 
 def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointProblem:
-    """The problem with joints held tightly to the mean of their positions in the state and the lifter's; the problem
-    itself if there is no last stage with the lifter.
+    """Hold joints tightly to the mean of their positions in the state and the lifter's; return the problem itself if
+    there is no last stage with the lifter.
 
     Two estimates with different errors: their mean is better than either, and steadier. The lifter does not get
     landmarks that are outliers of the fit; joints without visible landmarks, and people without visible hips, are left
@@ -453,14 +457,14 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
     options, evidence, skeleton = problem.options, problem.evidence, problem.rig.landmark_skeleton
     if not (options.lift and lifter_takes(skeleton)):
         return problem
-    posed = problem.rig.pose(state.rotations, state.root, state.betas)
-    landmarks = project(posed.points[:, : problem.rig.landmark_count], evidence.focal, evidence.centre)
+    posed_rig = problem.rig.pose(state.rotations, state.root, state.betas)
+    landmarks = project(posed_rig.points[:, : problem.rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1) * evidence.pixel_weights
     confidence = torch.where(error > _OUTLIER, 0.0, evidence.confidence)
-    lifted = shipped_lifter()(evidence.pixels, confidence, evidence.focal, evidence.centre, skeleton)
+    lifter_joints = shipped_lifter()(evidence.pixels, confidence, evidence.focal, evidence.centre, skeleton)
     joints, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
-    about_pelvis = posed.joints[:, joints] - posed.joints[:, pelvis, None]
-    positions = torch.lerp(about_pelvis, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
+    about_pelvis = posed_rig.joints[:, joints] - posed_rig.joints[:, pelvis, None]
+    positions = torch.lerp(about_pelvis, lifter_joints.joints.double(), options.lifted_share) @ evidence.to_ray.mT
     certain = joint_evidence(skeleton, confidence) > 0
     visible = (certain[:, joints] & certain[:, pelvis, None])[..., None]
     weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(positions)
@@ -470,19 +474,19 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
 def _report(
     body: Body, observations: KeypointObservations, problem: KeypointProblem, state: FitState, threads: int
 ) -> KeypointFit:
-    """The bodies of solved rows, with how well they explain the landmarks."""
+    """Make the bodies of solved rows, with how well they explain the landmarks."""
     rig, evidence = problem.rig, problem.evidence
-    posed = rig.pose(state.rotations, state.root, state.betas)
-    landmarks = project(posed.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
+    posed_rig = rig.pose(state.rotations, state.root, state.betas)
+    landmarks = project(posed_rig.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1)
     joints = _joint_confidence(body, observations, problem, state, threads)
     values = {
         "poses": matrix_to_axis_angle(state.rotations).flatten(1),
         "betas": state.betas,
         "trans": rig.translation_of_root(state.root, state.betas),
-        "segment_scales": torch.ones_like(posed.joints[..., 0]),
-        "joints3d": posed.joints,
-        "joints2d": project(posed.joints, evidence.focal, evidence.centre),
+        "segment_scales": torch.ones_like(posed_rig.joints[..., 0]),
+        "joints3d": posed_rig.joints,
+        "joints2d": project(posed_rig.joints, evidence.focal, evidence.centre),
         "confidence": person_confidence(joints),
         "joint_confidence": joints,
         "reprojection_error": _median_error(error, observations.confidence, evidence.pixel_weights > 0),
@@ -493,8 +497,8 @@ def _report(
 def _joint_confidence(
     body: Body, observations: KeypointObservations, problem: KeypointProblem, state: FitState, threads: int
 ) -> Tensor:
-    """(N, 24), from the posterior of the fit, the weights of the landmarks and the spread of the world landmarks; 0 for
-    rows without a landmark.
+    """Compute (N, 24), from the posterior of the fit, the weights of the landmarks and the spread of the world
+    landmarks; 0 for rows without a landmark.
     """
     skeleton, evidence = problem.rig.landmark_skeleton, problem.evidence
     all_joints = LandmarkRig(body, body.landmarks(skeleton.name), SMPL24.joint_names, free_columns=1)
@@ -519,8 +523,8 @@ def _joint_confidence(
     return torch.where((evidence.confidence > 0).any(-1, keepdim=True), probability_right(noise), 0.0)
 
 
-def _median_error(error: Tensor, confidence: Tensor, used: Tensor) -> Tensor:
-    """(N,) median pixels over the confident landmarks, else over those used, else NaN."""
-    confident = used & (confidence > 0.5)
-    chosen = torch.where(confident.any(-1, keepdim=True), confident, used)
-    return torch.where(chosen, error, torch.nan).nanmedian(-1).values
+def _median_error(error: Tensor, confidence: Tensor, is_used: Tensor) -> Tensor:
+    """Compute the median (N,) in pixels over the confident landmarks, else over those used, else NaN."""
+    confident = is_used & (confidence > 0.5)
+    mask = torch.where(confident.any(-1, keepdim=True), confident, is_used)
+    return torch.where(mask, error, torch.nan).nanmedian(-1).values

@@ -36,36 +36,38 @@ class PeopleLabels:
     """The labels of all frames of a record: the number of each person, with a question mark if the fit is doubtful, and
     `?N` for the N-th detection without a body. They cover no person; a label for which there is no room is left out.
 
-    named   text, colour and reason of each label
-    frames, numbers, boxes, letters, sizes, corners  of its rows: frame, number in `named`, what it stands beside, and
+    labels  text, colour and reason of each label
+    frames, numbers, boxes, letters, sizes, corners  of its rows: frame, number in `labels`, what it stands beside, and
             height of the letters, size and upper left corner in pixels
     """
 
     def __init__(self, record: FitRecord) -> None:
-        doubts, unfitted = doubts_of_tracks(record), record.unfitted
-        self.named = [(f"{i}{'?' if doubt else ''}", person_colour(i), doubt) for i, doubt in doubts.items()]
+        doubts, detections = doubts_of_tracks(record), record.unfitted
+        self.labels = [(f"{i}{'?' if doubt else ''}", person_colour(i), doubt) for i, doubt in doubts.items()]
         shots = record.shot_id.tolist()
-        first = {(shots[u.frame], u.reason): u.frame for u in reversed(unfitted)}
-        for i, u in enumerate(unfitted):  # of a sequence, the strip lists each reason once a shot
-            listed = first[shots[u.frame], u.reason] == u.frame
-            self.named.append((f"?{i}", YELLOW, f"not fitted, {u.reason}" if listed else ""))
-        self.frames = np.append(record.frame_index, np.array([found.frame for found in unfitted], int))
-        self.numbers = np.append(np.searchsorted(list(doubts), record.track_id), len(doubts) + np.arange(len(unfitted)))
+        first = {(shots[u.frame], u.reason): u.frame for u in reversed(detections)}
+        for i, u in enumerate(detections):  # of a sequence, the strip lists each reason once a shot
+            is_first = first[shots[u.frame], u.reason] == u.frame
+            self.labels.append((f"?{i}", YELLOW, f"not fitted, {u.reason}" if is_first else ""))
+        self.frames = np.append(record.frame_index, np.array([detection.frame for detection in detections], int))
+        self.numbers = np.append(
+            np.searchsorted(list(doubts), record.track_id), len(doubts) + np.arange(len(detections))
+        )
         bodies, sizes = _bodies(record), record.image_size[record.frame_index]
         trunk, reach = bodies[:, _ARMLESS, :2], bodies[:, _ARMLESS, 2:] + 2 * sizes.max(1)[:, None, None] / _GRID
         boxes = np.clip(np.concatenate(((trunk - reach).min(1), (trunk + reach).max(1)), 1), 0, np.tile(sizes, 2))
-        self.boxes = np.concatenate((boxes, np.reshape([found.box for found in unfitted], (-1, 4))))
+        self.boxes = np.concatenate((boxes, np.reshape([detection.box for detection in detections], (-1, 4))))
         self.letters, self.sizes = np.zeros(len(self.frames), int), np.zeros((len(self.frames), 2), int)
         self._shots = record.shot_id
-        for number, (text, *_) in enumerate(self.named):
+        for number, (text, *_) in enumerate(self.labels):
             rows = self.numbers == number
             self.boxes[rows] = gaussian_filter1d(self.boxes[rows], _SMOOTHING, axis=0, mode="nearest")
             person = np.median(np.ptp(self.boxes[rows].reshape(-1, 2, 2), axis=1).max(1))
             largest = record.image_size[self.frames[rows]].max() / 50
             self.letters[rows] = letters = max(_MIN_LETTERS, round(min(person / 20, largest)))
             self.sizes[rows] = label_size(text, letters)
-        rows = self.frames, self.boxes, self.sizes, self.numbers
-        self.corners = label_corners(*rows, partial(_occupied, record, bodies), record.image_size)
+        occupancy = partial(_occupied, record, bodies)
+        self.corners = label_corners(self.frames, self.boxes, self.sizes, self.numbers, occupancy, record.image_size)
 
     def draw(self, image: NDArray[np.uint8], frame: int) -> None:
         """Write the labels of a frame into its image, in place."""
@@ -74,33 +76,33 @@ class PeopleLabels:
             (x0, y0, x1, y1), middle = self.boxes[row], self.corners[row] + self.sizes[row] / 2
             nearest = np.array(((x0 + x1) / 2, np.clip(middle[1], 0.9 * y0 + 0.1 * y1, 0.1 * y0 + 0.9 * y1)))
             if np.linalg.norm(middle - nearest) > _FAR * self.sizes[row, 1]:
-                ends, colour = np.rint((middle, nearest)).astype(int).tolist(), 255 * self.named[self.numbers[row]][1]
+                ends, colour = np.rint((middle, nearest)).astype(int).tolist(), 255 * self.labels[self.numbers[row]][1]
                 cv2.line(image, ends[0], ends[1], colour.tolist(), max(1, int(self.letters[row]) // 8), cv2.LINE_AA)
         for row in rows:
-            text, colour, _ = self.named[self.numbers[row]]
+            text, colour, _ = self.labels[self.numbers[row]]
             draw_label(image, text, self.corners[row].tolist(), int(self.letters[row]), colour)
 
     def with_reasons(self, image: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
-        """The image with a strip below it that says which fits of the frame's shot are doubtful, and why. It is equally
+        """Add a strip below the image that says which fits of the frame's shot are doubtful, and why. It is equally
         high in all frames, and missing if no fit is doubtful.
         """
         letters = max(_MIN_LETTERS, round(max(image.shape[:2]) / 80))
         columns = max(1, 50 * image.shape[1] // label_size(50 * "n", letters)[0])
         lines: dict[int, list[tuple[str, NDArray[np.float32]]]] = {int(shot): [] for shot in self._shots}
-        for number, (text, colour, reason) in enumerate(self.named):
+        for number, (text, colour, reason) in enumerate(self.labels):
             parts = textwrap.wrap(f"{text}: {reason}", columns) if reason else []
             lines[int(self._shots[self.frames[self.numbers == number][0]])] += [(part, colour) for part in parts]
-        count, shown = min(max(map(len, lines.values()), default=0), _MAX_LINES), lines[int(self._shots[frame])]
-        if len(shown) > count:
-            shown = [*shown[: count - 1], (f"and {len(shown) - count + 1} lines more", YELLOW)]
+        count, frame_lines = min(max(map(len, lines.values()), default=0), _MAX_LINES), lines[int(self._shots[frame])]
+        if len(frame_lines) > count:
+            frame_lines = [*frame_lines[: count - 1], (f"and {len(frame_lines) - count + 1} lines more", YELLOW)]
         strip = np.full((2 * letters * count, image.shape[1], 3), LABEL_GROUND, np.uint8)
-        for number, (line, colour) in enumerate(shown):
+        for number, (line, colour) in enumerate(frame_lines):
             draw_label(strip, line, (0, 2 * letters * number), letters, colour)
         return np.concatenate((image, strip))
 
 
 def _bodies(record: FitRecord) -> Floats:
-    """(N, 24, 3) of joints in the image: x, y, and how far the body reaches around them, pixels."""
+    """Compute the joints in the image (N, 24, 3): x, y, and how far the body reaches around them, pixels."""
     joints, frames = record.joints3d.astype(np.float64), record.frame_index
     size = np.linalg.norm(np.diff(joints[:, _TRUNK], axis=1), axis=-1).sum(1, keepdims=True) / _TRUNK_LENGTH
     pixels = Camera(record.focal[frames], record.principal_point[frames]).project(joints)
@@ -108,8 +110,8 @@ def _bodies(record: FitRecord) -> Floats:
 
 
 def _occupied(record: FitRecord, bodies: Floats, frame: int) -> NDArray[np.bool_]:
-    """Where people are in a frame, as a grid over the image: discs along the bodies' bones and around the landmarks,
-    and boxes of detections without a body.
+    """Mark where people are in a frame, as a grid over the image: discs along the bodies' bones and around the
+    landmarks, and boxes of detections without a body.
     """
     size, rows = record.image_size[frame], record.rows_for(frame)
     cells = np.ceil(size * min(1.0, _GRID / size.max())).astype(int)
@@ -123,8 +125,8 @@ def _occupied(record: FitRecord, bodies: Floats, frame: int) -> NDArray[np.bool_
     grid = np.zeros(cells[::-1], np.uint8)
     for x, y, radius in discs[near].clip(-2 * _GRID, 2 * _GRID).astype(int).tolist():
         cv2.circle(grid, (x, y), radius, 1, -1)
-    for found in record.unfitted:
-        if found.frame == frame:
-            x0, y0, x1, y1 = (np.array(found.box) * np.tile(cells / size, 2)).astype(int).tolist()
+    for detection in record.unfitted:
+        if detection.frame == frame:
+            x0, y0, x1, y1 = (np.array(detection.box) * np.tile(cells / size, 2)).astype(int).tolist()
             cv2.rectangle(grid, (x0, y0), (x1, y1), 1, -1)
     return grid > 0

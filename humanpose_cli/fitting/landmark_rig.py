@@ -34,7 +34,7 @@ class PosedRig(NamedTuple):
 
 
 def descendants(parents: tuple[int, ...]) -> Tensor:
-    """(J, J) bool: [j, k] is true where k is j or hangs below it."""
+    """Make a table (J, J) bool: [j, k] is true if k is j or hangs below it."""
     below = torch.eye(len(parents), dtype=torch.bool)
     for child, parent in reversed(list(enumerate(parents))):
         if parent >= 0:
@@ -72,7 +72,7 @@ class LandmarkRig:
         self._pairs(descendants(self.parents))
 
     def _pairs(self, below: Tensor) -> None:
-        """The (point, joint) pairs where turning the joint moves the point."""
+        """List the (point, joint) pairs where turning the joint moves the point."""
         reach = self.weights @ below.double().T  # (M, J): share of a point's weight below each joint
         self._pair_point, self._pair_joint = torch.nonzero(reach > 1e-9, as_tuple=True)
         self._pair_weights = self.weights[self._pair_point] * below[self._pair_joint]
@@ -82,7 +82,7 @@ class LandmarkRig:
         self._pair_row = self._pair_point * self._blocks + self._pair_joint
 
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """(N, S) → (N, 24, 3) metres, rest axes."""
+        """Shape the joints: betas (N, S) → (N, 24, 3) metres, rest axes."""
         return self.joints + torch.einsum("jcs,ns->njc", self.joint_directions, betas)
 
     def translation_of_root(self, root: Tensor, betas: Tensor) -> Tensor:
@@ -98,75 +98,75 @@ class LandmarkRig:
         *,
         jacobian: bool = False,
     ) -> PosedRig:
-        """Points of rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S).
+        """Pose the points by rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S).
 
         segment_scales  (N, 24), or None for 1
         """
         rest = self.rest_joints(betas)
-        absolute, linear, posed = self._chain(rotations, root, rest, segment_scales)
+        absolute, linear, joints = self._chain(rotations, root, rest, segment_scales)
         template = self.template + torch.einsum("mcs,ns->nmc", self.directions, betas)
-        offset = posed - (linear @ rest[..., None]).squeeze(-1)
-        carried = self.weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, M, 12)
-        blend = carried[..., :9].unflatten(-1, (3, 3))
-        points = (blend @ template[..., None]).squeeze(-1) + carried[..., 9:]
+        offset = joints - (linear @ rest[..., None]).squeeze(-1)
+        transforms = self.weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, M, 12)
+        blend = transforms[..., :9].unflatten(-1, (3, 3))
+        points = (blend @ template[..., None]).squeeze(-1) + transforms[..., 9:]
         if not jacobian:
-            return PosedRig(points, None, absolute, posed)
-        J = self._rotation_jacobian(linear, offset, template, absolute, posed)
+            return PosedRig(points, None, absolute, joints)
+        J = self._rotation_jacobian(linear, offset, template, absolute, joints)
         first = 3 * len(self.parents)
         J[..., first : first + 3] = torch.eye(3, dtype=J.dtype)[:, None]
         shape = slice(first + 3, first + 3 + self.shape_count)
         J[..., shape] = self._shape_jacobian(linear, blend).transpose(1, 2)
-        return PosedRig(points, J, absolute, posed)
+        return PosedRig(points, J, absolute, joints)
 
     def _chain(
         self, rotations: Tensor, root: Tensor, rest: Tensor, segment_scales: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         absolute = torch.empty_like(rotations)
         linear = torch.empty_like(rotations)
-        posed = torch.empty_like(rest)
+        positions = torch.empty_like(rest)
         for level, (rows, above) in enumerate(self._levels):
             if level == 0:
                 absolute[:, rows] = rotations[:, rows]
-                posed[:, rows] = root[:, None]
+                positions[:, rows] = root[:, None]
             else:
                 absolute[:, rows] = absolute[:, above] @ rotations[:, rows]
                 step = (rest[:, rows] - rest[:, above])[..., None]
-                posed[:, rows] = posed[:, above] + (linear[:, above] @ step).squeeze(-1)
+                positions[:, rows] = positions[:, above] + (linear[:, above] @ step).squeeze(-1)
             linear[:, rows] = absolute[:, rows] @ self.rest_rotations[rows]
             if segment_scales is not None:
                 linear[:, rows] *= segment_scales[:, rows, None, None]
-        return absolute, linear, posed
+        return absolute, linear, positions
 
     def _rotation_jacobian(
-        self, linear: Tensor, offset: Tensor, template: Tensor, absolute: Tensor, posed: Tensor
+        self, linear: Tensor, offset: Tensor, template: Tensor, absolute: Tensor, joints: Tensor
     ) -> Tensor:
-        """(N, 3, M, P) with the rotations' columns filled in."""
+        """Compute (N, 3, M, P) with the rotations' columns filled in."""
         point, joint = self._pair_point, self._pair_joint
-        carried = self._pair_weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, pairs, 12)
-        arm = (carried[..., :9].unflatten(-1, (3, 3)) @ template[:, point, :, None]).squeeze(-1)
-        arm = arm + carried[..., 9:] - self._pair_reach[:, None] * posed[:, joint]
+        transforms = self._pair_weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, pairs, 12)
+        arm = (transforms[..., :9].unflatten(-1, (3, 3)) @ template[:, point, :, None]).squeeze(-1)
+        arm = arm + transforms[..., 9:] - self._pair_reach[:, None] * joints[:, joint]
         x, y, z = arm.mT.unsqueeze(-1).unbind(1)  # (N, pairs, 1) each
         # Columns of the absolute rotation are the joint's own axes, about which the increments turn.
         a, b, c = absolute[:, joint].unbind(2)
-        moved = torch.stack((b * z - c * y, c * x - a * z, a * y - b * x), 1)  # (N, 3, pairs, 3)
+        slopes = torch.stack((b * z - c * y, c * x - a * z, a * y - b * x), 1)  # (N, 3, pairs, 3)
         rows = len(self.template)
-        J = moved.new_zeros(len(moved), 3, rows * self._blocks, 3)
-        J.index_copy_(2, self._pair_row, moved)
-        return J.view(len(moved), 3, rows, 3 * self._blocks)[..., : self.parameter_count]
+        J = slopes.new_zeros(len(slopes), 3, rows * self._blocks, 3)
+        J.index_copy_(2, self._pair_row, slopes)
+        return J.view(len(slopes), 3, rows, 3 * self._blocks)[..., : self.parameter_count]
 
     def _shape_jacobian(self, linear: Tensor, blend: Tensor) -> Tensor:
-        """(N, M, 3, S): d point / d shape at a fixed root position."""
-        turned = linear @ self.joint_directions  # (N, 24, 3, S): L_j dj_j
-        moved = torch.zeros_like(turned)
+        """Compute (N, M, 3, S): d point / d shape at a fixed root position."""
+        part_slopes = linear @ self.joint_directions  # (N, 24, 3, S): L_j dj_j
+        joint_slopes = torch.zeros_like(part_slopes)
         for rows, above in self._levels[1:]:
             step = self.joint_directions[rows] - self.joint_directions[above]
-            moved[:, rows] = moved[:, above] + linear[:, above] @ step
-        joint_part = (self.weights @ (moved - turned).flatten(-2)).unflatten(-1, turned.shape[-2:])
+            joint_slopes[:, rows] = joint_slopes[:, above] + linear[:, above] @ step
+        joint_part = (self.weights @ (joint_slopes - part_slopes).flatten(-2)).unflatten(-1, part_slopes.shape[-2:])
         return blend @ self.directions + joint_part
 
 
 def rig_of_skeleton(body: Body, skeleton: Skeleton) -> tuple[LandmarkRig, slice]:
-    """A rig with the body's points that correspond to a skeleton's joints, and the rows where they stand."""
+    """Make a rig with the body's points that correspond to a skeleton's joints, and find the rows where they stand."""
     if skeleton.name == body.skeleton.name:
         landmarks = body.landmarks("coco17")
         rig = LandmarkRig(body, landmarks, skeleton.joint_names)
@@ -175,7 +175,7 @@ def rig_of_skeleton(body: Body, skeleton: Skeleton) -> tuple[LandmarkRig, slice]
 
 
 def _levels(parents: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
-    """Joints and their parents, grouped by distance from the root."""
+    """Group joints and their parents by distance from the root."""
     depth: list[int] = []
     for parent in parents:
         depth.append(0 if parent < 0 else depth[parent] + 1)

@@ -44,25 +44,25 @@ class BodyPredictor(Protocol):
     """
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Whether a person comes with what the network looks at."""
+        """Check whether a person comes with what the network looks at."""
         ...
 
     def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[Any]:
-        """What `finish` needs of each person, without the image."""
+        """Prepare what `finish` needs of each person, without the image."""
         ...
 
     def finish(self, people: Sequence[Any]) -> list[BodyEstimate]:
-        """The bodies of prepared people of any images."""
+        """Estimate the bodies of prepared people of any images."""
         ...
 
 
 class PeopleNetwork:
     """A body network for the people of frames; the shipped one is loaded when the first image needs it.
 
-    method  decides the kind of network; InputError for weights of another kind
-    body    the one that is fitted; InputError where the network was trained with another
+    method  decides the kind of network; weights of another kind raise InputError
+    body    the one that is fitted; a network that was trained with another raises InputError
 
-    files   its weights and, where it sees body parts of another file's segmenter, those
+    files   its weights and, if it sees body parts of another file's segmenter, those
     label   digests of the files, and the precision
     """
 
@@ -110,32 +110,32 @@ class Estimates:
         self._network = network
         alone = independent and network is not None and network.device == "cpu"
         self._batch_size = _BATCH_SIZE_INDEPENDENT if alone else _BATCH_SIZE
-        self._done: list[BodyEstimate | None] = []
-        self._waiting: list[tuple[int, Any]] = []  # rows of `_done` that are not known yet
+        self._estimates: list[BodyEstimate | None] = []
+        self._waiting: list[tuple[int, Any]] = []  # rows of `_estimates` that are not known yet
 
     def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> None:
-        """The next frame's people; the frame itself is not kept."""
+        """Add the next frame's people; the frame itself is not kept."""
         if self._network is not None:
-            taken = [row for row, person in enumerate(people) if self._network.network.takes(person)]
-            prepared = self._network.network.prepare(pixels, [people[row] for row in taken], camera)
-            self._waiting += [(len(self._done) + row, person) for row, person in zip(taken, prepared, strict=True)]
-        self._done += [None] * len(people)
+            rows = [row for row, person in enumerate(people) if self._network.network.takes(person)]
+            inputs = self._network.network.prepare(pixels, [people[row] for row in rows], camera)
+            self._waiting += [(len(self._estimates) + row, person) for row, person in zip(rows, inputs, strict=True)]
+        self._estimates += [None] * len(people)
         if len(self._waiting) >= self._batch_size:
             self._finish()
 
     def all(self) -> list[BodyEstimate | None]:
-        """Of all people added so far, in their order."""
+        """List the estimates of all people added so far, in their order."""
         self._finish()
-        return self._done
+        return self._estimates
 
     def _finish(self) -> None:
         if self._network is None:
             return
         for first in range(0, len(self._waiting), self._batch_size):
             batch = self._waiting[first : first + self._batch_size]
-            found = self._network.network.finish([person for _, person in batch])
-            for (row, _), estimate in zip(batch, found, strict=True):
-                self._done[row] = estimate
+            estimates = self._network.network.finish([person for _, person in batch])
+            for (row, _), estimate in zip(batch, estimates, strict=True):
+                self._estimates[row] = estimate
         self._waiting = []
 
 
@@ -152,10 +152,10 @@ def _load_nbf(path: Path, segmenter: Path | None, body: Body, device: str, preci
 def fit_of_estimates(
     body: Body, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
 ) -> KeypointFit:
-    """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape: the mean
-    of betas and of segment scales.
+    """Make a fit of N ≥ 1 estimates, in their order; with `shared_shape` the rows of a track have their mean shape: the
+    mean of betas and of segment scales.
 
-    Confidence is how well the body explains the detector's landmarks where these are known. InputError for people
+    Confidence is how well the body explains the detector's landmarks, if these are known. Raises InputError for people
     without an estimate.
     """
     estimates = [s.estimate for s in people if s.estimate is not None]
@@ -181,16 +181,16 @@ def fit_of_estimates(
             about = body.pose(rotations, shape, at_origin, scales, vertices=False).joints
             root = place_about_pixels(about, camera.project(joints), camera)
         trans = body.translation_of_root(root, shape)
-        posed = body.pose(rotations, shape, trans, scales, vertices=False)
-        joints2d = camera.project(posed.joints)
-        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
+        posed_body = body.pose(rotations, shape, trans, scales, vertices=False)
+        joints2d = camera.project(posed_body.joints)
+        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed_body, shape)
         error, joint_scores = _explained(landmarks, people, camera)
     return KeypointFit(
         poses=poses.numpy(),
         betas=shape.numpy(),
         trans=trans.numpy(),
         segment_scales=scales.numpy(),
-        joints3d=posed.joints.numpy(),
+        joints3d=posed_body.joints.numpy(),
         joints2d=joints2d.numpy(),
         confidence=person_confidence(joint_scores).numpy(),
         joint_confidence=joint_scores.numpy(),
@@ -199,7 +199,6 @@ def fit_of_estimates(
 
 
 def _segment_scales(estimate: BodyEstimate) -> NDArray[np.float32]:
-    """(24,)"""
     scales = estimate.segment_scales
     return np.ones(len(SMPL24), np.float32) if scales is None else scales
 
@@ -207,22 +206,22 @@ def _segment_scales(estimate: BodyEstimate) -> NDArray[np.float32]:
 def _explained(
     landmarks: torch.Tensor, people: Sequence[DetectedPerson], camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each joint's
-    confidence (N, 24); the person's score without landmarks.
+    """Compute the median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each
+    joint's confidence (N, 24); the person's score without landmarks.
     """
     count = len(people)
     error, joint_scores = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
-    projected = camera.project(landmarks)
+    pixels = camera.project(landmarks)
     for row, s in enumerate(people):
         if s.skeleton.name != BLAZEPOSE33.name:
             joint_scores[row] = s.score
             continue
         keypoints = torch.as_tensor(s.keypoints, dtype=torch.float32)
-        apart = (projected[row] - keypoints[:, :2]).norm(dim=-1)
+        apart = (pixels[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
         depth = landmarks[row, :, 2]
         noise = None if s.estimate is None or s.estimate.noise is None else torch.from_numpy(s.estimate.noise)[None]
-        found = keypoints[None, :, 2], apart[None], depth[None], camera.focal[row]
-        joint_scores[row] = explained_confidence(*found, noise)[0]
+        confidence = keypoints[None, :, 2]
+        joint_scores[row] = explained_confidence(confidence, apart[None], depth[None], camera.focal[row], noise)[0]
     return error, joint_scores

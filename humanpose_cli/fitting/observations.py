@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -42,8 +42,8 @@ class OtherView(NamedTuple):
     translation: Tensor
 
     def rows(self, index: slice | Tensor) -> OtherView:
-        """Those of some rows."""
-        return OtherView(*(values[index] for values in self))
+        """Restrict the view to some rows."""
+        return OtherView._make(values[index] for values in self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +124,11 @@ class KeypointObservations:
         return None if poses is None else axis_angle_to_matrix(poses.unflatten(1, (-1, 3)))
 
     def rows(self, index: slice | Tensor) -> KeypointObservations:
-        """The observations of some rows."""
+        """Restrict the observations to some rows."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        chosen: dict[str, Any] = {name: v[index] for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **chosen, views=tuple(view.rows(index) for view in self.views))
+        parts = {name: v[index] if isinstance(v, Tensor) else v for name, v in values.items()}
+        parts["views"] = tuple(view.rows(index) for view in self.views)
+        return KeypointObservations(**parts)
 
     def _check_shapes(self) -> None:
         if self.keypoints.ndim != 3 or self.keypoints.shape[2] != 2:
@@ -141,7 +142,7 @@ class KeypointObservations:
             raise InputError(
                 "keypoints", "wrong number of landmarks", expected=f"{len(skeleton)} of {skeleton.name}", got=f"{count}"
             )
-        expected = {
+        shapes = {
             "confidence": (n, count),
             "focal": (n,),
             "principal_point": (n, 2),
@@ -158,7 +159,7 @@ class KeypointObservations:
             "predicted_joints": (n, 24, 3),
             "predicted_noise": (n, 24, 2),
         }
-        for name, shape in expected.items():
+        for name, shape in shapes.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
                 raise InputError(name, "wrong shape", expected=f"{shape}", got=f"{tuple(value.shape)}")
@@ -195,7 +196,7 @@ class KeypointObservations:
             raise InputError("time", "does not rise with the frames of a person", expected="seconds")
 
     def _hide_broken_landmarks(self) -> None:
-        """Zeroes the confidence of landmarks that are not finite, and their coordinates with it."""
+        """Zero the confidence of landmarks that are not finite, and their coordinates with it."""
         sound = self.confidence.isfinite() & self.keypoints.isfinite().all(-1)
         sound &= (self.keypoints.nan_to_num().abs() < _MAX_PIXEL).all(-1)
         if self.world is not None:
@@ -210,7 +211,7 @@ class KeypointObservations:
 
 
 def rows_by_evidence(people: Sequence[DetectedPerson]) -> list[list[int]]:
-    """Rows of people with the same kind of evidence together: one `KeypointObservations` holds one kind."""
+    """Group rows of people with the same kind of evidence: one `KeypointObservations` holds one kind."""
     batches: dict[tuple[str, bool, bool], list[int]] = {}
     for row, person in enumerate(people):
         kind = (person.skeleton.name, person.world is not None, _has_noise(person))
@@ -219,12 +220,12 @@ def rows_by_evidence(people: Sequence[DetectedPerson]) -> list[list[int]]:
 
 
 def _has_noise(person: DetectedPerson) -> bool:
-    """Whether there is an estimate with a predicted noise, without which it cannot be weighted."""
+    """Check whether there is an estimate with a predicted noise, without which it cannot be weighted."""
     return person.estimate is not None and person.estimate.noise is not None
 
 
 def observations_of(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
-    """Rows of one skeleton before the cameras of their frames; see `PeopleObservations`."""
+    """Make observations of rows of one skeleton before the cameras of their frames; see `PeopleObservations`."""
     return PeopleObservations(people, cameras).rows(slice(None))
 
 
@@ -247,7 +248,7 @@ class PeopleObservations:
         return len(self._people)
 
     def rows(self, index: slice | Tensor) -> KeypointObservations:
-        """The observations of some rows."""
+        """Make the observations of some rows."""
         # numpy takes a tensor of one number for that number, not for a row.
         return KeypointObservations(
             **self._values(np.arange(len(self))[index if isinstance(index, slice) else index.numpy()])
@@ -299,7 +300,7 @@ class SequenceObservations(PeopleObservations):
 
 
 def _nearest(available: np.ndarray) -> np.ndarray:
-    """(N,) for each row the row itself if `available`, else the nearest row that is, the first of two."""
+    """Find for each row (N,) the row itself if `available`, else the nearest row that is, the first of two."""
     rows, every = np.flatnonzero(available), np.arange(len(available))
     after = np.searchsorted(rows, every).clip(max=len(rows) - 1)
     before = (after - 1).clip(min=0)

@@ -263,7 +263,7 @@ class FitOptions(Options):
         return self.network_alone
 
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
-        """What decides fits, as JSON values: options, and files by their contents, independent of their paths.
+        """Collect what decides fits, as JSON values: options, and files by their contents, independent of their paths.
 
         files    of the user's own evidence, by the names of their arguments
         network  label of the body network; None: that of the shipped one
@@ -281,13 +281,13 @@ class FitOptions(Options):
 
 
 def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:
-    """UsageError for charts without the surface points that refer to them."""
+    """Refuse charts without the surface points that refer to them."""
     if charts is not None and densepose is None:
         raise UsageError("charts", "has no effect without `densepose`")
 
 
 def body_identity(body: str) -> str:
-    """What a body changes in a result: the contents of its file."""
+    """Identify what a body changes in a result: the contents of its file."""
     kind, _, path = body.partition(":")
     return f"{kind}:{file_digest(Path(path))}" if path else body
 

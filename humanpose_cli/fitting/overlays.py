@@ -32,20 +32,20 @@ _BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
-    """The surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
+    """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
     with torch.no_grad():
-        posed = body.pose(
+        posed_body = body.pose(
             axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).unflatten(1, (-1, 3))),
             torch.from_numpy(record.betas[rows]),
             torch.from_numpy(record.trans[rows]),
             torch.from_numpy(record.segment_scales[rows]),
         )
-    assert posed.vertices is not None
-    return posed.vertices
+    assert posed_body.vertices is not None
+    return posed_body.vertices
 
 
 def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
-    """(N, V) bool: the vertices of each row's doubtful limbs."""
+    """Mark the vertices (N, V) of each row's doubtful limbs."""
     parts = torch.zeros(len(record), len(SMPL24), dtype=torch.bool)
     for row, doubts in enumerate(limb_doubts(record)):
         for doubt in doubts:
@@ -54,7 +54,7 @@ def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
 
 
 def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
-    """Bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
+    """Draw bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
 
     fits     surfaces (P, V, 3), metres in camera axes, of one or several fits; NaN where one lacks a person. The first
              one's are in the middle, and the others' pelvises on theirs: a difference of depth would dwarf all others
@@ -62,9 +62,9 @@ def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[in
     """
     pelvis = body.part_labels == SMPL24.index("pelvis")
     middles = [surfaces[:, pelvis].mean(1, keepdim=True) for surfaces in fits]  # (P, 1, 3) each
-    aligned = torch.cat([surfaces - middle + middles[0] for surfaces, middle in zip(fits, middles, strict=True)])
+    in_line = torch.cat([surfaces - middle + middles[0] for surfaces, middle in zip(fits, middles, strict=True)])
     ids = [colour for colour, people in zip(colours, fits, strict=True) for _ in people]
-    return SideView.around(aligned).draw((size, size), aligned, body.faces, track_ids=ids)
+    return SideView.around(in_line).draw((size, size), in_line, body.faces, track_ids=ids)
 
 
 def overlay_image(
@@ -76,31 +76,31 @@ def overlay_image(
     side: SideView | None = None,
     labels: PeopleLabels | None = None,
 ) -> np.ndarray:
-    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful limbs are hatched, and
-    detections without a body have a dashed box.
+    """Draw the bodies of one frame's people over its image (H, W, 3) uint8; doubtful limbs are hatched, and detections
+    without a body have a dashed box.
 
     side    draws the same bodies from the side, too, to the right of the image, as high and at most as wide
     labels  of the record's people, drawn beside them; None: none
     """
     rows = record.rows_for(frame)
-    unfitted = [detection for detection in record.unfitted if detection.frame == frame]
-    if not len(rows) and not unfitted and side is None:
+    detections = [detection for detection in record.unfitted if detection.frame == frame]
+    if not len(rows) and not detections and side is None:
         return pixels
-    shown, vertices = record.select(rows), body_vertices(body, record, rows)
-    look: dict[str, Any] = {"track_ids": shown.track_id.tolist(), "hatched": doubtful_parts(body, shown)}
-    drawn = draw_overlay(pixels, vertices, body.faces, record.camera(frame), **look)
-    for detection in unfitted:
-        draw_dashed_box(drawn, detection.box)
+    people, vertices = record.select(rows), body_vertices(body, record, rows)
+    look: dict[str, Any] = {"track_ids": people.track_id.tolist(), "hatched": doubtful_parts(body, people)}
+    drawing = draw_overlay(pixels, vertices, body.faces, record.camera(frame), **look)
+    for detection in detections:
+        draw_dashed_box(drawing, detection.box)
     if labels is not None:
-        labels.draw(drawn, frame)
+        labels.draw(drawing, frame)
     if side is None:
-        return drawn
+        return drawing
     height, width = pixels.shape[:2]
-    return np.concatenate((drawn, side.draw((min(width, height), height), vertices, body.faces, **look)), axis=1)
+    return np.concatenate((drawing, side.draw((min(width, height), height), vertices, body.faces, **look)), axis=1)
 
 
 def side_view(record: FitRecord, frame: int = 0) -> SideView:
-    """The view from the side that shows all people of a frame's shot: it stays while they move."""
+    """Place the view from the side that shows all people of a frame's shot: it stays while they move."""
     rows = record.shot_id[record.frame_index] == record.shot_id[frame]
     return SideView.around(torch.from_numpy(record.joints3d[rows]), _BEYOND_JOINTS)
 
@@ -163,12 +163,12 @@ def overlay_video(
 
 
 def fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The full image in the middle of one of `size` (width, height)."""
+    """Scale an image into the middle of one of `size` (width, height)."""
     width, height = size
     scale = min(width / image.shape[1], height / image.shape[0])
     new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    scaled = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    resized_image = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (height - new[1]) // 2, (width - new[0]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[top : top + new[1], left : left + new[0]] = scaled
+    canvas[top : top + new[1], left : left + new[0]] = resized_image
     return canvas

@@ -48,12 +48,12 @@ class PeopleSource(ABC):
 
     @abstractmethod
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        """All people in an independent image, the largest box first."""
+        """Find all people in an independent image, the largest box first."""
 
     def in_sequence(
         self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
     ) -> FramesWithPeople:
-        """Each frame of a sequence with all people in it, the largest box first; damaged frames have none.
+        """Yield each frame of a sequence with all people in it, the largest box first; damaged frames have none.
 
         Close it to stop early. Frames may be read before the ones before them are yielded.
 
@@ -82,10 +82,10 @@ def find_people(
     pose_model: Path | str | None = None,
     device: str = "auto",
 ) -> PeopleSource:
-    """The package's detector, or people from a file of boxes or keypoints; UsageError if both are given.
+    """Choose the package's detector, or people from a file of boxes or keypoints; both together raise UsageError.
 
-    pose_model  an ONNX network whose joints replace ours; UsageError if keypoints are given
-    device      of the networks: auto, cpu or cuda:N; UnavailableError for a GPU that ONNX Runtime cannot use
+    pose_model  an ONNX network whose joints replace ours; with keypoints it raises UsageError
+    device      of the networks: auto, cpu or cuda:N; a GPU that ONNX Runtime cannot use raises UnavailableError
     """
     if pose_model is not None:
         if keypoints is not None:
@@ -106,15 +106,16 @@ def find_people(
 def people_of_fit(
     fit: FitRecord, pixels: np.ndarray, threads: int | None = None, device: str = "auto"
 ) -> list[DetectedPerson]:
-    """The people of a fit of one image with masks, which a fit file does not keep; row by row."""
+    """Find the people of a fit of one image again, row by row, with masks, which a fit file does not keep."""
     people = []
     for box, keypoints, score in zip(fit.boxes, fit.keypoints2d, fit.confidence, strict=True):
         spread = np.zeros(len(keypoints), np.float32)
         people.append(DetectedPerson(box, keypoints, None, spread, None, None, float(score), BLAZEPOSE33))
+    # Too few keypoints say too little of where the body is for a crop around them.
     rows = [row for row, person in enumerate(people) if (person.keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS]
     with ModelPool(threads or default_threads(), partial(PoseModels, device)) as pool:
-        masked = watch_keypoints(pool, pixels, [people[row] for row in rows], _VIEWS["auto"])
-    for row, person in zip(rows, masked, strict=True):
+        with_masks = watch_keypoints(pool, pixels, [people[row] for row in rows], _VIEWS["auto"])
+    for row, person in zip(rows, with_masks, strict=True):
         people[row] = person
     return people
 
@@ -137,6 +138,7 @@ class DetectedPeople(PeopleSource):
         return images_at_once(self._device)
 
     def _detector(self, default: Literal["thorough", "fast"]) -> PersonDetector:
+        # Models load when they are needed first, and once, however many threads ask.
         mode: Mode = default if self._mode == "auto" else self._mode
         with self._lock:
             if mode not in self._detectors:
@@ -151,8 +153,8 @@ class DetectedPeople(PeopleSource):
     ) -> FramesWithPeople:
         frames = iter(frames)
         # First the frames that an earlier run kept in the journal.
-        kept, state = journal.read() if journal is not None else Kept([], None)
-        for people, frame in zip(kept, frames, strict=False):
+        journal_people, state = journal.read() if journal is not None else Kept([], None)
+        for people, frame in zip(journal_people, frames, strict=False):
             yield frame, people
         # The tracker reads some frames ahead of the one whose people it yields.
         ahead: deque[Frame] = deque()
@@ -167,8 +169,8 @@ class DetectedPeople(PeopleSource):
         waiting: list[list[DetectedPerson]] = []
         save_state = states.append if journal is not None else None
         track = self._detector("fast").track
-        with closing(track(images(), state=state, save_state=save_state, masks=masks)) as found:
-            for count, people in enumerate(found, len(kept) + 1):
+        with closing(track(images(), state=state, save_state=save_state, masks=masks)) as tracking:
+            for count, people in enumerate(tracking, len(journal_people) + 1):
                 waiting.append(people)
                 if journal is not None and states and states[0]["frames"] == count:
                     journal.add(waiting, states.popleft())
@@ -184,7 +186,7 @@ class DetectedPeople(PeopleSource):
 class PeopleFromFile(PeopleSource):
     """People from a file of the user's detector; ours only adds what the file lacks: world landmarks and masks.
 
-    InputError for an image that the file does not mention; an image without people has an empty list.
+    An image that the file does not mention raises InputError; an image without people has an empty list.
     """
 
     def __init__(
@@ -209,23 +211,26 @@ class PeopleFromFile(PeopleSource):
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
         # By its path first: folders side by side often hold images of the same names.
-        listed = None if frame.path is None else self._file.people_in(frame.path.as_posix(), index)
-        listed = self._file.people_in(frame.name, index) if listed is None else listed
-        if listed is None:
+        entries = None if frame.path is None else self._file.people_in(frame.path.as_posix(), index)
+        entries = self._file.people_in(frame.name, index) if entries is None else entries
+        if entries is None:
             expected = "its name, or an empty list if it shows no person"
             raise InputError(self._file.path, f"does not mention {frame.name}", expected=expected)
         width, height = frame.size
-        with_keypoints = [person.keypoints for person in listed if person.keypoints is not None]
+        # Keypoints of the user's detector replace ours, which only adds depth and masks around them.
+        with_keypoints = [person.keypoints for person in entries if person.keypoints is not None]
         if with_keypoints:
             people = [person_from_keypoints(rows, COCO17, width, height) for rows in with_keypoints]
             people = watch_keypoints(self._pool, frame.pixels, people, self._views)
         else:
-            boxes = [person.box for person in listed if person.box is not None]
+            # In boxes our network looks for the joints, as hard as in images that it searches itself.
+            boxes = [person.box for person in entries if person.box is not None]
             fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
             scheme = SCHEMES["fast" if fast else "thorough"]
-            arguments = np.reshape(boxes, (-1, 4)), self._views, scheme.heavy, scheme.upright
-            people = people_in_boxes(self._pool, frame.pixels, *arguments)
-            people = [replace(p, score=listed[i].score * p.score) for i, p in enumerate(people)]
+            corners = np.reshape(boxes, (-1, 4))
+            people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme.heavy, scheme.upright)
+            # Both detectors may be wrong, independently.
+            people = [replace(p, score=entries[i].score * p.score) for i, p in enumerate(people)]
         return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:
@@ -244,16 +249,17 @@ class PosedPeople(PeopleSource):
         return self._source.at_once
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        found = self._source.in_image(frame)
-        people = [person for person in found if not person.not_fitted]
-        posed = use_pose_model(self._pool, self._model, frame.pixels, people)
-        return [*posed, *(person for person in found if person.not_fitted)]
+        detections = self._source.in_image(frame)
+        # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
+        people = [person for person in detections if not person.not_fitted]
+        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people)
+        return [*with_joints, *(person for person in detections if person.not_fitted)]
 
     def in_sequence(
         self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
     ) -> FramesWithPeople:
-        with closing(self._source.in_sequence(frames, journal, masks=masks)) as found:
-            for frame, people in found:
+        with closing(self._source.in_sequence(frames, journal, masks=masks)) as source:
+            for frame, people in source:
                 yield frame, use_pose_model(self._pool, self._model, frame.pixels, people)
 
     def close(self) -> None:

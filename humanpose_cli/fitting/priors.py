@@ -11,9 +11,9 @@ from humanpose_cli.models.vposer.prior import read_vposer
 
 
 def load_prior(name: str) -> JointPrior | None:
-    """The prior of 'none' (None), 'pose', 'gmm:FILE' or 'vposer:FILE'.
+    """Load the prior of 'none' (None), 'pose', 'gmm:FILE' or 'vposer:FILE'.
 
-    UsageError for another name, UnavailableError for a missing file, InputError for one that is no such prior.
+    Raises UsageError for another name, UnavailableError for a missing file, InputError for one that is no such prior.
     """
     path = prior_file(name)
     if path is None:
@@ -23,5 +23,5 @@ def load_prior(name: str) -> JointPrior | None:
 
 @lru_cache(maxsize=1)
 def default_prior() -> JointPrior:
-    """This package's prior, in double precision."""
+    """Load this package's prior, in double precision."""
     return pose_prior().double()

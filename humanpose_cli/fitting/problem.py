@@ -34,7 +34,7 @@ Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 def cat_rows(parts: Sequence[Tensors]) -> Tensors:
-    """Rows of several named tuples of tensors one after the other."""
+    """Concatenate the rows of several named tuples of tensors."""
     return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -46,7 +46,7 @@ class ShapeEvidence(NamedTuple):
 
 
 def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, columns: slice) -> ShapeEvidence:
-    """Eliminates all other parameters from normal equations (Schur complement).
+    """Eliminate all other parameters from normal equations (Schur complement).
 
     betas (N, S) that the equations are linearised at, best near the minimum; sigma (N, S) of the prior about zero that
     they contain; columns of betas
@@ -59,16 +59,16 @@ def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, col
     ridge = 1e-9 * H.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
     rest = H[:, others][:, :, others] + ridge * torch.eye(int(others.sum()), dtype=H.dtype)
     right = torch.cat((coupling, g[:, others, None]), -1)
-    eliminated = coupling.mT @ torch.linalg.solve(rest, right)
+    elimination = coupling.mT @ torch.linalg.solve(rest, right)
     # The prior is in the equations already, and is added once for all rows in `common_shapes`.
     prior = sigma**-2
-    precision = H[:, columns, columns] - eliminated[..., :-1] - torch.diag_embed(prior)
-    slope = g[:, columns] - eliminated[..., -1] - prior * betas
+    precision = H[:, columns, columns] - elimination[..., :-1] - torch.diag_embed(prior)
+    slope = g[:, columns] - elimination[..., -1] - prior * betas
     return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope)
 
 
 def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
-    """Betas (N, S) that rows of one group (N,) int64 share, and how many rows each row's group has (N,).
+    """Find the betas (N, S) that rows of one group (N,) int64 share, and how many rows each row's group has (N,).
 
     The frames' evidence counts at most `max_rows` times one frame's: errors of neighbouring frames are alike, and
     without a bound a long sequence would outvote the prior (sigma (S,)) with the detector's bias.
@@ -86,7 +86,7 @@ def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, max_ro
 Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points
 
 # World landmarks are compared bone by bone: (ends, starts), each the mean of some landmarks.
-_SIDED = (
+_SIDE_BONES = (
     (("shoulder",), ("hip",)),
     (("elbow",), ("shoulder",)),
     (("wrist",), ("elbow",)),
@@ -106,9 +106,9 @@ PREDICTED_JOINTS = LIFTED_JOINTS
 
 
 def bone_names(skeleton: Skeleton) -> list[Bone]:
-    """The (ends, starts) of the bones that a skeleton has all landmarks of."""
+    """List the (ends, starts) of the bones that a skeleton has all landmarks of."""
     bones: list[Bone] = []
-    for ends, starts in _SIDED:
+    for ends, starts in _SIDE_BONES:
         for side in ("left", "right"):
             bones.append((tuple(f"{side}_{name}" for name in ends), tuple(f"{side}_{name}" for name in starts)))
     bones += [((f"left_{name}",), (f"right_{name}",)) for name in _ACROSS]
@@ -117,7 +117,7 @@ def bone_names(skeleton: Skeleton) -> list[Bone]:
 
 
 def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
-    """(B, L) matrix that turns points of those names into the bones' vectors."""
+    """Make the matrix (B, L) that turns points of those names into the bones' vectors."""
     matrix = torch.zeros(len(bones), len(names), dtype=torch.float64)
     for row, (ends, starts) in enumerate(bones):
         for sign, group in ((1, ends), (-1, starts)):
@@ -141,8 +141,8 @@ class ViewEvidence(NamedTuple):
     pixel_weights: Tensor
 
     def rows(self, index: Tensor | slice) -> ViewEvidence:
-        """Some rows."""
-        return ViewEvidence(*(values[index] for values in self))
+        """Restrict the view to some rows."""
+        return ViewEvidence._make(values[index] for values in self)
 
 
 @dataclass(frozen=True)
@@ -187,27 +187,27 @@ class FitEvidence:
         return len(self.pixels)
 
     def rows(self, index: Tensor | slice) -> FitEvidence:
-        """Some rows."""
+        """Restrict the evidence to some rows."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         views = tuple(view.rows(index) for view in values.pop("views"))
         return FitEvidence(**{name: column[index] for name, column in values.items()}, views=views)
 
     def columns(self) -> list[Tensor]:
-        """All tensors, those of the views behind the others; see `of_columns`."""
+        """List all tensors, those of the views behind the others; see `of_columns`."""
         columns = [getattr(self, f.name) for f in fields(self) if f.name != "views"]
         return columns + [column for view in self.views for column in view]
 
     @classmethod
     def of_columns(cls, columns: Sequence[Tensor]) -> FitEvidence:
-        """The evidence that has these `columns`."""
+        """Make the evidence that has these `columns`."""
         count, each = len(fields(cls)) - 1, len(ViewEvidence._fields)
-        views = tuple(ViewEvidence(*columns[first : first + each]) for first in range(count, len(columns), each))
+        views = tuple(ViewEvidence._make(columns[first : first + each]) for first in range(count, len(columns), each))
         names = (f.name for f in fields(cls))  # `views` is the last one
         return cls(**dict(zip(names, columns[:count], strict=False)), views=views)
 
     @classmethod
     def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:
-        """The rows of several, one after the other."""
+        """Concatenate the rows of several."""
         names = [f.name for f in fields(cls) if f.name != "views"]
         views = tuple(cat_rows(same) for same in zip(*(part.views for part in parts), strict=True))
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, views=views)
@@ -220,44 +220,44 @@ class KeypointProblem:
         self.rig, self.evidence, self.options = rig, evidence, options
         self._bones = combination(rig.landmark_skeleton.joint_names, bone_names(rig.landmark_skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
-        predicted = PREDICTED_JOINTS[: evidence.positions.shape[1]]
-        self._predicted = combination(rig.joint_points, [((name,), ("pelvis",)) for name in predicted])
+        joints = PREDICTED_JOINTS[: evidence.positions.shape[1]]
+        self._predicted_bones = combination(rig.joint_points, [((name,), ("pelvis",)) for name in joints])
         self.parameters = rig.parameter_count
         self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
 
     def select(self, rows: Tensor | slice) -> KeypointProblem:
-        """The same problem for some rows."""
+        """Restrict the problem to some rows."""
         return KeypointProblem(self.rig, self.evidence.rows(rows), self.options)
 
     def changed(self, **evidence: Any) -> KeypointProblem:
-        """The same problem with some fields of its evidence replaced."""
+        """Replace some fields of the evidence."""
         return KeypointProblem(self.rig, replace(self.evidence, **evidence), self.options)
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
-        """See `retract_state`."""
+        """Return the state after a step; see `retract_state`."""
         return retract_state(state, step)
 
     def linearise(self, state: FitState) -> NormalEquations:
-        """Robust cost and normal equations over 72 rotation, 3 root, S shape and 1 scale parameter.
+        """Compute robust cost and normal equations over 72 rotation, 3 root, S shape and 1 scale parameter.
 
         The rig needs one free column for the scale.
         """
         return self.linearise_posed(state)[0]
 
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
-        """The same, with the points that it comes from and their Jacobian by the parameters."""
-        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
-        jacobian = posed.jacobian
+        """Compute also the points that they come from and their Jacobian by the parameters."""
+        posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        jacobian = posed_rig.jacobian
         assert jacobian is not None
         jacobian[..., self._root] = root_columns(state.root)[:, :, None]
         terms = [
-            self._projection(posed.points, jacobian),
-            self._bone_vectors(posed.points, jacobian, state),
-            self._lean(posed.points, jacobian),
+            self._projection(posed_rig.points, jacobian),
+            self._bone_vectors(posed_rig.points, jacobian, state),
+            self._lean(posed_rig.points, jacobian),
         ]
-        if len(self._predicted):
-            terms.append(self._positions(posed.points, jacobian))
-        terms += [self._other_view(view, posed.points, jacobian) for view in self.evidence.views]
+        if len(self._predicted_bones):
+            terms.append(self._positions(posed_rig.points, jacobian))
+        terms += [self._other_view(view, posed_rig.points, jacobian) for view in self.evidence.views]
         equations = accumulate(terms)
         self._add_angles(equations, state)
         evidence = self.evidence
@@ -265,7 +265,7 @@ class KeypointProblem:
         add_diagonal(equations, state.betas - evidence.shape, evidence.shape_sigma, self._root.stop)
         scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
         add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
-        return equations, posed
+        return equations, posed_rig
 
     def _projection(self, points: Tensor, jacobian: Tensor) -> Rows:
         landmarks = slice(0, self.rig.landmark_count)
@@ -279,28 +279,28 @@ class KeypointProblem:
         )
 
     def _other_view(self, view: ViewEvidence, points: Tensor, jacobian: Tensor) -> Rows:
-        """The landmarks before another camera."""
+        """Compare the landmarks before another camera."""
         landmarks = slice(0, self.rig.landmark_count)
-        moved = points[:, landmarks] @ view.rotation.mT + view.translation[:, None]
+        in_camera = points[:, landmarks] @ view.rotation.mT + view.translation[:, None]
         J = jacobian[:, :, landmarks]
-        turned = (view.rotation @ J.flatten(2)).view(J.shape)
+        camera_jacobian = (view.rotation @ J.flatten(2)).view(J.shape)
         camera, target = (view.focal, view.centre), (view.pixels, view.pixel_weights)
-        return projection_rows(moved, turned, camera, target, self.options.robust_2d)
+        return projection_rows(in_camera, camera_jacobian, camera, target, self.options.robust_2d)
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
-        """World landmarks: vectors between landmarks, on the axes of the viewing ray, up to their scale."""
+        """Compare vectors between world landmarks, on the axes of the viewing ray, up to their scale."""
         landmarks = slice(0, self.rig.landmark_count)
         evidence = self.evidence
         vectors = self._bones @ points[:, landmarks]
         J = self._bones @ jacobian[:, :, landmarks]
-        expected = evidence.bones * state.log_scale.exp()[..., None]
-        residual = vectors @ evidence.to_ray.mT - expected
+        target = evidence.bones * state.log_scale.exp()[..., None]
+        residual = vectors @ evidence.to_ray.mT - target
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
-        J[..., -1] = -expected.mT
+        J[..., -1] = -target.mT
         return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone)
 
     def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
-        """Sine of the depth lean of the trunk and of the line from the feet to the hips."""
+        """Compute the sine of the depth lean of the trunk and of the line from the feet to the hips."""
         joints = slice(self.rig.landmark_count, None)
         vectors = self._upright @ points[:, joints]
         J = self._upright @ jacobian[:, :, joints]
@@ -313,16 +313,16 @@ class KeypointProblem:
         return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
 
     def _positions(self, points: Tensor, jacobian: Tensor) -> Rows:
-        """Predicted joints about the pelvis, on the axes of the viewing ray."""
+        """Compare predicted joints about the pelvis, on the axes of the viewing ray."""
         joints = slice(self.rig.landmark_count, None)
         evidence = self.evidence
-        J = self._predicted @ jacobian[:, :, joints]
+        J = self._predicted_bones @ jacobian[:, :, joints]
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
-        residual = self._predicted @ points[:, joints] @ evidence.to_ray.mT - evidence.positions
+        residual = self._predicted_bones @ points[:, joints] @ evidence.to_ray.mT - evidence.positions
         return vector_rows(residual, J, evidence.position_weights, self.options.robust_position)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
-        """Pose prior, joint limits and the fallback of hidden limbs: energies of the anatomical angles."""
+        """Add pose prior, joint limits and the fallback of hidden limbs: energies of the anatomical angles."""
         evidence, options = self.evidence, self.options
         add_pose_energy(
             equations,

@@ -10,7 +10,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 
 @contextmanager
 def progress_of(progress: bool | Progress | None) -> Iterator[Progress]:
-    """What to report to.
+    """Provide what to report to.
 
     progress  True: a bar of tqdm on stderr, a line in notebooks; a function: that one; None or False: nothing
     """

@@ -26,7 +26,7 @@ from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, FitRecord, Unfit
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
-    """(33, 3) x, y, confidence in the order of blazepose33; landmarks that the person's skeleton lacks are zero."""
+    """Order keypoints (33, 3), x, y, confidence, as blazepose33; landmarks that the skeleton lacks are zero."""
     if person.skeleton is BLAZEPOSE33:
         return person.keypoints
     rows = np.zeros((len(BLAZEPOSE33), 3))
@@ -37,7 +37,7 @@ def detector_keypoints(person: DetectedPerson) -> np.ndarray:
 
 
 def empty_record(frames: Sequence[FrameCamera], **of_file: Any) -> Fit:
-    """The record of frames without people."""
+    """Make the record of frames without people."""
     return Fit.empty(
         [f.name for f in frames], [f.camera.size for f in frames], [f.camera.focal for f in frames], **of_file
     )
@@ -46,7 +46,7 @@ def empty_record(frames: Sequence[FrameCamera], **of_file: Any) -> Fit:
 def fit_record(
     people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Sequence[FrameCamera], **of_file: Any
 ) -> Fit:
-    """The record of N ≥ 1 rows in F frames; `people` and `bodies` in the same order.
+    """Make the record of N ≥ 1 rows in F frames; `people` and `bodies` in the same order.
 
     of_file  fields of `FitRecord` that are the same for all rows: body, options, frame_rate, frame_times
     """
@@ -72,13 +72,13 @@ def fit_record(
 
 
 def unfitted_detection(person: DetectedPerson) -> UnfittedDetection:
-    """Of a person without a body; rounded to hundredths."""
+    """Describe a person without a body; rounded to hundredths."""
     x0, y0, x1, y1 = (round(float(value), 2) for value in person.box)
     return UnfittedDetection(person.frame, (x0, y0, x1, y1), round(person.score, 2), person.not_fitted)
 
 
 def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
-    """The optional columns of the ground, where one is known."""
+    """Gather the optional columns of the ground, if one is known."""
     if all(f.ground is None and not f.focal_people for f in frames):
         return {}
     return {
@@ -88,28 +88,28 @@ def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
 
 
 def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
-    """(N, 24) 0..1: how visible the landmarks that locate each joint are, wherever the fit has it.
+    """Measure how visible (N, 24) the landmarks that locate each joint are, wherever the fit has it, 0..1.
 
     Of rows without keypoints, as other programs' fits are, their confidence.
     """
     visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
-    detected = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
-    return np.where(detected, visible, record.joint_confidence)
+    with_keypoints = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
+    return np.where(with_keypoints, visible, record.joint_confidence)
 
 
 def body_columns(
     fit: FitRecord, body: Body, rotations: Tensor, betas: Tensor, trans: Tensor, scales: Tensor
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The columns of other bodies in the rows of a fit, and the distance (N, 33) in pixels of their landmarks from the
-    keypoints.
+    """Compute the columns of other bodies in the rows of a fit, and the distance (N, 33) in pixels of their landmarks
+    from the keypoints.
 
     rotations (N, 24, 3, 3); betas (N, S); trans (N, 3) metres; scales (N, 24)
     """
     with torch.no_grad():
-        posed = body.pose(rotations.float(), betas, trans, scales, vertices=False)
-        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, betas).numpy()
+        posed_body = body.pose(rotations.float(), betas, trans, scales, vertices=False)
+        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed_body, betas).numpy()
     cameras = Camera(fit.focal[fit.frame_index], fit.principal_point[fit.frame_index])
-    joints = posed.joints.numpy()
+    joints = posed_body.joints.numpy()
     columns = {
         "poses": matrix_to_axis_angle(rotations).flatten(1).float().numpy(),
         "betas": betas.numpy(),
@@ -122,16 +122,16 @@ def body_columns(
 
 
 def confident(fit: Fit, minimum: float) -> Fit:
-    """The fit without the people whose confidence is below `minimum`; `options` has their number as `left_out`."""
+    """Leave out people whose confidence is below `minimum`; `options` has their number as `left_out`."""
     if not minimum:
         return fit
-    kept = [person.id for person in fit.people if person.confidence >= minimum]
-    left_out = len(fit.tracks) - len(kept)
-    return replace(fit.select(np.isin(fit.track_id, kept)), options={**fit.options, "left_out": left_out})
+    tracks = [person.id for person in fit.people if person.confidence >= minimum]
+    left_out = len(fit.tracks) - len(tracks)
+    return replace(fit.select(np.isin(fit.track_id, tracks)), options={**fit.options, "left_out": left_out})
 
 
 def joined(fits: Sequence[Fit]) -> Fit:
-    """Fits of independent images as one, a frame and a shot each; people are numbered through."""
+    """Join fits of independent images to one, a frame and a shot each; people are numbered through."""
     columns: dict[str, list[np.ndarray]] = {name: [getattr(fit, name) for fit in fits] for name in COLUMNS}
     first = 0
     for number, fit in enumerate(fits):
@@ -147,9 +147,9 @@ def joined(fits: Sequence[Fit]) -> Fit:
             together[name] = np.concatenate([u if p is None else p for p, u in zip(parts, unknown, strict=True)])
     last = fits[-1]
     options = {name: value for name, value in last.options.items() if name != "not_fitted"}
-    unfitted = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
-    if unfitted:
-        options["not_fitted"] = [detection.document() for detection in unfitted]
+    detections = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
+    if detections:
+        options["not_fitted"] = [detection.document() for detection in detections]
     if "left_out" in options:
         options["left_out"] = sum(fit.options["left_out"] for fit in fits)
     return Fit.build(**together, gender=last.gender, body=last.body, options=options)
@@ -159,22 +159,22 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     """Summarise a record for a line of a table: people, frames, doubts, and the median reprojection error and
     confidence of rows that are not interpolated.
 
-    doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" where no fit is doubtful
-    not_fitted  such as "2 hidden by another person"; missing where every detection has a body
-    left_out    people below the minimum confidence; only where there is one
+    doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" if no fit is doubtful
+    not_fitted  such as "2 hidden by another person"; missing if every detection has a body
+    left_out    people below the minimum confidence; only if there is one
     accepted    mean share of a refinement or registration that was kept, 0 to 1; overlap_before, overlap_after
     views       cameras of a take
     """
-    tracks, detected = record.tracks, ~record.interpolated
+    tracks, is_detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
     reasons = Counter(detection.reason for detection in record.unfitted)
-    named = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
+    sentences = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {
         "people": len(tracks),
         "frames": record.frame_count,
-        "error_px": float(np.median(record.reprojection_error[detected])) if detected.any() else None,
-        "confidence": float(np.median(record.confidence[detected])) if detected.any() else None,
-        "doubtful": "; ".join(named),
+        "error_px": float(np.median(record.reprojection_error[is_detected])) if is_detected.any() else None,
+        "confidence": float(np.median(record.confidence[is_detected])) if is_detected.any() else None,
+        "doubtful": "; ".join(sentences),
         **({"not_fitted": "; ".join(f"{n} {reason}" for reason, n in reasons.items())} if reasons else {}),
         **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
         **_step_summary(record),

@@ -57,7 +57,7 @@ _PELVIS = SMPL24.index("pelvis")
 
 
 def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[int, NDArray[Any]]) -> Fit:
-    """The fit with its bodies registered to the charts of its frames; rejected ones do not change.
+    """Register the bodies of a fit to the charts of its frames; rejected ones do not change.
 
     body     of the fit; charts  of that body
     surface  frame → (M, 5) x, y pixels, chart, U, V; what lies in a person's box is taken for theirs, so that people
@@ -65,7 +65,7 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
 
     `options["registered"]` of the result says of every row whether its registration was accepted.
     """
-    scaled = ScaledBody(body)
+    scaled_body = ScaledBody(body)
     points, vertices, certain = _correspondences(fit, surface, NearestVertices(charts))
     if not certain.any():
         return replace(fit, options={**fit.options, "registered": [False] * len(fit)})
@@ -88,91 +88,94 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     start = to_crop(
         PlacedBodies(poses, pelvis).turned(towards.mT), torch.from_numpy(fit.segment_scales).float(), units, camera
     )
-    lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
+    lifter_joints = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
     evidence = RegistrationEvidence(
-        scaled.landmarks(BLAZEPOSE33.name),
+        scaled_body.landmarks(BLAZEPOSE33.name),
         (rectified(keypoints[..., :2]) - origin[:, None]) / unit[:, None, None],
         keypoints[..., 2].clamp(0, 1),
         (rectified(points) - origin[:, None]) / unit[:, None, None],
-        scaled.vertices(vertices),
+        scaled_body.vertices(vertices),
         certain,
-        (lifted.landmarks @ towards)[..., 2] * start.scale[:, None],
+        (lifter_joints.landmarks @ towards)[..., 2] * start.scale[:, None],
     )
-    found = register(scaled, evidence, start)
-    accepted = found.accepted.numpy() & (certain > 0).any(1).numpy()
-    placed = to_camera(scaled, found.pose, units, camera).turned(towards)
+    registration = register(scaled_body, evidence, start)
+    is_accepted = registration.accepted.numpy() & (certain > 0).any(1).numpy()
+    bodies = to_camera(scaled_body, registration.pose, units, camera).turned(towards)
     largest = RegistrationOptions().largest_error * unit.numpy()
-    return _with_registered(fit, body, placed, found.pose.segment_scales, accepted, largest)
+    return _with_registered(fit, body, bodies, registration.pose.segment_scales, is_accepted, largest)
 
 
 def _correspondences(
     fit: Fit, surface: Mapping[int, NDArray[Any]], nearest: NearestVertices
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pixels (N, P, 2), vertices (N, P) and confidence (N, P): evenly chosen of those in each person's box."""
-    found = torch.zeros(len(fit), _POINTS, 5)
+    """Choose pixels (N, P, 2), vertices (N, P) and confidence (N, P), evenly of those in each person's box."""
+    points_of_rows = torch.zeros(len(fit), _POINTS, 5)
     for row, (frame, box) in enumerate(zip(fit.frame_index.tolist(), fit.boxes, strict=True)):
         points = surface.get(frame, np.zeros((0, 5)))
         inside = points[((points[:, :2] >= box[:2]) & (points[:, :2] <= box[2:])).all(1)]
-        chosen = np.unique(np.linspace(0, max(len(inside) - 1, 0), min(len(inside), _POINTS)).astype(int))
-        found[row, : len(chosen)] = torch.from_numpy(inside[chosen].astype(np.float32))
-    vertices, valid = nearest(found[..., 2].long(), found[..., 3:])
-    return found[..., :2], vertices, valid.float()
+        indices = np.unique(np.linspace(0, max(len(inside) - 1, 0), min(len(inside), _POINTS)).astype(int))
+        points_of_rows[row, : len(indices)] = torch.from_numpy(inside[indices].astype(np.float32))
+    vertices, valid = nearest(points_of_rows[..., 2].long(), points_of_rows[..., 3:])
+    return points_of_rows[..., :2], vertices, valid.float()
 
 
 def _with_registered(
     fit: Fit,
     body: Body,
-    placed: PlacedBodies,
+    bodies: PlacedBodies,
     segment_scales: torch.Tensor,
-    accepted: NDArray[np.bool_],
+    is_accepted: NDArray[np.bool_],
     largest: NDArray[Any],
 ) -> Fit:
-    """The fit with the accepted bodies that, before the perspective camera, are within `largest` (N,) pixels of the
-    median keypoint: what fits a weak-perspective camera need not do so close to the lens. Their confidence is how well
-    they explain the keypoints.
+    """Take over the accepted bodies that, before the perspective camera, are within `largest` (N,) pixels of the median
+    keypoint: what fits a weak-perspective camera need not do so close to the lens. Their confidence is how well they
+    explain the keypoints.
     """
     shape = torch.zeros(len(fit), body.shape_count)
-    trans = body.translation_of_root(placed.pelvis, shape)
-    changed, apart = body_columns(fit, body, placed.rotations, shape, trans, segment_scales)
+    trans = body.translation_of_root(bodies.pelvis, shape)
+    new_columns, apart = body_columns(fit, body, bodies.rotations, shape, trans, segment_scales)
     confident = fit.keypoints2d[..., 2] > 0.5
     error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
-    accepted = accepted & (error <= largest)
-    focal, found = torch.from_numpy(fit.focal[fit.frame_index]), torch.from_numpy(fit.keypoints2d[..., 2])
-    confidence = explained_confidence(found, torch.from_numpy(apart), placed.pelvis[:, 2:], focal[:, None]).float()
-    changed |= {"joint_confidence": confidence.numpy(), "confidence": person_confidence(confidence).numpy()}
-    changed["reprojection_error"] = error
-    columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}
-    for name, values in changed.items():
-        columns[name][accepted] = values[accepted]
-    return replace(fit, **columns, options={**fit.options, "registered": accepted.tolist()})
+    is_accepted = is_accepted & (error <= largest)
+    focal = torch.from_numpy(fit.focal[fit.frame_index])
+    detector_confidence = torch.from_numpy(fit.keypoints2d[..., 2])
+    confidence = explained_confidence(
+        detector_confidence, torch.from_numpy(apart), bodies.pelvis[:, 2:], focal[:, None]
+    ).float()
+    new_columns |= {"joint_confidence": confidence.numpy(), "confidence": person_confidence(confidence).numpy()}
+    new_columns["reprojection_error"] = error
+    columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in new_columns}
+    for name, values in new_columns.items():
+        columns[name][is_accepted] = values[is_accepted]
+    return replace(fit, **columns, options={**fit.options, "registered": is_accepted.tolist()})
 
 
 class SurfacePointFile:
     """DensePose's output (a folder of NAME_IUV.png or NAME_IUV.npz, or a dump) or an annotation file in COCO's format.
 
-    InputError where it is missing or damaged.
+    Raises InputError if it is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._annotated: dict[str, NDArray[Any]] | None = None
+        self._annotations: dict[str, NDArray[Any]] | None = None
         if path.suffix.lower() == ".json":
-            self._annotated = {}
+            self._annotations = {}
             for image in read_annotated_images(path):
                 points = [person.points for person in image.people if person.points is not None]
-                self._annotated[Path(image.file_name).name] = np.concatenate(points)
+                self._annotations[Path(image.file_name).name] = np.concatenate(points)
         else:
             self._output = DensePoseOutput(path)
 
     def points(self, name: str, size: tuple[int, int]) -> NDArray[Any]:
-        """(M, 5) x, y pixels, chart, U, V of the image `name` of `size` (width, height).
+        """Read x, y pixels, chart, U, V (M, 5) of the image `name` of `size` (width, height).
 
-        InputError where there is nothing about it.
+        Raises InputError if there is nothing about it.
         """
-        if self._annotated is not None:
-            if name not in self._annotated:
+        if self._annotations is not None:
+            if name not in self._annotations:
                 raise InputError(self._path, f"has no surface points of {name}", remedy="label it, or leave it out")
-            return self._annotated[name]
+            return self._annotations[name]
         charts, _ = self._output.of(name, name, size, True)
         if charts is None:
             stem = Path(name).stem
@@ -234,5 +237,5 @@ class SurfaceRegistration:
 
 
 def surface_charts(body: Body, charts: Path | None) -> SurfaceCharts:
-    """The charts of DensePose's UV_Processed.mat, for SMPL; without a file those of the body's texture."""
+    """Load the charts of DensePose's UV_Processed.mat, for SMPL; without a file those of the body's texture."""
     return texture_charts(body) if charts is None else read_densepose_charts(charts, body)

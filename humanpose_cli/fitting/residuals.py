@@ -34,13 +34,13 @@ class FitState(NamedTuple):
     log_scale: Tensor
 
     def rows(self, index: Tensor | slice | NDArray[Any]) -> FitState:
-        """Some rows."""
-        return FitState(*(value[index] for value in self))
+        """Restrict the state to some rows."""
+        return FitState._make(value[index] for value in self)
 
     def changed(self, part: FitState, start: int) -> FitState:
         """Return the state with other rows from `start` on."""
         columns = zip(self, part, strict=True)
-        return FitState(*(torch.cat((old[:start], new, old[start + len(new) :])) for old, new in columns))
+        return FitState._make(torch.cat((old[:start], new, old[start + len(new) :])) for old, new in columns)
 
 
 class Rows(NamedTuple):
@@ -52,8 +52,8 @@ class Rows(NamedTuple):
 
 
 def retract_state(state: FitState, step: Tensor) -> FitState:
-    """The state after a step (N, 72 + 3 + S + 1): R ← R exp(δ); the root moves sideways in units of its depth and
-    scales its distance by exp(δ_z), so that it never passes behind the camera and far people need no larger steps.
+    """Return the state after a step (N, 72 + 3 + S + 1): R ← R exp(δ); the root moves sideways in units of its depth
+    and scales its distance by exp(δ_z), so that it never passes behind the camera and far people need no larger steps.
     """
     joints = state.rotations.shape[1]
     turn, rest = step[:, : 3 * joints], step[:, 3 * joints :]
@@ -64,7 +64,7 @@ def retract_state(state: FitState, step: Tensor) -> FitState:
 
 
 def root_columns(root: Tensor) -> Tensor:
-    """(N, 3, 3): what the three root parameters of `retract_state` do to the root (N, 3)."""
+    """Compute what the three root parameters of `retract_state` do to the root (N, 3): (N, 3, 3)."""
     zero, z = torch.zeros_like(root[:, 0]), root[:, 2]
     columns = ((z, zero, zero), (zero, z, zero), root.unbind(-1))
     return torch.stack([torch.stack(column, -1) for column in columns], -1)
@@ -78,7 +78,7 @@ def projection_rows(
     robust: float | Tensor,
     counts: Tensor | None = None,
 ) -> Rows:
-    """Reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
+    """Compute the reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
 
     camera  focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels
     counts  (N, L) how many independent points each stands for; None: 1
@@ -98,7 +98,7 @@ def projection_rows(
 
 
 def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: float) -> Rows:
-    """Robust rows of D-vectors: residual (N, B, D), Jacobian (N, D, B, P), weights (N, B, D) = 1 / σ."""
+    """Compute robust rows of D-vectors: residual (N, B, D), Jacobian (N, D, B, P), weights (N, B, D) = 1 / σ."""
     error = residual * weights
     rho, slope = geman_mcclure(error.square().sum(-1), robust)
     factor = slope.sqrt()
@@ -108,7 +108,7 @@ def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: flo
 
 
 def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Anatomical angles (N, 24, 3) of rotations (N, 24, 3, 3), and d angles / d right-hand increments (N, 24, 3, 3)."""
+    """Compute the anatomical angles (N, 24, 3) of rotations, and their slopes (N, 24, 3, 3) by right-hand turns."""
     with torch.enable_grad():
         leaf = rotations.detach().requires_grad_()
         angles = rotations_to_angles(leaf)
@@ -121,7 +121,7 @@ def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def accumulate(terms: list[Rows]) -> NormalEquations:
-    """Sums terms into normal equations over all parameters."""
+    """Sum terms into normal equations over all parameters."""
     jacobian = torch.cat([rows.jacobian for rows in terms], 1)  # one product costs half as much as one a term
     residual = torch.cat([rows.residual for rows in terms], 1)
     cost = torch.stack([rows.cost for rows in terms]).sum(0)
@@ -129,7 +129,7 @@ def accumulate(terms: list[Rows]) -> NormalEquations:
 
 
 def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, first: int) -> None:
-    """Adds in place the quadratic Σ (residual / σ)² / 2 of parameters themselves, (N, K) from column `first` on."""
+    """Add in place the quadratic Σ (residual / σ)² / 2 of parameters themselves, (N, K) from column `first` on."""
     precision = sigma**-2
     window = slice(first, first + residual.shape[-1])
     equations.cost.add_(0.5 * (residual.square() * precision).sum(-1))
@@ -138,15 +138,15 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
 
 
 def rotation_vector_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation vectors (N, 24, 3) of rotations (N, 24, 3, 3), and their derivatives by right-hand increments
-    (N, 24, 3, 3): the inverse of SO(3)'s right Jacobian.
+    """Compute the vectors (N, 24, 3) of rotations, and their slopes (N, 24, 3, 3) by right-hand increments: the inverse
+    of SO(3)'s right Jacobian.
     """
     vectors = matrix_to_axis_angle(rotations)
-    squared = vectors.square().sum(-1)
-    angle = squared.clamp_min(1e-12).sqrt()
+    squared_angle = vectors.square().sum(-1)
+    angle = squared_angle.clamp_min(1e-12).sqrt()
     # (1 − a/2 cot(a/2)) / a², whose limit at zero is 1/12; at small angles the difference loses its digits.
     exact = (1 - angle / 2 / torch.tan(angle / 2)) / angle.square()
-    factor = torch.where(squared < 1e-4, 1 / 12 + squared / 720, exact)
+    factor = torch.where(squared_angle < 1e-4, 1 / 12 + squared_angle / 720, exact)
     cross = skew(vectors)
     identity = torch.eye(3, dtype=rotations.dtype)
     return vectors, identity + cross / 2 + factor[..., None, None] * (cross @ cross)
@@ -161,7 +161,7 @@ def add_pose_energy(
     limit_noise: float,
     fallback: tuple[Tensor, Tensor],
 ) -> None:
-    """Adds in place the energy of relative rotations (N, 24, 3, 3), whose increments are the first 72 parameters.
+    """Add in place the energy of relative rotations (N, 24, 3, 3), whose increments are the first 72 parameters.
 
     prior, prior_strength  what unusual poses cost, and a factor on it; None: nothing
     limit_noise     radians beyond a joint's range that cost as much as one noise level
@@ -191,14 +191,14 @@ def add_pose_energy(
 
 
 def add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:
-    """Adds in place the gradient (N, 72) and the curvature (N, 72, 72) of an energy of joint coordinates.
+    """Add in place the gradient (N, 72) and the curvature (N, 72, 72) of an energy of joint coordinates.
 
     jacobian  (N, 24, 3, 3) of each joint's coordinates by its increments
     """
-    (count, joints), width, transposed = jacobian.shape[:2], 3 * jacobian.shape[1], jacobian.mT
-    pulled = transposed @ slope.view(count, joints, 3, 1)
-    equations.gradient[:, :width] += pulled.view(count, width)
+    (count, joints), width, transpose = jacobian.shape[:2], 3 * jacobian.shape[1], jacobian.mT
+    gradient = transpose @ slope.view(count, joints, 3, 1)
+    equations.gradient[:, :width] += gradient.view(count, width)
     # Both sides of the curvature, three rows at a time: the Jacobian (N, J, 3, 3) is block diagonal.
-    half = (transposed @ curvature.view(count, joints, 3, width)).view(curvature.shape)
-    full = transposed @ half.mT.reshape(count, joints, 3, width)
+    half = (transpose @ curvature.view(count, joints, 3, width)).view(curvature.shape)
+    full = transpose @ half.mT.reshape(count, joints, 3, width)
     equations.hessian[:, :width, :width] += full.view(curvature.shape)

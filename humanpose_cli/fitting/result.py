@@ -71,7 +71,7 @@ class FrameSource:
         return self.items[0].path if len(self.items) == 1 and self.items[0].kind == "video" else None
 
     def part(self, start: int, stop: int) -> FrameSource:
-        """Frames start ≤ i < stop of these."""
+        """Restrict the source to frames start ≤ i < stop."""
         if self.array is not None:
             return FrameSource(array=self.array[start:stop])
         if not self.is_sequence:
@@ -80,7 +80,7 @@ class FrameSource:
         return FrameSource((replace(self.items[0], range=FrameRange(first + start, first + stop)),))
 
     def frames(self) -> Generator[Frame, None, None]:
-        """All frames, in order; close it to stop early."""
+        """Yield all frames, in order; close it to stop early."""
         if self.order is not None:
             yield from self._in_order(self.order)
         elif self.array is not None:
@@ -92,17 +92,17 @@ class FrameSource:
 
     def _in_order(self, order: tuple[int, ...]) -> Generator[Frame, None, None]:
         with closing(replace(self, order=None).frames()) as frames:
-            wanted = iter(order)
-            number = next(wanted, None)
+            numbers = iter(order)
+            number = next(numbers, None)
             for position, frame in enumerate(frames):
                 if position == number:
                     yield replace(frame, time=None)
-                    number = next(wanted, None)
+                    number = next(numbers, None)
                 if number is None:
                     return
 
     def frame(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 of one frame of the fit; InputError if its file is gone."""
+        """Read one frame (H, W, 3) uint8 of the fit. Raises InputError if its file is gone."""
         if self.order is not None:
             return replace(self, order=None).frame(self.order[index])
         if self.array is not None:
@@ -137,8 +137,8 @@ class FitPerson:
     @property
     def _detected(self) -> np.ndarray:
         rows = self.rows
-        found = rows[~self.fit.interpolated[rows]]
-        return found if len(found) else rows
+        detected_rows = rows[~self.fit.interpolated[rows]]
+        return detected_rows if len(detected_rows) else rows
 
     @property
     def frames(self) -> np.ndarray:
@@ -151,7 +151,7 @@ class FitPerson:
         return self.fit.joints3d[self.rows]
 
     def joint(self, name: str) -> np.ndarray:
-        """(R, 3) metres, camera axes, of one joint, such as "left_wrist". UsageError names those that there are."""
+        """Return one joint (R, 3) in metres, camera axes, such as "left_wrist". UsageError lists the names."""
         names = self.fit.joint_names
         if name not in names:
             raise UsageError("joint", "is not known", expected=", ".join(names), got=str(name))
@@ -215,13 +215,13 @@ class Fit(FitRecord):
         return tuple(FitPerson(self, track) for track in self.tracks)
 
     def select(self, rows: np.ndarray | Sequence[int]) -> Fit:
-        """The fit with these rows only, in order; all frames kept."""
-        chosen = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
-        kept = tuple(self.detections[row] for row in chosen) if self.detections else ()
-        return replace(super().select(rows), detections=kept)
+        """Restrict the fit to these rows, in order; all frames kept."""
+        indices = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
+        detections = tuple(self.detections[row] for row in indices) if self.detections else ()
+        return replace(super().select(rows), detections=detections)
 
     def shown_by(self, view: int) -> np.ndarray:
-        """(R,) the rows that one camera of a take shows, by its number, in the frames that are its own."""
+        """Find the rows (R,) that one camera of a take shows, by its number, in the frames that are its own."""
         assert self.views is not None
         camera, matrix = self.views.camera(view), self.views.from_first[view].astype(np.float64)
         joints = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
@@ -231,61 +231,61 @@ class Fit(FitRecord):
         return np.flatnonzero(np.isin(self.frame_index, self.views.distinct_frames(view)) & ahead.all(1) & inside)
 
     def view(self, view: int | str) -> Fit:
-        """The fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it shows
-        and those of its frames that are nearest to the take's.
+        """Return the fit of one camera of a take, as if it had no others: in that camera's axes, with the rows that it
+        shows and those of its frames that are nearest to the take's.
 
-        view  number or name. UsageError if the fit is of one camera, InputError if there is no such view, or it filmed
-              at other times than the first one
+        view  number or name. Raises UsageError if the fit is of one camera, InputError if there is no such view, or it
+              filmed at other times than the first one
         """
         if self.views is None:
             raise UsageError("view", "is of takes of several cameras", got="a fit of one camera")
         number = self.views.index(view)
-        kept, camera = self.views.distinct_frames(number), self.views.camera(number)
-        if not len(kept):
+        frames, camera = self.views.distinct_frames(number), self.views.camera(number)
+        if not len(frames):
             raise InputError(str(self.views.names[number]), "has no frame at the times of the first camera's")
         matrix = self.views.from_first[number].astype(np.float64)
-        shown, count = self.select(self.shown_by(number)), len(kept)
-        joints = shown.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-        pixels, views = camera.project(joints), shown.views
+        part, count = self.select(self.shown_by(number)), len(frames)
+        joints = part.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        pixels, views = camera.project(joints), part.views
         assert views is not None
-        rest_pelvis = shown.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - shown.trans
-        params = BodyParams(shown.poses, shown.betas, shown.trans)
+        rest_pelvis = part.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - part.trans
+        params = BodyParams(part.poses, part.betas, part.trans)
         params = params.in_axes(matrix[:3, :3], matrix[:3, 3], rest_pelvis)
-        detected = np.asarray((views.keypoints2d[number, ..., 2] > 0).any(1))
-        projected = np.clip(pixels, 0, camera.size)
-        boxes = np.concatenate((projected.min(1), projected.max(1)), 1)
+        has_keypoints = np.asarray((views.keypoints2d[number, ..., 2] > 0).any(1))
+        inside = np.clip(pixels, 0, camera.size)
+        boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
         source = self.sources[number] if self.sources else None
         return replace(
-            shown,
+            part,
             views=None,
             sources=(),
             frame_files=self.frame_files[number : number + 1],
             clothes={},
             detections=(),
-            images=None if source is None else replace(source, order=tuple(views.frame[number, kept].tolist())),
-            frame_names=views.frame_names[number, kept],
-            frame_times=None if self.frame_times is None else self.frame_times[kept] - self.frame_times[kept[0]],
-            frame_rate=self.frame_rate * (count - 1) / float(kept[-1] - kept[0]) if count > 1 else self.frame_rate,
-            frame_index=np.searchsorted(kept, shown.frame_index).astype(np.int32),
-            shot_id=self.shot_id[kept],
+            images=None if source is None else replace(source, order=tuple(views.frame[number, frames].tolist())),
+            frame_names=views.frame_names[number, frames],
+            frame_times=None if self.frame_times is None else self.frame_times[frames] - self.frame_times[frames[0]],
+            frame_rate=self.frame_rate * (count - 1) / float(frames[-1] - frames[0]) if count > 1 else self.frame_rate,
+            frame_index=np.searchsorted(frames, part.frame_index).astype(np.int32),
+            shot_id=self.shot_id[frames],
             image_size=np.tile(views.image_size[number], (count, 1)),
             focal=np.full(count, views.focal[number]),
             principal_point=np.tile(views.principal_point[number], (count, 1)),
-            world_to_camera=(matrix @ self.world_to_camera[kept].astype(np.float64)).astype(np.float32),
+            world_to_camera=(matrix @ self.world_to_camera[frames].astype(np.float64)).astype(np.float32),
             poses=params.poses.astype(np.float32),
             trans=params.trans.astype(np.float32),
             joints3d=joints.astype(np.float32),
             joints2d=pixels.clip(-_FAR, _FAR).astype(np.float32),
             keypoints2d=views.keypoints2d[number],
-            boxes=np.where(detected[:, None], views.boxes[number], boxes).astype(np.float32),
+            boxes=np.where(has_keypoints[:, None], views.boxes[number], boxes).astype(np.float32),
             reprojection_error=views.reprojection_error[number],
             ground=None,
             focal_people=None,
-            options=_options_of_view(self.options, shown, kept),
+            options=_options_of_view(self.options, part, frames),
         )
 
     def body_model(self, body: Body | None = None) -> Body:
-        """The body of the fit; UnavailableError where only its name is known.
+        """Return the body of the fit. Raises UnavailableError if only its name is known.
 
         body  takes its place
         """
@@ -305,9 +305,9 @@ class Fit(FitRecord):
         from_the_side: bool = False,
         labels: OverlayLabels = "ids",
     ) -> np.ndarray:
-        """One frame with its people's bodies drawn over it, (H, W, 3) uint8.
+        """Draw one frame with its people's bodies over it, (H, W, 3) uint8.
 
-        image          the frame; needed where the fit came from a file, or its source is gone
+        image          the frame; needed if the fit came from a file, or its source is gone
         body           needed for a SMPL fit that came from a file
         from_the_side  draws the same bodies from the side, too, to the right of the frame
         labels         "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in a
@@ -325,9 +325,9 @@ class Fit(FitRecord):
                 "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
             )
         side = side_view(self, frame) if from_the_side else None
-        shown = self._labels(labels)
-        image = overlay_image(self.body_model(body), self, pixels, frame, side=side, labels=shown)
-        return shown.with_reasons(image, frame) if shown and labels == "reasons" else image
+        people_labels = self._labels(labels)
+        image = overlay_image(self.body_model(body), self, pixels, frame, side=side, labels=people_labels)
+        return people_labels.with_reasons(image, frame) if people_labels and labels == "reasons" else image
 
     @cached_property
     def _people_labels(self) -> PeopleLabels:
@@ -373,15 +373,24 @@ class Fit(FitRecord):
         path, body = Path(path), self.body_model()
         if self.images.is_sequence:
             with closing(self.images.frames()) as frames:
-                written: dict[str, Any] = {"sound": self.images.sound, "video_codec": video_codec}
-                written |= {"labels": self._labels(labels), "reasons": labels == "reasons"}
-                overlay_video(body, self, frames, path, progress, **written, from_the_side=from_the_side)
+                overlay_video(
+                    body,
+                    self,
+                    frames,
+                    path,
+                    progress,
+                    sound=self.images.sound,
+                    video_codec=video_codec,
+                    from_the_side=from_the_side,
+                    labels=self._labels(labels),
+                    reasons=labels == "reasons",
+                )
         else:
             write_image(path, self.overlay(from_the_side=from_the_side, labels=labels))
         return path
 
     def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:
-        """One person's motion as AMASS stores it: z-up world, metres, radians.
+        """Convert one person's motion to what AMASS stores: z-up world, metres, radians.
 
         track  None: the largest person. Frames between that do not show them hold the last pose found.
 
@@ -389,21 +398,21 @@ class Fit(FitRecord):
         (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up; `world_to_camera`
         (T, 4, 4), which AMASS has not, leads from it to the frames' cameras.
         """
-        chosen = self.largest_track if track is None else track
-        rows = self.rows_of(chosen)
+        number = self.largest_track if track is None else track
+        rows = self.rows_of(number)
         if not len(rows):
-            raise UsageError("track", f"there is no person {chosen}", expected=", ".join(map(str, self.tracks)))
-        held, first = self.held_rows(chosen), self.frame_index[rows[0]]
-        world_to_camera = self.world_to_camera[first : first + len(held)].astype(np.float64)
+            raise UsageError("track", f"there is no person {number}", expected=", ".join(map(str, self.tracks)))
+        rows_of_frames, first = self.held_rows(number), self.frame_index[rows[0]]
+        world_to_camera = self.world_to_camera[first : first + len(rows_of_frames)].astype(np.float64)
         turn = AXES["z-up"].T @ world_to_camera[:, :3, :3].transpose(0, 2, 1)
         betas = self.betas[rows].mean(0)
         with torch.no_grad():
             rest_pelvis = self.body_model(body).rest_pelvis(torch.from_numpy(betas)[None])[0].numpy()
         # AMASS has no sizes beside betas. A body that is scaled as a whole looks the same nearer or farther away.
-        scales = self.segment_scales[held]
+        scales = self.segment_scales[rows_of_frames]
         size = np.where(np.ptp(scales, axis=1) < _EQUAL, scales[:, 0], 1.0)[:, None]
-        pelvis = self.joints3d[held, SMPL24.index("pelvis")] / size
-        params = BodyParams(self.poses[held], betas, pelvis - rest_pelvis)
+        pelvis = self.joints3d[rows_of_frames, SMPL24.index("pelvis")] / size
+        params = BodyParams(self.poses[rows_of_frames], betas, pelvis - rest_pelvis)
         origin = -(turn @ world_to_camera[:, :3, 3:])[..., 0]
         params = params.in_axes(turn, origin, rest_pelvis)
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
@@ -420,7 +429,7 @@ class Fit(FitRecord):
         return f"<Fit: {_count(len(self.tracks), 'person', 'people')} in {_count(self.frame_count, 'frame', 'frames')}>"
 
     def _repr_html_(self) -> str:
-        """A small table and the first frame's overlay, for notebooks."""
+        """Show a small table and the first frame's overlay, for notebooks."""
         rows = [
             (p.name, str(len(p.rows)), f"{p.confidence:.2f}", f"{p.reprojection_error:.1f}", p.doubt)
             for p in self.people[:_MAX_LISTED]
@@ -440,23 +449,23 @@ class Fit(FitRecord):
         return summary + f'<img alt="overlay" src="data:image/png;base64,{png}">'
 
 
-def _options_of_view(options: Mapping[str, Any], shown: FitRecord, kept: np.ndarray) -> dict[str, Any]:
-    """The options of a take for one of its cameras: what a refinement reports is of its rows and frames.
+def _options_of_view(options: Mapping[str, Any], visible_fit: FitRecord, frames_of_view: np.ndarray) -> dict[str, Any]:
+    """Adapt the options of a take to one of its cameras: what a refinement reports is of its rows and frames.
 
-    shown  the rows that the camera shows, at the take's frames; kept (F,) those of the take's frames that it has
+    visible_fit  the rows that the camera shows, at the take's frames; frames_of_view (F,) the take's that it has
     """
-    made = {**options, "of_take": True}
-    report = made.get("refinement")
+    view_options = {**options, "of_take": True}
+    report = view_options.get("refinement")
     if report is None:
-        return made
+        return view_options
     tracks = {}
-    for track in shown.tracks:
-        frames = shown.frame_index[shown.rows_of(track)]
+    for track in visible_fit.tracks:
+        frames = visible_fit.frame_index[visible_fit.rows_of(track)]
         of_take = report["tracks"][str(track)]
         rows = np.flatnonzero(np.isin(of_take["frames"], frames))
         tracks[str(track)] = {name: [values[row] for row in rows] for name, values in of_take.items()}
-        tracks[str(track)]["frames"] = np.searchsorted(kept, frames).tolist()
-    return made | {"refinement": {**report, "tracks": tracks}}
+        tracks[str(track)]["frames"] = np.searchsorted(frames_of_view, frames).tolist()
+    return view_options | {"refinement": {**report, "tracks": tracks}}
 
 
 def load_fit(path: Path | str) -> Fit:
@@ -466,7 +475,7 @@ def load_fit(path: Path | str) -> Fit:
 
 
 def fit_of(fit: Fit | str | Path) -> Fit:
-    """A Fit, or that of a fit file's path; UsageError for anything else."""
+    """Return a Fit, or read that of a fit file's path; anything else raises UsageError."""
     if isinstance(fit, str | Path):
         return load_fit(fit)
     if not isinstance(fit, Fit):

@@ -39,7 +39,7 @@ class RowFile:
         self._file.close()
 
     def write(self, first: int, columns: Sequence[Tensor]) -> None:
-        """Keep rows from number `first` on: columns (n, …) each. UnavailableError for a full disk."""
+        """Keep rows from number `first` on: columns (n, …) each. Raises UnavailableError for a full disk."""
         rows = torch.cat([column.reshape(len(column), math.prod(column.shape[1:])) for column in columns], 1)
         with self._lock:
             self._shapes = self._shapes or [column.shape[1:] for column in columns]
@@ -53,7 +53,7 @@ class RowFile:
                 raise UnavailableError(tempfile.gettempdir(), problem, got=got, remedy=remedy) from error
 
     def read(self, first: int, last: int) -> list[Tensor]:
-        """The columns of rows first ≤ i < last, which have been written."""
+        """Read the columns of rows first ≤ i < last, which have been written."""
         sizes = [math.prod(shape) for shape in self._shapes]
         width = sum(sizes)
         with self._lock:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from humanpose_cli.fitting.chain import (
     Chain,
-    Motion,
+    ChainMotion,
     Window,
     second_differences,
     solve_chain,
@@ -54,42 +54,42 @@ class Stretch(NamedTuple):
 
 
 def solve_person(
-    read: Callable[[int, int], Stretch], shown: Tensor, time: Tensor, threads: int = 1
+    read: Callable[[int, int], Stretch], visible: Tensor, time: Tensor, threads: int = 1
 ) -> Iterator[tuple[int, FitState]]:
-    """The motion of one person in T consecutive frames, all frames solved together: numbers of frames, and the states
-    of all frames from there up to the next number.
+    """Solve the motion of one person in T consecutive frames, all frames together. Yields numbers of frames, each with
+    the states of the frames from there up to the next number.
 
-    read         gives the frames from one number to before another
-    shown, time  (T,) whether a frame has evidence, and its seconds
+    read           gives the frames from one number to before another
+    visible, time  (T,) whether a frame has evidence, and its seconds
     """
     count = len(time)
     # Long sequences in windows, each held at the end of the one before; its last frames are solved anew by the next.
     windows = windows_of(count, _WINDOW, _MARGIN)
-    solved: FitState | None = None  # at the end of the stretch before, from `done` on
-    done = 0
+    end_state: FitState | None = None  # of the stretch before, from `solved_count` on
+    solved_count = 0
     for number in range(0, len(windows), _STRETCH):
         in_stretch, further = windows[number : number + _STRETCH], windows[number + _STRETCH :]
         stop = in_stretch[-1].stop
-        first, last = _neighbours(shown, time, done, stop)
+        first, last = _neighbours(visible, time, solved_count, stop)
         stretch = read(first, last)
         state = _bridged(stretch.problem, stretch.state, stretch.time)
         chain = Chain(_remembering(stretch.problem, stretch.time), _free_motion(stretch), threads)
-        if solved is not None:
-            state = state.changed(solved, done - first)
+        if end_state is not None:
+            state = state.changed(end_state, solved_count - first)
         windows_there = [window.shifted(-first) for window in in_stretch]
         state = solve_windows(chain, state, windows_there, partial(_solve_window, stretch.time))
         following = further[0].rows.start if further else count
-        yield done, state.rows(slice(done - first, following - first))
-        done, solved = following, state.rows(slice(following - first, stop - first))
+        yield solved_count, state.rows(slice(solved_count - first, following - first))
+        solved_count, end_state = following, state.rows(slice(following - first, stop - first))
 
 
-def _neighbours(shown: Tensor, time: Tensor, begin: int, end: int) -> tuple[int, int]:
-    """Frames begin ≤ i < end with those before and after that `_bridged` and `_remembering` look at: the nearest that
-    show something, and all within twice `_MEMORY`.
+def _neighbours(visible: Tensor, time: Tensor, begin: int, end: int) -> tuple[int, int]:
+    """Extend the frames begin ≤ i < end by those before and after that `_bridged` and `_remembering` look at: the
+    nearest visible ones, and all within twice `_MEMORY`.
     """
     first = int(torch.searchsorted(time, time[begin] - 2 * _MEMORY))
     last = int(torch.searchsorted(time, time[end - 1] + 2 * _MEMORY, right=True))
-    before, after = shown[: begin + 1].nonzero(), shown[end - 1 :].nonzero()
+    before, after = visible[: begin + 1].nonzero(), visible[end - 1 :].nonzero()
     if len(before):
         first = min(first, int(before[-1]))
     if len(after):
@@ -97,14 +97,14 @@ def _neighbours(shown: Tensor, time: Tensor, begin: int, end: int) -> tuple[int,
     return first, last
 
 
-def _free_motion(stretch: Stretch) -> Motion:
+def _free_motion(stretch: Stretch) -> ChainMotion:
     """Make the motion of frames in which no foot stands and no body falls; the centre of mass is its mean."""
     rig, options = stretch.problem.rig, stretch.problem.options
     weight = options.acceleration / options.fall_noise
     robust = torch.full((len(rig.template) + 1,), options.robust_motion, dtype=torch.float64)
     robust[-1] = _ROBUST_FALL * weight
     bend = second_differences(stretch.time) / options.acceleration
-    return Motion.free(stretch.world_to_camera, bend, masses_of(rig)[None], cauchy, robust)
+    return ChainMotion.free(stretch.world_to_camera, bend, masses_of(rig)[None], cauchy, robust)
 
 
 def _solve_window(time: Tensor, chain: Chain[KeypointProblem], state: FitState, window: Window) -> FitState:
@@ -123,12 +123,12 @@ def _solve_window(time: Tensor, chain: Chain[KeypointProblem], state: FitState, 
     # The centre of mass counts in flight alone, and follows gravity more exactly than the body's points.
     weights = motion.weights.clone()
     weights[:, -1] = options.acceleration / options.fall_noise * falling.any(1)
-    motion = motion._replace(standing=standing, expected=falling / options.acceleration, weights=weights)
+    motion = motion._replace(standing=standing, mean_acceleration=falling / options.acceleration, weights=weights)
     return solve_chain(Chain(problem, motion, chain.threads), state, options.motion)
 
 
 def _standing(problem: KeypointProblem, world: Tensor, time: Tensor) -> Tensor:
-    """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough; world (T, M, 3) the points."""
+    """Compute 1 / σ (T - 1, M) of the steps of visible feet that are slow for long enough, of points (T, M, 3)."""
     names = problem.rig.landmark_skeleton.joint_names
     soles = [row for row, name in enumerate(names) if name.endswith(("heel", "foot_index"))]
     feet = soles or [row for row, name in enumerate(names) if name.endswith("ankle")]
@@ -146,39 +146,40 @@ def _standing(problem: KeypointProblem, world: Tensor, time: Tensor) -> Tensor:
 
 
 def _bridged(problem: KeypointProblem, state: FitState, time: Tensor) -> FitState:
-    """The state with frames without evidence between their neighbours; at the ends, as their only neighbour."""
+    """Set frames without evidence between their neighbours; at the ends, as their only neighbour."""
     visible = (problem.evidence.confidence > 0).any(-1)
     rows = visible.nonzero().squeeze(-1)
     return state if len(rows) in (0, len(visible)) else between(state.rows(rows), time[rows], time)
 
 
 def between(state: FitState, at: Tensor, time: Tensor) -> FitState:
-    """States at some times (T,) between K ≥ 1 states at rising times (K,): turning and moving evenly from one to the
-    next; equal to the first before it, and to the last behind it.
+    """Interpolate states at times (T,) between K ≥ 1 states at rising times (K,): turning and moving evenly from one to
+    the next; equal to the first before it, and to the last behind it.
     """
     after = torch.searchsorted(at, time).clamp(max=len(at) - 1)
     before = (torch.searchsorted(at, time, right=True) - 1).clamp(min=0)
     low, high = state.rows(before), state.rows(after)
     share = ((time - at[before]) / (at[after] - at[before]).where(after > before, 1.0)).clamp(0, 1)
     turn = matrix_to_axis_angle(low.rotations.mT @ high.rotations)
-    mixed = [torch.lerp(a, b, share[:, None]) for a, b in zip(low[1:], high[1:], strict=True)]
-    return FitState(low.rotations @ axis_angle_to_matrix(share[:, None, None] * turn), *mixed)
+    values = [torch.lerp(a, b, share[:, None]) for a, b in zip(low[1:], high[1:], strict=True)]
+    rotations = low.rotations @ axis_angle_to_matrix(share[:, None, None] * turn)
+    return FitState._make((rotations, *values))
 
 
 def key_frames(visible: Tensor, time: Tensor) -> Tensor:
-    """The frames (K,) of one person, of T, that are solved before the others: visible ones that begin a tenth of a
-    second, and those before and behind gaps; the first if none is visible.
+    """Choose the frames (K,) of one person, of T, that are solved before the others: visible ones that begin a tenth of
+    a second, and those before and behind gaps; the first if none is visible.
     """
     tenth = torch.div(time, _KEY_SPACING, rounding_mode="floor")
     begins = torch.nn.functional.pad(tenth.diff() > 0, (1, 0), value=True)
-    padded = torch.nn.functional.pad(visible, (1, 1))
-    keys = (visible & (begins | ~(padded[:-2] & padded[2:]))).nonzero().squeeze(-1)
+    neighbours = torch.nn.functional.pad(visible, (1, 1))
+    keys = (visible & (begins | ~(neighbours[:-2] & neighbours[2:]))).nonzero().squeeze(-1)
     return keys if len(keys) else torch.zeros(1, dtype=torch.int64)
 
 
 def _remembering(problem: KeypointProblem, time: Tensor) -> KeypointProblem:
-    """The problem with hidden limbs that fall back on the neutral pose only if no frame within half a second, before or
-    after, shows them.
+    """Let hidden limbs fall back on the neutral pose only if no frame within half a second, before or after, shows
+    them.
     """
     weights = problem.evidence.fallback_weights
     smallest = weights.clone()

@@ -27,7 +27,7 @@ _FORGET = 10  # frames after which an earlier position no longer counts
 
 
 def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> list[DetectedPerson]:
-    """The person of one track in rising frames, with left and right consistent over the sequence.
+    """Make left and right of the person of one track, in rising frames, consistent over the sequence.
 
     All people have the same skeleton.
     """
@@ -35,7 +35,7 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
         return list(people)
     skeleton = people[0].skeleton
     orders = np.array([_order(skeleton, names) for names in _SWAPS])
-    sided = np.flatnonzero(orders[-1] != np.arange(len(skeleton)))
+    side_rows = np.flatnonzero(orders[-1] != np.arange(len(skeleton)))
     size = np.array([max(float((p.box[2:] - p.box[:2]).max()), 1.0) for p in people])
     swap_cost = _SWAP_COST * np.array([0.0, 1.0, 1.0, 2.0])
     cost = np.tile(swap_cost, (len(people), 1))
@@ -44,7 +44,7 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
     for t in range(1, len(people)):
         gap = frames[t] - frames[t - 1]
         earlier, hypotheses = hypotheses, people[t].keypoints.astype(np.float64)[orders]
-        before, now = earlier[:, None, sided], hypotheses[None, :, sided]
+        before, now = earlier[:, None, side_rows], hypotheses[None, :, side_rows]
         apart = np.linalg.norm(before[..., :2] - now[..., :2], axis=-1) / (_JUMP * size[t] * np.sqrt(gap))
         weight = np.minimum(before[..., 2], now[..., 2]) * max(1 - gap / _FORGET, 0.0)
         steps.append((weight * _MAX_JUMP_COST * apart**2 / (_MAX_JUMP_COST + apart**2)).sum(-1))
@@ -55,7 +55,7 @@ def settle_sides(people: Sequence[DetectedPerson], frames: Sequence[int]) -> lis
 
 
 def best_path(costs: NDArray[np.float64], steps: Sequence[NDArray[np.float64]]) -> list[int]:
-    """The choice in each of T frames with the lowest total: costs (T, K) of a choice, steps T − 1 (K, K) from a
+    """Find the choice in each of T frames with the lowest total: costs (T, K) of a choice, steps T − 1 (K, K) from a
     choice of one frame to that of the next. The first of equals.
     """
     total, came_from = costs[0], []
@@ -69,19 +69,19 @@ def best_path(costs: NDArray[np.float64], steps: Sequence[NDArray[np.float64]]) 
     return path[::-1]
 
 
-def _order(skeleton: Skeleton, swapped: Sequence[str]) -> NDArray[np.int64]:
-    """(L,) rows with left and right of some joints exchanged."""
+def _order(skeleton: Skeleton, names: Sequence[str]) -> NDArray[np.int64]:
+    """Order rows (L,) with left and right of some joints exchanged."""
     order = np.arange(len(skeleton))
     for row, (name, other) in enumerate(zip(skeleton.joint_names, skeleton.mirror, strict=True)):
         side, _, joint = name.partition("_")
         if side == "mouth":  # BlazePose: mouth_left
             joint = "mouth"
-        if joint in swapped:
+        if joint in names:
             order[row] = other
     return order
 
 
 def _swapped(person: DetectedPerson, order: NDArray[np.int64]) -> DetectedPerson:
-    """The person with its rows in another order; the box stays."""
+    """Reorder the rows of a person; the box stays."""
     fields = {name: getattr(person, name) for name in ("keypoints", "spread", "world", "world_spread")}
     return replace(person, **{name: value[order] for name, value in fields.items() if value is not None})

@@ -34,13 +34,13 @@ class LeastSquaresProblem(Protocol[State]):
     """What the solver asks of a problem; states are named tuples of tensors with N rows."""
 
     def linearise(self, state: State) -> NormalEquations:
-        """Cost and normal equations at a state."""
+        """Compute cost and normal equations at a state."""
 
     def retract(self, state: State, step: Tensor) -> State:
-        """The state after a step (N, P) in its tangent space."""
+        """Return the state after a step (N, P) in its tangent space."""
 
     def select(self, rows: Tensor) -> LeastSquaresProblem[State]:
-        """The problem of some rows (int64)."""
+        """Restrict the problem to some rows (int64)."""
 
 
 BLOCK = 8
@@ -49,21 +49,21 @@ computed by other instructions, which round differently."""
 
 
 def full_blocks(rows: Tensor) -> Tensor:
-    """Row numbers (N,), of which the last is repeated up to a multiple of `BLOCK`; no rows stay no rows."""
+    """Repeat the last of row numbers (N,) up to a multiple of `BLOCK`; no rows stay no rows."""
     return torch.cat((rows, rows[-1:].expand(-len(rows) % BLOCK)))
 
 
 def in_parallel(
     action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
 ) -> list[Result]:
-    """Results of the items in order, each made by one thread; progress counts them."""
+    """Apply an action to items, each in one thread, and list the results in order; progress counts them."""
     return list(made_in_parallel(action, items, threads, progress))
 
 
 def made_in_parallel(
     action: Callable[[Item], Result], items: Sequence[Item], threads: int, progress: Progress = no_progress
 ) -> Iterator[Result]:
-    """The same, one after the other; none is kept."""
+    """Yield the results of `in_parallel` one after the other; none is kept."""
 
     def without_gradients(item: Item) -> Result:
         with torch.no_grad():  # a setting of the thread
@@ -85,16 +85,16 @@ _LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9
 
 
 def solve_damped(equations: NormalEquations, damping: Tensor) -> Tensor:
-    """The step −(H + λ diag H)⁻¹ g, (N, P), for damping λ (N,).
+    """Compute the step −(H + λ diag H)⁻¹ g, (N, P), for damping λ (N,).
 
     A tiny share of the largest diagonal entry keeps parameters that nothing constrains where they are.
     """
     H = equations.hessian
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-12
-    damped = H + torch.diag_embed(damping[:, None] * diagonal + floor)
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    sound = (failed == 0)[:, None]
+    damped_hessian = H + torch.diag_embed(damping[:, None] * diagonal + floor)
+    factor, info = torch.linalg.cholesky_ex(damped_hessian)
+    sound = (info == 0)[:, None]
     identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
     factor = torch.where(sound[..., None], factor, identity)
     step = -torch.cholesky_solve(equations.gradient[..., None], factor).squeeze(-1)
@@ -122,7 +122,7 @@ class _Running(Generic[State]):
         self.steps = torch.zeros(len(index), dtype=torch.int64)
 
     def advance(self, tolerance: float) -> Tensor:
-        """One trial step of every sample; returns which of `rows` are done."""
+        """Try one step of every sample; returns which of `rows` are done."""
         old = self.equations
         step = solve_damped(old, self.damping)
         trial = self.problem.retract(self.state, step)
@@ -136,15 +136,15 @@ class _Running(Generic[State]):
         calmer = (1 - (2 * ratio - 1) ** 3).clamp(0.1, 1.0)
         self.damping = self.damping * torch.where(better, calmer, self.growth)
         self.growth = torch.where(better, 2.0, 2 * self.growth)
-        stuck = ~better & (self.damping >= _HIGHEST_DAMPING)
+        at_limit = ~better & (self.damping >= _HIGHEST_DAMPING)
         self.damping = self.damping.clamp(_LOWEST_DAMPING, _HIGHEST_DAMPING)
         self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
         self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
         self.steps = self.steps + better
-        return ((better & (gain <= tolerance * old.cost)) | stuck)[: len(self.rows)]
+        return ((better & (gain <= tolerance * old.cost)) | at_limit)[: len(self.rows)]
 
     def keep(self, alive: Tensor) -> None:
-        """Drops the samples that are done."""
+        """Drop the samples that are done."""
         index = alive.nonzero().squeeze(-1)
         self.rows = self.rows[index]
         index = full_blocks(index)
@@ -157,7 +157,7 @@ class _Running(Generic[State]):
 def levenberg_marquardt(
     problem: LeastSquaresProblem[State], state: State, options: SolverOptions
 ) -> tuple[State, NormalEquations, Tensor]:
-    """Minimises every sample from its row of `state`.
+    """Find the lowest cost of every sample from its row of `state`.
 
     Returns the states, the normal equations there and the number of accepted steps (N,). The cost never rises; a
     sample whose equations are not finite stays where it started.
@@ -168,8 +168,8 @@ def levenberg_marquardt(
     equations = [value[:count].clone() for value in running.equations]
     steps = running.steps[:count].clone()
 
-    def store(chosen: Tensor) -> None:
-        index = chosen.nonzero().squeeze(-1)
+    def store(mask: Tensor) -> None:
+        index = mask.nonzero().squeeze(-1)
         rows = running.rows[index]
         for target, value in zip((*final, *equations), (*running.state, *running.equations), strict=True):
             target[rows] = value[index]
@@ -178,9 +178,9 @@ def levenberg_marquardt(
     for _ in range(options.iterations):
         if not len(running.rows):
             break
-        done = running.advance(options.tolerance)
-        if done.any():
-            store(done)
-            running.keep(~done)
+        at_end = running.advance(options.tolerance)
+        if at_end.any():
+            store(at_end)
+            running.keep(~at_end)
     store(torch.ones(len(running.rows), dtype=torch.bool))
     return _build(state, final), NormalEquations(*equations), steps

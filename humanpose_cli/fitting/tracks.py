@@ -49,8 +49,8 @@ class FrameCamera:
 
 
 def complete_tracks(people: Sequence[DetectedPerson], times: Sequence[float]) -> list[DetectedPerson]:
-    """The rows of a sequence sorted by track and frame, with left and right settled over time, and with a row for every
-    frame of gaps of up to two seconds.
+    """Sort the rows of a sequence by track and frame, settle left and right over time, and add a row for every frame of
+    gaps of up to two seconds.
 
     times  of all frames, seconds
 
@@ -58,9 +58,9 @@ def complete_tracks(people: Sequence[DetectedPerson], times: Sequence[float]) ->
     """
     rows: list[DetectedPerson] = []
     for _, track in groupby(sorted(people, key=lambda p: (p.track, p.frame)), key=lambda p: p.track):
-        detected = list(track)
+        rows_of_track = list(track)
         before: DetectedPerson | None = None
-        for now in settle_sides(detected, [p.frame for p in detected]):
+        for now in settle_sides(rows_of_track, [p.frame for p in rows_of_track]):
             if before is not None and times[now.frame] - times[before.frame] <= _MAX_GAP:
                 rows += _rows_between(before, now, times)
             rows.append(now)
@@ -69,15 +69,16 @@ def complete_tracks(people: Sequence[DetectedPerson], times: Sequence[float]) ->
 
 
 def _rows_between(before: DetectedPerson, after: DetectedPerson, times: Sequence[float]) -> Iterator[DetectedPerson]:
-    hidden = replace(before, keypoints=before.keypoints * np.array([1, 1, 0], np.float32), score=0.0, estimate=None)
+    row_of_gap = replace(before, keypoints=before.keypoints * np.array([1, 1, 0], np.float32), score=0.0, estimate=None)
     for frame in range(before.frame + 1, after.frame):
         share = (times[frame] - times[before.frame]) / (times[after.frame] - times[before.frame])
         box = (1 - share) * before.box + share * after.box
-        yield replace(hidden, box=box.astype(np.float32), frame=frame, interpolated=True)
+        yield replace(row_of_gap, box=box.astype(np.float32), frame=frame, interpolated=True)
 
 
 def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
-    """The rows of one person at a time: tracks by the area of all their boxes, none that overlaps a larger one in time.
+    """Choose the rows of one person at a time: tracks by the area of all their boxes, none that overlaps a larger one
+    in time.
 
     Complete tracks are chosen, because in single frames the largest box may belong to another person each time. One
     person may have several tracks, after a long gap or a cut. The chosen tracks are numbered anew, by time.
@@ -85,16 +86,17 @@ def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
     tracks: dict[int, list[DetectedPerson]] = {}
     for row in people:
         tracks.setdefault(row.track, []).append(row)
-    chosen: list[list[DetectedPerson]] = []
+    selection: list[list[DetectedPerson]] = []
     for rows in sorted(tracks.values(), key=lambda rows: -sum(row.area for row in rows)):
-        if all(rows[-1].frame < other[0].frame or rows[0].frame > other[-1].frame for other in chosen):
-            chosen.append(rows)
-    chosen.sort(key=lambda rows: rows[0].frame)
-    return [replace(row, track=number) for number, rows in enumerate(chosen) for row in rows]
+        if all(rows[-1].frame < other[0].frame or rows[0].frame > other[-1].frame for other in selection):
+            selection.append(rows)
+    selection.sort(key=lambda rows: rows[0].frame)
+    return [replace(row, track=number) for number, rows in enumerate(selection) for row in rows]
 
 
 def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
-    """Rising seconds from the first frame on: those of the video's clock if the rate varies, else evenly spaced.
+    """Compute rising seconds from the first frame on: those of the video's clock if the rate varies, else evenly
+    spaced.
 
     Clocks count in steps, some in full milliseconds, so that evenly spaced frames deviate by up to a tenth of an
     interval. Frames without a rising clock are evenly spaced too.

@@ -27,7 +27,7 @@ from humanpose_cli.body.pose_prior import JointPrior
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.chain import Chain, Motion, Window, solve_chain, solve_windows, windows_of
+from humanpose_cli.fitting.chain import Chain, ChainMotion, Window, solve_chain, solve_windows, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
 from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
@@ -71,7 +71,7 @@ class ViewTargets(NamedTuple):
 
     def rows(self, rows: slice) -> ViewTargets:
         """Restrict the targets to some rows."""
-        return self._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
+        return ViewTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
 
     def moved(self, points: Tensor) -> Tensor:
         """Points (N, M, 3) in this camera's axes."""
@@ -265,7 +265,7 @@ class AlignmentProblem:
         return float(np.quantile(in_noise.numpy(), 0.9)) if len(in_noise) else 0.0
 
 
-def joint_motion(world_to_camera: Tensor, bend: Tensor, weights: AlignmentWeights) -> Motion:
+def joint_motion(world_to_camera: Tensor, bend: Tensor, weights: AlignmentWeights) -> ChainMotion:
     """Make the motion of rows whose joints accelerate little.
 
     world_to_camera  (N, 4, 4)
@@ -274,11 +274,11 @@ def joint_motion(world_to_camera: Tensor, bend: Tensor, weights: AlignmentWeight
     joints = len(SMPL24)
     no_means = bend.new_zeros(0, joints)
     robust_scale = bend.new_full((joints,), weights.robust_acceleration)
-    return Motion.free(world_to_camera, bend / weights.acceleration, no_means, geman_mcclure, robust_scale)
+    return ChainMotion.free(world_to_camera, bend / weights.acceleration, no_means, geman_mcclure, robust_scale)
 
 
 def solve_alignment(
-    problem: AlignmentProblem, motion: Motion, state: FitState, progress: Progress = no_progress
+    problem: AlignmentProblem, motion: ChainMotion, state: FitState, progress: Progress = no_progress
 ) -> FitState:
     """Find rotations, roots and the common shape of all rows, some rows at a time: memory does not grow with them.
 
@@ -295,7 +295,7 @@ def solve_alignment(
 
 def _solve_rows(
     problem: AlignmentProblem,
-    motion: Motion,
+    motion: ChainMotion,
     state: FitState,
     schedule: SolverOptions,
     progress: Progress = no_progress,

@@ -32,7 +32,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.fitting.chain import Motion, second_differences
+from humanpose_cli.fitting.chain import ChainMotion, second_differences
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
@@ -481,7 +481,7 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     return noise
 
 
-def _motion(fit: Fit, rows: NDArray[np.integer], weights: AlignmentWeights) -> Motion:
+def _motion(fit: Fit, rows: NDArray[np.integer], weights: AlignmentWeights) -> ChainMotion:
     """Make the motion of one track's rows: accelerations count in consecutive frames of one shot."""
     frames = fit.frame_index[rows].astype(np.int64)
     shots = fit.shot_id[frames]

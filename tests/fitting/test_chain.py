@@ -68,7 +68,7 @@ def test_a_damped_step_is_that_of_the_dense_equations() -> None:
 def test_windows_overlap_by_their_margin_and_reach_the_end(count: int, expected: list[tuple[int, int, int]]) -> None:
     windows = windows_of(count, 60, 12)
     assert windows == expected
-    assert windows[-1].rows == slice(windows[-1].start - windows[-1].held, count)
+    assert windows[-1].rows == slice(windows[-1].start - windows[-1].held_count, count)
 
 
 def test_accelerations_at_uneven_times_are_those_of_a_parabola() -> None:

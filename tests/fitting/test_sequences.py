@@ -156,7 +156,7 @@ def test_no_bit_depends_on_the_rows_in_memory(body, waving, monkeypatch, gap) ->
     monkeypatch.setattr(sequences, "_MARGIN", 4)
     together = fit_keypoints(body, observed)
     monkeypatch.setattr(sequences, "_STRETCH", 1)
-    monkeypatch.setattr(keypoints, "_REPORTED", 8)
+    monkeypatch.setattr(keypoints, "_REPORT_ROWS", 8)
     monkeypatch.setattr(row_files, "_IN_MEMORY", 1000)
     apart = fit_keypoints(body, observed)
     for name in ("poses", "betas", "trans", "joints3d", "confidence", "reprojection_error"):
@@ -218,7 +218,7 @@ def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
     solve = sequences.solve_chain
     monkeypatch.setattr(sequences, "solve_chain", lambda problem, *rest: kept.append(problem) or solve(problem, *rest))
     fit = fit_keypoints(body, in_sequence(noisy(falling, 3.0)), PLAIN)
-    (frames,) = runs(kept[-1].motion.expected.any(1))
+    (frames,) = runs(kept[-1].motion.mean_acceleration.any(1))
     assert abs(frames[0] - FLIGHT[0] - 2) <= 2
     assert abs(frames[1] - FLIGHT[1] + 3) <= 2
     inside = slice(FLIGHT[0] + 3, FLIGHT[1] - 2)
@@ -255,7 +255,7 @@ def test_the_motions_gradient_is_that_of_its_cost(body, falling, monkeypatch) ->
     standing[2:5, :3] = 100.0
     weights = motion.weights.clone()
     weights[:, -1] = 30
-    moving = Chain(problem.problem, motion._replace(expected=gravity, weights=weights, standing=standing))
+    moving = Chain(problem.problem, motion._replace(mean_acceleration=gravity, weights=weights, standing=standing))
     step = 1e-5 * torch.from_numpy(np.random.default_rng(0).normal(size=(8, problem.width)))
 
     def cost_and_slope(sequence: Chain) -> tuple[float, float]:

@@ -249,7 +249,7 @@ def test_neighbouring_frames_steady_each_other(rig, walk):
     problem = problem_of(
         rig, walk, start, AlignmentWeights(acceleration=0.5, robust_acceleration=1e4), sigma=1e9, rotation_noise=1.0
     )
-    chain = Chain(problem, motion_of(problem)._replace(held=2))
+    chain = Chain(problem, motion_of(problem)._replace(held_count=2))
     solved = solve_chain(chain, start, SolverOptions(iterations=20, tolerance=1e-3, damping=1e-3))
     assert torch.equal(solved.rotations[:2], start.rotations[:2])
 
