@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -320,6 +320,19 @@ def _refuse_size(path: Path | str, size: Any, frames: FrameList, frame: int) -> 
     raise InputError(path, "is of images of another size", expected=f"{width} × {height}", got=got)
 
 
+class _Cameras(NamedTuple):
+    """F frames with their cameras, and which of the frames each of N rows is (−1: left out).
+
+    frame (N,); focal (F,) and centre (F, 2) pixels; world_to_camera (F, 4, 4)
+    """
+
+    frames: FrameList
+    frame: np.ndarray
+    focal: np.ndarray
+    centre: np.ndarray
+    world_to_camera: np.ndarray
+
+
 def _completed(path: Path, foreign: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
     """Make the record of another program's rows."""
     frames = frames or _frames_of_file(foreign)
@@ -333,14 +346,15 @@ def _completed(path: Path, foreign: ForeignFits, body: Body, frames: FrameList |
     centre = np.where(np.isfinite(foreign.principal_point), foreign.principal_point, size / 2)
     for row in np.flatnonzero(((centre < 0) | (centre > size)).any(1))[:1]:
         _refuse_size(path, 2 * centre[row], frames, int(frame[row]))
-    cameras = _frame_cameras(path, frames, frame, focal, centre)
+    focal, centre = _frame_cameras(path, frames, frame, focal, centre)
     params = _parameters(foreign, body, smplx)
     world = np.tile(np.eye(4), (len(frames), 1, 1))
     if foreign.world_to_camera is not None:
         present = frames.numbers < len(foreign.world_to_camera)
         world[present] = foreign.world_to_camera[frames.numbers[present]]
     options = {"program": foreign.program, "upright": foreign.world_to_camera is not None}
-    return _record(params, body, frames, frame, foreign.track, cameras, world, foreign.confidence, options)
+    cameras = _Cameras(frames, frame, focal, centre, world)
+    return _record(params, body, cameras, foreign.track, foreign.confidence, options)
 
 
 def _rows_of(foreign: ForeignFits, rows: np.ndarray) -> ForeignFits:
@@ -365,7 +379,9 @@ def _frames_of_file(foreign: ForeignFits) -> FrameList:
     return FrameList(np.arange(count), names.astype(str), sizes.astype(int), 0.0, True, count)
 
 
-def _frame_cameras(path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray) -> Any:
+def _frame_cameras(
+    path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Find focal lengths (F,) and principal points (F, 2); frames without people have those of the nearest with."""
     rows = np.concatenate((focal[:, None], centre), 1)
     present = np.unique(frame)
@@ -391,18 +407,13 @@ def _parameters(foreign: ForeignFits, body: Body, smplx: Any) -> BodyParams:
 def _record(
     params: BodyParams,
     body: Body,
-    frames: FrameList,
-    frame: np.ndarray,
+    cameras: _Cameras,
     track: np.ndarray,
-    cameras: tuple[np.ndarray, np.ndarray],
-    world_to_camera: np.ndarray,
     confidence: np.ndarray,
     options: Mapping[str, Any],
 ) -> Fit:
-    count = len(frame)
-    joints3d, joints2d, boxes = (
-        np.concatenate(parts) for parts in zip(*_drawn(params, body, frames, frame, cameras), strict=True)
-    )
+    frames, frame, count = cameras.frames, cameras.frame, len(cameras.frame)
+    joints3d, joints2d, boxes = (np.concatenate(parts) for parts in zip(*_drawn(params, body, cameras), strict=True))
     tracks = np.where(track >= 0, track, _linked(frames, frame, boxes))
     gender = body.name.partition("-")[2] or "neutral"
     fit = Fit.build(
@@ -412,9 +423,9 @@ def _record(
         frame_names=frames.names,
         shot_id=np.zeros(len(frames)) if frames.sequence else np.arange(len(frames)),
         image_size=frames.sizes,
-        focal=cameras[0],
-        principal_point=cameras[1],
-        world_to_camera=world_to_camera,
+        focal=cameras.focal,
+        principal_point=cameras.centre,
+        world_to_camera=cameras.world_to_camera,
         poses=params.poses,
         betas=params.betas,
         trans=params.trans,
@@ -434,21 +445,19 @@ def _record(
     return replace(fit, model=body)
 
 
-def _drawn(
-    params: BodyParams, body: Body, frames: FrameList, frame: np.ndarray, cameras: tuple[np.ndarray, np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _drawn(params: BodyParams, body: Body, cameras: _Cameras) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield joints in space and in the image, and the meshes' boxes within it, of a chunk of rows after the other."""
     tensors = params.tensors()
-    for start in range(0, len(frame), _CHUNK):
+    for start in range(0, len(cameras.frame), _CHUNK):
         rows = slice(start, start + _CHUNK)
         with torch.no_grad():
             part = tensors.rows(rows)
             posed_body = body.pose(part.rotations, part.betas, part.trans)
         assert posed_body.vertices is not None
-        at = frame[rows]
-        view = Camera(cameras[0][at], cameras[1][at], (0, 0))
+        at = cameras.frame[rows]
+        view = Camera(cameras.focal[at], cameras.centre[at], (0, 0))
         joints, outline = posed_body.joints.numpy(), view.project(posed_body.vertices.numpy())
-        limit = frames.sizes[at].astype(float)
+        limit = cameras.frames.sizes[at].astype(float)
         boxes = np.concatenate((outline.min(1).clip(0, limit), outline.max(1).clip(0, limit)), 1)
         yield joints, view.project(joints), boxes
 
@@ -493,19 +502,14 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
         cameras, upright = _before_fit(path, len(motion), fit, frames), bool(fit.options.get("upright"))
     else:
         cameras = _before_cameras(path, motion, camera, frames)
-    frames, frame, focal, centre, world = cameras
-    rows = np.flatnonzero(frame >= 0)
-    params, to_camera = motion.params.rows(rows), world[frame[rows]]
+    rows = np.flatnonzero(cameras.frame >= 0)
+    cameras, world = cameras._replace(frame=cameras.frame[rows]), cameras.world_to_camera
+    params, to_camera = motion.params.rows(rows), world[cameras.frame]
     rest_pelvis = body.rest_pelvis(torch.from_numpy(np.array(params.betas, np.float32)))
     params = params.in_axes(to_camera[:, :3, :3], to_camera[:, :3, 3], rest_pelvis)
     world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
     one, certain, options = np.zeros(len(rows), int), np.ones(len(rows)), {"program": "AMASS", "upright": upright}
-    return _record(params, body, frames, frame[rows], one, (focal, centre), world, certain, options)
-
-
-_Cameras = tuple[FrameList, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""F frames, which of them each frame of a motion is (−1: left out), and their focal lengths (F,), principal points
-(F, 2) and world_to_camera (F, 4, 4) of AMASS' z-up world."""
+    return _record(params, body, cameras, one, certain, options)
 
 
 def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, frames: FrameList | None) -> _Cameras:
@@ -528,7 +532,7 @@ def _before_cameras(path: Path, motion: RotationTarget, camera: Path | str, fram
             frames.numbers
         ]
     world = _per_frame(camera, "world_to_camera", camera_file["world_to_camera"], (4, 4), frames.total)[frames.numbers]
-    return frames, frame, focal, centre, world
+    return _Cameras(frames, frame, focal, centre, world)
 
 
 def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _Cameras:
@@ -548,7 +552,7 @@ def _before_fit(path: Path, count: int, fit: Fit, frames: FrameList | None) -> _
     nearest = _nearest_present(of_fit, len(frames))
     world = _world_of_motion(path, count, fit, starts[0])[nearest]
     focal, centre = (values[nearest].astype(np.float64) for values in (fit.focal, fit.principal_point))
-    return frames, of_fit[starts[0] : starts[0] + count], focal, centre, world
+    return _Cameras(frames, of_fit[starts[0] : starts[0] + count], focal, centre, world)
 
 
 def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray:

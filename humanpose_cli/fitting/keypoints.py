@@ -209,7 +209,9 @@ def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, opt
             target[rows] = ends[winner, torch.arange(len(rows))]
     shape = _shape_evidence(problem, equations, state)
     # From now on a hidden limb tends to the mirrored pose of the visible one.
-    return _Chunk(problem.changed(fallback=limb_fallback(evidence, state.rotations)), state, shape)
+    return _Chunk(
+        problem.with_evidence(replace(evidence, fallback=limb_fallback(evidence, state.rotations))), state, shape
+    )
 
 
 def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state: FitState) -> ShapeEvidence:
@@ -245,11 +247,12 @@ def _at_shape(
     """Hold rows that share their shape with others, `has_others` (N,), at betas (N, S)."""
     problem, state = start
     has_others, evidence = has_others[:, None], problem.evidence
-    problem = problem.changed(
+    evidence = replace(
+        evidence,
         betas=torch.where(has_others, betas, evidence.betas),
         beta_sigma=torch.where(has_others, _SHAPE_TOLERANCE, evidence.beta_sigma),
     )
-    return problem, state._replace(betas=torch.where(has_others, betas, state.betas))
+    return problem.with_evidence(evidence), state._replace(betas=torch.where(has_others, betas, state.betas))
 
 
 def _solve_finely(chunk: _Chunk) -> _Chunk:
@@ -468,7 +471,7 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
     certain = joint_evidence(skeleton, confidence) > 0
     visible = (certain[:, joints] & certain[:, pelvis, None])[..., None]
     weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(positions)
-    return problem.changed(positions=positions, position_weights=weights)
+    return problem.with_evidence(replace(evidence, positions=positions, position_weights=weights))
 
 
 def _report(

@@ -126,7 +126,7 @@ class KeypointObservations:
     def rows(self, index: slice | Tensor) -> KeypointObservations:
         """Restrict the observations to some rows."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        parts = {name: v[index] if isinstance(v, Tensor) else v for name, v in values.items()}
+        parts: dict[str, Any] = {name: v[index] if isinstance(v, Tensor) else v for name, v in values.items()}
         parts["views"] = tuple(view.rows(index) for view in self.views)
         return KeypointObservations(**parts)
 

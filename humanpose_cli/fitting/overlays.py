@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoCodec, VideoWriter, made_ahead
+from humanpose_cli.io.video import VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
 from humanpose_cli.rendering.side_view import SideView
 
@@ -87,8 +85,8 @@ def overlay_image(
     if not len(rows) and not detections and side is None:
         return pixels
     people, vertices = record.select(rows), body_vertices(body, record, rows)
-    look: dict[str, Any] = {"track_ids": people.track_id.tolist(), "hatched": doubtful_parts(body, people)}
-    drawing = draw_overlay(pixels, vertices, body.faces, record.camera(frame), **look)
+    ids, hatched = people.track_id.tolist(), doubtful_parts(body, people)
+    drawing = draw_overlay(pixels, vertices, body.faces, record.camera(frame), track_ids=ids, hatched=hatched)
     for detection in detections:
         draw_dashed_box(drawing, detection.box)
     if labels is not None:
@@ -96,7 +94,9 @@ def overlay_image(
     if side is None:
         return drawing
     height, width = pixels.shape[:2]
-    return np.concatenate((drawing, side.draw((min(width, height), height), vertices, body.faces, **look)), axis=1)
+    size = min(width, height), height
+    beside = side.draw(size, vertices, body.faces, track_ids=ids, hatched=hatched)
+    return np.concatenate((drawing, beside), axis=1)
 
 
 def side_view(record: FitRecord, frame: int = 0) -> SideView:
@@ -109,18 +109,15 @@ def overlay_video(
     body: Body,
     record: FitRecord,
     frames: Iterable[Frame],
-    path: Path,
+    video: VideoWriter,
     progress: Progress = no_progress,
     *,
-    sound: Path | None = None,
-    video_codec: VideoCodec = "h264",
     from_the_side: bool = False,
     labels: PeopleLabels | None = None,
     reasons: bool = False,
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
-    sound          the video whose sound is taken over
     from_the_side  whether the bodies stand beside the frames, too, as `overlay_image` draws them
     labels         as of `overlay_image`
     reasons        whether a strip below the frames says which fits are doubtful, and why
@@ -147,14 +144,10 @@ def overlay_video(
             draw_label(image, f"frame {frame.damage}", (0, 0))
         return image, frame.time
 
-    rate, threads = record.frame_rate or DEFAULT_FRAME_RATE, min(DRAWING_THREADS, torch.get_num_threads())
+    threads = min(DRAWING_THREADS, torch.get_num_threads())
     size: tuple[int, int] | None = None
     # The next frames are drawn while one is encoded, each by one thread: its parts are too small to share.
-    with (
-        VideoWriter(path, rate, sound=sound, codec=video_codec) as video,
-        one_thread_each(),
-        closing(made_ahead(drawn, placed(), threads)) as ahead,
-    ):
+    with one_thread_each(), closing(made_ahead(drawn, placed(), threads)) as ahead:
         for image, time in ahead:
             size = size or (image.shape[1], image.shape[0])
             image = image if image.shape[1::-1] == size else fitted_into(image, size)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, fields
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -227,11 +227,11 @@ class KeypointProblem:
 
     def select(self, rows: Tensor | slice) -> KeypointProblem:
         """Restrict the problem to some rows."""
-        return KeypointProblem(self.rig, self.evidence.rows(rows), self.options)
+        return self.with_evidence(self.evidence.rows(rows))
 
-    def changed(self, **evidence: Any) -> KeypointProblem:
-        """Replace some fields of the evidence."""
-        return KeypointProblem(self.rig, replace(self.evidence, **evidence), self.options)
+    def with_evidence(self, evidence: FitEvidence) -> KeypointProblem:
+        """Replace the evidence."""
+        return KeypointProblem(self.rig, evidence, self.options)
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """Return the state after a step; see `retract_state`."""

@@ -13,7 +13,7 @@ import html
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,7 +30,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
-from humanpose_cli.fitting.overlays import overlay_image, overlay_video, side_view
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video, side_view
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
@@ -39,7 +39,7 @@ from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import encode_image, write_image
 from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.pose_files.target_pose import AXES
-from humanpose_cli.io.video import VideoCodec
+from humanpose_cli.io.video import VideoCodec, VideoWriter
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
 _EQUAL = 1e-6  # difference of segments' scales
@@ -372,19 +372,12 @@ class Fit(FitRecord):
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
         path, body = Path(path), self.body_model()
         if self.images.is_sequence:
-            with closing(self.images.frames()) as frames:
-                overlay_video(
-                    body,
-                    self,
-                    frames,
-                    path,
-                    progress,
-                    sound=self.images.sound,
-                    video_codec=video_codec,
-                    from_the_side=from_the_side,
-                    labels=self._labels(labels),
-                    reasons=labels == "reasons",
-                )
+            rate, sound = self.frame_rate or DEFAULT_FRAME_RATE, self.images.sound
+            writer = VideoWriter(path, rate, sound=sound, codec=video_codec)
+            people_labels, reasons = self._labels(labels), labels == "reasons"
+            draw = partial(overlay_video, from_the_side=from_the_side, labels=people_labels, reasons=reasons)
+            with closing(self.images.frames()) as frames, writer as video:
+                draw(body, self, frames, video, progress)
         else:
             write_image(path, self.overlay(from_the_side=from_the_side, labels=labels))
         return path

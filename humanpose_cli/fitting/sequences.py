@@ -9,6 +9,7 @@ Long sequences are solved window by window, each beginning with the end of the o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -189,4 +190,4 @@ def _remembering(problem: KeypointProblem, time: Tensor) -> KeypointProblem:
             break
         smallest[apart:] = smallest[apart:].minimum(weights[:-apart].where(near, torch.inf))
         smallest[:-apart] = smallest[:-apart].minimum(weights[apart:].where(near, torch.inf))
-    return problem.changed(fallback_weights=smallest)
+    return problem.with_evidence(replace(problem.evidence, fallback_weights=smallest))

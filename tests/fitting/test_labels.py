@@ -17,7 +17,7 @@ from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.overlays import body_vertices, overlay_video
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoReader
+from humanpose_cli.io.video import VideoReader, VideoWriter
 from humanpose_cli.rendering.overlay import draw_overlay
 
 CROWD = [(x + 60.0 * (row % 2), 420.0 + 110 * row) for row in range(4) for x in range(150, 1150, 180)]
@@ -169,7 +169,8 @@ def test_the_strip_of_a_video_is_equally_high_in_all_shots(tmp_path):
     assert fit.images is not None
     frames = [Frame(i, f"{i}", pixels) for i, pixels in enumerate(fit.images.array)]
     labels = PeopleLabels(cut)
-    overlay_video(fit.body_model(), cut, frames, tmp_path / "a.mp4", labels=labels, reasons=True)
+    with VideoWriter(tmp_path / "a.mp4", 25.0) as video:
+        overlay_video(fit.body_model(), cut, frames, video, labels=labels, reasons=True)
     first, second = (pixels[960:].astype(int) for _, pixels in VideoReader(tmp_path / "a.mp4"))
     assert first.shape[0] > 0
     assert np.ptp(first) > 100
