@@ -7,7 +7,6 @@ such chains. Long ones are solved window by window, each beginning with the end 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -30,11 +29,11 @@ Frames = TypeVar("Frames", bound="FramesProblem")
 
 
 class FramesProblem(Protocol):
-    """The frames' own terms, as a chain takes them."""
+    """The frames' own terms, as a chain takes them, over 3 parameters a joint of `rig`, 3 of the root, and further ones
+    that do not change in a chain.
+    """
 
-    @property
-    def rig(self) -> LandmarkRig:
-        """Its parameters are 3 a joint, then 3 of the root; further ones do not change in a chain."""
+    rig: LandmarkRig
 
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
         """Compute each frame's equations, and the points (N, M, 3) that `ChainMotion` is about, with their Jacobian."""
@@ -348,16 +347,3 @@ def windows_of(count: int, size: int, margin: int) -> list[Window]:
     """Divide `count` frames into windows of `size`, the last `margin` of which the next one solves anew."""
     starts = range(0, max(count - margin, 1), size - margin)
     return [Window(start, min(start + size, count), _OVERLAP if start else 0) for start in starts]
-
-
-def solve_windows(
-    chain: Chain[Frames],
-    state: FitState,
-    windows: Sequence[Window],
-    solve: Callable[[Chain[Frames], FitState, Window], FitState],
-) -> FitState:
-    """Return the state of all frames with those of the windows solved, one after the other."""
-    for window in windows:
-        part = solve(chain.window(window), state.rows(window.rows), window)
-        state = state.changed(part, window.rows.start)
-    return state

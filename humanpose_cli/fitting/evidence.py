@@ -46,10 +46,8 @@ def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
         return _VISIBLE_NOISE * ones, _HIDDEN_NOISE * ones
     path = resources.files("humanpose_cli.body") / "data" / "blazepose_landmarks.npz"
     with resources.as_file(path) as real_path, np.load(real_path, allow_pickle=False) as file:
-        visible_noise, hidden_noise = (
-            torch.from_numpy(file[name]).double() for name in ("noise_in_sight", "noise_hidden")
-        )
-    return visible_noise, torch.maximum(hidden_noise, visible_noise)
+        noise = [torch.from_numpy(file[name]).double() for name in ("noise_in_sight", "noise_hidden")]
+    return noise[0], torch.maximum(noise[0], noise[1])
 
 
 def landmark_variance(skeleton: Skeleton, confidence: Tensor) -> Tensor:

@@ -104,6 +104,9 @@ class KeypointFit:
         return KeypointFit(**columns)
 
 
+_Rows = tuple[KeypointProblem, FitState]  # evidence and states of some rows
+
+
 class _Chunk(NamedTuple):
     """Some rows between two stages of the solver.
 
@@ -241,9 +244,7 @@ def _common_shapes(
     return betas, sizes > 1
 
 
-def _at_shape(
-    start: tuple[KeypointProblem, FitState], betas: Tensor, has_others: Tensor
-) -> tuple[KeypointProblem, FitState]:
+def _at_shape(start: _Rows, betas: Tensor, has_others: Tensor) -> _Rows:
     """Hold rows that share their shape with others, `has_others` (N,), at betas (N, S)."""
     problem, state = start
     has_others, evidence = has_others[:, None], problem.evidence
@@ -280,14 +281,14 @@ def _fit_motion(
     progress: Progress,
 ) -> KeypointFit:
     """Solve the frames of each person together."""
-    order = _order_of_motion(observations)
+    groups, frames = _groups_and_frames(observations)
+    order = torch.from_numpy(np.lexsort((frames.numpy(), groups.numpy())))
     if not torch.equal(order, torch.arange(len(order))):
         sorted_rows = observations.rows(order)
         return _fit_motion(body, sorted_rows, options, threads, progress).rows(order.argsort().numpy())
     rig = _rig(body, observations.rows(slice(1)), options)
     with RowFile() as alone_file, RowFile() as evidence_file, RowFile() as state_file:
         visible = _approach(rig, observations, options, alone_file, evidence_file, threads, progress)
-
         part = partial(_read_part, rig, options, evidence_file)
         _move(observations, visible, part, state_file, threads, part_of(progress, 0.6, 1))
         reports = []
@@ -298,19 +299,16 @@ def _fit_motion(
     return KeypointFit.joined(reports)
 
 
-def _order_of_motion(observations: KeypointObservations | SequenceObservations) -> Tensor:
-    """Sort the rows (N,) by person and frame."""
-    groups, frames = observations.shape_group, observations.frame
-    assert groups is not None
-    assert frames is not None
-    return torch.from_numpy(np.lexsort((frames.numpy(), groups.numpy())))
+def _groups_and_frames(observations: KeypointObservations | SequenceObservations) -> tuple[Tensor, Tensor]:
+    """Return `shape_group` and `frame`, which motions have."""
+    assert observations.shape_group is not None
+    assert observations.frame is not None
+    return observations.shape_group, observations.frame
 
 
 def _people(observations: KeypointObservations | SequenceObservations) -> list[tuple[int, int]]:
     """List the first row of each person in consecutive frames, and the one behind their last, of sorted rows."""
-    groups, frames = observations.shape_group, observations.frame
-    assert groups is not None
-    assert frames is not None
+    groups, frames = _groups_and_frames(observations)
     # A run ends where the person changes or a frame is missing.
     ends = (groups.diff().bool() | (frames.diff() != 1)).nonzero().squeeze(-1) + 1
     return list(pairwise([0, *ends.tolist(), len(groups)]))
@@ -321,14 +319,7 @@ def _ends(count: int, size: int) -> list[int]:
     return [*range(0, count, size), count]
 
 
-def _still(observations: KeypointObservations) -> KeypointObservations:
-    """Drop the motion of rows."""
-    return replace(observations, frame=None)
-
-
-def _read_part(
-    rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, rows: slice
-) -> tuple[KeypointProblem, FitState]:
+def _read_part(rig: LandmarkRig, options: KeypointFitOptions, file: RowFile, rows: slice) -> _Rows:
     """Read the evidence and the states of some rows."""
     columns, split = file.read(rows.start, rows.stop), len(FitState._fields)
     return KeypointProblem(rig, FitEvidence.of_columns(columns[:-split]), options), FitState._make(columns[-split:])
@@ -354,7 +345,8 @@ def _approach(
         _between_key_frames(rig, observations, options, starts, threads)
 
         def approach(part: tuple[int, int]) -> _Chunk:
-            evidence, _ = gather_evidence(rig, _still(observations.rows(slice(*part))), replace(options, starts=1))
+            still = replace(observations.rows(slice(*part)), frame=None)
+            evidence, _ = gather_evidence(rig, still, replace(options, starts=1))
             start = FitState._make(starts.read(*part))
             problem = KeypointProblem(
                 rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)), options
@@ -367,9 +359,7 @@ def _approach(
         for (first, _), chunk in zip(parts, chunks, strict=True):
             alone_file.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
             shapes.append(chunk.shape)
-    groups = observations.shape_group
-    assert groups is not None
-    betas, has_others = _common_shapes(shapes, groups, options)
+    betas, has_others = _common_shapes(shapes, _groups_and_frames(observations)[0], options)
 
     def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
         rows = slice(*part)
@@ -391,14 +381,13 @@ def _between_key_frames(
     threads: int,
 ) -> None:
     """Write where all rows start: key frames by the coarse stage, the others between these."""
-    time, groups = observations.time, observations.shape_group
+    time, (groups, _) = observations.time, _groups_and_frames(observations)
     assert time is not None
-    assert groups is not None
     visible, people = _visible(observations), _people(observations)
     keys = torch.cat([first + key_frames(visible[first:last], time[first:last]) for first, last in people])
 
     def coarse(rows: Tensor) -> tuple[FitState, ShapeEvidence]:
-        chunk = _solve_from_starts(rig, _still(observations.rows(rows)), options)
+        chunk = _solve_from_starts(rig, replace(observations.rows(rows), frame=None), options)
         return chunk.state, chunk.shape
 
     parts = in_parallel(coarse, keys.split(options.chunk + -options.chunk % BLOCK), threads)
@@ -420,7 +409,7 @@ def _visible(observations: KeypointObservations | SequenceObservations) -> Tenso
 def _move(
     observations: KeypointObservations | SequenceObservations,
     visible: Tensor,
-    part: Callable[[slice], tuple[KeypointProblem, FitState]],
+    part: Callable[[slice], _Rows],
     state_file: RowFile,
     threads: int,
     progress: Progress,

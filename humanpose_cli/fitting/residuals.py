@@ -37,6 +37,12 @@ class FitState(NamedTuple):
         """Restrict the state to some rows."""
         return FitState._make(value[index] for value in self)
 
+    def towards(self, other: FitState, share: Tensor) -> FitState:
+        """Turn and move a share (N,) of the way to another state."""
+        turn = matrix_to_axis_angle(self.rotations.mT @ other.rotations)
+        values = [torch.lerp(a, b, share[:, None]) for a, b in zip(self[1:], other[1:], strict=True)]
+        return FitState._make((self.rotations @ axis_angle_to_matrix(share[:, None, None] * turn), *values))
+
     def changed(self, part: FitState, start: int) -> FitState:
         """Return the state with other rows from `start` on."""
         columns = zip(self, part, strict=True)

@@ -10,26 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.fitting.chain import (
-    Chain,
-    ChainMotion,
-    Window,
-    second_differences,
-    solve_chain,
-    solve_windows,
-    windows_of,
-)
+from humanpose_cli.fitting.chain import Chain, ChainMotion, second_differences, solve_chain, windows_of
 from humanpose_cli.fitting.flight import free_fall, masses_of, runs
 from humanpose_cli.fitting.problem import KeypointProblem
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.robust import cauchy
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
 _STRETCH = 10  # windows whose frames are in memory at once
@@ -77,8 +67,10 @@ def solve_person(
         chain = Chain(_remembering(stretch.problem, stretch.time), _free_motion(stretch), threads)
         if end_state is not None:
             state = state.changed(end_state, solved_count - first)
-        windows_there = [window.shifted(-first) for window in in_stretch]
-        state = solve_windows(chain, state, windows_there, partial(_solve_window, stretch.time))
+        for window in (window.shifted(-first) for window in in_stretch):
+            rows = window.rows
+            part = _solve_window(chain.window(window), state.rows(rows), stretch.time[rows])
+            state = state.changed(part, rows.start)
         following = further[0].rows.start if further else count
         yield solved_count, state.rows(slice(solved_count - first, following - first))
         solved_count, end_state = following, state.rows(slice(following - first, stop - first))
@@ -108,10 +100,9 @@ def _free_motion(stretch: Stretch) -> ChainMotion:
     return ChainMotion.free(stretch.world_to_camera, bend, masses_of(rig)[None], cauchy, robust)
 
 
-def _solve_window(time: Tensor, chain: Chain[KeypointProblem], state: FitState, window: Window) -> FitState:
+def _solve_window(chain: Chain[KeypointProblem], state: FitState, time: Tensor) -> FitState:
     """Solve a window with free feet, and again with those held that stand, and with flights that fall."""
-    problem, motion, time = chain.problem, chain.motion, time[window.rows]
-    options = problem.options
+    problem, motion, options = chain.problem, chain.motion, chain.problem.options
     state = solve_chain(chain, state, options.motion)
     world = motion.world(problem.rig.pose(state.rotations, state.root, state.betas).points)
     standing = _standing(problem, world, time)
@@ -161,10 +152,7 @@ def between(state: FitState, at: Tensor, time: Tensor) -> FitState:
     before = (torch.searchsorted(at, time, right=True) - 1).clamp(min=0)
     low, high = state.rows(before), state.rows(after)
     share = ((time - at[before]) / (at[after] - at[before]).where(after > before, 1.0)).clamp(0, 1)
-    turn = matrix_to_axis_angle(low.rotations.mT @ high.rotations)
-    values = [torch.lerp(a, b, share[:, None]) for a, b in zip(low[1:], high[1:], strict=True)]
-    rotations = low.rotations @ axis_angle_to_matrix(share[:, None, None] * turn)
-    return FitState._make((rotations, *values))
+    return low.towards(high, share)
 
 
 def key_frames(visible: Tensor, time: Tensor) -> Tensor:

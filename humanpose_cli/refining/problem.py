@@ -27,7 +27,7 @@ from humanpose_cli.body.pose_prior import JointPrior
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.chain import Chain, ChainMotion, Window, solve_chain, solve_windows, windows_of
+from humanpose_cli.fitting.chain import Chain, ChainMotion, solve_chain, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
 from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
@@ -301,11 +301,9 @@ def _solve_rows(
     progress: Progress = no_progress,
 ) -> FitState:
     """Find rotations and roots of all rows, with the shapes of the state."""
-    count = len(problem.evidence)
-
-    def solve(chain: Chain[AlignmentProblem], state: FitState, window: Window) -> FitState:
-        state = solve_chain(chain, state, schedule)
+    chain, count = Chain(problem, motion), len(problem.evidence)
+    for window in windows_of(count, _WINDOW, _MARGIN):
+        part = solve_chain(chain.window(window), state.rows(window.rows), schedule)
+        state = state.changed(part, window.rows.start)
         progress(window.stop, count, "frames aligned")
-        return state
-
-    return solve_windows(Chain(problem, motion), state, windows_of(count, _WINDOW, _MARGIN), solve)
+    return state

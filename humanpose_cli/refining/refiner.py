@@ -40,7 +40,6 @@ from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
@@ -549,12 +548,8 @@ def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:
     if not (share > 0).any():
         return fit
     first, second = fit_state(fit), fit_state(moved)
-    part = torch.from_numpy(share)[:, None]
-    turn = matrix_to_axis_angle(first.rotations.mT @ second.rotations)
-    rotations = first.rotations @ axis_angle_to_matrix(turn * part[..., None])
     betas = first.betas.clone()
     for track in fit.tracks:
         rows = fit.rows_of(track)
         betas[rows] = torch.lerp(first.betas[rows], second.betas[rows], float(share[rows].mean()))
-    root = torch.lerp(first.root, second.root, part)
-    return _with_bodies(fit, body, first._replace(rotations=rotations, root=root, betas=betas))
+    return _with_bodies(fit, body, first.towards(second, torch.from_numpy(share))._replace(betas=betas))
