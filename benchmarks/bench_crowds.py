@@ -198,14 +198,15 @@ def main() -> None:
     scheme, first, both = SCHEMES["thorough"], Counts(), Counts()
 
     def people_of(shown: Pyramid, candidates: Sequence[Candidate]) -> list[DetectedPerson]:
-        return fused_people(pool, shown, candidates, scheme.heavy, scheme.upright)
+        return fused_people(pool, shown, candidates, scheme)
 
     with ModelPool(2) as pool:
         for crowd in crowds(images):
             started = time.perf_counter()
             found = search_twice(pool, Pyramid(crowd.image), scheme).people
             groups = [people_of(shown, candidates) for shown, candidates in found]
-            everyone = hide_shared_joints([person for group in groups for person in group])
+            people = [person for group in groups for person in group]
+            everyone = hide_shared_joints(people, scheme.options.shared_joints)
             both.seconds += time.perf_counter() - started
             first.add(crowd, groups[0])
             both.add(crowd, everyone)

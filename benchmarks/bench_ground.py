@@ -229,7 +229,7 @@ def main() -> None:
             if crowd is None:
                 continue
             done += 1
-            source.people = people_in_boxes(pool, crowd.image, crowd.boxes, 4, scheme.heavy, scheme.upright)
+            source.people = people_in_boxes(pool, crowd.image, crowd.boxes, 4, scheme)
             before, after = without.fit_image(crowd.image), with_ground.fit_image(crowd.image)
             if after.ground is None or after.focal_people is None:
                 equal = np.array_equal(before.joints3d, after.joints3d) and before.focal[0] == after.focal[0]

@@ -15,26 +15,20 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
-from humanpose_cli.detect.search import (
-    SCHEMES,
-    Candidate,
-    Mode,
-    Scheme,
-    search,
-    similarity_of_points,
-)
+from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
 from humanpose_cli.detect.second_look import Unfitted, search_twice
 from humanpose_cli.detect.shared_joints import hide_shared_joints
+from humanpose_cli.detect.similarity import Pose, same_person
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
 _MIN_SIDE = 16  # pixels of an image that can show a person
 _STATE_EVERY = 60  # frames between two states of `PersonDetector.track`
 _KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
-_MIN_SIMILARITY = 0.4  # of the landmark model's pose and keypoints of the same person
 _MIN_PRESENCE = 0.5  # of the landmark model in the crop of a person
 
 
@@ -47,10 +41,16 @@ class PersonDetector:
     device   of the networks: auto, cpu or cuda:N
     """
 
-    def __init__(self, mode: Mode = "thorough", threads: int | None = None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        mode: Mode = "thorough",
+        threads: int | None = None,
+        device: str = "auto",
+        options: DetectOptions = DetectOptions(),
+    ) -> None:
         if mode not in get_args(Mode):
             raise UsageError("detector", "unknown mode", expected=", ".join(get_args(Mode)), got=repr(mode))
-        self._scheme = SCHEMES[mode]
+        self._scheme = replace(SCHEMES[mode], options=options)
         self._mode = mode
         self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
@@ -67,8 +67,9 @@ class PersonDetector:
             if self._mode == "fast":
                 return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
             result = search_twice(self._pool, pyramid, self._scheme)
-            people = [p for shown_in, some in result.people for p in self._people(shown_in, some, self._scheme)]
-            people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
+            people = [p for source, some in result.people for p in self._people(source, some, self._scheme)]
+            people = sorted(people, key=lambda person: -person.area)
+            people = hide_shared_joints(people, self._scheme.options.shared_joints)
             return [*people, *map(_without_body, result.unfitted)]
 
     def track(
@@ -116,7 +117,7 @@ class PersonDetector:
     def _people(
         self, pyramid: Pyramid, candidates: Sequence[Candidate], scheme: Scheme, *, with_mask: bool = True
     ) -> list[DetectedPerson]:
-        people = fused_people(self._pool, pyramid, candidates, scheme.heavy, scheme.upright, with_mask=with_mask)
+        people = fused_people(self._pool, pyramid, candidates, scheme, with_mask=with_mask)
         return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:
@@ -146,11 +147,11 @@ def _too_small(image: np.ndarray) -> bool:
 
 
 def people_in_boxes(
-    pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int, heavy: int = 0, upright: int = 0
+    pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int, scheme: Scheme | None = None
 ) -> list[DetectedPerson]:
     """Detect one person for each of the user's boxes, in their order, from `views` + 1 passes.
 
-    heavy, upright  further crops of BlazePose heavy and of Thunder, as in `fused_people`
+    scheme  whose crops of BlazePose heavy and of Thunder are used, too; None: neither
 
     image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and none is
     dropped: a box in which the landmark model finds no person has a low score. InputError for boxes without area or
@@ -167,10 +168,10 @@ def people_in_boxes(
             regions[row] = o.next_region
     groups = observe_jittered(pool, pyramid, regions, views)
     candidates = [Candidate(tuple(passes), float(np.mean([o.presence for o in passes]))) for passes in groups]
-    if heavy or upright:
-        people = fused_people(pool, pyramid, candidates, heavy, upright)
+    if scheme is not None:
+        people = fused_people(pool, pyramid, candidates, scheme)
     else:
-        people = [combine(c.passes, width, height, c.probability) for c in candidates]
+        people = [combine(c.passes, pyramid.size, c.probability) for c in candidates]
     return [replace(person, box=box.astype(np.float32)) for person, box in zip(people, boxes, strict=True)]
 
 
@@ -224,34 +225,42 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
 
 
 def predictions_for_keypoints(
-    pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
+    pool: ModelPool,
+    image: np.ndarray,
+    people: Sequence[DetectedPerson],
+    views: int,
+    options: DetectOptions = DetectOptions(),
 ) -> list[DetectedPerson | None]:
     """Run the landmark model, in blazepose33, around people with keypoints; None if its prediction is another pose."""
-    height, width = image.shape[:2]
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
     predictions: list[DetectedPerson | None] = []
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
-        prediction = combine(passes, width, height, person.score)
+        prediction = combine(passes, pyramid.size, person.score)
         common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
-        rows, predicted_rows = person.skeleton.indices(common_names), BLAZEPOSE33.indices(common_names)
-        visible = person.keypoints[rows, 2] > 0
-        points = person.keypoints[rows, :2][visible], prediction.keypoints[predicted_rows, :2][visible]
-        alike = similarity_of_points(*points, passes[0].region.side)
+        rows, size = person.keypoints[person.skeleton.indices(common_names)], passes[0].region.side
+        given = Pose(rows[:, :2], size, rows[:, 2])
+        pose = Pose(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
+        is_same = same_person(given, pose, options.same_person.keypoints, min_confidence=0)
         presence = float(np.mean([o.presence for o in passes]))
-        predictions.append(None if alike < _MIN_SIMILARITY or presence < _MIN_PRESENCE else prediction)
+        predictions.append(prediction if is_same and presence >= _MIN_PRESENCE else None)
     return predictions
 
 
 def watch_keypoints(
-    pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
+    pool: ModelPool,
+    image: np.ndarray,
+    people: Sequence[DetectedPerson],
+    views: int,
+    options: DetectOptions = DetectOptions(),
 ) -> list[DetectedPerson]:
     """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
     The keypoints stay the user's. A person with another pose in the model's prediction does not change.
     """
     result = []
-    for person, prediction in zip(people, predictions_for_keypoints(pool, image, people, views), strict=True):
+    predictions = predictions_for_keypoints(pool, image, people, views, options)
+    for person, prediction in zip(people, predictions, strict=True):
         if prediction is None:
             result.append(person)
         elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):

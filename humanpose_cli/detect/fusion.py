@@ -15,9 +15,11 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.models import ModelPool, PoseModels
 from humanpose_cli.detect.movenet import THUNDER_SIZE, single_pose
+from humanpose_cli.detect.options import DetectOptions, FusionOptions
 from humanpose_cli.detect.person import (
     CropView,
     DetectedPerson,
+    FusedJoints,
     Observation,
     assemble,
     mean_confidence,
@@ -25,47 +27,13 @@ from humanpose_cli.detect.person import (
     observe_jittered,
 )
 from humanpose_cli.detect.regions import Pyramid, Region
-from humanpose_cli.detect.search import BODY, Candidate, similarity_of_points
+from humanpose_cli.detect.search import BODY, Candidate, Scheme
+from humanpose_cli.detect.similarity import Pose, similarity
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
 _TORSO = COCO17.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
 _HIPS = COCO17.indices(["left_hip", "right_hip"])
-
-
-@dataclass(frozen=True)
-class FusionOptions:
-    """The fusion of the networks' votes, and the crops that Thunder gets.
-
-    full_weight      votes of all passes of BlazePose full together, for a joint of full confidence
-    heavy_weight     the same of BlazePose heavy; Thunder's is 1
-    min_weight       of a vote without confidence, so that every joint has a position
-    min_similarity   0..1, mean similarity to BlazePose's passes below which Thunder shows another person
-    clear_score      Thunder's score of a joint that is certainly visible
-    agreement        share of the region's side: votes this far from the mean count half
-    min_support      votes that agree on a joint at least; bounds its noise
-    iterations       of the reweighted mean
-    min_confidence   of BlazePose's joints that an upright crop holds
-    box_margin       sides of the first upright crop in sides of the box around its joints
-    torso_reach, body_reach  half the sides of the second upright crop in reaches of torso and body from the hips:
-                     MoveNet's own crop
-    """
-
-    full_weight: float = 0.5
-    heavy_weight: float = 1.0
-    min_weight: float = 1e-3
-    min_similarity: float = 0.5
-    clear_score: float = 0.7
-    agreement: float = 0.01
-    min_support: float = 0.05
-    iterations: int = 8
-    min_confidence: float = 0.3
-    box_margin: float = 1.25
-    torso_reach: float = 1.9
-    body_reach: float = 1.2
-
-
-_DEFAULT = FusionOptions()
 
 
 @dataclass(frozen=True)
@@ -80,36 +48,35 @@ def fused_people(
     pool: ModelPool,
     pyramid: Pyramid,
     candidates: Sequence[Candidate],
-    heavy: int,
-    upright: int,
+    scheme: Scheme,
     *,
     with_mask: bool = True,
 ) -> list[DetectedPerson]:
-    """Fuse each candidate's person, from its own passes, `upright` crops of Thunder, and, if it has none yet, `heavy`
-    crops of BlazePose heavy.
+    """Join the networks' poses of each candidate: its own passes, the scheme's crops of Thunder, at most 4, and, if it
+    has none yet, of BlazePose heavy, at most 9.
 
-    At most 4 and 9 crops. With masks, which the candidates' passes must have then, or without.
+    With masks, which the candidates' passes must have then, or without.
     """
     # The crops of both networks for all candidates go together, so that no thread and no batch waits.
-    lacking = [row for row, candidate in enumerate(candidates) if heavy and not candidate.heavy]
+    lacking = [row for row, candidate in enumerate(candidates) if scheme.heavy and not candidate.heavy]
     regions = [candidates[row].passes[0].region for row in lacking]
-    views = [view for candidate in candidates for view in upright_views(candidate.passes)[:upright]]
+    upright = scheme.upright
+    views = [v for candidate in candidates for v in upright_views(candidate.passes, scheme.options.fusion)[:upright]]
     heavy_groups, poses = pool.together(
-        lambda: observe_jittered(pool, pyramid, regions, heavy - 1, "blazepose-heavy", masks=False),
+        lambda: observe_jittered(pool, pyramid, regions, scheme.heavy - 1, "blazepose-heavy", masks=False),
         lambda: observe_upright(pool, pyramid, views),
     )
     heavy_passes: dict[int, Sequence[Observation]] = dict(zip(lacking, heavy_groups, strict=True))
     people = []
     for row, candidate in enumerate(candidates):
         thunder = poses[row * upright : (row + 1) * upright]
-        fusion = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder)
-        size = pyramid.width, pyramid.height
-        person = assemble(candidate.passes, *fusion, *size, candidate.probability, with_mask=with_mask)
+        fusion = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder, scheme.options)
+        person = assemble(candidate.passes, fusion, pyramid.size, candidate.probability, with_mask=with_mask)
         people.append(replace(person, confirmed=candidate.confirmed))
     return people
 
 
-def upright_views(passes: Sequence[Observation], options: FusionOptions = _DEFAULT) -> list[CropView]:
+def upright_views(passes: Sequence[Observation], options: FusionOptions) -> list[CropView]:
     """Make four upright views of a person: two crops, plain and mirrored; the first two show both.
 
     One crop is the box of the confident joints with a margin, the other the one that MoveNet's authors cut around the
@@ -119,7 +86,7 @@ def upright_views(passes: Sequence[Observation], options: FusionOptions = _DEFAU
     for o in passes:
         confident = o.confidence[_COMMON_ROWS] > options.min_confidence
         crops.append(_upright_crops(o.points[_COMMON_ROWS], confident, options))
-    box, hips = (Region(*crop) for crop in np.array(crops).mean(0))
+    box, hips = (Region(x, y, side) for x, y, side in np.array(crops).mean(0))
     return [CropView(box), CropView(hips, mirror=True), CropView(box, mirror=True), CropView(hips)]
 
 
@@ -142,7 +109,7 @@ def observe_upright(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]
     def observe(models: PoseModels, part: Sequence[CropView]) -> list[UprightPose]:
         crops = [pyramid.crop(v.region, THUNDER_SIZE, mirror=v.mirror, pad=cv2.BORDER_CONSTANT) for v in part]
         joints = single_pose(np.stack(crops), models.device)
-        return [_upright_pose(*pair) for pair in zip(part, joints, strict=True)]
+        return [_upright_pose(view, rows) for view, rows in zip(part, joints, strict=True)]
 
     return pool.map(observe, views)
 
@@ -159,12 +126,9 @@ def fuse(
     full: Sequence[Observation],
     heavy: Sequence[Observation],
     upright: Sequence[UprightPose],
-    options: FusionOptions = _DEFAULT,
-) -> tuple[np.ndarray, np.ndarray, list[Observation]]:
+    options: DetectOptions = DetectOptions(),
+) -> FusedJoints:
     """Join passes of BlazePose full and heavy and Thunder's poses of one person; the latter two may be empty.
-
-    Returns keypoints (33, 3): x, y in pixels of the image and confidence 0..1; their noise (33,): expected standard
-    deviation of each coordinate in pixels; and BlazePose's passes that show this pose, with left and right as in it.
 
     Every pass votes with its confidence, and votes far from where most agree count little (Cauchy weights), because a
     network that swaps left and right or jumps to another limb would spoil a mean. Landmarks that COCO17 lacks are
@@ -172,59 +136,53 @@ def fuse(
     real people, with Gaussian noise of 0.0102 of the region's side at one vote and an exponent of 1.03.
     """
     assert full
-    side = full[0].region.side
+    side, fusion = full[0].region.side, options.fusion
     # BlazePose's votes, weighted by confidence: each network has its weight, shared by its passes.
-    networks = [(full, options.full_weight), (heavy, options.heavy_weight)]
+    networks = [(full, fusion.full_weight), (heavy, fusion.heavy_weight)]
     passes = [*full, *heavy]
     votes = np.stack([o.points for o in passes])  # (V, 33, 2)
     shares = []
     for group, weight in networks:
         if group:
-            certainty = np.stack([o.confidence * o.presence + options.min_weight for o in group])
+            certainty = np.stack([o.confidence * o.presence + fusion.min_weight for o in group])
             shares.append(weight / len(group) * certainty)
     weights = np.concatenate(shares)  # (V, 33)
     confidence = mean_confidence(passes)
     # Agreement is searched for from the better of BlazePose's networks, or from Thunder, which swaps sides least.
     start = mean_points(heavy or full)
-    same = [pose for pose in upright if _mean_similarity(pose, passes, side) >= options.min_similarity]
+    same = [pose for pose in upright if _mean_similarity(pose, passes, side) >= options.same_person.networks]
     if same:
         points, scores = np.stack([pose.points for pose in same]), np.stack([pose.score for pose in same])
-        certainty = scores + options.min_weight
+        certainty = scores + fusion.min_weight
         start[_COMMON_ROWS] = np.average(points, axis=0, weights=np.repeat(certainty[..., None], 2, axis=-1))
-        clear = np.minimum(scores.mean(0) / options.clear_score, 1)
+        clear = np.minimum(scores.mean(0) / fusion.clear_score, 1)
         confidence[_COMMON_ROWS] = (confidence[_COMMON_ROWS] + clear) / 2
         # Thunder votes for the joints that it has; for the others its weight is zero.
         thunder_votes = np.zeros((len(same), len(BLAZEPOSE33), 2))
         thunder_weights = np.zeros((len(same), len(BLAZEPOSE33)))
         thunder_votes[:, _COMMON_ROWS], thunder_weights[:, _COMMON_ROWS] = points, certainty / len(same)
         votes, weights = np.concatenate([votes, thunder_votes]), np.concatenate([weights, thunder_weights])
-    consensus, support = _agreed(votes, weights, start, options.agreement * side, options.iterations)
-    noise = options.agreement * side / np.maximum(support, options.min_support)
-    return (
-        np.concatenate([consensus, confidence[:, None]], axis=1),
-        noise,
-        _showing(consensus, passes, options),
-    )
+    consensus, support = _agreed(votes, weights, start, fusion.agreement * side, fusion.iterations)
+    noise = fusion.agreement * side / np.maximum(support, fusion.min_support)
+    keypoints = np.concatenate([consensus, confidence[:, None]], axis=1)
+    return FusedJoints(keypoints, noise, _showing(consensus, passes, options.same_person.networks))
 
 
 def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: float) -> float:
     """Average the similarity over BlazePose's passes, each of which may have left and right swapped."""
-    best = []
-    for o in passes:
-        points = o.points[_COMMON_ROWS]
-        best.append(max(similarity_of_points(pose.points, points[rows], side) for rows in (slice(None), _MIRROR)))
-    return float(np.mean(best))
+    thunder = Pose(pose.points, side)
+    return float(np.mean([similarity(thunder, Pose(o.points[_COMMON_ROWS], side, mirror=_MIRROR)) for o in passes]))
 
 
-def _showing(points: np.ndarray, passes: Sequence[Observation], options: FusionOptions) -> list[Observation]:
+def _showing(points: np.ndarray, passes: Sequence[Observation], threshold: float) -> list[Observation]:
     """Select the passes that show the pose (33, 2), with left and right named as in it."""
     result = []
     for o in passes:
-        similarity, rows = max(
-            (similarity_of_points(o.points[rows][BODY], points[BODY], o.region.side), rows)
+        best, rows = max(
+            (similarity(Pose(o.points[rows][BODY], o.region.side), Pose(points[BODY], o.region.side)), rows)
             for rows in (list(range(len(BLAZEPOSE33))), list(BLAZEPOSE33.mirror))
         )
-        if similarity >= options.min_similarity:
+        if best >= threshold:
             result.append(replace(o, points=o.points[rows], confidence=o.confidence[rows], world=o.world[rows]))
     return result
 

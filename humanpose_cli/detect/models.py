@@ -50,7 +50,6 @@ class CropLandmarks:
 # Grid side and anchors per cell of each feature map; maps of one stride are joined (8, 16, and three of 32).
 _GRIDS = ((28, 2), (14, 2), (7, 6))
 _BOX_VALUES, _POINTS = 4, 4
-_SAME_BOX = 0.3  # intersection over union from which two boxes show one person
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def _anchor_centres() -> np.ndarray:
     return np.concatenate(centres).astype(np.float32)
 
 
-def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) -> Detections:
-    """Decode detections above `threshold` (0..1) after weighted suppression of overlapping boxes.
+def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float, same_box: float) -> Detections:
+    """Decode detections above `threshold` (0..1) after weighted suppression of boxes that overlap by `same_box`.
 
     logits (2254,), values (2254, 12) as the model gives them: centre, size, four points, in pixels of its
     224-pixel input relative to the anchor.
@@ -97,15 +96,15 @@ def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) 
     middle, half = values[:, :2] + centres, values[:, 2:_BOX_VALUES] / 2
     boxes = np.concatenate([middle - half, middle + half], axis=1)
     points = values[:, _BOX_VALUES:].reshape(-1, _POINTS, 2) + centres[:, None]
-    return _suppress(scores, boxes, points)
+    return _suppress(scores, boxes, points, same_box)
 
 
-def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> Detections:
+def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray, same_box: float) -> Detections:
     """Replace each kept detection by the score-weighted mean of those it overlaps (mediapipe's WEIGHTED mode)."""
     left = np.arange(len(scores))
     out_scores, out_boxes, out_points = [], [], []
     while len(left):
-        same = box_overlap(boxes[left[0]], boxes[left]) > _SAME_BOX
+        same = box_overlap(boxes[left[0]], boxes[left]) > same_box
         same[0] = True
         members = left[same]
         weights = (scores[members] / scores[members].sum())[:, None]
@@ -166,10 +165,14 @@ class PoseModels:
         """Crops that a call should bring at most: one on the CPU, where more gain nothing."""
         return 1 if self.device == "cpu" else 32
 
-    def find(self, windows: Sequence[np.ndarray], threshold: float) -> list[Detections]:
-        """Find people in each (224, 224, 3) uint8 window with a score of at least `threshold`."""
+    def find(self, windows: Sequence[np.ndarray], threshold: float, same_box: float) -> list[Detections]:
+        """Find people in each (224, 224, 3) uint8 window with a score of at least `threshold`.
+
+        same_box  overlap (intersection over union) from which two boxes show one person
+        """
         logits, values = run_network("blazepose-detector", ("logits", "values"), np.stack(windows), self.device)
-        return [decode_detections(*pair, threshold) for pair in zip(logits[..., 0], values, strict=True)]
+        outputs = zip(logits[..., 0], values, strict=True)
+        return [decode_detections(scores, boxes, threshold, same_box) for scores, boxes in outputs]
 
     def landmarks(
         self,
@@ -188,12 +191,12 @@ class PoseModels:
         world = world.reshape(-1, _MODEL_ROWS, 3)[:, :_BODY_ROWS]
         return [
             CropLandmarks(
-                points[i],
-                likelihood[i, :, 0],
-                likelihood[i, :, 1],
-                float(presence[i, 0]),
-                world[i],
-                mask_output[0][i, 0] if masks else None,
+                points=points[i],
+                visibility=likelihood[i, :, 0],
+                inside=likelihood[i, :, 1],
+                presence=float(presence[i, 0]),
+                world=world[i],
+                mask=mask_output[0][i, 0] if masks else None,
             )
             for i in range(len(points))
         ]
@@ -205,7 +208,7 @@ def self_test() -> str:
     """
     models = PoseModels()
     grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
-    (detections,) = models.find([grey[:DETECTOR_SIZE, :DETECTOR_SIZE]], 0.0)
+    (detections,) = models.find([grey[:DETECTOR_SIZE, :DETECTOR_SIZE]], 0.0, 1.0)
     (landmarks,) = models.landmarks([grey])
     values = np.concatenate([landmarks.points.ravel(), landmarks.world.ravel(), landmarks.visibility, landmarks.inside])
     plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= landmarks.presence <= 1

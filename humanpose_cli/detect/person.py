@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -145,7 +146,7 @@ def observe(
     """Run a landmark network on views of the image."""
     crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
     landmarks = models.landmarks(crops, network, masks=masks)
-    return [_observation(pyramid, *pair) for pair in zip(views, landmarks, strict=True)]
+    return [_observation(pyramid, view, crop) for view, crop in zip(views, landmarks, strict=True)]
 
 
 def _observation(pyramid: Pyramid, view: CropView, landmarks: CropLandmarks) -> Observation:
@@ -187,7 +188,9 @@ def jittered_views(region: Region, count: int) -> list[CropView]:
     """List the first `count` (at most 8) of a fixed series of shifted, scaled, turned and mirrored views of a
     region.
     """
-    return [CropView(region.moved(*shift), mirror) for *shift, mirror in _JITTER[:count]]
+    return [
+        CropView(region.moved(right, down, scale, turn), mirror) for right, down, scale, turn, mirror in _JITTER[:count]
+    ]
 
 
 def observe_jittered(
@@ -236,43 +239,53 @@ def world_spread(observations: Sequence[Observation]) -> np.ndarray:
     return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
 
 
-def combine(
-    observations: Sequence[Observation], width: int, height: int, score: float, *, with_mask: bool = True
-) -> DetectedPerson:
-    """Average passes to a person; `width` and `height` are the image's.
+class FusedJoints(NamedTuple):
+    """Joints of a person, joined from several passes.
 
+    keypoints  (33, 3) x, y in pixels of the image and confidence 0..1
+    noise      (33,) pixels: expected standard deviation of each coordinate
+    showing    passes that show this pose, with left and right named as in it
+    """
+
+    keypoints: np.ndarray
+    noise: np.ndarray
+    showing: Sequence[Observation]
+
+
+def combine(
+    observations: Sequence[Observation], size: tuple[int, int], score: float, *, with_mask: bool = True
+) -> DetectedPerson:
+    """Average passes to a person.
+
+    size       width and height of the image
     with_mask  with the mask, which all passes must have then
     """
     keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
-    noise = points_spread(observations)
-    return assemble(observations, keypoints, noise, observations, width, height, score, with_mask=with_mask)
+    joints = FusedJoints(keypoints, points_spread(observations), observations)
+    return assemble(observations, joints, size, score, with_mask=with_mask)
 
 
 def assemble(
     observations: Sequence[Observation],
-    keypoints: np.ndarray,
-    noise: np.ndarray,
-    showing: Sequence[Observation],
-    width: int,
-    height: int,
+    joints: FusedJoints,
+    size: tuple[int, int],
     score: float,
     *,
     with_mask: bool = True,
 ) -> DetectedPerson:
-    """Make the person of some passes with keypoints (33, 3) and their noise (33,), pixels.
-
-    showing  passes that show the pose of the keypoints, which give the world landmarks; without any, those are the mean
-             of all passes with an unknown depth
+    """Make the person of some passes and joints. Passes that show their pose give the world landmarks; without any,
+    those are the mean of all passes with an unknown depth.
     """
-    passes = showing or observations
+    passes = joints.showing or observations
     world = np.mean([o.world for o in passes], axis=0)
     mask = mean_mask(observations, observations[0].region) if with_mask else None
+    unknown_depth = 0.0 if joints.showing else _UNKNOWN_DEPTH
     return DetectedPerson(
-        box=_box(keypoints, mask, width, height),
-        keypoints=keypoints.astype(np.float32),
+        box=_box(joints.keypoints, mask, size),
+        keypoints=joints.keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
-        spread=noise.astype(np.float32),
-        world_spread=(world_spread(passes) + (0.0 if showing else _UNKNOWN_DEPTH)).astype(np.float32),
+        spread=joints.noise.astype(np.float32),
+        world_spread=(world_spread(passes) + unknown_depth).astype(np.float32),
         mask=mask,
         score=float(score),
     )
@@ -294,27 +307,27 @@ def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask
     return PersonMask(crop, target)
 
 
-def _box(keypoints: np.ndarray, mask: PersonMask | None, width: int, height: int) -> np.ndarray:
+def _box(keypoints: np.ndarray, mask: PersonMask | None, size: tuple[int, int]) -> np.ndarray:
     """Compute the box around the confident keypoints and the parts of the mask that they lie on, or, without a mask,
     the head's top and a margin; within the image.
     """
     confident = keypoints[keypoints[:, 2] > _MIN_CONFIDENCE, :2]
     points = confident if len(confident) else keypoints[:, :2]
     low, high = points.min(0), points.max(0)
-    size = max(high - low)
+    extent = max(high - low)
     if mask is None:
         ears, shoulders = keypoints[_EARS], keypoints[_SHOULDERS]
         if min(ears[:, 2].max(), shoulders[:, 2].max()) > _MIN_CONFIDENCE:
             crown = ears.mean(0) + _CROWN * (ears.mean(0) - shoulders.mean(0))
             low, high = np.minimum(low, crown[:2]), np.maximum(high, crown[:2])
-        low, high = low - _BEYOND * size, high + _BEYOND * size
+        low, high = low - _BEYOND * extent, high + _BEYOND * extent
     else:
         pixels = _mask_pixels(mask, points)
-        near = ((pixels > low - _MASK_REACH * size) & (pixels < high + _MASK_REACH * size)).all(1)
+        near = ((pixels > low - _MASK_REACH * extent) & (pixels < high + _MASK_REACH * extent)).all(1)
         if near.any():
             low = np.minimum(low, pixels[near].min(0))
             high = np.maximum(high, pixels[near].max(0))
-    limits = np.array([width, height], dtype=float)
+    limits = np.array(size, dtype=float)
     return np.concatenate([np.clip(low, 0, limits), np.clip(high, 0, limits)]).astype(np.float32)
 
 

@@ -18,10 +18,11 @@ import numpy as np
 from humanpose_cli.core.conventions import COCO17, Skeleton
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, region_around_box
 from humanpose_cli.detect.runtime import runtime_device, start_session
-from humanpose_cli.detect.search import similarity_of_points
+from humanpose_cli.detect.similarity import Pose, same_person
 from humanpose_cli.io.sniffing import file_kind
 
 _HALPE26 = (
@@ -38,7 +39,6 @@ _LONGEST = 200  # characters of a file's own texts in an error
 _KIND = "an RTMPose network: float images (N, 3, H, W), outputs simcc_x and simcc_y of 17 (COCO) or 26 (Halpe) joints"
 
 _SPREAD = 0.01  # of the box's longer side: standard deviation of good detectors' joints
-_ALIKE = 0.4  # similarity from which the shipped networks' pose is the same person's
 _FOLLOW_DISTANCE = 0.05  # of the box's longer side: a landmark that follows a joint this far counts half
 
 
@@ -96,7 +96,7 @@ class PoseModel:
         return outputs
 
     def _rows(self, images: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs, which must have a row for each image."""
+        """Compute the outputs. Raises InputError if they do not have a row for each image."""
         outputs = self._outputs_of(images)
         expected, got = ([str((len(images), *shape)) for shape in self._shapes], [str(part.shape) for part in outputs])
         if got != expected:
@@ -130,7 +130,11 @@ class PoseModel:
 
 
 def use_pose_model(
-    pool: ModelPool, model: PoseModel, image: np.ndarray, people: Sequence[DetectedPerson]
+    pool: ModelPool,
+    model: PoseModel,
+    image: np.ndarray,
+    people: Sequence[DetectedPerson],
+    options: DetectOptions = DetectOptions(),
 ) -> list[DetectedPerson]:
     """Replace people's joints by the network's.
 
@@ -139,10 +143,13 @@ def use_pose_model(
     """
     pyramid = Pyramid(image)
     joints = pool.map(lambda _, part: list(model.joints(pyramid, [person.box for person in part])), people)
-    return [_with_joints(*pair, model.joint_names) for pair in zip(people, joints, strict=True)]
+    threshold = options.same_person.pose_model
+    return [
+        _with_joints(person, rows, model.joint_names, threshold) for person, rows in zip(people, joints, strict=True)
+    ]
 
 
-def _with_joints(person: DetectedPerson, joints: np.ndarray, names: Sequence[str]) -> DetectedPerson:
+def _with_joints(person: DetectedPerson, joints: np.ndarray, names: Sequence[str], same_pose: float) -> DetectedPerson:
     """Replace a person's joints by joints (K, 3) x, y, score; those that the person's skeleton lacks are not used."""
     skeleton = person.skeleton
     theirs = [row for row, name in enumerate(names) if name in skeleton]
@@ -159,9 +166,10 @@ def _with_joints(person: DetectedPerson, joints: np.ndarray, names: Sequence[str
     keypoints[:, 2] *= trust[hung]
     keypoints[mine, 2] = joints[theirs, 2]
     spread[mine] = _SPREAD * size
-    before, after = person.keypoints[mine, :2][is_detected], keypoints[mine, :2][is_detected]
-    alike = is_detected.any() and similarity_of_points(before, after, _MARGIN * size) >= _ALIKE
-    result = person if alike else replace(person, world=None, world_spread=None, mask=None)
+    before = Pose(person.keypoints[mine, :2], _MARGIN * size)
+    after = Pose(joints[theirs, :2], _MARGIN * size, joints[theirs, 2])
+    is_same = same_person(before, after, same_pose, min_confidence=0)
+    result = person if is_same else replace(person, world=None, world_spread=None, mask=None)
     return replace(result, keypoints=keypoints, spread=spread)
 
 

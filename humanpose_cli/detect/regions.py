@@ -15,6 +15,7 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import DETECTOR_SIZE, Detections, ModelPool, PoseModels
 from humanpose_cli.detect.movenet import MULTIPOSE_STEP, multi_pose
+from humanpose_cli.detect.options import DetectOptions
 
 # Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
 _MARGIN = 1.25
@@ -193,12 +194,13 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
     return [side / 2 - margin + free * i / steps for i in range(steps + 1)]
 
 
-def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], threshold: float) -> list[Proposal]:
+def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], options: DetectOptions) -> list[Proposal]:
     """Detect people in each window, in the order of the windows, best first."""
 
     def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:
         crops = [pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT) for window in part]
-        return [_proposals(*pair) for pair in zip(part, models.find(crops, threshold), strict=True)]
+        detections = models.find(crops, options.search.proposal_score, options.same_person.boxes)
+        return [_proposals(*pair) for pair in zip(part, detections, strict=True)]
 
     by_window = pool.map(find, windows)
     return [replace(p, window=number) for number, proposals in enumerate(by_window) for p in proposals]
@@ -224,7 +226,7 @@ def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tupl
     """Find people by MoveNet MultiPose in windows of the image, each shown with so many pixels a side."""
 
     def find(models: PoseModels, part: Sequence[tuple[Region, int]]) -> list[list[Proposal]]:
-        return [_multipose_proposals(models, pyramid, *view) for view in part]
+        return [_multipose_proposals(models, pyramid, window, size) for window, size in part]
 
     by_window = pool.map(find, views)
     return [replace(p, window=number) for number, proposals in enumerate(by_window) for p in proposals]
@@ -234,6 +236,7 @@ def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, s
     """Find people in one window, whose number is 0; of a window that is wider or higher than the image, only the strip
     that shows it.
     """
+    size = _full_steps(size)
     square = pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT)
     width, height = (_full_steps(size * min(1.0, n / window.side)) for n in (pyramid.width, pyramid.height))
     left, top = (size - width) // 2, (size - height) // 2

@@ -18,6 +18,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
 from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.options import DetectOptions, SearchOptions
 from humanpose_cli.detect.person import (
     CropView,
     Observation,
@@ -29,42 +30,11 @@ from humanpose_cli.detect.person import (
     world_spread,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, propose_by_multipose, windows_over
+from humanpose_cli.detect.similarity import Pose, same_person
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
-_MIRROR = list(BLAZEPOSE33.mirror)
-_OKS_WIDTH = 0.07  # of the region's side: σ of the distance between two predictions of one joint
-SAME_PERSON = 0.5  # similarity of two poses from which they are predictions of one person
-PROPOSAL_THRESHOLD = 0.3  # score from which the detector's proposals are followed
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """Thresholds of the search that are the same in every `Scheme`.
-
-    first_presence, second_presence  0..1: presence that the first and the second landmark pass must have
-    same_refined      similarity from which refined candidates are one person, by the joints that both show
-    max_distance      share of the region's side between MultiPose's region and the candidate's that it supports
-    window_overhang   share of a window's side by which the outer windows reach over the image's edges
-    undetected_score  detector's score of candidates that only MultiPose found
-    multipose_weight  of MultiPose's log-odds in a candidate's; multipose_zero: its score that counts as none, the
-                      highest on 22 images without people
-    on_mask           share of a candidate's joints on another person's mask from which it is no second person, if its
-                      log-odds are lower by weaker_by
-    """
-
-    first_presence: float = 0.3
-    second_presence: float = 0.5
-    same_refined: float = 0.4
-    max_distance: float = 0.2
-    window_overhang: float = 0.25
-    undetected_score: float = PROPOSAL_THRESHOLD / 2
-    multipose_weight: float = 0.9
-    multipose_zero: float = 0.1
-    on_mask: float = 0.7
-    weaker_by: float = 1.0
-
-
-_OPTIONS = SearchOptions()
+BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
+_GROUP_SHIFT, _GROUP_RATIO, _GROUP_TURN = 0.12, 1.25, math.radians(20)  # of nearly equal regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +69,14 @@ class Candidate:
         return self.coarse[-1].next_region
 
     @property
-    def points(self) -> np.ndarray:
-        """The best prediction (33, 2) so far."""
-        return (self.passes[0] if self.passes else self.coarse[-1]).points
+    def coarse_pose(self) -> Pose:
+        """Pose of the last coarse pass, the limbs' joints and the nose."""
+        return body_pose(self.coarse[-1].points, self.region.side)
+
+    @property
+    def pose(self) -> Pose:
+        """Mean pose of a refined candidate, the limbs' joints and the nose."""
+        return mean_pose(self.passes, self.region.side)
 
     @property
     def support(self) -> int:
@@ -109,43 +84,37 @@ class Candidate:
         return len(self.windows)
 
 
-def similarity(
-    points: np.ndarray, others: np.ndarray, side: float, confidences: tuple[np.ndarray, np.ndarray] | None = None
-) -> float:
-    """Compute the object keypoint similarity of two poses (33, 2) of body size `side`; left and right may be swapped.
-
-    confidences: (33,) of both; joints that only one of them shows then count little.
-    """
-    mine, theirs = confidences if confidences is not None else (np.ones(len(points)), np.ones(len(points)))
-    return max(
-        similarity_of_points(points[BODY], others[rows][BODY], side, np.sqrt(mine * theirs[rows])[BODY] + 0.02)
-        for rows in (slice(None), _MIRROR)
-    )
+def body_pose(points: np.ndarray, size: float, confidence: np.ndarray | None = None) -> Pose:
+    """Take the limbs' joints and the nose from landmarks (33, 2) of a body; BlazePose may swap its sides."""
+    return Pose(points[BODY], size, None if confidence is None else confidence[BODY], BODY_MIRROR)
 
 
-def similarity_of_points(
-    points: np.ndarray, others: np.ndarray, side: float, weights: np.ndarray | None = None
-) -> float:
-    """Average over (N, 2) points how near each is to its counterpart, 0..1, on the scale of a body of `side`."""
-    apart = np.sum((points - others) ** 2, axis=-1)
-    return float(np.average(np.exp(-apart / (2 * (_OKS_WIDTH * side) ** 2)), weights=weights))
+def mean_pose(passes: Sequence[Observation], size: float) -> Pose:
+    """Average passes; joints count by their confidence, because legs beyond the image's edge are not known."""
+    return body_pose(mean_points(passes), size, mean_confidence(passes))
 
 
-def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[Candidate]:
+def candidates_from(
+    pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal], options: DetectOptions
+) -> list[Candidate]:
     """Run two landmark passes on each distinct proposal; join predictions of one person, best supported first."""
+    limits = options.search
+    # Nearly equal regions need one landmark pass only.
     groups = _group(proposals)
     firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups], masks=False)
-    with_person = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _OPTIONS.first_presence]
+    with_person = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > limits.first_presence]
     # The first pass predicts a better region, and only a person is still there in the second.
     seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in with_person], masks=False)
     candidates = []
     for (group, first), second in zip(with_person, seconds, strict=True):
-        if second.presence > _OPTIONS.second_presence:
+        if second.presence > limits.second_presence:
             by_detector = [proposal for proposal in group if not proposal.multipose]
             windows = frozenset(proposal.window for proposal in by_detector)
-            score = max((proposal.score for proposal in by_detector), default=_OPTIONS.undetected_score)
+            score = max((proposal.score for proposal in by_detector), default=limits.undetected_score)
             candidates.append(Candidate(coarse=(first, second), windows=windows, score=score))
-    return [replace(c, multipose=_multipose_score(c, proposals)) for c in _join(candidates)]
+    # Different proposals may have led to one person; MultiPose, which has no landmarks, then speaks for those it shows.
+    people = _join(candidates, options.same_person.passes)
+    return [replace(c, multipose=_multipose_score(c, proposals, limits)) for c in people]
 
 
 def refine(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
@@ -168,25 +137,27 @@ def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
 
 def _near(a: Region, b: Region) -> bool:
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    return a.is_near(b, 0.12, 1.25) and abs(turn) < math.radians(20)
+    return a.is_near(b, _GROUP_SHIFT, _GROUP_RATIO) and abs(turn) < _GROUP_TURN
 
 
-def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
+def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal], options: SearchOptions) -> float:
     """Find the best score of MultiPose's regions near the candidate's; poses may differ if BlazePose's is unsteady."""
-    near = (p.score for p in proposals if p.multipose and about(p.region, candidate.region))
+    near = (p.score for p in proposals if p.multipose and may_be_one(p.region, candidate.region, options))
     return max(near, default=0.0)
 
 
-def about(a: Region, b: Region) -> bool:
+def may_be_one(a: Region, b: Region, options: SearchOptions) -> bool:
     """Check whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    return a.is_near(b, _OPTIONS.max_distance, 1.5) and abs(turn) < math.pi / 2
+    return a.is_near(b, options.max_distance, 1.5) and abs(turn) < math.pi / 2
 
 
-def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _join(candidates: Sequence[Candidate], threshold: float) -> list[Candidate]:
+    """Join candidates whose latest passes show one pose; the best supported one stands for them."""
     people: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (-c.support, -c.score)):
-        home = next((i for i, other in enumerate(people) if _same_person(other, candidate)), None)
+        pose = candidate.coarse_pose
+        home = next((i for i, other in enumerate(people) if same_person(other.coarse_pose, pose, threshold)), None)
         if home is None:
             people.append(candidate)
         else:
@@ -197,10 +168,6 @@ def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
                 score=max(leader.score, candidate.score),
             )
     return sorted(people, key=lambda c: (-c.support, -c.score))
-
-
-def _same_person(a: Candidate, b: Candidate) -> bool:
-    return similarity(a.points, b.points, math.sqrt(a.region.side * b.region.side)) > SAME_PERSON
 
 
 @dataclass(frozen=True)
@@ -236,7 +203,7 @@ class PersonScore:
     bias: float
     threshold: float
 
-    def log_odds(self, e: CandidateFeatures) -> float:
+    def log_odds(self, e: CandidateFeatures, options: SearchOptions) -> float:
         """Compute the log-odds that a candidate with these features is a person."""
         return (
             self.bias
@@ -245,7 +212,7 @@ class PersonScore:
             + self.presence * logit(e.presence)
             - self.steadiness * math.log(max(e.instability, 0.002))
             + self.turn * e.turn
-            + _OPTIONS.multipose_weight * max(logit(e.multipose) - logit(_OPTIONS.multipose_zero), 0.0)
+            + options.multipose_weight * max(logit(e.multipose) - logit(options.multipose_zero), 0.0)
         )
 
 
@@ -273,15 +240,19 @@ def _features(candidate: Candidate, presence: float, instability: float) -> Cand
     return CandidateFeatures(candidate.support, candidate.score, presence, instability, turn, candidate.multipose)
 
 
-def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+def distinct_people(
+    candidates: Sequence[tuple[Candidate, float]], options: DetectOptions
+) -> list[tuple[Candidate, float]]:
     """Drop second predictions of one person, and poses that lie mostly within a likelier person's mask.
 
-    scored  refined candidates with their log-odds; the result has the likeliest first
+    candidates  refined ones with their log-odds; the result has the likeliest first
     """
     people: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
         is_duplicate = any(
-            alike(candidate, other) or (log_odds < better - _OPTIONS.weaker_by and within_mask(candidate, other))
+            same_person(candidate.pose, other.pose, options.same_person.refined)
+            # A person before another one is on that one's mask, too, but about as likely.
+            or (log_odds < better - options.search.weaker_by and within_mask(candidate, other, options.search))
             for other, better in people
         )
         if not is_duplicate:
@@ -289,20 +260,12 @@ def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple
     return people
 
 
-def alike(a: Candidate, b: Candidate) -> bool:
-    """Check that the joints that both show agree; legs beyond the image's edge are not known."""
-    points = mean_points(a.passes), mean_points(b.passes)
-    confidences = mean_confidence(a.passes), mean_confidence(b.passes)
-    side = math.sqrt(a.region.side * b.region.side)
-    return similarity(*points, side, confidences) > _OPTIONS.same_refined
-
-
-def within_mask(candidate: Candidate, other: Candidate) -> bool:
+def within_mask(candidate: Candidate, other: Candidate, options: SearchOptions) -> bool:
     """Check that most of the visible joints of a candidate lie on another person."""
     mask = mean_mask(other.passes, other.passes[0].region)
     on_mask = mask.at(mean_points(candidate.passes)[BODY]) > 0.5
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
-    return float(np.average(on_mask, weights=weights)) > _OPTIONS.on_mask
+    return float(np.average(on_mask, weights=weights)) > options.on_mask
 
 
 Mode = Literal["thorough", "fast"]
@@ -321,6 +284,7 @@ class Scheme:
     in_turn    the same for the frames of a video, in turn
     coarse     score by which a candidate is worth refining after two passes
     refined    score by which a refined candidate is a person
+    options    the user's, for all schemes
     """
 
     shares: tuple[float, ...]
@@ -332,6 +296,7 @@ class Scheme:
     in_turn: tuple[int, ...]
     coarse: PersonScore
     refined: PersonScore
+    options: DetectOptions = DetectOptions()
 
     def turn(self, frame: int) -> Scheme:
         """Make the scheme of one frame of a video."""
@@ -392,9 +357,11 @@ def search_proposed(
 
 def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Proposal]:
     """Propose people by detector and MultiPose in all windows of the scheme."""
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _OPTIONS.window_overhang)
+    # The detector knows people of one size: windows of many sizes, which reach over the edges for people cut off there.
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.options.search.window_overhang)
+    # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *by_multipose]
+    return [*propose(pool, pyramid, windows, scheme.options), *by_multipose]
 
 
 def search_in(
@@ -403,7 +370,7 @@ def search_in(
     """Find the people that the detector has in the windows, or that are among MultiPose's proposals; the likeliest
     first.
     """
-    all_proposals = [*propose(pool, pyramid, windows, PROPOSAL_THRESHOLD), *proposals]
+    all_proposals = [*propose(pool, pyramid, windows, scheme.options), *proposals]
     return search_proposed(pool, pyramid, scheme, all_proposals)
 
 
@@ -411,15 +378,17 @@ def scored_candidates(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
 ) -> list[tuple[Candidate, float]]:
     """Refine the plausible candidates of the proposals, and compute their log-odds."""
-    candidates = candidates_from(pool, pyramid, proposals)
-    plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
+    candidates, options = candidates_from(pool, pyramid, proposals, scheme.options), scheme.options.search
+    # Two passes suffice to drop most false positives; the many passes of a refined candidate would be wasted on them.
+    plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c), options) > scheme.coarse.threshold]
     fine_candidates = refine(pool, pyramid, plausible, scheme.views)
-    return [(c, scheme.refined.log_odds(refined_features(c))) for c in fine_candidates]
+    return [(c, scheme.refined.log_odds(refined_features(c), options)) for c in fine_candidates]
 
 
 def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """Select the distinct people among scored candidates."""
-    return distinct_people([(c, log_odds) for c, log_odds in candidates if log_odds > scheme.refined.threshold])
+    likely = [(candidate, log_odds) for candidate, log_odds in candidates if log_odds > scheme.refined.threshold]
+    return distinct_people(likely, scheme.options)
 
 
 def people_of(candidates: Sequence[tuple[Candidate, float]]) -> list[Candidate]:

@@ -7,61 +7,46 @@ the owner is the one whose networks are more confident of it, and whose mask sho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
+from humanpose_cli.detect.options import SharedJointOptions
 from humanpose_cli.detect.person import DetectedPerson
 
-
-@dataclass(frozen=True)
-class SharedJointOptions:
-    """Conditions for shared joints.
-
-    reach           share of the smaller person's size within which two joints are at one position
-    min_confidence  0..1, of joints that both people claim
-    off_mask        weight of the confidence of a joint beside the person's mask, while that of one on it is 1 more
-    """
-
-    reach: float = 0.05
-    min_confidence: float = 0.3
-    off_mask: float = 0.2
-
-
-_OPTIONS = SharedJointOptions()
 _JOINTS = BLAZEPOSE33.indices(LIMB_JOINTS)
 _MIRROR = np.array(BLAZEPOSE33.mirror)[_JOINTS]
 _FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_index")}  # landmarks beyond a joint
 
 
-def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
+def hide_shared_joints(people: Sequence[DetectedPerson], options: SharedJointOptions) -> list[DetectedPerson]:
     """Set the confidence of a joint that another person claims more strongly to 0, and that of the landmarks of its
     hand or foot. A claim is the confidence, less of it beside the mask of a person. Left and right may
     be swapped between two people.
     """
     masks = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
     points, confidence = ([person.keypoints[:, part] for person in people] for part in (slice(0, 2), 2))
-    claim = [_claims(person) for person in people]
+    claim = [_claims(person, options.off_mask) for person in people]
     size = [float(np.ptp(rows, axis=0).max()) for rows in points]
     for a, b in combinations(range(len(people)), 2):
-        reach = _OPTIONS.reach * min(size[a], size[b])
+        reach = options.reach * min(size[a], size[b])
         for others in (np.array(_JOINTS), _MIRROR):
             near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
             both = np.minimum(confidence[a][_JOINTS], confidence[b][others])
-            in_both = near & (both >= _OPTIONS.min_confidence)
+            in_both = near & (both >= options.min_confidence)
             mine, theirs = claim[a][_JOINTS], claim[b][others]
             masks[a][np.array(_JOINTS)[in_both & (mine < theirs)]] = True
             masks[b][others[in_both & (mine > theirs)]] = True
     return [_without(person, rows) if rows.any() else person for person, rows in zip(people, masks, strict=True)]
 
 
-def _claims(person: DetectedPerson) -> np.ndarray:
+def _claims(person: DetectedPerson, off_mask: float) -> np.ndarray:
     """Compute the claim (33,) on each landmark; without a mask all lie on the person."""
     confidence, mask = person.keypoints[:, 2], person.mask
     on_mask = np.ones(len(confidence)) if mask is None else mask.at(person.keypoints[:, :2])
-    return confidence * (on_mask + _OPTIONS.off_mask)
+    return confidence * (on_mask + off_mask)
 
 
 def _without(person: DetectedPerson, mask: np.ndarray) -> DetectedPerson:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import groupby
@@ -116,7 +116,13 @@ class Fitter:
         files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
         self._files = {name: Path(path) for name, path in files.items() if path is not None}
         self._people = people_source or find_people(
-            self.options.detector, threads, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device
+            self.options.detector,
+            threads,
+            boxes=boxes,
+            keypoints=keypoints,
+            pose_model=pose_model,
+            device=device,
+            options=self.options.detect,
         )
 
     @property
@@ -372,7 +378,7 @@ class Fitter:
     ) -> Fit:
         uses_network = options.network_alone or bool(options.network.weights)
         searched = part_of(progress, 0, _DETECTED)
-        tracks, motion = TrackLinker(), CameraMotion()
+        tracks, motion = TrackLinker(options.detect), CameraMotion()
         estimates = Estimates(self._network if uses_network else None)
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
@@ -482,7 +488,7 @@ class Fitter:
             "body": name,
             "gender": name.removeprefix("smpl-") if name.startswith("smpl-") else "neutral",
             "options": {
-                **asdict(options),
+                **options.document(),
                 "body": name,
                 "network": self.network_identity,
                 **({} if precision == "full" else {"precision": precision}),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.io.output_names import beside_fit
 
@@ -240,6 +241,7 @@ class FitOptions(Options):
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
     ground: CommonGroundOptions = option(CommonGroundOptions(), "The ground under several people of an image.")
+    detect: DetectOptions = option(DetectOptions(), "How people are searched for, followed and recognised.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -262,6 +264,13 @@ class FitOptions(Options):
             return bool(self.network.weights) or self.body == "default"
         return self.network_alone
 
+    def document(self) -> dict[str, Any]:
+        """Return the options as JSON values; those of detection only if they are not the defaults."""
+        values = asdict(self)
+        if self.detect == DetectOptions():  # so that results of versions that had no such options are still known
+            del values["detect"]
+        return values
+
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
         """Collect what decides fits, as JSON values: options, and files by their contents, independent of their paths.
 
@@ -274,7 +283,7 @@ class FitOptions(Options):
             names = (SHIPPED_NETWORK, SHIPPED_SEGMENTER) if self.uses_network else ()
             network = "+".join(digest_of(shipped_weights(name))[:16] for name in names)
         digests = {name: file_digest(path) for name, path in files.items()}
-        values = {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
+        values = {**self.document(), **digests, "body": body_identity(self.body), "network": network}
         if not self.min_confidence:  # so that results of versions that had no such option are still known
             del values["min_confidence"]
         return values

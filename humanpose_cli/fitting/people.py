@@ -18,6 +18,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
@@ -81,6 +82,7 @@ def find_people(
     keypoints: Path | str | None = None,
     pose_model: Path | str | None = None,
     device: str = "auto",
+    options: DetectOptions = DetectOptions(),
 ) -> PeopleSource:
     """Choose the package's detector, or people from a file of boxes or keypoints; both together raise UsageError.
 
@@ -91,16 +93,17 @@ def find_people(
         if keypoints is not None:
             raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
         model = PoseModel(pose_model, device)
-        return PosedPeople(find_people(mode, threads, boxes=boxes, device=device), model, threads)
+        source = find_people(mode, threads, boxes=boxes, device=device, options=options)
+        return PosedPeople(source, model, threads, options)
     if boxes is not None and keypoints is not None:
         raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints hold more")
     if device != "auto":
         device = runtime_device(device)
     if keypoints is not None:
-        return PeopleFromFile(read_keypoints(Path(keypoints)), mode, threads, device)
+        return PeopleFromFile(read_keypoints(Path(keypoints)), mode, threads, device, options)
     if boxes is not None:
-        return PeopleFromFile(read_boxes(Path(boxes)), mode, threads, device)
-    return DetectedPeople(mode, threads, device)
+        return PeopleFromFile(read_boxes(Path(boxes)), mode, threads, device, options)
+    return DetectedPeople(mode, threads, device, options)
 
 
 def people_of_fit(
@@ -128,8 +131,14 @@ class DetectedPeople(PeopleSource):
     device   of the networks: auto, cpu or cuda:N
     """
 
-    def __init__(self, mode: DetectorMode = "auto", threads: int | None = None, device: str = "auto") -> None:
-        self._mode, self._threads, self._device = mode, threads, device
+    def __init__(
+        self,
+        mode: DetectorMode = "auto",
+        threads: int | None = None,
+        device: str = "auto",
+        options: DetectOptions = DetectOptions(),
+    ) -> None:
+        self._mode, self._threads, self._device, self._options = mode, threads, device, options
         self._detectors: dict[str, PersonDetector] = {}
         self._lock = threading.Lock()
 
@@ -142,7 +151,7 @@ class DetectedPeople(PeopleSource):
         mode: Mode = default if self._mode == "auto" else self._mode
         with self._lock:
             if mode not in self._detectors:
-                self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
+                self._detectors[mode] = PersonDetector(mode, self._threads, self._device, self._options)
             return self._detectors[mode]
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
@@ -190,9 +199,15 @@ class PeopleFromFile(PeopleSource):
     """
 
     def __init__(
-        self, file: UserDetections, mode: DetectorMode, threads: int | None = None, device: str = "auto"
+        self,
+        file: UserDetections,
+        mode: DetectorMode,
+        threads: int | None = None,
+        device: str = "auto",
+        options: DetectOptions = DetectOptions(),
     ) -> None:
         self._file, self._mode, self._views, self._device = file, mode, _VIEWS[mode], device
+        self._options = options
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     @property
@@ -221,14 +236,14 @@ class PeopleFromFile(PeopleSource):
         with_keypoints = [person.keypoints for person in entries if person.keypoints is not None]
         if with_keypoints:
             people = [person_from_keypoints(rows, COCO17, width, height) for rows in with_keypoints]
-            people = watch_keypoints(self._pool, frame.pixels, people, self._views)
+            people = watch_keypoints(self._pool, frame.pixels, people, self._views, self._options)
         else:
             # In boxes our network looks for the joints, as hard as in images that it searches itself.
             boxes = [person.box for person in entries if person.box is not None]
             fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
-            scheme = SCHEMES["fast" if fast else "thorough"]
+            scheme = replace(SCHEMES["fast" if fast else "thorough"], options=self._options)
             corners = np.reshape(boxes, (-1, 4))
-            people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme.heavy, scheme.upright)
+            people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme)
             # Both detectors may be wrong, independently.
             people = [replace(p, score=entries[i].score * p.score) for i, p in enumerate(people)]
         return sorted(people, key=lambda person: -person.area)
@@ -240,8 +255,14 @@ class PeopleFromFile(PeopleSource):
 class PosedPeople(PeopleSource):
     """The people of another source, with the joints of the user's pose network."""
 
-    def __init__(self, source: PeopleSource, model: PoseModel, threads: int | None = None) -> None:
-        self._source, self._model = source, model
+    def __init__(
+        self,
+        source: PeopleSource,
+        model: PoseModel,
+        threads: int | None = None,
+        options: DetectOptions = DetectOptions(),
+    ) -> None:
+        self._source, self._model, self._options = source, model, options
         self._pool = ModelPool(threads or default_threads())
 
     @property
@@ -252,7 +273,7 @@ class PosedPeople(PeopleSource):
         detections = self._source.in_image(frame)
         # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
         people = [person for person in detections if not person.not_fitted]
-        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people)
+        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, self._options)
         return [*with_joints, *(person for person in detections if person.not_fitted)]
 
     def in_sequence(
@@ -260,7 +281,7 @@ class PosedPeople(PeopleSource):
     ) -> FramesWithPeople:
         with closing(self._source.in_sequence(frames, journal, masks=masks)) as source:
             for frame, people in source:
-                yield frame, use_pose_model(self._pool, self._model, frame.pixels, people)
+                yield frame, use_pose_model(self._pool, self._model, frame.pixels, people, self._options)
 
     def close(self) -> None:
         self._pool.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import detector, tracking
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.options import DetectOptions, FollowOptions
 from humanpose_cli.detect.tracking import TrackAssigner
 
 BODY = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee"])
@@ -86,7 +86,7 @@ def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, *extensive(1)])
-def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, threads: int) -> None:
+def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, threads: int) -> None:
     """Over missing frames and other sizes, with searches and looks in many frames."""
     (image,) = frames(rendered, [0])
     empty = np.repeat(image[:, :1], image.shape[1], axis=1)
@@ -94,9 +94,8 @@ def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, t
     sequence = [empty, empty, *moving, None, *moving[::-1], *(cv2.resize(m, None, fx=0.7, fy=0.7) for m in moving)]
     found = []
     for ahead in (0, 3):
-        changed = replace(tracking._OPTIONS, ahead=ahead, key_every=5, look_every=2)
-        monkeypatch.setattr(tracking, "_OPTIONS", changed)
-        with PersonDetector("fast", threads) as follower:
+        options = DetectOptions(follow=FollowOptions(ahead=ahead, key_every=5, look_every=2))
+        with PersonDetector("fast", threads, options=options) as follower:
             found.append(list(follower.track(sequence)))
     assert {len(people) for people in found[0]} == {0, 1}
     for one_by_one, early in zip(*found, strict=True):

@@ -44,7 +44,7 @@ def raw(*people: tuple[int, float, list[float]]) -> tuple[np.ndarray, np.ndarray
 def test_boxes_and_points_are_relative_to_their_anchor() -> None:
     # Anchors: two per cell of 28x28, two of 14x14, six of 7x7. Anchor 2 * (28 * 3 + 5): row 3, column 5.
     numbers = [11.2, -22.4, 44.8, 22.4, 0, 0, 0, -112.0, 0, 0, 0, 0]
-    found = decode_detections(*raw((2 * (28 * 3 + 5), 0.0, numbers)), threshold=0.4)
+    found = decode_detections(*raw((2 * (28 * 3 + 5), 0.0, numbers)), threshold=0.4, same_box=0.3)
     assert len(found) == 1
     centre = np.array([5.5 / 28, 3.5 / 28])
     assert found.scores[0] == pytest.approx(0.5)
@@ -54,11 +54,11 @@ def test_boxes_and_points_are_relative_to_their_anchor() -> None:
     np.testing.assert_allclose(found.points[0, 1], centre - [0, 0.5], atol=1e-6)
     for threshold in (0.0, 0.01, 0.4, 0.999):
         logits = np.float32(np.log(max(threshold, 0.01) / (1 - threshold))) + np.float32([-1e-2, -1e-4, 1e-4])
-        scores = [decode_detections(*raw((7, logit, numbers)), threshold).scores.tolist() for logit in logits]
+        scores = [decode_detections(*raw((7, logit, numbers)), threshold, 0.3).scores.tolist() for logit in logits]
         expected = [1 / (1 + np.exp(-logit)) for logit in logits]
         found_of = [[score] if score >= threshold else [] for score in expected]
         assert [of and pytest.approx(of) for of in found_of] == [of[:1] for of in scores]
-    last = decode_detections(*raw((ANCHORS - 1, 3.0, numbers)), threshold=0.4)
+    last = decode_detections(*raw((ANCHORS - 1, 3.0, numbers)), threshold=0.4, same_box=0.3)
     np.testing.assert_allclose(last.points[0, 0], [6.5 / 7, 6.5 / 7], atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_overlapping_boxes_are_averaged_by_score_and_distant_ones_kept() -> None
     box = [0.0, 0, 44.8, 44.8] + [0.0] * 8
     logits, values = raw((0, 2.0, box), (1, 0.0, box), (1400, 1.0, box))
     values[1, 4] = 22.4
-    found = decode_detections(logits, values, threshold=0.4)
+    found = decode_detections(logits, values, threshold=0.4, same_box=0.3)
     strong, weak = 1 / (1 + np.exp(-2.0)), 0.5
     assert len(found) == 2
     np.testing.assert_allclose(found.scores, [strong, 1 / (1 + np.exp(-1.0))], rtol=1e-6)
@@ -75,7 +75,7 @@ def test_overlapping_boxes_are_averaged_by_score_and_distant_ones_kept() -> None
 
 
 def test_nothing_above_the_threshold_is_nothing() -> None:
-    found = decode_detections(*raw(), threshold=0.01)
+    found = decode_detections(*raw(), threshold=0.01, same_box=0.3)
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.points.shape == (0, 4, 2)
@@ -195,12 +195,12 @@ def test_landmarks_are_mediapipes(astronaut: np.ndarray, network: str) -> None:
 def test_detections_are_mediapipes(astronaut: np.ndarray) -> None:
     recorded = np.load(RECORDED)
     windows = {"whole": astronaut[32:480:2, 32:480:2], "part": astronaut[0:448:2, 64:512:2]}
-    found = models.PoseModels("cpu").find(list(windows.values()), 0.1)
+    found = models.PoseModels("cpu").find(list(windows.values()), 0.1, 0.3)
     for name, detections in zip(windows, found, strict=True):
         logits, values = np.full(ANCHORS, -20.0, np.float32), np.zeros((ANCHORS, 12), np.float32)
         anchors = recorded[f"{name}_anchors"]
         logits[anchors], values[anchors] = recorded[f"{name}_logits"], recorded[f"{name}_values"]
-        expected = decode_detections(logits, values, 0.1)
+        expected = decode_detections(logits, values, 0.1, 0.3)
         assert len(detections) == len(expected) > 0
         np.testing.assert_allclose(detections.scores, expected.scores, atol=1e-5)
         np.testing.assert_allclose(detections.points, expected.points, atol=1e-5)

@@ -10,21 +10,23 @@ from helpers.landmark_passes import candidate, disc_mask, moved, observed, stand
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import combine, mean_mask, points_spread
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import (
-    PROPOSAL_THRESHOLD,
     SCHEMES,
     Candidate,
     CandidateFeatures,
+    body_pose,
     candidates_from,
     coarse_features,
     distinct_people,
     multipose_views,
     refined_features,
-    similarity,
 )
+from humanpose_cli.detect.similarity import same_person
 
+OPTIONS = DetectOptions()
 MIRROR = list(BLAZEPOSE33.mirror)
 BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])
 
@@ -56,16 +58,16 @@ def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
     e = CandidateFeatures(support=4, score=0.7, presence=0.9, instability=0.02, turn=0.5)
     better = [("support", 8), ("score", 0.9), ("presence", 0.99), ("instability", 0.01), ("turn", 0.0)]
     for name, value in better:
-        assert score.log_odds(replace(e, **{name: value})) > score.log_odds(e), name
+        assert score.log_odds(replace(e, **{name: value}), OPTIONS.search) > score.log_odds(e, OPTIONS.search), name
     extremes = CandidateFeatures(support=1, score=0.0, presence=1.0, instability=0.0, turn=np.pi)
-    assert np.isfinite(score.log_odds(extremes))
+    assert np.isfinite(score.log_odds(extremes, OPTIONS.search))
 
 
 @pytest.mark.parametrize("mode", ["thorough", "fast"])
 def test_multipose_speaks_for_a_person_from_the_score_that_images_without_people_never_have(mode: str) -> None:
     score = SCHEMES[mode].refined
     unsteady = CandidateFeatures(support=20, score=0.9, presence=0.99, instability=0.12, turn=0.6)
-    told = [score.log_odds(replace(unsteady, multipose=m)) for m in (0.0, 0.1, 0.2, 0.5)]
+    told = [score.log_odds(replace(unsteady, multipose=m), OPTIONS.search) for m in (0.0, 0.1, 0.2, 0.5)]
     assert told[0] == told[1] < told[2] < told[3]
     assert told[3] - told[0] == pytest.approx(0.9 * np.log(9))
     # A person whom BlazePose's passes show in two ways, as two of forty frames of a balancing man, is kept.
@@ -94,12 +96,12 @@ def test_whom_only_multipose_proposes_is_a_candidate_and_its_support_is_none() -
         Proposal(there, 0.4, 0, multipose=True),
         Proposal(here.moved(turn=np.pi), 0.9, 1, multipose=True),  # upside down: somebody else
     ]
-    both, alone = candidates_from(Watched(), image, proposals)
+    both, alone = candidates_from(Watched(), image, proposals, OPTIONS)
     assert (both.support, both.score, both.multipose) == (2, 0.8, 0.6)
     assert (alone.support, alone.multipose) == (0, 0.4)
-    assert alone.score < PROPOSAL_THRESHOLD
+    assert alone.score < OPTIONS.search.proposal_score
     assert refined_features(replace(alone, passes=alone.coarse[1:])).multipose == 0.4
-    assert candidates_from(Watched(presence=0.4), image, proposals) == []
+    assert candidates_from(Watched(presence=0.4), image, proposals, OPTIONS) == []
 
 
 def test_multipose_looks_at_windows_where_they_show_more_than_the_whole() -> None:
@@ -113,21 +115,13 @@ def test_multipose_looks_at_windows_where_they_show_more_than_the_whole() -> Non
     assert multipose_views(Pyramid(np.zeros((1080, 1920, 3), np.uint8)), SCHEMES["fast"]) == large[:1]
 
 
-def test_similarity_is_blind_to_swapped_sides_but_not_to_distance() -> None:
-    points = standing()
-    assert similarity(points, points, 400) == pytest.approx(1)
-    assert similarity(points, points[MIRROR], 400) == pytest.approx(1)
-    assert similarity(points, moved(points, 14, 0), 400) == pytest.approx(np.exp(-0.5 * (14 / 28) ** 2))
-    assert similarity(points, moved(points, 200, 0), 400) < 0.01
-
-
 def test_second_guesses_at_one_person_go_and_neighbours_stay() -> None:
     points = standing()
     strong = candidate(observed(points))
     again = candidate(observed(moved(points, 10, 5)))
     swapped = candidate(observed(moved(points[MIRROR], 0, 8)))
     neighbour = candidate(observed(moved(points, 150, 0)))
-    kept = distinct_people([(again, 1.0), (strong, 3.0), (swapped, 2.0), (neighbour, 1.5)])
+    kept = distinct_people([(again, 1.0), (strong, 3.0), (swapped, 2.0), (neighbour, 1.5)], OPTIONS)
     assert [(c is strong, c is neighbour) for c, _ in kept] == [(True, False), (False, True)]
 
 
@@ -137,9 +131,9 @@ def test_what_nobody_sees_does_not_make_two_people_of_a_portrait() -> None:
     other[BUST] = moved(points, 6, 0)[BUST]
     sure = np.zeros(33)
     sure[BUST] = 1
-    assert len(distinct_people([(candidate(observed(points)), 2.0), (candidate(observed(other)), 1.5)])) == 2
+    assert len(distinct_people([(candidate(observed(points)), 2.0), (candidate(observed(other)), 1.5)], OPTIONS)) == 2
     portraits = [candidate(observed(pose, confidence=sure)) for pose in (points, other)]
-    assert len(distinct_people([(portraits[0], 2.0), (portraits[1], 1.5)])) == 1
+    assert len(distinct_people([(portraits[0], 2.0), (portraits[1], 1.5)], OPTIONS)) == 1
 
 
 def test_a_weaker_pose_on_a_persons_mask_goes_but_an_equal_one_stays() -> None:
@@ -147,17 +141,17 @@ def test_a_weaker_pose_on_a_persons_mask_goes_but_an_equal_one_stays() -> None:
     region = Region(300.0, 300.0, 400.0)
     person = candidate(observed(points, region, mask=disc_mask(region, (300, 300), 195)))
     inner = standing()[::-1] * 0.5 + [150, 150]
-    assert similarity(points, inner, 400) < 0.3
+    assert not same_person(body_pose(points, 400), body_pose(inner, 400), 0.3)
     on_person = candidate(observed(inner, Region(300, 300, 200)))
-    assert len(distinct_people([(person, 3.0), (on_person, 1.9)])) == 1
-    assert len(distinct_people([(person, 3.0), (on_person, 2.1)])) == 2
+    assert len(distinct_people([(person, 3.0), (on_person, 1.9)], OPTIONS)) == 1
+    assert len(distinct_people([(person, 3.0), (on_person, 2.1)], OPTIONS)) == 2
     beside = candidate(observed(moved(inner, 200, 0), Region(500, 300, 200)))
-    assert len(distinct_people([(person, 3.0), (beside, 1.0)])) == 2
+    assert len(distinct_people([(person, 3.0), (beside, 1.0)], OPTIONS)) == 2
 
 
 def test_combining_averages_points_and_centres_the_hips() -> None:
     points = standing()
-    person = combine([observed(points), observed(moved(points, 6, -2), presence=0.5)], 640, 480, 0.7)
+    person = combine([observed(points), observed(moved(points, 6, -2), presence=0.5)], (640, 480), 0.7)
     np.testing.assert_allclose(person.keypoints[:, :2], moved(points, 3, -1), rtol=1e-5)
     np.testing.assert_allclose(person.keypoints[:, 2], 0.75)
     np.testing.assert_allclose(person.spread, np.sqrt((9 + 1) / 2), rtol=1e-5)
@@ -183,15 +177,15 @@ def test_the_box_holds_the_person_and_not_what_else_the_mask_shows() -> None:
     points = standing(300, 300)
     region = Region(300, 300, 500)
     mask = np.maximum(disc_mask(region, (300, 260), 190), disc_mask(region, (520, 520), 20))
-    person = combine([observed(points, region, mask=mask)], 640, 480, 1.0)
+    person = combine([observed(points, region, mask=mask)], (640, 480), 1.0)
     np.testing.assert_allclose(person.box, [110, 70, 490, 450], atol=15)
-    nothing_sure = combine([observed(points, region, confidence=np.zeros(33))], 640, 480, 1.0)
+    nothing_sure = combine([observed(points, region, confidence=np.zeros(33))], (640, 480), 1.0)
     np.testing.assert_allclose(nothing_sure.box[:2], points.min(0), atol=1e-3)
     assert nothing_sure.box[3] <= 480
     top = points[:, 1].min()
     for name, below in (("ear", 10), ("shoulder", 60)):
         points[BLAZEPOSE33.indices([f"left_{name}", f"right_{name}"])] = 300, top + below
-    unmasked = combine([observed(points, region)], 640, 480, 1.0, with_mask=False)
+    unmasked = combine([observed(points, region)], (640, 480), 1.0, with_mask=False)
     assert unmasked.mask is None
     beyond = 0.02 * np.ptp(points, axis=0).max()
     expected = [points[:, 0].min() - beyond, top + 10 - 0.6 * 50 - beyond, *(points.max(0) + beyond)]

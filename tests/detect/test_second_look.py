@@ -16,16 +16,18 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.detect import second_look
 from humanpose_cli.detect.fusion import UprightPose
 from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES, search
-from humanpose_cli.detect.second_look import Found, look_behind, painted_over, search_twice
+from humanpose_cli.detect.second_look import ImagePeople, look_behind, painted_over, search_twice
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
 
+THOROUGH = SCHEMES["thorough"]
 SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
 GREEN, RED = np.array([40, 160, 60]), np.array([220, 30, 30])
-OPTIONS = second_look.SecondLookOptions()
+OPTIONS = DetectOptions().second_look
 
 
 def red_person(scale: int = 1):
@@ -35,7 +37,7 @@ def red_person(scale: int = 1):
     points = standing(300, 300) * scale
     image = np.tile(GREEN.astype(np.uint8), (600 * scale, 800 * scale, 1))
     region = Region(300.0 * scale, 300.0 * scale, 500.0 * scale)
-    figure = second_look._limb_area(points, region.side, (800 * scale, 600 * scale))
+    figure = second_look._limb_area(points, region.side, (800 * scale, 600 * scale), OPTIONS)
     ball = np.zeros(figure.shape, np.uint8)
     cv2.circle(ball, (440 * scale, 120 * scale), 25 * scale, 1, -1)
     image[figure | (ball > 0)] = RED
@@ -49,7 +51,7 @@ def red_person(scale: int = 1):
 def test_people_are_painted_over_with_their_surroundings_and_what_their_mask_shows_besides_is_not(scale: int) -> None:
     image, person, figure, ball = red_person(scale)
     pyramid = Pyramid(image)
-    behind = painted_over(pyramid, [person])
+    behind = painted_over(pyramid, [person], OPTIONS)
     full = Region(400.0 * scale, 300.0 * scale, 800.0 * scale)
     before, after = (p.crop(full, 800).astype(float) for p in (pyramid, behind))
     inner, outer = (
@@ -74,7 +76,7 @@ def agreement(monkeypatch, heavy_moved: float, thunder_moved: float, odds: float
     monkeypatch.setattr(second_look, "observe_jittered", lambda *_, **__: [[heavy]])
     monkeypatch.setattr(second_look, "observe_upright", lambda *_: [upright, upright])
     doubtful = [(candidate(observed(points, region)), odds)]
-    ((_, looked),) = second_look._agreement(None, None, doubtful)  # type: ignore[arg-type]
+    ((_, looked),) = second_look._SecondLook(None, None, THOROUGH).examine(None, doubtful)  # type: ignore[arg-type]
     return looked
 
 
@@ -107,11 +109,15 @@ def scripted(monkeypatch, *searches, agreed=lambda odds: odds, behind=()) -> lis
 
     monkeypatch.setattr(second_look, "propose_by_multipose", lambda *_: list(behind))
     monkeypatch.setattr(second_look, "scored_candidates", scored)
-    monkeypatch.setattr(second_look, "_agreement", lambda pool, pyramid, some: [(c, agreed(o)) for c, o in some])
+
+    def examine(self, pyramid, candidates):
+        return [(c, agreed(odds)) for c, odds in candidates]
+
+    monkeypatch.setattr(second_look._SecondLook, "examine", examine)
     return looked_at
 
 
-def found_by(monkeypatch, proposals, *searches, agreed=lambda odds: odds) -> tuple[Found, list[Pyramid]]:
+def found_by(monkeypatch, proposals, *searches, agreed=lambda odds: odds) -> tuple[ImagePeople, list[Pyramid]]:
     """`search_twice` where the searches find these candidates with log-odds, one list a search, and the other networks
     change the log-odds by `agreed`; and the images that were searched.
     """
@@ -127,10 +133,10 @@ def person_at(x: float, **changes) -> object:
     return replace(candidate(observed(points, region)), **changes)
 
 
-def names(found: Found, *candidates) -> list[list[int]]:
+def names(found: ImagePeople, *candidates) -> list[list[int]]:
     """Which of the candidates were found on each image, by their positions."""
-    rows = {round(float(c.points[:, 0].mean())): row for row, c in enumerate(candidates)}
-    return [[rows[round(float(c.points[:, 0].mean()))] for c in some] for _, some in found.people]
+    rows = {round(float(c.pose.points[:, 0].mean())): row for row, c in enumerate(candidates)}
+    return [[rows[round(float(c.pose.points[:, 0].mean()))] for c in some] for _, some in found.people]
 
 
 def test_where_everything_is_explained_nothing_is_searched_again(monkeypatch) -> None:
@@ -190,10 +196,11 @@ def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, a
 
 def test_which_candidates_are_looked_at() -> None:
     one, near, far = person_at(300), person_at(500), person_at(900)
+    look = second_look._SecondLook(None, None, THOROUGH)  # type: ignore[arg-type]
     scored = [(near, OPTIONS.doubtful + 0.1), (far, OPTIONS.unclear + 0.1)]
-    assert second_look._doubtful([one], scored) == scored
+    assert look.doubtful([one], scored) == scored
     below = [(near, OPTIONS.doubtful - 0.1), (far, OPTIONS.unclear - 0.1), (person_at(305), 0.5)]
-    assert second_look._doubtful([one], below) == []
+    assert look.doubtful([one], below) == []
 
 
 def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
@@ -226,7 +233,7 @@ def test_behind_people_of_a_frame_is_searched_where_multipose_sees_somebody(monk
     lone = Proposal(Region(500.0, 300.0, 400.0), 0.4, 0, multipose=True)
     looked_at = scripted(monkeypatch, [(one, 4.0), (behind, 0.7)], [], behind=[lone])
     (found,) = look_behind(Scripted(1), frame, [one])
-    np.testing.assert_array_equal(found.points, behind.points)
+    np.testing.assert_array_equal(found.pose.points, behind.pose.points)
     assert found.probability == pytest.approx(1 / (1 + np.exp(-0.7)))
     assert len(looked_at) == 2
     assert frame not in looked_at

@@ -1,0 +1,67 @@
+"""Whether two predictions are of one person: a measure of two poses, whose thresholds are in `SamePersonOptions`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_OKS_WIDTH = 0.07  # of the body's size: σ of the distance between two predictions of one joint
+_HIDDEN_WEIGHT = 0.02  # of a joint that only one of two poses shows
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """A prediction of a person's joints.
+
+    points      (L, 2) pixels
+    size        of the body, pixels
+    confidence  (L,) 0..1; None: all joints count alike
+    mirror      rows of the joints with left and right swapped, for networks that may swap them; () if none may
+    """
+
+    points: np.ndarray
+    size: float
+    confidence: np.ndarray | None = None
+    mirror: Sequence[int] = ()
+
+
+def same_person(
+    a: Pose, b: Pose, threshold: float, *, min_confidence: float | None = None, min_joints: int = 1
+) -> bool:
+    """Check that two poses have a `similarity` above a threshold of `SamePersonOptions`."""
+    return similarity(a, b, min_confidence=min_confidence, min_joints=min_joints) > threshold
+
+
+def similarity(a: Pose, b: Pose, *, min_confidence: float | None = None, min_joints: int = 1) -> float:
+    """Compute the object keypoint similarity of two poses, 0..1; with the better of b's sides if they may be swapped.
+
+    min_confidence  of joints that are compared, all alike; None: joints count by their confidence
+    min_joints      that are compared at least; else the similarity is 0
+    """
+    width = _OKS_WIDTH * math.sqrt(a.size * b.size)
+    best = 0.0
+    for rows in (slice(None), list(b.mirror)) if len(b.mirror) else (slice(None),):
+        points, others, weights = a.points, b.points[rows], None
+        confidences = [c for c in (a.confidence, None if b.confidence is None else b.confidence[rows]) if c is not None]
+        if confidences and min_confidence is None:
+            weights = np.sqrt(math.prod(confidences)) + _HIDDEN_WEIGHT
+        elif confidences:
+            visible = np.min(confidences, axis=0) > min_confidence
+            points, others = points[visible], others[visible]
+        if len(points) >= min_joints:
+            best = max(best, similarity_of_points(points, others, width, weights))
+    return best
+
+
+def similarity_of_points(
+    points: np.ndarray, others: np.ndarray, width: float, weights: np.ndarray | None = None
+) -> float:
+    """Average over (N, 2) points how near each is to its counterpart, 0..1.
+
+    width  pixels that are one standard deviation
+    """
+    apart = np.sum((points - others) ** 2, axis=-1)
+    return float(np.average(np.exp(-apart / (2 * width**2)), weights=weights))
