@@ -70,7 +70,7 @@ class PersonDetector:
             people = [p for source, some in result.people for p in self._people(source, some, self._scheme)]
             people = sorted(people, key=lambda person: -person.area)
             people = hide_shared_joints(people, self._scheme.options.shared_joints)
-            return [*people, *map(_without_body, result.unfitted)]
+            return [*people, *map(_without_body, result.without_body)]
 
     def track(
         self,
@@ -239,9 +239,9 @@ def predictions_for_keypoints(
         prediction = combine(passes, pyramid.size, person.score)
         common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
         rows, size = person.keypoints[person.skeleton.indices(common_names)], passes[0].region.side
-        given = Pose(rows[:, :2], size, rows[:, 2])
+        ours = Pose(rows[:, :2], size, rows[:, 2])
         pose = Pose(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
-        is_same = same_person(given, pose, options.same_person.keypoints, min_confidence=0)
+        is_same = same_person(ours, pose, options.same_person.keypoints, min_confidence=0)
         presence = float(np.mean([o.presence for o in passes]))
         predictions.append(prediction if is_same and presence >= _MIN_PRESENCE else None)
     return predictions

@@ -67,7 +67,7 @@ def multi_pose(images: np.ndarray, device: str = "cpu") -> list[MultiPosePeople]
         raise InputError("images", "have the wrong size", expected="multiples of 32 pixels", got=f"{width} x {height}")
     outputs = ("centre", "regression", "heatmap", "offset", "box_offset", "box_size")
     maps = run_network("movenet-multipose", outputs, images, device)
-    return [_people(*outputs_of_image) for outputs_of_image in zip(*maps, strict=True)]
+    return [_people(**dict(zip(outputs, image, strict=True))) for image in zip(*maps, strict=True)]
 
 
 def _people(

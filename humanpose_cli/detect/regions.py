@@ -104,7 +104,7 @@ class Pyramid:
         return self.width, self.height
 
     def repainted(self, paint: Callable[[np.ndarray, Affine2D], np.ndarray]) -> Pyramid:
-        """Repaint the image: `paint` gets its largest copy and the map from the image's pixels to that
+        """Paint over the image: `paint` gets its largest copy and the map from the image's pixels to that
         copy's, and returns a copy of the same size.
         """
         height, width = self._base.shape[:2]

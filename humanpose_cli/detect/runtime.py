@@ -161,8 +161,8 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
     try:
         model: Path | bytes = path
         if path.suffix == ".gz":
-            packed = path.read_bytes()
-            model = UnpackedBudget(path, len(packed)).inflate(packed, zlib.MAX_WBITS | 16)
+            content = path.read_bytes()
+            model = UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
         # Without its second attempt, which prints to the standard output.
         return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except InputError:

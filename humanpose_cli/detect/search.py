@@ -250,7 +250,7 @@ def distinct_people(
     people: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
         is_duplicate = any(
-            same_person(candidate.pose, other.pose, options.same_person.refined)
+            same_person(candidate.pose, other.pose, options.same_person.candidates)
             # A person before another one is on that one's mask, too, but about as likely.
             or (log_odds < better - options.search.weaker_by and within_mask(candidate, other, options.search))
             for other, better in people
@@ -277,25 +277,25 @@ class Scheme:
 
     shares     sides of the windows as shares of the image's longer side
     views      jittered views of a candidate in a search
-    followed   jittered views of a person who is followed from the frame before
+    following  jittered views of a person who is followed from the frame before
     multipose  windows that MultiPose gets, as shares of the longer side, and their sides in pixels of its input
     heavy      crops of BlazePose's heavy network for each person found
     upright    crops of MoveNet Thunder for each person found
     in_turn    the same for the frames of a video, in turn
     coarse     score by which a candidate is worth refining after two passes
-    refined    score by which a refined candidate is a person
+    fine       score by which a refined candidate is a person
     options    the user's, for all schemes
     """
 
     shares: tuple[float, ...]
     views: int
-    followed: int
+    following: int
     multipose: tuple[tuple[float, int], ...]
     heavy: int
     upright: int
     in_turn: tuple[int, ...]
     coarse: PersonScore
-    refined: PersonScore
+    fine: PersonScore
     options: DetectOptions = DetectOptions()
 
     def turn(self, frame: int) -> Scheme:
@@ -308,24 +308,24 @@ SCHEMES: dict[str, Scheme] = {
     "thorough": Scheme(
         shares=(1.0, 1.35, 0.75, 0.6, 0.5, 0.42, 0.35, 0.3),
         views=8,
-        followed=8,
+        following=8,
         multipose=((1.0, 256), (1.0, 512), (0.5, 512)),
         heavy=5,  # as good as nine: 2-D error 1.49 and 1.46 % of the size on rendered people
         upright=4,
         in_turn=(4,),
         coarse=PersonScore(0.492, 0.88, 0.21, 0.985, -1.315, -5.75, threshold=-1.5),
-        refined=PersonScore(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, threshold=1.1),
+        fine=PersonScore(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, threshold=1.1),
     ),
     "fast": Scheme(
         shares=(1.0, 1.35, 0.75, 0.5),
         views=3,
-        followed=0,
+        following=0,
         multipose=((1.0, 256),),
         heavy=1,  # PA-MPJPE of four real views 62.0 mm without, 59.9 with
         upright=2,
         in_turn=(1, 0),
         coarse=PersonScore(0.726, 0.988, 0.263, 0.722, -1.406, -5.112, threshold=-1.0),
-        refined=PersonScore(0.657, 0.906, 0.213, 1.993, -1.227, -8.327, threshold=0.5),
+        fine=PersonScore(0.657, 0.906, 0.213, 1.993, -1.227, -8.327, threshold=0.5),
     ),
 }
 
@@ -382,12 +382,12 @@ def scored_candidates(
     # Two passes suffice to drop most false positives; the many passes of a refined candidate would be wasted on them.
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c), options) > scheme.coarse.threshold]
     fine_candidates = refine(pool, pyramid, plausible, scheme.views)
-    return [(c, scheme.refined.log_odds(refined_features(c), options)) for c in fine_candidates]
+    return [(c, scheme.fine.log_odds(refined_features(c), options)) for c in fine_candidates]
 
 
 def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """Select the distinct people among scored candidates."""
-    likely = [(candidate, log_odds) for candidate, log_odds in candidates if log_odds > scheme.refined.threshold]
+    likely = [(candidate, log_odds) for candidate, log_odds in candidates if log_odds > scheme.fine.threshold]
     return distinct_people(likely, scheme.options)
 
 

@@ -66,7 +66,7 @@ class ImagePeople:
     """Results of a search: people by the image, or the repainted one, that shows them to the networks; and others."""
 
     people: list[tuple[Pyramid, list[Candidate]]]
-    unfitted: list[Unfitted]
+    without_body: list[Unfitted]
 
 
 CandidateOdds = list[tuple[Candidate, float]]
@@ -90,7 +90,7 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> ImagePeop
         groups.append((pyramid, people_of(new)))
     # The detector's proposals have become candidates; only MultiPose's may show people that no landmark pass followed.
     behind = look.search_behind(people, new, rest, [proposal for proposal in proposals if proposal.multipose])
-    return ImagePeople([*groups, *behind.people], behind.unfitted)
+    return ImagePeople([*groups, *behind.people], behind.without_body)
 
 
 def look_behind(
@@ -180,18 +180,18 @@ class _SecondLook:
         ]
 
     def _alike(self, a: Candidate, b: Candidate) -> bool:
-        return same_person(a.pose, b.pose, self._thresholds.refined)
+        return same_person(a.pose, b.pose, self._thresholds.candidates)
 
     def confirm(self, people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
         """Select further people among candidates, without second poses of one person, and the rest that may be some."""
         # Things that resemble people stand alone, while people missed by the first search stand beside others.
         by_position = [
-            (candidate, odds if self._beside(candidate, people) else odds - self._options.isolated)
+            (candidate, odds if self._beside(candidate, people) else odds - self._options.isolation)
             for candidate, odds in candidates
         ]
         distinct = distinct_people(by_position, self.scheme.options)
         new = [(c, odds) for c, odds in distinct if odds > self._options.person]
-        return new, [(c, odds) for c, odds in distinct if self._options.listed < odds <= self._options.person]
+        return new, [(c, odds) for c, odds in distinct if self._options.listing < odds <= self._options.person]
 
     def _beside(self, candidate: Candidate, people: Sequence[Candidate]) -> bool:
         """Check whether the circles around the body of a candidate and that of a person overlap."""
@@ -241,7 +241,7 @@ class _SecondLook:
         for proposal in sorted(proposals, key=lambda p: -p.score):
             region, half = proposal.region, self._options.body_size * proposal.region.side / 2
             near = any(may_be_one(region, other.region, self.scheme.options.search) for other in visible)
-            if near or proposal.score < self._options.listed_score:
+            if near or proposal.score < self._options.listing_score:
                 continue
             # MultiPose may propose one person in several windows, and there is no pose to compare.
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])

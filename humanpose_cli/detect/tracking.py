@@ -113,7 +113,7 @@ PendingProposals: TypeAlias = Callable[[], list[Proposal]]
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
+    Each frame costs `scheme.following` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
     MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed. Around a
     newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped for a
     second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: one
@@ -127,8 +127,8 @@ class Follower:
         """Start, or continue with the state of another follower. masks: of all people in every frame."""
         self._pool, self._scheme, self._masks = pool, scheme, masks
         self._options, self._same_passes = scheme.options.follow, scheme.options.same_person.passes
-        tentative = replace(scheme.refined, threshold=scheme.refined.threshold + self._options.tentative)
-        self._tentative = replace(scheme, refined=tentative)
+        tentative = replace(scheme.fine, threshold=scheme.fine.threshold + self._options.tentative)
+        self._tentative = replace(scheme, fine=tentative)
         self._people: list[_FollowedPerson] = []
         self._rejections: list[tuple[Region, int]] = []
         self._frame = -1
@@ -251,7 +251,7 @@ class Follower:
     def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
         """Run passes of BlazePose full and heavy over each region."""
         full, heavy = self._pool.together(
-            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed, masks=self._masks),
+            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.following, masks=self._masks),
             lambda: observe_jittered(
                 self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy", masks=False
             ),
@@ -261,20 +261,20 @@ class Follower:
     def _regain(self, pyramid: Pyramid) -> None:
         """Look for the people who are lost, in every orientation: networks know people upright in the crop."""
         turns = np.arange(self._options.turns) * 2 * np.pi / self._options.turns
-        for lost in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
-            views = [CropView(lost.region.moved(turn=float(turn))) for turn in turns]
+        for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
+            views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
             # Only regions where the person may have moved to: else a bystander would take their number.
             likely = [o for o in first if o.presence > self._options.min_presence]
-            likely = [o for o in likely if self._expected(o.next_region, lost.region)]
+            likely = [o for o in likely if self._expected(o.next_region, person.region)]
             likely = sorted(likely, key=lambda o: -o.presence)[: self._options.regained_views]
-            attempts = [replace(lost, region=o.next_region) for o in likely]
+            attempts = [replace(person, region=o.next_region) for o in likely]
             for f, (full, heavy) in zip(attempts, self._passes(pyramid, [f.region for f in attempts]), strict=True):
                 self._update(f, full, heavy, self._options.regained_presence, self._options.regained_movement)
             back = [f for f in attempts if f.candidate is not None]
             if back:
                 best = max(back, key=lambda f: f.probability)
-                self._people[self._people.index(lost)] = best
+                self._people[self._people.index(person)] = best
         self._drop_duplicates()
 
     def _propose_everywhere(self, pyramid: Pyramid) -> list[Proposal]:
@@ -329,11 +329,13 @@ class Follower:
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
         """Follow those of the candidates that are not followed into this frame already."""
-        threshold = self._scheme.refined.threshold
+        threshold = self._scheme.fine.threshold
         for candidate in candidates:
             likely = candidate.probability > _probability(threshold)
             certain = candidate.probability > _probability(threshold + self._options.certain)
+            # Videos seldom begin with things alone, while over all frames something resembles a person in one.
             certain |= likely and self._frame == 0
+            # A search that finds a followed person again confirms them; what is likely twice is a person.
             same = next((f for f in self._people if f.candidate and self._is_same(candidate, f.candidate)), None)
             if same is not None:
                 same.confirmed |= certain or (likely and same.likely)
@@ -405,7 +407,7 @@ class Follower:
         person.candidate, person.lost_frames = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
         # Things that resemble a person stay where they are.
         distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)
-        person.confirmed |= distance > self._options.walked * person.region.side
+        person.confirmed |= distance > self._options.walk * person.region.side
 
 
 def _region(values: Sequence[float]) -> Region:

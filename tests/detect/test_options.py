@@ -57,7 +57,7 @@ def test_the_threshold_of_refined_candidates_joins_them() -> None:
     points = standing()
     pair = [(candidate(observed(points)), 2.0), (candidate(observed(moved(points, 30, 0))), 1.5)]
     assert len(distinct_people(pair, DetectOptions())) == 1  # their similarity is exp(-(30 / 28)² / 2) = 0.56
-    strict = with_same_person(refined=0.6)
+    strict = with_same_person(candidates=0.6)
     assert len(distinct_people(pair, strict)) == 2
     assert len(accepted(replace(SCHEMES["thorough"], options=strict), pair)) == 2
 

@@ -52,7 +52,7 @@ def test_coarse_features_compare_the_first_two_passes() -> None:
 
 
 @pytest.mark.parametrize("mode", ["thorough", "fast"])
-@pytest.mark.parametrize("stage", ["coarse", "refined"])
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
 def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
     score = getattr(SCHEMES[mode], stage)
     e = CandidateFeatures(support=4, score=0.7, presence=0.9, instability=0.02, turn=0.5)
@@ -65,7 +65,7 @@ def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
 
 @pytest.mark.parametrize("mode", ["thorough", "fast"])
 def test_multipose_speaks_for_a_person_from_the_score_that_images_without_people_never_have(mode: str) -> None:
-    score = SCHEMES[mode].refined
+    score = SCHEMES[mode].fine
     unsteady = CandidateFeatures(support=20, score=0.9, presence=0.99, instability=0.12, turn=0.6)
     told = [score.log_odds(replace(unsteady, multipose=m), OPTIONS.search) for m in (0.0, 0.1, 0.2, 0.5)]
     assert told[0] == told[1] < told[2] < told[3]

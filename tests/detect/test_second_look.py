@@ -88,7 +88,7 @@ def test_log_odds_grow_with_the_agreement_of_each_network(monkeypatch) -> None:
     assert full - agreement(monkeypatch, 28, 0) == pytest.approx(0.4 * (np.log(49) - np.log(share / (1 - share))))
     assert full - agreement(monkeypatch, 0, 28) == pytest.approx(0.7 * (np.log(49) - np.log(share / (1 - share))))
     assert full - agreement(monkeypatch, 0, 0, odds=-1.0) == pytest.approx(0.3 * 2)
-    assert agreement(monkeypatch, 200, 200, odds=3.0) < OPTIONS.listed
+    assert agreement(monkeypatch, 200, 200, odds=3.0) < OPTIONS.listing
 
 
 class Scripted(ModelPool):
@@ -143,7 +143,7 @@ def test_where_everything_is_explained_nothing_is_searched_again(monkeypatch) ->
     one = person_at(300)
     proposal = Proposal(Region(305.0, 300.0, 400.0), 0.6, 0, multipose=True)
     found, looked_at = found_by(monkeypatch, [proposal], [(one, 4.0)])
-    assert (names(found, one), len(looked_at), found.unfitted) == ([[0]], 1, [])
+    assert (names(found, one), len(looked_at), found.without_body) == ([[0]], 1, [])
 
 
 @pytest.mark.parametrize(
@@ -168,17 +168,17 @@ def test_people_in_doubt_and_behind_others_are_found_in_turn(monkeypatch) -> Non
     assert [shown for shown, _ in found.people] == [first, first, second, third]
     assert len({id(p) for p in looked_at}) == 4
     assert fourth is not first
-    assert found.unfitted == []
+    assert found.without_body == []
 
 
 def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
     one, other = person_at(300), person_at(600)
-    doubtful, needed = [(one, 0.9), (other, 0.8)], OPTIONS.person + OPTIONS.isolated
+    doubtful, needed = [(one, 0.9), (other, 0.8)], OPTIONS.person + OPTIONS.isolation
     found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: needed + odds - 0.91)
     assert names(found, one, other) == [[]]
-    assert [u.reason for u in found.unfitted] == ["pose not certain"] * 2
+    assert [u.reason for u in found.without_body] == ["pose not certain"] * 2
     expected = [1 / (1 + np.exp(0.01 - OPTIONS.person)), 1 / (1 + np.exp(0.11 - OPTIONS.person))]
-    np.testing.assert_allclose([u.probability for u in found.unfitted], expected)
+    np.testing.assert_allclose([u.probability for u in found.without_body], expected)
     found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: needed + odds - 0.89)
     assert names(found, one, other) == [[], [0], [1]]
 
@@ -188,10 +188,10 @@ def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, a
     one, other = person_at(300), person_at(300 + distance)
     found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.1)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])
-    assert len(found.unfitted) == (not added)
+    assert len(found.without_body) == (not added)
     for odds, listed in ((0.4, added), (0.01, added), (-0.01, False)):
         found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda _, odds=odds: odds)
-        assert len(found.unfitted) == listed
+        assert len(found.without_body) == listed
 
 
 def test_which_candidates_are_looked_at() -> None:
@@ -215,13 +215,13 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     by_odds = {odds: looks[c] for c, odds in doubtful}
     found, _ = found_by(monkeypatch, [lone, faint], [(one, 4.0), *doubtful], [], agreed=by_odds.__getitem__)
     assert names(found, one) == [[0]]
-    reasons = {round(float(u.box[[0, 2]].mean())): u.reason for u in found.unfitted}
+    reasons = {round(float(u.box[[0, 2]].mean())): u.reason for u in found.without_body}
     assert sorted(reasons.values()) == sorted(
         ["pose not certain", "hidden by another person", "too small", "mostly outside the image", "pose not certain"]
     )
-    by_multipose = next(u for u in found.unfitted if u.probability == 0.4)
+    by_multipose = next(u for u in found.without_body if u.probability == 0.4)
     np.testing.assert_allclose(by_multipose.box, [40, 260, 120, 340])
-    assert all((u.box[2:] > u.box[:2]).all() for u in found.unfitted)
+    assert all((u.box[2:] > u.box[:2]).all() for u in found.without_body)
 
 
 def test_behind_people_of_a_frame_is_searched_where_multipose_sees_somebody(monkeypatch) -> None:
