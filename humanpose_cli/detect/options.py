@@ -49,7 +49,7 @@ class SearchOptions(Options):
     proposal_score: float = option(0.3, "Score from which the detector's proposals are followed.", above=0, below=1)
     first_presence: float = _share(0.3, "Presence of a person in the first landmark pass.")
     second_presence: float = _share(0.5, "The same in the second pass.")
-    max_distance: float = _sides(0.2, "Distance between MultiPose's region and that of a candidate whom it supports.")
+    max_distance: float = _sides(0.2, "Distance between MultiPose's region and that of a candidate that it supports.")
     window_overhang: float = option(
         0.25,
         "How far the outer windows reach over the image's edges.",
