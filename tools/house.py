@@ -43,7 +43,7 @@ VERBS = frozenset(
     """
     accept accumulate acquire adapt add adjust advance align allocate allow answer append apply approximate arrange
     assemble assert assign associate attach average bake balance begin bend bleed blend blur bound break bring
-    broadcast build cache calculate call cancel carry cast catch center change check choose clamp classify clean
+    broadcast build cache calculate call cancel carry cast catch center chain change check choose clamp classify clean
     clear clip close cluster collect color colour combine compare compensate compile complete compose composite
     compress compute concatenate connect construct continue convert convolve copy correct correlate count cover
     create crop cut damage damp darken decide declare decode decompose decorate define delete deliver denoise

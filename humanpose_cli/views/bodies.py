@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from humanpose_cli.views.tracks import Array, ViewTrack
 
 _MAX_GAP = 2.0  # seconds that nobody shows the person, and the body still follows from before and after
 _PELVIS = SMPL24.index("pelvis")
+_FIT_COLUMNS = [field.name for field in fields(KeypointFit)]
 _UNKNOWN_LEAN = 10.0  # radians: several cameras show the lean of a body, which needs no expectation then
 
 
@@ -40,14 +41,14 @@ class PersonEvidence:
     """One person in the frames of a take that some camera shows, and the gaps between: N rows, V views.
 
     frames     (N,) numbers of the take's frames; times (N,) seconds on the take's clock
-    shown      (V, N) whether a view shows them
+    visible    (V, N) whether a view shows them
     keypoints  (V, N, 33, 3) pixels and confidence, zero where unknown
     tracks     in the views
     """
 
     frames: NDArray[Any]
     times: Array
-    shown: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
     keypoints: Array
     tracks: list[ViewTrack]
 
@@ -59,7 +60,7 @@ class PersonEvidence:
     @property
     def views(self) -> list[int]:
         """Those that show the person."""
-        return np.flatnonzero(self.shown.any(1)).tolist()
+        return np.flatnonzero(self.visible.any(1)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +78,26 @@ class PersonBodies:
 
 
 def gather_person(tracks: Sequence[ViewTrack], times: Array, views: int) -> PersonEvidence | None:
-    """What the views show of a person in the take's frames, at `times` (F,); None if in none of them."""
-    shown = np.zeros((views, len(times)), bool)
+    """Gather what the views show of a person in the take's frames, at `times` (F,); None if in none of them."""
+    visible = np.zeros((views, len(times)), bool)
     keypoints = np.zeros((views, len(times), len(BLAZEPOSE33), 3))
     for track in tracks:
         # A photograph's moment is that of all others.
         moments = track.at(times if len(times) > 1 or len(track) > 1 else track.times)
-        fresh = moments.shown & ~shown[track.view]
-        shown[track.view] |= fresh
+        # Where two tracks of a view meet, the one that shows the person in more frames counts.
+        fresh = moments.visible & ~visible[track.view]
+        visible[track.view] |= fresh
         keypoints[track.view][fresh] = moments.keypoints[fresh]
-    anywhere = np.flatnonzero(shown.any(0))
+    anywhere = np.flatnonzero(visible.any(0))
     if not len(anywhere):
         return None
+    # Over short gaps the body follows from before and after; over longer ones there is no row.
     frames = [anywhere[:1]]
     for before, after in itertools.pairwise(anywhere):
         between = np.arange(before + 1, after + 1)
         frames.append(between if times[after] - times[before] <= _MAX_GAP else between[-1:])
     rows = np.concatenate(frames)
-    return PersonEvidence(rows, times[rows], shown[:, rows], keypoints[:, rows], list(tracks))
+    return PersonEvidence(rows, times[rows], visible[:, rows], keypoints[:, rows], list(tracks))
 
 
 def solve_person(
@@ -107,11 +110,12 @@ def solve_person(
     before: PersonBodies | None = None,
     progress: Progress = no_progress,
 ) -> PersonBodies:
-    """The bodies of one person that all cameras agree on.
+    """Fit the bodies of one person that all cameras agree on.
 
     fits    of the single views, whose poses are the start
     before  a solution with other cameras, which is the start then
     """
+    # The camera that shows the person best has the axes of the problem; the others are further rows of it.
     best = evidence.best_view
     main = cameras[best]
     if before is None:
@@ -121,27 +125,29 @@ def solve_person(
     fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
     fitting = replace(fitting, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
     count = len(evidence.frames)
-    values: dict[str, Any] = {
-        "keypoints": evidence.keypoints[best, ..., :2],
-        "confidence": evidence.keypoints[best, ..., 2],
-        "focal": np.full(count, main.focal),
-        "principal_point": np.tile(main.principal_point, (count, 1)),
-        "image_size": np.tile(main.size, (count, 1)),
-        "predicted_poses": start.poses,
-        "predicted_betas": start.betas,
-        "predicted_joints": start.joints3d,
-        "predicted_noise": np.full((count, len(SMPL24), 2), NO_EVIDENCE),
-        "views": tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
-    }
-    if count > 1:
-        values |= {"shape_group": np.zeros(count), "frame": evidence.frames, "time": evidence.times}
-    solved = fit_keypoints(body, KeypointObservations(**values), fitting, progress)
-    fit = _turned(solved, main.rotation.T, -main.rotation.T @ main.translation)
+    observations = KeypointObservations(
+        keypoints=_tensor(evidence.keypoints[best, ..., :2]),
+        confidence=_tensor(evidence.keypoints[best, ..., 2]),
+        focal=_tensor(np.full(count, main.focal)),
+        principal_point=_tensor(np.tile(main.principal_point, (count, 1))),
+        image_size=_tensor(np.tile(main.size, (count, 1))),
+        predicted_poses=_tensor(start.poses),
+        predicted_betas=_tensor(start.betas),
+        predicted_joints=_tensor(start.joints3d),
+        predicted_noise=_tensor(np.full((count, len(SMPL24), 2), NO_EVIDENCE)),  # a start alone, without weight
+        views=tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
+        shape_group=_tensor(np.zeros(count)) if count > 1 else None,
+        frame=_tensor(evidence.frames) if count > 1 else None,
+        time=_tensor(evidence.times) if count > 1 else None,
+    )
+    solution = fit_keypoints(body, observations, fitting, progress)
+    turn, shift = main.rotation.T, -main.rotation.T @ main.translation
+    fit = _turned(solution, turn, shift)
     return PersonBodies(evidence, fit, landmarks_of(body, fit))
 
 
 def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCamera) -> PersonBodies:
-    """The bodies of someone that one camera alone shows: those of its own fit, in the take's axes.
+    """Move the bodies of a person that one camera alone shows, those of its own fit, to the take's axes.
 
     The take's camera may have another lens than the fit's: bodies keep their size and place in the image.
     """
@@ -150,46 +156,40 @@ def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCam
     depth = pelvis[:, 2:] * camera.focal / before.focal
     beside = (before.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
     shift = (np.concatenate((beside, depth), 1) - pelvis).astype(np.float32)
-    placed = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
-    moved = _turned(placed, camera.rotation.T, -camera.rotation.T @ camera.translation)
-    return PersonBodies(evidence, moved, landmarks_of(body, moved))
+    in_camera = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
+    in_take = _turned(in_camera, camera.rotation.T, -camera.rotation.T @ camera.translation)
+    return PersonBodies(evidence, in_take, landmarks_of(body, in_take))
 
 
 def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: ViewCamera, view: int) -> OtherView:
     count = len(evidence.frames)
     turn = camera.rotation @ main.rotation.T
-    values = (
-        evidence.keypoints[view, ..., :2],
-        evidence.keypoints[view, ..., 2],
-        np.full(count, camera.focal),
-        np.tile(camera.principal_point, (count, 1)),
-        np.tile(turn, (count, 1, 1)),
-        np.tile(camera.translation - turn @ main.translation, (count, 1)),
+    return OtherView(
+        keypoints=_tensor(evidence.keypoints[view, ..., :2]),
+        confidence=_tensor(evidence.keypoints[view, ..., 2]),
+        focal=_tensor(np.full(count, camera.focal)),
+        principal_point=_tensor(np.tile(camera.principal_point, (count, 1))),
+        rotation=_tensor(np.tile(turn, (count, 1, 1))),
+        translation=_tensor(np.tile(camera.translation - turn @ main.translation, (count, 1))),
     )
-    return OtherView(*(torch.from_numpy(np.ascontiguousarray(value, np.float64)) for value in values))
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float64))
 
 
 def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
-    """The rows of a single view's fit that are nearest in time to the evidence's."""
+    """Select the rows of a single view's fit that are nearest in time to the evidence's."""
     tracks = [track for track in evidence.tracks if track.view == view]
     rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
-    nearest = (
-        rows[np.abs(evidence.times[:, None] - times).argmin(1)]
-        if len(rows) > 1
-        else np.repeat(rows, len(evidence.times))
-    )
-    names = ("poses", "betas", "trans", "segment_scales", "joints3d", "joints2d")
-    values = {name: getattr(fit, name)[nearest] for name in names}
-    return KeypointFit(
-        **values,
-        confidence=fit.confidence[nearest],
-        joint_confidence=fit.joint_confidence[nearest],
-        reprojection_error=fit.reprojection_error[nearest],
-    )
+    nearest = rows.repeat(len(evidence.times))
+    if len(rows) > 1:
+        nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)]
+    return KeypointFit(**{name: getattr(fit, name)[nearest] for name in _FIT_COLUMNS})
 
 
 def _turned(fit: KeypointFit, rotation: Array, shift: Array) -> KeypointFit:
-    """Transform the bodies to axes x ↦ rotation x + shift; their pixels stay."""
+    """Move the bodies to axes x ↦ rotation x + shift; their pixels stay."""
     joints = fit.joints3d.astype(np.float64)
     params = BodyParams(fit.poses, fit.betas, fit.trans).in_axes(rotation, shift, joints[:, _PELVIS] - fit.trans)
     return replace(
@@ -201,7 +201,7 @@ def _turned(fit: KeypointFit, rotation: Array, shift: Array) -> KeypointFit:
 
 
 def landmarks_of(body: Body, fit: KeypointFit | FitRecord) -> Array:
-    """(N, 33, 3) metres: BlazePose's landmarks on the bodies."""
+    """Compute BlazePose's landmarks (N, 33, 3), metres, on the bodies."""
     poses, betas, trans, scales = (
         torch.from_numpy(np.asarray(values, np.float32))
         for values in (fit.poses, fit.betas, fit.trans, fit.segment_scales)
@@ -210,6 +210,6 @@ def landmarks_of(body: Body, fit: KeypointFit | FitRecord) -> Array:
     with torch.no_grad():
         for rows in torch.arange(len(poses)).split(256):
             rotations = axis_angle_to_matrix(poses[rows].unflatten(1, (len(SMPL24), 3)))
-            posed = body.pose(rotations, betas[rows], trans[rows], scales[rows], vertices=False)
-            parts.append(body.pose_landmarks(BLAZEPOSE33.name, posed, betas[rows]))
+            pose = body.pose(rotations, betas[rows], trans[rows], scales[rows], vertices=False)
+            parts.append(body.pose_landmarks(BLAZEPOSE33.name, pose, betas[rows]))
     return torch.cat(parts).double().numpy()

@@ -22,7 +22,7 @@ class CalibratedViews:
 
     cameras  of the calibration, scaled to the views' images
     views    the same without distortion, the first one's axes being the take's
-    to_first (4, 4) a world whose y axis points down to the first camera's axes; None where up is not known
+    to_first (4, 4) a world whose y axis points down to the first camera's axes; None if up is unknown
     notes    sentences for the user
     """
 
@@ -32,24 +32,24 @@ class CalibratedViews:
     notes: tuple[str, ...]
 
     def pinhole(self, fits: Sequence[Fit]) -> list[Fit]:
-        """Fits of the single views whose keypoints are those of cameras without distortion."""
-        changed = []
+        """Replace the keypoints of the single fits by those of cameras without distortion."""
+        result = []
         for fit, camera, view in zip(fits, self.cameras, self.views, strict=True):
             keypoints = fit.keypoints2d.copy()
             keypoints[..., :2] = undistorted(fit.keypoints2d[..., :2], camera, view.focal).astype(np.float32)
-            changed.append(replace(fit, keypoints2d=keypoints))
-        return changed
+            result.append(replace(fit, keypoints2d=keypoints))
+        return result
 
 
 def calibrated_views(
     calibration: Calibration, paths: Sequence[str], sizes: Sequence[tuple[int, int]]
 ) -> CalibratedViews:
-    """The cameras of views by their names; InputError where a camera is missing, or its images have another shape.
+    """Find the cameras of views by their names. Raises InputError if one is missing, or has images of another shape.
 
     paths  of the views' videos, by whose names and folders cameras are found; sizes: (width, height) of their images
     """
-    matched = matched_cameras(calibration, paths, sizes)
-    cameras = list(matched.cameras)
+    match = matched_cameras(calibration, paths, sizes)
+    cameras = list(match.cameras)
     first = cameras[0]
     views = []
     for camera, size in zip(cameras, sizes, strict=True):
@@ -61,14 +61,14 @@ def calibrated_views(
     if calibration.up == "z":
         to_first = np.eye(4)
         to_first[:3, :3], to_first[:3, 3] = first.rotation @ _Z_UP.T, first.translation
-    notes = [*calibration.notes, *([matched.note] if matched.note else [])]
+    notes = [*calibration.notes, *([match.note] if match.note else [])]
     if any(camera.distortion.any() for camera in cameras):
         notes.append("lens distortion is taken off the keypoints; overlays show cameras without distortion")
     return CalibratedViews(cameras, views, to_first, tuple(notes))
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:
-    """The cameras of a take in a world whose z axis points up, as `write_calibration` takes them."""
+    """Convert the cameras of a take to a world whose z axis points up, as `write_calibration` takes them."""
     assert fit.views is not None
     cameras = []
     to_first = fit.world_to_camera[0].astype(np.float64)

@@ -27,7 +27,7 @@ _NEAR = 0.1  # metres: nothing is nearer to a camera
 _TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
 _CLOCK_NOISE = 0.03  # seconds between the clocks as the joints and as the landmarks have them
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which it costs no more
-_FIXED = 1e-4  # standard deviation of the logarithm of a focal length that is given
+_GIVEN_FOCAL = 1e-4  # standard deviation of the logarithm of a focal length that is given
 # Standard deviation of a focal length's logarithm about the one before the bodies': their proportions are a guess.
 _REFINED_FOCAL = 0.01
 _EVALUATIONS = 60
@@ -62,11 +62,11 @@ class ViewCamera:
     offset: float = 0.0
 
     def to_camera(self, points: Array) -> Array:
-        """Points (..., 3) in take's axes → camera axes."""
+        """Move points (..., 3) from the take's axes to the camera's."""
         return points @ self.rotation.T + self.translation
 
     def project(self, points: Array) -> Array:
-        """Points (..., 3) metres in take's axes → pixels (..., 2)."""
+        """Project points (..., 3), metres in the take's axes, to pixels (..., 2)."""
         before = self.to_camera(points)
         return self.focal * before[..., :2] / before[..., 2:].clip(_NEAR) + np.asarray(self.principal_point)
 
@@ -101,7 +101,7 @@ class ViewSamples(NamedTuple):
 
 
 def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
-    """Points (N, 3) nearest to rays, by linear least squares.
+    """Triangulate the points (N, 3) nearest to rays, by linear least squares.
 
     matrices (V, 3, 4) of the cameras, points (V, N, 2) image coordinates for a focal length of 1, weights (V, N)
     """
@@ -144,19 +144,19 @@ class _Adjustment:
         self.fixed_poses = fixed_poses
 
     def cameras(self, x: Array) -> list[ViewCamera]:
-        """The cameras that parameters stand for."""
+        """Make the cameras that parameters stand for."""
         count = len(self.start)
         focals, rest = np.exp(x[:count]), x[count:]
         poses = rest[: len(rest) - self.clocks].reshape(-1, 6)
         offsets = np.concatenate(([0.0], rest[len(rest) - self.clocks :])) if self.clocks else np.zeros(count)
-        changed = []
+        cameras = []
         for number, camera in enumerate(self.start):
             rotation, translation = camera.rotation, camera.translation
             if number and not self.fixed_poses:
                 turn, shift = poses[number - 1, :3], poses[number - 1, 3:]
                 rotation = Rotation.from_rotvec(turn).as_matrix() @ rotation
                 translation = translation + _TRANSLATION_UNIT * shift
-            changed.append(
+            cameras.append(
                 replace(
                     camera,
                     rotation=rotation,
@@ -165,10 +165,11 @@ class _Adjustment:
                     offset=float(camera.offset + offsets[number]),
                 )
             )
-        return changed
+        return cameras
 
-    def triangulated(self, cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array]:
-        """Landmarks (K, L, 3) in take's axes, and the pixels (V, K, L, 2) they come from, at the cameras' clocks."""
+    def triangulate(self, cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array]:
+        """Triangulate landmarks (K, L, 3) in the take's axes; also return the pixels (V, K, L, 2) they come from."""
+        # On another clock a camera would have shown the landmarks elsewhere.
         shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
         pixels = person.points + shifts[:, None, None, None] * person.speeds
         centres = np.array([camera.principal_point for camera in cameras])
@@ -179,35 +180,36 @@ class _Adjustment:
         return points.reshape(*person.weights.shape[1:], 3), pixels
 
     def residuals(self, x: Array) -> Array:
-        """All of them, in standard deviations."""
+        """Compute all residuals, in standard deviations."""
         cameras, parts = self.cameras(x), []
         for person in self.people:
-            points, pixels = self.triangulated(cameras, person)
+            points, pixels = self.triangulate(cameras, person)
             several = np.asarray((person.weights > 0).sum(0) >= 2)
             for number, camera in enumerate(cameras):
                 sigma = self.options.keypoint_noise * person.heights[number]
                 error = (camera.project(points) - pixels[number]) / sigma
                 share = np.sqrt(person.weights[number] * several)
                 parts.append((error * (_huber(error, self.options.robust) * share)[..., None]).ravel())
+                # Points behind a camera would have pixels, too: they are pushed before it.
                 parts.append(10 * np.minimum(camera.to_camera(points)[..., 2] - 0.5, 0).ravel() * several.ravel())
             parts.append(self._bones(points, several, person.leg))
-        deviation = np.where([camera.fixed_focal for camera in self.start], _FIXED, self.options.focal_noise)
-        logs = np.log([camera.focal for camera in cameras]) - np.log(self._expected())
+        # Focal lengths and distances trade with each other: about the usual ones, as strongly as half of the moments.
+        is_given = np.array([camera.fixed_focal for camera in self.start])
+        deviation = np.where(is_given, _GIVEN_FOCAL, self.options.focal_noise)
+        usual = np.where(is_given, [camera.focal for camera in self.start], self.usual)
+        logs = np.log([camera.focal for camera in cameras]) - np.log(usual)
         moments = sum(person.weights.shape[1] for person in self.people)
         parts.append(logs / deviation * np.sqrt(0.5 * moments))
         if self.clocks:
             parts.append(x[-self.clocks :] / _CLOCK_NOISE)
         return np.concatenate(parts)
 
-    def _expected(self) -> Array:
-        fixed = np.array([camera.fixed_focal for camera in self.start])
-        return np.where(fixed, [camera.focal for camera in self.start], self.usual)
-
     def _bones(self, points: Array, several: NDArray[np.bool_], leg: float) -> Array:
-        """Changes of bones' lengths, and the difference of the legs from the length `leg`."""
+        """Compute changes of bones' lengths, and the difference of the legs from the length `leg`."""
         ends = points[:, _BONES]  # (K, B, 2, 3)
         lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
         complete = np.asarray(several[:, _BONES].all(-1))
+        # Bones keep their lengths, whatever they are; a bone that is far off has a wrong end, and says no more.
         usual = np.array(
             [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, complete.T, strict=True)]
         )
@@ -220,7 +222,7 @@ class _Adjustment:
 
 
 def _huber(error: Array, limit: float) -> Array:
-    """Factors that make squares of errors (..., 2) beyond `limit` grow as the errors do."""
+    """Compute factors that make squares of errors (..., 2) beyond `limit` grow as the errors do."""
     length = np.linalg.norm(error, axis=-1)
     beyond = np.sqrt(np.maximum(2 * limit * length - limit**2, 0)) / np.maximum(length, 1e-9)
     return np.where(length > limit, beyond, 1.0)
@@ -234,62 +236,60 @@ def adjust_cameras(
     fixed_poses: bool = False,
     clocks: bool = True,
 ) -> SolvedCameras:
-    """The cameras that best explain the landmarks of all people, from a start; the first one keeps its pose.
+    """Find the cameras that best explain the landmarks of all people, from a start; the first one keeps its pose.
 
     fixed_poses  whether rotations and translations stay, as of a calibration
     clocks       whether offsets of the clocks are adjusted, too
     """
     problem = _Adjustment(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
     start = np.zeros(problem.size)
-    found = least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS)
-    solved = problem.cameras(found.x)
+    solution = problem.cameras(least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS).x)
     distances: list[list[Array]] = [[] for _ in cameras]
     for person in people:
-        points, pixels = problem.triangulated(solved, person)
+        points, pixels = problem.triangulate(solution, person)
         several = np.asarray((person.weights > 0).sum(0) >= 2)
-        for number, camera in enumerate(solved):
+        for number, camera in enumerate(solution):
             apart = np.linalg.norm(camera.project(points) - pixels[number], axis=-1)
             distances[number].append(apart[several & (person.weights[number] > 0.5)])
     error = [float(np.median(np.concatenate(d))) if sum(map(len, d)) else np.nan for d in distances]
-    return SolvedCameras(solved, np.array(error))
+    return SolvedCameras(solution, np.array(error))
 
 
 def resect_cameras(
     cameras: Sequence[ViewCamera], points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> list[ViewCamera]:
-    """Poses and focal lengths that best show given points, each camera by itself; the first one's pose becomes that of
-    the take's axes again.
+    """Find poses and focal lengths that best show given points, each camera by itself; the first one's axes become the
+    take's again.
 
     points  of each person (K, L, 3) metres in take's axes, of `LANDMARKS`
     """
-    changed = [_resected(camera, number, points, people, options) for number, camera in enumerate(cameras)]
-    return in_axes_of_first(changed)
+    return in_axes_of_first([_resect(camera, number, points, people, options) for number, camera in enumerate(cameras)])
 
 
 def in_axes_of_first(cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
-    """The cameras in the axes of the first one."""
+    """Move the cameras to the axes of the first one."""
     turn, shift = cameras[0].rotation.T, cameras[0].translation
     return [
         replace(c, rotation=c.rotation @ turn, translation=c.translation - c.rotation @ turn @ shift) for c in cameras
     ]
 
 
-def _resected(
+def _resect(
     camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> ViewCamera:
-    deviation = _FIXED if camera.fixed_focal else _REFINED_FOCAL
+    deviation = _GIVEN_FOCAL if camera.fixed_focal else _REFINED_FOCAL
     moments = sum(len(of_person) for of_person in points)
 
-    def moved(x: Array) -> ViewCamera:
+    def camera_of(x: Array) -> ViewCamera:
         rotation = Rotation.from_rotvec(x[:3]).as_matrix() @ camera.rotation
         translation = camera.translation + _TRANSLATION_UNIT * x[3:6]
         return replace(camera, rotation=rotation, translation=translation, focal=float(camera.focal * np.exp(x[6])))
 
     def residuals(x: Array) -> Array:
-        changed, parts = moved(x), []
+        candidate, parts = camera_of(x), []
         for of_person, person in zip(points, people, strict=True):
             sigma = options.keypoint_noise * person.heights[number]
-            error = (changed.project(of_person) - person.points[number]) / sigma
+            error = (candidate.project(of_person) - person.points[number]) / sigma
             factor = _huber(error, options.robust) * np.sqrt(person.weights[number])
             parts.append((error * factor[..., None]).ravel())
         focal = x[6:] / deviation * np.sqrt(0.5 * moments)
@@ -297,4 +297,4 @@ def _resected(
 
     if not any((person.weights[number] > 0).any() for person in people):
         return camera
-    return moved(least_squares(residuals, np.zeros(7), x_scale="jac", max_nfev=_EVALUATIONS).x)
+    return camera_of(least_squares(residuals, np.zeros(7), x_scale="jac", max_nfev=_EVALUATIONS).x)

@@ -60,53 +60,65 @@ class RelatedViews:
              person
     offsets  (V,) seconds that each clock is ahead of the first one's
     people   tracks of each person, by view
-    flipped  views that show a mirror image of what others show
+    mirror_images  views that show a mirror image of what others show
     """
 
     poses: list[tuple[Array, Array] | None]
     offsets: list[float]
     people: list[list[ViewTrack]]
-    flipped: list[int]
+    mirror_images: list[int]
 
 
 def relate_views(
     views: Sequence[Sequence[ViewTrack]], options: ViewsOptions, offsets: Sequence[float | None] | None = None
 ) -> RelatedViews:
-    """Poses, clocks and people of the views.
+    """Find poses, clocks and people of the views.
 
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
     """
+    # Movements speak for several sets of clocks; under the right one, people also agree in pose and position.
     pairs = list(combinations(range(len(views)), 2))
-    fixed = list(offsets) if offsets is not None else [None] * len(views)
-    alternatives = [([0.0 if value is None else float(value) for value in fixed], 1.0)]
-    if any(value is None for value in fixed) and any(len(track) > 1 for tracks in views for track in tracks):
+    fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
+    alternatives = [([0.0 if value is None else float(value) for value in fixed_clocks], 1.0)]
+    if any(value is None for value in fixed_clocks) and any(len(track) > 1 for tracks in views for track in tracks):
         evidence = {(a, b): clock_evidence(views[a], views[b], options) for a, b in pairs}
-        alternatives = likely_clocks(evidence, fixed, options.clear_clock)
-    results = [(clocks, speaks, _compared(views, clocks, options)) for clocks, speaks in alternatives]
-    clocks, _, compared = max(results, key=lambda result: result[1] * _alike(result[2].proposals, options))
-    found = compared.proposals
-    poses: list[tuple[Array, Array] | None] = [None] * len(views)
-    flipped = _flipped(compared.mirror, len(views))
-    root = next((number for number, tracks in enumerate(views) if tracks and number not in flipped), 0)
+        alternatives = likely_clocks(evidence, fixed_clocks, options.clear_clock)
+    results = [(clocks, speaks, _compare(views, clocks, options)) for clocks, speaks in alternatives]
+    clocks, _, comparison = max(results, key=lambda result: result[1] * _count_people(result[2].proposals, options))
+    proposals = comparison.proposals
+    # A mirror image would agree with the others in a pose that no camera has.
+    mirror_images = _mirror_images(comparison.mirror, len(views))
+    poses = _chain_poses(proposals, [bool(tracks) for tracks in views], mirror_images)
+    # Who is matched in one pair of cameras is the same person in all.
+    standing = {edge: one for edge, one in proposals.items() if all(poses[view] is not None for view in edge)}
+    on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
+    tracks_of = [tracks if poses[number] is not None else [] for number, tracks in enumerate(on_one_clock)]
+    return RelatedViews(poses, clocks, _unite(tracks_of, standing), mirror_images)
+
+
+def _chain_poses(
+    proposals: Mapping[tuple[int, int], PairPose], has_people: Sequence[bool], mirror_images: Sequence[int]
+) -> list[tuple[Array, Array] | None]:
+    """Chain the proposals to the poses of all views; None for those that none reaches.
+
+    Prim's algorithm: again and again the best proposal between a camera that has a pose and one that has none yet.
+    """
+    poses: list[tuple[Array, Array] | None] = [None] * len(has_people)
+    root = next((view for view, some in enumerate(has_people) if some and view not in mirror_images), 0)
     poses[root] = (np.eye(3), np.zeros(3))
-    # Prim's algorithm: the best proposal between a camera that stands and one that does not yet.
-    while candidates := [
-        edge for edge in found if (poses[edge[0]] is None) != (poses[edge[1]] is None) and not set(edge) & set(flipped)
-    ]:
-        first, second = max(candidates, key=lambda edge: found[edge].score)
+    usable = {edge: one for edge, one in proposals.items() if not set(edge) & set(mirror_images)}
+    while edges := [(a, b) for a, b in usable if (poses[a] is None) != (poses[b] is None)]:
+        first, second = max(edges, key=lambda edge: usable[edge].score)
         old, new = (first, second) if poses[second] is None else (second, first)
-        step = found[first, second] if old == first else _reversed(found[first, second])
+        step = usable[first, second] if old == first else _reverse(usable[first, second])
         pose = poses[old]
         assert pose is not None
         poses[new] = (step.rotation @ pose[0], step.rotation @ pose[1] + step.translation)
-    standing = {edge: one for edge, one in found.items() if poses[edge[0]] is not None and poses[edge[1]] is not None}
-    on_one_clock = [[track.moved(clocks[number]) for track in tracks] for number, tracks in enumerate(views)]
-    kept = [tracks if poses[number] is not None else [] for number, tracks in enumerate(on_one_clock)]
-    return RelatedViews(poses, clocks, _united(kept, standing), flipped)
+    return poses
 
 
-class _Compared(NamedTuple):
+class _Comparison(NamedTuple):
     """Pairs of views under one set of clocks.
 
     proposals  of those that show a person in common
@@ -117,29 +129,29 @@ class _Compared(NamedTuple):
     mirror: dict[tuple[int, int], bool]
 
 
-def _compared(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions) -> _Compared:
-    compared = _Compared({}, {})
+def _compare(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], options: ViewsOptions) -> _Comparison:
+    comparison = _Comparison({}, {})
     for first, second in combinations(range(len(views)), 2):
         offset = clocks[second] - clocks[first]
         agreements = _agreements(views[first], views[second], offset)
-        proposal = _proposed(views[first], views[second], agreements, options, offset)
+        proposal = _propose(views[first], views[second], agreements, options, offset)
         if proposal is not None:
-            compared.proposals[first, second] = proposal
-        best = max(agreements.values(), key=lambda found: found.alike, default=None)
+            comparison.proposals[first, second] = proposal
+        best = max(agreements.values(), key=lambda one: one.alike, default=None)
         if best is not None and best.alike > 0:
-            compared.mirror[first, second] = best.flipped
-    return compared
+            comparison.mirror[first, second] = best.is_mirror
+    return comparison
 
 
-def _alike(proposals: dict[tuple[int, int], PairPose], options: ViewsOptions) -> float:
-    """How many people are in two views, and how well they agree: a person counts as one where no joint is apart."""
+def _count_people(proposals: Mapping[tuple[int, int], PairPose], options: ViewsOptions) -> float:
+    """Count the people in two views by how well they agree: one counts fully if no joint is apart."""
     return sum(1 - distance / options.max_disagreement for one in proposals.values() for _, _, distance in one.pairs)
 
 
 def likely_offsets(
     views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None], options: ViewsOptions
 ) -> list[float | None] | None:
-    """What of the offsets by sound agrees with the people's movements; None if nothing does.
+    """Select the offsets by sound that agree with the people's movements; None if none does.
 
     heard  seconds that each clock is ahead of the first one's; None where it is not known
     """
@@ -156,19 +168,19 @@ def likely_offsets(
     return result if any(value is not None for value in result[1:]) else None
 
 
-def _flipped(mirror: Mapping[tuple[int, int], bool], count: int) -> list[int]:
-    """Views that are mirror images of all others, though others are none of each other."""
-    wrong = []
+def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[int]:
+    """List the views that are mirror images of all others, though others are none of each other."""
+    views = []
     for view in range(count):
-        of_view = [flipped for edge, flipped in mirror.items() if view in edge]
-        others = [flipped for edge, flipped in mirror.items() if view not in edge]
-        # Of two views, it is the second that is called reversed.
+        of_view = [is_mirror for edge, is_mirror in mirror.items() if view in edge]
+        others = [is_mirror for edge, is_mirror in mirror.items() if view not in edge]
+        # Of two views it may be either: the second is called reversed.
         if of_view and all(of_view) and (not all(others) if others else view == count - 1):
-            wrong.append(view)
-    return wrong
+            views.append(view)
+    return views
 
 
-def _reversed(one: PairPose) -> PairPose:
+def _reverse(one: PairPose) -> PairPose:
     rotation = one.rotation.T
     pairs = [(b, a, distance) for a, b, distance in one.pairs]
     return one._replace(rotation=rotation, translation=-rotation @ one.translation, offset=-one.offset, pairs=pairs)
@@ -177,60 +189,58 @@ def _reversed(one: PairPose) -> PairPose:
 def propose(
     first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float
 ) -> PairPose | None:
-    """How the second camera stands to the first, whose clock is `offset` seconds behind; None where no person is in
-    both.
+    """Propose how the second camera stands to the first, whose clock is `offset` seconds behind; None if no person is
+    in both.
     """
-    return _proposed(first, second, _agreements(first, second, offset), options, offset)
+    return _propose(first, second, _agreements(first, second, offset), options, offset)
 
 
 def _agreements(
     first: Sequence[ViewTrack], second: Sequence[ViewTrack], offset: float
 ) -> dict[tuple[int, int], Agreement]:
-    """Of all pairs of tracks that share enough time."""
-    return {
-        (a, b): found
-        for a, one in enumerate(first)
-        for b, other in enumerate(second)
-        if (found := agreement(one, other, offset)) is not None
-    }
+    """Compare all pairs of tracks that share enough time."""
+    pairs = {(a, b): agreement(one, other, offset) for a, one in enumerate(first) for b, other in enumerate(second)}
+    return {pair: one for pair, one in pairs.items() if one is not None}
 
 
-def _proposed(
+def _propose(
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
-    every: Mapping[tuple[int, int], Agreement],
+    agreements: Mapping[tuple[int, int], Agreement],
     options: ViewsOptions,
     offset: float,
 ) -> PairPose | None:
-    agreements = {pair: found for pair, found in every.items() if not found.flipped}
+    agreements = {pair: one for pair, one in agreements.items() if not one.is_mirror}
     best: PairPose | None = None
-    for (a, b), found in agreements.items():
-        if found.distance > options.max_disagreement:
+    for (a, b), one in agreements.items():
+        if one.distance > options.max_disagreement:
             continue
-        pose = _pose_of([(first[a], second[b])], offset)
+        # If these two tracks are one person, this is how the cameras stand.
+        poses = [_pose_of([(first[a], second[b])], offset)]
         # Others stand aside of where one person's pose expects them: its errors of rotation grow with the distance.
-        roughly = _matched(first, second, agreements, pose, options, _ROUGHLY * _LATERAL)
-        poses = [pose, _pose_of([(first[i], second[j]) for i, j, _ in roughly], offset)] if roughly else [pose]
-        for chosen in poses:
-            pairs = _matched(first, second, agreements, chosen, options)
+        if roughly := _match(first, second, agreements, poses[0], options, _ROUGHLY * _LATERAL):
+            poses.append(_pose_of([(first[i], second[j]) for i, j, _ in roughly], offset))
+        for rotation, translation, _ in poses:
+            pairs = _match(first, second, agreements, (rotation, translation, offset), options)
+            # Long agreement of many people wins; of photographs, every one counts alike.
             score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
             if best is None or score > best.score:
-                best = PairPose(*chosen, pairs, score)
+                best = PairPose(rotation, translation, offset, pairs, score)
     return best if best is not None and best.pairs else None
 
 
 def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
-    """Joints (K, 24, 3) of two tracks at the times that both show."""
+    """Interpolate the joints (K, 24, 3) of two tracks at the times that both show."""
     if len(first) == 1 and len(second) == 1:
         return first.joints, second.joints
     times = shared_times(first, second)
     one, other = first.at(times), second.at(times)
-    shown = one.shown & other.shown
-    return one.joints[shown], other.joints[shown]
+    in_both = one.visible & other.visible
+    return one.joints[in_both], other.joints[in_both]
 
 
 def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tuple[Array, Array, float]:
-    """Rotation and translation to the second camera by people that both show, and its clock's offset."""
+    """Find rotation and translation to the second camera by people that both show; also return its clock's offset."""
     a, b = (
         np.concatenate(joints)
         for joints in zip(*(_moments(one, other.moved(offset)) for one, other in pairs), strict=True)
@@ -239,7 +249,7 @@ def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tup
     return rotation, np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0)), offset
 
 
-def _matched(
+def _match(
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
     agreements: Mapping[tuple[int, int], Agreement],
@@ -247,7 +257,7 @@ def _matched(
     options: ViewsOptions,
     lateral: float = _LATERAL,
 ) -> list[tuple[int, int, float]]:
-    """Pairs of tracks that agree under one pose of the second camera, and how far apart they are.
+    """Match the tracks that agree under one pose of the second camera, and measure how far apart they are.
 
     lateral  metres beside the expected position at which a person's distance counts twice
     """
@@ -255,17 +265,16 @@ def _matched(
     cost = np.full((len(first), len(second)), np.inf)
     for i, j in agreements:
         a, b = _moments(first[i], second[j].moved(offset))
-        turned = about_pelvis(a) @ rotation.T
-        posture = float(np.linalg.norm(turned - about_pelvis(b), axis=-1).mean())
+        posture = float(np.linalg.norm(about_pelvis(a) @ rotation.T - about_pelvis(b), axis=-1).mean())
         beside = _beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
-        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * _dressed_alike(first[i], second[j], options)
+        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * _clothes_factor(first[i], second[j], options)
     usable = np.where(cost <= options.max_disagreement, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)
     return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]
 
 
-def _dressed_alike(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -> float:
-    """A factor of their distance: below 1 for clothes of like colours, above for others; 1 where they are not known."""
+def _clothes_factor(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -> float:
+    """Compute a factor of their distance: below 1 for clothes of like colours, above for others; 1 if unknown."""
     if first.clothes is None or second.clothes is None:
         return 1.0
     difference = colour_difference(first.clothes, second.clothes, _LIGHTNESS)
@@ -274,18 +283,22 @@ def _dressed_alike(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -
     return float(np.exp(np.clip((difference / options.clothes_difference - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))
 
 
-def _beside(expected: Array, found: Array) -> float:
-    """Metres between positions (K, 3) across the viewing rays: distances of single views are uncertain."""
-    rays = found / np.linalg.norm(found, axis=-1, keepdims=True)
-    along = (expected * rays).sum(-1, keepdims=True) * rays
-    return float(np.median(np.linalg.norm(expected - along, axis=-1)))
+def _beside(predictions: Array, positions: Array) -> float:
+    """Measure metres between positions (K, 3) across the viewing rays: distances of single views are uncertain."""
+    rays = positions / np.linalg.norm(positions, axis=-1, keepdims=True)
+    along = (predictions * rays).sum(-1, keepdims=True) * rays
+    return float(np.median(np.linalg.norm(predictions - along, axis=-1)))
 
 
-def _united(views: Sequence[Sequence[ViewTrack]], found: dict[tuple[int, int], PairPose]) -> list[list[ViewTrack]]:
-    """Tracks that are one person, the most alike first; a person has one track at a time in each view."""
+def _unite(
+    views: Sequence[Sequence[ViewTrack]], proposals: Mapping[tuple[int, int], PairPose]
+) -> list[list[ViewTrack]]:
+    """Join tracks that are one person, the most alike first; a person has one track at a time in each view."""
     group = {(view, index): {(view, index)} for view, tracks in enumerate(views) for index in range(len(tracks))}
     pairs = sorted(
-        (distance, (first, i), (second, j)) for (first, second), one in found.items() for i, j, distance in one.pairs
+        (distance, (first, i), (second, j))
+        for (first, second), one in proposals.items()
+        for i, j, distance in one.pairs
     )
     for _, a, b in pairs:
         if group[a] is group[b]:
@@ -299,7 +312,7 @@ def _united(views: Sequence[Sequence[ViewTrack]], found: dict[tuple[int, int], P
 
 
 def _simultaneous(views: Sequence[Sequence[ViewTrack]], members: set[tuple[int, int]]) -> bool:
-    """Whether two of some tracks are of one view at one time."""
+    """Check whether two of some tracks are of one view at one time."""
     for one, other in combinations(sorted(members), 2):
         if one[0] == other[0]:
             a, b = views[one[0]][one[1]], views[other[0]][other[1]]

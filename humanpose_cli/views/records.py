@@ -45,39 +45,38 @@ def take_fit(
     *,
     calibrated: bool = False,
 ) -> Fit:
-    """The fit of a take, in a world whose y axis points down and whose ground is y = 0.
+    """Make the fit of a take, in a world whose y axis points down and whose ground is y = 0.
 
     fits, names  of all views of the input, of which `take.used` are used
     height       metres of the largest person, standing; None leaves the size that the body's shapes suggest
-    to_first     (4, 4) a calibration's world, whose y axis points down, to the first camera's axes; None: found
+    to_first     (4, 4) a calibration's world, whose y axis points down, to the first camera's axes; None: from the
+                 people
     calibrated   whether a calibration gives the scale
 
     Its options have `scale`: its source, and its uncertainty as a share.
     """
-    chosen = [fits[number] for number in take.used]
-    frame_files = tuple(files for fit in chosen for files in fit.current_frame_files[:1])
-    first, scale = chosen[0], 1.0
+    fits, names = [fits[number] for number in take.used], [names[number] for number in take.used]
+    frame_files = tuple(files for fit in fits for files in fit.current_frame_files[:1])
+    first, scale = fits[0], 1.0
     if height is not None and take.people:
         scale = height / standing_height(body, take.people[0])
-    frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(chosen, take.cameras, strict=True)]
-    parts = [_rows(person, track, take, chosen, body, scale) for track, person in enumerate(take.people)]
+    frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(fits, take.cameras, strict=True)]
+    parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     of_views = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
     views = TakeViews.build(
-        names=[names[number] for number in take.used],
+        names=names,
         image_size=[camera.size for camera in take.cameras],
         focal=[camera.focal for camera in take.cameras],
         principal_point=[camera.principal_point for camera in take.cameras],
         from_first=[_scaled(camera.matrix, scale) for camera in take.cameras],
         offset=[camera.offset for camera in take.cameras],
         frame=frames,
-        frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(chosen, frames, strict=True)],
+        frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(fits, frames, strict=True)],
         **{name.removeprefix("view_"): values for name, values in of_views.items()},
     )
     count, camera = first.frame_count, take.cameras[0]
-    made = {**_without_frames(first.options), "views": asdict(options), "messages": take.messages, "upright": True}
     source = "calibration" if calibrated else "bodies" if height is None else "height"
-    made["scale"] = {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]}
     fit = Fit.build(
         **columns,
         views=views,
@@ -91,18 +90,24 @@ def take_fit(
         frame_times=first.frame_times,
         gender=first.gender,
         body=first.body,
-        options=made,
+        options={
+            **_without_frames(first.options),
+            "views": asdict(options),
+            "messages": take.messages,
+            "upright": True,
+            "scale": {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]},
+        },
         images=first.images,
-        sources=tuple(fit.images for fit in chosen),
-        frame_files=frame_files if len(frame_files) == len(chosen) else (),
+        sources=tuple(fit.images for fit in fits),
+        frame_files=frame_files if len(frame_files) == len(fits) else (),
         model=body,
     )
     return with_view_errors(fit, body)
 
 
 def with_view_errors(fit: Fit, body: Body) -> Fit:
-    """A fit whose views have the reprojection errors and weights of its bodies, and its rows the median error of the
-    views that show them; a fit of one camera does not change.
+    """Add the reprojection errors and weights of its bodies to the views of a fit, and to its rows the median error of
+    the views that show them; a fit of one camera does not change.
 
     The weight is that of a landmark in the solver (Geman and McClure), 0 to 1, averaged over a view's landmarks.
     """
@@ -114,13 +119,14 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
         keypoints = views.keypoints2d[number].astype(np.float64)
         points = landmarks @ matrix[:3, :3].T + matrix[:3, 3]
         apart = np.linalg.norm(views.camera(number).project(points) - keypoints[..., :2], axis=-1)
-        used = keypoints[..., 2] > _CONFIDENT
-        used = np.where(used.any(1, keepdims=True), used, keypoints[..., 2] > 0)
-        shown = used.any(1)
+        # Landmarks in doubt are hidden ones, mostly, whose position is a guess.
+        counts = keypoints[..., 2] > _CONFIDENT
+        counts = np.where(counts.any(1, keepdims=True), counts, keypoints[..., 2] > 0)
+        rows = counts.any(1)
         levels = apart * points[:, :1, 2].clip(_NEAREST) / views.focal[number] / _LANDMARK_NOISE
         weight = _HALF_WEIGHT**2 / (_HALF_WEIGHT**2 + levels**2)
-        errors[number, shown] = np.nanmedian(np.where(used, apart, np.nan)[shown], axis=1)
-        weights[number, shown] = np.nanmean(np.where(used, weight, np.nan)[shown], axis=1)
+        errors[number, rows] = np.nanmedian(np.where(counts, apart, np.nan)[rows], axis=1)
+        weights[number, rows] = np.nanmean(np.where(counts, weight, np.nan)[rows], axis=1)
     median = np.zeros(len(fit))
     visible = np.isfinite(errors).any(0)
     median[visible] = np.nanmedian(errors[:, visible], axis=0)
@@ -130,9 +136,9 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
 
 
 def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
-    """(4, 4): the world, whose y axis points down and whose ground is y = 0, below the first person, to the first
-    camera's axes. Down is from the necks to the ankles where legs are straight, else to the pelvis: feet of people who
-    sit are in front of them.
+    """Find the matrix (4, 4) from the world, whose y axis points down and whose ground is y = 0, below the first
+    person, to the first camera's axes. Down is from the necks to the ankles where legs are straight, else to the
+    pelvis: feet of people who sit are in front of them.
     """
     matrix = np.eye(4)
     if not people:
@@ -142,6 +148,7 @@ def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
     lines = np.where(straight[:, None], joints[:, _ANKLES].mean(1), joints[:, _PELVIS]) - joints[:, _NECK]
     down = np.median(lines / np.linalg.norm(lines, axis=1, keepdims=True), axis=0)
     down /= np.linalg.norm(down)
+    # Ahead is where the first camera looks, or, of one that looks down, its upper edge.
     ahead = np.array((0.0, 0.0, 1.0)) - down[2] * down
     ahead = np.array((0.0, -1.0, 0.0)) + down[1] * down if np.linalg.norm(ahead) < 0.1 else ahead
     ahead /= np.linalg.norm(ahead)
@@ -154,7 +161,7 @@ def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
 
 
 def standing_height(body: Body, person: PersonBodies) -> float:
-    """Metres from the soles to the crown of a person's body at rest."""
+    """Measure metres from the soles to the crown of a person's body at rest."""
     betas = torch.from_numpy(person.fit.betas[:1])
     with torch.no_grad():
         heights = body.rest(betas).vertices[0, :, 1]
@@ -167,37 +174,37 @@ def _without_frames(options: Any) -> dict[str, Any]:
 
 
 def _scaled(matrix: Array, scale: float) -> Array:
-    scaled = matrix.copy()
-    scaled[:3, 3] *= scale
-    return scaled
+    result = matrix.copy()
+    result[:3, 3] *= scale
+    return result
 
 
 def _nearest_frames(fit: Fit, offset: float, times: Array) -> Array:
-    """(F,) the frame of a view nearest to each time of the take; −1 where it has none within a frame."""
-    recorded = frame_times(fit) - offset
-    if len(recorded) == 1:
+    """Find the frame (F,) of a view nearest to each time of the take; −1 if there is none within a frame."""
+    moments = frame_times(fit) - offset
+    if len(moments) == 1:
         return np.zeros(len(times), int)
-    nearest = np.abs(recorded - times[:, None]).argmin(1)
-    away = np.abs(recorded[nearest] - times)
-    return np.where(away <= np.diff(recorded).max(), nearest, -1)
+    nearest = np.abs(moments - times[:, None]).argmin(1)
+    away = np.abs(moments[nearest] - times)
+    return np.where(away <= np.diff(moments).max(), nearest, -1)
 
 
 def _rows(
     person: PersonBodies, track: int, take: Take, fits: Sequence[Fit], body: Body, scale: float
 ) -> dict[str, np.ndarray]:
-    """The columns of one person; those of views begin with `view_` and have the rows first."""
+    """Collect the columns of one person; those of views begin with `view_` and have the rows first."""
     evidence, fit, count = person.evidence, person.fit, len(person.evidence.frames)
     joints = fit.joints3d.astype(np.float64) * scale
     rest = fit.joints3d[:, _PELVIS].astype(np.float64) - fit.trans
     boxes = np.stack([_boxes(person, view, fits[view], take) for view in range(len(take.cameras))])
     pixels = take.cameras[0].project(joints / scale)
     inside = np.clip(pixels, 0, take.cameras[0].size)
-    projected = np.concatenate((inside.min(1), inside.max(1)), 1)
-    of_views = np.zeros((count, len(take.cameras)))  # until the bodies are in their places
+    around_joints = np.concatenate((inside.min(1), inside.max(1)), 1)
+    of_views = np.zeros((count, len(take.cameras)))  # `with_view_errors` computes them, later
     return {
         "track_id": np.full(count, track),
         "frame_index": evidence.frames,
-        "interpolated": ~evidence.shown.any(0),
+        "interpolated": ~evidence.visible.any(0),
         "poses": fit.poses,
         "betas": fit.betas,
         "trans": joints[:, _PELVIS] - rest,
@@ -205,7 +212,7 @@ def _rows(
         "joints3d": joints,
         "joints2d": pixels.clip(-1e6, 1e6),
         "keypoints2d": evidence.keypoints[0],
-        "boxes": np.where(evidence.shown[0][:, None], boxes[0], projected),
+        "boxes": np.where(evidence.visible[0][:, None], boxes[0], around_joints),
         "confidence": fit.confidence,
         "joint_confidence": fit.joint_confidence,
         "reprojection_error": np.zeros(count),
@@ -217,12 +224,12 @@ def _rows(
 
 
 def _boxes(person: PersonBodies, view: int, fit: Fit, take: Take) -> Array:
-    """(N, 4) boxes of a view's own fit nearest in time; zeros where it does not show the person."""
+    """Select the boxes (N, 4) of a view's own fit nearest in time; zeros where it does not show the person."""
     evidence = person.evidence
     boxes = np.zeros((len(evidence.frames), 4))
     tracks = [track for track in evidence.tracks if track.view == view]
-    if tracks and evidence.shown[view].any():
+    if tracks and evidence.visible[view].any():
         rows, times = (np.concatenate([getattr(track, name) for track in tracks]) for name in ("rows", "times"))
         nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)] if len(rows) > 1 else rows.repeat(len(boxes))
-        boxes = np.where(evidence.shown[view][:, None], fit.boxes[nearest], 0.0)
+        boxes = np.where(evidence.visible[view][:, None], fit.boxes[nearest], 0.0)
     return boxes

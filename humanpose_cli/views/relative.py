@@ -47,56 +47,56 @@ class Agreement(NamedTuple):
     distance  metres: mean distance of the joints about the pelvis after the best rotation
     overlap   seconds that both show; 0 for one moment
     correlation  of their movements about the mean posture, −1 to 1; 0 for one moment
-    flipped   whether one of the two is a mirror image
-    alike     how well they agree, mirrored where `flipped`; 0 for not at all
+    is_mirror whether one of the two is a mirror image
+    alike     how well they agree, as mirror images if they are some; 0 for not at all
     """
 
     distance: float
     overlap: float
     correlation: float = 0.0
-    flipped: bool = False
+    is_mirror: bool = False
     alike: float = 0.0
 
 
 def best_rotation(source: Array, target: Array) -> Array:
-    """(3, 3): the rotation that best turns points (..., 3) into others."""
+    """Find the rotation (3, 3) that best turns points (..., 3) into others."""
     u, _, vt = np.linalg.svd(target.reshape(-1, 3).T @ source.reshape(-1, 3))
     sign = np.sign(np.linalg.det(u @ vt))
     return np.asarray(u @ np.diag((1.0, 1.0, sign)) @ vt)
 
 
 def agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement | None:
-    """How well two tracks are one person; None where they share too little time.
+    """Measure how well two tracks are one person; None if they share too little time.
 
     offset  seconds that the second clock is ahead
     """
-    found = _agreement(first, second, offset)
-    if found is None:
+    plain = _agreement(first, second, offset)
+    if plain is None:
         return None
-    reversed_ = _agreement(first, replace(second, joints=mirrored(second.joints)), offset)
-    assert reversed_ is not None  # for both share the same time
-    if found.overlap:
-        flipped = reversed_.correlation > max(found.correlation, 0.0) + _MIRROR_CORRELATION
-        alike = found.overlap * max((reversed_ if flipped else found).correlation, 0.0)
+    mirror = _agreement(first, replace(second, joints=mirrored(second.joints)), offset)
+    assert mirror is not None  # for both share the same time
+    # A moment may look alike from the wrong side by chance; movements hardly do.
+    if plain.overlap:
+        is_mirror = mirror.correlation > max(plain.correlation, 0.0) + _MIRROR_CORRELATION
+        alike = plain.overlap * max((mirror if is_mirror else plain).correlation, 0.0)
     else:
-        flipped = reversed_.distance < _MIRROR * found.distance
-        alike = 1 / max((reversed_ if flipped else found).distance, _NEAREST)
-    return found._replace(flipped=flipped, alike=alike)
+        is_mirror = mirror.distance < _MIRROR * plain.distance
+        alike = 1 / max((mirror if is_mirror else plain).distance, _NEAREST)
+    return plain._replace(is_mirror=is_mirror, alike=alike)
 
 
 def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement | None:
     if len(first) == 1 and len(second) == 1:
-        pairs = about_pelvis(first.joints), about_pelvis(second.joints)
-        rotation = best_rotation(*pairs)
-        return Agreement(_apart(*pairs, rotation), 0.0)
-    moved = second.moved(offset)
-    shared = shared_times(first, moved)
-    one, other = first.at(shared), moved.at(shared)
-    shown = one.shown & other.shown
-    overlap = float(shown.sum() * STEP)
+        a, b = about_pelvis(first.joints), about_pelvis(second.joints)
+        return Agreement(_apart(a, b, best_rotation(a, b)), 0.0)
+    on_clock = second.moved(offset)
+    times = shared_times(first, on_clock)
+    one, other = first.at(times), on_clock.at(times)
+    in_both = one.visible & other.visible
+    overlap = float(in_both.sum() * STEP)
     if overlap < _MIN_OVERLAP - 2 * STEP:
         return None
-    a, b = about_pelvis(one.joints[shown]), about_pelvis(other.joints[shown])
+    a, b = about_pelvis(one.joints[in_both]), about_pelvis(other.joints[in_both])
     rotation = best_rotation(a, b)
     moves, others = (values[:, _MOVING] - values[:, _MOVING].mean(0) for values in (a @ rotation.T, b))
     spread = float(np.sqrt(np.square(moves).sum() * np.square(others).sum()))
@@ -109,16 +109,16 @@ def _apart(a: Array, b: Array, rotation: Array) -> float:
 
 
 def shared_times(first: ViewTrack, second: ViewTrack, step: float = STEP) -> Array:
-    """Times, `step` apart, from when both have begun until one of them ends."""
+    """List times, `step` apart, from when both have begun until one of them ends."""
     start, stop = max(first.times[0], second.times[0]), min(first.times[-1], second.times[-1])
     return start + step * np.arange(max(int((stop - start) / step) + 1, 0))
 
 
 def clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions) -> Array:
-    """(2 M + 1,) how much speaks for each difference of two clocks, the second being ahead by −M to M times `STEP`.
+    """Measure how much speaks (2 M + 1,) for each difference of two clocks, the second ahead by −M to M times `STEP`.
 
     Summed over the people whose movements correlate best: −log(1 − ρ²), for a correlation of ρ, times the seconds that
-    both cameras show; 0 where nothing moves. M steps are `options.max_offset`.
+    both cameras show; 0 if nothing moves. M steps are `options.max_offset`.
     """
     plain = _clock_evidence(first, second, options)
     # A mirror image has the same clock.
@@ -138,26 +138,25 @@ def _clock_evidence(first: Sequence[ViewTrack], second: Sequence[ViewTrack], opt
 
 
 class _Samples(NamedTuple):
-    """Joints (K, 13, 3) about the pelvis at even times, zero where unknown; shown (K,) 0 or 1; squares (K,)."""
+    """Joints (K, 13, 3) about the pelvis at even times, zero where unknown; visible (K,) 0 or 1; squares (K,)."""
 
     joints: Array
-    shown: Array
+    visible: Array
     squares: Array
 
 
-def _sampled(track: ViewTrack, begin: float) -> _Samples:
+def _samples(track: ViewTrack, begin: float) -> _Samples:
     times = np.asarray(begin + STEP * np.arange(int((track.times[-1] - begin) / STEP) + 1), np.float64)
     moments = track.at(times)
-    joints = np.where(moments.shown[:, None, None], about_pelvis(moments.joints)[:, _MOVING], 0.0)
-    return _Samples(joints, moments.shown.astype(np.float64), np.square(joints).sum((1, 2)))
+    joints = np.where(moments.visible[:, None, None], about_pelvis(moments.joints)[:, _MOVING], 0.0)
+    return _Samples(joints, moments.visible.astype(np.float64), np.square(joints).sum((1, 2)))
 
 
 def _movement_evidence(first: ViewTrack, second: ViewTrack, reach: int) -> Array:
-    """(2 reach + 1,) of two people's movements for each difference of the clocks."""
+    """Measure how much two people's movements speak (2 reach + 1,) for each difference of the clocks."""
     begin = min(first.times[0], second.times[0])
-    a, b = _sampled(first, begin), _sampled(second, begin)
-    length = next_fast_len(len(a.shown) + len(b.shown))
-
+    a, b = _samples(first, begin), _samples(second, begin)
+    length = next_fast_len(len(a.visible) + len(b.visible))
     shifts = np.fft.fftfreq(length, 1 / length).round().astype(int)
     inside = np.abs(shifts) <= reach
 
@@ -165,108 +164,116 @@ def _movement_evidence(first: ViewTrack, second: ViewTrack, reach: int) -> Array
         return np.asarray(rfft(values, length, axis=0))
 
     def over_shifts(products: Array) -> Array:
-        """For each shift within reach the sum over k of a[k + shift] b[k], of a's spectrum times b's conjugate one."""
+        """Sum a[k + shift] b[k] over k for each shift within reach, from a's spectrum times b's conjugate one."""
         return np.asarray(irfft(products, length, axis=0))[inside]
 
-    shown_a, joints_a, squares_a = (spectrum(values) for values in (a.shown, a.joints, a.squares))
-    shown_b, joints_b, squares_b = (spectrum(values).conj() for values in (b.shown, b.joints, b.squares))
+    visible_a, joints_a, squares_a = (spectrum(values) for values in (a.visible, a.joints, a.squares))
+    visible_b, joints_b, squares_b = (spectrum(values).conj() for values in (b.visible, b.joints, b.squares))
     # Sums over the frames that both show: of frames, of joints, of squares, and of products of joints.
-    frames = np.maximum(over_shifts(shown_a * shown_b), 0)
+    frames = np.maximum(over_shifts(visible_a * visible_b), 0)
     count = np.maximum(frames, 1)
-    sum_a = over_shifts(joints_a * shown_b[:, None, None])
-    sum_b = over_shifts(shown_a[:, None, None] * joints_b)
+    sum_a = over_shifts(joints_a * visible_b[:, None, None])
+    sum_b = over_shifts(visible_a[:, None, None] * joints_b)
     products = over_shifts(np.einsum("kni,knj->kij", joints_b, joints_a))
     means = np.einsum("sni,snj->sij", sum_b, sum_a) / count[:, None, None]
-    spread_a = over_shifts(squares_a * shown_b) - np.square(sum_a).sum((1, 2)) / count
-    spread_b = over_shifts(shown_a * squares_b) - np.square(sum_b).sum((1, 2)) / count
+    spread_a = over_shifts(squares_a * visible_b) - np.square(sum_a).sum((1, 2)) / count
+    spread_b = over_shifts(visible_a * squares_b) - np.square(sum_b).sum((1, 2)) / count
+    # Of every shift the best rotation (Kabsch), and the correlation after it, without any joint being rotated.
     u, _, vt = np.linalg.svd(products)
     u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
     common = np.einsum("sij,sij->s", u @ vt, products - means)
     correlation = common / np.sqrt(np.maximum(spread_a * spread_b, 1e-9))
-    explained = -np.log1p(-np.square(np.clip(correlation, 0, _LARGEST_CORRELATION)))
+    # The logarithm of the variance that is left, times the seconds: as independent moments add up.
+    information = -np.log1p(-np.square(np.clip(correlation, 0, _LARGEST_CORRELATION)))
     seconds = frames * STEP
-    evidence = np.where(seconds >= _MIN_OVERLAP, np.maximum(seconds - _DEPENDENT, 0) * explained, 0.0)
+    evidence = np.where(seconds >= _MIN_OVERLAP, np.maximum(seconds - _DEPENDENT, 0) * information, 0.0)
     result = np.zeros(2 * reach + 1)
     result[reach - shifts[inside]] = evidence
     return result
 
 
 def likely_clocks(
-    evidence: Mapping[tuple[int, int], Array], fixed: Sequence[float | None], clear: float
+    evidence: Mapping[tuple[int, int], Array], fixed_clocks: Sequence[float | None], clear: float
 ) -> list[tuple[list[float], float]]:
-    """Seconds that the clocks of V views are ahead of the first one's, and how much speaks for them in all pairs: those
-    for which most does, then others for which nearly as much does.
+    """Find by how many seconds the clocks of V views are ahead of the first one's, and how much speaks for them in all
+    pairs: those for which most does, then others for which nearly as much does.
 
-    evidence  of pairs of views, the lower number first, as `clock_evidence` has it
-    fixed     what is known of them; clear: how much more must speak for a difference than for none
+    evidence      of pairs of views, the lower number first, as `clock_evidence` has it
+    fixed_clocks  what is known of them; clear: how much more must speak for a difference than for none
     """
-    clocks = _Clocks(evidence, fixed, clear)
-    found: dict[tuple[float, ...], float] = {}
+    clocks = _Clocks(evidence, fixed_clocks, clear)
+    scores: dict[tuple[float, ...], float] = {}
     for start in range(_ALTERNATIVES):
-        solved = clocks.solved(start)
+        solution = clocks.solve(start)
         # Rounded, so that equal sets are one and equal evidence keeps its order.
-        values = (round(a, 3) if b is None else b for a, b in zip(solved, clocks.fixed, strict=True))
-        found.setdefault(tuple(values), round(clocks.total(solved), 6))
-    largest = max(found.values())
-    likely = {values: score for values, score in found.items() if score >= _NEARLY * largest}
+        values = (round(a, 3) if b is None else b for a, b in zip(solution, clocks.fixed_clocks, strict=True))
+        scores.setdefault(tuple(values), round(clocks.total(solution), 6))
+    largest = max(scores.values())
+    likely = {values: score for values, score in scores.items() if score >= _NEARLY * largest}
     return [(list(values), likely[values]) for values in sorted(likely, key=lambda values: -likely[values])]
 
 
 class _Clocks:
     """The clocks of several views, solved one after the other and then each again, given all others."""
 
-    def __init__(self, evidence: Mapping[tuple[int, int], Array], fixed: Sequence[float | None], clear: float) -> None:
+    def __init__(
+        self, evidence: Mapping[tuple[int, int], Array], fixed_clocks: Sequence[float | None], clear: float
+    ) -> None:
         self.evidence, self.clear = evidence, clear
-        self.fixed = [0.0, *fixed[1:]] if all(value is None for value in fixed) else list(fixed)
+        first_clock_alone = all(value is None for value in fixed_clocks)
+        self.fixed_clocks = [0.0, *fixed_clocks[1:]] if first_clock_alone else list(fixed_clocks)
         self.reach = len(next(iter(evidence.values()))) // 2
 
-    def solved(self, start: int) -> list[float]:
-        """The clocks, of which the one that is solved first has the peak of number `start` of its evidence."""
-        clocks = list(self.fixed)
+    def solve(self, start: int) -> list[float]:
+        """Find the clocks, of which the one that is solved first has the peak of number `start` of its evidence."""
+        clocks = list(self.fixed_clocks)
         missing = [view for view, value in enumerate(clocks) if value is None]
         rank = start
+        # The clock for which most speaks first: those that follow have more of the others to agree with.
         while missing:
             peaks_of = {view: self._peaks(clocks, view) for view in missing}
             view = max(missing, key=lambda number: peaks_of[number][0][0])
             clocks[view] = peaks_of[view][min(rank, len(peaks_of[view]) - 1)][1]
             missing.remove(view)
             rank = 0
+        # The first clocks knew only few of the others: each again, at its nearest peak.
         for _ in range(_CLOCK_ROUNDS):
-            for view, value in enumerate(self.fixed):
+            for view, value in enumerate(self.fixed_clocks):
                 if value is None:
                     before, peaks = clocks[view] or 0.0, self._peaks(clocks, view)
                     clocks[view] = min((clock for _, clock in peaks), key=lambda clock: abs(clock - before))
         return [0.0 if value is None else value for value in clocks]
 
     def total(self, clocks: Sequence[float]) -> float:
-        """How much speaks for all clocks."""
+        """Sum how much speaks for all clocks."""
         steps = np.arange(-self.reach, self.reach + 1) * STEP
         return float(sum(np.interp(clocks[b] - clocks[a], steps, curve) for (a, b), curve in self.evidence.items()))
 
     def _peaks(self, clocks: Sequence[float | None], view: int) -> list[tuple[float, float]]:
-        """How much speaks for the clocks of a view for which most does, given those of others, and these clocks."""
+        """List how much speaks for the likeliest clocks of a view, given those of others, and these clocks."""
         others = [(other, value) for other, value in enumerate(clocks) if value is not None and other != view]
         middle, reach = others[0][1], self.reach
         curve = np.zeros(2 * reach + 1)
         for other, value in others:
             pair = self.evidence[other, view] if other < view else self.evidence[view, other][::-1]
-            curve += _shifted(pair, value - middle)
+            curve += _shift(pair, value - middle)
         rising = np.concatenate(([True], curve[1:] > curve[:-1]))
         falling = np.concatenate((curve[:-1] >= curve[1:], [True]))
         peaks = sorted(np.flatnonzero(rising & falling).tolist(), key=lambda peak: -curve[peak])[:_ALTERNATIVES]
-        found = [(float(curve[peak]), middle + STEP * (peak - reach + _vertex(curve, peak))) for peak in peaks]
+        result = [(float(curve[peak]), middle + STEP * (peak - reach + _vertex(curve, peak))) for peak in peaks]
+        # Most cameras start together: only clear movements speak for another clock.
         unclear = curve[peaks[0]] < curve[reach] + self.clear
-        return [(float(curve[reach]), middle), *found] if unclear else found
+        return [(float(curve[reach]), middle), *result] if unclear else result
 
 
-def _shifted(curve: Array, offset: float) -> Array:
-    """The curve of a view about a clock that is `offset` seconds ahead, about another clock; 0 beyond its ends."""
+def _shift(curve: Array, offset: float) -> Array:
+    """Shift the curve of a view about a clock that is `offset` seconds ahead to another clock; 0 beyond its ends."""
     at = np.arange(len(curve))
     return np.interp(at - offset / STEP, at, curve, left=0.0, right=0.0)
 
 
 def _vertex(curve: Array, peak: int) -> float:
-    """Where the parabola through the largest value and its neighbours has its vertex, −0.5 to 0.5; 0 at an end."""
+    """Find the vertex of the parabola through the largest value and its neighbours, −0.5 to 0.5; 0 at an end."""
     if not 0 < peak < len(curve) - 1:
         return 0.0
     before, here, after = curve[peak - 1 : peak + 2]

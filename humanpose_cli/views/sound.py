@@ -25,7 +25,7 @@ _NEAR = 0.02  # seconds round a peak that belong to it
 def sound_offset(
     first: NDArray[np.floating], second: NDArray[np.floating], options: ViewsOptions, rate: int = RATE
 ) -> float | None:
-    """Seconds that a sound is later in the second recording than in the first; None where no shift stands out.
+    """Measure how many seconds later a sound is in the second recording than in the first; None if no shift stands out.
 
     first, second  samples (N,) and (M,) at `rate` per second
     """
@@ -37,12 +37,14 @@ def sound_offset(
     magnitude = np.abs(product)
     if not magnitude.any():
         return None
+    # Phases alone: loud frequencies, which rooms and microphones change, would hide the peak.
     product /= np.maximum(magnitude, 1e-6 * magnitude.max())
     product[: int(_LOWEST * length / rate)] = 0
     likeness = irfft(product, length)
     lags = np.fft.fftfreq(length, 1 / length).round() / rate
     likeness[np.abs(lags) > options.max_offset] = 0
     best = int(likeness.argmax())
+    # A peak among others as high is chance: recordings of different moments have many.
     apart = np.abs(lags - lags[best])
     others = likeness[(np.minimum(apart, length / rate - apart) > _NEAR) & (np.abs(lags) <= options.max_offset)]
     if not len(others) or likeness[best] < options.sound_peak * np.abs(others).max():
@@ -51,17 +53,17 @@ def sound_offset(
 
 
 def heard_offsets(paths: list[Path | None], options: ViewsOptions) -> list[float | None]:
-    """Seconds that the clock of each video is ahead of the first one's, by their sound; None where it is not known.
+    """Measure how many seconds the clock of each video is ahead of the first one's, by their sound; None if unknown.
 
     paths  None for a view that is no video
     """
-    recorded = [None if path is None else read_sound(path, RATE, _LONGEST) for path in paths]
+    recordings = [None if path is None else read_sound(path, RATE, _LONGEST) for path in paths]
     result: list[float | None] = [0.0]
-    for one in recorded[1:]:
-        if recorded[0] is None or one is None:
+    for recording in recordings[1:]:
+        if recordings[0] is None or recording is None:
             result.append(None)
             continue
-        (first, began), (second, begins) = recorded[0], one
+        (first, first_start), (second, start) = recordings[0], recording
         later = sound_offset(first, second, options)
-        result.append(None if later is None else later + begins - began)
+        result.append(None if later is None else later + start - first_start)
     return result

@@ -79,7 +79,7 @@ def solve_take(
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _left_out(related, fits, names, still)
     if len(used) < 2:
-        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.flipped))
+        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.mirror_images))
     cameras = _start_cameras(fits, related, used, calibrated)
     times = frame_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
@@ -151,7 +151,7 @@ def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) 
 def _left_out(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], still: Sequence[bool]) -> list[str]:
     messages = []
     for number, pose in enumerate(related.poses):
-        if number in related.flipped:
+        if number in related.mirror_images:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
         elif _is_cut(fits[number]):
             messages.append(f"{names[number]} has cuts, or its camera was pushed: it is left out")
@@ -209,7 +209,7 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
         every = every[:1]
     visible = np.zeros((views, len(every)), bool)
     for track in tracks:
-        visible[track.view] |= track.at(every).shown if len(every) > 1 else True
+        visible[track.view] |= track.at(every).visible if len(every) > 1 else True
     several = every[visible.sum(0) >= 2]
     chosen = (
         several[np.unique(np.linspace(0, len(several) - 1, count).round().astype(int))] if len(several) else every[:1]
@@ -221,11 +221,11 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
         at = chosen if len(track) > 1 else track.times
         moments = track.at(at)
         landmarks = moments.keypoints[:, list(LANDMARKS)]
-        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.shown[:, None]
+        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.visible[:, None]
         fresh = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
         points[track.view][fresh], weights[track.view][fresh] = landmarks[fresh, :, :2], confident[fresh]
         sides = [track.at(at + step) for step in (-_SPEED_STEP, _SPEED_STEP)]
-        moving = fresh & sides[0].shown & sides[1].shown
+        moving = fresh & sides[0].visible & sides[1].visible
         change = sides[1].keypoints[:, list(LANDMARKS), :2] - sides[0].keypoints[:, list(LANDMARKS), :2]
         speeds[track.view][moving] = change[moving] / (2 * _SPEED_STEP)
         heights[track.view] = max(heights[track.view], track.height)
@@ -274,7 +274,7 @@ def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies], opti
         evidence = person.evidence
         if len(evidence.views) < 2:
             continue
-        several = np.flatnonzero(evidence.shown.sum(0) >= 2)
+        several = np.flatnonzero(evidence.visible.sum(0) >= 2)
         rows = several[np.unique(np.linspace(0, len(several) - 1, options.samples).round().astype(int))]
         keypoints = evidence.keypoints[:, rows][:, :, list(LANDMARKS)]
         weights = np.where(keypoints[..., 2] >= options.min_confidence, keypoints[..., 2], 0.0)

@@ -22,12 +22,12 @@ _DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
 class Moments(NamedTuple):
     """A person in one camera at K times.
 
-    shown      (K,) whether the camera shows them then
+    visible    (K,) whether the camera shows them then
     keypoints  (K, 33, 3) x, y pixels and confidence, zero where unknown
     joints     (K, 24, 3) metres, camera axes, of the single camera's fit
     """
 
-    shown: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
     keypoints: Array
     joints: Array
 
@@ -59,43 +59,43 @@ class ViewTrack:
     def height(self) -> float:
         """Median height in pixels of the box of the confident keypoints."""
         points, confident = self.keypoints[..., :2], self.keypoints[..., 2] > 0.3
-        shown = confident.sum(1) >= 2
-        if not shown.any():
+        several = confident.sum(1) >= 2
+        if not several.any():
             return 1.0
-        tall = np.where(confident[..., None], points, np.nan)[shown]
+        tall = np.where(confident[..., None], points, np.nan)[several]
         return float(max(np.median(np.nanmax(tall, 1)[:, 1] - np.nanmin(tall, 1)[:, 1]), 1.0))
 
     def moved(self, offset: float) -> ViewTrack:
-        """The same with a clock that shows `offset` seconds less."""
+        """Set the clock back by `offset` seconds."""
         return replace(self, times=self.times - offset)
 
     def at(self, times: Array) -> Moments:
-        """Keypoints and joints at some times (K,), linear between frames that are at most 0.25 s apart."""
+        """Interpolate keypoints and joints at times (K,), linearly between frames that are at most 0.25 s apart."""
         after = np.searchsorted(self.times, times - _MOMENT).clip(0, len(self) - 1)
         exact = np.abs(self.times[after] - times) <= _MOMENT
         before = np.where(exact, after, (after - 1).clip(0))
         gap = self.times[after] - self.times[before]
         inside = (self.times[before] <= times) & (times <= self.times[after]) & (gap <= _MAX_GAP)
-        shown = exact | inside
-        share = np.where(gap > 0, (times - self.times[before]) / np.where(gap > 0, gap, 1), 0.0).clip(0, 1)[
-            :, None, None
-        ]
+        visible = exact | inside
+        share = np.where(gap > 0, (times - self.times[before]) / np.where(gap > 0, gap, 1), 0.0).clip(0, 1)
+        share = share[:, None, None]
         low, high = self.keypoints[before], self.keypoints[after]
         keypoints = (1 - share) * low + share * high
+        # A joint that one of the two frames hides is hidden between them, too.
         keypoints[..., 2] = np.minimum(low[..., 2], high[..., 2])
         joints = (1 - share) * self.joints[before] + share * self.joints[after]
-        return Moments(shown, np.where(shown[:, None, None], keypoints, 0.0), joints)
+        return Moments(visible, np.where(visible[:, None, None], keypoints, 0.0), joints)
 
 
 def frame_times(fit: FitRecord) -> Array:
-    """(F,) seconds of a fit's frames on the camera's own clock, from 0."""
+    """Compute the seconds (F,) of a fit's frames on the camera's own clock, from 0."""
     if fit.frame_times is not None:
         return np.asarray(fit.frame_times, np.float64)
     return np.arange(fit.frame_count) / (fit.frame_rate or _DEFAULT_FRAME_RATE)
 
 
 def tracks_of(fit: Fit, view: int) -> list[ViewTrack]:
-    """The people of one camera's fit, those in most frames first; frames that were filled in are left out."""
+    """List the people of one camera's fit, those in most frames first, without frames that were filled in."""
     times, tracks = frame_times(fit), []
     for track in fit.tracks:
         rows = fit.rows_of(track)
@@ -108,12 +108,12 @@ def tracks_of(fit: Fit, view: int) -> list[ViewTrack]:
 
 
 def about_pelvis(joints: Array) -> Array:
-    """(..., 24, 3) joints about the pelvis."""
+    """Subtract the pelvis from joints (..., 24, 3)."""
     return joints - joints[..., SMPL24.index("pelvis"), None, :]
 
 
 def mirrored(joints: Array) -> Array:
-    """(..., 24, 3) joints as a mirror image shows them: x reversed, left and right exchanged."""
+    """Mirror joints (..., 24, 3): x reversed, left and right exchanged."""
     return (joints * np.array((-1.0, 1.0, 1.0)))[..., list(SMPL24.mirror), :]
 
 

@@ -1,19 +1,31 @@
-"""The world of a take."""
+"""The fit of a take: its world, its scale, and what each view shows of its rows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers.filmed_people import RATE, Filmed, camera_at, film
+from helpers.walking_person import CAMERA, Walk
+from helpers.walking_take import TURN, walking_take
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import key_poses
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.views.bodies import PersonBodies
-from humanpose_cli.views.records import _world_to_first
+from humanpose_cli.views.bodies import PersonBodies, gather_person, moved_person
+from humanpose_cli.views.cameras import in_axes_of_first
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.records import SCALE_UNCERTAINTY, _world_to_first, standing_height, take_fit, with_view_errors
+from humanpose_cli.views.take import Take
+from humanpose_cli.views.tracks import tracks_of
+
+PELVIS = SMPL24.index("pelvis")
+FRAMES = 6
 
 
 @pytest.mark.parametrize("names", [("sitting_on_chair",), ("sitting_cross_legged", "kneeling"), ("standing", "bow")])
@@ -31,3 +43,130 @@ def test_the_world_of_a_take_is_upright_with_seated_people(names: tuple[str, ...
         people.append(PersonBodies(None, SimpleNamespace(joints3d=posed.joints.numpy()), landmarks))
     down = _world_to_first(people, 1.0)[:3, 1]
     assert np.degrees(np.arccos(down @ camera.numpy()[:, 1])) < 10
+
+
+@pytest.fixture(scope="module")
+def filmed() -> Filmed:
+    return film([camera_at(0), camera_at(70, 5.0, 900.0)], frames=FRAMES)
+
+
+def take_of(filmed: Filmed, offset: float = 0.0) -> Take:
+    """A take whose cameras are the true ones, and whose bodies are those of the view that shows the person best."""
+    cameras = in_axes_of_first(filmed.cameras)
+    cameras[1] = replace(cameras[1], offset=offset)
+    times = np.arange(FRAMES) / RATE
+    evidence = gather_person([t for n, fit in enumerate(filmed.fits) for t in tracks_of(fit, n)], times, 2)
+    assert evidence is not None
+    best = evidence.best_view
+    return Take(cameras, [0, 1], times, [moved_person(default_body(), evidence, filmed.fits[best], cameras[best])])
+
+
+def record(filmed: Filmed, take: Take, **more) -> Fit:
+    return take_fit(take, filmed.fits, ["a.mp4", "b.mp4"], default_body(), ViewsOptions(), **more)
+
+
+def test_the_height_of_the_first_person_scales_bodies_and_cameras(filmed: Filmed) -> None:
+    take = take_of(filmed)
+    person = take.people[0]
+    scale = 1.9 / standing_height(default_body(), person)
+    fit, unscaled = record(filmed, take, height=1.9), record(filmed, take)
+    assert fit.views is not None
+    np.testing.assert_allclose(fit.segment_scales, scale, rtol=1e-6)
+    np.testing.assert_allclose(fit.joints3d, scale * person.fit.joints3d, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fit.views.from_first[1, :3, 3], scale * take.cameras[1].translation, rtol=1e-5)
+    # The image stays what it is.
+    np.testing.assert_allclose(fit.joints2d, unscaled.joints2d, atol=1e-3)
+    np.testing.assert_allclose(fit.reprojection_error, unscaled.reprojection_error, rtol=0.05)
+
+
+def test_standing_height_is_that_of_the_body_at_rest(filmed: Filmed) -> None:
+    body, person = default_body(), take_of(filmed).people[0]
+    vertices = body.rest(torch.from_numpy(person.fit.betas[:1])).vertices[0].numpy()
+    assert standing_height(body, person) == pytest.approx(np.ptp(vertices[:, 1]))
+
+
+@pytest.mark.parametrize(
+    ("more", "source"), [({}, "bodies"), ({"height": 1.8}, "height"), ({"calibrated": True}, "calibration")]
+)
+def test_the_source_of_the_scale_is_recorded(filmed: Filmed, more: dict, source: str) -> None:
+    scale = record(filmed, take_of(filmed), **more).options["scale"]
+    assert scale == {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]}
+
+
+def test_the_world_has_its_ground_below_the_first_person(filmed: Filmed) -> None:
+    fit = record(filmed, take_of(filmed))
+    to_first = fit.world_to_camera[0].astype(float)
+    pelvis = (fit.joints3d[:, PELVIS] - to_first[:3, 3]) @ to_first[:3, :3]
+    np.testing.assert_allclose(pelvis[0, [0, 2]], 0, atol=1e-5)
+    assert -1.1 < pelvis[0, 1] < -0.7  # y points down
+    np.testing.assert_allclose(to_first[:3, :3] @ to_first[:3, :3].T, np.eye(3), atol=1e-6)
+    assert np.linalg.det(to_first[:3, :3]) == pytest.approx(1, abs=1e-5)
+    given = np.eye(4)
+    given[:3, 3] = 1, 2, 3
+    np.testing.assert_array_equal(record(filmed, take_of(filmed), to_first=given).world_to_camera[2], given)
+
+
+def test_each_frame_names_the_nearest_one_of_a_camera_whose_clock_is_ahead(filmed: Filmed) -> None:
+    views = record(filmed, take_of(filmed, offset=3.3 / RATE)).views
+    assert views is not None
+    assert views.frame.tolist() == [[0, 1, 2, 3, 4, 5], [3, 4, 5, -1, -1, -1]]
+    assert views.frame_names[1].tolist() == ["000003", "000004", "000005", "", "", ""]
+    assert views.names.tolist() == ["a.mp4", "b.mp4"]
+    assert views.offset.tolist() == [0.0, 3.3 / RATE]
+
+
+def test_a_view_that_does_not_show_the_person_has_no_box(filmed: Filmed) -> None:
+    take = take_of(filmed)
+    person = take.people[0]
+    visible = person.evidence.visible.copy()
+    visible[1, 2:] = False
+    fit = record(filmed, replace(take, people=[replace(person, evidence=replace(person.evidence, visible=visible))]))
+    assert fit.views is not None
+    assert (fit.views.boxes[1, 2:] == 0).all()
+    np.testing.assert_array_equal(fit.views.boxes[1, :2], filmed.fits[1].boxes[:2])
+    assert not fit.interpolated.any()
+
+
+def test_views_that_show_the_bodies_as_they_are_have_no_error(walk: Walk) -> None:
+    fit = with_view_errors(walking_take(walk), walk.body)
+    assert fit.views is not None
+    np.testing.assert_allclose(fit.views.reprojection_error, 0, atol=1e-3)
+    np.testing.assert_allclose(fit.views.weight, 1, atol=1e-6)
+    np.testing.assert_allclose(fit.reprojection_error, 0, atol=1e-3)
+    alone = walk.fit()
+    assert with_view_errors(alone, walk.body) is alone
+
+
+def test_an_error_is_that_of_the_view_that_has_it(walk: Walk) -> None:
+    """Keypoints of the second view are 5 pixels off: its weight is the solver's at so many noise levels."""
+    take = walking_take(walk)
+    assert take.views is not None
+    keypoints = take.views.keypoints2d.copy()
+    keypoints[1, ..., :2] += (3, 4)
+    fit = with_view_errors(replace(take, views=replace(take.views, keypoints2d=keypoints)), walk.body)
+    assert fit.views is not None
+    np.testing.assert_allclose(fit.views.reprojection_error, [[0] * len(fit), [5] * len(fit)], atol=1e-3)
+    np.testing.assert_allclose(fit.reprojection_error, 2.5, atol=1e-3)
+    poses = walk.body.pose(walk.rotations, torch.zeros(len(fit), 10), walk.trans)
+    nose = walk.body.pose_landmarks(BLAZEPOSE33.name, poses, torch.zeros(len(fit), 10))[:, 0].double().numpy()
+    depth = (nose @ TURN[:3, :3].T + TURN[:3, 3])[:, 2]
+    levels = 5 * depth / CAMERA.focal / 0.02
+    np.testing.assert_allclose(fit.views.weight[1], 9 / (9 + levels**2), rtol=1e-4)
+
+
+def test_landmarks_in_doubt_count_only_where_there_are_no_others(walk: Walk) -> None:
+    take = walking_take(walk)
+    assert take.views is not None
+    keypoints = take.views.keypoints2d.copy()
+    keypoints[1, :, 5, :2] += 50
+    keypoints[1, :, 5, 2] = 0.4
+    keypoints[1, 0, :, 2] = 0
+    keypoints[1, 0, 5, 2] = 0.4  # the only one in this row
+    keypoints[1, 1, :, 2] = 0
+    fit = with_view_errors(replace(take, views=replace(take.views, keypoints2d=keypoints)), walk.body)
+    assert fit.views is not None
+    error = fit.views.reprojection_error[1]
+    assert error[0] == pytest.approx(50 * np.sqrt(2), abs=1e-3)
+    assert (error[1], fit.views.weight[1, 1]) == (0, 0)
+    np.testing.assert_allclose(error[2:], 0, atol=1e-3)
+    assert fit.reprojection_error[1] == pytest.approx(0, abs=1e-3)

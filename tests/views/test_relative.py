@@ -65,8 +65,8 @@ def test_a_mirror_image_is_recognised_by_its_movements(views: list[list[ViewTrac
     as_it_is, turned = (agreement(one, track, OFFSETS[1]) for track in (other, reflected))
     assert as_it_is is not None
     assert turned is not None
-    assert not as_it_is.flipped
-    assert turned.flipped
+    assert not as_it_is.is_mirror
+    assert turned.is_mirror
     assert turned.alike == pytest.approx(as_it_is.alike, rel=0.2)
     assert as_it_is.correlation > 0.8 > 0.2 > turned.correlation
     curve = clock_evidence([one], [reflected], OPTIONS)

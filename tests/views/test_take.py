@@ -34,7 +34,7 @@ def apart(take, filmed):
     for order in (filmed.joints, filmed.joints[::-1]):
         found, true = [], []
         for person, joints in zip(take.people, order, strict=True):
-            several = person.evidence.shown.sum(0) >= 2
+            several = person.evidence.visible.sum(0) >= 2
             found.append(person.fit.joints3d[several].reshape(-1, 3).astype(float))
             true.append(joints[person.evidence.frames[several]].reshape(-1, 3))
         pair = [torch.from_numpy(np.concatenate(points))[None] for points in (found, true)]
