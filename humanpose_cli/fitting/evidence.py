@@ -27,7 +27,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations, OtherView
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, ViewEvidence, bone_names, combination
+from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import viewing_rotation
 
@@ -220,7 +220,7 @@ def gather_evidence(
     # A limb that any camera shows is not hidden.
     anywhere = confidence
     for view in observations.views:
-        anywhere = anywhere.maximum(view.confidence)
+        anywhere = anywhere.maximum(view.weights)
     evidence = FitEvidence(
         pixels=observations.keypoints,
         pixel_weights=_pixel_weights(observations, confidence, observations.focal, starts[0].root[:, 2], options),
@@ -246,13 +246,12 @@ def gather_evidence(
 
 def _other_view(
     view: OtherView, observations: KeypointObservations, root: Tensor, options: KeypointFitOptions
-) -> ViewEvidence:
-    """Gather what another camera shows of people whose pelvis is at root (N, 3)."""
+) -> OtherView:
+    """Weight what another camera shows of people whose pelvis is at root (N, 3)."""
     # The person may be much nearer to this camera, where the same metres are more pixels.
     depth = ((view.rotation @ root[..., None]).squeeze(-1) + view.translation)[:, 2].clamp_min(_MIN_DEPTH)
-    confidence = torch.where(view.confidence >= options.min_confidence, view.confidence, 0.0)
-    weights = _pixel_weights(observations, confidence, view.focal, depth, options)
-    return ViewEvidence(view.rotation, view.translation, view.focal, view.principal_point, view.keypoints, weights)
+    confidence = torch.where(view.weights >= options.min_confidence, view.weights, 0.0)
+    return view._replace(weights=_pixel_weights(observations, confidence, view.focal, depth, options))
 
 
 def _start_rotations(rig: LandmarkRig, observations: KeypointObservations, to_camera: Tensor) -> Iterator[Tensor]:

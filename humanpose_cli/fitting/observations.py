@@ -29,17 +29,18 @@ NO_EVIDENCE = 1e3  # metres: noise of world landmarks and estimates that a row l
 class OtherView(NamedTuple):
     """The landmarks that another camera shows of the same N rows, at the same moments; tensors, double.
 
-    keypoints        (N, L, 2) pixels; confidence (N, L) 0..1, zero where it shows nothing
-    focal            (N,) pixels; principal_point (N, 2) pixels
     rotation         (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's
+    focal            (N,) pixels; principal_point (N, 2) pixels
+    keypoints        (N, L, 2) pixels
+    weights          (N, L) zero where it shows nothing: confidence 0..1 of observations, 1 / σ in the solver
     """
 
-    keypoints: Tensor
-    confidence: Tensor
-    focal: Tensor
-    principal_point: Tensor
     rotation: Tensor
     translation: Tensor
+    focal: Tensor
+    principal_point: Tensor
+    keypoints: Tensor
+    weights: Tensor
 
     def rows(self, index: slice | Tensor) -> OtherView:
         """Restrict the view to some rows."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
+from humanpose_cli.fitting.observations import OtherView
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.residuals import (
@@ -126,25 +127,6 @@ def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
     return matrix
 
 
-class ViewEvidence(NamedTuple):
-    """What another camera shows of N rows, as `FitEvidence` has it of the first one; all double.
-
-    rotation (N, 3, 3) and translation (N, 3) metres: axes of the first camera to this one's
-    focal (N,), centre (N, 2); pixels (N, L, 2), pixel_weights (N, L) = 1 / σ, zero where it shows nothing
-    """
-
-    rotation: Tensor
-    translation: Tensor
-    focal: Tensor
-    centre: Tensor
-    pixels: Tensor
-    pixel_weights: Tensor
-
-    def rows(self, index: Tensor | slice) -> ViewEvidence:
-        """Restrict the view to some rows."""
-        return ViewEvidence._make(values[index] for values in self)
-
-
 @dataclass(frozen=True)
 class FitEvidence:
     """The evidence of N rows as the solver compares it with a body: values and 1 / σ; all double.
@@ -181,7 +163,7 @@ class FitEvidence:
     fallback_weights: Tensor
     betas: Tensor
     beta_sigma: Tensor
-    views: tuple[ViewEvidence, ...] = ()
+    views: tuple[OtherView, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -200,8 +182,8 @@ class FitEvidence:
     @classmethod
     def of_columns(cls, columns: Sequence[Tensor]) -> FitEvidence:
         """Make the evidence that has these `columns`."""
-        count, each = len(fields(cls)) - 1, len(ViewEvidence._fields)
-        views = tuple(ViewEvidence._make(columns[first : first + each]) for first in range(count, len(columns), each))
+        count, each = len(fields(cls)) - 1, len(OtherView._fields)
+        views = tuple(OtherView._make(columns[first : first + each]) for first in range(count, len(columns), each))
         names = (f.name for f in fields(cls))  # `views` is the last one
         return cls(**dict(zip(names, columns[:count], strict=False)), views=views)
 
@@ -278,13 +260,13 @@ class KeypointProblem:
             self.options.robust_2d,
         )
 
-    def _other_view(self, view: ViewEvidence, points: Tensor, jacobian: Tensor) -> Rows:
+    def _other_view(self, view: OtherView, points: Tensor, jacobian: Tensor) -> Rows:
         """Compare the landmarks before another camera."""
         landmarks = slice(0, self.rig.landmark_count)
         in_camera = points[:, landmarks] @ view.rotation.mT + view.translation[:, None]
         J = jacobian[:, :, landmarks]
         camera_jacobian = (view.rotation @ J.flatten(2)).view(J.shape)
-        camera, target = (view.focal, view.centre), (view.pixels, view.pixel_weights)
+        camera, target = (view.focal, view.principal_point), (view.keypoints, view.weights)
         return projection_rows(in_camera, camera_jacobian, camera, target, self.options.robust_2d)
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:

@@ -165,12 +165,12 @@ def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: ViewCamera, 
     count = len(evidence.frames)
     turn = camera.rotation @ main.rotation.T
     return OtherView(
-        keypoints=_tensor(evidence.keypoints[view, ..., :2]),
-        confidence=_tensor(evidence.keypoints[view, ..., 2]),
-        focal=_tensor(np.full(count, camera.focal)),
-        principal_point=_tensor(np.tile(camera.principal_point, (count, 1))),
         rotation=_tensor(np.tile(turn, (count, 1, 1))),
         translation=_tensor(np.tile(camera.translation - turn @ main.translation, (count, 1))),
+        focal=_tensor(np.full(count, camera.focal)),
+        principal_point=_tensor(np.tile(camera.principal_point, (count, 1))),
+        keypoints=_tensor(evidence.keypoints[view, ..., :2]),
+        weights=_tensor(evidence.keypoints[view, ..., 2]),
     )
 
 
