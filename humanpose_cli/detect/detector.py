@@ -22,7 +22,7 @@ from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
 from humanpose_cli.detect.second_look import Unfitted, search_twice
 from humanpose_cli.detect.shared_joints import hide_shared_joints
-from humanpose_cli.detect.similarity import Pose, same_person
+from humanpose_cli.detect.similarity import PosePoints, same_person
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
@@ -239,8 +239,8 @@ def predictions_for_keypoints(
         prediction = combine(passes, pyramid.size, person.score)
         common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
         rows, size = person.keypoints[person.skeleton.indices(common_names)], passes[0].region.side
-        ours = Pose(rows[:, :2], size, rows[:, 2])
-        pose = Pose(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
+        ours = PosePoints(rows[:, :2], size, rows[:, 2])
+        pose = PosePoints(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
         is_same = same_person(ours, pose, options.same_person.keypoints, min_confidence=0)
         presence = float(np.mean([o.presence for o in passes]))
         predictions.append(prediction if is_same and presence >= _MIN_PRESENCE else None)

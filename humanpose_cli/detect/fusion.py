@@ -28,7 +28,7 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import BODY, Candidate, Scheme
-from humanpose_cli.detect.similarity import Pose, similarity
+from humanpose_cli.detect.similarity import PosePoints, similarity
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
@@ -170,8 +170,10 @@ def fuse(
 
 def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: float) -> float:
     """Average the similarity over BlazePose's passes, each of which may have left and right swapped."""
-    thunder = Pose(pose.points, side)
-    return float(np.mean([similarity(thunder, Pose(o.points[_COMMON_ROWS], side, mirror=_MIRROR)) for o in passes]))
+    thunder = PosePoints(pose.points, side)
+    return float(
+        np.mean([similarity(thunder, PosePoints(o.points[_COMMON_ROWS], side, mirror=_MIRROR)) for o in passes])
+    )
 
 
 def _showing(points: np.ndarray, passes: Sequence[Observation], threshold: float) -> list[Observation]:
@@ -179,7 +181,7 @@ def _showing(points: np.ndarray, passes: Sequence[Observation], threshold: float
     result = []
     for o in passes:
         best, rows = max(
-            (similarity(Pose(o.points[rows][BODY], o.region.side), Pose(points[BODY], o.region.side)), rows)
+            (similarity(PosePoints(o.points[rows][BODY], o.region.side), PosePoints(points[BODY], o.region.side)), rows)
             for rows in (list(range(len(BLAZEPOSE33))), list(BLAZEPOSE33.mirror))
         )
         if best >= threshold:

@@ -22,7 +22,7 @@ from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, region_around_box
 from humanpose_cli.detect.runtime import runtime_device, start_session
-from humanpose_cli.detect.similarity import Pose, same_person
+from humanpose_cli.detect.similarity import PosePoints, same_person
 from humanpose_cli.io.sniffing import file_kind
 
 _HALPE26 = (
@@ -166,8 +166,8 @@ def _with_joints(person: DetectedPerson, joints: np.ndarray, names: Sequence[str
     keypoints[:, 2] *= trust[hung]
     keypoints[mine, 2] = joints[theirs, 2]
     spread[mine] = _SPREAD * size
-    before = Pose(person.keypoints[mine, :2], _MARGIN * size)
-    after = Pose(joints[theirs, :2], _MARGIN * size, joints[theirs, 2])
+    before = PosePoints(person.keypoints[mine, :2], _MARGIN * size)
+    after = PosePoints(joints[theirs, :2], _MARGIN * size, joints[theirs, 2])
     is_same = same_person(before, after, same_pose, min_confidence=0)
     result = person if is_same else replace(person, world=None, world_spread=None, mask=None)
     return replace(result, keypoints=keypoints, spread=spread)

@@ -30,7 +30,7 @@ from humanpose_cli.detect.person import (
     world_spread,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, propose_by_multipose, windows_over
-from humanpose_cli.detect.similarity import Pose, same_person
+from humanpose_cli.detect.similarity import PosePoints, same_person
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
@@ -69,12 +69,12 @@ class Candidate:
         return self.coarse[-1].next_region
 
     @property
-    def coarse_pose(self) -> Pose:
-        """Pose of the last coarse pass, the limbs' joints and the nose."""
+    def coarse_pose(self) -> PosePoints:
+        """PosePoints of the last coarse pass, the limbs' joints and the nose."""
         return body_pose(self.coarse[-1].points, self.region.side)
 
     @property
-    def pose(self) -> Pose:
+    def pose(self) -> PosePoints:
         """Mean pose of a refined candidate, the limbs' joints and the nose."""
         return mean_pose(self.passes, self.region.side)
 
@@ -84,12 +84,12 @@ class Candidate:
         return len(self.windows)
 
 
-def body_pose(points: np.ndarray, size: float, confidence: np.ndarray | None = None) -> Pose:
+def body_pose(points: np.ndarray, size: float, confidence: np.ndarray | None = None) -> PosePoints:
     """Take the limbs' joints and the nose from landmarks (33, 2) of a body; BlazePose may swap its sides."""
-    return Pose(points[BODY], size, None if confidence is None else confidence[BODY], BODY_MIRROR)
+    return PosePoints(points[BODY], size, None if confidence is None else confidence[BODY], BODY_MIRROR)
 
 
-def mean_pose(passes: Sequence[Observation], size: float) -> Pose:
+def mean_pose(passes: Sequence[Observation], size: float) -> PosePoints:
     """Average passes; joints count by their confidence, because legs beyond the image's edge are not known."""
     return body_pose(mean_points(passes), size, mean_confidence(passes))
 

@@ -46,7 +46,7 @@ from humanpose_cli.detect.search import (
     scored_candidates,
     within_mask,
 )
-from humanpose_cli.detect.similarity import Pose, same_person, similarity
+from humanpose_cli.detect.similarity import PosePoints, same_person, similarity
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 _SAME_BOX = 0.5  # overlap of boxes of listed people who are one
@@ -272,7 +272,7 @@ def _similarity_to_thunder(candidate: Candidate, pose: UprightPose, size: float)
     # The confidence of both stands with Thunder's names of the sides, also where the candidate's are swapped.
     confidence = mean_confidence(candidate.passes)[_COMMON_ROWS] * np.clip(pose.score, 0, 1)
     points = mean_points(candidate.passes)[_COMMON_ROWS]
-    return similarity(Pose(pose.points, size, confidence), Pose(points, size, mirror=COCO17.mirror))
+    return similarity(PosePoints(pose.points, size, confidence), PosePoints(points, size, mirror=COCO17.mirror))
 
 
 def painted_over(pyramid: Pyramid, people: Sequence[Candidate], options: SecondLookOptions) -> Pyramid:

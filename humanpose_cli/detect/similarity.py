@@ -13,7 +13,7 @@ _HIDDEN_WEIGHT = 0.02  # of a joint that only one of two poses shows
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
+class PosePoints:
     """A prediction of a person's joints.
 
     points      (L, 2) pixels
@@ -29,13 +29,13 @@ class Pose:
 
 
 def same_person(
-    a: Pose, b: Pose, threshold: float, *, min_confidence: float | None = None, min_joints: int = 1
+    a: PosePoints, b: PosePoints, threshold: float, *, min_confidence: float | None = None, min_joints: int = 1
 ) -> bool:
     """Check that two poses have a `similarity` above a threshold of `SamePersonOptions`."""
     return similarity(a, b, min_confidence=min_confidence, min_joints=min_joints) > threshold
 
 
-def similarity(a: Pose, b: Pose, *, min_confidence: float | None = None, min_joints: int = 1) -> float:
+def similarity(a: PosePoints, b: PosePoints, *, min_confidence: float | None = None, min_joints: int = 1) -> float:
     """Compute the object keypoint similarity of two poses, 0..1; with the better of b's sides if they may be swapped.
 
     min_confidence  of joints that are compared, all alike; None: joints count by their confidence

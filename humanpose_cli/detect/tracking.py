@@ -36,7 +36,7 @@ from humanpose_cli.detect.search import (
 )
 from humanpose_cli.detect.second_look import look_behind
 from humanpose_cli.detect.shots import ShotDetector
-from humanpose_cli.detect.similarity import Pose, same_person, similarity_of_points
+from humanpose_cli.detect.similarity import PosePoints, same_person, similarity_of_points
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 _LAYOUT_SIDE = 64  # cells of a window's layout
@@ -517,7 +517,7 @@ def distinct_rows(people: Sequence[DetectedPerson], options: DetectOptions = Det
 def _same_pose(a: DetectedPerson, b: DetectedPerson, options: DetectOptions) -> bool:
     """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
     poses = (
-        Pose(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
+        PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
         for p in (a, b)
     )
     limits, threshold = options.tracks, options.same_person.detections

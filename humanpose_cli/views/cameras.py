@@ -27,7 +27,7 @@ _NEAR = 0.1  # metres: nothing is nearer to a camera
 _TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
 _CLOCK_NOISE = 0.03  # seconds between the clocks as the joints and as the landmarks have them
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which it costs no more
-_GIVEN_FOCAL = 1e-4  # standard deviation of the logarithm of a focal length that is given
+_FIXED_FOCAL = 1e-4  # standard deviation of the logarithm of a focal length that is given
 # Standard deviation of a focal length's logarithm about the one before the bodies': their proportions are a guess.
 _REFINED_FOCAL = 0.01
 _EVALUATIONS = 60
@@ -194,9 +194,9 @@ class _Adjustment:
                 parts.append(10 * np.minimum(camera.to_camera(points)[..., 2] - 0.5, 0).ravel() * several.ravel())
             parts.append(self._bones(points, several, person.leg))
         # Focal lengths and distances trade with each other: about the usual ones, as strongly as half of the moments.
-        is_given = np.array([camera.fixed_focal for camera in self.start])
-        deviation = np.where(is_given, _GIVEN_FOCAL, self.options.focal_noise)
-        usual = np.where(is_given, [camera.focal for camera in self.start], self.usual)
+        is_fixed = np.array([camera.fixed_focal for camera in self.start])
+        deviation = np.where(is_fixed, _FIXED_FOCAL, self.options.focal_noise)
+        usual = np.where(is_fixed, [camera.focal for camera in self.start], self.usual)
         logs = np.log([camera.focal for camera in cameras]) - np.log(usual)
         moments = sum(person.weights.shape[1] for person in self.people)
         parts.append(logs / deviation * np.sqrt(0.5 * moments))
@@ -277,7 +277,7 @@ def in_axes_of_first(cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
 def _resect(
     camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> ViewCamera:
-    deviation = _GIVEN_FOCAL if camera.fixed_focal else _REFINED_FOCAL
+    deviation = _FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL
     moments = sum(len(of_person) for of_person in points)
 
     def camera_of(x: Array) -> ViewCamera:

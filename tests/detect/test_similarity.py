@@ -8,7 +8,7 @@ from helpers.landmark_passes import moved, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.search import body_pose
-from humanpose_cli.detect.similarity import Pose, same_person, similarity, similarity_of_points
+from humanpose_cli.detect.similarity import PosePoints, same_person, similarity, similarity_of_points
 
 MIRROR = list(BLAZEPOSE33.mirror)
 
@@ -25,23 +25,23 @@ def test_similarity_falls_with_distance_in_units_of_the_body() -> None:
 
 def test_sides_may_be_swapped_only_where_a_pose_has_a_mirror() -> None:
     points = standing()
-    pose = Pose(points, 400)
-    assert similarity(pose, Pose(points[MIRROR], 400, mirror=MIRROR)) == pytest.approx(1)
-    assert similarity(pose, Pose(points[MIRROR], 400)) < 0.9
+    pose = PosePoints(points, 400)
+    assert similarity(pose, PosePoints(points[MIRROR], 400, mirror=MIRROR)) == pytest.approx(1)
+    assert similarity(pose, PosePoints(points[MIRROR], 400)) < 0.9
 
 
 def test_joints_count_by_the_confidence_of_both() -> None:
     points, others = np.zeros((2, 2)), np.array([[0.0, 0.0], [100.0, 0.0]])
     visible, hidden = np.array([1.0, 1.0]), np.array([0.64, 0.0])
-    alone = similarity(Pose(points, 100, visible), Pose(others, 100, hidden))
+    alone = similarity(PosePoints(points, 100, visible), PosePoints(others, 100, hidden))
     assert alone == pytest.approx((0.8 + 0.02) / (0.8 + 0.02 + 0.02))
-    assert similarity(Pose(points, 100), Pose(others, 100, hidden)) == alone
-    assert similarity(Pose(points, 100, visible), Pose(others, 100, visible)) == pytest.approx(0.5)
+    assert similarity(PosePoints(points, 100), PosePoints(others, 100, hidden)) == alone
+    assert similarity(PosePoints(points, 100, visible), PosePoints(others, 100, visible)) == pytest.approx(0.5)
 
 
 def test_joints_below_a_confidence_are_not_compared() -> None:
     points, others = np.zeros((3, 2)), np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 0.0]])
-    a, b = Pose(points, 100, np.array([1.0, 0.3, 1.0])), Pose(others, 100, np.array([0.4, 1.0, 0.2]))
+    a, b = PosePoints(points, 100, np.array([1.0, 0.3, 1.0])), PosePoints(others, 100, np.array([0.4, 1.0, 0.2]))
     assert similarity(a, b, min_confidence=0.3) == 1.0
     assert similarity(a, b, min_confidence=0.1) == pytest.approx(2 / 3)
     assert similarity(a, b, min_confidence=0.3, min_joints=2) == 0.0
@@ -49,7 +49,7 @@ def test_joints_below_a_confidence_are_not_compared() -> None:
 
 
 def test_the_threshold_itself_is_another_person() -> None:
-    pose = Pose(np.zeros((2, 2)), 100)
+    pose = PosePoints(np.zeros((2, 2)), 100)
     assert same_person(pose, pose, 0.999)
     assert not same_person(pose, pose, 1.0)
 
