@@ -20,7 +20,7 @@ def _odds(default: float, text: str) -> Any:
     return option(default, text, unit="log-odds")
 
 
-def _frames(default: int, text: str, minimum: int = 0) -> Any:
+def _frames(default: float, text: str, minimum: int = 0) -> Any:
     return option(default, text, unit="frames", minimum=minimum)
 
 
