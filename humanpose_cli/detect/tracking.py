@@ -363,8 +363,8 @@ class Follower:
         self._people = [f for f in self._people if f in distinct]
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
-        poses = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
-        return same_person(*poses, self._same_passes)
+        one, other = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
+        return same_person(one, other, self._same_passes)
 
     def _near(self, a: Region, b: Region) -> bool:
         near = math.hypot(a.x - b.x, a.y - b.y) < self._options.near * max(a.side, b.side)
@@ -516,12 +516,12 @@ def distinct_rows(people: Sequence[DetectedPerson], options: DetectOptions = Det
 
 def _same_pose(a: DetectedPerson, b: DetectedPerson, options: DetectOptions) -> bool:
     """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
-    poses = (
+    one, other = (
         PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
         for p in (a, b)
     )
     limits, threshold = options.tracks, options.same_person.detections
-    return same_person(*poses, threshold, min_confidence=limits.min_confidence, min_joints=limits.min_keypoints)
+    return same_person(one, other, threshold, min_confidence=limits.min_confidence, min_joints=limits.min_keypoints)
 
 
 def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:
