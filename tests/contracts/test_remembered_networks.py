@@ -18,9 +18,9 @@ def runs(remembered_networks, monkeypatch, tmp_path):
     with remembered_networks.removed():
         compute, count = PoseModels.find, []
 
-        def find(self, windows, threshold):
+        def find(self, windows, threshold, same_box):
             count.append(threshold)
-            return compute(self, windows, threshold)
+            return compute(self, windows, threshold, same_box)
 
         with monkeypatch.context() as patch:
             patch.setattr(PoseModels, "find", RememberedNetworks(tmp_path).remembering(find))
@@ -30,23 +30,23 @@ def runs(remembered_networks, monkeypatch, tmp_path):
 def test_equal_inputs_run_a_network_once_and_others_run_it_again(runs):
     window = np.ascontiguousarray(skimage.data.astronaut()[:DETECTOR_SIZE, 100 : 100 + DETECTOR_SIZE])
     models = PoseModels("cpu")
-    (first,) = models.find([window], 0.5)
-    (second,) = models.find([window.copy()], 0.5)
+    (first,) = models.find([window], 0.5, 0.3)
+    (second,) = models.find([window.copy()], 0.5, 0.3)
     assert len(runs) == 1
     assert len(first) == 1
     assert pickle.dumps(first) == pickle.dumps(second)
     other = window.copy()
     other[100, 100, 0] ^= 128
-    models.find([other], 0.5)
-    models.find([window], 0.4)
-    models.find([window, window], 0.5)
+    models.find([other], 0.5, 0.3)
+    models.find([window], 0.4, 0.3)
+    models.find([window, window], 0.5, 0.3)
     assert runs == [0.5, 0.5, 0.4, 0.5]
 
 
 def test_results_are_copies(runs):
     window = np.ascontiguousarray(skimage.data.astronaut()[:DETECTOR_SIZE, 100 : 100 + DETECTOR_SIZE])
     models = PoseModels("cpu")
-    models.find([window], 0.5)
-    copy, again = (models.find([window], 0.5)[0] for _ in range(2))
+    models.find([window], 0.5, 0.3)
+    copy, again = (models.find([window], 0.5, 0.3)[0] for _ in range(2))
     copy.boxes[:] = 0
     assert again.boxes.any()

@@ -314,7 +314,12 @@ def test_the_overlay_shows_who_is_not_fitted(clip_frames):
 def test_a_pose_network_of_the_users_does_not_look_at_who_is_not_fitted(clip, clip_frames, monkeypatch):
     person, other = true_person(clip, 0), without_body("too small", 20)
     looked_at = []
-    monkeypatch.setattr(people, "use_pose_model", lambda pool, model, pixels, found: looked_at.extend(found) or found)
+
+    def watched(pool, model, pixels, detections, options):
+        looked_at.extend(detections)
+        return detections
+
+    monkeypatch.setattr(people, "use_pose_model", watched)
     source = people.PosedPeople(KnownPeople({0: [person, other]}), model=None)
     assert source.in_image(Frame(0, "a.png", clip_frames[0])) == [person, other]
     assert looked_at == [person]
