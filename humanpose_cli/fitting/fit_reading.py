@@ -463,8 +463,8 @@ def _drawn(params: BodyParams, body: Body, cameras: _Cameras) -> Iterator[tuple[
 
 
 def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Number people (N,) that the file does not number: in sequences by their boxes' overlap from frame to frame, else
-    every row is somebody else.
+    """Assign numbers to people (N,) that the file does not number: in sequences by their boxes' overlap from frame to
+    frame, else every row is another person.
     """
     from scipy.optimize import linear_sum_assignment
 

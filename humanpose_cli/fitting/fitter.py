@@ -151,7 +151,7 @@ class Fitter:
         progress: bool | Progress | None = None,
         journal: DetectionJournal | None = None,
     ) -> Fit:
-        """Every person in an image, a video, a folder of images, or an array.
+        """Fit every person in an image, a video, a folder of images, or an array.
 
         source    a path; several paths, of images; (H, W, 3) or (T, H, W, 3) uint8 RGB
         people    "all" or only the "largest"; None: as in `options`
@@ -174,7 +174,7 @@ class Fitter:
             return self._fit_array(check_image(source, sequence=True), frame_range, options, report)
 
     def _options(self, people: PeopleChoice | None, focal: float | Literal["auto"] | None = None) -> FitOptions:
-        """The fitter's options with those of one call."""
+        """Combine the fitter's options with those of one call."""
         changes: dict[str, Any] = {} if people is None else {"people": people}
         if focal is not None:
             changes["focal"] = None if focal == "auto" else focal
@@ -234,7 +234,7 @@ class Fitter:
         path: Path | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
-        """Every person in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
+        """Fit every person in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
         people           "all" or only the "largest"; None: as in `options`
         focal            pixels, from EXIF, if known; `FitOptions.focal` overrides it
@@ -279,7 +279,7 @@ class Fitter:
         return seconds
 
     def _fit_images(self, images: Iterable[ImagePeople], options: FitOptions) -> list[Fit]:
-        """Independent images and their people: one solve for all of them. No pixels are kept."""
+        """Fit the people of independent images in one solve. No pixels are kept."""
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
         unfitted: list[list[UnfittedDetection]] = []
@@ -317,7 +317,7 @@ class Fitter:
         fixed_focal: Sequence[bool],
         options: CommonGroundOptions,
     ) -> tuple[KeypointFit, list[FrameCamera]]:
-        """Bodies of images where several people stand on one ground, and their cameras.
+        """Place the bodies of images where several people stand on one ground, and their cameras.
 
         fixed_focal  whether the focal length of each image is given; where it is not and the ground determines it, the
                      image's people are solved again
@@ -358,7 +358,7 @@ class Fitter:
         journal: DetectionJournal | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
-        """Every person in the frames of one sequence; one track is one person and has one shape.
+        """Fit every person in the frames of one sequence; one track is one person and has one shape.
 
         people  "all" or only the "largest"; None: as in `options`
 
@@ -434,7 +434,7 @@ class Fitter:
         return FrameCamera(frame.name, camera, shot=shot)
 
     def _image_camera(self, frame: Frame, people: Sequence[DetectedPerson], options: FitOptions) -> FrameCamera:
-        """The camera of an independent image; an unknown lens is so long that no person is nearer than 2 m.
+        """Choose the camera of an independent image; an unknown lens is so long that no person is nearer than 2 m.
 
         In a sequence the lens keeps its default: it is the same for all frames, and later frames show more people.
         """
@@ -453,7 +453,7 @@ class Fitter:
         *,
         sequence: bool = False,
     ) -> KeypointFit:
-        """The bodies of N ≥ 1 rows, in their order."""
+        """Solve the bodies of N ≥ 1 rows, in their order."""
         if self.options.network_alone:
             if sequence:
                 return fit_of_estimates(self.body, people, cameras, shared_shape=True)
@@ -479,7 +479,7 @@ class Fitter:
         frame_times: Sequence[float] | None = None,
         unfitted: Sequence[UnfittedDetection] = (),
     ) -> Fit:
-        """The fit of rows in frames; `bodies` is None if there are no rows."""
+        """Make the fit of rows in frames; `bodies` is None if there are no rows."""
         # The body by its name: the path of its file differs between machines, and outputs must not.
         name = self.body.name
         walks = [row for row, camera in enumerate(cameras) if camera.turn.walks]
@@ -515,7 +515,7 @@ def _are_paths(source: Sequence[Any]) -> bool:
 
 
 def check_image(source: Any, *, sequence: bool = False, name: str = "source") -> np.ndarray:
-    """(H, W, 3) uint8 from an array or anything that becomes one; with `sequence` (T, H, W, 3) as well."""
+    """Check (H, W, 3) uint8 from an array or anything that becomes one; with `sequence` (T, H, W, 3) as well."""
     pixels = np.asarray(source)
     dimensions = (3, 4) if sequence else (3,)
     if pixels.dtype != np.uint8 or pixels.ndim not in dimensions or pixels.shape[-1] != 3 or 0 in pixels.shape:

@@ -35,12 +35,12 @@ Array = NDArray[Any]
 def masks_of_rows(
     record: FitRecord, rows: NDArray[np.integer], image: NDArray[np.uint8], pool: ModelPool
 ) -> list[PersonMask | None]:
-    """The pixels of a frame that show the people of some rows; None where the network finds another pose there."""
+    """Find the pixels of a frame that show the people of some rows; None where the network finds another pose there."""
     return [person.mask for person in watch_keypoints(pool, image, people_of_rows(record, rows), 0)]
 
 
 def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[DetectedPerson]:
-    """Some rows as people known by keypoints: their projected joints."""
+    """Describe some rows as people known by keypoints: their projected joints."""
     people = []
     for row in rows:
         points = np.concatenate((record.joints2d[row], np.ones((len(SMPL24), 1), np.float32)), 1)
@@ -50,7 +50,7 @@ def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[Detecte
 
 
 def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
-    """Intersection over union of a mask (S, S) 0…1 and a drawn body (S, S) 0…1, without ignored pixels; 0…1."""
+    """Compute intersection over union, 0…1, of a mask and a drawn body (S, S) 0…1, without ignored pixels."""
     counted = ~ignored
     both = np.minimum(mask, drawn)[counted].sum()
     either = np.maximum(mask, drawn)[counted].sum()
@@ -58,7 +58,7 @@ def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
 
 
 def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions | None = None) -> Array:
-    """How much of the refinement each row of a track keeps: (R,) 0…1.
+    """Compute how much of the refinement each row of a track keeps: (R,) 0…1.
 
     seconds   (R,) when the rows' frames were taken, increasing
     overlaps  (R, 3) of the fit, of the bodies half of the way, and of those moved the whole way; NaN without a mask
@@ -85,7 +85,7 @@ def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions |
 
 
 def _without_losses(seconds: Array, share: Array, overlaps: Array, fade: float) -> Array:
-    """The largest share (R,) of at most `share` at which no row's overlap is smaller than the fit's.
+    """Find the largest share (R,) of at most `share` at which no row's overlap is smaller than the fit's.
 
     A row that would lose has neighbours whose shares fall towards its own, by 1 in twice `fade`.
     """
@@ -101,8 +101,8 @@ def _without_losses(seconds: Array, share: Array, overlaps: Array, fade: float) 
 
 
 def overlap_at(overlaps: Array, share: Array) -> Array:
-    """The overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3) that were
-    measured; exactly those at 0, a half and 1, and NaN where they are.
+    """Evaluate the overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3)
+    that were measured; exactly those at 0, a half and 1, and NaN where they are.
     """
     fit, half, moved = overlaps.T
     slope, bend = _parabola(fit, half, moved)
@@ -110,13 +110,13 @@ def overlap_at(overlaps: Array, share: Array) -> Array:
 
 
 def _parabola(fit: Array, half: Array, moved: Array) -> tuple[Array, Array]:
-    """Slope and bend of fit + slope · share + bend · share² through the overlaps at 0, a half and 1."""
+    """Fit slope and bend of fit + slope · share + bend · share² through the overlaps at 0, a half and 1."""
     bend = 2 * (moved - 2 * half + fit)
     return moved - fit - bend, bend
 
 
 def _average(seconds: Array, values: Array, weights: Array, sigma: float) -> Array:
-    """Gaussian average over the rows' times (R,); 0 where nothing has weight."""
+    """Compute the Gaussian average over the rows' times (R,); 0 where nothing has weight."""
     result = np.zeros(len(seconds))
     starts = np.searchsorted(seconds, seconds - 4 * sigma)
     stops = np.searchsorted(seconds, seconds + 4 * sigma, side="right")

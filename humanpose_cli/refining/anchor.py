@@ -71,7 +71,7 @@ class Keypoints(NamedTuple):
 
 
 def usual_errors() -> Tensor:
-    """(24,) `USUAL_ERRORS` of each joint."""
+    """Return (24,) `USUAL_ERRORS` of each joint."""
     return torch.tensor([USUAL_ERRORS[joint_class(name)] for name in SMPL24.joint_names], dtype=torch.float64)
 
 
@@ -84,7 +84,7 @@ def anchor_noise(
     *,
     measured: bool,
 ) -> AnchorNoise:
-    """Noise levels of the rows of one track.
+    """Estimate the noise levels of the rows of one track.
 
     rig             its last landmarks are the keypoints'
     measured        whether the fit is of a method that `USUAL_ERRORS` were measured of: no factor is below 1

@@ -32,13 +32,13 @@ class CameraFit(NamedTuple):
     to_camera: NDArray[np.float64]
 
     def vertices(self, body: Body, moved: Fit, rows: NDArray[np.integer]) -> Tensor:
-        """The surfaces (P, V, 3) of some of its rows in another fit of all cameras, metres in its axes."""
+        """Compute the surfaces (P, V, 3) of some of its rows in another fit of all cameras, metres in its axes."""
         matrix = torch.from_numpy(self.to_camera).float()
         return body_vertices(body, moved, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
 
 
 def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
-    """The cameras of a fit: one with these frames, or those of a take with theirs."""
+    """List the cameras of a fit: one with these frames, or those of a take with theirs."""
     if fit.views is None:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
@@ -51,6 +51,6 @@ def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
 
 
 def with_progress(cameras: Sequence[CameraFit], progress: Progress) -> Iterator[tuple[CameraFit, Progress]]:
-    """Each camera with its share of the progress."""
+    """Yield each camera with its share of the progress."""
     for number, camera in enumerate(cameras):
         yield camera, part_of(progress, number / len(cameras), (number + 1) / len(cameras))

@@ -46,7 +46,7 @@ class Correspondence(Protocol):
     """Compares renderings with the photographs of the same crops."""
 
     def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
-        """Displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
+        """Predict the displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
 
 
 _BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
@@ -110,7 +110,7 @@ class NetworkCorrespondence:
 
 
 def _without_person(photo: Array, drawn: Array) -> Array:
-    """The photo (3, S, S) with the surroundings' colours where the person may be: near where they are drawn (S, S)."""
+    """Fill the photo (3, S, S) with the surroundings' colours where the person may be: near their body (S, S)."""
     reach = 2 * round(_CLEARED * len(drawn)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     away = 1 - cv2.dilate(drawn, kernel)
@@ -119,13 +119,13 @@ def _without_person(photo: Array, drawn: Array) -> Array:
 
 
 def _grey(image: Array) -> NDArray[np.uint8]:
-    """(3, S, S) 0…1 → (S, S) uint8."""
+    """Convert (3, S, S) 0…1 to grey, (S, S) uint8."""
     values = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), image, 1)
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _detail(grey: NDArray[np.uint8]) -> Array:
-    """(S, S) 0…1: how much brightness changes around a pixel."""
+    """Measure (S, S) 0…1 how much brightness changes around a pixel."""
     values = cv2.GaussianBlur(grey.astype(np.float32) / 255, (0, 0), 1.0)
     across, down = (cv2.Sobel(values, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
     energy = cv2.GaussianBlur(across**2 + down**2, (0, 0), 2.5)
@@ -146,14 +146,17 @@ class ChartedPoints:
         self._nearest, self._points = NearestVertices(charts), points
 
     def __call__(self, name: str, size: tuple[int, int]) -> tuple[Array, Array]:
-        """Pixels (M, 2) of an image and the vertices (M,) that they show. InputError where nothing is known of it."""
+        """Return pixels (M, 2) of an image and the vertices (M,) that they show.
+
+        Raises InputError if nothing is known of the image.
+        """
         found = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
         vertices, valid = self._nearest(found[:, 2].round().long(), found[:, 3:])
         return found[valid, :2].numpy(), vertices[valid].numpy()
 
 
 def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
-    """Which pixels show which vertices of a body; arguments as those of `fitting.registering.surface_registration`."""
+    """Read which pixels show which vertices of a body; arguments as those of `SurfaceRegistration`."""
     return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points)
 
 
@@ -192,11 +195,11 @@ class SurfacePoints:
         )
 
     def __len__(self) -> int:
-        """Number of points."""
+        """Return the number of points."""
         return len(self.rows)
 
     def displacements(self, rendering: BodyRendering, moved: Displacements) -> PointDisplacements:
-        """Displacements of the visible points.
+        """Average the displacements of the visible points.
 
         A pixel gives each corner of its face a share of its displacement, by its barycentric weight and precision; what
         the vertices of a group were given is averaged. The errors of a point's pixels are alike: its noise is their
@@ -219,7 +222,7 @@ class SurfacePoints:
         return PointDisplacements(pixels / floor[..., None], (area / floor).sqrt(), area)
 
     def means(self, vertices: Array, shifts: Array) -> tuple[Array, Array]:
-        """Mean (K, 2) of the shifts (M, 2) of some vertices (M,) about each point, and which points have any (K,)."""
+        """Average (K, 2) the shifts (M, 2) of some vertices (M,) about each point; and tell which have any (K,)."""
         groups = self.group.numpy()[vertices]
         count = np.bincount(groups, minlength=len(self))
         total = np.stack([np.bincount(groups, shift, len(self)) for shift in shifts.T], 1)
@@ -227,7 +230,7 @@ class SurfacePoints:
 
 
 def farthest_points(points: Tensor, count: int) -> Tensor:
-    """Rows (count,) of points (V, 3), each as far as possible from those before it; the first is the highest."""
+    """Choose rows (count,) of points (V, 3), each as far as possible from those before it; the first is the highest."""
     first = int(points[:, 1].argmax())
     rows = [first]
     distance = (points - points[first]).square().sum(-1)

@@ -50,18 +50,18 @@ _FIT, _REFINED = 1, 0  # tracks whose colours the two bodies have from the side,
 
 
 def sheet_path(displacements: Path, track: int) -> Path:
-    """Where the contact sheet of a person lies: `clip.mp4.person0.displacements.jpg`."""
+    """Return the path of the contact sheet of a person: `clip.mp4.person0.displacements.jpg`."""
     stem = displacements.name.removesuffix(".npz").removesuffix(".displacements")
     return displacements.with_name(f"{stem}.person{track}{SHEET_SUFFIX}")
 
 
 def displacements_path(fit: Path) -> Path:
-    """Where the displacements of a refined fit lie: `clip.mp4.displacements.npz`."""
+    """Return the path of the displacements of a refined fit: `clip.mp4.displacements.npz`."""
     return fit.with_name(fit.name.removesuffix(".npz").removesuffix(".fit") + DISPLACEMENTS_SUFFIX)
 
 
 def saved_frames(fit: Fit, max_frames: int) -> frozenset[int]:
-    """Frames with people, at most so many, spread evenly."""
+    """Choose frames with people, at most so many, spread evenly."""
     return _spread(np.unique(fit.frame_index), max_frames)
 
 
@@ -119,7 +119,7 @@ def _field(fit: Fit, row: int, view: PersonView, found: Displacements, mask: Ten
 
 
 def _confidence(noise: Tensor) -> Tensor:
-    """(S, S) 0…1 of noise in pixels: 1/2 where it is `_HALF` of the crop's side."""
+    """Convert noise in pixels to confidence (S, S) 0…1: 1/2 where it is `_HALF` of the crop's side."""
     return 1 / (1 + (noise / (_HALF * noise.shape[-1])).square())
 
 
@@ -132,7 +132,7 @@ def _sheets(
     textures: Mapping[int, NDArray[np.uint8]],
     progress: Progress,
 ) -> dict[int, bytes]:
-    """A JPEG of each person, with some of the saved frames below each other."""
+    """Draw a JPEG of each person, with some of the saved frames below each other."""
     rows = _sheet_rows(file)
     reach = {track: _reach(file, numbers) for track, numbers in rows.items()}
     wanted: dict[int, dict[int, int]] = {}  # frame → track → row of the file
@@ -150,7 +150,7 @@ def _sheets(
 
 
 def _sheet_rows(file: DisplacementFile) -> dict[int, list[int]]:
-    """Rows of the file that a person's sheet shows, by their number."""
+    """Choose the rows of the file that a person's sheet shows, by their number."""
     result = {}
     for track in sorted(set(file.track_id.tolist())):
         result[track] = sorted(_spread(np.flatnonzero(file.track_id == track), _ROWS))
@@ -158,7 +158,7 @@ def _sheet_rows(file: DisplacementFile) -> dict[int, list[int]]:
 
 
 def _reach(file: DisplacementFile, rows: Sequence[int]) -> float:
-    """Pixels of the image that the edge of the colour wheel stands for: of all shown frames, and 1 at least."""
+    """Compute the pixels of the image at the edge of the colour wheel: of all shown frames, and 1 at least."""
     lengths = [np.hypot(*file[row].in_image(_SHOWN)[1].T) for row in rows]
     joined = np.concatenate(lengths)
     return max(1.0, float(np.percentile(joined, 98))) if len(joined) else 1.0
@@ -175,7 +175,7 @@ def _strips(
     pixels: NDArray[np.uint8],
     frame: int,
 ) -> list[tuple[int, NDArray[np.uint8]]]:
-    """Track and strip of tiles of some people of a frame; `rows` has the file's row of each track."""
+    """Draw track and strip of tiles of some people of a frame; `rows` has the file's row of each track."""
     of_frame = fit.rows_for(frame)
     before, after = (body_vertices(body, each, of_frame) for each in (fit, refined))
     views = person_views(pixels, before, body.faces, fit.camera(frame), file.size)
@@ -203,14 +203,14 @@ def _strips(
 
 
 def _textured(vertices: Tensor, body: Body, texture: Texture, view: PersonView) -> NDArray[np.uint8]:
-    """A tile with a body as its person's texture paints it, and nothing around it."""
+    """Draw a tile with a body as its person's texture paints it, and nothing around it."""
     drawn = render_people([Surface(vertices, body.faces, texture=texture, lit=False)], view.camera)
     ground = np.array(_GROUND, np.float32) / 255
     return _tile(np.rint(255 * (drawn[..., :3] * drawn[..., 3:] + ground * (1 - drawn[..., 3:]))).astype(np.uint8))
 
 
 def _coloured(field: DisplacementField, reach: float) -> NDArray[np.uint8]:
-    """A tile with the field in the colours of the wheel; grey on the body where nothing is known."""
+    """Draw a tile with the field in the colours of the wheel; grey on the body where nothing is known."""
     shift = np.moveaxis(field.pixels, 0, -1) @ field.crop_to_image[:, :2].T
     image = np.full((*field.mask.shape, 3), _GROUND, np.uint8)
     image[field.mask] = np.where(field.confidence[..., None] > 0, flow_colours(shift, reach), np.array(_OFF, np.uint8))[
@@ -220,7 +220,7 @@ def _coloured(field: DisplacementField, reach: float) -> NDArray[np.uint8]:
 
 
 def _arrows(field: DisplacementField, photo: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
-    """A tile with arrows over the photograph, from where the fit shows a point towards where it is."""
+    """Draw a tile with arrows over the photograph, from where the fit shows a point towards where it is."""
     tile = _tile(photo)
     tile[:] = np.rint(0.55 * tile + 0.45 * 255)
     centres = np.arange(_SPACING / 2, _TILE, _SPACING)
@@ -248,7 +248,7 @@ def _beside(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _sheet(strips: Sequence[bytes], reach: float, track: int) -> bytes:
-    """The strips under headings, and the legend below."""
+    """Put the strips under headings, and the legend below."""
     decoded = (cv2.imdecode(np.frombuffer(strip, np.uint8), cv2.IMREAD_COLOR) for strip in strips)
     rows = [np.asarray(strip, np.uint8)[..., ::-1] for strip in decoded]
     width = len(_COLUMNS) * (_TILE + _GAP) - _GAP

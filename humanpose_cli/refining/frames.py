@@ -36,9 +36,9 @@ class FitFrames:
 
     @classmethod
     def of(cls, fit: FitRecord, frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem) -> FitFrames:
-        """Of a video, a folder, images, or an array (F, H, W, 3) or (H, W, 3) uint8 with the fit's frames in order.
+        """Read a video, a folder, images, or an array (F, H, W, 3) or (H, W, 3) uint8 with the fit's frames in order.
 
-        InputError where frames of the fit are missing there.
+        Raises InputError if frames of the fit are missing there.
         """
         if isinstance(frames, np.ndarray):
             pixels = check_image(frames, sequence=True, name="frames")
@@ -49,7 +49,7 @@ class FitFrames:
         return cls(fit, FrameSource(tuple(items_of(frames, sequence=True if fit.frame_count > 1 else None))))
 
     def read(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
-        """Pairs of a frame's number in the fit and its pixels (H, W, 3), in order; close it to stop early.
+        """Yield pairs of a frame's number in the fit and its pixels (H, W, 3), in order; close it to stop early.
 
         InputError that names frames which are missing or have another size.
         """
@@ -93,7 +93,7 @@ AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputIt
 
 
 def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
-    """A fit on those of the frames that it knows, and these frames.
+    """Return a fit on those of the frames that it knows, and these frames.
 
     InputError where frames of the fit are missing, UsageError for None with a fit that came from a file, and for a take
     without the frames of all its views.

@@ -49,11 +49,11 @@ class FitWithFrames:
         return self.inputs[0].is_sequence if len(self.inputs) == 1 else None
 
     def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
-        """The fit, which knows its frames; arguments and errors as `read_fits`."""
+        """Read the fit with its frames; arguments and errors as `read_fits`."""
         return read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
 
     def read_beside(self, fit: Fit, body: str | Body = "default", *, smplx: Path | None = None) -> PageFits:
-        """What else the page shows beside the fit. InputError for a file without any of its people."""
+        """Read what else the page shows beside the fit. Raises InputError for a file without any of its people."""
         others: dict[str, Fit] = {}
         for path in self.compared:
             other = self._read_like(fit, path, body, smplx)
@@ -70,7 +70,7 @@ class FitWithFrames:
 
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
-    """What is read of fits: their file, or those of their folder, and those of the inputs of their frames."""
+    """List what is read of fits: their file, or those of their folder, and those of the inputs of their frames."""
     fits = sorted(file for file in path.rglob("*") if file.is_file()) if os.path.isdir(path) else [path]
     return (*fits, *(file for item in inputs for file in item.files))
 
@@ -118,7 +118,7 @@ def named_output(name: str, out: Path) -> Path:
 
 
 def _fit_beside(path: Path, names: Sequence[str], option: str, count: int) -> Path:
-    """The file of a fit's people in another run's folder, or the file itself where there is one fit."""
+    """Find the file of a fit's people in another run's folder, or the file itself where there is one fit."""
     if not path.is_dir():
         if count > 1:
             raise UsageError(option, "is of one fit", got=f"{count} fits", remedy="a folder with a file for each")
@@ -151,7 +151,7 @@ def inputs_of_fit(
 
 
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
-    """Name below its folder, as outputs are called after it, path, and what is wrong with it, of every file of fits.
+    """List name below its folder, as outputs are called after it, path, and what is wrong, of every file of fits.
     InputError if the only path is wrong.
     """
     found: list[tuple[str, Path, HpcError | None]] = []
@@ -173,7 +173,7 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
 
 
 def refinement_hint(fit: Fit) -> str:
-    """What refinement is good for, of a fit of one photograph; "" of others."""
+    """Say what refinement is good for, of a fit of one photograph; "" of others."""
     if fit.frame_count > 1 or not len(fit):
         return ""
     return "photographs: their refinement makes a texture of each person, and no motion"

@@ -19,7 +19,7 @@ from humanpose_cli.refining.frames import FitFrames
 def detected_keypoints(
     record: FitRecord, frames: FitFrames, pool: ModelPool, progress: Progress = no_progress
 ) -> NDArray[np.float32]:
-    """(N, 33, 3) x, y, confidence by the landmark model around each row's joints; zero where it has another pose."""
+    """Detect landmarks (N, 33, 3) x, y, confidence around each row's joints; zero where the pose is another one."""
     found = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)
     with closing(frames.read()) as reading:
         for done, (frame, pixels) in enumerate(reading, 1):

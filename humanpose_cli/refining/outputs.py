@@ -147,7 +147,7 @@ def _write_page(
 
 
 def fit_label(fit: Fit, path: Path) -> str:
-    """What a page calls a fit: how it was refined, the program it is of, or its file's name."""
+    """Name a fit on a page: how it was refined, the program it is of, or its file's name."""
     settings = fit.options.get("refinement", {}).get("settings", {})
     if settings.get("correspondence"):
         return f"refined ({settings['correspondence']})"

@@ -74,7 +74,7 @@ class ViewTargets(NamedTuple):
         return ViewTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
 
     def moved(self, points: Tensor) -> Tensor:
-        """Points (N, M, 3) in this camera's axes."""
+        """Transform points (N, M, 3) to this camera's axes."""
         return points @ self.rotation.mT + self.translation
 
 
@@ -114,7 +114,7 @@ class AlignmentEvidence:
 
 
 def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
-    """A rig of the surface points, then the 33 landmarks, then all joints."""
+    """Build a rig of the surface points, then the 33 landmarks, then all joints."""
     sets = (surface, body.landmarks("blazepose33"))
     names = tuple(name for points in sets for name in points.skeleton.joint_names)
     width = max(points.bone_indices.shape[1] for points in sets)
@@ -131,7 +131,7 @@ def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
 
 
 def independent_counts(rig: LandmarkRig, points: slice, visible: Tensor, correlation: float) -> Tensor:
-    """How many independent points each of some of the rig's stands for, (N, K).
+    """Estimate how many independent points each of some of the rig's stands for, (N, K).
 
     Errors that correlate by ρ all over a part make its n points worth n / (1 + (n − 1) ρ): Kish's design effect.
 
@@ -199,7 +199,7 @@ class AlignmentProblem:
         return equations, posed._replace(points=joints, jacobian=joint_J)
 
     def _add_pose_energy(self, equations: NormalEquations, rotations: Tensor) -> None:
-        """Adds pose prior and joint limits in place."""
+        """Add pose prior and joint limits in place."""
         add_pose_energy(
             equations,
             rotations,
@@ -210,7 +210,7 @@ class AlignmentProblem:
         )
 
     def _add_anchor(self, equations: NormalEquations, rotations: Tensor) -> None:
-        """Adds in place the distance from the anchor's rotations, and takes off what the pose energy pulls there."""
+        """Add in place the distance from the anchor's rotations, and take off what the pose energy pulls there."""
         away, jacobian = rotation_vector_jacobian(self.evidence.rotations.mT @ rotations)
         precision = self.evidence.rotation_noise[..., None] ** -2 * torch.ones_like(away)
         precision[:, 0] = 0  # the pelvis turns freely
@@ -219,13 +219,13 @@ class AlignmentProblem:
         add_joint_terms(equations, jacobian, precision * away - self._anchor_slope, torch.diag_embed(precision))
 
     def _view(self, view: ViewTargets, points: Tensor, jacobian: Tensor) -> Rows:
-        """Dense reprojection before another camera."""
+        """Compare the dense reprojection before another camera."""
         turned = (view.rotation @ jacobian.flatten(2)).view(jacobian.shape)
         camera, target = (view.focal, view.centre), (view.pixels, view.weights)
         return projection_rows(view.moved(points), turned, camera, target, self._robust, view.counts)
 
     def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
-        """Depths about the pelvis against the anchor's."""
+        """Compare depths about the pelvis with the anchor's."""
         anchor = self.evidence.joints[..., 2]
         precision = 1 / self.weights.depth_noise
         residual = (joints[:, 1:, 2] - joints[:, :1, 2] - anchor[:, 1:] + anchor[:, :1]) * precision
@@ -233,7 +233,7 @@ class AlignmentProblem:
         return Rows(residual, J, 0.5 * residual.square().sum(-1))
 
     def common_shape(self, state: FitState) -> Tensor:
-        """Betas (S,) that suit all rows, about the fit's own: one Gauss-Newton step with the poses eliminated."""
+        """Solve betas (S,) that suit all rows, about the fit's own: one Gauss-Newton step with the poses eliminated."""
         columns = slice(_POSE, _POSE + state.betas.shape[1])
         sigma = self.evidence.shape_noise[:, None].expand_as(state.betas)
         parts = []

@@ -33,21 +33,21 @@ class Pulls(NamedTuple):
 
 
 def fit_state(fit: FitRecord) -> FitState:
-    """The rows of a fit as states of the solver."""
+    """Convert the rows of a fit to states of the solver."""
     rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).double().view(len(fit), -1, 3))
     root, betas = torch.from_numpy(fit.joints3d[:, 0]).double(), torch.from_numpy(fit.betas).double()
     return FitState(rotations, root, betas, torch.zeros(len(fit), 1, dtype=torch.float64))
 
 
 def rig_points(fit: Fit, rows: NDArray[np.integer], rig: LandmarkRig) -> Tensor:
-    """(R, M, 3) metres, camera axes, the rig's points of some rows."""
+    """Pose (R, M, 3) metres, camera axes, the rig's points of some rows."""
     state, scales = fit_state(fit.select(rows)), torch.from_numpy(fit.segment_scales[rows]).double()
     return rig.pose(state.rotations, state.root, state.betas, scales).points
 
 
 def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pulls:
-    """Pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the other points
-    are not pulled.
+    """Make the pulls of the landmarks, which are the rig's points from `first` on, to the detector's keypoints; the
+    other points are not pulled.
 
     noise  in pixels of a crop of 256; infinite: no pull
     """
@@ -70,7 +70,7 @@ def pull_to_vertices(
     pulls: Pulls,
     weights: AlignmentWeights,
 ) -> None:
-    """Pulls surface points by the shifts between the vertices around them and the pixels that show these, in place.
+    """Pull surface points by the shifts between the vertices around them and the pixels that show these, in place.
 
     A pixel belongs to the person in whose box it lies, of several to the one whose
     vertex is nearest for their size.
@@ -98,7 +98,7 @@ def pull_to_vertices(
 
 
 def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
-    """Pulls of some rows among all of a fit, the others without any."""
+    """Put the pulls of some rows among all of a fit, the others without any."""
     if len(rows) == count:
         return pulls
     spread = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))

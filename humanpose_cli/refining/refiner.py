@@ -81,7 +81,7 @@ _MEASURED = ("auto", "keypoints", "nbf")  # methods whose errors are at least `U
 
 
 def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
-    """UsageError if DensePose's output is missing or of no use."""
+    """Raise UsageError if DensePose's output is missing or has no effect."""
     if kind == "densepose" and not available:
         raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
     if available and kind != "densepose":
@@ -115,7 +115,7 @@ class Alignment(NamedTuple):
     overlaps: NDArray[np.float64]
 
     def at(self, share: NDArray[Any], body: Body) -> Fit:
-        """The bodies a share (N,) of the way: 0 is the fit, 1 the moved bodies. One shape a track."""
+        """Compute the bodies a share (N,) of the way: 0 is the fit, 1 the moved bodies. One shape a track."""
         return _mixed(self.fit, self.moved, body, share)
 
 
@@ -179,7 +179,7 @@ class Refiner:
         return self.options.correspondence in ("flow", "network")
 
     def check_compares(self, option: str) -> None:
-        """UsageError for an option that has no effect because no textured renderings are compared."""
+        """Raise UsageError for an option that has no effect because no textured renderings are compared."""
         if self._correspondence is None:
             got = f"correspondence {self.options.correspondence}, which compares no images"
             raise UsageError(option, "has no effect", got=got, remedy="flow or network")
@@ -187,7 +187,7 @@ class Refiner:
     def textures(
         self, fit: Fit, frames: FitFrames, *, body: Body | None = None, progress: Progress = no_progress
     ) -> dict[int, NDArray[np.uint8]]:
-        """The texture of every track, (512, 512, 4) uint8: colours and how far they are known."""
+        """Bake the texture of every track, (512, 512, 4) uint8: colours and how far they are known."""
         body = fit.body_model(body)
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
@@ -212,7 +212,7 @@ class Refiner:
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Fit:
-        """The fit with every person moved onto the pixels if that aligns better; `options` report what was accepted.
+        """Move every person onto the pixels if that aligns better; `options` report what was accepted.
 
         frames    those of the fit, see `AnyFrames`; of a take None, for the fit knows them, or those of each view
         body      of the fit, if it came from a file
@@ -238,7 +238,7 @@ class Refiner:
         progress: Progress = no_progress,
         on_displacements: OnDisplacements | None = None,
     ) -> Alignment:
-        """All bodies moved, and what decides how much of that `accept` keeps; arguments as `refine`."""
+        """Move all bodies, and measure what decides how much of that `accept` keeps; arguments as `refine`."""
         if not len(fit):
             return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
@@ -286,7 +286,7 @@ class Refiner:
         what: str,
         wanted: NDArray[np.bool_] | None = None,
     ) -> Iterator[FramePeople]:
-        """A camera's frames with people, one after the other.
+        """Yield a camera's frames with people, one after the other.
 
         wanted  (R,) rows; frames without any of them are left out
         """
@@ -301,7 +301,7 @@ class Refiner:
                 progress(done, fit.frame_count, what)
 
     def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
-        """Each person's mask in their crop."""
+        """Cut out each person's mask in their crop."""
         masks = masks_of_rows(fit, people.rows, people.pixels, self._pool)
         return [
             None if mask is None else mask.in_view(view.crop.affine, view.crop.size)
@@ -319,7 +319,7 @@ class Refiner:
         pulls: Pulls,
         on_displacements: OnDisplacements | None = None,
     ) -> None:
-        """Pulls surface points by the displacements between textured renderings and photographs, in place."""
+        """Pull surface points by the displacements between textured renderings and photographs, in place."""
         assert self._correspondence is not None
         points = slice(0, len(surface))
         factor, correlation = self.options.weights.surface_noise, self.options.weights.surface_correlation
@@ -352,7 +352,7 @@ class Refiner:
         anchor: AnchorNoise,
         progress: Progress,
     ) -> Fit:
-        """Every track solved; `fit` is the anchor, `start` the solver's first state."""
+        """Solve every track; `fit` is the anchor, `start` the solver's first state."""
         state = fit_state(start)
         aligned = 0
         for track in fit.tracks:
@@ -369,7 +369,7 @@ class Refiner:
         return _with_bodies(fit, body, state)
 
     def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
-        """(N, 3) overlap with the silhouette at the fit, halfway, and at the moved bodies; NaN without a mask."""
+        """Measure the overlap (N, 3) with the silhouette at the fit, halfway, and moved; NaN without a mask."""
         half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
         cameras, moved_cameras = cameras_of(fit, frames), cameras_of(moved, frames)
         overlaps = np.full((len(cameras), len(fit), 3), np.nan)
@@ -392,7 +392,7 @@ class Refiner:
         return np.where(measured[:, None] > 0, mean, np.nan)
 
     def accept(self, aligned: Alignment, body: Body | None = None) -> Fit:
-        """As much of the way to the moved bodies as aligns better.
+        """Go as much of the way to the moved bodies as aligns better.
 
         body  of the fit, if it came from a file
         """
@@ -407,7 +407,7 @@ class Refiner:
         return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
-        """The entry of a fit file's options about its refinement."""
+        """Make the entry of a fit file's options about its refinement."""
 
         def rounded(values: NDArray[Any]) -> list[float | None]:
             return [None if np.isnan(v) else round(float(v), 4) for v in values]
@@ -432,7 +432,7 @@ class Refiner:
 
 
 def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
-    """Frames joined until they hold `count` people or more; pixels are those of the last one."""
+    """Join frames until they hold `count` people or more; pixels are those of the last one."""
     waiting: list[FramePeople] = []
 
     def joined() -> FramePeople:
@@ -449,7 +449,7 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
 
 
 def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
-    """(N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
+    """Choose (N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
     chosen = np.zeros(len(fit), bool)
     for track in fit.tracks:
         rows = fit.rows_of(track)
@@ -458,7 +458,7 @@ def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
 
 
 def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
-    """How far off the fit's rows may be, by its keypoints, if they count: the rig's landmarks from `first` on."""
+    """Estimate how far off the fit's rows may be, by its keypoints: the rig's landmarks from `first` on."""
     weights, state = options.weights, fit_state(fit)
     pulls = keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
     detected = torch.from_numpy(pulls.weights[:, first:] > 0).double()
@@ -493,7 +493,7 @@ def _motion(fit: Fit, rows: NDArray[np.integer], weights: AlignmentWeights) -> C
 def _evidence(
     fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[CameraFit, Pulls]], noise: AnchorNoise
 ) -> AlignmentEvidence:
-    """The evidence of one track's rows, with what each camera pulls them to."""
+    """Gather the evidence of one track's rows, with what each camera pulls them to."""
     frames = fit.frame_index[rows].astype(np.int64)
     anchor = fit_state(fit.select(rows))
 
@@ -529,7 +529,7 @@ def _evidence(
 
 
 def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
-    """The fit with the bodies of a state."""
+    """Give the fit the bodies of a state."""
     betas = state.betas.float()
     trans = body.translation_of_root(state.root.float(), betas)
     scales = torch.from_numpy(fit.segment_scales)
@@ -544,7 +544,7 @@ def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
 
 
 def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:
-    """Bodies between two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
+    """Mix the bodies of two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
     if not (share > 0).any():
         return fit
     first, second = fit_state(fit), fit_state(moved)

@@ -54,7 +54,7 @@ class TakeInput:
 
 
 def separate_takes(take: TakeInput, calibration: Calibration) -> list[TakeInput]:
-    """A folder's takes: several where the calibration's cameras have several videos each."""
+    """Separate a folder's takes: several where the calibration's cameras have several videos each."""
     groups = takes_of(calibration, [view.path.name for view in take.views])
     if list(groups) == [""]:
         return [take]

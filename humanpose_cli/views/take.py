@@ -108,7 +108,7 @@ def _refuse_one_position(
 def _adjusted(
     cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """The cameras after bundle adjustment, and the people on their clocks."""
+    """Adjust the cameras by bundle adjustment, and move the people to their clocks."""
     for _ in range(_CLOCK_ROUNDS):
         shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
@@ -165,7 +165,7 @@ def _left_out(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], 
 
 
 def replace_views(tracks: Sequence[ViewTrack], used: Sequence[int]) -> list[ViewTrack]:
-    """The tracks with their views counted among those that are used."""
+    """Count the tracks' views among those that are used."""
     return [replace(track, view=used.index(track.view)) for track in tracks if track.view in used]
 
 
@@ -187,7 +187,7 @@ def _start_cameras(
 
 
 def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """The people who place the cameras: for each view those of its people that the most views show."""
+    """Choose the people who place the cameras: for each view those of its people that the most views show."""
     shown = [{track.view for track in tracks} for tracks in people]
     largest = {view: max(len(views) for views in shown if view in views) for view in set().union(*shown)}
     return [
@@ -289,7 +289,7 @@ def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies], opti
 def _parallel(
     cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], names: Sequence[str], options: ViewsOptions
 ) -> list[str]:
-    """A sentence for each camera from whose direction another one looks, too."""
+    """Write a sentence for each camera from whose direction another one looks, too."""
     messages = []
     middles = [person.landmarks.mean((0, 1)) for person in people if len(person.evidence.views) > 1]
     if not middles:
