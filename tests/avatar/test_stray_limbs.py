@@ -124,7 +124,7 @@ def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     step = stage.texture.shape[0] // size
     truth = stage.texture[step // 2 :: step, step // 2 :: step]
     seen = where & (taken.person.texture.image[..., 3] > 0.9)
-    errors = [np.abs(one.texture.image[..., :3] - truth)[seen].mean() for one in (found, taken)]
+    errors = [np.abs(one.person.texture.image[..., :3] - truth)[seen].mean() for one in (found, taken)]
     assert errors[0] < 0.7 * errors[1]
 
 

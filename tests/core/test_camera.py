@@ -63,7 +63,7 @@ def test_points_behind_the_camera_stay_finite_and_so_do_their_gradients():
 def test_a_scaled_image_and_a_part_of_it_move_every_pixel_alike():
     np.testing.assert_array_equal(CAMERA.scaled(0.5).project(POINTS), PIXELS / 2)
     assert CAMERA.scaled(0.5).size == (320, 240)
-    part = CAMERA.part(100, 50, 400, 170)
+    part = CAMERA.part((100, 50, 400, 170))
     np.testing.assert_array_equal(part.project(POINTS), PIXELS - (100, 50))
     assert part.size == (300, 120)
 

@@ -1,5 +1,7 @@
 """Options without effect beside others: the same rules for commands and for `hp.fit` and `hp.refine`."""
 
+import inspect
+
 import pytest
 
 import humanpose_cli as hp
@@ -8,18 +10,18 @@ from humanpose_cli.core import option_rules
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.option_rules import check_options
 
-DEFAULTS = {"views": False, "sequence": None, "overlay": True, "labels": "ids", "cluster": "local", "shards": 1}
+DEFAULTS = {"calibration": None, "focal": None, "overlay": True, "labels": "ids", "cluster": "local", "shards": 1}
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"views": True, "sequence": False}, "sequence: cannot be combined with `views`"),
+        ({"calibration": "c.toml", "focal": 900.0}, "focal: cannot be combined with `calibration`"),
         ({"overlay": False, "labels": "none"}, "labels: has no effect without `overlay`"),
         ({"shards": 4}, "shards: has no effect without `cluster=slurm`"),
         ({"shards": 4, "cluster": "slurm"}, ""),
-        ({"sequence": True, "labels": "none"}, ""),
-        ({"views": True, "overlay": False}, ""),
+        ({"focal": 900.0, "labels": "none"}, ""),
+        ({"calibration": "c.toml", "overlay": False}, ""),
     ],
 )
 def test_an_option_without_effect_is_refused(given, message):
@@ -31,7 +33,9 @@ def test_an_option_without_effect_is_refused(given, message):
 
 
 def test_every_rule_is_about_options_of_a_command():
-    names = [{str(p.name) for p in build_command(command, lambda _: 0).params} for command in ("fit", "refine")]
+    commands = ("fit", "combine", "refine")
+    names = [{str(p.name) for p in build_command(command, lambda _: 0).params} for command in commands]
+    names.append(set(inspect.signature(hp.refine).parameters))
     rules = [*option_rules._NEEDED.items(), *option_rules._EXCLUDED.items()]
     pairs = [(option.partition("=")[0], other) for option, others in rules for other in others]
     for pair in pairs:
@@ -41,14 +45,8 @@ def test_every_rule_is_about_options_of_a_command():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"views": True, "sequence": False}, "sequence: cannot be combined with `views`"),
-        ({"views": True, "people": "largest"}, "people: cannot be combined with `views`"),
-        ({"views": True, "calibration": "c.toml", "height": 1.8}, "height: cannot be combined with `calibration`"),
-        ({"views": True, "calibration": "c.toml", "focal": 900.0}, "focal: cannot be combined with `calibration`"),
-        ({"offsets": [0, 1]}, "offsets: has no effect without `views`"),
-        ({"prior": "none"}, "prior: has no effect without `refine`"),
         ({"boxes": "a.json", "keypoints": "b.json"}, "boxes: cannot be combined with `keypoints`"),
-        ({"charts": "UV_Processed.mat"}, "charts: has no effect without `densepose`"),
+        ({"pose_model": "a.onnx", "keypoints": "b.json"}, "pose_model: cannot be combined with `keypoints`"),
     ],
 )
 def test_fit_in_python_refuses_what_the_command_line_refuses(arguments, message):
@@ -56,11 +54,17 @@ def test_fit_in_python_refuses_what_the_command_line_refuses(arguments, message)
         hp.fit("a.mp4", **arguments)
 
 
+def test_combine_in_python_refuses_what_the_command_line_refuses():
+    with pytest.raises(UsageError, match=r"^height: cannot be combined with `calibration`$"):
+        hp.combine(["a.fit.npz", "b.fit.npz"], calibration="c.toml", height=1.8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"displacement_frames": 3}, "displacement_frames: has no effect without `save_displacements`"),
         ({"charts": "UV_Processed.mat"}, "charts: has no effect without `densepose`"),
+        ({"method": "registration", "prior": "none"}, "prior: cannot be combined with `method=registration`"),
     ],
 )
 def test_refine_in_python_refuses_what_the_command_line_refuses(arguments, message):

@@ -8,7 +8,7 @@ class BlindDetector:
 
     modes: ClassVar[list[str]] = []
 
-    def __init__(self, mode, threads, device):
+    def __init__(self, mode, threads, device, options):
         self.modes.append(mode)
 
     def detect(self, pixels):
