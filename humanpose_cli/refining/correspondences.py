@@ -222,7 +222,7 @@ class SurfacePoints:
         return PointDisplacements(pixels / floor[..., None], (area / floor).sqrt(), area)
 
     def means(self, vertices: Array, shifts: Array) -> tuple[Array, Array]:
-        """Average (K, 2) the shifts (M, 2) of some vertices (M,) about each point, and mark those that have any (K,)."""
+        """Average (K, 2) the shifts (M, 2) of some vertices (M,) about each point; which points have any is (K,)."""
         groups = self.group.numpy()[vertices]
         count = np.bincount(groups, minlength=len(self))
         total = np.stack([np.bincount(groups, shift, len(self)) for shift in shifts.T], 1)
