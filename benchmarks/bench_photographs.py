@@ -97,7 +97,7 @@ def photographs(folder: Path) -> list[Path]:
 
 def _fit(fitter: Fitter, item: InputItem, folder: Path) -> int:
     """Fit the people of a photograph, write the fit and the overlay, and count them."""
-    output = fit_path(item, folder)
+    output = fit_path(item.key, folder)
     fit = fit_item(fitter, item, output)
     write_outputs(fit, output, FitOutputs())
     return len(fit)

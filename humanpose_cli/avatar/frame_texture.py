@@ -19,6 +19,7 @@ from humanpose_cli.avatar.options import FrameTextureOptions
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.images import encode_image, png_text, read_image
+from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.protected import protect
 
 Array = NDArray[Any]
@@ -89,7 +90,7 @@ def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uin
 
 def texture_path(fit: Path, track: int) -> Path:
     """Name the texture of a track beside its fit file: `clip.mp4.person0.texture.png`."""
-    return fit.with_name(f"{fit.name.removesuffix('.npz').removesuffix('.fit')}.person{track}.texture.png")
+    return beside_fit(fit, f".person{track}.texture.png")
 
 
 def texture_png(texture: NDArray[np.uint8], body: str) -> bytes:

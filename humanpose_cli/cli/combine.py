@@ -181,7 +181,7 @@ class _Takes:
 
     def fits(self, take: TakeInput) -> tuple[Path, ...]:
         """Return the fit files of a take's cameras."""
-        return (*(fit_path(view, self.out / CAMERAS) for view in take.views), *take.fits)
+        return (*(fit_path(view.key, self.out / CAMERAS) for view in take.views), *take.fits)
 
     def item(self, take: TakeInput, outputs: FitOutputs) -> Item:
         """Make the item of a take."""

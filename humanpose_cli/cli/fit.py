@@ -139,7 +139,7 @@ class FitRun:
         from humanpose_cli.batch.items import item_of
         from humanpose_cli.io.output_names import fit_path, people_journal
 
-        paths = self.outputs.paths(fit_path(source, out), sequence=source.is_sequence)
+        paths = self.outputs.paths(fit_path(source.key, out), sequence=source.is_sequence)
         return item_of(source, paths, [people_journal(paths[0])] if source.is_sequence else ())
 
     def run(self, sources: Sequence[InputItem], out: Path) -> CommandResult:

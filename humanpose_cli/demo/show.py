@@ -154,7 +154,7 @@ class _Work:
     def fit(self, path: Path) -> Fit:
         """Fit as `hpc fit` does, with the overlay and a view from the side."""
         (item,) = open_inputs([path])
-        output = fit_path(item, self.out)
+        output = fit_path(item.key, self.out)
         fit = fit_item(self.reposer.fitter, item, output, self.part(0.0, 0.5).progress)
         outputs = FitOutputs(video_codec=self.video_codec)
         self.written.extend(outputs.paths(output, sequence=item.is_sequence))

@@ -37,11 +37,6 @@ class FrameFiles:
         """Open the inputs again. Raises InputError if they are not there."""
         return tuple(open_inputs(self.paths, sequence=self.kind == "frames", frames=self.range))
 
-    @property
-    def name(self) -> str:
-        """The file name of the first input."""
-        return self.paths[0].name
-
 
 def frame_files_text(files: Sequence[FrameFiles], folder: Path) -> str:
     """Write references as JSON, with paths relative to the folder of the fit file where that is possible."""

@@ -5,10 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from humanpose_cli.io.inputs import InputItem
 
 FIT_SUFFIX = ".fit.npz"
 
@@ -23,14 +19,14 @@ def beside_fit(fit: Path, ending: str) -> Path:
     return fit.with_name(fit_stem(fit) + ending)
 
 
-def fit_path(item: InputItem, out: Path) -> Path:
-    """Return the fit file of an input.
+def fit_path(name: str, out: Path) -> Path:
+    """Return the fit file that is written of an input or of another fit.
 
-    out  a folder, which mirrors the input tree, or the fit file's name, NAME.npz
+    name  key of the input, or the fit's name below its folder
+    out   a folder, which mirrors the input tree, or the fit file's name, NAME.npz
     """
-    from humanpose_cli.io.inputs import output_path
-
-    return out if out.suffix.lower() == ".npz" and not out.is_dir() else output_path(item, out, FIT_SUFFIX)
+    is_file = out.suffix.lower() == ".npz" and not out.is_dir()
+    return out if is_file else out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX)
 
 
 def people_journal(fit: Path) -> Path:

@@ -29,6 +29,7 @@ from humanpose_cli.io.displacement_files import (
     displacement_writer,
 )
 from humanpose_cli.io.images import encode_image
+from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.refining.correspondences import Displacements
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import Refiner
@@ -57,7 +58,7 @@ def sheet_path(displacements: Path, track: int) -> Path:
 
 def displacements_path(fit: Path) -> Path:
     """Return the path of the displacements of a refined fit: `clip.mp4.displacements.npz`."""
-    return fit.with_name(fit.name.removesuffix(".npz").removesuffix(".fit") + DISPLACEMENTS_SUFFIX)
+    return beside_fit(fit, DISPLACEMENTS_SUFFIX)
 
 
 def saved_frames(fit: Fit, max_frames: int) -> frozenset[int]:

@@ -98,7 +98,7 @@ def fits_with_frames(
     result = []
     for name, path, problem in named:
         items, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
-        output = fit_path(items[0], out) if inputs and len(items) == 1 else named_output(name, out)
+        output = fit_path(items[0].key if inputs and len(items) == 1 else name, out)
         beside: dict[str, Any] = {}
         try:
             names = (name, output.name, *(item.key + FIT_SUFFIX for item in items))
@@ -109,12 +109,6 @@ def fits_with_frames(
         result.append(FitWithFrames(path, items, output, error, **beside))
     protect(file for task in result for file in task.files)
     return result
-
-
-def named_output(name: str, out: Path) -> Path:
-    """Return the fit file that is written of a fit, by its name below its folder; `out` as `fit_path` takes it."""
-    is_file = out.suffix.lower() == ".npz" and not out.is_dir()
-    return out if is_file else out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX)
 
 
 def _fit_beside(path: Path, names: Sequence[str], option: str, count: int) -> Path:
