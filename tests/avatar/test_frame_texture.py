@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.walking_person import CAMERA, patchwork
 
 from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean, texture_png
@@ -41,7 +42,7 @@ def test_without_samples_everything_is_a_hole():
 
 
 def test_samples_of_another_size_are_refused():
-    with pytest.raises(UsageError, match="another size"):
+    with raises(UsageError, problem="another size"):
         TextureSamples(8).add(BakedTexture(np.zeros((4, 4, 3)), np.zeros((4, 4)), np.zeros((4, 4), bool)))
 
 
@@ -53,7 +54,7 @@ def test_a_file_gives_back_what_was_written(tmp_path, texels):
     known = texels.covered & (texture[..., 3] > 0)
     np.testing.assert_allclose(again[known].astype(int), texture[known], atol=1)
     assert not again[:100, :, 3][texels.covered[:100]].any()
-    with pytest.raises(InputError, match="no texture of a body"):
+    with raises(InputError, problem="no texture of a body"):
         read_texture(tmp_path / "a.png", np.ones((64, 64), bool), "default")
 
 
@@ -64,7 +65,9 @@ def test_a_texture_tells_its_body_and_another_bodys_is_refused(tmp_path, texels)
     write_image(tmp_path / "untold.png", texture)
     told = read_texture(tmp_path / "told.png", texels.covered, "smpl-neutral")
     np.testing.assert_array_equal(told, read_texture(tmp_path / "untold.png", texels.covered, "default"))
-    with pytest.raises(InputError, match=r"told\.png: is a texture of another body, expected default, found smpl-neu"):
+    with raises(
+        InputError, subject="told.png", problem="is a texture of another body", expected="default", got="smpl-neu"
+    ):
         read_texture(tmp_path / "told.png", texels.covered, "default")
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
@@ -125,7 +126,7 @@ def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshRepo
     before_beach = mesh_reposer(photo, mask, person, stage.body, background=beach).render(rotations).image
     assert tuple(before_beach[5, 5]) == (255, 0, 0)
     assert tuple(before_beach[5, -5]) == (0, 0, 255)
-    with pytest.raises(UsageError, match="background"):
+    with raises(UsageError, subject="background"):
         mesh_reposer(photo, mask, person, stage.body, background="beach")  # type: ignore[arg-type]
 
 
@@ -222,9 +223,9 @@ def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:
 def test_wrong_input_is_refused(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
-    with pytest.raises(UsageError, match="photo"):
+    with raises(UsageError, subject="photo"):
         mesh_reposer(photo[..., 0], mask, stage.fitted(rotations), stage.body)
-    with pytest.raises(UsageError, match="mask"):
+    with raises(UsageError, subject="mask"):
         mesh_reposer(photo, mask[:-1], stage.fitted(rotations), stage.body)
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.batch import items
 from humanpose_cli.batch.items import UNSHARDED, Item, Shard, ignores_case, refuse_case_twins, shard_of
@@ -52,7 +53,7 @@ def test_parsing():
 
 @pytest.mark.parametrize("text", [f"1/{'9' * 5000}", "", "1", "4/4", "-1/4", "1/0", "a/b", "1/2/3", "1.0/2"])
 def test_nonsense_is_refused(text):
-    with pytest.raises(UsageError, match="shard: "):
+    with raises(UsageError, subject="shard"):
         Shard.parse(text)
 
 
@@ -62,7 +63,7 @@ TWINS = [Item("A.jpg", (Path("A.jpg"),)), Item("b.jpg", (Path("b.jpg"),)), Item(
 def test_names_that_differ_in_case_alone_are_refused_where_the_folder_cannot_tell_them_apart(tmp_path, monkeypatch):
     refuse_case_twins(TWINS, tmp_path)
     monkeypatch.setattr(items, "ignores_case", lambda folder: True)
-    with pytest.raises(UsageError, match=r"a\.jpg: would write the same files as A\.jpg in "):
+    with raises(UsageError, subject="a.jpg", problem="would write the same files as A.jpg in"):
         refuse_case_twins(TWINS, tmp_path)
     refuse_case_twins(TWINS[:2], tmp_path)
 

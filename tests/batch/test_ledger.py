@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, content_digest, fingerprint
 from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, read_history
@@ -141,7 +142,7 @@ def test_entries_without_a_checksum_are_read_and_what_leads_out_of_the_folder_is
 
 def test_a_newer_version_is_refused(tmp_path):
     (tmp_path / "ledger.0-of-1.jsonl").write_text('{"schema": 99, "kind": "item"}\n')
-    with pytest.raises(InputError, match=r"newer version.*expected schema 1, found 99"):
+    with raises(InputError, problem="newer version", expected="schema 1", got="99"):
         read_history(tmp_path)
 
 
@@ -166,7 +167,7 @@ def test_lines_of_concurrent_writers_stay_whole(tmp_path):
 
 @pytest.mark.posix("needs flock")
 def test_two_processes_do_not_run_the_same_shard(tmp_path):
-    with Ledger(tmp_path, "fit", {}), pytest.raises(UsageError, match="another process is running part 0/1"):
+    with Ledger(tmp_path, "fit", {}), raises(UsageError, problem="another process is running part 0/1"):
         Ledger(tmp_path, "fit", {})
     Ledger(tmp_path, "fit", {}).__exit__()
 
@@ -199,7 +200,7 @@ def test_what_is_refused_leaves_no_ledger_and_what_was_there(tmp_path):
     assert refused(Shard(0, 2)) == refused(Shard(1, 2)) == ["ledger.0-of-2.jsonl"]
     assert refused(Shard(1, 2), Item("a", ())) == ["ledger.0-of-2.jsonl", "ledger.1-of-2.jsonl"]
     (tmp_path / "ledger.0-of-2.jsonl").write_text('{"schema": 99, "kind": "item"}\n')
-    with pytest.raises(InputError, match="newer version"):
+    with raises(InputError, problem="newer version"):
         Ledger(tmp_path, "fit", {})
     assert not (tmp_path / "ledger.0-of-1.jsonl").exists()
 
@@ -238,7 +239,7 @@ def test_no_link_is_written_through(tmp_path, name, shard):
 def test_an_unwritable_folder_is_told(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises((UnavailableError, InputError), match="`out`"):
+    with raises((UnavailableError, InputError), remedy="`out`"):
         Ledger(blocked, "fit", {})
 
 
@@ -271,5 +272,5 @@ def test_contents_cannot_be_shifted_between_files(tmp_path):
 
 
 def test_an_items_own_error_comes_first():
-    with pytest.raises(InputError, match="is an empty folder"):
+    with raises(InputError, problem="is an empty folder"):
         fingerprint(Item("x", (), error=InputError("x", "is an empty folder")))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.ledger import read_history
@@ -149,7 +150,7 @@ def test_whoever_dies_while_replacing_results_leaves_none_of_them_done(tmp_path,
     other = {"options": {"people": "largest"}, "overwrite": True}
     with pytest.raises(KeyboardInterrupt):
         run_items(items_of(photos), dies, batch(tmp_path, **other))
-    with pytest.raises(UsageError, match=r"already holds the results of a\.jpg made with other options"):
+    with raises(UsageError, problem="already holds the results of a.jpg made with other options"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
@@ -177,7 +178,7 @@ def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos
     other = {"options": {"people": "largest"}, "overwrite": True}
     for index in range(2):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=Shard(index, 2), **other))
-    with pytest.raises(UsageError, match="other options"):
+    with raises(UsageError, problem="other options"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
 
 
@@ -358,7 +359,7 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
 def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     other = batch(tmp_path, options={"people": "largest"})
-    with pytest.raises(UsageError, match=r"`people=largest`, was all.*`overwrite`"):
+    with raises(UsageError, problem="`people=largest`, was all", remedy="`overwrite`"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), other)
     worker = Recorder(tmp_path / "out")
     replacing = batch(tmp_path, options={"people": "largest"}, overwrite=True)
@@ -371,7 +372,7 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
         return batch(tmp_path, options={"people": "all", "weights": {"noise": (0.1, 0.2), "starts": 5, **weights}})
 
     run_items(items_of(photos), Recorder(tmp_path / "out"), nested())
-    with pytest.raises(UsageError, match=r"other options \(`weights\.starts=7`, was 5\);"):
+    with raises(UsageError, problem="other options (`weights.starts=7`, was 5)"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), nested(starts=7))
 
 
@@ -397,7 +398,7 @@ def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photo
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "a.jpg").write_bytes(b"somebody else")
-    with pytest.raises(UsageError, match="another image or video of that name"):
+    with raises(UsageError, problem="another image or video of that name"):
         run_items(items_of(elsewhere), Recorder(tmp_path / "out"), batch(tmp_path))
 
 
@@ -413,7 +414,7 @@ def test_two_commands_do_not_write_one_file(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     path = photos / "a.jpg"
     item = Item("x.jpg", (path,), outputs=(tmp_path / "out" / "a.jpg.txt",))
-    with pytest.raises(UsageError, match=r"a\.jpg\.txt: is what hpc fit made of a\.jpg, and x\.jpg would replace it"):
+    with raises(UsageError, subject="a.jpg.txt", problem="is what hpc fit made of a.jpg, and x.jpg would replace it"):
         run_items([item], Recorder(tmp_path / "out"), batch(tmp_path, command="repose"))
 
 
@@ -423,7 +424,7 @@ def test_two_inputs_with_one_key_are_refused_and_one_named_twice_is_done_once(tm
     run_items(twice, worker, batch(tmp_path))
     assert worker.seen == ["a.jpg"]
     clash = [Item("x", (photos / "a.jpg",), "one/x"), Item("x", (photos / "b.jpg",), "two/x")]
-    with pytest.raises(UsageError, match=r"two/x: would write the same files as one/x"):
+    with raises(UsageError, subject="two/x", problem="would write the same files as one/x"):
         run_items(clash, worker, batch(tmp_path))
 
 

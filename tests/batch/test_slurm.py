@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import linear_recipe, small_slurm
+from helpers.errors import raises
 from helpers.patience import PATIENCE, wait_until
 
 from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
@@ -225,17 +226,17 @@ def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(after, 
 
 @pytest.mark.slow
 def test_what_slurm_refuses_is_told(slurm, tmp_path):
-    with pytest.raises(UnavailableError, match=r"slurm: refuses the job.*artition"):
+    with raises(UnavailableError, subject="slurm", problem="refuses the job", got="artition"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), ())
-    with pytest.raises(UsageError, match="nodes is not for items"):
+    with raises(UsageError, problem="nodes is not for items"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"nodes": "2"}), ())
-    with pytest.raises(UsageError, match="minutes"):
+    with raises(UsageError, expected="minutes"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"time": "1:00"}), ())
 
 
 def test_without_slurm_the_remedy_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UnavailableError, match="slurm: is not on this machine"):
+    with raises(UnavailableError, subject="slurm", problem="is not on this machine"):
         submit("test", ("true",), tmp_path, SlurmSettings(), ())
 
 

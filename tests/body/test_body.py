@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import Body, BodyArrays
 from humanpose_cli.core.camera import project
@@ -202,11 +203,11 @@ def test_gradient_of_landmarks_is_right(any_body: Body) -> None:
 
 def test_wrong_arguments_are_refused(body: Body) -> None:
     rotations = turned()
-    with pytest.raises(UsageError, match=r"betas.*\(B, 10\).*\(1, 5\)"):
+    with raises(UsageError, subject="betas", expected="(B, 10)", got="(1, 5)"):
         body.pose(rotations, torch.zeros(1, 5))
-    with pytest.raises(UsageError, match="rotations"):
+    with raises(UsageError, subject="rotations"):
         body.pose(torch.zeros(1, 22, 3, 3), torch.zeros(1, 10))
-    with pytest.raises(UsageError, match=r"no set named 'mpii'.*blazepose33"):
+    with raises(UsageError, problem="no set named 'mpii'", expected="blazepose33"):
         body.landmarks("mpii")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.prior_files import ANGLES, mixture, write_mixture
 from scipy.stats import multivariate_normal
 
@@ -52,20 +53,26 @@ def changed(**values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"means": np.zeros((2, 3))}, "is no mixture of poses, expected weights, means and covars, found means"),
-        (changed(means=np.zeros((3, 63))), r"is of other joints, expected \(K,\), \(K, 69\), \(K, 69, 69\)"),
-        (changed(means=np.full((3, ANGLES), np.nan)), r"\(means\): holds values that are not finite"),
-        (changed(weights=np.array([0.5, 0.5, 0.0])), r"\(weights\): are not positive"),
-        (changed(covars=np.zeros((3, ANGLES, ANGLES))), r"\(covars\): are no covariances"),
-        (changed(covars=np.array(["a"])), r"\(covars\): cannot be read"),
+        (
+            {"means": np.zeros((2, 3))},
+            {"problem": "is no mixture of poses", "expected": "weights, means and covars", "got": "means"},
+        ),
+        (changed(means=np.zeros((3, 63))), {"problem": "is of other joints", "expected": "(K,), (K, 69), (K, 69, 69)"}),
+        (
+            changed(means=np.full((3, ANGLES), np.nan)),
+            {"subject": "(means)", "problem": "holds values that are not finite"},
+        ),
+        (changed(weights=np.array([0.5, 0.5, 0.0])), {"subject": "(weights)", "problem": "are not positive"}),
+        (changed(covars=np.zeros((3, ANGLES, ANGLES))), {"subject": "(covars)", "problem": "are no covariances"}),
+        (changed(covars=np.array(["a"])), {"subject": "(covars)", "problem": "cannot be read"}),
     ],
 )
 def test_other_files_are_refused_in_a_sentence(tmp_path, values, message):
     for name in ("gmm.pkl", "gmm.npz"):
-        with pytest.raises(InputError, match=message):
+        with raises(InputError, **message):
             read_mixture_prior(write_mixture(tmp_path / name, values))
 
 
 def test_a_pickle_of_something_else_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no mixture of poses, expected a table of arrays, found list"):
+    with raises(InputError, problem="is no mixture of poses", expected="a table of arrays", got="list"):
         read_mixture_prior(write_mixture(tmp_path / "gmm.pkl", [1, 2]))

@@ -1,6 +1,7 @@
 """Which file a pose prior is, and what is said where it is missing."""
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.body.model_files import check_prior, prior_file, prior_identity
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
@@ -8,9 +9,9 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 
 @pytest.mark.parametrize("spec", ["gmm", "gmm:", "pose:x", "vposer", "smpl:x", ""])
 def test_other_names_are_refused(spec):
-    with pytest.raises(UsageError, match="prior: is not known, expected none, pose, gmm:FILE, vposer:FILE"):
+    with raises(UsageError, subject="prior", problem="is not known", expected="none, pose, gmm:FILE, vposer:FILE"):
         check_prior(spec)
-    with pytest.raises(UsageError, match="prior: is not known"):
+    with raises(UsageError, subject="prior", problem="is not known"):
         prior_file(spec)
 
 
@@ -29,9 +30,9 @@ def test_a_prior_counts_by_its_contents(tmp_path):
 
 
 def test_missing_files_come_with_where_they_are_from(tmp_path):
-    with pytest.raises(UnavailableError, match=r"smplify\.is\.tue\.mpg\.de"):
+    with raises(UnavailableError, remedy="smplify.is.tue.mpg.de"):
         prior_file(f"gmm:{tmp_path / 'gmm_08.pkl'}")
-    with pytest.raises(UnavailableError, match=r"smpl-x\.is\.tue\.mpg\.de and download VPoser v2\.0"):
+    with raises(UnavailableError, remedy="smpl-x.is.tue.mpg.de and download VPoser v2.0"):
         prior_file(f"vposer:{tmp_path / 'V02_05'}")
-    with pytest.raises(InputError, match="holds no checkpoint of VPoser, expected snapshots"):
+    with raises(InputError, problem="holds no checkpoint of VPoser", expected="snapshots"):
         prior_file(f"vposer:{tmp_path}")

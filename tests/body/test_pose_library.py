@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import DATA_FILE, decode_steps, encode_steps, pose_library
@@ -49,7 +50,7 @@ def test_clips_by_name():
     motion = library.clip(library.clips[3].name)
     start = sum(map(len, library.clips[:3]))
     torch.testing.assert_close(motion.poses, library.poses[start : start + len(motion)])
-    with pytest.raises(UsageError, match="dancing"):
+    with raises(UsageError, subject="dancing"):
         library.clip("dancing")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.joint_angles import (
     angles_from_named,
@@ -105,7 +106,7 @@ def test_small_file():
 
 
 def test_mixture_arrays_must_fit():
-    with pytest.raises(UsageError, match="mixture"):
+    with raises(UsageError, subject="mixture"):
         mixture_from(np.ones(2), np.zeros((3, 4)), np.ones((3, 4, 4)))
 
 

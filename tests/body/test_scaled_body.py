@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledBody, ScaledPose, gram_schmidt, in_image
@@ -73,7 +74,7 @@ def test_vector_round_trip() -> None:
     assert pose.vector.shape == (3, POSE_SIZE)
     for before, after in zip(pose, ScaledPose.from_vector(pose.vector), strict=True):
         assert torch.equal(before, after)
-    with pytest.raises(UsageError, match="105"):
+    with raises(UsageError, expected="105"):
         ScaledPose.from_vector(torch.zeros(3, 104))
 
 

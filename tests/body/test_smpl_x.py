@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.fresh_process import run_fresh
 from helpers.smpl_model_file import SIZES, SMPLX_NAMES, random_smplx_fields
 
@@ -83,7 +84,7 @@ def test_fingers_have_the_mean_pose_of_the_file(model: tuple[str, dict[str, Any]
     assert straight.vertices is not None
     assert (posed.vertices - straight.vertices).norm(dim=-1).max() > 0.02
     np.savez(path.with_name("x_female.npz"), **{**fields, "hands_meanr": np.zeros(3)})
-    with pytest.raises(InputError, match="has no mean pose of the hands"):
+    with raises(InputError, problem="has no mean pose of the hands"):
         load_smpl(path.with_name("x_female.npz"), mean_hands=True)
 
 
@@ -145,8 +146,8 @@ def test_wrong_files_are_told(tmp_path: Path) -> None:
     fields = random_smplx_fields("smplx")
     path = tmp_path / "SMPLX_MALE.npz"
     np.savez(path, **{**fields, "posedirs": np.zeros((10475, 3, 9), np.int8)})
-    with pytest.raises(InputError, match=r"posedirs has not SMPL-X's shape, expected \(10475, 3, 486\)"):
+    with raises(InputError, problem="posedirs has not SMPL-X's shape", expected="(10475, 3, 486)"):
         load_smpl(path)
     np.savez(path, **{**fields, "posedirs": np.zeros((10475, 3, 486), np.int8), "kintree_table": np.zeros((2, 55))})
-    with pytest.raises(InputError, match="kintree_table is not SMPL-X's skeleton"):
+    with raises(InputError, problem="kintree_table is not SMPL-X's skeleton"):
         load_smpl(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from torch import Tensor
 
 from humanpose_cli.body.body import default_body
@@ -336,9 +337,9 @@ def test_opposite_bones_turn_by_half():
 
 
 def test_other_shapes_are_refused(poses):
-    with pytest.raises(UsageError, match=r"source: is no batch of poses, expected \(B, 19, 3\)"):
+    with raises(UsageError, subject="source", problem="is no batch of poses", expected="(B, 19, 3)"):
         warping_parts(poses[:, :17], poses[:, :17])
-    with pytest.raises(UsageError, match="target: is no batch of poses"):
+    with raises(UsageError, subject="target", problem="is no batch of poses"):
         warping_parts(poses, poses[:2])
     empty = warping_parts(poses[:0], poses[:0])
     assert empty.target_to_source.shape == (0, 10, 3, 4)
@@ -346,12 +347,12 @@ def test_other_shapes_are_refused(poses):
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float16])
 def test_poses_that_cannot_be_fitted_are_refused(poses, dtype):
-    with pytest.raises(UsageError, match="source: has a dtype without fits"):
+    with raises(UsageError, subject="source", problem="has a dtype without fits"):
         warping_parts(poses.to(dtype), poses.to(dtype))
-    with pytest.raises(UsageError, match=r"target: has another dtype, expected torch\.float64"):
+    with raises(UsageError, subject="target", problem="has another dtype", expected="torch.float64"):
         warping_parts(poses, poses.float())
     for size in ((1.0, 1.0), (1.0, 0.0, 1.0)):
-        with pytest.raises(UsageError, match="voxel_size: is not known"):
+        with raises(UsageError, subject="voxel_size", problem="is not known"):
             warping_parts(poses, poses).in_voxels(size)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
@@ -106,7 +107,7 @@ def test_files_are_protected_while_a_command_runs(tmp_path):
     write_bytes(tmp_path / "a", b"1")
     with protected_inputs():
         protect([tmp_path / "a", tmp_path, tmp_path / "missing", "n" * 300, "\0"])
-        with pytest.raises(UsageError, match=r"a: would replace the input .*a; choose another"):
+        with raises(UsageError, subject="a", problem=("would replace the input", "a"), remedy="choose another"):
             write_bytes(tmp_path / "a", b"2")
         write_bytes(tmp_path / "b", b"2")
         write_bytes(tmp_path / "b", b"3")
@@ -153,7 +154,7 @@ def test_links_below_the_output_folder_may_stay_inside(tmp_path):
     with protected_inputs():
         name_output(tmp_path / "out")
         write_bytes(tmp_path / "out" / "inside" / "a", b"1")
-        with pytest.raises(UsageError, match="outside: is a link that leads out of the output folder"):
+        with raises(UsageError, subject="outside", problem="is a link that leads out of the output folder"):
             write_bytes(tmp_path / "out" / "outside" / "new" / "a", b"2")
     write_bytes(tmp_path / "out" / "outside" / "a", b"3")
     assert not (tmp_path / "new").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.cli import doctor as doctor_checks
 from humanpose_cli.cli.doctor import CHECKS, Check
@@ -72,7 +73,7 @@ def test_a_driver_that_torch_cannot_use_is_found(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(doctor_checks, "_nvidia_driver", lambda: "580.65")
-    with pytest.raises(UnavailableError, match=r"driver 580\.65 is there, but torch .* cannot use it"):
+    with raises(UnavailableError, problem=("driver 580.65 is there, but torch", "cannot use it")):
         doctor_checks._gpu()
 
 
@@ -97,18 +98,18 @@ def test_the_worst_of_several_gpus_is_told(monkeypatch):
     assert doctor_checks._kernels("cuda") == "as the reference, relative error: interpolate 3e-07"
     broken = results(("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", float("inf"), "no memory"))
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", broken)
-    with pytest.raises(UnavailableError, match="for interpolate on cuda:1: no memory"):
+    with raises(UnavailableError, problem="for interpolate on cuda:1: no memory"):
         doctor_checks._kernels("cuda")
 
 
 def test_kernels_that_do_not_run_or_err_are_told_with_the_reason(monkeypatch):
     wrong = results(("cpu", "rasterise", 0.25, ""), ("cpu", "skin_vertices", 1e-7, ""))
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", wrong)
-    with pytest.raises(UnavailableError, match="the slower torch code is used, for rasterise: off by 2e-01"):
+    with raises(UnavailableError, problem="the slower torch code is used, for rasterise: off by 2e-01"):
         doctor_checks._kernels("cpu")
     none = results(*(("cpu", op, float("inf"), "the driver is too old") for op in ("rasterise", "skin_vertices")))
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", none)
-    with pytest.raises(UnavailableError, match="for all operations: the driver is too old"):
+    with raises(UnavailableError, problem="for all operations: the driver is too old"):
         doctor_checks._kernels("cpu")
 
 
@@ -173,7 +174,9 @@ def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("warp.is_cuda_available", lambda: False)
     monkeypatch.setattr("warp.get_cuda_toolkit_version", lambda: (13, 4))
-    with pytest.raises(UnavailableError, match=r"driver: is too old .* Warp 1.*; install driver 580 or newer"):
+    with raises(
+        UnavailableError, subject="driver", problem=("is too old", "Warp 1"), remedy="install driver 580 or newer"
+    ):
         doctor_checks._engine()
 
 
@@ -201,7 +204,7 @@ def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
     assert told == "writable"
     assert Path(folder).parent == tmp_path
     monkeypatch.setattr("humanpose_cli.engine.launching._is_ours_to_write", lambda folder: False)
-    with pytest.raises(UnavailableError, match="each process compiles the kernels anew"):
+    with raises(UnavailableError, problem="each process compiles the kernels anew"):
         doctor_checks._cache_folder()
 
 
@@ -239,7 +242,7 @@ def test_the_codecs_of_videos_are_told(monkeypatch):
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
     assert doctor_checks._video().endswith(", writes and reads vp9, give --video-codec vp9")
     monkeypatch.setattr(av, "codecs_available", set())
-    with pytest.raises(UnavailableError, match="has no encoder for videos"):
+    with raises(UnavailableError, problem="has no encoder for videos"):
         doctor_checks._video()
 
 
@@ -257,7 +260,7 @@ def test_a_version_that_reads_no_video_is_found(hpc, monkeypatch):
 def test_a_full_disk_is_found(monkeypatch, tmp_path):
     usage = type("Usage", (), {"free": 2**20})
     monkeypatch.setattr(doctor_checks.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UnavailableError, match=r"0\.0 GiB free"):
+    with raises(UnavailableError, problem="0.0 GiB free"):
         doctor_checks._space(tmp_path)
 
 

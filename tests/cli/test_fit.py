@@ -16,6 +16,7 @@ import skimage.data
 import torch
 from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import bent_pose, deform_weights
+from helpers.errors import raises
 from helpers.fit_values import record
 from helpers.standing_people import StandingPeople
 from helpers.textured_room import blobs, room
@@ -584,7 +585,7 @@ def test_registration_brings_back_a_body_whose_surface_is_known(hpc, tmp_path, r
     options = {"keypoints": people, "focal": 600, "detector": "fast", "device": "cpu"}
     registered = hp.refine(hp.fit(photo, **options), method="registration", densepose=densepose)
     np.testing.assert_array_equal(registered.poses, fit.poses)
-    with pytest.raises(hp.UsageError, match="densepose: is missing"):
+    with raises(hp.UsageError, subject="densepose", problem="is missing"):
         hp.refine(registered, method="registration")
     np.savez(tmp_path / "a_IUV.npz", iuv=np.zeros_like(charts, np.uint8))
     refused = hpc(*line)

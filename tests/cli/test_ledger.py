@@ -6,6 +6,7 @@ import io
 import os
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.batch.items import Fingerprint, Item, Shard
 from humanpose_cli.batch.ledger import Ledger
@@ -68,7 +69,7 @@ def test_lists_of_inputs(tmp_path, monkeypatch, content, null):
 def test_a_name_with_a_line_end_needs_nul_bytes(tmp_path):
     assert read_list(io.BytesIO(b"a\nb.jpg"), null=True) == ["a\nb.jpg"]
     (tmp_path / "empty").touch()
-    with pytest.raises(InputError, match="empty: holds no path"):
+    with raises(InputError, subject="empty", problem="holds no path"):
         read_list(tmp_path / "empty")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.cli.options import use_threads
 from humanpose_cli.cli.settings import nearest
@@ -35,11 +36,11 @@ def test_every_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch, asked, give
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert resolve_device(asked) == given
-    with pytest.raises(UsageError, match="expected a GPU each, found cuda:0 for 4 processes; `device=cuda`"):
+    with raises(UsageError, expected="a GPU each", got="cuda:0 for 4 processes", remedy="`device=cuda`"):
         resolve_device("cuda:0")
     gpus(monkeypatch, 2)
     if asked != "cpu":
-        with pytest.raises(UnavailableError, match=r"too few GPUs for 4 processes, found 2.*--nproc-per-node 2"):
+        with raises(UnavailableError, problem="too few GPUs for 4 processes", got="2", remedy="--nproc-per-node 2"):
             resolve_device(asked)
     gpus(monkeypatch, 0)
     assert resolve_device("auto") == "cpu"
@@ -48,13 +49,13 @@ def test_every_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch, asked, give
 @pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:2", 2)])
 def test_a_device_that_is_not_there(monkeypatch, asked, count):
     gpus(monkeypatch, count)
-    with pytest.raises(UnavailableError, match=r"this machine has no such GPU.*device=cpu"):
+    with raises(UnavailableError, problem="this machine has no such GPU", remedy="device=cpu"):
         resolve_device(asked)
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", f"cuda:{'9' * 5000}", "CPU", "mps", ""])
 def test_a_device_that_is_none(text):
-    with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:N"):
+    with raises(UsageError, expected="auto, cpu, cuda or cuda:N"):
         parse_device(text)
 
 

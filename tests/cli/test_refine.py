@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from helpers.errors import raises
 from helpers.prior_files import write_mixture, write_vposer
 
 import humanpose_cli as hp
@@ -227,5 +228,5 @@ def test_charts_are_those_of_densepose(hpc, photos, tmp_path):
     fits, frames = photos / "fits", photos / "photos"
     ran = hpc("refine", str(fits), "--frames", str(frames), "--charts", "x.mat", "--out", str(tmp_path))
     assert (ran.code, "--charts: has no effect without --densepose" in ran.err) == (2, True)
-    with pytest.raises(hp.UsageError, match="charts: has no effect without"):
+    with raises(hp.UsageError, subject="charts", problem="has no effect without"):
         hp.refine(fits / "astronaut.png.fit.npz", frames / "astronaut.png", charts="x.mat")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.cli.settings import apply_settings, field_names, read_config, read_settings
 from humanpose_cli.core.errors import InputError, UsageError
@@ -99,7 +100,7 @@ class Shares:
 
 def test_settings_that_are_allowed_together_only():
     assert apply_settings(Shares(), {"a": "0.9", "b": "0.1"}) == Shares(0.9, 0.1)
-    with pytest.raises(UsageError, match="too many"):
+    with raises(UsageError, problem="too many"):
         apply_settings(Shares(), {"a": "0.9"})
 
 

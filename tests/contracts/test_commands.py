@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from helpers.errors import raises
 
 from humanpose_cli.cli.command import build_command, function_of
 from humanpose_cli.cli.settings import field_names
@@ -78,7 +79,7 @@ def test_every_command_has_what_all_have(name):
 
 @pytest.mark.parametrize("name", [name for name in command_names() if "--out" in options(name)])
 def test_an_empty_out_is_refused(name):
-    with pytest.raises(UsageError, match="out: is empty"):
+    with raises(UsageError, subject="out", problem="is empty"):
         options(name)["--out"].process_value(typer.Context(built(name)), "")
 
 

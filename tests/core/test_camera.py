@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera, default_focal, project
 from humanpose_cli.core.crop import Crop
@@ -92,10 +93,10 @@ def test_a_photo_without_a_known_lens_is_looked_at_over_its_longer_side():
 
 @pytest.mark.parametrize("focal", [0.0, -5.0, float("nan"), float("inf")])
 def test_impossible_focal_lengths_are_refused(focal):
-    with pytest.raises(UsageError, match="must be positive"):
+    with raises(UsageError, problem="must be positive"):
         Camera(focal, (0.0, 0.0))
 
 
 def test_empty_images_are_refused():
-    with pytest.raises(UsageError, match="empty"):
+    with raises(UsageError, problem="empty"):
         Camera(1.0, (1.0, 1.0), (4, 0))

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+from helpers.errors import raises
 
 import humanpose_cli as hp
 from humanpose_cli.cli.command import build_command
@@ -55,7 +56,7 @@ def test_fit_in_python_refuses_what_the_command_line_refuses(arguments, message)
 
 
 def test_combine_in_python_refuses_what_the_command_line_refuses():
-    with pytest.raises(UsageError, match=r"^height: cannot be combined with `calibration`$"):
+    with raises(UsageError, subject="height", problem="cannot be combined with `calibration`"):
         hp.combine(["a.fit.npz", "b.fit.npz"], calibration="c.toml", height=1.8)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import pytest
+from helpers.errors import raises
 
 import humanpose_cli as hp
 from humanpose_cli.cli.command import build_command
@@ -62,16 +63,16 @@ def test_values_at_the_bounds_are_taken():
     assert Sample(size=16, noise=(1e-9, 1.0), decay=0.999, way="slow", layers=34).size == 16
     assert [Inner(share).share for share in (0.0, 1.0)] == [0.0, 1.0]
     for share in (-0.01, 1.01, float("inf")):
-        with pytest.raises(UsageError, match="share: is out of range, expected 0 to 1"):
+        with raises(UsageError, subject="share", problem="is out of range", expected="0 to 1"):
             Inner(share)
 
 
 def test_errors_of_settings_name_the_path_of_the_option():
-    with pytest.raises(UsageError, match=r"^inner\.share: is out of range, expected 0 to 1, found 2\.0"):
+    with raises(UsageError, subject="inner.share", problem="is out of range", expected="0 to 1", got="2.0"):
         apply_settings(Sample(), {"inner.share": "2"})
-    with pytest.raises(UsageError, match=r"^keypoints\.coarse\.iterations: is out of range, expected 1 or more"):
+    with raises(UsageError, subject="keypoints.coarse.iterations", problem="is out of range", expected="1 or more"):
         apply_settings(FitOptions(), {"keypoints.coarse.iterations": "0"})
-    with pytest.raises(UsageError, match=r"^size: is out of range"):
+    with raises(UsageError, subject="size", problem="is out of range"):
         apply_settings(Sample(), {"size": "2"})
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.cli.main import main
@@ -166,12 +167,12 @@ def test_a_clip_without_a_person_is_refused(tmp_path):
     with VideoWriter(tmp_path / "grey.MP4", 10) as video:
         for _ in range(3):
             video.write(np.full((120, 160, 3), 128, np.uint8))
-    with pytest.raises(InputError, match="shows no person"):
+    with raises(InputError, problem="shows no person"):
         run_demo(tmp_path / "out", clip=tmp_path / "grey.MP4")
     assert not (tmp_path / "out" / "index.html").exists()
 
 
 def test_a_clip_is_not_mistaken_for_a_video_of_the_demo(tmp_path):
     (tmp_path / "drawn.mp4").write_bytes(b"")
-    with pytest.raises(UsageError, match="has the name of a video of the demo"):
+    with raises(UsageError, problem="has the name of a video of the demo"):
         run_demo(tmp_path / "out", clip=tmp_path / "drawn.mp4")

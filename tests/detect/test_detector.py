@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import skimage.data
+from helpers.errors import raises
 from helpers.extensive import extensive
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -198,10 +199,10 @@ def test_tiny_and_thin_images_have_nobody(fast: PersonDetector, size: tuple[int,
     "image", [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40, 3), np.float32)]
 )
 def test_other_arrays_are_refused(fast: PersonDetector, image: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"\(H, W, 3\) uint8"):
+    with raises(InputError, expected="(H, W, 3) uint8"):
         fast.detect(image)
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(UsageError, match="thorough, fast"):
+    with raises(UsageError, expected="thorough, fast"):
         PersonDetector("slow")  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError
@@ -51,7 +52,7 @@ def test_no_boxes_are_no_people(pool: ModelPool, rendered) -> None:
     "boxes", [[[10, 10, 10, 50]], [[-50, 0, -10, 40]], [[0, 0, np.nan, 5]], [0, 0, 5, 5], [[50, 50, 20, 20]]]
 )
 def test_boxes_that_show_nothing_are_refused(pool: ModelPool, rendered, boxes: list) -> None:
-    with pytest.raises(InputError, match="box"):
+    with raises(InputError, subject="box"):
         people_in_boxes(pool, rendered.image, np.array(boxes, dtype=float), 3)
 
 
@@ -87,7 +88,7 @@ def test_keypoints_that_cannot_be_are_refused(damage: str) -> None:
         keypoints[3, 0] = np.nan
     else:
         keypoints[:, 2] = 0
-    with pytest.raises(InputError, match="keypoints"):
+    with raises(InputError, subject="keypoints"):
         person_from_keypoints(keypoints, COCO17, 100, 100)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.patience import PATIENCE
 
@@ -134,7 +135,7 @@ def test_a_pool_passes_errors_on_and_lives() -> None:
         return items
 
     with ModelPool(2, Counter) as pool:  # type: ignore[arg-type]
-        with pytest.raises(UnavailableError, match="item: fails"):
+        with raises(UnavailableError, subject="item", problem="fails"):
             pool.map(work, range(6))
         assert pool.map(work, [1, 2]) == [1, 2]
 
@@ -247,7 +248,7 @@ def test_the_start_is_quiet_and_light() -> None:
 def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "_sessions", {})
     monkeypatch.setitem(runtime.POSE_NETWORKS, "blazepose-detector", tmp_path / "none.onnx")
-    with pytest.raises(UnavailableError, match="missing from the package"):
+    with raises(UnavailableError, problem="missing from the package"):
         models.self_test()
     (tmp_path / "none.onnx").write_bytes(b"no network")
     with pytest.raises(InputError, match=rf"is damaged, .*; {re.escape(reinstall_line())}"):
@@ -293,7 +294,7 @@ def test_networks_load_beside_what_else_is_done(monkeypatch: pytest.MonkeyPatch)
 def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = models.run_network
     monkeypatch.setattr(models, "run_network", lambda *given: [output * 9 + 5 for output in usual(*given)])
-    with pytest.raises(UnavailableError, match="out of range"):
+    with raises(UnavailableError, problem="out of range"):
         models.self_test()
 
 
@@ -312,7 +313,7 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
 def test_asking_for_a_gpu_where_there_is_none_says_so() -> None:
     assert runtime_device("auto") == "cpu"
-    with pytest.raises(UnavailableError, match="onnxruntime-gpu"):
+    with raises(UnavailableError, remedy="onnxruntime-gpu"):
         models.PoseModels("cuda")
 
 
@@ -334,16 +335,16 @@ def test_the_device_reaches_the_networks_of_every_source_of_people(monkeypatch, 
     for device, expected in (("cpu", "cpu"), ("cuda:1", "cuda:1"), ("auto", "cuda:0")):
         for given in (None, boxes):
             source = find_people("fast", 1, boxes=given, device=device)
-            with source, pytest.raises(UnavailableError, match="is not run here"):
+            with source, raises(UnavailableError, problem="is not run here"):
                 source.in_image(Frame(0, "image", image))
             assert asked.pop() == expected
     fitter = Fitter(detector="fast", method="keypoints", device="cpu")
-    with fitter, pytest.raises(UnavailableError, match="is not run here"):
+    with fitter, raises(UnavailableError, problem="is not run here"):
         fitter.fit_image(image)
     assert asked.pop() == "cpu"
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
 def test_a_gpu_that_onnx_runtime_cannot_use_is_refused_before_the_first_image() -> None:
-    with pytest.raises(UnavailableError, match="device=auto"):
+    with raises(UnavailableError, remedy="device=auto"):
         find_people(device="cuda:0")

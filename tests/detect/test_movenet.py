@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from helpers.errors import raises
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
@@ -46,7 +47,7 @@ def test_multiposes_people_are_those_of_its_graph(astronaut: np.ndarray, name: s
 
 
 def test_multipose_refuses_sides_that_32_does_not_divide() -> None:
-    with pytest.raises(InputError, match="32"):
+    with raises(InputError, expected="32"):
         multi_pose(np.zeros((1, 256, 250, 3), np.uint8))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.fresh_process import run_fresh
 from helpers.patience import PATIENCE
 from helpers.raster_cases import sphere
@@ -270,7 +271,7 @@ def test_a_machine_without_warp_is_told_once_for_all_operations(monkeypatch, cap
         interpolate(drawn.raster(), drawn.faces, drawn.vertices)
     assert len(caplog.records) == 1
     assert "using the slower torch code" in caplog.text
-    with pytest.raises(UnavailableError, match=r"its kernels do not run on cpu .*backend='reference' works anywhere"):
+    with raises(UnavailableError, problem="its kernels do not run on cpu", remedy="backend='reference' works anywhere"):
         drawn.raster("kernel")
 
 
@@ -427,7 +428,7 @@ def test_falling_back_is_said_once(monkeypatch, caplog):
 def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
     broken(monkeypatch)
     arguments = (torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
-    with pytest.raises(UnavailableError, match=r"the driver is too old.*backend='reference' works anywhere"):
+    with raises(UnavailableError, problem="the driver is too old", remedy="backend='reference' works anywhere"):
         forward_kinematics(*arguments, backend="kernel")
     assert forward_kinematics(*arguments, backend="reference").positions.shape == (1, 2, 3)
 
@@ -463,7 +464,7 @@ def test_self_test_of_every_gpu():
 
 
 def test_tensors_on_different_devices_are_refused():
-    with pytest.raises(UsageError, match="joints: is on another device, expected cpu as rotations, found meta"):
+    with raises(UsageError, subject="joints", problem="is on another device", expected="cpu as rotations", got="meta"):
         forward_kinematics(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, device="meta"), (-1, 0))
 
 
@@ -565,11 +566,11 @@ def test_systems_without_huge_pages_are_not_asked(monkeypatch):
 def test_images_too_far_apart_for_a_kernel_are_refused():
     """Their distance in memory would be cut to 32 bits. Nothing is written: the memory is only asked for."""
     pixels = torch.empty((2, 1 << 15, 1 << 15), dtype=torch.int32)
-    with pytest.raises(UsageError, match=r"too large for the kernels, expected less than 2 GiB.*\(2, 32768, 32768\)"):
+    with raises(UsageError, problem="too large for the kernels", expected="less than 2 GiB", got="(2, 32768, 32768)"):
         launching._check_reach(pixels)
     launching._check_reach(pixels[:1])
     launching._check_reach(pixels[..., :9].expand(2, -1, -1)[:1])
-    with pytest.raises(UsageError, match="too large"):
+    with raises(UsageError, problem="too large"):
         launching._check_reach(torch.empty(1, dtype=torch.uint8).expand(1 << 31))
 
 
@@ -577,12 +578,12 @@ def test_kernels_refuse_what_they_cannot_reach():
     face = torch.zeros((1,), dtype=torch.int32).as_strided((2, 2, 2), (0, 0, 0))
     far = torch.empty((1 << 29) + 99, dtype=torch.float32).as_strided((2, 2, 2, 3), (1 << 29, 6, 3, 1))
     raster = Raster(face, far, far[..., 0])
-    with pytest.raises(UsageError, match="too large for the kernels"):
+    with raises(UsageError, problem="too large for the kernels"):
         interpolate(raster, torch.tensor([[0, 1, 2]]), torch.ones(2, 3, 1), backend="kernel")
 
 
 def test_more_threads_than_32_bits_count_are_refused():
-    with pytest.raises(UsageError, match="too large for one launch"):
+    with raises(UsageError, problem="too large for one launch"):
         launching.launch(None, 1 << 31, [], torch.device("cpu"))
 
 

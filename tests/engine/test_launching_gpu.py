@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.raster_cases import scene, sphere
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -114,7 +115,7 @@ def test_what_is_remembered_is_computed_before_another_stream_may_ask(monkeypatc
     assert done == ["computed", "waited"]
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert memo(tensor) == 5
-    with pytest.raises(UsageError, match="run the same once before the capture"):
+    with raises(UsageError, remedy="run the same once before the capture"):
         memo(OnGpu())
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from helpers.dispatched import Dispatched
+from helpers.errors import raises
 from helpers.raster_cases import on_screen, scene, sphere
 
 from humanpose_cli.core.errors import UsageError
@@ -121,7 +122,7 @@ def test_gradients_to_barycentrics_run_the_reference_or_are_refused():
     raster = drawn.raster("kernel")
     attributes = torch.ones(1, drawn.vertices.shape[1], 2)
     wanted = raster._replace(barycentrics=raster.barycentrics.clone().requires_grad_())
-    with pytest.raises(UsageError, match="barycentrics that require a gradient"):
+    with raises(UsageError, got="barycentrics that require a gradient"):
         interpolate(wanted, drawn.faces, attributes, backend="kernel")
     image = interpolate(wanted, drawn.faces, attributes)
     (gradient,) = torch.autograd.grad(image.sum(), wanted.barycentrics)
@@ -213,7 +214,7 @@ def test_a_raster_that_was_just_made_is_not_looked_at():
     assert not {"aminmax", "_local_scalar_dense"} & set(asked.names)
     raster = drawn.raster("kernel")
     few = drawn.faces[: int(raster.face.max())]
-    with pytest.raises(UsageError, match=r"raster\.face: points outside"):
+    with raises(UsageError, subject="raster.face", problem="points outside"):
         interpolate(raster, few, attributes)
     hidden = torch.cat((drawn.faces, drawn.faces.new_zeros(1, 3)))  # a face without area, which nobody sees
     raster = rasterise(drawn.vertices, hidden, drawn.focal, drawn.principal_point, drawn.size)

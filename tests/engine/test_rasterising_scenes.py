@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from helpers.errors import raises
 from helpers.raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 
 from humanpose_cli.core.errors import UsageError
@@ -149,19 +150,31 @@ def test_empty_meshes_and_batches():
 @pytest.mark.parametrize(
     ("vertices", "faces", "message"),
     [
-        ([], [], "faces: do not match the vertices"),
-        ([torch.zeros(1, 3, 3)], [], "faces: do not match the vertices, expected 1 ≥ 1, found 0"),
+        ([], [], {"subject": "faces", "problem": "do not match the vertices"}),
+        (
+            [torch.zeros(1, 3, 3)],
+            [],
+            {"subject": "faces", "problem": "do not match the vertices", "expected": "1 ≥ 1", "got": "0"},
+        ),
         (
             [torch.zeros(1, 3, 3), torch.zeros(2, 3, 3)],
             [torch.tensor([[0, 1, 2]])] * 2,
-            "vertices: has the wrong shape",
+            {"subject": "vertices", "problem": "has the wrong shape"},
         ),
-        ([torch.zeros(1, 3, 3)], [torch.tensor([[0, 1, 3]])], "faces: points outside, expected 0 to 2"),
-        ([torch.zeros(1, 3, 3), torch.zeros(1, 3, 3).double()], [torch.tensor([[0, 1, 2]])] * 2, "another dtype"),
+        (
+            [torch.zeros(1, 3, 3)],
+            [torch.tensor([[0, 1, 3]])],
+            {"subject": "faces", "problem": "points outside", "expected": "0 to 2"},
+        ),
+        (
+            [torch.zeros(1, 3, 3), torch.zeros(1, 3, 3).double()],
+            [torch.tensor([[0, 1, 2]])] * 2,
+            {"problem": "another dtype"},
+        ),
     ],
 )
 def test_refuses_what_does_not_fit(vertices, faces, message):
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, **message):
         merge_meshes(vertices, faces)
 
 
@@ -258,19 +271,19 @@ def test_options_reach_the_rasteriser():
     assert (sampled(front, 2).face == 0).any()
     assert not (sampled(front, 2, cull_back_faces=True).face == 0).any()
     assert not (sampled(front, 2, near=3.0).face == 0).any()
-    with pytest.raises(UsageError, match="backend"):
+    with raises(UsageError, subject="backend"):
         sampled(front, 2, backend="fast")
 
 
 def test_refuses_no_samples():
-    with pytest.raises(UsageError, match="samples: must be positive"):
+    with raises(UsageError, subject="samples", problem="must be positive"):
         sampled(sphere(1), 0)
 
 
 def test_refuses_batches_that_are_no_multiple_of_the_samples():
     for values, samples in ((torch.zeros(5, 2), 2), (torch.zeros(4, 2), 0)):
-        with pytest.raises(UsageError, match="samples: do not divide the batch"):
+        with raises(UsageError, subject="samples", problem="do not divide the batch"):
             average_samples(values, samples)
     camera = torch.ones(1), torch.ones(1, 2)
-    with pytest.raises(UsageError, match="vertices: has the wrong shape"):
+    with raises(UsageError, subject="vertices", problem="has the wrong shape"):
         rasterise_samples(torch.zeros(4, 3), torch.zeros(0, 3, dtype=torch.int32), *camera, (4, 4))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.skinning_cases import PARENTS, random_body
 from helpers.warping_cases import random_case
 from torch import Tensor
@@ -128,7 +129,7 @@ def test_inference_mode_changes_no_bit(name, backend):
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.complex64, torch.uint16])
 def test_indices_of_other_types_are_refused(dtype, backend):
     rows = torch.zeros(7, dtype=torch.int32).to(dtype)
-    with pytest.raises(UsageError, match="indices: must be integers"):
+    with raises(UsageError, subject="indices", problem="must be integers"):
         capsule_masks(_CASE.capsules, rows, 4, (2, 2, 2), backend=backend)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.warping_cases import Case, assert_near, random_case, with_half_widths, with_values
 from scipy import ndimage
 
@@ -258,7 +259,7 @@ def test_refuses_what_does_not_fit():
     refused(0, case.volume, "voxel_size", voxel_size=(1.0, 0.0, 1.0))
     refused(0, case.volume, "backend", backend="fast")
     refused(1, case.capsules.double(), "do not fit|another dtype")
-    with pytest.raises(UsageError, match="size: is not known"):
+    with raises(UsageError, subject="size", problem="is not known"):
         capsule_masks(case.capsules, case.part_of_capsule, 4, (3, 4))
-    with pytest.raises(UsageError, match="capsules: has the wrong shape"):
+    with raises(UsageError, subject="capsules", problem="has the wrong shape"):
         projected_masks(case.capsules, case.part_of_capsule, 4, (3, 4))

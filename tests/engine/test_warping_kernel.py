@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.warping_cases import Case, assert_near, outputs_and_gradients, random_case, with_half_widths, with_values
 
 from humanpose_cli.core.errors import UsageError
@@ -325,7 +326,7 @@ def test_second_derivatives_are_refused():
 def test_other_precisions_run_the_reference_or_are_refused():
     case = random_case().to(torch.float64)
     assert case.warped("auto").dtype == torch.float64
-    with pytest.raises(UsageError, match=r"expected float32 on CPU or CUDA, found torch\.float64"):
+    with raises(UsageError, expected="float32 on CPU or CUDA", got="torch.float64"):
         case.warped("kernel")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import trimesh
 from helpers import HELPERS
+from helpers.errors import raises
 from helpers.moving_people import FRAMES, PRESENT, moving_people, world_joints
 from scipy.spatial.transform import Rotation, Slerp
 
@@ -350,7 +351,7 @@ def test_a_usd_file_that_cannot_be_written_is_told_and_leaves_no_images(tmp_path
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, usual[1]))
     try:
-        with pytest.raises(UnavailableError, match=r"clip\.usd: the file grew over the size limit"):
+        with raises(UnavailableError, subject="clip.usd", problem="the file grew over the size limit"):
             export_fit(FIT, tmp_path / "clip", ["usd"], textures={0: TEXTURE})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
@@ -374,7 +375,7 @@ def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, k
         assert Path(target).exists()
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UnavailableError, match="the disk is full"):
+    with raises(UnavailableError, problem="the disk is full"):
         export_fit(FIT, tmp_path / "clip", [kind], textures={0: TEXTURE})
     assert len(appeared) == failing
     assert not list(tmp_path.iterdir())
@@ -401,7 +402,7 @@ def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
 
 @pytest.mark.parametrize("text", ["fbx", "", "glb,,x"])
 def test_unknown_formats_are_refused(text):
-    with pytest.raises(UsageError, match="amass") as refused:
+    with raises(UsageError, expected="amass") as refused:
         parse_formats(text)
     assert ("; export glb, which Blender turns into FBX" in str(refused.value)) == (text == "fbx")
     assert parse_formats(" GLB,bvh,glb") == ("glb", "bvh")

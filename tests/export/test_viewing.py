@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.browser import framed, probed, run_browser
+from helpers.errors import raises
 from helpers.moving_people import FRAMES, moving_people
 from helpers.walking_take import walking_take
 
@@ -70,7 +71,7 @@ def test_a_fit_that_knows_its_frames_shows_them_and_others_do_without():
     assert "<video" not in view(FIT).text
     empty = FIT.select([])
     assert '"people": []' in view(empty).text
-    with pytest.raises(HpcError, match="640 × 480"):
+    with raises(HpcError, expected="640 × 480"):
         view(FIT, PIXELS[:, :100])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.foreign_files import FRAMES, SIZE, camerahmr, known
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -113,9 +114,9 @@ def test_fits_without_any_of_the_people_are_refused(fit: Fit, tmp_path: Path) ->
     elsewhere = replace(fit, joints2d=fit.joints2d + np.float32([0, 5000]))
     other_clip = replace(fit, frame_names=np.array(["x", "y", "z"]))
     for other in (elsewhere, other_clip, fit.select([])):
-        with pytest.raises(UsageError, match="other: shows none of the people"):
+        with raises(UsageError, subject="other", problem="shows none of the people"):
             write_comparison_page(tmp_path / "page.html", {"before": fit, "other": other}, frames())
-        with pytest.raises(UsageError, match="truth: shows none of the people"):
+        with raises(UsageError, subject="truth", problem="shows none of the people"):
             write_comparison_page(tmp_path / "page.html", {"before": fit, "after": fit}, frames(), truth=other)
     assert not (tmp_path / "page.html").exists()
 

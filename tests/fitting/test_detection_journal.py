@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect import detector
@@ -108,6 +109,6 @@ def test_no_link_is_written_through(tmp_path: Path) -> None:
     journal = DetectionJournal(tmp_path / "clip.fit.npz", KEY)
     (tmp_path / "file").write_text("text")
     journal.path.symlink_to(tmp_path / "file")
-    with pytest.raises(UsageError, match="is a symbolic link"):
+    with raises(UsageError, problem="is a symbolic link"):
         journal.add([[person(1.0)]], {})
     assert (tmp_path / "file").read_text() == "text"

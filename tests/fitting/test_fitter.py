@@ -3,6 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.known_people import KnownPeople, true_person
 
@@ -122,7 +123,7 @@ def test_people_and_focal_length_are_arguments_of_a_single_fit(clip, clip_frames
 
 @pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])
 def test_impossible_focal_lengths_are_refused(focal):
-    with pytest.raises(UsageError, match=r"^focal: "):
+    with raises(UsageError, subject="focal"):
         FitOptions(focal=focal)
 
 

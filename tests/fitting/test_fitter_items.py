@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.known_people import KnownPeople, true_person
 
@@ -58,7 +59,7 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
             write_image(file, np.zeros((32, 32, 3), np.uint8))
             item = InputItem("1.png", "image", file, (file,), file.parent)
             if folder == "c":
-                with pytest.raises(InputError, match=r"does not mention 1\.png"):
+                with raises(InputError, problem="does not mention 1.png"):
                     fit_item(fitter, item, tmp_path / "1.fit.npz")
             else:
                 assert len(fit_item(fitter, item, tmp_path / "1.fit.npz")) == 0
@@ -98,7 +99,7 @@ def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method
             assert found.frame_names.tolist() == [key]
             assert found.tracks == expected.tracks
             assert np.array_equal(found.joints3d, expected.joints3d)
-        with pytest.raises(InputError, match="is not mentioned"):
+        with raises(InputError, problem="is not mentioned"):
             fitter.fit(items[4])  # once
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 
 from humanpose_cli.body.pose_prior import sample_poses
@@ -72,5 +73,5 @@ def test_unknown_joints_are_left_out_and_rows_without_a_trunk_not_fitted(body, p
 
 def test_nothing_and_wrong_shapes(body):
     assert fit_joints(body, np.zeros((0, 24, 4)), SMPL24).poses.shape == (0, 72)
-    with pytest.raises(InputError, match="joints"):
+    with raises(InputError, subject="joints"):
         fit_joints(body, np.zeros((2, 24, 3)), SMPL24)

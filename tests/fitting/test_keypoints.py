@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
@@ -303,15 +304,15 @@ def test_rows_with_a_prediction_and_one_shape(body, library_scene):
 def test_predictions_are_checked(body, library_scene):
     scene = library_scene(2)
     told = scene.predicted(noise=0.02)
-    with pytest.raises(InputError, match="predicted_noise: is missing"):
+    with raises(InputError, subject="predicted_noise", problem="is missing"):
         scene.changed(**{**told, "predicted_noise": None})
-    with pytest.raises(InputError, match="predicted_betas: is not finite"):
+    with raises(InputError, subject="predicted_betas", problem="is not finite"):
         scene.changed(**{**told, "predicted_betas": np.full((2, 10), np.nan)})
-    with pytest.raises(InputError, match="predicted_noise: is not positive"):
+    with raises(InputError, subject="predicted_noise", problem="is not positive"):
         scene.changed(**{**told, "predicted_noise": np.zeros((2, 24, 2))})
-    with pytest.raises(InputError, match="predicted_poses: wrong shape"):
+    with raises(InputError, subject="predicted_poses", problem="wrong shape"):
         scene.changed(**{**told, "predicted_poses": np.zeros((2, 24, 3))})
-    with pytest.raises(InputError, match=r"predicted_betas: are another body's, expected 10 numbers, found 8"):
+    with raises(InputError, subject="predicted_betas", problem="are another body's", expected="10 numbers", got="8"):
         fit_keypoints(body, scene.changed(**{**told, "predicted_betas": np.zeros((2, 8))}))
 
 
@@ -327,7 +328,7 @@ def test_predictions_are_checked(body, library_scene):
 def test_options_out_of_range_are_told(name, value):
     with pytest.raises(UsageError, match=f"^{name}: is out of range"):
         KeypointFitOptions(**{name: value})
-    with pytest.raises(UsageError, match=r"^iterations: is out of range"):
+    with raises(UsageError, subject="iterations", problem="is out of range"):
         SolverOptions(iterations=0)
 
 

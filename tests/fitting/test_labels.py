@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.standing_people import StandingPeople
 
@@ -150,7 +151,7 @@ def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
     np.testing.assert_array_equal(fit.overlay(1, labels="reasons")[high:], reasons[high:])
     sure = replace(fit, joint_confidence=np.ones_like(confidence))
     assert sure.overlay(labels="reasons").shape == plain.shape
-    with pytest.raises(UsageError, match="labels: are not known"):
+    with raises(UsageError, subject="labels", problem="are not known"):
         fit.overlay(labels="id")
 
 

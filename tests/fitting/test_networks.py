@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.known_people import KnownPeople, true_person
 
@@ -143,7 +144,7 @@ def test_people_without_what_the_network_sees(clip, known, weights):
     image = np.zeros((*clip.size, 3), np.uint8)
     with fitter_of(people, "auto", weights) as fitter:
         assert len(fitter.fit_image(image)) == 1
-    with fitter_of(people, "nbf", weights) as fitter, pytest.raises(InputError, match="`method=keypoints`"):
+    with fitter_of(people, "nbf", weights) as fitter, raises(InputError, remedy="`method=keypoints`"):
         fitter.fit_image(image)
 
 
@@ -166,11 +167,11 @@ def test_a_network_that_does_not_tell_its_noise_only_serves_alone(clip, known, t
 
 
 def test_wrong_weights_are_refused(tmp_path, weights):
-    with pytest.raises(InputError, match="is no weights file"):
+    with raises(InputError, problem="is no weights file"):
         Fitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
-    with pytest.raises(UsageError, match=r"^segmenter: is of no use"):
+    with raises(UsageError, subject="segmenter", problem="is of no use"):
         Fitter(FitOptions(method="nbf", network=NetworkOptions(weights, weights)))
-    with pytest.raises(UsageError, match=r"^method: "):
+    with raises(UsageError, subject="method"):
         FitOptions(method="guess")
     assert len(SMPL24) == 24
 

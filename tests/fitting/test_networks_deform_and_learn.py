@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.deform_weights import bent_pose, deform_weights
+from helpers.errors import raises
 from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.body.body import default_body
@@ -102,7 +103,7 @@ def test_people_without_landmarks(clip, weights, tmp_path):
     keypoints[COCO17.indices(names)] = person.keypoints[person.skeleton.indices(names)]
     given = KnownPeople({0: [replace(person, keypoints=keypoints, world=None, world_spread=None, skeleton=COCO17)]})
     image = np.zeros((*clip.size, 3), np.uint8)
-    with deform_fitter(given, weights) as fitter, pytest.raises(InputError, match="`method=keypoints`"):
+    with deform_fitter(given, weights) as fitter, raises(InputError, remedy="`method=keypoints`"):
         fitter.fit_image(image)
     pixels = deform_weights(tmp_path / "image.safetensors", options=BodyRegressorOptions(18, 4, 32, cut_out=True))
     with deform_fitter(given, str(pixels), focal=clip.focal) as fitter:
@@ -148,27 +149,32 @@ def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_
 
 
 def test_what_does_not_go_together_is_refused(weights, tmp_path):
-    with pytest.raises(UsageError, match=r"^weights: are missing, expected a run of hpc train deform-and-learn$"):
+    with raises(UsageError, subject="weights", problem="are missing", expected="a run of hpc train deform-and-learn"):
         FitOptions(method="deform-and-learn")
-    with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=deform-and-learn`"):
+    with raises(UsageError, subject="segmenter", problem="is of no use with `method=deform-and-learn`"):
         FitOptions(method="deform-and-learn", network=NetworkOptions(weights, weights))
-    with pytest.raises(UsageError, match=r"^weights: are of no use with `method=keypoints`"):
+    with raises(UsageError, subject="weights", problem="are of no use with `method=keypoints`"):
         FitOptions(method="keypoints", network=NetworkOptions(weights))
-    with pytest.raises(UsageError, match=r"^segmenter: is of no use with `method=keypoints`"):
+    with raises(UsageError, subject="segmenter", problem="is of no use with `method=keypoints`"):
         FitOptions(method="keypoints", network=NetworkOptions("", weights))
     for method in ("auto", "nbf"):
-        with pytest.raises(InputError, match=r"expected nbf, found deform-and-learn; `method=deform-and-learn`$"):
+        with raises(InputError, expected="nbf", got="deform-and-learn", remedy="`method=deform-and-learn`"):
             Fitter(method=method, weights=weights)
-    with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found nbf; `method=nbf`$"):
+    with raises(
+        InputError, problem="holds another model", expected="deform-and-learn", got="nbf", remedy="`method=nbf`"
+    ):
         Fitter(method="deform-and-learn", weights="nbf-proxy")
-    with pytest.raises(InputError, match=r"holds another model, expected deform-and-learn, found warp3d$"):
+    with raises(InputError, problem="holds another model", expected="deform-and-learn", got="warp3d"):
         Fitter(method="deform-and-learn", weights="warp3d")
     other = deform_weights(tmp_path / "smpl.safetensors", body="smpl-neutral")
-    with pytest.raises(InputError, match="another body, expected smpl-neutral, found default; `body`"):
+    with raises(InputError, problem="another body", expected="smpl-neutral", got="default", remedy="`body`"):
         Fitter(method="deform-and-learn", weights=other)
     run = tmp_path / "run"
     (run / "round-1").mkdir(parents=True)
-    with pytest.raises(
-        InputError, match=r"holds no weights, expected best\.safetensors or last\.safetensors; .* after its first round"
+    with raises(
+        InputError,
+        problem="holds no weights",
+        expected="best.safetensors or last.safetensors",
+        remedy="after its first round",
     ):
         Fitter(method="deform-and-learn", weights=run)

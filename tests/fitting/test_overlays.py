@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.core.conventions import SMPL24
@@ -79,5 +80,5 @@ def test_the_overlay_of_a_sequence_is_a_wider_video(fit, clip_frames, tmp_path):
     height, width = expected.shape[:2]
     assert frames[0].shape == (height + height % 2, width + width % 2, 3)
     assert np.abs(frames[0][:height, :width].astype(int) - expected).mean() < 8
-    with pytest.raises(UsageError, match="is not in the fit"):
+    with raises(UsageError, problem="is not in the fit"):
         fit.overlay(3, from_the_side=True)

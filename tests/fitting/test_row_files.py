@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.fitting import row_files
@@ -38,5 +39,5 @@ def test_a_full_disk_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda size: FullFile())
-    with RowFile() as file, pytest.raises(UnavailableError, match="TMPDIR"):
+    with RowFile() as file, raises(UnavailableError, remedy="TMPDIR"):
         file.write(0, columns(2))

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24
@@ -284,9 +285,9 @@ def test_a_sudden_movement_keeps_its_peak(body, place_bodies) -> None:
 
 
 def test_frames_twice_and_frames_without_people_are_refused(waving) -> None:
-    with pytest.raises(InputError, match="twice"):
+    with raises(InputError, problem="twice"):
         in_sequence(waving.observations, frame=np.zeros(36))
-    with pytest.raises(InputError, match="shape_group"):
+    with raises(InputError, problem="shape_group"):
         in_sequence(waving.observations, shape_group=None)
 
 
@@ -313,7 +314,7 @@ def test_uneven_frames_are_solved_with_their_own_times(body, waving) -> None:
 
 
 def test_times_that_do_not_rise_are_refused(waving) -> None:
-    with pytest.raises(InputError, match="does not rise"):
+    with raises(InputError, problem="does not rise"):
         in_sequence(waving.observations, time=np.zeros(36))
 
 

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import UsageError
@@ -149,7 +150,7 @@ def test_axis_angle_takes_any_batch_shape_and_views(dtype, shape):
 
 
 def test_axis_angle_of_another_length_is_refused():
-    with pytest.raises(UsageError, match=r"axis_angle: has the wrong shape, expected \(..., 3\), found \(4, 6\)"):
+    with raises(UsageError, subject="axis_angle", problem="has the wrong shape", expected="(..., 3)", got="(4, 6)"):
         rot.axis_angle_to_matrix(torch.zeros(4, 6))
 
 

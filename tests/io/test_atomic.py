@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError
 from humanpose_cli.io import atomic
@@ -134,7 +135,7 @@ def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monke
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with pytest.raises(UnavailableError, match=words) as caught:
+    with raises(UnavailableError, problem=words) as caught:
         atomic.write_bytes(tmp_path / "x.bin", b"12345")
     monkeypatch.undo()
     assert caught.value.exit_code is ExitCode.UNAVAILABLE
@@ -201,7 +202,7 @@ def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file(tmp_pat
     for path in (tmp_path / "file", tmp_path / "file" / "x"):
         with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
             atomic.ensure_folder(path)
-    with pytest.raises(InputError, match="folder stands where the file"):
+    with raises(InputError, problem="folder stands where the file"):
         atomic.write_bytes(tmp_path / "folder", b"")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
@@ -215,7 +216,7 @@ def test_a_long_non_ascii_name_still_has_room_for_its_temporary_name(tmp_path):
     name = "名" * 84 + ".z"  # 254 of 255 bytes
     atomic.write_bytes(tmp_path / name, b"1")
     assert (tmp_path / name).read_bytes() == b"1"
-    with pytest.raises(InputError, match="too long"):
+    with raises(InputError, problem="too long"):
         atomic.write_bytes(tmp_path / (name + "zz"), b"1")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import calibration_files as files
 from helpers.calibration_files import POINTS, RIG
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations import (
@@ -47,7 +48,7 @@ def test_what_is_written_is_read_back_exactly_and_gives_the_same_bytes(tmp_path,
 def test_what_would_not_be_read_is_not_written(tmp_path, cameras):
     wrong = replace(cameras[0], rotation=np.diag([1.0, 1.0, -1.0]))
     for written, problem in (([wrong], "is no rotation"), ([cameras[0]] * 2, "two cameras named"), ([], "no cameras")):
-        with pytest.raises(InputError, match=problem):
+        with raises(InputError, problem=problem):
             write_calibration(tmp_path / "cameras.json", written)
     assert not (tmp_path / "cameras.json").exists()
 
@@ -138,15 +139,15 @@ def test_a_file_that_is_no_calibration(tmp_path, text, problem):
 
 def test_files_that_are_no_text_or_not_there(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
-    with pytest.raises(InputError, match="is no calibration file, found an image"):
+    with raises(InputError, problem="is no calibration file", got="an image"):
         read_calibration(tmp_path / "x.toml")
-    with pytest.raises(InputError, match="does not exist"):
+    with raises(InputError, problem="does not exist"):
         read_calibration(tmp_path / "y.toml")
 
 
 def test_an_unknown_unit(tmp_path):
     files.write_toml(tmp_path / "x.toml", metadata="unit = 'ft'")
-    with pytest.raises(InputError, match=r"\(unit\): is unknown, expected m, cm, mm, found 'ft'"):
+    with raises(InputError, subject="(unit)", problem="is unknown", expected="m, cm, mm", got="'ft'"):
         read_calibration(tmp_path / "x.toml")
 
 

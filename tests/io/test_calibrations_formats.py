@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import calibration_files as files
 from helpers.calibration_files import POINTS, RIG
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations import CalibratedCamera, read_calibration
@@ -112,9 +113,9 @@ def test_easymocap_without_sizes_and_with_numbers_as_names(tmp_path):
 def test_easymocap_s_file_without_the_other_one(tmp_path):
     files.write_easymocap(tmp_path)
     (tmp_path / "extri.yml").unlink()
-    with pytest.raises(InputError, match="lacks R_cam01"):
+    with raises(InputError, problem="lacks R_cam01"):
         read_calibration(tmp_path / "intri.yml")
-    with pytest.raises(InputError, match=r"extri\.yml: does not exist"):
+    with raises(InputError, subject="extri.yml", problem="does not exist"):
         read_calibration(tmp_path)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field, checked_array, existing_file, existing_folder
@@ -22,40 +23,51 @@ def test_files_and_folders(tmp_path: Path) -> None:
     file = write(tmp_path / "c.txt", "x")
     assert existing_file(file, "a list") == file
     assert existing_folder(tmp_path, "a folder") == tmp_path
-    with pytest.raises(InputError, match=r"c\.txt: is no folder"):
+    with raises(InputError, subject="c.txt", problem="is no folder"):
         existing_folder(file, "a folder")
-    with pytest.raises(InputError, match="is a folder, expected a list"):
+    with raises(InputError, problem="is a folder", expected="a list"):
         existing_file(tmp_path, "a list")
-    with pytest.raises(InputError, match=r"none\.txt: does not exist"):
+    with raises(InputError, subject="none.txt", problem="does not exist"):
         existing_file(tmp_path / "none.txt", "a list")
 
 
 def test_json(tmp_path: Path) -> None:
     assert read_json_object(write(tmp_path / "a.json", '{"a": 1}')) == {"a": 1}
     write(tmp_path / "a.json", "[1]")
-    with pytest.raises(InputError, match=r"a\.json: holds other JSON, expected an object, found list"):
+    with raises(InputError, subject="a.json", problem="holds other JSON", expected="an object", got="list"):
         read_json_object(tmp_path / "a.json")
-    with pytest.raises(InputError, match=r"b\.json: is no JSON from line 2 on"):
+    with raises(InputError, subject="b.json", problem="is no JSON from line 2 on"):
         read_json_object(write(tmp_path / "b.json", '{"a":\n'))
-    with pytest.raises(InputError, match=r"c\.json: is empty"):
+    with raises(InputError, subject="c.json", problem="is empty"):
         read_json_object(write(tmp_path / "c.json", " "))
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (np.zeros((2, 2)), r"f \(x\): has the wrong shape, expected \(any, 3\), found \(2, 2\)"),
-        (np.full((1, 3), np.inf), r"f \(x\): holds values that are not finite"),
-        ("text", r"f \(x\): cannot be read, expected numbers, found numbers expected, found str"),
-        (np.zeros((1, 3), complex), r"f \(x\): cannot be read"),
+        (
+            np.zeros((2, 2)),
+            {"subject": "f (x)", "problem": "has the wrong shape", "expected": "(any, 3)", "got": "(2, 2)"},
+        ),
+        (np.full((1, 3), np.inf), {"subject": "f (x)", "problem": "holds values that are not finite"}),
+        (
+            "text",
+            {
+                "subject": "f (x)",
+                "problem": "cannot be read",
+                "expected": "numbers",
+                "got": "numbers expected, found str",
+            },
+        ),
+        (np.zeros((1, 3), complex), {"subject": "f (x)", "problem": "cannot be read"}),
     ],
 )
 def test_arrays_are_checked(value: Any, problem: str) -> None:
-    with pytest.raises(InputError, match=problem):
+    with raises(InputError, **problem):
         array_field({"x": value}, "x", Path("f"), (None, 3))
 
 
 def test_a_missing_array_is_named() -> None:
-    with pytest.raises(InputError, match="f: lacks x, expected a table with x, found y"):
+    with raises(InputError, subject="f", problem="lacks x", expected="a table with x", got="y"):
         array_field({"y": 1}, "x", Path("f"), (3,))
     assert checked_array([1, 2, 3], "f", (3,), dtype=np.int64).dtype == np.int64

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
@@ -136,10 +137,10 @@ class TestCoco:
         assert "\n" not in str(caught.value)
 
     def test_other_files(self, tmp_path):
-        with pytest.raises(InputError, match="does not exist"):
+        with raises(InputError, problem="does not exist"):
             read_keypoints(tmp_path / "none.json")
         (tmp_path / "x.json").write_bytes(b"\xff\xd8\xff\xe0")
-        with pytest.raises(InputError, match="an image"):
+        with raises(InputError, got="an image"):
             read_keypoints(tmp_path / "x.json")
 
 
@@ -184,27 +185,27 @@ class TestOpenPose:
     @pytest.mark.parametrize(
         ("document", "told"),
         [
-            ({"people": 3}, "no people"),
-            ({"people": [3]}, r"people\[0\].*no record"),
-            ({"people": [{}]}, r"people\[0\].*75 or 54 numbers.*NoneType"),
-            ({"people": [{"pose_keypoints_2d": [1.0] * 51}]}, "75 or 54 numbers.*51"),
-            ({"people": [{"pose_keypoints_2d": [None] * 75}]}, "None"),
+            ({"people": 3}, {"problem": "no people"}),
+            ({"people": [3]}, {"subject": "people[0]", "problem": "no record"}),
+            ({"people": [{}]}, {"subject": "people[0]", "expected": "75 or 54 numbers", "got": "NoneType"}),
+            ({"people": [{"pose_keypoints_2d": [1.0] * 51}]}, {"expected": "75 or 54 numbers", "got": "51"}),
+            ({"people": [{"pose_keypoints_2d": [None] * 75}]}, {"got": "None"}),
         ],
     )
     def test_refused_by_record(self, save, document, told):
-        with pytest.raises(InputError, match=told):
+        with raises(InputError, **told):
             read_keypoints(save(document))
 
     def test_scaled_keypoints(self, save):
-        with pytest.raises(InputError, match="keypoint_scale 0"):
+        with raises(InputError, remedy="keypoint_scale 0"):
             read_keypoints(save(self.document(BODY_25, scale=0.02)))
 
     def test_folders_without_such_files_and_with_a_damaged_one(self, save, tmp_path):
         (tmp_path / "empty").mkdir()
-        with pytest.raises(InputError, match="write_json"):
+        with raises(InputError, expected="write_json"):
             read_keypoints(tmp_path / "empty")
         save("{", "out/a_keypoints.json")
-        with pytest.raises(InputError, match=r"a_keypoints\.json.*no JSON"):
+        with raises(InputError, subject="a_keypoints.json", problem="no JSON"):
             read_keypoints(tmp_path / "out")
 
 
@@ -318,5 +319,5 @@ class TestBoxes:
 
     def test_binary_csv(self, tmp_path):
         (tmp_path / "x.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
-        with pytest.raises(InputError, match="an image"):
+        with raises(InputError, got="an image"):
             read_boxes(tmp_path / "x.csv")

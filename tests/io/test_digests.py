@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.digests import digest_of_files, file_digest
@@ -22,5 +22,5 @@ def test_the_border_between_two_files_counts(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_told_as_everywhere(tmp_path):
-    with pytest.raises(InputError, match=r"a\.bin: does not exist; check the spelling and the folder"):
+    with raises(InputError, subject="a.bin", problem="does not exist", remedy="check the spelling and the folder"):
         file_digest(tmp_path / "a.bin")

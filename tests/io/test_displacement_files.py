@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.displacement_files import DisplacementField, DisplacementFile, displacement_writer
@@ -107,7 +108,7 @@ def test_an_unfinished_file_vanishes_and_the_old_one_stays(tmp_path):
     ],
 )
 def test_a_table_that_is_wrong_is_named(tmp_path, arrays, problem):
-    with pytest.raises(InputError, match=problem):
+    with raises(InputError, problem=problem):
         DisplacementFile(changed(tmp_path / "x.npz", **arrays))
 
 
@@ -125,7 +126,7 @@ def test_a_table_that_is_wrong_is_named(tmp_path, arrays, problem):
 def test_a_row_that_is_wrong_is_named_and_others_are_read(tmp_path, arrays, problem):
     with DisplacementFile(changed(tmp_path / "x.npz", **arrays)) as file:
         assert file[0].track == 0
-        with pytest.raises(InputError, match=problem):
+        with raises(InputError, problem=problem):
             file[1]
 
 
@@ -138,5 +139,5 @@ def test_a_flipped_bit_is_found(tmp_path):
     path.write_bytes(data)
     with DisplacementFile(path) as file:
         assert file[0].track == 0
-        with pytest.raises(InputError, match="damaged"):
+        with raises(InputError, problem="damaged"):
             file[2]

@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from helpers.errors import raises
 from PIL import ExifTags, Image, ImageCms
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
@@ -342,7 +343,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
-        with pytest.raises(UnavailableError, match="full"):
+        with raises(UnavailableError, subject="full"):
             write_image(tmp_path / "x.png", corners_image())
         assert os.listdir(tmp_path) == []
 
@@ -375,7 +376,7 @@ def test_a_truncated_progressive_jpeg(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "JPEG", progressive=True)
     (tmp_path / "x.jpg").write_bytes(buffer.getvalue()[:-200])
-    with pytest.raises(InputError, match="truncated"):
+    with raises(InputError, subject="truncated"):
         read_image(tmp_path / "x.jpg")
 
 
@@ -397,7 +398,7 @@ def test_other_files_named_jpg(tmp_path, content, found):
     path = tmp_path / "a 'b' ü.jpg"
     path.write_bytes(content)
     for read in (read_image, image_size):
-        with pytest.raises(InputError, match=found) as caught:
+        with raises(InputError, got=found) as caught:
             read(path)
         assert caught.value.exit_code is ExitCode.BAD_INPUT
         assert "\n" not in str(caught.value)
@@ -405,18 +406,18 @@ def test_other_files_named_jpg(tmp_path, content, found):
 
 def test_heic_and_raw_name_the_way_out(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(InputError, match="heif-convert"):
+    with raises(InputError, remedy="heif-convert"):
         read_image(tmp_path / "x.jpg")
     Image.new("RGB", (160, 120)).save(tmp_path / "x.tif")
     (tmp_path / "x.tif").rename(tmp_path / "x.DNG")  # its thumbnail must not pass for the image
-    with pytest.raises(InputError, match="raw"):
+    with raises(InputError, subject="raw"):
         read_image(tmp_path / "x.DNG")
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with raises(InputError, problem="does not exist"):
         read_image(tmp_path / "x.jpg")
-    with pytest.raises(InputError, match="is a folder"):
+    with raises(InputError, problem="is a folder"):
         read_image(tmp_path)
 
 
@@ -445,7 +446,7 @@ def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
     data += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + struct.pack(">I", 0) + b"IDAT" + bytes(4)
     (tmp_path / "bomb.png").write_bytes(data)
-    with pytest.raises(InputError, match="60000 × 60000"):
+    with raises(InputError, got="60000 × 60000"):
         read_image(tmp_path / "bomb.png")
 
 
@@ -454,14 +455,14 @@ def test_a_large_image_of_next_to_nothing_is_refused(tmp_path, suffix, monkeypat
     monkeypatch.setattr(value_limits, "_LARGE", 500_000)
     Image.new("RGB", (1000, 1000)).save(tmp_path / f"x{suffix}")
     monkeypatch.setattr(value_limits, "_MIN_BYTES_PER_PIXEL", 0.1)
-    with pytest.raises(InputError, match="1000 × 1000 pixels in"):
+    with raises(InputError, got="1000 × 1000 pixels in"):
         read_image(tmp_path / f"x{suffix}")
 
 
 def test_a_deep_tiff_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((100, 100, 3), np.float32), photometric="rgb", compression="zlib")
     monkeypatch.setattr(images, "_MAX_DEEP_BYTES", 100_000)
-    with pytest.raises(InputError, match="too large"):
+    with raises(InputError, problem="too large"):
         read_image(tmp_path / "x.tif")
 
 
@@ -476,7 +477,7 @@ def test_a_108_megapixel_image_passes_without_a_word_and_without_changing_pillow
 
 def test_postscript_is_never_run(tmp_path):
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(InputError, match="PostScript"):
+    with raises(InputError, got="PostScript"):
         read_image(tmp_path / "x.png")
 
 

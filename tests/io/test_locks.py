@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.locks import _descriptors, is_locked, locked_file, shared_file
@@ -40,6 +41,6 @@ def test_a_child_that_is_being_forked_keeps_no_lock(tmp_path):
 def test_no_link_is_written_through(tmp_path, lock):
     (tmp_path / "file").write_text("text")
     (tmp_path / "link").symlink_to("file")
-    with pytest.raises(UsageError, match="link: is a symbolic link"), lock(tmp_path / "link"):
+    with raises(UsageError, subject="link", problem="is a symbolic link"), lock(tmp_path / "link"):
         pass
     assert (tmp_path / "file").read_text() == "text"

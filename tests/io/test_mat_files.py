@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from scipy.io import loadmat, savemat
 
 from humanpose_cli.core.errors import InputError
@@ -32,9 +33,9 @@ def test_numbers_and_cells_are_scipys(tmp_path: Path, packed: bool) -> None:
         pairs = zip(found[name].flat, expected[name].flat, strict=True)
         for a, b in pairs if name == "cells" else [(found[name], expected[name])]:
             np.testing.assert_array_equal(a, b)
-    with pytest.raises(InputError, match="other holds no numbers"):
+    with raises(InputError, problem="other holds no numbers"):
         read_mat(tmp_path / "x.mat", ("other",))
-    with pytest.raises(InputError, match="lacks more"):
+    with raises(InputError, problem="lacks more"):
         read_mat(tmp_path / "x.mat", ("f8", "more"))
 
 

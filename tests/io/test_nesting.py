@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import calibration_files as calibrations
 from helpers.dataset_files import write_metadata
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations import read_calibration
@@ -58,13 +59,13 @@ def test_deep_yaml_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("rest", ["a: 1\n...\n-\n", "a: 1\n... -\n", " c: 1\n-\n", "[ 1 ]\n-\n", "!!map a: 1\n"])
 def test_yaml_that_opencv_would_never_end_to_read_is_refused(rest: str) -> None:
-    with pytest.raises(InputError, match="is YAML of another kind, expected one table whose names begin"):
+    with raises(InputError, problem="is YAML of another kind", expected="one table whose names begin"):
         refuse_deep_yaml(Path("x.yml"), HEAD + rest)
 
 
 @pytest.mark.parametrize("name", xml_texts(1))
 def test_deep_xml_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=r"x\.xml: is nested too deep, expected at most 100 levels"):
+    with raises(InputError, subject="x.xml", problem="is nested too deep", expected="at most 100 levels"):
         refuse_deep_xml(Path("x.xml"), xml_texts(101)[name])
 
 
@@ -75,7 +76,7 @@ DEEP_YAML, DEEP_XML = HEAD + "a: " + "[" * 200_000, xml_texts(200_000)["tags"]
 def test_calibrations_that_would_end_the_interpreter_are_refused(tmp_path: Path, suffix: str, text: str) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_text(text)
-    with pytest.raises(InputError, match="is nested too deep"):
+    with raises(InputError, problem="is nested too deep"):
         read_calibration(path)
 
 
@@ -83,10 +84,10 @@ def test_both_files_of_a_pair_are_checked(tmp_path: Path) -> None:
     calibrations.write_easymocap(tmp_path)
     (tmp_path / "extri.yml").write_text(DEEP_YAML)
     for path in (tmp_path, tmp_path / "intri.yml"):
-        with pytest.raises(InputError, match="is nested too deep"):
+        with raises(InputError, problem="is nested too deep"):
             read_calibration(path)
     (tmp_path / "extri.yml").write_text('{"a": ' * 200_000)  # which OpenCV would read as JSON
-    with pytest.raises(InputError, match="expected YAML or XML"):
+    with raises(InputError, expected="YAML or XML"):
         read_calibration(tmp_path)
 
 
@@ -112,7 +113,7 @@ def test_entities_are_refused_before_expat_follows_them(tmp_path: Path, read, en
     if (read, encoding) == (read_calibration, "utf-16"):
         pytest.skip("calibrations are in UTF-8")
     (tmp_path / "x.xml").write_text(f'<!DOCTYPE x [<!ENTITY a0 "l">{ENTITIES}]><x>&a99999;</x>', encoding)
-    with pytest.raises(InputError, match="has a document type or CDATA, expected plain XML"):
+    with raises(InputError, problem="has a document type or CDATA", expected="plain XML"):
         read(tmp_path / "x.xml")
 
 
@@ -127,11 +128,11 @@ def test_what_is_larger_than_a_calibration_is_not_read(tmp_path: Path) -> None:
         file.write(HEAD.encode())
         file.truncate((64 << 20) + (1 << 20))
     for read in (read_calibration, parse_xml):
-        with pytest.raises(InputError, match="is too large for a calibration, expected at most 64 MiB, found 65 MiB"):
+        with raises(InputError, problem="is too large for a calibration", expected="at most 64 MiB", got="65 MiB"):
             read(tmp_path / "x.yml")
 
 
 def test_too_many_tags_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.xml").write_text(f"<x>{'<a/>' * 1_000_000}</x>")
-    with pytest.raises(InputError, match="is too large, expected at most 1,000,000 tags"):
+    with raises(InputError, problem="is too large", expected="at most 1,000,000 tags"):
         parse_xml(tmp_path / "x.xml")

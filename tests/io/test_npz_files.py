@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
@@ -51,7 +52,7 @@ def test_pickles_are_refused_and_not_run(tmp_path):
         (read_npy, "y.npy", "a Python pickle"),
         (read_npz, "y.npz", "a Python pickle"),
     ]:
-        with pytest.raises(InputError, match=told):
+        with raises(InputError, told):
             read(tmp_path / name)
     assert not mark.exists()
 
@@ -59,7 +60,7 @@ def test_pickles_are_refused_and_not_run(tmp_path):
 def test_what_unpacks_to_much_more_than_it_is_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100_000), b=np.zeros(100_000))
-    with pytest.raises(InputError, match="too large unpacked, expected at most 1 MiB"):
+    with raises(InputError, problem="too large unpacked", expected="at most 1 MiB"):
         read_npz(tmp_path / "x.npz")
     assert read_npz(tmp_path / "x.npz", {"a"})["a"].shape == (100_000,)
     np.savez(tmp_path / "y.npz", a=np.zeros(100_000), b=np.zeros(100_000))
@@ -70,11 +71,11 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 3)})
     (tmp_path / "x.npy").write_bytes(buffer.getvalue() + bytes(64))
-    with pytest.raises(InputError, match="damaged"):
+    with raises(InputError, problem="damaged"):
         read_npy(tmp_path / "x.npy")
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("a.npy", buffer.getvalue())
-    with pytest.raises(InputError, match="damaged"):
+    with raises(InputError, problem="damaged"):
         read_npz(tmp_path / "x.npz")
 
 
@@ -96,7 +97,7 @@ def test_damage_anywhere_is_a_sentence_or_the_truth(tmp_path):
         data = (tmp_path / name).read_bytes()
         for cut in range(0, len(data), 7):
             (tmp_path / name).write_bytes(data[:cut])
-            with pytest.raises(InputError, match=name):
+            with raises(InputError, subject=name):
                 (read_npy if name == "x.npy" else read_npz)(tmp_path / name)
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -114,7 +115,7 @@ def test_damage_anywhere_is_a_sentence_or_the_truth(tmp_path):
 def test_a_header_that_breaks_off_is_called_damaged(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(9))
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:40])
-    with pytest.raises(InputError, match="damaged in its header"):
+    with raises(InputError, problem="damaged in its header"):
         read_npy(tmp_path / "x.npy")
 
 
@@ -125,8 +126,8 @@ def test_other_files(tmp_path, content, told):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(InputError, match=told if content else r"empty"):
         read_npy(tmp_path / "x")
-    with pytest.raises(InputError, match=told):
+    with raises(InputError, got=told):
         read_npz(tmp_path / "x")
     for read in (read_npy, read_npz):
-        with pytest.raises(InputError, match="does not exist"):
+        with raises(InputError, problem="does not exist"):
             read(tmp_path / "none")

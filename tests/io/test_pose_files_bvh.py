@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.resting_person import person
 from scipy.spatial.transform import Rotation
 
@@ -300,10 +301,10 @@ class TestDamage:
             self.refuse(tmp_path, "".join(lines[:count]), r"x\.bvh")
 
     def test_other_files(self, tmp_path):
-        with pytest.raises(InputError, match="does not exist"):
+        with raises(InputError, problem="does not exist"):
             read_pose(tmp_path / "none.bvh")
         (tmp_path / "x.bvh").write_bytes(b"\x80\x04\x95" + bytes(50))
-        with pytest.raises(InputError, match="pickle"):
+        with raises(InputError, got="pickle"):
             read_pose(tmp_path / "x.bvh")
 
     def test_bones_without_length(self, tmp_path):

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.resting_person import person
 from scipy.spatial.transform import Rotation
 
@@ -57,12 +58,12 @@ def test_each_skeleton_as_pose_and_as_motion(save, skeleton):
 
 def test_seventeen_joints_need_the_skeletons_name(save):
     path = save(in_camera(person(SKELETONS["coco17"])))
-    with pytest.raises(UsageError, match=r"17 joints.*`skeleton`: h36m17 or coco17"):
+    with raises(UsageError, problem="17 joints", remedy="`skeleton`: h36m17 or coco17"):
         read_pose(path)
     assert read_pose(path, "coco17").skeleton.name == "coco17"
-    with pytest.raises(InputError, match="order of h36m17"):
+    with raises(InputError, remedy="order of h36m17"):
         read_pose(path, "h36m17")
-    with pytest.raises(UsageError, match="unknown"):
+    with raises(UsageError, problem="unknown"):
         read_pose(path, "smpl")
 
 
@@ -79,7 +80,7 @@ def test_axes_pinned_by_hand(save):
         assert joint["head"][1] < joint["pelvis"][1]
         assert joint["left_hand"][0] > 0.5
         assert joint["left_foot"][2] < joint["left_ankle"][2]
-    with pytest.raises(UsageError, match="camera, y-up, z-up"):
+    with raises(UsageError, expected="camera, y-up, z-up"):
         read_pose(save(y_up), axes="x-up")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.fit_values import record, values
 from scipy.spatial.transform import Rotation
 
@@ -111,7 +112,7 @@ def test_damaged_archives(tmp_path):
     data = path.read_bytes()
     for content in (b"", b"text", data[: len(data) // 2]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"walk\.npz"):
+        with raises(InputError, subject="walk.npz"):
             read_pose(path)
 
 
@@ -126,7 +127,7 @@ def test_a_fit_file_gives_the_largest_person_or_the_one_asked_for(tmp_path):
     assert (pose.frame_rate, len(pose)) == (25.0, 2)
     other = read_pose(path, track=2)
     np.testing.assert_array_equal(other.params.poses, fit.poses[2:])
-    with pytest.raises(UsageError, match=r"no person 1.*0, 2"):
+    with raises(UsageError, problem="no person 1", expected="0, 2"):
         read_pose(path, track=1)
 
 
@@ -139,5 +140,5 @@ def test_of_equals_the_larger_person(tmp_path):
 
 def test_a_fit_with_nobody(tmp_path):
     write_fit(tmp_path / "x.fit.npz", FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
-    with pytest.raises(InputError, match="holds no person"):
+    with raises(InputError, problem="holds no person"):
         read_pose(tmp_path / "x.fit.npz")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.fit_values import record
 
 from humanpose_cli.core.errors import InputError
@@ -60,7 +61,7 @@ def test_rows_are_sorted_and_selected_with_the_fit():
 
 def test_views_have_names_and_numbers():
     assert views().index("right.mp4") == views().index(1) == views().index("1") == 1
-    with pytest.raises(InputError, match=r"there is no 2, expected left.mp4, right.mp4"):
+    with raises(InputError, problem="there is no 2", expected="left.mp4, right.mp4"):
         views().index(2)
 
 
@@ -87,10 +88,10 @@ def test_a_part_of_the_views_is_refused(tmp_path):
     with np.load(tmp_path / "take.fit.npz") as file:
         arrays = {name: file[name] for name in file.files if name != "view_weight"}
     np.savez(tmp_path / "part.fit.npz", **arrays)
-    with pytest.raises(InputError, match="views lack weight"):
+    with raises(InputError, problem="views lack weight"):
         read_fit(tmp_path / "part.fit.npz")
 
 
 def test_replacing_views_is_checked():
-    with pytest.raises(InputError, match="do not name two views"):
+    with raises(InputError, problem="do not name two views"):
         replace(record(views=views()), views=views(names=["b", "b"]))

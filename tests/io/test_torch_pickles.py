@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
@@ -49,7 +50,7 @@ def test_many_objects_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = with_pickle(tmp_path / "x.pt", b"\x80\x02(" + 10_000 * b"]" + b"l.")
     check_torch_pickles(path)
     monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
-    with pytest.raises(InputError, match="is too large unpacked"):
+    with raises(InputError, problem="is too large unpacked"):
         check_torch_pickles(path)
 
 
@@ -57,7 +58,7 @@ def test_storages_in_pickles_are_checked(tmp_path: Path) -> None:
     load = b"\x80\x04ctorch.storage\n_load_from_bytes\nB"
     content = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {})) + ATTACKS["key"]
     (tmp_path / "x.pkl").write_bytes(load + len(content).to_bytes(4, "little") + content + b"\x85R.")
-    with pytest.raises(InputError, match="as a key"):
+    with raises(InputError, got="as a key"):
         read_pickle(tmp_path / "x.pkl")
 
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
@@ -105,7 +106,7 @@ def test_ranges_keep_the_files_own_numbers(video, text, expected):
 
 
 def test_a_range_behind_the_end_says_how_many_frames_there_are(video):
-    with pytest.raises(InputError, match=r"20:.*about 8 frames"):
+    with raises(InputError, expected="20:", got="about 8 frames"):
         list(VideoReader(video, FrameRange(20)))
 
 
@@ -251,13 +252,13 @@ class TestDamage:
     )
     def test_no_readable_frame(self, tmp_path, content, found):
         (tmp_path / "x.mp4").write_bytes(content)
-        with pytest.raises(InputError, match=found) as caught:
+        with raises(InputError, got=found) as caught:
             VideoReader(tmp_path / "x.mp4")
         assert "no readable video frame" in str(caught.value)
         assert "\n" not in str(caught.value)
 
     def test_missing(self, tmp_path):
-        with pytest.raises(InputError, match="does not exist"):
+        with raises(InputError, problem="does not exist"):
             probe_video(tmp_path / "x.mp4")
 
     def test_a_sound_file_has_no_frame(self, tmp_path):
@@ -267,7 +268,7 @@ class TestDamage:
             sound.sample_rate = 8000
             container.mux(stream.encode(sound))
             container.mux(stream.encode(None))
-        with pytest.raises(InputError, match=r"no readable video frame.*only sound"):
+        with raises(InputError, problem="no readable video frame", got="only sound"):
             VideoReader(tmp_path / "x.m4a")
 
     @pytest.fixture
@@ -280,7 +281,7 @@ class TestDamage:
     def test_a_truncated_file_is_named_after_its_whole_frames(self, tmp_path, noise, share, capfd):
         (tmp_path / "cut.mp4").write_bytes(noise[: int(share * len(noise))])
         indices = []
-        with pytest.raises(InputError, match=r"cut\.mp4") as caught:
+        with raises(InputError, subject="cut.mp4") as caught:
             indices.extend(index for index, _ in VideoReader(tmp_path / "cut.mp4"))
         assert share == 0.02 or "breaks off after frame" in str(caught.value)
         assert capfd.readouterr() == ("", "")
@@ -316,7 +317,7 @@ class TestDamage:
         assert [each.damage for each in frames] == ["", "", "", "lost", *["flawed"] * (COUNT - 4)]
         assert number_of(frames[3].pixels) == 2
         assert "lost: 3" in caplog.text
-        with pytest.raises(InputError, match=r"lost\.mp4: has no undamaged frame, found damage in all 2"):
+        with raises(InputError, subject="lost.mp4", problem="has no undamaged frame", got="damage in all 2"):
             list(VideoReader(tmp_path / "lost.mp4", parse_frame_range("3:5")))
         assert len(list(VideoReader(tmp_path / "lost.mp4", parse_frame_range("2:5")))) == 3
 
@@ -350,23 +351,23 @@ class TestWriting:
         assert os.listdir(tmp_path) == ["x.mp4"]
 
     def test_no_frame_and_wrong_frames(self, tmp_path):
-        with pytest.raises(UsageError, match="no frame"), VideoWriter(tmp_path / "x.mp4", 25):
+        with raises(UsageError, problem="no frame"), VideoWriter(tmp_path / "x.mp4", 25):
             pass
         for wrong in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):
-            with pytest.raises(UsageError, match="cannot take"), VideoWriter(tmp_path / "x.mp4", 25) as writer:
+            with raises(UsageError, problem="cannot take"), VideoWriter(tmp_path / "x.mp4", 25) as writer:
                 writer.write(wrong)
-        with pytest.raises(UsageError, match="48, 64"):
+        with raises(UsageError, expected="48, 64"):
             write_all(tmp_path / "x.mp4", [frame(0), frame(0, 50, 64)])
         for rate in (0, -1, float("nan"), float("inf")):
-            with pytest.raises(UsageError, match="frame rate"):
+            with raises(UsageError, subject="frame rate"):
                 VideoWriter(tmp_path / "x.mp4", rate)
         assert os.listdir(tmp_path) == []
 
     def test_unknown_codecs_and_missing_encoders(self, tmp_path, monkeypatch):
-        with pytest.raises(UsageError, match="video_codec: is not known, expected h264, vp9, found av1"):
+        with raises(UsageError, subject="video_codec", problem="is not known", expected="h264, vp9", got="av1"):
             VideoWriter(tmp_path / "x.mp4", 25, codec="av1")
         monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libvpx-vp9"})
-        with pytest.raises(UnavailableError, match="lacks the encoder libvpx-vp9; `video_codec=h264`"):
+        with raises(UnavailableError, problem="lacks the encoder libvpx-vp9", remedy="`video_codec=h264`"):
             VideoWriter(tmp_path / "x.mp4", 25, codec="vp9")
 
     def test_a_real_refused_write(self, tmp_path):
@@ -395,7 +396,7 @@ class TestWriting:
                 writer._container = SimpleNamespace(mux=full, close=container.close)
                 writer.write(frame(1))
 
-        with pytest.raises(UnavailableError, match=told):
+        with raises(UnavailableError, problem=told):
             write()
         assert os.listdir(tmp_path / "out") == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from scipy.io import savemat
 
 from humanpose_cli.body.body import default_body
@@ -70,5 +71,5 @@ def test_other_files_are_refused(tmp_path: Path, changes: dict[str, object]) -> 
 def test_a_text_is_no_charts(tmp_path: Path) -> None:
     path = tmp_path / "uv.mat"
     path.write_text("no charts")
-    with pytest.raises(InputError, match="no readable MATLAB file"):
+    with raises(InputError, problem="no readable MATLAB file"):
         read_densepose_charts(path, default_body())

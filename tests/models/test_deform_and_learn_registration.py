@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
@@ -239,7 +240,7 @@ def test_normalised_frame() -> None:
 
 def test_shapes_and_options_are_checked() -> None:
     seen = evidence(truth())
-    with pytest.raises(UsageError, match="point_rows"):
+    with raises(UsageError, subject="point_rows"):
         replace(seen, point_rows=seen.point_rows[:, 1:])
-    with pytest.raises(UsageError, match="rate"):
+    with raises(UsageError, subject="rate"):
         RegistrationOptions(learning_rate=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from torch import Tensor
 
 from humanpose_cli.core.camera import project
@@ -137,7 +138,7 @@ def test_cocos_joints_are_enough(lifter: Lifter, people: Tensor) -> None:
     expected = lifter(pixels, confidence, FOCAL, CENTRE, BLAZEPOSE33)
     torch.testing.assert_close(found.joints, expected.joints, atol=0, rtol=0)
     assert lifter(torch.zeros(1, 17, 2), torch.ones(1, 17), FOCAL[:1], CENTRE[:1], H36M17).joints.isfinite().all()
-    with pytest.raises(UsageError, match="too few landmarks"):
+    with raises(UsageError, problem="too few landmarks"):
         lifter(torch.zeros(1, 1, 2), torch.ones(1, 1), FOCAL[:1], CENTRE[:1], Skeleton("dot", ("nose",), ("",)))
 
 
@@ -247,10 +248,10 @@ def test_weights_load_again_and_others_are_refused(lifter: Lifter, people: Tenso
     write_weights(path, lifter.network.state_dict(), WeightsHeader("lifter", config))
     torch.testing.assert_close(lifted(load_lifter(path), people)[0], lifted(lifter, people)[0], atol=5e-3, rtol=0)
     write_weights(path, lifter.network.state_dict(), WeightsHeader("lifter", {**config, "inputs": ["nose"]}))
-    with pytest.raises(InputError, match="has other inputs"):
+    with raises(InputError, problem="has other inputs"):
         load_lifter(path)
     write_weights(path, {}, WeightsHeader("nbf", config))
-    with pytest.raises(InputError, match="holds another model"):
+    with raises(InputError, problem="holds another model"):
         load_lifter(path)
 
 

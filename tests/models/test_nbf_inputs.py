@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.nbf_people import as_detected, labelled_example, rotations_of
 
 from humanpose_cli.body.body import default_body
@@ -181,7 +182,7 @@ def test_the_torsos_frame_is_how_the_person_stands(example):
     ],
 )
 def test_what_is_missing_is_named(options, words):
-    with pytest.raises(InputError, match=words):
+    with raises(InputError, problem=words):
         encode(CropEvidence(32), options)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.nbf_people import as_detected, labelled_example
 from safetensors.torch import save_file
 
@@ -101,7 +102,7 @@ def test_people_of_a_image_become_bodies(tmp_path, example, config):
         (boxed,) = network.estimate(example.image, person.box[None])
         assert np.isfinite(boxed.joints).all()
     else:
-        with pytest.raises(InputError, match="landmarks"):
+        with raises(InputError, problem="landmarks"):
             network.estimate(example.image, person.box[None])
 
 
@@ -127,7 +128,7 @@ def test_a_segmenter_trained_along_lies_in_the_same_file(tmp_path, example):
 
 def test_parts_without_a_segmenter_say_so(tmp_path, example):
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PARTS6))
-    with pytest.raises(UnavailableError, match="no segmenter"):
+    with raises(UnavailableError, problem="no segmenter"):
         network.estimate(example.image, example.person.box[None])
 
 
@@ -188,17 +189,17 @@ def test_backbones_take_torchvisions_names(tmp_path):
         name, values = next((n, v) for n, v in made.state_dict().items() if n.endswith("weight"))
         torch.testing.assert_close(backbone.state_dict()[name], values)
     torch.save(ResNet(50, width=8).state_dict(), path)
-    with pytest.raises(InputError, match="does not fit at"):
+    with raises(InputError, problem="does not fit at"):
         load_backbone(ResNet(18, width=8), path)
     torch.save(ResNet(18, width=4).state_dict(), path)
-    with pytest.raises(InputError, match="does not fit at bn1"):
+    with raises(InputError, problem="does not fit at bn1"):
         load_backbone(ResNet(18, width=8), path)
 
 
 def test_imagenets_weights_are_those_of_the_network(tmp_path, monkeypatch):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
     for kind in ("resnet50", "vgg16"):
-        with pytest.raises(UnavailableError, match=f"hpc weights fetch imagenet-{kind}"):
+        with raises(UnavailableError, remedy=f"hpc weights fetch imagenet-{kind}"):
             backbone_file("imagenet", kind)
     given = tmp_path / WEIGHTS["imagenet-resnet18"].file
     given.write_bytes(b"")
@@ -213,7 +214,7 @@ def test_pickled_code_is_refused(tmp_path):
 
     path = tmp_path / "bomb.pth"
     torch.save({"x": Bomb()}, path)
-    with pytest.raises(InputError, match="cannot be read safely"):
+    with raises(InputError, problem="cannot be read safely"):
         load_backbone(ResNet(18, width=8), path)
 
 

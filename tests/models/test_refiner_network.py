@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from scipy.stats import laplace
 
 from humanpose_cli.body.body import default_body
@@ -289,9 +290,9 @@ def test_endpoint_errors_are_weighted_means_of_distances():
 
 
 def test_options_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match="multiple of 32"):
+    with raises(UsageError, expected="multiple of 32"):
         DisplacementOptions(crop=100)
-    with pytest.raises(UsageError, match="width"):
+    with raises(UsageError, subject="width"):
         DisplacementOptions(width=0)
 
 
@@ -317,9 +318,9 @@ def test_a_start_of_another_network_is_refused(tmp_path):
     file = tmp_path / "narrow.safetensors"
     tensors = DisplacementNetwork(SMALL).state_dict()
     write_weights(file, tensors, WeightsHeader(MODEL, asdict(SMALL)))
-    with pytest.raises(InputError, match="does not fit at"):
+    with raises(InputError, problem="does not fit at"):
         start_from(DisplacementNetwork(replace(SMALL, width=8)), file)
     del tensors["rendering.conv1.weight"]
     write_weights(file, tensors, WeightsHeader(MODEL, asdict(SMALL)))
-    with pytest.raises(InputError, match=r"does not fit at rendering\.conv1\.weight"):
+    with raises(InputError, problem="does not fit at rendering.conv1.weight"):
         start_from(DisplacementNetwork(SMALL), file)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.painted_people import SIZE, person_and_maps
 
 from humanpose_cli.body.parts import PARTS12
@@ -96,5 +97,5 @@ def test_a_guided_segmenter_sees_seven_channels_with_or_without_a_detection():
     given = segmenter_input(replace(seen(), image=image), TINY)
     assert given.shape == (TINY.channels, SIZE, SIZE) == (7, SIZE, SIZE)
     assert torch.isfinite(network(torch.from_numpy(given)[None])).all()
-    with pytest.raises(UsageError, match="light segmenters"):
+    with raises(UsageError, problem="light segmenters"):
         SegmenterOptions("deeplab-vgg16", guided=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.prior_files import LATENT, WIDTH, vposer_tensors, write_vposer
 from scipy.spatial.transform import Rotation
 
@@ -82,14 +83,20 @@ def without(name):
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"bodyprior_dec_fc1.weight": torch.zeros(2, 2)}, "is no VPoser v2, .* found version 1 of VPoser"),
-        ({"a": torch.zeros(2), "b": torch.zeros(2)}, "is no VPoser v2, .* found a, b"),
-        (without("encoder_net.7.bias"), r"does not fit at encoder_net\.7\.bias"),
-        ({**vposer_tensors(), "vp_model.decoder_net.5.bias": torch.zeros(5)}, r"does not fit at decoder_net\.5\.bias"),
-        ({**vposer_tensors(), "vp_model.encoder_net.6.bias": torch.full((WIDTH,), torch.nan)}, "are not finite"),
+        ({"bodyprior_dec_fc1.weight": torch.zeros(2, 2)}, {"problem": "is no VPoser v2", "got": "version 1 of VPoser"}),
+        ({"a": torch.zeros(2), "b": torch.zeros(2)}, {"problem": "is no VPoser v2", "got": "a, b"}),
+        (without("encoder_net.7.bias"), {"problem": "does not fit at encoder_net.7.bias"}),
+        (
+            {**vposer_tensors(), "vp_model.decoder_net.5.bias": torch.zeros(5)},
+            {"problem": "does not fit at decoder_net.5.bias"},
+        ),
+        (
+            {**vposer_tensors(), "vp_model.encoder_net.6.bias": torch.full((WIDTH,), torch.nan)},
+            {"problem": "are not finite"},
+        ),
     ],
 )
 def test_other_files_are_refused_in_a_sentence(tmp_path, tensors, message):
     torch.save({"state_dict": tensors}, tmp_path / "x.ckpt")
-    with pytest.raises(InputError, match=message):
+    with raises(InputError, **message):
         read_vposer(tmp_path / "x.ckpt")

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.warp3d_poses import MINI, arm_raised, generator, images, standing
 from scipy import ndimage
 from torch import nn
@@ -274,9 +275,9 @@ def test_a_drawing_is_taken_over_with_its_outline_or_not_at_all(weight):
 
 def test_drawings_of_other_shapes_are_refused():
     pose, drawing = standing(32), torch.zeros(1, 5, 16, 16)
-    with pytest.raises(UsageError, match=r"drawing: does not fit, expected \(1, 5, 32, 32\)"):
+    with raises(UsageError, subject="drawing", problem="does not fit", expected="(1, 5, 32, 32)"):
         generator(replace(MINI, drawing=True))(images(), pose, pose, drawing)
-    with pytest.raises(UsageError, match=r"generator\.drawing=true"):
+    with raises(UsageError, remedy="generator.drawing=true"):
         generator()(images(), pose, pose, drawing)
 
 
@@ -570,12 +571,12 @@ def test_presets_are_of_the_size_that_they_say():
     ],
 )
 def test_what_cannot_be_built(changes):
-    with pytest.raises(UsageError, match="warp3d"):
+    with raises(UsageError, subject="warp3d"):
         GeneratorConfig(**{**asdict(MINI), **changes})
 
 
 def test_arguments_that_do_not_fit():
-    with pytest.raises(UsageError, match=r"\(B, 3, 32, 32\)"):
+    with raises(UsageError, expected="(B, 3, 32, 32)"):
         generator()(images(size=64), standing(32), standing(32))
-    with pytest.raises(UsageError, match="target"):
+    with raises(UsageError, subject="target"):
         generator()(images(), standing(32), standing(32, 2))

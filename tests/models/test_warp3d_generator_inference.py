@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.warp3d_poses import MINI, arm_raised, standing
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -73,19 +74,19 @@ def test_weights_of_another_shape(generator, weights, tmp_path):
     tensors, header = read_weights(weights)
     other = tmp_path / "other.safetensors"
     write_weights(other, tensors, replace(header, config={**header.config, "channels": 8}))
-    with pytest.raises(InputError, match="does not fit at"):
+    with raises(InputError, problem="does not fit at"):
         load_warp3d(other)
     write_weights(other, {k: v for k, v in tensors.items() if "stem" not in k}, header)
-    with pytest.raises(InputError, match=r"lifting\.stem.*nothing"):
+    with raises(InputError, problem="lifting.stem", got="nothing"):
         load_warp3d(other)
     write_weights(other, tensors, replace(header, config={"width": 3}))
-    with pytest.raises(InputError, match="width"):
+    with raises(InputError, got="width"):
         load_warp3d(other)
     write_weights(other, tensors, replace(header, config={**header.config, "stride": 5}))
-    with pytest.raises(InputError, match="cannot be built"):
+    with raises(InputError, problem="cannot be built"):
         load_warp3d(other)
     write_weights(other, tensors, replace(header, model="segmenter"))
-    with pytest.raises(InputError, match="another model"):
+    with raises(InputError, problem="another model"):
         load_warp3d(other)
 
 
@@ -97,21 +98,21 @@ def lost_joints(pose):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (lost_joints(standing(32)[0]), "too few known joints"),
-        (torch.full((19, 3), 16.0), "all joints in one point"),
-        (standing(32)[0] + 100, "outside the crop"),
-        (standing(32)[0][:17], r"\(19, 3\)"),
+        (lost_joints(standing(32)[0]), {"problem": "too few known joints"}),
+        (torch.full((19, 3), 16.0), {"problem": "all joints in one point"}),
+        (standing(32)[0] + 100, {"problem": "outside the crop"}),
+        (standing(32)[0][:17], {"expected": "(19, 3)"}),
     ],
 )
 def test_poses_that_cannot_be_drawn(generator, weights, target, message):
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, **message):
         load_warp3d(weights).repose(IMAGE, standing(32)[0], target)
-    with pytest.raises(UsageError, match="input pose"):
+    with raises(UsageError, subject="input pose"):
         load_warp3d(weights).repose(IMAGE, target, standing(32)[0])
 
 
 def test_images_of_another_size(weights):
-    with pytest.raises(UsageError, match=r"\(32, 32, 3\)"):
+    with raises(UsageError, expected="(32, 32, 3)"):
         load_warp3d(weights).repose(IMAGE[:16], standing(32)[0], standing(32)[0])
 
 
@@ -153,7 +154,7 @@ def test_detail_is_what_a_drawing_shows_finer_than_the_network():
     np.testing.assert_allclose(smooth.mask, 1, atol=1e-6)
     assert network.repose(GREY, pose, pose).detail is None
     bare = Warp3d(Generator(replace(MINI, size=64)), WeightsHeader(MODEL))
-    with pytest.raises(UsageError, match="takes no drawing"):
+    with raises(UsageError, problem="takes no drawing"):
         bare.repose(GREY, pose, pose, np.zeros((5, 64, 64), np.float32))
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.warp3d_poses import MINI, arm_raised, generator, images, standing
 from torch import nn
 
@@ -159,7 +160,7 @@ def test_rows_whose_silhouette_is_not_known_or_empty_are_drawn_as_without(nothin
 
 def test_silhouettes_of_other_shapes_are_refused():
     pose = standing(32)
-    with pytest.raises(UsageError, match=r"silhouette: does not fit, expected \(1, 1, 32, 32\)"):
+    with raises(UsageError, subject="silhouette", problem="does not fit", expected="(1, 1, 32, 32)"):
         generator(replace(MINI, silhouette=True))(images(), pose, pose, silhouette=half_a_silhouette(16))
-    with pytest.raises(UsageError, match=r"generator\.silhouette=true"):
+    with raises(UsageError, remedy="generator.silhouette=true"):
         generator()(images(), pose, pose, silhouette=half_a_silhouette())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import UsageError
@@ -72,7 +73,7 @@ def test_vgg_names_its_layers():
     assert maps["block5_conv2"].shape == (1, 512, 2, 2)
     torch.testing.assert_close(maps["block1_conv2"], network.features[:4](image))
     torch.testing.assert_close(maps["block5_conv2"], network.features[:32](image))
-    with pytest.raises(UsageError, match="block6"):
+    with raises(UsageError, subject="block6"):
         network.maps(image, ("block6_conv1",))
 
 
@@ -110,7 +111,7 @@ def test_a_vggs_pyramid_has_fc6_fc7_and_fc8_in_every_level():
 
 
 def test_unknown_sizes_are_refused():
-    with pytest.raises(UsageError, match="no such ResNet"):
+    with raises(UsageError, problem="no such ResNet"):
         ResNet(19)
-    with pytest.raises(UsageError, match="no such VGG"):
+    with raises(UsageError, problem="no such VGG"):
         VGG(11)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.decoders import PartialConv2d
@@ -80,5 +81,5 @@ def test_nothing_known_gives_nothing():
 
 def test_shapes_that_do_not_fit():
     layer = PartialConv2d((3, 2), 4, 3)
-    with pytest.raises(UsageError, match=r"\(B, 5, H, W\) and \(B, 2, H, W\)"):
+    with raises(UsageError, expected="(B, 5, H, W) and (B, 2, H, W)"):
         layer(torch.zeros(1, 5, 8, 8), torch.zeros(1, 1, 8, 8))

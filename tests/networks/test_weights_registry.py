@@ -5,6 +5,7 @@ import http.server
 import threading
 
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io.digests import digest_of
@@ -66,26 +67,26 @@ def test_downloads_are_checked_kept_and_not_repeated(served, folder):
     assert path.read_bytes() == b"weights"
     assert WeightsEntry("net", "", "net.pth", digest[:8], "http://127.0.0.1:9/gone").fetch() == path
     path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match="damaged or another file"):
+    with raises(InputError, problem="damaged or another file"):
         entry.verify()
 
 
 def test_what_differs_is_not_kept(served, folder):
     url, _ = served
-    with pytest.raises(InputError, match=r"expected SHA-256 00000000"):
+    with raises(InputError, expected="SHA-256 00000000"):
         WeightsEntry("net", "", "net.pth", "00000000", url).fetch()
     assert list(folder.iterdir()) == []
 
 
 def test_a_server_that_cannot_be_reached_is_named():
-    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
+    with raises(UnavailableError, subject="127.0.0.1:9"):
         WeightsEntry("net", "", "net.pth", "", "http://127.0.0.1:9/net.pth").fetch()
 
 
 def test_a_connection_without_tls_is_refused(served, folder, monkeypatch):
     url, digest = served
     monkeypatch.setattr(registry, "_SCHEME", "https://")
-    with pytest.raises(UnavailableError, match="without TLS"):
+    with raises(UnavailableError, problem="without TLS"):
         WeightsEntry("net", "", "net.pth", digest, url).fetch()
     assert not folder.exists()
 
@@ -100,13 +101,13 @@ def test_weights_are_found_by_file_run_or_name(tmp_path, folder):
     assert find_weights(tmp_path / "own.safetensors") == tmp_path / "own.safetensors"
     run = tmp_path / "run"
     run.mkdir()
-    with pytest.raises(InputError, match="holds no weights"):
+    with raises(InputError, problem="holds no weights"):
         find_weights(run)
     (run / registry.BEST).write_bytes(b"x")
     assert find_weights(run) == run / registry.BEST
-    with pytest.raises(InputError, match="is no weights file"):
+    with raises(InputError, problem="is no weights file"):
         find_weights("nothing-like-it")
-    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-vgg19"):
+    with raises(UnavailableError, remedy="hpc weights fetch imagenet-vgg19"):
         find_weights("imagenet-vgg19")
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.walking_take import TURN, walking_take
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -67,7 +68,7 @@ def test_a_slower_camera_has_its_own_frames(walk):
     there = take.joints3d[[0, 2, 4]] @ TURN[:3, :3].T + TURN[:3, 3]
     np.testing.assert_allclose(right.joints3d, there, atol=1e-5)
     missing = replace(take.views, frame=np.array([[0, 1, 2, 3, 4], [-1] * 5], np.int32))
-    with pytest.raises(InputError, match="has no frame at the times"):
+    with raises(InputError, problem="has no frame at the times"):
         replace(take, views=missing).view(1)
     alone = replace(take, views=missing)
     assert [camera.fit.focal[0] for camera in cameras_of(*frames_of_fit(alone, None))] == [500.0]
@@ -87,10 +88,10 @@ def test_a_take_finds_the_frames_of_its_views(walk, tmp_path):
     assert [source.frame(0)[0, 0, 0] for source in found.sources] == [20, 30]
     assert [frame.pixels[0, 0, 0] for frame in found.view(1).images.frames()] == [30, 40, 50, 60, 70]
     assert len(list(found.images.frames())) == 5
-    with pytest.raises(InputError, match=r"lacks the frames of front\.mp4"):
+    with raises(InputError, problem="lacks the frames of front.mp4"):
         on_views(stored, inputs[:1])
     (tmp_path / "right.mp4" / "007.png").unlink()
-    with pytest.raises(InputError, match="lacks frames of the fit"):
+    with raises(InputError, problem="lacks frames of the fit"):
         on_views(stored, open_inputs([tmp_path / "right.mp4", tmp_path / "front.mp4"], sequence=True))
     write_image(tmp_path / "right.mp4" / "007.png", np.zeros((360, 320, 3), np.uint8))
     write_image(tmp_path / "front.mp4" / "000.png", np.zeros((36, 32, 3), np.uint8))
@@ -102,9 +103,9 @@ def test_a_take_finds_the_frames_of_its_views(walk, tmp_path):
 def test_what_is_of_one_camera_is_refused(walk):
     take = walking_take(walk)
     with Refiner(QUICK) as refiner:
-        with pytest.raises(UsageError, match="save_displacements: is of one camera"):
+        with raises(UsageError, subject="save_displacements", problem="is of one camera"):
             refiner.align(*frames_of_fit(take, None), on_displacements=lambda *_: None)
-        with pytest.raises(UsageError, match="pass those of every view"):
+        with raises(UsageError, remedy="pass those of every view"):
             refiner.refine(replace(take, sources=()))
-        with pytest.raises(UsageError, match="are of one camera"):
+        with raises(UsageError, problem="are of one camera"):
             refiner.refine(take, walk.frames)

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.walking_person import CAMERA
 
@@ -96,7 +97,7 @@ def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
         moved = [refiner.align(fit, FitFrames.of(fit, walk.frames), textures=texture).moved for fit in (start, misled)]
     np.testing.assert_array_equal(moved[0].poses, moved[1].poses)
     assert np.abs(moved[0].poses - start.poses).max() > 0.01
-    with pytest.raises(UsageError, match="with_keypoints: leaves nothing to align to"):
+    with raises(UsageError, subject="with_keypoints", problem="leaves nothing to align to"):
         RefineOptions("keypoints", with_keypoints=False)
 
 
@@ -139,12 +140,12 @@ def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks,
     options = {"body": walk.body, "correspondence": "densepose", "densepose": tmp_path}
     refined = hp.refine(start, walk.frames, **options)
     assert error(refined, walk) < 0.6 * error(start, walk)
-    with pytest.raises(UsageError, match="densepose: is missing"):
+    with raises(UsageError, subject="densepose", problem="is missing"):
         hp.refine(start, walk.frames, correspondence="densepose")
-    with pytest.raises(UsageError, match="densepose: is of no use"):
+    with raises(UsageError, subject="densepose", problem="is of no use"):
         hp.refine(start, walk.frames, **(options | {"correspondence": "flow"}))
     (tmp_path / "000003_IUV.png").unlink()
-    with pytest.raises(InputError, match="has nothing about 000003"):
+    with raises(InputError, problem="has nothing about 000003"):
         hp.refine(start, walk.frames, **options)
 
 
@@ -205,7 +206,7 @@ def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
     assert "default" in png_text(tmp_path / "a.person0.texture.png").values()
     other = copy.copy(walk.body)
     other.name = "smpl-male"
-    with pytest.raises(InputError, match="is a texture of another body, expected smpl-male, found default"):
+    with raises(InputError, problem="is a texture of another body", expected="smpl-male", got="default"):
         read_textures(tmp_path, replace(fit, model=other), output)
 
 
@@ -231,25 +232,25 @@ def test_frames_are_found_by_name_and_missing_ones_are_named(walk, tmp_path):
     assert [frame.name for frame in own.frames()] == ["f2.png", "f3.png"]
     np.testing.assert_array_equal(own.frame(1), walk.frames[3])
     (tmp_path / "f2.png").unlink()
-    with pytest.raises(InputError, match=r"lacks 1 of the fit's 5 frames: f2\.png"):
+    with raises(InputError, problem="lacks 1 of the fit's 5 frames: f2.png"):
         list(FitFrames.of(fit, tmp_path).read())
 
 
 def test_other_frames_are_refused(walk):
-    with pytest.raises(UsageError, match="do not match the fit"):
+    with raises(UsageError, problem="do not match the fit"):
         FitFrames.of(walk.fit(), walk.frames[:3])
-    with pytest.raises(InputError, match="not the frame that was fitted"):
+    with raises(InputError, problem="not the frame that was fitted"):
         list(FitFrames.of(walk.fit(), walk.frames[:, :100]).read())
-    with pytest.raises(UsageError, match="a fit file holds no pixels"):
+    with raises(UsageError, problem="a fit file holds no pixels"):
         hp.refine(walk.fit())
 
 
 def test_options_are_checked():
-    with pytest.raises(UsageError, match="network, flow, keypoints, densepose"):
+    with raises(UsageError, expected="network, flow, keypoints, densepose"):
         RefineOptions("guesses")
-    with pytest.raises(UsageError, match="rounds"):
+    with raises(UsageError, subject="rounds"):
         RefineOptions(rounds=0)
-    with pytest.raises(UsageError, match="weights: are of no use"):
+    with raises(UsageError, subject="weights", problem="are of no use"):
         Refiner(RefineOptions("keypoints"), weights="run")
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.camera import Camera
@@ -121,7 +122,7 @@ def test_vertex_colours_tell_vertices_apart(body):
 
 
 def test_arguments_that_do_not_match_are_refused(body, vertices, crops):
-    with pytest.raises(UsageError, match="do not match the bodies"):
+    with raises(UsageError, problem="do not match the bodies"):
         render_bodies(body, vertices, [CAMERA.cropped(crops[0])], SIZE)
-    with pytest.raises(UsageError, match="not finite"):
+    with raises(UsageError, problem="not finite"):
         crop_of_body(vertices[0] * math.nan, CAMERA, SIZE)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
@@ -127,11 +128,11 @@ def test_keypoints_that_are_nowhere_are_left_out() -> None:
 
 
 def test_wrong_input_is_refused(photo: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="not RGB"):
+    with raises(UsageError, problem="not RGB"):
         draw_overlay(photo[..., 0], people((0, 2)), FACES, CAMERA)
-    with pytest.raises(UsageError, match="do not match the bodies"):
+    with raises(UsageError, problem="do not match the bodies"):
         draw_overlay(photo, people((0, 2)), FACES, CAMERA, track_ids=[1, 2])
-    with pytest.raises(UsageError, match="do not match the skeleton"):
+    with raises(UsageError, problem="do not match the skeleton"):
         draw_keypoints(photo, np.zeros((5, 2)), COCO17, person_colour(0))
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
@@ -163,9 +164,9 @@ def test_body_box_bounds_the_projection() -> None:
 
 
 def test_impossible_cameras_and_shapes_are_refused() -> None:
-    with pytest.raises(UsageError, match="focal"):
+    with raises(UsageError, subject="focal"):
         Camera(0.0, (1.0, 1.0), (4, 4))
-    with pytest.raises(UsageError, match="empty"):
+    with raises(UsageError, problem="empty"):
         Camera(1.0, (1.0, 1.0), (0, 4))
-    with pytest.raises(UsageError, match="wrong shape"):
+    with raises(UsageError, problem="wrong shape"):
         Surface(torch.zeros(1, 4, 3), torch.zeros(1, 3, dtype=torch.int32))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
@@ -77,13 +78,17 @@ def test_canvases_are_named(text, choice):
 
 @pytest.mark.parametrize("text", ["", "large", "640", "0x10", "8x8", "99999x10"])
 def test_other_canvases_are_refused(text):
-    with pytest.raises(UsageError, match=r"canvas: is not known, expected keep, fit, or W×H of 16 to 16384 pixels"):
+    with raises(
+        UsageError, subject="canvas", problem="is not known", expected="keep, fit, or W×H of 16 to 16384 pixels"
+    ):
         DrawingOptions(canvas=text)
 
 
 def test_canvases_of_gigabytes_are_refused():
     assert DrawingOptions(canvas="8192x8192").canvas_choice == (8192, 8192)
-    with pytest.raises(UsageError, match="canvas: is too large, expected at most 68 million pixels, found 16384"):
+    with raises(
+        UsageError, subject="canvas", problem="is too large", expected="at most 68 million pixels", got="16384"
+    ):
         DrawingOptions(canvas="16384x16384")
-    with pytest.raises(UsageError, match="at most 34 million pixels with `layers`, found 8192 × 8192"):
+    with raises(UsageError, expected="at most 34 million pixels with `layers`", got="8192 × 8192"):
         DrawingOptions(canvas="8192x8192", layers=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.known_people import KnownPeople, true_person
 
 from humanpose_cli.avatar.doubts import Doubt
@@ -49,8 +50,8 @@ def test_a_network_that_has_hardly_been_trained_is_refused(tmp_path: Path) -> No
         return Reposer(ReposeOptions(method="warp3d", weights=str(path), force=force), device="cpu")
 
     few = weights_trained(tmp_path, 999)
-    with pytest.raises(
-        UsageError, match=r"weights: has hardly been trained \(.*999-0.*\), expected 1,000 .*, found 999"
+    with raises(
+        UsageError, subject="weights", problem=("has hardly been trained (", "999-0"), expected="1,000", got="999"
     ):
         made(few)
     assert made(few, force=True).network is not None

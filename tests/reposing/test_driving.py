@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
@@ -55,11 +55,11 @@ def test_a_motion_of_one_person_is_what_the_target_shows_of_them() -> None:
     assert later.first_frame == 62
     (warning,) = later.warnings
     assert "person 1 of the target is not shown in 4 of 6 frames, but in frames 62 to 64" in warning
-    with pytest.raises(InputError, match=r"a\.mp4: has no person 3, expected 0, 1 or 2"):
+    with raises(InputError, subject="a.mp4", problem="has no person 3", expected="0, 1 or 2"):
         motion_of_fit(fit, 3, "a.mp4")
-    with pytest.raises(InputError, match="no person 1, expected 0, the only one"):
+    with raises(InputError, problem="no person 1", expected="0, the only one"):
         motion_of_fit(fit_of_tracks({0: [(0, 0, 1)]}), (0, 1))
-    with pytest.raises(InputError, match="shows no person whose pose could be taken"):
+    with raises(InputError, problem="shows no person whose pose could be taken"):
         motion_of_fit(fit_of_tracks({}), "largest")
 
 
@@ -96,15 +96,15 @@ def test_what_the_options_name() -> None:
     assert (PeopleOptions("2,0").chosen, PeopleOptions("2,0").pairs) == ({2: None, 0: None}, {})
     assert [PeopleOptions(target_person=each).drivers for each in ("largest", "all", "4")] == ["largest", "all", 4]
     for person in ("bob", "0=", "=1", "0=all", "largest,1", "-1", ""):
-        with pytest.raises(UsageError, match=r"^person: is not known"):
+        with raises(UsageError, subject="person", problem="is not known"):
             _ = PeopleOptions(person).pairs
-    with pytest.raises(UsageError, match="person: is named twice"):
+    with raises(UsageError, subject="person", problem="is named twice"):
         PeopleOptions("0=1,0=2")
-    with pytest.raises(UsageError, match="person: names the target's person for some only"):
+    with raises(UsageError, subject="person", problem="names the target's person for some only"):
         PeopleOptions("0=1,1")
-    with pytest.raises(UsageError, match="target_person: is not known"):
+    with raises(UsageError, subject="target_person", problem="is not known"):
         PeopleOptions(target_person="0=1")
-    with pytest.raises(UsageError, match="target_person: is named by `person` already"):
+    with raises(UsageError, subject="target_person", problem="is named by `person` already"):
         PeopleOptions("0=1", "all")
 
 
@@ -131,9 +131,9 @@ def test_fit_files_and_motions_of_one_person(tmp_path: Path) -> None:
     both = read_target(tmp_path / "a.fit.npz", object, drivers=(0, 1), frames=FrameRange(1, 3))
     assert [frames_of(person) for person in both.people] == [[(1, 2), (1, 2)], [(0, 1), (0, 2)]]
     assert read_target(both, object, drivers="all") is not None
-    with pytest.raises(UsageError, match="target_person: cannot be chosen: the target is one motion"):
+    with raises(UsageError, subject="target_person", problem="cannot be chosen: the target is one motion"):
         read_target(joints, object, drivers=1)
     one = motion_of_fit(fit, 1)
     assert len(read_target(one, object, drivers=1)) == 3
-    with pytest.raises(UsageError, match="cannot be chosen"):
+    with raises(UsageError, problem="cannot be chosen"):
         read_target(one, object, drivers=2)

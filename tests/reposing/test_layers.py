@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.exr_reader import read_exr
 from helpers.known_people import KnownPeople, true_person
 from PIL import Image
@@ -140,5 +141,5 @@ def test_layers_that_were_not_requested_are_an_error(clip, clip_frames):
         ReposeOptions(fit=FitOptions(focal=clip.focal)), people_source=KnownPeople({0: [true_person(clip, 0)]})
     ) as reposer:
         scene = reposer.read(clip_frames[0])
-    with pytest.raises(UsageError, match="layers: were not requested"):
+    with raises(UsageError, subject="layers", problem="were not requested"):
         _ = Reposed(scene, RotationTarget(scene.record.params)).layers

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.pose_library import pose_library
@@ -83,9 +84,9 @@ def test_missing_joints_are_left_out_and_missing_hips_refused(body: Body) -> Non
     keep = [b for b in range(len(COCO17.bones)) if b not in arm]
     assert angles[:, keep].mean() < 1.5
     target[1, COCO17.index("right_hip")] = np.inf
-    with pytest.raises(InputError, match="frame 1 lacks a hip"):
+    with raises(InputError, problem="frame 1 lacks a hip"):
         retarget_joints(body, target, COCO17, np.zeros(10))
-    with pytest.raises(InputError, match="wrong shape"):
+    with raises(InputError, problem="wrong shape"):
         retarget_joints(body, target[:, :9], COCO17, np.zeros(10))
 
 

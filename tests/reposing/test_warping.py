@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -204,13 +205,13 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     assert "outside the image" in gone.warnings[0]
     np.testing.assert_array_equal(gone.image, scene.composition.drawers[0].frame.background)
     beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
-    with pytest.raises(UsageError, match="puts no person into the photograph"):
+    with raises(UsageError, problem="puts no person into the photograph"):
         list(scene.images(beside))
     apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     (moved,) = scene.images(apart)  # so far that photo and result have crops of their own
     assert not any("outside" in warning for warning in moved.warnings)
     behind = RotationTarget(BodyParams(poses, betas, trans * np.float32([[1, 1, 1], [1, 1, -1]])))
-    with pytest.raises(UsageError, match="known joints"):
+    with raises(UsageError, problem="known joints"):
         list(scene.images(behind))
 
 
@@ -225,13 +226,13 @@ def test_auto_is_the_mesh(clip_frames, known, scene_of):
 
 
 def test_weights_must_be_there_and_of_this_network(tmp_path):
-    with pytest.raises(UsageError, match="has no effect without `method=warp3d`"):
+    with raises(UsageError, problem="has no effect without `method=warp3d`"):
         ReposeOptions(weights="x")
-    with pytest.raises(UsageError, match="has no effect without `method=warp3d`"):
+    with raises(UsageError, problem="has no effect without `method=warp3d`"):
         ReposeOptions(method="mesh", mesh_input=False)
-    with pytest.raises(InputError, match="is no weights file"):
+    with raises(InputError, problem="is no weights file"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
     other = tmp_path / "other.safetensors"
     write_weights(other, {"a": torch.zeros(1)}, WeightsHeader("segmenter"))
-    with pytest.raises(InputError, match="holds another model"):
+    with raises(InputError, problem="holds another model"):
         Reposer(ReposeOptions(method="warp3d", weights=str(other)))

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
@@ -104,7 +105,7 @@ def test_draws_stay_within_the_widths_and_reach_them(example, body):
 
 def test_a_person_without_a_box_is_refused(example):
     boxless = replace(example, person=Person())
-    with pytest.raises(InputError, match="noise: has a person without a box"):
+    with raises(InputError, subject="noise", problem="has a person without a box"):
         random_crop(boxless, 64, np.random.default_rng(0))
 
 
@@ -191,5 +192,5 @@ def test_shapes_scale_exactly_where_some_shape_is_that_large(body):
 
 
 def test_a_person_without_parameters_is_refused(example, body):
-    with pytest.raises(InputError, match="body parameters"):
+    with raises(InputError, problem="body parameters"):
         to_fixed_camera(replace(example, person=Person()), body, 64)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import TESTS
 from helpers.cache_source import SmallSource, all_samples, assert_same
+from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.patience import PATIENCE, wait_until
 
@@ -83,7 +84,7 @@ def test_parts_for_several_machines(tmp_path):
     build_cache(source, complete, shard_size=6)
     first = build_cache(source, parts, shard_size=6, shard=(0, 2))
     assert (first.new_shards, first.index) == ((0, 2), None)
-    with pytest.raises(InputError, match=r"has shards but no index.h5; finish it with hpc preprocess, or"):
+    with raises(InputError, problem="has shards but no index.h5", remedy="finish it with hpc preprocess, or"):
         open_cache(parts)
     second = build_cache(source, parts, shard_size=6, shard=(1, 2))
     assert (second.new_shards, second.index) == ((1,), parts / "index.h5")
@@ -130,7 +131,9 @@ def test_two_caches_at_once(tmp_path, marks):
     wait_until(lambda: any(marks.iterdir()))
     before = files(out)
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match="out: another process is making another cache here; wait for it"):
+        with raises(
+            UsageError, subject="out", problem="another process is making another cache here", remedy="wait for it"
+        ):
             build_cache(SmallSource(seed=2), out, shard_size=6, overwrite=overwrite)
     assert before.items() <= files(out).items()
     running.kill()
@@ -151,7 +154,7 @@ def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
             build_cache(SmallSource(seed=2), tmp_path, shard_size=6, shard=(1, 3), overwrite=True)
             return super().read(group)
 
-    with pytest.raises(UsageError, match="holds a cache made with another seed"):
+    with raises(UsageError, problem="holds a cache made with another seed"):
         build_cache(Overtaken(group_count=1), tmp_path, shard_size=6)
 
 
@@ -159,14 +162,25 @@ def test_two_caches_at_once_where_files_cannot_be_locked(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (SmallSource(seed=2), "holds a cache made with another seed, expected 2, found 1; choose another `out`"),
-        (SmallSource(group_count=6), r"holds a cache \(shard-00000.h5\) of other images or another shard size"),
+        (
+            SmallSource(seed=2),
+            {
+                "problem": "holds a cache made with another seed",
+                "expected": "2",
+                "got": "1",
+                "remedy": "choose another `out`",
+            },
+        ),
+        (
+            SmallSource(group_count=6),
+            {"problem": "holds a cache (shard-00000.h5) of other images or another shard size"},
+        ),
     ],
 )
 def test_another_cache_is_not_mixed_in(tmp_path, other, message):
     build_cache(SmallSource(), tmp_path, shard_size=6)
     before = files(tmp_path)
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, **message):
         build_cache(other, tmp_path, shard_size=6)
     assert files(tmp_path) == before
     build_cache(other, tmp_path, shard_size=12, overwrite=True)
@@ -243,26 +257,26 @@ class Unreadable(SmallSource):
 
 @pytest.mark.slow
 def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path):
-    with pytest.raises(UnavailableError, match="ended with code 3"):
+    with raises(UnavailableError, problem="ended with code 3"):
         build_cache(Unreadable(), tmp_path, shard_size=3, workers=2)
 
 
 @pytest.mark.slow
 def test_sources_that_make_no_sense(tmp_path):
-    with pytest.raises(InputError, match="small: has no images"):
+    with raises(InputError, subject="small", problem="has no images"):
         make_plan(SmallSource(group_count=0), 6)
-    with pytest.raises(InputError, match="has a group without images, 'clip 0'"):
+    with raises(InputError, problem="has a group without images, 'clip 0'"):
         make_plan(SmallSource(count=0), 6)
-    with pytest.raises(UsageError, match="shard size: is too small"):
+    with raises(UsageError, subject="shard size", problem="is too small"):
         make_plan(SmallSource(), 0)
-    with pytest.raises(UsageError, match=r"shard: no such part"):
+    with raises(UsageError, subject="shard", problem="no such part"):
         build_cache(SmallSource(), tmp_path, shard=(2, 2))
 
     class Twins(SmallSource):
         def read(self, group):
             yield from (replace(sample, name=f"a{i}") for i, sample in enumerate(super().read(group)))
 
-    with pytest.raises(InputError, match=r"shard-00001.h5: has an image named 'a0', as shard-00000.h5 has"):
+    with raises(InputError, subject="shard-00001.h5", problem="has an image named 'a0', as shard-00000.h5 has"):
         build_cache(Twins(group_count=2), tmp_path, shard_size=3)
 
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.cache_source import SmallSource, all_samples, assert_same, random_person, random_sample
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.building import build_cache, make_plan
@@ -79,7 +80,7 @@ def test_columns_are_read_over_shards(folder, samples):
     assert cache.people["identity"][[]].shape == (0,)
     mask = cache.people["identity"][:] == "Zoë"
     np.testing.assert_array_equal(cache.people["poses"][mask], poses[mask])
-    with pytest.raises(UsageError, match=r"rows of people: do not exist, expected 0…14, found 99"):
+    with raises(UsageError, subject="rows of people", problem="do not exist", expected="0…14", got="99"):
         cache.people["poses"][[0, 99]]
     with pytest.raises(KeyError):
         cache.people["keypoints/h36m17"]
@@ -152,7 +153,7 @@ def test_images_and_maps_are_decoded(folder, samples):
         assert pixels.shape == ((40, 48) if spec.channels == 1 else (40, 48, 3))
         np.testing.assert_array_equal(pixels, decode_png(samples[0].maps[name]))
         assert cache.map(1, name) is None
-    with pytest.raises(UsageError, match="is no label map"):
+    with raises(UsageError, problem="is no label map"):
         cache.map(0, "colours")
     import io
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.cache_source import SmallSource, all_samples, random_sample
+from helpers.errors import raises
 
 from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import UsageError
@@ -166,9 +167,9 @@ def test_which_images_are_drawn(tmp_path):
     test = cache.rows("small", "test").tolist()
     assert pick_rows(cache, 99, split="small/test").tolist() == test
     assert pick_rows(cache, 99, split="small").tolist() == list(range(15))
-    with pytest.raises(UsageError, match="small/validation: is no protocol of this cache"):
+    with raises(UsageError, subject="small/validation", problem="is no protocol of this cache"):
         pick_rows(cache, 3, split="small/val")
-    with pytest.raises(UsageError, match=r"^count: is too small"):
+    with raises(UsageError, subject="count", problem="is too small"):
         pick_rows(cache, 0)
 
 

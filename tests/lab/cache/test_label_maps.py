@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body, labels
+from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -149,7 +150,7 @@ def test_nobody_gives_empty_maps():
 
 
 def test_unknown_maps_are_refused():
-    with pytest.raises(UsageError, match="densepose"):
+    with raises(UsageError, subject="densepose"):
         render_label_maps([], VIEW, ("densepose",))
 
 
@@ -164,11 +165,11 @@ def test_files_give_maps_back(name):
 def test_damaged_files_and_wrong_maps_are_named():
     data = encode_map("parts", np.zeros((4, 4), np.uint8))
     for content in (b"", data[:20], b"no image"):
-        with pytest.raises(InputError, match="parts"):
+        with raises(InputError, subject="parts"):
             decode_map("parts", content)
-    with pytest.raises(InputError, match="normals"):
+    with raises(InputError, subject="normals"):
         decode_map("normals", data)
-    with pytest.raises(UsageError, match="depth"):
+    with raises(UsageError, subject="depth"):
         encode_map("depth", np.zeros((4, 4), np.float32))
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Position, spread_evenly
@@ -80,11 +81,11 @@ def test_a_small_last_batch_has_a_row_for_every_process():
 
 
 def test_impossible_wishes_are_refused():
-    with pytest.raises(UsageError, match="do not fill one batch"):
+    with raises(UsageError, problem="do not fill one batch"):
         BatchLoader(range(3), Numbers(), LoaderOptions(batch_size=4))
-    with pytest.raises(UsageError, match="rank"):
+    with raises(UsageError, subject="rank"):
         LoaderOptions(rank=2, world_size=2)
-    with pytest.raises(UsageError, match="position"):
+    with raises(UsageError, subject="position"):
         BatchLoader(range(8), Numbers(), LoaderOptions(batch_size=4)).resume(Position(0, 3))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import emdb_tree
+from helpers.errors import raises
 from helpers.paper_datasets import BODY, image, python2_pickle, threedpw_tree, threedpw_world, write
 
 from humanpose_cli.core.errors import InputError
@@ -120,10 +121,10 @@ def test_a_folder_may_be_called_as_words_of_messages(tmp_path: Path, monkeypatch
 
 
 def test_a_folder_without_the_data_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="imageFiles"):
+    with raises(InputError, subject="imageFiles"):
         checked(tmp_path)
     shutil.rmtree(threedpw_tree(tmp_path / "b") / "sequenceFiles/test")
-    with pytest.raises(InputError, match="sequenceFiles/test"):
+    with raises(InputError, subject="sequenceFiles/test"):
         checked(tmp_path / "b")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.dataset_checks import checked, images_of, total_of
+from helpers.errors import raises
 from helpers.paper_datasets import assert_travels, image, write
 from PIL import Image
 from scipy.io import savemat
@@ -189,15 +190,18 @@ def test_mpii_is_mmposes_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "subject"),
     [
-        ({"heads": 2}, r"mpii_gt_val\.mat: headboxes_src has another shape, expected \(2, 2, 3\)"),
-        ({"image": None}, r"mpii_val\.json, \[0\]: names no image"),
-        ({"joints": [[1, 2]]}, r"mpii_val\.json, \[0\]: has an unusable joints"),
-        ({"joints_vis": [0] * 16}, r"mpii_val\.json: has no person with a labelled joint"),
-        ({"image": "../a.jpg"}, "names an image outside of its folder"),
+        (
+            {"heads": 2},
+            {"subject": "mpii_gt_val.mat", "problem": "headboxes_src has another shape", "expected": "(2, 2, 3)"},
+        ),
+        ({"image": None}, {"subject": "mpii_val.json, [0]", "problem": "names no image"}),
+        ({"joints": [[1, 2]]}, {"subject": "mpii_val.json, [0]", "problem": "has an unusable joints"}),
+        ({"joints_vis": [0] * 16}, {"subject": "mpii_val.json", "problem": "has no person with a labelled joint"}),
+        ({"image": "../a.jpg"}, {"problem": "names an image outside of its folder"}),
     ],
 )
 def test_damaged_lists_of_mpii_are_named(tmp_path: Path, changes: dict[str, Any], subject: str) -> None:
-    with pytest.raises(InputError, match=subject):
+    with raises(InputError, **subject):
         CocoSource(mpii(tmp_path, **changes)).groups()
 
 
@@ -252,7 +256,7 @@ def test_regions_that_posetrack_does_not_evaluate_are_crowds(tmp_path: Path) -> 
     assert (set(rows.tolist()), set(columns.tolist())) == ({1, 2, 3}, {2, 3, 4, 5})
     images[0]["ignore_regions_y"] = [[1, 1]]
     write(path, document(images, [person(0, 0, keypoints=flags)]))
-    with pytest.raises(InputError, match="has unusable ignore_regions"):
+    with raises(InputError, problem="has unusable ignore_regions"):
         CocoSource(tmp_path).groups()
 
 
@@ -264,9 +268,9 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
     for split in ("val", "validation"):
         groups = CocoSource(tmp_path, CocoOptions(split=split)).groups()
         assert {group.key["split"] for group in groups} == {"validation"}
-    with pytest.raises(InputError, match="holds no annotations of COCO's kind of test"):
+    with raises(InputError, problem="holds no annotations of COCO's kind of test"):
         CocoSource(tmp_path, CocoOptions(split="test")).groups()
-    with pytest.raises(UsageError, match="split: is none of COCO, expected train, validation, test, found exam"):
+    with raises(UsageError, subject="split", problem="is none of COCO", expected="train, validation, test", got="exam"):
         CocoSource(tmp_path, CocoOptions(split="exam"))
     own = write(tmp_path / "mine.json", document(records(1), [person(1, 0)]))
     options = CocoOptions(annotations=own.name, images="train2017")
@@ -276,50 +280,53 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "subject"),
     [
-        ({"image_id": 7}, r"annotations\[0\]: belongs to no image"),
-        ({"keypoints": [1, 2, 2]}, r"annotations\[0\]: has an unusable keypoints, expected 51 numbers, found 3"),
-        ({"keypoints": [0] * 51}, r"val2017\.json: has no person with a labelled joint"),
-        ({"bbox": ["a", 1, 2, 3]}, r"annotations\[0\]: has an unusable bbox"),
+        ({"image_id": 7}, {"subject": "annotations[0]", "problem": "belongs to no image"}),
+        (
+            {"keypoints": [1, 2, 2]},
+            {"subject": "annotations[0]", "problem": "has an unusable keypoints", "expected": "51 numbers", "got": "3"},
+        ),
+        ({"keypoints": [0] * 51}, {"subject": "val2017.json", "problem": "has no person with a labelled joint"}),
+        ({"bbox": ["a", 1, 2, 3]}, {"subject": "annotations[0]", "problem": "has an unusable bbox"}),
     ],
 )
 def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], subject: str) -> None:
     write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, **change)]))
-    with pytest.raises(InputError, match=subject):
+    with raises(InputError, **subject):
         CocoSource(tmp_path).groups()
 
 
 @pytest.mark.parametrize(
     ("outline", "subject"),
     [
-        ([["a", 1, 2, 3, 4, 5]], r"annotations\[0\]: has a damaged outline"),
+        ([["a", 1, 2, 3, 4, 5]], {"subject": "annotations[0]", "problem": "has a damaged outline"}),
         (
             {"size": [4, 4], "counts": [16]},
-            r"has a mask of another size, expected 64 × 48, found 4 × 4",
+            {"problem": "has a mask of another size", "expected": "64 × 48", "got": "4 × 4"},
         ),
     ],
 )
 def test_damaged_outlines_are_named(tmp_path: Path, outline: Any, subject: str) -> None:
     write(build(tmp_path) / "annotations" / FIRST, document(records(1), [person(1, 0, segmentation=outline)]))
     source = CocoSource(tmp_path)
-    with pytest.raises(InputError, match=subject):
+    with raises(InputError, **subject):
         list(source.read(source.groups()[0]))
 
 
 def test_missing_and_other_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no annotations of COCO's kind, expected annotations/person_keypoints"):
+    with raises(InputError, problem="holds no annotations of COCO's kind", expected="annotations/person_keypoints"):
         CocoSource(tmp_path).groups()
     (build(tmp_path) / "val2017" / f"{0:012d}.jpg").unlink()
-    with pytest.raises(InputError, match=r"val2017\.json: names 1 images that are not there"):
+    with raises(InputError, subject="val2017.json", problem="names 1 images that are not there"):
         CocoSource(tmp_path).groups()
     write(tmp_path / "val2017" / f"{0:012d}.jpg", image((10, 10), 3))
     source = CocoSource(tmp_path)
-    with pytest.raises(InputError, match="has another size than its annotation"):
+    with raises(InputError, problem="has another size than its annotation"):
         list(source.read(source.groups()[0]))
     write(tmp_path / "annotations" / FIRST, document(records(1, "../../{}.jpg"), [person(1, 0)]))
-    with pytest.raises(InputError, match="names an image outside of its folder"):
+    with raises(InputError, problem="names an image outside of its folder"):
         CocoSource(tmp_path).groups()
     write(tmp_path / "annotations" / FIRST, json.dumps({"images": [], "annotations": [], "categories": []}))
-    with pytest.raises(InputError, match="does not say what its keypoints are"):
+    with raises(InputError, problem="does not say what its keypoints are"):
         CocoSource(tmp_path).groups()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers.dataset_checks import checked, images_of, total_of
 from helpers.dataset_files import BLOCK_RUNS, surface_annotation, write_annotations
+from helpers.errors import raises
 from helpers.paper_datasets import assert_travels
 from PIL import Image
 
@@ -154,7 +155,7 @@ def test_detectron2s_names_and_other_folders(tree):
 
 def test_missing_files_are_named(tree):
     (tree / "train2014" / "COCO_train2014_000000000036.jpg").unlink()
-    with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: names 1 images .*000000000036\.jpg"):
+    with raises(InputError, subject="densepose_coco_2014_train.json", problem=("names 1 images", "000000000036.jpg")):
         DensePoseCocoSource(tree).groups()
     (tree / "annotations" / "densepose_coco_2014_minival.json").unlink()
     lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
@@ -162,9 +163,9 @@ def test_missing_files_are_named(tree):
     assert "000000000036.jpg" in lenient.notes[0]
     assert "minival.json: does not exist" in lenient.notes[1]
     shutil.rmtree(tree / "annotations")
-    with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: does not exist"):
+    with raises(InputError, subject="densepose_coco_2014_train.json", problem="does not exist"):
         DensePoseCocoSource(tree).groups()
-    with pytest.raises(InputError, match="holds no annotations of DensePose-COCO"):
+    with raises(InputError, problem="holds no annotations of DensePose-COCO"):
         DensePoseCocoSource(tree, FolderOptions(allow_missing=True)).groups()
 
 
@@ -177,7 +178,9 @@ def change(path, edit):
 def test_other_counts_are_told(tree):
     path = tree / "annotations" / "densepose_coco_2014_train.json"
     change(path, lambda document: document["annotations"].pop(2))
-    with pytest.raises(InputError, match=r"_train\.json: has not the official number of people .*expected 3, found 2"):
+    with raises(
+        InputError, subject="_train.json", problem="has not the official number of people", expected="3", got="2"
+    ):
         DensePoseCocoSource(tree).groups()
     lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
     assert "2 people with surface points, where the official release has 3" in lenient.notes[0]
@@ -224,17 +227,17 @@ def test_keypoints_under_densepose_s_name_are_told_apart(tree):
 
     change(path, without_surfaces)
     for options in (FolderOptions(), FolderOptions(allow_missing=True)):
-        with pytest.raises(InputError, match=r"_train\.json: holds no surface points, .*hpc preprocess coco"):
+        with raises(InputError, subject="_train.json", problem="holds no surface points", remedy="hpc preprocess coco"):
             DensePoseCocoSource(tree, options).groups()
 
 
 def test_a_damaged_mask_is_named_when_it_is_read(tree):
     path = tree / "annotations" / "densepose_coco_2014_train.json"
     change(path, lambda d: d["annotations"][0].update(dp_masks=[{"size": [256, 256], "counts": "00"}]))
-    with pytest.raises(InputError, match=r"_train\.json, annotations\[0\]: has a mask of another size"):
+    with raises(InputError, subject="_train.json, annotations[0]", problem="has a mask of another size"):
         read(tree, "train/COCO_train2014_000000000009")
     change(path, lambda d: d["annotations"][0].update(dp_masks=[{"size": [3, 3], "counts": "9"}]))
-    with pytest.raises(InputError, match="has dp_masks of another size"):
+    with raises(InputError, problem="has dp_masks of another size"):
         read(tree, "train/COCO_train2014_000000000009")
 
 
@@ -262,10 +265,10 @@ def test_a_damaged_image_is_named(tree):
     path = tree / "train2014" / "COCO_train2014_000000000009.jpg"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=r"000000000009\.jpg: is a damaged or truncated image"):
+    with raises(InputError, subject="000000000009.jpg", problem="is a damaged or truncated image"):
         read(tree, "train/COCO_train2014_000000000009")
     write_image(path, np.zeros((10, 12, 3), np.uint8))
-    with pytest.raises(InputError, match=r"000000000009\.jpg: has another size than its annotation"):
+    with raises(InputError, subject="000000000009.jpg", problem="has another size than its annotation"):
         read(tree, "train/COCO_train2014_000000000009")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.dataset_checks import checked, total_of
+from helpers.errors import raises
 from helpers.paper_datasets import assert_travels
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 
@@ -102,7 +103,7 @@ def test_people_silhouettes_and_subjects(intact: Path) -> None:
     identities = [sample.people[0].identity for sample in samples]
     assert identities[0] == identities[1] != identities[2]
     assert_travels(source, 1)
-    with pytest.raises(UsageError, match="split: is none of SSP-3D"):
+    with raises(UsageError, subject="split", problem="is none of SSP-3D"):
         Ssp3dSource(intact, FolderOptions(split="train"))
 
 
@@ -168,22 +169,22 @@ def test_figures_of_shape_are_reported(
 
 def test_missing_files_are_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "ssp_3d" / "silhouettes" / NAMES[1]).unlink()
-    with pytest.raises(InputError, match=r"names 1 silhouettes that are not there, .*run_00034\.png"):
+    with raises(InputError, problem=("names 1 silhouettes that are not there,", "run_00034.png")):
         Ssp3dSource(tree).groups()
     lenient = Ssp3dSource(tree / "ssp_3d", FolderOptions(allow_missing=True))
     assert [group.name for group in lenient.groups()] == ["run_00012", "jump_00001"]
     monkeypatch.setattr(ssp3d, "OFFICIAL_IMAGES", 311)
-    with pytest.raises(InputError, match="has not the official number of images, expected 311, found 3"):
+    with raises(InputError, problem="has not the official number of images", expected="311", got="3"):
         Ssp3dSource(tree).groups()
     (tree / "ssp_3d" / "labels.npz").unlink()
-    with pytest.raises(InputError, match=r"labels\.npz"):
+    with raises(InputError, subject="labels.npz"):
         Ssp3dSource(tree).groups()
 
 
 def test_a_silhouette_of_another_size_is_named(tree: Path) -> None:
     write_image(tree / "ssp_3d" / "silhouettes" / NAMES[0], np.zeros((SIDE, SIDE + 1, 3), np.uint8))
     source = Ssp3dSource(tree)
-    with pytest.raises(InputError, match=r"run_00012\.png: has another size than its annotation"):
+    with raises(InputError, subject="run_00012.png", problem="has another size than its annotation"):
         next(source.read(source.groups()[0]))
 
 

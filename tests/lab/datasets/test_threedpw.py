@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.dataset_checks import checked, images_of, total_of
+from helpers.errors import raises
 from helpers.paper_datasets import (
     BODY,
     PW_K,
@@ -114,7 +115,7 @@ def test_without_a_model_the_joints_of_the_file_are_labels(tmp_path: Path) -> No
         assert (person.keypoints["smpl24"][:, 2] == 1).all()
     with_model = ThreedpwSource(tmp_path, tools=SourceTools(bodies={"male": BODY}))
     assert with_model.notes[0] == "3DPW: nothing is drawn of female people without their `model`"
-    with pytest.raises(UsageError, match="fits no person of 3DPW, expected female and male, found neutral"):
+    with raises(UsageError, problem="fits no person of 3DPW", expected="female and male", got="neutral"):
         ThreedpwSource(tmp_path, tools=SourceTools(bodies={"neutral": BODY}))
     first, second = samples_of(with_model)[0].people
     assert "smpl24" not in first.keypoints
@@ -182,7 +183,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     content = image.read_bytes()
     image.write_bytes(content[: len(content) // 2])
     source = ThreedpwSource(root)
-    with pytest.raises(InputError, match=r"image_00003\.jpg: is a damaged or truncated image"):
+    with raises(InputError, subject="image_00003.jpg", problem="is a damaged or truncated image"):
         samples_of(source)
     image.unlink()
     with pytest.raises(InputError, match=r"courtyard_box_00\.pkl: names 1 images .* image_00003|image_00003"):
@@ -190,14 +191,16 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     tolerant = ThreedpwSource(root, SequenceOptions(allow_missing=True))
     assert tolerant.groups()[0].count == 3
     (root / "sequenceFiles/test/flat_guitar_01.pkl").unlink()
-    with pytest.raises(InputError, match=r"sequenceFiles/test: holds no sequence files"):
+    with raises(InputError, subject="sequenceFiles/test", problem="holds no sequence files"):
         ThreedpwSource(root, SequenceOptions(allow_missing=True)).groups()
 
 
 def test_a_wrong_number_of_videos_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 24, "validation": 12, "test": 24})
     root = threedpw_tree(tmp_path)
-    with pytest.raises(InputError, match=r"sequenceFiles/train: has not the official number of sequences, expected 24"):
+    with raises(
+        InputError, subject="sequenceFiles/train", problem="has not the official number of sequences", expected="24"
+    ):
         ThreedpwSource(root).groups()
     assert len(ThreedpwSource(root, SequenceOptions(allow_missing=True)).notes) == 3
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.errors import raises
 from helpers.painted_people import PaintedPeople
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
@@ -96,15 +97,23 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
 @pytest.mark.parametrize(
     ("gender", "changes", "problem"),
     [
-        ("MALE", {}, "has bodies of smpl-neutral, without whose models"),
-        ("NEUTRAL", {"network": replace(NETWORK, backbone="imagenet")}, "hpc weights fetch imagenet-resnet18"),
-        ("NEUTRAL", {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}}, "nothing: is no weights file"),
+        ("MALE", {}, {"problem": "has bodies of smpl-neutral, without whose models"}),
+        (
+            "NEUTRAL",
+            {"network": replace(NETWORK, backbone="imagenet")},
+            {"remedy": "hpc weights fetch imagenet-resnet18"},
+        ),
+        (
+            "NEUTRAL",
+            {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}},
+            {"subject": "nothing", "problem": "is no weights file"},
+        ),
         (
             "NEUTRAL",
             {"network": replace(NETWORK, inputs=InputOptions("parts", parts=6, size=32))},
-            "predict other parts",
+            {"problem": "predict other parts"},
         ),
-        ("NEUTRAL", {"loop": replace(LOOP, batch_size=90)}, "has too few people"),
+        ("NEUTRAL", {"loop": replace(LOOP, batch_size=90)}, {"problem": "has too few people"}),
     ],
 )
 def test_everything_is_checked_before_anything_is_trained(
@@ -118,7 +127,7 @@ def test_everything_is_checked_before_anything_is_trained(
 ) -> None:
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
     monkeypatch.setattr("humanpose_cli.lab.train.trainer._Loop.run", lambda *_: pytest.fail("something is trained"))
-    with pytest.raises(HpcError, match=problem):
+    with raises(HpcError, **problem):
         evaluated(cache, tmp_path / "out", body(gender), lambda shared: as_in_the_paper(shared, **changes))
     assert not (tmp_path / "out").exists()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.agora_tree import IMAGES, columns, write_tree
+from helpers.errors import raises
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 
 from humanpose_cli.body.smpl import load_smpl
@@ -126,18 +127,18 @@ def test_another_body_has_no_error_of_vertices(files: dict[str, Path]) -> None:
 @pytest.mark.slow
 def test_what_does_not_fit_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     for chosen in ({"joints": "lsp14"}, {"regressor": tmp_path / "J.npy"}, {"visible": 0.5}):
-        with pytest.raises(UsageError, match="joints and people: are AGORA's own"):
+        with raises(UsageError, subject="joints and people", problem="are AGORA's own"):
             evaluated(files, **chosen)
     np.save(tmp_path / "v.npy", np.array([7000]))
-    with pytest.raises(InputError, match="lists no vertices of SMPL"):
+    with raises(InputError, problem="lists no vertices of SMPL"):
         evaluated({**files, "vertices": tmp_path / "v.npy"})
     run = EvaluationRun(PeopleSelection(files["cache"]), tmp_path)
-    with pytest.raises(UsageError, match="match: is by joints in the image on AGORA"):
+    with raises(UsageError, subject="match", problem="is by joints in the image on AGORA"):
         evaluate_predictions(run, files["predictions"], match="tracks")
-    with pytest.raises(UsageError, match="detector: gives the people, and AGORA's figures are of finding them"):
+    with raises(UsageError, subject="detector", problem="gives the people, and AGORA's figures are of finding them"):
         evaluate_fits(run, FitOptions(), detections="boxes")
     both = [files["predictions"], tmp_path / "v.npy"]
-    with pytest.raises(UsageError, match="data: are AGORA, whose figures are not of single people"):
+    with raises(UsageError, subject="data", problem="are AGORA, whose figures are not of single people"):
         compare_predictions(run, both)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.body.body import default_body
@@ -143,7 +144,7 @@ def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_
     joints = replace(PARTS, inputs=InputOptions("joints", joints=14, size=32))
     train(NbfRecipe(cache, joints), LOOP, tmp_path / "joints", CPU)
     options = NetworkOptions(str(tmp_path / "joints"), str(trained[0]))
-    with pytest.raises(UsageError, match="has nothing to do"):
+    with raises(UsageError, problem="has nothing to do"):
         evaluate_crops(EvaluationRun(PeopleSelection(cache), tmp_path), options, "segmenter")
 
 
@@ -166,10 +167,10 @@ def test_a_segmenter_is_evaluated_over_pixels_and_people(cache, trained):
 
 def test_splits_that_are_not_there_are_listed(cache, tmp_path):
     assert PeopleSelection(cache).protocol_and_split() == ("painted", "validation")
-    with pytest.raises(InputError, match="has no split test of protocol painted, found painted: train, validation"):
+    with raises(InputError, problem="has no split test of protocol painted", got="painted: train, validation"):
         PeopleSelection(cache, split="test").protocol_and_split()
     bare = painted_cache(tmp_path / "bare", lacks=("poses",))
-    with pytest.raises(InputError, match="lacks body parameters"):
+    with raises(InputError, problem="lacks body parameters"):
         PeopleSelection(bare).people("joints")
 
 
@@ -269,5 +270,5 @@ def test_presets_of_ablations():
     names = ("inputs", "segmenters", "losses", "supervision")
     assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in names) == 32
     assert [len(planned_trainings(name, paper)) for name in names] == [8, 7, 7, 12]
-    with pytest.raises(UsageError, match="preset: is not known, expected ablation, paper, found small"):
+    with raises(UsageError, subject="preset", problem="is not known", expected="ablation, paper", got="small"):
         ABLATIONS["fit losses"].evaluate(EvaluationRun(PeopleSelection(Path("none"))), "small")

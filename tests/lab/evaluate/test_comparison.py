@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.clip_people import ClipPeople
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.building import build_cache
@@ -74,14 +75,14 @@ def test_a_method_does_not_differ_from_itself(cache: Path, tmp_path: Path) -> No
     report = compared(cache, tmp_path, first, same)
     for summary in report.metrics.values():
         assert (summary.value, summary.low, summary.high) == (0, 0, 0) or not summary.n
-    with pytest.raises(UsageError, match="are of one method, expected two or more"):
+    with raises(UsageError, problem="are of one method", expected="two or more"):
         compared(cache, tmp_path, first)
 
 
 def test_methods_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
     assert method_names([Path("runs/a/fits"), Path("runs/b/fits")]) == ["a/fits", "b/fits"]
     assert method_names([Path("a.npz"), Path("b.npz")]) == ["a.npz", "b.npz"]
-    with pytest.raises(UsageError, match="are given twice"):
+    with raises(UsageError, problem="are given twice"):
         method_names([Path("a"), Path("b"), Path("./a")])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.deform_weights import deform_weights
+from helpers.errors import raises
 from helpers.painted_people import PaintedPeople
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
@@ -96,13 +97,13 @@ def test_the_paper_has_eight_rows_in_four_groups():
 def test_what_cannot_be_evaluated_is_refused(cache, network, tmp_path):
     matrix = np.eye(17, 6890, dtype=np.float32)
     np.save(tmp_path / "J.npy", matrix)
-    with pytest.raises(UsageError, match="is for another mesh, expected 6890 vertices of SMPL"):
+    with raises(UsageError, problem="is for another mesh", expected="6890 vertices of SMPL"):
         evaluated(cache, network, regressor=tmp_path / "J.npy")
     with pytest.raises(InterruptedRun):
         evaluate_regressor(EvaluationRun(PeopleSelection(cache), stop=lambda: True), network)
     folder = tmp_path / "painted"
     build_cache(PaintedPeople(count=5, lacks=("joints",)), folder)
-    with pytest.raises(InputError, match="has no true joints, expected joints/smpl24"):
+    with raises(InputError, problem="has no true joints", expected="joints/smpl24"):
         evaluated(folder, network)
 
 

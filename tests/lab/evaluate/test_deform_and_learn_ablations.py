@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
@@ -185,8 +186,8 @@ def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_p
 def test_people_without_true_joints_are_refused_before_anything_is_trained(tmp_path):
     maps = ("persons", "parts", "correspondence")
     folder = painted_cache(tmp_path / "cache", count=10, maps=maps, lacks=("joints",))
-    with pytest.raises(InputError, match="has no true joints of people held out, expected joints/smpl24"):
+    with raises(InputError, problem="has no true joints of people held out", expected="joints/smpl24"):
         evaluated("losses", folder, tmp_path / "out")
-    with pytest.raises(UsageError, match="preset: is not known, expected ablation, paper, small, landmarks"):
+    with raises(UsageError, subject="preset", problem="is not known", expected="ablation, paper, small, landmarks"):
         evaluated("losses", folder, tmp_path / "out", preset="big")
     assert not (tmp_path / "out").exists()

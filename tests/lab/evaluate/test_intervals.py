@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from scipy import stats
 
 from humanpose_cli.core.errors import UsageError
@@ -102,9 +103,9 @@ def test_trainings_are_drawn_too():
 
 
 def test_other_numbers_of_values_are_refused():
-    with pytest.raises(UsageError, match="do not match"):
+    with raises(UsageError, problem="do not match"):
         summarise([1.0, 2.0], Clusters.single("people", 3))
-    with pytest.raises(UsageError, match="do not match"):
+    with raises(UsageError, problem="do not match"):
         paired_difference([1.0, 2.0], [1.0])
 
 

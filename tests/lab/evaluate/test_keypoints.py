@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.keypoint_people import people, shifted
 
 from humanpose_cli.body.body import default_body
@@ -146,12 +147,12 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
     assert named.facts["predictions"].startswith(f"{tmp_path.name}, digest ")
     assert named.tables[2].rows[0] == ["fits", 1, 1, 1, 1]
     assert "Not comparable" in named.tables[2].notes[1]
-    with pytest.raises(InputError, match="lacks people/keypoints/crowdpose14, expected labelled joints of crowdpose14"):
+    with raises(InputError, problem="lacks people/keypoints/crowdpose14", expected="labelled joints of crowdpose14"):
         evaluate_keypoints(EvaluationRun(PeopleSelection(tmp_path / "cache", protocol="crowdpose")), FitOptions())
     monkeypatch.setattr(module, "records_from_files", lambda *_: lambda row: None)
     report = evaluate_keypoints(EvaluationRun(selection), FitOptions(), predictions=tmp_path)
     assert report.metrics["oks_ap"].value == report.metrics["pck_20"].value == 0
-    with pytest.raises(UsageError, match="finds no people"):
+    with raises(UsageError, problem="finds no people"):
         evaluate_keypoints(EvaluationRun(selection), FitOptions(), detections="boxes")
     one = replace(selection, limit=1)
     for method, named in (("nbf", {"network", "weights", "checkpoint"}), ("keypoints", set())):
@@ -174,5 +175,5 @@ def test_caches_without_labelled_joints_are_refused(tmp_path: Path) -> None:
                 yield Sample(sample.name, sample.image, sample.size, people=bare, splits=sample.splits)
 
     build_cache(Bare(), tmp_path)
-    with pytest.raises(InputError, match=r"lacks people/keypoints/coco17, .*hpc preprocess coco"):
+    with raises(InputError, problem="lacks people/keypoints/coco17", remedy="hpc preprocess coco"):
         evaluate_keypoints(EvaluationRun(PeopleSelection(tmp_path)), FitOptions())

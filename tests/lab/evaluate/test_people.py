@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.laboratory_people import MODELS, LaboratoryPeople
 from helpers.painted_people import PaintedPeople, painted_cache
 
@@ -86,9 +87,9 @@ def test_truth_is_that_of_everybodys_own_model(caches: Any) -> None:
 
 
 def test_without_somebodys_model_nothing_is_judged(caches: Any) -> None:
-    with pytest.raises(InputError, match="has bodies of smpl-male, without whose models nothing is true"):
+    with raises(InputError, problem="has bodies of smpl-male, without whose models nothing is true"):
         PeopleSelection(caches(), models=(Path("female.pkl"), Path("neutral.pkl"))).people()
-    with pytest.raises(InputError, match=r"has bodies of smplx-female, smplx-male"):
+    with raises(InputError, problem="has bodies of smplx-female, smplx-male"):
         PeopleSelection(caches(kind="smplx"), models=FILES).people()
 
 
@@ -98,18 +99,18 @@ def test_fingers_of_rich_have_the_mean_pose_except_with_camerahmr(caches: Any, m
     monkeypatch.setattr("humanpose_cli.lab.evaluate.people.load_models", lambda *_, **hands: loaded.append(hands) or {})
     for name in ("", "rich-wham", "rich-gvhmr", "rich-camerahmr"):
         selection, _ = under_protocol(PeopleSelection(rich, protocol=name), BodyProtocol)
-        with pytest.raises(InputError, match="has bodies of smplx"):
+        with raises(InputError, problem="has bodies of smplx"):
             replace(selection, protocol="", split="").people()
-    with pytest.raises(InputError, match="has bodies of smplx"):
+    with raises(InputError, problem="has bodies of smplx"):
         PeopleSelection(caches(kind="smplx")).people()
     assert [hands["mean_hands"] for hands in loaded] == [True, True, True, False, False]
 
 
 def test_networks_learn_from_one_model_only(caches: Any) -> None:
     train, _ = split_people(caches(), ["poses"])
-    with pytest.raises(InputError, match="has parameters of another body, expected smpl-neutral, found smpl-"):
+    with raises(InputError, problem="has parameters of another body", expected="smpl-neutral", got="smpl-"):
         require_model(train, MODELS["neutral"])
-    with pytest.raises(InputError, match="than the one that is evaluated, expected default, found smpl-female, smpl-m"):
+    with raises(InputError, problem="than the one that is evaluated", expected="default", got="smpl-female, smpl-m"):
         PeopleSelection(caches(), models=FILES).people().require_one_model()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.clip_people import FOCAL, FRAMES, SIZE, ClipPeople, clip_cache, fit_of, truth
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -57,7 +58,7 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     assert report.facts["found"] == "6 (75.0 %)"
     assert report.metrics["mpjpe_mm"].value < 25
     selection = PeopleSelection(cache, body_vertices=tmp_path / "body_verts_smpl.npy")
-    with pytest.raises(UsageError, match="body_vertices: is for AGORA alone"):
+    with raises(UsageError, subject="body_vertices", problem="is for AGORA alone"):
         evaluate_predictions(EvaluationRun(selection), tmp_path)
     alone = evaluated(cache, tmp_path / "clip1.pkl")
     assert alone.facts["found"] == "2 (25.0 %)"
@@ -133,7 +134,7 @@ def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest
 
 def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:
     (tmp_path / "out.pkl").write_bytes(pickle.dumps(frames))
-    with pytest.raises(InputError, match=r"out\.pkl: names no sequence that it is about, expected .*clip0"):
+    with raises(InputError, subject="out.pkl", problem="names no sequence that it is about", expected="clip0"):
         evaluated(cache, tmp_path / "out.pkl")
-    with pytest.raises(InputError, match="holds no fits"):
+    with raises(InputError, problem="holds no fits"):
         evaluated(cache, cache)

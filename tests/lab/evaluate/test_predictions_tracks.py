@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.evaluate.predictions import FoundBody, matched_by_tracks
@@ -53,9 +53,9 @@ def test_a_track_is_one_person_in_all_frames() -> None:
 
 
 def test_without_sequences_there_are_no_tracks() -> None:
-    with pytest.raises(InputError, match="holds no sequences, expected videos"):
+    with raises(InputError, problem="holds no sequences", expected="videos"):
         matched_by_tracks(people(()), fit)
-    with pytest.raises(InputError, match="do not say whose tracks they are"):
+    with raises(InputError, problem="do not say whose tracks they are"):
         matched_by_tracks(people(), lambda image: [found._replace(track="") for found in fit(image)])
-    with pytest.raises(InputError, match="do not say whose tracks they are"):
+    with raises(InputError, problem="do not say whose tracks they are"):
         matched_by_tracks(people(("video", "other")), lambda image: [])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from helpers.errors import raises
 from helpers.smpl_model_file import random_smpl_fields, random_smplx_fields, write_smpl_npz, write_smpl_pickle
 from scipy.spatial.transform import Rotation
 
@@ -305,9 +306,11 @@ def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
     chosen, protocol = under_protocol(selection, KeypointProtocol)
     assert protocol is PROTOCOLS["crowdpose"]
     assert (chosen.protocol, chosen.split, chosen.joints) == ("coco", "test", None)
-    with pytest.raises(UsageError, match="is not of this evaluation, found crowdpose; hpc evaluate keypoints takes it"):
+    with raises(
+        UsageError, problem="is not of this evaluation", got="crowdpose", remedy="hpc evaluate keypoints takes it"
+    ):
         under_protocol(selection, BodyProtocol)
-    with pytest.raises(UsageError, match="is 256 in that protocol, found 128 and iper-random-pairs"):
+    with raises(UsageError, problem="is 256 in that protocol", got="128 and iper-random-pairs"):
         PROTOCOLS["iper-random-pairs"].agreed_size(128)  # type: ignore[attr-defined]
     assert PROTOCOLS["iper-owners"].agreed_size(0) == 256  # type: ignore[attr-defined]
 
@@ -324,8 +327,8 @@ def test_matrices_from_smplx_to_smpl_are_checked(tmp_path: Path) -> None:
         torch.testing.assert_close(MeshConversion.read(path)(vertices), vertices[:, :VERTICES])
     for wrong, problem in ((matrix[:9], "is no matrix"), (0.5 * matrix, "rows that do not sum to 1")):
         np.save(tmp_path / "wrong.npy", wrong)
-        with pytest.raises(InputError, match=problem):
+        with raises(InputError, problem=problem):
             MeshConversion.read(tmp_path / "wrong.npy")
     np.save(tmp_path / "right.npy", matrix)
-    with pytest.raises(UsageError, match="is of no use with lsp14"):
+    with raises(UsageError, problem="is of no use with lsp14"):
         joint_set("lsp14", smplx_to_smpl=tmp_path / "right.npy")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import UsageError
@@ -59,5 +60,5 @@ def test_patn_has_white_bars_and_the_range_of_the_made_image() -> None:
     first, second = (as_network(image) for image in pair())
     assert float(ssim_patn(first, second)) == pytest.approx(PATN, abs=1e-6)
     assert float(ssim_patn(second, first)) != pytest.approx(PATN, abs=1e-6)
-    with pytest.raises(UsageError, match="are narrower than PATN's"):
+    with raises(UsageError, problem="are narrower than PATN's"):
         ssim_patn(first[..., :100], second[..., :100])

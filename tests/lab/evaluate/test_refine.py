@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.clip_people import FOCAL, FRAMES, fit_of, true_params
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
@@ -187,7 +188,7 @@ def test_surface_points_are_compared_where_they_are_known(
         made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)
         assert not any("densepose" in name for name in made)
         assert facts["checkpoint"] == "step 4,000 of 5,000; whether endpoint_percent chose it is not recorded"
-        with pytest.raises(InputError, match="knows no surface points"):
+        with raises(InputError, problem="knows no surface points"):
             refine.made_refiners(people, RefineSelection(correspondence="densepose"), stack, 1, CPU)
         monkeypatch.setattr(refine, "surface_source", surface)
         made, facts = refine.made_refiners(people, RefineSelection(prior="pose"), stack, 1, CPU)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.clip_people import FRAMES, clip_cache, fit_of, true_params
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine, refine_clips
@@ -179,5 +180,5 @@ def test_a_report_has_both_rules_the_curve_and_a_table_for_each_cell(
     assert {*report.metrics} == {*names, "mpjpe_mm_before"}
     assert report.metrics["harmed_everything"].value == 0
     assert report.metrics["mpjpe_mm_calibrated"].value == pytest.approx(rules["calibrated rule"][4])
-    with pytest.raises(UsageError, match="calibration: has the clips that are evaluated"):
+    with raises(UsageError, subject="calibration", problem="has the clips that are evaluated"):
         evaluate_acceptance(EvaluationRun(data, tmp_path), data, chosen)

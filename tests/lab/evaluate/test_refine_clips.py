@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from helpers.clip_people import FOCAL, FRAMES, SIZE, clip_cache, fit_of
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import write_fit
@@ -66,7 +66,7 @@ def test_scaled_segments_are_measured_and_disturbed_truth_has_its_own(
 
 def test_a_cache_without_sequences_says_so(tmp_path: Path) -> None:
     folder = clip_cache(tmp_path / "cache", sequences=False)
-    with pytest.raises(InputError, match="holds no sequences, expected clips"):
+    with raises(InputError, problem="holds no sequences", expected="clips"):
         next(clips_of(PeopleSelection(folder).people("joints")))
 
 
@@ -112,7 +112,7 @@ def test_predictions_of_another_size_are_refused(people: EvaluatedPeople, clip: 
     fit = fit_of(people)
     write_fit(tmp_path / "clip0.fit.npz", replace(fit, image_size=fit.image_size * 2))
     about = records_from_files(tmp_path, people.people.cache, people.body)
-    with pytest.raises(InputError, match=r"has another size of clip0/0000, expected 96 × 96, found 192 × 192"):
+    with raises(InputError, problem="has another size of clip0/0000", expected="96 × 96", got="192 × 192"):
         predicted_fit(clip, people.body, about, tmp_path)
 
 
@@ -122,7 +122,7 @@ def test_bases_go_with_predictions_or_without(people: EvaluatedPeople, tmp_path:
     assert InitialFits.of(people, None, tmp_path, 0).bases == ("predictions",)
     assert "nbf" not in InitialFits.of(replace(people, body_name="smpl:x"), None, None, 0).bases
     for base, predictions in (("noise", tmp_path), ("predictions", None)):
-        with pytest.raises(UsageError, match="base: does not go together with `predictions`"):
+        with raises(UsageError, subject="base", problem="does not go together with `predictions`"):
             InitialFits.of(people, base, predictions, 0)
 
 
@@ -155,7 +155,7 @@ def test_rendered_people_show_their_true_vertices(people: EvaluatedPeople) -> No
     assert "more exact than any estimate" in fact
     other = copy.copy(people.body)
     other.name = "smpl-neutral"
-    with pytest.raises(InputError, match="knows no surface points, expected DensePose's output"):
+    with raises(InputError, problem="knows no surface points", expected="DensePose's output"):
         surface_source(replace(known, body=other), None, None)
 
 

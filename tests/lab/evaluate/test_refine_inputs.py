@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine_inputs
@@ -65,5 +66,5 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="preset: is not known, expected small, ablation"):
+    with raises(UsageError, subject="preset", problem="is not known", expected="small, ablation"):
         refine_inputs.REFINE_INPUTS.evaluate(run, "paper")

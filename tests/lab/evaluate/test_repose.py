@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.posed_people import PosedPeople
 from skimage.metrics import structural_similarity
 
@@ -267,7 +268,7 @@ def test_the_mesh_takes_the_labelled_lengths_of_segments(rendered):
 
 
 def test_the_mesh_needs_parameters(crops):
-    with pytest.raises(InputError, match="has no person with body parameters"):
+    with raises(InputError, problem="has no person with body parameters"):
         measure_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
 
 
@@ -419,7 +420,7 @@ def test_whole_images_are_compared_where_papers_do(folder):
 
 
 def test_pairs_that_are_not_there(folder):
-    with pytest.raises(InputError, match="has no pairs of p/exam"):
+    with raises(InputError, problem="has no pairs of p/exam"):
         pairs_of(open_cache(folder), "p", "exam")
-    with pytest.raises(UsageError, match="pose"):
+    with raises(UsageError, expected="pose"):
         replace(TINY, pose="4d")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.surface_people import write_eval_data
 from scipy.io import savemat
 from scipy.sparse.csgraph import dijkstra
@@ -127,7 +128,7 @@ def test_distances_of_densepose_s_files_are_looked_up_as_its_evaluator_does(tmp_
 def test_files_that_do_not_match_are_named(tmp_path: Path) -> None:
     folder, stored = files(tmp_path / "a")
     (folder / "Pdist_matrix.mat").unlink()
-    with pytest.raises(InputError, match=r"Pdist_matrix\.pkl: does not exist, expected Pdist_matrix\.mat or"):
+    with raises(InputError, subject="Pdist_matrix.pkl", problem="does not exist", expected="Pdist_matrix.mat or"):
         read_subdivided_distances(folder)
     for content, words in (
         ({"other": np.zeros(3)}, "lacks Pdist_matrix"),

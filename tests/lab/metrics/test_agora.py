@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.metrics.agora import Detection, match_people
@@ -55,7 +55,7 @@ def test_the_evaluator_stops_early() -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(UsageError, match="people: do not match"):
+    with raises(UsageError, subject="people", problem="do not match"):
         match_people(people(0), people(0)[:, :3], boxes(people(0)), [True])
 
 

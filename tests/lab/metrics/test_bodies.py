@@ -1,8 +1,8 @@
 """Errors of whole bodies: known answers."""
 
 import numpy as np
-import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
@@ -48,7 +48,7 @@ def test_shapes_are_compared_at_one_size():
     np.testing.assert_allclose(
         pve_scaled([[[0, 0, 0], [2, 0, 0], [4, 0, 0]]], [[[0, 0, 0], [0, 1, 0], [0, 2, 0]]]), 2 * np.sqrt(2) / 3
     )
-    with pytest.raises(UsageError, match="lie in one point"):
+    with raises(UsageError, problem="lie in one point"):
         pve_scaled(0 * mesh, mesh)
 
 
@@ -130,7 +130,7 @@ def test_angles_are_of_the_nine_major_joints():
     errors = body_errors(default_body(), true._replace(rotations=bent), true, FOCAL, CENTRE)
     np.testing.assert_allclose(errors.angle, 0.3 / 9, rtol=1e-3)
     eye = torch.eye(3).expand(2, 9, 3, 3)
-    with pytest.raises(UsageError, match="do not match"):
+    with raises(UsageError, problem="do not match"):
         joint_angle_error(eye, eye[:1])
 
 
@@ -141,7 +141,7 @@ def test_parts_join_and_other_numbers_of_people_are_refused():
     for one, other in zip(joined, whole, strict=True):
         np.testing.assert_array_equal(one, other)
     fewer = true.taken(slice(2))
-    with pytest.raises(UsageError, match="2 and 3"):
+    with raises(UsageError, got="2 and 3"):
         body_errors(default_body(), fewer, true, FOCAL, CENTRE)
     none = true.taken(slice(0))
     assert len(body_errors(default_body(), none, none, FOCAL[:0], CENTRE[:0]).mpjpe) == 0

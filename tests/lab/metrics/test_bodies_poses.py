@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -79,7 +80,7 @@ def test_pckh_counts_keypoints_up_to_half_a_head():
 
 @pytest.mark.parametrize("shape", [(5, 16, 3), (5, 17, 2), (17, 3)])
 def test_shapes_that_do_not_match_are_refused(poses, shape):
-    with pytest.raises(UsageError, match=r"expected \(N, J, 3\)"):
+    with raises(UsageError, expected="(N, J, 3)"):
         mpjpe(np.zeros(shape), poses)
 
 
@@ -91,5 +92,5 @@ def test_skeletons_of_unknown_size_are_scaled_to_the_canonical_ones_bones():
     scaled = scaled_to_bones(joints * np.array([1, 2, 0.1, 7])[:, None, None], bones, length)
     np.testing.assert_allclose(scaled[0], joints[0])
     np.testing.assert_allclose(scaled_to_bones(3 * joints, bones, length), scaled_to_bones(joints, bones, length))
-    with pytest.raises(UsageError, match="one point"):
+    with raises(UsageError, problem="one point"):
         scaled_to_bones(np.zeros((1, 5, 3)), bones, 1.0)

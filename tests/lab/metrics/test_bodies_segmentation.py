@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
@@ -56,5 +57,5 @@ def test_other_arrays_are_refused():
     for a, b in ((TRUE, TRUE[:1]), (TRUE / 2, TRUE), (TRUE + 9, TRUE), (TRUE - 1, TRUE), (TRUE[0], TRUE[0])):
         with pytest.raises(UsageError):
             confusion(a, b, 4)
-    with pytest.raises(UsageError, match="not square"):
+    with raises(UsageError, problem="not square"):
         class_iou(np.zeros((2, 3)))

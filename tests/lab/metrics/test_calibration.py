@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from scipy.stats import mannwhitneyu
 
 from humanpose_cli.core.errors import UsageError
@@ -47,5 +48,5 @@ def test_false_alarms_at_the_threshold_that_catches_nine_of_ten():
 
 @pytest.mark.parametrize(("confidence", "right"), [([0.5], [True, False]), ([1.5], [True]), ([float("nan")], [True])])
 def test_what_is_no_probability_is_refused(confidence, right):
-    with pytest.raises(UsageError, match=r"^confidences: "):
+    with raises(UsageError, subject="confidences"):
         wrong_auc(confidence, right)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import UsageError
@@ -98,7 +99,7 @@ def test_overlap_of_masks():
 
 
 def test_what_does_not_match():
-    with pytest.raises(UsageError, match="match"):
+    with raises(UsageError, problem="match"):
         ssim(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 15))
-    with pytest.raises(UsageError, match="match"):
+    with raises(UsageError, problem="match"):
         mask_iou(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 5))

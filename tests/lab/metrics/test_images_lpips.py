@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.metrics.images import Lpips
@@ -43,12 +44,12 @@ def test_it_is_what_the_paper_defines(files):
 
 def test_files_and_images_that_do_not_fit(files, tmp_path):
     _, _, folder = files
-    with pytest.raises(InputError, match=r"lin0\.model\.1\.weight"):
+    with raises(InputError, problem="lin0.model.1.weight"):
         Lpips(folder / "backbone.pth", folder / "backbone.pth")
-    with pytest.raises(InputError, match="does not fit at features"):
+    with raises(InputError, problem="does not fit at features"):
         Lpips(folder / "linear.pth", folder / "linear.pth")
-    with pytest.raises(InputError, match="does not exist"):
+    with raises(InputError, problem="does not exist"):
         Lpips(tmp_path / "none.pth", folder / "linear.pth")
     lpips = Lpips(folder / "backbone.pth", folder / "linear.pth")
-    with pytest.raises(UsageError, match="pixels or more"):
+    with raises(UsageError, expected="pixels or more"):
         lpips(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))

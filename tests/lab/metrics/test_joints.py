@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 
 from humanpose_cli.body.body import default_body
@@ -90,7 +91,7 @@ def test_the_models_own_regressor_looks_at_the_posed_mesh(tmp_path: Path) -> Non
     for root, expected in (("none", 0.05), ("hips", 0.0)):
         errors = body_errors(body, moved, true, FOCAL, CENTRE, joints=joint_set("smpl24-mesh", root))  # type: ignore[arg-type]
         np.testing.assert_allclose((errors.mpjpe, errors.pve), expected, atol=1e-6)
-    with pytest.raises(UsageError, match="smpl24-mesh are found by the regressor of a SMPL model, found body default"):
+    with raises(UsageError, problem="smpl24-mesh are found by the regressor of a SMPL model", got="body default"):
         body_errors(default_body(), true, true, FOCAL, CENTRE, joints=joints)
 
 
@@ -106,22 +107,22 @@ def test_a_regressor_picks_vertices_by_name(tmp_path: Path) -> None:
     torch.testing.assert_close(found, posed.vertices[:, 10 * torch.tensor(rows) + 5])
     assert joint_set("h36m17", regressor=tmp_path / "J.npy").joints == H36M17.joint_names
     swapped = type("Smpl", (), {"name": "smpl-neutral", "template": -template})()
-    with pytest.raises(UsageError, match="has its rows in another order: the left hip is on the right"):
+    with raises(UsageError, problem="has its rows in another order: the left hip is on the right"):
         joints.of_body(swapped, posed, torch.zeros(2, 10))
     body, betas = default_body(), torch.zeros(1, 10)
     upright = body.pose(torch.eye(3).expand(1, 24, 3, 3), betas)
-    with pytest.raises(UsageError, match="another mesh, expected 6890 vertices of SMPL, found 13718 of default"):
+    with raises(UsageError, problem="another mesh", expected="6890 vertices of SMPL", got="13718 of default"):
         joints.of_body(body, upright, betas)
 
 
 def test_files_that_are_no_regressor(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no file, expected a joint regressor"):
+    with raises(InputError, problem="is no file", expected="a joint regressor"):
         JointRegressor.read(tmp_path / "nothing.npy")
     np.save(tmp_path / "smpl.npy", np.zeros((24, VERTICES)))
-    with pytest.raises(InputError, match=r"expected \(17, 6890\) or \(19, 6890\), found \(24, 6890\)"):
+    with raises(InputError, expected="(17, 6890) or (19, 6890)", got="(24, 6890)"):
         JointRegressor.read(tmp_path / "smpl.npy")
     np.save(tmp_path / "sums.npy", np.full((17, VERTICES), 2 / VERTICES))
-    with pytest.raises(InputError, match="rows that do not sum to 1, expected means of vertices, found 2 to 2"):
+    with raises(InputError, problem="rows that do not sum to 1", expected="means of vertices", got="2 to 2"):
         JointRegressor.read(tmp_path / "sums.npy")
 
 
@@ -139,12 +140,12 @@ def test_hmr_regressor_is_read_and_goes_with_its_own_joints(tmp_path: Path) -> N
     found = joints.of_body(smpl, posed, torch.zeros(2, 10))
     rows = torch.tensor([*range(13), 18, 14])
     torch.testing.assert_close(found, posed.vertices[:, 10 * rows + 5])
-    with pytest.raises(UsageError, match="is not the one of h36m14, expected one of 17 joints, found 19"):
+    with raises(UsageError, problem="is not the one of h36m14", expected="one of 17 joints", got="19"):
         joint_set("h36m14", regressor=file)
-    with pytest.raises(UsageError, match=r"hmr14 need a joint regressor, expected `joint_regressor`, SMPL_to_J19.pkl"):
+    with raises(UsageError, problem="hmr14 need a joint regressor", expected="`joint_regressor`, SMPL_to_J19.pkl"):
         joint_set("hmr14")
     file.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(InputError, match="is no joint regressor of SMPL"):
+    with raises(InputError, problem="is no joint regressor of SMPL"):
         JointRegressor.read(file)
 
 
@@ -160,7 +161,7 @@ def test_the_neutral_regressor_finds_the_joints_of_every_mesh(tmp_path: Path) ->
     expected = body.joint_regressor @ posed.vertices
     torch.testing.assert_close(joints.of_body(other, posed, true.betas), expected, atol=1e-5, rtol=0)
     assert joints.root_name == "hips"
-    with pytest.raises(UsageError, match="smpl24-neutral need SMPL's neutral model"):
+    with raises(UsageError, problem="smpl24-neutral need SMPL's neutral model"):
         joint_set("smpl24-neutral", neutral=default_body())
 
 
@@ -171,7 +172,7 @@ def test_the_neutral_regressor_finds_the_joints_of_every_mesh(tmp_path: Path) ->
 def test_sets_that_do_not_go_with_a_regressor(
     tmp_path: Path, name: JointSetName, root: RootName | None, file: bool, words: str
 ) -> None:
-    with pytest.raises(UsageError, match=words):
+    with raises(UsageError, problem=words):
         joint_set(name, root, regressor_file(tmp_path / "J.npy") if file else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from helpers.keypoint_people import AREA, people, shifted
 
 from humanpose_cli.core.conventions import COCO17
@@ -30,7 +31,7 @@ def test_the_similarity_is_cocos() -> None:
     far = shifted(true, 0.9)
     far[:, 3:] += 1000
     np.testing.assert_allclose(oks(far, true, areas, boxes)[0, 0], 0.9)
-    with pytest.raises(UsageError, match=r"keypoints: have other shapes"):
+    with raises(UsageError, subject="keypoints", problem="have other shapes"):
         oks(far[:, :5], true, areas, boxes)
 
 

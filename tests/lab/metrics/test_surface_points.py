@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.metrics.keypoints import average_precision
@@ -70,7 +71,7 @@ def test_points_are_weighed_by_their_part() -> None:
     assert point_similarity(distances, charts) == pytest.approx(0.3210954, abs=1e-6)
     assert point_similarity([], []) == 0
     for wrong in ([0], [25], [1, 2]):
-        with pytest.raises(UsageError, match="charts: do not match the distances"):
+        with raises(UsageError, subject="charts", problem="do not match the distances"):
             point_similarity([0.1], wrong)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.errors import raises
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import UsageError
@@ -74,9 +75,9 @@ def test_the_path_of_the_root(walk):
     line = np.linspace([0, 0, 0], [10, 0, 0], 50)
     off = line + np.where(np.arange(50) % 2, 0.1, -0.1)[:, None] * [0, 1, 0]
     assert root_translation_error(off, line).mean() == pytest.approx(0.01, rel=0.05)
-    with pytest.raises(UsageError, match="stand still"):
+    with raises(UsageError, problem="stand still"):
         root_translation_error(root, np.zeros_like(root))
-    with pytest.raises(UsageError, match="do not match"):
+    with raises(UsageError, problem="do not match"):
         wa_mpjpe(walk, walk[:-1])
 
 
@@ -86,7 +87,7 @@ def test_jitter_is_the_third_derivative():
     np.testing.assert_allclose(jitter(cubic, 30), 15)  # third derivative of 2.5 t³
     np.testing.assert_allclose(jitter_emdb(cubic, 30), 15 * 15 / 24)  # nine joints count as still
     np.testing.assert_allclose(jitter(cubic[:, :, [1, 2, 2]], 30), 0, atol=1e-8)
-    with pytest.raises(UsageError, match="not those of SMPL"):
+    with raises(UsageError, problem="not those of SMPL"):
         jitter_emdb(cubic[:, :14], 30)
 
 
@@ -111,5 +112,5 @@ def test_root_velocities_are_compared_in_the_root(walk):
     standing = np.broadcast_to(np.eye(3), facing.shape)
     apart = root_velocity_error(straight, straight, standing @ backwards[:1], standing)
     np.testing.assert_allclose(apart, 0.04)
-    with pytest.raises(UsageError, match="do not match the roots"):
+    with raises(UsageError, problem="do not match the roots"):
         root_velocity_error(root, root, facing[1:], facing[1:])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.painted_people import painted_cache
 
 from humanpose_cli.body.body import default_body
@@ -113,10 +114,10 @@ def test_evidence_of_a_person_depends_on_nobody_else(people, evidence):
 
 
 def test_what_a_cache_lacks_is_named(people, tmp_path):
-    with pytest.raises(InputError, match="lacks dense correspondences"):
+    with raises(InputError, problem="lacks dense correspondences"):
         DeformAndLearn(painted_cache(tmp_path / "cache", count=5))
     no_keypoints = painted_cache(tmp_path / "none", count=5, lacks=("keypoints",))
-    with pytest.raises(InputError, match="lacks keypoints, expected coco17, found none"):
+    with raises(InputError, problem="lacks keypoints", expected="coco17", got="none"):
         keypoints_of(split_people(no_keypoints, ["box"])[0], COCO17)
 
 
@@ -325,5 +326,5 @@ def test_the_papers_preset_is_the_papers():
     ):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)
-    with pytest.raises(UsageError, match="inputs: is not known, expected image, landmarks"):
+    with raises(UsageError, subject="inputs", problem="is not known", expected="image, landmarks"):
         BodyRegressorOptions(inputs="mask")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.painted_people import CocoPeople, painted_cache
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
@@ -83,7 +84,9 @@ def test_the_last_weights_are_kept_whatever_is_asked(cache, whole, tmp_path):
     assert not list(folder.rglob("best.safetensors"))
     assert read_header(folder / LAST).training["kept"] == {"rule": "last"}
     for run in (rounds.plan_rounds, lambda *settings: rounds.train_rounds(*settings, CPU)):
-        with pytest.raises(UsageError, match="keep: is no choice of deform-and-learn, expected last, found best"):
+        with raises(
+            UsageError, subject="keep", problem="is no choice of deform-and-learn", expected="last", got="best"
+        ):
             run(DeformAndLearn(cache, TINY, seed=1), replace(LOOP, keep="best"), tmp_path)
 
 
@@ -155,7 +158,7 @@ def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, 
     people = DeformAndLearn(cache, options, seed=1).people
     expected = recipe.predict_people(BodyRegressor.load(whole[0] / LAST), people, 64).rows(torch.arange(4))
     torch.testing.assert_close(start.vector, expected.vector)
-    with pytest.raises(InputError, match=r"no run of deform-and-learn, expected rounds\.json"):
+    with raises(InputError, problem="no run of deform-and-learn", expected="rounds.json"):
         run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
 
 
@@ -175,7 +178,7 @@ def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(c
 
 def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
     folder = whole[0]
-    with pytest.raises(InputError, match="another recipe"):
+    with raises(InputError, problem="another recipe"):
         run(cache, folder, replace(TINY, points=8))
     again = run(cache, folder)
     assert (again.step, again.metrics) == (2, whole[1].metrics)
@@ -203,7 +206,7 @@ def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cach
     assert rounds.plan_rounds(DeformAndLearn(cache, former, seed=1), LOOP, tmp_path).done == 1
     for other in (replace(former, handover="blend"), replace(former, lifter_batch=32), replace(former, registration=
                   TINY.registration)):  # fmt: skip
-        with pytest.raises(InputError, match="another recipe"):
+        with raises(InputError, problem="another recipe"):
             rounds.plan_rounds(DeformAndLearn(cache, other, seed=1), LOOP, tmp_path)
 
 
@@ -256,7 +259,7 @@ def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path,
             return [True]
 
     monkeypatch.setattr(rounds, "processes", lambda device: nullcontext(Refused(1)), raising=False)
-    with pytest.raises(UsageError, match="another process is running a training here"):
+    with raises(UsageError, problem="another process is running a training here"):
         run(cache, tmp_path / "run")
     assert trained == []
     group = Processes()
@@ -287,7 +290,7 @@ def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
     assert report.metrics["mpjpe_mm"].value == pytest.approx(result.metrics["mpjpe_mm"], rel=1e-4)
     lacks = ("detected", "detected_world", "detected_mask", "parts")
     undetected = painted_cache(tmp_path / "undetected", count=2, lacks=lacks)
-    with pytest.raises(InputError, match=r"lacks detections.*--detections"):
+    with raises(InputError, problem="lacks detections", remedy="--detections"):
         DeformAndLearn(undetected, options)
 
 
@@ -299,7 +302,7 @@ def test_its_network_is_evaluated_on_held_out_people(cache, whole):
     assert report.metrics["mpjpe_mm"].value == pytest.approx(whole[1].metrics["mpjpe_mm"], rel=1e-4)
     assert document["metrics"]["mpjpe_mm"]["n"] == 2
     assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
-    with pytest.raises(UsageError, match="weights"):
+    with raises(UsageError, subject="weights"):
         evaluate_regressor(EvaluationRun(selection), "")
 
 
@@ -354,17 +357,17 @@ def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, c
     assert [each["data"] for each in training["caches"]] == ["painted", "coco people"]
     assert training["people"] == len(plan.people)
     assert rounds.plan_rounds(DeformAndLearn([cache, coco], TINY, seed=1), LOOP, tmp_path).done == 2
-    with pytest.raises(InputError, match="is of a run with another"):
+    with raises(InputError, problem="is of a run with another"):
         rounds.plan_rounds(alone, LOOP, tmp_path)
 
 
 def test_caches_that_cannot_be_learned_from_together_are_refused(cache, coco, tmp_path):
-    with pytest.raises(UsageError, match="data: names a cache twice"):
+    with raises(UsageError, subject="data", problem="names a cache twice"):
         DeformAndLearn([cache, coco, cache], TINY)
-    with pytest.raises(InputError, match="lacks dense correspondences"):
+    with raises(InputError, problem="lacks dense correspondences"):
         DeformAndLearn([coco], TINY)
     neither = painted_cache(tmp_path / "neither", count=5, lacks=("keypoints",))
-    with pytest.raises(InputError, match="lacks keypoints, expected smpl24, found none"):
+    with raises(InputError, problem="lacks keypoints", expected="smpl24", got="none"):
         DeformAndLearn([cache, neither], replace(TINY))
     # A protocol that one of them has is that one's.
     assert len(DeformAndLearn([cache, coco], replace(TINY, protocol="painted")).people.parts) == 2

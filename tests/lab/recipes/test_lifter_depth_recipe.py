@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import UsageError
@@ -107,7 +108,7 @@ def test_neither_side_runs_away():
         0.0: (False, True), 0.05: (False, True), 0.1: (True, True), 0.5: (True, True), 0.9: (True, True),
         0.95: (True, False), 1.0: (True, False),
     }  # fmt: skip
-    with pytest.raises(UsageError, match="min_accuracy: is more than"):
+    with raises(UsageError, subject="min_accuracy", problem="is more than"):
         DepthLifterOptions(max_accuracy=0.1, min_accuracy=0.5)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.loader import LoaderOptions
@@ -96,7 +97,7 @@ def test_the_likelihood_is_best_at_the_size_of_the_errors():
 
 
 def test_no_dataset_is_wanted():
-    with pytest.raises(UsageError, match="makes its own examples"):
+    with raises(UsageError, problem="makes its own examples"):
         LifterRecipe("people", TINY)
     options, loop = LIFTER_PRESETS["small"]
     count = sum(parameter.numel() for parameter in LifterRecipe(None, options).model.parameters())

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.painted_people import SIZE, PaintedPeople
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_npz
 
@@ -177,7 +178,9 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
     fields = {gender: random_smpl_fields(seed) for seed, gender in enumerate(("male", "female"))}
     files = [write_smpl_npz(tmp_path / f"SMPL_{gender}.npz", fields[gender]) for gender in fields]
     build_cache(SmplPeople(count=8), tmp_path / "cache")
-    with pytest.raises(InputError, match=r"another body, expected default, found smpl-female, smpl-male; `body=smpl:"):
+    with raises(
+        InputError, problem="another body", expected="default", got="smpl-female, smpl-male", remedy="`body=smpl:"
+    ):
         recipe(tmp_path / "cache")
     both = replace(TINY, body=tuple(f"smpl:{file}" for file in files))
     made = recipe(tmp_path / "cache", both)
@@ -190,7 +193,7 @@ def test_the_paper_data_of_smpl_bodies_can_be_learned(tmp_path, monkeypatch):
     assert batch["visible"].any()
     made.losses("align", batch)["loss"].backward()
     assert all(torch.isfinite(values).all() for values in made.model.parameters())
-    with pytest.raises(InputError, match=r"expected smpl-male, found smpl-female"):
+    with raises(InputError, expected="smpl-male", got="smpl-female"):
         recipe(tmp_path / "cache", replace(both, body=both.body[:1]))
 
 
@@ -250,12 +253,12 @@ def test_both_encoders_begin_as_those_of_another_network(tmp_path):
     for name in ("photo", "rendering"):
         kept, expected = (getattr(each, name).state_dict() for each in (network, other))
         torch.testing.assert_close(kept, {key: v.half().to(v.dtype) for key, v in expected.items()}, check_dtype=False)
-    with pytest.raises(InputError, match="does not fit at"):
+    with raises(InputError, problem="does not fit at"):
         begin_with_encoder(DisplacementNetwork(replace(SMALL, width=8)), file)
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(UsageError, match="untextured, own_only: are out of range"):
+    with raises(UsageError, subject="untextured, own_only", problem="are out of range"):
         RefinerAugmentation(untextured=0.7, own_only=0.7)
-    with pytest.raises(UsageError, match="hidden"):
+    with raises(UsageError, subject="hidden"):
         RefinerTraining(hidden=2)

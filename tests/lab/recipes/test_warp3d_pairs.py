@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
@@ -87,9 +88,9 @@ def test_hips_stand_in_for_the_pelvis(standing):
 
 
 def test_wrong_arguments(standing):
-    with pytest.raises(UsageError, match=r"\(19, 3\)"):
+    with raises(UsageError, expected="(19, 3)"):
         frame_joints(standing[:17], CAMERA)
-    with pytest.raises(UsageError, match="focal"):
+    with raises(UsageError, subject="focal"):
         frame_joints(standing, Camera.of_image((256, 256), 0))
 
 
@@ -113,5 +114,5 @@ def test_unlabelled_joints_and_examples_without_any(standing):
     labelled.person.joints["reposing19"][3, 3] = 0
     assert np.isnan(frame_of_example(labelled)[3]).all()
     labelled.person.joints.clear()
-    with pytest.raises(InputError, match="reposing19"):
+    with raises(InputError, problem="reposing19"):
         frame_of_example(labelled)

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.lab.metrics.images import ssim_map
@@ -119,7 +120,7 @@ def test_auto_takes_vgg_where_it_is_and_else_the_segmenter(tmp_path, monkeypatch
     (tmp_path / WEIGHTS["imagenet-vgg19"].file).write_bytes(vgg_file.read_bytes())
     assert perceptual_loss("auto").describe()["kind"] == "vgg19"
     assert perceptual_loss("imagenet-vgg19").describe()["torchvision"] is False  # another file under that name is told
-    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-resnet50"):
+    with raises(UnavailableError, remedy="hpc weights fetch imagenet-resnet50"):
         perceptual_loss("imagenet-resnet50")
 
 
@@ -127,13 +128,13 @@ def test_auto_takes_vgg_where_it_is_and_else_the_segmenter(tmp_path, monkeypatch
 def test_files_of_other_things(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(3)}, path)
-    with pytest.raises(InputError, match="no backbone"):
+    with raises(InputError, problem="no backbone"):
         perceptual_loss(path)
     torch.save(VGG(16).state_dict(), path)
-    with pytest.raises(InputError, match=r"features\.16"):
+    with raises(InputError, problem="features.16"):
         perceptual_loss(path)
     torch.save({k: v for k, v in ResNet(18, width=8).state_dict().items() if "layer4" not in k}, path)
-    with pytest.raises(InputError, match="no known ResNet"):
+    with raises(InputError, problem="no known ResNet"):
         perceptual_loss(path)
-    with pytest.raises(InputError, match="is no weights file"):
+    with raises(InputError, problem="is no weights file"):
         perceptual_loss(tmp_path / "nothing.pth")

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.posed_people import PosedPeople
 from helpers.warp3d_poses import MINI
 from scipy.ndimage import gaussian_filter
@@ -235,7 +236,7 @@ def test_the_generator_learns_alone_at_first(folder, batch):
     again = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
     again.load_state(recipe.state())
     assert "adversarial" in again.losses("generator", batch[1])
-    with pytest.raises(UsageError, match="out of range"):
+    with raises(UsageError, problem="out of range"):
         Warp3dTraining(adversarial_after=-1)
 
 
@@ -436,19 +437,19 @@ def test_presets_are_the_papers_where_they_say_so():
 
 def test_the_papers_loss_is_not_replaced_by_another(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
-    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-vgg19"):
+    with raises(UnavailableError, remedy="hpc weights fetch imagenet-vgg19"):
         Warp3dRecipe(folder(), WARP3D_PRESETS["paper"][0])
 
 
 def test_what_cannot_be_trained(folder, tmp_path):
-    with pytest.raises(UsageError, match="out of range"):
+    with raises(UsageError, problem="out of range"):
         Warp3dTraining(adversarial_weight=-1)
-    with pytest.raises(UsageError, match="perceptual_weight: is out of range"):
+    with raises(UsageError, subject="perceptual_weight", problem="is out of range"):
         Warp3dTraining(perceptual_weight=0)
-    with pytest.raises(InputError, match="nothing to learn from in protocol nowhere, expected a split train"):
+    with raises(InputError, problem="nothing to learn from in protocol nowhere", expected="a split train"):
         Warp3dRecipe(folder(), replace(ALONE, protocol="nowhere"))
     build_cache(PosedPeople(4, 1, lists=False), tmp_path)
-    with pytest.raises(InputError, match="no pair of images of one person"):
+    with raises(InputError, problem="no pair of images of one person"):
         Warp3dRecipe(tmp_path, ALONE)
-    with pytest.raises(InputError, match="too few pairs"):
+    with raises(InputError, problem="too few pairs"):
         Warp3dRecipe(folder(), ALONE).batches(LoaderOptions(batch_size=64))

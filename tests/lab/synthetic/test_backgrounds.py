@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from PIL import Image
 
 from humanpose_cli.body.texture import look_up
@@ -183,12 +184,12 @@ def test_a_folder_of_names_that_are_no_utf8_has_a_summary(tmp_path):
 
 
 def test_missing_empty_and_damaged_folders_are_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere"):
+    with raises(InputError, subject="nowhere"):
         ImageFolder(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no images"):
+    with raises(InputError, problem="no images"):
         ImageFolder(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
-    with pytest.raises(InputError, match=r"broken\.jpg"):
+    with raises(InputError, subject="broken.jpg"):
         ImageFolder(tmp_path).crop(0, (8, 8), np.random.default_rng(0))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body
+from helpers.errors import raises
 from helpers.synthetic_people import FLIP, PLAIN, dressed, outfit, person, shirt, trousers, vertices_of, wearing
 
 from humanpose_cli.body.body import default_body
@@ -138,14 +139,14 @@ def test_covered_skin_is_left_out():
 
 
 def test_a_texture_too_small_is_refused():
-    with pytest.raises(UsageError, match="texture size"):
+    with raises(UsageError, subject="texture size"):
         dress(body(), *person(0), texture_size=8)
 
 
 def test_only_the_default_body_can_be_dressed():
     other = default_body()
     other.name = "smpl-neutral"
-    with pytest.raises(UsageError, match="cannot be dressed"):
+    with raises(UsageError, problem="cannot be dressed"):
         dress(other, *person(0), texture_size=64)
 
 

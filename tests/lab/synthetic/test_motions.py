@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.pose_library import pose_library
@@ -111,10 +112,10 @@ def test_very_many_frames_are_a_part_of_the_motions(folder: Path, monkeypatch: p
 
 
 def test_folders_without_motions_and_damaged_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no motions of AMASS"):
+    with raises(InputError, problem="holds no motions of AMASS"):
         library_with(tmp_path)
     path = tmp_path / "KIT" / "3" / "walk_poses.npz"
     write_motion(path)
     path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(InputError, match=r"walk_poses\.npz"):
+    with raises(InputError, subject="walk_poses.npz"):
         library_with(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body
+from helpers.errors import raises
 from helpers.synthetic_people import bank
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
@@ -32,7 +33,7 @@ def test_splits_share_no_activity_and_hold_every_family_for_training():
     assert not train & held_out
     assert train | held_out == set(KEY_POSES) | {clip.activity for clip in pose_library().clips}
     assert set(activities("train")) == set(FAMILIES)
-    with pytest.raises(UsageError, match="exam"):
+    with raises(UsageError, subject="exam"):
         activities("exam")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body, labels
+from helpers.errors import raises
 from helpers.fresh_process import run_fresh
 from helpers.synthetic_people import actor, bank, naked
 
@@ -101,9 +102,9 @@ def test_people_are_where_their_parameters_say():
 
 
 def test_scenes_need_people_with_as_many_frames():
-    with pytest.raises(UsageError, match="same number"):
+    with raises(UsageError, expected="same number"):
         sample_scene(np.random.default_rng(0), body(), [])
-    with pytest.raises(UsageError, match="same number"):
+    with raises(UsageError, expected="same number"):
         sample_scene(np.random.default_rng(0), body(), [actor(0), actor(1, frames=2)])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import HELPERS
+from helpers.errors import raises
 from helpers.linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 from helpers.patience import PATIENCE
 from safetensors.torch import load_file
@@ -220,7 +221,9 @@ def test_a_folder_is_of_one_training_at_a_time(tmp_path):
         context = multiprocessing.get_context("fork")
         kept.append(context.Process(target=time.sleep, args=(PATIENCE,), daemon=True))
         kept[1].start()
-        with pytest.raises(UsageError, match="run: another process is running a training here; wait for it"):
+        with raises(
+            UsageError, subject="run", problem="another process is running a training here", remedy="wait for it"
+        ):
             run(tmp_path / "run")
         with only_training(tmp_path / "run", Processes(1)):  # another of the same group
             pass
@@ -242,7 +245,7 @@ def test_what_a_killed_training_left_half_written_is_removed(tmp_path):
 
 
 def test_a_training_that_is_refused_leaves_no_folder(tmp_path):
-    with pytest.raises(UsageError, match="do not fill one batch"):
+    with raises(UsageError, problem="do not fill one batch"):
         run(tmp_path / "run", LineRecipe(count=4))
     assert not (tmp_path / "run").exists()
 
@@ -259,19 +262,19 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 @pytest.mark.slow
 def test_other_settings_are_refused_by_name(tmp_path):
     run(tmp_path, until=2)
-    with pytest.raises(InputError, match="another batch_size"):
+    with raises(InputError, problem="another batch_size"):
         run(tmp_path, options=replace(OPTIONS, batch_size=4))
-    with pytest.raises(InputError, match="another recipe"):
+    with raises(InputError, problem="another recipe"):
         run(tmp_path, LineRecipe(count=32))
     assert run(tmp_path, options=replace(OPTIONS, batch_size=4), resume=False).finished
     (tmp_path / CHECKPOINT).write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be read"):
+    with raises(InputError, subject="checkpoint.pt", problem="cannot be read"):
         run(tmp_path)
 
 
 @pytest.mark.slow
 def test_patience_does_not_go_with_the_last_step():
-    with pytest.raises(UsageError, match="held-out data choose the last step"):
+    with raises(UsageError, problem="held-out data choose the last step"):
         replace(OPTIONS, keep="last", patience=3)
 
 
@@ -309,7 +312,7 @@ def test_an_interrupted_run_names_the_step_of_the_weights_that_are_written(tmp_p
 
 
 def test_a_loss_that_explodes_is_said_in_a_sentence(tmp_path):
-    with pytest.raises(InputError, match="not finite any more"):
+    with raises(InputError, problem="not finite any more"):
         run(tmp_path, LineRecipe(rate=1e30), replace(OPTIONS, log_every=1))
 
 
@@ -380,7 +383,7 @@ def test_a_run_of_a_version_that_kept_the_best_goes_on_as_such(tmp_path):
     path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
     torch.save({"schema": SCHEMA, "progress": progress, "state": {}, "settings": {"seed": 1}}, path)
     assert read_checkpoint(path, {"seed": 1, "keep": "best"})[0].step == 3
-    with pytest.raises(InputError, match="was made with another keep, expected last, found best"):
+    with raises(InputError, problem="was made with another keep", expected="last", got="best"):
         read_checkpoint(path, {"seed": 1, "keep": "last"})
 
 
@@ -408,7 +411,7 @@ def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
     assert read_checkpoint(path, {})[0].step == 3
     for document in ({**whole, **change}, {name: whole[name] for name in whole if name not in change}):
         torch.save(document, path)
-        with pytest.raises(InputError, match="cannot be read"):
+        with raises(InputError, problem="cannot be read"):
             read_checkpoint(path, {})
 
 
@@ -418,7 +421,7 @@ def test_a_changed_number_in_a_checkpoint_is_found(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(bytes(400)) + 200] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is damaged: its checksum differs"):
+    with raises(InputError, problem="is damaged: its checksum differs"):
         read_checkpoint(path, {})
 
 
@@ -540,7 +543,7 @@ def test_a_plan_is_what_the_training_does(tmp_path, average):
     assert {*result.outputs} <= {*plan.outputs}
     assert plan.weights_bytes == sum(tensor.nbytes for tensor in load_file(folder / BEST).values())  # halves
     assert 0 < plan.checkpoint_bytes < (folder / CHECKPOINT).stat().st_size
-    with pytest.raises(InputError, match="another epochs"):
+    with raises(InputError, problem="another epochs"):
         plan_training(LineRecipe(), replace(options, epochs=4), folder)
 
 
