@@ -228,7 +228,9 @@ def test_no_link_is_written_through(tmp_path, name, shard):
     for target in ("elsewhere", "missing"):
         link = tmp_path / "out" / name
         link.symlink_to(tmp_path / target)
-        with pytest.raises(UsageError, match=f"{name}: is a symbolic link, expected a file that hpc made; remove"):
+        with raises(
+            UsageError, subject=name, problem="is a symbolic link", expected="a file that hpc made", remedy="remove"
+        ):
             Ledger(tmp_path / "out", "fit", {}, shard)
         assert os.listdir(tmp_path / "out") == [name]
         link.unlink()

@@ -389,7 +389,7 @@ def test_what_is_done_or_not_is_named_as_a_whole_and_networks_without_their_dige
     tmp_path, photos, before, now, told
 ):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
-    with pytest.raises(UsageError, match=rf"other options \({told}\);"):
+    with raises(UsageError, problem=f"other options ({told})"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **now}))
 
 

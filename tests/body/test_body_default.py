@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.body import body as module
 from humanpose_cli.body.body import FACE13, Body, PosedBody, default_body
@@ -222,7 +222,7 @@ def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "DATA", tmp_path)
     module._arrays.cache_clear()
     try:
-        with pytest.raises(UnavailableError, match=re.escape(reinstall_line())):
+        with raises(UnavailableError, remedy=reinstall_line()):
             default_body()
     finally:
         module._arrays.cache_clear()

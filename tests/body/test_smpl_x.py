@@ -135,9 +135,9 @@ def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], s
     assert load_smpl(path).name == f"{kind}-female"
     assert load_models([path])["female"].name == f"{kind}-female"
     assert isinstance(load_body(f"{kind}:{path}"), Body)
-    with pytest.raises(InputError, match=rf"is another model, expected smpl, found {kind}; `body={kind}:"):
+    with raises(InputError, problem="is another model", expected="smpl", got=kind, remedy=f"`body={kind}:"):
         load_body(f"smpl:{path}")
-    with pytest.raises(InputError, match=rf"is another model, expected {kind}, found smpl"):
+    with raises(InputError, problem="is another model", expected=kind, got="smpl"):
         load_body(f"{kind}:{smpl_file}")
 
 

@@ -326,7 +326,7 @@ def test_predictions_are_checked(body, library_scene):
     ],
 )
 def test_options_out_of_range_are_told(name, value):
-    with pytest.raises(UsageError, match=f"^{name}: is out of range"):
+    with raises(UsageError, subject=name, problem="is out of range"):
         KeypointFitOptions(**{name: value})
     with raises(UsageError, subject="iterations", problem="is out of range"):
         SolverOptions(iterations=0)

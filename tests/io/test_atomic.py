@@ -149,7 +149,7 @@ def test_a_real_refused_write_is_told_and_cleaned_up(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
-        with pytest.raises(UnavailableError, match="size limit"):
+        with raises(UnavailableError, problem="size limit"):
             atomic.write_bytes(tmp_path / "x.bin", b"x" * 4096)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -162,14 +162,14 @@ def test_files_that_need_each_other_appear_together(tmp_path):
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
     try:
-        with pytest.raises(UnavailableError, match=r"a\.obj: the file grew over the size limit"):
+        with raises(UnavailableError, subject="a.obj", problem="the file grew over the size limit"):
             atomic.write_together({library: b"new", mesh: bytes(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert os.listdir(tmp_path) == ["a.mtl"]
     assert library.read_text() == "old"
     mesh.mkdir()  # its name cannot be taken, which shows last
-    with pytest.raises(InputError, match=r"a\.obj: a folder stands"):
+    with raises(InputError, subject="a.obj", problem="a folder stands"):
         atomic.write_together({library: b"new", mesh: b"new"})
     assert library.read_text() == "new"
     assert sorted(os.listdir(tmp_path)) == ["a.mtl", "a.obj"]
@@ -188,7 +188,7 @@ def test_a_folder_that_even_root_cannot_write():
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UnavailableError, match="permission"):
+    with raises(UnavailableError, problem="permission"):
         atomic.write_bytes(tmp_path / "x.bin", b"1")
 
 

@@ -196,7 +196,7 @@ def test_videos_of_other_names_have_the_cameras_in_order(cameras):
     ],
 )
 def test_ambiguous_names_are_refused_with_all_of_them(cameras, videos):
-    with pytest.raises(InputError, match=f"expected .*{', '.join(cameras)}, found {', '.join(videos)}; name"):
+    with raises(InputError, expected=", ".join(cameras), got=", ".join(videos), remedy="name"):
         matched_cameras(calibration_of(*cameras), videos)
 
 

@@ -180,7 +180,7 @@ def test_what_is_drawn_is_checked_before_there_is_a_pixel(
     monkeypatch.setattr(options, "_MAX_DRAWN", {False: 0.05, True: 0.05})
     with reposer_of(clip, [true_person(clip, 0)], **{name: value}) as reposer:
         scene = reposer.read(clip_frames[0])
-        with pytest.raises(UsageError, match=rf"{name}: is too large, expected at most 0.05 million pixels"):
+        with raises(UsageError, subject=name, problem="is too large", expected="at most 0.05 million pixels"):
             next(scene.images(target_at(clip, [0])))
 
 
@@ -222,7 +222,7 @@ def test_a_files_name_decides_its_form(tmp_path):
     assert form_of(3, numbered=None, transparent=True, out=tmp_path / "f_%d.exr") == "numbered"
     assert form_of(1, numbered=None, transparent=True, out=tmp_path / "x.exr") == "image"
     for name in ("x.jpg", "f_%d.bmp"):
-        with pytest.raises(UsageError, match=f"background: cannot be transparent in this file.*{name}"):
+        with raises(UsageError, subject="background", problem="cannot be transparent in this file", got=name):
             form_of(1, numbered=None, transparent=True, out=tmp_path / name)
     with raises(UsageError, subject="out", problem="is one image for 3 poses"):
         form_of(3, numbered=None, transparent=False, out=tmp_path / "x.png")

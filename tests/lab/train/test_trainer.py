@@ -516,7 +516,7 @@ def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
                 raise torch.cuda.OutOfMemoryError("full")
             return super().losses(phase, batch)
 
-    with pytest.raises(UnavailableError, match=f"too small for a batch of 16; {words}"):
+    with raises(UnavailableError, problem="too small for a batch of 16", remedy=words):
         train(Large(), replace(OPTIONS, batch_size=16), tmp_path, CPU)
     assert not (tmp_path / "checkpoint.pt").exists()
 
