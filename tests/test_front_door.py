@@ -249,29 +249,50 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
 @pytest.mark.parametrize(
     ("source", "options", "says"),
     [
-        ("absent.jpg", {}, "absent.jpg"),
-        (np.zeros((4, 4)), {}, r"source: is no image, expected a path.* \(255 \* image\)"),
-        (np.zeros((4, 4), np.uint8), {}, "of grey"),
-        (np.zeros((2, 4, 4, 4), np.uint8), {}, "leave alpha out"),
+        ("absent.jpg", {}, {"subject": "absent.jpg"}),
+        (
+            np.zeros((4, 4)),
+            {},
+            {"subject": "source", "problem": "is no image", "expected": "a path", "remedy": "(255 * image)"},
+        ),
+        (np.zeros((4, 4), np.uint8), {}, {"remedy": "of grey"}),
+        (np.zeros((2, 4, 4, 4), np.uint8), {}, {"remedy": "leave alpha out"}),
         (
             np.zeros((4, 4, 3), np.uint8),
             {"focal": -1},
-            r"focal: is out of range, expected above 0 \(pixels\), found -1",
+            {"subject": "focal", "problem": "is out of range", "expected": "above 0 (pixels)", "got": "-1"},
         ),
         (
             np.zeros((4, 4, 3), np.uint8),
             {"method": "guess"},
-            "method: is not known, expected auto, keypoints, nbf, deform-and-learn, found guess",
+            {
+                "subject": "method",
+                "problem": "is not known",
+                "expected": "auto, keypoints, nbf, deform-and-learn",
+                "got": "guess",
+            },
         ),
-        (np.zeros((4, 4, 3), np.uint8), {"people": "many"}, "people: is not known, expected all, largest, found many"),
-        (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, "detector: is not known"),
-        (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, "device: no such device"),
-        (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be combined"),
-        (np.zeros((2, 4, 4, 3), np.uint8), {"frames": "3:4"}, "frames: holds no frame of the array"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            {"people": "many"},
+            {"subject": "people", "problem": "is not known", "expected": "all, largest", "got": "many"},
+        ),
+        (np.zeros((4, 4, 3), np.uint8), {"detector": "slow"}, {"subject": "detector", "problem": "is not known"}),
+        (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, {"subject": "device", "problem": "no such device"}),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            {"boxes": "a", "keypoints": "b"},
+            {"subject": "boxes", "problem": "cannot be combined"},
+        ),
+        (
+            np.zeros((2, 4, 4, 3), np.uint8),
+            {"frames": "3:4"},
+            {"subject": "frames", "problem": "holds no frame of the array"},
+        ),
     ],
 )
 def test_errors_speak_of_arguments(source, options, says):
-    with pytest.raises(hp.HpcError, match=says) as caught:
+    with raises(hp.HpcError, **says) as caught:
         hp.fit(source, **options)
     assert "--" not in str(caught.value)
 

@@ -385,9 +385,7 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
         ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, r"another `weights`"),
     ],
 )
-def test_what_is_done_or_not_is_named_as_a_whole_and_networks_without_their_digests(
-    tmp_path, photos, before, now, told
-):
+def test_networks_are_named_without_their_digests(tmp_path, photos, before, now, told):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
     with raises(UsageError, problem=f"other options ({told})"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **now}))

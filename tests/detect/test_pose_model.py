@@ -192,7 +192,7 @@ def test_damaged_networks_print_nothing(tmp_path, capfd) -> None:
     whole = path.read_bytes()
     model = onnx.load_from_string(whole)
     model.graph.initializer[0].raw_data = b""
-    other = "is another kind of network.* found names that are no text"
+    other = "is another kind of network"
     renamed = whole.replace(b"input", b"\xff\xfe\xfdut")
     for damaged, problem in ((model.SerializeToString(), "is no network that ONNX Runtime reads"), (renamed, other)):
         path.write_bytes(damaged)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps
@@ -151,19 +152,25 @@ def test_automatic_mixed_precision_does_not_round_coordinates(device):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"joints": torch.zeros(2, 3)}, r"joints: has the wrong shape, expected \(B, J, 3\)"),
-        ({"joints": torch.zeros(1, 2, 3, dtype=torch.int64)}, "joints: must be floating numbers"),
-        ({"sigma": (1.0, 1.0)}, "sigma: must be three positive numbers"),
-        ({"sigma": 1.0}, "sigma: must be three positive numbers"),
-        ({"sigma": (1.0, 0.0, 1.0)}, "sigma: must be three positive numbers"),
-        ({"sigma": (1.0, math.nan, 1.0)}, "sigma: must be three positive numbers"),
-        ({"size": (4, 0, 4)}, r"size: is not known, expected \(D, H, W\), integers ≥ 1"),
-        ({"size": (4, 4)}, "size: is not known"),
-        ({"size": (4, 4.0, 4)}, "size: is not known"),
-        ({"sigma": "wide"}, "sigma: must be three positive numbers"),
+        (
+            {"joints": torch.zeros(2, 3)},
+            {"subject": "joints", "problem": "has the wrong shape", "expected": "(B, J, 3)"},
+        ),
+        (
+            {"joints": torch.zeros(1, 2, 3, dtype=torch.int64)},
+            {"subject": "joints", "problem": "must be floating numbers"},
+        ),
+        ({"sigma": (1.0, 1.0)}, {"subject": "sigma", "problem": "must be three positive numbers"}),
+        ({"sigma": 1.0}, {"subject": "sigma", "problem": "must be three positive numbers"}),
+        ({"sigma": (1.0, 0.0, 1.0)}, {"subject": "sigma", "problem": "must be three positive numbers"}),
+        ({"sigma": (1.0, math.nan, 1.0)}, {"subject": "sigma", "problem": "must be three positive numbers"}),
+        ({"size": (4, 0, 4)}, {"subject": "size", "problem": "is not known", "expected": "(D, H, W), integers ≥ 1"}),
+        ({"size": (4, 4)}, {"subject": "size", "problem": "is not known"}),
+        ({"size": (4, 4.0, 4)}, {"subject": "size", "problem": "is not known"}),
+        ({"sigma": "wide"}, {"subject": "sigma", "problem": "must be three positive numbers"}),
     ],
 )
 def test_heatmaps_refuse_what_does_not_fit(change, message):
     arguments = {"joints": torch.zeros(1, 2, 3), "sigma": (1.0, 1.0, 1.0), "size": SIZE} | change
-    with pytest.raises(UsageError, match=message):
+    with raises(UsageError, **message):
         gaussian_heatmaps(**arguments)

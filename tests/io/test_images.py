@@ -343,7 +343,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
-        with raises(UnavailableError, subject="full"):
+        with raises(UnavailableError, problem="full"):
             write_image(tmp_path / "x.png", corners_image())
         assert os.listdir(tmp_path) == []
 
@@ -376,7 +376,7 @@ def test_a_truncated_progressive_jpeg(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "JPEG", progressive=True)
     (tmp_path / "x.jpg").write_bytes(buffer.getvalue()[:-200])
-    with raises(InputError, subject="truncated"):
+    with raises(InputError, problem="truncated"):
         read_image(tmp_path / "x.jpg")
 
 
@@ -410,7 +410,7 @@ def test_heic_and_raw_name_the_way_out(tmp_path):
         read_image(tmp_path / "x.jpg")
     Image.new("RGB", (160, 120)).save(tmp_path / "x.tif")
     (tmp_path / "x.tif").rename(tmp_path / "x.DNG")  # its thumbnail must not pass for the image
-    with raises(InputError, subject="raw"):
+    with raises(InputError, "raw"):
         read_image(tmp_path / "x.DNG")
 
 

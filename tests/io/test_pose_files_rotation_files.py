@@ -82,27 +82,30 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
 @pytest.mark.parametrize(
     ("others", "told"),
     [
-        ({"poses": None}, "holds no poses.*betas, gender"),
-        ({"poses": np.zeros((5, 63))}, r"wrong shape.*\(5, 63\)"),
-        ({"poses": np.zeros(72)}, "wrong shape"),
-        ({"poses": np.zeros((0, 72))}, "wrong shape"),
-        ({"poses": np.full((5, 72), 90.0)}, "deg2rad"),
-        ({"poses": np.full((5, 72), np.nan)}, "poses.*finite"),
-        ({"trans": np.full((5, 3), np.inf)}, "trans.*finite"),
-        ({"trans": np.zeros((4, 3))}, r"trans.*\(5, 3\)"),
+        ({"poses": None}, {"problem": "holds no poses", "got": "betas, gender"}),
+        ({"poses": np.zeros((5, 63))}, {"problem": "wrong shape", "got": "(5, 63)"}),
+        ({"poses": np.zeros(72)}, {"problem": "wrong shape"}),
+        ({"poses": np.zeros((0, 72))}, {"problem": "wrong shape"}),
+        ({"poses": np.full((5, 72), 90.0)}, {"remedy": "deg2rad"}),
+        ({"poses": np.full((5, 72), np.nan)}, {"problem": ("poses", "finite")}),
+        ({"trans": np.full((5, 3), np.inf)}, {"problem": ("trans", "finite")}),
+        ({"trans": np.zeros((4, 3))}, {"problem": "trans", "expected": "(5, 3)"}),
         (
             {"trans": [[0, 0, 0]] * 4 + [[0, 1e30, 0]]},
-            r"trans holds .* to 100000 metres, found 1e\+30 in row 4",
+            {"problem": "trans holds", "expected": "to 100000 metres", "got": "1e+30 in row 4"},
         ),
-        ({"betas": np.full(10, -1e6)}, r"betas holds impossible values, expected -100 to 100, found -1e\+06 in row 0"),
-        ({"mocap_framerate": np.array(0.0)}, "framerate"),
-        ({"mocap_framerate": np.array([30.0, 30.0])}, "framerate"),
-        ({"poses": np.array([{}], dtype=object)}, "never loaded"),
+        (
+            {"betas": np.full(10, -1e6)},
+            {"problem": "betas holds impossible values", "expected": "-100 to 100", "got": "-1e+06 in row 0"},
+        ),
+        ({"mocap_framerate": np.array(0.0)}, {"problem": "framerate"}),
+        ({"mocap_framerate": np.array([30.0, 30.0])}, {"problem": "framerate"}),
+        ({"poses": np.array([{}], dtype=object)}, {"problem": "never loaded"}),
     ],
 )
 def test_refused(tmp_path, others, told):
     path, _ = amass(tmp_path, **others)
-    with pytest.raises(InputError, match=told) as caught:
+    with raises(InputError, **told) as caught:
         read_pose(path)
     assert "walk.npz" in str(caught.value)
 

@@ -90,19 +90,23 @@ def test_an_array_beside_a_dataset_is_refused(folder):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("shard_count", 10**12, "has impossible counts, expected at most 1,000,000 shards, no count below 0"),
-        ("person_count", -1, "has impossible counts"),
-        ("options", b"[1]", "holds other JSON, expected an object, found list"),
-        ("options", b"{", "its options are no JSON"),
-        ("options", b"[" * 60000, "its options are no JSON"),
-        ("kind", b"other", "is no shard or index, found the other of a dataset cache"),
+        (
+            "shard_count",
+            10**12,
+            {"problem": "has impossible counts", "expected": "at most 1,000,000 shards, no count below 0"},
+        ),
+        ("person_count", -1, {"problem": "has impossible counts"}),
+        ("options", b"[1]", {"problem": "holds other JSON", "expected": "an object", "got": "list"}),
+        ("options", b"{", {"problem": "its options are no JSON"}),
+        ("options", b"[" * 60000, {"problem": "its options are no JSON"}),
+        ("kind", b"other", {"problem": "is no shard or index", "got": "the other of a dataset cache"}),
     ],
 )
 def test_headers_that_no_cache_has_are_refused(folder, name, value, message):
     with h5py.File(folder / "index.h5", "r+") as file:
         del file.attrs[name]
         file.attrs[name] = np.int64(value) if isinstance(value, int) else np.bytes_(value)
-    with raises(InputError, message):
+    with raises(InputError, **message):
         open_cache(folder / "index.h5")
 
 

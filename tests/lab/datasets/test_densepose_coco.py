@@ -189,23 +189,23 @@ def test_other_counts_are_told(tree):
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("dp_x", [64.0], r"unusable dp_y, expected 1 numbers, found 2"),
-        ("dp_U", [0.5], r"unusable dp_U, expected 2 numbers, found 1"),
-        ("dp_I", [0.0, 25.0], r"unknown charts in dp_I"),
-        ("dp_V", [0.5, 1.5], r"dp_U or dp_V beyond 0 to 1, found 0\.\d+ to 1\.5"),
-        ("dp_x", [64.0, "a"], r"unusable dp_x, expected numbers"),
-        ("dp_x", "ab", r"unusable"),
-        ("bbox", [1, 2, 0, 4], r"box without area"),
-        ("bbox", [1, 2, 3], r"unusable bbox, expected 4 numbers, found 3"),
-        ("keypoints", [1, 2, 3], r"unusable keypoints, expected 51 numbers"),
-        ("dp_masks", "abc", r"damaged dp_masks"),
-        ("image_id", 1234, r"belongs to no image"),
+        ("dp_x", [64.0], {"problem": "unusable dp_y", "expected": "1 numbers", "got": "2"}),
+        ("dp_U", [0.5], {"problem": "unusable dp_U", "expected": "2 numbers", "got": "1"}),
+        ("dp_I", [0.0, 25.0], {"problem": "unknown charts in dp_I"}),
+        ("dp_V", [0.5, 1.5], {"problem": "dp_U or dp_V beyond 0 to 1", "got": "to 1.5"}),
+        ("dp_x", [64.0, "a"], {"problem": "unusable dp_x", "expected": "numbers"}),
+        ("dp_x", "ab", {"problem": "unusable"}),
+        ("bbox", [1, 2, 0, 4], {"problem": "box without area"}),
+        ("bbox", [1, 2, 3], {"problem": "unusable bbox", "expected": "4 numbers", "got": "3"}),
+        ("keypoints", [1, 2, 3], {"problem": "unusable keypoints", "expected": "51 numbers"}),
+        ("dp_masks", "abc", {"problem": "damaged dp_masks"}),
+        ("image_id", 1234, {"problem": "belongs to no image"}),
     ],
 )
 def test_a_damaged_annotation_is_named(tree, field, value, said):
     path = tree / "annotations" / "densepose_coco_2014_train.json"
     change(path, lambda document: document["annotations"][2].update({field: value}))
-    with raises(InputError, said, subject="_train.json, annotations[2]"):
+    with raises(InputError, subject="_train.json, annotations[2]", **said):
         DensePoseCocoSource(tree).groups()
 
 
@@ -335,21 +335,21 @@ def test_pycocotools_agrees():
 @pytest.mark.parametrize(
     ("run_lengths", "said"),
     [
-        ({"size": [4, 5], "counts": "522000"}, "has a mask of another size, expected 4 × 5"),
-        ({"size": [4, 5], "counts": "52200R"}, "cut short"),
-        ({"size": [4, 5], "counts": "52\x01"}, "the character"),
-        ({"size": [4, 5], "counts": [30, -10]}, "has a mask of another size"),
-        ({"size": [4, 5], "counts": [[20]]}, "has a mask of another size"),
-        ({"size": [4, 5], "counts": None}, "damaged mask"),
-        ({"size": [4, 5], "counts": ["a"]}, "damaged mask"),
-        ({"size": [4], "counts": "5"}, "unusable size"),
-        ({"size": [-4, -5], "counts": "d0"}, "unusable size"),
-        ({"size": [99999, 99999], "counts": "5"}, "unusable size"),
-        ({"counts": "5"}, "unusable size"),
+        ({"size": [4, 5], "counts": "522000"}, {"problem": "has a mask of another size", "expected": "4 × 5"}),
+        ({"size": [4, 5], "counts": "52200R"}, {"got": "cut short"}),
+        ({"size": [4, 5], "counts": "52\x01"}, {"got": "the character"}),
+        ({"size": [4, 5], "counts": [30, -10]}, {"problem": "has a mask of another size"}),
+        ({"size": [4, 5], "counts": [[20]]}, {"problem": "has a mask of another size"}),
+        ({"size": [4, 5], "counts": None}, {"problem": "damaged mask"}),
+        ({"size": [4, 5], "counts": ["a"]}, {"problem": "damaged mask"}),
+        ({"size": [4], "counts": "5"}, {"problem": "unusable size"}),
+        ({"size": [-4, -5], "counts": "d0"}, {"problem": "unusable size"}),
+        ({"size": [99999, 99999], "counts": "5"}, {"problem": "unusable size"}),
+        ({"counts": "5"}, {"problem": "unusable size"}),
     ],
 )
 def test_damaged_masks_are_told(run_lengths, said):
-    with raises(InputError, said, subject="file, annotations[3]"):
+    with raises(InputError, subject="file, annotations[3]", **said):
         decode_run_lengths(run_lengths, "file, annotations[3]")
 
 

@@ -131,19 +131,29 @@ def test_files_that_do_not_match_are_named(tmp_path: Path) -> None:
     with raises(InputError, subject="Pdist_matrix.pkl", problem="does not exist", expected="Pdist_matrix.mat or"):
         read_subdivided_distances(folder)
     for content, words in (
-        ({"other": np.zeros(3)}, "lacks Pdist_matrix"),
-        ({"Pdist_matrix": np.array([0.0, np.nan, 1])}, "is damaged"),
-        ({"Pdist_matrix": np.zeros(4)}, "expected distances of all pairs of vertices, found 4 numbers"),
+        ({"other": np.zeros(3)}, {"problem": "lacks Pdist_matrix"}),
+        ({"Pdist_matrix": np.array([0.0, np.nan, 1])}, {"problem": "is damaged"}),
+        ({"Pdist_matrix": np.zeros(4)}, {"expected": "distances of all pairs of vertices", "got": "4 numbers"}),
     ):
         (folder / "Pdist_matrix.pkl").write_bytes(pickle.dumps(content))
-        with raises(InputError, words, subject="Pdist_matrix.pkl"):
+        with raises(InputError, subject="Pdist_matrix.pkl", **words):
             read_subdivided_distances(folder)
-    changes = {
-        "lower": (stored["lower"][:3], r"TRANSFORM\.mat: does not match the distances, expected vertices 1 to 3"),
-        "index": (stored["index"][:5], r"TRANSFORM\.mat: does not match SMPL_subdiv\.mat, .*5 for 60 vertices"),
-        "parts": (stored["parts"] + 1, r"SMPL_subdiv\.mat: has unknown parts, expected 0 to 24, found 2 to 25"),
+    transform, subdivision = "TRANSFORM.mat", "SMPL_subdiv.mat"
+    changes: dict[str, tuple[np.ndarray, dict[str, str]]] = {
+        "lower": (
+            stored["lower"][:3],
+            {"subject": transform, "problem": "does not match the distances", "expected": "vertices 1 to 3"},
+        ),
+        "index": (
+            stored["index"][:5],
+            {"subject": transform, "problem": f"does not match {subdivision}", "got": "5 for 60 vertices"},
+        ),
+        "parts": (
+            stored["parts"] + 1,
+            {"subject": subdivision, "problem": "has unknown parts", "expected": "0 to 24", "got": "2 to 25"},
+        ),
     }
     for name, (value, words) in changes.items():
         write_eval_data(folder, *{**stored, name: value}.values())
-        with raises(InputError, words):
+        with raises(InputError, **words):
             read_subdivided_distances(folder)
