@@ -1,13 +1,21 @@
-"""The body that a network estimates for one person."""
+"""What is known of one person's body beside the keypoints: a network's estimate, and a prior of the shape."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.crop import Crop
+
+
+class ShapePrior(NamedTuple):
+    """What betas of one person are expected: mean (S,), and their standard deviations, noise (S,)."""
+
+    mean: NDArray[np.float64]
+    noise: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from humanpose_cli.fitting.options import (
     FitOutputs,
     NetworkOptions,
     PeopleChoice,
+    parse_heights,
 )
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.refining.options import RefineOptions
@@ -74,6 +75,20 @@ def fit_rows(fit: FitRecord) -> dict[str, Any]:
     unfitted = [detection.document() for detection in fit.unfitted]
     described = {"rows": [{**row, "doubtful": doubt} for row, doubt in rows]}
     return {**described, "unfitted": unfitted} if unfitted else described
+
+
+def _statures(fit: Fit) -> str:
+    """Say how tall the people of a fit are taken to be, and how uncertain that is."""
+    import numpy as np
+    import torch
+
+    from humanpose_cli.fitting.stature import stature_spread, statures
+
+    rows = np.unique(fit.track_id, return_index=True)[1]
+    body = fit.body_model()
+    metres = statures(body, torch.from_numpy(fit.betas[rows])).tolist()
+    people = f"{min(metres):.2f}" if len(metres) == 1 else f"{min(metres):.2f} to {max(metres):.2f}"
+    return f"taken to be {people} m (±{stature_spread(body):.0%})"
 
 
 @dataclass
@@ -199,6 +214,11 @@ class FitRun:
         if fit.focal_people is not None and (count := fit.focal_people.max(initial=0)) > 0:
             focal = fit.focal[fit.focal_people.argmax()]
             reporter.info(f"{item.short}: focal length {focal:,.0f} px, from the ground under {count} people")
+        if len(fit) and not fit.options.get("height"):
+            reporter.info(f"{item.short}: {_statures(fit)} tall; `height` sets it")
+        asked = (person for person in parse_heights(fit.options.get("height", "")) if person is not None)
+        if missing := ", ".join(str(person) for person in asked if person not in fit.tracks):
+            reporter.warn(f"{item.short}: `height` names person {missing}, whom the fit does not have")
         if walks := fit.options.get("camera_walks"):
             walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not recovered"
             reporter.warn(f"{item.short}: {walked}: people's paths in the world are wrong")
@@ -245,6 +265,7 @@ def fit(
     body: BodyOption = "default",
     focal: Focal = None,
     min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,
+    height: Annotated[str, of(FitOptions, "height")] = "",
     *,
     evidence: EvidenceFiles,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
@@ -279,7 +300,7 @@ def fit(
         prior_file(refinement.prior)
     elif refinement != RefineOptions():
         raise UsageError("setting refine", "has no effect without `refine`")
-    options = FitOptions(body, people, detector, focal, method, min_confidence, NetworkOptions(weights))
+    options = FitOptions(body, people, detector, focal, method, min_confidence, height, NetworkOptions(weights))
     options = session.tune(options, without="refine")
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from humanpose_cli.body.estimate import BodyEstimate
+from humanpose_cli.body.estimate import BodyEstimate, ShapePrior
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, LandmarkNetwork, ModelPool, PoseModels
@@ -65,6 +65,7 @@ class DetectedPerson:
     frame, track  index of the frame in its sequence, and track id
     interpolated  nothing was detected in this frame: the row lies between the frames before and after
     estimate      of a body network; None without one, or if the network lacks its input
+    shape         what is known of the body's shape before the fit; None: it is anybody's
     not_fitted    why no body can be fitted, such as "hidden by another person"; "" if one can
     """
 
@@ -81,6 +82,7 @@ class DetectedPerson:
     track: int = 0
     interpolated: bool = False
     estimate: BodyEstimate | None = None
+    shape: ShapePrior | None = None
     not_fitted: str = ""
 
     @property

@@ -214,6 +214,7 @@ def gather_evidence(
     bones, bone_weights = _bones(observations, options)
     positions, position_weights = _predicted_positions(observations, to_camera, options)
     shape, shape_sigma = _predicted_shape(rig, observations, options)
+    betas, beta_sigma = _shape_prior(rig, observations, options)
     # Limbs that nothing shows fall back on the predicted pose, else on the neutral one.
     prediction = observations.predicted_rotations
     fallback = rotations_to_angles(neutral_rotations() if prediction is None else prediction)
@@ -237,11 +238,23 @@ def gather_evidence(
         shape_sigma=shape_sigma,
         fallback=fallback.expand(rows, -1, -1),
         fallback_weights=_hidden_limbs(skeleton, anywhere) / options.fallback_noise,
-        betas=torch.zeros(rows, rig.shape_count, dtype=torch.float64),
-        beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
+        betas=betas,
+        beta_sigma=beta_sigma,
         views=tuple(_other_view(view, observations, starts[0].root, options) for view in observations.views),
     )
     return evidence, starts
+
+
+def _shape_prior(
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
+) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (N, S) of betas: those of everybody for rows without a prior of their own."""
+    noise = torch.full((len(observations), rig.shape_count), options.shape_noise, dtype=torch.float64)
+    mean = torch.zeros_like(noise)
+    if observations.shape_mean is None or observations.shape_noise is None:
+        return mean, noise
+    special = observations.shape_mean.isfinite()
+    return torch.where(special, observations.shape_mean, mean), torch.where(special, observations.shape_noise, noise)
 
 
 def _other_view(

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
@@ -45,11 +46,14 @@ from humanpose_cli.fitting.options import (
     FitOptions,
     NetworkOptions,
     PeopleChoice,
+    parse_heights,
 )
-from humanpose_cli.fitting.people import PeopleSource, find_people
+from humanpose_cli.fitting.outlines import outline_priors
+from humanpose_cli.fitting.people import PeopleSource, TrackMasks, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, empty_record, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
+from humanpose_cli.fitting.stature import stature_prior
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
@@ -88,6 +92,7 @@ class Fitter:
         detector: DetectorMode | None = None,
         focal: float | None = None,
         min_confidence: float | None = None,
+        height: float | str | None = None,
         weights: str | Path = "",
         boxes: Path | str | None = None,
         keypoints: Path | str | None = None,
@@ -99,14 +104,19 @@ class Fitter:
         people_source: PeopleSource | None = None,
     ) -> None:
         changes: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
-        changes["min_confidence"] = min_confidence
+        changes["min_confidence"], changes["height"] = min_confidence, None if height is None else str(height)
         changes["body"] = body.name if isinstance(body, Body) else body
         options = options or FitOptions()
         changes["network"] = replace(options.network, weights=str(weights)) if weights else None
         changes = {name: value for name, value in changes.items() if value is not None}
         self.options = replace(options, **changes)
         self.body = body if isinstance(body, Body) else load_body(self.options.body)
+        self._shapes = {
+            person: stature_prior(self.body, metres, self.options.keypoints.shape_noise)
+            for person, metres in parse_heights(self.options.height).items()
+        }
         resolved = resolve_device(device)
+        self._threads, self._device = threads, device
         self._network: PeopleNetwork | None = None
         if self.options.uses_network:
             chosen = self.options.network, self.options.method
@@ -294,8 +304,16 @@ class Fitter:
             estimates.add(frame.pixels, detected, cameras[-1].camera)
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
             fixed_focal.append(bool(options.focal or frame.focal))
-        people = [replace(row, estimate=estimate) for row, estimate in zip(people, estimates.all(), strict=True)]
+        people = [
+            replace(row, estimate=estimate, shape=self._known_shape(row.track))
+            for row, estimate in zip(people, estimates.all(), strict=True)
+        ]
         solved = self._solve(people, cameras) if people else None
+        if solved is not None:
+            priors = self._outline_priors(people, solved, cameras, range(len(people)))
+            people = [replace(person, shape=priors.get(row, person.shape)) for row, person in enumerate(people)]
+            if priors:
+                solved = solved.changed(list(priors), self._solve([people[row] for row in priors], cameras))
         if solved is not None and options.ground.use and not options.network_alone:
             solved, cameras = self._on_common_ground(people, solved, cameras, fixed_focal, options.ground)
         fits = []
@@ -385,7 +403,9 @@ class Fitter:
         times: list[Fraction | None] = []
         pixels: np.ndarray | None = None
         journal = None if uses_network else journal  # networks need masks, which no journal keeps
-        with closing(prefetch(self._people.in_sequence(frames, journal, masks=uses_network), 1)) as decoded:
+        outlined = options.outline.frames if options.outline.use and not options.network_alone else 0
+        sequence = prefetch(self._people.in_sequence(frames, journal, masks=uses_network), 1)
+        with closing(sequence) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
             for index, (frame, detected) in enumerate(decoded):
                 # A damaged frame shows outdated pixels: track and camera are followed on the last undamaged one.
                 pixels = frame.pixels if pixels is None or not frame.damage else pixels
@@ -397,9 +417,11 @@ class Fitter:
                 cameras.append(camera)
                 times.append(frame.time)
                 estimates.add(frame.pixels, detected, camera.camera)
-                for person, track in zip(detected, ids.track_ids, strict=True):
-                    # Masks are pixels: a long video could not keep them.
-                    people.append(replace(person, mask=None, frame=index, track=track))
+                # Masks are pixels: a long video could not keep them.
+                pairs = zip(detected, ids.track_ids, strict=True)
+                tracked = [replace(person, mask=None, frame=index, track=track) for person, track in pairs]
+                masks.add(pixels, tracked, len(people))
+                people += tracked
                 searched(index + 1, frame_count, "frames")
         solving = part_of(progress, _DETECTED, 1)
         solving(0, None, "fitting bodies")
@@ -410,9 +432,16 @@ class Fitter:
             for row, reason in zip(people, tracks.reasons(numbers), strict=True)
             if reason and options.people == "all"
         ]
+        of_rows = masks.masks
         people = [
-            replace(row, estimate=estimate, track=track)
-            for row, estimate, track in zip(people, estimates.all(), numbers, strict=True)
+            replace(
+                row,
+                estimate=estimate,
+                track=track,
+                mask=of_rows.get(index),
+                shape=self._shapes.get(track, self._shapes.get(None)),
+            )
+            for index, (row, estimate, track) in enumerate(zip(people, estimates.all(), numbers, strict=True))
             if track is not None
         ]
         if options.people == "largest":
@@ -424,10 +453,38 @@ class Fitter:
             lens = replace(camera.camera, focal=camera.camera.focal * (turn.zoom / camera.turn.zoom))
             cameras[index] = replace(camera, camera=lens, time=time, turn=turn)
         if not options.network_alone:
-            people = complete_tracks(people, seconds)
+            people = complete_tracks(self._with_outline_shapes(people, cameras), seconds)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
         fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None, unfitted)
         return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)
+
+    def _known_shape(self, track: int) -> ShapePrior | None:
+        """Return the shape prior of a person whose height is given."""
+        return self._shapes.get(track, self._shapes.get(None))
+
+    def _with_outline_shapes(
+        self, people: list[DetectedPerson], cameras: Sequence[FrameCamera]
+    ) -> list[DetectedPerson]:
+        """Give the rows of each track the shape that their masks show, and forget the masks."""
+        masked = [person for person in people if person.mask is not None]
+        if masked:
+            tracks = [person.track for person in masked]
+            priors = self._outline_priors(masked, self._solve(masked, cameras), cameras, tracks)
+            people = [replace(row, mask=None, shape=priors.get(row.track, row.shape)) for row in people]
+        return people
+
+    def _outline_priors(
+        self,
+        people: Sequence[DetectedPerson],
+        bodies: KeypointFit,
+        cameras: Sequence[FrameCamera],
+        groups: Sequence[int],
+    ) -> dict[int, ShapePrior]:
+        """Find the shapes that masks show of groups of rows, one person each."""
+        options = self.options
+        if not options.outline.use or options.network_alone:
+            return {}
+        return outline_priors(self.body, people, bodies, cameras, groups, options.outline)
 
     def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
         camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)

@@ -139,7 +139,7 @@ def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
     if not shared_shape or len(points) < 2:
         return first
     one_group = torch.zeros(len(points), dtype=torch.int64)
-    betas, _ = common_shapes(evidence, one_group, sigma[0], problem.options.shape_evidence)
+    betas, _ = common_shapes(evidence, one_group, problem.options.shape_evidence)
     at_shape = replace(problem, betas=betas, beta_sigma=torch.full_like(sigma, _SHAPE_TOLERANCE))
     again, _ = _solve(at_shape, first._replace(betas=betas))
     return again._replace(betas=betas)
@@ -153,7 +153,7 @@ def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
         part = problem.select(rows)
         state, equations, _ = levenberg_marquardt(part, _State(*(value[rows] for value in start)), part.options.solver)
         states.append(state)
-        evidence.append(shape_evidence(equations, state.betas, part.beta_sigma, columns))
+        evidence.append(shape_evidence(equations, state.betas, part.betas, part.beta_sigma, columns))
     return cat_rows(states), cat_rows(evidence)
 
 

@@ -220,7 +220,7 @@ def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, opt
 def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state: FitState) -> ShapeEvidence:
     scale = problem.parameters - 1  # the last column, behind those of the betas
     columns = slice(scale - problem.rig.shape_count, scale)
-    return shape_evidence(equations, state.betas, problem.evidence.beta_sigma, columns)
+    return shape_evidence(equations, state.betas, problem.evidence.betas, problem.evidence.beta_sigma, columns)
 
 
 def _with_common_shapes(chunks: list[_Chunk], groups: Tensor | None) -> list[_Chunk]:
@@ -239,8 +239,7 @@ def _common_shapes(
 ) -> tuple[Tensor, Tensor]:
     """Find betas (N, S) that suit all rows of a row's group (N,), and whether there are others (N,)."""
     shape = cat_rows(parts)
-    sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
-    betas, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
+    betas, sizes = common_shapes(shape, groups, options.shape_evidence)
     return betas, sizes > 1
 
 

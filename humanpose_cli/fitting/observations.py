@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
@@ -71,6 +72,7 @@ class KeypointObservations:
                      one motion, or several if frames are missing. Needs shape_group and time. None: nothing moves
     time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
+    shape_mean       (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of everybody
     views            of other cameras; these alone may show a row, with a confidence of zero here
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not visible. Arrays of other
@@ -94,6 +96,8 @@ class KeypointObservations:
     predicted_betas: Tensor | None = None
     predicted_joints: Tensor | None = None
     predicted_noise: Tensor | None = None
+    shape_mean: Tensor | None = None
+    shape_noise: Tensor | None = None
     views: tuple[OtherView, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,6 +147,8 @@ class KeypointObservations:
             raise InputError(
                 "keypoints", "wrong number of landmarks", expected=f"{len(skeleton)} of {skeleton.name}", got=f"{count}"
             )
+        of_shape = (self.shape_mean, self.shape_noise, self.predicted_betas)
+        betas = next((value.shape[-1] for value in of_shape if value is not None), 0)  # as many as the body has
         shapes = {
             "confidence": (n, count),
             "focal": (n,),
@@ -156,7 +162,7 @@ class KeypointObservations:
             "time": (n,),
             "world_to_camera": (n, 4, 4),
             "predicted_poses": (n, 72),
-            "predicted_betas": (n, 0 if self.predicted_betas is None else self.predicted_betas.shape[-1]),
+            **dict.fromkeys(("shape_mean", "shape_noise", "predicted_betas"), (n, betas)),
             "predicted_joints": (n, 24, 3),
             "predicted_noise": (n, 24, 2),
         }
@@ -273,12 +279,21 @@ class PeopleObservations:
             values["world"] = [person.world for person in lenders]
             values["world_spread"] = np.array([person.world_spread for person in lenders], np.float64)
             values["world_spread"][~self._has_world[rows]] = NO_EVIDENCE
+        if any(person.shape is not None for person in self._people):
+            values |= self._shapes(people)
         if self._estimate is not None:
             estimates = [self._people[row].estimate for row in self._estimate[rows]]
             for name in ("poses", "betas", "joints", "noise"):
                 values[f"predicted_{name}"] = np.stack([getattr(estimate, name) for estimate in estimates])
             values["predicted_noise"][~self._has_estimate[rows]] = NO_EVIDENCE
         return values
+
+    def _shapes(self, people: Sequence[DetectedPerson]) -> dict[str, NDArray[np.float64]]:
+        """Make the shape prior of people of whom some have one; NaN for the others."""
+        count = next(len(person.shape.mean) for person in self._people if person.shape is not None)
+        nothing = ShapePrior(np.full(count, np.nan), np.full(count, np.nan))
+        priors = [person.shape or nothing for person in people]
+        return {"shape_mean": np.stack([p.mean for p in priors]), "shape_noise": np.stack([p.noise for p in priors])}
 
 
 class SequenceObservations(PeopleObservations):

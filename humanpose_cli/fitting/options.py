@@ -62,7 +62,7 @@ class KeypointFitOptions(Options):
     limit_noise: float = option(
         0.05, "An angle this far beyond a joint's range costs one noise level.", unit="radians", above=0
     )
-    shape_noise: float = option(1.0, "Standard deviation of the body's shape components.", above=0)
+    shape_noise: float = option(0.2, "Standard deviation of the body's shape components.", above=0)
     lean_noise: float = option(
         0.15, "Lean in depth of a standing person's trunk, and of the line from feet to hips.", unit="radians", above=0
     )
@@ -139,6 +139,21 @@ class CommonGroundOptions(Options):
     height_noise: float = option(0.7, "Its standard deviation, as natural logarithm.", above=0)
     depth_share: float = option(0.8, "Share of the way from a fitted distance to the ground's.", minimum=0, maximum=1)
     smallest: float = option(0.5, "Size of the smallest child, as a share of the fitted body's.", above=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class OutlineOptions(Options):
+    """How the widths of a body follow the outline of the person's mask."""
+
+    use: bool = option(True, "Take the widths of bodies from masks.")
+    noise: float = option(0.012, "Noise of an outline.", unit="metres", above=0)
+    robust: float = option(2.0, "A distance of this size counts half as outlier.", unit="noise levels", above=0)
+    clothing: float = option(0.0, "How far clothes lie over the body.", unit="metres", minimum=0)
+    displacement: float = option(0.015, "Displacement of a part in the image as one piece.", unit="metres", above=0)
+    samples: float = option(12.0, "Samples of a part's outline that count as independent evidence, at most.", above=0)
+    min_samples: int = option(40, "Fewest samples of a person's outlines.", minimum=1)
+    shape_noise: float = option(0.1, "Standard deviation of the shape components that follow.", above=0)
+    frames: int = option(8, "Frames of a person in a sequence whose masks are compared, at most; 0: none.", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -238,8 +253,16 @@ class FitOptions(Options):
         minimum=0,
         maximum=1,
     )
+    height: str = option(
+        "",
+        "How tall people are: METRES of everybody, or PERSON=METRES by the numbers of the overlay. Sets their size and "
+        "their distance.",
+        value="METRES|PERSON=METRES,…",
+        unset="usual adults",
+    )
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
+    outline: OutlineOptions = option(OutlineOptions(), "Widths of bodies from masks.")
     ground: CommonGroundOptions = option(CommonGroundOptions(), "The ground under several people of an image.")
     detect: DetectOptions = option(DetectOptions(), "How people are searched for, followed and recognised.")
 
@@ -249,6 +272,9 @@ class FitOptions(Options):
             raise UsageError("weights", "are missing", expected="a run of hpc train deform-and-learn")
         if self.method == "keypoints" and self.network.weights:
             raise UsageError("weights", "are of no use with `method=keypoints`", remedy="`method=auto` or nbf")
+        if self.network_alone and self.height:
+            raise UsageError("height", f"is of no use with `method={self.method}`", remedy="`method=auto` or keypoints")
+        parse_heights(self.height)
         if self.method not in ("auto", "nbf") and self.network.segmenter:
             raise UsageError("segmenter", f"is of no use with `method={self.method}`", remedy="`method=auto` or nbf")
 
@@ -269,6 +295,8 @@ class FitOptions(Options):
         values = asdict(self)
         if self.detect == DetectOptions():  # so that results of versions that had no such options are still known
             del values["detect"]
+        if not self.height:
+            del values["height"]
         return values
 
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:
@@ -287,6 +315,21 @@ class FitOptions(Options):
         if not self.min_confidence:  # so that results of versions that had no such option are still known
             del values["min_confidence"]
         return values
+
+
+def parse_heights(text: str) -> dict[int | None, float]:
+    """Read "1.78" or "0=1.82,3=1.60": metres by the number of a person; None: of everybody."""
+    heights: dict[int | None, float] = {}
+    for part in filter(None, text.split(",")):
+        person, _, metres = part.rpartition("=")
+        try:
+            number, height = int(person) if person else None, float(metres)
+        except ValueError:
+            number, height = None, float("nan")
+        if not 0.5 <= height <= 2.6 or number in heights or (number is not None and number < 0):
+            raise UsageError("height", "is unusable", expected="metres, 0.5 to 2.6, or PERSON=METRES,…", got=text)
+        heights[number] = height
+    return heights
 
 
 def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:

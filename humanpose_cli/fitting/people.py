@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Generator, Iterable
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.options import DetectOptions
-from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
@@ -31,6 +31,7 @@ from humanpose_cli.io.inputs import Frame
 
 _MIN_KEYPOINTS = 4  # of a fit's person, for whom a mask is made again
 # Jittered views of a person known from a file, beside the first; their means are steadier.
+_GAP = 8  # frames of a track between its first masks
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
@@ -104,6 +105,49 @@ def find_people(
     if boxes is not None:
         return PeopleFromFile(read_boxes(Path(boxes)), mode, threads, device, options)
     return DetectedPeople(mode, threads, device, options)
+
+
+class TrackMasks:
+    """Masks of some frames of each track, spread over its time; a context manager.
+
+    count  masks of a track at most; of a track that goes on, every other one is dropped and the next come half as often
+    """
+
+    def __init__(self, count: int, threads: int | None = None, device: str = "auto") -> None:
+        self._count, self._threads, self._device = count, threads, device
+        self._pool: ModelPool | None = None
+        self._frames: Counter[int] = Counter()
+        self._gaps: dict[int, int] = {}
+        self._masks: dict[int, dict[int, PersonMask]] = {}
+
+    def add(self, pixels: np.ndarray, people: Sequence[DetectedPerson], first_row: int) -> None:
+        """Take the people of a frame, with their tracks; their rows begin with `first_row`."""
+        due = [row for row, p in enumerate(people) if self._frames[p.track] % self._gaps.setdefault(p.track, _GAP) == 0]
+        self._frames.update(person.track for person in people)
+        due = [row for row in due if (people[row].keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS]
+        if not due or not self._count:
+            return
+        if self._pool is None:
+            self._pool = ModelPool(self._threads or default_threads(), partial(PoseModels, self._device))
+        for row, person in zip(due, watch_keypoints(self._pool, pixels, [people[r] for r in due], 0), strict=True):
+            if person.mask is not None:
+                masks = self._masks.setdefault(people[row].track, {})
+                masks[first_row + row] = person.mask
+                if len(masks) > self._count:
+                    self._masks[people[row].track] = dict(list(masks.items())[::2])
+                    self._gaps[people[row].track] *= 2
+
+    @property
+    def masks(self) -> dict[int, PersonMask]:
+        """The masks of all tracks, by their rows."""
+        return {row: mask for masks in self._masks.values() for row, mask in masks.items()}
+
+    def __enter__(self) -> TrackMasks:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
 
 
 def people_of_fit(

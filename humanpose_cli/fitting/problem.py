@@ -40,16 +40,24 @@ def cat_rows(parts: Sequence[Tensors]) -> Tensors:
 
 
 class ShapeEvidence(NamedTuple):
-    """Each row's evidence of shape without the shape prior: precision (N, S, S) and precision times mean (N, S)."""
+    """Each row's evidence of shape, and its shape prior.
+
+    precision  (N, S, S) and pull (N, S), precision times mean: without the prior
+    mean       (N, S) and sigma (N, S) of the prior
+    """
 
     precision: Tensor
     pull: Tensor
+    mean: Tensor
+    sigma: Tensor
 
 
-def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, columns: slice) -> ShapeEvidence:
+def shape_evidence(
+    equations: NormalEquations, betas: Tensor, mean: Tensor, sigma: Tensor, columns: slice
+) -> ShapeEvidence:
     """Eliminate all other parameters from normal equations (Schur complement).
 
-    betas (N, S) that the equations are linearised at, best near the minimum; sigma (N, S) of the prior about zero that
+    betas (N, S) that the equations are linearised at, best near the minimum; mean and sigma (N, S) of the prior that
     they contain; columns of betas
     """
     H, g = equations.hessian, equations.gradient
@@ -64,23 +72,25 @@ def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, col
     # The prior is in the equations already, and is added once for all rows in `common_shapes`.
     prior = sigma**-2
     precision = H[:, columns, columns] - elimination[..., :-1] - torch.diag_embed(prior)
-    slope = g[:, columns] - elimination[..., -1] - prior * betas
-    return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope)
+    slope = g[:, columns] - elimination[..., -1] - prior * (betas - mean)
+    return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope, mean, sigma)
 
 
-def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
+def common_shapes(evidence: ShapeEvidence, groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
     """Find the betas (N, S) that rows of one group (N,) int64 share, and how many rows each row's group has (N,).
 
     The frames' evidence counts at most `max_rows` times one frame's: errors of neighbouring frames are alike, and
-    without a bound a long sequence would outvote the prior (sigma (S,)) with the detector's bias.
+    without a bound a long sequence would outvote the prior, which rows of a group share, with the detector's bias.
     """
     _, member, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     count, width = len(sizes), evidence.pull.shape[-1]
     precision = evidence.precision.new_zeros(count, width, width).index_add_(0, member, evidence.precision)
     pull = evidence.pull.new_zeros(count, width).index_add_(0, member, evidence.pull)
     share = (max_rows / sizes).clamp(max=1).to(pull.dtype)
-    total = share[:, None, None] * precision + torch.diag(sigma**-2)
-    betas = torch.linalg.solve(total, share[:, None] * pull)
+    first = torch.full((count,), len(member)).scatter_reduce(0, member, torch.arange(len(member)), "amin")
+    prior = evidence.sigma[first] ** -2
+    total = share[:, None, None] * precision + torch.diag_embed(prior)
+    betas = torch.linalg.solve(total, share[:, None] * pull + prior * evidence.mean[first])
     return betas[member], sizes[member]
 
 

@@ -242,9 +242,9 @@ class AlignmentProblem:
             equations, _ = self.select(rows).linearise_posed(state.rows(rows))
             away = (state.betas - self.evidence.betas)[rows]
             add_diagonal(equations, away, sigma[rows], _POSE)
-            parts.append(shape_evidence(equations, away, sigma[rows], columns))
+            parts.append(shape_evidence(equations, away, torch.zeros_like(away), sigma[rows], columns))
         group = torch.zeros(len(self.evidence), dtype=torch.int64)
-        shared, _ = common_shapes(cat_rows(parts), group, sigma[0], self.weights.shape_evidence)
+        shared, _ = common_shapes(cat_rows(parts), group, self.weights.shape_evidence)
         return self.evidence.betas[0] + shared[0]
 
     def longest_displacement(self, state: FitState) -> float:

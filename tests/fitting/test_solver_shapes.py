@@ -7,6 +7,7 @@ from humanpose_cli.fitting.problem import common_shapes, shape_evidence
 from humanpose_cli.fitting.solver import NormalEquations
 
 SIGMA = torch.full((4, 2), 0.5, dtype=torch.float64)
+MEAN = torch.tensor([[0.4, -1.2]], dtype=torch.float64).expand(4, 2)
 COLUMNS = slice(3, 5)
 
 
@@ -22,7 +23,9 @@ def equations_at(rows, right, x):
     """Normal equations at x (4, 5, 1) with the prior's share."""
     prior = torch.zeros(5, dtype=torch.float64)
     prior[COLUMNS] = SIGMA[0] ** -2
-    gradient = rows.mT @ (rows @ x - right) + prior[:, None] * x
+    mean = torch.zeros(5, dtype=torch.float64)
+    mean[COLUMNS] = MEAN[0]
+    gradient = rows.mT @ (rows @ x - right) + prior[:, None] * (x - mean[:, None])
     return NormalEquations(torch.zeros(4), gradient.squeeze(-1), rows.mT @ rows + torch.diag(prior))
 
 
@@ -31,7 +34,7 @@ def test_evidence_is_the_same_wherever_the_equations_stand(quadratic):
     zero = torch.zeros(4, 5, 1, dtype=torch.float64)
     minimum = -torch.linalg.solve(equations_at(rows, right, zero).hessian, equations_at(rows, right, zero).gradient)
     for x in (zero, minimum[..., None], torch.ones_like(zero)):
-        evidence = shape_evidence(equations_at(rows, right, x), x[:, COLUMNS, 0], SIGMA, COLUMNS)
+        evidence = shape_evidence(equations_at(rows, right, x), x[:, COLUMNS, 0], MEAN, SIGMA, COLUMNS)
         unconstrained = torch.linalg.lstsq(rows, right).solution[:, COLUMNS]
         mean = torch.linalg.solve(evidence.precision, evidence.pull[..., None])
         assert torch.allclose(mean, unconstrained, atol=1e-6)
@@ -40,8 +43,8 @@ def test_evidence_is_the_same_wherever_the_equations_stand(quadratic):
 def test_a_group_solves_the_joint_problem(quadratic):
     rows, right = quadratic
     zero = torch.zeros(4, 5, 1, dtype=torch.float64)
-    evidence = shape_evidence(equations_at(rows, right, zero), zero[:, COLUMNS, 0], SIGMA, COLUMNS)
-    betas, sizes = common_shapes(evidence, torch.tensor([5, 2, 5, 5]), SIGMA[0], max_rows=10)
+    evidence = shape_evidence(equations_at(rows, right, zero), zero[:, COLUMNS, 0], MEAN, SIGMA, COLUMNS)
+    betas, sizes = common_shapes(evidence, torch.tensor([5, 2, 5, 5]), max_rows=10)
     # One system of three rows: three poses of their own and the shape in common, with one prior.
     joint = torch.zeros(29, 11, dtype=torch.float64)
     target = torch.zeros(29, 1, dtype=torch.float64)
@@ -51,6 +54,7 @@ def test_a_group_solves_the_joint_problem(quadratic):
         joint[lines, 9:] = rows[row, :, 3:]
         target[lines] = right[row]
     joint[27:, 9:] = torch.diag(1 / SIGMA[0])
+    target[27:, 0] = MEAN[0] / SIGMA[0]
     assert sizes.tolist() == [3, 1, 3, 3]
     assert torch.allclose(betas[0], torch.linalg.lstsq(joint, target).solution[9:, 0], atol=1e-6)
     assert torch.equal(betas[0], betas[2])
@@ -62,9 +66,9 @@ def test_many_alike_frames_count_as_few(quadratic):
     zero, sigma = torch.zeros(40, 5, 1, dtype=torch.float64), SIGMA[:1].repeat(40, 1)
     equations = equations_at(rows[:4], right[:4], zero[:4])
     equations = NormalEquations(*(value[:1].repeat(40, *[1] * (value.ndim - 1)) for value in equations))
-    evidence = shape_evidence(equations, zero[:, COLUMNS, 0], sigma, COLUMNS)
+    evidence = shape_evidence(equations, zero[:, COLUMNS, 0], MEAN[:1].repeat(40, 1), sigma, COLUMNS)
     everyone, ten = torch.zeros(40, dtype=torch.int64), torch.arange(40) // 10
-    bounded, _ = common_shapes(evidence, everyone, SIGMA[0], max_rows=10)
-    fewer, _ = common_shapes(evidence, ten, SIGMA[0], max_rows=10)
+    bounded, _ = common_shapes(evidence, everyone, max_rows=10)
+    fewer, _ = common_shapes(evidence, ten, max_rows=10)
     assert torch.allclose(bounded[0], fewer[0])
-    assert not torch.allclose(bounded[0], common_shapes(evidence, everyone, SIGMA[0], max_rows=40)[0][0])
+    assert not torch.allclose(bounded[0], common_shapes(evidence, everyone, max_rows=40)[0][0])
