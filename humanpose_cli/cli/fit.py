@@ -216,9 +216,9 @@ class FitRun:
             reporter.info(f"{item.short}: focal length {focal:,.0f} px, from the ground under {count} people")
         if len(fit) and not fit.options.get("height"):
             reporter.info(f"{item.short}: {_statures(fit)} tall; `height` sets it")
-        asked = (person for person in parse_heights(fit.options.get("height", "")) if person is not None)
-        if missing := ", ".join(str(person) for person in asked if person not in fit.tracks):
-            reporter.warn(f"{item.short}: `height` names person {missing}, whom the fit does not have")
+        persons = (person for person in parse_heights(fit.options.get("height", "")) if person is not None)
+        if missing := ", ".join(str(person) for person in persons if person not in fit.tracks):
+            reporter.warn(f"{item.short}: `height` names person {missing}, who is not in the fit")
         if walks := fit.options.get("camera_walks"):
             walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not recovered"
             reporter.warn(f"{item.short}: {walked}: people's paths in the world are wrong")

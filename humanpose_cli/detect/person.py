@@ -65,7 +65,7 @@ class DetectedPerson:
     frame, track  index of the frame in its sequence, and track id
     interpolated  nothing was detected in this frame: the row lies between the frames before and after
     estimate      of a body network; None without one, or if the network lacks its input
-    shape         what is known of the body's shape before the fit; None: it is anybody's
+    shape         prior of the body's shape; None: that of all people
     not_fitted    why no body can be fitted, such as "hidden by another person"; "" if one can
     """
 

@@ -248,7 +248,7 @@ def gather_evidence(
 def _shape_prior(
     rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (N, S) of betas: those of everybody for rows without a prior of their own."""
+    """Return mean and standard deviation (N, S) of betas: those of all people for rows without a prior of their own."""
     noise = torch.full((len(observations), rig.shape_count), options.shape_noise, dtype=torch.float64)
     mean = torch.zeros_like(noise)
     if observations.shape_mean is None or observations.shape_noise is None:

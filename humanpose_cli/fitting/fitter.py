@@ -305,7 +305,7 @@ class Fitter:
             people += [replace(person, frame=index, track=track) for track, person in enumerate(detected)]
             fixed_focal.append(bool(options.focal or frame.focal))
         people = [
-            replace(row, estimate=estimate, shape=self._known_shape(row.track))
+            replace(row, estimate=estimate, shape=self._measured_shape(row.track))
             for row, estimate in zip(people, estimates.all(), strict=True)
         ]
         solved = self._solve(people, cameras) if people else None
@@ -458,8 +458,8 @@ class Fitter:
         fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None, unfitted)
         return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)
 
-    def _known_shape(self, track: int) -> ShapePrior | None:
-        """Return the shape prior of a person whose height is given."""
+    def _measured_shape(self, track: int) -> ShapePrior | None:
+        """Return the shape prior of a person of measured height."""
         return self._shapes.get(track, self._shapes.get(None))
 
     def _with_outline_shapes(

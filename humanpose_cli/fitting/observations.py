@@ -72,7 +72,7 @@ class KeypointObservations:
                      one motion, or several if frames are missing. Needs shape_group and time. None: nothing moves
     time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
-    shape_mean       (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of everybody
+    shape_mean       (N, S) expected betas, and shape_noise (N, S) their standard deviations; None: those of all people
     views            of other cameras; these alone may show a row, with a confidence of zero here
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not visible. Arrays of other
@@ -289,7 +289,7 @@ class PeopleObservations:
         return values
 
     def _shapes(self, people: Sequence[DetectedPerson]) -> dict[str, NDArray[np.float64]]:
-        """Make the shape prior of people of whom some have one; NaN for the others."""
+        """Make the shape prior of people, some of which have one; NaN for the others."""
         count = next(len(person.shape.mean) for person in self._people if person.shape is not None)
         nothing = ShapePrior(np.full(count, np.nan), np.full(count, np.nan))
         priors = [person.shape or nothing for person in people]

@@ -255,7 +255,7 @@ class FitOptions(Options):
     )
     height: str = option(
         "",
-        "How tall people are: METRES of everybody, or PERSON=METRES by the numbers of the overlay. Sets their size and "
+        "How tall people are: METRES of all people, or PERSON=METRES by the numbers of the overlay. Sets their size and "
         "their distance.",
         value="METRES|PERSON=METRES,…",
         unset="usual adults",
@@ -318,7 +318,7 @@ class FitOptions(Options):
 
 
 def parse_heights(text: str) -> dict[int | None, float]:
-    """Read "1.78" or "0=1.82,3=1.60": metres by the number of a person; None: of everybody."""
+    """Read "1.78" or "0=1.82,3=1.60": metres by the number of a person; None: of all people."""
     heights: dict[int | None, float] = {}
     for part in filter(None, text.split(",")):
         person, _, metres = part.rpartition("=")

@@ -2,7 +2,7 @@
 
 The outline of the drawn body is compared with the mask's along its normals. The joints stay where the keypoints have
 them in the image: shape may change only what lies around them, and a part whose outline is displaced as one piece says
-nothing of its width. Stature stays, because one view cannot tell it from distance. Head, hands and feet are left out,
+nothing of its width. Stature stays, because one view does not separate it from distance. Head, hands and feet are left out,
 for hair and shoes.
 """
 
@@ -35,7 +35,7 @@ _NEAR = 0.05  # metres
 _SPACING = 2  # pixels of the mask between samples of the outline
 _REACH = 0.1  # metres to both sides of the body's outline in which the mask's is looked for
 _SMOOTHING = 3  # pixels of the outline to both sides that its direction is the mean of
-_PROBE = 2.5  # pixels to both sides of the outline that tell which side is the body's
+_PROBE = 2.5  # pixels to both sides of the outline that show which side is the body's
 _BEYOND = 3.0  # pixels outside the mask's outline at which another person's mask makes it theirs
 _THEIRS = 0.3  # value of that mask
 _ROUNDS = 8  # of reweighting
@@ -105,8 +105,8 @@ def outline_priors(
             continue
         betas = bodies.betas[rows].mean(0).astype(np.float64)
         noise = np.full(len(betas), options.shape_noise)
-        if (known := people[rows[0]].shape) is not None:
-            betas[stature], noise[stature] = known.mean[stature], known.noise[stature]
+        if (measured := people[rows[0]].shape) is not None:
+            betas[stature], noise[stature] = measured.mean[stature], measured.noise[stature]
         priors[group] = ShapePrior(outline_shape(samples, betas, stature, options), noise)
     return priors
 
@@ -232,18 +232,18 @@ def _distances(mask: NDArray[np.float32], points: Array, normals: Array, reach: 
     values = _sample(mask, points[:, None] + along[..., None] * normals[:, None])
     ends = (values[:, :-1] >= 0.5) & (values[:, 1:] < 0.5)
     cost = np.where(ends, abs(along[:, 1:] + along[:, :-1]), np.inf)
-    place = np.arange(len(points)), cost.argmin(1) if len(points) else np.zeros(0, int)
-    inner, outer = values[place], values[place[0], place[1] + 1]
+    best = np.arange(len(points)), cost.argmin(1) if len(points) else np.zeros(0, int)
+    inner, outer = values[best], values[best[0], best[1] + 1]
     share = (inner - 0.5) / np.maximum(inner - outer, 1e-6)
-    step = along[place[0], place[1] + 1] - along[place]
-    return np.where(np.isfinite(cost[place]), along[place] + share * step, np.nan)
+    step = along[best[0], best[1] + 1] - along[best]
+    return np.where(np.isfinite(cost[best]), along[best] + share * step, np.nan)
 
 
 def _sample(image: NDArray[np.float32], points: Array) -> NDArray[np.float32]:
     """Sample at points (N, …, 2), counted from the corner of the first pixel; 0 outside."""
-    x, y = ((points[..., axis] - 0.5).reshape(len(points), -1).astype(np.float32) for axis in (0, 1))
-    if not x.size:
+    if not len(points):
         return np.zeros(points.shape[:-1], np.float32)
+    x, y = ((points[..., axis] - 0.5).reshape(len(points), -1).astype(np.float32) for axis in (0, 1))
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).reshape(points.shape[:-1])
 
 

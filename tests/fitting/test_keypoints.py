@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe
 
 # Evidence is perfect in these scenes: priors should hardly count, the world's size is known, nobody has to guess depth.
 TRUSTING = KeypointFitOptions(
+    shape_noise=1.0,
     lift=False,
     landmark_noise=0.02,
     bone_noise=(0.002, 0.002),
@@ -162,9 +165,10 @@ def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
 def test_near_far_wide_and_long(body, library_scene, depth, focal):
     """From 40 pixels to several images high. Where depth is perfect the lifter can only take something off."""
     scene = library_scene(3, seed=3, depth=depth, focal=focal)
-    fit = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False))
+    shapes = KeypointFitOptions(shape_noise=1.0)
+    fit = fit_keypoints(body, scene.observations, replace(shapes, lift=False))
     assert pa_mpjpe(fit.joints3d, scene.joints, LIMBS).max() < 0.06
-    lifted = fit_keypoints(body, scene.observations)
+    lifted = fit_keypoints(body, scene.observations, shapes)
     assert pa_mpjpe(lifted.joints3d, scene.joints, LIMBS).max() < 0.08
     assert lifted.trans[:, 2] == pytest.approx(depth, rel=0.15)
     assert fit.trans[:, 2] == pytest.approx(depth, rel=0.15)
@@ -226,7 +230,7 @@ def test_coco_keypoints_without_depth(body, library_scene):
 def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_scene):
     scene = library_scene(8, seed=8)
     without = fit_keypoints(body, scene.changed(world=None))
-    having = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False))
+    having = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False, shape_noise=1.0))
     error, other = (pa_mpjpe(fit.joints3d, scene.joints, LIMBS).mean() for fit in (having, without))
     assert error < 0.02
     assert error < 0.6 * other
