@@ -255,8 +255,8 @@ class FitOptions(Options):
     )
     height: str = option(
         "",
-        "How tall people are: METRES of all people, or PERSON=METRES by the numbers of the overlay. Sets their size and "
-        "their distance.",
+        "How tall people are: METRES of all people, or PERSON=METRES by the numbers of the overlay. Sets size and "
+        "distance.",
         value="METRES|PERSON=METRES,…",
         unset="usual adults",
     )

@@ -2,8 +2,8 @@
 
 The outline of the drawn body is compared with the mask's along its normals. The joints stay where the keypoints have
 them in the image: shape may change only what lies around them, and a part whose outline is displaced as one piece says
-nothing of its width. Stature stays, because one view does not separate it from distance. Head, hands and feet are left out,
-for hair and shoes.
+nothing of its width. Stature stays, because one view does not separate it from distance. Head, hands and feet are left
+out, for hair and shoes.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _TRUNK_JOINTS = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 class _Part(NamedTuple):
     """Vertices of some labels, and the joints (≥ 2) that hold them in the image."""
 
-    labels: tuple[int, ...]
-    joints: tuple[int, ...]
+    labels: list[int]
+    joints: list[int]
 
 
 _PARTS = (
@@ -134,7 +134,7 @@ def outline_samples(
     scale = np.sqrt(abs(np.linalg.det(mask.crop_to_image.inverse().matrix[:, :2])))
     pixels_per_metre = camera.focal * scale / depth[vertex]
     edge = pixel + 0.5 + 0.5 * normal  # the outline lies between the last pixel of the body and the next one
-    distance = _distances(mask.crop.astype(np.float32) / 255, edge, normal, _REACH * pixels_per_metre)
+    distance = _distances(mask.crop.astype(np.float32) / np.float32(255), edge, normal, _REACH * pixels_per_metre)
     usable = (part >= 0) & np.isfinite(distance)
     beyond = mask.crop_to_image.points(edge + np.where(usable, distance + _BEYOND, 0)[:, None] * normal)
     for other in others:
@@ -143,7 +143,7 @@ def outline_samples(
     for index, (_, held) in enumerate(_PARTS):
         points = np.flatnonzero(usable & (part == index))
         for beta in range(jacobian.shape[1] if len(points) else 0):
-            back = _similarity(joints[beta + 1, list(held)], joints[0, list(held)])
+            back = _similarity(joints[beta + 1, held], joints[0, held])
             moved = vertices[beta + 1, vertex[points]] @ back[:, :2].T + back[:, 2] - vertices[0, vertex[points]]
             jacobian[points, beta] = (moved * normal[points]).sum(1) / pixels_per_metre[points]
     return _chosen(usable, distance / pixels_per_metre, normal, part, jacobian)
@@ -244,7 +244,8 @@ def _sample(image: NDArray[np.float32], points: Array) -> NDArray[np.float32]:
     if not len(points):
         return np.zeros(points.shape[:-1], np.float32)
     x, y = ((points[..., axis] - 0.5).reshape(len(points), -1).astype(np.float32) for axis in (0, 1))
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).reshape(points.shape[:-1])
+    samples = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(samples, np.float32).reshape(points.shape[:-1])
 
 
 def _similarity(source: Array, target: Array) -> Array:
@@ -259,7 +260,7 @@ def _part_of_label() -> NDArray[np.int64]:
     """Index of the part of each of the body's 24 labels; -1: of none."""
     parts = np.full(len(SMPL24), -1)
     for index, part in enumerate(_PARTS):
-        parts[list(part.labels)] = index
+        parts[part.labels] = index
     return parts
 
 
