@@ -66,7 +66,7 @@ def _render(pose: Tensor, rng: np.random.Generator) -> RenderedPerson:
     rotations = pose.clone()
     rotations[0] = _camera(rng) @ pose[0]
     betas = torch.from_numpy(rng.normal(size=(1, body.shape_count)).clip(-2.5, 2.5)).float()
-    trans = _place(body.pose(rotations[None], betas).vertices[0], focal, rng)
+    trans = _translation(body.pose(rotations[None], betas).vertices[0], focal, rng)
     posed = body.pose(rotations[None], betas, trans[None])
     surface = Surface(posed.vertices[0], body.faces, colour=_colours(body.part_labels.numpy(), rng))
     light = rng.normal(size=3) * [0.7, 0.4, 0.4] + [0, -0.6, -0.7]
@@ -88,7 +88,7 @@ def _camera(rng: np.random.Generator) -> Tensor:
     return turn_roll @ turn_pitch @ torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ turn_yaw
 
 
-def _place(vertices: Tensor, focal: float, rng: np.random.Generator) -> Tensor:
+def _translation(vertices: Tensor, focal: float, rng: np.random.Generator) -> Tensor:
     """A translation at which the body fills 40-95 % of the image and lies inside it or reaches a little out."""
     extent = (vertices.amax(0) - vertices.amin(0)).numpy()
     middle = ((vertices.amax(0) + vertices.amin(0)) / 2).numpy()

@@ -63,13 +63,13 @@ def measure_many(folder: Path) -> None:
     image = encode_image(np.zeros((8, 8, 3), np.uint8), ".jpg")
     for number in range(MANY):
         (photos / f"{number * 7919 % 999_983:06d}.jpg").write_bytes(image)  # no sequence
-    seen: list[float] = []
+    calls: list[float] = []
 
     def write(item: Item) -> Outcome:
         (out / item.key).write_bytes(image)
-        if len(seen) in (MANY // 10, MANY - 1):
+        if len(calls) in (MANY // 10, MANY - 1):
             memory.append(resident_megabytes())
-        seen.append(0.0)
+        calls.append(0.0)
         return Outcome((out / item.key,), {"people": 1, "confidence": 0.5})
 
     memory: list[float] = []
@@ -78,7 +78,7 @@ def measure_many(folder: Path) -> None:
         items = [item_of(source, (out / source.key,)) for source in open_inputs([photos])]
         run_items(items, write, Batch("bench", out))
         tell(f"{MANY} tiny images: {name}", scale * (time.perf_counter() - started))
-    assert len(seen) == MANY
+    assert len(calls) == MANY
     tell(f"{MANY} tiny images: MB more at the end than after a tenth", memory[1] - memory[0])
 
 
@@ -88,17 +88,17 @@ def tell(name: str, value: float, **more: object) -> None:
 
 
 def main() -> None:
-    empty, whole_help = start_seconds("-c", "pass"), start_seconds("-m", "humanpose_cli.cli.main", "--help")
-    tell("hpc --help, seconds", whole_help, python_alone=empty)
+    empty, help_seconds = start_seconds("-c", "pass"), start_seconds("-m", "humanpose_cli.cli.main", "--help")
+    tell("hpc --help, seconds", help_seconds, python_alone=empty)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{i}.jpg") for i in range(ITEMS)]
         for path in paths:
             path.write_bytes(b"x" * 100_000)
         items = [Item(path.name, (path,)) for path in paths]
-        whole = min(batch_seconds(items, [UNSHARDED]) for _ in range(2))
+        one_process = min(batch_seconds(items, [UNSHARDED]) for _ in range(2))
         parts = min(batch_seconds(items, [Shard(i, SHARDS) for i in range(SHARDS)]) for _ in range(2))
-    tell(f"{ITEMS} items in {SHARDS} shards, seconds", parts, one_process=whole)
-    tell("digest, ledger line and sync of an item of 100 kB, ms", 1000 * (whole / ITEMS - WORK))
+    tell(f"{ITEMS} items in {SHARDS} shards, seconds", parts, one_process=one_process)
+    tell("digest, ledger line and sync of an item of 100 kB, ms", 1000 * (one_process / ITEMS - WORK))
     with tempfile.TemporaryDirectory() as folder:
         measure_many(Path(folder))
 

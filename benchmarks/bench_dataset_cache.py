@@ -81,8 +81,8 @@ def open_ours(folder: Path) -> int:
 def open_loose(folder: Path) -> int:
     """List the images and open each."""
     count = 0
-    for place in sorted(entry.path for entry in os.scandir(folder)):
-        for path in sorted(entry.path for entry in os.scandir(place)):
+    for subfolder in sorted(entry.path for entry in os.scandir(folder)):
+        for path in sorted(entry.path for entry in os.scandir(subfolder)):
             os.close(os.open(path, os.O_RDONLY))
             count += 1
     return count
@@ -90,7 +90,7 @@ def open_loose(folder: Path) -> int:
 
 def list_loose(folder: Path) -> int:
     """List the images only."""
-    return sum(1 for place in os.scandir(folder) for _ in os.scandir(place.path))
+    return sum(1 for subfolder in os.scandir(folder) for _ in os.scandir(subfolder.path))
 
 
 def decode_loose(paths: Sequence[Path]) -> None:
@@ -110,8 +110,8 @@ def main() -> None:
     count = parser.parse_args().images
     cv2.setNumThreads(0)
     source = Photographs(count, tuple(photographs()))
-    with tempfile.TemporaryDirectory() as place:
-        ours, loose = Path(place) / "cache", Path(place) / "loose"
+    with tempfile.TemporaryDirectory() as temporary:
+        ours, loose = Path(temporary) / "cache", Path(temporary) / "loose"
         start = time.perf_counter()
         build_cache(source, ours)
         seconds = time.perf_counter() - start

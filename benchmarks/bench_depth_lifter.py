@@ -60,21 +60,23 @@ from humanpose_cli.models.lifter.depth import DepthLifter, DepthLifterOptions
 PEOPLE, STEPS, RENDERED = 6000, 4000, 54
 
 
-def depths(known: Scene, lifter: DepthLifter | None) -> Tensor:
+def depths(truth: Scene, lifter: DepthLifter | None) -> Tensor:
     """(B, 24) about the hips, in normalised units: of a lifter; None: true ones."""
     if lifter is not None:
         with torch.no_grad():
-            return lifter.lift(known.evidence.keypoints)
-    assert known.evidence.depths is not None
+            return lifter.lift(truth.evidence.keypoints)
+    assert truth.evidence.depths is not None
     hips = SMPL24.indices(("left_hip", "right_hip"))
-    return known.evidence.depths - known.evidence.depths[:, hips].mean(1, keepdim=True)
+    return truth.evidence.depths - truth.evidence.depths[:, hips].mean(1, keepdim=True)
 
 
-def errors(known: Scene, lifter: DepthLifter) -> dict[str, float]:
-    true, found = depths(known, None), depths(known, lifter)
+def errors(people: Scene, lifter: DepthLifter) -> dict[str, float]:
+    true, found = depths(people, None), depths(people, lifter)
     apart, mirrored = ((sign * found - true).abs().mean(1) for sign in (1, -1))
-    registered = register(known.body, replace(known.evidence, depths=found))
-    joints, truth = (known.body.points(pose, known.evidence.joints).numpy() for pose in (registered.pose, known.pose))
+    registered = register(people.body, replace(people.evidence, depths=found))
+    joints, truth = (
+        people.body.points(pose, people.evidence.joints).numpy() for pose in (registered.pose, people.pose)
+    )
     return {
         "depth_error": float(apart.sum() / true.abs().mean(1).sum()),
         "mirrored": float((mirrored < apart).float().mean()),
@@ -86,21 +88,21 @@ def rendered_errors(folder: Path, lifter: DepthLifter) -> dict[str, float]:
     """Of registrations of the rendered people of a cache from the T pose, with correspondences as labelled."""
     plan = DeformAndLearn(folder, DeformTraining(people=RENDERED))
     body = ScaledBody(plan.body)
-    known = gather_evidence(plan.people, plan.body, plan.skeleton, plan.options.points, "labels", plan.seed)
-    assert known.complete.all(), "joints that no image shows are known too"
+    truth = gather_evidence(plan.people, plan.body, plan.skeleton, plan.options.points, "labels", plan.seed)
+    assert truth.complete.all(), "joints that no image shows are known too"
     with torch.no_grad():
-        lifted = lifter.lift(torch.from_numpy(known.keypoints[..., :2]))
-    evidence = registration_evidence(body, plan.skeleton, known, lifted.numpy())
+        lifted = lifter.lift(torch.from_numpy(truth.keypoints[..., :2]))
+    evidence = registration_evidence(body, plan.skeleton, truth, lifted.numpy())
     joints = joints_in_image(body, register(body, evidence).pose, plan.skeleton)
     length = canonical_length(body, plan.skeleton)
     found = joint_errors(joints, true_joints(plan.people, plan.skeleton), plan.skeleton, length)
     return {"people": len(found.mpjpe), **found.means()}
 
 
-def trained(known: Scene, learned: Scene, options: DepthLifterOptions, steps: int, seed: int) -> DepthLifter:
+def trained(truth: Scene, learned: Scene, options: DepthLifterOptions, steps: int, seed: int) -> DepthLifter:
     """The lifter after it learned from the joints of some bodies, measured on others."""
-    held_out, points = (one.evidence.keypoints.numpy() for one in (known, learned))
-    data = LifterData(SMPL24, points, held_out, bone_lengths(known.body, SMPL24), {"data": "poses of the split train"})
+    held_out, points = (one.evidence.keypoints.numpy() for one in (truth, learned))
+    data = LifterData(SMPL24, points, held_out, bone_lengths(truth.body, SMPL24), {"data": "poses of the split train"})
     loop = TrainOptions(steps=steps, batch_size=64, workers=0, seed=seed, decay=0.0, average=0.995, precision="full")
     with tempfile.TemporaryDirectory() as folder:
         recipe = DepthLifterRecipe(data, options, seed=seed)
@@ -109,14 +111,14 @@ def trained(known: Scene, learned: Scene, options: DepthLifterOptions, steps: in
 
 
 def main(arguments: Sequence[str]) -> None:
-    given = {name: json.loads(value) for name, value in (argument.split("=") for argument in arguments)}
-    steps, seed = given.pop("steps", STEPS), given.pop("seed", 0)
+    values = {name: json.loads(value) for name, value in (argument.split("=") for argument in arguments)}
+    steps, seed = values.pop("steps", STEPS), values.pop("seed", 0)
     for sides, more in (*((sides, {}) for sides in SIDES), ("front", {"turn": 60.0})):
-        options = changed(DEFORM_PRESETS["landmarks"][0].lifter, {**given, **more})
-        settings = {**given, **more, "steps": steps, "seed": seed}
-        known = scene(sides=sides)
-        lifter = trained(known, scene(PEOPLE, "train", sides), options, steps, seed)
-        print(json.dumps({"settings": settings, "sides": sides, "bodies": BODIES, **errors(known, lifter)}), flush=True)
+        options = changed(DEFORM_PRESETS["landmarks"][0].lifter, {**values, **more})
+        settings = {**values, **more, "steps": steps, "seed": seed}
+        truth = scene(sides=sides)
+        lifter = trained(truth, scene(PEOPLE, "train", sides), options, steps, seed)
+        print(json.dumps({"settings": settings, "sides": sides, "bodies": BODIES, **errors(truth, lifter)}), flush=True)
         if sides == "all":
             with tempfile.TemporaryDirectory() as folder:
                 build_cache(SyntheticSource(SyntheticOptions(count=2 * RENDERED, size=192)), Path(folder) / "cache")

@@ -101,7 +101,7 @@ def draw_crowd(standing: Tensor, others: Tensor, random: np.random.Generator) ->
         if len(people) == wanted:
             break
         stance = standing if random.random() < 0.9 else others
-        person = place(stance[random.integers(len(stance))], camera, to_camera, above, random)
+        person = person_on_ground(stance[random.integers(len(stance))], camera, to_camera, above, random)
         if person is not None and all(overlap(person.box, other.box) < 0.25 for other in people):
             people.append(person)
     if len(people) < 2:
@@ -111,7 +111,7 @@ def draw_crowd(standing: Tensor, others: Tensor, random: np.random.Generator) ->
     return Crowd(draw(people, camera, random), camera, up, joints, boxes, child)
 
 
-def place(
+def person_on_ground(
     pose: Tensor, camera: Camera, to_camera: np.ndarray, above: float, random: np.random.Generator
 ) -> Placed | None:
     """A person with the lowest vertex on the plane; None where they would not be in the image, or too small."""

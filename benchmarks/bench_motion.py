@@ -67,12 +67,12 @@ def scene(body: Body, motion: Motion) -> tuple[KeypointObservations, np.ndarray]
     pixels = project(points, focal, centre)
     hips = BLAZEPOSE33.indices(("left_hip", "right_hip"))
     world = (points - points[:, hips].mean(1, keepdim=True)) @ viewing_rotation(pixels[:, hips].mean(1), focal, centre)
-    seen = pixels.numpy() + NOISE * smoothed_noise(random, tuple(pixels.shape))
-    wrong = random.random(seen.shape[:2]) < OUTLIERS
-    seen[wrong] += OUTLIER * random.normal(size=(int(wrong.sum()), 2))
+    keypoints = pixels.numpy() + NOISE * smoothed_noise(random, tuple(pixels.shape))
+    wrong = random.random(keypoints.shape[:2]) < OUTLIERS
+    keypoints[wrong] += OUTLIER * random.normal(size=(int(wrong.sum()), 2))
     values: dict[str, Any] = {
-        "keypoints": seen,
-        "confidence": np.ones(seen.shape[:2]),
+        "keypoints": keypoints,
+        "confidence": np.ones(keypoints.shape[:2]),
         "focal": focal.numpy(),
         "principal_point": centre.numpy(),
         "image_size": np.full((count, 2), SIDE),
@@ -101,7 +101,7 @@ def errors(fitted: np.ndarray, truth: np.ndarray, frame_rate: float) -> dict[str
 
 def main() -> None:
     """One row an activity."""
-    settings = {name: float(value) for name, _, value in (given.partition("=") for given in sys.argv[1:])}
+    settings = {name: float(value) for name, _, value in (argument.partition("=") for argument in sys.argv[1:])}
     options, body = changed(KeypointFitOptions(), settings), default_body()
     for activity in ACTIVITIES:
         motion = motion_of(activity)

@@ -34,8 +34,8 @@ def people(count: int) -> list[DetectedPerson]:
     turns = torch.eye(3).repeat(1, 24, 1, 1)
     turns[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     found = []
-    for place in np.linspace(-1.5, 1.5, count) if count > 1 else [0.0]:
-        trans = torch.tensor([[float(place), 0.2, 4.5]])
+    for x in np.linspace(-1.5, 1.5, count) if count > 1 else [0.0]:
+        trans = torch.tensor([[float(x), 0.2, 4.5]])
         betas = torch.zeros(1, body.shape_count)
         posed = body.pose(turns, betas, trans, vertices=False)
         points = body.pose_landmarks(BLAZEPOSE33.name, posed, betas)
@@ -65,8 +65,8 @@ def main() -> None:
         for name in ("nbf-proxy", "nbf-parts"):
             network = load_nbf(shipped_weights(name), segmenter=shipped_weights("segmenter"), device=device)
             for count in (1, 16) if device == "cpu" else (1, 64):
-                known = people(count)
-                spent = times(lambda: network.estimate(image, known, Camera.of_image(SIZE[::-1], FOCAL)), 20, device)  # noqa: B023
+                crowd = people(count)
+                spent = times(lambda: network.estimate(image, crowd, Camera.of_image(SIZE[::-1], FOCAL)), 20, device)  # noqa: B023
                 row: dict[str, Any] = {"network": name, "people": count, "device": device}
                 row |= {"min_ms": round(min(spent), 1), "median_ms": round(statistics.median(spent), 1)}
                 row["people_per_second"] = round(1000 * count / min(spent))

@@ -51,18 +51,18 @@ def main() -> None:
         return grid_samples(plain, masks, parts.target_to_source)
 
     reached = check(ours, theirs, (volume, plain), upstream)
-    whole, read = 4 * plain.numel(), 4 * CHANNELS * reached
+    output_bytes, read = 4 * plain.numel(), 4 * CHANNELS * reached
     common = {"against": AGAINST, "device": device, "repeats": options.repeats, "memory_reach": 8.0}
     on_cpu = device == "cpu"
     name = f"part warp, {BATCH} × {CHANNELS} × {'×'.join(map(str, SIZE))}, {reached} voxels reached"
     flops = 16 * CHANNELS * reached
-    compare(name, ours, theirs, reach=70.0 if on_cpu else 10.0, work=Work(whole + read, flops), **common)
+    compare(name, ours, theirs, reach=70.0 if on_cpu else 10.0, work=Work(output_bytes + read, flops), **common)
     compare(
         f"{name}, forwards and backwards",
         lambda: torch.autograd.grad(ours(), volume, upstream_last),
         lambda: torch.autograd.grad(theirs(), plain, upstream),
         reach=150.0 if on_cpu else 10.0,
-        work=Work(2 * whole + 2 * read, 2 * flops),
+        work=Work(2 * output_bytes + 2 * read, 2 * flops),
         **common,
     )
 

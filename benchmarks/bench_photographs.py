@@ -56,16 +56,16 @@ class Stages:
         """Count calls of `owner.name`; what is returned undoes it."""
         plain = getattr(owner, name)
 
-        def timed(*given: Any, **named: Any) -> Any:
+        def timed(*arguments: Any, **named: Any) -> Any:
             outer, self._within.spent = getattr(self._within, "spent", 0.0), 0.0
             begun = time.thread_time()
             try:
-                return plain(*given, **named)
+                return plain(*arguments, **named)
             finally:
-                whole = time.thread_time() - begun
+                seconds = time.thread_time() - begun
                 with self._lock:
-                    self.spent[stage] += whole - self._within.spent
-                self._within.spent = outer + whole
+                    self.spent[stage] += seconds - self._within.spent
+                self._within.spent = outer + seconds
 
         setattr(owner, name, timed)
         return lambda: setattr(owner, name, plain)
@@ -118,14 +118,14 @@ def main() -> None:
                 begun = time.process_time()
                 fitter.prepare(items)
                 people = sum(_fit(fitter, item, folder) for item in items)
-                whole = time.process_time() - begun
+                seconds = time.process_time() - begun
                 for each in undo:
                     each()
-            rest = whole - stages.spent["networks"]
+            rest = seconds - stages.spent["networks"]
             row: dict[str, Any] = {"detector": detector, "photos": len(items), "people": people}
             row |= {f"{stage}, s": round(stages.spent[stage] / len(items), 3) for _, _, stage in TIMED}
-            row["whole, s"] = round(whole / len(items), 3)
-            row["else, s"] = round((whole - sum(stages.spent.values())) / len(items), 3)
+            row["whole, s"] = round(seconds / len(items), 3)
+            row["else, s"] = round((seconds - sum(stages.spent.values())) / len(items), 3)
             row["on the processor, s"] = round(rest / len(items), 3)
             row["photos_in_5_minutes"] = round(CORES * SECONDS / (rest / len(items)))
             print(json.dumps({**row, "reach": REACH}), flush=True)

@@ -68,8 +68,8 @@ def about_hips(joints: np.ndarray) -> np.ndarray:
 
 def errors(view: View, frames: Sequence[int], person: Callable[[int], np.ndarray | None]) -> dict[str, Any]:
     """Errors of the frames with truth, of which `person` gives the joints; each a list."""
-    known = [frame for frame in frames if view.valid[frame]]
-    found = {frame: joints for frame in known if (joints := person(frame)) is not None}
+    valid_frames = [frame for frame in frames if view.valid[frame]]
+    found = {frame: joints for frame in valid_frames if (joints := person(frame)) is not None}
     ours, true = np.stack(list(found.values())), view.joints[list(found)]
     aligned = procrustes_align(torch.from_numpy(ours), torch.from_numpy(true)).numpy()
     apart = about_hips(ours) - about_hips(true)
@@ -78,7 +78,7 @@ def errors(view: View, frames: Sequence[int], person: Callable[[int], np.ndarray
     ]
     bends = [apart[i - 1] - 2 * apart[i] + apart[i + 1] for i in bent]
     return {
-        "found": [frame in found for frame in known],
+        "found": [frame in found for frame in valid_frames],
         "pa_mpjpe_mm": 1e3 * np.linalg.norm(aligned - true, axis=-1).mean(1),
         "mpjpe_mm": 1e3 * np.linalg.norm(apart, axis=-1).mean(1),
         "acceleration_mm": [1e3 * np.linalg.norm(bend, axis=-1).mean() for bend in bends],
@@ -104,10 +104,10 @@ def main() -> None:
         "videos": lambda view: as_video(view, False),
         "refined videos": lambda view: as_video(view, True),
     }
-    known = list(views(Path(sys.argv[1])))
+    clips = list(views(Path(sys.argv[1])))
     for what, way in ways.items():
-        measured = [way(view) for view in known]
-        row: dict[str, Any] = {"what": what, "videos": len(known)}
+        measured = [way(view) for view in clips]
+        row: dict[str, Any] = {"what": what, "videos": len(clips)}
         row["frames"] = sum(len(each["found"]) for each in measured)
         for name in measured[0]:
             means = [float(np.mean(each[name])) for each in measured if len(each[name])]

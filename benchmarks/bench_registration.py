@@ -104,12 +104,12 @@ def scene(count: int = BODIES, split: str = "held_out", sides: str = "all") -> S
     return Scene(body, pose, evidence)
 
 
-def with_lifter(known: Scene) -> RegistrationEvidence:
+def with_lifter(truth: Scene) -> RegistrationEvidence:
     """The evidence with depths of the shipped lifter, of the joints that it predicts."""
-    pixels = known.body.points(known.pose, known.body.landmarks(BLAZEPOSE33.name))[..., :2] * FOCAL / DISTANCE
-    sure = torch.ones(BODIES, len(BLAZEPOSE33))
-    lifted = shipped_lifter()(pixels, sure, torch.full((BODIES,), FOCAL), torch.zeros(BODIES, 2), BLAZEPOSE33)
-    return of_lifted_joints(known.evidence, lifted.joints[..., 2] * known.pose.scale[:, None])
+    pixels = truth.body.points(truth.pose, truth.body.landmarks(BLAZEPOSE33.name))[..., :2] * FOCAL / DISTANCE
+    confidence = torch.ones(BODIES, len(BLAZEPOSE33))
+    lifted = shipped_lifter()(pixels, confidence, torch.full((BODIES,), FOCAL), torch.zeros(BODIES, 2), BLAZEPOSE33)
+    return of_lifted_joints(truth.evidence, lifted.joints[..., 2] * truth.pose.scale[:, None])
 
 
 def of_lifted_joints(evidence: RegistrationEvidence, depths: torch.Tensor) -> RegistrationEvidence:
@@ -124,17 +124,17 @@ def of_lifted_joints(evidence: RegistrationEvidence, depths: torch.Tensor) -> Re
     )
 
 
-def errors(known: Scene, found: Registration) -> dict[str, float]:
-    rows = known.evidence.joints
-    joints, true = (known.body.points(pose, rows).numpy() for pose in (found.pose, known.pose))
-    scales = found.pose.segment_scales * (found.pose.scale / known.pose.scale)[:, None]
-    apart = (scales / known.pose.segment_scales - 1).abs().mean(1)
+def errors(truth: Scene, found: Registration) -> dict[str, float]:
+    rows = truth.evidence.joints
+    joints, true = (truth.body.points(pose, rows).numpy() for pose in (found.pose, truth.pose))
+    scales = found.pose.segment_scales * (found.pose.scale / truth.pose.scale)[:, None]
+    apart = (scales / truth.pose.segment_scales - 1).abs().mean(1)
     determinant: Tensor = torch.linalg.det(gram_schmidt(found.pose.orientation))
     wrong = (determinant < 0) | (found.pose.scale <= 0) | (found.pose.segment_scales <= 0).any(1)
     return {
         "pa_mpjpe_mm": float(torch.from_numpy(1e3 * pa_mpjpe(joints, true)).median()),
         "scale_error": float(apart.median()),
-        "scale_spread": float((1 / known.pose.segment_scales - 1).abs().mean(1).median()),
+        "scale_spread": float((1 / truth.pose.segment_scales - 1).abs().mean(1).median()),
         "reflected_or_inside_out": int(wrong.sum()),
         "accepted": float(found.accepted.float().mean()),
     }
@@ -217,41 +217,45 @@ def _visible(body: ScaledBody, vertices: Tensor, focal: Tensor, seed: int) -> di
     return {**found, "none": (points["labels"][:, :0], index["labels"][:, :0])}
 
 
-def with_depths(known: ShapedScene, quality: str, depths: str, lifter: DepthLifter | None) -> RegistrationEvidence:
+def with_depths(truth: ShapedScene, quality: str, depths: str, lifter: DepthLifter | None) -> RegistrationEvidence:
     """The evidence with true depths, with those of a lifter (None: the shipped one, of its joints), or with none."""
-    own = known.evidence[quality]
+    evidence = truth.evidence[quality]
     if depths == "true":
-        return own
+        return evidence
     if depths == "none":
-        return replace(own, depths=None)
+        return replace(evidence, depths=None)
     if lifter is not None:
         with torch.no_grad():
-            return replace(own, depths=lifter.lift(own.keypoints))
-    sure, middle = torch.ones(known.landmarks.shape[:2]), torch.full((len(own), 2), SIDE / 2)
-    lifted = shipped_lifter()(known.landmarks, sure, known.focal, middle, BLAZEPOSE33)
-    return of_lifted_joints(own, lifted.joints[..., 2] * known.scale[:, None])
+            return replace(evidence, depths=lifter.lift(evidence.keypoints))
+    confidence, middle = torch.ones(truth.landmarks.shape[:2]), torch.full((len(evidence), 2), SIDE / 2)
+    lifted = shipped_lifter()(truth.landmarks, confidence, truth.focal, middle, BLAZEPOSE33)
+    return of_lifted_joints(evidence, lifted.joints[..., 2] * truth.scale[:, None])
 
 
-def grid(known: ShapedScene, options: RegistrationOptions, lifter: DepthLifter | None) -> None:
+def grid(truth: ShapedScene, options: RegistrationOptions, lifter: DepthLifter | None) -> None:
     """Prints the errors of all kinds of depths and correspondences."""
-    length = canonical_length(known.body, SMPL24)
+    length = canonical_length(truth.body, SMPL24)
     for depths in ("true", "lifter", "none"):
         for quality in ("labels", "degraded", "none"):
-            evidence, pose = with_depths(known, quality, depths, lifter), None
+            evidence, pose = with_depths(truth, quality, depths, lifter), None
             for number in (1, 2):
-                found = register(known.body, evidence, pose, options)
+                found = register(truth.body, evidence, pose, options)
                 pose = found.pose
-                joints = joints_in_image(known.body, pose, SMPL24)
+                joints = joints_in_image(truth.body, pose, SMPL24)
                 facts = {"depths": depths, "correspondences": quality, "round": number, "bodies": len(evidence)}
-                means = joint_errors(joints, known.joints.double().numpy(), SMPL24, length).means()
+                means = joint_errors(joints, truth.joints.double().numpy(), SMPL24, length).means()
                 print(json.dumps({**facts, **means, "accepted": float(found.accepted.float().mean())}), flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:
-    given = dict(argument.split("=", 1) for argument in arguments)
-    split, seed, bodies = given.pop("split", "held_out"), int(given.pop("seed", 0)), int(given.pop("bodies", BODIES))
-    weights, only = given.pop("lifter", ""), given.pop("known", "")
-    options = changed(RegistrationOptions(), {name: json.loads(value) for name, value in given.items()})
+    settings = dict(argument.split("=", 1) for argument in arguments)
+    split, seed, bodies = (
+        settings.pop("split", "held_out"),
+        int(settings.pop("seed", 0)),
+        int(settings.pop("bodies", BODIES)),
+    )
+    weights, only = settings.pop("lifter", ""), settings.pop("known", "")
+    options = changed(RegistrationOptions(), {name: json.loads(value) for name, value in settings.items()})
     if only != "shapes":
         bodies_with_scales()
     grid(shaped_scene(bodies, split, seed), options, DepthLifter.load(Path(weights)) if weights else None)
@@ -259,17 +263,17 @@ def main(arguments: Sequence[str]) -> None:
 
 def bodies_with_scales() -> None:
     """Prints errors and speed of the bodies that scales can reproduce."""
-    known = scene()
-    kinds = {"true": known.evidence, "lifter": with_lifter(known), "none": replace(known.evidence, depths=None)}
+    truth = scene()
+    kinds = {"true": truth.evidence, "lifter": with_lifter(truth), "none": replace(truth.evidence, depths=None)}
     for depths, evidence in kinds.items():
-        first = register(known.body, evidence)
-        second = register(known.body, evidence, first.pose)
+        first = register(truth.body, evidence)
+        second = register(truth.body, evidence, first.pose)
         for number, found in enumerate((first, second), 1):
-            print(json.dumps({"depths": depths, "round": number, "bodies": BODIES, **errors(known, found)}))
+            print(json.dumps({"depths": depths, "round": number, "bodies": BODIES, **errors(truth, found)}))
     names = ("keypoints", "confidence", "points", "point_rows", "point_confidence", "depths")
-    batch = replace(known.evidence, **{name: getattr(known.evidence, name)[:BATCH] for name in names})
+    batch = replace(truth.evidence, **{name: getattr(truth.evidence, name)[:BATCH] for name in names})
     wall, busy = time.perf_counter(), time.process_time()
-    register(known.body, batch)
+    register(truth.body, batch)
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     steps = RegistrationOptions().steps
     print(json.dumps({"batch": BATCH, "steps": steps, "per_second": BATCH / wall, "per_cpu_second": BATCH / busy}))

@@ -42,7 +42,7 @@ class Found:
 
     people: list[RenderedPerson]
     detections: list[DetectedPerson]
-    asked: int
+    count: int
 
     def stacked(self, *attributes: str) -> tuple[np.ndarray, ...]:
         return tuple(np.stack([np.asarray(getattr(d, name)) for d in self.detections]) for name in attributes)
@@ -98,8 +98,8 @@ def put_right(
     focal, centre = observations.focal, observations.principal_point
     hips = landmarks[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
 
-    def in_space(seen: KeypointObservations) -> KeypointObservations:
-        return replace(seen, world=((landmarks - hips) @ to_camera(seen)).numpy())
+    def in_space(keypoints: KeypointObservations) -> KeypointObservations:
+        return replace(keypoints, world=((landmarks - hips) @ to_camera(keypoints)).numpy())
 
     flat = replace(observations, keypoints=project(landmarks, focal, centre).numpy())
     return {
@@ -127,11 +127,11 @@ def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def predictions(found: Found) -> list[BodyEstimate]:
     """What the shipped body network says of everybody, each in their own image."""
     network = load_nbf(shipped_weights("nbf-proxy"), segmenter=shipped_weights("segmenter"))
-    told = []
+    estimates = []
     for person, detection in zip(found.people, found.detections, strict=True):
         x, y = person.principal_point
-        told += network.estimate(person.image, [detection], Camera(person.focal, (float(x), float(y))))
-    return told
+        estimates += network.estimate(person.image, [detection], Camera(person.focal, (float(x), float(y))))
+    return estimates
 
 
 def main() -> None:
@@ -142,9 +142,11 @@ def main() -> None:
     truth = np.stack([p.joints.numpy() for p in found.people])
     rows = SMPL24.indices(LIMB_JOINTS)
     body = default_body()
-    told = predictions(found)
-    network = {name: np.stack([getattr(one, name) for one in told]) for name in ("poses", "betas", "trans", "joints")}
-    noise = np.stack([one.noise for one in told])
+    estimates = predictions(found)
+    network = {
+        name: np.stack([getattr(one, name) for one in estimates]) for name in ("poses", "betas", "trans", "joints")
+    }
+    noise = np.stack([one.noise for one in estimates])
     predicted = {f"predicted_{name}": network[name] for name in ("poses", "betas", "joints")}
     with_network = replace(observations, **predicted, predicted_noise=noise)
     fits = {
@@ -169,10 +171,10 @@ def main() -> None:
         line |= errors(joints[:, rows], truth[:, rows])
         failures = (count - len(pa) + int((pa > FAILURE).sum())) / count
         lines.append({**line, "pve_mm": 1e3 * float(vertex.mean()), "failures": failures})
-    own = (observations.world @ to_camera(observations).mT).numpy()[:, BLAZEPOSE33.indices(LIMB_JOINTS)]
-    pa = pa_mpjpe(own, truth[:, rows])
+    world = (observations.world @ to_camera(observations).mT).numpy()[:, BLAZEPOSE33.indices(LIMB_JOINTS)]
+    pa = pa_mpjpe(world, truth[:, rows])
     theirs = {"method": "BlazePose, turned to the ray", "detector": mode, "people": count, "found": len(found.people)}
-    theirs |= errors(own, truth[:, rows])
+    theirs |= errors(world, truth[:, rows])
     theirs |= {"failures": (count - len(pa) + int((pa > FAILURE).sum())) / count}
     for row in (*lines, theirs):
         print(json.dumps(row))

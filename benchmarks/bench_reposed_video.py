@@ -126,9 +126,9 @@ def main() -> None:
             rows: dict[str, list[tuple[float, float, float]]] = {}
             for source, target in pairs_of(kind, clips, count):
                 crop = crop_around_box(box_of(target.mask), SIDE, fill=0.86)
-                own = crop if kind == "in time" else crop_around_box(box_of(source.mask), SIDE, fill=0.86)
+                source_crop = crop if kind == "in time" else crop_around_box(box_of(source.mask), SIDE, fill=0.86)
                 true, mask = crop.image(target.pixels), crop.warp(target.mask, cv2.INTER_AREA) > 0.5
-                made = {"copy": own.image(source.pixels)}
+                made = {"copy": source_crop.image(source.pixels)}
                 for method, reposer in reposers.items():
                     drawn = reposer.repose(source.pixels, target.fit, fit=source.fit).image
                     made[method] = crop.image(drawn)
@@ -137,15 +137,15 @@ def main() -> None:
                 for method, image in made.items():
                     pasted = np.where(mask[..., None], image, true)
                     a, b = (to_network(torch.from_numpy(np.ascontiguousarray(x))[None]) for x in (pasted, true))
-                    whole = to_network(torch.from_numpy(np.ascontiguousarray(image))[None])
+                    pixels = to_network(torch.from_numpy(np.ascontiguousarray(image))[None])
                     inside = torch.from_numpy(mask)[None, None].float()
-                    similar = float(ssim_foreground(whole / 2 + 0.5, b / 2 + 0.5, inside))
+                    similar = float(ssim_foreground(pixels / 2 + 0.5, b / 2 + 0.5, inside))
                     with torch.no_grad():
                         apart = float(loss(a, b))
                     found = joints(image, box)
                     pose = np.nan if true_joints is None else 0.0 if found is None else pose_auc_3d(found, true_joints)
                     rows.setdefault(method, []).append((similar, apart, pose))
-                shown.append(np.concatenate([own.image(source.pixels), true, *made.values()], 1))
+                shown.append(np.concatenate([source_crop.image(source.pixels), true, *made.values()], 1))
             print(f"{kind}: {len(rows['copy'])} pairs      ssim_fg  distance  pose_auc")
             for method, values in rows.items():
                 print(f"  {method:26}" + "".join(f"{x:10.3f}" for x in np.nanmean(values, 0)))

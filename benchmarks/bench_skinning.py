@@ -91,12 +91,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model = Model(options.device)
     for batch, reach in ((1, 2.2), (64, 2.5), (256, 2.8)):
-        whole_bodies(model, batch, reach if options.device == "cpu" else 5.0, options)
+        complete_bodies(model, batch, reach if options.device == "cpu" else 5.0, options)
     for batch in (1, 16, 64):
         landmarks(batch, options)
 
 
-def whole_bodies(model: Model, batch: int, reach: float, options: argparse.Namespace) -> None:
+def complete_bodies(model: Model, batch: int, reach: float, options: argparse.Namespace) -> None:
     """Two figures, with and without pose blend shapes, after a check that both sides give the same gradients."""
     betas = torch.randn(batch, SHAPES, device=options.device).requires_grad_()
     pose = (0.3 * torch.randn(batch, 3 * JOINTS, device=options.device)).requires_grad_()
@@ -115,7 +115,7 @@ def whole_bodies(model: Model, batch: int, reach: float, options: argparse.Names
         lambda: both_ways(model.smplx),
         against="smplx.lbs",
         reach=reach,
-        work=least_work(batch, VERTICES, len(model.directions)),
+        work=min_work(batch, VERTICES, len(model.directions)),
         **common,
     )
     product = _product_ms(model, batch, options.device)
@@ -125,12 +125,12 @@ def whole_bodies(model: Model, batch: int, reach: float, options: argparse.Names
         lambda: both_ways(model.smplx),
         against=f"smplx.lbs, of which {product:.2f} ms are its pose blend shapes' product",
         reach=5.0,
-        work=least_work(batch, VERTICES, SHAPES),
+        work=min_work(batch, VERTICES, SHAPES),
         **common,
     )
 
 
-def least_work(batch: int, vertices: int, shapes: int) -> Work:
+def min_work(batch: int, vertices: int, shapes: int) -> Work:
     """What forwards and backwards need: a model's constants twice, results and their gradients once, in float32.
 
     Nothing between is counted, since a rest vertex could be made where it is moved. Each weight of a vertex multiplies
@@ -162,7 +162,7 @@ def landmarks(batch: int, options: argparse.Namespace) -> None:
         lambda: step("reference"),
         against="the engine's reference",
         reach=3.0,
-        work=least_work(batch, 33, 0),
+        work=min_work(batch, 33, 0),
         device=options.device,
         repeats=5 * options.repeats,
     )

@@ -99,11 +99,11 @@ def measure(structure: str, count: int, processes: int) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(processes) as pool:
         start = manager.Barrier(processes)
-        asked = [(part, processes, count, structure, start) for part in range(processes)]
-        found = pool.starmap(make, asked, chunksize=1)
+        parts = [(part, processes, count, structure, start) for part in range(processes)]
+        found = pool.starmap(make, parts, chunksize=1)
     rate = sum(each["images"] / each["seconds"] for each in found)
-    whole = sum(each["seconds"] for each in found)
-    shares = {name: sum(each["spent"].get(name, 0.0) for each in found) / whole for name in PARTS}
+    seconds = sum(each["seconds"] for each in found)
+    shares = {name: sum(each["spent"].get(name, 0.0) for each in found) / seconds for name in PARTS}
     row = {
         "name": f"synthetic {structure}, 256×256, all labels",
         "images_per_second": round(rate, 1),

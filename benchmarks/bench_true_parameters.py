@@ -58,8 +58,8 @@ def true_pose(plan: DeformAndLearn, evidence: PeopleEvidence) -> ScaledPose:
 
 
 def main(arguments: Sequence[str]) -> None:
-    given = {name: int(value) for name, value in (argument.split("=") for argument in arguments[1:])}
-    seed, (options, loop) = given.get("seed", 0), DEFORM_PRESETS["landmarks"]
+    settings = {name: int(value) for name, value in (argument.split("=") for argument in arguments[1:])}
+    seed, (options, loop) = settings.get("seed", 0), DEFORM_PRESETS["landmarks"]
     plan = DeformAndLearn(arguments[0], replace(options, points=64, held_out=384), seed=seed)
     evidence, held_out = (
         gather_evidence(people, plan.body, plan.skeleton, 64, "labels", seed) for people in (plan.people, plan.held_out)
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     accepted, depths = np.ones(len(plan.people), bool), hip_depths(joints, SMPL24)
     data = RoundData(plan.people, evidence, pose.vector.numpy(), accepted, depths, plan.held_out, held_out)
     recipe = RegressorRecipe(data, plan.body, plan.options, seed=seed)
-    loop = replace(loop, epochs=given.get("epochs", loop.epochs), workers=0, seed=seed + 1)
+    loop = replace(loop, epochs=settings.get("epochs", loop.epochs), workers=0, seed=seed + 1)
     with tempfile.TemporaryDirectory() as folder:
         result = train(recipe, loop, Path(folder), torch.device("cpu"))
     facts = {"epochs": loop.epochs, "seed": seed, "labels_pa_mpjpe_mm": labels["pa_mpjpe_mm"]}

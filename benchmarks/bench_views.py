@@ -184,13 +184,13 @@ def score(take: RenderedTake, fit: Fit) -> dict[str, float]:
     for view, number in enumerate(numbers):
         frames = fit.views.frame[view, fit.frame_index]
         keypoints = fit.views.keypoints2d[view]
-        camera, seen = take.cameras[number], take.moments(number, frames)
+        camera, moments = take.cameras[number], take.moments(number, frames)
         for row in np.flatnonzero(keypoints[..., 2].any(1) & (frames >= 0)):
-            sure = keypoints[row, :, 2] > 0.5
-            if sure.sum() < 8:
+            reliable = keypoints[row, :, 2] > 0.5
+            if reliable.sum() < 8:
                 continue
-            points = [camera.view.project(camera.to_camera(actor.landmarks[seen[row]])) for actor in take.actors]
-            apart = [np.median(np.linalg.norm(p - keypoints[row, :, :2], axis=1)[sure]) for p in points]
+            points = [camera.view.project(camera.to_camera(actor.landmarks[moments[row]])) for actor in take.actors]
+            apart = [np.median(np.linalg.norm(p - keypoints[row, :, :2], axis=1)[reliable]) for p in points]
             shown += 1
             switched += apart[of[row]] > apart[1 - of[row]] and abs(apart[0] - apart[1]) > 20
     clocks = np.abs(fit.views.offset - (take.offsets[numbers] - take.offsets[numbers[0]]))

@@ -51,7 +51,7 @@ def convolutions_ms(network: nn.Module, run: Callable[[], Any], repeats: int, de
     """(milliseconds, GFLOP) of all convolutions of a pass, each timed alone."""
     met: list[tuple[nn.Module, Tensor]] = []
     hooks = [
-        module.register_forward_pre_hook(lambda m, given: met.append((m, given[0])))
+        module.register_forward_pre_hook(lambda m, values: met.append((m, values[0])))
         for module in network.modules()
         if isinstance(module, _CONVOLUTIONS)
     ]
@@ -59,20 +59,20 @@ def convolutions_ms(network: nn.Module, run: Callable[[], Any], repeats: int, de
     for hook in hooks:
         hook.remove()
     total, flops = 0.0, 0.0
-    for module, given in met:
-        total += min(times(lambda: module(given), repeats, device))  # noqa: B023
-        flops += 2 * module(given).numel() * module.weight[0].numel()
+    for module, values in met:
+        total += min(times(lambda: module(values), repeats, device))  # noqa: B023
+        flops += 2 * module(values).numel() * module.weight[0].numel()
     return total, flops / 1e9
 
 
 def inference(name: str, device: str, *, batch: int = 1, half: bool = False) -> None:
     network = Generator(PRESETS[name].generator).eval().requires_grad_(False).to(device)
-    given = inputs(network.config.size, batch, device)
+    arguments = inputs(network.config.size, batch, device)
 
     @torch.inference_mode()
     def run() -> Any:
         with torch.autocast(device, torch.bfloat16, enabled=half):
-            return network(*given)
+            return network(*arguments)
 
     repeats = 3 if name == "paper" and device == "cpu" else 15
     spent = min(times(run, repeats, device))
@@ -93,16 +93,16 @@ def training_step(name: str, device: str, *, batch: int) -> None:
     """Generator and discriminator once, with the part warp's share on a GPU."""
     shapes = PRESETS[name]
     generator = Generator(shapes.generator).to(device)
-    judge = Discriminator(shapes.discriminator, shapes.generator).to(device)
+    discriminator = Discriminator(shapes.discriminator, shapes.generator).to(device)
     image, source, target = inputs(shapes.generator.size, batch, device)
     loss = perceptual_loss("segmenter").to(device)
-    optimisers = [torch.optim.Adam(module.parameters(), 2e-4) for module in (generator, judge)]
+    optimisers = [torch.optim.Adam(module.parameters(), 2e-4) for module in (generator, discriminator)]
 
     def forward() -> tuple[Tensor, Any]:
         with torch.autocast(device, torch.bfloat16):
             made = generator(image, source, target)
             apart = 3 * loss(made.image, image)
-            return apart + nn.functional.softplus(-judge(image, made.image, made.heatmaps)).mean(), made
+            return apart + nn.functional.softplus(-discriminator(image, made.image, made.heatmaps)).mean(), made
 
     def step() -> None:
         total, made = forward()
@@ -110,13 +110,16 @@ def training_step(name: str, device: str, *, batch: int) -> None:
         total.backward()
         optimisers[0].step()
         with torch.autocast(device, torch.bfloat16):
-            true, false = judge(image, image, made.heatmaps), judge(image, made.image.detach(), made.heatmaps)
+            true, false = (
+                discriminator(image, image, made.heatmaps),
+                discriminator(image, made.image.detach(), made.heatmaps),
+            )
             against = nn.functional.softplus(-true).mean() + nn.functional.softplus(false).mean()
         optimisers[1].zero_grad(set_to_none=True)
         against.backward()
         optimisers[1].step()
 
-    with counted_activations(nn.ModuleList((generator, judge))) as kept:
+    with counted_activations(nn.ModuleList((generator, discriminator))) as kept:
         forward()
     spent = min(times(step, 3, device))
     row: dict[str, Any] = {"what": "training step", "preset": name, "batch": batch, "device": device}

@@ -391,10 +391,10 @@ def quoted(name: str, here: Mapping[str, Result]) -> str | None:
     if found is None:
         return None
     row = row_with(here[figure.benchmark], figure.row) or {}
-    known = {**row, "": found[0], "peer": found[1], "ratio": ratio_of(figure, *found)}
-    if known.get(column) is None:
-        raise ValueError(f"{name}: is no column of this figure, expected one of {', '.join(filter(None, known))}")
-    return number(known[column])
+    columns = {**row, "": found[0], "peer": found[1], "ratio": ratio_of(figure, *found)}
+    if columns.get(column) is None:
+        raise ValueError(f"{name}: is no column of this figure, expected one of {', '.join(filter(None, columns))}")
+    return number(columns[column])
 
 
 def of_one_machine(results: Sequence[Result]) -> dict[str, Result]:
@@ -474,17 +474,17 @@ def reached(figure: Figure, ours: float, peer: float | None, ratio: float | None
     if figure.reach is None:
         return ["", ""]
     if figure.reach_of == "ratio":
-        return [f"≥ {number(figure.reach)}×", answer(ratio is not None and ratio >= figure.reach)]
+        return [f"≥ {number(figure.reach)}×", verdict(ratio is not None and ratio >= figure.reach)]
     if figure.reach_of == "difference":
         return [
             f"≤ {number(figure.reach)} {figure.unit} more",
-            answer(peer is not None and ours - peer <= figure.reach),
+            verdict(peer is not None and ours - peer <= figure.reach),
         ]
     good = ours >= figure.reach if figure.more else ours <= figure.reach
-    return [f"{'≥' if figure.more else '≤'} {number(figure.reach)} {figure.unit}", answer(good)]
+    return [f"{'≥' if figure.more else '≤'} {number(figure.reach)} {figure.unit}", verdict(good)]
 
 
-def answer(good: bool) -> str:
+def verdict(good: bool) -> str:
     return "yes" if good else "no"
 
 

@@ -38,14 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="gpu_tests and gpu_training in miniature")
-    given = parser.parse_args(arguments)
-    unknown = set(given.steps) - set(STEPS)
+    options = parser.parse_args(arguments)
+    unknown = set(options.steps) - set(STEPS)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: no such step; there are {', '.join(STEPS)}")
     runs = []
-    for name in given.steps or STEPS:
-        small = ["--small"] if given.small and name in _HAVE_SMALL else []
-        runs.append((FOLDER / f"{name}.py", ["--device", given.device, *small], STEPS[name]))
+    for name in options.steps or STEPS:
+        small = ["--small"] if options.small and name in _HAVE_SMALL else []
+        runs.append((FOLDER / f"{name}.py", ["--device", options.device, *small], STEPS[name]))
     return record(runs)
 
 

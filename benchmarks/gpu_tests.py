@@ -24,12 +24,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="a single test")
-    given = parser.parse_args()
-    on_gpu = given.device != "cpu"
-    chosen = [f"{COMMANDS}::test_the_shipped_body_network_finds_the_same_bodies"] if given.small else [COMMANDS]
-    if on_gpu and not given.small:
+    settings = parser.parse_args()
+    on_gpu = settings.device != "cpu"
+    chosen = [f"{COMMANDS}::test_the_shipped_body_network_finds_the_same_bodies"] if settings.small else [COMMANDS]
+    if on_gpu and not settings.small:
         chosen.append("tests/engine")
-    environment = {**os.environ, "HPC_TEST_DEVICE": "cuda:0" if given.device == "cuda" else given.device}
+    environment = {**os.environ, "HPC_TEST_DEVICE": "cuda:0" if settings.device == "cuda" else settings.device}
     options = ["-m", "cuda", "-q", "--tb=short", "-n", str(_PROCESSES if on_gpu else 0)]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

@@ -45,12 +45,12 @@ Row = dict[str, Any]
 
 def measured(cache: Path, device: torch.device, small: bool) -> Iterator[Row]:
     """A row for each preset and mode."""
-    presets, most, seconds = (SMALL, 2, 0.2) if small else (PRESETS, 8, 4.0)
+    presets, max_batch, seconds = (SMALL, 2, 0.2) if small else (PRESETS, 8, 4.0)
     for name, preset in presets:
         options, loop = MODELS[name].preset(preset)
         if name == "warp3d":
             options = replace(options, perceptual="segmenter", validation=8)
-        loop = replace(loop, batch_size=min(loop.batch_size, most), steps=10**6, validate_every=10**6, epochs=1)
+        loop = replace(loop, batch_size=min(loop.batch_size, max_batch), steps=10**6, validate_every=10**6, epochs=1)
         for workers, precision in MODES if device.type == "cuda" else MODES[:1]:
             recipe = MODELS[name].make(cache, options, 0)
             row: Row = {"training": f"{name} {preset}", "batch": loop.batch_size, "precision": precision}
@@ -127,11 +127,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="one model on tiny images, for less than a second")
-    given = parser.parse_args()
-    people, workers = (FEW_PEOPLE, 1) if given.small else (PEOPLE, usable_cores())
+    options = parser.parse_args()
+    people, workers = (FEW_PEOPLE, 1) if options.small else (PEOPLE, usable_cores())
     with tempfile.TemporaryDirectory() as folder:
         build_cache(SyntheticSource(people), folder, shard_size=16, workers=workers)
-        for row in measured(Path(folder), torch.device(resolve_device(given.device)), given.small):
+        for row in measured(Path(folder), torch.device(resolve_device(options.device)), options.small):
             print(json.dumps(row), flush=True)
 
 

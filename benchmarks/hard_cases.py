@@ -44,7 +44,7 @@ from humanpose_cli.lab.synthetic.options import SyntheticOptions
 LIMBS = SMPL24.indices(LIMB_JOINTS)
 HIPS = [LIMB_JOINTS.index("left_hip"), LIMB_JOINTS.index("right_hip")]
 HEIGHT = 1.7  # metres
-COVERED, MOST = 0.4, 0.5  # shares of the body's area
+COVERED, MAX_COVER = 0.4, 0.5  # shares of the body's area
 WRONG, MARKED = 0.1, 0.25  # metres; confidence
 Pixels = NDArray[np.uint8]
 Array = NDArray[Any]
@@ -71,7 +71,7 @@ def crowds(count: int) -> Iterator[tuple[Case, Array]]:
             assert sample.focal is not None
             heights = sample.focal * HEIGHT / joints[:, 0, 2]
             persons = decode_map("persons", sample.maps["persons"])
-            masks = np.stack([persons == 1 + place for place in range(len(people))])
+            masks = np.stack([persons == 1 + index for index in range(len(people))])
             yield Case(Crowd(decode_image(sample.image), points, visible, heights), joints[:, LIMBS]), masks
 
 
@@ -92,8 +92,8 @@ def covered_frames(folder: Path, pasted: Sequence[tuple[Pixels, Array]]) -> Iter
             columns, rows = np.clip(points, 0, np.array(cover.shape[::-1]) - 1).astype(int).T
             visible = np.concatenate([[False], ~cover[rows, columns]])  # the truth has no nose
             size = np.array([np.ptp(points, axis=0).max()])
-            seen = np.concatenate([points[:1], points])
-            yield Case(Crowd(painted, seen[None], visible[None], size), joints[None])
+            keypoints = np.concatenate([points[:1], points])
+            yield Case(Crowd(painted, keypoints[None], visible[None], size), joints[None])
 
 
 def _covered(
@@ -112,16 +112,16 @@ def _covered(
             person, mask = pasted[random.integers(len(pasted))]
             scale = random.uniform(0.7, 1.0) * size / np.ptp(np.nonzero(mask), axis=1).max()
             centre = np.argwhere(mask).mean(0)[::-1]
-            place = np.array([[scale, 0, middle[0] - scale * centre[0]], [0, scale, middle[1] - scale * centre[1]]])
-            layer = cv2.warpAffine(person, place, cover.shape[::-1])
-            shape = cv2.warpAffine(mask.astype(np.uint8), place, cover.shape[::-1], flags=cv2.INTER_NEAREST)
+            affine = np.array([[scale, 0, middle[0] - scale * centre[0]], [0, scale, middle[1] - scale * centre[1]]])
+            layer = cv2.warpAffine(person, affine, cover.shape[::-1])
+            shape = cv2.warpAffine(mask.astype(np.uint8), affine, cover.shape[::-1], flags=cv2.INTER_NEAREST)
         elif kind == 1:
             cv2.circle(shape, corner, reach, 1, -1)
             layer[:] = random.integers(0, 256, 3)
         else:
             cv2.rectangle(shape, [c - reach for c in corner], [c + reach for c in corner], 1, -1)
             layer[:] = random.integers(0, 256, 3)
-        if ((cover | (shape > 0)) & body).sum() <= MOST * body.sum():
+        if ((cover | (shape > 0)) & body).sum() <= MAX_COVER * body.sum():
             painted[shape > 0], cover = layer[shape > 0], cover | (shape > 0)
     return painted, cover
 
@@ -129,11 +129,11 @@ def _covered(
 def _silhouette(points: Array, shape: tuple[int, int]) -> Array:
     """(H, W) bool: the trunk and limbs as thick lines."""
     drawn, width = np.zeros(shape, np.uint8), int(0.09 * np.ptp(points, axis=0).max())
-    place = {name: points[row].astype(int).tolist() for row, name in enumerate(LIMB_JOINTS)}
+    pixels = {name: points[row].astype(int).tolist() for row, name in enumerate(LIMB_JOINTS)}
     for side in ("left", "right"):
         for ends in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
-            cv2.line(drawn, *(place[f"{side}_{end}"] for end in ends), 1, width)
-    trunk = [place[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
+            cv2.line(drawn, *(pixels[f"{side}_{end}"] for end in ends), 1, width)
+    trunk = [pixels[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
     cv2.fillPoly(drawn, [np.array(trunk, np.int32)], 1)
     return drawn > 0
 
@@ -150,21 +150,23 @@ def figures(cases: Sequence[Case], fits: Sequence[Fit]) -> dict[str, float]:
     for case, fit in zip(cases, fits, strict=True):
         points = _points(fit)
         of = matched(case.crowd, points)
-        for person, seen in enumerate(case.crowd.visible):
-            if seen.sum() < MIN_VISIBLE:
+        for person, visible in enumerate(case.crowd.visible):
+            if visible.sum() < MIN_VISIBLE:
                 continue
             found.append(person in of)
             if person not in of:
-                right += [False] * int(seen.sum())
+                right += [False] * int(visible.sum())
                 continue
             row = of[person]
             apart = np.linalg.norm(points[row] - case.crowd.joints[person], axis=1) / case.crowd.height[person]
-            right += (apart < RIGHT)[seen].tolist()
+            right += (apart < RIGHT)[visible].tolist()
             limbs, truth = fit.joints3d[row, LIMBS].astype(float), case.limbs[person]
-            known = seen[1:]
-            if known.sum() >= MIN_VISIBLE:
-                aligned = procrustes_align(*(torch.from_numpy(joints[known])[None] for joints in (limbs, truth)))[0]
-                errors.append(float(np.linalg.norm(aligned.numpy() - truth[known], axis=-1).mean()))
+            visible_limbs = visible[1:]
+            if visible_limbs.sum() >= MIN_VISIBLE:
+                aligned = procrustes_align(
+                    *(torch.from_numpy(joints[visible_limbs])[None] for joints in (limbs, truth))
+                )[0]
+                errors.append(float(np.linalg.norm(aligned.numpy() - truth[visible_limbs], axis=-1).mean()))
             about = [joints - joints[HIPS].mean(0) for joints in (limbs, truth)]
             wrong += (np.linalg.norm(about[0] - about[1], axis=1) > WRONG).tolist()
             marked += (fit.joint_confidence[row, LIMBS] < MARKED).tolist()
@@ -202,43 +204,43 @@ def main() -> None:
     parser.add_argument("--real", type=Path)
     parser.add_argument("--clip", type=Path)
     parser.add_argument("--before", type=Path)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    rendered = list(crowds(given.crowds))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rendered = list(crowds(options.crowds))
     groups = {"crowds": [case for case, _ in rendered]}
-    if given.real is not None:
+    if options.real is not None:
         pasted = [
             (case.crowd.image, mask) for case, masks in rendered for mask in masks if mask.sum() > 0.02 * mask.size
         ]
-        groups["covered"] = list(covered_frames(given.real, pasted))
+        groups["covered"] = list(covered_frames(options.real, pasted))
     results: dict[str, dict[str, float]] = {}
-    pictures: list[str] = []
+    names: list[str] = []
     with Fitter() as fitter:
         for name, cases in groups.items():
             fits = []
             for case in cases:
                 fit = fitter.fit_image(case.crowd.image)
                 fits.append(fit)
-                pictures.append(f"{name}-{len(fits):02d}.jpg")
-                write_image(given.out / pictures[-1], fit.overlay(image=case.crowd.image))
+                names.append(f"{name}-{len(fits):02d}.jpg")
+                write_image(options.out / names[-1], fit.overlay(image=case.crowd.image))
                 print(f"{name}: {len(fits)} of {len(cases)}", flush=True)
             results[name] = figures(cases, fits)
-    if given.clip is not None:
+    if options.clip is not None:
         import humanpose_cli as hp
 
-        fit = hp.fit(given.clip)
+        fit = hp.fit(options.clip)
         results["clip"] = clip_figures(fit)
         for frame in np.linspace(0, fit.frame_count - 1, 12).astype(int).tolist():
-            pictures.append(f"clip-{frame:04d}.jpg")
-            write_image(given.out / pictures[-1], fit.overlay(frame))
-    (given.out / "figures.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    before = json.loads((given.before / "figures.json").read_text("utf-8")) if given.before else {}
-    (given.out / "index.html").write_text(page(results, before, pictures, given.before), "utf-8")
+            names.append(f"clip-{frame:04d}.jpg")
+            write_image(options.out / names[-1], fit.overlay(frame))
+    (options.out / "figures.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    before = json.loads((options.before / "figures.json").read_text("utf-8")) if options.before else {}
+    (options.out / "index.html").write_text(page(results, before, names, options.before), "utf-8")
     print(json.dumps(results, indent=1))
 
 
 def page(
-    results: dict[str, dict[str, float]], before: dict[str, dict[str, float]], pictures: list[str], folder: Path | None
+    results: dict[str, dict[str, float]], before: dict[str, dict[str, float]], files: list[str], folder: Path | None
 ) -> str:
     """The page: a table, and each overlay beside the one of `folder`."""
     rows = "".join(
@@ -248,9 +250,9 @@ def page(
         for figure, value in values.items()
     )
     shown = "".join(
-        "<p>" + "".join(f'<img src="{html.escape(source)}" alt="{picture}">' for source in sources) + "</p>"
-        for picture in pictures
-        for sources in [[str((folder / picture).resolve()), picture] if folder else [picture]]
+        "<p>" + "".join(f'<img src="{html.escape(source)}" alt="{file}">' for source in sources) + "</p>"
+        for file in files
+        for sources in [[str((folder / file).resolve()), file] if folder else [file]]
     )
     style = (
         "img { max-height: 420px; max-width: 48%; margin: 2px } td { padding: 2px 12px } body { font: 15px sans-serif }"

@@ -12,7 +12,7 @@ import torch
 
 __all__ = ["peak_bytes"]
 
-_REPEATS, _MOST_REPEATS = 3, 10
+_REPEATS, _MAX_REPEATS = 3, 10
 _STEADY = 1 << 20  # bytes
 _PROCESS = Path("/proc/self")
 
@@ -30,7 +30,7 @@ def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int | None:
         return max(_on_cuda(run, device) for _ in range(_REPEATS))
     peaks: list[tuple[int, int]] = []
     steady: list[int] = []
-    while len(peaks) < _MOST_REPEATS and len(steady) < _REPEATS:
+    while len(peaks) < _MAX_REPEATS and len(steady) < _REPEATS:
         measured = _resident(run)
         if measured is None:
             return None

@@ -31,5 +31,5 @@ def measured_devices(description: str | None) -> list[str]:
     """The device of the command line, or the CPU and the GPU where there is one."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", choices=("cpu", "cuda"))
-    given = parser.parse_args().device
-    return [given] if given else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    device = parser.parse_args().device
+    return [device] if device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

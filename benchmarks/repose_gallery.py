@@ -121,13 +121,13 @@ def main() -> None:
     parser.add_argument("--blind", type=int)
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("--no-tubes", action="store_true")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     shown: list[dict[str, Any]] = []
-    skirt = SkirtOptions(min_length=9.0) if given.no_tubes else SkirtOptions()  # metres: longer than any
+    skirt = SkirtOptions(min_length=9.0) if options.no_tubes else SkirtOptions()  # metres: longer than any
     with Reposer(ReposeOptions(mesh=MeshOptions(skirt=skirt))) as reposer:
-        for item in inputs(given.photos, given.rendered):
-            write_image(given.out / f"{item.name}.jpg", item.image)
+        for item in inputs(options.photos, options.rendered):
+            write_image(options.out / f"{item.name}.jpg", item.image)
             started = time.perf_counter()
             try:
                 scene = reposer.read(item.image, name=item.name)
@@ -137,21 +137,21 @@ def main() -> None:
                 everything = [0, 0, width, height]
                 shown.append({"input": item.name, "pictures": [], "warnings": [str(error)], "part": everything})
                 continue
-            pictures, warnings = [], list(scene.doubts)
+            names, warnings = [], list(scene.doubts)
             for name in TARGETS:
                 drawn = next(iter(scene.images(target(name))))
-                pictures.append(f"{item.name}.{name}.jpg")
-                write_image(given.out / pictures[-1], drawn.image)
+                names.append(f"{item.name}.{name}.jpg")
+                write_image(options.out / names[-1], drawn.image)
                 warnings += [f"{name}: {warning}" for warning in drawn.warnings]
             part = [int(edge) for edge in _surroundings(scene)]
-            shown.append({"input": item.name, "pictures": pictures, "warnings": warnings, "part": part})
+            shown.append({"input": item.name, "pictures": names, "warnings": warnings, "part": part})
             print(f"{item.name}: {time.perf_counter() - started:.1f} s", flush=True)
-    (given.out / "gallery.json").write_text(json.dumps(shown, indent=1) + "\n", "utf-8")
-    (given.out / "index.html").write_text(page(shown, given.before), "utf-8")
-    if given.sheets is not None:
-        sheets(given.out, given.before, shown, given.sheets)
-    if given.before is not None and given.blind is not None:
-        blind(given.out, given.before, [p for one in shown for p in one["pictures"]], given.blind)
+    (options.out / "gallery.json").write_text(json.dumps(shown, indent=1) + "\n", "utf-8")
+    (options.out / "index.html").write_text(page(shown, options.before), "utf-8")
+    if options.sheets is not None:
+        sheets(options.out, options.before, shown, options.sheets)
+    if options.before is not None and options.blind is not None:
+        blind(options.out, options.before, [p for one in shown for p in one["pictures"]], options.blind)
 
 
 def _surroundings(scene: ReposingScene) -> Box:
@@ -194,19 +194,19 @@ def page(shown: Sequence[dict[str, Any]], before: Path | None) -> str:
         for title, folder in (("before", before), ("now", Path())):
             if folder is not None:
                 sources = [f"{one['input']}.jpg", *one["pictures"]]
-                places = [str((folder / name).resolve()) if title == "before" else name for name in sources]
-                images = "".join(f'<img src="{html.escape(place)}" alt="">' for place in places)
+                urls = [str((folder / name).resolve()) if title == "before" else name for name in sources]
+                images = "".join(f'<img src="{html.escape(url)}" alt="">' for url in urls)
                 rows.append(f"<p>{title}<br>{images}</p>")
     style = "img{height:300px;margin:2px}body{font:15px sans-serif}"
     return f'<!doctype html><meta charset="utf-8"><title>Reposed</title><style>{style}</style>{"".join(rows)}'
 
 
-def blind(out: Path, before: Path, pictures: Sequence[str], seed: int) -> None:
+def blind(out: Path, before: Path, names: Sequence[str], seed: int) -> None:
     """Pictures of both versions side by side in an order that is drawn; OUT/key.json says which is which."""
     random, key, rows = np.random.default_rng(seed), {}, []
     folder = out / "blind"
     folder.mkdir(exist_ok=True)
-    for number, name in enumerate(pictures):
+    for number, name in enumerate(names):
         sides = ["before", "now"] if random.random() < 0.5 else ["now", "before"]
         if not (before / name).exists():
             continue

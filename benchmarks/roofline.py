@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["Work", "bandwidth", "least_ms", "multiply_rate"]
+__all__ = ["Work", "bandwidth", "min_ms", "multiply_rate"]
 
-_LEAST_BYTES, _MOST_BYTES = 1 << 23, 1 << 29
+_MIN_BYTES, _MAX_BYTES = 1 << 23, 1 << 29
 _REPEATS, _SECONDS = 10, 0.4  # of each measurement, at least
 _SIDE = {"cpu": 1536, "cuda": 8192}  # of the matrices of the multiply rate
 
@@ -31,7 +31,7 @@ class Work:
     dtype: torch.dtype = torch.float32
 
 
-def least_ms(work: Work, device: str = "cpu") -> tuple[float, str]:
+def min_ms(work: Work, device: str = "cpu") -> tuple[float, str]:
     """Milliseconds that the machine would allow, and what limits them: 'memory' or 'multipliers'.
 
     The bandwidth is that of data as large as the task's, so that a task which fits a cache is held to the cache.
@@ -46,8 +46,8 @@ def bandwidth(working_set: float, device: str = "cpu") -> float:
 
     Counted as STREAM does: two arrays read, one written. Measured with torch's number of threads.
     """
-    size = _LEAST_BYTES
-    while size < min(working_set, _MOST_BYTES):
+    size = _MIN_BYTES
+    while size < min(working_set, _MAX_BYTES):
         size *= 2
     return _triad(size, device, torch.get_num_threads())
 
@@ -64,7 +64,7 @@ def _triad(size: int, device: str, threads: int) -> float:
     count = size // 12
     b, c = torch.ones(count, device=device), torch.ones(count, device=device)
     a = torch.empty_like(b)
-    return 12 * count / _least_seconds(lambda: torch.add(b, c, alpha=0.5, out=a), device)
+    return 12 * count / _min_seconds(lambda: torch.add(b, c, alpha=0.5, out=a), device)
 
 
 @lru_cache
@@ -72,15 +72,15 @@ def _product(device: str, threads: int, dtype: torch.dtype) -> float:
     side = _SIDE[torch.device(device).type]
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
     out = torch.empty_like(a)
-    seconds = _least_seconds(lambda: torch.mm(a, b, out=out), device)
+    seconds = _min_seconds(lambda: torch.mm(a, b, out=out), device)
     onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if device == "cpu" and torch.backends.mkldnn.is_available() and onednn is not None:
         # What torch has for convolutions often multiplies faster than what it has for products.
-        seconds = min(seconds, _least_seconds(lambda: onednn(a, b, None, "none", [], ""), device))
+        seconds = min(seconds, _min_seconds(lambda: onednn(a, b, None, "none", [], ""), device))
     return 2 * side**3 / seconds
 
 
-def _least_seconds(run: Callable[[], Any], device: str) -> float:
+def _min_seconds(run: Callable[[], Any], device: str) -> float:
     times: list[float] = []
     while len(times) < _REPEATS or sum(times) < _SECONDS:
         start = time.perf_counter()

@@ -128,13 +128,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--real", metavar="FOLDER")
     parser.add_argument("--pages", action="store_true")
-    given = parser.parse_args(arguments)
-    if given.pages:
+    options = parser.parse_args(arguments)
+    if options.pages:
         write_pages()
         return 0
     everything = [path.stem.removeprefix("bench_") for path in sorted(FOLDER.glob("bench_*.py"))]
-    needed = {"real_video": given.real, "reposed_video": None}  # folders of videos
-    names = given.names or [name for name in everything if needed.get(name, "none")]
+    needed = {"real_video": options.real, "reposed_video": None}  # folders of videos
+    names = options.names or [name for name in everything if needed.get(name, "none")]
     missing = [name for name in names if name not in everything]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {', '.join(everything)}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from peak_memory import peak_bytes
-from roofline import Work, least_ms
+from roofline import Work, min_ms
 
 __all__ = ["Work", "compare"]
 
@@ -44,19 +44,19 @@ def compare(
             seconds = _seconds(run, device)
             if turn >= 0:
                 times[side].append(1000 * seconds)
-    least = min(times[0])
-    ratio = min(times[1]) / least
+    minimum = min(times[0])
+    ratio = min(times[1]) / minimum
     line: dict[str, object] = {
         "name": name,
         "against": against,
         "ratio": round(ratio, 2),
         "reach": reach,
-        "ours_min_ms": round(least, 3),
+        "ours_min_ms": round(minimum, 3),
         "ours_median_ms": round(statistics.median(times[0]), 3),
         "theirs_min_ms": round(min(times[1]), 3),
         "theirs_median_ms": round(statistics.median(times[1]), 3),
         **_memory(ours, theirs, device, memory_reach),
-        **({} if work is None else _roofline(work, least, device)),
+        **({} if work is None else _roofline(work, minimum, device)),
         "threads": torch.get_num_threads(),
         "device": device,
         **({} if note is None else {"note": note}),
@@ -78,13 +78,13 @@ def _memory(ours: Callable[[], Any], theirs: Callable[[], Any], device: str, rea
     return line
 
 
-def _roofline(work: Work, least: float, device: str) -> dict[str, object]:
-    allowed, limit = least_ms(work, device)
+def _roofline(work: Work, minimum: float, device: str) -> dict[str, object]:
+    allowed, limit = min_ms(work, device)
     return {
         "mbytes_moved": round(work.bytes_moved / 1e6, 3),
         "mflops": round(work.flops / 1e6, 3),
         "roofline_ms": round(allowed, 3),
-        "of_roofline": round(allowed / least, 3),
+        "of_roofline": round(allowed / minimum, 3),
         "limit": limit,
     }
 

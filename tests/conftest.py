@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from helpers.known_people import KnownPeople
+    from helpers.reference_people import ReferencePeople
     from helpers.remembered_networks import RememberedNetworks
     from helpers.walking_person import Walk
 
@@ -117,11 +117,11 @@ def clip_frames(clip: DemoClip) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def known(clip: DemoClip) -> KnownPeople:
+def reference_people(clip: DemoClip) -> ReferencePeople:
     """A detector that knows where the person of the clip is."""
-    from helpers.known_people import KnownPeople, true_person
+    from helpers.reference_people import ReferencePeople, true_person
 
-    return KnownPeople({t: [true_person(clip, t)] for t in range(4)})
+    return ReferencePeople({t: [true_person(clip, t)] for t in range(4)})
 
 
 @pytest.fixture(scope="session")
@@ -135,12 +135,12 @@ def walk() -> Walk:
 
 
 @pytest.fixture(scope="session")
-def known_meshes() -> dict[tuple[object, ...], MeshReposer]:
+def meshes_by_key() -> dict[tuple[object, ...], MeshReposer]:
     return {}
 
 
 @pytest.fixture
-def meshes_made_once(monkeypatch, known_meshes) -> None:
+def meshes_made_once(monkeypatch, meshes_by_key) -> None:
     """People of one photograph are wrapped in it once for all tests, which takes a second; each draws them anew."""
     from humanpose_cli.reposing.scene import ReposingScene
 
@@ -150,10 +150,10 @@ def meshes_made_once(monkeypatch, known_meshes) -> None:
         behind = background if isinstance(background, str) else background.tobytes()
         photo, poses = scene.photo.tobytes(), scene.record.poses.tobytes()
         key = (photo, poses, row, behind, scene._body.name, repr(scene._options.mesh))
-        if key not in known_meshes:
-            if len(known_meshes) > 5:
-                known_meshes.pop(next(iter(known_meshes)))
-            known_meshes[key] = made(scene, row, background)
-        return known_meshes[key]
+        if key not in meshes_by_key:
+            if len(meshes_by_key) > 5:
+                meshes_by_key.pop(next(iter(meshes_by_key)))
+            meshes_by_key[key] = made(scene, row, background)
+        return meshes_by_key[key]
 
     monkeypatch.setattr(ReposingScene, "_mesh", kept)

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meshes_made_once")]
 HEAVY = "torch numpy cv2 scipy PIL warp mediapipe typer rich tqdm"
 
 
-UNSEEN = "left arm hidden, guessed; both legs hidden, guessed"  # in the photograph of the astronaut
+HIDDEN_LIMBS = "left arm hidden, guessed; both legs hidden, guessed"  # in the photograph of the astronaut
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +154,11 @@ def test_a_person_of_a_fit_is_a_target(fit, photo):
 
 def test_fits_are_read_with_their_frames_and_refined(fit, photo, tmp_path):
     saved = fit.save(tmp_path / "a.fit.npz")
-    known = hp.read_fits(saved, frames=[photo])
-    np.testing.assert_array_equal(known.images.frame(0), read_image(photo).pixels)
+    fits = hp.read_fits(saved, frames=[photo])
+    np.testing.assert_array_equal(fits.images.frame(0), read_image(photo).pixels)
     with hp.Refiner(device="cpu", threads=1) as refiner:
         by_name = refiner.refine(hp.load_fit(saved), photo)
-        np.testing.assert_array_equal(refiner.refine(known).poses, by_name.poses)
+        np.testing.assert_array_equal(refiner.refine(fits).poses, by_name.poses)
         np.testing.assert_array_equal(refiner.refine(hp.load_fit(saved)).poses, by_name.poses)
         with raises(hp.UsageError, subject="frames", problem="are missing: a fit file holds no pixels"):
             refiner.refine(replace(hp.load_fit(saved), frame_files=()))
@@ -185,7 +185,7 @@ def test_a_fit_is_saved_and_loaded(fit, photo, tmp_path):
 
 
 @pytest.mark.extensive
-def test_an_overlay_whose_photograph_is_gone(photo, tmp_path):
+def test_an_overlay_without_its_photograph(photo, tmp_path):
     copy = tmp_path / "gone.png"
     copy.write_bytes(photo.read_bytes())
     fit = hp.fit(copy, detector="fast", device="cpu")
@@ -247,7 +247,7 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "options", "says"),
+    ("source", "options", "error"),
     [
         ("absent.jpg", {}, {"subject": "absent.jpg"}),
         (
@@ -291,8 +291,8 @@ def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
         ),
     ],
 )
-def test_errors_speak_of_arguments(source, options, says):
-    with raises(hp.HpcError, **says) as caught:
+def test_errors_speak_of_arguments(source, options, error):
+    with raises(hp.HpcError, **error) as caught:
         hp.fit(source, **options)
     assert "--" not in str(caught.value)
 
@@ -302,7 +302,7 @@ def test_functions_of_fits_take_files_and_name_wrong_arguments(fit, tmp_path):
     (written,) = hp.export_fit(path, tmp_path / "a", "json")
     assert written == tmp_path / "a.json"
     assert hp.view(str(path)).text == hp.view(hp.load_fit(path)).text
-    for wrong, says in [
+    for wrong, message in [
         (lambda: hp.export_fit(fit, "a", "fbx"), "format: is unknown"),
         (lambda: hp.export_fit(fit, "a", ["glb"], world="sky"), "world: is not known, expected camera, ground"),
         (lambda: hp.export_fit(fit, "a", ["bvh"], frame_rate=0), "frame_rate: is unusable"),
@@ -314,20 +314,20 @@ def test_functions_of_fits_take_files_and_name_wrong_arguments(fit, tmp_path):
         (lambda: hp.view(None), "fit: is none, expected a Fit, or the path of a fit file, found NoneType"),
         (lambda: hp.refine(fit, np.zeros((4, 4, 3))), "frames: is no image"),
     ]:
-        with pytest.raises(hp.HpcError, match=says):
+        with pytest.raises(hp.HpcError, match=message):
             wrong()
 
 
 def test_a_photograph_in_other_poses(fit, photo, tmp_path):
     pixels = read_image(photo).pixels
     with hp.Reposer(device="cpu", size=128) as reposer:
-        own = reposer.repose(photo, fit, fit=fit)
-        assert (len(own), repr(own)) == (1, "<Reposed: 1 image>")
-        assert own.image.shape == (128, 128, 3)
-        assert own._repr_png_().startswith(b"\x89PNG")
-        assert 0 < own.visible_fraction < 1
-        (written,) = own.save(tmp_path / "own.png")
-        np.testing.assert_array_equal(read_image(written).pixels, own.image)
+        result = reposer.repose(photo, fit, fit=fit)
+        assert (len(result), repr(result)) == (1, "<Reposed: 1 image>")
+        assert result.image.shape == (128, 128, 3)
+        assert result._repr_png_().startswith(b"\x89PNG")
+        assert 0 < result.visible_fraction < 1
+        (written,) = result.save(tmp_path / "own.png")
+        np.testing.assert_array_equal(read_image(written).pixels, result.image)
         # The same photograph as an array, the pose as joints, the fit from its file.
         saved = fit.save(tmp_path / "a.fit.npz")
         motion = reposer.repose(pixels, np.repeat(fit.joints3d, 3, axis=0), fit=saved)
@@ -350,22 +350,22 @@ def test_repose_in_one_call(fit, photo):
     unsure = replace(fit, confidence=np.float32([0.3]))
     reposed = hp.repose(photo, fit, fit=unsure, background="transparent", size=64, device="cpu")
     assert reposed.image.shape == (64, 64, 4)
-    assert f"the fit of person 0 is doubtful (low confidence; {UNSEEN})" in reposed.warnings
+    assert f"the fit of person 0 is doubtful (low confidence; {HIDDEN_LIMBS})" in reposed.warnings
     with raises(hp.UsageError, subject="background", problem="cannot be transparent in a video"):
         reposed.save("x.mp4")
     with raises(hp.HpcError, subject="target", problem="has the wrong shape"):
         hp.repose(photo, np.zeros((4, 4)), fit=fit, device="cpu")
 
 
-def test_a_doubtful_fit_says_so(fit):
+def test_a_doubtful_fit_is_reported(fit):
     """Without hips nothing says how the trunk leans."""
-    assert (fit.people[0].doubt, record_summary(fit)["doubtful"]) == (UNSEEN, UNSEEN)
+    assert (fit.people[0].doubt, record_summary(fit)["doubtful"]) == (HIDDEN_LIMBS, HIDDEN_LIMBS)
     keypoints = fit.keypoints2d.copy()
     keypoints[:, [23, 24], 2] = 0.2  # the hips of blazepose33
     cut = replace(fit, keypoints2d=keypoints)
     assert "doubtful: hips not visible" in repr(cut.people[0])
     assert "hips not visible" in cut._repr_html_()
-    assert record_summary(cut)["doubtful"] == f"hips not visible; {UNSEEN}"
+    assert record_summary(cut)["doubtful"] == f"hips not visible; {HIDDEN_LIMBS}"
     strip, shorter = (each.overlay(labels="reasons")[256:] for each in (cut, fit))
     assert len(strip) > len(shorter) > 0  # a line more
     outside = replace(fit, keypoints2d=fit.keypoints2d + np.float32([0, 256, 0]))
@@ -410,7 +410,7 @@ def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     assert [image.shape for image in names["images"]] == [(256, 256, 4)] * 2
 
 
-def test_a_fit_is_refined_with_the_options_given(monkeypatch):
+def test_a_fit_is_refined_with_the_options_of_the_call(monkeypatch):
     import humanpose_cli.front_door as front_door
 
     made: dict[str, object] = {}

@@ -111,8 +111,8 @@ def regression(
     kinds[0] = "hip"  # the pelvis' own error is zero by definition
     names = list(dict.fromkeys(kinds[1:]))
     usual = np.exp(np.nanmedian(np.log(np.clip(noise, confidence.FINEST, confidence.CAP)), (0, 2)))
-    known = np.where(np.isnan(noise), usual[:, None], noise)
-    logs = np.log(np.clip(known, confidence.FINEST, confidence.CAP))[..., 1:].transpose(0, 2, 1).reshape(-1, 3)
+    complete_noise = np.where(np.isnan(noise), usual[:, None], noise)
+    logs = np.log(np.clip(complete_noise, confidence.FINEST, confidence.CAP))[..., 1:].transpose(0, 2, 1).reshape(-1, 3)
     right = (error[:, 1:] <= RIGHT_WITHIN).ravel()
     kind = np.tile([names.index(name) for name in kinds[1:]], len(error))
 

@@ -31,7 +31,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_betw
 from humanpose_cli.geometry.similarity import fit_similarity
 
 HEIGHT = 1.7  # metres: what residuals are shown in percent of
-SURE = 0.5  # mean presence and confidence of landmarks that count
+MIN_CONFIDENCE = 0.5  # mean presence and confidence of landmarks that count
 ROBUST = 0.03  # metres at which a residual counts half as outlier
 SIDES = ("left", "right")
 # Bones that may carry a landmark, the one that the geometric guess hangs on first.
@@ -109,29 +109,31 @@ class LandmarkModel(torch.nn.Module):
 
     def __init__(self, body: Body) -> None:
         super().__init__()
-        guess = body.landmarks("blazepose33")
-        self.register_buffer("guess", guess.template.clone())
-        self.register_buffer("directions", guess.directions.clone())
-        self.own = [i for i, name in enumerate(BLAZEPOSE33.joint_names) if not name.startswith("right_")]
-        self.other = [BLAZEPOSE33.mirror[i] for i in self.own]
-        self.body_rows = torch.tensor([float(carriers(BLAZEPOSE33.joint_names[i])[0] != "head") for i in self.own])
-        self.offset = torch.nn.Parameter(torch.zeros(len(self.own), 3))
-        self.share = torch.nn.Parameter(torch.full((len(self.own),), 2.0))  # of the first carrier, logit
+        initial = body.landmarks("blazepose33")
+        self.register_buffer("initial", initial.template.clone())
+        self.register_buffer("directions", initial.directions.clone())
+        self.unmirrored = [i for i, name in enumerate(BLAZEPOSE33.joint_names) if not name.startswith("right_")]
+        self.other = [BLAZEPOSE33.mirror[i] for i in self.unmirrored]
+        self.body_rows = torch.tensor(
+            [float(carriers(BLAZEPOSE33.joint_names[i])[0] != "head") for i in self.unmirrored]
+        )
+        self.offset = torch.nn.Parameter(torch.zeros(len(self.unmirrored), 3))
+        self.share = torch.nn.Parameter(torch.full((len(self.unmirrored),), 2.0))  # of the first carrier, logit
         names = [carriers(name) for name in BLAZEPOSE33.joint_names]
         self.bones = torch.tensor([SMPL24.indices(pair) for pair in names])
 
     def template(self) -> Tensor:
         left = self.offset * self.body_rows[:, None]
-        moved = torch.zeros_like(self.guess)
+        moved = torch.zeros_like(self.initial)
         moved[self.other] = left * left.new_tensor([-1.0, 1.0, 1.0])
-        moved[self.own] = left
-        return self.guess + moved
+        moved[self.unmirrored] = left
+        return self.initial + moved
 
     def weights(self) -> Tensor:
-        share = torch.zeros(len(self.guess))
-        own = torch.where(self.body_rows > 0, torch.sigmoid(self.share), 1.0)
-        share[self.other] = own
-        share[self.own] = own
+        share = torch.zeros(len(self.initial))
+        shares = torch.where(self.body_rows > 0, torch.sigmoid(self.share), 1.0)
+        share[self.other] = shares
+        share[self.unmirrored] = shares
         return torch.stack((share, 1 - share), -1)
 
     def forward(self, posed: Posed, betas: Tensor) -> Tensor:
@@ -168,15 +170,15 @@ def miss(points: Tensor, samples: Samples) -> Tensor:
     return (pixels - samples.points).norm(dim=-1) / metre[:, None]
 
 
-def sure(samples: Samples) -> Tensor:
+def reliable_points(samples: Samples) -> Tensor:
     """(B, 33) landmarks to learn from."""
-    return samples.visible_people & (samples.confidence > SURE) & (samples.presence > SURE)[:, None]
+    return samples.visible_people & (samples.confidence > MIN_CONFIDENCE) & (samples.presence > MIN_CONFIDENCE)[:, None]
 
 
 def fit(model: LandmarkModel, body: Body, samples: Samples) -> None:
     """Minimise a robust (Geman–McClure) sum of squared misses, with a weak pull to the anatomical guess."""
     posed, betas = pose(body, samples.people), samples.people.betas
-    weight = sure(samples).float()
+    weight = reliable_points(samples).float()
     optimiser = torch.optim.LBFGS(model.parameters(), max_iter=150, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -202,7 +204,7 @@ def spread_of(misses: Tensor, where: Tensor) -> np.ndarray:
 
 
 def report(before: Tensor, after: Tensor, samples: Samples) -> None:
-    where = sure(samples)
+    where = reliable_points(samples)
     print("landmark            seen   median miss in % of 1.7 m: before → after")
     for row, name in enumerate(BLAZEPOSE33.joint_names):
         old, new = (100 / HEIGHT * m[where[:, row], row].median() for m in (before, after))
@@ -225,7 +227,7 @@ def world_statistics(points: Tensor, samples: Samples) -> dict[str, np.ndarray]:
     to_ray = rotation_between(centre, ahead.expand_as(centre))
     truth = (points - centre[:, None]) @ to_ray.mT
     world = samples.world - samples.world[:, hips].mean(1, keepdim=True)
-    chosen = samples.presence > SURE
+    chosen = samples.presence > MIN_CONFIDENCE
     truth, world = truth[chosen], world[chosen]
     scale = float((truth * world).sum() / world.square().sum())
     error = truth - scale * world
@@ -236,11 +238,13 @@ def world_statistics(points: Tensor, samples: Samples) -> dict[str, np.ndarray]:
         slope = (truth[..., axis] * world[..., axis])[:, limbs].sum() / world[..., axis][:, limbs].square().sum()
         rms = error[:, limbs, axis].square().mean().sqrt()
         print(f"  {name}: rms of limbs {1000 * rms:.0f} mm, best scale of this axis alone {slope:.3f}")
-    trunk, seen_trunk = (x[:, shoulders].mean(1) for x in (truth, world))
+    trunk, detected_trunk = (x[:, shoulders].mean(1) for x in (truth, world))
     facing = torch.linalg.cross(points[:, hips[0]] - points[:, hips[1]], points[:, shoulders].mean(1) - centre)[chosen]
     heading = torch.rad2deg(torch.atan2(facing[:, 0].abs(), -facing[:, 2]))
     upright = trunk[:, 1] < -0.9 * trunk.norm(dim=-1)
-    lean = torch.rad2deg(torch.atan2(seen_trunk[:, 2], -seen_trunk[:, 1]) - torch.atan2(trunk[:, 2], -trunk[:, 1]))
+    lean = torch.rad2deg(
+        torch.atan2(detected_trunk[:, 2], -detected_trunk[:, 1]) - torch.atan2(trunk[:, 2], -trunk[:, 1])
+    )
     for low, high in ((0, 45), (45, 75), (75, 105), (105, 135), (135, 180)):
         rows = upright & (heading >= low) & (heading < high)
         if rows.any():
@@ -288,7 +292,7 @@ def main() -> None:
         points = model(pose(body, test.people), test.people.betas)
         after = miss(points, test)
     report(before, after, test)
-    likely = (test.presence > SURE)[:, None]
+    likely = (test.presence > MIN_CONFIDENCE)[:, None]
     statistics = {
         "noise_in_sight": spread_of(after, likely & test.visible_people),
         "noise_hidden": spread_of(after, likely & ~test.visible_people),

@@ -169,7 +169,7 @@ def frame_up(up: Tensor, x: Tensor) -> Tensor:
     return frame(x - (x * up).sum(-1, keepdim=True) * up, up)
 
 
-def solve_arm(clips: Clips, rest: dict[str, Tensor], absolute: dict[str, Tensor], side: str) -> None:
+def solve_upper_limb(clips: Clips, rest: dict[str, Tensor], absolute: dict[str, Tensor], side: str) -> None:
     chest = absolute["spine3"]
     girdle = (chest.mT @ clips.direction("neck", f"{side}_shoulder")[..., None]).squeeze(-1)
     calm = rotation_between(mean_direction(girdle[clips.calm]), rest[f"{side}_girdle"])
@@ -216,7 +216,7 @@ def solve(clips: Clips, rest: dict[str, Tensor]) -> Tensor:
     absolute: dict[str, Tensor] = {}
     solve_trunk(clips, rest, absolute)
     for side in SIDES:
-        solve_arm(clips, rest, absolute, side)
+        solve_upper_limb(clips, rest, absolute, side)
         solve_leg(clips, rest, absolute, side)
     stacked = torch.stack([absolute[joint] for joint in SMPL24.joint_names], 1)
     relative = stacked.clone()
@@ -254,7 +254,7 @@ def continuous(axis_angle: Tensor, starts: np.ndarray) -> Tensor:
     return result
 
 
-def place(clips: Clips, rotations: Tensor) -> Tensor:
+def pelvis_positions(clips: Clips, rotations: Tensor) -> Tensor:
     """Pelvis positions (N, 3) that put our hips where the recorded ones are, scaled to our legs, soles on the floor."""
     body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_count)
@@ -343,7 +343,7 @@ def main() -> None:
         clip_activity=np.array(activities),
         clip_split=np.array(splits),
         pose_steps=encode_steps(poses.numpy(), POSE_QUANTUM),
-        pelvis_steps=encode_steps(place(clips, rotations)[rows].numpy(), PELVIS_QUANTUM),
+        pelvis_steps=encode_steps(pelvis_positions(clips, rotations)[rows].numpy(), PELVIS_QUANTUM),
     )
     size = arguments.out.stat().st_size / 1e6
     print(f"{arguments.out}: {size:.2f} MB, {len(rows)} of {len(rotations)} frames in {len(names)} clips")

@@ -77,20 +77,19 @@ def random_within_limits(count: int, generator: torch.Generator) -> torch.Tensor
 
 def report(prior: PosePrior, generator: torch.Generator) -> None:
     library = pose_library()
-    unseen = prior.energy(library.rotations(library.frames("held_out"))).numpy()
-    known = prior.energy(library.rotations(library.frames("train"))).numpy()
+    held_out = prior.energy(library.rotations(library.frames("held_out"))).numpy()
+    training = prior.energy(library.rotations(library.frames("train"))).numpy()
     sampled = prior.energy(sample_poses(4000, generator)).numpy()
     random = prior.energy(random_within_limits(4000, generator)).numpy()
     for name, values in (
-        ("training activities", known),
-        ("held out", unseen),
+        ("training activities", training),
+        ("held out", held_out),
         ("sampled", sampled),
         ("random", random),
     ):
         print(f"{name}: energy median {np.median(values):.1f}, 90 % below {np.quantile(values, 0.9):.1f}")
-    print(
-        f"held-out activities against poses random within the joint limits: AUC {area_under_curve(unseen, random):.4f}"
-    )
+    separation = area_under_curve(held_out, random)
+    print(f"held-out activities against poses random within the joint limits: AUC {separation:.4f}")
     print(f"sampled poses against the same: AUC {area_under_curve(sampled, random):.4f}")
 
 

@@ -39,13 +39,15 @@ IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.loa
 
 def run(*line: str | Path, cwd: Path | None = None) -> str:
     """Standard output of a program, which is shown before it runs; SystemExit where it fails."""
-    words = [str(word) for word in line]
-    print("+", *(word if len(word) < 100 else word[:97] + "…" for word in words), flush=True)
+    arguments = [str(word) for word in line]
+    print("+", *(word if len(word) < 100 else word[:97] + "…" for word in arguments), flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PIP_CONSTRAINT")}
-    done = subprocess.run(words, cwd=cwd, env=environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
+    done = subprocess.run(
+        arguments, cwd=cwd, env=environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         print(done.stdout)
-        raise SystemExit(f"exit code {done.returncode}: {' '.join(words)}")
+        raise SystemExit(f"exit code {done.returncode}: {' '.join(arguments)}")
     return done.stdout
 
 

@@ -135,9 +135,9 @@ class Converter:
         """The nodes that the last output alone needs, as a branch; the other one gives no images at all."""
         nodes, initialisers = len(self._nodes), len(self._initialisers)
         name = self._value(node)
-        own = self._nodes[nodes:], self._initialisers[initialisers:]
+        masked_part = self._nodes[nodes:], self._initialisers[initialisers:]
         del self._nodes[nodes:], self._initialisers[initialisers:]
-        branch = helper.make_graph(own[0], "masked", [], [_renamed(output, name)], own[1])
+        branch = helper.make_graph(masked_part[0], "masked", [], [_renamed(output, name)], masked_part[1])
         nothing = numpy_helper.from_array(np.zeros((0, 1, 1, 1), np.float32), "nothing")
         constant = helper.make_node("Constant", [], ["nothing"], value=nothing)
         other = helper.make_graph([constant], "unmasked", [], [_renamed(output, "nothing")])
@@ -323,10 +323,10 @@ def largest_differences(sources: Sources, name: str, content: bytes, images: np.
     batch = session.run(list(network.outputs), inputs_of(network, images))
     worst = dict.fromkeys(network.outputs, 0.0)
     for row, image in enumerate(images[:, None]):
-        given = image.astype(np.int64)
+        inputs = image.astype(np.int64)
         if network.scaling is not None:
-            given = image.astype(np.float32) * np.float32(network.scaling[0]) + np.float32(network.scaling[1])
-        expected = run_graph_model(model, given, list(network.outputs.values()))
+            inputs = image.astype(np.float32) * np.float32(network.scaling[0]) + np.float32(network.scaling[1])
+        expected = run_graph_model(model, inputs, list(network.outputs.values()))
         for output, theirs, mine in zip(worst, expected, batch, strict=True):
             theirs = (np.moveaxis(theirs, -1, -3) if mine[row].ndim == 3 else theirs).reshape(mine[row].shape)
             apart = np.abs(theirs - mine[row]) / np.maximum(np.abs(theirs) / 100, 1)
@@ -352,20 +352,20 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, required=True, help="pose_detection.tflite of mediapipe 0.10.14")
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    sources = Sources(given.folder, given.detector)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    sources = Sources(options.folder, options.detector)
     for name, network in NETWORKS.items():
         content = convert(sources, name)
-        path = given.out / POSE_NETWORKS[name].name
+        path = options.out / POSE_NETWORKS[name].name
         stored = gzip.compress(content, mtime=0) if path.suffix == ".gz" else content
         path.write_bytes(stored)
         print(f"{path.name}: {len(stored):,} bytes, SHA-256 {hashlib.sha256(stored).hexdigest()}")
-        if given.check:
+        if options.check:
             for size in (network.size,) if network.size else (256, 512):
                 found = largest_differences(sources, name, content, _check_images(size))
-                told = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
-                print(f"  {size} pixels, largest differences: {told}")
+                differences = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
+                print(f"  {size} pixels, largest differences: {differences}")
 
 
 if __name__ == "__main__":

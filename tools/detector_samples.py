@@ -54,7 +54,7 @@ def passes(pool: ModelPool, rendered: Rendered, points: np.ndarray, random: np.r
     return observe_all(pool, pyramid, [third, *picked])
 
 
-def seen(rendered: Rendered, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def visible_landmarks(rendered: Rendered, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """(33,) whether each landmark lies in the image and neither a thing nor the person's own body hides it."""
     height, width = rendered.hidden.shape
     column, row = np.floor(points).astype(int).T
@@ -79,7 +79,7 @@ def sample(studio: Studio, pool: ModelPool, people: People, index: int, seed: in
         "world": np.stack([o.world for o in observed]).astype(np.float32),
         "region": np.array([[o.region.x, o.region.y, o.region.side, o.region.angle] for o in observed], np.float32),
         "mask": np.rint(mask * 255).astype(np.uint8),
-        "seen": seen(rendered, pixels, truth[:, 2]),
+        "seen": visible_landmarks(rendered, pixels, truth[:, 2]),
     }
 
 

@@ -84,8 +84,8 @@ def _section(name: str) -> str:
         for parameter in built.get_params(context)
         if parameter.param_type_name == "argument" and (record := parameter.get_help_record(context))
     ]
-    own = [entry for flags, entry in options.items() if flags not in batch and not SHARED & set(flags)]
-    parts = [f"## hpc {name}", inspect.cleandoc(built.help), "\n".join([*arguments, *own])]
+    entries = [entry for flags, entry in options.items() if flags not in batch and not SHARED & set(flags)]
+    parts = [f"## hpc {name}", inspect.cleandoc(built.help), "\n".join([*arguments, *entries])]
     if columns := [_entry(column.key, column.help) for column in built.info.columns if column.meaning]:
         parts.append("Columns of the result:\n\n" + "\n".join(columns))
     if built.info.examples:

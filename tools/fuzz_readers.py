@@ -53,8 +53,8 @@ def fuzz(name: str, readers: ModuleType, out: Path, seconds: int) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         path = Path(folder) / name
         readers.READERS[name][0](path)
-        whole = path.read_bytes()
-        (corpus / "whole").write_bytes(whole)
+        content = path.read_bytes()
+        (corpus / "whole").write_bytes(content)
 
         def once(data: bytes) -> None:
             path.write_bytes(data)
@@ -68,13 +68,13 @@ def fuzz(name: str, readers: ModuleType, out: Path, seconds: int) -> None:
             """Half of them by a change of the whole file's structure, half by libFuzzer."""
             if seed % 2:
                 return atheris.Mutate(data, max_size)
-            path.write_bytes(whole)
+            path.write_bytes(content)
             readers.STRUCTURES[name](path, np.random.default_rng(seed))
             return path.read_bytes()[:max_size]
 
         more = {"custom_mutator": mutated} if name in readers.STRUCTURES else {}
         options = {"max_total_time": seconds, "timeout": LONGEST, "rss_limit_mb": MEMORY}
-        options |= {"max_len": max(4096, 4 * len(whole)), "artifact_prefix": out / f"{name}-", "print_final_stats": 1}
+        options |= {"max_len": max(4096, 4 * len(content)), "artifact_prefix": out / f"{name}-", "print_final_stats": 1}
         atheris.Setup(["fuzz", *(f"-{key}={value}" for key, value in options.items()), str(corpus)], once, **more)
         atheris.Fuzz()
 

@@ -213,12 +213,12 @@ class House:
 
     def unpacked_dictionaries(self) -> list[str]:
         """List `dict[str, Any]` values that are used as `**value` alone: parameters, variables and results."""
-        places = []
+        lines = []
         for module in self.modules:
             for scope in ast.walk(module.tree):
                 if isinstance(scope, ast.FunctionDef | ast.Module):
-                    places.extend(f"{module.path}:{line}" for line in _only_unpacked(scope))
-        return sorted(set(places))
+                    lines.extend(f"{module.path}:{line}" for line in _only_unpacked(scope))
+        return sorted(set(lines))
 
     def long_functions(self) -> list[str]:
         """List functions of more than sixty lines outside kernels and commands."""

@@ -74,14 +74,14 @@ COMMANDS = {
 class Undisturbed:
     """What a command makes undisturbed, and how long it takes."""
 
-    words: list[str]
+    arguments: list[str]
     folder: Path
     seconds: float
 
 
-def start(words: Sequence[str], out: Path, folder: Path) -> subprocess.Popen[bytes]:
+def start(arguments: Sequence[str], out: Path, folder: Path) -> subprocess.Popen[bytes]:
     """Start `hpc` in a folder; what it says goes to a file beside its output."""
-    line = [sys.executable, "-m", "humanpose_cli", *words, "--out", str(out), "--quiet"]
+    line = [sys.executable, "-m", "humanpose_cli", *arguments, "--out", str(out), "--quiet"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with out.with_suffix(".log").open("ab") as log:
@@ -111,7 +111,7 @@ def kill(
     undisturbed: Undisturbed, out: Path, folder: Path, number: signal.Signals, after: float
 ) -> tuple[float, int] | None:
     """Start the command and end it; seconds from signal to end and the exit code, or None if it was done."""
-    process = start(undisturbed.words, out, folder)
+    process = start(undisturbed.arguments, out, folder)
     try:
         process.wait(after)
     except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
     Lines about faults begin with FAULT.
     """
     out = folder / f"{name}.{number}"
-    promise = PROMISES.get(undisturbed.words[0], 5.0) + SLACK
+    promise = PROMISES.get(undisturbed.arguments[0], 5.0) + SLACK
     for _ in range(chance.randint(1, KILLS_A_ROUND)):
         which = chance.choice(list(SIGNALS))
         after = max(FIRST, chance.uniform(0.05, 1.0) * undisturbed.seconds)
@@ -142,7 +142,7 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
         yield f"{out.name}: {which.name} after {after:.1f} s, ended in {seconds:.2f} s with {code}"
         if code not in (SIGNALS[which], -which) or seconds > promise:
             yield f"FAULT {out.name}: expected {SIGNALS[which]} within {promise:g} s"
-    if (code := start(undisturbed.words, out, folder).wait()) != 0:
+    if (code := start(undisturbed.arguments, out, folder).wait()) != 0:
         yield f"FAULT {out.name}: the last run ended with {code}, see {out.with_suffix('.log')}"
         return
     wrong = differences(out, undisturbed.folder)
@@ -155,9 +155,9 @@ def a_round(name: str, undisturbed: Undisturbed, folder: Path, number: int, chan
 def prepare(folder: Path, lines: Sequence[str]) -> None:
     """Make what the commands read, unless an earlier call did."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = {word for line in lines for word in line.split()}
+    names = {word for line in lines for word in line.split()}
     for name, line in INPUTS.items():
-        if name in words and start(line.split(), folder / name, folder).wait() != 0:
+        if name in names and start(line.split(), folder / name, folder).wait() != 0:
             raise SystemExit(f"{name}: cannot be made, see {folder / name}.log")
     if not (folder / "photo.png").exists():
         sys.path.insert(0, str(ROOT))
@@ -186,12 +186,12 @@ def main() -> int:
     while kills < arguments.kills:
         name = names[rounds % len(names)]
         if name not in undisturbed:
-            words = [w for word in COMMANDS[name].split() for w in (cameras if word == "{cameras}" else [word])]
-            whole, began = folder / f"{name}.whole", time.monotonic()
-            shutil.rmtree(whole, ignore_errors=True)
-            if (code := start(words, whole, folder).wait()) != 0:
-                raise SystemExit(f"{name}: exit code {code}, see {whole.with_suffix('.log')}")
-            undisturbed[name] = Undisturbed(words, whole, time.monotonic() - began)
+            command_line = [w for word in COMMANDS[name].split() for w in (cameras if word == "{cameras}" else [word])]
+            complete, began = folder / f"{name}.whole", time.monotonic()
+            shutil.rmtree(complete, ignore_errors=True)
+            if (code := start(command_line, complete, folder).wait()) != 0:
+                raise SystemExit(f"{name}: exit code {code}, see {complete.with_suffix('.log')}")
+            undisturbed[name] = Undisturbed(command_line, complete, time.monotonic() - began)
             print(f"{name}: {undisturbed[name].seconds:.1f} s undisturbed", flush=True)
         shutil.rmtree(folder / f"{name}.{rounds}", ignore_errors=True)
         for line in a_round(name, undisturbed[name], folder, rounds, chance):

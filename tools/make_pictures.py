@@ -171,7 +171,7 @@ def write_animation(frames: list[Image.Image], path: Path, quality: int) -> None
     frames[0].save(path, quality=quality, method=6, minimize_size=True, **motion)
 
 
-def make_first_pictures(folder: Path, out: Path, work: Path) -> None:
+def make_first_images(folder: Path, out: Path, work: Path) -> None:
     """The back flip, over its frames and in 3-D, and the astronaut in other poses."""
     fit, textures = fitted(folder / "flip.mp4", work, "all")
     body = fit.body_model()
@@ -212,7 +212,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
         if arguments.first:
-            make_first_pictures(arguments.folder, arguments.out, work)
+            make_first_images(arguments.folder, arguments.out, work)
             return
         write_demo_clip(arguments.folder / CLIP, DEMO_CLIP)
         fit, textures = fitted(arguments.folder / CLIP, work)

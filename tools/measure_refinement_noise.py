@@ -90,7 +90,7 @@ class Measured:
         frames = FitFrames.of(fit, clip.images)
         textures = self.refiners["flow"].textures(fit, frames, body=self.people.body)
         for people in self.refiners["flow"]._people(fit, frames, self.people.body, lambda *_: None, ""):
-            known = np.isin(people.rows, found.fit)
+            fitted = np.isin(people.rows, found.fit)
             cameras = [view.camera for view in people.views]
             of_rows = [textures[int(fit.track_id[row])] for row in people.rows]
             rendering = render_bodies(self.people.body, people.vertices, cameras, RefineOptions().size, of_rows)
@@ -101,7 +101,7 @@ class Measured:
                 hidden = torch.from_numpy(np.stack([view.hidden for view in people.views]))
                 moved = moved._replace(noise=moved.noise.masked_fill(hidden[:, None], torch.inf))
                 pixels, noise, area = self.surface.displacements(rendering, moved)
-                for i in np.flatnonzero(known):
+                for i in np.flatnonzero(fitted):
                     camera = cameras[i]
                     expected = camera.project(true[i]) - camera.project(drawn[i])
                     visible = (area[i] > 4).numpy()

@@ -72,11 +72,11 @@ def draw_people(body: Body, count: int, generator: torch.Generator, *, split: st
     camera = WORLD_TO_CAMERA @ turn(pitch, torch.zeros(count), normal(0.06))
     heading = turn(torch.zeros(count), uniform(-math.pi, math.pi), torch.zeros(count))
     poses[:, 0] = camera @ heading @ poses[:, 0]
-    placed = place(body, poses, betas, focal, size, uniform(0.5, 0.95), chance(0.3), generator)
+    placed = translations(body, poses, betas, focal, size, uniform(0.5, 0.95), chance(0.3), generator)
     return People(poses, betas, placed, focal, size)
 
 
-def place(
+def translations(
     body: Body,
     poses: Tensor,
     betas: Tensor,

@@ -176,15 +176,15 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks without suffix; default: all")
     parser.add_argument("--small", action="store_true", help="with the values of tests; nothing is stored")
-    given = parser.parse_args(arguments)
-    for path in [FOLDER / f"{name}.ipynb" for name in given.names] or tutorials():
+    options = parser.parse_args(arguments)
+    for path in [FOLDER / f"{name}.ipynb" for name in options.names] or tutorials():
         started, used = time.perf_counter(), processor_seconds()
         with tempfile.TemporaryDirectory() as folder:
-            result = executed(read(path), Path(folder).resolve(), small=given.small)
-            if not given.small:
+            result = executed(read(path), Path(folder).resolve(), small=options.small)
+            if not options.small:
                 nbformat.write(cleaned(result, Path(folder).resolve()), path)
         seconds, used = time.perf_counter() - started, processor_seconds() - used
-        size = f", {path.stat().st_size / 1000:.0f} KB" if not given.small else ""
+        size = f", {path.stat().st_size / 1000:.0f} KB" if not options.small else ""
         print(f"{path.stem}: {seconds:.0f} s, {used:.0f} s of processors{size}")
 
 

@@ -1,8 +1,8 @@
 """Copies a run's best weights into the package, and prints their entry of the registry.
 
-    python tools/ship_weights.py runs/segmenter segmenter --most 5
-    python tools/ship_weights.py runs/nbf nbf-parts --most 4 --figures report/report.json
-    python tools/ship_weights.py old.safetensors lifter --most 5 --of 24000 --kept unrecorded
+    python tools/ship_weights.py runs/segmenter segmenter --max-size 5
+    python tools/ship_weights.py runs/nbf nbf-parts --max-size 4 --figures report/report.json
+    python tools/ship_weights.py old.safetensors lifter --max-size 5 --of 24000 --kept unrecorded
 
 The header keeps everything the run wrote down but where files lay on the machine that trained it. Figures of a report
 of `hpc evaluate` on people of the test split replace those of the last validation. How the step of the weights was
@@ -32,16 +32,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "networks" /
 FILES = ("start", "segmenter", "backbone", "backgrounds")
 
 
-def without_places(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """The header's values with files named by their last two parts alone."""
     if isinstance(value, dict):
         return {
-            name: "/".join(Path(entry).parts[-2:])
-            if name in FILES and isinstance(entry, str)
-            else without_places(entry)
+            name: "/".join(Path(entry).parts[-2:]) if name in FILES and isinstance(entry, str) else without_paths(entry)
             for name, entry in value.items()
         }
-    return [without_places(entry) for entry in value] if isinstance(value, list) else value
+    return [without_paths(entry) for entry in value] if isinstance(value, list) else value
 
 
 def kept(header: WeightsHeader, rule: str) -> dict[str, Any]:
@@ -58,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
-    parser.add_argument("--most", type=float, required=True, help="MiB that the file may have")
+    parser.add_argument("--max-size", type=float, required=True, help="MiB that the file may have")
     parser.add_argument("--figures", type=Path, help="report.json of hpc evaluate")
     parser.add_argument(
         "--earlier",
@@ -69,32 +67,32 @@ def main() -> None:
     )
     parser.add_argument("--of", type=int, help="all steps of a run whose header does not say how its step was chosen")
     parser.add_argument("--kept", choices=("best", "last", "unrecorded"), help="how that step was chosen")
-    given = parser.parse_args()
-    source = find_weights(given.run)
+    options = parser.parse_args()
+    source = find_weights(options.run)
     tensors, header = read_weights(source)
-    training = without_places(dict(header.training))
+    training = without_paths(dict(header.training))
     if "kept" not in training:
-        if given.of is None or given.kept is None:
+        if options.of is None or options.kept is None:
             raise SystemExit(f"{source}: does not say how its step was chosen: --kept and --of do")
-        training |= {"of": given.of, "kept": kept(header, given.kept)}
-    began = [trainings_of(read_header(find_weights(run))) for run in given.earlier]
+        training |= {"of": options.of, "kept": kept(header, options.kept)}
+    began = [trainings_of(read_header(find_weights(run))) for run in options.earlier]
     if began:
-        training["began_with"] = without_places([one for runs in began for one in runs])
+        training["began_with"] = without_paths([one for runs in began for one in runs])
     metrics = dict(header.metrics)
-    if given.figures:
-        report = json.loads(given.figures.read_text())
-        metrics = {name: told["value"] for name, told in report["metrics"].items() if told["value"] is not None}
-        judged = "pairs" if "pairs" in report["facts"] else "people"
-        metrics[judged] = next(iter(report["metrics"].values()))["n"]
+    if options.figures:
+        report = json.loads(options.figures.read_text())
+        metrics = {name: metric["value"] for name, metric in report["metrics"].items() if metric["value"] is not None}
+        unit = "pairs" if "pairs" in report["facts"] else "people"
+        metrics[unit] = next(iter(report["metrics"].values()))["n"]
         training["judged_on"] = report["facts"]
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{given.name.replace('-', '_')}.safetensors"
+    path = FOLDER / f"{options.name.replace('-', '_')}.safetensors"
     write_weights(path, tensors, WeightsHeader(header.model, header.config, training, metrics))
     assert read_header(path).digest == header.digest, "the tensors differ"
     size = path.stat().st_size / 2**20
-    if size > given.most:
+    if size > options.max_size:
         path.unlink()
-        raise SystemExit(f"{path.name}: {size:.2f} MiB, more than {given.most:g}")
+        raise SystemExit(f"{path.name}: {size:.2f} MiB, more than {options.max_size:g}")
     print(f"{path.name}: {size:.2f} MiB, digest {digest_of(path)}")
 
 

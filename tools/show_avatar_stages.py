@@ -129,10 +129,10 @@ def main() -> None:
     parser.add_argument("photo", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--person", default="largest", help="largest, or a number; 0 is the largest")
-    given = parser.parse_args()
-    with Reposer(person=given.person) as reposer:
-        person = reposer.read(read_image(given.photo).pixels, name=str(given.photo)).people[0]
-    write_image(given.out, sheet_of_stages(person.photographed, person.body.body, person.options))
+    options = parser.parse_args()
+    with Reposer(person=options.person) as reposer:
+        person = reposer.read(read_image(options.photo).pixels, name=str(options.photo)).people[0]
+    write_image(options.out, sheet_of_stages(person.photographed, person.body.body, person.options))
 
 
 if __name__ == "__main__":

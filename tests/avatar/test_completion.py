@@ -17,10 +17,10 @@ def surface(stage: Stage) -> BodyTexels:
     return body_texels(stage.body, 512)
 
 
-def baked(surface: BodyTexels, colours: np.ndarray, seen: np.ndarray) -> BakedTexture:
+def baked(surface: BodyTexels, colours: np.ndarray, visible_vertices: np.ndarray) -> BakedTexture:
     """What a photo would show of vertex colours (V, 3) where vertices (V,) are seen."""
     colour = surface.fine.interpolate(colours, surface.faces)
-    share = surface.fine.interpolate(seen.astype(np.float32)[:, None], surface.faces)[..., 0]
+    share = surface.fine.interpolate(visible_vertices.astype(np.float32)[:, None], surface.faces)[..., 0]
     visible = share > 0.99
     return BakedTexture(colour, visible.astype(np.float32), visible)
 
@@ -42,24 +42,24 @@ def dressed_colours(stage: Stage) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_unseen_side_mirrors_the_seen_one(stage: Stage, surface: BodyTexels) -> None:
+def test_hidden_side_mirrors_the_visible_one(stage: Stage, surface: BodyTexels) -> None:
     x, y, z = stage.body.template.numpy().T
     colours = np.stack((0.5 + 0.4 * np.sin(30 * y), 0.5 + 0.4 * np.cos(40 * x) ** 2, 0.5 + 0.4 * np.sin(35 * z)), 1)
-    whole = complete_texture(surface, baked(surface, colours.astype(np.float32), x > 0.004))
-    got = on_vertices(surface, whole.image)
-    unseen = part(stage, "right_shoulder", "right_hip", "right_knee") & (x < -0.02)
-    assert np.abs(got - colours)[unseen].mean() < 0.03
-    assert abs(whole.visible_fraction - 0.5) < 0.05
+    texture = complete_texture(surface, baked(surface, colours.astype(np.float32), x > 0.004))
+    got = on_vertices(surface, texture.image)
+    hidden = part(stage, "right_shoulder", "right_hip", "right_knee") & (x < -0.02)
+    assert np.abs(got - colours)[hidden].mean() < 0.03
+    assert abs(texture.visible_fraction - 0.5) < 0.05
 
 
 @pytest.mark.slow
-def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surface: BodyTexels) -> None:
+def test_back_of_the_head_gets_hair_and_hidden_hands_get_skin(stage: Stage, surface: BodyTexels) -> None:
     z = stage.body.template.numpy()[:, 2]
     head, hands = part(stage, "head"), part(stage, "left_hand", "right_hand")
     middle = 0.5 * (z[head].min() + z[head].max())
-    seen = np.where(head, z > middle, True) & ~part(stage, "left_wrist", "left_hand", "right_wrist", "right_hand")
-    whole = complete_texture(surface, baked(surface, dressed_colours(stage), seen))
-    got = on_vertices(surface, whole.image)
+    visible = np.where(head, z > middle, True) & ~part(stage, "left_wrist", "left_hand", "right_wrist", "right_hand")
+    texture = complete_texture(surface, baked(surface, dressed_colours(stage), visible))
+    got = on_vertices(surface, texture.image)
     back = scalp_and_face(stage.body)[0] & (z < middle - 0.05)
     np.testing.assert_allclose(np.median(got[back], axis=0), HAIR, atol=0.06)
     np.testing.assert_allclose(np.median(got[hands], axis=0), SKIN, atol=0.08)  # fingers shade each other
@@ -69,33 +69,37 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize(("reach", "own"), [(0.01, False), (0.06, True)])
-def test_a_cap_at_the_border_of_an_unseen_face_does_not_colour_it(
-    stage: Stage, surface: BodyTexels, reach: float, own: bool
+@pytest.mark.parametrize(("reach", "large"), [(0.01, False), (0.06, True)])
+def test_a_cap_at_the_border_of_an_hidden_face_does_not_colour_it(
+    stage: Stage, surface: BodyTexels, reach: float, large: bool
 ) -> None:
     z = stage.body.template.numpy()[:, 2]
     face, head = scalp_and_face(stage.body)[1], part(stage, "head")
-    seen = ~head | (z < z[face].min() + reach)
-    share = surface.operator.areas[face & seen].sum() / surface.operator.areas[face].sum()
-    assert (share > 0.35) if own else (0.06 < share < 0.25)
+    visible = ~head | (z < z[face].min() + reach)
+    share = surface.operator.areas[face & visible].sum() / surface.operator.areas[face].sum()
+    assert (share > 0.35) if large else (0.06 < share < 0.25)
     colours = dressed_colours(stage)
     colours[head] = CAP = np.float32((0.14, 0.37, 0.36))
-    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, seen)).image)
-    middle = face & ~seen & (z > z[face].max() - 0.03)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible)).image)
+    middle = face & ~visible & (z > z[face].max() - 0.03)
     assert middle.any()
-    np.testing.assert_allclose(np.median(got[middle], axis=0), CAP if own else SKIN, atol=0.08)
+    np.testing.assert_allclose(np.median(got[middle], axis=0), CAP if large else SKIN, atol=0.08)
 
 
 @pytest.mark.extensive
-def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTexels) -> None:
+def test_hidden_hair_varies_as_the_visible_hair_does(stage: Stage, surface: BodyTexels) -> None:
     _, y, z = stage.body.template.numpy().T
     scalp, head = scalp_and_face(stage.body)[0], part(stage, "head")
-    seen = ~head | (z > 0.5 * (z[head].min() + z[head].max()))
+    visible = ~head | (z > 0.5 * (z[head].min() + z[head].max()))
     hair, back, crown = (
         surface.fine.interpolate(share[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
-        for share in (scalp, scalp & ~seen & (z < z[head].min() + 0.08), scalp & ~seen & (y > y[head].max() - 0.03))
+        for share in (
+            scalp,
+            scalp & ~visible & (z < z[head].min() + 0.08),
+            scalp & ~visible & (y > y[head].max() - 0.03),
+        )
     )
-    photo = baked(surface, np.full((len(seen), 3), 0.3, np.float32), seen)
+    photo = baked(surface, np.full((len(visible), 3), 0.3, np.float32), visible)
     strands = np.random.default_rng(0).standard_normal(hair.shape).astype(np.float32)
     variation = []
     for depth in (0.0, 0.1, 0.2):
@@ -112,7 +116,7 @@ def test_unseen_hair_varies_as_the_seen_hair_does(stage: Stage, surface: BodyTex
 
 
 @pytest.mark.slow
-def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: BodyTexels) -> None:
+def test_hidden_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: BodyTexels) -> None:
     sides = ("left", "right")
     arms = part(stage, *(f"{side}_{name}" for side in sides for name in ("elbow", "wrist", "hand")))
     legs = part(stage, *(f"{side}_{name}" for side in sides for name in ("hip", "knee", "ankle", "foot")))
@@ -120,9 +124,9 @@ def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: Bod
     colours[legs] = TROUSERS = np.float32((0.7, 0.6, 0.1))
     hips = part(stage, "pelvis") | legs
     y = stage.body.template.numpy()[:, 1]
-    seen = ~arms & ~(hips & (np.abs(y - np.median(y[part(stage, "pelvis")])) < 0.15))
-    image = complete_texture(surface, baked(surface, colours, seen)).image[..., :3]
-    for region, materials in ((arms, (SKIN, CLOTH)), (hips & ~seen, (CLOTH, TROUSERS))):
+    visible = ~arms & ~(hips & (np.abs(y - np.median(y[part(stage, "pelvis")])) < 0.15))
+    image = complete_texture(surface, baked(surface, colours, visible)).image[..., :3]
+    for region, materials in ((arms, (SKIN, CLOTH)), (hips & ~visible, (CLOTH, TROUSERS))):
         where = surface.fine.interpolate(region[:, None].astype(np.float32), surface.faces)[..., 0] > 0.99
         hue = image[where] / image[where].sum(1, keepdims=True)  # whatever hollows and folds do
         away = [np.abs(hue - np.float32(colour) / sum(colour)).max(1) for colour in materials]
@@ -132,7 +136,7 @@ def test_unseen_sleeves_and_waists_end_in_clear_edges(stage: Stage, surface: Bod
 
 @pytest.mark.extensive
 @pytest.mark.parametrize("trousers", [(0.55, 0.5, 0.3), (0.25, 0.45, 0.72)], ids=["brown", "a like blue"])
-def test_hems_go_round_the_body_at_the_height_that_was_seen(stage: Stage, surface: BodyTexels, trousers) -> None:
+def test_hems_go_round_the_body_at_the_visible_height(stage: Stage, surface: BodyTexels, trousers) -> None:
     x, y, z = stage.body.template.numpy().T
     pelvis = part(stage, "pelvis")
     hem = float(np.median(y[pelvis]))
@@ -140,9 +144,9 @@ def test_hems_go_round_the_body_at_the_height_that_was_seen(stage: Stage, surfac
     below = part(stage, "pelvis", *sides) & (y < hem)
     colours = dressed_colours(stage)
     colours[below] = trousers
-    seen, covered = z > np.median(z[pelvis]), np.ones(len(x), np.float32)
-    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, seen), covered=covered).image)
-    back = ~seen & part(stage, "pelvis", "spine1", *sides) & (np.abs(x) < 0.3)
+    visible, covered = z > np.median(z[pelvis]), np.ones(len(x), np.float32)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible), covered=covered).image)
+    back = ~visible & part(stage, "pelvis", "spine1", *sides) & (np.abs(x) < 0.3)
     shirt, cloth = np.float32(CLOTH), np.float32(trousers)
     nearer = np.linalg.norm(got - cloth, axis=1) < np.linalg.norm(got - shirt, axis=1)
     clear = np.minimum(*(np.linalg.norm(got - one, axis=1) for one in (cloth, shirt))) < 0.1
@@ -167,16 +171,16 @@ def test_hidden_shoes_are_dark_and_never_of_the_skins_colour(stage: Stage, surfa
 @pytest.mark.extensive
 def test_covered_surfaces_have_no_hollows(stage: Stage, surface: BodyTexels) -> None:
     colours = np.tile(np.array(CLOTH, np.float32), (len(stage.body.template), 1))
-    seen, trunk = stage.body.template.numpy()[:, 2] > 0.02, part(stage, "pelvis", "left_hip", "right_hip")
+    visible, trunk = stage.body.template.numpy()[:, 2] > 0.02, part(stage, "pelvis", "left_hip", "right_hip")
     spread = []
     for covered in (None, np.ones(len(colours), np.float32)):
-        whole = complete_texture(surface, baked(surface, colours, seen), covered=covered)
-        spread.append(np.ptp(on_vertices(surface, whole.image)[trunk & ~seen], axis=0).max())
+        texture = complete_texture(surface, baked(surface, colours, visible), covered=covered)
+        spread.append(np.ptp(on_vertices(surface, texture.image)[trunk & ~visible], axis=0).max())
     assert spread[1] < 0.02 < spread[0]
 
 
 @pytest.mark.slow
-def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexels) -> None:
+def test_hidden_legs_and_back_wear_what_was_visible(stage: Stage, surface: BodyTexels) -> None:
     normal_z = stage.body.template.numpy()[:, 2]
     legs = part(stage, *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "foot")))
     trunk = part(stage, "spine1", "spine2", "spine3")
@@ -186,8 +190,8 @@ def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexe
     y = stage.body.template.numpy()[:, 1]
     belt = part(stage, "pelvis") & (y < y[part(stage, "pelvis")].min() + 0.06)
     colours[belt] = (0.95, 0.95, 0.9)
-    seen = ~legs & (normal_z > middle)
-    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, seen)).image)
+    visible = ~legs & (normal_z > middle)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible)).image)
     shins = part(stage, "left_knee", "right_knee")
     np.testing.assert_allclose(np.median(got[shins], axis=0), CLOTH, atol=0.12)
     np.testing.assert_allclose(np.median(got[trunk & (normal_z < middle)], axis=0), CLOTH, atol=0.06)
@@ -269,8 +273,8 @@ def test_a_badge_is_on_no_other_sleeve_and_not_on_the_back(stage: Stage, surface
     badge = (np.hypot(x - across, y - along) < 0.035) & sleeve
     on_chest = (np.hypot(x - 0.06, y - np.median(y[chest])) < 0.045) & chest & (z > np.median(z[chest]))
     plain[badge | on_chest] = (0.1, 0.2, 0.7)
-    seen = ~part(stage, "right_shoulder") & ~(chest & (z < np.median(z[chest])))
-    got = on_vertices(surface, complete_texture(surface, baked(surface, plain, seen)).image)
+    visible = ~part(stage, "right_shoulder") & ~(chest & (z < np.median(z[chest])))
+    got = on_vertices(surface, complete_texture(surface, baked(surface, plain, visible)).image)
     assert (got[:, 2] > got[:, 0])[badge].mean() > 0.9
     blue = got[:, 2] > got[:, 0]
     assert not blue[part(stage, "right_shoulder")].any()
@@ -333,11 +337,11 @@ def test_half_a_face_keeps_its_features_to_itself(stage: Stage, surface: BodyTex
 
 
 @pytest.mark.extensive
-def test_nothing_seen_gives_an_even_grey_and_grain_only_where_made_up(stage: Stage, surface: BodyTexels) -> None:
+def test_nothing_visible_gives_an_even_grey_and_grain_only_where_made_up(stage: Stage, surface: BodyTexels) -> None:
     nothing = baked(surface, dressed_colours(stage), np.zeros(len(stage.body.template)))
-    whole = complete_texture(surface, nothing)
-    assert whole.visible_fraction == 0
-    grey = whole.image[surface.fine.covered][:, :3]
+    texture = complete_texture(surface, nothing)
+    assert texture.visible_fraction == 0
+    grey = texture.image[surface.fine.covered][:, :3]
     np.testing.assert_allclose(np.median(grey), 0.5, atol=0.01)
     assert np.ptp(grey, axis=1).max() < 1e-5
     grainy = complete_texture(surface, nothing, grain=0.05).image[surface.fine.covered][:, :3]
@@ -354,12 +358,14 @@ def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) 
 
 
 @pytest.mark.extensive
-def test_a_shirt_on_the_other_shoulder_does_not_tint_the_mirrored_arm(stage: Stage, surface: BodyTexels) -> None:
+def test_a_shirt_on_the_other_shoulder_does_not_tint_the_mirrored_side(stage: Stage, surface: BodyTexels) -> None:
     """As by a fit that is off: of two shoulders that are visible, one has the sleeve's colour."""
     x = stage.body.template.numpy()[:, 0]
     shoulders, arm = part(stage, "left_shoulder", "right_shoulder"), part(stage, "right_elbow", "right_wrist")
     colours = dressed_colours(stage)
     colours[part(stage, "left_elbow", "right_elbow", "left_shoulder", "right_shoulder")] = SKIN
     colours[shoulders & (x > 0)] = (0.2, 0.8, 0.2)
-    whole = complete_texture(surface, baked(surface, colours, ~part(stage, "right_elbow", "right_wrist", "right_hand")))
-    np.testing.assert_allclose(np.median(on_vertices(surface, whole.image)[arm], 0), SKIN, atol=0.05)
+    texture = complete_texture(
+        surface, baked(surface, colours, ~part(stage, "right_elbow", "right_wrist", "right_hand"))
+    )
+    np.testing.assert_allclose(np.median(on_vertices(surface, texture.image)[arm], 0), SKIN, atol=0.05)

@@ -23,7 +23,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 VIEW = Camera(640.0, (200.0, 270.0), (400, 540))
-PLACE = torch.tensor([0.0, 0.0, 2.4])
+TRANS = torch.tensor([0.0, 0.0, 2.4])
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def widen(dressed: DressedBody, mask: np.ndarray, blocked: np.ndarray | None = N
     rotations = pose(**STANDING)
     return silhouette_displacements(
         dressed,
-        dressed.pose(rotations, PLACE),
-        dressed.directions(rotations, PLACE),
+        dressed.pose(rotations, TRANS),
+        dressed.directions(rotations, TRANS),
         mask,
         np.zeros(mask.shape, bool) if blocked is None else blocked,
         VIEW,
@@ -53,12 +53,12 @@ def worn(stage: Stage, thickness: np.ndarray) -> np.ndarray:
     """The silhouette of somebody with clothes of that thickness (V,) metres."""
     bare = DressedBody.of(stage.body, torch.zeros(10))
     clothed = replace(bare, displacements=torch.from_numpy(thickness.astype(np.float32)))
-    return silhouette(clothed.pose(pose(**STANDING), PLACE), stage.body.faces)
+    return silhouette(clothed.pose(pose(**STANDING), TRANS), stage.body.faces)
 
 
 @pytest.mark.slow
-def test_own_silhouette_moves_nothing(stage: Stage, dressed: DressedBody) -> None:
-    mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
+def test_the_silhouette_of_the_body_moves_nothing(stage: Stage, dressed: DressedBody) -> None:
+    mask = silhouette(dressed.pose(pose(**STANDING), TRANS), stage.body.faces)
     assert np.abs(widen(dressed, mask)).max() < 0.004
 
 
@@ -79,9 +79,9 @@ def test_thickness_of_clothes_is_found(stage: Stage, dressed: DressedBody) -> No
 def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> None:
     y = stage.body.template[:, 1].numpy()
     mask = worn(stage, 0.02 + 0.01 * np.sin(7 * y))
-    naked = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
+    naked = silhouette(dressed.pose(pose(**STANDING), TRANS), stage.body.faces)
     clothed = replace(dressed, displacements=torch.from_numpy(widen(dressed, mask).astype(np.float32)))
-    drawn = silhouette(clothed.pose(pose(**STANDING), PLACE), stage.body.faces)
+    drawn = silhouette(clothed.pose(pose(**STANDING), TRANS), stage.body.faces)
 
     def overlap(a: np.ndarray) -> float:
         return float((a * mask).sum() / np.maximum(a, mask).sum())
@@ -92,7 +92,7 @@ def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> N
 
 @pytest.mark.slow
 def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: DressedBody) -> None:
-    mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
+    mask = silhouette(dressed.pose(pose(**STANDING), TRANS), stage.body.faces)
     mask[200:320, 120:280] = 1  # a crate before the trunk, far wider than it
     inwards, outwards = max_displacements(dressed, SilhouetteOptions())
     found = widen(dressed, mask)
@@ -104,7 +104,7 @@ def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: Dresse
 
 @pytest.mark.slow
 def test_other_people_do_not_widen_anybody(stage: Stage, dressed: DressedBody) -> None:
-    mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
+    mask = silhouette(dressed.pose(pose(**STANDING), TRANS), stage.body.faces)
     crowd = np.zeros(mask.shape, bool)
     crowd[:, 230:] = mask[:, 230:] == 0
     # The mask runs over into the neighbour, as masks of people who touch do.
@@ -118,13 +118,13 @@ def test_displacements_turn_with_the_body(stage: Stage) -> None:
     bare = DressedBody.of(stage.body, torch.zeros(10))
     clothed = replace(bare, displacements=torch.full_like(bare.displacements, 0.02))
     bent = pose(0.7, left_elbow=(0.0, -1.2, 0.0), right_hip=(-1.0, 0.0, 0.2))
-    moved = clothed.pose(bent, PLACE) - bare.pose(bent, PLACE)
+    moved = clothed.pose(bent, TRANS) - bare.pose(bent, TRANS)
     np.testing.assert_allclose(moved.norm(dim=1), 0.02, atol=1e-5)
 
 
 def keypoints_of(dressed: DressedBody, rotations: torch.Tensor, shift: tuple[float, float], scale: float) -> np.ndarray:
     """Pixels and confidence of the body's own landmarks, its face enlarged about its middle, all shifted."""
-    points = VIEW.project(dressed.landmark_points(rotations, PLACE))
+    points = VIEW.project(dressed.landmark_points(rotations, TRANS))
     face = BLAZEPOSE33.indices([name for name in FACE13.joint_names if name in BLAZEPOSE33])
     points[face] = points[face].mean(0) + scale * (points[face] - points[face].mean(0))
     shifted = points + torch.tensor(shift)
@@ -135,25 +135,25 @@ def test_surface_follows_keypoints(dressed: DressedBody) -> None:
     rotations, options = pose(**STANDING), AlignmentOptions()
     keypoints = keypoints_of(dressed, rotations, (5.0, -3.0), 1.0)
     keypoints[BLAZEPOSE33.index("left_wrist")] += (400.0, 0.0, 0.0)  # an error, not a shift
-    seen = DetectedLandmarks(dressed, rotations, PLACE, keypoints, VIEW, options)
-    vertices = dressed.pose(rotations, PLACE)
-    aligned = align_to_keypoints(vertices, dressed, seen, options)
+    landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
+    vertices = dressed.pose(rotations, TRANS)
+    aligned = align_to_keypoints(vertices, dressed, landmarks, options)
     moved = (VIEW.project(aligned) - VIEW.project(vertices)).numpy()
     np.testing.assert_allclose(np.median(moved, axis=0), (5.0, -3.0), atol=0.5)
     assert np.abs(moved).max() < 12, "an error of the detector moved the surface"
     np.testing.assert_array_equal(aligned[:, 2], vertices[:, 2])
-    assert abs(head_scale(seen, options) - 1) < 0.02
+    assert abs(head_scale(landmarks, options) - 1) < 0.02
 
 
 def test_head_takes_the_size_of_the_face(dressed: DressedBody) -> None:
     rotations, options = pose(**STANDING), AlignmentOptions()
     for truth, expected in ((1.15, 1.15), (3.0, 1.25), (0.9, 0.9)):
         keypoints = keypoints_of(dressed, rotations, (0.0, 0.0), truth)
-        seen = DetectedLandmarks(dressed, rotations, PLACE, keypoints, VIEW, options)
+        landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
         if truth < 2:
-            assert abs(head_scale(seen, options) - expected) < 0.02
+            assert abs(head_scale(landmarks, options) - expected) < 0.02
         else:
-            assert head_scale(seen, options) <= expected
+            assert head_scale(landmarks, options) <= expected
 
 
 def test_a_face_of_limited_size_stays_where_it_is(dressed: DressedBody) -> None:
@@ -161,21 +161,21 @@ def test_a_face_of_limited_size_stays_where_it_is(dressed: DressedBody) -> None:
     rotations, options = pose(**STANDING), AlignmentOptions()
     for scale, scales in ((3.0, options.head_scales), (1.1, (1.0, 1.0))):
         keypoints = keypoints_of(dressed, rotations, (4.0, 2.0), scale)
-        points = DetectedLandmarks(dressed, rotations, PLACE, keypoints, VIEW, options)
+        points = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
         head, (before, shifts) = points.head(scales), points.face
         assert head is not None
         moved = head.apply(torch.nn.functional.pad(before[:, :2], (0, 1)).double())[:, :2]
         np.testing.assert_allclose(moved.mean(0), (before[:, :2] + shifts).mean(0), atol=1e-6)
 
 
-def test_unseen_keypoints_move_nothing(dressed: DressedBody) -> None:
+def test_hidden_keypoints_move_nothing(dressed: DressedBody) -> None:
     rotations, options = pose(**STANDING), AlignmentOptions()
     keypoints = keypoints_of(dressed, rotations, (5.0, 5.0), 1.3)
     keypoints[:, 2] = 0.1
-    seen = DetectedLandmarks(dressed, rotations, PLACE, keypoints, VIEW, options)
-    vertices = dressed.pose(rotations, PLACE)
-    assert align_to_keypoints(vertices, dressed, seen, options) is vertices
-    assert head_scale(seen, options) == 1
+    landmarks = DetectedLandmarks(dressed, rotations, TRANS, keypoints, VIEW, options)
+    vertices = dressed.pose(rotations, TRANS)
+    assert align_to_keypoints(vertices, dressed, landmarks, options) is vertices
+    assert head_scale(landmarks, options) == 1
 
 
 def test_regions_lie_where_their_names_say(stage: Stage) -> None:

@@ -51,20 +51,20 @@ def test_a_file_gives_back_what_was_written(tmp_path, texels):
     texture[:100, :, 3] = 0
     write_image(tmp_path / "a.png", texture)
     again = read_texture(tmp_path / "a.png", texels.covered, "default")
-    known = texels.covered & (texture[..., 3] > 0)
-    np.testing.assert_allclose(again[known].astype(int), texture[known], atol=1)
+    mask = texels.covered & (texture[..., 3] > 0)
+    np.testing.assert_allclose(again[mask].astype(int), texture[mask], atol=1)
     assert not again[:100, :, 3][texels.covered[:100]].any()
     with raises(InputError, problem="no texture of a body"):
         read_texture(tmp_path / "a.png", np.ones((64, 64), bool), "default")
 
 
-def test_a_texture_tells_its_body_and_another_bodys_is_refused(tmp_path, texels):
+def test_a_texture_names_its_body_and_another_bodys_is_refused(tmp_path, texels):
     """Files of earlier versions, which tell none, are taken for any."""
     texture = np.rint(patchwork(None) * 255).astype(np.uint8)
     (tmp_path / "told.png").write_bytes(texture_png(texture, "smpl-neutral"))
     write_image(tmp_path / "untold.png", texture)
-    told = read_texture(tmp_path / "told.png", texels.covered, "smpl-neutral")
-    np.testing.assert_array_equal(told, read_texture(tmp_path / "untold.png", texels.covered, "default"))
+    texture_with_name = read_texture(tmp_path / "told.png", texels.covered, "smpl-neutral")
+    np.testing.assert_array_equal(texture_with_name, read_texture(tmp_path / "untold.png", texels.covered, "default"))
     with raises(
         InputError, subject="told.png", problem="is a texture of another body", expected="default", got="smpl-neu"
     ):
@@ -72,7 +72,7 @@ def test_a_texture_tells_its_body_and_another_bodys_is_refused(tmp_path, texels)
 
 
 @pytest.mark.slow
-def test_a_known_texture_is_found_again_although_a_frame_is_wrong(body, walk, texels):
+def test_a_texture_is_recovered_although_a_frame_is_wrong(body, walk, texels):
     fit = walk.fit()
     samples = TextureSamples(256)
     for frame, pixels in enumerate(walk.frames):
@@ -82,8 +82,8 @@ def test_a_known_texture_is_found_again_although_a_frame_is_wrong(body, walk, te
         (view,) = person_views(pixels, vertices, body.faces, CAMERA, 384)
         samples.add(bake_view(view, body, vertices[0], None, texels))
     texture = samples.texture(texels.covered).astype(float) / 255
-    known = texels.covered & (texture[..., 3] > 0.9)
-    assert 0.15 < known.sum() / texels.covered.sum() < 0.6  # the front, without its outline
+    mask = texels.covered & (texture[..., 3] > 0.9)
+    assert 0.15 < mask.sum() / texels.covered.sum() < 0.6  # the front, without its outline
     # Patches of 16 texels are some 12 pixels wide: their insides agree, their borders are smooth.
-    error = np.abs(texture[known][:, :3] - patchwork(body)[known][:, :3]).max(1)
+    error = np.abs(texture[mask][:, :3] - patchwork(body)[mask][:, :3]).max(1)
     assert np.median(error) < 0.05

@@ -178,12 +178,12 @@ def test_a_standing_target_stands_upright_before_a_tilted_camera(stage: Stage, t
     assert torch.rad2deg(torch.arccos(upright @ turn @ LEVEL)) < 5
     assert abs(float((legs_and_trunk @ reposer.person.down).max()) - reposer.person.ground) < 0.02
     # A target that the same camera took is turned no further.
-    own = RotationTarget(BodyParams.from_rotations(rotations[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3))))
-    kept = motion_on(own, stage.body, np.zeros(10), start, reposer.person.down)
+    target = RotationTarget(BodyParams.from_rotations(rotations[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3))))
+    kept = motion_on(target, stage.body, np.zeros(10), start, reposer.person.down)
     torch.testing.assert_close(kept.rotations[0], rotations, atol=0.05, rtol=0)
 
 
-def test_nearly_level_cameras_are_level_and_who_kneels_or_steps_tells_no_tilt(stage: Stage) -> None:
+def test_nearly_level_cameras_are_level_and_people_who_kneel_or_step_give_no_tilt(stage: Stage) -> None:
     little, much = (axis_angle_to_matrix(torch.tensor([angle, 0.0, 0.0])) for angle in (0.1, 0.5))
     for rotations in (tilted(pose(**STANDING), little), tilted(KNEELING, much), tilted(ONE_LEG, much)):
         torch.testing.assert_close(tilt(stage, rotations), LEVEL)
@@ -241,7 +241,7 @@ def test_the_smallest_turn_brings_one_direction_onto_the_other() -> None:
     torch.testing.assert_close(turn @ torch.linalg.cross(a, b), torch.linalg.cross(a, b))
 
 
-def test_the_shadow_of_a_tilted_camera_is_the_level_one_seen_by_it(stage: Stage) -> None:
+def test_the_shadow_of_a_tilted_camera_is_the_level_one_viewed_by_it(stage: Stage) -> None:
     turn = axis_angle_to_matrix(torch.tensor([0.35, 0.0, 0.1]))
     body = vertices(stage, pose(**STANDING), torch.tensor([0.0, 0.2, 3.5]))
     height = standing_height(body, stage.body)

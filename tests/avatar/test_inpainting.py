@@ -139,7 +139,7 @@ def test_an_offset_that_is_off_by_pixels_is_put_right() -> None:
     np.testing.assert_array_equal(aligned, [[0, -40]])
 
 
-def test_a_seam_moves_to_where_it_is_not_seen() -> None:
+def test_a_seam_moves_to_where_it_is_not_visible() -> None:
     """A spur of wrong copies amid right ones goes over to them, and nothing else does."""
     copies = repeated_noise()
     regions = np.where(copies.hole, 0, -1)

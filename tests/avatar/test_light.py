@@ -39,14 +39,14 @@ def test_a_pattern_is_no_light() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_too_few_points_tell_no_light(weight: float) -> None:
+def test_too_few_points_give_no_light(weight: float) -> None:
     count = 3000 if weight == 0 else 50
     colours, normals, parts = lit_points(count)
     found = light_of(colours, normals, parts, np.full(count, weight))
     np.testing.assert_array_equal(found.brightness(normals), 1)
 
 
-def test_a_limb_of_one_point_tells_no_light() -> None:
+def test_a_limb_of_one_point_gives_no_light() -> None:
     colours, normals, parts = lit_points(3000)
     alone = np.append(parts[:-1], SMPL24.index("left_shoulder"))
     bright, without = (

@@ -41,15 +41,15 @@ def scene(stage: Stage) -> tuple[Stage, np.ndarray, np.ndarray, MeshReposer]:
     return stage, photo, mask, reposer
 
 
-def test_texture_is_recovered_where_it_was_seen(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+def test_texture_is_recovered_where_it_was_visible(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, _, _, reposer = scene
     found = reposer.person.texture.image
     step = stage.texture.shape[0] // found.shape[0]
     truth = stage.texture[step // 2 :: step, step // 2 :: step]
     covered = body_texels(stage.body, found.shape[0]).fine.covered
-    seen = covered & (found[..., 3] > 0.95)
-    assert 0.1 < seen.mean() < 0.5
-    assert psnr(found[..., :3] * 255, truth * 255, seen) > 34
+    visible = covered & (found[..., 3] > 0.95)
+    assert 0.1 < visible.mean() < 0.5
+    assert psnr(found[..., :3] * 255, truth * 255, visible) > 34
     # The painting is symmetric: the mirror image of what was seen is right as well.
     mirrored = covered & (found[..., 3] > 0.3) & (found[..., 3] < 0.55)
     assert psnr(found[..., :3] * 255, truth * 255, mirrored) > 28
@@ -94,9 +94,9 @@ def test_shifted_landmarks_move_the_drawn_person(scene: tuple[Stage, np.ndarray,
     reposer = scene[3]
     person = reposer.person
     before, sheets = person.surfaces(person.pose)[0].vertices, len(person.surfaces(person.pose))
-    known = person.surfaces(person.pose._replace(shifts=torch.tensor([[0.02, -0.01]]).expand(33, 2)))
-    assert len(known) == sheets
-    moved = (known[0].vertices - before).numpy()
+    surfaces = person.surfaces(person.pose._replace(shifts=torch.tensor([[0.02, -0.01]]).expand(33, 2)))
+    assert len(surfaces) == sheets
+    moved = (surfaces[0].vertices - before).numpy()
     np.testing.assert_allclose(np.median(moved, axis=0), (0.02, -0.01, 0), atol=1e-3)
     np.testing.assert_array_equal(moved[:, 2], 0)
     unknown = person.surfaces(person.pose._replace(shifts=torch.full((33, 2), torch.nan)))
@@ -131,7 +131,7 @@ def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshRepo
 
 
 @pytest.mark.extensive
-def test_warnings_tell_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+def test_warnings_name_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, _, _, reposer = scene
     ahead = pose(0.3, **STANDING)
     assert reposer.render(ahead).warnings == ()
@@ -159,8 +159,8 @@ def test_half_a_person_has_legs_of_their_clothes(stage: Stage) -> None:
     torso = mask > 0.5
     torso[:95] = False
     half[torso] = (200, 30, 30)
-    unseen = np.where(np.isin(np.arange(24), [1, 2, 4, 5, 7, 8, 10, 11]), 0.0, 1.0)
-    person = replace(reposer_view, joint_visibility=unseen)
+    visibility = np.where(np.isin(np.arange(24), [1, 2, 4, 5, 7, 8, 10, 11]), 0.0, 1.0)
+    person = replace(reposer_view, joint_visibility=visibility)
     reposer = mesh_reposer(half, mask, person, stage.body)
     drawn = reposer.render(rotations, torch.tensor([0.0, -0.7, 2.6]))
     assert any("made up" in warning for warning in drawn.warnings)
@@ -191,11 +191,11 @@ def test_other_people_stay_and_give_no_colour(stage: Stage) -> None:
     assert magenta.sum() == 0
 
 
-@pytest.mark.parametrize("place", [(0.0, 0.0, -2.0), (9.0, 0.0, 2.4), (0.0, 0.0, 0.1)])
+@pytest.mark.parametrize("trans", [(0.0, 0.0, -2.0), (9.0, 0.0, 2.4), (0.0, 0.0, 0.1)])
 def test_person_outside_or_at_the_camera_leaves_a_image(
-    scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer], place: tuple[float, float, float]
+    scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer], trans: tuple[float, float, float]
 ) -> None:
-    drawn = scene[3].render(pose(**STANDING), torch.tensor(place)).image
+    drawn = scene[3].render(pose(**STANDING), torch.tensor(trans)).image
     assert drawn.shape == scene[1].shape
 
 
@@ -212,7 +212,7 @@ def test_what_leaves_the_image_is_said(scene: tuple[Stage, np.ndarray, np.ndarra
         assert any(sentence in warning for warning in warnings) == said
 
 
-def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:
+def test_an_empty_mask_still_gives_an_image(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     reposed = mesh_reposer(photo, np.zeros_like(mask), stage.fitted(rotations), stage.body).render(rotations)
@@ -234,7 +234,7 @@ def test_a_trunk_cut_by_the_image_keeps_its_texture():
     body = default_body()
     confidence = np.ones(len(SMPL24))
     confidence[SMPL24.indices(("pelvis", "spine1", "left_hip", "right_hip", "left_knee", "right_knee"))] = 0.2
-    sure = reliable_vertices(body, confidence, 0.4)
-    assert float(sure[body.part_labels == SMPL24.index("spine2")].min()) > 0.9
-    assert float(sure[body.part_labels == SMPL24.index("left_knee")].max()) < 0.6
+    reliability = reliable_vertices(body, confidence, 0.4)
+    assert float(reliability[body.part_labels == SMPL24.index("spine2")].min()) > 0.9
+    assert float(reliability[body.part_labels == SMPL24.index("left_knee")].max()) < 0.6
     assert float(reliable_vertices(body, np.zeros(len(SMPL24)), 0.4).max()) == 0

@@ -30,8 +30,8 @@ def with_stick(stage: Stage, rotations: torch.Tensor) -> tuple[np.ndarray, np.nd
     return np.where(stick[..., None] > 0, np.uint8(RED), photo), mask, stick > 0
 
 
-def reposer_of(stage: Stage, photo: np.ndarray, mask: np.ndarray, rotations: torch.Tensor, **given) -> MeshReposer:
-    return mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False), **given)
+def reposer_of(stage: Stage, photo: np.ndarray, mask: np.ndarray, rotations: torch.Tensor, **options) -> MeshReposer:
+    return mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False), **options)
 
 
 def red(image: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def test_the_period_of_a_pattern_is_the_likeliest_offset() -> None:
     np.testing.assert_array_equal(likely[:, 1] % 10, 0)
 
 
-def test_a_post_says_more_than_the_wall_beside_it() -> None:
+def test_a_post_has_more_influence_than_the_wall_beside_it() -> None:
     """The likeliest offsets lead along the slanted post, though nine tenths of the image are plain."""
     y, x = np.mgrid[:80, :100]
     post = np.abs(x - 50 + 0.5 * (y - 40)) < 5
@@ -47,7 +47,7 @@ def test_a_post_says_more_than_the_wall_beside_it() -> None:
     np.testing.assert_array_equal(likely[:, 1], -0.5 * likely[:, 0])
 
 
-def test_every_missing_pixel_has_an_offset_to_a_known_one() -> None:
+def test_every_missing_pixel_has_an_offset_to_a_present_one() -> None:
     """Also where nothing but a corner is known, and nothing resembles itself."""
     usable = np.zeros((60, 80), bool)
     usable[:24, :30] = True

@@ -58,18 +58,18 @@ def test_bodies_without_toes_stay_as_they_are() -> None:
 
 
 def test_offsets_turn_with_the_bones(stage: Stage) -> None:
-    dressed, place = DressedBody.of(stage.body, torch.zeros(10)), torch.tensor([0.0, 0.0, 2.4])
+    dressed, trans = DressedBody.of(stage.body, torch.zeros(10)), torch.tensor([0.0, 0.0, 2.4])
     bent = pose(left_hip=(-0.8, 0.0, 0.0), left_knee=(1.1, 0.0, 0.0))
-    bare = dressed.pose(bent, place)
+    bare = dressed.pose(bent, trans)
     toes = torch.from_numpy(stage.body.part_labels.numpy() == SMPL24.index("left_foot"))
     offsets = torch.zeros_like(bare)
     offsets[toes] = torch.tensor([0.0, 0.0, 0.02])
-    moved = replace(dressed, offsets=offsets).pose(bent, place) - bare
-    turned = dressed.posed(bent, place).linear[0, SMPL24.index("left_foot")]
-    own = stage.body.bone_weights[toes].max(1).values > 0.999
-    expected = (turned @ torch.tensor([0.0, 0.0, 0.02])).expand(int(own.sum()), 3)
-    assert own.any()
-    torch.testing.assert_close(moved[toes][own], expected, atol=1e-5, rtol=0)
+    moved = replace(dressed, offsets=offsets).pose(bent, trans) - bare
+    turned = dressed.posed(bent, trans).linear[0, SMPL24.index("left_foot")]
+    rigid = stage.body.bone_weights[toes].max(1).values > 0.999
+    expected = (turned @ torch.tensor([0.0, 0.0, 0.02])).expand(int(rigid.sum()), 3)
+    assert rigid.any()
+    torch.testing.assert_close(moved[toes][rigid], expected, atol=1e-5, rtol=0)
     assert moved[~toes].abs().max() == 0
 
 
@@ -88,8 +88,8 @@ def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     photo, mask = stage.person(rotations)
     vertices = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0]
     crop = crop_photo(photo, stage.view, mask, np.zeros_like(mask), vertices)
-    known = torch.from_numpy(~parts_mask(stage.body.part_labels.numpy(), unknown))
-    faces = stage.body.faces[known[stage.body.faces.long()].all(1)]
+    others = torch.from_numpy(~parts_mask(stage.body.part_labels.numpy(), unknown))
+    faces = stage.body.faces[others[stage.body.faces.long()].all(1)]
     surface, options = body_texels(stage.body, 512), MeshOptions()
     visible = vertex_colours(vertices, faces, crop, options.shoes)
     tone = skin_tone(surface, visible.colour, visible.shown, options.completion.min_skin, options.colours)
@@ -131,7 +131,7 @@ def test_feet_that_are_not_where_the_fit_has_them_wear_shoes(stage: Stage) -> No
 @pytest.mark.parametrize(
     ("colour", "expected"), [(BLUE, True), ((0.4,) * 3, True), (SKIN, False)], ids=["blue", "grey", "skin"]
 )
-def test_without_skin_to_compare_with_its_hue_tells(stage: Stage, colour: tuple[float, ...], expected: bool) -> None:
+def test_without_skin_to_compare_with_its_hue_decides(stage: Stage, colour: tuple[float, ...], expected: bool) -> None:
     upper = ("neck", "head", "left_hand", "right_hand", "left_wrist", "right_wrist", "left_elbow", "right_elbow")
     assert shod(painted(stage, colour, (0.1, 0.5, 0.2), upper), upper) is expected
 

@@ -55,7 +55,7 @@ def skirted(stage: Stage) -> tuple[Photo, MeshReposer]:
     return photo, reposer_of(stage, photo, rotations)
 
 
-def test_a_skirt_is_drawn_whole(skirted: tuple[Photo, MeshReposer]) -> None:
+def test_a_skirt_is_drawn_completely(skirted: tuple[Photo, MeshReposer]) -> None:
     (photo, mask), reposer = skirted
     drawn = reposer.render(reposer.person.pose.rotations).image
     assert overlap(drawn[..., 3] > 128, mask > 0.5) > 0.93

@@ -24,10 +24,12 @@ def landmarks(*names: str) -> np.ndarray:
 
 
 def test_only_the_stray_limb_loses_its_confidence() -> None:
-    given = np.linspace(0.5, 0.9, 24).astype(np.float32)
-    expected = given.copy()
+    confidence = np.linspace(0.5, 0.9, 24).astype(np.float32)
+    expected = confidence.copy()
     expected[SMPL24.index("right_foot")] = 0
-    np.testing.assert_array_equal(without_strays(given, landmarks("right_foot_index", "nose", "left_hip")), expected)
+    np.testing.assert_array_equal(
+        without_strays(confidence, landmarks("right_foot_index", "nose", "left_hip")), expected
+    )
     hand = without_strays(None, landmarks("left_thumb", "left_index"))
     assert hand[SMPL24.index("left_hand")] == 0
     assert hand.sum() == 23
@@ -38,18 +40,18 @@ def test_only_the_stray_limb_loses_its_confidence() -> None:
 
 def test_the_image_of_a_stray_limb_is_the_segment_about_its_landmarks() -> None:
     keypoints = np.zeros((33, 3), np.float32)
-    for name, place in {"right_ankle": (20, 20), "right_heel": (20, 60), "right_foot_index": (70, 60)}.items():
-        keypoints[BLAZEPOSE33.index(name)] = (*place, 1)
-    sure = keypoints[:, 2] > 0
-    image = image_of_strays(keypoints, landmarks("right_foot_index"), sure, (100, 90), 4)
+    for name, pixel in {"right_ankle": (20, 20), "right_heel": (20, 60), "right_foot_index": (70, 60)}.items():
+        keypoints[BLAZEPOSE33.index(name)] = (*pixel, 1)
+    reliable = keypoints[:, 2] > 0
+    image = image_of_strays(keypoints, landmarks("right_foot_index"), reliable, (100, 90), 4)
     assert image[60, 20:71].all()
     assert image[57:64, 45].all()
     assert not image[:52].any(), "the segment above the heel is where the body has it"
     assert not image[68:].any()
-    everything = image_of_strays(keypoints, landmarks("right_heel"), sure, (100, 90), 4)
+    everything = image_of_strays(keypoints, landmarks("right_heel"), reliable, (100, 90), 4)
     assert everything[40, 20]
     assert everything[60, 45]
-    assert not image_of_strays(keypoints, landmarks("nose"), sure, (100, 90), 4).any()
+    assert not image_of_strays(keypoints, landmarks("nose"), reliable, (100, 90), 4).any()
     alone = image_of_strays(keypoints, landmarks("right_foot_index"), landmarks("right_foot_index"), (100, 90), 4)
     ys, xs = np.nonzero(alone)
     assert abs(xs.mean() - 70) < 1
@@ -123,8 +125,8 @@ def test_a_twisted_foot_is_completed_from_the_other(stage: Stage) -> None:
     assert said not in taken.render(taken.person.pose.rotations).warnings
     step = stage.texture.shape[0] // size
     truth = stage.texture[step // 2 :: step, step // 2 :: step]
-    seen = where & (taken.person.texture.image[..., 3] > 0.9)
-    errors = [np.abs(one.person.texture.image[..., :3] - truth)[seen].mean() for one in (found, taken)]
+    visible = where & (taken.person.texture.image[..., 3] > 0.9)
+    errors = [np.abs(one.person.texture.image[..., :3] - truth)[visible].mean() for one in (found, taken)]
     assert errors[0] < 0.7 * errors[1]
 
 
@@ -138,7 +140,7 @@ def test_a_twisted_foot_still_stands_on_the_ground(stage: Stage) -> None:
 
 
 @pytest.mark.extensive
-def test_a_stray_shin_says_nothing_of_the_ground(stage: Stage) -> None:
+def test_a_stray_shin_has_no_effect_on_the_ground(stage: Stage) -> None:
     """Somebody who kneels, with a fit that has the shin upright: its foot is not where the fit has it."""
     raised = {"left_hip": (-1.2, 0.0, 0.0)}
     straight, true = pose(**STANDING, **raised), pose(**STANDING, **raised, right_knee=(1.4, 0.0, 0.0))

@@ -31,12 +31,12 @@ def test_energy_of_a_height_field_on_a_sphere() -> None:
 def test_spread_keeps_data_and_stays_between_its_extremes() -> None:
     vertices, faces = sphere(3)
     operator = SurfaceOperator(vertices, faces)
-    known = np.zeros(len(vertices))
-    known[vertices[:, 2] > 0.8] = 1e4
-    known[vertices[:, 2] < -0.8] = 1e4
+    weights = np.zeros(len(vertices))
+    weights[vertices[:, 2] > 0.8] = 1e4
+    weights[vertices[:, 2] < -0.8] = 1e4
     values = np.sign(vertices[:, 2:])
-    field = operator.spread(known, values, operator.areas * 1e-9, np.zeros(1))[:, 0]
-    np.testing.assert_allclose(field[known > 0], values[known > 0, 0], atol=1e-3)
+    field = operator.spread(weights, values, operator.areas * 1e-9, np.zeros(1))[:, 0]
+    np.testing.assert_allclose(field[weights > 0], values[weights > 0, 0], atol=1e-3)
     assert np.abs(field).max() < 1 + 1e-6
     # Between two opposite caps the harmonic function is odd: zero on the equator.
     assert np.abs(field[np.abs(vertices[:, 2]) < 0.02]).max() < 0.05
@@ -46,7 +46,7 @@ def test_groups_do_not_mix() -> None:
     vertices, faces = sphere(3)
     operator = SurfaceOperator(vertices, faces)
     upper = (vertices[:, 2] > 0).astype(np.int64)
-    known = np.zeros(len(vertices))
-    known[vertices[:, 2].argmax()] = known[vertices[:, 2].argmin()] = 1e3
-    field = operator.spread(known, vertices[:, 2:], operator.areas * 1e-9, np.zeros(1), upper)[:, 0]
+    weights = np.zeros(len(vertices))
+    weights[vertices[:, 2].argmax()] = weights[vertices[:, 2].argmin()] = 1e3
+    field = operator.spread(weights, vertices[:, 2:], operator.areas * 1e-9, np.zeros(1), upper)[:, 0]
     np.testing.assert_allclose(field, np.where(upper == 1, 1, -1), atol=1e-3)

@@ -60,7 +60,7 @@ def test_nonsense_is_refused(text):
 TWINS = [Item("A.jpg", (Path("A.jpg"),)), Item("b.jpg", (Path("b.jpg"),)), Item("a.jpg", (Path("a.jpg"),))]
 
 
-def test_names_that_differ_in_case_alone_are_refused_where_the_folder_cannot_tell_them_apart(tmp_path, monkeypatch):
+def test_names_that_differ_in_case_alone_are_refused_where_the_folder_cannot_distinguish_them(tmp_path, monkeypatch):
     refuse_case_twins(TWINS, tmp_path)
     monkeypatch.setattr(items, "ignores_case", lambda folder: True)
     with raises(UsageError, subject="a.jpg", problem="would write the same files as A.jpg in"):
@@ -68,7 +68,7 @@ def test_names_that_differ_in_case_alone_are_refused_where_the_folder_cannot_tel
     refuse_case_twins(TWINS[:2], tmp_path)
 
 
-def test_whether_a_file_system_tells_cases_apart(tmp_path, monkeypatch):
+def test_whether_a_file_system_distinguishes_cases(tmp_path, monkeypatch):
     (tmp_path / "Photos").mkdir()
     new = tmp_path / "Photos" / "new" / "Folder"
     assert not ignores_case(new)

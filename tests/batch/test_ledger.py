@@ -68,8 +68,8 @@ def test_a_torn_last_line_costs_only_its_item(tmp_path):
     record(tmp_path, "a")
     record(tmp_path, "b")
     path = tmp_path / "ledger.0-of-1.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-25])  # as a crash leaves it
+    content = path.read_bytes()
+    path.write_bytes(content[:-25])  # as a crash leaves it
     assert entry(tmp_path, "a").done
     assert entry(tmp_path, "b") is None
     record(tmp_path, "c")
@@ -92,8 +92,8 @@ def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
     record(tmp_path, "a")
     with (tmp_path / "ledger.0-of-1.jsonl").open("ab") as file:
         file.write(b'[1]\n"x"\n{}\n{"schema": 1, "kind": "item", "path": "b"}\n\xff\xfe\n')
-        whole = {"kind": "item", "command": "fit", "path": "c", "size": 1, "mtime_ns": 1, "options": ""}
-        whole |= {"outcome": "error"}
+        fields = {"kind": "item", "command": "fit", "path": "c", "size": 1, "mtime_ns": 1, "options": ""}
+        fields |= {"outcome": "error"}
         for spoilt in (
             {"outputs": 7},
             {"outcome": "succes"},
@@ -102,7 +102,7 @@ def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
             {"size": "1"},
             {"schema": "1", "path": None},
         ):
-            file.write(json.dumps(whole | spoilt).encode() + b"\n")
+            file.write(json.dumps(fields | spoilt).encode() + b"\n")
         file.write(b'{"kind": "run"}\n{"kind": "run", "digest": [], "options": {}}\n')
     assert list(read_history(tmp_path).entries) == [("fit", "a")]
 
@@ -112,16 +112,16 @@ def test_no_flipped_byte_makes_a_ledger_lie_or_unreadable(tmp_path):
     for key in "ab":
         record(tmp_path, key, outputs=(str(tmp_path / "x"),), details={"people": 2})
     path = tmp_path / "ledger.0-of-1.jsonl"
-    whole, true = path.read_bytes(), read_history(tmp_path)
+    content, true = path.read_bytes(), read_history(tmp_path)
     generator = np.random.default_rng(0)
     for _ in range(400):
-        damaged = bytearray(whole)
-        damaged[generator.integers(len(whole))] ^= 1 << generator.integers(8)
+        damaged = bytearray(content)
+        damaged[generator.integers(len(content))] ^= 1 << generator.integers(8)
         path.write_bytes(damaged)
         found = read_history(tmp_path)
         assert found.entries.items() <= true.entries.items()
         assert found.options.items() <= true.options.items()
-    path.write_bytes(whole)
+    path.write_bytes(content)
     assert len(read_history(tmp_path).entries) == 2
 
 
@@ -147,7 +147,7 @@ def test_a_newer_version_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_lines_of_concurrent_writers_stay_whole(tmp_path):
+def test_lines_of_concurrent_writers_stay_complete(tmp_path):
     writer = (
         "import sys; from pathlib import Path\n"
         "from humanpose_cli.batch.ledger import Ledger; from humanpose_cli.batch.items import Shard\n"
@@ -177,8 +177,8 @@ def test_two_processes_do_not_run_the_same_shard(tmp_path):
     ("first", "second"), [(UNSHARDED, Shard(1, 4)), (Shard(1, 4), UNSHARDED), (Shard(0, 2), Shard(3, 4))]
 )
 def test_parts_that_share_items_do_not_run_at_once(tmp_path, first, second):
-    words = f"running part {first} here, which shares items with part {second}; wait for it"
-    with Ledger(tmp_path, "fit", {}, first), pytest.raises(UsageError, match=words):
+    message = f"running part {first} here, which shares items with part {second}; wait for it"
+    with Ledger(tmp_path, "fit", {}, first), pytest.raises(UsageError, match=message):
         Ledger(tmp_path, "fit", {}, second)
     assert [path.name for path in tmp_path.iterdir()] == [f"ledger.{first.file_part}.jsonl"]
     with Ledger(tmp_path, "fit", {}, second):
@@ -238,7 +238,7 @@ def test_no_link_is_written_through(tmp_path, name, shard):
     assert (tmp_path / "elsewhere").read_text() == "text"
 
 
-def test_an_unwritable_folder_is_told(tmp_path):
+def test_an_unwritable_folder_is_reported(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with raises((UnavailableError, InputError), remedy="`out`"):
@@ -273,6 +273,6 @@ def test_contents_cannot_be_shifted_between_files(tmp_path):
     assert content_digest(Item("x", (one, two))) != before
 
 
-def test_an_items_own_error_comes_first():
+def test_the_error_of_an_item_comes_first():
     with raises(InputError, problem="is an empty folder"):
         fingerprint(Item("x", (), error=InputError("x", "is an empty folder")))

@@ -30,10 +30,10 @@ class Recorder:
     """A worker that writes one file an item and remembers what it was given; `faults` are raised instead."""
 
     def __init__(self, out: Path, faults: dict[str, Exception] | None = None) -> None:
-        self.out, self.faults, self.seen = out, faults or {}, []
+        self.out, self.faults, self.keys = out, faults or {}, []
 
     def __call__(self, item: Item) -> Outcome:
-        self.seen.append(item.key)
+        self.keys.append(item.key)
         if item.key in self.faults:
             raise self.faults[item.key]
         output = self.out / f"{item.key}.txt"
@@ -86,12 +86,12 @@ def statuses(result) -> list[str]:
     return [item.status.value for item in result.items]
 
 
-def test_all_items_are_done_and_told(tmp_path, photos):
+def test_all_items_are_done_and_reported(tmp_path, photos):
     worker, listener = Recorder(tmp_path / "out"), Listener()
     result = run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
     assert (result.status, result.exit_code, result.messages) == (Status.SUCCESS, ExitCode.OK, ())
-    assert worker.seen == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert [Path(item.outputs[0]).read_text() for item in result.items] == worker.seen
+    assert worker.keys == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert [Path(item.outputs[0]).read_text() for item in result.items] == worker.keys
     assert [item.details for item in result.items] == [{"letters": 5}] * 4
     assert listener.results == list(result.items)
     assert (listener.total, listener.finished, listener.bugs) == (4, 1, [])
@@ -101,7 +101,7 @@ def test_a_rerun_does_nothing_and_gives_the_same_outputs(tmp_path, photos):
     first = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     again = Recorder(tmp_path / "out")
     second = run_items(items_of(photos), again, batch(tmp_path))
-    assert again.seen == []
+    assert again.keys == []
     assert statuses(second) == ["skipped"] * 4
     assert [item.outputs for item in second.items] == [item.outputs for item in first.items]
     assert (second.status, second.exit_code) == (Status.SUCCESS, ExitCode.OK)
@@ -114,7 +114,7 @@ def test_a_skipped_items_details_come_from_the_ledger_and_its_contents_from_reca
     assert result.items[0].details == {"letters": 5, "from": "a.jpg.txt"}
 
 
-def test_contents_are_told_and_not_kept(tmp_path, photos):
+def test_contents_are_reported_and_not_kept(tmp_path, photos):
     def worker(item: Item) -> Outcome:
         return Outcome(details={"people": np.float32(2.5)}, contents={"rows": [1, 2]})
 
@@ -154,7 +154,7 @@ def test_whoever_dies_while_replacing_results_leaves_none_of_them_done(tmp_path,
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
-    assert again.seen == ["a.jpg"]
+    assert again.keys == ["a.jpg"]
 
 
 def test_results_that_another_command_wrote_over_are_not_called_done(tmp_path, photos):
@@ -168,7 +168,7 @@ def test_results_that_another_command_wrote_over_are_not_called_done(tmp_path, p
     run_items(over, worker, batch(tmp_path, command="repose", overwrite=True))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
-    assert again.seen == ["a.jpg"]
+    assert again.keys == ["a.jpg"]
 
 
 def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos, monkeypatch):
@@ -190,10 +190,10 @@ def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos)
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, together=lambda: 4, prepare=prepare))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path))
-    assert again.seen == ["b.jpg"]
+    assert again.keys == ["b.jpg"]
 
 
-def test_a_changed_input_is_told(tmp_path, photos):
+def test_a_changed_input_is_reported(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     (photos / "c.jpg").write_bytes(b"another image")
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
@@ -205,7 +205,7 @@ def test_a_truncated_output_is_made_again(tmp_path, photos):
     (tmp_path / "out" / "b.jpg.txt").write_text("b")
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path))
-    assert again.seen == ["b.jpg"]
+    assert again.keys == ["b.jpg"]
 
 
 def test_a_result_that_was_damaged_since_is_made_again(tmp_path, photos):
@@ -218,7 +218,7 @@ def test_a_result_that_was_damaged_since_is_made_again(tmp_path, photos):
 
     again = Recorder(tmp_path / "out")
     result = run_items(items_of(photos), again, batch(tmp_path, recall=recall))
-    assert again.seen == ["b.jpg"]
+    assert again.keys == ["b.jpg"]
     assert sorted(statuses(result)) == ["skipped"] * 3 + ["success"]
 
 
@@ -226,7 +226,7 @@ def test_no_resume_does_everything_again(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path, resume=False))
-    assert len(again.seen) == 4
+    assert len(again.keys) == 4
 
 
 def test_a_vanished_output_and_a_changed_input_are_done_again(tmp_path, photos):
@@ -235,7 +235,7 @@ def test_a_vanished_output_and_a_changed_input_are_done_again(tmp_path, photos):
     (photos / "c.jpg").write_bytes(b"another image")
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path))
-    assert again.seen == ["b.jpg", "c.jpg"]
+    assert again.keys == ["b.jpg", "c.jpg"]
 
 
 def test_verify_inputs_looks_at_contents_and_not_at_times(tmp_path, photos):
@@ -246,45 +246,45 @@ def test_verify_inputs_looks_at_contents_and_not_at_times(tmp_path, photos):
     os.utime(photos / "b.jpg", ns=(1, 1))  # same contents, other time
     careless, careful = Recorder(tmp_path / "out"), Recorder(tmp_path / "out")
     run_items(items_of(photos), careful, batch(tmp_path, verify_inputs=True))
-    assert careful.seen == ["a.jpg"]
+    assert careful.keys == ["a.jpg"]
     os.utime(photos / "a.jpg", ns=(2, 2))
     run_items(items_of(photos), careless, batch(tmp_path))
-    assert careless.seen == ["a.jpg", "b.jpg"]
+    assert careless.keys == ["a.jpg", "b.jpg"]
 
 
 def test_a_bad_item_does_not_stop_the_others(tmp_path, photos):
     worker = Recorder(tmp_path / "out", {"b.jpg": InputError("b.jpg", "is not an image")})
     result = run_items(items_of(photos), worker, batch(tmp_path))
-    assert len(worker.seen) == 4
+    assert len(worker.keys) == 4
     assert statuses(result) == ["success", "error", "success", "success"]
     assert result.items[1].error == "b.jpg: is not an image"
     assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.PARTIAL)
 
 
-def test_failures_are_told_again_and_tried_again_only_on_request(tmp_path, photos):
+def test_failures_are_reported_again_and_tried_again_only_on_request(tmp_path, photos):
     faults = {"b.jpg": InputError("b.jpg", "is not an image")}
     run_items(items_of(photos), Recorder(tmp_path / "out", faults), batch(tmp_path))
     second = Recorder(tmp_path / "out")
     result = run_items(items_of(photos), second, batch(tmp_path))
-    assert second.seen == []
+    assert second.keys == []
     assert statuses(result) == ["skipped", "error", "skipped", "skipped"]
     assert "`retry_failed`" in result.items[1].error
     assert result.exit_code is ExitCode.PARTIAL
     third = Recorder(tmp_path / "out")
     assert run_items(items_of(photos), third, batch(tmp_path, retry_failed=True)).exit_code is ExitCode.OK
-    assert third.seen == ["b.jpg"]
+    assert third.keys == ["b.jpg"]
 
 
 @pytest.mark.parametrize(
     ("fault", "code"), [(InputError("x", "is empty"), ExitCode.BAD_INPUT), (ZeroDivisionError(), ExitCode.BUG)]
 )
-def test_if_nothing_could_be_done_the_exit_code_says_why(tmp_path, photos, fault, code):
+def test_if_nothing_could_be_done_the_exit_code_shows_the_reason(tmp_path, photos, fault, code):
     faults = dict.fromkeys(("a.jpg", "b.jpg", "c.jpg", "d.jpg"), fault)
     result = run_items(items_of(photos), Recorder(tmp_path / "out", faults), batch(tmp_path))
     assert (result.status, result.exit_code) == (Status.ERROR, code)
 
 
-def test_a_bug_is_told_as_one_and_its_exception_handed_on(tmp_path, photos):
+def test_a_bug_is_reported_as_one_and_its_exception_handed_on(tmp_path, photos):
     bug, listener = IndexError("out of range"), Listener()
     worker = Recorder(tmp_path / "out", {"c.jpg": bug})
     result = run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
@@ -316,12 +316,12 @@ def test_what_a_failing_item_has_written_vanishes_and_what_stood_there_stays(tmp
 def test_what_would_fail_everywhere_stops_the_run_and_is_not_held_against_the_item(tmp_path, photos, fault):
     worker = Recorder(tmp_path / "out", {"b.jpg": fault})
     result = run_items(items_of(photos), worker, batch(tmp_path))
-    assert worker.seen == ["a.jpg", "b.jpg"]
+    assert worker.keys == ["a.jpg", "b.jpg"]
     assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.UNAVAILABLE)
     assert result.messages == ("3 of 4 items are left; the same command goes on with them",)
     again = Recorder(tmp_path / "out")
     assert run_items(items_of(photos), again, batch(tmp_path)).exit_code is ExitCode.OK
-    assert again.seen == ["b.jpg", "c.jpg", "d.jpg"]
+    assert again.keys == ["b.jpg", "c.jpg", "d.jpg"]
 
 
 def test_an_item_done_in_part_is_partial_and_can_be_retried(tmp_path, photos):
@@ -334,9 +334,9 @@ def test_an_item_done_in_part_is_partial_and_can_be_retried(tmp_path, photos):
     assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.PARTIAL)
     again = Recorder(tmp_path / "out")
     assert statuses(run_items(items_of(photos)[:1], again, batch(tmp_path))) == ["partial"]
-    assert again.seen == []
+    assert again.keys == []
     run_items(items_of(photos)[:1], again, batch(tmp_path, retry_failed=True))
-    assert again.seen == ["a.jpg"]
+    assert again.keys == ["a.jpg"]
 
 
 def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, photos):
@@ -349,14 +349,14 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
     (photos / "a.jpg").write_bytes(b"back")
     again = Recorder(tmp_path / "out")
     run_items(items, again, batch(tmp_path))
-    assert again.seen == ["a.jpg"]
+    assert again.keys == ["a.jpg"]
     (photos / "a.jpg").rename(tmp_path / "away")  # what was done before stays known, for when it comes back once more
     assert statuses(run_items(items, again, batch(tmp_path)))[0] == "error"
     (tmp_path / "away").rename(photos / "a.jpg")
     assert statuses(run_items(items, again, batch(tmp_path)))[0] == "skipped"
 
 
-def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
+def test_other_options_do_not_replace_results_unless_requested(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     other = batch(tmp_path, options={"people": "largest"})
     with raises(UsageError, problem="`people=largest`, was all", remedy="`overwrite`"):
@@ -364,7 +364,7 @@ def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
     worker = Recorder(tmp_path / "out")
     replacing = batch(tmp_path, options={"people": "largest"}, overwrite=True)
     assert run_items(items_of(photos), worker, replacing).exit_code is ExitCode.OK
-    assert len(worker.seen) == 4
+    assert len(worker.keys) == 4
 
 
 def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
@@ -377,7 +377,7 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "told"),
+    ("before", "now", "difference"),
     [
         ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, r"without `refine`"),
         ({"refine": {"steps": 3}}, {}, r"with `refine`"),
@@ -385,9 +385,9 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
         ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, r"another `weights`"),
     ],
 )
-def test_networks_are_named_without_their_digests(tmp_path, photos, before, now, told):
+def test_networks_are_named_without_their_digests(tmp_path, photos, before, now, difference):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
-    with raises(UsageError, problem=f"other options ({told})"):
+    with raises(UsageError, problem=f"other options ({difference})"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **now}))
 
 
@@ -400,12 +400,12 @@ def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photo
         run_items(items_of(elsewhere), Recorder(tmp_path / "out"), batch(tmp_path))
 
 
-def test_a_moved_folder_is_known_again(tmp_path, photos):
+def test_a_moved_folder_is_recognised(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     moved = photos.rename(tmp_path / "moved")
     again = Recorder(tmp_path / "out")
     run_items(items_of(moved), again, batch(tmp_path))
-    assert again.seen == []
+    assert again.keys == []
 
 
 def test_two_commands_do_not_write_one_file(tmp_path, photos):
@@ -420,35 +420,35 @@ def test_two_inputs_with_one_key_are_refused_and_one_named_twice_is_done_once(tm
     twice = items_of(photos)[:1] * 2
     worker = Recorder(tmp_path / "out")
     run_items(twice, worker, batch(tmp_path))
-    assert worker.seen == ["a.jpg"]
+    assert worker.keys == ["a.jpg"]
     clash = [Item("x", (photos / "a.jpg",), "one/x"), Item("x", (photos / "b.jpg",), "two/x")]
     with raises(UsageError, subject="two/x", problem="would write the same files as one/x"):
         run_items(clash, worker, batch(tmp_path))
 
 
 def test_shards_share_the_work_and_read_each_others_ledgers(tmp_path, photos):
-    seen = []
+    keys = []
     for index in range(3):
         worker = Recorder(tmp_path / "out")
         run_items(items_of(photos), worker, batch(tmp_path, shard=Shard(index, 3)))
-        seen += worker.seen
-    assert sorted(seen) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    whole = Recorder(tmp_path / "out")
-    assert run_items(items_of(photos), whole, batch(tmp_path)).exit_code is ExitCode.OK
-    assert whole.seen == []
+        keys += worker.keys
+    assert sorted(keys) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    recorder = Recorder(tmp_path / "out")
+    assert run_items(items_of(photos), recorder, batch(tmp_path)).exit_code is ExitCode.OK
+    assert recorder.keys == []
 
 
 def test_a_shard_skips_what_a_run_of_everything_finished(tmp_path, photos):
     run_items(items_of(photos)[:3], Recorder(tmp_path / "out"), batch(tmp_path))
-    seen = []
+    keys = []
     for index in range(2):
         worker = Recorder(tmp_path / "out")
         run_items(items_of(photos), worker, batch(tmp_path, shard=Shard(index, 2)))
-        seen += worker.seen
-    assert seen == ["d.jpg"]
+        keys += worker.keys
+    assert keys == ["d.jpg"]
 
 
-def test_a_shard_without_items_says_so(tmp_path, photos):
+def test_a_shard_without_items_is_reported(tmp_path, photos):
     none = [Shard(i, 50) for i in range(50) if not any(Shard(i, 50).owns(item.key) for item in items_of(photos))]
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=none[0]))
     assert (result.status, len(result.items)) == (Status.SUCCESS, 0)
@@ -492,7 +492,7 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     result = run_items(items, worker, together, progress=listener)
     assert groups == [[keys[1]], [keys[0], keys[2]], [keys[3]]]
     assert statuses(result) == ["success", "skipped", "success", "error"]
-    assert worker.seen == [keys[1], keys[0], keys[2], keys[3]]
+    assert worker.keys == [keys[1], keys[0], keys[2], keys[3]]
     assert listener.prepared == [[items[0].name, items[2].name], []]  # one alone is not prepared with others
     assert len(listener.results) == 4
     assert [round(item.seconds, -1) for item in result.items] == [100, 0, 300, 400]  # each has its own
@@ -554,16 +554,16 @@ def test_a_stale_handle_is_recorded_against_no_item_and_the_same_command_tries_a
     assert [item.status for item in again.items] == [Status.SKIPPED, Status.SUCCESS, Status.SUCCESS]
 
 
-def test_an_input_on_a_mount_that_does_not_answer_is_recorded_against_no_item(tmp_path, monkeypatch):
+def test_an_input_on_a_mount_that_does_not_respond_is_recorded_against_no_item(tmp_path, monkeypatch):
     photos = [tmp_path / name for name in ("a.jpg", "b.jpg")]
     for path in photos:
         path.write_text("x")
     usual = Path.stat
 
-    def stale(path, **given):
+    def stale(path, **options):
         if path.name == "b.jpg":
             raise OSError(errno.ESTALE, "Stale file handle", str(path))
-        return usual(path, **given)
+        return usual(path, **options)
 
     monkeypatch.setattr(Path, "stat", stale)
     out = tmp_path / "out"

@@ -70,7 +70,7 @@ def test_stale_handles_are_the_machines_fault_whatever_they_are_about(code, name
         ("EINVAL", None, ExitCode.BUG),
     ],
 )
-def test_errors_below_the_output_folder_are_the_machines_unless_known_to_be_an_inputs(code, name, exit_code):
+def test_errors_below_the_output_folder_are_the_machines_unless_they_are_those_of_an_input(code, name, exit_code):
     error = OSError(getattr(errno, code), os.strerror(getattr(errno, code)), name)
     failure = explain(error, [Path("/out/in/a.jpg")], Path("/out"))
     assert failure.exit_code == exit_code
@@ -83,7 +83,7 @@ def test_a_bug_is_called_one():
     assert failure.sentence.startswith("KeyError: 'hip'; this is a bug in hpc")
 
 
-def test_known_errors_keep_their_sentence():
+def test_expected_errors_keep_their_sentence():
     error = InputError("a.jpg", "is not an image", expected="JPEG", got="text", remedy="convert it")
     assert explain(error).sentence == str(error)
 
@@ -114,6 +114,6 @@ def test_exhausted_memory_is_no_bug(error, sentence):
     assert explain(wrapped) == Failure(sentence, ExitCode.UNAVAILABLE)
 
 
-def test_words_about_memory_in_a_name_or_another_error_are_no_exhausted_memory():
+def test_text_about_memory_in_a_name_or_another_error_is_no_exhausted_memory():
     assert explain(InputError("bad_alloc.png", "is not an image")).exit_code is ExitCode.BAD_INPUT
     assert explain(ValueError("not enough memory cells")).is_bug

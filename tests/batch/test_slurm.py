@@ -64,7 +64,7 @@ sys.exit(result.exit_code)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_package() -> Iterator[None]:
+def tested_package_on_path() -> Iterator[None]:
     """Jobs import the package that is tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
@@ -182,10 +182,10 @@ def after(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
     """The folder of a story when it has ended. All are told at once, for Slurm waits more than it works."""
     with ThreadPoolExecutor(len(STORIES)) as pool:
         folders = {story: tmp_path_factory.mktemp(story.__name__) for story in STORIES}
-        told = {story: pool.submit(story, folder) for story, folder in folders.items()}
+        jobs = {story: pool.submit(story, folder) for story, folder in folders.items()}
 
         def ended(story: Callable[[Path], None]) -> Path:
-            told[story].result()
+            jobs[story].result()
             return folders[story]
 
         yield ended
@@ -225,7 +225,7 @@ def test_a_training_on_two_nodes_and_one_that_is_requeued_learn_the_same(after, 
 
 
 @pytest.mark.slow
-def test_what_slurm_refuses_is_told(slurm, tmp_path):
+def test_what_slurm_refuses_is_reported(slurm, tmp_path):
     with raises(UnavailableError, subject="slurm", problem="refuses the job", got="artition"):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), ())
     with raises(UsageError, problem="nodes is not for items"):
@@ -234,7 +234,7 @@ def test_what_slurm_refuses_is_told(slurm, tmp_path):
         submit("test", ("true",), tmp_path, SlurmSettings(2, {"time": "1:00"}), ())
 
 
-def test_without_slurm_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_slurm_the_remedy_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with raises(UnavailableError, subject="slurm", problem="is not on this machine"):
         submit("test", ("true",), tmp_path, SlurmSettings(), ())
@@ -267,7 +267,7 @@ time.sleep(60)
 def test_before_a_job_is_requeued_its_command_has_saved(tmp_path):
     job = CommandJob((sys.executable, "-c", SAVING, str(tmp_path)))
 
-    def told(*_: object) -> None:  # as submitit answers Slurm's signal
+    def save_and_exit(*_: object) -> None:  # as submitit answers Slurm's signal
         assert job.checkpoint().function is job
         assert (tmp_path / "saved").exists()
         raise SystemExit
@@ -277,7 +277,7 @@ def test_before_a_job_is_requeued_its_command_has_saved(tmp_path):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGUSR2)
 
-    before = signal.signal(signal.SIGUSR2, told)
+    before = signal.signal(signal.SIGUSR2, save_and_exit)
     try:
         threading.Thread(target=tell, daemon=True).start()
         with pytest.raises(SystemExit):

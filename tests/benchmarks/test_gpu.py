@@ -66,9 +66,9 @@ def test_the_command_runs_each_step_within_its_seconds(monkeypatch, tmp_path, ca
     texts = {name: (BENCHMARKS / f"{name}.py").read_text("utf-8") for name in gpu.STEPS}
     assert all("--device" in text or "measured_devices(" in text for text in texts.values())
     assert all(("--small" in texts[name]) == (name in gpu._HAVE_SMALL) for name in gpu.STEPS)
-    told = "import json, sys, time\nprint(json.dumps({'given': ' '.join(sys.argv[1:])}), flush=True)\n"
-    (tmp_path / "gpu_engine.py").write_text(f'"""Starts."""\n{told}time.sleep(60)\n')
-    (tmp_path / "gpu_training.py").write_text(f'"""Trains."""\n{told}')
+    program = "import json, sys, time\nprint(json.dumps({'given': ' '.join(sys.argv[1:])}), flush=True)\n"
+    (tmp_path / "gpu_engine.py").write_text(f'"""Starts."""\n{program}time.sleep(60)\n')
+    (tmp_path / "gpu_training.py").write_text(f'"""Trains."""\n{program}')
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
     monkeypatch.setattr(run, "FOLDER", tmp_path / "benchmarks")
     (tmp_path / "README.md").write_text("# Readme\n")

@@ -55,8 +55,8 @@ def test_scripts_are_run_and_failures_named(results, capsys):
 
 def result(benchmark, *rows, machine="A, 2 cores", commit="a" * 40, date="2026-01-02"):
     versions = {"python": "3.11", "torch": "2.13"}
-    known = {"benchmark": benchmark, "machine": machine, "commit": commit, "date": date, "versions": versions}
-    return {**known, "rows": list(rows)}
+    fields = {"benchmark": benchmark, "machine": machine, "commit": commit, "date": date, "versions": versions}
+    return {**fields, "rows": list(rows)}
 
 
 def compared_row(name, ours, theirs, against="b"):
@@ -92,7 +92,7 @@ VIDEO = {"1080p, one person": "fit", "frames_a_second": 10.0}
 REPOSE = {"method": "mesh", "seconds": 2.0}
 
 
-def test_the_page_is_of_the_machine_that_measured_most_and_names_older_commits(results):
+def test_the_page_is_of_the_machine_with_the_largest_number_of_figures_and_names_older_commits(results):
     page = results.page(
         [
             result("repose", REPOSE, machine="Z, 64 cores", date="2026-02-02"),
@@ -187,12 +187,14 @@ def test_benchmarks_on_videos_of_the_users_get_their_folder(results, tmp_path, m
     for name in ("real_video", "reposed_video", "one"):
         (results.FOLDER / f"bench_{name}.py").touch()
     monkeypatch.chdir(tmp_path)
-    asked = []
-    monkeypatch.setattr(results, "record", lambda runs: asked.append([(path.stem, *given) for path, given, _ in runs]))
+    records = []
+    monkeypatch.setattr(
+        results, "record", lambda runs: records.append([(path.stem, *options) for path, options, _ in runs])
+    )
     for arguments in ([], ["--real", "clips"], ["--real", "clips", "real_video"], ["--real", "clips", "one"]):
         results.main(arguments)
     real = ("bench_real_video", str(tmp_path / "clips"))
-    assert asked == [[("bench_one",)], [("bench_one",), real], [real], [("bench_one",)]]
+    assert records == [[("bench_one",)], [("bench_one",), real], [real], [("bench_one",)]]
     for arguments in (["real_video"], ["--real", "clips", "reposed_video"]):
         with pytest.raises(SystemExit, match="videos: are needed"):
             results.main(arguments)
@@ -257,7 +259,7 @@ def test_what_was_measured_on_changed_files_is_printed_and_not_written(
         script.write_text(MEASURED + "\n")
     elif change == "meanwhile":
         run = module.run
-        monkeypatch.setattr(module, "run", lambda *given: (run(*given), script.write_text("changed"))[0])
+        monkeypatch.setattr(module, "run", lambda *arguments: (run(*arguments), script.write_text("changed"))[0])
     else:
         (tmp_path / ".git").rename(tmp_path / "git")
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -337,7 +339,7 @@ def test_the_roofline_is_the_larger_of_both_limits(compared, moved, flops, limit
     work = roofline.Work(moved, flops)
     line = compared("a", lambda: None, lambda: None, against="b", reach=1, repeats=1, work=work)
     assert line["limit"] == limit
-    least, told = roofline.least_ms(work)
-    assert told == limit
-    assert line["roofline_ms"] == pytest.approx(least, rel=1e-2)
+    milliseconds, bound = roofline.min_ms(work)
+    assert bound == limit
+    assert line["roofline_ms"] == pytest.approx(milliseconds, rel=1e-2)
     assert line["of_roofline"] > 0

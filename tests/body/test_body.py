@@ -37,7 +37,7 @@ def random_pose(batch: int, body: Body, seed: int = 0) -> tuple[torch.Tensor, to
     return axis_angle_to_matrix(poses), betas, trans
 
 
-def test_left_shoulder_turned_minus_90_about_z_lets_the_arm_hang(body: Body) -> None:
+def test_left_shoulder_turned_minus_90_about_z_lets_the_hand_hang(body: Body) -> None:
     betas = torch.zeros(1, 10)
     joints = body.pose(turned(left_shoulder=(0, 0, -math.pi / 2)), betas).joints[0]
     shoulder, hand, right = (joints[SMPL24.index(name)] for name in ("left_shoulder", "left_hand", "right_hand"))
@@ -125,7 +125,7 @@ def test_absolute_rotations_give_the_same_body(any_body: Body) -> None:
     torch.testing.assert_close(absolute.joints, relative.joints, atol=1e-9, rtol=0)
 
 
-def test_one_row_of_betas_serves_the_whole_batch(any_body: Body) -> None:
+def test_one_row_of_betas_serves_the_complete_batch(any_body: Body) -> None:
     rotations, betas, trans = random_pose(3, any_body)
     one = any_body.pose(rotations, betas[:1], trans)
     each = any_body.pose(rotations, betas[:1].expand(3, -1), trans)
@@ -136,7 +136,7 @@ def test_one_row_of_betas_serves_the_whole_batch(any_body: Body) -> None:
         )
 
 
-def test_turning_the_pelvis_turns_the_whole_body(any_body: Body) -> None:
+def test_turning_the_pelvis_turns_the_complete_body(any_body: Body) -> None:
     rotations, betas, _ = random_pose(1, any_body)
     R = axis_angle_to_matrix(torch.tensor([0.3, -1.0, 0.7], dtype=torch.float64))
     before = any_body.pose(rotations, betas)

@@ -50,7 +50,7 @@ def test_counts_and_size(body: Body) -> None:
     assert (module.DATA / "default_body.npz").stat().st_size < 2e6
 
 
-def test_each_call_gives_a_module_of_its_own() -> None:
+def test_each_call_gives_a_new_module() -> None:
     first, second = default_body(), default_body()
     first.double()
     assert second.template.dtype == torch.float32
@@ -80,9 +80,9 @@ def test_mirror_is_an_involution_that_maps_the_body_to_itself(body: Body) -> Non
 @pytest.mark.slow
 def test_mirrored_triangles_are_triangles(body: Body) -> None:
     """Where a quad straddles the plane of symmetry no split of it is symmetric; there are few of these."""
-    known = {frozenset(face) for face in body.faces.tolist()}
+    triangles = {frozenset(face) for face in body.faces.tolist()}
     mirrored = [frozenset(face) for face in body.mirror_vertices[body.faces.long()].tolist()]
-    assert sum(face not in known for face in mirrored) < 0.001 * len(mirrored)
+    assert sum(face not in triangles for face in mirrored) < 0.001 * len(mirrored)
 
 
 def test_surface_is_closed_and_faces_outward(body: Body) -> None:
@@ -218,7 +218,7 @@ def test_learned_landmarks_replace_the_anatomical_ones(tmp_path: Path, monkeypat
         module._arrays.cache_clear()
 
 
-def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_gives_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DATA", tmp_path)
     module._arrays.cache_clear()
     try:

@@ -69,21 +69,21 @@ def test_landmarks_lie_where_the_detector_sees_them(people, detected):
         body = default_body(learned_landmarks=learned)
         posed = body.pose(rotations, betas, trans, vertices=False)
         misses.append(miss(body.pose_landmarks("blazepose33", posed, betas), trans, detected))
-    sure = torch.from_numpy(detected[..., 2] > 0.7)
-    before, after = (float(m[sure].mean()) for m in misses)
+    reliable = torch.from_numpy(detected[..., 2] > 0.7)
+    before, after = (float(m[reliable].mean()) for m in misses)
     assert after < 0.035  # metres, 2 % of the body's height
     assert after < 0.9 * before
 
 
-def test_the_set_is_symmetric_and_whole():
-    points, guess = (default_body(learned_landmarks=x).landmarks("blazepose33") for x in (True, False))
+def test_the_set_is_symmetric_and_complete():
+    points, unlearned = (default_body(learned_landmarks=x).landmarks("blazepose33") for x in (True, False))
     mirror, bones = list(BLAZEPOSE33.mirror), list(SMPL24.mirror)
     torch.testing.assert_close(points.template[mirror] * MIRROR, points.template, atol=1e-5, rtol=0)
     torch.testing.assert_close(points.bone_weights[mirror], points.bone_weights, atol=1e-6, rtol=0)
     used = points.bone_weights > 0
     assert torch.equal(torch.tensor(bones)[points.bone_indices[mirror].long()][used], points.bone_indices[used].long())
     torch.testing.assert_close(points.bone_weights.sum(1), torch.ones(33))
-    assert (points.template - guess.template).norm(dim=-1).max() < 0.08
+    assert (points.template - unlearned.template).norm(dim=-1).max() < 0.08
 
 
 def test_noise_figures_are_kept_with_it():

@@ -15,7 +15,7 @@ def test_other_names_are_refused(spec):
         prior_file(spec)
 
 
-def test_known_names_are_taken_and_need_no_file_yet():
+def test_names_of_models_are_accepted_and_need_no_file_yet():
     for spec in ("none", "pose", "gmm:/nowhere/gmm_08.pkl", "vposer:C:/V02_05"):
         check_prior(spec)
 

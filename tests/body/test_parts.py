@@ -42,7 +42,7 @@ def test_nbf_order_of_the_twelve_parts() -> None:
     assert PARTS12.of_joint["right_foot"] == "right_shank"
 
 
-def test_known_parts() -> None:
+def test_reference_parts() -> None:
     assert PARTS24.rows == tuple(range(24))
     assert PARTS6.of_joint["left_collar"] == "torso"
     assert WARPING10.of_joint["right_hand"] == "right_lower_arm"

@@ -35,7 +35,7 @@ def test_size_and_counts():
     assert torch.isfinite(library.poses).all()
 
 
-def test_whole_activities_are_held_out():
+def test_complete_activities_are_held_out():
     library = pose_library()
     held_out = {m.activity for m in library.motions(split="held_out")}
     train = {m.activity for m in library.motions(split="train")}

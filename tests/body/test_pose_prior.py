@@ -32,12 +32,12 @@ def pose(**degrees: float) -> torch.Tensor:
 
 def test_held_out_activities_against_random_poses():
     library, prior = pose_library(), pose_prior()
-    unseen = prior.energy(library.rotations(library.frames("held_out")[::3]))
+    held_out = prior.energy(library.rotations(library.frames("held_out")[::3]))
     random = prior.energy(within_limits(1000))
-    assert (unseen[:, None] < random).float().mean() > 0.98  # area under the curve
+    assert (held_out[:, None] < random).float().mean() > 0.98  # area under the curve
 
 
-def test_held_out_activities_against_their_own_frames_shaken():
+def test_held_out_activities_against_their_frames_shaken():
     """A harder question: the same frames with every angle off by 30° on average, inside the limits."""
     library, prior = pose_library(), pose_prior()
     true = library.rotations(library.frames("held_out")[::3])

@@ -115,7 +115,7 @@ def test_mirror_list_of_the_file_is_used(smpl_fields: dict[str, Any], tmp_path: 
     assert body.mirror_vertices.tolist() == listed.tolist()
 
 
-def test_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
+def test_missing_file_names_its_source(tmp_path: Path) -> None:
     with raises(UnavailableError, subject="absent.pkl", problem="no SMPL model", remedy="smpl.is.tue.mpg.de"):
         load_smpl(tmp_path / "absent.pkl")
 
@@ -157,7 +157,7 @@ def _damaged_sparse() -> scipy.sparse.csc_matrix:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_files_are_told_in_one_sentence(case: str, smpl_fields: dict[str, Any], tmp_path: Path) -> None:
+def test_wrong_files_are_reported_in_one_sentence(case: str, smpl_fields: dict[str, Any], tmp_path: Path) -> None:
     change, message = WRONG[case]
     small = smpl_fields | NO_POSE_BLEND
     path = write_smpl_pickle(tmp_path / "wrong.pkl", change(small))

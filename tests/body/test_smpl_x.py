@@ -142,7 +142,7 @@ def test_kinds_and_genders_have_names(model: tuple[str, dict[str, Any], Path], s
 
 
 @pytest.mark.slow
-def test_wrong_files_are_told(tmp_path: Path) -> None:
+def test_wrong_files_are_reported(tmp_path: Path) -> None:
     fields = random_smplx_fields("smplx")
     path = tmp_path / "SMPLX_MALE.npz"
     np.savez(path, **{**fields, "posedirs": np.zeros((10475, 3, 9), np.int8)})

@@ -39,10 +39,10 @@ def source(photo: np.ndarray, depth: float | np.ndarray = 2.0) -> PhotoSource:
 def test_texels_lie_where_their_coordinates_say() -> None:
     texels = TexelMap(UV, QUAD, 64)
     assert texels.covered.all()
-    places = texels.interpolate(UV.numpy(), QUAD)
+    positions = texels.interpolate(UV.numpy(), QUAD)
     centres = (np.arange(64) + 0.5) / 64
-    np.testing.assert_allclose(places[..., 0], np.broadcast_to(centres, (64, 64)), atol=1e-5)
-    np.testing.assert_allclose(places[..., 1], np.broadcast_to(centres[:, None], (64, 64)), atol=1e-5)
+    np.testing.assert_allclose(positions[..., 0], np.broadcast_to(centres, (64, 64)), atol=1e-5)
+    np.testing.assert_allclose(positions[..., 1], np.broadcast_to(centres[:, None], (64, 64)), atol=1e-5)
 
 
 def test_photo_of_a_wall_becomes_its_texture() -> None:
@@ -120,16 +120,16 @@ def test_islands_bleed_their_nearest_colour() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 1), (33, 18)])
-def test_smooth_filling_keeps_what_is_known_and_stays_in_range(shape: tuple[int, int]) -> None:
+def test_smooth_filling_keeps_what_is_present_and_stays_in_range(shape: tuple[int, int]) -> None:
     random = np.random.default_rng(2)
     values = random.random((*shape, 3)).astype(np.float32)
     weights = (random.random(shape) < 0.3).astype(np.float32)
     weights.flat[0] = 1
     filled = fill_smoothly(values, weights)
-    known = weights > 0
-    np.testing.assert_allclose(filled[known], values[known], atol=1e-6)
-    assert filled.min() >= values[known].min() - 1e-5
-    assert filled.max() <= values[known].max() + 1e-5
+    present = weights > 0
+    np.testing.assert_allclose(filled[present], values[present], atol=1e-6)
+    assert filled.min() >= values[present].min() - 1e-5
+    assert filled.max() <= values[present].max() + 1e-5
 
 
 def test_smooth_filling_prefers_near_evidence() -> None:
@@ -160,7 +160,7 @@ def doubled_areas(triangles: np.ndarray) -> np.ndarray:
     return np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
-def test_every_triangle_has_a_place(atlas: Atlas) -> None:
+def test_every_triangle_has_texels(atlas: Atlas) -> None:
     uv, uv_faces, corners, _ = atlas
     assert uv_faces.shape == (len(corners), 3)
     assert np.unique(uv_faces).size == len(uv)

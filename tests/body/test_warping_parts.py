@@ -62,7 +62,7 @@ def test_a_rigidly_moved_skeleton_moves_every_part_by_exactly_that(poses, seed):
     torch.testing.assert_close(found[..., 3], (-inverse @ shift).expand(6, 10, 3), rtol=0, atol=1e-4)
 
 
-def least_squares_back(source: Tensor, target: Tensor, affine: bool) -> Tensor:
+def inverse_fit(source: Tensor, target: Tensor, affine: bool) -> Tensor:
     """(B, n, n + 1): the similarity or affine map of points (B, N, n) of the target nearest to the source's."""
     found = []
     for a, b in zip(source.numpy(), target.numpy(), strict=True):
@@ -87,7 +87,7 @@ def test_the_authors_fit_the_targets_points_to_the_sources_and_the_shoulders_wit
         found = warping_parts(poses, target, head_shoulders=head_shoulders, **options).target_to_source
         for name, joints in (("torso", torso), ("head", head)):
             rows = [row(joint) for joint in joints]
-            expected = least_squares_back(poses[:, rows, :axes], target[:, rows, :axes], affine=planar)
+            expected = inverse_fit(poses[:, rows, :axes], target[:, rows, :axes], affine=planar)
             maps = found[:, part(name), :axes]
             torch.testing.assert_close(maps[..., [*range(axes), 3]], expected, rtol=0, atol=1e-4)
 
@@ -167,7 +167,7 @@ def test_left_and_right_are_the_persons(poses):
     torch.testing.assert_close(mirrored, back, rtol=0, atol=1e-4)
 
 
-def test_capsules_have_the_authors_places_and_sizes():
+def test_capsules_have_the_authors_positions_and_sizes():
     """Of joints with whole coordinates: ends and radii by hand. st is 50, from either shoulder to the other hip."""
     joints = {
         "neck": (100, 50, 128), "nose": (100, 30, 118), "left_eye": (103, 26, 119), "right_eye": (97, 26, 119),
@@ -199,7 +199,7 @@ def test_capsules_have_the_authors_places_and_sizes():
     assert len(CAPSULE_PARTS) == len(expected) == 19
 
 
-def test_the_nose_stands_in_for_ears_that_are_not_known(poses):
+def test_the_nose_stands_in_for_ears_that_are_missing(poses):
     source = poses.clone()
     source[:, row("left_ear")] = torch.nan
     head = warping_parts(source, poses).capsules[:, CAPSULE_PARTS.index(part("head"))]
@@ -256,11 +256,11 @@ def test_coincident_joints_and_zero_lengths(poses, fit_to_source):
     arm, torso = part("left_lower_arm"), part("torso")
     sizes = torch.linalg.det(linear[0])
     torch.testing.assert_close(sizes[arm], sizes[torso])
-    known = linear.isfinite().flatten(2).all(2)
-    assert known[0].all()
-    assert known[1].tolist() == [i != arm for i in range(10)]
-    assert known[2].all()
-    assert not known[3].any()
+    finite = linear.isfinite().flatten(2).all(2)
+    assert finite[0].all()
+    assert finite[1].tolist() == [i != arm for i in range(10)]
+    assert finite[2].all()
+    assert not finite[3].any()
     torch.testing.assert_close(torch.linalg.det(linear[2]), torch.ones(10, dtype=torch.float64))
     # The engine takes it all.
     warped = warp_parts(torch.ones(4, 1, 8, 8, 8, dtype=torch.float64), found.capsules, found.part_of_capsule,
@@ -271,7 +271,7 @@ def test_coincident_joints_and_zero_lengths(poses, fit_to_source):
 
 @pytest.mark.parametrize("authors", [{}, {"head_shoulders": True, "fit_to_source": True}])
 @pytest.mark.parametrize("planar", [False, True])
-def test_joints_that_are_not_known(poses, planar, authors):
+def test_missing_joints(poses, planar, authors):
     source, target = poses[:4].clone(), poses[1:5].clone()
     nan = float("nan")
     source[0, [row(n) for n in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]] = nan  # seen from behind
@@ -279,12 +279,12 @@ def test_joints_that_are_not_known(poses, planar, authors):
     source[2, row("left_hip")] = float("inf")
     source[3] = nan
     found = warping_parts(source, target, planar=planar, **authors)
-    known = found.target_to_source.isfinite().flatten(2).all(2)
-    unknown = [[name for name, k in zip(WARPING10.names, rows, strict=True) if not k] for rows in known]
+    finite = found.target_to_source.isfinite().flatten(2).all(2)
+    unknown = [[name for name, k in zip(WARPING10.names, rows, strict=True) if not k] for rows in finite]
     assert unknown[:3] == [[], ["left_lower_arm"], ["left_thigh"]]
     assert len(unknown[3]) == 10
-    inside = known[:3, :, None, None] if planar else torch.linalg.det(found.target_to_source[:3, :, :, :3]) > 0
-    assert bool((inside | ~known[:3].view(inside.shape)).all())
+    inside = finite[:3, :, None, None] if planar else torch.linalg.det(found.target_to_source[:3, :, :, :3]) > 0
+    assert bool((inside | ~finite[:3].view(inside.shape)).all())
     assert found.capsules[:3].isfinite().flatten(2).all(2).sum() > 50
 
 
@@ -304,8 +304,11 @@ def test_planar_limbs_change_their_length_and_their_width_apart():
     """The upper arm points right and is 20 long, then down and 30; the trunk is half as large then."""
     poses = torch.rand(2, 1, 19, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     names = ("left_shoulder", "left_elbow", "right_shoulder", "left_hip", "right_hip")
-    places = ((120, 60), (140, 60), (100, 60), (100, 92), (96, 92)), ((90, 40), (90, 70), (80, 40), (80, 50), (78, 56))
-    for pose, points in zip(poses, places, strict=True):
+    positions = (
+        ((120, 60), (140, 60), (100, 60), (100, 92), (96, 92)),
+        ((90, 40), (90, 70), (80, 40), (80, 50), (78, 56)),
+    )
+    for pose, points in zip(poses, positions, strict=True):
         pose[0, [row(name) for name in names], :2] = torch.tensor(points, dtype=torch.float64)
     found = warping_parts(*poses, planar=True).target_to_source[0, part("left_upper_arm")]
     expected = [[0, 2 / 3, 0, 120 - 40 * 2 / 3], [-2, 0, 0, 60 + 2 * 90], [0, 0, 1, 0]]
@@ -357,7 +360,7 @@ def test_poses_that_cannot_be_fitted_are_refused(poses, dtype):
 
 
 @pytest.mark.parametrize("planar", [False, True])
-def test_joints_too_far_to_be_fitted_are_not_known(poses, planar):
+def test_joints_too_far_to_be_fitted_are_missing(poses, planar):
     far, missing = poses.float(), poses.float()
     far[0, NAMES.index("left_wrist")], missing[0, NAMES.index("left_wrist")] = 1e30, torch.nan
     found, expected = (warping_parts(source, poses.float(), planar=planar) for source in (far, missing))

@@ -32,7 +32,7 @@ def hpc(capsys, monkeypatch):
         monkeypatch.setitem(table.COMMANDS, name, line)
     for name in ("GLOG_minloglevel", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "1")  # so that what the command line sets is undone afterwards
-    probe_commands.SEEN.clear()
+    probe_commands.CALLS.clear()
 
     def run(*arguments: str) -> Ran:
         code = main(arguments)

@@ -41,8 +41,8 @@ def folder(tmp_path):
 def damage(folder) -> None:
     path = folder / "shard-00001.h5"
     data = bytearray(path.read_bytes())
-    place = data.index(b"IDAT")
-    data[place + 12] ^= 1
+    offset = data.index(b"IDAT")
+    data[offset + 12] ^= 1
     path.write_bytes(data)
 
 
@@ -77,14 +77,14 @@ def test_damage_is_exit_code_3(hpc, folder):
     assert people.err.splitlines()[-1] == f"{folder}/shard-00001.h5: {problem}"
 
 
-@pytest.mark.parametrize("place", ["image", "offsets", "name"])
-def test_damaged_shards_are_not_exported(hpc, folder, tmp_path, place):
-    if place == "image":
+@pytest.mark.parametrize("part", ["image", "offsets", "name"])
+def test_damaged_shards_are_not_exported(hpc, folder, tmp_path, part):
+    if part == "image":
         damage(folder)
     else:
         with h5py.File(folder / "shard-00001.h5", "r+") as file:
-            dataset = file["pictures/image/offsets" if place == "offsets" else "pictures/name"]
-            dataset[...] = [0, 1] if place == "offsets" else [b"t1"]
+            dataset = file["pictures/image/offsets" if part == "offsets" else "pictures/name"]
+            dataset[...] = [0, 1] if part == "offsets" else [b"t1"]
     ran = hpc("cache", "export", str(folder), "--out", str(tmp_path / "out"))
     assert (ran.code, ran.out) == (3, "")
     assert "shard-00001.h5: " in ran.err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.filmed_people import RATE, camera_at, film, landmarks_seen
+from helpers.filmed_people import RATE, camera_at, camera_landmarks, film
 
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
@@ -114,7 +114,7 @@ class FilmedDetector:
 
     def person(self, view, number):
         points = self.films.fits[view].keypoints2d[number].astype(np.float32)
-        world = landmarks_seen(CAMERAS[view], 0, np.array([0.1 + number / RATE]))[0]
+        world = camera_landmarks(CAMERAS[view], 0, np.array([0.1 + number / RATE]))[0]
         spread = np.full(33, 1.0, np.float32), np.full(33, 0.01, np.float32)
         box = np.concatenate((points[:, :2].min(0), points[:, :2].max(0)))
         return DetectedPerson(box, points, world.astype(np.float32), *spread, None, 0.9)

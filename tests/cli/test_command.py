@@ -40,7 +40,7 @@ def test_version(hpc):
 def test_values_reach_the_function_parsed(hpc):
     line = "a b --out o --device cuda:1 --threads 2 --batch-size 8 --shard 1/4 --frames 3:9 --seed 5 --no-resume"
     assert hpc("probe", *line.split()).code == 0
-    assert probe_commands.SEEN[0] == {
+    assert probe_commands.CALLS[0] == {
         "inputs": ["a", "b"],
         "out": Path("o"),
         "device": "cuda:1",
@@ -140,7 +140,7 @@ def test_done_in_part_is_exit_code_4(hpc):
         ("tuned --set seed=x", "(from --set)"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_in_words_and_in_json(hpc, line, sentence):
+def test_wrong_usage_is_exit_code_2_in_text_and_in_json(hpc, line, sentence):
     plain = hpc(*line.split())
     assert (plain.code, plain.out, plain.err.count("\n")) == (2, "", 1)
     assert sentence in plain.err
@@ -164,15 +164,15 @@ def test_a_flag_wins_over_set_over_config(hpc, tmp_path):
     config.write_text("seed = 20\n[solver]\nweight = 0.25\nsteps = 40\n[probe]\nseed = 99\n")
     from_file = ["--config", str(config)]
 
-    def told(*arguments: str) -> tuple[int, int, float]:
+    def options_of(*arguments: str) -> tuple[int, int, float]:
         details = hpc("tuned", "--json", *arguments).details
         return details["seed"], details["steps"], details["weight"]
 
-    assert told() == (0, 30, 0.5)
-    assert told(*from_file) == (20, 40, 0.25)
+    assert options_of() == (0, 30, 0.5)
+    assert options_of(*from_file) == (20, 40, 0.25)
     both = [*from_file, "--set", "seed=30", "--set", "solver.steps=41"]
-    assert told(*both) == (30, 41, 0.25)
-    assert told("--seed", "50", *both) == (50, 41, 0.25)
+    assert options_of(*both) == (30, 41, 0.25)
+    assert options_of("--seed", "50", *both) == (50, 41, 0.25)
 
 
 def test_flags_make_a_batch(tmp_path):
@@ -188,14 +188,14 @@ def test_settings_reach_flags_of_every_kind(hpc, tmp_path):
         'out = "x"\nbatch-size = 4\noverwrite = true\nresume = false\nshard = "1/3"\ntag = ["a", "b"]\ndevice = "cpu"\n'
     )
     assert hpc("probe", "--config", str(config)).code == 0
-    seen = probe_commands.SEEN[-1]
-    assert (seen["out"], seen["batch_size"], seen["device"], seen["tag"]) == (Path("x"), 4, "cpu", ["a", "b"])
-    assert seen["flags"] == BatchFlags(overwrite=True, resume=False, shard=Shard(1, 3))
+    values = probe_commands.CALLS[-1]
+    assert (values["out"], values["batch_size"], values["device"], values["tag"]) == (Path("x"), 4, "cpu", ["a", "b"])
+    assert values["flags"] == BatchFlags(overwrite=True, resume=False, shard=Shard(1, 3))
     pairs = ["out=y", "batch-size=5", "overwrite=true", "resume=no", "shard=2/3", "tag=c, d", "threads=1"]
     assert hpc("probe", *(word for pair in pairs for word in ("--set", pair))).code == 0
-    seen = probe_commands.SEEN[-1]
-    assert (seen["out"], seen["batch_size"], seen["threads"], seen["tag"]) == (Path("y"), 5, 1, ["c", "d"])
-    assert seen["flags"] == BatchFlags(overwrite=True, resume=False, shard=Shard(2, 3))
+    values = probe_commands.CALLS[-1]
+    assert (values["out"], values["batch_size"], values["threads"], values["tag"]) == (Path("y"), 5, 1, ["c", "d"])
+    assert values["flags"] == BatchFlags(overwrite=True, resume=False, shard=Shard(2, 3))
 
 
 def test_a_commands_table_in_the_config_holds_for_it_alone(hpc, tmp_path):
@@ -215,7 +215,7 @@ def test_a_commands_table_in_the_config_holds_for_it_alone(hpc, tmp_path):
         ("seed = 'x'", 2, "(from --config)"),
     ],
 )
-def test_a_bad_config_is_told(hpc, tmp_path, content, code, sentence):
+def test_a_bad_config_is_reported(hpc, tmp_path, content, code, sentence):
     config = tmp_path / "c.toml"
     if content is not None:
         config.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -233,7 +233,7 @@ def test_messages_go_to_stderr_and_warnings_come_once(hpc):
     assert all(text in loud for text in ("a detail", "elsewhere: chatter", "a library's warning"))
 
 
-def test_help_of_a_command_tells_each_option(hpc):
+def test_help_of_a_command_names_each_option(hpc):
     ran = hpc("probe", "--help")
     assert ran.code == 0
     assert re.match(r"Usage: hpc probe \[OPTIONS\] .*INPUT.*\n\n  Do as it is told.\n", ran.out)
@@ -303,7 +303,7 @@ def test_a_command_that_is_stuck_in_native_code_leaves_the_terminal_in_order():
 @pytest.mark.posix("sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_signal_before_a_command_has_begun_is_told_as_well(hpc, monkeypatch, number, code, wrapped):
+def test_a_signal_before_a_command_has_begun_is_reported_as_well(hpc, monkeypatch, number, code, wrapped):
     """Typer turns the interrupt into a silent 130; an import turns one in a class body into RuntimeError."""
 
     def interrupted(*_):
@@ -323,18 +323,18 @@ def test_a_signal_before_a_command_has_begun_is_told_as_well(hpc, monkeypatch, n
 def test_a_reader_that_goes_away_is_no_failure():
     names = [*map(str, range(3000))]
     summary = "3000 items: 3000 done\n"
-    for arguments, told in ((["--help"], ""), (["probe", *names, "--json"], ""), (["probe", *names], summary)):
+    for arguments, message in ((["--help"], ""), (["probe", *names, "--json"], ""), (["probe", *names], summary)):
         reader, writer = os.pipe()
         os.close(reader)
         process = hpc_process(*arguments, stdout=writer)
         os.close(writer)
         _, err = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, err) == (0, told)
+        assert (process.returncode, err) == (0, message)
 
 
 @pytest.mark.slow
 @pytest.mark.posix("closes streams as POSIX shells do")
-def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
+def test_no_file_of_the_command_replaces_a_closed_stream(tmp_path):
     line = f'exec "{sys.executable}" "{PROBE}" probe --fault streams --out "{tmp_path}" >&- 2>&- <&-'
     assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
     assert (tmp_path / "streams").read_text() == "[True, True, True]"
@@ -344,7 +344,7 @@ def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("line", [("probe", "a"), ("--help",), ("probe", "--help")])
-def test_a_full_disk_behind_stdout_is_told(line):
+def test_a_full_disk_behind_stdout_is_reported(line):
     with open("/dev/full", "w") as full:
         process = hpc_process(*line, stdout=full)
         _, err = process.communicate(timeout=PATIENCE)

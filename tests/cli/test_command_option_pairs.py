@@ -220,24 +220,24 @@ class CommandLine:
     asked  which inputs the command that runs has looked for
     """
 
-    def __init__(self, asked: list[Any]) -> None:
-        self.asked, self.known, self.commands = asked, dict[tuple[str, ...], str](), dict[str, Any]()
+    def __init__(self, calls: list[Any]) -> None:
+        self.calls, self.results, self.commands = calls, dict[tuple[str, ...], str](), dict[str, Any]()
         self.reporter: Any = SimpleNamespace()
         for name in ("start", "item_started", "finish", "item_over", "info", "info_once", "warn", "step"):
             setattr(self.reporter, name, lambda *_, **__: None)
 
     def __call__(self, command: str, tokens: list[str]) -> str:
         line = (command, *tokens)
-        if line not in self.known:
+        if line not in self.results:
             built = self.commands.setdefault(command, build_command(command, self.carry_out))
-            self.asked.clear()
+            self.calls.clear()
             try:
                 built.main([*BASE[command].split(), *tokens], prog_name=f"hpc {command}", standalone_mode=False)
             except UsageError:
-                self.known[line] = REFUSED
+                self.results[line] = REFUSED
             except Recorded as done:
-                self.known[line] = repr(done.effects)
-        return self.known[line]
+                self.results[line] = repr(done.effects)
+        return self.results[line]
 
     def carry_out(self, invocation: Invocation) -> int:
         session = Session(invocation.name, self.reporter, cast(Any, SimpleNamespace(has_begun=False)))
@@ -258,28 +258,28 @@ class CommandLine:
 def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     write_inputs(tmp_path)
-    asked: list[Any] = []
+    calls: list[Any] = []
     inputs, pose_of_file = BatchFlags.inputs, repose._pose_of_file
 
     def noted_pose(*values: Any) -> Any:
-        asked.append(values)
+        calls.append(values)
         return pose_of_file(*values)
 
     def noted(flags: BatchFlags, session: Any, arguments: Any, out: Path, **options: Any) -> Any:
-        asked.append((list(arguments), options))
+        calls.append((list(arguments), options))
         return inputs(flags, session, arguments, out, **options)
 
     def run(flags: BatchFlags, session: Any, items: Any, work: Any, out: Path, options: Any, *_: Any, **__: Any) -> Any:
         each = [(item.key, [str(path) for path in item.outputs], inputs_of(item.payload)) for item in items]
         planned = options if flags.dry_run else None
-        raise Recorded(vars(flags), out, each, effects_of(work, items) if items else None, planned, list(asked))
+        raise Recorded(vars(flags), out, each, effects_of(work, items) if items else None, planned, list(calls))
 
     def noted_fits(run: Any, sources: Any, out: Path) -> Any:
-        asked.append(([(each.key, str(each.range)) for each in sources], run.options, vars(run.compute)))
+        calls.append(([(each.key, str(each.range)) for each in sources], run.options, vars(run.compute)))
         return CommandResult("combine", Status.SUCCESS)
 
     def noted_read(task: Any, *arguments: Any, **more: Any) -> Any:
-        asked.append((arguments, more))
+        calls.append((arguments, more))
         return SimpleNamespace(options={}, views=None)
 
     network = SimpleNamespace(precision="full", config=SimpleNamespace())
@@ -314,7 +314,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (repose, "_pose_of_file", noted_pose),
     ):
         monkeypatch.setattr(owner, name, value)
-    return CommandLine(asked)
+    return CommandLine(calls)
 
 
 @pytest.mark.extensive
@@ -340,6 +340,6 @@ def test_each_option_of_a_pair_is_used_or_refused(command: str, effects: Command
 def test_every_option_is_used_alone_or_with_what_it_needs(effects: CommandLine) -> None:
     """Else the walk above would find it dropped beside each other one, or refused for its sample's sake."""
     for command in BASE:
-        for _, needed, own in samples_of(command):
-            assert effects(command, [*needed, *own]) not in (REFUSED, effects(command, needed)), own
-            assert effects(command, own) != effects(command, []), own
+        for _, needed, arguments in samples_of(command):
+            assert effects(command, [*needed, *arguments]) not in (REFUSED, effects(command, needed)), arguments
+            assert effects(command, arguments) != effects(command, []), arguments

@@ -70,8 +70,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 )
 def test_an_output_that_is_an_input_is_refused(hpc, photo, monkeypatch, line, out):
     monkeypatch.chdir(photo.parent)
-    before, words = contents(photo.parent), line.split()
-    ran = hpc(*words, "--out", out, *(("--overwrite",) if words[0] in OVERWRITE else ()))
+    before, arguments = contents(photo.parent), line.split()
+    ran = hpc(*arguments, "--out", out, *(("--overwrite",) if arguments[0] in OVERWRITE else ()))
     assert ran.code == 2
     assert f"{out}: would replace the input " in ran.err
     assert "p.png" in ran.err

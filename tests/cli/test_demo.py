@@ -11,10 +11,10 @@ from humanpose_cli.demo import show
 
 @pytest.mark.parametrize("program", ["hpc", ".venv/bin/hpc"])
 def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch, program):
-    asked = {}
+    call = {}
 
     def made(out, progress=None, *, clip=None, wrote=None, device="auto", threads=None, video_codec=""):
-        asked.update(out=out, clip=clip, device=device, threads=threads, video_codec=video_codec)
+        call.update(out=out, clip=clip, device=device, threads=threads, video_codec=video_codec)
         page = out / "index.html"
         wrote(out / "overlay.jpg")
         return show.Demo(page, (page,), show.ClipErrors(1.0, 50.0, 40.0, float("nan")), 0.5, 0.4)
@@ -27,7 +27,7 @@ def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeyp
     )
     assert ran.code == 0
     assert f"{tmp_path / 'd' / 'overlay.jpg'}\n" in ran.err
-    assert asked == {"out": tmp_path / "d", "clip": show.CLIP, "device": "cpu", "threads": 2, "video_codec": "vp9"}
+    assert call == {"out": tmp_path / "d", "clip": show.CLIP, "device": "cpu", "threads": 2, "video_codec": "vp9"}
     assert "index.html" in json.loads(ran.out)["messages"][0]
     assert json.loads(ran.out)["messages"][-1].endswith(f": {program} fit your-photo.jpg")
     assert (ran.details["mpjpe_mm"], ran.details["pve_mm"]) == (50.0, None)

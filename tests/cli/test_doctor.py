@@ -62,7 +62,7 @@ def test_what_is_optional_does_not_fail(hpc, monkeypatch):
     assert (ran.code, ran.document["items"][1]["status"]) == (0, "partial")
 
 
-def test_an_errors_own_remedy_wins(hpc, monkeypatch):
+def test_the_remedy_of_an_error_wins(hpc, monkeypatch):
     error = UnavailableError("ffmpeg", "is not installed", remedy="pip install it")
     monkeypatch.setattr(doctor_checks, "CHECKS", (Check("ffmpeg", missing(error), "something else"),))
     assert hpc("doctor", "--json").details["remedy"] == "pip install it"
@@ -84,14 +84,14 @@ def results(*errors: tuple[str, str, float, str]):
     return lambda devices: [SelfTestResult(d, op, e, not problem and e < 1e-4, problem) for d, op, e, problem in errors]
 
 
-def test_each_kernel_and_its_error_are_told(monkeypatch):
+def test_each_kernel_and_its_error_are_reported(monkeypatch):
     few = results(("cpu", "skin_vertices", 2.3e-7, ""), ("cpu", "rasterise", 0.0, ""))
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", few)
     found = doctor_checks._kernels("cpu")
     assert found == "as the reference, relative error: skin_vertices 2e-07, rasterise exactly"
 
 
-def test_the_worst_of_several_gpus_is_told(monkeypatch):
+def test_the_worst_of_several_gpus_is_reported(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     both = results(("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", 3e-7, ""))
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", both)
@@ -102,7 +102,7 @@ def test_the_worst_of_several_gpus_is_told(monkeypatch):
         doctor_checks._kernels("cuda")
 
 
-def test_kernels_that_do_not_run_or_err_are_told_with_the_reason(monkeypatch):
+def test_kernels_that_do_not_run_or_err_are_reported_with_the_reason(monkeypatch):
     wrong = results(("cpu", "rasterise", 0.25, ""), ("cpu", "skin_vertices", 1e-7, ""))
     monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", wrong)
     with raises(UnavailableError, problem="the slower torch code is used, for rasterise: off by 2e-01"):
@@ -181,7 +181,7 @@ def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
 
 
 @pytest.mark.slow
-def test_without_warp_the_cache_is_still_told_and_torch_code_serves(hpc, monkeypatch):
+def test_without_warp_the_cache_is_still_reported_and_torch_code_serves(hpc, monkeypatch):
     from humanpose_cli.engine import dispatch, launching
 
     monkeypatch.setitem(sys.modules, "warp", None)
@@ -198,10 +198,10 @@ def test_without_warp_the_cache_is_still_told_and_torch_code_serves(hpc, monkeyp
     assert found["kernel cache"][0] == "success"
 
 
-def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
+def test_the_kernel_cache_is_reported_as_writable_or_not(monkeypatch, tmp_path):
     monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path))
-    told, _, folder = doctor_checks._cache_folder().partition(": ")
-    assert told == "writable"
+    state, _, folder = doctor_checks._cache_folder().partition(": ")
+    assert state == "writable"
     assert Path(folder).parent == tmp_path
     monkeypatch.setattr("humanpose_cli.engine.launching._is_ours_to_write", lambda folder: False)
     with raises(UnavailableError, problem="each process compiles the kernels anew"):
@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_found(hpc, monkeypatch, tmp_path):
     assert item["remedy"] == "run hpc where you may write, or give --out"
 
 
-def test_the_codecs_of_videos_are_told(monkeypatch):
+def test_the_codecs_of_videos_are_reported(monkeypatch):
     assert doctor_checks._video().endswith(", writes and reads h264 and vp9")
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
     assert doctor_checks._video().endswith(", writes and reads vp9, give --video-codec vp9")
@@ -265,6 +265,6 @@ def test_a_full_disk_is_found(monkeypatch, tmp_path):
 
 
 def test_every_check_that_can_fail_has_a_remedy():
-    told_by_itself = {"humanpose-cli", "python", "processors"}
-    assert [check.name for check in CHECKS if not check.remedy and check.name not in told_by_itself] == []
+    without_remedy = {"humanpose-cli", "python", "processors"}
+    assert [check.name for check in CHECKS if not check.remedy and check.name not in without_remedy] == []
     assert len({check.name for check in CHECKS}) == len(CHECKS)

@@ -47,7 +47,7 @@ def network(cache, tmp_path_factory):
     return out
 
 
-def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_path):
+def test_segmenters_and_networks_are_evaluated(hpc, cache, segmenter, network, tmp_path):
     out = tmp_path / "report"
     ran = hpc("evaluate", "segmenter", "--data", cache, "--weights", segmenter, "--out", str(out), "--json")
     assert ran.code == 0, ran.err
@@ -67,14 +67,14 @@ def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_
         *("pck_150", "auc_150", "pa_pck_150", "pa_auc_150", "pve_t_sc_mm", "pve_t_sc_true_model_mm", "depth_signs"),
     }
     assert labels.document["metrics"]["mpjpe_mm"]["ci95"] == [None, None]  # four people are too few
-    told = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
-    assert told.code == 0, told.err
-    assert "joints after Procrustes" in told.out
-    assert "Quartiles" in told.out
+    result = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
+    assert result.code == 0, result.err
+    assert "joints after Procrustes" in result.out
+    assert "Quartiles" in result.out
 
 
 @pytest.mark.extensive
-def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
+def test_fits_to_images_and_fit_files_are_evaluated(hpc, cache, tmp_path):
     out = tmp_path / "report"
     now = hpc("evaluate", "fit", "--data", cache, "--method", "keypoints", "--out", str(out), "--json")
     assert now.code == 0, now.err
@@ -123,7 +123,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (("fit",), 2, "--data: is missing"),
         (("fits", "--data", "x"), 2, "fits"),
@@ -190,12 +190,12 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("refine", "--data", "CACHE", "--ablation", "inputs", "--body", "smpl:none.pkl"), 5, "none.pkl: no SMPL"),
     ],
 )
-def test_wrong_wishes_are_told(hpc, cache, tmp_path, monkeypatch, arguments, code, words, dry):
+def test_wrong_options_are_refused(hpc, cache, tmp_path, monkeypatch, arguments, code, message, dry):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
-    given = [cache if text == "CACHE" else text for text in arguments]
-    ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"), *dry)
+    values = [cache if text == "CACHE" else text for text in arguments]
+    ran = hpc("evaluate", *values, "--out", str(tmp_path / "report"), *dry)
     assert ran.code == code, ran.err
-    assert words in ran.err
+    assert message in ran.err
     assert not any((tmp_path / "report").rglob("*/checkpoint.pt"))
     assert not (dry and (tmp_path / "report").exists())
 
@@ -240,7 +240,7 @@ def test_help_lists_the_sub_commands(hpc):
 
 @pytest.mark.extensive
 def test_labels_that_lack_are_named(hpc, tmp_path):
-    for label, words in (("parts", "maps of body parts"), ("poses", "body parameters"), ("detected", "detections")):
+    for label, message in (("parts", "maps of body parts"), ("poses", "body parameters"), ("detected", "detections")):
         bare = painted_cache(tmp_path / label, count=10, lacks=(label,))
         what = "segmenter" if label == "parts" else "fit"
         more = ("--detector", "stored") if label == "detected" else ()
@@ -248,29 +248,29 @@ def test_labels_that_lack_are_named(hpc, tmp_path):
         if label == "parts" and "is not here" in ran.err:
             pytest.skip("no segmenter is shipped")
         assert ran.code == 3
-        assert words in ran.err
+        assert message in ran.err
     looked = hpc("evaluate", "fit", "--data", str(bare), "--limit", "1", "--out", str(tmp_path / "looked"))
     assert looked.code == 0
     assert "holds no detections: people are detected" in looked.err
 
 
-def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, segmenter, tmp_path, monkeypatch):
+def test_weights_are_listed_verified_and_those_of_the_user_described(hpc, cache, segmenter, tmp_path, monkeypatch):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
     listed = hpc("weights", "list", "--json").document
     names = {item["input"]: item for item in listed["items"]}
     assert names["lifter"]["status"] == "success"
     assert names["imagenet-resnet50"]["status"] == "partial"
     assert hpc("weights", "verify").code == 0
-    own = hpc("weights", "list", segmenter, "--json").details
-    assert own["model"] == "segmenter"
-    assert own["held_out"].startswith("iou")
+    details = hpc("weights", "list", segmenter, "--json").details
+    assert details["model"] == "segmenter"
+    assert details["held_out"].startswith("iou")
     assert hpc("weights", "list", "nothing").code == 3
     assert hpc("weights", "list", "nothing", "imagenet-resnet50").code == 4
     assert hpc("weights", "list", "imagenet-resnet50").code == 0
     assert hpc("weights", "verify", segmenter).code == 0
-    whole = Path(segmenter, "best.safetensors").read_bytes()
-    (tmp_path / "short.safetensors").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "changed.safetensors").write_bytes(whole[:-9] + bytes(255 - byte for byte in whole[-9:]))
+    content = Path(segmenter, "best.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(content[: len(content) // 2])
+    (tmp_path / "changed.safetensors").write_bytes(content[:-9] + bytes(255 - byte for byte in content[-9:]))
     (tmp_path / "rubbish.safetensors").write_bytes(b"rubbish" * 99)
     (tmp_path / "rubbish.pth").write_bytes(b"rubbish" * 99)
     for damaged in ("short.safetensors", "changed.safetensors", "rubbish.safetensors", "rubbish.pth"):

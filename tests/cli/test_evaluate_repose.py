@@ -56,9 +56,9 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     assert ran.details["facts"]["pixels"] == 64
     assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
     assert (out / "pairs.jpg").is_file()
-    own = hpc(*line, "--limit", "1", "--no-pose", "--perceptual", "pixels", "--json")
-    assert own.details["facts"]["pixels"] == 32
-    assert "pose_auc" not in own.document["metrics"]
+    result = hpc(*line, "--limit", "1", "--no-pose", "--perceptual", "pixels", "--json")
+    assert result.details["facts"]["pixels"] == 32
+    assert "pose_auc" not in result.document["metrics"]
 
 
 @pytest.mark.extensive
@@ -82,7 +82,7 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (("--weights", "segmenter"), 3, "holds another model"),
         (("--perceptual", "nothing"), 3, "is no weights file"),
@@ -97,12 +97,12 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
         ),
     ],
 )
-def test_wrong_wishes_are_told(hpc, pairs, tmp_path, monkeypatch, arguments, code, words, dry):
+def test_wrong_options_are_refused(hpc, pairs, tmp_path, monkeypatch, arguments, code, message, dry):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
     line = ("--no-pose", "--limit", "1", *arguments, "--out", str(tmp_path / "report"), *dry)
     ran = hpc("evaluate", "repose", "--data", pairs, *line)
     assert ran.code == code, ran.err
-    assert words in ran.err
+    assert message in ran.err
 
 
 def test_what_is_for_reposing_alone(hpc, pairs, tmp_path):

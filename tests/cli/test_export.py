@@ -58,7 +58,7 @@ def names(ran) -> list[str]:
     return [Path(path).name for path in ran.details["outputs"]]
 
 
-def test_doubts_of_the_fit_are_told(hpc, fits, tmp_path):
+def test_doubts_of_the_fit_are_reported(hpc, fits, tmp_path):
     path = fits / "a.png.fit.npz"
     fit = load_fit(path)
     fit = replace(fit, keypoints2d=fit.keypoints2d + np.float32(1), options={**fit.options, "camera_walks": [0]})
@@ -90,7 +90,7 @@ def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, 
 
     def count(module, name):
         real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given, **named: called.append(name) or real(*given, **named))
+        monkeypatch.setattr(module, name, lambda *arguments, **named: called.append(name) or real(*arguments, **named))
 
     count(fit_reading, "read_fits")
     count(exporter, "on_the_ground")
@@ -121,7 +121,7 @@ def test_the_frames_are_the_background_in_blender(hpc, fits, tmp_path):
     assert not (tmp_path / "b.glb").exists()
 
 
-def test_one_file_tells_its_format(hpc, fits, tmp_path):
+def test_the_name_of_one_file_gives_its_format(hpc, fits, tmp_path):
     ran = hpc("export", str(fits / "a.png.fit.npz"), "--out", str(tmp_path / "people.json"), "--json")
     assert ran.code == 0, ran.err
     assert names(ran) == ["people.json"]
@@ -141,7 +141,7 @@ def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "told"),
+    ("more", "code", "message"),
     [
         (("--format", "pdf"), 2, "amass,json"),
         (("--person", "7"), 2, "expected all, largest, 0, 1, found 7"),
@@ -157,10 +157,10 @@ def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
         (("--texture", "frames"), 2, "name them with --frames"),
     ],
 )
-def test_what_cannot_be_exported_is_told(hpc, fits, tmp_path, monkeypatch, more, code, told):
+def test_what_cannot_be_exported_is_reported(hpc, fits, tmp_path, monkeypatch, more, code, message):
     monkeypatch.chdir(tmp_path)
     ran = hpc("export", str(fits), *more)
-    assert told in ran.err
+    assert message in ran.err
     assert ran.code in (code, 3)
 
 
@@ -181,7 +181,7 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_reading, "load_body", lambda _: body)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"only its digest is looked at")
-    person = foreign_files.known()
+    person = foreign_files.true_person()
     track, camera = foreign_files.tram(person)
     (tmp_path / "tram/hps").mkdir(parents=True)
     np.save(tmp_path / "tram/hps/hps_track_0.npy", track)
@@ -222,12 +222,12 @@ def test_names_that_are_no_utf8_are_escaped_in_all_results(hpc, fits, tmp_path):
     assert f"map_Kd {shown}.person1.png" in (out / f"{shown}.mtl").read_text("utf-8")
     assert (out / f"{shown}.usd").read_bytes().startswith(b"PXR-USDC")
     assert json.loads((out / "run.json").read_bytes())["arguments"][1] == str(fit)
-    own = tmp_path / os.fsdecode(b"l\xe9.usd")  # a file of the user's too, and what it refers to is in UTF-8
-    ran = hpc("export", str(fit), "--out", str(own), "--json")
+    usd = tmp_path / os.fsdecode(b"l\xe9.usd")  # a file of the user's too, and what it refers to is in UTF-8
+    ran = hpc("export", str(fit), "--out", str(usd), "--json")
     assert [Path(path).name for path in ran.details["outputs"]] == [
-        *(own.name, r"l\xe9.person1.png", f"{own.stem}.blender.py")
+        *(usd.name, r"l\xe9.person1.png", f"{usd.stem}.blender.py")
     ]
-    assert own.exists()
+    assert usd.exists()
     page = tmp_path / f"{raw}.html"
     assert hpc("view", str(fit), "--out", str(page)).code == 0
     assert f"<title>{shown}</title>" in page.read_text("utf-8")
@@ -260,10 +260,10 @@ def test_a_name_with_no_space_for_an_ending_fails_alone(hpc, fits, tmp_path):
     assert ran.code == 4
     found = {item["input"].rpartition("/")[2]: item for item in ran.document["items"] if item["error"]}
     assert list(found) == [name]
-    words = (
+    message = (
         "name is too long for this file system, expected at most 255 bytes, found 258 bytes; shorten the input's name"
     )
-    assert words in found[name]["error"]
+    assert message in found[name]["error"]
     assert [Path(path).name for item in ran.document["items"] for path in item["outputs"]] == [
         *("a.png.person0.amass.npz", "a.png.glb", "a.png.blender.py", "n" * 240 + ".glb", "n" * 240 + ".blender.py")
     ]

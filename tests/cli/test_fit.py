@@ -78,9 +78,9 @@ def test_a_rerun_in_a_locale_of_ascii_knows_what_is_done(hpc, tmp_path):
     command = [sys.executable, "-m", "humanpose_cli", *line]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    told = [line.split("\t")[:2] for line in done.stdout.splitlines() if ".png" in line]
+    rows = [line.split("\t")[:2] for line in done.stdout.splitlines() if ".png" in line]
     folder = tmp_path / "photos"
-    assert told == [[f"{folder}/Zo\\xeb.png", "done before"], [f"{folder}/\\xc5se.png", "done"]]
+    assert rows == [[f"{folder}/Zo\\xeb.png", "done before"], [f"{folder}/\\xc5se.png", "done"]]
     assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"Zoë.png.fit.npz", "Åse.png.fit.npz"}
 
 
@@ -113,8 +113,8 @@ def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, tmp_path, monkeypat
     listed = end.join(os.fsencode(folder / name) for name in names) + end
     (tmp_path / "items").write_bytes(listed)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
-    given = {"file": ("--items", f"{tmp_path}/items"), "null": ("-0", "--items", f"{tmp_path}/items"), "stdin": ("-",)}
-    ran = hpc("fit", *given[source], "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay", "--json")
+    items = {"file": ("--items", f"{tmp_path}/items"), "null": ("-0", "--items", f"{tmp_path}/items"), "stdin": ("-",)}
+    ran = hpc("fit", *items[source], "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay", "--json")
     assert ran.code == 4
     items = {Path(item["input"]).name: item for item in ran.document["items"]}
     assert [items[name]["status"] for name in names] == ["success", "error", "error", "success"]
@@ -186,18 +186,18 @@ def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
 
 
 @pytest.mark.extensive
-def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
+def test_methods_are_distinguished_and_recorded(hpc, photos, tmp_path):
     photo = str(photos / "astronaut.png")
-    seen = {}
+    fits = {}
     for method in ("auto", "keypoints", "nbf"):
         folder = tmp_path / method
         line = ("fit", photo, "--detector", "fast", "--no-overlay", "--method", method)
         ran = hpc(*line, "--out", str(folder), "--json")
         assert ran.code == 0, ran.err
-        seen[method] = read_fit(folder / "astronaut.png.fit.npz")
-        assert seen[method].options["method"] == method
-        assert bool(seen[method].options["network"]) == (method != "keypoints")
-    joints = {name: fit.joints3d for name, fit in seen.items()}
+        fits[method] = read_fit(folder / "astronaut.png.fit.npz")
+        assert fits[method].options["method"] == method
+        assert bool(fits[method].options["network"]) == (method != "keypoints")
+    joints = {name: fit.joints3d for name, fit in fits.items()}
     assert not np.allclose(joints["auto"], joints["keypoints"], atol=1e-3)
     assert not np.allclose(joints["auto"], joints["nbf"], atol=1e-3)
     again = hpc(*line, "--out", str(tmp_path / "auto"))
@@ -288,10 +288,10 @@ def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, pho
 def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
-    given, line = ("--fit", str(fit)), ("--detector", "fast")
-    for name, target, known in (("a", fit, line), ("b", tmp_path / "pose.npy", given)):
+    fit_option, line = ("--fit", str(fit)), ("--detector", "fast")
+    for name, target, options in (("a", fit, line), ("b", tmp_path / "pose.npy", fit_option)):
         ran = hpc(
-            "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target), *known,
+            "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target), *options,
             "--out", str(tmp_path / name), "--size", "256", "--json",
         )  # fmt: skip
         assert ran.code == 0, ran.err
@@ -299,7 +299,7 @@ def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tm
         assert 0.05 < item["visible"] < 0.9
         pose = {"a": "astronaut", "b": "pose"}[name]
         assert read_image(tmp_path / name / f"astronaut.{pose}.png").size == (256, 256)
-    again = hpc("repose", str(photos / "astronaut.png"), str(tmp_path / "pose.npy"), *given, *line)
+    again = hpc("repose", str(photos / "astronaut.png"), str(tmp_path / "pose.npy"), *fit_option, *line)
     assert (again.code, "--detector: has no effect: --fit is used" in again.err) == (2, True)
 
 
@@ -421,7 +421,7 @@ def test_repose_needs_somebody(hpc, photos, fitted, tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
+def test_repose_of_a_video_reports_that_its_first_frame_is_taken(hpc, tmp_path):
     np.save(tmp_path / "pose.npy", np.random.default_rng(0).normal(size=(24, 3)))
     with VideoWriter(tmp_path / "clip.mp4", 25) as video:
         video.write(np.zeros((48, 64, 3), np.uint8))
@@ -450,10 +450,10 @@ def test_repose_looks_longer_for_people_in_photographs_than_in_driving_videos(
     with VideoWriter(tmp_path / "dance.mp4", 25) as video:
         video.write(np.zeros((48, 64, 3), np.uint8))
     cases = (("pose.npy", in_photograph, "no person was found"), ("dance.mp4", in_video, "shows no person"))
-    for target, mode, says in cases:
+    for target, mode, message in cases:
         line = ("repose", str(tmp_path / "photo.png"), str(tmp_path / target), "--out", str(tmp_path / "out"))
         ran = hpc(*line, *options)
-        assert (ran.code, says in ran.err) == (3, True), ran.err
+        assert (ran.code, message in ran.err) == (3, True), ran.err
         assert BlindDetector.modes == [mode]
         BlindDetector.modes.clear()
 
@@ -488,7 +488,7 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (("repose", "--target-pose", "x.npy"), 2, "--input"),
         (("repose", "x.npy"), 2, "--input: is missing, expected photographs, then the pose"),
@@ -519,13 +519,13 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
         ),
     ],
 )
-def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
+def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     write_image("x.jpg", np.full((64, 64, 3), 90, np.uint8))
     np.save("y.npy", hp.Body.default().rest_joints(torch.zeros(1, 10))[0].numpy())
     ran = hpc(*arguments)
     assert ran.code == code, ran.err
-    assert says in ran.err
+    assert message in ran.err
     assert len(ran.err.strip().splitlines()) <= 3
 
 
@@ -546,7 +546,7 @@ def test_steps_and_their_options_go_together(hpc, photos, out, line, named):
 
 
 @pytest.mark.extensive
-def test_registration_brings_back_a_body_whose_surface_is_known(hpc, tmp_path, request):
+def test_registration_brings_back_a_body_from_its_surface_points(hpc, tmp_path, request):
     """A long-legged person, of whom there are coarse keypoints and a map of charts; from Python it is the same."""
     request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     torch.set_num_threads(1)  # sums are rounded otherwise with other numbers of threads

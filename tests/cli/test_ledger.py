@@ -42,7 +42,7 @@ def test_failures_and_who_did_what(hpc, folder):
     assert "not finished" in hpc("ledger", str(folder)).out
 
 
-def test_who_did_what_is_told_also_where_nothing_failed(hpc, tmp_path):
+def test_the_work_of_each_part_is_reported_also_where_nothing_failed(hpc, tmp_path):
     with Ledger(tmp_path, "fit", {}) as ledger:
         ledger.record(Item("a.jpg", ()), Fingerprint(1, 1), ItemResult("a.jpg", Status.SUCCESS, seconds=2.0))
     ran = hpc("ledger", str(tmp_path))
@@ -73,7 +73,7 @@ def test_a_name_with_a_line_end_needs_nul_bytes(tmp_path):
         read_list(tmp_path / "empty")
 
 
-def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path):
+def test_a_dry_run_of_a_list_reports_what_is_to_do_and_writes_nothing(hpc, tmp_path):
     for name in "a[1].jpg", "b.jpg":
         (tmp_path / name).write_bytes(b"\xff\xd8\xff, the beginning of a JPEG, of which no more is read")
     (tmp_path / "list.txt").write_text(f"{tmp_path}/a[1].jpg\n{tmp_path}/b.jpg\n{tmp_path}/missing.jpg\n")
@@ -84,8 +84,8 @@ def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path
     assert ran.document["messages"] == ["dry run: 2 of 3 to do"]
     assert ran.code == 4
     dry = ("fit", str(tmp_path / "b.jpg"), "--out", str(out), "--cluster", "slurm", "--dry-run", "--json")
-    told = {shards: hpc(*dry, "--shards", shards).document["messages"][1:] for shards in ("4", "1")}
-    assert told == {
+    messages = {shards: hpc(*dry, "--shards", shards).document["messages"][1:] for shards in ("4", "1")}
+    assert messages == {
         "4": ["dry run: it would be submitted to Slurm in 4 parts"],
         "1": ["dry run: it would be submitted to Slurm in 1 part"],
     }
@@ -117,7 +117,7 @@ def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, fl
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("line", "code", "told"),
+    ("line", "code", "message"),
     [
         (("fit", "-"), 2, "--cluster: has no stdin"),
         (("fit", "--items", "-"), 2, "--cluster: has no stdin"),
@@ -128,10 +128,10 @@ def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, fl
         (("fit", "a.jpg"), 5, "is not on this machine"),
     ],
 )
-def test_what_cannot_be_submitted_is_told(hpc, tmp_path, monkeypatch, line, code, told):
+def test_what_cannot_be_submitted_is_reported(hpc, tmp_path, monkeypatch, line, code, message):
     pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
     monkeypatch.setenv("PATH", "")
     monkeypatch.chdir(tmp_path)
     ran = hpc(*line, "--cluster", "slurm")
     assert ran.code == code
-    assert told in ran.err
+    assert message in ran.err

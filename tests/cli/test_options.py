@@ -21,36 +21,36 @@ def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "count", "given"),
+    ("device", "count", "expected"),
     [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda:0"), ("cuda:1", 2, "cuda:1")],
 )
-def test_devices(monkeypatch, asked, count, given):
+def test_devices(monkeypatch, device, count, expected):
     gpus(monkeypatch, count)
-    assert resolve_device(asked) == given
+    assert resolve_device(device) == expected
 
 
-@pytest.mark.parametrize(("asked", "given"), [("auto", "cuda:3"), ("cuda", "cuda:3"), ("cpu", "cpu")])
-def test_every_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch, asked, given):
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cuda:3"), ("cuda", "cuda:3"), ("cpu", "cpu")])
+def test_every_process_of_torchrun_has_a_gpu_for_itself(monkeypatch, device, expected):
     gpus(monkeypatch, 4)
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert resolve_device(asked) == given
+    assert resolve_device(device) == expected
     with raises(UsageError, expected="a GPU each", got="cuda:0 for 4 processes", remedy="`device=cuda`"):
         resolve_device("cuda:0")
     gpus(monkeypatch, 2)
-    if asked != "cpu":
+    if device != "cpu":
         with raises(UnavailableError, problem="too few GPUs for 4 processes", got="2", remedy="--nproc-per-node 2"):
-            resolve_device(asked)
+            resolve_device(device)
     gpus(monkeypatch, 0)
     assert resolve_device("auto") == "cpu"
 
 
-@pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:2", 2)])
-def test_a_device_that_is_not_there(monkeypatch, asked, count):
+@pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:2", 2)])
+def test_a_device_that_is_not_there(monkeypatch, device, count):
     gpus(monkeypatch, count)
     with raises(UnavailableError, problem="this machine has no such GPU", remedy="device=cpu"):
-        resolve_device(asked)
+        resolve_device(device)
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", f"cuda:{'9' * 5000}", "CPU", "mps", ""])
@@ -72,7 +72,7 @@ def test_nearest():
     assert nearest("zzz", []) == ""
 
 
-def test_a_body_is_known_by_the_contents_of_its_file(tmp_path):
+def test_a_body_is_identified_by_the_contents_of_its_file(tmp_path):
     from humanpose_cli.fitting.options import body_identity
 
     here, there, other = (tmp_path / name for name in ("a.pkl", "b.pkl", "c.pkl"))

@@ -50,7 +50,7 @@ def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
 
 
 @pytest.mark.extensive
-def test_own_images_are_fitted(hpc, tmp_path):
+def test_images_of_the_user_are_fitted(hpc, tmp_path):
     photos = tmp_path / "photos"
     write_image(photos / "astronaut.png", skimage.data.astronaut()[::2, ::2])
     ran = hpc("preprocess", "images", str(photos), "--workers", "1", "--out", str(tmp_path / "cache"), "--json")
@@ -66,7 +66,7 @@ def test_own_images_are_fitted(hpc, tmp_path):
     assert not open_cache(tmp_path / "bare").sample(0).people
 
 
-def test_a_folder_may_be_named_from_where_one_is_and_failures_are_told(hpc, tmp_path, monkeypatch):
+def test_a_folder_may_be_named_from_where_one_is_and_failures_are_reported(hpc, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "photos/a.png", skimage.data.astronaut()[::8, ::8])
     ran = hpc("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "cache")
@@ -109,7 +109,7 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("syntetic",), "did you mean synthetic?"),
         (("synthetic", "somewhere"), "ROOT"),
@@ -123,10 +123,10 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
         (("synthetic", "--items", "x"), "--items"),
     ],
 )
-def test_wrong_wishes_are_usage_errors(hpc, tmp_path, arguments, words):
+def test_wrong_options_are_usage_errors(hpc, tmp_path, arguments, message):
     ran = hpc("preprocess", *arguments, "--out", str(tmp_path / "out"))
     assert ran.code == 2, ran.err
-    assert words in ran.err
+    assert message in ran.err
     assert not (tmp_path / "out").exists()
 
 
@@ -151,7 +151,7 @@ def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
 
 @pytest.mark.posix("sends POSIX signals")
 @pytest.mark.extensive
-def test_an_interrupted_run_leaves_whole_files(tmp_path):
+def test_an_interrupted_run_leaves_complete_files(tmp_path):
     command = [sys.executable, "-m", "humanpose_cli.cli.main", "preprocess", "synthetic", *SMALL, "--count", "200"]
     command += ["--shard-size", "4", "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -161,8 +161,8 @@ def test_an_interrupted_run_leaves_whole_files(tmp_path):
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, said
     assert b"what is finished is kept" in said
-    whole = sorted(tmp_path.glob("shard-*.h5"))
-    assert 0 < len(whole) < 50
-    for path in whole:
+    shards = sorted(tmp_path.glob("shard-*.h5"))
+    assert 0 < len(shards) < 50
+    for path in shards:
         assert len(open_cache(path)) == 4
     assert not list(tmp_path.glob(".*partial*"))

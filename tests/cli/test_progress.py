@@ -107,7 +107,7 @@ def test_the_time_left_is_without_what_was_done_before_and_without_loading_model
     assert run.seconds_left == pytest.approx(490)
 
 
-def test_without_a_known_end_there_is_no_percentage():
+def test_without_a_total_there_is_no_percentage():
     clock = Clock()
     run = RunProgress(1, clock)
     run.item_started("up3d", "up3d")

@@ -41,7 +41,7 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-def test_fit_refines_what_it_fitted_and_tells_how_much_is_kept(hpc, photos):
+def test_fit_refines_what_it_fitted_and_reports_how_much_is_accepted(hpc, photos):
     fit = read_fit(photos / "fits" / "astronaut.png.fit.npz")
     refinement = fit.options["refinement"]
     assert refinement["measure"] == "silhouette"
@@ -49,8 +49,10 @@ def test_fit_refines_what_it_fitted_and_tells_how_much_is_kept(hpc, photos):
     assert list(refinement["tracks"]) == ["0"]
     line = ("fit", str(photos / "photos" / "astronaut.png"), "--out", str(photos / "fits"), "--detector", "fast")
     header, row = hpc(*line, "--no-overlay", "--refine").out.splitlines()  # what was done before
-    told = dict(zip(header.split("\t"), row.split("\t"), strict=True))
-    assert float(told["accepted"]) == pytest.approx(np.mean(refinement["tracks"]["0"]["accepted"]), rel=0.01, abs=1e-3)
+    fields = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert float(fields["accepted"]) == pytest.approx(
+        np.mean(refinement["tracks"]["0"]["accepted"]), rel=0.01, abs=1e-3
+    )
 
 
 @pytest.mark.extensive
@@ -178,7 +180,7 @@ def test_frames_that_are_not_there_are_named(hpc, photos, tmp_path):
     assert "astronaut.png" in ran.err
 
 
-def test_a_missing_model_file_is_told_before_torch_is_loaded(tmp_path):
+def test_a_missing_model_file_is_reported_before_torch_is_loaded(tmp_path):
     write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     wham = Path(__file__).parents[1] / "fitting" / "data" / "wham_joblib.pkl"
     line = ("refine", str(wham), "--frames", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"))

@@ -128,8 +128,8 @@ def test_an_error_fits_a_narrow_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     text = table((ItemResult("a.fit.npz", Status.ERROR, error=SENTENCE),))
     assert max(map(len, text.splitlines())) <= 60
-    words = " ".join(" ".join(line.split()) for line in text.splitlines())
-    assert "pip install" in words
+    sentence = " ".join(" ".join(line.split()) for line in text.splitlines())
+    assert "pip install" in sentence
 
 
 def test_a_wide_terminal_shows_every_column_on_one_line(monkeypatch):
@@ -156,7 +156,7 @@ def test_a_terminal_with_no_room_for_a_table_gets_lines(monkeypatch):
     ]
 
 
-def test_long_names_stay_whole(monkeypatch):
+def test_long_names_stay_complete(monkeypatch):
     names = [f"picture number {number}.jpg.fit.npz" for number in ("one", "two")]
     outputs = tuple(f"hpc-out/fit/a long folder name/another one/{name}" for name in names)
     item = ItemResult("a long folder name/another one/picture.jpg", Status.SUCCESS, outputs, 3.0)
@@ -207,7 +207,7 @@ def test_many_files_are_named_by_their_folder():
     assert table(items).splitlines()[-1] == "results: 18 files in out/a"
 
 
-def test_details_are_shown_in_words():
+def test_details_are_shown_as_text():
     details = {"people": 3, "error": 0.123456, "ok": True, "ids": [1, 2], "none": None}
     columns = tuple(ResultColumn(key, key) for key in details)
     row = table((ItemResult("a", Status.SUCCESS, details=details),), columns, terminal=False).splitlines()[1]

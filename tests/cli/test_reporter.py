@@ -146,7 +146,7 @@ def test_work_that_reports_nothing_is_shown_by_the_clock_alone():
     assert pass_time(91) == [f"fit: finishing, {time} so far" for time in ("00:53", "00:58", "01:28", "01:58")]
 
 
-def test_a_terminal_shows_a_bar_in_place_of_silence_unless_something_else_is_drawn(monkeypatch):
+def test_a_terminal_shows_a_bar_instead_of_silence_unless_something_else_is_drawn(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream, clock = Terminal(), Clock()
     reporter = Reporter("refine", stream=stream, clock=clock)
@@ -293,7 +293,7 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
     assert "\x1b" not in stream.getvalue()
 
 
-def test_quiet_says_errors_only():
+def test_quiet_prints_errors_only():
     stream = io.StringIO()
     reporter = Reporter("fit", stream=stream, quiet=True, interval=0.0)
     batch(reporter)
@@ -315,7 +315,7 @@ def test_an_error_names_its_item():
     assert stream.getvalue() == "error: c.jpg: ValueError: 3\n"
 
 
-def test_nobody_listening_is_no_failure():
+def test_a_closed_reader_is_no_failure():
     reporter = Reporter("fit", stream=Gone(), interval=0.0)
     batch(reporter)
     assert reporter.warnings == ("it is dark",)  # still said in the result

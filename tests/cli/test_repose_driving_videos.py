@@ -57,7 +57,7 @@ def test_of_an_image_it_is_kept_in_folders_alone(hpc, driving):
     assert kept("out") == ["f_0001.png"]
 
 
-def test_progress_tells_of_the_driving_video_and_an_interrupt_that_work_was_done(hpc, driving, monkeypatch):
+def test_progress_reports_the_driving_video_and_an_interrupt_that_work_was_done(hpc, driving, monkeypatch):
     def stopped(fitter, images, *, progress, **_):
         progress(1, 2, "frames")
         raise KeyboardInterrupt
@@ -90,7 +90,7 @@ def test_a_numbered_pattern_is_a_driving_video(hpc, driving, monkeypatch):
 
 
 @pytest.mark.slow
-def test_results_of_a_numbered_pattern_are_its_own_frames(hpc, driving, monkeypatch):
+def test_results_of_a_numbered_pattern_are_the_frames_of_that_number(hpc, driving, monkeypatch):
     """A rerun skips them until a frame is another."""
     monkeypatch.setattr(targets, "read_target", lambda *_, **__: JointTarget(np.zeros((1, len(SMPL24), 3)), SMPL24))
     monkeypatch.setattr(ReposeWork, "__call__", drawn)

@@ -82,7 +82,7 @@ def test_values_take_their_fields_type(settings, expected):
         ({"levels": 5}, "expected values with commas between, found 5"),
     ],
 )
-def test_wrong_settings_are_told(settings, sentence):
+def test_wrong_settings_are_reported(settings, sentence):
     with pytest.raises(UsageError) as caught:
         apply_settings(Options(), settings)
     assert sentence in str(caught.value)

@@ -76,8 +76,8 @@ def test_the_command_for_weights_of_few_steps_is_one_that_works(hpc, tmp_path, m
     monkeypatch.setitem(WARP3D_PRESETS, "mini", (options, TrainOptions(steps=1, batch_size=2, workers=0)))
     ran = hpc("train", "warp3d", "--data", "pairs", "--out", "run", "--preset", "mini", "--json")
     assert ran.code == 0, ran.err
-    words, command = ran.document["messages"][-1].split(": hpc ")
-    assert words == "to use these weights"
+    message, command = ran.document["messages"][-1].split(": hpc ")
+    assert message == "to use these weights"
     assert command == "repose photo.jpg pose.npy --method warp3d --weights run --force"
     write_image(tmp_path / "photo.jpg", np.zeros((64, 64, 3), np.uint8))
     np.save("pose.npy", default_body().pose(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10)).joints[0].numpy())
@@ -107,7 +107,7 @@ def test_the_lifter_needs_no_data(hpc, tmp_path):
     assert read_header(tmp_path / "best.safetensors").config["blocks"] == 1
 
 
-def test_a_dry_run_says_what_would_be_trained(hpc, cache, tmp_path):
+def test_a_dry_run_reports_what_would_be_trained(hpc, cache, tmp_path):
     out = tmp_path / "run"
     command = ["train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2", "--device", "cpu"]
     planned = hpc(*command, "--dry-run", "--json")
@@ -149,22 +149,24 @@ def test_several_caches_are_named_by_a_dry_run_and_refused_by_models_of_one(hpc,
     assert (refused.code, "--data: is one cache for segmenter, found 2" in refused.err) == (2, True)
 
 
-def test_the_weights_of_a_network_are_shown_by_its_own_method():
+def test_the_weights_of_a_network_are_shown_by_its_method():
     assert MODELS["nbf"].use == "hpc fit photo.jpg --method nbf --weights {run}"
     for entry in MODELS.values():
         values = {"run": "RUN", "data": "CACHE"}
-        words = entry.use.format(**values).split()[1:]
-        assert not words or not [word for word in words if word.startswith("--") and word not in _flags(words)]
+        arguments = entry.use.format(**values).split()[1:]
+        assert not arguments or not [
+            word for word in arguments if word.startswith("--") and word not in _flags(arguments)
+        ]
 
 
-def _flags(words):
-    name = " ".join(words[:2]) if words[0] == "evaluate" else words[0]
+def _flags(arguments):
+    name = " ".join(arguments[:2]) if arguments[0] == "evaluate" else arguments[0]
     return {f"--{flag.lstrip('-')}" for flag in flags_of(name).values()}
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
         (("segmentor", "--data", "x"), 2, "did you mean segmenter?"),
         (("segmenter",), 2, "--data"),
@@ -179,29 +181,29 @@ def _flags(words):
         (("lifter", "--data", "CACHE"), 2, "makes its own examples"),
     ],
 )
-def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words, dry):
-    given = [cache if text == "CACHE" else text for text in arguments]
-    ran = hpc("train", *given, "--out", str(tmp_path / "run"), *dry)
+def test_wrong_options_are_refused(hpc, cache, tmp_path, arguments, code, message, dry):
+    values = [cache if text == "CACHE" else text for text in arguments]
+    ran = hpc("train", *values, "--out", str(tmp_path / "run"), *dry)
     assert ran.code == code, ran.err
-    assert words in ran.err
+    assert message in ran.err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((), "has no person with all keypoints"),  # joints of smpl24 that COCO has not
         (("--set", "skeleton=coco17", "--batch-size", "50"), "too few people"),
         (("--set", "skeleton=coco17", "--set", "start=nothing"), "is no run of deform-and-learn"),
     ],
 )
-def test_deform_and_learn_refuses_before_it_begins(hpc, tmp_path, arguments, words, dry):
+def test_deform_and_learn_refuses_before_it_begins(hpc, tmp_path, arguments, message, dry):
     folder = tmp_path / "coco"
     assert not build_cache(CompleteCocoPeople(count=30), folder, workers=1).failures
     settings = ("--set", "correspondence=none", "--set", "visible=0", *arguments)
     ran = hpc("train", "deform-and-learn", "--data", str(folder), "--out", str(tmp_path / "run"), *settings, *dry)
-    assert (ran.code, words in ran.err) == (3, True), ran.err
+    assert (ran.code, message in ran.err) == (3, True), ran.err
     assert not (tmp_path / "run").exists()
 
 

@@ -34,7 +34,7 @@ def test_the_ways_are_short(walk, types, functions):
 
 
 @pytest.mark.parametrize("name", [name for walk in (FIT, REPOSE) for name in (*types_of(walk), *functions_of(walk))])
-def test_every_station_exists_and_says_what_it_does(name):
+def test_every_station_exists_and_has_a_description(name):
     module, members = re.fullmatch(r"([a-z_.]+)\.(\w+(?:\.\w+)?)", name).groups()
     assert getdoc(reduce(getattr, members.split("."), import_module(f"humanpose_cli.{module}")))
 

@@ -59,7 +59,7 @@ def test_every_parameter_is_explained(name):
 
 
 @pytest.mark.parametrize("name", command_names())
-def test_every_option_with_a_value_tells_its_default(name):
+def test_every_option_with_a_value_shows_its_default(name):
     silent = [
         parameter.name
         for parameter in shown(name)
@@ -87,9 +87,9 @@ def refused(lines: list[str]) -> list[str]:
     """Those of the command lines whose options or values their commands do not take, and why."""
     wrong = []
     for line in lines:
-        words = shlex.split(line, comments=True)[1:]
-        name = command_in(words[:2])
-        arguments = words[len(name.split()) :]
+        parts = shlex.split(line, comments=True)[1:]
+        name = command_in(parts[:2])
+        arguments = parts[len(name.split()) :]
         try:
             built(name).make_context(name, arguments)
         except typer.Exit:  # --help
@@ -121,11 +121,11 @@ def test_the_documents_command_lines_are_understood(page):
 def test_the_documents_name_only_options_that_there_are(page):
     wrong = []
     for line in re.findall(r"\bhpc (\w[^\n`|&]*)", page.read_text("utf-8")):
-        words = re.findall(r"[\w-]+", line)[:2]
-        command = command_in(words) if words[0] in COMMANDS else ""
+        parts = re.findall(r"[\w-]+", line)[:2]
+        command = command_in(parts) if parts[0] in COMMANDS else ""
         if command in command_names():
-            known = {*options(command), "--help"}
-            wrong += [f"hpc {command} {flag}" for flag in re.findall(r"--[a-z][a-z-]*", line) if flag not in known]
+            flags = {*options(command), "--help"}
+            wrong += [f"hpc {command} {flag}" for flag in re.findall(r"--[a-z][a-z-]*", line) if flag not in flags]
     assert wrong == []
 
 
@@ -169,7 +169,7 @@ def test_options_of_data_sets_are_documented_and_can_be_set() -> None:
     for name, entry in SOURCES.items():
         options = {option.name for option in dataclasses.fields(entry.source_class().options_type)}
         assert not options & flags, name
-        told = set(re.findall(r"`(\w+)`", sections[name].partition("Options:")[2]))
+        names = set(re.findall(r"`(\w+)`", sections[name].partition("Options:")[2]))
         used = set(re.findall(r"--set (\w+)=", sections[name]))
-        assert used | told >= options - same, name
+        assert used | names >= options - same, name
         assert used <= options, name

@@ -35,7 +35,7 @@ def test_what_a_command_adds_hides_nothing():
     assert document["items"][0]["status"] == "success"
 
 
-def test_the_words_for_a_status_are_fixed():
+def test_the_labels_of_a_status_are_fixed():
     fixed = {"success", "partial", "error", "interrupted", "skipped", "planned"}
     assert {status.value for status in Status} == fixed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.python_sources import ROOT, git_files, modules
 
-MOST_LINES, MOST_BYTES = 600, 88 * 2**20
+MAX_LINES, MAX_BYTES = 600, 88 * 2**20
 # Folders that exist on some machine only, and home folders by name.
 MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:work|root|home/\w+|Users/\w+|mnt/\w+|scratch)/|[A-Z]:\\Users\\")
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|raise NotImplemented" + r"Error)\b")
@@ -60,7 +60,7 @@ def test_the_pattern_for_a_machines_folders(line, found):
 
 
 def test_files_have_one_subject():
-    long = [f"{path}: {text.count(chr(10))} lines" for path, text in python_files() if text.count("\n") > MOST_LINES]
+    long = [f"{path}: {text.count(chr(10))} lines" for path, text in python_files() if text.count("\n") > MAX_LINES]
     assert long == []
 
 
@@ -96,4 +96,4 @@ def test_no_failure_is_swallowed():
 
 
 def test_the_repository_stays_small():
-    assert sum(path.stat().st_size for path in git_files()) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in git_files()) <= MAX_BYTES

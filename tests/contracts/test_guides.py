@@ -111,8 +111,8 @@ def test_the_guide_of_scripts_lists_what_tables_call_a_status() -> None:
     rows = []
     for status, usual in _LABELS.items():
         named: dict[str, list[str]] = {}
-        for name, words in labels.items():
-            if (word := words.get(status, usual)) != usual:
+        for name, by_status in labels.items():
+            if (word := by_status.get(status, usual)) != usual:
                 named.setdefault(word, []).append(name)
         others = "; ".join(f"{', '.join(names)}: {word}" for word, names in named.items())
         rows.append(f"| `{status.value}` | {usual} | {others} |".replace("|  |", "| |"))

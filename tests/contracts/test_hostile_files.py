@@ -111,9 +111,9 @@ def test_names_are_never_run_and_never_reach_a_terminal(tmp_path, monkeypatch, c
     write_image(tmp_path / "x.png", np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "x.png").rename(tmp_path / name)
     assert main(["fit", name, "--dry-run", "--threads", "1"]) == 0
-    told = capsys.readouterr()
-    assert one_line(name) in told.out
-    assert not set("\x1b\u202e") & set(told.out + told.err)
+    output = capsys.readouterr()
+    assert one_line(name) in output.out
+    assert not set("\x1b\u202e") & set(output.out + output.err)
     assert main(["fit", name, "--dry-run", "--json", "--threads", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["items"][0]["input"] == name
     assert not (tmp_path / "ran").exists()

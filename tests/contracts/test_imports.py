@@ -56,7 +56,7 @@ def test_the_list_of_commands_loads_neither_commands_nor_the_batch():
 
 
 @pytest.mark.slow
-def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
+def test_wrong_inputs_are_reported_before_torch_is_loaded(tmp_path):
     """Whose import takes seconds."""
     (tmp_path / "run").mkdir()
     write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
@@ -90,7 +90,7 @@ def test_wrong_inputs_are_told_before_torch_is_loaded(tmp_path):
 
 
 @pytest.mark.extensive
-def test_what_was_fitted_before_is_told_without_torch(tmp_path):
+def test_what_was_fitted_before_is_reported_without_torch(tmp_path):
     """With its rows, too."""
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
     fit = f"from humanpose_cli.cli.main import main\nassert main(('fit', {str(tmp_path / 'a.png')!r}, '--json', "

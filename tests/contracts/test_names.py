@@ -1,7 +1,8 @@
 """Identifiers keep to docs/reference/glossary.md, and what is written for people to plain words.
 
 No part of an identifier is a word of the last column of the glossary's table: names of functions, classes, parameters,
-local variables, attributes, fields and keywords of calls. Docstrings, messages and docs/**/*.md have none of `IDIOMS`.
+local variables, attributes, fields and keywords of calls, also in tests, benchmarks and tools. Docstrings and messages
+of the product and docs/**/*.md have none of `IDIOMS`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ NO_IDIOM = re.compile(rf"\b(?:{'|'.join(IDIOMS)})\b", re.IGNORECASE)
 STORED_TEXTS = {"humanpose_cli/lab/cache/samples.py", "humanpose_cli/lab/cache/schema.py"}
 
 
-def forbidden_words(text: str) -> set[str]:
+def last_column(text: str) -> set[str]:
     """The words in backticks of the last column of a table in Markdown."""
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {word for row in rows if len(row) == 3 for word in re.findall(r"`(\w+)`", row[2])}
@@ -94,9 +95,9 @@ def identifiers(tree: ast.Module) -> set[str]:
 PARTS = re.compile("[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 
 
-def wrong(names: set[str], words: set[str]) -> set[str]:
+def wrong(names: set[str], forbidden: set[str]) -> set[str]:
     """The names that have one of the words as a part."""
-    return {name for name in names if words & {part.lower() for part in PARTS.findall(name)}}
+    return {name for name in names if forbidden & {part.lower() for part in PARTS.findall(name)}}
 
 
 def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -107,14 +108,15 @@ def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 @cache
-def words() -> set[str]:
-    return forbidden_words((ROOT / "docs" / "reference" / "glossary.md").read_text("utf-8"))
+def glossary() -> set[str]:
+    return last_column((ROOT / "docs" / "reference" / "glossary.md").read_text("utf-8"))
 
 
 @cache
 def wrong_identifiers() -> dict[str, set[str]]:
     """By the modules' paths."""
-    return {path: wrong(identifiers(tree), words()) for path, tree in modules().items()}
+    trees = modules() | modules("tests", "benchmarks", "tools")
+    return {path: wrong(identifiers(tree), glossary()) for path, tree in trees.items()}
 
 
 @pytest.mark.slow
@@ -138,12 +140,12 @@ def test_flags_keep_to_the_glossary(name):
         if not getattr(parameter, "hidden", False)
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
-    assert wrong(flags, words()) <= ALLOWED_FLAGS
+    assert wrong(flags, glossary()) <= ALLOWED_FLAGS
 
 
 def test_the_check_finds_what_it_should():
-    words = forbidden_words("| term | meaning | not |\n| --- | --- | --- |\n| image | pixels | `picture`, `pic` |\n")
-    assert words == {"picture", "pic"}
+    forbidden = last_column("| term | meaning | not |\n| --- | --- | --- |\n| image | pixels | `picture`, `pic` |\n")
+    assert forbidden == {"picture", "pic"}
     source = (
         "import pic as a_pic\nclass PictureBox:\n    a_picture: int\n"
         "def f(pic, depicture):\n    _pic, RGBPicture = g(picture=1)\n"
@@ -151,7 +153,7 @@ def test_the_check_finds_what_it_should():
     )
     names = identifiers(ast.parse(source))
     expected = {"a_pic", "PictureBox", "a_picture", "pic", "_pic", "RGBPicture", "picture", "picture_of", "my_pic"}
-    assert wrong(names, words) == expected
+    assert wrong(names, forbidden) == expected
 
 
 @pytest.mark.slow
@@ -184,17 +186,17 @@ def test_the_check_of_idioms_finds_what_it_should():
     assert sorted(texts(ast.parse('f(f"a b {c} d", "ab")\n"c d"'))) == [(1, " d"), (1, "a b "), (2, "c d")]
 
 
-def class_names_given_twice(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+def duplicate_class_names(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
     """Public top-level classes that stand in more than one module, with the modules."""
-    places: dict[str, list[str]] = {}
+    paths_by_name: dict[str, list[str]] = {}
     for path, tree in trees.items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places.setdefault(node.name, []).append(path)
-    return {name: paths for name, paths in places.items() if len(paths) > 1}
+                paths_by_name.setdefault(node.name, []).append(path)
+    return {name: paths for name, paths in paths_by_name.items() if len(paths) > 1}
 
 
 def test_no_public_class_name_stands_twice():
-    assert class_names_given_twice(modules()) == {}
+    assert duplicate_class_names(modules()) == {}
     trees = {"a.py": ast.parse("class A: ...\nclass _B: ..."), "b.py": ast.parse("class A: ...\nclass _B: ...")}
-    assert class_names_given_twice(trees) == {"A": ["a.py", "b.py"]}
+    assert duplicate_class_names(trees) == {"A": ["a.py", "b.py"]}

@@ -14,7 +14,7 @@ import pytest
 import skimage.data
 import torch
 from helpers.posed_people import PosedPeople
-from helpers.warp3d_poses import MINI, arm_raised, standing
+from helpers.warp3d_poses import MINI, hand_raised, standing
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.detect.detector import PersonDetector
@@ -105,13 +105,13 @@ def test_reposed_crops_are_those_of_the_cpu():
     torch.manual_seed(0)
     config = replace(PRESETS["tiny"].generator, drawing=False, colour_stride=1)
     generator, size = Generator(config), config.size
-    torch.nn.init.normal_(generator.decoder.carried.seen.weight)
+    torch.nn.init.normal_(generator.decoder.carried.get_submodule("seen").weight)
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     person = np.zeros((size, size), np.float32)
     person[size // 8 :, size // 4 : -size // 4] = 1
     crops = [
         CropToRepose(image, standing(size)[0].numpy(), pose(size)[0].numpy(), silhouette=silhouette)
-        for pose, silhouette in ((standing, None), (arm_raised, person))
+        for pose, silhouette in ((standing, None), (hand_raised, person))
     ]
     expected = Warp3d(generator, WeightsHeader("warp3d"), "cpu").repose_all(crops)
     found = Warp3d(generator, WeightsHeader("warp3d"), DEVICE).repose_all(crops)
@@ -132,8 +132,8 @@ def test_the_detector_finds_the_same_people():
     image = skimage.data.astronaut()
     with PersonDetector("fast", 1, "cpu") as here, PersonDetector("fast", 1, device) as there:
         (a,), (b,) = here.detect(image), there.detect(image)
-    sure = a.keypoints[:, 2] > 0.5
-    np.testing.assert_allclose(b.keypoints[sure], a.keypoints[sure], atol=2)
+    reliable = a.keypoints[:, 2] > 0.5
+    np.testing.assert_allclose(b.keypoints[reliable], a.keypoints[reliable], atol=2)
 
 
 def test_commands(tmp_path, capsys, monkeypatch):

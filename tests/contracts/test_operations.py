@@ -63,7 +63,7 @@ def run_tests(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, *extensive(2)])
-def test_a_run_says_in_one_line_what_was_skipped_and_why(tmp_path, workers):
+def test_a_run_reports_in_one_line_what_was_skipped_and_why(tmp_path, workers):
     (tmp_path / "test_skipped.py").write_text(
         "import pytest\n"
         "@pytest.mark.parametrize('number', range(3))\n"
@@ -73,8 +73,8 @@ def test_a_run_says_in_one_line_what_was_skipped_and_why(tmp_path, workers):
         "utf-8",
     )
     lines = run_tests(tmp_path, workers).stdout.splitlines()
-    told = "4 skipped: no CUDA device on this machine (3), no_such_module is not installed (1); -rs lists them"
-    assert [line for line in lines if " skipped: " in line] == [told]
+    summary = "4 skipped: no CUDA device on this machine (3), no_such_module is not installed (1); -rs lists them"
+    assert [line for line in lines if " skipped: " in line] == [summary]
     (tmp_path / "test_skipped.py").write_text("def test_run(): pass\n", "utf-8")
     assert "skipped" not in run_tests(tmp_path, workers).stdout
 
@@ -97,7 +97,7 @@ def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
 _PYTHON = """#!/bin/sh
 case "$*" in
   *--version) exit 0 ;;
-  *urlopen*) exit ${ANSWER:-1} ;;
+  *urlopen*) exit ${REPLY:-1} ;;
   -c*) exit 0 ;;
   "-m pip"*) ;;
   *) echo "$*" >> calls.log; exit 0 ;;
@@ -114,7 +114,7 @@ _PIP = "--progress-bar off -c constraints.txt"
 def make(tmp_path):
     """Runs `make` beside programs that only write how they are called; gives the run and these lines.
 
-    On Linux without NVIDIA's driver, and without torch's index unless ANSWER is 0.
+    On Linux without NVIDIA's driver, and without torch's index unless REPLY is 0.
     """
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
     for name in ("pyproject.toml", "constraints.txt"):
@@ -165,7 +165,7 @@ def test_the_demo_installs_the_product_and_the_tests_their_tools(make):
 def test_without_a_driver_the_cpu_build_of_torch_is_taken(make):
     """Only torch is looked up in its index; a line says what is taken, and how to choose another build."""
     index = "--index-url https://download.pytorch.org/whl"
-    ran, calls = make("install", ANSWER="0")
+    ran, calls = make("install", REPLY="0")
     assert calls == [f"{_PIP} --no-deps {index}/cpu torch", f"{_PIP} -e ."]
     assert "CPU build is installed. Another one: make install TORCH_BUILD=cu130\n" in ran.stdout
 
@@ -173,31 +173,31 @@ def test_without_a_driver_the_cpu_build_of_torch_is_taken(make):
 @pytest.mark.posix("make")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variables", "torch", "told"),
+    ("variables", "torch", "expected"),
     [
         ({}, "torch", "cannot be reached"),
-        ({"TORCH_BUILD": "pip", "ANSWER": "0"}, "torch", ""),
+        ({"TORCH_BUILD": "pip", "REPLY": "0"}, "torch", ""),
         ({"TORCH_BUILD": "cu130"}, "--index-url https://download.pytorch.org/whl/cu130 torch", ""),
         (
-            {"TORCH": "torch==2.13.0", "ANSWER": "0"},
+            {"TORCH": "torch==2.13.0", "REPLY": "0"},
             "--index-url https://download.pytorch.org/whl/cpu torch==2.13.0",
             "CPU",
         ),
     ],
 )
-def test_which_torch_is_installed_first(make, variables, torch, told):
+def test_which_torch_is_installed_first(make, variables, torch, expected):
     ran, calls = make("fresh", **variables)
     assert ran.returncode == 0, ran.stderr
     assert calls == [f"tools/check_distributions.py --wheel-only --versions newest --torch {torch}"]
-    assert told in ran.stdout
-    assert told or not ran.stdout
+    assert expected in ran.stdout
+    assert expected or not ran.stdout
 
 
 @pytest.mark.posix("make")
 @pytest.mark.slow
 def test_a_driver_brings_torch_from_the_index_of_pip(make, tmp_path):
     (tmp_path / ".venv" / "bin" / "nvidia-smi").symlink_to(shutil.which("true"))
-    ran, calls = make("fresh", "VERSIONS=lowest", ANSWER="0")
+    ran, calls = make("fresh", "VERSIONS=lowest", REPLY="0")
     assert calls == ["tools/check_distributions.py --wheel-only --versions lowest --torch torch"]
     assert ran.stdout == ""
 

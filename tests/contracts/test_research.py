@@ -55,8 +55,8 @@ def commands(text: str) -> list[str]:
 
 
 def is_name(line: str) -> bool:
-    program, *words = line.split()
-    return program == "hpc" and " ".join(words) in {*COMMANDS, *command_names(), "--help"}
+    program, *parts = line.split()
+    return program == "hpc" and " ".join(parts) in {*COMMANDS, *command_names(), "--help"}
 
 
 @functools.cache
@@ -66,14 +66,14 @@ def built(name: str):
 
 def missing(line: str) -> str:
     """What of a command line does not exist."""
-    words = shlex.split(line, comments=True)
-    if words[0] == "python":
-        return "" if (ROOT / words[1]).is_file() else words[1]
-    if words[0] == "torchrun":
-        words = words[words.index("humanpose_cli") :]
-    name = command_in(words[1:3])
+    parts = shlex.split(line, comments=True)
+    if parts[0] == "python":
+        return "" if (ROOT / parts[1]).is_file() else parts[1]
+    if parts[0] == "torchrun":
+        parts = parts[parts.index("humanpose_cli") :]
+    name = command_in(parts[1:3])
     try:
-        built(name).make_context(name, words[1 + len(name.split()) :])
+        built(name).make_context(name, parts[1 + len(name.split()) :])
     except Exception as error:
         return f"{line}: {error}"
     return ""

@@ -15,12 +15,12 @@ POINTS = np.array([[0.0, 0.0, 2.0], [1.0, 0.0, 2.0], [0.0, 1.0, 2.0], [-0.3, 0.7
 PIXELS = np.array([[320.0, 240.0], [570.0, 240.0], [320.0, 490.0], [282.5, 327.5]])  # x right, y down
 
 
-def test_known_points_land_on_their_pixels():
+def test_points_land_on_their_pixels():
     np.testing.assert_array_equal(CAMERA.project(POINTS), PIXELS)
     np.testing.assert_array_equal(CAMERA.project(POINTS[3]), PIXELS[3])
     matrix = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
-    seen = cv2.projectPoints(POINTS, np.zeros(3), np.zeros(3), matrix, None)[0][:, 0]
-    np.testing.assert_allclose(CAMERA.project(POINTS), seen, rtol=0, atol=1e-10)
+    expected = cv2.projectPoints(POINTS, np.zeros(3), np.zeros(3), matrix, None)[0][:, 0]
+    np.testing.assert_allclose(CAMERA.project(POINTS), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -85,7 +85,7 @@ def test_a_cropped_camera_shows_turned_points_where_the_crop_moves_their_pixels(
     assert camera.focal == 500.0 * crop.scale
 
 
-def test_a_photo_without_a_known_lens_is_looked_at_over_its_longer_side():
+def test_a_photo_without_a_focal_length_is_looked_at_over_its_longer_side():
     assert default_focal(1920, 1080) == default_focal(1080, 1920) == 0.9 * 1920
     assert Camera.of_image((1920, 1080)) == Camera(0.9 * 1920, (960.0, 540.0), (1920, 1080))
     assert Camera.of_image((100, 80), 90.0) == Camera(90.0, (50.0, 40.0), (100, 80))

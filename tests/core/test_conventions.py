@@ -14,7 +14,7 @@ from humanpose_cli.core.conventions import (
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
-def test_trees_are_whole(skeleton):
+def test_trees_are_complete(skeleton):
     assert len(set(skeleton.joint_names)) == len(skeleton)
     assert all(p in skeleton.joint_names for p in skeleton.parent_names if p)
     for joint in range(len(skeleton)):
@@ -25,7 +25,7 @@ def test_trees_are_whole(skeleton):
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
-def test_mirror_swaps_sides_and_is_its_own_inverse(skeleton):
+def test_mirror_swaps_sides_and_is_an_involution(skeleton):
     for joint, mirrored in enumerate(skeleton.mirror):
         assert skeleton.mirror[mirrored] == joint
         name = skeleton.joint_names[joint]

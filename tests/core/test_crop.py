@@ -21,8 +21,8 @@ def test_points_are_those_of_opencv_and_scikit_image():
     for affine in (TURNED, SKEWED):
         moved = affine.points(POINTS)
         np.testing.assert_allclose(moved, cv2.transform(POINTS[None], affine.matrix)[0], rtol=0, atol=1e-12)
-        whole = np.vstack((affine.matrix, [0, 0, 1]))
-        np.testing.assert_allclose(moved, AffineTransform(whole)(POINTS), rtol=0, atol=1e-12)
+        matrix = np.vstack((affine.matrix, [0, 0, 1]))
+        np.testing.assert_allclose(moved, AffineTransform(matrix)(POINTS), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(TURNED.points([1.0, 0.0]), [30.8, -11.4])
     np.testing.assert_array_equal(Affine2D.identity().points(POINTS), POINTS)
 
@@ -132,7 +132,7 @@ def test_points_and_directions_follow_the_definition(crop):
     assert crop.points(POINTS).dtype == crop.directions(vectors).dtype == np.float32
 
 
-def test_a_whole_shift_keeps_every_pixel():
+def test_an_integer_shift_keeps_every_pixel():
     image = np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)
     crop = Crop(1.0, 0.0, (-4.0, -3.0), (12, 10))
     np.testing.assert_array_equal(crop.image(image), image[3:13, 4:16])
@@ -161,7 +161,7 @@ def test_a_box_fills_its_share_in_the_middle():
     np.testing.assert_allclose(turned.points([[30.0, 60.0], [30.0, 20.0]]), [[105, 94], [185, 94]], atol=1e-4)
 
 
-def test_box_overlap_of_known_boxes() -> None:
+def test_box_overlap_of_reference_boxes() -> None:
     others = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6], [1, 1, 1, 1]], dtype=float)
     np.testing.assert_allclose(box_overlap(np.array([0.0, 0, 2, 2]), others), [1, 1 / 7, 0, 0])
     np.testing.assert_allclose(box_overlap(others[1:2], others[:, None])[:, 0], [1 / 7, 1, 0, 0])

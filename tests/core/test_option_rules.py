@@ -15,7 +15,7 @@ DEFAULTS = {"calibration": None, "focal": None, "overlay": True, "labels": "ids"
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"calibration": "c.toml", "focal": 900.0}, "focal: cannot be combined with `calibration`"),
         ({"overlay": False, "labels": "none"}, "labels: has no effect without `overlay`"),
@@ -25,12 +25,12 @@ DEFAULTS = {"calibration": None, "focal": None, "overlay": True, "labels": "ids"
         ({"calibration": "c.toml", "overlay": False}, ""),
     ],
 )
-def test_an_option_without_effect_is_refused(given, message):
+def test_an_option_without_effect_is_refused(options, message):
     if not message:
-        check_options({**DEFAULTS, **given}, DEFAULTS)
+        check_options({**DEFAULTS, **options}, DEFAULTS)
         return
     with pytest.raises(UsageError, match=f"^{message}$"):
-        check_options({**DEFAULTS, **given}, DEFAULTS)
+        check_options({**DEFAULTS, **options}, DEFAULTS)
 
 
 def test_every_rule_is_about_options_of_a_command():

@@ -7,11 +7,11 @@ import pytest
 from humanpose_cli.core.progress import FractionalProgress, no_progress, part_of
 
 
-def test_parts_of_parts_lie_within_the_whole():
+def test_parts_of_parts_lie_within_the_total():
     calls = []
-    whole = FractionalProgress(lambda *call: calls.append(call))
-    whole(1, 4, "steps")
-    second_half = part_of(whole, 0.5, 1.0)
+    total = FractionalProgress(lambda *call: calls.append(call))
+    total(1, 4, "steps")
+    second_half = part_of(total, 0.5, 1.0)
     second_half(1, 2, "frames")
     part_of(second_half, 0.2, 0.6)(10, 10, "overlay frames")
     second_half(0, None, "writing")

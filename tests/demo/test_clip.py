@@ -29,7 +29,7 @@ def test_the_clip_is_the_same_every_time_and_shows_the_person_where_they_are(cli
     assert (np.ptp(rows), np.ptp(columns)) > (100, 20)
 
 
-def test_the_whole_person_stays_in_the_image(clip):
+def test_the_complete_person_stays_in_the_image(clip):
     """What the fit is measured on must be seen."""
     joints = clip.posed().joints
     pixels = clip.view.project(joints)

@@ -11,7 +11,7 @@ from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.export.viewing import view
 
 
-def test_the_page_shows_files_and_escapes_words():
+def test_the_page_shows_files_and_escapes_text():
     figures = [Figure("a b.png", '"quoted"', 0.5), Figure("c.mp4", "v"), Figure("d.html", "p")]
     section = Section("A <b>", "x & y", ["hpc fit <a>"], figures, [("n & m", "1 mm")], printed="warning: <c>")
     page = index_page([section], ["hpc fit next.jpg"])

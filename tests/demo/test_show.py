@@ -63,7 +63,7 @@ def true_record(clip: DemoClip) -> FitRecord:
 
 
 @pytest.mark.slow
-def test_errors_are_zero_for_the_truth_and_right_for_a_known_fault(clip):
+def test_errors_are_zero_for_the_truth_and_right_for_a_constructed_fault(clip):
     record = true_record(clip)
     with Fitter() as fitter:
         perfect = clip_errors(record, clip, fitter)

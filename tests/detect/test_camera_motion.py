@@ -28,8 +28,8 @@ def turn(*axis_angle: float) -> np.ndarray:
 def view(scene: np.ndarray, rotation: np.ndarray, zoom: float = 1.0) -> np.ndarray:
     """What a camera sees that is turned from one that looks at the middle of the far plane."""
     wide = np.array([[FOCAL, 0, 960], [0, FOCAL, 720], [0, 0, 1.0]])
-    own = np.array([[zoom * FOCAL, 0, 320], [0, zoom * FOCAL, 240], [0, 0, 1.0]])
-    return cv2.warpPerspective(scene, own @ rotation @ np.linalg.inv(wide), SIZE, flags=cv2.INTER_AREA)
+    intrinsics = np.array([[zoom * FOCAL, 0, 320], [0, zoom * FOCAL, 240], [0, 0, 1.0]])
+    return cv2.warpPerspective(scene, intrinsics @ rotation @ np.linalg.inv(wide), SIZE, flags=cv2.INTER_AREA)
 
 
 def followed(frames: list[np.ndarray], boxes: list[np.ndarray] | None = None) -> list[CameraPose]:
@@ -65,11 +65,11 @@ def test_crops_that_follow_a_person_are_of_a_camera_that_stands_still(scene: np.
     for t in range(6):
         x, y, scale = 60 + 12 * t, 40 + 5 * t, 1 + 0.04 * t
         part = cv2.resize(still[y : y + 300, x : x + 400], (400, 300))
-        own = Camera.of_image(SIZE, FOCAL).part((x, y, x + 400, y + 300))
+        camera = Camera.of_image(SIZE, FOCAL).part((x, y, x + 400, y + 300))
         if t % 2:
             part = cv2.resize(still[y : y + round(300 / scale), x : x + round(400 / scale)], (400, 300))
-            own = own.scaled(scale)
-        poses.append(motion.next_frame(part, [], own, 0))
+            camera = camera.scaled(scale)
+        poses.append(motion.next_frame(part, [], camera, 0))
     assert max(degrees_apart(pose.rotation, np.eye(3)) for pose in poses) < 1  # the last crop is 5 degrees off
     assert max(abs(pose.zoom - 1) for pose in poses) < 0.04  # and a fifth larger
 
@@ -182,7 +182,7 @@ def test_a_bystander_before_a_shaken_camera_is_no_parallax(scene):
 @pytest.mark.parametrize(
     ("grows", "bare", "walks"), [(0.0, True, True), (0.5, True, False), (1.0, True, False), (0.0, False, False)]
 )
-def test_before_a_wall_a_person_tells_a_walk_from_a_zoom(scene, grows, bare, walks):
+def test_before_a_wall_a_person_distinguishes_a_walk_from_a_zoom(scene, grows, bare, walks):
     """The wall grows either way; a camera that follows a person leaves the person's size, and a floor that is not bare
     would show the walk.
     """
@@ -209,7 +209,7 @@ def test_a_zoom_before_a_walk_stays(scene):
     assert sum(pose.walks for pose in poses[32:]) > 10
 
 
-def test_without_a_background_nothing_is_known() -> None:
+def test_without_a_background_no_motion_is_returned() -> None:
     first, *others = followed([np.full((480, 640, 3), 128, np.uint8)] * 3)
     assert first.solved
     assert not any(pose.solved for pose in others)

@@ -41,7 +41,7 @@ def test_differences_are_those_of_cielab_with_less_lightness() -> None:
     assert colour_difference(red, red * (1, 1, 1, 0), 0.4) is None
 
 
-def test_the_clothes_of_a_person_are_those_of_rows_that_nobody_covers() -> None:
+def test_the_clothes_of_a_person_are_those_of_rows_that_no_other_person_covers() -> None:
     """Of two who meet, where one hides the other."""
     linker = TrackLinker()
     for t in range(40):

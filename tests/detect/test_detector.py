@@ -30,9 +30,9 @@ def test_the_astronaut_is_found_where_she_is(astronaut_found: DetectedPerson, as
     assert left[0] > 260
     assert right[0] < 160
     assert astronaut_found.score > 0.5
-    sure = dict(zip(BLAZEPOSE33.joint_names, astronaut_found.keypoints[:, 2], strict=True))
-    assert sure["nose"] > 0.9
-    assert sure["left_ankle"] < 0.2, "her feet are far below the image"
+    confidence = dict(zip(BLAZEPOSE33.joint_names, astronaut_found.keypoints[:, 2], strict=True))
+    assert confidence["nose"] > 0.9
+    assert confidence["left_ankle"] < 0.2, "her feet are far below the image"
     x0, y0, x1, y1 = astronaut_found.box
     assert 0 <= x0 < 100
     assert 0 <= y0 < 60
@@ -47,7 +47,7 @@ def test_the_thorough_scheme_finds_the_same_person_once(
     assert np.abs(at(person, "nose") - at(astronaut_found, "nose")).max() < 6
 
 
-def test_a_known_body_is_seen_in_its_place(rendered_found: DetectedPerson, rendered) -> None:
+def test_a_rendered_body_is_detected_at_its_position(rendered_found: DetectedPerson, rendered) -> None:
     person = rendered_found
     height = np.ptp(rendered.points[:, 1])
     rows = BLAZEPOSE33.indices(["nose", *LIMBS])
@@ -85,11 +85,11 @@ def test_the_mask_is_the_silhouette(rendered_found: DetectedPerson, rendered) ->
     assert mask.dtype == np.float32
     assert mask.min() >= 0
     assert mask.max() <= 1
-    seen = mask > 0.5
-    assert (seen & rendered.mask).sum() / (seen | rendered.mask).sum() > 0.8
+    silhouette = mask > 0.5
+    assert (silhouette & rendered.mask).sum() / (silhouette | rendered.mask).sum() > 0.8
 
 
-def test_spreads_tell_what_is_uncertain(astronaut_found: DetectedPerson) -> None:
+def test_spreads_show_what_is_uncertain(astronaut_found: DetectedPerson) -> None:
     spread = dict(zip(BLAZEPOSE33.joint_names, astronaut_found.spread, strict=True))
     assert spread["left_ankle"] > spread["left_eye"] > 0
     assert astronaut_found.world_spread is not None
@@ -117,7 +117,7 @@ def test_a_shifted_person_has_shifted_landmarks(fast: PersonDetector, rendered, 
     assert np.abs(moved - [0, 60]).mean() < 0.01 * height
 
 
-def test_a_large_image_is_answered_in_its_own_pixels(fast: PersonDetector, rendered) -> None:
+def test_a_large_image_is_detected_in_its_pixels(fast: PersonDetector, rendered) -> None:
     image = np.repeat(np.repeat(rendered.image, 6, axis=0), 6, axis=1)
     (person,) = fast.detect(image)
     rows = BLAZEPOSE33.indices(["nose", *LIMBS])
@@ -178,20 +178,20 @@ def test_the_same_image_gives_the_same_people_whatever_the_threads(astronaut: np
 
 
 @pytest.mark.parametrize("name", ["coffee", *extensive("brick", "rocket", "chelsea", "moon", "coins")])
-def test_nobody_is_made_up_in_images_of_things(thorough: PersonDetector, name: str) -> None:
+def test_no_person_is_made_up_in_images_of_things(thorough: PersonDetector, name: str) -> None:
     image = getattr(skimage.data, name)()
     image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
     assert thorough.detect(image) == []
 
 
-def test_nobody_is_made_up_in_noise_or_emptiness(fast: PersonDetector) -> None:
+def test_no_person_is_made_up_in_noise_or_emptiness(fast: PersonDetector) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     assert fast.detect(noise) == []
     assert fast.detect(np.zeros((200, 300, 3), np.uint8)) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400), (16, 16), (16, 300), (600, 16)])
-def test_tiny_and_thin_images_have_nobody(fast: PersonDetector, size: tuple[int, int]) -> None:
+def test_tiny_and_thin_images_have_no_people(fast: PersonDetector, size: tuple[int, int]) -> None:
     assert fast.detect(np.full((*size, 3), 100, np.uint8)) == []
 
 

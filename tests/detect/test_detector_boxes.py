@@ -33,12 +33,12 @@ def coco_of(rendered) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_each_box_gives_its_person_in_order_and_nobody_is_dropped(pool: ModelPool, rendered) -> None:
+def test_each_box_gives_its_person_in_order_and_none_is_dropped(pool: ModelPool, rendered) -> None:
     boxes = np.stack([[2.0, 400.0, 60.0, 600.0], box_of(rendered)])
-    nobody, person = people_in_boxes(pool, rendered.image, boxes, 3)
+    empty, person = people_in_boxes(pool, rendered.image, boxes, 3)
     np.testing.assert_array_equal(person.box, boxes[1])
-    np.testing.assert_array_equal(nobody.box, boxes[0])
-    assert person.score > 0.9 > nobody.score
+    np.testing.assert_array_equal(empty.box, boxes[0])
+    assert person.score > 0.9 > empty.score
     rows = BLAZEPOSE33.indices(LIMBS)
     apart = np.linalg.norm(person.keypoints[rows, :2] - rendered.points[rows], axis=1)
     assert apart.mean() < 0.04 * np.ptp(rendered.points[:, 1])
@@ -100,8 +100,8 @@ def test_the_model_adds_depth_and_mask_to_keypoints(pool: ModelPool, rendered) -
     assert watched.world.shape == (17, 3)
     assert watched.world[COCO17.index("left_wrist"), 0] > 0.4
     assert watched.mask is not None
-    seen = watched.mask.in_image(640, 720) > 0.5
-    assert (seen & rendered.mask).sum() / (seen | rendered.mask).sum() > 0.8
+    silhouette = watched.mask.in_image(640, 720) > 0.5
+    assert (silhouette & rendered.mask).sum() / (silhouette | rendered.mask).sum() > 0.8
 
 
 def test_keypoints_in_which_the_model_sees_nothing_stay_alone(pool: ModelPool, rendered) -> None:

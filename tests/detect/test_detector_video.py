@@ -73,7 +73,9 @@ def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rende
 def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, rendered, monkeypatch) -> None:
     looks = []
     look = tracking.propose_by_multipose
-    monkeypatch.setattr(tracking, "propose_by_multipose", lambda *given: looks.append(given[2]) or look(*given))
+    monkeypatch.setattr(
+        tracking, "propose_by_multipose", lambda *arguments: looks.append(arguments[2]) or look(*arguments)
+    )
     (image,) = frames(rendered, [0])
     # Frames 0, 6 and 12 are those of a look.
     darker = image.copy()
@@ -109,7 +111,7 @@ def test_the_last_looks_belong_to_the_state(fast: PersonDetector, rendered, monk
     states: list[str] = []
     list(fast.track(6 * [image], save_state=lambda state: states.append(json.dumps(state))))
     looks = []
-    monkeypatch.setattr(tracking, "propose_by_multipose", lambda *given: looks.append(given[2]) or [])
+    monkeypatch.setattr(tracking, "propose_by_multipose", lambda *arguments: looks.append(arguments[2]) or [])
     list(fast.track([image], state=json.loads(states[0])))
     assert not looks
 
@@ -162,5 +164,5 @@ def test_sequences_know_nothing_of_each_other(fast: PersonDetector, rendered, as
     np.testing.assert_array_equal(fresh[0].keypoints, again[0].keypoints)
 
 
-def test_tiny_and_missing_frames_have_nobody(fast: PersonDetector) -> None:
+def test_tiny_and_missing_frames_have_no_people(fast: PersonDetector) -> None:
     assert list(fast.track([np.zeros((8, 8, 3), np.uint8), None])) == [[], []]

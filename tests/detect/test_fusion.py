@@ -31,8 +31,8 @@ REGION = Region(200, 200, 300)
 
 
 def observation(points: np.ndarray, confidence: float = 0.9) -> Observation:
-    sure = np.full(33, confidence)
-    return Observation(REGION, points, sure, 1.0, np.zeros((33, 3)), np.zeros((256, 256)), REGION)
+    confidences = np.full(33, confidence)
+    return Observation(REGION, points, confidences, 1.0, np.zeros((33, 3)), np.zeros((256, 256)), REGION)
 
 
 def pose(points: np.ndarray, score: float = 0.9) -> UprightPose:

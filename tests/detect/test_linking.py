@@ -30,7 +30,7 @@ def test_people_who_cross_keep_their_numbers_though_the_follower_mixes_them_up()
     assert (found[38:] == [0, 1]).all()
 
 
-def test_who_turns_back_is_told_by_the_clothes() -> None:
+def test_who_turns_back_is_identified_by_the_clothes() -> None:
     """Both turn back where they meet; movement alone would exchange them."""
     way = [min(t, 60 - t) for t in range(61)]
     frames = [[(100 + 4 * w, RED), (320 - 4 * w, BLUE)] for w in way]
@@ -45,7 +45,7 @@ def test_somebody_comes_back_after_a_long_gap() -> None:
     assert set(numbers(here + [[]] * 45 + [[(150 + 2 * t, BLUE)] for t in range(20)])) == {0, 1}
 
 
-def test_nobody_is_followed_across_a_cut() -> None:
+def test_no_person_is_followed_across_a_cut() -> None:
     linker = TrackLinker()
     for shot in (0, 1):
         for _ in range(20):
@@ -54,7 +54,7 @@ def test_nobody_is_followed_across_a_cut() -> None:
 
 
 @pytest.mark.parametrize(("score", "reason"), [(0.9, "pose not certain"), (0.6, "")])
-def test_who_was_never_confirmed_is_nobody(score: float, reason: str) -> None:
+def test_who_was_never_confirmed_is_no_person(score: float, reason: str) -> None:
     """And is listed if they look like a person in most frames."""
     linker = TrackLinker()
     image = frame_of((100, RED), (300, GREY))
@@ -110,7 +110,7 @@ def test_a_brief_track_in_front_of_a_bystander_is_somebody() -> None:
 
 
 @pytest.mark.slow
-def test_a_moment_within_anothers_box_is_nobody() -> None:
+def test_a_moment_within_anothers_box_is_no_person() -> None:
     """Detectors mix people up where they cross; who stays for longer, or stands apart, is somebody."""
 
     def beside(frames: int, x: float) -> set[int | None]:
@@ -142,7 +142,7 @@ def test_a_mixture_at_a_crossing_does_not_keep_the_pieces_of_a_person_apart() ->
     assert linker.tracks() == [0] * 99 + [1] * (32 + 5 + 28)
 
 
-def test_a_size_that_changes_changes_nobody() -> None:
+def test_a_size_that_changes_changes_no_track() -> None:
     linker = TrackLinker()
     for frame in range(20):
         scale = 1 if frame < 10 else 0.5

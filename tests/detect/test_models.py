@@ -177,14 +177,14 @@ def test_landmarks_are_mediapipes(astronaut: np.ndarray, network: str) -> None:
     """Our float16 weights are TensorFlow.js's, of which one in 20,000 is rounded otherwise than mediapipe's."""
     recorded = np.load(RECORDED)
     answers = models.PoseModels("cpu").landmarks(crops(astronaut), f"blazepose-{network}")  # type: ignore[arg-type]
-    for index, answer in enumerate(answers):
+    for index, prediction in enumerate(answers):
         rows = recorded[f"{network}_landmarks"][index]
-        np.testing.assert_allclose(answer.points, rows[:, :2], atol=0.05)
-        np.testing.assert_allclose(answer.visibility, rows[:33, 2], atol=5e-4)
-        np.testing.assert_allclose(answer.inside, rows[:33, 3], atol=5e-4)
-        np.testing.assert_allclose(answer.world, recorded[f"{network}_world"][index], atol=5e-4)
-        assert answer.presence == pytest.approx(float(recorded[f"{network}_presence"][index]), abs=5e-4)
-        apart = np.abs(answer.mask[::4, ::4] - recorded[f"{network}_mask"][index].astype(np.float32))
+        np.testing.assert_allclose(prediction.points, rows[:, :2], atol=0.05)
+        np.testing.assert_allclose(prediction.visibility, rows[:33, 2], atol=5e-4)
+        np.testing.assert_allclose(prediction.inside, rows[:33, 3], atol=5e-4)
+        np.testing.assert_allclose(prediction.world, recorded[f"{network}_world"][index], atol=5e-4)
+        assert prediction.presence == pytest.approx(float(recorded[f"{network}_presence"][index]), abs=5e-4)
+        apart = np.abs(prediction.mask[::4, ::4] - recorded[f"{network}_mask"][index].astype(np.float32))
         assert apart.mean() < 1e-4
         assert apart.max() < 0.05
     (unmasked,) = models.PoseModels("cpu").landmarks(crops(astronaut)[:1], f"blazepose-{network}", masks=False)  # type: ignore[arg-type]
@@ -244,7 +244,7 @@ def test_the_start_is_quiet_and_light() -> None:
     assert done.stderr == ""
 
 
-def test_a_network_that_is_missing_or_damaged_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_network_that_is_missing_or_damaged_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "_sessions", {})
     monkeypatch.setitem(runtime.POSE_NETWORKS, "blazepose-detector", tmp_path / "none.onnx")
     with raises(UnavailableError, problem="missing from the package"):
@@ -292,7 +292,7 @@ def test_networks_load_beside_what_else_is_done(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = models.run_network
-    monkeypatch.setattr(models, "run_network", lambda *given: [output * 9 + 5 for output in usual(*given)])
+    monkeypatch.setattr(models, "run_network", lambda *arguments: [output * 9 + 5 for output in usual(*arguments)])
     with raises(UnavailableError, problem="out of range"):
         models.self_test()
 
@@ -310,7 +310,7 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
-def test_asking_for_a_gpu_where_there_is_none_says_so() -> None:
+def test_asking_for_a_gpu_where_there_is_none_is_an_error() -> None:
     assert runtime_device("auto") == "cpu"
     with raises(UnavailableError, remedy="onnxruntime-gpu"):
         models.PoseModels("cuda")
@@ -321,26 +321,26 @@ def test_the_device_reaches_the_networks_of_every_source_of_people(monkeypatch, 
     """`--device cpu` keeps networks off the GPU; `cuda:1` and `auto` take it where ONNX Runtime can."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     assert [runtime_device(d) for d in ("cpu", "auto", "cuda", "cuda:1")] == ["cpu", "cuda:0", "cuda:0", "cuda:1"]
-    asked = []
+    devices = []
 
-    def answer(name: str, outputs: Sequence[str], images: np.ndarray, device: str = "cpu") -> list[np.ndarray]:
-        asked.append(device)
+    def record_device(name: str, outputs: Sequence[str], images: np.ndarray, device: str = "cpu") -> list[np.ndarray]:
+        devices.append(device)
         raise UnavailableError(name, "is not run here")
 
-    monkeypatch.setattr(models, "run_network", answer)
+    monkeypatch.setattr(models, "run_network", record_device)
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"image": [[10, 10, 90, 90]]}))
     image = np.zeros((100, 100, 3), np.uint8)
     for device, expected in (("cpu", "cpu"), ("cuda:1", "cuda:1"), ("auto", "cuda:0")):
-        for given in (None, boxes):
-            source = find_people("fast", 1, boxes=given, device=device)
+        for some_boxes in (None, boxes):
+            source = find_people("fast", 1, boxes=some_boxes, device=device)
             with source, raises(UnavailableError, problem="is not run here"):
                 source.in_image(Frame(0, "image", image))
-            assert asked.pop() == expected
+            assert devices.pop() == expected
     fitter = Fitter(detector="fast", method="keypoints", device="cpu")
     with fitter, raises(UnavailableError, problem="is not run here"):
         fitter.fit_image(image)
-    assert asked.pop() == "cpu"
+    assert devices.pop() == "cpu"
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")

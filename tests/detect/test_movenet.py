@@ -57,9 +57,9 @@ def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
     image = np.concatenate([rendered.image, rendered.image[:, ::-1]], axis=1)
     with ModelPool(1) as pool:
         pyramid = Pyramid(image)
-        (whole,) = windows_over(pyramid.width, pyramid.height, (1.0,))
+        (window,) = windows_over(pyramid.width, pyramid.height, (1.0,))
         right = Region(image.shape[1] * 3 / 4, image.shape[0] / 2, image.shape[1] / 2)
-        proposals = propose_by_multipose(pool, pyramid, [(whole, 256), (whole, 512), (right, 512)])
+        proposals = propose_by_multipose(pool, pyramid, [(window, 256), (window, 512), (right, 512)])
     assert {p.window for p in proposals} <= {0, 1, 2}
     assert all(p.multipose and p.region.x > image.shape[1] / 2 for p in proposals if p.window == 2)
     assert any(p.window == 2 for p in proposals)
@@ -72,7 +72,7 @@ def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
 
 
 @pytest.mark.slow
-def test_multipose_proposes_nobody_in_a_wall() -> None:
+def test_multipose_proposes_no_person_in_a_wall() -> None:
     wall = np.repeat(skimage.data.brick()[..., None], 3, axis=2)
     pyramid = Pyramid(wall)
     with ModelPool(1) as pool:

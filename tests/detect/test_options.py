@@ -69,7 +69,7 @@ def detected(shift: float) -> DetectedPerson:
     return DetectedPerson(box, keypoints, None, np.zeros(33), None, None, 0.9)
 
 
-def test_the_thresholds_of_detections_and_frames_tell_people_apart() -> None:
+def test_the_thresholds_of_detections_and_frames_distinguish_people() -> None:
     pair = [detected(0), detected(15)]
     assert distinct_rows(pair) == [0]
     assert distinct_rows(pair, with_same_person(detections=0.9)) == [0, 1]

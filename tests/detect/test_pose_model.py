@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.errors import raises
-from helpers.pose_networks import HEIGHT, WIDTH, fixed_peaks, known_network, peaks, write_network
+from helpers.pose_networks import HEIGHT, WIDTH, fixed_peaks, peak_network, peaks, write_network
 from onnx import helper
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
@@ -38,7 +38,7 @@ def pool() -> Iterator[ModelPool]:
 
 @pytest.mark.parametrize(("joints", "ratio"), [(17, 2), (26, 2), (17, 3)])
 def test_peaks_are_joints_in_the_image_and_the_lower_value_is_the_score(tmp_path, joints: int, ratio: int) -> None:
-    path, bins, scores = known_network(tmp_path / "pose.onnx", joints, ratio)
+    path, bins, scores = peak_network(tmp_path / "pose.onnx", joints, ratio)
     # A tall box, whose crop is 1.25 times as high, and a wide one, whose crop is 1.25 times as wide.
     boxes = np.array([[100, 40, 130, 168], [10, 60, 202, 80]], np.float32)
     found = PoseModel(path).joints(Pyramid(np.zeros((240, 320, 3), np.uint8)), boxes)
@@ -71,13 +71,13 @@ def looking_network(path: Path, **options: Any) -> Path:
 
 def test_the_network_sees_a_normalised_rgb_crop_where_it_is(tmp_path) -> None:
     image = np.zeros((200, 300, 3), np.uint8)
-    places = np.array([[140, 60], [120, 130], [160, 90]])  # brightest pixels of red, green and blue
+    pixels = np.array([[140, 60], [120, 130], [160, 90]])  # brightest pixels of red, green and blue
     levels = [124, 140, 150]
-    for channel, ((x, y), level) in enumerate(zip(places, levels, strict=True)):
+    for channel, ((x, y), level) in enumerate(zip(pixels, levels, strict=True)):
         image[y, x, channel] = level
     # The crop has the image's scale: 38.4 x 51.2 pixels are 48 x 64 with a quarter more.
     model = PoseModel(looking_network(tmp_path / "pose.onnx"))
-    for (x, y), level, channel in zip(places, levels, range(3), strict=True):
+    for (x, y), level, channel in zip(pixels, levels, range(3), strict=True):
         box = np.array([x - 19.2 + 3, y - 25.6 - 4, x + 19.2 + 3, y + 25.6 - 4], np.float32)
         (found,) = model.joints(Pyramid(image), [box])
         np.testing.assert_allclose(found[channel, :2], [x + 0.5, y + 0.5], atol=1e-3)
@@ -103,8 +103,8 @@ def test_beyond_the_image_it_sees_black(tmp_path) -> None:
 
 
 def test_a_network_for_single_images_serves_several_people(tmp_path) -> None:
-    single = PoseModel(known_network(tmp_path / "1.onnx", shape=(1, 3, HEIGHT, WIDTH))[0])
-    several = PoseModel(known_network(tmp_path / "n.onnx")[0])
+    single = PoseModel(peak_network(tmp_path / "1.onnx", shape=(1, 3, HEIGHT, WIDTH))[0])
+    several = PoseModel(peak_network(tmp_path / "n.onnx")[0])
     pyramid, boxes = Pyramid(np.zeros((99, 99, 3), np.uint8)), np.array([[5, 5, 40, 90], [30, 20, 90, 70]], np.float32)
     np.testing.assert_array_equal(single.joints(pyramid, boxes), several.joints(pyramid, boxes))
 
@@ -115,7 +115,7 @@ def no_model(path: Path) -> Path:
 
 
 def cut_model(path: Path) -> Path:
-    known_network(path)
+    peak_network(path)
     path.write_bytes(path.read_bytes()[:-300])
     return path
 
@@ -129,14 +129,14 @@ OTHERS = {
     "no ONNX file": (no_model, "is no network that ONNX Runtime reads"),
     "cut short": (cut_model, "is no network that ONNX Runtime reads"),
     "one output": (heat_maps, "found 1 inputs and 1 outputs"),
-    "133 joints": (lambda path: known_network(path, 133)[0], r"found outputs of shapes \(1, 133, 96\)"),
+    "133 joints": (lambda path: peak_network(path, 133)[0], r"found outputs of shapes \(1, 133, 96\)"),
     "other bins": (
         lambda path: fixed_peaks(path, np.zeros((17, 96), np.float32), np.zeros((17, 120), np.float32)),
         r"\(1, 17, 120\) for images of 48 x 64",
     ),
-    "grey": (lambda path: known_network(path, shape=(1, 1, HEIGHT, WIDTH))[0], r"of shape \[1, 1, 64, 48\]"),
-    "any size": (lambda path: known_network(path, shape=(1, 3, "h", "w"))[0], r"of shape \[1, 3, 'h', 'w'\]"),
-    "batches of 4": (lambda path: known_network(path, shape=(4, 3, HEIGHT, WIDTH))[0], r"of shape \[4, 3, 64, 48\]"),
+    "grey": (lambda path: peak_network(path, shape=(1, 1, HEIGHT, WIDTH))[0], r"of shape \[1, 1, 64, 48\]"),
+    "any size": (lambda path: peak_network(path, shape=(1, 3, "h", "w"))[0], r"of shape \[1, 3, 'h', 'w'\]"),
+    "batches of 4": (lambda path: peak_network(path, shape=(4, 3, HEIGHT, WIDTH))[0], r"of shape \[4, 3, 64, 48\]"),
 }
 
 
@@ -171,13 +171,13 @@ def test_a_batch_of_other_outputs_names_the_network(tmp_path) -> None:
 
 
 def test_too_large_images_are_refused_before_there_is_one(tmp_path) -> None:
-    path, _, _ = known_network(tmp_path / "pose.onnx", shape=("batch", 3, 2**31, 2**31))
+    path, _, _ = peak_network(tmp_path / "pose.onnx", shape=("batch", 3, 2**31, 2**31))
     with raises(InputError, problem="takes too large images", expected="at most 4,194,304 pixels"):
         PoseModel(path)
 
 
 def test_what_gzip_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch) -> None:
-    path, _, _ = known_network(tmp_path / "pose.onnx")
+    path, _, _ = peak_network(tmp_path / "pose.onnx")
     (tmp_path / "pose.onnx.gz").write_bytes(gzip.compress(path.read_bytes()))
     assert PoseModel(tmp_path / "pose.onnx.gz").joint_names == COCO17.joint_names
     monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
@@ -188,12 +188,12 @@ def test_what_gzip_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch) -> Non
 
 def test_damaged_networks_print_nothing(tmp_path, capfd) -> None:
     """Neither ONNX Runtime's code nor its Python, whose second attempt prints to the standard output."""
-    path, _, _ = known_network(tmp_path / "pose.onnx")
-    whole = path.read_bytes()
-    model = onnx.load_from_string(whole)
+    path, _, _ = peak_network(tmp_path / "pose.onnx")
+    content = path.read_bytes()
+    model = onnx.load_from_string(content)
     model.graph.initializer[0].raw_data = b""
     other = "is another kind of network"
-    renamed = whole.replace(b"input", b"\xff\xfe\xfdut")
+    renamed = content.replace(b"input", b"\xff\xfe\xfdut")
     for damaged, problem in ((model.SerializeToString(), "is no network that ONNX Runtime reads"), (renamed, other)):
         path.write_bytes(damaged)
         with raises(InputError, subject="pose.onnx", problem=problem):
@@ -269,7 +269,7 @@ def test_its_joints_replace_the_shipped_ones_and_the_rest_follows(tmp_path, pool
     assert posed.score == person.score
 
 
-def test_another_pose_loses_depth_and_unseen_joints_keep_their_points(tmp_path, pool: ModelPool) -> None:
+def test_another_pose_loses_depth_and_hidden_joints_keep_their_points(tmp_path, pool: ModelPool) -> None:
     person = someone()
     shared = BLAZEPOSE33.indices(COCO17.joint_names)
     points = np.random.default_rng(6).uniform((80, 40), (150, 165), (17, 2))
@@ -294,7 +294,7 @@ def test_halpe_has_heels_and_toes(tmp_path, pool: ModelPool) -> None:
     np.testing.assert_array_equal(posed.keypoints[BLAZEPOSE33.indices(COCO17.joint_names)], joints[:17])
 
 
-def test_people_known_by_coco_joints_and_nobody(tmp_path, pool: ModelPool) -> None:
+def test_people_with_coco_joints_and_no_people(tmp_path, pool: ModelPool) -> None:
     keypoints = np.concatenate([np.random.default_rng(8).uniform(50, 150, (17, 2)), np.ones((17, 1))], axis=1)
     person = person_from_keypoints(keypoints, COCO17, 320, 240)
     model, joints = network_with(tmp_path / "pose.onnx", keypoints[:, :2], person.box)
@@ -305,13 +305,13 @@ def test_people_known_by_coco_joints_and_nobody(tmp_path, pool: ModelPool) -> No
 
 @pytest.mark.slow
 def test_everyone_who_is_found_or_boxed_has_its_joints(tmp_path, astronaut: np.ndarray) -> None:
-    path, bins, scores = known_network(tmp_path / "pose.onnx", 17)
+    path, bins, scores = peak_network(tmp_path / "pose.onnx", 17)
     boxes = tmp_path / "boxes.json"
     boxes.write_text('{"astronaut": [[20, 10, 404, 506]]}')
     frame = Frame(0, "astronaut", astronaut)
     shared = BLAZEPOSE33.indices(COCO17.joint_names)
-    for given in ({"boxes": boxes}, {}):
-        with find_people("fast", 2, pose_model=path, **given) as people:
+    for options in ({"boxes": boxes}, {}):
+        with find_people("fast", 2, pose_model=path, **options) as people:
             (person,) = people.in_image(frame)
             ((_, (again,)),) = people.in_sequence([frame])
         for found in (person, again):

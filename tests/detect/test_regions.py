@@ -25,9 +25,9 @@ def test_a_crop_shows_what_the_region_covers(angle: float, side: float) -> None:
     region = Region(800, 620, side, angle)
     crop = Pyramid(image).crop(region, 64).astype(float)
     pixels = np.stack(np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5), axis=-1)
-    places = region.to_image(64).points(pixels)
-    expected = places / [1600, 1200] * 255
-    inside = ((places > 5) & (places < [1595, 1195])).all(-1)
+    positions = region.to_image(64).points(pixels)
+    expected = positions / [1600, 1200] * 255
+    inside = ((positions > 5) & (positions < [1595, 1195])).all(-1)
     assert np.abs(crop[..., :2] - expected)[inside].max() < 2.5
 
 
@@ -57,7 +57,7 @@ def test_shrinking_averages_instead_of_picking() -> None:
     assert np.abs(crop.astype(int) - 127).max() <= 2
 
 
-def test_a_huge_image_is_cut_in_its_own_pixels() -> None:
+def test_a_huge_image_is_cut_in_its_pixels() -> None:
     image = np.zeros((200, 6000, 3), np.uint8)
     image[:, 4000:] = 200
     crop = Pyramid(image).crop(Region(4000, 100, 128), 128)
@@ -72,7 +72,7 @@ def test_beyond_the_edge_lies_the_edge_or_black() -> None:
     assert Pyramid(image).crop(region, 30, pad=cv2.BORDER_CONSTANT)[:, :14].max() == 0
 
 
-def test_moving_happens_along_the_regions_own_axes() -> None:
+def test_moving_happens_along_the_axes_of_the_region() -> None:
     region = Region(10, 20, 100, math.pi / 2)
     moved = region.moved(right=0.1, down=0.2, scale=2.0, turn=0.5)
     assert (moved.x, moved.y) == (pytest.approx(10 - 20), pytest.approx(20 + 10))

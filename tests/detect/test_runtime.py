@@ -30,7 +30,7 @@ class Network:
         return [images.sum((1, 2, 3)), images[:, 0]]
 
 
-def pictures(number: int, value: int, size: int = 4) -> np.ndarray:
+def constant_images(number: int, value: int, size: int = 4) -> np.ndarray:
     return np.full((number, size, size, 3), value, np.uint8)
 
 
@@ -42,7 +42,7 @@ def test_threads_that_ask_at_the_same_time_are_answered_by_one_batch():
         with joined.asking():
             arrived.wait()
             for size in (4, 8):
-                total, rows = joined("n", ("a", "b"), pictures(value, value, size))
+                total, rows = joined("n", ("a", "b"), constant_images(value, value, size))
                 assert total.tolist() == [value * 3 * size * size] * value
                 assert rows.shape == (value, size, 3)
                 assert (rows == value).all()
@@ -60,14 +60,14 @@ def test_a_thread_that_leaves_is_not_waited_for():
         with joined.asking():
             arrived.wait()
             for _ in range(value):
-                joined("n", ("a", "b"), pictures(1, value))
+                joined("n", ("a", "b"), constant_images(1, value))
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(look, (0, 1, 3)))
     assert network.batches == [("n", 2), ("n", 1), ("n", 1)]
 
 
-def test_networks_are_asked_apart_and_no_batch_is_larger_than_it_may_be():
+def test_networks_run_separately_and_no_batch_is_larger_than_it_may_be():
     network = Network()
     joined, arrived, numbers = JoinedRequests(network, 5), threading.Barrier(6), count()
 
@@ -75,7 +75,7 @@ def test_networks_are_asked_apart_and_no_batch_is_larger_than_it_may_be():
         with joined.asking():
             value = next(numbers)
             arrived.wait()
-            total, _ = joined(name, ("a", "b"), pictures(2, value))
+            total, _ = joined(name, ("a", "b"), constant_images(2, value))
             assert total.tolist() == [value * 48] * 2
 
     with ThreadPoolExecutor(6) as pool:
@@ -94,16 +94,16 @@ def test_what_goes_wrong_is_raised_in_every_thread_and_the_next_batch_runs():
         with joined.asking():
             arrived.wait()
             with pytest.raises(RuntimeError, match="out of memory"):
-                joined("n", ("a", "b"), pictures(1, 1))
+                joined("n", ("a", "b"), constant_images(1, 1))
             arrived.wait()
             network.fault = None
             arrived.wait()
-            assert joined("n", ("a", "b"), pictures(1, 1))[0].tolist() == [48]
+            assert joined("n", ("a", "b"), constant_images(1, 1))[0].tolist() == [48]
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(look, range(3)))
     assert network.batches == [("n", 3), ("n", 3)]
-    assert joined("n", ("a", "b"), pictures(2, 1))[0].tolist() == [48, 48]  # nobody else is asking
+    assert joined("n", ("a", "b"), constant_images(2, 1))[0].tolist() == [48, 48]  # nobody else is asking
 
 
 @pytest.mark.slow
@@ -117,9 +117,9 @@ def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeyp
         def __init__(self, name):
             self.session = sessions(name, "cpu")
 
-        def run(self, outputs, given):
-            sizes.append(len(given["image"]))
-            return self.session.run(outputs, given)
+        def run(self, outputs, inputs):
+            sizes.append(len(inputs["image"]))
+            return self.session.run(outputs, inputs)
 
     monkeypatch.setattr(runtime, "_session", lambda name, device: Session(name))
     monkeypatch.setattr(runtime, "_joined", cache(runtime._joined.__wrapped__))

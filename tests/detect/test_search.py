@@ -31,7 +31,7 @@ MIRROR = list(BLAZEPOSE33.mirror)
 BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])
 
 
-def test_refined_features_of_known_passes() -> None:
+def test_refined_features_of_constructed_passes() -> None:
     points = standing()
     jittered = [observed(points), observed(moved(points, 4.0, 0), presence=0.5)]
     e = refined_features(candidate(*jittered, support=7, score=0.6))
@@ -67,11 +67,11 @@ def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
 def test_multipose_speaks_for_a_person_from_the_score_that_images_without_people_never_have(mode: str) -> None:
     score = SCHEMES[mode].fine
     unsteady = CandidateFeatures(support=20, score=0.9, presence=0.99, instability=0.12, turn=0.6)
-    told = [score.log_odds(replace(unsteady, multipose=m), OPTIONS.search) for m in (0.0, 0.1, 0.2, 0.5)]
-    assert told[0] == told[1] < told[2] < told[3]
-    assert told[3] - told[0] == pytest.approx(0.9 * np.log(9))
+    odds = [score.log_odds(replace(unsteady, multipose=m), OPTIONS.search) for m in (0.0, 0.1, 0.2, 0.5)]
+    assert odds[0] == odds[1] < odds[2] < odds[3]
+    assert odds[3] - odds[0] == pytest.approx(0.9 * np.log(9))
     # A person whom BlazePose's passes show in two ways, as two of forty frames of a balancing man, is kept.
-    assert told[0] < score.threshold < told[3] or mode == "fast"
+    assert odds[0] < score.threshold < odds[3] or mode == "fast"
 
 
 class Watched(ModelPool):
@@ -86,7 +86,7 @@ class Watched(ModelPool):
         return [observed(standing(r.x, r.y), r, presence=self.presence) for r in regions]
 
 
-def test_whom_only_multipose_proposes_is_a_candidate_and_its_support_is_none() -> None:
+def test_a_person_of_multipose_alone_is_a_candidate_and_its_support_is_none() -> None:
     image = Pyramid(np.zeros((600, 600, 3), np.uint8))
     here, there = Region(200, 300, 400), Region(450, 300, 400)
     proposals = [
@@ -104,7 +104,7 @@ def test_whom_only_multipose_proposes_is_a_candidate_and_its_support_is_none() -
     assert candidates_from(Watched(presence=0.4), image, proposals, OPTIONS) == []
 
 
-def test_multipose_looks_at_windows_where_they_show_more_than_the_whole() -> None:
+def test_multipose_looks_at_windows_where_they_show_more_than_the_complete_image() -> None:
     scheme = SCHEMES["thorough"]
     small = multipose_views(Pyramid(np.zeros((480, 640, 3), np.uint8)), scheme)
     assert [(w.side, size) for w, size in small] == [(640, 256), (640, 512)]
@@ -125,14 +125,14 @@ def test_second_guesses_at_one_person_go_and_neighbours_stay() -> None:
     assert [(c is strong, c is neighbour) for c, _ in kept] == [(True, False), (False, True)]
 
 
-def test_what_nobody_sees_does_not_make_two_people_of_a_portrait() -> None:
+def test_what_is_not_visible_does_not_make_two_people_of_a_portrait() -> None:
     points = standing()
     other = moved(points, 6, 260)
     other[BUST] = moved(points, 6, 0)[BUST]
-    sure = np.zeros(33)
-    sure[BUST] = 1
+    confidence = np.zeros(33)
+    confidence[BUST] = 1
     assert len(distinct_people([(candidate(observed(points)), 2.0), (candidate(observed(other)), 1.5)], OPTIONS)) == 2
-    portraits = [candidate(observed(pose, confidence=sure)) for pose in (points, other)]
+    portraits = [candidate(observed(pose, confidence=confidence)) for pose in (points, other)]
     assert len(distinct_people([(portraits[0], 2.0), (portraits[1], 1.5)], OPTIONS)) == 1
 
 
@@ -168,8 +168,8 @@ def test_masks_of_different_regions_are_averaged_in_the_image() -> None:
     mask = mean_mask(passes, regions[0]).in_image(400, 600)
     y, x = np.mgrid[:400, :600] + 0.5
     disc = np.hypot(x - 320, y - 210) < 80
-    seen_disc = mask > 0.5
-    assert (seen_disc & disc).sum() / (seen_disc | disc).sum() > 0.97
+    predicted_disc = mask > 0.5
+    assert (predicted_disc & disc).sum() / (predicted_disc | disc).sum() > 0.97
     assert mask[:20].max() == 0
 
 
@@ -179,9 +179,9 @@ def test_the_box_holds_the_person_and_not_what_else_the_mask_shows() -> None:
     mask = np.maximum(disc_mask(region, (300, 260), 190), disc_mask(region, (520, 520), 20))
     person = combine([observed(points, region, mask=mask)], (640, 480), 1.0)
     np.testing.assert_allclose(person.box, [110, 70, 490, 450], atol=15)
-    nothing_sure = combine([observed(points, region, confidence=np.zeros(33))], (640, 480), 1.0)
-    np.testing.assert_allclose(nothing_sure.box[:2], points.min(0), atol=1e-3)
-    assert nothing_sure.box[3] <= 480
+    uncertain = combine([observed(points, region, confidence=np.zeros(33))], (640, 480), 1.0)
+    np.testing.assert_allclose(uncertain.box[:2], points.min(0), atol=1e-3)
+    assert uncertain.box[3] <= 480
     top = points[:, 1].min()
     for name, below in (("ear", 10), ("shoulder", 60)):
         points[BLAZEPOSE33.indices([f"left_{name}", f"right_{name}"])] = 300, top + below

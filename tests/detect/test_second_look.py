@@ -171,7 +171,7 @@ def test_people_in_doubt_and_behind_others_are_found_in_turn(monkeypatch) -> Non
     assert found.without_body == []
 
 
-def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
+def test_where_no_person_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
     one, other = person_at(300), person_at(600)
     doubtful, needed = [(one, 0.9), (other, 0.8)], OPTIONS.person + OPTIONS.isolation
     found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: needed + odds - 0.91)
@@ -184,7 +184,7 @@ def test_where_nobody_is_certain_a_candidate_must_be_clearer(monkeypatch) -> Non
 
 
 @pytest.mark.parametrize(("distance", "added"), [(319, True), (321, False)])
-def test_a_candidate_who_touches_nobody_must_be_clearer(monkeypatch, distance, added) -> None:
+def test_a_candidate_who_touches_no_person_must_be_clearer(monkeypatch, distance, added) -> None:
     one, other = person_at(300), person_at(300 + distance)
     found, _ = found_by(monkeypatch, [], [(one, 4.0), (other, 0.9)], [], agreed=lambda odds: 2.1)
     assert names(found, one, other) == ([[0], [1]] if added else [[0]])

@@ -19,10 +19,10 @@ HAND = BLAZEPOSE33.indices(["left_wrist", "left_pinky", "left_index", "left_thum
 
 def person(points: np.ndarray, **confidence: float) -> DetectedPerson:
     """Sure of all joints but those named."""
-    sure = np.full(33, 0.9)
+    confidences = np.full(33, 0.9)
     for name, value in confidence.items():
-        sure[BLAZEPOSE33.index(name)] = value
-    return combine([observed(points, confidence=sure)], (1200, 600), 0.9, with_mask=False)
+        confidences[BLAZEPOSE33.index(name)] = value
+    return combine([observed(points, confidence=confidences)], (1200, 600), 0.9, with_mask=False)
 
 
 def hidden(people: list[DetectedPerson]) -> list[set[int]]:
@@ -73,7 +73,7 @@ def test_swapped_sides_share_and_other_joints_do_not() -> None:
     assert hidden([owner, person(beside(4, elbow, KNEE), right_elbow=0.6)]) == [set(), set()]
 
 
-def test_distant_joints_and_those_that_nobody_claims_are_left() -> None:
+def test_distant_joints_and_those_that_no_person_claims_are_left() -> None:
     owner = person(standing())
     size = np.ptp(standing(), axis=0).max()
     assert hidden([owner, person(beside(0.049 * size), left_wrist=0.6)])[1]

@@ -32,7 +32,7 @@ def person_at(x: float, y: float = 100.0, size: float = 100.0) -> DetectedPerson
     )
 
 
-def test_people_keep_their_numbers_while_they_move_and_change_places_in_the_list() -> None:
+def test_people_keep_their_numbers_while_they_move_and_change_their_order_in_the_list() -> None:
     tracks = TrackAssigner()
     first = tracks.assign([person_at(0), person_at(300)])
     assert first.track_ids == (0, 1)

@@ -67,14 +67,14 @@ def test_an_infinite_sigma_along_z_is_the_projected_pose_in_every_layer():
 @pytest.mark.parametrize("sigma_z", [1.5, math.inf])
 def test_joints_that_are_not_finite_have_empty_maps_and_no_gradient(device, value, axis, sigma_z):
     joints = random_joints(device=device)
-    known = gaussian_heatmaps(joints, (1.5, 1.5, sigma_z), SIZE)
+    expected = gaussian_heatmaps(joints, (1.5, 1.5, sigma_z), SIZE)
     joints[0, 2, axis] = value
     joints.requires_grad_()
     found = gaussian_heatmaps(joints, (1.5, 1.5, sigma_z), SIZE)
     assert not found[0, 2].any()
     others = torch.ones(2, 5, dtype=torch.bool)
     others[0, 2] = False
-    assert torch.equal(found[others], known[others])
+    assert torch.equal(found[others], expected[others])
     (gradient,) = torch.autograd.grad(found.square().sum(), joints)
     assert not gradient[0, 2].any()
     assert gradient.isfinite().all()

@@ -259,7 +259,7 @@ def test_folders_that_other_processes_are_building_are_left_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wp_a.kernel_1234567_p1_t2", "wp_b"]
 
 
-def test_a_machine_without_warp_is_told_once_for_all_operations(monkeypatch, caplog):
+def test_a_machine_without_warp_is_reported_once_for_all_operations(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "warp", None)  # what `import warp` then raises is a missing module's error
     monkeypatch.setattr(launching, "_warp", None)
     monkeypatch.setattr(launching, "_loaded_modules", set())
@@ -347,9 +347,9 @@ def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_pa
     blocked.write_text("")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    places = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "WARP_CACHE_PATH": "", "TMPDIR": str(temporary)}
+    variables = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "WARP_CACHE_PATH": "", "TMPDIR": str(temporary)}
     results = []
-    threads = [threading.Thread(target=lambda: results.append(run_fresh(KERNEL, **places))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: results.append(run_fresh(KERNEL, **variables))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -383,7 +383,7 @@ def test_threads_that_call_at_the_same_time_get_the_same():
 
 
 @pytest.mark.posix("no fork on this system")
-def test_a_forked_process_starts_threads_of_its_own():
+def test_a_forked_process_starts_new_threads():
     # torch's own threads do not survive a fork, so the child calls nothing of torch that would use them.
     code = """
 import os, torch
@@ -448,7 +448,7 @@ def test_self_test_of_this_machine():
 
 
 @pytest.mark.slow
-def test_self_test_tells_what_is_wrong(monkeypatch):
+def test_self_test_names_what_is_wrong(monkeypatch):
     broken(monkeypatch)
     for result in self_test(["cpu"]):
         assert not result.ok
@@ -537,7 +537,7 @@ def test_small_results_are_left_to_torch(advised, size):
 
 
 @pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 5_000_000])
-def test_whole_huge_pages_inside_large_results_are_asked_for(advised, size):
+def test_complete_huge_pages_inside_large_results_are_requested(advised, size):
     tensor = launching.fresh(torch.zeros(1), (size, 1))
     ((begin, length, advice),) = advised
     assert advice == 14
@@ -555,7 +555,7 @@ def test_a_fresh_tensor_has_the_kind_of_its_model():
     assert launching.fresh(torch.zeros(1, device="meta"), (1 << 22,)).device.type == "meta"
 
 
-def test_systems_without_huge_pages_are_not_asked(monkeypatch):
+def test_systems_without_huge_pages_get_no_request(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     launching._advice.cache_clear()
     assert launching._advice() is None

@@ -17,7 +17,7 @@ MODULES = sorted(".".join(file.relative_to(_FOLDER).with_suffix("").parts) for f
 
 
 # Beyond 100,000 radians CUDA's own sine reduces its argument in an array, which no joint's angle reaches.
-OWN_STACK = {"turn": 32, "turn_adjoint": 32}
+STACK_BYTES = {"turn": 32, "turn_adjoint": 32}
 
 
 def stacks(cubin: bytes) -> dict[str, int]:
@@ -44,7 +44,7 @@ def stacks(cubin: bytes) -> dict[str, int]:
     return found
 
 
-def test_every_module_of_kernels_is_known():
+def test_every_module_of_kernels_is_listed():
     defining = {file for file in _FOLDER.rglob("*.py") if "wp.kernel" in file.read_text("utf-8")}
     assert {".".join(file.relative_to(_FOLDER).with_suffix("").parts) for file in defining} == set(MODULES)
 
@@ -63,7 +63,7 @@ def test_every_kernel_compiles_for_sm_90_into_registers_alone(module, tmp_path):
     stack = stacks(cubin.read_bytes())
     for kernel in kernels.kernels:
         entry = re.compile(rf"{kernel}_[0-9a-f]+_cuda_kernel_forward")
-        assert [size for name, size in stack.items() if entry.fullmatch(name)] == [OWN_STACK.get(kernel, 0)]
+        assert [size for name, size in stack.items() if entry.fullmatch(name)] == [STACK_BYTES.get(kernel, 0)]
 
 
 def test_what_needs_a_large_stack_is_not_compiled_for_a_gpu():

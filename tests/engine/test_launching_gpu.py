@@ -25,7 +25,7 @@ from humanpose_cli.models.deform_and_learn import registration
 
 
 @pytest.mark.parametrize(
-    ("toolkit", "driver", "words"),
+    ("toolkit", "driver", "message"),
     [
         (
             (13, 4),
@@ -37,14 +37,14 @@ from humanpose_cli.models.deform_and_learn import registration
         (None, None, "was made without CUDA"),
     ],
 )
-def test_an_old_driver_is_told_with_the_one_that_is_needed(monkeypatch, caplog, toolkit, driver, words):
+def test_an_old_driver_is_reported_with_the_one_that_is_needed(monkeypatch, caplog, toolkit, driver, message):
     monkeypatch.setattr("warp.is_cuda_available", lambda: False)
     monkeypatch.setattr("warp.get_cuda_toolkit_version", lambda: toolkit)
     monkeypatch.setattr("warp.get_cuda_driver_version", lambda: driver)
     monkeypatch.setattr(launching, "_failures", {})
     problem = launching.ready("humanpose_cli.engine.skinning.kernel", torch.device("cuda:0"))
     assert isinstance(problem, UnavailableError)
-    assert re.search(words, str(problem))
+    assert re.search(message, str(problem))
     assert "device=cpu" in str(problem)
 
 
@@ -146,9 +146,9 @@ class OnMeta(TorchDispatchMode):
 )
 def test_tables_that_are_kept_are_copied_to_a_gpu(make):
     """The host waits for a copy from its memory; what a stream computes, another one may read too early."""
-    with OnMeta() as asked:
+    with OnMeta() as operations:
         make(torch.device("meta"))
-    assert asked.names <= {"_to_copy", "lift_fresh", "detach", "unbind"}
+    assert operations.names <= {"_to_copy", "lift_fresh", "detach", "unbind"}
 
 
 @pytest.mark.cuda

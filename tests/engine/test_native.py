@@ -20,7 +20,7 @@ else:
 
 PACKAGE = Path(engine.__file__).parents[1]
 HEADERS = sorted(PACKAGE.rglob("*.h"))
-WHOLE = [header for header in HEADERS if "#pragma once" in header.read_text("utf-8")]
+SELF_CONTAINED = [header for header in HEADERS if "#pragma once" in header.read_text("utf-8")]
 HEADER = """#pragma once
 #include "builtin.h"
 
@@ -96,7 +96,7 @@ def test_every_header_is_used():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
-@pytest.mark.parametrize("header", WHOLE, ids=lambda header: header.name)
+@pytest.mark.parametrize("header", SELF_CONTAINED, ids=lambda header: header.name)
 def test_headers_are_valid_cpp(header):
     """As an editor sees them: with Warp's own headers, and macros at their defaults."""
     native = Path(wp.__file__).parent / "native"

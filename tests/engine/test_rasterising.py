@@ -50,7 +50,7 @@ def test_pixels_without_a_face(backend):
     assert raster.face.dtype == torch.int32
 
 
-def test_the_nearest_face_is_seen(backend):
+def test_the_nearest_face_is_visible(backend):
     square = [(10, 10), (10, 30), (30, 30), (30, 10)]
     vertices = np.concatenate([on_screen(square, 3.0), on_screen(square, 2.0), on_screen(square, 4.0)])
     faces = [(0, 1, 2), (0, 2, 3), (4, 5, 6), (4, 6, 7), (8, 9, 10), (8, 10, 11)]
@@ -96,10 +96,10 @@ def test_neighbouring_faces_leave_no_gap(backend):
 
 
 def test_fronts_are_counter_clockwise_on_screen(backend):
-    seen = on_screen([(10, 10), (10, 30), (30, 10)])  # down, then right: counter-clockwise
-    normal = np.cross(seen[1] - seen[0], seen[2] - seen[0])
+    points = on_screen([(10, 10), (10, 30), (30, 10)])  # down, then right: counter-clockwise
+    normal = np.cross(points[1] - points[0], points[2] - points[0])
     assert normal[2] < 0  # towards the camera
-    front, back = scene(seen, [(0, 1, 2)]), scene(seen, [(0, 2, 1)])
+    front, back = scene(points, [(0, 1, 2)]), scene(points, [(0, 2, 1)])
     assert (front.raster(backend, cull_back_faces=True).face == 0).sum() == 190
     assert (back.raster(backend).face == 0).sum() == 190
     assert (back.raster(backend, cull_back_faces=True).face == 0).sum() == 0
@@ -107,8 +107,8 @@ def test_fronts_are_counter_clockwise_on_screen(backend):
 
 def test_a_closed_body_looks_the_same_without_its_back_faces(backend):
     mesh = sphere()
-    whole, culled = mesh.raster(backend), mesh.raster(backend, cull_back_faces=True)
-    for a, b in zip(whole, culled, strict=True):
+    complete, culled = mesh.raster(backend), mesh.raster(backend, cull_back_faces=True)
+    for a, b in zip(complete, culled, strict=True):
         assert torch.equal(a, b)
 
 
@@ -125,31 +125,31 @@ def test_the_ground_reaches_from_the_near_plane_to_the_horizon(backend):
     )
 
 
-def test_nothing_behind_the_camera_is_seen(backend):
+def test_nothing_behind_the_camera_is_visible(backend):
     mesh = sphere()
     behind = scene(mesh.vertices * torch.tensor([1.0, 1.0, -1.0]), mesh.faces)
     assert (behind.raster(backend).face == -1).all()
 
 
-def test_faces_without_area_are_not_seen(backend):
-    seen = on_screen([(10.5, 10.5), (30.5, 10.5), (20.5, 10.5), (10, 10), (10, 30), (30, 10)])
+def test_faces_without_area_are_not_visible(backend):
+    points = on_screen([(10.5, 10.5), (30.5, 10.5), (20.5, 10.5), (10, 10), (10, 30), (30, 10)])
     ray = np.array([(20.5 - 40) / 100, (20.5 - 30) / 100, 1.0])  # a face seen edge-on along a pixel's ray
-    vertices = np.concatenate([seen, np.outer([1, 2, 3], ray)])
+    vertices = np.concatenate([points, np.outer([1, 2, 3], ray)])
     faces = [(0, 1, 2), (0, 0, 0), (1, 1, 2), (6, 7, 8), (3, 4, 5)]
     assert set(scene(vertices, faces).raster(backend).face.unique().tolist()) <= {-1, 4}
 
 
-@pytest.mark.parametrize(("size", "seen"), [(1e-18, True), (1e-20, False), (1e-23, False)])
-def test_faces_too_small_for_their_area_to_be_inverted_are_not_seen(backend, size, seen):
+@pytest.mark.parametrize(("size", "visible"), [(1e-18, True), (1e-20, False), (1e-23, False)])
+def test_faces_too_small_for_their_area_to_be_inverted_are_not_visible(backend, size, visible):
     corners = torch.tensor([[0.0, -size, 2.0], [-size, size, 2.0], [size, size, 2.0]])
     raster = scene(corners, [(0, 1, 2)], focal=1.0, size=(3, 3)).raster(backend)
-    assert (raster.face[0, 1, 1] == 0) == seen
-    assert raster.depth[0, 1, 1] == (2.0 if seen else float("inf"))
-    assert (raster.face >= 0).sum() == seen
+    assert (raster.face[0, 1, 1] == 0) == visible
+    assert raster.depth[0, 1, 1] == (2.0 if visible else float("inf"))
+    assert (raster.face >= 0).sum() == visible
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e38])
-def test_faces_whose_corners_are_not_finite_are_left_out(backend, value):
+def test_faces_with_corners_that_are_not_finite_are_left_out(backend, value):
     mesh = sphere()
     rows = torch.arange(0, mesh.vertices.shape[1], 7)
     for axis in range(3):
@@ -157,9 +157,9 @@ def test_faces_whose_corners_are_not_finite_are_left_out(backend, value):
         vertices[:, rows, axis] = value
         broken = torch.isin(mesh.faces, rows).any(-1)
         raster = scene(vertices, mesh.faces, 90.0).raster(backend)
-        whole = scene(vertices.nan_to_num(0, 0, 0), mesh.faces[~broken], 90.0).raster(backend)
+        complete = scene(vertices.nan_to_num(0, 0, 0), mesh.faces[~broken], 90.0).raster(backend)
         kept = (~broken).nonzero().flatten().int()
-        expected = torch.where(whole.face >= 0, kept[whole.face.clamp(min=0).long()], whole.face)
+        expected = torch.where(complete.face >= 0, kept[complete.face.clamp(min=0).long()], complete.face)
         if abs(value) < float("inf"):  # finite but far: such a face may be seen, nothing may break
             assert raster.barycentrics.isfinite().all()
         else:

@@ -39,12 +39,12 @@ def test_vertices_as_attributes_give_back_depth_and_pixel(backend):
     drawn = sphere(3)
     raster = drawn.raster(backend)
     points = interpolate(raster, drawn.faces, drawn.vertices, backend=backend)
-    seen = raster.face >= 0
-    torch.testing.assert_close(points[..., 2][seen], raster.depth[seen], rtol=1e-6, atol=0)
-    _, y, x = seen.nonzero(as_tuple=True)
-    pixels = 90 * points[seen][:, :2] / points[seen][:, 2:] + torch.tensor([40.0, 30.0])
+    visible = raster.face >= 0
+    torch.testing.assert_close(points[..., 2][visible], raster.depth[visible], rtol=1e-6, atol=0)
+    _, y, x = visible.nonzero(as_tuple=True)
+    pixels = 90 * points[visible][:, :2] / points[visible][:, 2:] + torch.tensor([40.0, 30.0])
     torch.testing.assert_close(pixels, torch.stack((x, y), -1) + 0.5, rtol=0, atol=1e-4)
-    assert (points[~seen] == 0).all()
+    assert (points[~visible] == 0).all()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -218,9 +218,9 @@ def test_a_raster_that_was_just_made_is_not_looked_at():
     drawn = sphere(2, size=(20, 24))
     attributes = random(1, drawn.vertices.shape[1], 3).float()
     interpolate(drawn.raster("kernel"), drawn.faces, attributes, backend="kernel")  # looks at the faces
-    with Dispatched() as asked:
+    with Dispatched() as operations:
         interpolate(drawn.raster("kernel"), drawn.faces, attributes, backend="kernel")
-    assert not {"aminmax", "_local_scalar_dense"} & set(asked.names)
+    assert not {"aminmax", "_local_scalar_dense"} & set(operations.names)
     raster = drawn.raster("kernel")
     few = drawn.faces[: int(raster.face.max())]
     with raises(UsageError, subject="raster.face", problem="points outside"):

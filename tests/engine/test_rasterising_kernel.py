@@ -41,11 +41,11 @@ def test_a_faces_bounds_never_decide_about_a_pixel(size, near, seed, monkeypatch
     assert_same(drawn, near=near)
     bounded = drawn.raster("reference", near=near)
 
-    def whole_image(corners, focal, principal_point, near, size):
+    def complete_image(corners, focal, principal_point, near, size):
         shape = (len(corners), 2)
         return torch.zeros(shape, dtype=torch.int64), torch.tensor((size[1], size[0])).expand(shape)
 
-    monkeypatch.setattr(reference, "_pixel_bounds", whole_image)
+    monkeypatch.setattr(reference, "_pixel_bounds", complete_image)
     for a, b in zip(drawn.raster("reference", near=near), bounded, strict=True):
         assert torch.equal(a, b)
 
@@ -97,7 +97,7 @@ def test_threads_change_no_bit(two_threads, batch):
 
 
 @pytest.mark.parametrize("lane", [0, 1, 2])
-def test_a_thread_writes_to_its_own_rows_only(lane):
+def test_a_thread_writes_to_its_rows_only(lane):
     drawn = sphere(3)
     wp = launching.start()
     keys = torch.full((1, *drawn.size), kernel.FAR, dtype=torch.int64)

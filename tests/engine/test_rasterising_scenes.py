@@ -34,8 +34,8 @@ def crowd(people=4, batch=1, size=(120, 160), focal=200.0, device="cpu"):
     offsets = torch.tensor([(0.0, 0.0, 0.0), (0.35, 0.1, 0.1), (-0.2, -0.15, -0.2), (0.1, 0.3, 0.6)], device=device)
     meshes = [sphere(2 + i % 2, batch=batch, size=size, focal=focal, device=device) for i in range(people)]
     merged = merge_meshes([m.vertices + o for m, o in zip(meshes, offsets, strict=False)], [m.faces for m in meshes])
-    whole = Scene(merged.vertices, merged.faces, meshes[0].focal, meshes[0].principal_point, size)
-    return merged, whole
+    joint_scene = Scene(merged.vertices, merged.faces, meshes[0].focal, meshes[0].principal_point, size)
+    return merged, joint_scene
 
 
 def mesh_of_pixels(merged, raster):
@@ -48,13 +48,15 @@ def mesh_of_pixels(merged, raster):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
     """The oracle draws everyone alone and takes the nearest depth of each pixel, the first person among equals."""
-    merged, whole = crowd(batch=2)
-    together = whole.raster(backend)
+    merged, joint_scene = crowd(batch=2)
+    together = joint_scene.raster(backend)
     alone = []
     for i in range(len(merged)):
         vertices = merged.vertices[:, merged.first_vertex[i] : merged.first_vertex[i + 1]]
         faces = merged.faces[merged.first_face[i] : merged.first_face[i + 1]] - merged.first_vertex[i]
-        alone.append(Scene(vertices, faces, whole.focal, whole.principal_point, whole.size).raster(backend))
+        alone.append(
+            Scene(vertices, faces, joint_scene.focal, joint_scene.principal_point, joint_scene.size).raster(backend)
+        )
     depths = torch.stack([raster.depth for raster in alone])
     assert torch.equal(together.depth, depths.amin(0))
     nearest = torch.where(together.face < 0, -1, depths.argmin(0))
@@ -67,27 +69,27 @@ def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_agrees_with_embree_on_a_crowd(backend):
-    merged, whole = crowd()
+    merged, joint_scene = crowd()
     mesh = trimesh.Trimesh(merged.vertices[0].numpy(), merged.faces.numpy(), process=False)
     y, x = np.mgrid[:120, :160] + 0.5
     rays = np.stack([(x - 80) / 200, (y - 60) / 200, np.ones_like(x)], -1).reshape(-1, 3)
     tracer = trimesh.ray.ray_pyembree.RayMeshIntersector(mesh)
     expected = tracer.intersects_first(np.zeros_like(rays), rays).reshape(120, 160)
-    raster = whole.raster(backend)
+    raster = joint_scene.raster(backend)
     face = raster.face[0].numpy()
     # Inside a face the two agree; a ray through an edge, an outline or where two people meet may go either way.
     differing = face != expected
     assert (expected >= 0).sum() > 5000
     assert differing.sum() <= 0.002 * (expected >= 0).sum()
-    least = raster.barycentrics[0].amin(-1).numpy()
+    smallest = raster.barycentrics[0].amin(-1).numpy()
     for row, column in np.argwhere(differing):
         a, b = face[row, column], expected[row, column]
-        on_an_edge = least[row, column] < 1e-3 or min(a, b) < 0
+        on_an_edge = smallest[row, column] < 1e-3 or min(a, b) < 0
         assert on_an_edge or len(np.intersect1d(merged.faces[a], merged.faces[b])) == 0  # two people at one depth
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_at_equal_depths_the_first_person_is_seen(backend):
+def test_at_equal_depths_the_first_person_is_visible(backend):
     faces = torch.tensor(TWO)
     near = torch.tensor(on_screen(SQUARE), dtype=torch.float32)[None]
     both = merge_meshes([near, near], [faces, faces.flip(0)])
@@ -112,16 +114,16 @@ def test_images_of_a_batch_may_hold_different_people(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_attributes_of_one_person_get_the_gradients_of_their_pixels(backend):
-    merged, whole = crowd()
-    raster = whole.raster(backend)
+    merged, joint_scene = crowd()
+    raster = joint_scene.raster(backend)
     attributes = torch.ones(1, merged.first_vertex[2] - merged.first_vertex[1], 1, requires_grad=True)
     faces = merged.faces[merged.first_face[1] : merged.first_face[2]] - merged.first_vertex[1]
-    own = raster._replace(face=merged.faces_of(raster.face, 1))
-    image = interpolate(own, faces, attributes, backend=backend.replace("cuda", "kernel"))
-    seen = (mesh_of_pixels(merged, raster) == 1).float()
-    torch.testing.assert_close(image[..., 0], seen, rtol=0, atol=1e-6)
+    raster_of_one = raster._replace(face=merged.faces_of(raster.face, 1))
+    image = interpolate(raster_of_one, faces, attributes, backend=backend.replace("cuda", "kernel"))
+    mask = (mesh_of_pixels(merged, raster) == 1).float()
+    torch.testing.assert_close(image[..., 0], mask, rtol=0, atol=1e-6)
     (gradient,) = torch.autograd.grad(image.sum(), attributes)
-    torch.testing.assert_close(gradient.sum(), seen.sum(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradient.sum(), mask.sum(), rtol=1e-5, atol=0)
 
 
 def test_first_and_last_faces_belong_to_their_mesh():
@@ -219,7 +221,7 @@ def test_rows_hold_the_samples_of_each_image(device):
 
 @pytest.mark.parametrize("samples", [4, 8, 16])
 @pytest.mark.parametrize("along", ["columns", "rows"])
-def test_an_edge_along_the_pixels_is_told_to_one_sample(samples, along):
+def test_an_edge_along_the_pixels_is_right_to_one_sample(samples, along):
     for share in (0.1, 0.3, 0.5, 0.6, 0.9):
         corners = [(10, 10), (10, 30), (20 + share, 30), (20 + share, 10)]
         if along == "rows":

@@ -121,7 +121,7 @@ def test_a_bent_elbow_moves_the_hand_where_it_must(backend):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["reference", "kernel"])
-def test_scales_lengthen_their_own_segment_only(backend):
+def test_scales_lengthen_their_segment_only(backend):
     hip, knee, ankle, foot = SMPL24.indices(["left_hip", "left_knee", "left_ankle", "left_foot"])
     body = random_body(1)
     scales = torch.ones(1, 24)
@@ -151,7 +151,7 @@ def test_absolute_rotations_are_the_relative_ones_composed(backend):
 
 
 @pytest.mark.parametrize("backend", ["reference", "kernel"])
-def test_turning_the_root_turns_the_whole_body(backend):
+def test_turning_the_root_turns_the_complete_body(backend):
     body = random_body(1)
     turn = axis_angle_to_matrix(torch.tensor([0.3, -1.0, 0.5]))
     pelvis = SMPL24.index("pelvis")
@@ -167,7 +167,7 @@ def test_turning_the_root_turns_the_whole_body(backend):
     assert_close(skinned(turned_rotations) - root, (skinned(body.rotations) - root) @ turn.mT)
 
 
-def test_several_roots_are_trees_of_their_own():
+def test_several_roots_are_separate_trees():
     body = random_body(1, joints=3)
     posed = forward_kinematics(body.rotations, body.joints, (-1, -1, 1))
     torch.testing.assert_close(posed.positions[:, :2], body.joints[:, :2], rtol=0, atol=0)
@@ -364,8 +364,8 @@ def assert_same(body: Body, inputs: list[Tensor], translation: Tensor | None = N
 def test_agrees_with_the_reference(device, scaled, turned, moved, absolute):
     body = random_body(device=device)
     translation = translation_of(body) if moved else None
-    given = [body.scales] * scaled + [translation] * moved
-    inputs = [body.rotations, body.joints, body.vertices, *given]
+    optional = [body.scales] * scaled + [translation] * moved
+    inputs = [body.rotations, body.joints, body.vertices, *optional]
     assert_same(body, inputs, translation, scaled=scaled, turned=turned, absolute=absolute)
 
 

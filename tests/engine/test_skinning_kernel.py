@@ -137,7 +137,7 @@ def test_takes_views_of_any_stride(device):
     assert_same(repeated, [expanded, body.rotations])
 
 
-def test_views_whose_vectors_are_whole_are_not_copied():
+def test_views_with_complete_vectors_are_not_copied():
     from humanpose_cli.engine.skinning import launches
 
     launching.start()

@@ -73,7 +73,7 @@ def _gradient(compute: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tens
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_results_may_be_changed_in_place(name, backend):
+def test_results_may_be_modified(name, backend):
     """A network's ReLU may overwrite what it is given."""
     compute, values = OPERATIONS[name]
     if name == "gaussian_heatmaps":  # keeps its result for its gradient, as torch.exp does

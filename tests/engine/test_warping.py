@@ -158,7 +158,7 @@ def test_negative_radii_cover_nothing(device, backend):
 
 @pytest.mark.parametrize("widened", [1, 2])
 @pytest.mark.parametrize("softness", [0.0, 1.5])
-def test_widened_masks_are_dilated_by_whole_voxels(device, widened, softness):
+def test_widened_masks_are_dilated_by_complete_voxels(device, widened, softness):
     """By as many voxels along each axis, whatever a voxel's extent, as SciPy dilates; the warp uses the same masks."""
     case = random_case(1, 2, (10, 14, 13), parts=3, capsules=4, device=device)
     options = {"softness": softness, "voxel_size": (1.0, 1.0, 2.0)}

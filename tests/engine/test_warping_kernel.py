@@ -155,11 +155,11 @@ def test_parts_sent_outside_leave_zeros(device, far):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38, -1e30])
-@pytest.mark.parametrize("place", list(itertools.product(range(3), range(4))))
-def test_any_number_may_stand_in_a_transform(device, value, place):
+@pytest.mark.parametrize("index", list(itertools.product(range(3), range(4))))
+def test_any_number_may_stand_in_a_transform(device, value, index):
     case = random_case(1, 2, (4, 6, 5), device=device)
     with torch.no_grad():
-        case.target_to_source[0, 1][place] = value
+        case.target_to_source[0, 1][index] = value
     found, expected = (case.warped(backend).detach() for backend in ("kernel", "reference"))
     assert_near(found, expected)
     if not abs(value) < float("inf"):
@@ -272,8 +272,8 @@ def test_volumes_of_16_bits_are_computed_with_in_float32(device, dtype):
     assert found[2].dtype == torch.float32
     for a, b in zip(found, expected, strict=True):
         assert_near(a, b, step)
-    whole = case.to(torch.float32).warped("kernel")
-    assert torch.equal(found[0], whole.to(dtype))
+    single = case.to(torch.float32).warped("kernel")
+    assert torch.equal(found[0], single.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -311,9 +311,9 @@ def test_two_threads_may_call_at_once(two_threads):
     cases = [random_case(2, 16, (12, 20, 16), seed=seed) for seed in range(4)]
     expected = [outputs_and_gradients(case, "kernel") for case in cases]
     with ThreadPoolExecutor(2) as pool:
-        for found, known in zip(pool.map(lambda c: outputs_and_gradients(c, "kernel"), cases * 4), expected * 4,
+        for found, reference in zip(pool.map(lambda c: outputs_and_gradients(c, "kernel"), cases * 4), expected * 4,
                                 strict=True):  # fmt: skip
-            assert all(torch.equal(a, b) for a, b in zip(found, known, strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(found, reference, strict=True))
 
 
 def test_second_derivatives_are_refused():

@@ -106,7 +106,7 @@ def test_the_scene_has_rate_range_camera_and_frames(clip, tmp_path):
     assert opened(script, "camera", text=script)[1].imported == str(glb)  # from the Text editor
 
 
-def test_both_formats_share_one_script_whose_bytes_are_the_same_again(tmp_path):
+def test_both_formats_share_one_script_with_the_same_bytes_again(tmp_path):
     pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     written = export_fit(FIT, tmp_path / "a", "usd,glb")
     assert [path.name for path in written] == ["a.usd", "a.blender.py", "a.glb"]
@@ -198,9 +198,9 @@ def test_blender_runs_it(clip, tmp_path, kind):
     script = export_fit(fit, tmp_path / "dance", kind)[-1]
     line = [blender, "--background", "--factory-startup", "--python", str(script)]
     ran = subprocess.run([*line, "--python", str(HELPERS / "blender_scene.py")], capture_output=True, text=True)
-    told = [line.removeprefix("SCENE ") for line in ran.stdout.splitlines() if line.startswith("SCENE ")]
-    assert told, ran.stdout + ran.stderr
-    found = json.loads(told[0])
+    lines = [line.removeprefix("SCENE ") for line in ran.stdout.splitlines() if line.startswith("SCENE ")]
+    assert lines, ran.stdout + ran.stderr
+    found = json.loads(lines[0])
     assert found["scene"] == "dance"
     assert found["range"] == [0, FRAMES - 1]
     assert found["rate"] == pytest.approx(RATE, rel=1e-6)

@@ -76,12 +76,12 @@ class Glb:
         self.parents = {child: number for number, node in enumerate(self.gltf.nodes) for child in node.children or ()}
 
     def values(self, accessor: int) -> np.ndarray:
-        known = self.gltf.accessors[accessor]
-        view = self.gltf.bufferViews[known.bufferView]
-        dtype = {5126: "<f4", 5125: "<u4", 5121: "u1"}[known.componentType]
-        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[known.type]
+        entry = self.gltf.accessors[accessor]
+        view = self.gltf.bufferViews[entry.bufferView]
+        dtype = {5126: "<f4", 5125: "<u4", 5121: "u1"}[entry.componentType]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[entry.type]
         data = self.gltf.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
-        return np.frombuffer(data, dtype).reshape(known.count, width).astype(float)
+        return np.frombuffer(data, dtype).reshape(entry.count, width).astype(float)
 
     def world(self, number: int, seconds: float) -> np.ndarray:
         """(4, 4) of a node."""
@@ -145,13 +145,13 @@ def test_the_camera_of_glb_projects_as_the_fits(files):
     for frame in (0, 3):
         row = row_of(0, frame)
         view = np.linalg.inv(glb.world(glb.names["camera"], frame / 25))
-        seen = JOINTS[row] @ view[:3, :3].T + view[:3, 3]
+        in_view = JOINTS[row] @ view[:3, :3].T + view[:3, 3]
         half = np.tan(lens.yfov / 2)
-        x = (seen[:, 0] / -seen[:, 2] / (half * lens.aspectRatio) + 1) / 2 * 640 + 7
-        y = (1 - seen[:, 1] / -seen[:, 2] / half) / 2 * 480 - 3
-        own = FIT.joints3d[row]
-        assert np.abs(x - (600 * own[:, 0] / own[:, 2] + 327)).max() < 1e-2
-        assert np.abs(y - (600 * own[:, 1] / own[:, 2] + 237)).max() < 1e-2
+        x = (in_view[:, 0] / -in_view[:, 2] / (half * lens.aspectRatio) + 1) / 2 * 640 + 7
+        y = (1 - in_view[:, 1] / -in_view[:, 2] / half) / 2 * 480 - 3
+        joints = FIT.joints3d[row]
+        assert np.abs(x - (600 * joints[:, 0] / joints[:, 2] + 327)).max() < 1e-2
+        assert np.abs(y - (600 * joints[:, 1] / joints[:, 2] + 237)).max() < 1e-2
 
 
 def take() -> Fit:
@@ -208,7 +208,7 @@ def test_a_take_has_the_cameras_of_all_views(tmp_path, kind):
     assert np.abs(pixels - expected).max() < 0.1
 
 
-def test_cameras_whose_names_begin_with_digits_are_all_in_usd(tmp_path):
+def test_cameras_with_names_that_begin_with_digits_are_all_in_usd(tmp_path):
     usd = pytest.importorskip("pxr.Usd", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     fit = take()
     fit = replace(fit, views=replace(fit.views, names=np.array(["1.mp4", "2.mp4"])))
@@ -240,8 +240,8 @@ def test_bvh_and_amass_hold_the_joints(files, track):
     names = [joint.name for joint in motion.joints]
     rows = [names.index(joint) for joint in SMPL24.joint_names]
     for frame in frames:
-        own = motion.positions()[frame - frames[0], rows]
-        assert np.abs(own - JOINTS[row_of(track, frame)]).max() < 2e-5
+        positions = motion.positions()[frame - frames[0], rows]
+        assert np.abs(positions - JOINTS[row_of(track, frame)]).max() < 2e-5
     amass = read_pose(beside(files, f".person{track}.amass.npz"))
     assert amass.frame_rate == 25
     with np.load(beside(files, f".person{track}.amass.npz")) as arrays:
@@ -267,7 +267,7 @@ def test_meshes_of_frames_are_read_by_trimesh(files):
         "people.person0.png",
     ]
     scene = trimesh.load(folder / "000001.obj", split_object=True, group_material=False)
-    bounds = sorted((geometry.bounds for geometry in scene.geometry.values()), key=lambda known: known[0, 0])
+    bounds = sorted((geometry.bounds for geometry in scene.geometry.values()), key=lambda pair: pair[0, 0])
     assert len(bounds) == 2
     for track, found in zip(PRESENT, bounds, strict=True):
         assert np.abs(found - (surface[track].min(0), surface[track].max(0))).max() < 1e-5
@@ -298,8 +298,8 @@ def test_a_varying_frame_rate_is_kept_where_the_format_can(tmp_path):
         np.abs(JOINTS[row_of(0, 3)] @ view[:3, :3].T + view[:3, 3] - FIT.joints3d[row_of(0, 3)] * (1, -1, -1)).max()
         < 1e-5
     )
-    told = json.loads((tmp_path / "clip.json").read_text("utf-8"))
-    assert [frame["time"] for frame in told["frames"]] == TIMES.tolist()
+    document = json.loads((tmp_path / "clip.json").read_text("utf-8"))
+    assert [frame["time"] for frame in document["frames"]] == TIMES.tolist()
 
 
 def test_json_holds_everybody_in_every_frame(files):
@@ -330,8 +330,8 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
         mesh = UsdGeom.Mesh(stage.GetPrimAtPath(f"/people/person{track}/body"))
         points = np.array(mesh.GetPointsAttr().Get(frame))
         assert np.abs(points - frame_surfaces(FIT, frame, body)[track]).max() < 2e-3  # half floats of UsdSkel's scales
-    seen = UsdGeom.Imageable(stage.GetPrimAtPath("/people/person2"))
-    assert [seen.ComputeVisibility(frame) == "inherited" for frame in range(FRAMES)] == [
+    person = UsdGeom.Imageable(stage.GetPrimAtPath("/people/person2"))
+    assert [person.ComputeVisibility(frame) == "inherited" for frame in range(FRAMES)] == [
         frame in PRESENT[2] for frame in range(FRAMES)
     ]
     varying, _ = export_fit(VARYING, tmp_path / "varying", ["usd"])
@@ -339,14 +339,14 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     motion = UsdSkel.Animation(timed.GetPrimAtPath("/people/person0/skeleton/motion"))
     assert motion.GetTranslationsAttr().GetTimeSamples() == pytest.approx((25 * TIMES).tolist())
     lens = UsdGeom.Camera(stage.GetPrimAtPath("/people/camera")).GetCamera(3).frustum
-    own = FIT.joints3d[row_of(0, 3), 5]
+    joint = FIT.joints3d[row_of(0, 3), 5]
     world = JOINTS[row_of(0, 3), 5]
     x, y, _ = (lens.ComputeViewMatrix() * lens.ComputeProjectionMatrix()).Transform(world.tolist())
-    assert (x + 1) * 320 == pytest.approx(600 * own[0] / own[2] + 327, abs=0.01)
-    assert (1 - y) * 240 == pytest.approx(600 * own[1] / own[2] + 237, abs=0.01)
+    assert (x + 1) * 320 == pytest.approx(600 * joint[0] / joint[2] + 327, abs=0.01)
+    assert (1 - y) * 240 == pytest.approx(600 * joint[1] / joint[2] + 237, abs=0.01)
 
 
-def test_a_usd_file_that_cannot_be_written_is_told_and_leaves_no_images(tmp_path):
+def test_a_usd_file_that_cannot_be_written_is_reported_and_leaves_no_images(tmp_path):
     pytest.importorskip("pxr", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, usual[1]))
@@ -382,7 +382,7 @@ def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, k
 
 
 @pytest.mark.slow
-def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
+def test_an_image_has_one_file_a_format_and_a_fit_without_people_is_valid(tmp_path):
     first = FIT.frame_index == 1
     rows = {name: getattr(FIT, name)[first] for name in ROW_COLUMNS if name != "frame_index"}
     frame = {name: getattr(FIT, name)[1:2] for name in COLUMNS if name not in ROW_COLUMNS}
@@ -394,9 +394,9 @@ def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
     assert not glb.gltf.animations
     surface = frame_surfaces(image, 0, default_body())[2]
     assert np.abs(glb.skinned(2, 0.0).min(0) - surface.min(0)).max() < 1e-5
-    nobody = export_fit(image.select([]), tmp_path / "b.jpg", formats)
+    paths = export_fit(image.select([]), tmp_path / "b.jpg", formats)
     names = {"b.jpg.glb", "b.jpg.blender.py", "b.jpg.json"}
-    assert {path.name for path in nobody} == names == {path.name for path in tmp_path.glob("b.*")}
+    assert {path.name for path in paths} == names == {path.name for path in tmp_path.glob("b.*")}
     assert [node.name for node in Glb(tmp_path / "b.jpg.glb").gltf.nodes] == ["camera"]
 
 
@@ -427,10 +427,10 @@ def test_blender_has_the_joints_within_a_millimetre(files, ending):
     frames = [str(frame + first) for frame in (0, 1, 4)]
     line = [blender, "--background", "--factory-startup", "--python", str(script), "--", str(path), str(rate), *frames]
     ran = subprocess.run(line, capture_output=True, text=True, check=True)
-    told = [line.removeprefix("JOINTS ") for line in ran.stdout.splitlines() if line.startswith("JOINTS ")]
-    if not told:
+    lines = [line.removeprefix("JOINTS ") for line in ran.stdout.splitlines() if line.startswith("JOINTS ")]
+    if not lines:
         pytest.skip(f"this Blender cannot import it: {(ran.stderr or ran.stdout).strip().splitlines()[-1]}")
-    found = json.loads(told[0])
+    found = json.loads(lines[0])
     if ending == ".obj":
         surface = frame_surfaces(FIT, 1, default_body())[2] * (1, 1, -1)
         high, low = surface.max(0)[[0, 2, 1]], surface.min(0)[[0, 2, 1]]
@@ -440,7 +440,7 @@ def test_blender_has_the_joints_within_a_millimetre(files, ending):
     assert found["rate"] == rate
     names = {".glb": "person0", ".person0.bvh": f"{files.name}.person0", ".usd": "skeleton"}
     for frame, imported in zip((0, 1, 4), frames, strict=True):
-        own = found["frames"][imported][names[ending]]
+        joints = found["frames"][imported][names[ending]]
         expected = JOINTS[row_of(0, frame)][:, [0, 2, 1]] * (1, -1, 1)
-        positions = np.array([own[name] for name in SMPL24.joint_names])
+        positions = np.array([joints[name] for name in SMPL24.joint_names])
         assert np.linalg.norm(positions - expected, axis=1).max() < 1e-3

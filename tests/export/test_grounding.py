@@ -24,21 +24,21 @@ from humanpose_cli.io.fit_files import COLUMNS
 FIT = moving_people()
 
 
-def standing(pitch: float, known: float) -> Fit:
+def standing(pitch: float, confidence: float) -> Fit:
     """One person who stands in the T pose before a camera that looks down by `pitch` radians."""
     one, poses = FIT.select([0]), torch.zeros(1, 24, 3)
     turned = Rotation.from_rotvec((pitch, 0, 0)) * Rotation.from_rotvec((np.pi, 0, 0))
     poses[0, 0] = torch.from_numpy(turned.as_rotvec())
     posed = default_body().pose(axis_angle_to_matrix(poses), torch.zeros(1, 10), torch.tensor(one.trans))
-    told = {"poses": poses.reshape(1, 72).numpy(), "betas": np.zeros((1, 10)), "joints3d": posed.joints.numpy()}
-    told["joint_confidence"] = np.full((1, 24), known)
-    return Fit.build(**{name: getattr(one, name) for name in COLUMNS} | told)
+    arrays = {"poses": poses.reshape(1, 72).numpy(), "betas": np.zeros((1, 10)), "joints3d": posed.joints.numpy()}
+    arrays["joint_confidence"] = np.full((1, 24), confidence)
+    return Fit.build(**{name: getattr(one, name) for name in COLUMNS} | arrays)
 
 
-@pytest.mark.parametrize(("pitch", "known", "turned"), [(0.0, 1, 0.0), (0.45, 1, 0.45), (0.45, 0.1, 0.0)])
-def test_who_stands_before_a_tilted_camera_stands_upright_on_the_ground(tmp_path, pitch, known, turned):
+@pytest.mark.parametrize(("pitch", "confidence", "turned"), [(0.0, 1, 0.0), (0.45, 1, 0.45), (0.45, 0.1, 0.0)])
+def test_who_stands_before_a_tilted_camera_stands_upright_on_the_ground(tmp_path, pitch, confidence, turned):
     """The world is turned as the camera was, to some degrees: it is balance that tells, where feet are known."""
-    fit = standing(pitch, known).select([0])
+    fit = standing(pitch, confidence).select([0])
     written = export_fit(fit, tmp_path / "a", ["ply", "amass"], world="ground")
     vertices = trimesh.load(next(path for path in written if path.name == "000000.ply"), process=False).vertices
     assert abs(vertices[:, 1].min()) < 1e-5
@@ -56,7 +56,7 @@ def test_an_upright_world_stays_upright_whoever_leans_in_it():
     """It only moves to its ground: the lowest point of the body is at height 0, and nothing turns."""
     camera = np.eye(4)[None]
     camera[0, :3] = np.c_[Rotation.from_rotvec((0.1, 0.2, 0.3)).as_matrix(), (0.4, 0.5, 0.6)]
-    fit = replace(standing(0.45, known=1), world_to_camera=np.repeat(camera, FRAMES, 0).astype(np.float32))
+    fit = replace(standing(0.45, confidence=1), world_to_camera=np.repeat(camera, FRAMES, 0).astype(np.float32))
     assert Rotation.from_matrix(turn_of(fit)).magnitude() > 0.3  # balance tells otherwise
     upright, body = replace(fit, options={"upright": True}), default_body()
     grounded = on_the_ground(upright, body)
@@ -98,6 +98,6 @@ def test_bodies_and_cameras_of_each_shot_move_together():
         lowest = [frame_surfaces(grounded, frame, body)[0][:, 1].min() for frame in frames]
         assert min(lowest) <= 1e-5
         assert max(lowest) >= -1e-5
-    nobody = on_the_ground(fit.select([]), body)
-    assert (nobody.world_to_camera == fit.world_to_camera).all()
-    assert nobody.frame_count == FRAMES
+    empty = on_the_ground(fit.select([]), body)
+    assert (empty.world_to_camera == fit.world_to_camera).all()
+    assert empty.frame_count == FRAMES

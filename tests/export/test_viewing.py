@@ -53,16 +53,16 @@ def test_the_page_holds_all_it_needs(text):
 
 @pytest.mark.slow
 def test_the_page_knows_people_times_and_cameras(text):
-    told = json.loads(script(text, "data"))
-    assert (told["count"], told["person"]["first"], told["size"]) == (FRAMES, 0, [640, 480])
-    assert told["times"] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
+    data = json.loads(script(text, "data"))
+    assert (data["count"], data["person"]["first"], data["size"]) == (FRAMES, 0, [640, 480])
+    assert data["times"] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
     varying = replace(FIT, frame_times=np.array([0, 0.04, 0.1, 0.11, 0.2]))
     assert json.loads(script(view(varying).text, "data"))["times"] == [0, 0.04, 0.1, 0.11, 0.2, 0.24]
-    assert told["people"] == [{"track": 0}, {"track": 2}]
-    assert told["focal"] == [600.0] * FRAMES
-    assert told["centre"][0] == [327.0, 237.0]
-    assert 0.5 < told["target"][1] < 1.5  # above the floor, which has height 0
-    assert told["radius"] >= 1
+    assert data["people"] == [{"track": 0}, {"track": 2}]
+    assert data["focal"] == [600.0] * FRAMES
+    assert data["centre"][0] == [327.0, 237.0]
+    assert 0.5 < data["target"][1] < 1.5  # above the floor, which has height 0
+    assert data["radius"] >= 1
 
 
 @pytest.mark.slow
@@ -105,11 +105,11 @@ def test_a_browser_shows_the_page(text, tmp_path):
 
 
 def test_no_word_after_the_address_is_an_element_that_browsers_scroll_to(text):
-    words = re.findall(r'words\.includes\("(\w+)"\)', text)
+    keywords = re.findall(r'words\.includes\("(\w+)"\)', text)
     elements = {one or other for one, other in re.findall(r'<[^>]*? id=(?:"([^"]+)"|([\w-]+))', text)}
-    assert sorted(words) == ["play", "through"]
+    assert sorted(keywords) == ["play", "through"]
     assert {"frame", "view", "data"} <= elements
-    assert elements.isdisjoint(words)
+    assert elements.isdisjoint(keywords)
 
 
 @pytest.mark.slow

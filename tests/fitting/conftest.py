@@ -51,7 +51,7 @@ def body() -> Body:
     return default_body()
 
 
-def place(
+def scene_of(
     body: Body,
     rotations: Tensor,
     betas: Tensor,
@@ -91,9 +91,9 @@ def place(
 
 
 @pytest.fixture(scope="session")
-def place_bodies(body: Body) -> Callable[..., Scene]:
+def scene_of_bodies(body: Body) -> Callable[..., Scene]:
     """Makes a scene of given rotations and betas: `place` for the default body."""
-    return partial(place, body)
+    return partial(scene_of, body)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +109,6 @@ def library_scene(body: Body) -> Callable[..., Scene]:
         yaw[:, 1] = torch.from_numpy(rng.uniform(0, 2 * np.pi, count))
         rotations[:, 0] = BODY_FACING_CAMERA.float() @ axis_angle_to_matrix(yaw) @ rotations[:, 0]
         betas = torch.from_numpy(rng.normal(size=(count, body.shape_count))).float()
-        return place(body, rotations, betas, **placing)
+        return scene_of(body, rotations, betas, **placing)
 
     return make

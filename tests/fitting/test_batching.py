@@ -30,7 +30,7 @@ class Clock(threading.local):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_seconds_of_an_image_are_its_own(items, threads, monkeypatch):
+def test_the_seconds_of_an_image_are_those_of_that_image(items, threads, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(batching, "time", clock)
 
@@ -55,7 +55,7 @@ def test_the_seconds_of_an_image_are_its_own(items, threads, monkeypatch):
     assert seconds == pytest.approx({a: 15.0 + 10.0, b: 1.0 + 30.0, c: 1.0})
 
 
-def test_a_failed_solve_is_shared_by_those_whose_people_were_found(items):
+def test_a_failed_solve_is_shared_by_the_images_with_people(items):
     def fit(images):
         list(images)
         raise RuntimeError

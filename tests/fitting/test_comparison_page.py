@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.errors import raises
-from helpers.foreign_files import FRAMES, SIZE, camerahmr, known
+from helpers.foreign_files import FRAMES, SIZE, camerahmr, true_person
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -36,14 +36,17 @@ def body() -> Body:
 
 @pytest.fixture
 def fit(body: Body, tmp_path: Path) -> Fit:
-    np.savez(tmp_path / "a.npz", **camerahmr(known()))
-    seen = {"keypoints2d": np.ones((FRAMES, 33, 3), np.float32), "reprojection_error": np.array([3, 4, 5], np.float32)}
-    return replace(read_fits(tmp_path / "a.npz", body), **seen)
+    np.savez(tmp_path / "a.npz", **camerahmr(true_person()))
+    arrays = {
+        "keypoints2d": np.ones((FRAMES, 33, 3), np.float32),
+        "reprojection_error": np.array([3, 4, 5], np.float32),
+    }
+    return replace(read_fits(tmp_path / "a.npz", body), **arrays)
 
 
 def refined(fit: Fit) -> Fit:
-    told = {"frames": [0, 1, 2], "accepted": [1.0, 0.05, 0.6], "overlap_before": [0.7, None, 0.7]}
-    report = {"tracks": {"0": {**told, "overlap_after": [0.8, None, 0.9]}}}
+    refinement = {"frames": [0, 1, 2], "accepted": [1.0, 0.05, 0.6], "overlap_before": [0.7, None, 0.7]}
+    report = {"tracks": {"0": {**refinement, "overlap_after": [0.8, None, 0.9]}}}
     options = {**fit.options, "refinement": report}
     return replace(fit, options=options, reprojection_error=np.array([1, 2, 3], np.float32))
 
@@ -63,7 +66,7 @@ def captions(page: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_page_is_whole_in_itself(fit: Fit, tmp_path: Path) -> None:
+def test_the_page_is_self_contained(fit: Fit, tmp_path: Path) -> None:
     fits = {"before": fit, "after": refined(fit)}
     write_comparison_page(tmp_path / "page.html", fits, frames(), title="a <b> & c")
     page = (tmp_path / "page.html").read_text()
@@ -90,9 +93,9 @@ def test_images_stay_within_their_budget() -> None:
     assert len(jpeg_within(noise, 10)) < 6000  # as small as it gets
 
 
-def test_nobody_gives_a_page_that_says_so(fit: Fit, tmp_path: Path) -> None:
-    nobody = fit.select([])
-    write_comparison_page(tmp_path / "page.html", {"before": nobody, "after": nobody}, frames(), truth=nobody)
+def test_a_page_without_people_states_it(fit: Fit, tmp_path: Path) -> None:
+    empty = fit.select([])
+    write_comparison_page(tmp_path / "page.html", {"before": empty, "after": empty}, frames(), truth=empty)
     assert "No person was found" in (tmp_path / "page.html").read_text()
 
 
@@ -152,7 +155,7 @@ def test_people_who_cross_are_not_exchanged(fit: Fit) -> None:
     assert found.tolist() == [3, 4, 5, 0, 1, 2]
 
 
-def test_errors_of_joints_are_those_of_known_motions() -> None:
+def test_errors_of_joints_are_those_of_constructed_motions() -> None:
     random = np.random.default_rng(0)
     true = random.normal(size=(4, 24, 3))
     turn = Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix()
@@ -202,8 +205,8 @@ def test_acceleration_is_that_in_the_world(fit: Fit) -> None:
     camera = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
     camera[:, :3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
     camera[:, :3, 3] = np.arange(FRAMES)[:, None] ** 3
-    seen = np.einsum("rij,rkj->rki", camera[:, :3, :3], joints) + camera[:, None, :3, 3]
-    np.testing.assert_allclose(accelerations(seen, np.arange(FRAMES), camera), [np.nan, 10, np.nan], rtol=1e-3)
+    in_camera = np.einsum("rij,rkj->rki", camera[:, :3, :3], joints) + camera[:, None, :3, 3]
+    np.testing.assert_allclose(accelerations(in_camera, np.arange(FRAMES), camera), [np.nan, 10, np.nan], rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -38,13 +38,15 @@ def test_more_noise_of_any_kind_is_less_confidence(kind):
 
 
 def test_an_unknown_noise_counts_as_the_usual_one_and_extremes_are_bounded():
-    known = JointNoise(same(0.02), same(0.02), same(0.02))
+    joint_noise = JointNoise(same(0.02), same(0.02), same(0.02))
     for kind in JointNoise._fields:
-        ends = [probability_right(known._replace(**{kind: same(value)})) for value in (0.0, float("nan"), torch.inf)]
+        ends = [
+            probability_right(joint_noise._replace(**{kind: same(value)})) for value in (0.0, float("nan"), torch.inf)
+        ]
         assert (ends[0] > ends[1]).all()
         assert (ends[1] > ends[2]).all()
-        torch.testing.assert_close(ends[0], probability_right(known._replace(**{kind: same(FINEST)})))
-        torch.testing.assert_close(ends[2], probability_right(known._replace(**{kind: same(CAP)})))
+        torch.testing.assert_close(ends[0], probability_right(joint_noise._replace(**{kind: same(FINEST)})))
+        torch.testing.assert_close(ends[2], probability_right(joint_noise._replace(**{kind: same(CAP)})))
 
 
 def test_people_are_the_mean_of_their_limbs():
@@ -54,7 +56,7 @@ def test_people_are_the_mean_of_their_limbs():
     assert person_confidence(joints).tolist() == pytest.approx([0, 0.25])
 
 
-def test_the_least_certain_witness_counts_and_without_one_noise_is_infinite():
+def test_the_less_certain_witness_counts_and_without_one_noise_is_infinite():
     noise = torch.full((1, 33), 0.02, dtype=torch.float64)
     noise[0, BLAZEPOSE33.index("left_ankle")] = 0.2
     noise[0, BLAZEPOSE33.index("right_wrist")] = torch.inf
@@ -106,6 +108,6 @@ def test_bodies_far_from_the_landmarks_or_uncertain_to_their_network_are_less_co
     assert away[SMPL24.index("left_wrist")] < at[SMPL24.index("left_wrist")] - 0.2
     assert away[SMPL24.index("right_wrist")] == at[SMPL24.index("right_wrist")]
     certain, vague = (torch.full((1, 24, 2), value) for value in (0.01, 0.1))
-    sure, unsure = (explained_confidence(confidence, near, depth, focal, noise)[0] for noise in (certain, vague))
-    assert (unsure < sure).all()
+    confident, unsure = (explained_confidence(confidence, near, depth, focal, noise)[0] for noise in (certain, vague))
+    assert (unsure < confident).all()
     assert not explained_confidence(0 * confidence, near, depth, focal).any()

@@ -46,7 +46,7 @@ def assert_same(found: list[DetectedPerson], expected: list[DetectedPerson]) -> 
 def test_a_killed_run_goes_on_to_the_same_people(frames: list[Frame], often: None, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "clip.fit.npz"
     with DetectedPeople(threads=1) as source:
-        whole = [people for _, people in source.in_sequence(frames)]
+        uninterrupted = [people for _, people in source.in_sequence(frames)]
         journal = DetectionJournal(path, KEY)
         run = source.in_sequence(frames, journal)
         for _ in range(3):
@@ -56,16 +56,16 @@ def test_a_killed_run_goes_on_to_the_same_people(frames: list[Frame], often: Non
         looked: list[int] = []
         usual = detector.PersonDetector.track
 
-        def track(self, images, **given):
-            return usual(self, (looked.append(1) or image for image in images), **given)
+        def track(self, images, **options):
+            return usual(self, (looked.append(1) or image for image in images), **options)
 
         monkeypatch.setattr(detector.PersonDetector, "track", track)
         again = list(source.in_sequence(frames, DetectionJournal(path, KEY)))
     assert len(looked) == FRAMES - 2
     assert [frame.index for frame, _ in again] == list(range(FRAMES))
-    for (_, people), expected in zip(again, whole, strict=True):
+    for (_, people), expected in zip(again, uninterrupted, strict=True):
         assert_same(people, expected)
-    assert any(len(people) for people in whole)
+    assert any(len(people) for people in uninterrupted)
 
 
 def person(value: float) -> DetectedPerson:
@@ -80,7 +80,7 @@ def test_records_add_up_and_a_torn_or_foreign_one_is_written_anew(tmp_path: Path
     assert journal.read() == ([], None)
     first, second = [[person(1.0)], []], [[person(2.0), person(3.0)]]
     journal.add(first, {"frames": 2})
-    whole = journal.path.stat().st_size
+    size = journal.path.stat().st_size
     journal.add(second, {"frames": 3})
 
     kept = DetectionJournal(output, KEY).read()
@@ -95,8 +95,8 @@ def test_records_add_up_and_a_torn_or_foreign_one_is_written_anew(tmp_path: Path
     assert len(torn.read().people) == 2
     torn.add(second, {"frames": 3})
     assert journal.path.read_bytes() == data
-    newer = re.sub(rb"(?<=PK\x01\x02..).", b"\xff", data[:whole], flags=re.DOTALL)  # of a ZIP that nobody reads yet
-    for damage in (b"", b"nonsense\n", b"{}\n", data[:whole].replace(b"NUMPY", b"PICKL"), newer):
+    newer = re.sub(rb"(?<=PK\x01\x02..).", b"\xff", data[:size], flags=re.DOTALL)  # of a ZIP that nobody reads yet
+    for damage in (b"", b"nonsense\n", b"{}\n", data[:size].replace(b"NUMPY", b"PICKL"), newer):
         journal.path.write_bytes(damage)
         assert DetectionJournal(output, KEY).read() == ([], None)
     journal.remove()

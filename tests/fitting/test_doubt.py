@@ -71,12 +71,12 @@ def test_a_limb_is_its_parts():
     assert [SMPL24.joint_names[row] for row in doubt.parts] == ["left_hip", "left_knee", "left_ankle", "left_foot"]
 
 
-def test_of_rows_without_keypoints_no_limb_is_known_to_be_wrong():
+def test_of_rows_without_keypoints_no_limb_is_doubted():
     nothing = dict.fromkeys(BLAZEPOSE33.joint_names, (0.0, 0.0, 0.0))
     assert limb_doubts(people(nothing | {"left_hand": 0.0, "left_wrist": (0.0, 0.0, 0.0)})) == [[]]
 
 
-def test_a_track_has_the_doubts_of_most_of_its_frames():
+def test_a_track_has_the_doubts_of_the_majority_of_its_frames():
     hidden = {"left_knee": HIDDEN, "left_ankle": HIDDEN}
     mostly = people(hidden, {**hidden, "right_wrist": 0.1}, hidden, {})
     assert doubts_of_tracks(mostly)[0] == "left leg hidden, guessed"

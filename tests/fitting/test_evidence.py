@@ -8,7 +8,7 @@ from humanpose_cli.fitting.evidence import joint_evidence, witnesses
 
 
 @pytest.mark.parametrize("skeleton", [BLAZEPOSE33, COCO17, H36M17, REPOSING19])
-def test_every_joint_has_witnesses_on_its_own_side(skeleton: Skeleton):
+def test_every_joint_has_witnesses_on_its_side(skeleton: Skeleton):
     for joint, groups in zip(SMPL24.joint_names, witnesses(skeleton), strict=True):
         assert groups, joint
         names = [skeleton.joint_names[row] for group in groups for row in group]

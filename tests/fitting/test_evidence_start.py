@@ -33,8 +33,8 @@ def test_limbs_point_as_the_landmarks_do(rig, library_scene):
     joints = rig.pose(rotations, torch.zeros(6, 3).double(), torch.zeros(6, 10).double()).joints
     for start, end in LIMBS:
         mine = unit(joints[:, SMPL24.index(end)] - joints[:, SMPL24.index(start)])
-        seen = unit(world[:, BLAZEPOSE33.index(end)] - world[:, BLAZEPOSE33.index(start)])
-        assert ((mine * seen).sum(-1) > 0.999).all(), (start, end)
+        direction = unit(world[:, BLAZEPOSE33.index(end)] - world[:, BLAZEPOSE33.index(start)])
+        assert ((mine * direction).sum(-1) > 0.999).all(), (start, end)
     true_pelvis = scene.rotations[:, 0].double()
     assert geodesic_angle(rotations[:, 0], true_pelvis).max() < np.deg2rad(35)
     identity = torch.eye(3, dtype=torch.float64)
@@ -52,7 +52,7 @@ def test_knees_and_elbows_bend_the_way_they_can(rig, library_scene):
             assert geodesic_angle(mine[bent], true[bent]).median() < 0.6, joint
 
 
-def test_unseen_limbs_and_trunks_stay_neutral(rig, library_scene):
+def test_hidden_limbs_and_trunks_stay_neutral(rig, library_scene):
     world = library_scene(2).observations.world
     rotations = limb_rotations(zero_joints(rig), BLAZEPOSE33, world, torch.zeros(2, 33))
     neutral = neutral_rotations()
@@ -116,7 +116,7 @@ def test_one_point_takes_the_usual_depth_and_none_the_middle():
     assert placing(points, translation, weights)[0].tolist() == pytest.approx([0.35, -0.1, 3], abs=1e-3)
 
 
-def test_nobody_is_placed_behind_the_camera():
+def test_no_person_is_placed_behind_the_camera():
     """Mirrored pixels ask for a negative depth."""
     generator = torch.Generator().manual_seed(1)
     points = 0.5 * torch.randn(1, 10, 3, generator=generator, dtype=torch.float64)

@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.foreign_files import FRAMES, SIZE, Known, camerahmr, gvhmr, known, phalp, sam_3d_body, tram, wham
+from helpers.foreign_files import (
+    FRAMES,
+    SIZE,
+    TruePerson,
+    camerahmr,
+    gvhmr,
+    phalp,
+    sam_3d_body,
+    tram,
+    true_person,
+    wham,
+)
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -27,7 +38,7 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 
 DATA = Path(__file__).parent / "data"
-PERSON = known()
+PERSON = true_person()
 REST_OFFSET = (0.0, -0.12, 0.02)  # by which SMPL-X's rest body stands elsewhere than SMPL's
 
 
@@ -58,12 +69,12 @@ def pickled(path: Path, stored: object) -> Path:
     return path
 
 
-def posed(body: Body, person: Known) -> np.ndarray:
+def posed(body: Body, person: TruePerson) -> np.ndarray:
     rotations = torch.from_numpy(person.rotations)
     return body.pose(rotations, torch.from_numpy(person.betas), torch.from_numpy(person.trans)).joints.numpy()
 
 
-def write(program: str, tmp_path: Path, person: Known = PERSON) -> Path:
+def write(program: str, tmp_path: Path, person: TruePerson = PERSON) -> Path:
     if program == "WHAM":
         return pickled(tmp_path / "wham_output.pkl", wham(person))
     if program == "CameraHMR":
@@ -124,12 +135,12 @@ def test_phalps_camera_is_that_of_the_padded_image(smpl: Body, tmp_path: Path) -
 
 @pytest.mark.parametrize(("name", "seed"), [("phalp", 1), ("wham", 2)])
 def test_files_that_joblib_wrote_are_read(name: str, seed: int, smpl: Body, folder: Path) -> None:
-    person = known(seed)
+    person = true_person(seed)
     fit = read_fits(DATA / f"{name}_joblib.pkl", smpl, frames_of(folder))
     np.testing.assert_allclose(fit.betas, person.betas[: len(fit)], atol=1e-6)
 
 
-def test_smplx_gets_smpls_shape_and_place(smpl: Body, tmp_path: Path) -> None:
+def test_smplx_gets_smpls_shape_and_position(smpl: Body, tmp_path: Path) -> None:
     """A SMPL-X file whose joints are those of the body itself: all is found again."""
     torch.save(gvhmr(PERSON), tmp_path / "hmr4d_results.pt")
     np.savez(
@@ -142,7 +153,7 @@ def test_smplx_gets_smpls_shape_and_place(smpl: Body, tmp_path: Path) -> None:
     np.testing.assert_allclose(fit.poses[:, :66], PERSON.poses[:, :66], atol=1e-6)
     bent = PERSON.poses.copy()
     bent[:, 66:] = 0
-    expected = posed(smpl, Known(bent, PERSON.betas, PERSON.trans))[:, :22]
+    expected = posed(smpl, TruePerson(bent, PERSON.betas, PERSON.trans))[:, :22]
     np.testing.assert_allclose(fit.joints3d[:, :22], expected + REST_OFFSET, atol=0.01)
     with raises(UsageError, remedy="give --smplx"):
         read_fits(tmp_path / "hmr4d_results.pt", smpl)
@@ -202,7 +213,7 @@ def test_an_amass_export_knows_its_world(smpl: Body, folder: Path, tmp_path: Pat
         np.testing.assert_allclose(again.to_amass()["trans"], arrays["trans"], atol=1e-4)
 
 
-def test_an_amass_file_before_its_cameras_stands_in_its_own_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
+def test_an_amass_file_before_its_cameras_stands_in_its_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
     """Its z axis is up, where ours has −y: a camera 1.5 m up that looks along +y sees a pelvis 1 m up and 4 m away."""
     poses = PERSON.poses.copy()
     poses[:, :3] = (np.pi / 2, 0, 0)  # upright, faces −y: the camera
@@ -219,7 +230,7 @@ def test_an_amass_file_before_its_cameras_stands_in_its_own_world(smpl: Body, fo
 
 
 @pytest.mark.parametrize("shown", [(1, 2), (2,)], ids=["all", "last"])
-def test_an_amass_export_of_a_part_stands_on_its_own_frames(smpl: Body, folder: Path, tmp_path: Path, shown) -> None:
+def test_an_amass_export_of_a_part_stands_on_its_frames(smpl: Body, folder: Path, tmp_path: Path, shown) -> None:
     """The fit's frames are the last two of three, and the person may be in one of them alone."""
     fit = read_fits(write("TRAM", tmp_path), smpl, open_inputs([folder], frames=parse_range("1:")))
     fit = fit.select([row for row, frame in enumerate(fit.frame_index + 1) if frame in shown])
@@ -236,12 +247,12 @@ def test_an_amass_export_of_a_part_stands_on_its_own_frames(smpl: Body, folder: 
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
 
 
-def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
+def test_fit_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
     fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
     hidden = {"box": [1.0, 2.0, 30.0, 40.0], "score": 0.5, "reason": "too small"}
-    told: dict[str, list] = {"camera_unknown": [0, 2], "camera_walks": [2], "damaged": [0]}
-    told["not_fitted"] = [{"frame": 0, **hidden}, {"frame": 2, **hidden}]
-    fit = replace(fit, frame_times=np.array([0, 0.04, 0.1]), options=told)
+    options: dict[str, list] = {"camera_unknown": [0, 2], "camera_walks": [2], "damaged": [0]}
+    options["not_fitted"] = [{"frame": 0, **hidden}, {"frame": 2, **hidden}]
+    fit = replace(fit, frame_times=np.array([0, 0.04, 0.1]), options=options)
     fit.save(tmp_path / "a.fit.npz")
     again = read_fits(tmp_path / "a.fit.npz", smpl, frames_of(folder))
     np.testing.assert_array_equal(again.frame_times, fit.frame_times)
@@ -250,7 +261,7 @@ def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path:
     assert part.frame_names.tolist() == ["001.png", "002.png"]
     np.testing.assert_array_equal(part.poses, fit.poses[1:])
     np.testing.assert_allclose(part.frame_times, [0, 0.06])
-    assert again.options == told
+    assert again.options == options
     assert part.options == {
         "camera_unknown": [1],
         "camera_walks": [1],
@@ -258,17 +269,17 @@ def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path:
         "not_fitted": [{"frame": 1, **hidden}],
     }
     part.save(tmp_path / "part.fit.npz")  # as `hpc fit --frames 1:3` makes it
-    whole = read_fits(tmp_path / "part.fit.npz", smpl, open_inputs([folder]))
-    assert whole.frame_names.tolist() == ["001.png", "002.png"]
-    np.testing.assert_array_equal(whole.frame_index, part.frame_index)
-    np.testing.assert_array_equal(whole.frame_times, part.frame_times)
-    assert whole.images is not None
-    assert [frame.name for frame in whole.images.frames()] == ["001.png", "002.png"]
+    complete = read_fits(tmp_path / "part.fit.npz", smpl, open_inputs([folder]))
+    assert complete.frame_names.tolist() == ["001.png", "002.png"]
+    np.testing.assert_array_equal(complete.frame_index, part.frame_index)
+    np.testing.assert_array_equal(complete.frame_times, part.frame_times)
+    assert complete.images is not None
+    assert [frame.name for frame in complete.images.frames()] == ["001.png", "002.png"]
     with raises(UsageError, problem="holds fits of another body", expected="default", got="smpl-neutral"):
         read_fits(tmp_path / "a.fit.npz")
 
 
-def test_a_part_begins_before_its_own_first_camera(smpl: Body, folder: Path, tmp_path: Path) -> None:
+def test_a_part_begins_before_its_first_camera(smpl: Body, folder: Path, tmp_path: Path) -> None:
     """As if it had been fitted alone, shot by shot; a world that is known to be upright stays."""
     fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
     turns = axis_angle_to_matrix(torch.tensor([[0.0, 0.1 * frame, 0.0] for frame in range(FRAMES)])).numpy()
@@ -336,11 +347,11 @@ def test_hostile_files_run_nothing(smpl: Body, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["phalp", "wham"])
 def test_damage_is_an_input_error(name: str, smpl: Body, folder: Path, tmp_path: Path) -> None:
-    whole, frames = (DATA / f"{name}_joblib.pkl").read_bytes(), frames_of(folder)
+    content, frames = (DATA / f"{name}_joblib.pkl").read_bytes(), frames_of(folder)
     path = tmp_path / "a.pkl"
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        damaged = bytearray(whole[: rng.integers(1, len(whole))] if seed % 2 else whole)
+        damaged = bytearray(content[: rng.integers(1, len(content))] if seed % 2 else content)
         damaged[rng.integers(len(damaged))] = rng.integers(256)
         path.write_bytes(damaged)
         with suppress(HpcError):  # anything else is a bug
@@ -362,7 +373,7 @@ def test_other_contents_are_refused(stored: object, message: str, smpl: Body, tm
 
 
 def test_people_behind_the_camera_are_refused(smpl: Body, folder: Path, tmp_path: Path) -> None:
-    turned = Known(PERSON.poses, PERSON.betas, -PERSON.trans)
+    turned = TruePerson(PERSON.poses, PERSON.betas, -PERSON.trans)
     with raises(InputError, problem="people behind the camera"):
         read_fits(write("WHAM", tmp_path, turned), smpl, frames_of(folder))
 
@@ -424,7 +435,7 @@ def test_impossible_cameras_of_a_motion_are_refused(
 
 
 def test_two_people_keep_their_numbers_by_overlap(smpl: Body, folder: Path, tmp_path: Path) -> None:
-    other = Known(PERSON.poses, PERSON.betas, PERSON.trans + np.float32([1.2, 0, 0]))
+    other = TruePerson(PERSON.poses, PERSON.betas, PERSON.trans + np.float32([1.2, 0, 0]))
     both = [camerahmr(PERSON), camerahmr(other)]
     order = np.array([0, 3, 4, 1, 2, 5])  # the second image has them the other way round
     np.savez(tmp_path / "a.npz", **{name: np.concatenate([one[name] for one in both])[order] for name in both[0]})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers.errors import raises
 from helpers.extensive import extensive
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.slow
 WORLD = np.random.default_rng(3).uniform(-0.3, 0.3, (33, 3))
 
 
-def seen(camera: Camera, distance: float) -> np.ndarray:
+def keypoints_of(camera: Camera, distance: float) -> np.ndarray:
     """WORLD's keypoints (33, 3), all sure, so far before a camera."""
     return np.column_stack((camera.project(WORLD + np.array((0.1, 0.05, distance))), np.ones(33)))
 
 
-def test_perfect_landmarks_give_the_true_body(clip, clip_frames, known):
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+def test_perfect_landmarks_give_the_true_body(clip, clip_frames, reference_people):
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         fitted = fitter.fit_image(clip_frames[0])
     record = fitted
     assert (len(record), record.frame_count) == (1, 1)
@@ -41,14 +41,14 @@ def test_perfect_landmarks_give_the_true_body(clip, clip_frames, known):
     assert 1000 * float(mpjpe(record.joints3d, clip.posed(slice(0, 1)).joints.numpy())[0]) < 50
     assert record.reprojection_error[0] < 3
     assert record.confidence[0] > 0.5
-    assert known.closed
+    assert reference_people.closed
 
 
-def test_joints_and_pose_agree_with_the_body(clip, clip_frames, known):
+def test_joints_and_pose_agree_with_the_body(clip, clip_frames, reference_people):
     """The stored joints are those of the stored parameters, in metres and in pixels."""
     from humanpose_cli.fitting.overlays import body_vertices
 
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         record = fitter.fit_image(clip_frames[0])
         vertices = body_vertices(fitter.body, record, np.array([0]))[0].numpy()
     x, y = record.principal_point[0]
@@ -59,8 +59,8 @@ def test_joints_and_pose_agree_with_the_body(clip, clip_frames, known):
     assert (record.joints3d[0] < vertices.max(0) + 1e-3).all()
 
 
-def test_nobody_is_a_record_without_rows_and_an_unchanged_overlay(clip_frames):
-    with Fitter(people_source=KnownPeople()) as fitter:
+def test_an_image_without_people_is_a_record_without_rows_and_an_unchanged_overlay(clip_frames):
+    with Fitter(people_source=ReferencePeople()) as fitter:
         record = fitter.fit_image(clip_frames[0], name="empty.png")
         assert len(record) == 0
         assert record.frame_names.tolist() == ["empty.png"]
@@ -69,7 +69,7 @@ def test_nobody_is_a_record_without_rows_and_an_unchanged_overlay(clip_frames):
 
 def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames):
     def focal(options, exif):
-        with Fitter(options, people_source=KnownPeople()) as fitter:
+        with Fitter(options, people_source=ReferencePeople()) as fitter:
             return float(fitter.fit_image(clip_frames[0], focal=exif).focal[0])
 
     assert focal(FitOptions(focal=900.0), 800.0) == 900
@@ -81,36 +81,36 @@ UNKNOWN_LENS = Camera(0.9 * 640, (320.0, 240.0), (640, 480))
 
 
 def at_distance(clip, metres):
-    return replace(true_person(clip, 0), world=WORLD, keypoints=seen(UNKNOWN_LENS, metres))
+    return replace(true_person(clip, 0), world=WORLD, keypoints=keypoints_of(UNKNOWN_LENS, metres))
 
 
 def fitted_focal(people, exif=None, **options):
-    with Fitter(FitOptions(**options), people_source=KnownPeople({0: people})) as fitter:
+    with Fitter(FitOptions(**options), people_source=ReferencePeople({0: people})) as fitter:
         return float(fitter.fit_image(np.zeros((480, 640, 3), np.uint8), focal=exif).focal[0])
 
 
 @pytest.mark.parametrize(("distance", "longer"), [*extensive((0.8, 2.5), (1.6, 1.25)), (2.5, 1.0)])
-def test_an_unknown_lens_is_so_long_that_nobody_is_nearer_than_two_metres(clip, distance, longer):
+def test_an_unknown_lens_is_so_long_that_no_person_is_nearer_than_two_metres(clip, distance, longer):
     near = at_distance(clip, distance)
     assert distance_of(near, UNKNOWN_LENS) == pytest.approx(distance, rel=1e-3)
     assert fitted_focal([at_distance(clip, 5.0), near]) == pytest.approx(longer * UNKNOWN_LENS.focal, rel=1e-3)
 
 
 @pytest.mark.extensive
-def test_a_known_lens_and_people_of_unknown_distance_leave_the_focal_length(clip):
+def test_a_fixed_lens_and_people_of_unknown_distance_leave_the_focal_length(clip):
     near, usual = at_distance(clip, 0.8), pytest.approx(UNKNOWN_LENS.focal)
     assert fitted_focal([near], exif=500.0) == 500
     assert fitted_focal([near], focal=400.0) == 400
     assert fitted_focal([replace(near, world=None, world_spread=None)]) == usual
     assert fitted_focal([replace(near, keypoints=near.keypoints * (1, 1, 0.1))]) == usual
     pixels = np.zeros((480, 640, 3), np.uint8)
-    with Fitter(people_source=KnownPeople({0: [near], 1: [near]})) as fitter:
+    with Fitter(people_source=ReferencePeople({0: [near], 1: [near]})) as fitter:
         clip_of_two = fitter.fit_sequence(Frame(index, str(index), pixels) for index in range(2))
     assert clip_of_two.focal.tolist() == [usual, usual]
 
 
 def test_people_and_focal_length_are_arguments_of_a_single_fit(clip, clip_frames):
-    two = KnownPeople({0: [true_person(clip, 0), true_person(clip, 0, shift=150.0)]})
+    two = ReferencePeople({0: [true_person(clip, 0), true_person(clip, 0, shift=150.0)]})
     with Fitter(FitOptions(focal=900.0), people_source=two) as fitter:
         driving = fitter.fit(clip_frames[0], people="largest", focal="auto")
         assert fitter.fit(clip_frames[0], focal=700.0).focal.tolist() == [700.0]
@@ -127,10 +127,10 @@ def test_impossible_focal_lengths_are_refused(focal):
         FitOptions(focal=focal)
 
 
-def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, known):
+def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, reference_people):
     steps = []
     frames = [Frame(t, f"{t:06d}", pixels) for t, pixels in enumerate(clip_frames)]
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         record = fitter.fit_sequence(frames, frame_rate=15.0, frame_count=4, progress=lambda *step: steps.append(step))
     assert record.tracks == [0]
     assert record.frame_index.tolist() == [0, 1, 2, 3]
@@ -139,31 +139,31 @@ def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, known):
     assert record.frame_times is None
     assert steps[:5] == [*((t, 4, "frames") for t in (1, 2, 3, 4)), (0, None, "fitting bodies")]
     assert {what for *_, what in steps[5:]} == {"parts of the fit"}
-    assert known.sequences == 1
+    assert reference_people.sequences == 1
 
 
-def test_a_fit_has_the_times_of_its_frames(clip, clip_frames, known):
+def test_a_fit_has_the_times_of_its_frames(clip, clip_frames, reference_people):
     clock = [Fraction(t, 30) for t in (3, 4, 7, 8)]
     frames = [Frame(t, str(t), pixels, time=clock[t]) for t, pixels in enumerate(clip_frames)]
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         record = fitter.fit_sequence(frames, frame_rate=18.0)
     np.testing.assert_allclose(record.frame_times, [0, 1 / 30, 4 / 30, 5 / 30])
 
 
-def test_a_person_missing_in_between_keeps_the_id(clip, clip_frames, known):
-    known.by_index[1] = []
+def test_a_person_missing_in_between_keeps_the_id(clip, clip_frames, reference_people):
+    reference_people.by_index[1] = []
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         record = fitter.fit_sequence(frames)
     assert record.tracks == [0]
     assert record.frame_index.tolist() == [0, 1, 2, 3]
     assert record.interpolated.tolist() == [False, True, False, False]
 
 
-def test_filled_frames_do_not_count_in_what_is_said_of_a_fit(clip, clip_frames, known):
-    known.by_index[1] = known.by_index[2] = []
+def test_filled_frames_do_not_count_in_what_is_said_of_a_fit(clip, clip_frames, reference_people):
+    reference_people.by_index[1] = reference_people.by_index[2] = []
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         record = fitter.fit_sequence(frames)
     ends = [0, 3]
     summary = record_summary(record)
@@ -176,14 +176,14 @@ def test_filled_frames_do_not_count_in_what_is_said_of_a_fit(clip, clip_frames, 
 @pytest.mark.extensive
 def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
     """In an image and in a sequence, where the median counts; the others keep their numbers."""
-    sure, hidden = true_person(clip, 0), true_person(clip, 3, shift=200)
+    clear, hidden = true_person(clip, 0), true_person(clip, 3, shift=200)
     hidden = replace(hidden, keypoints=hidden.keypoints * np.float32([1, 1, 0.1]), world=None, world_spread=None)
-    known = KnownPeople({t: [hidden, sure] for t in range(2)})
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    source = ReferencePeople({t: [hidden, clear] for t in range(2)})
+    with Fitter(FitOptions(focal=clip.focal), people_source=source) as fitter:
         everybody = fitter.fit_image(clip_frames[0])
         low, high = sorted(everybody.confidence.tolist())
         minimum = (low + high) / 2
-    with Fitter(FitOptions(focal=clip.focal), min_confidence=minimum, people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), min_confidence=minimum, people_source=source) as fitter:
         image = fitter.fit_image(clip_frames[0])
         sequence = fitter.fit_sequence(Frame(t, str(t), clip_frames[t]) for t in range(2))
         identity = fitter.identity
@@ -201,7 +201,9 @@ def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
 @pytest.mark.extensive
 def test_images_and_sequences_have_the_colours_of_clothes(clip, clip_frames):
     one, other = true_person(clip, 0), true_person(clip, 3, shift=200)
-    with Fitter(FitOptions(focal=clip.focal), people_source=KnownPeople({t: [one, other] for t in range(2)})) as fitter:
+    with Fitter(
+        FitOptions(focal=clip.focal), people_source=ReferencePeople({t: [one, other] for t in range(2)})
+    ) as fitter:
         image = fitter.fit_image(clip_frames[0])
         sequence = fitter.fit_sequence(Frame(t, str(t), clip_frames[0]) for t in range(2))
     for number, person in enumerate(image.detections):
@@ -215,9 +217,9 @@ def test_images_and_sequences_have_the_colours_of_clothes(clip, clip_frames):
 def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
     """Alone and beside somebody, a person gets the same body (design section 9: 1e-5)."""
     one, other = true_person(clip, 0), true_person(clip, 3, shift=200)
-    with Fitter(FitOptions(focal=clip.focal), people_source=KnownPeople({0: [one]})) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=ReferencePeople({0: [one]})) as fitter:
         alone = fitter.fit_image(clip_frames[0])
-    with Fitter(FitOptions(focal=clip.focal), people_source=KnownPeople({0: [one, other]})) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=ReferencePeople({0: [one, other]})) as fitter:
         both = fitter.fit_image(clip_frames[0])
     assert both.tracks == [0, 1]
     np.testing.assert_allclose(both.joints3d[0], alone.joints3d[0], atol=1e-5)
@@ -228,27 +230,27 @@ def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip
     from types import SimpleNamespace
 
     monkeypatch.setattr("humanpose_cli.fitting.fitter.load_body", lambda _: SimpleNamespace(name="smpl-female"))
-    with Fitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people_source=KnownPeople()) as fitter:
+    with Fitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people_source=ReferencePeople()) as fitter:
         record = fitter.fit_image(clip_frames[0])
     assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")
 
 
 @pytest.mark.extensive
-def test_the_largest_person_of_a_sequence_is_one_person(clip, clip_frames, known):
+def test_the_largest_person_of_a_sequence_is_one_person(clip, clip_frames, reference_people):
     """A passer-by whose box is larger in one frame does not take that frame over."""
     for t in range(4):
         passer_by = true_person(clip, t, shift=250)
         grown = 60 if t == 1 else -10
         box = passer_by.box + np.array([-grown, -grown, grown, grown], np.float32)
-        people = [known.by_index[t][0], replace(passer_by, box=box)]
-        known.by_index[t] = sorted(people, key=lambda p: -np.prod(p.box[2:] - p.box[:2]))
+        people = [reference_people.by_index[t][0], replace(passer_by, box=box)]
+        reference_people.by_index[t] = sorted(people, key=lambda p: -np.prod(p.box[2:] - p.box[:2]))
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
-    known.by_index[0].reverse()
-    with Fitter(FitOptions(focal=clip.focal, people="largest"), people_source=known) as fitter:
+    reference_people.by_index[0].reverse()
+    with Fitter(FitOptions(focal=clip.focal, people="largest"), people_source=reference_people) as fitter:
         record = fitter.fit_sequence(frames)
         image = fitter.fit_image(clip_frames[0])
-    whole = [frame for frame in range(4) if len(record.rows_for(frame))]
-    assert (record.tracks, whole) == ([0], [0, 1, 2, 3])
+    fitted_frames = [frame for frame in range(4) if len(record.rows_for(frame))]
+    assert (record.tracks, fitted_frames) == ([0], [0, 1, 2, 3])
     assert np.ptp(record.joints2d[:, 0, 0]) < 100  # nobody jumped
     assert len(image) == len(image.detections) == 1
 
@@ -264,9 +266,9 @@ def without_body(reason, left):
 def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
     person = true_person(clip, 0)
     others = [without_body("too small", 20), without_body("hidden by another person", 80)]
-    with Fitter(people_source=KnownPeople({0: [person]})) as fitter:
+    with Fitter(people_source=ReferencePeople({0: [person]})) as fitter:
         alone = fitter.fit_image(clip_frames[0])
-    with Fitter(people_source=KnownPeople({0: [person, *others]})) as fitter:
+    with Fitter(people_source=ReferencePeople({0: [person, *others]})) as fitter:
         fitted = fitter.fit_image(clip_frames[0])
         both = joined([alone, fitted])
         largest = fitter.fit_image(clip_frames[0], people="largest")
@@ -282,13 +284,13 @@ def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
 
 
 @pytest.mark.extensive
-def test_every_detection_of_a_sequence_has_one_body_or_is_listed(clip, clip_frames, known):
+def test_every_detection_of_a_sequence_has_one_body_or_is_listed(clip, clip_frames, reference_people):
     """A second detection of one person, a candidate that is never confirmed, and a mixture within another's box."""
     man, passer_by = (true_person(clip, 1, shift=shift) for shift in (0, 250))
     within = replace(true_person(clip, 1, shift=25), box=man.box)
-    known.by_index[1] = [man, replace(man, score=0.5), replace(passer_by, confirmed=False), within]
+    reference_people.by_index[1] = [man, replace(man, score=0.5), replace(passer_by, confirmed=False), within]
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
-    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+    with Fitter(FitOptions(focal=clip.focal), people_source=reference_people) as fitter:
         fit, largest = (fitter.fit_sequence(frames, people=people) for people in ("all", "largest"))
     reasons = ["detected twice", "hidden by another person", "pose not certain"]
     assert sorted(detection.reason for detection in fit.unfitted) == reasons
@@ -296,14 +298,14 @@ def test_every_detection_of_a_sequence_has_one_body_or_is_listed(clip, clip_fram
     for t in range(4):
         bodies = fit.boxes[fit.rows_for(t)].tolist()
         listed = [list(detection.box) for detection in fit.unfitted if detection.frame == t]
-        detected = [np.round(person.box, 2).tolist() for person in known.by_index[t]]
+        detected = [np.round(person.box, 2).tolist() for person in reference_people.by_index[t]]
         np.testing.assert_allclose(sorted([*bodies, *listed]), sorted(detected), atol=0.01)
     assert record_summary(fit)["not_fitted"].count("1 ") == 3
     assert largest.unfitted == ()
 
 
 def test_the_overlay_shows_who_is_not_fitted(clip_frames):
-    with Fitter(people_source=KnownPeople({0: [without_body("too small", 20)]})) as fitter:
+    with Fitter(people_source=ReferencePeople({0: [without_body("too small", 20)]})) as fitter:
         fitted = fitter.fit_image(clip_frames[0])
         drawn = overlay_image(fitter.body, fitted, clip_frames[0])
     changed = (drawn != clip_frames[0]).any(-1)
@@ -321,7 +323,7 @@ def test_a_pose_network_of_the_users_does_not_look_at_who_is_not_fitted(clip, cl
         return detections
 
     monkeypatch.setattr(people, "use_pose_model", watched)
-    source = people.PosedPeople(KnownPeople({0: [person, other]}), model=None)
+    source = people.PosedPeople(ReferencePeople({0: [person, other]}), model=None)
     assert source.in_image(Frame(0, "a.png", clip_frames[0])) == [person, other]
     assert looked_at == [person]
     source.close()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.known_people import KnownPeople
+from helpers.reference_people import ReferencePeople
 from helpers.standing_people import SPOTS, StandingPeople
 
 from humanpose_cli.fitting.fitter import Fitter
@@ -23,7 +23,7 @@ CROWD = StandingPeople(tilt=0.6, height=5.0, focal=800.0, sizes=(1, 0.95, 1.05, 
 
 def fitted(people: StandingPeople, options: FitOptions | None = None, exif: float | None = None) -> Fit:
     options = replace(options or FitOptions(), method="keypoints")
-    with Fitter(options, people_source=KnownPeople({0: people.detected()})) as fitter:
+    with Fitter(options, people_source=ReferencePeople({0: people.detected()})) as fitter:
         return fitter.fit_image(np.zeros((960, 1280, 3), np.uint8), focal=exif)
 
 
@@ -50,7 +50,7 @@ def test_the_ground_under_a_crowd_gives_focal_length_plane_and_distances(crowd):
 
 
 @pytest.mark.parametrize(("options", "exif"), [(FitOptions(focal=800.0), None), (FitOptions(), 800.0)])
-def test_a_known_focal_length_stays_with_the_ground(options, exif):
+def test_a_fixed_focal_length_stays_with_the_ground(options, exif):
     fit = fitted(CROWD, options, exif)
     assert fit.focal.tolist() == [800.0]
     assert fit.focal_people.tolist() == [0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.errors import raises
 from helpers.extensive import extensive
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.errors import InputError
@@ -24,7 +24,7 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     write_image(files[0], np.full((48, 64, 3), 200, np.uint8))
     write_image(files[1], np.full((64, 48, 3), 200, np.uint8))
     item = InputItem("shot", "frames", tmp_path, files, tmp_path)
-    with Fitter(people_source=KnownPeople()) as fitter:
+    with Fitter(people_source=ReferencePeople()) as fitter:
         fitted = fit_item(fitter, item, tmp_path / "shot.fit.npz")
     _, overlay = write_outputs(fitted, tmp_path / "shot.fit.npz", FitOutputs())
     assert fitted.image_size.tolist() == [[64, 48], [48, 64]]
@@ -37,12 +37,12 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["lost", "flawed"])
-def test_a_damaged_frame_shows_nobody_and_is_listed(clip_frames, known, damage):
+def test_a_damaged_frame_shows_no_people_and_is_listed(clip_frames, reference_people, damage):
     frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
     frames[1] = Frame(
         1, "1", np.random.default_rng(0).integers(0, 256, frames[0].pixels.shape, np.uint8), damage=damage
     )
-    with Fitter(people_source=known) as fitter:
+    with Fitter(people_source=reference_people) as fitter:
         fitted = fitter.fit_sequence(frames)
     assert fitted.options["damaged"] == [1]
     assert fitted.interpolated.tolist() == [False, True, False, False]
@@ -50,7 +50,7 @@ def test_a_damaged_frame_shows_nobody_and_is_listed(clip_frames, known, damage):
 
 
 @pytest.mark.slow
-def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
+def test_detection_files_are_distinguished_by_the_folders_of_their_images(tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))
     with Fitter(people_source=find_people(boxes=boxes)) as fitter:
@@ -69,13 +69,13 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
 @pytest.mark.parametrize("method", ["keypoints", *extensive("nbf", "auto")])
 def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method):
     """Nobody, two people, a damaged file, one whose people the file does not mention, one person."""
-    known = {"0": [], "1": [true_person(clip, 0), true_person(clip, 3, shift=200)], "4": [true_person(clip, 2)]}
+    people = {"0": [], "1": [true_person(clip, 0), true_person(clip, 3, shift=200)], "4": [true_person(clip, 2)]}
 
-    class Named(KnownPeople):
+    class Named(ReferencePeople):
         def in_image(self, frame):
-            if frame.path.stem not in known:
+            if frame.path.stem not in people:
                 raise InputError(frame.name, "is not mentioned")
-            return known[frame.path.stem]
+            return people[frame.path.stem]
 
     files = [tmp_path / f"{number}.png" for number in range(5)]
     for number, file in enumerate(files):
@@ -89,10 +89,10 @@ def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method
         looked = []
         fitter.prepare(items, lambda *step: looked.append(step))
         assert looked[-1] == (5, 5, "images looked at")
-        for number, words in ((2, r"2\.png"), (3, "is not mentioned")):
-            with pytest.raises(InputError, match=words):
+        for number, message in ((2, r"2\.png"), (3, "is not mentioned")):
+            with pytest.raises(InputError, match=message):
                 fitter.fit(items[number])
-        known.clear()  # what is prepared needs no further look
+        people.clear()  # what is prepared needs no further look
         for key, expected in alone.items():
             found = fitter.fit(next(item for item in items if item.key == key))
             assert len(found) == len(expected) == len(found.detections)
@@ -109,11 +109,11 @@ def test_fit_files_of_two_shards_are_those_of_one_run(tmp_path, clip, clip_frame
     """Byte by byte. The shards hold different numbers of images, and the images different numbers of people."""
 
     names = [f"{number}.png" for number in range(3)]
-    known = {n: [true_person(clip, n + k, shift=7 * n + 90 * k) for k in range(1 + n % 2)] for n in range(3)}
+    people = {n: [true_person(clip, n + k, shift=7 * n + 90 * k) for k in range(1 + n % 2)] for n in range(3)}
 
-    class Named(KnownPeople):
+    class Named(ReferencePeople):
         def in_image(self, frame):
-            return known[int(frame.path.stem)]
+            return people[int(frame.path.stem)]
 
     items = [InputItem(name, "image", tmp_path / name, (tmp_path / name,), tmp_path) for name in names]
     for item, pixels in zip(items, clip_frames, strict=False):
@@ -141,6 +141,6 @@ def test_an_image_reports_its_steps(tmp_path):
     write_image(file, np.zeros((32, 32, 3), np.uint8))
     item = InputItem("a.png", "image", file, (file,), tmp_path)
     steps = []
-    with Fitter(people_source=KnownPeople()) as fitter:
+    with Fitter(people_source=ReferencePeople()) as fitter:
         fit_item(fitter, item, tmp_path / "a.fit.npz", lambda *step: steps.append(step))
     assert steps == [(0, 3, "finding people"), (1, 3, "fitting bodies")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 from helpers.textured_room import FOCAL, blobs, room
 
 from humanpose_cli.fitting.doubt import row_doubts
@@ -22,8 +22,8 @@ def texture():
 
 def fitted(person, frames):
     """The fit of a person who keeps place and size in the image."""
-    known = KnownPeople({index: [person] for index in range(len(frames))})
-    with Fitter(FitOptions(focal=FOCAL), people_source=known) as fitter:
+    source = ReferencePeople({index: [person] for index in range(len(frames))})
+    with Fitter(FitOptions(focal=FOCAL), people_source=source) as fitter:
         return fitter.fit(np.stack(frames))
 
 

@@ -80,7 +80,7 @@ def test_real_people_fly_when_they_jump_and_not_when_they_walk(activity: str) ->
         assert not flight.any()
 
 
-def test_a_flight_lasts_long_enough_to_be_told() -> None:
+def test_a_flight_lasts_long_enough_to_be_detected() -> None:
     assert flights(jump(10, 13), TIME) == []
 
 

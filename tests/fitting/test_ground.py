@@ -49,7 +49,7 @@ def test_exact_lines_give_the_exact_plane_and_focal_length(tilt, roll, factor):
     assert ground.standing.all()
 
 
-def test_a_known_focal_length_stays_and_a_level_camera_has_a_horizon():
+def test_a_fixed_focal_length_stays_and_a_level_camera_has_a_horizon():
     people = lines(up_of_camera(0.02, 0.05), 1.6)
     ground = find_ground(people, CAMERA, EXACT, fixed_focal=True)
     assert ground.focal == 1500.0
@@ -133,7 +133,7 @@ def test_children_come_nearer_to_the_ground_and_look_the_same():
     np.testing.assert_allclose(joints_of(default_body(), placed), placed.joints3d, atol=1e-5)
 
 
-def test_bodies_whose_pelvis_rests_elsewhere_are_scaled_about_the_camera():
+def test_bodies_with_another_rest_pelvis_are_scaled_about_the_camera():
     body = copy.deepcopy(default_body())
     shift = torch.tensor((0.0, 0.2, 0.1))
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_an_estimate_turns_with_the_viewing_ray():
     estimate = BodyEstimate(poses, np.zeros(10, np.float32), np.zeros(3, np.float32), joints, None, crop)
     turned = before_camera(replace(person, estimate=estimate), before, after).estimate
 
-    def seen(estimate: BodyEstimate, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    def relative_to_ray(estimate: BodyEstimate, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
         hips = person.keypoints[list(BLAZEPOSE33.indices(("left_hip", "right_hip"))), :2].mean(0)
         pixel, focal, centre = (
             torch.tensor(np.array([v]), dtype=torch.float64) for v in (hips, camera.focal, (640, 480))
@@ -177,7 +177,7 @@ def test_an_estimate_turns_with_the_viewing_ray():
         pelvis = axis_angle_to_matrix(torch.from_numpy(estimate.poses[:3].astype(np.float64))).numpy()
         return to_ray @ pelvis, (estimate.joints - estimate.joints[:1]) @ to_ray.T
 
-    for now, then in zip(seen(turned, after), seen(estimate, before), strict=True):
+    for now, then in zip(relative_to_ray(turned, after), relative_to_ray(estimate, before), strict=True):
         np.testing.assert_allclose(now, then, atol=1e-5)
     np.testing.assert_array_equal(turned.poses[3:], poses[3:])
 

@@ -49,10 +49,10 @@ def test_bodies_are_found_again(body, people, skeleton):
 @pytest.mark.slow
 def test_rows_are_independent_without_a_shared_shape(body, people):
     joints = confident(people[0].joints)
-    whole = fit_joints(body, joints, SMPL24, shared_shape=False)
+    together = fit_joints(body, joints, SMPL24, shared_shape=False)
     alone = fit_joints(body, joints[4:5], SMPL24, shared_shape=False)
-    np.testing.assert_allclose(whole.poses[4:5], alone.poses, atol=1e-4)
-    np.testing.assert_allclose(whole.betas[4:5], alone.betas, atol=1e-4)
+    np.testing.assert_allclose(together.poses[4:5], alone.poses, atol=1e-4)
+    np.testing.assert_allclose(together.betas[4:5], alone.betas, atol=1e-4)
 
 
 @pytest.mark.extensive
@@ -67,8 +67,8 @@ def test_unknown_joints_are_left_out_and_rows_without_a_trunk_not_fitted(body, p
     assert (fit.poses[2] == 0).all()
     assert fit.error[[0, 1]].max() < 0.005
     found = joints_of(body, fit)
-    known = [i for i in range(len(SMPL24)) if i not in SMPL24.indices(("left_wrist", "left_hand"))]
-    assert (found[0, known] - people[0].joints[0, known]).norm(dim=-1).max() < 0.02
+    present = [i for i in range(len(SMPL24)) if i not in SMPL24.indices(("left_wrist", "left_hand"))]
+    assert (found[0, present] - people[0].joints[0, present]).norm(dim=-1).max() < 0.02
 
 
 def test_nothing_and_wrong_shapes(body):

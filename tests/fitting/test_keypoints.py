@@ -74,12 +74,12 @@ def test_the_arrays_describe_one_body(body, library_scene):
 
 
 @pytest.mark.slow
-def test_a_left_hand_raised_in_front_of_the_camera_is_a_left_hand(body, place_bodies):
+def test_a_left_hand_raised_in_front_of_the_camera_is_a_left_hand(body, scene_of_bodies):
     """Pins the conventions: a person facing the camera raises the left hand, which appears on the right."""
     rotations = neutral_rotations().float()[None].clone()
     rotations[0, 0] = BODY_FACING_CAMERA.float()
     rotations[0, SMPL24.index("left_shoulder")] = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.9]))
-    scene = place_bodies(rotations, torch.zeros(1, 10))
+    scene = scene_of_bodies(rotations, torch.zeros(1, 10))
     fit = fit_keypoints(body, scene.observations)
     left, right, head = (fit.joints2d[0, SMPL24.index(name)] for name in ("left_wrist", "right_wrist", "head"))
     assert left[0] > right[0] + 100
@@ -115,11 +115,11 @@ def test_outliers_are_outvoted(body, library_scene):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [True, False])
-def test_unseen_legs_stand_neutrally(body, place_bodies, world):
+def test_hidden_legs_stand_neutrally(body, scene_of_bodies, world):
     """A half figure: no leg landmark was seen; the legs stay near a relaxed stance and inside the limits."""
     rotations = neutral_rotations().float()[None].clone()
     rotations[0, 0] = BODY_FACING_CAMERA.float()
-    scene = place_bodies(rotations, torch.zeros(1, 10))
+    scene = scene_of_bodies(rotations, torch.zeros(1, 10))
     confidence = np.ones((1, 33))
     legs = [n for n in BLAZEPOSE33.joint_names if any(part in n for part in ("knee", "ankle", "heel", "foot"))]
     confidence[:, BLAZEPOSE33.indices(legs)] = 0
@@ -134,12 +134,12 @@ def test_unseen_legs_stand_neutrally(body, place_bodies, world):
 
 
 @pytest.mark.slow
-def test_an_unseen_arm_takes_the_other_ones_pose(body, place_bodies):
+def test_a_hidden_limb_takes_the_pose_of_the_other(body, scene_of_bodies):
     rotations = neutral_rotations().float()[None].clone()
     rotations[0, 0] = BODY_FACING_CAMERA.float()
     for side, sign in (("left", 1.0), ("right", -1.0)):
         rotations[0, SMPL24.index(f"{side}_shoulder")] = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.2 * sign]))
-    scene = place_bodies(rotations, torch.zeros(1, 10))
+    scene = scene_of_bodies(rotations, torch.zeros(1, 10))
     confidence = np.ones((1, 33))
     arm = [f"left_{name}" for name in ("elbow", "wrist", "pinky", "index", "thumb")]
     confidence[:, BLAZEPOSE33.indices(arm)] = 0
@@ -150,10 +150,10 @@ def test_an_unseen_arm_takes_the_other_ones_pose(body, place_bodies):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", [(0.0, 0.0, np.pi), (0.0, 0.0, np.pi / 2), (np.pi / 2, 0.0, 0.0), (0.0, 2.2, 0.0)])
-def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
+def test_people_upside_down_lying_and_from_behind(body, scene_of_bodies, turn):
     rotations = neutral_rotations().float()[None].clone()
     rotations[0, 0] = axis_angle_to_matrix(torch.tensor(turn, dtype=torch.float32)) @ BODY_FACING_CAMERA.float()
-    scene = place_bodies(rotations, torch.zeros(1, 10))
+    scene = scene_of_bodies(rotations, torch.zeros(1, 10))
     fit = fit_keypoints(body, scene.observations)
     assert mpjpe(fit.joints3d, scene.joints, LIMBS)[0] < 0.06
 
@@ -178,7 +178,7 @@ def test_near_far_wide_and_long(body, library_scene, depth, focal):
 def test_no_bit_depends_on_the_other_rows(body, library_scene, monkeypatch):
     """Neither of what is reported in single precision nor of the solver's state in double precision."""
     states, report = [], keypoints._report
-    monkeypatch.setattr(keypoints, "_report", lambda *given: states.append(given[3]) or report(*given))
+    monkeypatch.setattr(keypoints, "_report", lambda *arguments: states.append(arguments[3]) or report(*arguments))
     scene = library_scene(11, seed=4)
     rng = np.random.default_rng(1)
     noisy = scene.changed(
@@ -190,8 +190,8 @@ def test_no_bit_depends_on_the_other_rows(body, library_scene, monkeypatch):
         fit = fit_keypoints(body, noisy.rows(np.array(rows)), KeypointFitOptions(chunk=chunk))
         for name in ARRAYS:
             assert np.array_equal(getattr(fit, name), getattr(together, name)[rows]), name
-        for some, whole in zip(states[-1], states[0], strict=True):
-            assert torch.equal(some[: len(rows)], whole[list(rows)])
+        for some, complete in zip(states[-1], states[0], strict=True):
+            assert torch.equal(some[: len(rows)], complete[list(rows)])
 
 
 @pytest.mark.slow
@@ -203,10 +203,10 @@ def test_the_same_again_is_the_same_to_the_bit(body, library_scene):
 
 
 @pytest.mark.extensive
-def test_rows_of_a_group_share_one_shape(body, library_scene, place_bodies):
+def test_rows_of_a_group_share_one_shape(body, library_scene, scene_of_bodies):
     scene = library_scene(6, seed=6)
     betas = scene.betas[[0, 0, 0, 0, 1, 2]]
-    scene = place_bodies(scene.rotations, betas, depth=3.0)
+    scene = scene_of_bodies(scene.rotations, betas, depth=3.0)
     grouped = fit_keypoints(body, scene.changed(shape_group=[7, 7, 7, 7, 3, 9]), TRUSTING)
     free = fit_keypoints(body, scene.observations, TRUSTING)
     assert (grouped.betas[:4] == grouped.betas[0]).all()
@@ -227,7 +227,7 @@ def test_coco_keypoints_without_depth(body, library_scene):
 
 
 @pytest.mark.slow
-def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_scene):
+def test_depth_reversed_limbs_are_distinguished_by_world_landmarks(body, library_scene):
     scene = library_scene(8, seed=8)
     without = fit_keypoints(body, scene.changed(world=None))
     having = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False, shape_noise=1.0))
@@ -237,7 +237,7 @@ def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_sc
 
 
 @pytest.mark.slow
-def test_nothing_seen_is_a_neutral_body_without_confidence(body, library_scene):
+def test_nothing_visible_is_a_neutral_body_without_confidence(body, library_scene):
     scene = library_scene(2)
     confidence = np.ones((2, 33))
     confidence[1] = 0
@@ -261,7 +261,7 @@ def test_one_landmark_is_not_enough_to_explode(body, library_scene):
 
 
 @pytest.mark.slow
-def test_broken_landmarks_count_as_unseen(body, library_scene):
+def test_broken_landmarks_count_as_hidden(body, library_scene):
     scene = library_scene(2)
     ankle = BLAZEPOSE33.index("left_ankle")
     confidence = np.ones((2, 33))
@@ -280,16 +280,16 @@ def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
     scene = library_scene(6, seed=5)
     plain = KeypointFitOptions(lift=False)
     without = fit_keypoints(body, scene.changed(world=None, world_spread=None), plain)
-    told = scene.predicted(noise=0.02)
-    assert told["predicted_poses"].shape == (6, 72)
-    with_it = fit_keypoints(body, scene.changed(world=None, world_spread=None, **told), plain)
+    prediction = scene.predicted(noise=0.02)
+    assert prediction["predicted_poses"].shape == (6, 72)
+    with_it = fit_keypoints(body, scene.changed(world=None, world_spread=None, **prediction), plain)
     before, after = (pa_mpjpe(fit.joints3d, scene.joints).mean() for fit in (without, with_it))
     assert after < 0.5 * before
     assert after < 0.03
 
 
 @pytest.mark.slow
-def test_an_unsure_prediction_is_overruled_by_what_is_seen(body, library_scene):
+def test_an_uncertain_prediction_is_overruled_by_what_is_visible(body, library_scene):
     scene = library_scene(4, seed=6)
     wrong = {**scene.predicted(noise=0.3), "predicted_noise": np.full((4, 24, 2), 0.5)}
     misled = fit_keypoints(body, scene.changed(**wrong))
@@ -307,17 +307,17 @@ def test_rows_with_a_prediction_and_one_shape(body, library_scene):
 
 def test_predictions_are_checked(body, library_scene):
     scene = library_scene(2)
-    told = scene.predicted(noise=0.02)
+    prediction = scene.predicted(noise=0.02)
     with raises(InputError, subject="predicted_noise", problem="is missing"):
-        scene.changed(**{**told, "predicted_noise": None})
+        scene.changed(**{**prediction, "predicted_noise": None})
     with raises(InputError, subject="predicted_betas", problem="is not finite"):
-        scene.changed(**{**told, "predicted_betas": np.full((2, 10), np.nan)})
+        scene.changed(**{**prediction, "predicted_betas": np.full((2, 10), np.nan)})
     with raises(InputError, subject="predicted_noise", problem="is not positive"):
-        scene.changed(**{**told, "predicted_noise": np.zeros((2, 24, 2))})
+        scene.changed(**{**prediction, "predicted_noise": np.zeros((2, 24, 2))})
     with raises(InputError, subject="predicted_poses", problem="wrong shape"):
-        scene.changed(**{**told, "predicted_poses": np.zeros((2, 24, 3))})
+        scene.changed(**{**prediction, "predicted_poses": np.zeros((2, 24, 3))})
     with raises(InputError, subject="predicted_betas", problem="are another body's", expected="10 numbers", got="8"):
-        fit_keypoints(body, scene.changed(**{**told, "predicted_betas": np.zeros((2, 8))}))
+        fit_keypoints(body, scene.changed(**{**prediction, "predicted_betas": np.zeros((2, 8))}))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_predictions_are_checked(body, library_scene):
         ("prior_strength", -1.0),
     ],
 )
-def test_options_out_of_range_are_told(name, value):
+def test_options_out_of_range_are_refused(name, value):
     with raises(UsageError, subject=name, problem="is out of range"):
         KeypointFitOptions(**{name: value})
     with raises(UsageError, subject="iterations", problem="is out of range"):

@@ -78,7 +78,7 @@ def covered(shape: tuple[int, int], rectangles: list[np.ndarray]) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(1.0,), *extensive(((1.0, 0.6),))])
-def test_the_labels_of_a_crowd_cover_nobody_and_no_other_label(sizes):
+def test_the_labels_of_a_crowd_cover_no_person_and_no_other_label(sizes):
     fit = filmed(StandingPeople(spots=CROWD, poses=POSES, sizes=sizes))
     labels, bodies = PeopleLabels(fit), silhouettes(fit)
     rectangles = grounds(labels)
@@ -109,7 +109,7 @@ def test_where_people_fill_the_image_no_label_covers_them():
 
 
 @pytest.mark.extensive
-def test_the_label_of_a_track_keeps_its_place():
+def test_the_label_of_a_track_keeps_its_position():
     """Two people walk past each other, behind a third: nobody's label moves to and fro."""
     spots = ((200.0, 800.0), (1080.0, 800.0), (640.0, 700.0))
     fit = filmed(StandingPeople(spots=spots), 90, ((3.2, 0.0), (-3.2, 0.0), (0.0, 0.0)))
@@ -149,8 +149,8 @@ def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
     assert reasons.shape[0] > high
     assert (reasons[high:] != 32).any()
     np.testing.assert_array_equal(fit.overlay(1, labels="reasons")[high:], reasons[high:])
-    sure = replace(fit, joint_confidence=np.ones_like(confidence))
-    assert sure.overlay(labels="reasons").shape == plain.shape
+    certain = replace(fit, joint_confidence=np.ones_like(confidence))
+    assert certain.overlay(labels="reasons").shape == plain.shape
     with raises(UsageError, subject="labels", problem="are not known"):
         fit.overlay(labels="id")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.errors import raises
 from helpers.extensive import extensive
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24
@@ -46,25 +46,25 @@ def fitter_of(people, method, weights="", **options):
     return Fitter(FitOptions(method=method, network=NetworkOptions(weights), **options), people_source=people)
 
 
-def test_shipped_networks_are_loaded_when_an_image_needs_them(known, weights, monkeypatch):
+def test_shipped_networks_are_loaded_when_an_image_needs_them(reference_people, weights, monkeypatch):
     """A rerun over finished results asks for the fitter's identity only; own files are looked at before."""
 
     def refused(*arguments, **options):
         raise AssertionError("loaded")
 
     monkeypatch.setattr(networks, "load_nbf", refused)
-    with fitter_of(known, "auto") as fitter:
+    with fitter_of(reference_people, "auto") as fitter:
         assert len(fitter.identity["network"]) == 33  # half the digests of the body network and of its segmenter
         with pytest.raises(AssertionError, match="loaded"):
             fitter.fit_image(np.zeros((480, 640, 3), np.uint8))
     with pytest.raises(AssertionError, match="loaded"):
-        fitter_of(known, "auto", weights)
+        fitter_of(reference_people, "auto", weights)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [*extensive("keypoints", "nbf"), "auto"])
 @pytest.mark.parametrize("sequence", [False, True])
-def test_part_of_an_image_is_fitted_with_the_camera_of_the_whole(clip, weights, method, sequence):
+def test_part_of_an_image_is_fitted_with_the_camera_of_the_complete_image(clip, weights, method, sequence):
     """The same person before the same camera, of which a part off the middle was kept."""
     height, width = clip.size
     corner = np.array([0.45 * width, -0.2 * height])
@@ -75,9 +75,9 @@ def test_part_of_an_image_is_fitted_with_the_camera_of_the_whole(clip, weights, 
         keypoints=person.keypoints - np.float32([*corner, 0]),
     )
     found = []
-    for given, centre in ((person, None), (moved, (width / 2 - corner[0], height / 2 - corner[1]))):
+    for detection, centre in ((person, None), (moved, (width / 2 - corner[0], height / 2 - corner[1]))):
         image = np.zeros((height, width, 3), np.uint8)
-        with fitter_of(KnownPeople({0: [given]}), method, "" if method == "keypoints" else weights) as fitter:
+        with fitter_of(ReferencePeople({0: [detection]}), method, "" if method == "keypoints" else weights) as fitter:
             frame = Frame(0, "0", image, clip.focal, principal_point=centre)
             found.append(
                 fitter.fit_sequence([frame])
@@ -88,17 +88,17 @@ def test_part_of_an_image_is_fitted_with_the_camera_of_the_whole(clip, weights, 
     np.testing.assert_allclose(found[1].joints3d, found[0].joints3d, atol=0.03)
 
 
-def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):
+def test_a_network_alone_puts_its_body_where_it_is_visible(clip, reference_people, weights):
     image = np.zeros((*clip.size, 3), np.uint8)
-    with fitter_of(known, "nbf", weights, focal=clip.focal) as fitter:
+    with fitter_of(reference_people, "nbf", weights, focal=clip.focal) as fitter:
         record = fitter.fit_image(image)
     assert len(record) == 1
     truth = clip.posed(slice(0, 1)).joints.numpy()
     assert pa_mpjpe(record.joints3d, truth)[0] < 0.12
     assert abs(record.joints3d[0, 0, 2] / truth[0, 0, 2] - 1) < 0.25
     centre = torch.tensor([[clip.size[1] / 2, clip.size[0] / 2]])
-    seen = project(torch.from_numpy(record.joints3d), torch.tensor([float(record.focal[0])]), centre).numpy()
-    np.testing.assert_allclose(seen, record.joints2d, atol=0.01)
+    projected = project(torch.from_numpy(record.joints3d), torch.tensor([float(record.focal[0])]), centre).numpy()
+    np.testing.assert_allclose(projected, record.joints2d, atol=0.01)
     assert 0 < record.reprojection_error[0] < 0.1 * clip.size[0]
     assert 0.3 < record.confidence[0] <= 1
     assert record.options["method"] == "nbf"
@@ -106,12 +106,12 @@ def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):
 
 
 @pytest.mark.slow
-def test_auto_fits_the_keypoints_too(clip, known, weights):
+def test_auto_fits_the_keypoints_too(clip, reference_people, weights):
     image = np.zeros((*clip.size, 3), np.uint8)
     records = {}
     for method in ("nbf", "auto", "keypoints"):
-        given = weights if method != "keypoints" else ""
-        with fitter_of(known, method, given, focal=clip.focal) as fitter:
+        network_weights = weights if method != "keypoints" else ""
+        with fitter_of(reference_people, method, network_weights, focal=clip.focal) as fitter:
             records[method] = fitter.fit_image(image)
     truth = clip.posed(slice(0, 1)).joints.numpy()
     errors = {name: float(pa_mpjpe(record.joints3d, truth)[0]) for name, record in records.items()}
@@ -120,9 +120,9 @@ def test_auto_fits_the_keypoints_too(clip, known, weights):
     assert not np.array_equal(records["auto"].poses, records["keypoints"].poses)
 
 
-def test_a_sequence_has_one_shape_and_keeps_its_places(clip, known, weights):
+def test_a_sequence_has_one_shape_and_keeps_its_positions(clip, reference_people, weights):
     frames = [Frame(i, f"{i}", np.zeros((*clip.size, 3), np.uint8)) for i in range(3)]
-    with fitter_of(known, "nbf", weights, focal=clip.focal) as fitter:
+    with fitter_of(reference_people, "nbf", weights, focal=clip.focal) as fitter:
         record = fitter.fit_sequence(frames)
     assert len(record) == 3
     assert (record.betas == record.betas[0]).all()
@@ -131,9 +131,9 @@ def test_a_sequence_has_one_shape_and_keeps_its_places(clip, known, weights):
 
 
 @pytest.mark.slow
-def test_people_without_what_the_network_sees(clip, known, weights):
+def test_people_without_what_the_network_sees(clip, reference_people, weights):
     """Keypoints alone: `auto` fits them, `nbf` says that it cannot."""
-    people = known
+    people = reference_people
     person = people.by_index[0][0]
     names = [name for name in COCO17.joint_names if name in person.skeleton]
     keypoints = np.zeros((17, 3), np.float32)
@@ -148,19 +148,19 @@ def test_people_without_what_the_network_sees(clip, known, weights):
         fitter.fit_image(image)
 
 
-def test_nobody_is_no_rows(clip, weights):
-    with fitter_of(KnownPeople(), "nbf", weights) as fitter:
+def test_no_people_are_no_rows(clip, weights):
+    with fitter_of(ReferencePeople(), "nbf", weights) as fitter:
         assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
 
 
 @pytest.mark.slow
-def test_a_network_that_does_not_tell_its_noise_only_serves_alone(clip, known, tmp_path):
+def test_a_network_that_has_no_noise_only_serves_alone(clip, reference_people, tmp_path):
     silent = network_file(tmp_path / "silent.safetensors", noise=False)
     image = np.zeros((*clip.size, 3), np.uint8)
     found = {}
     for method in ("auto", "keypoints", "nbf"):
-        given = silent if method != "keypoints" else ""
-        with fitter_of(known, method, given, focal=clip.focal) as fitter:
+        network_weights = silent if method != "keypoints" else ""
+        with fitter_of(reference_people, method, network_weights, focal=clip.focal) as fitter:
             found[method] = fitter.fit_image(image).poses
     np.testing.assert_array_equal(found["auto"], found["keypoints"])
     assert not np.array_equal(found["nbf"], found["keypoints"])
@@ -177,7 +177,7 @@ def test_wrong_weights_are_refused(tmp_path, weights):
 
 
 @pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
-def test_what_decides_a_fit_is_known_without_a_fitter(method):
+def test_what_decides_a_fit_is_available_without_a_fitter(method):
     options = FitOptions(method=method, focal=900.0)
     with Fitter(options) as fitter:
         assert fitter.identity == options.identity({})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.deform_weights import bent_pose, deform_weights
 from helpers.errors import raises
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import COCO17
@@ -35,7 +35,7 @@ def deform_fitter(people, weights, **options) -> Fitter:
 
 @pytest.mark.slow
 def test_an_image_has_the_predicted_bodies_of_all_its_people(clip, weights, tmp_path):
-    people = KnownPeople({0: [true_person(clip, 0), true_person(clip, 1, shift=250)]})
+    people = ReferencePeople({0: [true_person(clip, 0), true_person(clip, 1, shift=250)]})
     with deform_fitter(people, weights, focal=clip.focal) as fitter:
         fit = fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))
     assert fit.track_id.tolist() == [0, 1]
@@ -75,7 +75,7 @@ def test_a_person_of_a_sequence_has_one_set_of_scales(clip, tmp_path, monkeypatc
 
     monkeypatch.setattr(DeformNetwork, "finish", changing)
     frames = [Frame(i, str(i), np.zeros((*clip.size, 3), np.uint8)) for i in range(3)]
-    people = KnownPeople({t: [true_person(clip, t)] for t in range(3)})
+    people = ReferencePeople({t: [true_person(clip, t)] for t in range(3)})
     weights = str(deform_weights(tmp_path / "w.safetensors"))
     with deform_fitter(people, weights, focal=clip.focal) as fitter:
         fit = fitter.fit_sequence(frames)
@@ -88,7 +88,7 @@ def test_a_person_of_a_sequence_has_one_set_of_scales(clip, tmp_path, monkeypatc
 def test_frames_in_which_a_person_is_missed_have_no_row(clip, weights):
     """There is no prediction to show, and nothing is interpolated."""
     frames = [Frame(i, str(i), np.zeros((*clip.size, 3), np.uint8)) for i in range(4)]
-    people = KnownPeople({t: [true_person(clip, t)] for t in (0, 1, 3)})
+    people = ReferencePeople({t: [true_person(clip, t)] for t in (0, 1, 3)})
     with deform_fitter(people, weights, focal=clip.focal) as fitter:
         fit = fitter.fit_sequence(frames)
     assert fit.frame_index.tolist() == [0, 1, 3]
@@ -101,17 +101,19 @@ def test_people_without_landmarks(clip, weights, tmp_path):
     names = [name for name in COCO17.joint_names if name in person.skeleton]
     keypoints = np.zeros((17, 3), np.float32)
     keypoints[COCO17.indices(names)] = person.keypoints[person.skeleton.indices(names)]
-    given = KnownPeople({0: [replace(person, keypoints=keypoints, world=None, world_spread=None, skeleton=COCO17)]})
+    source = ReferencePeople(
+        {0: [replace(person, keypoints=keypoints, world=None, world_spread=None, skeleton=COCO17)]}
+    )
     image = np.zeros((*clip.size, 3), np.uint8)
-    with deform_fitter(given, weights) as fitter, raises(InputError, remedy="`method=keypoints`"):
+    with deform_fitter(source, weights) as fitter, raises(InputError, remedy="`method=keypoints`"):
         fitter.fit_image(image)
     pixels = deform_weights(tmp_path / "image.safetensors", options=BodyRegressorOptions(18, 4, 32, cut_out=True))
-    with deform_fitter(given, str(pixels), focal=clip.focal) as fitter:
+    with deform_fitter(source, str(pixels), focal=clip.focal) as fitter:
         assert len(fitter.fit_image(image)) == 1
 
 
 def test_no_person_is_no_rows(clip, weights):
-    with deform_fitter(KnownPeople(), weights) as fitter:
+    with deform_fitter(ReferencePeople(), weights) as fitter:
         assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
 
 
@@ -132,7 +134,7 @@ def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_
     points = np.array([[*pixel, int(charts.charts[0]), *charts.uv[0].tolist()]])
     monkeypatch.setattr(registering.SurfacePointFile, "points", lambda self, name, size: points)
     (tmp_path / "iuv").mkdir()
-    people = KnownPeople({0: [true_person(clip, 0)]})
+    people = ReferencePeople({0: [true_person(clip, 0)]})
     method = {"method": "deform-and-learn", "weights": weights} if predicted else {}
     with Fitter(**method, people_source=people, focal=clip.focal) as fitter:
         fit = fitter.fit(np.zeros((*clip.size, 3), np.uint8))

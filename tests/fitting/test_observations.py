@@ -64,7 +64,7 @@ def test_broken_positions_lose_their_confidence(broken):
     assert observations.keypoints.isfinite().all()
 
 
-def test_confidence_is_clipped_and_nan_is_unseen():
+def test_confidence_is_clipped_and_nan_is_hidden():
     confidence = np.tile([1.2, -0.5, np.nan, 0.4] + [1.0] * 13, (2, 1))
     observations = KeypointObservations(**fields(confidence=confidence))
     assert observations.confidence[0, :4].tolist() == [1, 0, 0, 0.4]

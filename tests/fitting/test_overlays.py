@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.errors import raises
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def fit(clip, clip_frames) -> Fit:
-    known = KnownPeople({t: [true_person(clip, t)] for t in range(3)})
-    with Fitter(people_source=known, method="keypoints") as fitter:
+    source = ReferencePeople({t: [true_person(clip, t)] for t in range(3)})
+    with Fitter(people_source=source, method="keypoints") as fitter:
         return fitter.fit(np.stack(list(clip_frames)[:3]))
 
 
@@ -46,15 +46,15 @@ def test_the_view_stays_within_a_shot_and_holds_all_of_its_people(fit):
 
 
 def test_a_frame_without_people_has_an_empty_view(fit, clip_frames):
-    nobody = fit.select([])
-    image = overlay_image(fit.body_model(), nobody, clip_frames[0], side=side_view(nobody))
+    empty = fit.select([])
+    image = overlay_image(fit.body_model(), empty, clip_frames[0], side=side_view(empty))
     width = clip_frames[0].shape[1]
     np.testing.assert_array_equal(image[:, :width], clip_frames[0])
     assert (image[:, width:] == image[0, -1]).all()
 
 
 def test_a_doubtful_limb_is_hatched_and_no_other_surface(fit, clip_frames):
-    sure = replace(fit, joint_confidence=np.ones_like(fit.joint_confidence))
+    certain = replace(fit, joint_confidence=np.ones_like(fit.joint_confidence))
     confidence = np.ones_like(fit.joint_confidence)
     confidence[1, SMPL24.index("left_wrist")] = 0.1
     unsure, body = replace(fit, joint_confidence=confidence), fit.body_model()
@@ -63,9 +63,9 @@ def test_a_doubtful_limb_is_hatched_and_no_other_surface(fit, clip_frames):
         body.part_labels.numpy(), SMPL24.indices([f"left_{n}" for n in ("shoulder", "elbow", "wrist", "hand")])
     )
     np.testing.assert_array_equal(parts.numpy(), [np.zeros_like(arm), arm, np.zeros_like(arm)])
-    assert not doubtful_parts(body, sure).any()
+    assert not doubtful_parts(body, certain).any()
     frame = clip_frames[1]
-    changed = (overlay_image(body, unsure, frame, 1) != overlay_image(body, sure, frame, 1)).any(-1)
+    changed = (overlay_image(body, unsure, frame, 1) != overlay_image(body, certain, frame, 1)).any(-1)
     x, y = fit.camera(1).project(body_vertices(body, fit, np.array([1]))[0].numpy()[arm]).T
     rows, columns = np.nonzero(changed)
     assert len(rows)

@@ -18,7 +18,7 @@ FOCAL, SIZE = 2000.0, (1000, 1000)
 _PELVIS = SMPL24.index("pelvis")
 
 
-def seen_person(x: float, principal_point: float) -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
+def person_with_surface(x: float, principal_point: float) -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
     """A fit of the mean shape with arms 15 degrees off, the surface points of the true body, and its joints.
 
     x  metres to the right of the optical axis; principal_point  x of it, pixels
@@ -53,14 +53,14 @@ def seen_person(x: float, principal_point: float) -> tuple[Fit, dict[int, np.nda
 
 
 @pytest.fixture(scope="module")
-def known() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
+def near_person() -> tuple[Fit, dict[int, np.ndarray], torch.Tensor]:
     """A person near the optical axis."""
-    return seen_person(0.1, 500.0)
+    return person_with_surface(0.1, 500.0)
 
 
 @pytest.mark.slow
-def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tensor]) -> None:
-    fit, surface, joints = known
+def test_the_body_comes_back(near_person: tuple[Fit, dict[int, np.ndarray], torch.Tensor]) -> None:
+    fit, surface, joints = near_person
     body = default_body()
     found = register_fit(fit, body, texture_charts(body), surface)
     assert found.options["registered"] == [True]
@@ -75,8 +75,10 @@ def test_the_body_comes_back(known: tuple[Fit, dict[int, np.ndarray], torch.Tens
 
 
 @pytest.mark.extensive
-def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int, np.ndarray], torch.Tensor]) -> None:
-    fit, surface, _ = known
+def test_without_surface_points_a_fit_stays_as_it_is(
+    near_person: tuple[Fit, dict[int, np.ndarray], torch.Tensor],
+) -> None:
+    fit, surface, _ = near_person
     body = default_body()
     empty = register_fit(fit, body, texture_charts(body), {})
     shifted = register_fit(fit, body, texture_charts(body), {0: surface[0] + np.array([300.0, 0, 0, 0, 0])})
@@ -84,17 +86,17 @@ def test_without_surface_points_a_fit_stays_as_it_is(known: tuple[Fit, dict[int,
         assert found.options["registered"] == [False]
         assert np.array_equal(found.poses, fit.poses)
         assert np.array_equal(found.joints3d, fit.joints3d)
-    nobody = fit.select([])
-    assert register_fit(nobody, body, texture_charts(body), surface).options["registered"] == []
+    without_people = fit.select([])
+    assert register_fit(without_people, body, texture_charts(body), surface).options["registered"] == []
 
 
 @pytest.mark.extensive
 def test_a_body_far_from_the_optical_axis_is_registered_as_well_as_one_on_it(
-    known: tuple[Fit, dict[int, np.ndarray], torch.Tensor],
+    near_person: tuple[Fit, dict[int, np.ndarray], torch.Tensor],
 ) -> None:
     """Along the line of sight, 37 degrees from the axis, it is neither stretched nor sheared."""
     body, about_pelvis = default_body(), []
-    for fit, surface, joints in (known, seen_person(6.0, -1000.0)):
+    for fit, surface, joints in (near_person, person_with_surface(6.0, -1000.0)):
         found = register_fit(fit, body, texture_charts(body), surface)
         assert found.options["registered"] == [True]
         assert found.reprojection_error[0] < 3

@@ -30,12 +30,12 @@ def problem_and_state(request, body, library_scene):
     scene = library_scene(3, seed=11)
     confidence = scene.observations.confidence.clone()
     confidence[0, BLAZEPOSE33.indices(("left_ankle", "left_knee"))] = 0
-    told = scene.predicted(noise=0.05) if request.param else {}
-    joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS))) if told else UPRIGHT_JOINTS
+    prediction = scene.predicted(noise=0.05) if request.param else {}
+    joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS))) if prediction else UPRIGHT_JOINTS
     rig = LandmarkRig(body, body.landmarks("blazepose33"), joints, free_columns=1)
-    observations = scene.changed(confidence=confidence, **told)
+    observations = scene.changed(confidence=confidence, **prediction)
     evidence, starts = gather_evidence(rig, observations, KeypointFitOptions())
-    assert evidence.positions.shape[1] == (len(PREDICTED_JOINTS) if told else 0)
+    assert evidence.positions.shape[1] == (len(PREDICTED_JOINTS) if prediction else 0)
     problem = KeypointProblem(rig, evidence, KeypointFitOptions())
     generator = torch.Generator().manual_seed(2)
     step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)
@@ -63,12 +63,12 @@ def test_the_hessian_is_symmetric_and_positive(problem_and_state):
     assert torch.linalg.eigvalsh(hessian).min() > -1e-6
 
 
-def test_rows_of_a_problem_are_its_own(problem_and_state):
+def test_rows_of_a_problem_are_independent(problem_and_state):
     problem, state = problem_and_state
-    whole = problem.linearise(state)
+    complete = problem.linearise(state)
     rows = torch.tensor([2, 0])
     part = problem.select(rows).linearise(FitState(*(value[rows] for value in state)))
-    for one, other in zip(part, whole, strict=True):
+    for one, other in zip(part, complete, strict=True):
         assert torch.allclose(one, other[rows], rtol=1e-12, atol=1e-9)
 
 

@@ -31,7 +31,7 @@ FLIGHT = 10, 27
 
 
 @pytest.fixture(scope="module")
-def waving(place_bodies: Callable):
+def waving(scene_of_bodies: Callable):
     """36 frames of somebody who waves both arms once a second and walks slowly sideways, and the truth."""
     count = 36
     time = torch.arange(count) * INTERVAL
@@ -41,11 +41,11 @@ def waving(place_bodies: Callable):
         turn = torch.zeros(count, 3)
         turn[:, 2] = sign * (0.5 + 0.4 * torch.sin(2 * np.pi * time))
         rotations[:, SMPL24.index(f"{side}_shoulder")] = axis_angle_to_matrix(turn)
-    return place_bodies(rotations, torch.zeros(count, 10), depth=4.0)
+    return scene_of_bodies(rotations, torch.zeros(count, 10), depth=4.0)
 
 
 @pytest.fixture(scope="module")
-def falling(place_bodies: Callable):
+def falling(scene_of_bodies: Callable):
     """40 frames of somebody who stands, from the 10th to the 27th frame is in the air, and stands again, lower."""
     count, (takeoff, landing) = 40, FLIGHT
     time = torch.arange(count) * INTERVAL
@@ -53,14 +53,14 @@ def falling(place_bodies: Callable):
     rotations[:, 0] = BODY_FACING_CAMERA.float()
     flight = (time.clamp(time[takeoff], time[landing]) - time[takeoff])[:, None]
     height = torch.cat((0 * flight, -1.5 * flight + 0.5 * GRAVITY * flight**2, 0 * flight), 1)
-    return place_bodies(rotations, torch.zeros(count, 10), depth=6.0, moved=height, across=0.0)
+    return scene_of_bodies(rotations, torch.zeros(count, 10), depth=6.0, moved=height, across=0.0)
 
 
 def in_sequence(observed: KeypointObservations, **fields: object) -> KeypointObservations:
     count = len(observed)
-    own = {"shape_group": np.zeros(count, int), "frame": np.arange(count)}
-    frames = np.asarray(fields.get("frame", own["frame"]))
-    return replace(observed, **{**own, "time": INTERVAL * frames, **fields})
+    defaults = {"shape_group": np.zeros(count, int), "frame": np.arange(count)}
+    frames = np.asarray(fields.get("frame", defaults["frame"]))
+    return replace(observed, **{**defaults, "time": INTERVAL * frames, **fields})
 
 
 def noisy(scene, pixels: float, seed: int = 0) -> KeypointObservations:
@@ -74,12 +74,12 @@ def jitter(joints: np.ndarray) -> float:
 
 
 def test_key_frames_are_a_tenth_of_a_second_apart_and_stand_beside_gaps() -> None:
-    known = torch.ones(16, dtype=torch.bool)
-    known[7:9] = False
+    visible = torch.ones(16, dtype=torch.bool)
+    visible[7:9] = False
     time = torch.arange(16) * 0.05
-    assert key_frames(known, time + 0.001).tolist() == [0, 2, 4, 6, 9, 10, 12, 14, 15]
-    assert key_frames(known, 2 * time + 0.001).tolist() == known.nonzero().squeeze(-1).tolist()
-    assert key_frames(known & False, time).tolist() == [0]
+    assert key_frames(visible, time + 0.001).tolist() == [0, 2, 4, 6, 9, 10, 12, 14, 15]
+    assert key_frames(visible, 2 * time + 0.001).tolist() == visible.nonzero().squeeze(-1).tolist()
+    assert key_frames(visible & False, time).tolist() == [0]
 
 
 def test_states_between_turn_and_move_evenly() -> None:
@@ -140,12 +140,12 @@ def test_frames_that_show_nothing_follow_from_their_neighbours(body, waving) -> 
 
 @pytest.mark.extensive
 def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
-    whole = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
+    complete = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
     monkeypatch.setattr(sequences, "_WINDOW", 20)
     monkeypatch.setattr(sequences, "_MARGIN", 10)
     parts = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
-    assert np.abs(whole.joints3d - parts.joints3d).max() < 0.02
-    assert jitter(parts.joints3d) < 1.2 * jitter(whole.joints3d)
+    assert np.abs(complete.joints3d - parts.joints3d).max() < 0.02
+    assert jitter(parts.joints3d) < 1.2 * jitter(complete.joints3d)
 
 
 @pytest.mark.extensive
@@ -190,17 +190,17 @@ def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
 
 
 @pytest.mark.slow
-def test_a_turning_camera_does_not_move_somebody_who_stands(body, place_bodies) -> None:
+def test_a_turning_camera_does_not_move_somebody_who_stands(body, scene_of_bodies) -> None:
     """The camera turns to and fro about its vertical axis; in the world the person stands still."""
     count = 16
     angle = 0.15 * torch.sin(torch.arange(count) * 0.9).double()
     turn = axis_angle_to_matrix(torch.stack([0 * angle, angle, 0 * angle], 1))
     rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
     rotations[:, 0] = BODY_FACING_CAMERA.float()
-    still = place_bodies(rotations[:1], torch.zeros(1, 10))
+    still = scene_of_bodies(rotations[:1], torch.zeros(1, 10))
     joints = torch.from_numpy(still.joints[0]).double()
     rotations[:, 0] = turn.float() @ rotations[:, 0]
-    scene = place_bodies(rotations, torch.zeros(count, 10))
+    scene = scene_of_bodies(rotations, torch.zeros(count, 10))
     pose = np.tile(np.eye(4), (count, 1, 1))
     pose[:, :3, :3] = turn.numpy()
     # `place_bodies` puts pelvises on a line; the camera turns about the person instead.
@@ -228,7 +228,7 @@ def test_who_is_in_the_air_falls(body, falling, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_feet_that_move_between_frames_far_apart_do_not_stand(body, place_bodies, monkeypatch) -> None:
+def test_feet_that_move_between_frames_far_apart_do_not_stand(body, scene_of_bodies, monkeypatch) -> None:
     """8 cm a frame, one frame a second: slow, but a step each."""
     count, kept = 6, []
     rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
@@ -238,7 +238,7 @@ def test_feet_that_move_between_frames_far_apart_do_not_stand(body, place_bodies
     for step in (0.0, 0.08):
         kept.clear()
         moved = step * torch.arange(count)[:, None] * torch.tensor([1.0, 0.0, 0.0])
-        scene = place_bodies(rotations, torch.zeros(count, 10), moved=moved, across=0.0)
+        scene = scene_of_bodies(rotations, torch.zeros(count, 10), moved=moved, across=0.0)
         fit_keypoints(body, in_sequence(scene.observations, time=np.arange(count)), PLAIN)
         assert bool(kept[-1].motion.standing.any()) == (step == 0)
 
@@ -269,7 +269,7 @@ def test_the_motions_gradient_is_that_of_its_cost(body, falling, monkeypatch) ->
 
 
 @pytest.mark.slow
-def test_a_sudden_movement_keeps_its_peak(body, place_bodies) -> None:
+def test_a_sudden_movement_keeps_its_peak(body, scene_of_bodies) -> None:
     """An arm that is thrown up within two frames, as in a clap or a punch."""
     count, start = 30, 14
     rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
@@ -277,7 +277,7 @@ def test_a_sudden_movement_keeps_its_peak(body, place_bodies) -> None:
     turn = torch.zeros(count, 3)
     turn[:, 2] = 1.2 * ((torch.arange(count) - start) / 2).clamp(0, 1)
     rotations[:, SMPL24.index("left_shoulder")] = axis_angle_to_matrix(turn)
-    scene = place_bodies(rotations, torch.zeros(count, 10))
+    scene = scene_of_bodies(rotations, torch.zeros(count, 10))
     fit = fit_keypoints(body, in_sequence(noisy(scene, 2.0)), PLAIN)
     wrist = SMPL24.index("left_wrist")
     peaks = [np.linalg.norm(np.diff(j[:, wrist], n=2, axis=0), axis=1).max() for j in (fit.joints3d, scene.joints)]
@@ -301,7 +301,7 @@ def test_missing_frames_part_the_motion(body, waving) -> None:
 
 
 @pytest.mark.extensive
-def test_uneven_frames_are_solved_with_their_own_times(body, waving) -> None:
+def test_uneven_frames_are_solved_with_their_times(body, waving) -> None:
     """Of the waving, frames were lost; a stiff motion at the wrong times bends the path."""
     kept = np.array([*range(8), *range(8, 28, 4), *range(28, 36)])
     stiff = replace(PLAIN, acceleration=1.0, robust_motion=10.0)

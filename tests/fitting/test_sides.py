@@ -40,8 +40,8 @@ def swapped(p: DetectedPerson, rows: list[int]) -> DetectedPerson:
 @pytest.mark.parametrize("rows", [list(range(33)), LEGS])
 def test_a_run_of_swapped_frames_is_put_right(rows: list[int]) -> None:
     truth = [person(step) for step in range(20)]
-    seen = [swapped(p, rows) if 6 <= t < 13 else p for t, p in enumerate(truth)]
-    for got, expected in zip(settle_sides(seen, range(20)), truth, strict=True):
+    observed = [swapped(p, rows) if 6 <= t < 13 else p for t, p in enumerate(truth)]
+    for got, expected in zip(settle_sides(observed, range(20)), truth, strict=True):
         for name in ("keypoints", "world", "spread"):
             np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
 
@@ -54,10 +54,10 @@ def test_what_is_right_stays_as_it_is() -> None:
 
 def test_the_best_path_is_the_best_of_all() -> None:
     random = np.random.default_rng(0)
-    own, steps = random.uniform(size=(6, 3)), list(random.uniform(size=(5, 3, 3)))
+    costs, steps = random.uniform(size=(6, 3)), list(random.uniform(size=(5, 3, 3)))
 
     def cost(path: tuple[int, ...]) -> float:
         between = sum(step[a, b] for step, a, b in zip(steps, path, path[1:], strict=False))
-        return sum(own[t, k] for t, k in enumerate(path)) + between
+        return sum(costs[t, k] for t, k in enumerate(path)) + between
 
-    assert tuple(best_path(own, steps)) == min(product(range(3), repeat=6), key=cost)
+    assert tuple(best_path(costs, steps)) == min(product(range(3), repeat=6), key=cost)

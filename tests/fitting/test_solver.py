@@ -75,9 +75,9 @@ def test_samples_do_not_feel_their_neighbours(starts):
     together, _, steps = levenberg_marquardt(problem, state, options)
     for row in range(16):
         index = torch.tensor([row])
-        alone, _, own_steps = levenberg_marquardt(problem.select(index), Point(state.xy[index]), options)
+        alone, _, single_steps = levenberg_marquardt(problem.select(index), Point(state.xy[index]), options)
         assert torch.equal(alone.xy[0], together.xy[row])
-        assert own_steps[0] == steps[row]
+        assert single_steps[0] == steps[row]
 
 
 def test_batches_are_full_blocks(starts):

@@ -48,9 +48,9 @@ def test_a_group_solves_the_joint_problem(quadratic):
     # One system of three rows: three poses of their own and the shape in common, with one prior.
     joint = torch.zeros(29, 11, dtype=torch.float64)
     target = torch.zeros(29, 1, dtype=torch.float64)
-    for place, row in enumerate((0, 2, 3)):
-        lines = slice(9 * place, 9 * place + 9)
-        joint[lines, 3 * place : 3 * place + 3] = rows[row, :, :3]
+    for block, row in enumerate((0, 2, 3)):
+        lines = slice(9 * block, 9 * block + 9)
+        joint[lines, 3 * block : 3 * block + 3] = rows[row, :, :3]
         joint[lines, 9:] = rows[row, :, 3:]
         target[lines] = right[row]
     joint[27:, 9:] = torch.diag(1 / SIGMA[0])

@@ -49,9 +49,9 @@ def test_rows_and_stack():
     plain = BodyParams(bodies.poses, bodies.betas, bodies.trans)
     assert plain.rows(2).segment_scales is None
     assert BodyParams.stack([plain.rows(2)]).segment_scales is None
-    given = np.tile(np.eye(3, dtype=np.float32), (5, 24, 1, 1))
-    made = BodyParams.from_rotations(given, bodies.betas, bodies.trans)
-    np.testing.assert_array_equal(made.rows(1).rotations, given[1])
+    rotations = np.tile(np.eye(3, dtype=np.float32), (5, 24, 1, 1))
+    made = BodyParams.from_rotations(rotations, bodies.betas, bodies.trans)
+    np.testing.assert_array_equal(made.rows(1).rotations, rotations[1])
 
 
 @pytest.mark.slow
@@ -60,12 +60,12 @@ def test_bodies_in_other_axes_are_the_posed_bodies_turned(tensors):
     body, bodies = default_body(), params(3).tensors()
     turns = axis_angle_to_matrix(torch.tensor([[0.3, -0.2, 1.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))
     shift, rest = torch.tensor([0.5, -1.0, 2.0]), body.rest_pelvis(bodies.betas)
-    given = bodies if tensors else BodyParams(bodies.poses.numpy(), bodies.betas.numpy(), bodies.trans.numpy())
-    moved = given.in_axes(turns if tensors else turns.numpy(), shift if tensors else shift.numpy(), rest)
+    originals = bodies if tensors else BodyParams(bodies.poses.numpy(), bodies.betas.numpy(), bodies.trans.numpy())
+    moved = originals.in_axes(turns if tensors else turns.numpy(), shift if tensors else shift.numpy(), rest)
     assert isinstance(moved.trans, torch.Tensor) == tensors
 
     def joints(each):
         each = each.tensors() if not tensors else each
         return body.pose(each.rotations.float(), bodies.betas, each.trans.float(), vertices=False).joints
 
-    torch.testing.assert_close(joints(moved), joints(given) @ turns.mT + shift, atol=1e-5, rtol=0)
+    torch.testing.assert_close(joints(moved), joints(originals) @ turns.mT + shift, atol=1e-5, rtol=0)

@@ -27,7 +27,7 @@ def capsule_distances(points: torch.Tensor, capsules: torch.Tensor) -> torch.Ten
     return squared.sqrt() - radii[..., None]
 
 
-def test_known_distances():
+def test_reference_distances():
     capsule = torch.tensor([[0.0, 0, 0, 4, 0, 0, 1]])
     points = torch.tensor([[2.0, 3, 0], [-3, 0, 4], [7, 0, 4], [2, 0, 0], [2, 0.6, 0.8]])
     torch.testing.assert_close(capsule_distances(points, capsule), torch.tensor([[2.0, 4, 4, -1, 0]]))
@@ -36,13 +36,13 @@ def test_known_distances():
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_distances_are_the_least_ones_along_the_segment(axes):
+def test_distances_are_the_smallest_along_the_segment(axes):
     capsules = random_capsules(3, 5, axes=axes)
     points = torch.randn(3, 40, axes, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     starts, ends, radii = split_capsules(capsules)
     along = torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None]
-    places = starts[..., None, :] + along * (ends - starts)[..., None, :]  # [3, 5, 4001, n]
-    nearest = torch.cdist(points[:, None], places).amin(-1)
+    positions = starts[..., None, :] + along * (ends - starts)[..., None, :]  # [3, 5, 4001, n]
+    nearest = torch.cdist(points[:, None], positions).amin(-1)
     torch.testing.assert_close(capsule_distances(points, capsules), nearest - radii[..., None], rtol=0, atol=1e-3)
 
 

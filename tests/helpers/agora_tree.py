@@ -93,12 +93,12 @@ def frame_bytes(
             arrays[name][:] = values
     blocks = []
     for numeric in (True, False):
-        own = [i for i, array in enumerate(arrays.values()) if (array.dtype != object) == numeric]
-        if own:
-            stacked = np.empty((len(own), len(next(iter(arrays.values())))), float if numeric else object)
-            for row, i in enumerate(own):
+        indices = [i for i, array in enumerate(arrays.values()) if (array.dtype != object) == numeric]
+        if indices:
+            stacked = np.empty((len(indices), len(next(iter(arrays.values())))), float if numeric else object)
+            for row, i in enumerate(indices):
                 stacked[row] = list(arrays.values())[i]
-            blocks.append(kinds["Block"](stacked, np.array(own) if where is ... else where))
+            blocks.append(kinds["Block"](stacked, np.array(indices) if where is ... else where))
     names = np.empty(len(arrays), object)
     names[:] = list(arrays)
     index = kinds["pandas.core.indexes.base:Index"]

@@ -36,23 +36,23 @@ elif ending == "ply":
 else:
     bpy.ops.wm.usd_import(filepath=path)
 scene = bpy.context.scene
-told = {"rate": scene.render.fps / scene.render.fps_base, "objects": {}, "frames": {}}
+result = {"rate": scene.render.fps / scene.render.fps_base, "objects": {}, "frames": {}}
 for each in scene.objects:
     corners = [each.matrix_world @ vertex.co for vertex in each.data.vertices] if each.type == "MESH" else []
-    told["objects"][each.name] = {
+    result["objects"][each.name] = {
         "type": each.type,
         "low": [min(corner[axis] for corner in corners) for axis in range(3)] if corners else None,
         "high": [max(corner[axis] for corner in corners) for axis in range(3)] if corners else None,
     }
 for frame in frames:
     scene.frame_set(int(frame))
-    told["frames"][frame] = {
+    result["frames"][frame] = {
         each.name: {bone.name: list(each.matrix_world @ bone.head) for bone in each.pose.bones}
         for each in scene.objects
         if each.type == "ARMATURE"
     }
     for each in scene.objects:
         if each.type == "CAMERA":
-            told["frames"][frame]["camera"] = [list(row) for row in each.matrix_world]
-            told["lens"] = {"angle": each.data.angle, "angle_y": each.data.angle_y}
-sys.stdout.write("JOINTS " + json.dumps(told) + "\n")
+            result["frames"][frame]["camera"] = [list(row) for row in each.matrix_world]
+            result["lens"] = {"angle": each.data.angle, "angle_y": each.data.angle_y}
+sys.stdout.write("JOINTS " + json.dumps(result) + "\n")

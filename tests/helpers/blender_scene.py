@@ -10,7 +10,7 @@ scene = bpy.context.scene
 camera = scene.camera
 armature = min((each for each in scene.objects if each.type == "ARMATURE"), key=lambda each: each.name)
 plates = [each for each in camera.data.background_images if each.image]
-told = {
+result = {
     "scene": scene.name,
     "rate": scene.render.fps / scene.render.fps_base,
     "range": [scene.frame_start, scene.frame_end],
@@ -23,5 +23,5 @@ told = {
 for frame in range(scene.frame_start, scene.frame_end + 1):
     scene.frame_set(frame)
     heads = [armature.matrix_world @ armature.pose.bones[name].head for name in ("pelvis", "left_hip", "right_hip")]
-    told["pixels"].append([list(world_to_camera_view(scene, camera, head))[:2] for head in heads])
-sys.stdout.write("\nSCENE " + json.dumps(told) + "\n")
+    result["pixels"].append([list(world_to_camera_view(scene, camera, head))[:2] for head in heads])
+sys.stdout.write("\nSCENE " + json.dumps(result) + "\n")

@@ -116,14 +116,14 @@ def change_values(file: h5py.File, random: Random) -> None:
     dataset = file[str(random.choice(names))]
     array = np.ascontiguousarray(dataset[()])
     flat = array.reshape(-1)
-    places = random.integers(0, len(flat), random.integers(1, 4))
+    indices = random.integers(0, len(flat), random.integers(1, 4))
     if array.dtype.kind == "f":
-        flat[places] = random.choice([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.5])
+        flat[indices] = random.choice([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.5])
     elif array.dtype.kind in "iu":
         bounds = np.iinfo(array.dtype)
-        flat[places] = np.clip(float(random.choice(np.array(_EXTREME, float))), bounds.min, bounds.max / 2)
+        flat[indices] = np.clip(float(random.choice(np.array(_EXTREME, float))), bounds.min, bounds.max / 2)
     else:
-        flat[places] = random.bytes(array.dtype.itemsize)
+        flat[indices] = random.bytes(array.dtype.itemsize)
     dataset[...] = array
 
 

@@ -70,7 +70,7 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
     )
 
 
-def random_sample(random: np.random.Generator, name: str, *, full: bool = True, people: int = 1, **known) -> Sample:
+def random_sample(random: np.random.Generator, name: str, *, full: bool = True, people: int = 1, **labels) -> Sample:
     size = (48, 40)
     shape = size[::-1]
     pixels = np.kron(random.integers(0, 255, (5, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -78,8 +78,8 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
     if full:
         for label, spec in LABEL_MAPS.items():
             of_channels = shape if spec.channels == 1 else (*shape, spec.channels)
-            most = {"persons": people + 1, "parts": 25, "densepose": 25}.get(label, np.iinfo(spec.dtype).max)
-            maps[label] = encode_png(random.integers(0, most, of_channels).astype(spec.dtype))
+            limit = {"persons": people + 1, "parts": 25, "densepose": 25}.get(label, np.iinfo(spec.dtype).max)
+            maps[label] = encode_png(random.integers(0, limit, of_channels).astype(spec.dtype))
     return Sample(
         name=name,
         image=jpeg(pixels) if full else encode_png(pixels),
@@ -93,7 +93,7 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
             replace(random_person(random, size, full and number == 0), crowd=number > 0) for number in range(people)
         ),
         maps=maps,
-        **known,
+        **labels,
     )
 
 

@@ -132,6 +132,6 @@ def fit_of(people: EvaluatedPeople, shift: float = 0.0) -> Fit:
         "reprojection_error": np.zeros(FRAMES),
     }
     empty = Fit.empty(frames, [(SIZE, SIZE)] * FRAMES, [FOCAL] * FRAMES)
-    whole = {name: getattr(empty, name) for name in ("shot_id", "image_size", "focal", "principal_point")}
-    made = Fit.build(frame_names=frames, world_to_camera=empty.world_to_camera, **whole, **rows)
+    frame_arrays = {name: getattr(empty, name) for name in ("shot_id", "image_size", "focal", "principal_point")}
+    made = Fit.build(frame_names=frames, world_to_camera=empty.world_to_camera, **frame_arrays, **rows)
     return replace(with_bodies(made, people.body, np.arange(FRAMES), true_params(shift)), model=people.body)

@@ -27,11 +27,11 @@ def write_cdf(path: Path, values: np.ndarray, *, wide=True, packed=False, big=Fa
 
     wide: version 3, else 2.6; packed: a gzipped block; big: big-endian values; majority: 1 rows first, 0 columns
     """
-    place, name_bytes = ("q", 256) if wide else ("i", 64)
+    code, name_bytes = ("q", 256) if wide else ("i", 64)
 
     def record(kind: int, form: str, *fields: object, body: bytes = b"") -> bytes:
-        content = struct.pack(">i" + form.replace("p", place), kind, *fields) + body
-        return struct.pack(f">{place}", len(content) + struct.calcsize(f">{place}")) + content
+        content = struct.pack(">i" + form.replace("p", code), kind, *fields) + body
+        return struct.pack(f">{code}", len(content) + struct.calcsize(f">{code}")) + content
 
     dimensions = values.shape
     raw = np.ascontiguousarray(values if majority else values.T, dtype=">f8" if big else "<f8").tobytes()
@@ -58,13 +58,13 @@ def write_cdf(path: Path, values: np.ndarray, *, wide=True, packed=False, big=Fa
     squeezed = gzipped.compress(raw) + gzipped.flush()
     block = record(13, "ip", 0, len(squeezed), body=squeezed) if packed else record(7, "", body=raw)
     method = record(11, "iiii", 5, 0, 1, 6)
-    start, places = 8, []
+    start, offsets = 8, []
     for part in (cdr(0), gdr(0), vdr(0, 0), vxr(0), method, block):
-        places.append(start)
+        offsets.append(start)
         start += len(part)
     magic = struct.pack(">II", 0xCDF30001 if wide else 0xCDF26002, 0x0000FFFF)
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = (cdr(places[1]), gdr(places[2]), vdr(places[3], places[4]), vxr(places[5]), method, block)
+    parts = (cdr(offsets[1]), gdr(offsets[2]), vdr(offsets[3], offsets[4]), vxr(offsets[5]), method, block)
     path.write_bytes(magic + b"".join(parts))
 
 
@@ -116,7 +116,7 @@ def build_h36m(root: Path, views, size, lens, frames: int, project) -> None:
     joints = h36m_joints(frames)
     pelvis = project(joints[:, 0] / 1000)
     video = root / "made.mp4"
-    write_video(video, [spotted(size, place) for place in pelvis])
+    write_video(video, [spotted(size, point) for point in pelvis])
     for subject, action, camera in views:
         folder = root / subject
         positions = folder / "MyPoseFeatures" / "D3_Positions_mono" / f"{action}.{camera}.cdf"

@@ -29,13 +29,13 @@ def read_exr(data: bytes) -> dict[str, np.ndarray]:
         offset = struct.unpack_from("<Q", data, at + 1 + 8 * number)[0]
         first, size = struct.unpack_from("<ii", data, offset)
         rows = min(16, height - first)
-        packed, whole = data[offset + 8 : offset + 8 + size], rows * row
-        if size < whole:
+        packed, length = data[offset + 8 : offset + 8 + size], rows * row
+        if size < length:
             steps = np.frombuffer(zlib.decompress(packed), np.uint8).astype(int)
             steps[1:] -= 128
             apart = (np.cumsum(steps) % 256).astype(np.uint8)
-            values = np.empty(whole, np.uint8)
-            values[::2], values[1::2] = apart[: (whole + 1) // 2], apart[(whole + 1) // 2 :]
+            values = np.empty(length, np.uint8)
+            values[::2], values[1::2] = apart[: (length + 1) // 2], apart[(length + 1) // 2 :]
             packed = values.tobytes()
         lines[first : first + rows] = np.frombuffer(packed, np.uint8).reshape(rows, row)
     found, start = {}, 0

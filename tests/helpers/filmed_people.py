@@ -87,7 +87,7 @@ def film(
     random, fits = np.random.default_rng(seed), []
     offsets = list(offsets) or [0.0] * len(cameras)
     start = max(max(offsets), 0.0) + 0.1
-    truth = [_at(number, start + np.arange(frames) / RATE)[2] + _place(place) for number, place in people]
+    truth = [_at(number, start + np.arange(frames) / RATE)[2] + _ground_point(position) for number, position in people]
     for view, camera in enumerate(cameras):
         # A clock that is ahead shows a later time at the same moment: frame k was taken at k / RATE − offset.
         times = start + np.arange(frames) / RATE - offsets[view]
@@ -98,8 +98,8 @@ def film(
     return Filmed(fits, list(cameras), np.stack(truth), offsets)
 
 
-def _place(place: tuple[float, float]) -> np.ndarray:
-    return np.array((place[0], 0.0, place[1]))
+def _ground_point(position: tuple[float, float]) -> np.ndarray:
+    return np.array((position[0], 0.0, position[1]))
 
 
 def _at(number: int, times: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -115,22 +115,22 @@ def _at(number: int, times: np.ndarray) -> tuple[np.ndarray, ...]:
     return (poses[np.rint(at).astype(int).clip(0, len(poses) - 1)], *mixed)
 
 
-def landmarks_seen(camera: ViewCamera, number: int, times: np.ndarray) -> np.ndarray:
+def camera_landmarks(camera: ViewCamera, number: int, times: np.ndarray) -> np.ndarray:
     """Landmarks of a clip of the pose library about the hips, in the axes of a camera."""
     landmarks = _at(number, times)[3]
     hips = landmarks[:, [BLAZEPOSE33.index("left_hip"), BLAZEPOSE33.index("right_hip")]].mean(1, keepdims=True)
     return (landmarks - hips) @ camera.rotation.T
 
 
-def _row(camera, number, place, times, random, noise, lean):
+def _row(camera, number, position, times, random, noise, lean):
     poses, trans, joints, landmarks = _at(number, times)
-    shift = _place(place)
+    shift = _ground_point(position)
     pixels = camera.project(landmarks + shift) + random.normal(0, noise, (len(times), 33, 2))
-    seen = camera.to_camera(joints + shift)
+    in_camera = camera.to_camera(joints + shift)
     root = axis_angle_to_matrix(torch.from_numpy(poses[:, :3])).numpy()
     tilt = axis_angle_to_matrix(torch.tensor([np.radians(lean * random.choice((-1, 1))), 0.0, 0.0])).double().numpy()
-    pelvis = seen[:, [PELVIS]]
-    leaning = (seen - pelvis) @ tilt.T + pelvis * random.uniform(0.93, 1.07)
+    pelvis = in_camera[:, [PELVIS]]
+    leaning = (in_camera - pelvis) @ tilt.T + pelvis * random.uniform(0.93, 1.07)
     turned = matrix_to_axis_angle(torch.from_numpy(tilt @ camera.rotation @ root)).numpy()
     rest = joints[:, PELVIS] - trans
     low, high = pixels.min(1), pixels.max(1)

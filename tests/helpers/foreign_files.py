@@ -16,7 +16,7 @@ FRAMES = 3
 
 
 @dataclass(frozen=True)
-class Known:
+class TruePerson:
     """One person in FRAMES frames: poses (F, 72), betas (F, 10), trans (F, 3), before a camera."""
 
     poses: np.ndarray
@@ -28,16 +28,16 @@ class Known:
         return axis_angle_to_matrix(torch.from_numpy(self.poses).view(-1, 24, 3)).numpy()
 
 
-def known(seed: int = 0) -> Known:
+def true_person(seed: int = 0) -> TruePerson:
     rng = np.random.default_rng(seed)
     poses = 0.2 * rng.normal(size=(FRAMES, 72))
     poses[:, :3] = (np.pi, 0, 0)  # upright, facing the camera
     betas = np.tile(rng.normal(size=10), (FRAMES, 1))
     trans = (0.1, 0.05, 4.0) + 0.02 * rng.normal(size=(FRAMES, 3))
-    return Known(poses.astype(np.float32), betas.astype(np.float32), trans.astype(np.float32))
+    return TruePerson(poses.astype(np.float32), betas.astype(np.float32), trans.astype(np.float32))
 
 
-def phalp(person: Known) -> dict[str, Any]:
+def phalp(person: TruePerson) -> dict[str, Any]:
     """One track, lost in the last frame, where its last state is repeated."""
     table = {}
     for f in range(FRAMES):
@@ -61,7 +61,7 @@ def phalp(person: Known) -> dict[str, Any]:
     return table
 
 
-def wham(person: Known) -> dict[Any, Any]:
+def wham(person: TruePerson) -> dict[Any, Any]:
     results: dict[Any, Any] = defaultdict(dict)
     results[3] = {
         "pose": person.poses,
@@ -75,7 +75,7 @@ def wham(person: Known) -> dict[Any, Any]:
     return results
 
 
-def tram(person: Known) -> tuple[dict[str, Any], dict[str, Any]]:
+def tram(person: TruePerson) -> tuple[dict[str, Any], dict[str, Any]]:
     """A track of torch tensors, and the camera, which moves."""
     track = {
         "pred_cam": torch.zeros(FRAMES, 3),
@@ -94,7 +94,7 @@ def tram(person: Known) -> tuple[dict[str, Any], dict[str, Any]]:
     return track, camera
 
 
-def camerahmr(person: Known) -> dict[str, np.ndarray]:
+def camerahmr(person: TruePerson) -> dict[str, np.ndarray]:
     camera = np.array([[300.0, 0, SIZE[0] / 2], [0, 300.0, SIZE[1] / 2], [0, 0, 1]])
     return {
         "imgname": np.array([f"train/{f:03d}.png" for f in range(FRAMES)]),
@@ -105,14 +105,14 @@ def camerahmr(person: Known) -> dict[str, np.ndarray]:
     }
 
 
-def gvhmr(person: Known) -> dict[str, Any]:
-    given = {
+def gvhmr(person: TruePerson) -> dict[str, Any]:
+    arrays = {
         "global_orient": person.poses[:, :3],
         "body_pose": person.poses[:, 3:66],
         "betas": person.betas,
         "transl": person.trans,
     }
-    params = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in given.items()}
+    params = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
     camera = torch.tensor([[300.0, 0, SIZE[0] / 2], [0, 300.0, SIZE[1] / 2], [0, 0, 1]])
     return {
         "smpl_params_global": params,

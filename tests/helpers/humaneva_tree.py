@@ -64,10 +64,12 @@ def moving_points(frames: int, seed=0) -> np.ndarray:
     )
 
 
-def write_c3d(path: Path, places: np.ndarray, labels=LABELS, *, machine=84, floats=True, unit="mm", analog=3) -> None:
+def write_c3d(
+    path: Path, positions: np.ndarray, labels=LABELS, *, machine=84, floats=True, unit="mm", analog=3
+) -> None:
     """places (F, P, 3); machine 84 Intel, 85 DEC, 86 MIPS; floats or integers of hundredths."""
     order = ">" if machine == 86 else "<"
-    frames, count = places.shape[:2]
+    frames, count = positions.shape[:2]
 
     def as_floats(values) -> bytes:
         values = np.asarray(values, np.float32)
@@ -97,7 +99,7 @@ def write_c3d(path: Path, places: np.ndarray, labels=LABELS, *, machine=84, floa
     scale = -1.0 if floats else 0.01
     header = bytes([2, 80]) + struct.pack(f"{order}5H", count, analog, 1, frames, 10) + as_floats([scale])
     header += struct.pack(f"{order}2H", 2 + blocks, 1) + as_floats([120.0])
-    four = np.concatenate((places, np.zeros((frames, count, 1))), -1).reshape(frames, -1)
+    four = np.concatenate((positions, np.zeros((frames, count, 1))), -1).reshape(frames, -1)
     four = np.concatenate((four, np.full((frames, analog), 7.0)), 1)
     body = as_floats(four.ravel()) if floats else np.rint(four / 0.01).astype(f"{order}i2").tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +143,7 @@ def shown_pelvis(calibration, points, camera, count=24):
     lens = read_calibration(calibration)
     image, mocap, step = OFFSETS[camera]
     for frame in range(count):
-        place = mocap - 1 + (frame + 1 - round(image)) * step  # the camera's own clock, both counted from 1
-        place = np.clip(place, 0, MOCAP_FRAMES - 1.001)
-        pelvis = joints_at(C3dPoints(Path("a"), LABELS, points, "mm"), np.array([place]), MEASURED)[:, 0, :3]
+        position = mocap - 1 + (frame + 1 - round(image)) * step  # the camera's own clock, both counted from 1
+        position = np.clip(position, 0, MOCAP_FRAMES - 1.001)
+        pelvis = joints_at(C3dPoints(Path("a"), LABELS, points, "mm"), np.array([position]), MEASURED)[:, 0, :3]
         yield spotted(SIZE, lens.lens.project(lens.to_camera(pelvis))[0])

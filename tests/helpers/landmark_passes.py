@@ -16,8 +16,8 @@ SIZE = 256  # pixels of a crop
 def disc_mask(region: Region, centre: tuple[float, float], radius: float) -> np.ndarray:
     """(256, 256) float32: a disc of the image as seen in the region's crop."""
     pixels = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), axis=-1)
-    places = region.to_image(SIZE).points(pixels)
-    return (np.linalg.norm(places - centre, axis=-1) < radius).astype(np.float32)
+    positions = region.to_image(SIZE).points(pixels)
+    return (np.linalg.norm(positions - centre, axis=-1) < radius).astype(np.float32)
 
 
 def standing(x: float = 300.0, y: float = 300.0) -> np.ndarray:
@@ -32,7 +32,7 @@ def moved(points: np.ndarray, right: float, down: float) -> np.ndarray:
 
 def observed(points: np.ndarray, region: Region | None = None, presence: float = 1.0, **changes: object) -> Observation:
     region = region or Region(float(points[:, 0].mean()), float(points[:, 1].mean()), 400.0)
-    whole = Observation(
+    observation = Observation(
         region=region,
         points=points,
         confidence=np.ones(33),
@@ -41,7 +41,7 @@ def observed(points: np.ndarray, region: Region | None = None, presence: float =
         mask=np.zeros((SIZE, SIZE), np.float32),
         next_region=region,
     )
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(observation, **changes)  # type: ignore[arg-type]
 
 
 def candidate(*passes: Observation, support: int = 5, score: float = 0.8) -> Candidate:

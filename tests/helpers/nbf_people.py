@@ -18,18 +18,18 @@ WIDTH, HEIGHT, FOCAL = 200, 180, 260.0
 UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
-def posed(seed=3, place=(0.15, 0.1, 4.2)):
+def posed(seed=3, position=(0.15, 0.1, 4.2)):
     """(rotations (1, 24, 3, 3) relative, betas (1, 10), trans (1, 3)) of an upright person."""
     generator = torch.Generator().manual_seed(seed)
     rotations = sample_poses(1, generator)
     rotations[:, 0] = UPRIGHT @ rotations[:, 0]
-    return rotations, 0.5 * torch.randn(1, 10, generator=generator), torch.tensor([place])
+    return rotations, 0.5 * torch.randn(1, 10, generator=generator), torch.tensor([position])
 
 
-def labelled_example(seed=3, place=(0.15, 0.1, 4.2), maps=True):
+def labelled_example(seed=3, position=(0.15, 0.1, 4.2), maps=True):
     """Somebody seen whole: true joints, landmarks and parts; the detector is one that never errs."""
     body = default_body()
-    rotations, betas, trans = posed(seed, place)
+    rotations, betas, trans = posed(seed, position)
     found = body.pose(rotations, betas, trans)
     landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
     view = Camera.of_image((WIDTH, HEIGHT), FOCAL)
@@ -43,8 +43,8 @@ def labelled_example(seed=3, place=(0.15, 0.1, 4.2), maps=True):
             [LabelledMesh(found.vertices[0], body.faces, BodyLabels(body))], view, ("persons", "parts")
         )
         mask = np.where(drawn["persons"] > 0, np.uint8(255), np.uint8(0))
-    seen = pixels(landmarks)
-    low, high = seen[:, :2].min(0), seen[:, :2].max(0)
+    landmark_pixels = pixels(landmarks)
+    low, high = landmark_pixels[:, :2].min(0), landmark_pixels[:, :2].max(0)
     hips = landmarks[[23, 24]].mean(0)
     person = Person(
         body="default",
@@ -55,7 +55,7 @@ def labelled_example(seed=3, place=(0.15, 0.1, 4.2), maps=True):
         trans=trans[0].numpy(),
         keypoints={"smpl24": pixels(found.joints[0])},
         joints={"smpl24": np.concatenate((found.joints[0].numpy(), np.ones((24, 1))), 1).astype(np.float32)},
-        detected=seen,
+        detected=landmark_pixels,
         detected_world=np.concatenate(((landmarks - hips).numpy(), np.ones((33, 1))), 1).astype(np.float32),
     )
     image = np.random.default_rng(seed).integers(0, 256, (HEIGHT // 20, WIDTH // 20, 3), np.uint8)

@@ -37,22 +37,24 @@ def person_and_maps(number, names=("persons", "parts")):
     def pixels(points):
         return np.concatenate((view.project(points).numpy(), np.ones((len(points), 1))), 1).astype(np.float32)
 
-    def sure(points):
+    def with_confidence(points):
         return np.concatenate((points.numpy(), np.ones((len(points), 1))), 1).astype(np.float32)
 
-    seen = pixels(landmarks)
+    landmark_pixels = pixels(landmarks)
     person = Person(
         identity=f"p{number}",
         gender="neutral",
         body="default",
-        box=np.clip(np.concatenate((seen[:, :2].min(0) - 2, seen[:, :2].max(0) + 2)), 0, SIZE).astype(np.float32),
+        box=np.clip(
+            np.concatenate((landmark_pixels[:, :2].min(0) - 2, landmark_pixels[:, :2].max(0) + 2)), 0, SIZE
+        ).astype(np.float32),
         poses=matrix_to_axis_angle(rotations).view(72).numpy(),
         betas=betas[0].numpy(),
         trans=trans[0].numpy(),
         keypoints={"smpl24": pixels(found.joints[0])},
-        joints={"smpl24": sure(found.joints[0])},
-        detected=seen,
-        detected_world=sure(landmarks - landmarks[[23, 24]].mean(0)),
+        joints={"smpl24": with_confidence(found.joints[0])},
+        detected=landmark_pixels,
+        detected_world=with_confidence(landmarks - landmarks[[23, 24]].mean(0)),
         detected_mask=cv2.imencode(".png", np.where(maps["persons"] > 0, np.uint8(255), np.uint8(0)))[1].tobytes(),
     )
     return person, maps

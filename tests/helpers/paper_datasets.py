@@ -93,10 +93,10 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
-def assert_travels(source: Any, place: int = 0) -> None:
+def assert_travels(source: Any, index: int = 0) -> None:
     """It is a source, and another process reads the same samples from it, as many as the group says."""
     assert isinstance(source, Source)
-    group = source.groups()[place]
+    group = source.groups()[index]
     there, sent = pickle.loads(pickle.dumps((source, group)))
     assert "_listing" not in vars(there)
     ours = [asdict(sample) for sample in source.read(group)]

@@ -49,7 +49,7 @@ def peaks(bins: np.ndarray, length: int, heights: np.ndarray) -> np.ndarray:
     return rows
 
 
-def known_network(path: Path, joints: int = 17, ratio: int = 2, **options: Any) -> tuple[Path, np.ndarray, np.ndarray]:
+def peak_network(path: Path, joints: int = 17, ratio: int = 2, **options: Any) -> tuple[Path, np.ndarray, np.ndarray]:
     """(file, bins (K, 2), scores (K,))"""
     random = np.random.default_rng(joints)
     bins = np.stack([random.integers(0, WIDTH * ratio, joints), random.integers(0, HEIGHT * ratio, joints)], axis=1)
@@ -77,7 +77,7 @@ def changed_network(data: bytes, generator: np.random.Generator) -> bytes:
     model = onnx.load_from_string(data)
     for _ in range(generator.integers(1, 4)):
         graph = model.graph
-        change = any_of((_change_tensor, _change_node, _change_place))
+        change = any_of((_change_tensor, _change_node, _change_value))
         parts = {_change_tensor: graph.initializer, _change_node: graph.node}
         change(any_of(parts.get(change, [*graph.input, *graph.output])), any_of)
     return model.SerializeToString()
@@ -109,9 +109,9 @@ def _change_node(node: Any, any_of: Callable[[Any], Any]) -> None:
             node.attribute.append(helper.make_attribute(key, any_of((number, [number], [number] * 3))))
 
 
-def _change_place(place: Any, any_of: Callable[[Any], Any]) -> None:
+def _change_value(value: Any, any_of: Callable[[Any], Any]) -> None:
     """An input or an output."""
-    tensor = place.type.tensor_type
+    tensor = value.type.tensor_type
     match any_of(["longer", "size", "type", "name"]):
         case "longer":
             tensor.shape.dim.add().dim_value = any_of(_NUMBERS)
@@ -120,4 +120,4 @@ def _change_place(place: Any, any_of: Callable[[Any], Any]) -> None:
         case "type":
             tensor.elem_type = any_of(range(30))
         case _:
-            place.name = any_of(_NAMES)
+            value.name = any_of(_NAMES)

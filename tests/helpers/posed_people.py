@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from helpers.warp3d_poses import arm_raised, standing
+from helpers.warp3d_poses import hand_raised, standing
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
@@ -60,7 +60,7 @@ class PosedPeople:
         random = np.random.default_rng(group.key)
         backdrop = cv2.resize(random.integers(0, 256, (3, 3, 3)).astype(np.uint8), (SIZE, SIZE))
         colour = tuple(random.integers(0, 256, 3).tolist())
-        pose = (standing if frame == 0 else arm_raised)(SIZE)[0].numpy()
+        pose = (standing if frame == 0 else hand_raised)(SIZE)[0].numpy()
         # In a corridor of pixels: everyone takes another step.
         pose[:, 0] += 1.5 * frame
         mask = np.zeros((SIZE, SIZE), np.uint8)

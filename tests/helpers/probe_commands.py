@@ -44,7 +44,7 @@ FAULTS = {
     "interrupt": KeyboardInterrupt(),
     "disk": OSError(28, "No space left on device", "out/a.npz"),
 }
-SEEN: list[dict[str, object]] = []
+CALLS: list[dict[str, object]] = []
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def probe(
 
     Only in tests.
     """
-    SEEN.append({name: value for name, value in locals().items() if name != "session"})
+    CALLS.append({name: value for name, value in locals().items() if name != "session"})
     if fault in FAULTS:
         raise FAULTS[fault]
     if fault == "device":

@@ -1,4 +1,4 @@
-"""The product's modules, parsed once for all contracts of a process, and the files of the checkout."""
+"""Modules of the checkout, parsed once for all contracts of a process, and the files of the checkout."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
-def modules() -> dict[str, ast.Module]:
-    """The product's modules by their paths."""
-    files = sorted((ROOT / "humanpose_cli").rglob("*.py"))
+def modules(*folders: str) -> dict[str, ast.Module]:
+    """Parse the modules below folders of the checkout, the product's without any, by their paths."""
+    files = sorted(path for folder in folders or ("humanpose_cli",) for path in (ROOT / folder).rglob("*.py"))
     trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in files}
     gc.freeze()  # millions of nodes, which the garbage collector need not look through for every later test
     return trees

@@ -22,7 +22,7 @@ from helpers import humaneva_tree as humaneva
 from helpers.agora_tree import frame_bytes
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
-from helpers.pose_networks import changed_network, known_network
+from helpers.pose_networks import changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
 from helpers.surface_people import write_eval_data
 from humanpose_cli.batch.items import Fingerprint, Item
@@ -293,9 +293,9 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "multi.yml": (calibrations.write_ccalib, read_cameras_of_views),
     "intri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "extri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
-    "pose.onnx": (known_network, joints_of_two),
+    "pose.onnx": (peak_network, joints_of_two),
     "pose.onnx.gz": (
-        lambda path: path.write_bytes(gzip.compress(known_network(path.with_suffix(""))[0].read_bytes())),
+        lambda path: path.write_bytes(gzip.compress(peak_network(path.with_suffix(""))[0].read_bytes())),
         joints_of_two,
     ),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
@@ -324,18 +324,18 @@ NATIVE = (
 _PIECES = (*b"[{-<]}>:#&", b"\n- ", b"\n    a: ", b"\n...\n", b"<a>", b"</a>", b"<!--", b"-->", b"1e999", b"!!seq [")
 
 
-def damaged(name: str, whole: bytes, number: int, generator: np.random.Generator) -> bytes:
+def damaged(name: str, content: bytes, number: int, generator: np.random.Generator) -> bytes:
     """A file's bytes with the change of that number: bytes at random, a cut, or pieces that its parser knows."""
     if name in NATIVE and name not in STRUCTURES and number % 3 == 0:
         if name.startswith("pose"):
-            changed = changed_network(gzip.decompress(whole) if name.endswith(".gz") else whole, generator)
+            changed = changed_network(gzip.decompress(content) if name.endswith(".gz") else content, generator)
             return gzip.compress(changed) if name.endswith(".gz") else changed
         piece = _PIECES[generator.integers(len(_PIECES))]
         times = int(generator.choice([1, 3, 100, 200_000]))
-        at = generator.integers(len(whole))
-        return whole[:at] + (bytes([piece]) if isinstance(piece, int) else piece) * times + whole[at:]
-    changed = np.frombuffer(whole, np.uint8).copy()
-    reach = len(whole) if number % 2 else min(len(whole), 300)  # headers are what readers believe
+        at = generator.integers(len(content))
+        return content[:at] + (bytes([piece]) if isinstance(piece, int) else piece) * times + content[at:]
+    changed = np.frombuffer(content, np.uint8).copy()
+    reach = len(content) if number % 2 else min(len(content), 300)  # headers are what readers believe
     changed[generator.integers(0, reach, 1 + number % 6)] = generator.integers(0, 256, 1 + number % 6)
     cut = len(changed) if number % 4 else generator.integers(0, len(changed))
     return changed[:cut].tobytes()
@@ -347,15 +347,15 @@ def read_damaged(name: str, folder: Path, corruptions: int, longest: float) -> N
     READERS[name][0](path)
     if name != "smpl.pkl":  # a whole one has 35 MB
         READERS[name][1](path)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     generator = np.random.default_rng(7)
     path.write_bytes(b"")  # of which some libraries say nothing at all
     try_reader(name, path)
     for number in range(corruptions):
-        path.write_bytes(damaged(name, whole, number, generator))
+        path.write_bytes(damaged(name, content, number, generator))
         _read_in_time(name, path, number, longest)
     for number in range(corruptions if name in STRUCTURES else 0):
-        path.write_bytes(whole)
+        path.write_bytes(content)
         STRUCTURES[name](path, np.random.default_rng(number))
         _read_in_time(name, path, number, longest)
 

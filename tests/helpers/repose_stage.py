@@ -46,8 +46,8 @@ class Stage:
 
     def person(self, rotations: torch.Tensor, trans: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The true image (H, W, 3) uint8 and mask (H, W) of the person in a pose."""
-        place = self.trans if trans is None else trans
-        vertices = self.body.pose(rotations[None], torch.zeros(1, 10), place[None]).vertices[0]
+        position = self.trans if trans is None else trans
+        vertices = self.body.pose(rotations[None], torch.zeros(1, 10), position[None]).vertices[0]
         texture = Texture(self.texture, self.body.uv, self.body.uv_faces)
         surface = Surface(vertices, self.body.faces, texture=texture, lit=False)
         drawn = render_people([surface], self.view, supersampling=3)
@@ -68,8 +68,8 @@ def painted_stage() -> Stage:
     """The default body, painted symmetrically, before a striped wall."""
     body = default_body()
     texels = TexelMap(body.uv, body.uv_faces, 1024)
-    place = texels.interpolate(body.template.numpy(), body.faces)
-    x, y, z = np.abs(place[..., 0]), place[..., 1], place[..., 2]
+    position = texels.interpolate(body.template.numpy(), body.faces)
+    x, y, z = np.abs(position[..., 0]), position[..., 1], position[..., 2]
     red = 0.5 + 0.35 * np.sin(22 * y) * np.cos(9 * z)
     green = 0.45 + 0.3 * np.cos(26 * x + 4 * y)
     blue = 0.5 + 0.35 * np.cos(14 * y + 11 * x)

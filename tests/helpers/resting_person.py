@@ -23,8 +23,8 @@ RIGHT_HALF = {
 
 def person(skeleton: Skeleton) -> np.ndarray:
     """(J, 3) y up."""
-    places = dict(RIGHT_HALF)
+    positions = dict(RIGHT_HALF)
     for name, (x, y, z) in RIGHT_HALF.items():
         if name.startswith("left_"):
-            places["right_" + name[5:]] = (-x, y, z)
-    return np.array([places[name] for name in skeleton.joint_names], float)
+            positions["right_" + name[5:]] = (-x, y, z)
+    return np.array([positions[name] for name in skeleton.joint_names], float)

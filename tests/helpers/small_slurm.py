@@ -131,13 +131,13 @@ def end_jobs() -> None:
 def wait_for_nodes() -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        told = subprocess.run(
+        listing = subprocess.run(
             ["sinfo", "--noheader", "--Node", "--partition=all,low", "--format=%T"],
             capture_output=True,
             text=True,
             check=False,
         )
-        if told.stdout.split() == ["idle"] * len(NODES):
+        if listing.stdout.split() == ["idle"] * len(NODES):
             return
         time.sleep(0.1)
-    raise TimeoutError(f"Slurm's nodes are {told.stdout.strip() or told.stderr.strip()} after {PATIENCE:.0f} s")
+    raise TimeoutError(f"Slurm's nodes are {listing.stdout.strip() or listing.stderr.strip()} after {PATIENCE:.0f} s")

@@ -27,8 +27,8 @@ def room(
     image, nearest = np.zeros((SIZE[1], SIZE[0], 3), np.uint8), np.full(x.shape, np.inf)
     everywhere = (-np.inf, np.inf)
     walls = [(1, 1.5, everywhere), (2, 6.0, everywhere), (0, -3.0, everywhere), (0, 3.0, everywhere)]
-    for axis, place, extent in [*walls, (2, 3.5, (-1.4, -0.8)), (2, 3.5, (0.8, 1.4))]:
-        depth = (place - centre[axis]) / np.where(rays[..., axis] == 0, 1e-9, rays[..., axis])
+    for axis, coordinate, extent in [*walls, (2, 3.5, (-1.4, -0.8)), (2, 3.5, (0.8, 1.4))]:
+        depth = (coordinate - centre[axis]) / np.where(rays[..., axis] == 0, 1e-9, rays[..., axis])
         points = np.asarray(centre) + depth[..., None] * rays
         u, v = (np.asarray(100 * points[..., other] + 700, np.float32) for other in range(3) if other != axis)
         nearer = (depth > 0) & (depth < nearest) & (points[..., 0] >= extent[0]) & (points[..., 0] <= extent[1])

@@ -22,7 +22,7 @@ MINI = GeneratorConfig(
     heatmap_sigma=2.0,
     softness=2.0,
 )
-_PLACES = {
+_POSITIONS = {
     "pelvis": (0.5, 0.5, 0.5),
     "neck": (0.5, 0.26, 0.5),
     "nose": (0.5, 0.17, 0.44),
@@ -47,11 +47,11 @@ _PLACES = {
 
 def standing(size: int, batch: int = 1) -> torch.Tensor:
     """A person who faces the camera, arms away from the body: (B, 19, 3) pixels."""
-    pose = torch.tensor([_PLACES[name] for name in REPOSING19.joint_names]) * size
+    pose = torch.tensor([_POSITIONS[name] for name in REPOSING19.joint_names]) * size
     return pose.expand(batch, -1, -1).clone()
 
 
-def arm_raised(size: int, batch: int = 1) -> torch.Tensor:
+def hand_raised(size: int, batch: int = 1) -> torch.Tensor:
     """The same person with the left arm up and to the front."""
     pose = standing(size, batch)
     pose[:, REPOSING19.index("left_elbow")] = torch.tensor((0.68, 0.2, 0.42)) * size

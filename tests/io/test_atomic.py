@@ -88,7 +88,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(t
 
 
 @pytest.mark.posix("needs flock")
-def test_of_one_file_only_its_own_rests_are_removed(tmp_path):
+def test_of_one_file_only_its_remains_are_removed(tmp_path):
     (tmp_path / "sub").mkdir()
     rest = ".a.png.hpc-1a2b3c4d.partial"
     for name in (rest, f".b{rest}", ".b.png.hpc-1a2b3c4d.partial", f"sub/{rest}"):
@@ -113,7 +113,7 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [
         (errno.ENOSPC, "disk is full"),
         (errno.EDQUOT, "disk is full"),
@@ -130,12 +130,12 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
     ],
 )
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
-def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monkeypatch, code, words, call):
+def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monkeypatch, code, message, call):
     def fail(*_args, **_kwargs):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with raises(UnavailableError, problem=words) as caught:
+    with raises(UnavailableError, problem=message) as caught:
         atomic.write_bytes(tmp_path / "x.bin", b"12345")
     monkeypatch.undo()
     assert caught.value.exit_code is ExitCode.UNAVAILABLE
@@ -144,7 +144,7 @@ def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monke
     assert os.listdir(tmp_path) == []
 
 
-def test_a_real_refused_write_is_told_and_cleaned_up(tmp_path):
+def test_a_real_refused_write_is_reported_and_cleaned_up(tmp_path):
     """The kernel itself stops the write, as on a full disk: the process may not write more than 1 kB a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
@@ -195,12 +195,12 @@ def test_a_folder_without_write_permission(tmp_path):
 def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    told = f"{tmp_path}/file: a file stands where a folder is needed; choose another `out`"
+    message = f"{tmp_path}/file: a file stands where a folder is needed; choose another `out`"
     for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
-        with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
             atomic.write_bytes(path, b"")
     for path in (tmp_path / "file", tmp_path / "file" / "x"):
-        with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
             atomic.ensure_folder(path)
     with raises(InputError, problem="folder stands where the file"):
         atomic.write_bytes(tmp_path / "folder", b"")

@@ -70,7 +70,7 @@ def test_videos_of_a_camera_belong_to_takes(tmp_path: Path) -> None:
     assert takes_of(calibration, streets) == {"Straße": [0, 1], "Weg": [2, 3]}
 
 
-def test_videos_that_have_the_cameras_whole_names_are_one_take(tmp_path: Path) -> None:
+def test_videos_that_have_the_complete_names_of_cameras_are_one_take(tmp_path: Path) -> None:
     """As cameras.json names cameras: of two folders' videos nothing says which belong together."""
     (tmp_path / "c").write_text(
         SKELETOOL.replace("name          0", "name  a.mp4").replace("name          12", "name  b.mp4")

@@ -87,17 +87,17 @@ class TestCoco:
         assert people.people_in("empty.jpg") == ()
         assert people.people_in("unknown.jpg") is None
 
-    def test_flags_in_results_and_whole_body_keypoints(self, save):
+    def test_flags_in_results_and_keypoints_of_the_complete_body(self, save):
         rows = np.array(coco_keypoints(third=2)).reshape(17, 3)
         rows[0, 2] = 1
         (person,) = read_keypoints(save([{"image_id": "a", "keypoints": rows.ravel().tolist()}])).people_in("a.jpg")
         assert person.keypoints[:2, 2].tolist() == [0.5, 1]
-        whole = coco_keypoints() + [5.0] * (399 - 51)
-        (person,) = read_keypoints(save([{"image_id": "a", "keypoints": whole}])).people_in("a.jpg")
+        keypoints = coco_keypoints() + [5.0] * (399 - 51)
+        (person,) = read_keypoints(save([{"image_id": "a", "keypoints": keypoints}])).people_in("a.jpg")
         np.testing.assert_allclose(person.keypoints.ravel(), coco_keypoints(), rtol=1e-6)
 
     @pytest.mark.parametrize(
-        ("document", "told"),
+        ("document", "error"),
         [
             (
                 [{"image_id": 1, "keypoints": [1, 2]}],
@@ -132,9 +132,9 @@ class TestCoco:
             ("[" * 100_000, {"problem": "no JSON"}),
         ],
     )
-    def test_refused_by_record(self, save, document, told):
+    def test_refused_by_record(self, save, document, error):
         path = save(document)
-        with raises(InputError, **told) as caught:
+        with raises(InputError, **error) as caught:
             read_keypoints(path)
         assert "people.json" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -163,7 +163,7 @@ class TestOpenPose:
         assert person.score == pytest.approx(0.8)
         assert person.box is None
 
-    def test_nobody_and_people_without_keypoints(self, save):
+    def test_no_people_and_people_without_keypoints(self, save):
         assert read_keypoints(save({"people": []}, "a_keypoints.json")).people_in("a.jpg") == ()
         nothing = self.document(BODY_25, third=0)
         assert read_keypoints(save(nothing, "a_keypoints.json")).people_in("a.jpg") == ()
@@ -186,7 +186,7 @@ class TestOpenPose:
         assert people.people_in("000012", index=12) is None
 
     @pytest.mark.parametrize(
-        ("document", "told"),
+        ("document", "error"),
         [
             ({"people": 3}, {"problem": "no people"}),
             ({"people": [3]}, {"subject": "people[0]", "problem": "no record"}),
@@ -195,8 +195,8 @@ class TestOpenPose:
             ({"people": [{"pose_keypoints_2d": [None] * 75}]}, {"got": "None"}),
         ],
     )
-    def test_refused_by_record(self, save, document, told):
-        with raises(InputError, **told):
+    def test_refused_by_record(self, save, document, error):
+        with raises(InputError, **error):
             read_keypoints(save(document))
 
     def test_scaled_keypoints(self, save):
@@ -249,7 +249,7 @@ class TestMMPose:
     def test_refused_by_record(self, save):
         halpe = {"keypoint_id2name": {str(row): name for row, name in enumerate(["nose", "thorax"])}}
         scores = {"keypoint_scores": [1.0]}
-        for document, told in (
+        for document, message in (
             ({"instance_info": 3}, "no list of instance_info.*int"),
             ({"instance_info": [3]}, r"\[0\].*no record"),
             ({"instance_info": [{}]}, r"\[0\].*no keypoints"),
@@ -260,7 +260,7 @@ class TestMMPose:
             ([{"frame_id": "1", "instances": []}], r"\[0\].*frame_id"),
             ([{"frame_id": 1, "instances": [self.person(bbox=[[1, 2, 1, 4]])]}], r"instances\[0\].*without area"),
         ):
-            with pytest.raises(InputError, match=told):
+            with pytest.raises(InputError, match=message):
                 read_keypoints(save(document))
 
 
@@ -296,7 +296,7 @@ class TestBoxes:
         assert [person.box.tolist() for person in people.people_in("0001.jpg")] == [[1, 2, 4, 6]] * 2
 
     @pytest.mark.parametrize(
-        ("document", "name", "told"),
+        ("document", "name", "error"),
         [
             ({"a.jpg": [[1, 2, 3]]}, "b.json", {"subject": "'a.jpg'[0]", "expected": "4 or 5 numbers", "got": "3"}),
             (
@@ -323,8 +323,8 @@ class TestBoxes:
             ("name,x0,y0,x1,y1\n,1,2,3,4\n", "b.csv", {"subject": "line 2", "problem": "no name"}),
         ],
     )
-    def test_refused_by_record(self, save, document, name, told):
-        with raises(InputError, **told) as caught:
+    def test_refused_by_record(self, save, document, name, error):
+        with raises(InputError, **error) as caught:
             read_boxes(save(document, name))
         assert f"{name}" in str(caught.value)
 

@@ -21,6 +21,6 @@ def test_the_border_between_two_files_counts(tmp_path):
     assert len(digests) == 3
 
 
-def test_a_file_that_is_not_there_is_told_as_everywhere(tmp_path):
+def test_a_file_that_is_not_there_is_reported_as_everywhere(tmp_path):
     with raises(InputError, subject="a.bin", problem="does not exist", remedy="check the spelling and the folder"):
         file_digest(tmp_path / "a.bin")

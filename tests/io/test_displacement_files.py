@@ -67,7 +67,7 @@ def test_displacements_in_pixels_of_the_image(tmp_path):
     np.testing.assert_allclose(confidence, 0.5)
 
 
-def test_a_file_without_rows_is_whole(tmp_path):
+def test_a_file_without_rows_is_complete(tmp_path):
     with DisplacementFile(written(tmp_path / "x.npz", ())) as file:
         assert (len(file), file.size, list(file)) == (0, 0, [])
 

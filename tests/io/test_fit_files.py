@@ -60,14 +60,14 @@ def test_the_file_holds_exactly_the_designs_fields_in_plain_types():
         assert json.loads(str(file["options"])) == {"people": "all", "focal": None}
 
 
-def test_nobody_found_is_a_valid_file(tmp_path):
-    nobody = FitRecord.empty(["a.jpg"], [(640, 480)], [768.0], options={"x": 1})
-    assert len(nobody) == 0
-    assert nobody.frame_count == 1
-    assert nobody.camera(0) == Camera(768.0, (320.0, 240.0), (640, 480))
-    write_fit(tmp_path / "x.fit.npz", nobody)
+def test_a_file_without_people_is_valid(tmp_path):
+    empty = FitRecord.empty(["a.jpg"], [(640, 480)], [768.0], options={"x": 1})
+    assert len(empty) == 0
+    assert empty.frame_count == 1
+    assert empty.camera(0) == Camera(768.0, (320.0, 240.0), (640, 480))
+    write_fit(tmp_path / "x.fit.npz", empty)
     read = read_fit(tmp_path / "x.fit.npz")
-    assert same(read, nobody)
+    assert same(read, empty)
     assert read.tracks == []
     assert read.rows_for(0).tolist() == []
     assert list(read.documents()) == []
@@ -160,7 +160,7 @@ def test_a_row_as_json_names_its_joints():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"poses": np.zeros((3, 69))}, "poses.*wrong shape.*72.*69"),
         ({"poses": np.zeros((2, 72))}, "poses.*wrong shape"),
@@ -195,8 +195,8 @@ def test_a_row_as_json_names_its_joints():
         ({"ground": GROUND["ground"]}, r"focal_people.*\(2,\) int32.*NoneType"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_by_name(changes, told):
-    with pytest.raises(InputError, match=told):
+def test_what_does_not_fit_together_is_refused_by_name(changes, message):
+    with pytest.raises(InputError, match=message):
         record(**changes)
 
 
@@ -274,7 +274,7 @@ class TestReading:
             self.read(tmp_path, arrays)
 
     @pytest.mark.parametrize(
-        ("name", "array", "told"),
+        ("name", "array", "message"),
         [
             ("poses", np.zeros((3, 3), "<f4"), "poses has the wrong shape"),
             ("poses", np.full((3, 72), 1e300), "poses holds values that are not finite"),
@@ -288,8 +288,8 @@ class TestReading:
             ("schema_version", np.array(1.0), "no fit file"),
         ],
     )
-    def test_damage_is_named(self, tmp_path, arrays, name, array, told):
-        with raises(InputError, problem=told) as caught:
+    def test_damage_is_named(self, tmp_path, arrays, name, array, message):
+        with raises(InputError, problem=message) as caught:
             self.read(tmp_path, {**arrays, name: array})
         assert "x.fit.npz" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -305,7 +305,7 @@ class TestReading:
         with raises(InputError, subject="poses", problem="never loaded"):
             read_fit(tmp_path / "x.fit.npz")
 
-    def test_truncation_at_any_place(self, tmp_path):
+    def test_truncation_at_any_position(self, tmp_path):
         data = GOLDEN.read_bytes()
         for cut in range(0, len(data), 997):
             (tmp_path / "x.fit.npz").write_bytes(data[:cut])

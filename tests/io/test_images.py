@@ -192,7 +192,7 @@ class TestPixelFormats:
         )
         self.check(tmp_path / "x.tif", rgba[..., :3])
 
-    def test_alpha_is_kept_and_seen_over_white(self, tmp_path, ramp):
+    def test_alpha_is_kept_and_shown_over_white(self, tmp_path, ramp):
         rgba = np.dstack((corners_image(), ramp))
         for name in ("x.png", "x.tif", "x.webp"):
             Image.fromarray(rgba).save(tmp_path / name, **({"lossless": True, "exact": True} if "webp" in name else {}))
@@ -203,7 +203,7 @@ class TestPixelFormats:
         Image.fromarray(np.dstack((pixels, np.full((12, 20), 255, np.uint8)))).save(tmp_path / "x.png")
         self.check(tmp_path / "x.png", pixels)
 
-    def test_over_white_known_values(self):
+    def test_over_white_reference_values(self):
         pixels = np.array([[[0, 100, 255]]], np.uint8)
         assert over_white(pixels, np.array([[0]], np.uint8)).tolist() == [[[255, 255, 255]]]
         assert over_white(pixels, np.array([[255]], np.uint8)).tolist() == [[[0, 100, 255]]]
@@ -255,13 +255,13 @@ class TestPixelFormats:
         frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], **options)
         image = read_image(tmp_path / f"x{suffix}")
         assert (image.pixels == (255, 0, 0)).all()
-        told = [record.getMessage() for record in caplog.records]
-        assert ["an animation, of which the first frame is used" in text for text in told] == [True] * (
+        messages = [record.getMessage() for record in caplog.records]
+        assert ["an animation, of which the first frame is used" in text for text in messages] == [True] * (
             suffix != ".tif"
         )
         frames[0].save(tmp_path / f"one{suffix}", **options)
         read_image(tmp_path / f"one{suffix}")
-        assert len(caplog.records) == len(told)
+        assert len(caplog.records) == len(messages)
 
 
 def sixteen_bit_png(values: np.ndarray) -> bytes:

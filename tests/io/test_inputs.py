@@ -122,8 +122,8 @@ class TestTrouble:
     def test_a_sole_missing_argument_is_raised(self, folder):
         wrong = [("no.jpg", "does not exist"), ("no*.jpg", "matches no file"), ("no/", "does not exist")]
         wrong.append(("https://x.org/a.jpg?w=1", "^https://x.org/a.jpg.w=1: is an address, .* download it first"))
-        for argument, told in wrong:
-            with pytest.raises(InputError, match=told):
+        for argument, message in wrong:
+            with pytest.raises(InputError, match=message):
                 open_inputs([argument])
 
     def test_an_empty_folder_and_a_folder_of_other_things(self, folder):
@@ -193,7 +193,7 @@ class TestTrouble:
         assert keys(open_inputs(["in/.hidden.jpg"])) == [".hidden.jpg"]
         assert keys(open_inputs(["in/hpc-out"])) == ["fit/a.jpg"]
 
-    def test_our_own_outputs_are_no_inputs(self, folder):
+    def test_outputs_of_the_package_are_no_inputs(self, folder):
         for name in ("a.jpg", "a.jpg.overlay.jpg", "results/a.jpg.overlay.jpg"):
             image(folder / name)
         assert keys(open_inputs([folder], exclude=["in/results"], output_suffixes=[".overlay.jpg"])) == ["a.jpg"]
@@ -296,7 +296,7 @@ class TestSequences:
                 open_inputs([pattern])
 
     @pytest.mark.parametrize(
-        ("names", "told"),
+        ("names", "message"),
         [
             (["a_1.png", "a_3.png"], "with gaps in their numbers"),
             (["a_1.png", "b_2.png"], "no numbered series"),
@@ -307,10 +307,10 @@ class TestSequences:
             (["a_1.png"], "without a second one"),
         ],
     )
-    def test_what_is_no_sequence_and_why(self, folder, names, told):
+    def test_what_is_no_sequence_and_why(self, folder, names, message):
         verdict = check_sequence([image(folder / name) for name in names])
         assert not verdict.is_sequence
-        assert told in verdict.reason
+        assert message in verdict.reason
 
     @pytest.mark.parametrize(
         ("names", "pattern"),
@@ -371,7 +371,7 @@ class TestSequences:
         (item,) = open_inputs([folder], sequence=True)
         assert (item.key, item.kind, len(item.files)) == ("in", "frames", 4)
 
-    def test_files_named_one_by_one_are_independent_unless_told_otherwise(self, folder):
+    def test_files_named_one_by_one_are_independent_by_default(self, folder):
         files = self.series(folder, [1, 2, 10])
         assert [item.kind for item in open_inputs(files)] == ["image"] * 3
         (item,) = open_inputs([files[2], files[0], files[1]], sequence=True)
@@ -399,7 +399,7 @@ class TestSequences:
         with raises(InputError, got="10 frames"):
             next(late.frames())
 
-    def test_a_range_means_nothing_to_single_images_and_says_so(self, folder):
+    def test_a_range_means_nothing_to_single_images_and_is_reported(self, folder):
         inputs = open_inputs([image(folder / "a.jpg")], frames=FrameRange(3))
         assert len(list(inputs[0].frames())) == 1
         assert any("there are only images" in message for message in inputs.messages)
@@ -437,7 +437,7 @@ class TestVideos:
         assert next(frames).index == 2
         frames.close()
 
-    def test_beside_images_and_without_a_known_name(self, video):
+    def test_beside_images_and_without_a_registered_name(self, video):
         image(video.parent / "a.jpg")
         video.with_name("b.data").write_bytes(video.read_bytes())
         assert [(i.key, i.kind) for i in open_inputs([video.parent])] == [("a.jpg", "image"), ("clip.mp4", "video")]

@@ -117,7 +117,7 @@ def test_entities_are_refused_before_expat_follows_them(tmp_path: Path, read, en
         read(tmp_path / "x.xml")
 
 
-def test_whole_descriptions_are_read(tmp_path: Path) -> None:
+def test_complete_descriptions_are_read(tmp_path: Path) -> None:
     write_metadata(tmp_path / "metadata.xml")
     assert read_cameras(tmp_path / "metadata.xml")
     assert parse_xml(tmp_path / "metadata.xml").find("w0") is not None

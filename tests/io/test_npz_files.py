@@ -46,13 +46,13 @@ def test_pickles_are_refused_and_not_run(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([Bomb(mark)], dtype=object))
     (tmp_path / "y.npy").write_bytes(pickle.dumps(Bomb(mark)))
     (tmp_path / "y.npz").write_bytes(pickle.dumps(Bomb(mark)))
-    for read, name, told in [
+    for read, name, message in [
         (read_npy, "x.npy", "never loaded"),
         (read_npz, "x.npz", "never loaded"),
         (read_npy, "y.npy", "a Python pickle"),
         (read_npz, "y.npz", "a Python pickle"),
     ]:
-        with raises(InputError, told):
+        with raises(InputError, message):
             read(tmp_path / name)
     assert not mark.exists()
 
@@ -120,13 +120,13 @@ def test_a_header_that_breaks_off_is_called_damaged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"", "an empty file"), (b"text " * 30, "text"), (b"\xff\xd8\xff", "an image")]
+    ("content", "message"), [(b"", "an empty file"), (b"text " * 30, "text"), (b"\xff\xd8\xff", "an image")]
 )
-def test_other_files(tmp_path, content, told):
+def test_other_files(tmp_path, content, message):
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(InputError, match=told if content else r"empty"):
+    with pytest.raises(InputError, match=message if content else r"empty"):
         read_npy(tmp_path / "x")
-    with raises(InputError, got=told):
+    with raises(InputError, got=message):
         read_npz(tmp_path / "x")
     for read in (read_npy, read_npz):
         with raises(InputError, problem="does not exist"):

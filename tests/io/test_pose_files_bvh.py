@@ -188,9 +188,9 @@ def test_a_skeleton_that_stands_along_z_is_noticed(tmp_path):
         still.angles[joint][:] = 0
     lines = []
     for line in still.text().splitlines():
-        words = line.split()
-        if words[0] == "OFFSET":  # (x, y, z) y up → (x, −z, y) z up
-            x, y, z = map(float, words[1:])
+        fields = line.split()
+        if fields[0] == "OFFSET":  # (x, y, z) y up → (x, −z, y) z up
+            x, y, z = map(float, fields[1:])
             line = f"OFFSET {x} {-z} {y}"
         lines.append(line)
     (tmp_path / "x.bvh").write_text("\n".join(lines) + "\n")
@@ -247,15 +247,15 @@ def test_line_ends_tabs_case_and_a_byte_order_mark(tmp_path):
 
 
 class TestDamage:
-    def refuse(self, tmp_path, text, told):
+    def refuse(self, tmp_path, text, message):
         (tmp_path / "x.bvh").write_text(text)
-        with pytest.raises(InputError, match=told) as caught:
+        with pytest.raises(InputError, match=message) as caught:
             read_pose(tmp_path / "x.bvh")
         assert "x.bvh" in str(caught.value)
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("old", "new", "told"),
+        ("old", "new", "message"),
         [
             ("HIERARCHY", "hello", "no BVH file.*text"),
             ("ROOT ", "JOINT ", "line 2.*one ROOT"),
@@ -276,10 +276,10 @@ class TestDamage:
             ("LeftUpLeg", "Tentacle", "left hip.*Mixamo.*Hips"),
         ],
     )
-    def test_each_part(self, tmp_path, old, new, told):
+    def test_each_part(self, tmp_path, old, new, message):
         text = Generated("cmu", orders=False).text()
         assert old in text
-        self.refuse(tmp_path, text.replace(old, new, 1), told)
+        self.refuse(tmp_path, text.replace(old, new, 1), message)
 
     def test_numbers_that_are_none(self, tmp_path):
         text = Generated("cmu").text().rstrip()
@@ -291,8 +291,8 @@ class TestDamage:
     def test_a_person_beyond_the_horizon(self, tmp_path):
         far = Generated("cmu").text().splitlines()
         far[-1] = f"1e8 {far[-1].partition(' ')[2]}"
-        told = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
-        self.refuse(tmp_path, "\n".join(far), told)
+        message = r"x\.bvh: joints holds impossible values, expected -200000 to 200000 metres, found \S+ in row 3"
+        self.refuse(tmp_path, "\n".join(far), message)
 
     @pytest.mark.slow
     def test_truncation_at_any_line(self, tmp_path):

@@ -99,8 +99,8 @@ def test_poses_of_all_kinds_pass(save):
 
 
 class TestRefused:
-    def refuse(self, path, told, skeleton=None):
-        with pytest.raises(InputError, match=told) as caught:
+    def refuse(self, path, message, skeleton=None):
+        with pytest.raises(InputError, match=message) as caught:
             read_pose(path, skeleton)
         assert caught.value.exit_code is ExitCode.BAD_INPUT
         assert str(path) in str(caught.value)
@@ -113,7 +113,7 @@ class TestRefused:
         self.refuse(save(joints), "not finite.*frame 3, left_knee")
 
     @pytest.mark.parametrize(
-        ("shape", "told"),
+        ("shape", "message"),
         [
             ((23, 3), "wrong number of joints.*24 .smpl24.*23"),
             ((22, 3), "two hands"),
@@ -131,8 +131,8 @@ class TestRefused:
             ((24,), "wrong shape"),
         ],
     )
-    def test_shapes(self, save, shape, told):
-        self.refuse(save(np.zeros(shape)), told)
+    def test_shapes(self, save, shape, message):
+        self.refuse(save(np.zeros(shape)), message)
 
     def test_wanted_skeleton_with_another_count(self, save):
         self.refuse(save(in_camera(person(SMPL24))), "expected 17 for coco17, found 24", "coco17")
@@ -185,7 +185,7 @@ class TestRefused:
         self.refuse(save(joints[order]), "order of smpl24")
 
     @pytest.mark.parametrize(
-        ("factor", "told"),
+        ("factor", "message"),
         [
             (1000, "as in millimetres.*divide them by 1000"),
             (100, "as in centimetres.*divide them by 100"),
@@ -194,12 +194,12 @@ class TestRefused:
             (0.01, "not in metres.*multiply them by"),
         ],
     )
-    def test_other_units(self, save, factor, told):
-        self.refuse(save(in_camera(person(SMPL24)) * factor), told)
+    def test_other_units(self, save, factor, message):
+        self.refuse(save(in_camera(person(SMPL24)) * factor), message)
 
     def test_a_person_beyond_the_horizon(self, save):
-        told = r"joints holds impossible values, expected -200000 to 200000 metres, found 1e\+06 in row 0"
-        self.refuse(save(in_camera(person(SMPL24)) + np.array((0, 0, 1e6))), told)
+        message = r"joints holds impossible values, expected -200000 to 200000 metres, found 1e\+06 in row 0"
+        self.refuse(save(in_camera(person(SMPL24)) + np.array((0, 0, 1e6))), message)
 
     def test_pixels(self, save):
         """The public pose files of the reposing method: pixels of a 256 image, z around 128."""

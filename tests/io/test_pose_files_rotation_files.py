@@ -80,7 +80,7 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "error"),
     [
         ({"poses": None}, {"problem": "holds no poses", "got": "betas, gender"}),
         ({"poses": np.zeros((5, 63))}, {"problem": "wrong shape", "got": "(5, 63)"}),
@@ -103,9 +103,9 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
         ({"poses": np.array([{}], dtype=object)}, {"problem": "never loaded"}),
     ],
 )
-def test_refused(tmp_path, others, told):
+def test_refused(tmp_path, others, error):
     path, _ = amass(tmp_path, **others)
-    with raises(InputError, **told) as caught:
+    with raises(InputError, **error) as caught:
         read_pose(path)
     assert "walk.npz" in str(caught.value)
 
@@ -119,7 +119,7 @@ def test_damaged_archives(tmp_path):
             read_pose(path)
 
 
-def test_a_fit_file_gives_the_largest_person_or_the_one_asked_for(tmp_path):
+def test_a_fit_file_gives_the_largest_person_or_the_one_requested(tmp_path):
     path = tmp_path / "a.jpg.fit.npz"
     fit = record()
     write_fit(path, fit)
@@ -141,7 +141,7 @@ def test_of_equals_the_larger_person(tmp_path):
     np.testing.assert_array_equal(read_pose(tmp_path / "x.fit.npz").params.poses[0], np.float32(two["poses"][1]))
 
 
-def test_a_fit_with_nobody(tmp_path):
+def test_a_fit_without_people(tmp_path):
     write_fit(tmp_path / "x.fit.npz", FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
     with raises(InputError, problem="holds no person"):
         read_pose(tmp_path / "x.fit.npz")

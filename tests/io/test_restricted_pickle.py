@@ -73,7 +73,7 @@ def test_arrays_of_objects_and_structure_are_kept(tmp_path: Path) -> None:
     assert read["a"] is read["b"]
 
 
-def test_python_2_names_are_known(tmp_path: Path) -> None:
+def test_python_2_names_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     modern = pickle.dumps(np.arange(3), protocol=2)
     path.write_bytes(modern.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
@@ -231,14 +231,14 @@ def test_reading_does_not_import_what_a_file_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_random_damage_is_an_input_error_or_read(protocol: int, tmp_path: Path) -> None:
-    whole = pickle.dumps(
+    content = pickle.dumps(
         {"a": np.arange(20.0).reshape(4, 5), "m": scipy.sparse.csc_matrix(np.eye(4)), "s": {1}}, protocol=protocol
     )
     path = tmp_path / "a.pkl"
     outcomes, messages = set(), []
     for seed in range(150):
         rng = random.Random(seed)
-        damaged = bytearray(whole)
+        damaged = bytearray(content)
         for _ in range(rng.randint(1, 3)):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged)
@@ -311,7 +311,7 @@ def named(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
-def whole(number: int) -> bytes:
+def integer(number: int) -> bytes:
     return b"\x8a\x08" + number.to_bytes(8, "little", signed=True)
 
 
@@ -347,7 +347,7 @@ def times(count: int, made: bytes) -> bytes:
     ],
     ids=["item", "items", "table", "set", "frozen", "set()", "frozen()", "table()", "ordered()", "node", "number"],
 )
-def test_keys_whose_hash_takes_long_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_keys_with_a_slow_hash_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + content)
     with pytest.raises(InputError, match=r"as a key|is too large unpacked"):
         read_pickle(tmp_path / "a.pkl")
@@ -379,7 +379,7 @@ LONG = text(2000 * "a") + b"q\x00"
 ENCODED = named("_codecs", "encode") + b"(h\x00" + text("latin1") + b"tR"
 NO_NUMBERS = FROM_BUFFER + b"(C\x00" + FLOATS + b"K\x00\x85" + text("C") + b"tR"
 SPARSE = (
-    *(named("scipy.sparse", "csc_matrix"), b")\x81}(", text("_shape"), whole(1 << 14), b"2\x86"),
+    *(named("scipy.sparse", "csc_matrix"), b")\x81}(", text("_shape"), integer(1 << 14), b"2\x86"),
     *(text("data"), NO_NUMBERS, text("indices"), NO_NUMBERS, text("indptr"), NO_NUMBERS, b"ub."),
 )
 
@@ -409,7 +409,7 @@ def test_a_few_bytes_that_stand_for_many_are_refused(
 
 
 def test_a_number_is_no_buffer_of_that_length(tmp_path: Path) -> None:
-    content = FROM_BUFFER + b"(" + whole(2**22) + FLOATS + b"(" + whole(2**19) + b"t" + text("C") + b"tR."
+    content = FROM_BUFFER + b"(" + integer(2**22) + FLOATS + b"(" + integer(2**19) + b"t" + text("C") + b"tR."
     (tmp_path / "a.pkl").write_bytes(b"\x80\x05" + content)
     with raises(InputError, problem="is not a readable pickle", got="an array without contents"):
         read_pickle(tmp_path / "a.pkl")

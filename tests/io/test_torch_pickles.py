@@ -63,7 +63,7 @@ def test_storages_in_pickles_are_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_whole_files_pass(tmp_path: Path, legacy: bool) -> None:
+def test_complete_files_pass(tmp_path: Path, legacy: bool) -> None:
     """Optimisers, state dicts with their versions, sets, numpy's numbers and tensors of several types."""
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     optimiser = torch.optim.Adam(module.parameters())

@@ -99,13 +99,13 @@ def test_round_trip_of_colours_order_and_exact_frame_rate(video):
 @pytest.mark.parametrize(
     ("text", "expected"), [("2:5", [2, 3, 4]), ("6:", [6, 7]), (":2", [0, 1]), ("5:99", [5, 6, 7])]
 )
-def test_ranges_keep_the_files_own_numbers(video, text, expected):
+def test_ranges_keep_the_numbers_of_the_file(video, text, expected):
     frames = list(VideoReader(video, parse_frame_range(text)))
     assert [index for index, _ in frames] == expected
     assert [number_of(pixels) for _, pixels in frames] == expected
 
 
-def test_a_range_behind_the_end_says_how_many_frames_there_are(video):
+def test_a_range_behind_the_end_reports_how_many_frames_there_are(video):
     with raises(InputError, expected="20:", got="about 8 frames"):
         list(VideoReader(video, FrameRange(20)))
 
@@ -278,7 +278,7 @@ class TestDamage:
         return (tmp_path / "x.mp4").read_bytes()
 
     @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
-    def test_a_truncated_file_is_named_after_its_whole_frames(self, tmp_path, noise, share, capfd):
+    def test_a_truncated_file_is_named_after_its_complete_frames(self, tmp_path, noise, share, capfd):
         (tmp_path / "cut.mp4").write_bytes(noise[: int(share * len(noise))])
         indices = []
         with raises(InputError, subject="cut.mp4") as caught:
@@ -293,8 +293,8 @@ class TestDamage:
     def test_a_truncated_matroska_file_is_named(self, tmp_path):
         """It has no count of frames; its header tells its length."""
         encode(tmp_path / "x.mkv", "libx264", times=range(0, 25 * COUNT, 25))
-        whole = (tmp_path / "x.mkv").read_bytes()
-        (tmp_path / "cut.mkv").write_bytes(whole[: int(0.9 * len(whole))])
+        content = (tmp_path / "x.mkv").read_bytes()
+        (tmp_path / "cut.mkv").write_bytes(content[: int(0.9 * len(content))])
         assert len(list(VideoReader(tmp_path / "x.mkv"))) == COUNT
         with pytest.raises(InputError, match=r"breaks off after frame \d, found \d\.0 of \d\.0 seconds"):
             list(VideoReader(tmp_path / "cut.mkv"))
@@ -383,9 +383,10 @@ class TestWriting:
         assert os.listdir(tmp_path) == []
 
     @pytest.mark.parametrize(
-        ("code", "told"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "read-only")]
+        ("code", "message"),
+        [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "read-only")],
     )
-    def test_the_systems_errors_become_sentences(self, tmp_path, code, told):
+    def test_the_systems_errors_become_sentences(self, tmp_path, code, message):
         def full(packets):
             av.error.err_check(-code)
 
@@ -396,7 +397,7 @@ class TestWriting:
                 writer._container = SimpleNamespace(mux=full, close=container.close)
                 writer.write(frame(1))
 
-        with raises(UnavailableError, problem=told):
+        with raises(UnavailableError, problem=message):
             write()
         assert os.listdir(tmp_path / "out") == []
 
@@ -408,8 +409,8 @@ def test_nothing_is_said_on_the_terminal_and_nothing_stays_behind(video, tmp_pat
     frames.close()
     with VideoWriter(tmp_path / "x.mp4", 25) as writer:
         writer.write(frame(0))
-    told = capfd.readouterr()
-    assert (told.out, told.err) == ("", "")
+    output = capfd.readouterr()
+    assert (output.out, output.err) == ("", "")
     assert threading.active_count() == threads
 
 
@@ -448,7 +449,7 @@ def test_same_items_same_order(ahead):
     assert no_thread_left()
 
 
-def test_it_never_runs_further_ahead_than_told():
+def test_it_never_runs_further_ahead_than_the_limit():
     made = []
 
     def source():

@@ -21,11 +21,11 @@ from humanpose_cli.models.deform_and_learn.correspondences import (
 )
 
 
-def test_vertices_of_the_default_body_are_found_from_their_own_charts() -> None:
+def test_vertices_of_the_default_body_are_found_from_their_charts() -> None:
     body = default_body()
     charts = texture_charts(body)
-    found, known = NearestVertices(charts)(charts.charts, charts.uv)
-    assert known.all()
+    found, valid = NearestVertices(charts)(charts.charts, charts.uv)
+    assert valid.all()
     at = body.template[found] - body.template[charts.vertices]
     assert at.norm(dim=1).max() < 0.02  # vertices may share a texel where the surface folds
     assert (found == charts.vertices).float().mean() > 0.99
@@ -36,11 +36,11 @@ def test_vertices_of_the_default_body_are_found_from_their_own_charts() -> None:
 def test_nearest_is_within_the_chart() -> None:
     uv = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]])
     charts = SurfaceCharts(torch.tensor([1, 1, 2]), uv, torch.arange(3), torch.zeros(0, 3, dtype=torch.long))
-    found, known = NearestVertices(charts)(
+    found, valid = NearestVertices(charts)(
         torch.tensor([[1, 1, 2, 3]]), torch.tensor([[[0.4, 0.5], [0.6, 0.6], [0, 0], [0, 0]]])
     )
     assert found[0, :3].tolist() == [0, 1, 2]
-    assert known.tolist() == [[True, True, True, False]]
+    assert valid.tolist() == [[True, True, True, False]]
 
 
 def densepose_file(path: Path, **changes: object) -> Path:

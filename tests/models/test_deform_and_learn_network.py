@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.deform_weights import LANDMARKS, bent_pose, deform_weights
-from helpers.known_people import true_person
 from helpers.painted_people import painted_cache
+from helpers.reference_people import true_person
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image

@@ -56,7 +56,7 @@ def test_a_person_in_the_middle_is_as_far_away_as_they_are_small(body):
     torch.testing.assert_close(placed.rotations, pose.rotations, atol=0.01, rtol=0)
 
 
-def test_the_same_crop_near_the_edge_is_a_person_turned_to_the_line_of_sight(body):
+def test_the_same_crop_near_the_edge_is_a_person_turned_to_the_viewing_ray(body):
     """Whoever turns the camera about its centre sees the same crop elsewhere: the bodies differ by that turn."""
     pose = bent_pose()._replace(translation=torch.zeros(1, 2))
     middle, edge = (to_camera(body, pose, units(x, 360.0, 20.0), CAMERA) for x in (640.0, 1240.0))

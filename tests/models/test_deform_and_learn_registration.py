@@ -49,10 +49,10 @@ def evidence(pose: ScaledPose, points: int = 60, depths: bool = True) -> Registr
     count = len(pose.scale)
     joints = in_image(BODY.points(pose, JOINTS), pose)
     rows = BODY.vertices(torch.randint(len(BODY.body.template), (count, points), generator=generator))
-    seen = in_image(BODY.points(pose, rows), pose)[..., :2]
+    points2d = in_image(BODY.points(pose, rows), pose)[..., :2]
     ones = torch.ones(count, 24)
     return RegistrationEvidence(
-        JOINTS, joints[..., :2], ones, seen, rows, torch.ones(count, points), joints[..., 2] + 7 if depths else None
+        JOINTS, joints[..., :2], ones, points2d, rows, torch.ones(count, points), joints[..., 2] + 7 if depths else None
     )
 
 
@@ -82,10 +82,10 @@ def test_trunk_of_a_t_pose_is_placed_in_closed_form(depths: bool) -> None:
 @pytest.mark.extensive
 def test_bodies_come_back_from_a_t_pose() -> None:
     pose = truth()
-    seen = evidence(pose)
+    targets = evidence(pose)
     options = replace(RegistrationOptions(), steps=80)
-    start = initial_pose(BODY, seen)
-    found = register(BODY, seen, None, options)
+    start = initial_pose(BODY, targets)
+    found = register(BODY, targets, None, options)
     assert found.accepted.all()
     assert (torch.linalg.det(found.pose.rotations[:, 0]) > 0.99).all()
     assert error(found.pose, pose) < 0.4 * error(start, pose)
@@ -93,22 +93,24 @@ def test_bodies_come_back_from_a_t_pose() -> None:
 
 @pytest.mark.parametrize(("share", "stiff"), [(0.0, 0), (0.5, 2), (1.0, 4)])
 def test_a_t_pose_is_stiff_for_a_share_of_the_steps(share: float, stiff: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, weights = evidence(truth(1)), []
+    targets, weights = evidence(truth(1)), []
     loss = registration.registration_loss
-    monkeypatch.setattr(registration, "registration_loss", lambda *given: weights.append(given[3]) or loss(*given))
+    monkeypatch.setattr(
+        registration, "registration_loss", lambda *arguments: weights.append(arguments[3]) or loss(*arguments)
+    )
     options = RegistrationOptions(steps=4, stiff=share)
-    start = register(BODY, seen, None, options).pose
-    register(BODY, seen, start, options)
+    start = register(BODY, targets, None, options).pose
+    register(BODY, targets, start, options)
     assert [(used.scale, used.joint) for used in weights] == [(100.0, 1.0)] * stiff + [(10.0, 0.001)] * (8 - stiff)
 
 
 def test_the_learning_rate_falls_over_the_last_steps_or_not_at_all() -> None:
     """Adam's first step is as long as the learning rate, whatever the gradient."""
-    seen = evidence(truth(1))
-    start = initial_pose(BODY, seen)
+    targets = evidence(truth(1))
+    start = initial_pose(BODY, targets)
 
     def moved(falling: float, steps: int) -> float:
-        found = register(BODY, seen, start, RegistrationOptions(steps=steps, falling=falling)).pose
+        found = register(BODY, targets, start, RegistrationOptions(steps=steps, falling=falling)).pose
         return float((found.vector - start.vector).abs().max())
 
     assert moved(0.0, 1) == pytest.approx(0.1, rel=1e-3)
@@ -121,11 +123,11 @@ def test_the_learning_rate_falls_over_the_last_steps_or_not_at_all() -> None:
 def dense_loss(distance: float, **changes: float) -> tuple[float, float]:
     """L_dense and the other losses, at the truth with half of the correspondences moved aside by a distance."""
     pose = truth(1, bend=0.0)
-    seen = evidence(pose)
-    seen.points[:, ::2, 0] += distance
+    targets = evidence(pose)
+    targets.points[:, ::2, 0] += distance
     options = RegistrationOptions(**{"joint": 0.0, **changes})
-    others = registration_loss(BODY, seen, pose, replace(options, paper=False, dense=0.0))
-    return float(registration_loss(BODY, seen, pose, options) - others), float(others)
+    others = registration_loss(BODY, targets, pose, replace(options, paper=False, dense=0.0))
+    return float(registration_loss(BODY, targets, pose, options) - others), float(others)
 
 
 def test_outliers_among_correspondences_cost_no_more_than_a_bound() -> None:
@@ -144,27 +146,27 @@ def test_the_papers_term_is_the_mean_of_squares_a_thousand_times() -> None:
 
 def test_depths_weigh_less_where_there_are_correspondences() -> None:
     pose = truth()
-    seen = evidence(pose)
-    assert seen.depths is not None
-    seen.depths[:, 5] += 0.2
-    seen.point_confidence[1] = 0
-    seen = replace(seen, confidence=0.5 * seen.confidence)
+    targets = evidence(pose)
+    assert targets.depths is not None
+    targets.depths[:, 5] += 0.2
+    targets.point_confidence[1] = 0
+    targets = replace(targets, confidence=0.5 * targets.confidence)
     missed = 0.5 * 0.2**2 * (1 - 1 / 24) * torch.tensor([0.3, 1.0, 0.3])
     options = RegistrationOptions(joint=0.0, depths=0.3)
-    torch.testing.assert_close(registration_loss(BODY, seen, pose, options), missed, atol=1e-5, rtol=1e-3)
-    of_paper = registration_loss(BODY, seen, pose, replace(options, paper=True))
+    torch.testing.assert_close(registration_loss(BODY, targets, pose, options), missed, atol=1e-5, rtol=1e-3)
+    of_paper = registration_loss(BODY, targets, pose, replace(options, paper=True))
     torch.testing.assert_close(of_paper, missed.amax().expand(3), atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.extensive
 def test_a_limb_taken_for_the_other_one_does_not_pull_exact_keypoints() -> None:
     pose = truth()
-    seen = evidence(pose, 200)
+    targets = evidence(pose, 200)
     arm = SMPL24.indices(("left_shoulder", "left_elbow", "left_wrist", "left_hand"))
-    on_arm = torch.isin(seen.point_rows.unflatten(-1, (24, 4))[..., 3].argmax(-1), torch.tensor(arm))
-    assert on_arm.sum(1).min() > 10
+    on_limb = torch.isin(targets.point_rows.unflatten(-1, (24, 4))[..., 3].argmax(-1), torch.tensor(arm))
+    assert on_limb.sum(1).min() > 10
     mirrored = in_image(BODY.points(pose, JOINTS[list(SMPL24.mirror)]), pose)[:, arm[0], :2]
-    swapped = replace(seen, points=torch.where(on_arm[..., None], mirrored[:, None], seen.points))
+    swapped = replace(targets, points=torch.where(on_limb[..., None], mirrored[:, None], targets.points))
     apart = {
         paper: error(register(BODY, swapped, pose, RegistrationOptions(paper=paper, steps=60)).pose, pose)
         for paper in (False, True)
@@ -177,21 +179,23 @@ def test_images_do_not_influence_one_another() -> None:
     pose = truth()
     options = replace(RegistrationOptions(), steps=5)
     together = register(BODY, evidence(pose), None, options).pose.vector
-    seen = evidence(pose)
-    cut = {n: None if v is None else v[1:2] for n, v in vars(seen).items() if n != "joints"}
+    targets = evidence(pose)
+    cut = {n: None if v is None else v[1:2] for n, v in vars(targets).items() if n != "joints"}
     alone = register(BODY, RegistrationEvidence(joints=JOINTS, **cut), None, options).pose.vector
     assert torch.allclose(together[1:2], alone, atol=1e-4)
 
 
 def test_evidence_without_confidence_pulls_nowhere() -> None:
     pose = truth()
-    seen = evidence(pose)
-    broken = replace(seen, keypoints=seen.keypoints.clone(), points=seen.points.clone(), confidence=seen.confidence * 1)
+    targets = evidence(pose)
+    broken = replace(
+        targets, keypoints=targets.keypoints.clone(), points=targets.points.clone(), confidence=targets.confidence * 1
+    )
     broken.keypoints[:, 3] = 9.0
     broken.confidence[:, 3] = 0
     options = RegistrationOptions()
     assert torch.allclose(registration_loss(BODY, broken, pose, options), 0.001 * joint_loss(pose), atol=1e-4)
-    nothing = replace(seen, confidence=0 * seen.confidence, point_confidence=0 * seen.point_confidence)
+    nothing = replace(targets, confidence=0 * targets.confidence, point_confidence=0 * targets.point_confidence)
     assert not register(BODY, nothing, None, replace(options, steps=2)).accepted.any()
 
 
@@ -199,8 +203,8 @@ def test_what_is_wrong_is_rejected() -> None:
     pose = truth()
     still = replace(RegistrationOptions(), learning_rate=1e-9, steps=1)
 
-    def accepted(start: ScaledPose, seen: RegistrationEvidence) -> Registration:
-        return register(BODY, seen, start, still)
+    def accepted(start: ScaledPose, targets: RegistrationEvidence) -> Registration:
+        return register(BODY, targets, start, still)
 
     assert accepted(pose, evidence(pose)).accepted.all()
     moved = pose._replace(translation=pose.translation + 0.2)
@@ -218,7 +222,7 @@ def test_what_is_wrong_is_rejected() -> None:
     assert not accepted(inside_out, evidence(inside_out)).accepted.any()
 
 
-def test_losses_of_known_bodies() -> None:
+def test_losses_of_constructed_bodies() -> None:
     scales = torch.ones(1, 24)
     assert scale_loss(scales).item() == 0
     assert scale_loss(2 * scales).item() == pytest.approx(1.0)  # nothing but the mean has changed
@@ -239,8 +243,8 @@ def test_normalised_frame() -> None:
 
 
 def test_shapes_and_options_are_checked() -> None:
-    seen = evidence(truth())
+    targets = evidence(truth())
     with raises(UsageError, subject="point_rows"):
-        replace(seen, point_rows=seen.point_rows[:, 1:])
+        replace(targets, point_rows=targets.point_rows[:, 1:])
     with raises(UsageError, subject="rate"):
         RegistrationOptions(learning_rate=0)

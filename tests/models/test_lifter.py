@@ -120,9 +120,9 @@ def test_broken_landmarks_count_as_not_visible(lifter: Lifter, people: Tensor, b
         torch.testing.assert_close(a, b, atol=0, rtol=0)
 
 
-def test_nobody_and_nothing_visible(lifter: Lifter, people: Tensor) -> None:
-    nobody = lifter(torch.zeros(0, 33, 2), torch.zeros(0, 33), torch.ones(0), torch.zeros(0, 2), BLAZEPOSE33)
-    assert nobody.joints.shape == (0, JOINTS, 3)
+def test_no_people_and_nothing_visible(lifter: Lifter, people: Tensor) -> None:
+    empty = lifter(torch.zeros(0, 33, 2), torch.zeros(0, 33), torch.ones(0), torch.zeros(0, 2), BLAZEPOSE33)
+    assert empty.joints.shape == (0, JOINTS, 3)
     points, sigma = lifted(lifter, people, torch.zeros(8, 33))
     assert points.isfinite().all()
     assert (sigma > 0).all()
@@ -144,12 +144,12 @@ def test_cocos_joints_are_enough(lifter: Lifter, people: Tensor) -> None:
 
 def test_normalised_rays_have_unit_size_and_a_level_frame(people: Tensor) -> None:
     rays = (people[..., :2] / people[..., 2:])[:, BLAZEPOSE33.indices(INPUT_LANDMARKS)]
-    seen = normalise_rays(rays, torch.ones(8, 21))
-    torch.testing.assert_close(seen.points.square().sum(-1).mean(1), torch.ones(8))
+    normalised = normalise_rays(rays, torch.ones(8, 21))
+    torch.testing.assert_close(normalised.points.square().sum(-1).mean(1), torch.ones(8))
     identity = torch.eye(3).expand(8, 3, 3)
-    torch.testing.assert_close(seen.to_camera.mT @ seen.to_camera, identity, atol=1e-6, rtol=0)
-    assert (seen.to_camera[:, 1, 0] == 0).all(), "x of the centre ray's axes is level"
-    assert (torch.linalg.det(seen.to_camera) > 0).all()
+    torch.testing.assert_close(normalised.to_camera.mT @ normalised.to_camera, identity, atol=1e-6, rtol=0)
+    assert (normalised.to_camera[:, 1, 0] == 0).all(), "x of the centre ray's axes is level"
+    assert (torch.linalg.det(normalised.to_camera) > 0).all()
 
 
 def test_a_positive_pitch_looks_down_at_the_person() -> None:
@@ -163,14 +163,14 @@ def test_a_positive_pitch_looks_down_at_the_person() -> None:
     assert np.allclose(np.linalg.det(rotation), 1, atol=1e-6)
 
 
-def test_examples_without_errors_are_seen_where_they_are(pool: PosePool) -> None:
+def test_examples_without_errors_are_projected_where_they_are(pool: PosePool) -> None:
     """The directions that the network sees and the points that it learns belong to one camera."""
     rows = np.arange(64)
     batch = lifter_batch(pool, rows, np.random.default_rng(0), CameraRanges(), None)
     landmarks = batch.points[:, [JOINTS + row for row in BLAZEPOSE33.indices(INPUT_LANDMARKS)]]
-    seen = batch.rays.points * batch.rays.log_size.exp()[..., None]
+    points = batch.rays.points * batch.rays.log_size.exp()[..., None]
     # The pelvis lies on p = t with (X + t_x) / (Z + t_z) = u: solve for t and reproject.
-    for person, flat in zip(landmarks.double(), seen.double(), strict=True):
+    for person, flat in zip(landmarks.double(), points.double(), strict=True):
         zero, one = torch.zeros(21, dtype=torch.float64), torch.ones(21, dtype=torch.float64)
         a = torch.cat((torch.stack((one, zero, -flat[:, 0]), 1), torch.stack((zero, one, -flat[:, 1]), 1)))
         b = torch.cat((flat[:, 0] * person[:, 2] - person[:, 0], flat[:, 1] * person[:, 2] - person[:, 1]))
@@ -232,7 +232,7 @@ def test_detection_errors_have_the_sizes_they_name(pool: PosePool) -> None:
     assert ((confidence[half] == 0) == legs).all()
 
 
-def test_swaps_exchange_whole_limbs(pool: PosePool) -> None:
+def test_swaps_exchange_complete_limbs(pool: PosePool) -> None:
     error, _, rays = _detected(pool, replace(QUIET, swapped=0.2))
     size = np.ptp(rays, axis=1).max(-1)[:, None]
     left, right = INPUT_LANDMARKS.index("left_wrist"), INPUT_LANDMARKS.index("right_wrist")
@@ -257,9 +257,9 @@ def test_weights_load_again_and_others_are_refused(lifter: Lifter, people: Tenso
 
 def test_no_bit_of_a_prediction_depends_on_the_other_people(lifter: Lifter, people: Tensor) -> None:
     pixels = project(people, FOCAL, CENTRE).repeat(9, 1, 1)
-    given = (pixels, CONFIDENCE.repeat(9, 1), FOCAL.repeat(9), CENTRE.repeat(9, 1))
-    together = lifter(*given, BLAZEPOSE33)
+    inputs = (pixels, CONFIDENCE.repeat(9, 1), FOCAL.repeat(9), CENTRE.repeat(9, 1))
+    together = lifter(*inputs, BLAZEPOSE33)
     for rows in (slice(0, 0), slice(5, 6), slice(60, 72), slice(0, 33)):
-        alone = lifter(*(value[rows] for value in given), BLAZEPOSE33)
-        for some, whole in zip(alone, together, strict=True):
-            assert torch.equal(some, whole[rows])
+        alone = lifter(*(value[rows] for value in inputs), BLAZEPOSE33)
+        for some, complete in zip(alone, together, strict=True):
+            assert torch.equal(some, complete[rows])

@@ -37,14 +37,14 @@ def test_relative_and_absolute_rotations_are_inverse_and_agree_with_the_body():
     assert geodesic_angle(again, absolute).max() < 2e-3
 
 
-def test_an_upright_body_stands_where_the_camera_says(layer):
+def test_an_upright_body_stands_where_the_camera_shows_it(layer):
     """Its left hand appears on the right, its head above; 1 m is 245.9 of 512 pixels at 20.33 m."""
     upright = UPRIGHT.expand(1, 24, 3, 3)
     joints = layer(torch.zeros(1, 10), upright)
     root = torch.tensor(NBF_CAMERA.root)
     torch.testing.assert_close(joints[0, SMPL24.index("pelvis")], root, atol=1e-5, rtol=0)
-    seen = layer.project(joints)[0]
-    left, right, head, foot = (seen[SMPL24.index(n)] for n in ("left_wrist", "right_wrist", "head", "left_foot"))
+    points = layer.project(joints)[0]
+    left, right, head, foot = (points[SMPL24.index(n)] for n in ("left_wrist", "right_wrist", "head", "left_foot"))
     assert left[0] > 0.5
     assert right[0] < -0.5
     assert head[1] < -0.5 < 0.5 < foot[1]
@@ -59,12 +59,12 @@ def test_gradients_of_body_and_projection():
     betas = torch.randn(1, 10, generator=generator, dtype=torch.float64).requires_grad_()
     rotations = relative_to_absolute(sample_poses(1, generator).double()).requires_grad_()
 
-    def seen(betas, rotations):
+    def projected(betas, rotations):
         # A few of the points, so that the check takes a second.
         joints = layer(betas, rotations)[:, ::7]
         return layer.project(joints), joints
 
-    assert gradcheck(seen, (betas, rotations), atol=1e-6)
+    assert gradcheck(projected, (betas, rotations), atol=1e-6)
 
 
 def test_gradients_through_the_mesh():
@@ -99,7 +99,7 @@ def test_projected_rotations_differentiate_where_singular_values_are_equal():
     assert gradcheck(project_to_rotation, (reflection,), atol=1e-6)
 
 
-def test_a_new_regressor_says_the_mean_and_only_rotations():
+def test_a_new_regressor_predicts_the_mean_and_only_rotations():
     inputs = InputOptions("proxy", proxy="vector")
     regressor = Regressor(inputs, RegressorOptions(hidden=32, noise=True)).eval()
     absolute = relative_to_absolute(posed()[0])[0]

@@ -109,10 +109,10 @@ def test_resizing_takes_the_pixel_under_the_new_pixels_centre():
 
 
 @pytest.mark.slow
-def test_sure_probabilities_blend_to_the_parts_colours_with_gradients_that_unsure_ones_pass_on():
+def test_certain_probabilities_blend_to_the_parts_colours_with_gradients_that_uncertain_ones_pass_on():
     labels = torch.randint(0, 13, (2, 8, 8), generator=torch.Generator().manual_seed(0))
-    sure = torch.nn.functional.one_hot(labels, 13).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(blended(sure, 8), colour_coded(labels, 12, 8))
+    certain = torch.nn.functional.one_hot(labels, 13).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(blended(certain, 8), colour_coded(labels, 12, 8))
     scores = torch.randn(1, 13, 8, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda s: blended(s.softmax(1), 4), (scores,))
     blended(scores.softmax(1), 4).square().sum().backward()
@@ -121,8 +121,8 @@ def test_sure_probabilities_blend_to_the_parts_colours_with_gradients_that_unsur
 
 def test_joints_shine_where_they_are():
     joints = np.zeros((24, 3), np.float32)
-    for name, place in (("left_wrist", (12.0, 36.0)), ("head", (40.0, 10.0))):
-        joints[SMPL24.index(name)] = (*place, 1)
+    for name, pixel in (("left_wrist", (12.0, 36.0)), ("head", (40.0, 10.0))):
+        joints[SMPL24.index(name)] = (*pixel, 1)
     for options, names in (
         (InputOptions("joints", size=96), SMPL24.joint_names),
         (InputOptions("joints", joints=14, size=96), JOINTS14),
@@ -162,18 +162,18 @@ def test_the_proxys_maps_and_numbers():
 def test_the_torsos_frame_is_how_the_person_stands(example):
     """Its axes are those of the pelvis, about; a person who faces the camera has their left at its right."""
     world = np.zeros((2, 33, 3))
-    for name, place in (("hip", (0.1, 0, 0)), ("shoulder", (0.2, -0.5, 0))):
-        world[0, BLAZEPOSE33.index(f"left_{name}")] = place
-        world[0, BLAZEPOSE33.index(f"right_{name}")] = np.array(place) * (-1, 1, 1)
+    for name, point in (("hip", (0.1, 0, 0)), ("shoulder", (0.2, -0.5, 0))):
+        world[0, BLAZEPOSE33.index(f"left_{name}")] = point
+        world[0, BLAZEPOSE33.index(f"right_{name}")] = np.array(point) * (-1, 1, 1)
     np.testing.assert_allclose(torso_frame(world), np.broadcast_to(np.diag([1, -1, -1]), (2, 3, 3)), atol=1e-9)
-    seen = torso_frame(example.person.detected_world[:, :3])
+    frame = torso_frame(example.person.detected_world[:, :3])
     pelvis = rotations_of(example.person)[0, 0].numpy()
-    assert np.linalg.det(seen) == pytest.approx(1)
-    assert np.rad2deg(np.arccos((np.trace(seen.T @ pelvis) - 1) / 2)) < 40
+    assert np.linalg.det(frame) == pytest.approx(1)
+    assert np.rad2deg(np.arccos((np.trace(frame.T @ pelvis) - 1) / 2)) < 40
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (InputOptions("proxy"), "landmarks"),
         (InputOptions("parts"), "body parts"),
@@ -181,8 +181,8 @@ def test_the_torsos_frame_is_how_the_person_stands(example):
         (InputOptions("rgb"), "an image"),
     ],
 )
-def test_what_is_missing_is_named(options, words):
-    with raises(InputError, problem=words):
+def test_what_is_missing_is_named(options, message):
+    with raises(InputError, problem=message):
         encode(CropEvidence(32), options)
 
 
@@ -193,39 +193,39 @@ def test_unknown_encodings_are_refused():
 
 
 def test_other_people_are_no_part_of_the_person(crop):
-    seen = evidence_of_example(replace(crop, mask=np.zeros_like(crop.mask)))
-    assert not seen.parts.any()
+    evidence = evidence_of_example(replace(crop, mask=np.zeros_like(crop.mask)))
+    assert not evidence.parts.any()
     assert evidence_of_example(crop).parts.any()
 
 
 def test_imitated_errors_grow_with_their_strength_and_are_the_generators(crop):
-    seen = evidence_of_example(crop)
-    assert imitate_errors(seen, np.random.default_rng(0), 0.0) is seen
-    once, again = (imitate_errors(seen, np.random.default_rng(5), 1.0) for _ in "ab")
+    evidence = evidence_of_example(crop)
+    assert imitate_errors(evidence, np.random.default_rng(0), 0.0) is evidence
+    once, again = (imitate_errors(evidence, np.random.default_rng(5), 1.0) for _ in "ab")
     np.testing.assert_array_equal(once.landmarks, again.landmarks)
     np.testing.assert_array_equal(once.parts, again.parts)
 
     def error(strength):
-        moved = [imitate_errors(seen, np.random.default_rng(i), strength) for i in range(12)]
-        pixels = np.mean([np.abs(m.landmarks - seen.landmarks)[:, :2].mean() for m in moved])
-        depth = np.mean([np.abs(m.world - seen.world)[:, 2].mean() for m in moved])
-        wrong = np.mean([(m.parts != seen.parts).sum() / (seen.parts > 0).sum() for m in moved])
-        return np.array([pixels / seen.size, depth, wrong])
+        moved = [imitate_errors(evidence, np.random.default_rng(i), strength) for i in range(12)]
+        pixels = np.mean([np.abs(m.landmarks - evidence.landmarks)[:, :2].mean() for m in moved])
+        depth = np.mean([np.abs(m.world - evidence.world)[:, 2].mean() for m in moved])
+        wrong = np.mean([(m.parts != evidence.parts).sum() / (evidence.parts > 0).sum() for m in moved])
+        return np.array([pixels / evidence.size, depth, wrong])
 
     light, full = error(0.3), error(1.0)
     assert (light < full).all()
     assert 0.003 < full[0] < 0.03
     assert 0.01 < full[1] < 0.06
     assert 0.05 < full[2] < 0.5
-    moved = imitate_errors(seen, np.random.default_rng(1), 1.0)
-    assert set(np.unique(moved.parts)) <= set(np.unique(seen.parts)) | {0}
-    assert (moved.landmarks[:, 2] <= seen.landmarks[:, 2] + 1e-6).all()
+    moved = imitate_errors(evidence, np.random.default_rng(1), 1.0)
+    assert set(np.unique(moved.parts)) <= set(np.unique(evidence.parts)) | {0}
+    assert (moved.landmarks[:, 2] <= evidence.landmarks[:, 2] + 1e-6).all()
 
 
 def test_a_face_errs_as_one(crop):
-    seen = evidence_of_example(crop)
+    evidence = evidence_of_example(crop)
     moves = np.stack(
-        [imitate_errors(seen, np.random.default_rng(i), 1.0).landmarks - seen.landmarks for i in range(40)]
+        [imitate_errors(evidence, np.random.default_rng(i), 1.0).landmarks - evidence.landmarks for i in range(40)]
     )
     nose, eye, knee = (BLAZEPOSE33.index(name) for name in ("nose", "left_eye", "left_knee"))
     alike = np.corrcoef(moves[:, [nose, eye, knee], 0].T)
@@ -243,8 +243,8 @@ def test_a_person_of_true_size_is_framed_as_the_labels_frame_them(example):
 
 def test_framing_falls_back_on_the_box(example):
     person = as_detected(example)
-    unseen = replace(person, keypoints=person.keypoints * (1, 1, 0.1))
-    assert frame_person(unseen, 96) == frame_box(person.box, 96)
+    hidden = replace(person, keypoints=person.keypoints * (1, 1, 0.1))
+    assert frame_person(hidden, 96) == frame_box(person.box, 96)
     assert frame_person(replace(person, world=None), 96) == frame_box(person.box, 96)
     assert frame_landmarks(person.keypoints, np.zeros((33, 3)), 96) is None
     np.testing.assert_allclose(root_pixel(512), (253.05, 229.44), atol=0.01)

@@ -31,28 +31,28 @@ def test_frames_of_true_landmarks_are_near_the_true_rotations():
     true, world = people()
     frames = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2]))
     torch.testing.assert_close(torch.linalg.det(frames), torch.ones(frames.shape[:2]), atol=1e-4, rtol=0)
-    for joints, most in ((("pelvis", "spine3"), 20), (("left_hip", "right_knee"), 30), (("left_shoulder",), 45)):
+    for joints, limit in ((("pelvis", "spine3"), 20), (("left_hip", "right_knee"), 30), (("left_shoulder",), 45)):
         rows = SMPL24.indices(joints)
-        assert np.rad2deg(geodesic_angle(frames[:, rows], true[:, rows]).median().item()) < most, joints
+        assert np.rad2deg(geodesic_angle(frames[:, rows], true[:, rows]).median().item()) < limit, joints
 
 
 def test_a_mirrored_person_has_mirrored_frames():
     _, world = people(6)
     flip = torch.tensor([-1.0, 1.0, 1.0])
-    sure = torch.ones(world.shape[:2])
+    confidence = torch.ones(world.shape[:2])
     zero = zero_pose_joints()
     zero = (zero + zero[list(SMPL24.mirror)] * flip) / 2  # a body is not quite the same on both sides
-    mirrored = part_frames(zero, world[:, list(BLAZEPOSE33.mirror)] * flip, sure)[:, list(SMPL24.mirror)]
-    torch.testing.assert_close(mirrored * flip * flip[:, None], part_frames(zero, world, sure), atol=1e-4, rtol=0)
+    mirrored = part_frames(zero, world[:, list(BLAZEPOSE33.mirror)] * flip, confidence)[:, list(SMPL24.mirror)]
+    torch.testing.assert_close(mirrored * flip * flip[:, None], part_frames(zero, world, confidence), atol=1e-4, rtol=0)
 
 
 def test_the_regressor_reads_them_from_its_numbers():
     _, world = people(1)
     options = InputOptions("proxy", proxy="vector")
     landmarks = np.ones((33, 3), np.float32)
-    told = encode(CropEvidence(64, landmarks=landmarks, world=world[0].numpy()), options)["vector"]
-    found, known = world_of_numbers(torch.from_numpy(told)[None])
+    vector = encode(CropEvidence(64, landmarks=landmarks, world=world[0].numpy()), options)["vector"]
+    found, confidence = world_of_numbers(torch.from_numpy(vector)[None])
     torch.testing.assert_close(found, world)
-    assert (known == 1).all()
+    assert (confidence == 1).all()
     silent = encode(CropEvidence(64, landmarks=landmarks), options)["vector"]
     assert (world_of_numbers(torch.from_numpy(silent)[None])[1] == 0).all()

@@ -201,10 +201,10 @@ def test_imagenets_weights_are_those_of_the_network(tmp_path, monkeypatch):
     for kind in ("resnet50", "vgg16"):
         with raises(UnavailableError, remedy=f"hpc weights fetch imagenet-{kind}"):
             backbone_file("imagenet", kind)
-    given = tmp_path / WEIGHTS["imagenet-resnet18"].file
-    given.write_bytes(b"")
-    assert backbone_file("imagenet", "resnet18") == backbone_file("imagenet-resnet18", "") == given
-    assert backbone_file(str(given), "resnet50") == given
+    path = tmp_path / WEIGHTS["imagenet-resnet18"].file
+    path.write_bytes(b"")
+    assert backbone_file("imagenet", "resnet18") == backbone_file("imagenet-resnet18", "") == path
+    assert backbone_file(str(path), "resnet50") == path
 
 
 def test_pickled_code_is_refused(tmp_path):

@@ -63,7 +63,7 @@ def rendering(body):
     return render_bodies(body, posed(body), [CAMERA], SIZE)
 
 
-def test_a_body_moved_by_a_known_vector_moves_its_pixels_by_the_perspective_of_their_depth(body, rendering):
+def test_a_body_moved_by_a_vector_moves_its_pixels_by_the_perspective_of_their_depth(body, rendering):
     shift = torch.tensor([0.08, -0.05, 0.0])
     moved, shown = true_displacements(rendering, body.faces, posed(body) + shift, [CAMERA])
     on_body = rendering.mask[0, 0] > 0
@@ -94,9 +94,9 @@ def test_a_mirrored_rendering_is_the_rendering_of_the_mirrored_body(body, render
     other = render_bodies(body, posed(body, left=False), [CAMERA], SIZE)
     both = (mirrored.mask > 0) & (other.mask > 0)
     assert both.sum() > 0.97 * other.mask.sum()
-    for name, most in (("depth", 0.01), ("normals", 0.1), ("colours", 0.01)):
+    for name, limit in (("depth", 0.01), ("normals", 0.1), ("colours", 0.01)):
         difference = (getattr(mirrored, name) - getattr(other, name)).abs().amax(1)[both[:, 0]]
-        assert difference.quantile(0.95) < most, name
+        assert difference.quantile(0.95) < limit, name
 
 
 def test_values_are_fetched_from_where_displacements_lead():
@@ -150,7 +150,7 @@ def test_enlarged_values_are_convex_combinations_of_their_neighbours():
     torch.testing.assert_close(shifted, values[..., [0, 0, 1, 2, 3, 4]])
 
 
-def test_pixels_of_a_cell_have_their_own_combinations():
+def test_pixels_of_a_cell_have_separate_combinations():
     values = torch.arange(9.0).view(1, 1, 3, 3)
     logits = torch.full((1, 9, 2, 2, 3, 3), -40.0)
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -197,7 +197,7 @@ def test_every_part_of_the_network_learns(rendering):
     assert [name for name, values in network.named_parameters() if values.grad is None or not values.grad.any()] == []
 
 
-def test_a_predictor_answers_in_the_pixels_of_the_crops_that_it_is_given(body):
+def test_a_predictor_returns_pixels_of_the_crops(body):
     torch.manual_seed(0)
     network = DisplacementNetwork(SMALL)
     torch.nn.init.constant_(network.update.head[-1].bias, 0.25)
@@ -257,7 +257,7 @@ def test_deviation_and_nearer_share_are_those_of_samples():
     assert nearer_share(mixture(error, 0.3, 1.2), truth).mean() > 0.55
 
 
-def test_the_loss_is_least_at_the_truth_with_the_scale_that_errors_have():
+def test_the_loss_is_minimal_at_the_truth_with_the_scale_that_errors_have():
     error = torch.from_numpy(np.random.default_rng(0).laplace(0, 1.5, (16, 2, 64, 64))).float()
     truth, weights = torch.zeros_like(error), torch.ones(16, 1, 64, 64)
 
@@ -297,18 +297,18 @@ def test_options_that_cannot_be_are_refused():
 
 
 @pytest.mark.parametrize("left_out", ["texture", "depth", "normals", "colours"])
-def test_a_network_without_an_input_starts_as_the_whole_one_that_sees_zero_there(left_out, rendering, tmp_path):
-    whole, part = disturbed_network(SMALL), DisplacementNetwork(replace(SMALL, **{left_out: False}))
+def test_a_network_without_an_input_starts_as_the_complete_one_with_zeros_there(left_out, rendering, tmp_path):
+    complete, part = disturbed_network(SMALL), DisplacementNetwork(replace(SMALL, **{left_out: False}))
     file = tmp_path / "whole.safetensors"
-    write_weights(file, whole.state_dict(), WeightsHeader(MODEL, asdict(SMALL)))
-    for network in (whole, part):  # the file holds half precision
+    write_weights(file, complete.state_dict(), WeightsHeader(MODEL, asdict(SMALL)))
+    for network in (complete, part):  # the file holds half precision
         start_from(network, file)
     # In float64: the channels that are zero change the order of the sums, and with it float32's last digits.
     inputs = rendering_input(rendering, SMALL).double()
     inputs[:, [name == left_out for name in SMALL.inputs]] = 0
     photo = torch.rand(1, 3, SIZE, SIZE, dtype=torch.float64)
     with torch.no_grad():
-        expected = whole.double().eval()(photo, inputs)[-1].pixels
+        expected = complete.double().eval()(photo, inputs)[-1].pixels
         found = part.double().eval()(photo, rendering_input(rendering, part.options).double())[-1].pixels
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

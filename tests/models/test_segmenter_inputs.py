@@ -23,15 +23,15 @@ def colour_of(joint):
     return as_bytes(code_colours(12))[1 + PARTS12.rows[SMPL24.index(joint)]] / 255
 
 
-def seen(**changes):
+def evidence_of(**changes):
     person, maps = person_and_maps(3)
     mask = (maps["persons"] > 0).astype(np.float32)
-    told = CropEvidence(SIZE, landmarks=person.detected, world=person.detected_world[:, :3], mask=mask)
-    return replace(told, **changes)
+    evidence = CropEvidence(SIZE, landmarks=person.detected, world=person.detected_world[:, :3], mask=mask)
+    return replace(evidence, **changes)
 
 
 def test_sticks_have_the_colours_of_their_parts_and_the_mask_is_the_last():
-    evidence = seen(world=None)
+    evidence = evidence_of(world=None)
     landmarks = evidence.landmarks.copy()
     spread = np.linspace(4, 60, len(landmarks))  # far from each other, in no order
     landmarks[:, 0], landmarks[:, 1] = spread, np.roll(spread, 7)
@@ -44,8 +44,8 @@ def test_sticks_have_the_colours_of_their_parts_and_the_mask_is_the_last():
         assert tuple(np.round(colour_of(joint), 2)) in painted, joint
 
 
-def test_a_nearer_arm_hides_the_farther_one():
-    evidence = seen()
+def test_a_nearer_limb_hides_the_farther_one():
+    evidence = evidence_of()
     landmarks, world = evidence.landmarks.copy(), np.zeros((33, 3), np.float32)
     for side, depth in (("left", -1.0), ("right", 1.0)):
         rows = BLAZEPOSE33.indices((f"{side}_elbow", f"{side}_wrist"))
@@ -56,8 +56,8 @@ def test_a_nearer_arm_hides_the_farther_one():
         np.testing.assert_allclose(guide[:3, 50, 30], colour_of(f"{nearer}_elbow"), atol=0.01)
 
 
-def test_doubt_is_faint_and_what_is_not_seen_is_not_painted():
-    evidence = seen()
+def test_doubt_is_faint_and_what_is_not_visible_is_not_painted():
+    evidence = evidence_of()
     landmarks = evidence.landmarks.copy()
     landmarks[:, 2] = 0.5
     assert paint_guide(replace(evidence, landmarks=landmarks), PARTS12)[:3].max() == pytest.approx(0.5, abs=0.01)
@@ -69,7 +69,7 @@ def test_doubt_is_faint_and_what_is_not_seen_is_not_painted():
 
 
 def test_a_mirrored_person_has_the_mirrored_guide_with_sides_exchanged():
-    evidence = seen(world=None)
+    evidence = evidence_of(world=None)
     landmarks = evidence.landmarks[list(BLAZEPOSE33.mirror)] * np.float32([-1, 1, 1]) + np.float32([SIZE - 1, 0, 0])
     mirrored = paint_guide(replace(evidence, landmarks=landmarks, mask=evidence.mask[:, ::-1]), PARTS12)
     plain = paint_guide(evidence, PARTS12)[:, :, ::-1].copy()
@@ -94,8 +94,8 @@ def test_a_guided_segmenter_sees_seven_channels_with_or_without_a_detection():
     guided, alone = segmenter.segment(image, found), segmenter.segment(image, person.box)
     assert guided.probabilities.shape == alone.probabilities.shape == (13, 64, 64)
     assert np.abs(guided.probabilities - alone.probabilities).max() > 1e-4
-    given = segmenter_input(replace(seen(), image=image), TINY)
-    assert given.shape == (TINY.channels, SIZE, SIZE) == (7, SIZE, SIZE)
-    assert torch.isfinite(network(torch.from_numpy(given)[None])).all()
+    features = segmenter_input(replace(evidence_of(), image=image), TINY)
+    assert features.shape == (TINY.channels, SIZE, SIZE) == (7, SIZE, SIZE)
+    assert torch.isfinite(network(torch.from_numpy(features)[None])).all()
     with raises(UsageError, problem="light segmenters"):
         SegmenterOptions("deeplab-vgg16", guided=True)

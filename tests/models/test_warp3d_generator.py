@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.warp3d_poses import MINI, arm_raised, generator, images, standing
+from helpers.warp3d_poses import MINI, generator, hand_raised, images, standing
 from scipy import ndimage
 from torch import nn
 
@@ -165,7 +165,7 @@ def test_the_papers_masks_are_ellipsoids_a_voxel_wider_than_the_capsules():
 def test_the_left_hand_stays_the_left_hand():
     config = replace(MINI, size=64, depth=16, heatmap_sigma=3.0)
     model = generator(config)
-    source, target = standing(64), arm_raised(64)
+    source, target = standing(64), hand_raised(64)
     wrist = REPOSING19.index("left_wrist")
     x, y, z = (source[0, wrist] / torch.tensor(config.voxel_size)).long().tolist()
     volume = torch.zeros(1, 4, *config.grid)
@@ -179,14 +179,14 @@ def test_the_left_hand_stays_the_left_hand():
 
 def test_the_part_warp_stays_in_single_precision():
     model, pose = generator(), standing(32)
-    seen = []
-    model.warp, warp = lambda v, p: seen.append(warp(v, p)) or seen[-1], model.warp
+    calls = []
+    model.warp, warp = lambda v, p: calls.append(warp(v, p)) or calls[-1], model.warp
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        made = model(images(), pose, arm_raised(32))
-    assert seen[0].dtype == torch.float32
+        made = model(images(), pose, hand_raised(32))
+    assert calls[0].dtype == torch.float32
     assert made.image.dtype == torch.float32
     with torch.no_grad():
-        torch.testing.assert_close(made.background_mask, model(images(), pose, arm_raised(32)).background_mask)
+        torch.testing.assert_close(made.background_mask, model(images(), pose, hand_raised(32)).background_mask)
 
 
 # The whole
@@ -195,7 +195,7 @@ def test_the_part_warp_stays_in_single_precision():
 def test_shapes_ranges_and_blending():
     model = generator()
     with torch.no_grad():
-        made = model(images(2), standing(32, 2), arm_raised(32, 2))
+        made = model(images(2), standing(32, 2), hand_raised(32, 2))
     assert made.image.shape == made.foreground.shape == made.background.shape == (2, 3, 32, 32)
     assert made.mask.shape == made.background_mask.shape == (2, 1, 32, 32)
     assert made.heatmaps.shape == (2, 19, *MINI.grid)
@@ -207,13 +207,13 @@ def test_shapes_ranges_and_blending():
 @pytest.mark.parametrize("changes", [{}, {"keep_background": True, "carry_colours": True, "colour_stride": 1}])
 def test_gradients_reach_every_parameter(changes):
     model = generator(replace(MINI, **changes)).train()
-    judge = Discriminator(DiscriminatorConfig(8, (8, 16), (1, 1)), MINI)
+    discriminator = Discriminator(DiscriminatorConfig(8, (8, 16), (1, 1)), MINI)
     image = images(2)
-    made = model(image, standing(32, 2), arm_raised(32, 2))
-    logits = judge(image, made.image, made.heatmaps)
+    made = model(image, standing(32, 2), hand_raised(32, 2))
+    logits = discriminator(image, made.image, made.heatmaps)
     assert logits.shape == (2, 1, 2, 2)
     (nn.functional.softplus(-logits).mean() + made.image.square().mean()).backward()
-    for name, parameter in [*model.named_parameters(), *judge.named_parameters()]:
+    for name, parameter in [*model.named_parameters(), *discriminator.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().max() > 0, name
@@ -222,20 +222,20 @@ def test_gradients_reach_every_parameter(changes):
 def test_images_of_a_batch_do_not_know_of_each_other():
     model = generator()
     image, source, target = images(3), standing(32, 3), standing(32, 3)
-    target[1:] = arm_raised(32)
+    target[1:] = hand_raised(32)
     with torch.no_grad():
         together = model(image, source, target).image
         alone = torch.cat([model(image[i : i + 1], source[i : i + 1], target[i : i + 1]).image for i in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_the_discriminator_judges_every_image_by_itself():
+def test_the_discriminator_scores_every_image_by_itself():
     torch.manual_seed(0)
-    judge = Discriminator(DiscriminatorConfig(8, (8, 16), (1, 1)), MINI).eval()
+    discriminator = Discriminator(DiscriminatorConfig(8, (8, 16), (1, 1)), MINI).eval()
     image, heatmaps = images(3), torch.rand(3, 19, *MINI.grid)
     with torch.no_grad():
-        together = judge(image, image.flip(0), heatmaps)
-        alone = judge(image[1:2], image[1:2], heatmaps[1:2])
+        together = discriminator(image, image.flip(0), heatmaps)
+        alone = discriminator(image[1:2], image[1:2], heatmaps[1:2])
     torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-5)
     assert together.flatten(1).std(0).min() > 0
 
@@ -243,17 +243,17 @@ def test_the_discriminator_judges_every_image_by_itself():
 def test_a_row_without_a_drawing_is_drawn_as_if_there_were_none():
     """Whatever the other rows are given; a drawing that is given changes its own row alone."""
     model = generator(replace(MINI, drawing=True))
-    image, source, target = images(2), standing(32, 2), arm_raised(32, 2)
+    image, source, target = images(2), standing(32, 2), hand_raised(32, 2)
     drawing = torch.rand(2, 5, 32, 32)
     drawing[0] = torch.nan
     with torch.no_grad():
-        without, given = model(image, source, target), model(image, source, target, drawing)
-    torch.testing.assert_close(given.image[0], without.image[0])
-    assert given.image.isfinite().all()
-    assert (given.image[1] - without.image[1]).abs().max() > 0.01
+        without, with_drawing = model(image, source, target), model(image, source, target, drawing)
+    torch.testing.assert_close(with_drawing.image[0], without.image[0])
+    assert with_drawing.image.isfinite().all()
+    assert (with_drawing.image[1] - without.image[1]).abs().max() > 0.01
     assert not without.taken.any()
-    assert not given.taken[0].any()
-    assert given.taken[1].min() > 0
+    assert not with_drawing.taken[0].any()
+    assert with_drawing.taken[1].min() > 0
 
 
 @pytest.mark.parametrize("weight", [-30.0, 30.0])
@@ -281,7 +281,7 @@ def test_drawings_of_other_shapes_are_refused():
         generator()(images(), pose, pose, drawing)
 
 
-def test_joints_that_are_not_known_leave_a_image():
+def test_missing_joints_leave_an_image():
     source, target = standing(32), standing(32)
     source[:, REPOSING19.index("left_wrist")] = float("nan")
     target[:, REPOSING19.index("nose")] = float("nan")
@@ -293,9 +293,9 @@ def test_the_background_sees_nothing_of_the_person():
     model, pose = generator(), standing(32)
     image = images()
     with torch.no_grad():
-        made = model(image, pose, arm_raised(32))
+        made = model(image, pose, hand_raised(32))
         repainted = torch.where(made.background_mask > 0, image, -image)
-        torch.testing.assert_close(model(repainted, pose, arm_raised(32)).background, made.background)
+        torch.testing.assert_close(model(repainted, pose, hand_raised(32)).background, made.background)
     assert made.background_mask[0, 0, 16, 16] == 0  # the pelvis
     assert made.background_mask[0, 0, 2, 2] == 1
 
@@ -337,35 +337,35 @@ def test_gradients_of_dilated_convolutions_are_finite_in_mixed_precision():
     assert (found - exact).norm() < 0.03 * exact.norm()
 
 
-def test_the_discriminator_judges_patches_of_stride_32():
+def test_the_discriminator_scores_patches_of_stride_32():
     torch.manual_seed(0)
     small = DiscriminatorConfig(8, (8, 8, 8), (2, 1, 1))
-    judge = Discriminator(small, replace(MINI, size=128))
-    assert judge.last.kernel_size == (3, 3)
-    assert [block.conv2.stride[0] for block in judge.blocks] == [1, 2, 2, 2]
-    logits = judge(images(1, 128), images(1, 128, 1), torch.rand(1, 19, 8, 64, 64))
+    discriminator = Discriminator(small, replace(MINI, size=128))
+    assert discriminator.last.kernel_size == (3, 3)
+    assert [block.conv2.stride[0] for block in discriminator.blocks] == [1, 2, 2, 2]
+    logits = discriminator(images(1, 128), images(1, 128, 1), torch.rand(1, 19, 8, 64, 64))
     assert logits.shape == (1, 1, 4, 4)
 
 
-def test_the_inpainter_fills_small_and_whole_holes():
+def test_the_inpainter_fills_small_and_complete_holes():
     torch.manual_seed(0)
     inpainter = BackgroundInpainter(MINI)
-    known = torch.ones(1, 1, 32, 32)
-    known[..., 8:20, 8:20] = 0
-    assert inpainter(images(), known)[..., 8:20, 8:20].abs().min() > 0
+    mask = torch.ones(1, 1, 32, 32)
+    mask[..., 8:20, 8:20] = 0
+    assert inpainter(images(), mask)[..., 8:20, 8:20].abs().min() > 0
     assert inpainter(images(), torch.zeros(1, 1, 32, 32)).isfinite().all()
 
 
-def test_known_pixels_may_stay_as_they_are():
+def test_labelled_pixels_may_stay_unchanged():
     torch.manual_seed(0)
     inpainter, image = BackgroundInpainter(replace(MINI, keep_background=True)), images()
-    known = torch.ones(1, 1, 32, 32)
-    known[..., 8:20, 8:20] = 0
+    mask = torch.ones(1, 1, 32, 32)
+    mask[..., 8:20, 8:20] = 0
     nn.init.constant_(inpainter.decoder[-1].bias[3:], 100.0)
-    found = inpainter(image, known)
+    found = inpainter(image, mask)
     torch.testing.assert_close(found[..., 20:, :], image[..., 20:, :])
     inside = found[..., 8:20, 8:20]
-    torch.testing.assert_close(inpainter(torch.where(known > 0, image, -image), known)[..., 8:20, 8:20], inside)
+    torch.testing.assert_close(inpainter(torch.where(mask > 0, image, -image), mask)[..., 8:20, 8:20], inside)
 
 
 def test_the_inpainter_takes_pixels_from_0_to_1():
@@ -373,27 +373,27 @@ def test_the_inpainter_takes_pixels_from_0_to_1():
     torch.manual_seed(0)
     plain, unit = BackgroundInpainter(MINI), BackgroundInpainter(replace(MINI, inpainter_unit_range=True))
     unit.load_state_dict(plain.state_dict())
-    known = torch.ones(1, 1, 32, 32)
-    known[..., 8:20, 8:20] = 0
-    torch.testing.assert_close(unit(2 * images() - 1, known), plain(images(), known))
+    mask = torch.ones(1, 1, 32, 32)
+    mask[..., 8:20, 8:20] = 0
+    torch.testing.assert_close(unit(2 * images() - 1, mask), plain(images(), mask))
 
 
-def test_what_is_not_known_has_no_share_in_bilinear_colours():
+def test_what_is_missing_has_no_share_in_bilinear_colours():
     """Features times their masks are doubled, and the masks, whose edge is then between 0 and 1."""
     torch.manual_seed(0)
     config = replace(MINI, size=32, background_widths=(8,), inpainter_bilinear=True)
     inpainter, image = BackgroundInpainter(config), images()
-    known = torch.zeros(1, 1, 32, 32)
-    known[..., :16] = 1
-    coarse, mask = inpainter.encoder[0](image, known)
+    labelled = torch.zeros(1, 1, 32, 32)
+    labelled[..., :16] = 1
+    coarse, mask = inpainter.encoder[0](image, labelled)
     bilinear = {"scale_factor": 2, "mode": "bilinear", "align_corners": False}
     doubled, cover = (nn.functional.interpolate(t, **bilinear) for t in (torch.relu(coarse) * mask, mask))
     assert cover[0, 0, 16].unique().tolist() == [0, 0.25, 0.75, 1]
-    expected, _ = inpainter.decoder[0](torch.cat((doubled, image), 1), torch.cat((cover, known), 1))
-    torch.testing.assert_close(inpainter(image, known), torch.tanh(expected))
+    expected, _ = inpainter.decoder[0](torch.cat((doubled, image), 1), torch.cat((cover, labelled), 1))
+    torch.testing.assert_close(inpainter(image, labelled), torch.tanh(expected))
     nearest = BackgroundInpainter(replace(config, inpainter_bilinear=False))
     nearest.load_state_dict(inpainter.state_dict())
-    assert (nearest(image, known) - inpainter(image, known)).abs().max() > 0.01
+    assert (nearest(image, labelled) - inpainter(image, labelled)).abs().max() > 0.01
 
 
 def test_noise_is_a_channel_of_e2d_and_the_inpainter():
@@ -475,8 +475,8 @@ def test_tied_slices_hold_the_same_features_and_are_projected_alike():
 
 @pytest.mark.parametrize("changes", [{"warping": "2d"}, {"pose": "2d"}, {"warping": "2d", "pose": "2d"}])
 def test_switches_change_no_weights(changes):
-    whole, changed = generator(), generator(replace(MINI, **changes))
-    for (name, a), (other, b) in zip(whole.state_dict().items(), changed.state_dict().items(), strict=True):
+    original, changed = generator(), generator(replace(MINI, **changes))
+    for (name, a), (other, b) in zip(original.state_dict().items(), changed.state_dict().items(), strict=True):
         assert name == other
         torch.testing.assert_close(a, b)
 
@@ -493,12 +493,12 @@ def test_depth_reaches_what_is_three_dimensional_only(warping, pose):
     model = generator(replace(MINI, warping=warping, pose=pose))
     target = standing(32)
     moved = nearer(nearer(target, "left_wrist", 8.0), "left_elbow", 4.0)
-    seen = []
-    model.warp, warp = lambda v, p: seen.append(warp(v, p)) or seen[-1], model.warp
+    calls = []
+    model.warp, warp = lambda v, p: calls.append(warp(v, p)) or calls[-1], model.warp
     with torch.no_grad():
         first, second = (model(images(), standing(32), t) for t in (target, moved))
     assert torch.equal(first.heatmaps, second.heatmaps) == (pose == "2d")
-    assert torch.equal(seen[0], seen[1]) == (warping == "2d")
+    assert torch.equal(calls[0], calls[1]) == (warping == "2d")
     assert torch.equal(first.image, second.image) == (pose == warping == "2d")
     torch.testing.assert_close(first.background, second.background)
 
@@ -517,14 +517,14 @@ def test_planar_masks_reach_through_all_depths():
 
 
 def test_features_go_from_the_source_to_the_target():
-    model, source, target = generator(), standing(32), arm_raised(32)
-    seen = []
-    model.warp, warp = lambda v, p: seen.append(p) or warp(v, p), model.warp
+    model, source, target = generator(), standing(32), hand_raised(32)
+    calls = []
+    model.warp, warp = lambda v, p: calls.append(p) or warp(v, p), model.warp
     with torch.no_grad():
         model(images(), source, target)
     expected = warping_parts(source, target).in_voxels(MINI.voxel_size)
-    torch.testing.assert_close(seen[0].target_to_source, expected.target_to_source)
-    torch.testing.assert_close(seen[0].capsules, expected.capsules)
+    torch.testing.assert_close(calls[0].target_to_source, expected.target_to_source)
+    torch.testing.assert_close(calls[0].capsules, expected.capsules)
 
 
 def test_a_flat_pose_is_the_same_in_all_slices():

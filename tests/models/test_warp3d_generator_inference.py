@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.warp3d_poses import MINI, arm_raised, standing
+from helpers.warp3d_poses import MINI, hand_raised, standing
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.models.warp3d.config import PRESETS, GeneratorConfig
@@ -48,7 +48,7 @@ def test_a_file_gives_the_same_generator(generator, weights):
     # Half precision is all that a file keeps.
     halved = Generator(generator.config)
     halved.load_state_dict({name: value.half().float() for name, value in generator.state_dict().items()})
-    source, target = standing(32)[0], arm_raised(32)[0]
+    source, target = standing(32)[0], hand_raised(32)[0]
     found = loaded.repose(IMAGE, source, target)
     expected = Warp3d(halved, loaded.header).repose(IMAGE, source, target)
     np.testing.assert_array_equal(found.image, expected.image)
@@ -118,10 +118,10 @@ def test_images_of_another_size(weights):
 
 def test_bytes_to_the_network_and_back():
     images = torch.from_numpy(IMAGE)[None]
-    given = to_network(images)
-    assert given.is_contiguous(memory_format=torch.channels_last)
-    assert (given.min(), given.max()) == (-1, 1)
-    torch.testing.assert_close(to_bytes(given), images)
+    pixels = to_network(images)
+    assert pixels.is_contiguous(memory_format=torch.channels_last)
+    assert (pixels.min(), pixels.max()) == (-1, 1)
+    torch.testing.assert_close(to_bytes(pixels), images)
 
 
 def taking_all():
@@ -141,12 +141,12 @@ GREY = np.full((64, 64, 3), 120, np.uint8)
 def test_detail_is_what_a_drawing_shows_finer_than_the_network():
     """Of a drawing that is smooth at the fine resolution there is none; of a fine pattern it is the pattern."""
     network, pose = taking_all(), standing(64)[0].numpy()
-    whole = np.ones((128, 128), np.float32)
-    stripes = 0.2 * whole
+    ones = np.ones((128, 128), np.float32)
+    stripes = 0.2 * ones
     stripes[:, 1::2] *= -1
     smooth, fine = (
-        network.repose(GREY, pose, pose, np.stack((colour, colour, colour, whole, whole)))
-        for colour in (0.3 * whole, stripes)
+        network.repose(GREY, pose, pose, np.stack((colour, colour, colour, ones, ones)))
+        for colour in (0.3 * ones, stripes)
     )
     assert smooth.detail.shape == fine.detail.shape == (128, 128, 3)
     np.testing.assert_allclose(smooth.detail, 0, atol=0.01)
@@ -165,8 +165,8 @@ def test_the_outline_of_a_finer_drawing_is_followed():
     disc = (np.hypot(row, column) < 41.3).astype(np.float32)
     drawing = np.stack((0 * disc, 0 * disc, 0 * disc, disc, disc))
     made = network.repose(GREY, pose, pose, drawing)
-    whole = torch.from_numpy(made.mask)[None, None]
-    smooth = torch.nn.functional.interpolate(whole, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
+    mask = torch.from_numpy(made.mask)[None, None]
+    smooth = torch.nn.functional.interpolate(mask, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
     np.testing.assert_allclose(smooth.numpy() + made.outline, disc, atol=1e-5)
     assert np.abs(made.outline).max() > 0.2
     same = network.repose(GREY, pose, pose, drawing[:, ::2, ::2].copy())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.warp3d_poses import MINI, arm_raised, generator, images, standing
+from helpers.warp3d_poses import MINI, generator, hand_raised, images, standing
 from torch import nn
 
 from humanpose_cli.body.warping_parts import warping_parts
@@ -13,12 +13,12 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.models.warp3d.layers import CarriedColours
 
 
-def test_colours_move_as_features_do_at_a_stride_of_their_own():
+def test_colours_move_as_features_do_at_a_separate_stride():
     """As in a volume of that stride; and there a volume of colours is warped under masks that are not widened."""
     coarse = generator(replace(MINI, size=64, stride=4, decoder_widths=(16, 16, 16), decoder_blocks=(1, 1, 1)))
     fine = generator(replace(MINI, size=64, mask_margin=0))
     coarse.config = replace(coarse.config, colour_stride=2)
-    image, source, target = images(2, 64), standing(64, 2), arm_raised(64, 2)
+    image, source, target = images(2, 64), standing(64, 2), hand_raised(64, 2)
     parts = warping_parts(source, target)
     found = coarse.moved_colours(image, parts.in_voxels(coarse.config.voxel_size))
     pooled = nn.functional.avg_pool2d(image / 2 + 0.5, 2)
@@ -28,7 +28,7 @@ def test_colours_move_as_features_do_at_a_stride_of_their_own():
     assert 0.02 < (found[:, 3] > 0).float().mean() < 0.6
 
 
-def test_the_front_of_moved_colours_is_seen():
+def test_the_front_of_moved_colours_is_visible():
     """Of two covered slices the nearer one by its features; their mean, by cover, before anything is learned."""
     carried = CarriedColours(3, 4, 5, 1)
     moved = torch.zeros(1, 4, 3, 4, 4)
@@ -52,30 +52,33 @@ def test_the_front_of_moved_colours_is_seen():
 def test_the_decoder_sees_moved_colours_at_half_the_resolution(stride):
     """All pixels of a finer view one behind the other, a coarser one as it is in between."""
     carried = CarriedColours(3, 16 if stride == 1 else 4, 5, stride)
-    x, view = torch.rand(2, carried.seen.out_channels, 8, 8), torch.rand(2, 4, 16 // stride, 16 // stride)
+    x, view = (
+        torch.rand(2, carried.get_submodule("seen").out_channels, 8, 8),
+        torch.rand(2, 4, 16 // stride, 16 // stride),
+    )
     colours, cover = view[:, :3] * 2 - 1, view[:, 3:]
     assert torch.equal(carried.shown(x, (colours, cover)), x)
-    nn.init.dirac_(carried.seen.weight)
-    seen = (carried.shown(x, (colours, cover)) - x).detach()
+    nn.init.dirac_(carried.get_submodule("seen").weight)
+    difference = (carried.shown(x, (colours, cover)) - x).detach()
     premultiplied = torch.cat((colours * cover, cover), 1)
     if stride == 1:
         expected = premultiplied.view(2, 4, 8, 2, 8, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 16, 8, 8)
     else:
         expected = nn.functional.interpolate(premultiplied, size=(8, 8), mode="bilinear")
-    torch.testing.assert_close(seen, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(difference, expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("stride", "widths", "blocks"), [(2, (24, 16), (3, 1)), (4, (32, 24, 16), (2, 3, 1))])
 def test_the_view_joins_the_decoder_behind_its_first_block_of_half_the_resolution(stride, widths, blocks):
     config = replace(MINI, size=64, stride=stride, decoder_widths=widths, decoder_blocks=blocks, colour_stride=1)
-    model, target = generator(config), arm_raised(64)
-    assert model.decoder.carried.seen.out_channels == widths[-2]
+    model, target = generator(config), hand_raised(64)
+    assert model.decoder.carried.get_submodule("seen").out_channels == widths[-2]
     assert model.decoder.halfway == (1 if stride == 2 else 3)
     shapes, joined = [], model.decoder.carried.shown
     model.decoder.carried.shown = lambda x, view: shapes.append(x.shape) or joined(x, view)
     with torch.no_grad():
         before = model(images(1, 64), standing(64), target).foreground
-        nn.init.normal_(model.decoder.carried.seen.weight)
+        nn.init.normal_(model.decoder.carried.get_submodule("seen").weight)
         after = model(images(1, 64), standing(64), target).foreground
     assert shapes == [(1, widths[-2], 32, 32)] * 2
     assert (before - after).abs().max() > 0.01
@@ -90,11 +93,11 @@ def test_moved_colours_are_taken_over_where_the_person_is():
     pose, parts = standing(32), warping_parts(standing(32), standing(32)).in_voxels(MINI.voxel_size)
     covered = model.moved_colours(colour, parts)[:, 3:].amax(2)
     with torch.no_grad():
-        own = plain(colour, pose, pose).foreground
+        generated = plain(colour, pose, pose).foreground
         for bias, share in ((-100.0, 0.0), (0.0, 0.5), (100.0, 1.0)):
             nn.init.constant_(model.decoder.carried.taken.bias, bias)
             found = model(colour, pose, pose).foreground
-            torch.testing.assert_close(found, own + share * covered * (colour - own), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found, generated + share * covered * (colour - generated), atol=1e-4, rtol=1e-4)
     assert (covered > 0.5).float().mean() > 0.02
 
 
@@ -111,12 +114,12 @@ def test_the_background_is_hidden_a_pixel_further_than_a_silhouette(margin):
     silhouette[:, :, 10, 20] = 0.2  # mostly background
     silhouette[1] = torch.nan
     with torch.no_grad():
-        known = model(images(2), pose, pose, silhouette=silhouette).background_mask
+        background = model(images(2), pose, pose, silhouette=silhouette).background_mask
         without = model(images(2), pose, pose).background_mask
     expected = torch.ones(32, 32)
     expected[:, :17] = 0
-    assert torch.equal(known[0, 0], expected)
-    assert torch.equal(known[1], without[1])
+    assert torch.equal(background[0, 0], expected)
+    assert torch.equal(background[1], without[1])
 
 
 def test_a_silhouette_cuts_moved_colours_out_under_masks_as_wide_as_the_features():
@@ -147,15 +150,15 @@ def test_nothing_beside_a_silhouette_mixes_with_coarser_colours():
 
 
 @pytest.mark.parametrize("nothing", [torch.nan, 0.0, 0.1])
-def test_rows_whose_silhouette_is_not_known_or_empty_are_drawn_as_without(nothing):
+def test_rows_with_a_missing_or_empty_silhouette_are_drawn_as_without(nothing):
     model = generator(replace(MINI, silhouette=True, colour_stride=2))
-    image, source, target = images(2), standing(32, 2), arm_raised(32, 2)
+    image, source, target = images(2), standing(32, 2), hand_raised(32, 2)
     silhouette = torch.cat((torch.full((1, 1, 32, 32), nothing), half_a_silhouette()))
     with torch.no_grad():
-        without, given = model(image, source, target), model(image, source, target, silhouette=silhouette)
-    torch.testing.assert_close(given.image[0], without.image[0])
-    assert (given.image[1] - without.image[1]).abs().max() > 0.01
-    assert given.image.isfinite().all()
+        without, with_silhouette = model(image, source, target), model(image, source, target, silhouette=silhouette)
+    torch.testing.assert_close(with_silhouette.image[0], without.image[0])
+    assert (with_silhouette.image[1] - without.image[1]).abs().max() > 0.01
+    assert with_silhouette.image.isfinite().all()
 
 
 def test_silhouettes_of_other_shapes_are_refused():

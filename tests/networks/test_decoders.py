@@ -16,7 +16,7 @@ def brute_force(layer, x, mask, stride, padding):
     full = np.repeat(mask, layer.groups, axis=0)
     x, full = (np.pad(a, ((0, 0), (padding, padding), (padding, padding))) for a in (x, full))
     height, width = ((n - kernel) // stride + 1 for n in x.shape[1:])
-    values, known = np.zeros((outputs, height, width)), np.zeros((height, width))
+    values, coverage = np.zeros((outputs, height, width)), np.zeros((height, width))
     for i in range(height):
         for j in range(width):
             window = np.s_[:, i * stride : i * stride + kernel, j * stride : j * stride + kernel]
@@ -24,9 +24,9 @@ def brute_force(layer, x, mask, stride, padding):
             if m.sum() > 0:
                 inner = (weight * np.where(m > 0, x[window], 0)).sum((1, 2, 3))
                 values[:, i, j] = inner * m.size / m.sum() + bias
-                known[i, j] = 1
+                coverage[i, j] = 1
     assert channels == sum(layer.groups)
-    return values, known
+    return values, coverage
 
 
 @pytest.mark.parametrize(
@@ -40,27 +40,27 @@ def test_it_is_what_the_paper_defines(groups, kernel, stride, padding):
     x = torch.randn(2, sum(groups), 13, 11, generator=generator)
     mask = (torch.rand(2, len(groups), 13, 11, generator=generator) < 0.25).float()
     mask[:, :, :6, :6] = 0
-    found, known = layer(x, mask)
+    found, coverage = layer(x, mask)
     for one in range(2):
         values, expected = brute_force(layer, x[one].double().numpy(), mask[one].numpy(), stride, padding)
         np.testing.assert_allclose(found[one].detach().numpy(), values, atol=1e-5)
-        np.testing.assert_array_equal(known[one, 0].numpy(), expected)
-    assert 0 < known.mean() < 1
+        np.testing.assert_array_equal(coverage[one, 0].numpy(), expected)
+    assert 0 < coverage.mean() < 1
 
 
-def test_with_everything_known_it_is_a_convolution_inside():
+def test_with_everything_present_it_is_a_convolution_inside():
     torch.manual_seed(1)
     layer = PartialConv2d((3,), 2, 3, padding=1)
     x = torch.randn(1, 3, 8, 8)
-    found, known = layer(x, torch.ones(1, 1, 8, 8))
+    found, coverage = layer(x, torch.ones(1, 1, 8, 8))
     inside = layer.conv(x)[..., 1:-1, 1:-1]
     torch.testing.assert_close(found[..., 1:-1, 1:-1], inside)
-    assert known.all()
+    assert coverage.all()
     # At a corner, four of nine pixels are known.
     torch.testing.assert_close(found[..., 0, 0], layer.conv(x)[..., 0, 0] * 9 / 4)
 
 
-def test_what_is_not_known_has_no_influence():
+def test_what_is_missing_has_no_influence():
     torch.manual_seed(2)
     layer = PartialConv2d((3,), 2, 3, padding=1)
     x, mask = torch.randn(1, 3, 9, 9), (torch.rand(1, 1, 9, 9) < 0.5).float()
@@ -71,12 +71,12 @@ def test_what_is_not_known_has_no_influence():
     assert (poisoned.grad[(mask == 0).expand_as(poisoned.grad)] == 0).all()
 
 
-def test_nothing_known_gives_nothing():
+def test_nothing_present_gives_nothing():
     layer = PartialConv2d((3,), 2, 3, padding=1)
     torch.nn.init.ones_(layer.bias)
-    found, known = layer(torch.randn(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
+    found, coverage = layer(torch.randn(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
     assert not found.any()
-    assert not known.any()
+    assert not coverage.any()
 
 
 def test_shapes_that_do_not_fit():

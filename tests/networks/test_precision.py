@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.warp3d_poses import MINI, arm_raised, standing
+from helpers.warp3d_poses import MINI, hand_raised, standing
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UnavailableError, UsageError
@@ -23,7 +23,7 @@ AMPERE, TURING = (8, 6), (7, 5)
 
 
 @pytest.mark.parametrize(
-    ("capability", "asked", "expected"),
+    ("capability", "precision", "expected"),
     [
         (AMPERE, "auto", "tf32"),
         (TURING, "auto", "full"),
@@ -40,14 +40,14 @@ AMPERE, TURING = (8, 6), (7, 5)
         (None, "tf32", {"problem": "for NVIDIA's GPUs", "got": "cpu"}),
     ],
 )
-def test_what_a_device_has(monkeypatch, capability, asked, expected):
+def test_what_a_device_has(monkeypatch, capability, precision, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     device = "cpu" if capability is None else "cuda:0"
     if isinstance(expected, dict):
         with raises(UnavailableError, **expected):
-            resolve_precision(asked, device)
+            resolve_precision(precision, device)
     else:
-        assert resolve_precision(asked, device) == expected
+        assert resolve_precision(precision, device) == expected
 
 
 def test_another_name_is_refused():
@@ -80,7 +80,7 @@ def test_warp3d_draws_alike_in_bfloat16(changes):
     generator, size = Generator(replace(MINI, **changes)), MINI.size
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     person = np.ones((size, size), np.float32)
-    crop = CropToRepose(image, standing(size)[0].numpy(), arm_raised(size)[0].numpy(), silhouette=person)
+    crop = CropToRepose(image, standing(size)[0].numpy(), hand_raised(size)[0].numpy(), silhouette=person)
     full, half = (
         Warp3d(generator, WeightsHeader("warp3d"), precision=precision).repose_all([crop])[0]
         for precision in ("full", "bfloat16")
@@ -101,7 +101,7 @@ def test_displacements_are_alike_in_bfloat16():
     assert 0 < unlike(full.deviation.numpy(), half.deviation.numpy()) < 0.2
 
 
-def test_results_tell_what_was_chosen():
+def test_results_record_the_precision():
     usual, chosen = (Fitter(precision=precision) for precision in ("auto", "bfloat16"))
     assert chosen.network_identity == f"{usual.network_identity}+bfloat16"
     cameras = [FrameCamera("a", Camera.of_image((64, 48)))]

@@ -66,8 +66,8 @@ def test_the_wrong_file_is_named(tmp_path, state):
     write_weights(path, state, HEADER)
     with raises(InputError, problem="another model"):
         read_weights(path, "nbf")
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-5])
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
     with raises(InputError, problem="cannot be read"):
         read_weights(path)
     save_file(state | {"b": state["b"].contiguous()}, path)
@@ -78,8 +78,8 @@ def test_the_wrong_file_is_named(tmp_path, state):
 def test_changed_numbers_are_found_whether_or_not_the_file_has_a_digest(tmp_path, state, monkeypatch):
     path = tmp_path / "w.safetensors"
     write_weights(path, state, HEADER)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with raises(InputError, problem="not those that were saved"):
         read_weights(path)
     old = save(

@@ -38,7 +38,7 @@ def served(tmp_path):
         server.shutdown()
 
 
-def test_all_that_is_shipped_is_there_and_whole():
+def test_all_that_is_shipped_is_there_and_complete():
     shipped = [entry for entry in WEIGHTS.values() if entry.shipped]
     assert shipped
     for entry in shipped:

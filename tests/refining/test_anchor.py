@@ -21,7 +21,7 @@ from humanpose_cli.refining.problem import (
 
 WEIGHTS = AlignmentWeights()
 LEGS = SMPL24.indices(("left_hip", "right_hip", "left_knee", "right_knee"))
-ARMS = SMPL24.indices(("left_shoulder", "right_shoulder", "left_elbow", "right_elbow"))
+SHOULDERS_AND_ELBOWS = SMPL24.indices(("left_shoulder", "right_shoulder", "left_elbow", "right_elbow"))
 SIGMA = 3.0  # pixels
 
 
@@ -60,19 +60,19 @@ def noise_of(rig, walk, rotations, keypoints, measured=False, weights=WEIGHTS):
 def test_two_wrong_legs_are_free_and_the_rest_is_held(rig, walk):
     noise = noise_of(rig, walk, turned(walk, LEGS, 0.35), keypoints_of(rig, walk)).rotation / usual_errors()
     right = noise_of(rig, walk, walk.rotations, keypoints_of(rig, walk)).rotation / usual_errors()
-    assert noise[:, LEGS].mean() > 1.4 * noise[:, ARMS].mean()
+    assert noise[:, LEGS].mean() > 1.4 * noise[:, SHOULDERS_AND_ELBOWS].mean()
     assert noise[:, LEGS].mean() > 3 * right[:, LEGS].mean()
 
 
 def test_a_fit_on_its_keypoints_is_held_unless_it_was_made_from_them(rig, walk):
     keypoints = keypoints_of(rig, walk)
     foreign = noise_of(rig, walk, walk.rotations, keypoints)
-    own = noise_of(rig, walk, walk.rotations, keypoints, measured=True)
+    noise = noise_of(rig, walk, walk.rotations, keypoints, measured=True)
     assert (foreign.rotation < 0.3 * usual_errors()).all()
-    torch.testing.assert_close(own.rotation, usual_errors().expand_as(own.rotation))
-    torch.testing.assert_close(own.root, torch.full_like(own.root, WEIGHTS.root_noise))
-    assert (foreign.root < 0.3 * own.root).all()
-    assert (foreign.shape < 0.3 * own.shape).all()
+    torch.testing.assert_close(noise.rotation, usual_errors().expand_as(noise.rotation))
+    torch.testing.assert_close(noise.root, torch.full_like(noise.root, WEIGHTS.root_noise))
+    assert (foreign.root < 0.3 * noise.root).all()
+    assert (foreign.shape < 0.3 * noise.shape).all()
 
 
 def test_without_keypoints_a_fit_is_a_usual_one(rig, walk):

@@ -56,7 +56,7 @@ def test_what_is_kept_is_reported_of_each_view(walk):
     assert right.frame_rate == pytest.approx(12.5)
 
 
-def test_a_slower_camera_has_its_own_frames(walk):
+def test_a_slower_camera_has_its_frames(walk):
     take = walking_take(walk)
     frame = np.array([[0, 1, 2, 3, 4], [0, 0, 1, 1, 2]], np.int32)
     names = np.array([take.frame_names.tolist(), ["a", "a", "b", "b", "c"]])

@@ -107,7 +107,7 @@ def test_what_compares_no_images_saves_nothing(walk, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nobody_gives_a_file_without_rows(walk, tmp_path):
+def test_no_people_give_a_file_without_rows(walk, tmp_path):
     hp.refine(walk.fit().select([]), walk.frames, save_displacements=tmp_path / "a.displacements.npz")
     with DisplacementFile(tmp_path / "a.displacements.npz") as file:
         assert len(file) == 0

@@ -29,9 +29,9 @@ def fit() -> Fit:
 def test_the_detectors_keypoints_are_found_again(fit: Fit) -> None:
     with ModelPool(1) as pool:
         found = detected_keypoints(fit, FitFrames.of(fit, PHOTO), pool)
-        sure = (fit.keypoints2d[0, :, 2] > 0.8) & (found[0, :, 2] > 0.8)
-        assert sure.sum() > 8
-        assert np.median(np.linalg.norm(found[0, sure, :2] - fit.keypoints2d[0, sure, :2], axis=-1)) < 10
+        reliable = (fit.keypoints2d[0, :, 2] > 0.8) & (found[0, :, 2] > 0.8)
+        assert reliable.sum() > 8
+        assert np.median(np.linalg.norm(found[0, reliable, :2] - fit.keypoints2d[0, reliable, :2], axis=-1)) < 10
         aside = replace(fit, joints2d=fit.joints2d + np.float32([300, 0]))
         assert not detected_keypoints(aside, FitFrames.of(aside, PHOTO), pool).any()
 

@@ -261,14 +261,14 @@ def test_neighbouring_frames_steady_each_other(rig, walk):
 
 
 @pytest.mark.extensive
-def test_windows_give_what_the_whole_gives(rig, walk, monkeypatch):
+def test_windows_give_what_the_complete_problem_gives(rig, walk, monkeypatch):
     start = perturbed(walk, 0.1)
-    whole = solved_state(problem_of(rig, walk, start), start)
+    complete = solved_state(problem_of(rig, walk, start), start)
     monkeypatch.setattr("humanpose_cli.refining.problem._WINDOW", 4)
     monkeypatch.setattr("humanpose_cli.refining.problem._MARGIN", 2)
     parts = solved_state(problem_of(rig, walk, start), start)
-    assert geodesic_angle(whole.rotations, parts.rotations).mean() < 0.02
-    torch.testing.assert_close(whole.betas, parts.betas, atol=1e-6, rtol=0)
+    assert geodesic_angle(complete.rotations, parts.rotations).mean() < 0.02
+    torch.testing.assert_close(complete.betas, parts.betas, atol=1e-6, rtol=0)
     assert torch.equal(parts.betas, parts.betas[:1].expand_as(parts.betas))
 
 

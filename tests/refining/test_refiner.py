@@ -44,7 +44,7 @@ def masks(monkeypatch, walk):
     """The true silhouettes in place of the pose network's, which finds nobody in a drawing this small."""
     true = body_vertices(walk.body, walk.fit(), np.arange(5))
 
-    def known(fit, rows, image, pool):
+    def true_masks(fit, rows, image, pool):
         found = []
         for row in rows:
             alpha = render_people([Surface(true[fit.frame_index[row]], walk.body.faces)], CAMERA)[..., 3]
@@ -53,7 +53,7 @@ def masks(monkeypatch, walk):
             found.append(PersonMask(square, Affine2D.identity()))
         return found
 
-    monkeypatch.setattr("humanpose_cli.refining.refiner.masks_of_rows", known)
+    monkeypatch.setattr("humanpose_cli.refining.refiner.masks_of_rows", true_masks)
 
 
 def error(fit, walk) -> float:
@@ -68,10 +68,10 @@ def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence
     with Refiner(replace(QUICK, correspondence=correspondence)) as refiner:
         refined = refiner.refine(start, FitFrames.of(start, walk.frames))
     assert error(refined, walk) < 0.8 * error(start, walk)
-    told = refined.options["refinement"]["tracks"]["0"]
-    assert told["accepted"] == [1.0] * 5
-    assert told["frames"] == [0, 1, 2, 3, 4]
-    assert np.mean(told["overlap_after"]) > np.mean(told["overlap_before"]) + 0.02
+    track = refined.options["refinement"]["tracks"]["0"]
+    assert track["accepted"] == [1.0] * 5
+    assert track["frames"] == [0, 1, 2, 3, 4]
+    assert np.mean(track["overlap_after"]) > np.mean(track["overlap_before"]) + 0.02
     assert refined.reprojection_error.mean() < 5
     assert np.array_equal(refined.betas, np.tile(refined.betas[:1], (5, 1)))
 
@@ -102,7 +102,7 @@ def test_without_keypoints_wrong_ones_pull_nowhere(walk, masks):
 
 
 @pytest.mark.extensive
-def test_textures_are_made_anew_after_the_first_round_unless_they_are_given_to_stay(walk, masks, monkeypatch):
+def test_textures_are_made_anew_after_the_first_round_unless_they_are_passed_to_stay(walk, masks, monkeypatch):
     start, made = walk.off(), []
     baked = Refiner.textures
     monkeypatch.setattr(Refiner, "textures", lambda self, fit, *a, **k: made.append(fit) or baked(self, fit, *a, **k))
@@ -185,9 +185,9 @@ def test_what_aligns_worse_is_refused(walk, masks):
         refined = refiner.refine(misled, FitFrames.of(misled, walk.frames))
     np.testing.assert_array_equal(refined.poses, start.poses)
     np.testing.assert_array_equal(refined.joints3d, start.joints3d)
-    told = refined.options["refinement"]["tracks"]["0"]
-    assert told["accepted"] == [0.0] * 5
-    assert told["overlap_after"] == told["overlap_before"]
+    track = refined.options["refinement"]["tracks"]["0"]
+    assert track["accepted"] == [0.0] * 5
+    assert track["overlap_after"] == track["overlap_before"]
 
 
 def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def interrupted():
     raise KeyboardInterrupt
 
 
-def test_nobody_stays_nobody(walk):
+def test_a_fit_without_people_stays_empty(walk):
     empty = walk.fit().select([])
     assert hp.refine(empty, walk.frames) is not None
     assert len(hp.refine(empty, walk.frames)) == 0
@@ -228,9 +228,9 @@ def test_frames_are_found_by_name_and_missing_ones_are_named(walk, tmp_path):
     assert [frame for frame, _ in read] == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(read[3][1], walk.frames[3])
     part = replace(fit.select([]), **{name: getattr(fit, name)[2:4] for name in PER_FRAME})
-    own = hp.refine(part, tmp_path).images  # what its overlay is drawn on
-    assert [frame.name for frame in own.frames()] == ["f2.png", "f3.png"]
-    np.testing.assert_array_equal(own.frame(1), walk.frames[3])
+    images = hp.refine(part, tmp_path).images  # what its overlay is drawn on
+    assert [frame.name for frame in images.frames()] == ["f2.png", "f3.png"]
+    np.testing.assert_array_equal(images.frame(1), walk.frames[3])
     (tmp_path / "f2.png").unlink()
     with raises(InputError, problem="lacks 1 of the fit's 5 frames: f2.png"):
         list(FitFrames.of(fit, tmp_path).read())
@@ -267,12 +267,12 @@ def test_the_network_compares_where_weights_are_named(tmp_path, walk, masks):
     assert settings == refiner.identity
     assert settings["network"] == digest_of(file)[:16]
     assert Refiner(QUICK).options.correspondence == "flow"
-    seen = []
+    batch_sizes = []
     with Refiner(QUICK, weights=file, batch_size=2) as refiner:
         compare = refiner._correspondence
-        refiner._correspondence = lambda drawn, photos: seen.append(len(photos)) or compare(drawn, photos)
+        refiner._correspondence = lambda drawn, photos: batch_sizes.append(len(photos)) or compare(drawn, photos)
         again = refiner.refine(start, FitFrames.of(start, walk.frames))
-    assert seen == [2, 2, 1]
+    assert batch_sizes == [2, 2, 1]
     np.testing.assert_allclose(again.poses, refined.poses, atol=1e-4)
     shipped = Refiner(replace(QUICK, correspondence="network"))
     assert shipped.identity["network"] == WEIGHTS["refiner"].digest[:16]

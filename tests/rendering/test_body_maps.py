@@ -87,11 +87,11 @@ def test_everything_is_zero_off_the_body(body, vertices, crops):
 
 
 @pytest.mark.slow
-def test_a_crop_shows_what_the_whole_image_shows(body, vertices, crops):
+def test_a_crop_shows_what_the_complete_image_shows(body, vertices, crops):
     """The mask in the crop is the crop of the image's mask, but for pixels that the outline passes through."""
     maps = render_bodies(body, vertices[:1], [CAMERA.cropped(crops[0])], SIZE)
-    whole = render_people([Surface(vertices[0], body.faces)], CAMERA, supersampling=4)[..., 3]
-    expected = crops[0].warp(whole.astype(np.float32), 1)
+    coverage = render_people([Surface(vertices[0], body.faces)], CAMERA, supersampling=4)[..., 3]
+    expected = crops[0].warp(coverage.astype(np.float32), 1)
     mask = maps.mask[0, 0].numpy()
     clear = (expected < 0.02) | (expected > 0.98)
     assert clear.mean() > 0.8
@@ -114,7 +114,7 @@ def test_bodies_do_not_depend_on_their_batch(body, vertices, crops):
         torch.testing.assert_close(getattr(both, name)[1:], values, atol=0, rtol=0)
 
 
-def test_vertex_colours_tell_vertices_apart(body):
+def test_vertex_colours_distinguish_vertices(body):
     colours = vertex_colours(body)
     assert float(colours.min()) == 0
     assert float(colours.max()) == 1

@@ -18,7 +18,7 @@ from humanpose_cli.rendering.flow_colours import colour_wheel, draw_arrows, flow
         ((0, 4), (255, 232, 0)),  # a quarter of 55 steps: 13.75 of the 15 from red to yellow, 255 · 13.75 / 15 = 234
     ],
 )
-def test_known_colours(displacement, colour):
+def test_reference_colours(displacement, colour):
     found = flow_colours(np.array(displacement, float), 4)
     np.testing.assert_allclose(found, colour, atol=2)
 

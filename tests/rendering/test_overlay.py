@@ -33,7 +33,7 @@ def photo() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (120, 160, 3)).astype(np.uint8)
 
 
-def test_photo_is_untouched_outside_the_bodies_and_not_changed_in_place(photo: np.ndarray) -> None:
+def test_photo_is_untouched_outside_the_bodies_and_not_modified(photo: np.ndarray) -> None:
     before = photo.copy()
     drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, CAMERA)
     np.testing.assert_array_equal(photo, before)
@@ -98,7 +98,7 @@ def test_palette_is_stable_and_distinct() -> None:
     np.testing.assert_array_equal(person_colour(37), person_colour(37))
 
 
-def test_nobody_and_bodies_without_a_place_leave_the_photo(photo: np.ndarray) -> None:
+def test_no_people_and_bodies_without_a_position_leave_the_photo(photo: np.ndarray) -> None:
     np.testing.assert_array_equal(draw_overlay(photo, people((0, 2))[:0], FACES, CAMERA), photo)
     nowhere = torch.full((1, 4, 3), float("nan"))
     np.testing.assert_array_equal(draw_overlay(photo, nowhere, FACES, CAMERA, track_ids=[3]), photo)

@@ -90,9 +90,9 @@ def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     hatched = flat(3.0, (0.0, 1.0, 0.0), x=0.3)
     hatched = replace(hatched, hatched=torch.ones(len(hatched.vertices), dtype=torch.bool))
     surfaces = [flat(2.0, (1.0, 0.0, 0.0)), hatched]
-    whole = render_people(surfaces, VIEW)
+    image = render_people(surfaces, VIEW)
     monkeypatch.setattr("humanpose_cli.rendering.shading._MAX_SAMPLES", 1500)
-    np.testing.assert_allclose(render_people(surfaces, VIEW), whole, atol=1e-6)
+    np.testing.assert_allclose(render_people(surfaces, VIEW), image, atol=1e-6)
 
 
 def test_behind_the_camera_and_outside_draw_nothing() -> None:
@@ -109,7 +109,7 @@ def test_surface_that_reaches_behind_the_camera_is_cut() -> None:
     assert image[60, 101, 3] == 0
 
 
-def test_texture_is_seen_where_its_coordinates_say() -> None:
+def test_texture_is_visible_where_its_coordinates_point() -> None:
     vertices, faces = square(2.0)
     image = np.zeros((40, 40, 3), np.uint8)
     image[:20, :20] = (255, 0, 0)
@@ -127,9 +127,9 @@ def test_fine_texture_is_averaged_not_sampled() -> None:
     noise = np.random.default_rng(0).integers(0, 2, (1280, 1280, 1)).astype(np.uint8) * 255
     corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     texture = Texture(np.repeat(noise, 3, 2), corners, faces)
-    seen = render_people([Surface(vertices, faces, texture=texture, lit=False)], VIEW)[42:78, 62:98, 0]
+    pixels = render_people([Surface(vertices, faces, texture=texture, lit=False)], VIEW)[42:78, 62:98, 0]
     # 32 × 32 texels a pixel: the mean of 1,024 coin tosses strays by 0.016.
-    assert abs(seen - 0.5).max() < 0.12
+    assert abs(pixels - 0.5).max() < 0.12
 
 
 def test_samples_of_a_pixel_read_a_texture_as_fine_as_they_are() -> None:

@@ -28,7 +28,7 @@ def red(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ("azimuth", "position", "side"),
     [(0, (0.5, 0, 0), "right"), (0, (-0.5, 0, 0), "left"), (90, (0, 0, 0.5), "right"), (-90, (0, 0, 0.5), "left")],
 )
-def test_the_camera_stands_where_the_azimuth_says(azimuth, position, side):
+def test_the_camera_stands_where_the_azimuth_puts_it(azimuth, position, side):
     stage = Stage((0.0, -1.0, 0.0), 4.0, azimuth, 0.0, SIZE)
     x, y, z = position
     columns, rows = red(stage.draw([tetrahedron(x, y - 1, z)]))

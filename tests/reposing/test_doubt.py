@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.errors import raises
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.core.errors import UsageError
@@ -61,7 +61,7 @@ def test_a_network_that_has_hardly_been_trained_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.extensive
 def test_doubts_of_the_photographs_fit_the_targets_and_the_image(clip, clip_frames, meshes_made_once) -> None:
-    with Reposer(people_source=KnownPeople({0: [true_person(clip, 0)]}), focal=clip.focal, device="cpu") as reposer:
+    with Reposer(people_source=ReferencePeople({0: [true_person(clip, 0)]}), focal=clip.focal, device="cpu") as reposer:
         scene_fit = reposer.fitter.fit_image(clip_frames[0])
         unsure = replace(scene_fit, confidence=np.float32([0.1]))
         plain = reposer.repose(clip_frames[0], scene_fit, fit=scene_fit)

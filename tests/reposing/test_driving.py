@@ -110,18 +110,18 @@ def test_what_the_options_name() -> None:
 
 def test_a_fit_of_everybody_is_made_only_where_others_than_the_largest_are_wanted(tmp_path: Path) -> None:
     write_image(tmp_path / "pose.png", np.zeros((8, 8, 3), np.uint8))
-    asked: list[object] = []
+    calls: list[object] = []
 
     class Fitter:
         identity: ClassVar = {}
 
         def fit(self, images: object, *, people: str, **_: object) -> FitRecord:
-            asked.append(people)
+            calls.append(people)
             return fit_of_tracks(THREE)
 
     for drivers in ("largest", "all", (0, 1), "largest", 2):
         read_target(tmp_path / "pose.png", Fitter, drivers=drivers, fits=tmp_path / "targets")
-    assert asked == ["largest", "all"]
+    assert calls == ["largest", "all"]
     assert len(list((tmp_path / "targets").iterdir())) == 2
 
 

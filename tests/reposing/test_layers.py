@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.errors import raises
 from helpers.exr_reader import read_exr
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 from PIL import Image
 
 from humanpose_cli.core.errors import UsageError
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def reposed(clip, photo, people, **options):
     """The first of them in their own pose; the others are nearer to the camera."""
     settings = ReposeOptions(fit=FitOptions(focal=clip.focal), layers=True, **options)
-    with Reposer(settings, people_source=KnownPeople({0: people})) as reposer:
+    with Reposer(settings, people_source=ReferencePeople({0: people})) as reposer:
         fit = reposer.fitter.fit_image(photo)
         fit = replace(fit, trans=np.float32([[1], [0.8]])[: len(people)] * fit.trans[:1])
         scene = reposer.read(photo, fit=fit)
@@ -91,7 +91,7 @@ def test_transparent_images_hold_the_shadow(clip, clip_frames):
 def test_other_backgrounds_have_no_shadow(clip, clip_frames):
     settings = ReposeOptions(fit=FitOptions(focal=clip.focal), layers=True)
     wall = np.full((8, 8, 3), (200, 20, 120), np.uint8)
-    with Reposer(settings, background=wall, people_source=KnownPeople({0: [true_person(clip, 0)]})) as reposer:
+    with Reposer(settings, background=wall, people_source=ReferencePeople({0: [true_person(clip, 0)]})) as reposer:
         scene = reposer.read(clip_frames[0])
         (drawn,) = scene.images(RotationTarget(scene.record.params))
     assert drawn.layers is not None
@@ -138,7 +138,7 @@ def test_resized_layers_keep_colours_at_edges():
 @pytest.mark.extensive
 def test_layers_that_were_not_requested_are_an_error(clip, clip_frames):
     with Reposer(
-        ReposeOptions(fit=FitOptions(focal=clip.focal)), people_source=KnownPeople({0: [true_person(clip, 0)]})
+        ReposeOptions(fit=FitOptions(focal=clip.focal)), people_source=ReferencePeople({0: [true_person(clip, 0)]})
     ) as reposer:
         scene = reposer.read(clip_frames[0])
     with raises(UsageError, subject="layers", problem="were not requested"):

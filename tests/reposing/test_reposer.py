@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.errors import raises
-from helpers.known_people import KnownPeople, true_person
+from helpers.reference_people import ReferencePeople, true_person
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.conventions import SMPL24
@@ -34,7 +34,7 @@ def target_at(clip, frames):
 
 def reposer_of(clip, people, **options):
     fit = FitOptions(focal=clip.focal)
-    return Reposer(ReposeOptions(fit=fit, **options), people_source=KnownPeople({0: people}))
+    return Reposer(ReposeOptions(fit=fit, **options), people_source=ReferencePeople({0: people}))
 
 
 def similarity(a, b, where):
@@ -65,7 +65,7 @@ def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames, m
     assert similarity(made.image, truth, where) > similarity(clip_frames[0], truth, where) + 0.05
 
 
-def test_a_target_whose_own_place_is_out_of_the_photograph_is_an_error(clip, clip_frames, meshes_made_once):
+def test_a_target_with_a_position_out_of_the_photograph_is_an_error(clip, clip_frames, meshes_made_once):
     """As AMASS's are, whose world has its origin on the ground and no camera."""
     target = target_at(clip, [0, 3])
     away = RotationTarget(replace(target.params, trans=-target.params.trans))
@@ -108,7 +108,7 @@ def test_who_stands_nearer_stays_in_front(clip, clip_frames, meshes_made_once):
 
 
 @pytest.mark.extensive
-def test_a_neighbour_whom_the_person_hid_is_completed_by_their_own_body(clip, clip_frames):
+def test_a_neighbour_hidden_by_the_person_is_completed_by_their_body(clip, clip_frames):
     """Nearer to the photograph without the person than the background alone; their visible pixels stay."""
     person, neighbour = true_person(clip, 0, shift=50), true_person(clip, 0)
     size = clip_frames[0].shape[:2]
@@ -143,12 +143,12 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
     assert list(scene.doubts) == []
     scene.record = replace(scene.record, confidence=np.float32([0.2, 0.9]))
     assert list(scene.doubts) == ["the fit of person 0 is doubtful (low confidence); not that of person 1"]
-    for place in (outline, np.roll(outline, 250, 1)):
-        assert similarity(made.image, photo, place) > 0.3
+    for mask in (outline, np.roll(outline, 250, 1)):
+        assert similarity(made.image, photo, mask) > 0.3
 
 
 @pytest.mark.extensive
-def test_who_is_asked_for_must_be_there(clip, clip_frames):
+def test_the_requested_person_must_be_there(clip, clip_frames):
     with (
         reposer_of(clip, [true_person(clip, 0)], person="4") as reposer,
         raises(InputError, problem="no person 4", expected="0, the only one"),

@@ -43,7 +43,7 @@ def test_a_surer_mask_outweighs_a_nearer_body():
     assert np.array_equal(label_people(claims, SIZE, EXACT) == 1, RIGHT)
 
 
-def test_a_limb_before_another_person_is_its_owners_and_whole():
+def test_a_limb_before_another_person_is_its_owners_and_complete():
     """Also where the other's mask is as sure."""
     arm = bar((36, 44), (60, 96))
     labels = label_people([claim(LEFT | arm, 2), claim(RIGHT, 3)], SIZE, EXACT)
@@ -62,7 +62,7 @@ def test_a_piece_far_from_its_body_is_that_of_whoever_else_claims_it():
     assert (labels[alone] == 0).all()
 
 
-def test_masks_are_divided_and_soft_where_nobody_else_is():
+def test_masks_are_divided_and_soft_where_no_other_person_is():
     """One person's mask is theirs as it was made; together no pixel is anybody's twice."""
     soft = np.where(LEFT, np.float32(0.9), np.float32(0.1))
     one = PeopleMap.of([Claim.of(soft, np.full(SIZE, np.inf, np.float32))], SIZE)
@@ -87,10 +87,10 @@ def test_hidden_neighbours_come_with_the_nearest_last():
     assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT, [0])) == [2, 1]
 
 
-def test_a_neighbour_of_whom_little_is_seen_is_not_completed():
-    seen = RIGHT & bar((0, 80), (80, 120))
-    claims = [claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)]
+def test_a_neighbour_of_little_visibility_is_not_completed():
+    visible = RIGHT & bar((0, 80), (80, 120))
+    claims = [claim(LEFT | RIGHT & ~visible, 2), claim(visible, 3, body=RIGHT)]
     assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT | RIGHT, [0])) == []
-    seen = RIGHT & bar((0, 80), (70, 120))
-    claims = [claim(LEFT | RIGHT & ~seen, 2), claim(seen, 3, body=RIGHT)]
+    visible = RIGHT & bar((0, 80), (70, 120))
+    claims = [claim(LEFT | RIGHT & ~visible, 2), claim(visible, 3, body=RIGHT)]
     assert list(PeopleMap.of(claims, SIZE, EXACT).hidden(LEFT | RIGHT, [0])) == [1]

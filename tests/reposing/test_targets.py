@@ -17,7 +17,7 @@ PELVIS = SMPL24.index("pelvis")
 
 
 @pytest.mark.slow
-def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):
+def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_has_it(clip):
     poses = matrix_to_axis_angle(clip.rotations[:3]).flatten(1).numpy()
     target = RotationTarget(BodyParams(poses, clip.betas.numpy(), clip.trans[:3].numpy()), 15.0)
     motion = motion_on(target, clip.body, clip.betas[0].numpy())
@@ -76,7 +76,7 @@ def record_of(rows: list[tuple[int, int, float]]) -> FitRecord:
     )
 
 
-def test_the_largest_person_covers_most_over_all_frames():
+def test_the_largest_person_covers_the_largest_area_over_all_frames():
     """A bystander seen in every frame is not whom a clip is about; nor is who fills one frame of many."""
     assert record_of([(0, 0, 300), (1, 0, 20), (1, 1, 20)]).largest_track == 0
     assert record_of([(0, 0, 100), (0, 1, 100), (0, 2, 100), (1, 1, 150)]).largest_track == 0

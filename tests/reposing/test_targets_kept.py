@@ -26,9 +26,9 @@ def one_person(frames: int = 1) -> FitRecord:
     sizes = {name: [counts.get(size, size) for size in shape] for name, (shape, _) in COLUMNS.items()}
     arrays = {name: np.ones(size) for name, size in sizes.items()}
     zero = {name: np.zeros(sizes[name]) for name in ("track_id", "frame_index", "shot_id", "interpolated", "poses")}
-    own = {"boxes": [[1, 1, 5, 5]], "image_size": [[8, 8]] * frames, "world_to_camera": [np.eye(4)] * frames}
-    own |= {"frame_names": ["a"] * frames, "frame_index": [frames - 1]}
-    return FitRecord.build(**{**arrays, **zero, **own})
+    fields = {"boxes": [[1, 1, 5, 5]], "image_size": [[8, 8]] * frames, "world_to_camera": [np.eye(4)] * frames}
+    fields |= {"frame_names": ["a"] * frames, "frame_index": [frames - 1]}
+    return FitRecord.build(**{**arrays, **zero, **fields})
 
 
 class SlowFitter:
@@ -37,7 +37,7 @@ class SlowFitter:
     def __init__(self, method: str = "auto") -> None:
         self.identity, self.fits = {"method": method}, 0
 
-    def fit(self, images: object, **given: object) -> FitRecord:
+    def fit(self, images: object, **options: object) -> FitRecord:
         self.fits += 1
         time.sleep(0.05)
         return one_person()
@@ -84,9 +84,9 @@ def test_another_image_and_other_options_are_fitted_anew(image: Path, tmp_path: 
 class StoppedFitter(SlowFitter):
     """Finds nobody in two frames, and is stopped the first time."""
 
-    def fit(self, images: object, *, journal: DetectionJournal, **given: object) -> FitRecord:
-        self.known = len(journal.read().people)
-        if not self.known:
+    def fit(self, images: object, *, journal: DetectionJournal, **options: object) -> FitRecord:
+        self.people_in_journal = len(journal.read().people)
+        if not self.people_in_journal:
             journal.add([[], []], {})
             raise KeyboardInterrupt
         return super().fit(images)
@@ -100,7 +100,7 @@ def test_the_fit_of_a_driving_video_goes_on_where_it_was_stopped(tmp_path: Path)
         read_target(tmp_path / "frames", lambda: fitter, fits=targets)
     assert [path.suffix for path in targets.iterdir()] == [".people"]
     read_target(tmp_path / "frames", lambda: fitter, fits=targets)
-    assert (fitter.known, fitter.fits) == (2, 1)
+    assert (fitter.people_in_journal, fitter.fits) == (2, 1)
     assert [path.suffix for path in targets.iterdir()] == [".npz"]
 
 
@@ -113,8 +113,8 @@ def test_a_part_of_a_motion(tmp_path: Path) -> None:
     for frames, kept in ((FrameRange(2, 4), [2, 3]), (FrameRange(5), [5]), (FrameRange(0, 99), range(6))):
         for target in (tmp_path / "a.npy", joints):
             np.testing.assert_array_equal(read_target(target, SlowFitter, frames=frames).joints, joints[kept])
-        whole, part = (read_target(tmp_path / "b.npz", SlowFitter, frames=each) for each in (FrameRange(), frames))
-        np.testing.assert_array_equal(part.params.trans, whole.params.trans[kept])
+        complete, part = (read_target(tmp_path / "b.npz", SlowFitter, frames=each) for each in (FrameRange(), frames))
+        np.testing.assert_array_equal(part.params.trans, complete.params.trans[kept])
         assert part.frame_rate == 30
     with raises(InputError, subject="a.npy", problem="has no frame in the range", expected="frames 6:", got="6 frames"):
         read_target(tmp_path / "a.npy", SlowFitter, frames=FrameRange(6))

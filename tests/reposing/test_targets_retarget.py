@@ -51,16 +51,16 @@ def bone_angles(skeleton: Skeleton, a: torch.Tensor, b: torch.Tensor) -> torch.T
 def test_limbs_of_a_differently_built_person_point_the_same_way(body: Body, name: str) -> None:
     skeleton = SKELETONS[name]
     rotations = motion(12)
-    giant, own = torch.zeros(10), torch.linspace(1.5, -1.5, 10)
+    giant, betas = torch.zeros(10), torch.linspace(1.5, -1.5, 10)
     giant[0] = 2.0
     target = joints_of(body, skeleton, rotations, giant)
-    motion_ = retarget_joints(body, target.numpy(), skeleton, own.numpy())
-    angles = bone_angles(skeleton, target, joints_of(body, skeleton, motion_, own))
+    motion_ = retarget_joints(body, target.numpy(), skeleton, betas.numpy())
+    angles = bone_angles(skeleton, target, joints_of(body, skeleton, motion_, betas))
     assert angles.mean() < 1.5
     assert angles.quantile(0.95) < 4
 
 
-def test_parts_turn_as_they_did_where_the_skeleton_tells(body: Body) -> None:
+def test_parts_turn_as_they_did_where_the_skeleton_determines_it(body: Body) -> None:
     rotations = motion(12)
     betas = torch.zeros(10)
     target = joints_of(body, SMPL24, rotations, betas)
@@ -78,8 +78,8 @@ def test_missing_joints_are_left_out_and_missing_hips_refused(body: Body) -> Non
     found = retarget_joints(body, target, COCO17, np.zeros(10))
     assert torch.isfinite(found).all()
     got = joints_of(body, COCO17, found, torch.zeros(10))
-    known = torch.from_numpy(np.nan_to_num(target))
-    angles = bone_angles(COCO17, known, got)
+    points = torch.from_numpy(np.nan_to_num(target))
+    angles = bone_angles(COCO17, points, got)
     arm = [b for b, (_, child) in enumerate(COCO17.bones) if child == COCO17.index("left_wrist")]
     keep = [b for b in range(len(COCO17.bones)) if b not in arm]
     assert angles[:, keep].mean() < 1.5

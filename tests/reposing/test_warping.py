@@ -38,9 +38,9 @@ def _parts(generator):
 
 
 @pytest.fixture
-def scene_of(clip_frames, known, weights, meshes_made_once):
+def scene_of(clip_frames, reference_people, weights, meshes_made_once):
     def read(**options):
-        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, **options), people_source=known)
+        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, **options), people_source=reference_people)
         return reposer.read(clip_frames[0], focal=None)
 
     return read
@@ -69,15 +69,15 @@ def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, 
 
 
 @pytest.mark.slow
-def test_the_network_is_asked_in_its_own_frame(scene_of):
+def test_the_network_runs_in_its_frame(scene_of):
     """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
     scene = scene_of()
-    asked = []
+    inputs = []
     warper = scene.composition.drawers[0]
     real = warper.network.repose_all
-    warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    warper.network.repose_all = lambda crops: inputs.extend(crops) or real(crops)
     (_,) = scene.images(target_of_fit(scene.record))
-    image, source, target = asked[0].image, asked[0].source, asked[0].target
+    image, source, target = inputs[0].image, inputs[0].source, inputs[0].target
     assert image.shape == (64, 64, 3)
     np.testing.assert_allclose(source, target, atol=1e-3)  # its own pose
     assert ((source[:, :2] > 0) & (source[:, :2] < 64)).all()
@@ -95,11 +95,11 @@ def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
     trans[3] += [60, 0, 0]
     poses = BodyParams(record.poses[:1].repeat(count, 0), record.betas[:1].repeat(count, 0), trans.astype(np.float32))
     alone = list(scene.images(RotationTarget(poses)))
-    asked, real = [], scene.composition.drawers[0].network.repose_all
-    scene.composition.drawers[0].network.repose_all = lambda crops: asked.append(len(crops)) or real(crops)
+    inputs, real = [], scene.composition.drawers[0].network.repose_all
+    scene.composition.drawers[0].network.repose_all = lambda crops: inputs.append(len(crops)) or real(crops)
     scene.composition = replace(scene.composition, poses_at_once=2)
     together = list(scene.images(RotationTarget(poses)))
-    assert asked == [2, 1, 1]
+    assert inputs == [2, 1, 1]
     assert [len(drawn.warnings) for drawn in together] == [len(drawn.warnings) for drawn in alone]
     for a, b in zip(alone, together, strict=True):
         assert np.abs(a.image.astype(int) - b.image).max() <= 1
@@ -114,18 +114,18 @@ def test_transparent_results(scene_of, clip_frames):
 
 
 @pytest.mark.extensive
-def test_the_network_may_be_given_the_meshs_drawing(scene_of):
+def test_the_network_may_get_the_drawing_of_the_mesh(scene_of):
     """At the photograph's own resolution, round the person."""
     scene = scene_of(mesh_input=True, background="transparent")
-    own = target_of_fit(scene.record)
+    target = target_of_fit(scene.record)
     warper = scene.composition.drawers[0]
-    given = []
+    drawings = []
     real = warper.network.repose_all
-    warper.network.repose_all = lambda crops: given.extend(crop.drawing for crop in crops) or real(crops)
-    (drawn,) = scene.images(own)
-    plain = next(scene_of(background="transparent").images(own))
+    warper.network.repose_all = lambda crops: drawings.extend(crop.drawing for crop in crops) or real(crops)
+    (drawn,) = scene.images(target)
+    plain = next(scene_of(background="transparent").images(target))
     assert (drawn.image != plain.image).any()
-    (drawing,) = given
+    (drawing,) = drawings
     size = drawing.shape[-1]
     assert drawing.shape == (5, size, size)
     assert size % 64 == 0
@@ -138,20 +138,20 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
 
 
 @pytest.mark.slow
-def test_the_network_may_be_told_the_silhouette(scene_of):
+def test_the_network_may_get_the_silhouette(scene_of):
     """Where the photograph's mask is, as large a share of the crop as in the photograph, about the joints."""
     scene = scene_of()
     warper = scene.composition.drawers[0]
     warper.network.generator.config = replace(warper.network.config, silhouette=True)
-    asked, real = [], warper.network.repose_all
-    warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    inputs, real = [], warper.network.repose_all
+    warper.network.repose_all = lambda crops: inputs.extend(crops) or real(crops)
     next(scene.images(target_of_fit(scene.record)))
-    silhouette = asked[0].silhouette
+    silhouette = inputs[0].silhouette
     assert silhouette.shape == (64, 64)
     mask = warper.person.photographed.mask
     scale = 0.86 * 64 / max(np.ptp(edge) for edge in np.nonzero(mask > 0.5))
     assert silhouette.sum() == pytest.approx(mask.sum() * scale**2, rel=0.3)
-    inside = [silhouette[int(y), int(x)] for x, y in asked[0].source[:, :2]]
+    inside = [silhouette[int(y), int(x)] for x, y in inputs[0].source[:, :2]]
     assert np.median(inside) > 0.9
 
 
@@ -159,22 +159,22 @@ def test_the_network_may_be_told_the_silhouette(scene_of):
 def test_silhouettes_lie_on_the_photographs_crop(scene_of):
     """Of a target that gets a crop of its own: a mask as bright as the photograph is so in what the network sees."""
     scene = scene_of(absolute=True)
-    warper, record, asked = scene.composition.drawers[0], scene.record, []
+    warper, record, inputs = scene.composition.drawers[0], scene.record, []
     real = warper.network.repose_all
-    warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    warper.network.repose_all = lambda crops: inputs.extend(crops) or real(crops)
     photo = warper.person.photographed.photo
     scene.composition = replace(
         scene.composition, drawers=[with_masks(warper, mask=photo.mean(2, dtype=np.float32) / 255)]
     )
     apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     next(scene.images(apart))
-    brightness = asked[0].image.mean(2) / 255
+    brightness = inputs[0].image.mean(2) / 255
     assert brightness.std() > 0.02
-    np.testing.assert_allclose(asked[0].silhouette, brightness, atol=0.01)
+    np.testing.assert_allclose(inputs[0].silhouette, brightness, atol=0.01)
 
 
 @pytest.mark.slow
-def test_silhouettes_leave_out_who_is_likelier_there_and_may_not_be_known(scene_of):
+def test_silhouettes_leave_out_who_is_likelier_there_and_may_be_missing(scene_of):
     warper = scene_of().composition.drawers[0]
     mask = warper.person.photographed.mask
     others = np.zeros_like(mask)
@@ -216,13 +216,13 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
 
 
 @pytest.mark.extensive
-def test_auto_is_the_mesh(clip_frames, known, scene_of):
-    reposer = Reposer(ReposeOptions(), people_source=known)
+def test_auto_is_the_mesh(clip_frames, reference_people, scene_of):
+    reposer = Reposer(ReposeOptions(), people_source=reference_people)
     assert reposer.network is None
     scene = reposer.read(clip_frames[0])
-    own = target_of_fit(scene.record)
-    assert next(scene.images(own)).methods == ("mesh",)
-    assert next(scene_of().images(own)).methods == ("warp3d",)
+    target = target_of_fit(scene.record)
+    assert next(scene.images(target)).methods == ("mesh",)
+    assert next(scene_of().images(target)).methods == ("warp3d",)
 
 
 def test_weights_must_be_there_and_of_this_network(tmp_path):

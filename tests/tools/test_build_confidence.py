@@ -34,7 +34,7 @@ def test_the_regression_finds_the_constants_that_outcomes_were_drawn_with():
         assert base[name] == pytest.approx(confidence._BASE[name], abs=0.5)
 
 
-def test_noise_that_says_nothing_or_the_opposite_has_no_slope():
+def test_noise_that_has_no_relation_or_the_opposite_has_no_slope():
     noise, error = drawn(300)
     noise[:, 1] = np.where(error > builder.RIGHT_WITHIN, 0.01, 0.1)
     slopes, _, _ = builder.regression(noise, error)

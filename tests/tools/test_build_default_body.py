@@ -77,12 +77,12 @@ def test_a_flat_chest_is_the_front_of_the_trunk_lower_by_as_much_as_said() -> No
         *("spine1", "spine2", "spine3", "neck"),
         *(f"{side}_{part}" for side in ("left", "right") for part in ("collar", "shoulder")),
     }
-    known, lower = (
+    front, lower = (
         depth[builder.BUST] - (depth[builder.ABOVE] + depth[builder.BELOW]) / 2
         for depth in (template[:, 2] * builder.STEP, flat[:, 2] * builder.STEP)
     )
-    assert known - lower == pytest.approx(builder.FLATTER, abs=1e-3)
-    assert known == pytest.approx(0.024, abs=1e-3)  # of the shipped body, which is flat already; it was 38 mm
+    assert front - lower == pytest.approx(builder.FLATTER, abs=1e-3)
+    assert front == pytest.approx(0.024, abs=1e-3)  # of the shipped body, which is flat already; it was 38 mm
 
 
 def test_smallest_turn_maps_one_direction_to_the_other() -> None:
@@ -94,7 +94,7 @@ def test_smallest_turn_maps_one_direction_to_the_other() -> None:
     assert np.trace(R) == pytest.approx(1 + 2 * (a @ b))
 
 
-def test_aligned_samples_have_the_mean_directions_and_their_own_lengths() -> None:
+def test_aligned_samples_have_the_mean_directions_and_their_lengths() -> None:
     body = default_body()
     rng = np.random.default_rng(0)
     joints = body.joint_template.double().numpy() + rng.normal(0, 0.01, (5, 24, 3))

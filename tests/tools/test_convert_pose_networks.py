@@ -103,13 +103,13 @@ def test_a_converted_network_computes_what_the_original_does(small: Path) -> Non
     maps, rows = session.run(["map", "rows"], {"image": images})
     assert maps.shape == (3, 5, 16, 16)
     for index, image in enumerate(images):
-        given = (image[None] / np.float32(255) - np.float32(0.5)).astype(np.float32)
-        expected_map, expected_rows = run_graph_model(model, given, ["map", "rows"])
+        inputs = (image[None] / np.float32(255) - np.float32(0.5)).astype(np.float32)
+        expected_map, expected_rows = run_graph_model(model, inputs, ["map", "rows"])
         np.testing.assert_allclose(maps[index], expected_map[0].transpose(2, 0, 1), atol=1e-5)
         np.testing.assert_allclose(rows[index], expected_rows[0], atol=1e-4)
 
 
-def test_a_mask_is_computed_where_it_is_asked_for(small: Path) -> None:
+def test_a_mask_is_computed_where_it_is_requested(small: Path) -> None:
     network = Network(32, (1 / 255, -0.5), {"rows": "rows", "mask": "map"}, "a test")
     content = Converter(read_graph_model(small / "small.json"), network).model({}).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -133,7 +133,7 @@ def test_weights_stay_half_and_equal_inputs_give_equal_bytes(small: Path) -> Non
     assert [(entry.key, entry.value) for entry in made[0].metadata_props] == [("a", "1"), ("b", "2")]
 
 
-def test_an_operation_that_is_not_known_is_named(small: Path) -> None:
+def test_an_operation_that_is_not_supported_is_named(small: Path) -> None:
     model = read_graph_model(small / "small.json")
     network = Network(32, None, {"angle": "angle"}, "a test")
     model.nodes["angle"] = type(model.nodes["map"])("angle", "Atan2", ("map",), {})

@@ -48,8 +48,8 @@ def test_differences_are_found_but_for_records(tmp_path):
 @pytest.mark.posix("sends POSIX signals")
 @pytest.mark.parametrize("manner", ["goes on", *extensive("wrong code", "leaves")])
 def test_a_round(tmp_path, monkeypatch, manner):
-    def start(words, out: Path, folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(out), *words])
+    def start(arguments, out: Path, folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(out), *arguments])
 
     monkeypatch.setattr(kill_commands, "start", start)
     monkeypatch.setattr(kill_commands, "SIGNALS", {signal.SIGTERM: 143, signal.SIGHUP: 143})

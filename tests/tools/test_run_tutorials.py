@@ -15,7 +15,7 @@ from PIL import Image
 
 FOLDER = ROOT / "docs" / "tutorials"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MOST_BYTES = 230_000
+MAX_BYTES = 230_000
 MACHINE_PATH = re.compile(r"(?<![\w.~/:])/(?:work|root|home|Users|mnt|scratch|tmp|usr|opt)/\w|[A-Z]:\\\\")
 
 
@@ -56,7 +56,7 @@ def test_a_tutorial_names_no_folder_of_a_machine(path):
 
 
 def test_the_tutorials_are_small():
-    assert sum(path.stat().st_size for path in NOTEBOOKS) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in NOTEBOOKS) <= MAX_BYTES
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -21,7 +21,7 @@ def ship(tmp_path, monkeypatch):
         source = tmp_path / "best.safetensors"
         metrics = {"pa_mpjpe_mm": 81.5}
         write_weights(source, {"a": torch.randn(5), "n": torch.arange(3)}, WeightsHeader("nbf", {}, training, metrics))
-        monkeypatch.setattr(sys, "argv", ["ship_weights", str(source), "nbf-test", "--most", "1", *more])
+        monkeypatch.setattr(sys, "argv", ["ship_weights", str(source), "nbf-test", "--max-size", "1", *more])
         ship_weights.main()
         return tmp_path / "data" / "nbf_test.safetensors"
 

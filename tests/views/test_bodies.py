@@ -13,7 +13,7 @@ from humanpose_cli.views.bodies import gather_person, moved_person
 from humanpose_cli.views.tracks import tracks_of
 
 
-def test_a_body_stays_in_the_image_of_a_camera_whose_lens_has_changed():
+def test_a_body_stays_in_the_image_of_a_camera_with_another_lens():
     true = camera_at(0)
     fit = film([true], frames=10).fits[0]
     fit = replace(fit, focal=np.full(10, true.focal, np.float32))

@@ -99,11 +99,11 @@ def test_errors_beyond_the_limit_cost_as_much_as_they_are_large() -> None:
     np.testing.assert_allclose(squares, (0, 1, 2 * 2 * 5 - 4, 2 * 2 * 50 - 4))
 
 
-def test_adjustment_recovers_cameras_whose_focal_lengths_are_given() -> None:
+def test_adjustment_recovers_cameras_with_fixed_focal_lengths() -> None:
     """From starts that are 8 degrees and half a metre wrong; the legs give the scale."""
     people = [samples(landmarks()), samples(landmarks(1, (0.8, 0.5)))]
-    given = [replace(camera, fixed_focal=True) for camera in TRUE]
-    result = adjust_cameras([given[0], *map(wrong, given[1:])], people, OPTIONS, clocks=False)
+    fixed = [replace(camera, fixed_focal=True) for camera in TRUE]
+    result = adjust_cameras([fixed[0], *map(wrong, fixed[1:])], people, OPTIONS, clocks=False)
     for found, true in zip(in_axes_of_first(result.cameras), in_axes_of_first(TRUE), strict=True):
         np.testing.assert_allclose(found.rotation, true.rotation, atol=1e-3)
         np.testing.assert_allclose(found.translation, true.translation, atol=5e-3)
@@ -114,9 +114,9 @@ def test_adjustment_recovers_cameras_whose_focal_lengths_are_given() -> None:
 
 def test_twice_as_long_legs_are_cameras_twice_as_far_away() -> None:
     person = samples(landmarks())
-    given = [replace(camera, fixed_focal=True) for camera in in_axes_of_first(TRUE)]
-    result = adjust_cameras(given, [person._replace(leg=2 * person.leg)], OPTIONS, clocks=False)
-    for found, true in zip(result.cameras[1:], given[1:], strict=True):
+    fixed = [replace(camera, fixed_focal=True) for camera in in_axes_of_first(TRUE)]
+    result = adjust_cameras(fixed, [person._replace(leg=2 * person.leg)], OPTIONS, clocks=False)
+    for found, true in zip(result.cameras[1:], fixed[1:], strict=True):
         np.testing.assert_allclose(found.translation, 2 * true.translation, rtol=0.02)
 
 
@@ -125,27 +125,27 @@ def test_the_poses_of_a_calibration_stay_and_clocks_are_found() -> None:
     person, speed, late = samples(landmarks()), np.array((90.0, 0.0)), 0.02
     points, speeds = person.points.copy(), person.speeds.copy()
     points[1], speeds[1] = points[1] - late * speed, speed
-    given = [replace(camera, fixed_focal=True) for camera in TRUE]
+    fixed = [replace(camera, fixed_focal=True) for camera in TRUE]
     moving = person._replace(points=points, speeds=speeds)
-    result = adjust_cameras(given, [moving], OPTIONS, fixed_poses=True)
+    result = adjust_cameras(fixed, [moving], OPTIONS, fixed_poses=True)
     for found, true in zip(result.cameras, TRUE, strict=True):
         np.testing.assert_array_equal(found.matrix, true.matrix)
     # Clocks are expected to agree to 0.03 s, which draws the result towards none.
     assert result.cameras[1].offset == pytest.approx(late, abs=0.004)
     assert result.cameras[0].offset == 0.0
-    assert adjust_cameras(given, [moving], OPTIONS, fixed_poses=True, clocks=False).cameras[1].offset == 0.0
+    assert adjust_cameras(fixed, [moving], OPTIONS, fixed_poses=True, clocks=False).cameras[1].offset == 0.0
 
 
 def test_what_one_camera_shows_alone_moves_no_camera() -> None:
     person = samples(landmarks())
     weights, points = person.weights.copy(), person.points.copy()
     weights[:2, :, 3], points[2, :, 3] = 0, points[2, :, 3] + 500
-    given = [replace(camera, fixed_focal=True) for camera in TRUE]
-    result = adjust_cameras(given, [person._replace(points=points, weights=weights)], OPTIONS, clocks=False)
+    fixed = [replace(camera, fixed_focal=True) for camera in TRUE]
+    result = adjust_cameras(fixed, [person._replace(points=points, weights=weights)], OPTIONS, clocks=False)
     np.testing.assert_allclose(result.cameras[2].matrix, TRUE[2].matrix, atol=1e-4)
 
 
-def test_resection_puts_a_camera_where_it_shows_the_given_points() -> None:
+def test_resection_puts_a_camera_where_it_shows_the_points() -> None:
     points = landmarks()
     person = samples(points)
     found = resect_cameras([TRUE[0], wrong(TRUE[1]), TRUE[2]], [points], [person], OPTIONS)
@@ -155,7 +155,7 @@ def test_resection_puts_a_camera_where_it_shows_the_given_points() -> None:
     np.testing.assert_allclose(found[0].matrix, np.eye(4), atol=1e-9)
 
 
-def test_a_camera_that_shows_nobody_stays() -> None:
+def test_a_camera_that_shows_no_person_stays() -> None:
     points = landmarks()
     weights = np.ones((3, *points.shape[:2]))
     weights[1] = 0

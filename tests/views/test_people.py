@@ -65,7 +65,7 @@ def test_people_in_another_order_are_paired() -> None:
     np.testing.assert_allclose(pose.translation, SHIFT, atol=1e-12)
 
 
-def test_two_who_move_in_step_are_told_apart_by_where_they_stand() -> None:
+def test_two_who_move_in_step_are_distinguished_by_where_they_stand() -> None:
     """Either could be either by movement: only one pairing has both in their positions."""
     twin = A + np.array((1.5, 0.0, 0.8))
     pose = propose([track(A, 0), track(twin, 0, 1)], [track(turned(twin), 1), track(turned(A), 1, 1)], OPTIONS, 0.0)
@@ -127,7 +127,7 @@ def test_the_first_camera_that_shows_people_is_where_the_others_start() -> None:
     np.testing.assert_allclose(related.poses[2][1], SHIFT, atol=1e-9)
 
 
-def test_people_of_the_most_views_come_first() -> None:
+def test_people_with_more_views_come_first() -> None:
     views = [
         [track(B, 0), track(A, 0, 1)],
         [track(turned(A), 1), track(turned(C), 1, 1)],
@@ -141,11 +141,11 @@ def test_a_person_who_left_and_came_back_is_one_person_of_two_tracks() -> None:
     """Camera 1 loses them for ten frames; of cameras 0 and 2, one shows them before and one after. Tracks of one view
     at one time stay two people.
     """
-    seen = turned(A, TURN_2, SHIFT_2)
+    points = turned(A, TURN_2, SHIFT_2)
     views = [
         [track(A[:40], 0)],
         [track(turned(A)[:25], 1), track(turned(A)[35:], 1, 1, TIMES[35:])],
-        [track(seen[20:], 2, times=TIMES[20:])],
+        [track(points[20:], 2, times=TIMES[20:])],
     ]
     assert members(relate_views(views, OPTIONS, [0.0, 0.0, 0.0]).people) == [[(0, 0), (1, 0), (1, 1), (2, 0)]]
     again = track(A, 0, 1)
@@ -177,7 +177,7 @@ def test_which_views_are_mirror_images(pairs: dict[tuple[int, int], bool], count
     assert people._mirror_images(pairs, count) == expected
 
 
-def test_clothes_change_a_distance_by_a_quarter_of_its_logarithm_at_most() -> None:
+def test_clothes_change_a_distance_by_a_quarter_of_its_logarithm_as_a_maximum() -> None:
     def dressed(lightness: float, weight: float = 1.0) -> ViewTrack:
         return track(A, 0, clothes=np.tile((lightness, 10.0, 20.0, weight), (6, 1)))
 

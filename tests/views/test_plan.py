@@ -37,7 +37,7 @@ def take(*degrees: float) -> Fit:
 
 
 @pytest.mark.slow
-def test_names_cover_no_camera_nobody_and_no_other_name(monkeypatch):
+def test_names_cover_no_camera_no_person_and_no_other_name(monkeypatch):
     """Two of the cameras stand beside each other."""
     fit, written = take(80, 84, -100), []
     monkeypatch.setattr(plan, "draw_label", lambda image, text, corner, *look: written.append((text, corner)))
@@ -58,7 +58,7 @@ def test_names_cover_no_camera_nobody_and_no_other_name(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_scale_is_as_long_as_it_says(monkeypatch):
+def test_the_scale_is_as_long_as_its_label(monkeypatch):
     """A metre of the grid is a metre of the scale."""
     monkeypatch.setattr(plan, "draw_label", lambda *_: None)
     image = plan.draw_plan(take(80))

@@ -101,12 +101,12 @@ def test_the_world_has_its_ground_below_the_first_person(filmed: Filmed) -> None
     assert -1.1 < pelvis[0, 1] < -0.7  # y points down
     np.testing.assert_allclose(to_first[:3, :3] @ to_first[:3, :3].T, np.eye(3), atol=1e-6)
     assert np.linalg.det(to_first[:3, :3]) == pytest.approx(1, abs=1e-5)
-    given = np.eye(4)
-    given[:3, 3] = 1, 2, 3
-    np.testing.assert_array_equal(record(filmed, take_of(filmed), to_first=given).world_to_camera[2], given)
+    pose = np.eye(4)
+    pose[:3, 3] = 1, 2, 3
+    np.testing.assert_array_equal(record(filmed, take_of(filmed), to_first=pose).world_to_camera[2], pose)
 
 
-def test_each_frame_names_the_nearest_one_of_a_camera_whose_clock_is_ahead(filmed: Filmed) -> None:
+def test_each_frame_names_the_nearest_one_of_a_camera_with_a_clock_that_is_ahead(filmed: Filmed) -> None:
     views = record(filmed, take_of(filmed, offset=3.3 / RATE)).views
     assert views is not None
     assert views.frame.tolist() == [[0, 1, 2, 3, 4, 5], [3, 4, 5, -1, -1, -1]]

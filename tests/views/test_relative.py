@@ -27,7 +27,7 @@ def evidence_of(views: list[list[ViewTrack]]) -> dict[tuple[int, int], np.ndarra
     return {(a, b): clock_evidence(views[a], views[b], OPTIONS) for a, b in ((0, 1), (0, 2), (1, 2))}
 
 
-def test_the_most_speaks_for_the_true_clocks(views: list[list[ViewTrack]]) -> None:
+def test_the_majority_supports_the_true_clocks(views: list[list[ViewTrack]]) -> None:
     evidence = evidence_of(views)
     for (a, b), curve in evidence.items():
         found = (int(curve.argmax()) - len(curve) // 2) * STEP
@@ -37,21 +37,21 @@ def test_the_most_speaks_for_the_true_clocks(views: list[list[ViewTrack]]) -> No
     assert all(less < speaks for _, less in others)
 
 
-def test_given_clocks_stay_and_lead_to_the_others(views: list[list[ViewTrack]]) -> None:
+def test_fixed_clocks_stay_and_lead_to_the_others(views: list[list[ViewTrack]]) -> None:
     evidence = evidence_of(views)
     (clocks, _), *_ = likely_clocks(evidence, (0.0, None, -0.30012), 0.15)
     assert clocks[2] == -0.30012
     assert clocks[1] == pytest.approx(OFFSETS[1], abs=1.0 / RATE)
 
 
-def test_a_pair_that_tells_nothing_gets_its_clock_from_the_others(views: list[list[ViewTrack]]) -> None:
+def test_a_pair_without_information_gets_its_clock_from_the_others(views: list[list[ViewTrack]]) -> None:
     evidence = evidence_of(views)
     evidence[1, 2] = np.zeros_like(evidence[1, 2])
     (clocks, _), *_ = likely_clocks(evidence, [None] * 3, 0.15)
     assert clocks == pytest.approx(OFFSETS, abs=1.0 / RATE)
 
 
-def test_who_stands_still_tells_no_clock(views: list[list[ViewTrack]]) -> None:
+def test_who_stands_still_gives_no_clock(views: list[list[ViewTrack]]) -> None:
     still = [[replace(t, joints=np.tile(t.joints[:1], (len(t), 1, 1))) for t in tracks] for tracks in views]
     curve = clock_evidence(still[0], still[1], OPTIONS)
     np.testing.assert_allclose(curve, 0, atol=1e-6)

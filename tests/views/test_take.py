@@ -84,7 +84,7 @@ def test_sound_gives_the_clocks_unless_movements_contradict_it():
     assert heard.cameras[1].offset == pytest.approx(0.45, abs=0.5 / RATE)
 
 
-def test_clothes_tell_who_it_is_where_two_move_alike():
+def test_clothes_identify_people_where_two_move_alike():
     """The second camera shows one of two who move in step: by movement it may be either."""
     step = ((0, (-0.6, 0.0)), (0, (0.7, 0.3)))
     red, blue = (50.0, 60.0, 40.0), (40.0, 10.0, -50.0)
@@ -97,13 +97,13 @@ def test_clothes_tell_who_it_is_where_two_move_alike():
 
 
 @pytest.mark.extensive
-def test_someone_whom_one_camera_alone_shows_stays():
+def test_a_person_shown_by_one_camera_alone_stays():
     filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
     take = solved(filmed)
     assert sorted(len(person.evidence.views) for person in take.people) == [1, 3]
 
 
-def test_views_that_show_nobody_or_are_mirrored_are_left_out():
+def test_views_that_show_no_person_or_are_mirrored_are_left_out():
     filmed = film([*THREE, camera_at(40)], ONE_PERSON, hidden=((3, 0),))
     options = ViewsOptions(refinements=0)
     take = solved(filmed, options=options)
@@ -215,8 +215,8 @@ def test_the_fit_of_a_take_holds_every_view(tmp_path):
     ] == pytest.approx(1.9, abs=1e-3)
     for number, camera in enumerate(THREE):
         view = stored.view(number)
-        seen = view.world_to_camera[0, :3, :3] @ (0, 1, 0)
-        np.testing.assert_allclose(seen, camera.rotation @ (0, 1, 0), atol=0.1)  # y points down in the world
+        down = view.world_to_camera[0, :3, :3] @ (0, 1, 0)
+        np.testing.assert_allclose(down, camera.rotation @ (0, 1, 0), atol=0.1)  # y points down in the world
         errors = np.linalg.norm(view.joints2d[:, 4] - filmed.fits[number].keypoints2d[:, 25, :2], axis=-1)
         assert np.median(errors) < 25
         np.testing.assert_allclose(

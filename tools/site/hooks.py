@@ -93,8 +93,8 @@ def included(text: str, page: Path) -> str:
 
     def content(found: re.Match[str]) -> str:
         source = Path(os.path.normpath(page.parent / found[1]))
-        whole = source.read_text("utf-8")
-        part = section(whole, found[2]) if found[2] else re.sub(r"\A# .*\n", "", whole)
+        source_text = source.read_text("utf-8")
+        part = section(source_text, found[2]) if found[2] else re.sub(r"\A# .*\n", "", source_text)
         return relinked(part, source, page)
 
     return INCLUDE.sub(content, text)

@@ -56,13 +56,18 @@ def example(body):
     box = np.concatenate((keypoints[:, :2].min(0), keypoints[:, :2].max(0)))
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     labels = Person(
-        **{**vars(person), "box": box, "keypoints": {"smpl24": keypoints}, "joints": {"smpl24": _sure(joints)}}
+        **{
+            **vars(person),
+            "box": box,
+            "keypoints": {"smpl24": keypoints},
+            "joints": {"smpl24": _with_confidence(joints)},
+        }
     )
     data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     return example_of(Sample("noise", data, (WIDTH, HEIGHT), FOCAL, None, (labels,)))
 
 
-def _sure(points):
+def _with_confidence(points):
     return np.concatenate((points.numpy(), np.ones((len(points), 1), np.float32)), 1)
 
 
@@ -133,15 +138,15 @@ def test_colours_change_as_named():
 # The fixed camera of Neural Body Fitting
 
 
-def place_in(body, example):
+def points_and_pixels(body, example):
     points = joints_of(body, example.person)
     centre = torch.tensor([example.principal_point])
     return points, project(points, torch.tensor([example.focal]), centre)[0].numpy()
 
 
-def test_the_body_stands_at_the_fixed_place_and_fits_its_image(example, body):
+def test_the_body_stands_at_the_fixed_position_and_fits_its_image(example, body):
     result = to_fixed_camera(example, body, 256)
-    points, pixels = place_in(body, result)
+    points, pixels = points_and_pixels(body, result)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
     assert result.image.shape == (256, 256, 3)
     error = np.linalg.norm(result.person.keypoints["smpl24"][:, :2] - pixels, axis=1)
@@ -153,7 +158,7 @@ def test_the_body_stands_at_the_fixed_place_and_fits_its_image(example, body):
 
 def test_a_larger_image_has_a_larger_body(example, body):
     result, larger = (to_fixed_camera(example, body, 256, scale=scale) for scale in (1.0, 1.06))
-    (_, small), (points, large) = place_in(body, result), place_in(body, larger)
+    (_, small), (points, large) = points_and_pixels(body, result), points_and_pixels(body, larger)
     height = np.ptp(large[:, 1]) / np.ptp(small[:, 1])
     assert height == pytest.approx(1.06, abs=0.01)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
@@ -168,14 +173,14 @@ def test_a_mirrored_image_has_a_mirrored_body(example, body):
         to_fixed_camera(example, body, 256, camera=middle, mirror=mirror) for mirror in (False, True)
     )
     np.testing.assert_array_equal(mirror_image.image, plain.image[:, ::-1])
-    (_, plain_pixels), (_, pixels) = place_in(body, plain), place_in(body, mirror_image)
+    (_, plain_pixels), (_, pixels) = points_and_pixels(body, plain), points_and_pixels(body, mirror_image)
     mirror_pixels = plain_pixels[list(SMPL24.mirror)] * (-1, 1) + (256, 0)
     np.testing.assert_allclose(pixels, mirror_pixels, atol=0.8)
 
 
-def test_a_mirrored_body_stands_at_the_fixed_place_too(example, body):
+def test_a_mirrored_body_stands_at_the_fixed_position_too(example, body):
     mirror_image = to_fixed_camera(example, body, 256, shift=(5.0, 0.0), mirror=True)
-    points, pixels = place_in(body, mirror_image)
+    points, pixels = points_and_pixels(body, mirror_image)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
     target = pixels - np.array((5.0, 0.0))  # shifted before it was mirrored
     assert np.linalg.norm(mirror_image.person.keypoints["smpl24"][:, :2] - target, axis=1).mean() < 4.0

@@ -346,7 +346,7 @@ def test_killed_at_any_moment(tmp_path, marks, workers):
         assert_same(cache.sample(row), sample)
 
 
-def nobody_goes_on(marks: Path) -> bool:
+def reading_has_stopped(marks: Path) -> bool:
     """Whether no image of 24 is read for twice the time that one takes, at most."""
     read = len(list(marks.iterdir()))
     time.sleep(1.0)
@@ -364,7 +364,7 @@ def test_a_build_that_is_stopped_ends_before_its_work_is_done(tmp_path, marks, n
     (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
     _, said = running.communicate(timeout=PATIENCE)
     assert (running.returncode, said) == (130, "")
-    assert nobody_goes_on(marks)
+    assert reading_has_stopped(marks)
     assert len(list(marks.iterdir())) < 24
     assert [path for path in out.iterdir() if path.suffix == ".partial"] == []
 
@@ -388,7 +388,7 @@ def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
     wait_until(lambda: any(marks.iterdir()))
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    wait_until(lambda: nobody_goes_on(marks))
+    wait_until(lambda: reading_has_stopped(marks))
     assert len(list(marks.iterdir())) < 24
 
 
@@ -429,7 +429,7 @@ if __name__ == "__main__":
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".building.lock"]
 
 
-def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, capsys):
+def test_a_worker_stopped_within_a_callback_prints_nothing(monkeypatch, capsys):
     from humanpose_cli.lab.cache import workers
 
     class Leaving:

@@ -86,7 +86,7 @@ def test_columns_are_read_over_shards(folder, samples):
         cache.people["keypoints/h36m17"]
 
 
-def test_rows_of_other_tables_count_over_the_whole_cache(folder, samples):
+def test_rows_of_other_tables_count_over_the_complete_cache(folder, samples):
     cache = open_cache(folder)
     owners = [row for row, sample in enumerate(samples) for _ in sample.people]
     assert cache.people["picture"][:].tolist() == owners
@@ -225,7 +225,7 @@ def test_shards_with_different_labels_are_one_table(tmp_path):
     np.testing.assert_array_equal(poses[1], truth.poses)
 
 
-def test_nobody_and_nothing(tmp_path):
+def test_no_people_and_nothing(tmp_path):
     """Images without anybody make empty tables."""
     random = np.random.default_rng(0)
     cache = one_shard(tmp_path / "empty.h5", [random_sample(random, "a", full=False, people=0)])

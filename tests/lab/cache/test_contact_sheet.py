@@ -24,7 +24,7 @@ OPTIONS = SheetOptions(side=SIDE, gap=4, text=8)
 TOP, LEFT = 3 * 8 + 4, 4  # of the first image on such a sheet
 
 
-class GivenSamples:
+class FixedSamples:
     """A source of given samples."""
 
     def __init__(self, *samples: Sample) -> None:
@@ -44,7 +44,7 @@ def draw_sheet(tmp_path):
     """The first image of the sheet of one sample, and what is right of it."""
 
     def draw(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        build_cache(GivenSamples(sample), tmp_path)
+        build_cache(FixedSamples(sample), tmp_path)
         sheet = draw_contact_sheet(open_cache(tmp_path), [0], OPTIONS)
         rows = slice(TOP, TOP + SIDE)
         return sheet[rows, LEFT : LEFT + SIDE], sheet[rows, LEFT + SIDE + 4 :]
@@ -153,7 +153,7 @@ def test_a_sheet_of_everything(tmp_path):
         assert len(rows) == min(count, 12)
     assert draw_contact_sheet(cache, [], OPTIONS).shape[2] == 3
     long = replace(random_sample(np.random.default_rng(0), "name/" * 60), people=())
-    build_cache(GivenSamples(long), tmp_path / "long")
+    build_cache(FixedSamples(long), tmp_path / "long")
     assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
 
 

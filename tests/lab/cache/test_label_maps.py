@@ -105,13 +105,15 @@ def test_parts_and_correspondences_equal_brute_force():
     assert count > 50
 
 
-def test_texture_places_between_layers_are_those_of_the_nearest_vertex():
+def test_texture_positions_between_layers_are_those_of_the_nearest_vertex():
     far_apart = np.array([[0, 5000, 9000], [9000, 0, 5000]])
     weights = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]], np.float32)
     coordinates = labels().texture_coordinates(far_apart, weights)
-    own = {tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 5000)]].tolist()}
+    corner_coordinates = {
+        tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 5000)]].tolist()
+    }
     zero = {tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 0)]].tolist()}
-    assert tuple(coordinates[0].tolist()) in own
+    assert tuple(coordinates[0].tolist()) in corner_coordinates
     assert tuple(coordinates[1].tolist()) in zero
 
 
@@ -143,7 +145,7 @@ def test_people_in_order_nearer_ones_and_things_in_front():
         np.testing.assert_array_equal(behind[name], maps[name])
 
 
-def test_nobody_gives_empty_maps():
+def test_no_people_give_empty_maps():
     for name, values in render_label_maps([], VIEW).items():
         assert values.dtype == LABEL_MAPS[name].dtype
         assert not values.any()
@@ -190,12 +192,12 @@ def standing(turn: float, at: tuple[float, float, float] = (0.0, 0.2, 3.0)):
 
 
 @pytest.mark.parametrize("turn", [0.0, np.pi])
-def test_everything_is_seen_of_somebody_who_stands_free(turn):
+def test_everything_is_visible_of_a_person_who_stands_free(turn):
     mesh, joints, _ = standing(turn)
     assert joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)).min() > 0.5
 
 
-def test_what_lies_outside_the_image_or_behind_something_is_not_seen():
+def test_what_lies_outside_the_image_or_behind_something_is_not_visible():
     mesh, joints, _ = standing(0.0, at=(1.3, 0.2, 3.0))
     visibility = joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW))
     assert visibility[SMPL24.index("right_elbow")] > 0.6
@@ -219,7 +221,7 @@ def test_a_leg_hides_the_other_one():
 
 
 @pytest.mark.slow
-def test_a_nose_is_seen_from_the_front_only():
+def test_a_nose_is_visible_from_the_front_only():
     visibilities = []
     for turn in (0.0, np.pi):
         mesh, _, points = standing(turn, at=(0.0, 0.7, 2.0))

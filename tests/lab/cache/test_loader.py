@@ -22,7 +22,7 @@ def batches(rows, epochs=1, position=None, **options):
     return [batch.numpy() for _ in range(epochs) for batch in loader]
 
 
-def test_every_row_once_an_epoch_in_an_order_of_its_own():
+def test_every_row_once_an_epoch_in_a_new_order():
     first, second = np.split(np.stack(batches(range(100, 124), epochs=2, batch_size=4)), 2)
     assert sorted(first[..., 0].ravel()) == sorted(second[..., 0].ravel()) == list(range(100, 124))
     assert (first != second).any()

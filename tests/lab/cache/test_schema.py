@@ -71,7 +71,7 @@ def test_columns_say_what_their_numbers_mean():
             assert column.units, column.path
 
 
-def test_unknown_numbers_can_be_told():
+def test_unknown_numbers_can_be_declared():
     """NaN marks them, so that optional plain columns are floats; every number is little-endian."""
     for column in COLUMNS:
         if column.optional and column.kind is Kind.PLAIN:

@@ -277,11 +277,11 @@ def test_images_that_were_damaged_before_they_were_stored(tmp_path):
 
 
 def test_maps_that_say_what_cannot_be(tmp_path):
-    class Nobody(SmallSource):
+    class EmptySource(SmallSource):
         def read(self, group):
             yield from (replace(sample, people=()) for sample in super().read(group))
 
-    build_cache(Nobody(group_count=1), tmp_path)
+    build_cache(EmptySource(group_count=1), tmp_path)
     said = "image 'clip0/0': maps/persons says 1 where 0 is the maximum"
     assert f"shard-00000.h5: {said}" in problems(tmp_path)
 

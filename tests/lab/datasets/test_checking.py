@@ -112,7 +112,7 @@ def test_what_is_missing_does_not_agree_even_where_no_count_differs(
     assert (check.differing, len(check.problems), check.agrees) == ([], 1, False)
 
 
-def test_a_folder_may_be_called_as_words_of_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_may_be_called_as_parts_of_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(threedpw_tree(tmp_path / "expected").parent)
     (tmp_path / "expected/imageFiles" / NAME / "image_00003.jpg").unlink()
     (problem,) = checked(Path("expected")).problems
@@ -143,9 +143,9 @@ def test_a_report_has_no_path_no_name_and_a_schema(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     (root / "imageFiles" / NAME / "image_00003.jpg").unlink()
     reports = []
-    for given in (root, Path("3DPW"), tmp_path / "x/../3DPW"):
+    for path in (root, Path("3DPW"), tmp_path / "x/../3DPW"):
         (tmp_path / "x").mkdir(exist_ok=True)
-        checked(given).write(tmp_path / "report.json")
+        checked(path).write(tmp_path / "report.json")
         reports.append((tmp_path / "report.json").read_text())
     assert len(set(reports)) == 1
     document = json.loads(reports[0])

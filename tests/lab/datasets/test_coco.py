@@ -132,7 +132,7 @@ def test_joints_go_by_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["top_head", "head"])
-def test_crowdpose_has_its_own_joints_beside_cocos_and_its_index(tmp_path: Path, head: str) -> None:
+def test_crowdpose_has_its_joints_beside_cocos_and_its_index(tmp_path: Path, head: str) -> None:
     names = [head if name == "head_top" else name for name in CROWDPOSE14.joint_names]
     keypoints = [value for row in range(14) for value in (row + 1, row + 2, 2)]
     images = records(1, crowdIndex=0.25)
@@ -272,8 +272,8 @@ def test_one_split_or_one_file(tmp_path: Path) -> None:
         CocoSource(tmp_path, CocoOptions(split="test")).groups()
     with raises(UsageError, subject="split", problem="is none of COCO", expected="train, validation, test", got="exam"):
         CocoSource(tmp_path, CocoOptions(split="exam"))
-    own = write(tmp_path / "mine.json", document(records(1), [person(1, 0)]))
-    options = CocoOptions(annotations=own.name, images="train2017")
+    path = write(tmp_path / "mine.json", document(records(1), [person(1, 0)]))
+    options = CocoOptions(annotations=path.name, images="train2017")
     assert [g.name for g in CocoSource(tmp_path, options).groups()] == ["mine/000000000000"]
 
 

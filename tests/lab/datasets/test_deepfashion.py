@@ -84,7 +84,7 @@ def test_only_paired_images_on_request(tmp_path: Path) -> None:
     assert [group.count for group in source.groups()] == [2, 2]
 
 
-def test_lists_of_both_lines_of_work_have_their_own_protocol(tmp_path: Path) -> None:
+def test_lists_of_both_lines_of_work_have_separate_protocols(tmp_path: Path) -> None:
     deepfashion_tree(tmp_path)
     (tmp_path / "fasion-resize-pairs-train.csv").unlink()
     front, additional = f"{MANGLED}1front.jpg", f"{MANGLED}7additional.jpg"
@@ -215,7 +215,7 @@ def test_missing_images_are_an_error_or_a_note(tmp_path: Path) -> None:
     assert sum("missing" in note for note in source.notes) == 2
 
 
-def test_a_wrong_number_of_images_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_number_of_images_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 52_712)
     with raises(InputError, subject="partition.txt", problem="has not the official number of images", expected="52712"):
         DeepFashionSource(deepfashion_tree(tmp_path)).groups()

@@ -175,7 +175,7 @@ def change(path, edit):
     path.write_text(json.dumps(document))
 
 
-def test_other_counts_are_told(tree):
+def test_other_counts_are_reported(tree):
     path = tree / "annotations" / "densepose_coco_2014_train.json"
     change(path, lambda document: document["annotations"].pop(2))
     with raises(
@@ -217,7 +217,7 @@ def test_rounded_chart_coordinates_are_cut(tree):
     assert max(person.surface_points[:, 3].max() for person in sample.people if person.surface_points is not None) == 1
 
 
-def test_keypoints_under_densepose_s_name_are_told_apart(tree):
+def test_keypoints_under_densepose_s_name_are_distinguished(tree):
     path = tree / "annotations" / "densepose_coco_2014_train.json"
 
     def without_surfaces(document):
@@ -255,7 +255,7 @@ def test_a_damaged_mask_is_named_when_it_is_read(tree):
         ),
     ],
 )
-def test_other_documents_are_told(tree, text, said):
+def test_other_documents_are_reported(tree, text, said):
     (tree / "annotations" / "densepose_coco_2014_train.json").write_text(text)
     with raises(InputError, said, subject="densepose_coco_2014_train.json"):
         DensePoseCocoSource(tree).groups()
@@ -300,7 +300,7 @@ def counts_of(mask) -> list[int]:
     ("text", "size", "box"),
     [("5220003", (4, 5), (1, 3, 1, 4)), ("9", (3, 3), (0, 0, 0, 0)), ("09", (3, 3), (0, 3, 0, 3))],
 )
-def test_known_texts(text, size, box):
+def test_reference_texts(text, size, box):
     """Made with pycocotools."""
     expected = np.zeros(size, bool)
     expected[box[0] : box[1], box[2] : box[3]] = True
@@ -348,7 +348,7 @@ def test_pycocotools_agrees():
         ({"counts": "5"}, {"problem": "unusable size"}),
     ],
 )
-def test_damaged_masks_are_told(run_lengths, said):
+def test_damaged_masks_are_reported(run_lengths, said):
     with raises(InputError, subject="file, annotations[3]", **said):
         decode_run_lengths(run_lengths, "file, annotations[3]")
 

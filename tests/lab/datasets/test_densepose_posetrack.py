@@ -72,7 +72,7 @@ def test_groups_are_videos_with_their_frames_in_order(intact):
     assert sample.people[0].identity == ""
 
 
-def test_people_are_known_by_their_tracks(intact):
+def test_people_are_identified_by_their_tracks(intact):
     source = DensePosePoseTrackSource(intact)
     early, late = source.read(source.groups()[0])
     assert [person.identity for person in late.people] == ["train/001_bonn/0", "train/001_bonn/1"]

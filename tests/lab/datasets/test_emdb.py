@@ -37,7 +37,7 @@ def small_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("with_model", [False, True])
-def test_bodies_are_seen_where_the_file_says(intact: Path, with_model: bool) -> None:
+def test_bodies_are_visible_where_the_file_has_them(intact: Path, with_model: bool) -> None:
     """Without the model, the pelvis at rest follows from the projected joints alone."""
     bodies = {"male": BODY} if with_model else {}
     source = EmdbSource(intact, tools=SourceTools(bodies=bodies))

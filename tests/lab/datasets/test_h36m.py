@@ -116,7 +116,7 @@ def test_joints_keypoints_camera_and_image_agree(intact, crop):
         assert crop == 0 or inside.all()
 
 
-def test_samples_tell_who_what_and_where(intact):
+def test_samples_name_subject_activity_and_camera(intact):
     source = H36mSource(intact, H36mOptions(every=5))
     samples = list(source.read(first_view(source, "S8/WalkingDog_1.60457274")))
     assert samples[1].name == "S8/WalkingDog_1.60457274/000005"
@@ -167,7 +167,7 @@ def test_joints_in_world_axes_are_turned_into_the_camera(tree):
 
 
 @pytest.mark.parametrize("folder", ["images", "S1/images/S1_WalkingDog_1.55011271"])
-def test_extracted_frames_take_the_videos_place(tree, folder):
+def test_extracted_frames_replace_the_video(tree, folder):
     (tree / "S1" / "Videos" / "WalkingDog 1.55011271.mp4").unlink()
     for frame in (0, 10, 20):
         pelvis = LENS_HERE.project(h36m_joints(FRAMES)[frame, 0] / 1000)
@@ -285,7 +285,7 @@ def test_a_placed_body_has_its_joints(tmp_path):
     np.testing.assert_allclose(trans_by_joints(body, poses, betas, joints, "h36m17"), trans, atol=1e-5)
 
 
-def test_damaged_mosh_fits_are_told(intact, tmp_path):
+def test_damaged_mosh_fits_are_reported(intact, tmp_path):
     write_mosh(tmp_path, rows=4)
     options = H36mOptions(every=5, mosh=str(tmp_path))
     source = H36mSource(intact, options)

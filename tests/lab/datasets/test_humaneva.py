@@ -157,7 +157,7 @@ def test_frames_without_a_marker_have_no_joints():
     assert not joints[3].any()
 
 
-def test_a_head_below_the_neck_is_not_known():
+def test_a_head_below_the_neck_is_missing():
     points = moving_points(3)
     points[:, LABELS.index("HEDP")] = 2 * points[:, LABELS.index("HEDO")] - points[:, LABELS.index("HEDP")]
     points[:, LABELS.index("HEDL")] = 2 * points[:, LABELS.index("HEDO")] - points[:, LABELS.index("HEDL")]

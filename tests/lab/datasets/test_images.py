@@ -83,7 +83,7 @@ def by_name(source: ImagesSource) -> dict[str, list[Sample]]:
     return {group.name: list(source.read(group)) for group in source.groups()}
 
 
-def test_images_and_sequences_are_told_apart(tmp_path: Path) -> None:
+def test_images_and_sequences_are_distinguished(tmp_path: Path) -> None:
     source = ImagesSource(tree(tmp_path), ImagesOptions(split="test"))
     samples_by_name = by_name(source)
     assert {name: len(samples) for name, samples in samples_by_name.items()} == {"a.jpg": 1, "sub/b.png": 1, "clip": 3}
@@ -159,8 +159,8 @@ def iuv(seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("form", ["png", "npz"])
 def test_densepose_images_become_maps(tmp_path: Path, form: str) -> None:
     folder = tmp_path / "dp"
-    for place in ("a", "sub/b", "clip/007", "008", "clip/009"):
-        path = folder / f"{place}_IUV.{form}"
+    for name in ("a", "sub/b", "clip/007", "008", "clip/009"):
+        path = folder / f"{name}_IUV.{form}"
         path.parent.mkdir(parents=True, exist_ok=True)
         if form == "png":  # as OpenCV writes channels I, U, V: blue first
             Image.fromarray(iuv()[..., ::-1]).save(path)
@@ -204,11 +204,11 @@ def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
     expected[6:11, 1:3, 1:] = np.rint(other_uv.permute(1, 2, 0).numpy() * 255)
     expected[3:8, :3] = [3, 51, 255]  # from row 2, column −1, without its first row
     np.testing.assert_array_equal(charts, expected)
-    sure, less = sample.people
-    np.testing.assert_allclose(sure.box, [0, 2.9, 2.8, 8.9], atol=1e-6)  # type: ignore[arg-type]
+    certain, less = sample.people
+    np.testing.assert_allclose(certain.box, [0, 2.9, 2.8, 8.9], atol=1e-6)  # type: ignore[arg-type]
     np.testing.assert_allclose(less.box, [1.2, 6.3, 3.3, 11.4], atol=1e-6)  # type: ignore[arg-type]
-    assert sure.mask is not None
-    (tmp_path / "mask.png").write_bytes(sure.mask)
+    assert certain.mask is not None
+    (tmp_path / "mask.png").write_bytes(certain.mask)
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
     assert mask.sum() == 255 * 5 * 3
     assert (mask[3:8, :3] == 255).all()
@@ -216,7 +216,7 @@ def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
     assert all("densepose" not in sample.maps for sample in samples["clip"])  # not in the dump, and allowed
 
 
-def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_images_of_one_name_are_distinguished_by_their_folders(tmp_path: Path) -> None:
     empty = {"scores": torch.zeros(0), "pred_boxes_XYXY": torch.zeros(0, 4)}
     names = ["x/a.jpg", "x/sub/a.jpg", "x/other/a.jpg"]
     dump = DensePoseDump(write_dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))

@@ -34,7 +34,7 @@ def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
 
 
-def test_frames_keep_their_bytes_and_say_whose_they_are(tmp_path: Path) -> None:
+def test_frames_keep_their_bytes_and_name_their_person(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path))
     groups = source.groups()
     assert [(group.name, group.count) for group in groups] == [("001/1", 10), ("002/3", 5), ("003/1", 15)]
@@ -53,7 +53,7 @@ def test_frames_keep_their_bytes_and_say_whose_they_are(tmp_path: Path) -> None:
     assert source.info.options["poses_by"] is None
 
 
-def test_own_estimates_see_the_body_where_their_weak_camera_does(tmp_path: Path) -> None:
+def test_estimates_show_the_body_where_their_weak_camera_does(tmp_path: Path) -> None:
     """HMR's camera puts a point of the body at s (x + t) in −1 … 1: the same pixels, up to perspective."""
     source = IperSource(iper_tree(tmp_path, smpls=True))
     sample = list(source.read(source.groups()[0]))[2]
@@ -135,7 +135,7 @@ def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_two_people_are_paired_where_it_is_requested(tmp_path: Path) -> None:
     """Three frames of one video with those of another one, which come once more."""
     options = IperOptions(cross_imitation=True)
     root = iper_tree(tmp_path / "iper", smpls=True)

@@ -105,9 +105,9 @@ def test_who_stands_in_front_hides_who_stands_behind() -> None:
 
 
 def test_what_a_source_knows_itself_is_kept() -> None:
-    own = np.full((24, 3), 7.0)
-    result = label_sample(sample_of(standing(keypoints={"smpl24": own}), maps={"parts": b"own"}))
-    np.testing.assert_array_equal(result.people[0].keypoints["smpl24"], own)
+    joints = np.full((24, 3), 7.0)
+    result = label_sample(sample_of(standing(keypoints={"smpl24": joints}), maps={"parts": b"own"}))
+    np.testing.assert_array_equal(result.people[0].keypoints["smpl24"], joints)
     assert result.maps["parts"] == b"own"
     assert "depth" in result.maps
 
@@ -156,7 +156,7 @@ def test_a_person_outside_the_image_has_no_box() -> None:
     assert not decode_map("persons", sample.maps["persons"]).any()
 
 
-def test_it_tells_what_it_drew_and_passes_on_the_rest() -> None:
+def test_it_reports_what_it_drew_and_passes_on_the_rest() -> None:
     source = RenderedLabels(OneSample(sample_of(standing())), {"default": BODY})
     assert source.info == SourceInfo("one", {"every": 1, "rendered": list(RENDERED_MAPS), "bodies": ["default"]})
     assert source.notes == ("read this",)
@@ -201,7 +201,7 @@ class Photo:
 
 
 @pytest.mark.slow
-def test_the_detector_is_asked_about_people_with_boxes():
+def test_the_detector_runs_on_people_with_boxes():
     source = pickle.loads(pickle.dumps(DetectedLabels(Photo(), "cpu")))
     assert source.device == "cpu"
     assert source.info.options == {"a": 1, "detector_views": 2}

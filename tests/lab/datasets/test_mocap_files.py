@@ -14,7 +14,7 @@ from helpers.humaneva_tree import LABELS, moving_points, write_c3d
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_c3d, read_cdf
 
-PLACES = moving_points(5)
+POSITIONS = moving_points(5)
 
 
 @pytest.mark.parametrize("machine", [84, 85, 86])
@@ -22,7 +22,7 @@ PLACES = moving_points(5)
 @pytest.mark.parametrize("analog", [0, 3])
 def test_points_come_back(tmp_path, machine, floats, analog):
     path = tmp_path / "Walking_1.c3d"
-    positions = PLACES if floats else PLACES / 10  # integers reach to 327 in hundredths
+    positions = POSITIONS if floats else POSITIONS / 10  # integers reach to 327 in hundredths
     write_c3d(path, positions, machine=machine, floats=floats, analog=analog)
     points = read_c3d(path)
     assert tuple(points.labels) == LABELS
@@ -31,7 +31,7 @@ def test_points_come_back(tmp_path, machine, floats, analog):
 
 
 def test_labels_may_begin_with_the_actors_name(tmp_path):
-    write_c3d(tmp_path / "a.c3d", PLACES[:, :2], labels=("S1:LSHO", "S1:PELO"))
+    write_c3d(tmp_path / "a.c3d", POSITIONS[:, :2], labels=("S1:LSHO", "S1:PELO"))
     points = read_c3d(tmp_path / "a.c3d")
     assert points.find("PELO") == 1
     with raises(InputError, subject="a.c3d", problem="has no point TRXO", got="S1:LSHO, S1:PELO"):
@@ -40,19 +40,19 @@ def test_labels_may_begin_with_the_actors_name(tmp_path):
 
 def test_another_reader_of_c3d_agrees(tmp_path):
     ezc3d = pytest.importorskip("ezc3d")
-    write_c3d(tmp_path / "a.c3d", PLACES, analog=0)
+    write_c3d(tmp_path / "a.c3d", POSITIONS, analog=0)
     points = ezc3d.c3d(str(tmp_path / "a.c3d"))["data"]["points"][:3]
     np.testing.assert_allclose(read_c3d(tmp_path / "a.c3d").positions, points.transpose(2, 1, 0), atol=1e-3)
 
 
-def test_damaged_files_are_told(tmp_path):
+def test_damaged_files_are_reported(tmp_path):
     path = tmp_path / "Box_1.c3d"
     with raises(InputError, subject="Box_1.c3d", problem="does not exist"):
         read_c3d(path)
     path.write_text("no motion capture" * 100)
     with raises(InputError, subject="Box_1.c3d", problem="is no C3D file", got="text"):
         read_c3d(path)
-    write_c3d(path, PLACES)
+    write_c3d(path, POSITIONS)
     content = path.read_bytes()
     path.write_bytes(content[:-5000])
     with raises(InputError, subject="Box_1.c3d", problem="is cut short", expected="5 frames"):
@@ -64,7 +64,7 @@ def test_damaged_files_are_told(tmp_path):
 
 def test_any_damage_gives_points_or_a_sentence(tmp_path):
     path = tmp_path / "damaged.c3d"
-    write_c3d(path, PLACES[:2], analog=0)
+    write_c3d(path, POSITIONS[:2], analog=0)
     content = path.read_bytes()
     random = np.random.default_rng(0)
     refusals = 0
@@ -103,26 +103,26 @@ def test_another_reader_agrees(tmp_path):
 
 @pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("method", [1, 5])
-def test_a_file_compressed_as_a_whole(tmp_path, wide, method):
+def test_a_file_compressed_completely(tmp_path, wide, method):
     """Method 1 packs runs of zeros, 5 is gzip."""
     plain, path = tmp_path / "plain.cdf", tmp_path / "packed.cdf"
     write_cdf(plain, VALUES, wide=wide)
     content = plain.read_bytes()
-    place = "q" if wide else "i"
+    code = "q" if wide else "i"
     if method == 5:
         compressor = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
         data = compressor.compress(content[8:]) + compressor.flush()
     else:
         data = b"".join(bytes([byte]) + (b"\0" if byte == 0 else b"") for byte in content[8:])
-    head = struct.calcsize(f">{place}i{place}{place}i")
+    head = struct.calcsize(f">{code}i{code}{code}i")
     parameters = 8 + head + len(data)
-    record = struct.pack(f">{place}i{place}{place}i", head + len(data), 10, parameters, len(content), 0)
-    method_record = struct.pack(f">{place}iiiii", struct.calcsize(f">{place}iiiii"), 11, method, 0, 1, 9)
+    record = struct.pack(f">{code}i{code}{code}i", head + len(data), 10, parameters, len(content), 0)
+    method_record = struct.pack(f">{code}iiiii", struct.calcsize(f">{code}iiiii"), 11, method, 0, 1, 9)
     path.write_bytes(content[:4] + struct.pack(">I", 0xCCCC0001) + record + data + method_record)
     np.testing.assert_array_equal(read_cdf(path, "Pose"), VALUES[None])
 
 
-def test_other_files_are_told(tmp_path):
+def test_other_files_are_reported(tmp_path):
     missing, empty, text = tmp_path / "missing.cdf", tmp_path / "empty.cdf", tmp_path / "text.cdf"
     empty.touch()
     text.write_text("not a CDF file at all")

@@ -237,7 +237,7 @@ def test_damaged_test_annotations_are_named(tree: Path, changes: dict[str, Any],
         list(source.read(source.groups()[0]))
 
 
-def test_other_files_under_their_names_are_told(tree: Path) -> None:
+def test_other_files_under_their_names_are_refused(tree: Path) -> None:
     (tree / "S1" / "Seq1" / "annot.mat").write_bytes(b"no MATLAB file at all, but long enough to have a header " * 9)
     with raises(InputError, subject="annot.mat", problem="is no readable MATLAB file"):
         MpiInf3dhpSource(tree).groups()

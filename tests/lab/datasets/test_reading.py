@@ -70,7 +70,7 @@ def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> No
     assert all(each.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for each in images.values())
 
 
-def test_the_focal_length_of_exif_is_told(tmp_path: Path, photo: Image.Image) -> None:
+def test_the_focal_length_of_exif_is_used(tmp_path: Path, photo: Image.Image) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 50  # millimetres as on film
     image = reading.stored_image(write(tmp_path / "a.jpg", encode(photo, "JPEG", exif=exif.tobytes())))

@@ -224,7 +224,7 @@ def test_genders_are_the_owners():
 
 
 @pytest.mark.slow
-def test_the_archives_own_folders(tree):
+def test_the_folders_of_the_archive(tree):
     (tree / "bodies" / "train").rename(tree / "train_body")
     (tree / "images" / "train").rename(tree / "train")
     (tree / "images" / "test").rename(tree / "test")

@@ -41,7 +41,7 @@ def samples_of(source: ThreedpwSource, index: int = 0) -> list[Sample]:
     return list(source.read(source.groups()[index]))
 
 
-def test_a_group_is_a_video_without_the_frames_that_fit_nobody(tmp_path: Path) -> None:
+def test_a_group_is_a_video_without_the_frames_that_fit_no_person(tmp_path: Path) -> None:
     source = ThreedpwSource(threedpw_tree(tmp_path))
     assert [(group.name, group.count) for group in source.groups()] == [
         ("courtyard_box_00", 4),
@@ -74,10 +74,10 @@ def test_bodies_stand_in_the_camera_where_they_stood_in_the_world(tmp_path: Path
             assert person.poses is not None
             assert person.betas is not None
             assert person.trans is not None
-            ours, own_joints = posed(person.poses[None], person.betas, person.trans[None])
+            ours, model_joints = posed(person.poses[None], person.betas, person.trans[None])
             expected = vertices[0] @ camera[:3, :3].T + camera[:3, 3]
             np.testing.assert_allclose(ours[0], expected, atol=2e-5)
-            np.testing.assert_allclose(person.joints["smpl24"][:, :3], own_joints[0], atol=2e-5)
+            np.testing.assert_allclose(person.joints["smpl24"][:, :3], model_joints[0], atol=2e-5)
             np.testing.assert_array_equal(person.joints["smpl24"][:, 3], 1)
             assert joints.shape == (1, 24, 3)
 
@@ -221,7 +221,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         ThreedpwSource(root, SequenceOptions(allow_missing=True)).groups()
 
 
-def test_a_wrong_number_of_videos_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_number_of_videos_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 24, "validation": 12, "test": 24})
     root = threedpw_tree(tmp_path)
     with raises(

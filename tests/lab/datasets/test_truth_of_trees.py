@@ -97,7 +97,7 @@ def evaluate_changes(
     ("source", "protocol", "joints"),
     [("3dpw", "3dpw", "smpl24"), ("3dpw", "3dpw", "lsp14"), ("emdb", "emdb1", "smpl24"), ("emdb", "emdb2", "smpl24")],
 )
-def test_known_figures_are_reproduced(
+def test_published_figures_are_reproduced(
     caches: dict[str, Path], tmp_path: Path, source: str, protocol: str, joints: str
 ) -> None:
     def shift(trans: np.ndarray) -> np.ndarray:

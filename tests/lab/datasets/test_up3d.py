@@ -57,7 +57,7 @@ def test_the_image_keeps_its_bytes(tmp_path: Path) -> None:
     assert sample.size == UP_SIZE
 
 
-def test_the_body_is_seen_where_the_fit_saw_it(tmp_path: Path) -> None:
+def test_the_body_is_visible_where_the_fit_has_it(tmp_path: Path) -> None:
     """OpenDR's pixels of the fitted crop, scaled back and moved to where it was cut out."""
     sample = first_sample(Up3dSource(up3d_tree(tmp_path)))
     (person,) = sample.people

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused(files: dict[str, Path], tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_our_own_fits_are_evaluated(files: dict[str, Path]) -> None:
+def test_fit_files_are_evaluated(files: dict[str, Path]) -> None:
     """Nobody is found in the grey images: no error is known, and F1 is 0."""
     selection = PeopleSelection(files["cache"], limit=1)
     report = evaluate_fits(EvaluationRun(selection), FitOptions(), detections="fast")

@@ -94,14 +94,14 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
     assert report.metrics["mpjpe_mm"].n == len(picky.found)
     assert report.metrics["pckh"].value == 1
     assert set(report.images) == {"quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"}
-    nobody = measure_fits(people, lambda row: [], default_body())
-    assert (len(nobody.found), len(nobody.stand_in.mpjpe)) == (0, 6)
-    assert np.isnan(fits_report(people, nobody, {}).metrics["mpjpe_mm"].value)
+    empty = measure_fits(people, lambda row: [], default_body())
+    assert (len(empty.found), len(empty.stand_in.mpjpe)) == (0, 6)
+    assert np.isnan(fits_report(people, empty, {}).metrics["mpjpe_mm"].value)
     with pytest.raises(InterruptedRun):
         measure_fits(people, found_bodies(people), default_body(), stop=lambda: True)
 
 
-def test_images_of_fits_tell_the_truth_from_what_was_found(cache):
+def test_images_of_fits_distinguish_the_truth_from_the_fit(cache):
     people = PeopleSelection(cache).people("joints")
     evaluated = measure_fits(people, found_bodies(people, shift=0.2), default_body())
     panel = body_panel(people, int(evaluated.found[0]), evaluated.rigs[0], evaluated.bodies, 0)
@@ -176,15 +176,15 @@ def test_splits_that_are_not_there_are_listed(cache, tmp_path):
 
 @pytest.mark.extensive
 def test_trainings_are_done_once_and_go_on(cache, tmp_path):
-    asked = []
-    trainings = Trainings(cache, tmp_path, CPU, seeds=2, progress=lambda *step: asked.append(step))
+    calls = []
+    trainings = Trainings(cache, tmp_path, CPU, seeds=2, progress=lambda *step: calls.append(step))
     first = trainings.networks("a", PARTS, LOOP)
     assert len(first) == 2
     assert first[0] != first[1]
-    steps = len(asked)
+    steps = len(calls)
     assert steps == 2 * 2
     assert trainings.networks("a", PARTS, LOOP) == first
-    assert len(asked) == steps
+    assert len(calls) == steps
     other = replace(PARTS, losses=replace(PARTS.losses, points3d=10.0))
     assert trainings.networks("a", other, LOOP) != first
     people = PeopleSelection(cache).people("joints", "parts")
@@ -233,15 +233,15 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
         assert [row[5] for row in table.rows] == [6, 6, 6]
 
 
-def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeypatch):
+def test_ablations_are_evaluated_on_validation_and_others_on_test(tmp_path, monkeypatch):
     folder = painted_cache(tmp_path / "cache", count=10, test=True)
     assert PeopleSelection(folder).facts()["split"] == "painted/test"
     assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
     monkeypatch.setitem(nbf_ablations._KINDS, "inputs", nbf_ablations._Kind(lambda *_: ([], {}), "none"))
     monkeypatch.setattr(Trainings, "check", lambda *_: None)
-    for split, judged in (("", "painted/validation"), ("test", "painted/test")):
+    for split, expected in (("", "painted/validation"), ("test", "painted/test")):
         report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(PeopleSelection(folder, split=split), tmp_path))
-        assert report.facts["split"] == judged
+        assert report.facts["split"] == expected
 
 
 def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def compared(cache: Path, folder: Path, *predictions: Path) -> Report:
 
 
 @pytest.mark.slow
-def test_what_differs_by_little_is_told_apart_person_by_person(cache: Path, tmp_path: Path) -> None:
+def test_what_differs_by_little_is_distinguished_person_by_person(cache: Path, tmp_path: Path) -> None:
     """Errors vary tenfold among people; the second method is a tenth better for everyone."""
     first = predicted(cache, tmp_path / "first.npz", lambda row: 0.03 * (1 + row), missed=(3,))
     second = predicted(cache, tmp_path / "second.npz", lambda row: 0.027 * (1 + row), missed=(5,))
@@ -79,7 +79,7 @@ def test_a_method_does_not_differ_from_itself(cache: Path, tmp_path: Path) -> No
         compared(cache, tmp_path, first)
 
 
-def test_methods_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+def test_methods_are_named_by_what_distinguishes_them(tmp_path: Path) -> None:
     assert method_names([Path("runs/a/fits"), Path("runs/b/fits")]) == ["a/fits", "b/fits"]
     assert method_names([Path("a.npz"), Path("b.npz")]) == ["a.npz", "b.npz"]
     with raises(UsageError, problem="are given twice"):

@@ -41,7 +41,7 @@ def test_joints_are_right_within_ten_centimetres_of_the_true_one():
     assert (~right).sum() == 1
 
 
-def test_a_limb_is_wrong_with_either_joint_and_as_sure_as_the_less_certain():
+def test_a_limb_is_wrong_with_either_joint_and_as_confident_as_the_less_certain():
     found = of_one_person(left_wrist=(0.7, 0.2), left_elbow=(0.3, 0.0), right_ankle=(0.4, 0.0), left_hip=(0.0, 1.0))
     confidence, right = found.of_limbs()
     assert confidence.tolist() == [0.3, 0.8, 0.8, 0.4]
@@ -94,10 +94,10 @@ def test_a_report_has_them_where_fits_give_confidences(tmp_path):
         columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
         return [FoundBody(*columns, confidence=confidence)]
 
-    sure = measure_fits(people, lambda row: fit(row, np.full(24, 0.9)), default_body())
-    assert sure.confidence is not None
-    np.testing.assert_allclose(sure.confidence.error, 0, atol=1e-4)
-    report = fits_report(people, sure, {})
+    certain = measure_fits(people, lambda row: fit(row, np.full(24, 0.9)), default_body())
+    assert certain.confidence is not None
+    np.testing.assert_allclose(certain.confidence.error, 0, atol=1e-4)
+    report = fits_report(people, certain, {})
     (table,) = [table for table in report.tables if table.name == "confidence"]
     assert table.rows[0][1:4] == [12 * len(people), 0.0, pytest.approx(0.1)]
     assert "reliability.png" in report.images

@@ -146,10 +146,10 @@ def test_a_panel_shows_the_body_from_the_image_and_from_its_right(cache):
     assert panel.shape == (224, 672, 3)
     person, found, side = np.split(panel, 3, 1)
     drawn = (found != person).any(-1)[:200]
-    seen = (side != side[0, 0]).any(-1)[:200]
-    width = [np.ptp(np.flatnonzero(mask.any(0))) for mask in (drawn, seen)]
+    side_mask = (side != side[0, 0]).any(-1)[:200]
+    width = [np.ptp(np.flatnonzero(mask.any(0))) for mask in (drawn, side_mask)]
     assert width[1] > 1.3 * width[0]
-    left, right = seen[:, :112].any(0).sum(), seen[:, 112:].any(0).sum()
+    left, right = side_mask[:, :112].any(0).sum(), side_mask[:, 112:].any(0).sum()
     assert left > 1.3 * right, "the arm that hangs down is on the right"
 
 

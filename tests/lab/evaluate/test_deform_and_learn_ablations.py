@@ -86,7 +86,7 @@ def test_variants_differ_in_what_they_name():
 
 
 @pytest.fixture
-def known_errors(monkeypatch):
+def constructed_errors(monkeypatch):
     """Nothing is trained: rounds.json says 100 mm for round 1 and 10 less for the next; the networks' errors of four
     people are 200 mm and 20 less for the next, of the second seed 2 more, of equally long trainings 190.
     """
@@ -123,7 +123,7 @@ def known_errors(monkeypatch):
     monkeypatch.setattr(deform_and_learn_ablations, "_errors", errors)
 
 
-def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
+def test_rounds_have_figure_2_and_both_controls(constructed_errors, cache, tmp_path):
     report = evaluated("rounds", cache, tmp_path, seeds=2)
     table, figures = report.tables
     assert [row[:5] for row in table.rows] == [
@@ -150,7 +150,7 @@ def test_rounds_have_figure_2_and_both_controls(known_errors, cache, tmp_path):
     assert (tmp_path / "rounds.png").stat().st_size > 1000
 
 
-def test_losses_are_compared_with_all_of_them(known_errors, cache, tmp_path):
+def test_losses_are_compared_with_all_of_them(constructed_errors, cache, tmp_path):
     table, _ = evaluated("losses", cache, tmp_path).tables
     assert [(row[0], row[-3], row[-1]) for row in table.rows] == [
         ("parameters + dense + keypoints", 180.0, None),
@@ -169,9 +169,9 @@ def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_p
     monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
     once = replace(TINY, network=replace(TINY.network, rounds=1))
     more: dict[str, Any] = {"tune": lambda _: once}
-    asked: list[int] = []
+    calls: list[int] = []
     with pytest.raises(InterruptedRun):
-        evaluated("correspondence", cache, tmp_path, stop=lambda: asked.append(1) or len(asked) > 4, **more)
+        evaluated("correspondence", cache, tmp_path, stop=lambda: calls.append(1) or len(calls) > 4, **more)
     assert [folder.name.rsplit("-", 1)[0] for folder in (tmp_path / "runs").iterdir()] == ["labels"]
     report = evaluated("correspondence", cache, tmp_path, **more)
     assert [row[0] for row in report.tables[0].rows][::3] == ["labels", "none"]

@@ -59,7 +59,7 @@ def values(labels: list[AnnotatedSurfaces], predicted: list[list[FoundSurface]])
     return {name: one.value for name, one in measure_surfaces(labels, predicted, AlongU()).metrics().items()}
 
 
-def test_truth_scores_one_and_a_known_distance_what_it_costs() -> None:
+def test_truth_scores_one_and_a_distance_what_it_costs() -> None:
     right = values([person()], [[found()]])
     names = ("gps_ap", "gps_ap_50", "gps_ap_75", "gps_ap_medium", "gps_ar", "gps")
     assert right == pytest.approx(dict.fromkeys(names, 1.0))
@@ -129,19 +129,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def surface_cache_of_painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return surface_cache(tmp_path_factory.mktemp("surfaces") / "cache")
 
 
 @pytest.mark.extensive
-def test_a_fit_that_is_the_truth_is_right_and_a_moved_one_is_not(own_cache: Path, tmp_path: Path) -> None:
-    truth = annotated_surfaces(open_cache(own_cache), 1)
+def test_a_fit_that_is_the_truth_is_right_and_a_moved_one_is_not(
+    surface_cache_of_painted: Path, tmp_path: Path
+) -> None:
+    truth = annotated_surfaces(open_cache(surface_cache_of_painted), 1)
     assert truth.annotated.tolist() == [True, False]
     assert truth.areas.tolist() == [5000, 10000]
 
     def report_of(name: str, **changes: float):
         fits = SurfaceInputs(predictions=write_fits(tmp_path / name, fit_of(**changes)))
-        return evaluate_densepose(EvaluationRun(PeopleSelection(own_cache)), FitOptions(), fits)
+        return evaluate_densepose(EvaluationRun(PeopleSelection(surface_cache_of_painted)), FitOptions(), fits)
 
     right, moved, far = (report_of(f"{shift}", shift=shift) for shift in (0.0, 0.05, 1.6))
     precisions = ("gps_ap", "gps_ap_50", "gps_ap_75", "gps_ap_medium", "gps_ap_large", "gps_ar")
@@ -176,7 +178,7 @@ def eval_data(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_densepose_s_own_output_under_its_protocol(cache: Path, tmp_path: Path) -> None:
+def test_the_output_of_densepose_under_its_protocol(cache: Path, tmp_path: Path) -> None:
     inputs = SurfaceInputs(densepose=dump_of(tmp_path / "results.pkl"), distances=eval_data(tmp_path / "eval_data"))
     selection = PeopleSelection(cache, protocol="densepose-coco")
     report = evaluate_densepose(EvaluationRun(selection), FitOptions(), inputs)
@@ -230,22 +232,22 @@ def test_output_of_densepose_keeps_its_box_and_charts() -> None:
     np.testing.assert_allclose(surface.charts[0, 1], [3, 0.1, 0.5], atol=1e-6)
 
 
-def test_what_is_missing_is_named(cache: Path, own_cache: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_named(cache: Path, surface_cache_of_painted: Path, tmp_path: Path) -> None:
     dump, fits = dump_of(tmp_path / "results.pkl"), write_fits(tmp_path / "fits", fit_of())
     folder, body = eval_data(tmp_path / "eval_data"), default_body()
     charts = tmp_path / "UV_Processed.mat"
     one_face = {"All_vertices": body.faces[0] + 1, "All_Faces": np.array([[1, 2, 3]]), "All_FaceIndices": np.array([1])}
     savemat(charts, {**one_face, "All_U_norm": np.zeros(3), "All_V_norm": np.zeros(3)})
 
-    def refused(kind: type[Exception], words: str, data: Path = cache, protocol: str = "", **inputs: Path) -> None:
+    def refused(kind: type[Exception], message: str, data: Path = cache, protocol: str = "", **inputs: Path) -> None:
         run = EvaluationRun(PeopleSelection(data, protocol=protocol))
-        with pytest.raises(kind, match=words):
+        with pytest.raises(kind, match=message):
             evaluate_densepose(run, FitOptions(), SurfaceInputs(**inputs))
 
     refused(UsageError, "distances: are missing, expected those of densepose-coco", protocol="densepose-coco")
     refused(UsageError, "charts: are missing, expected UV_Processed.mat", predictions=fits)
-    refused(UsageError, "charts: are missing", own_cache, densepose=dump)
-    refused(UsageError, "charts: are missing", own_cache, predictions=fits, distances=folder)
+    refused(UsageError, "charts: are missing", surface_cache_of_painted, densepose=dump)
+    refused(UsageError, "charts: are missing", surface_cache_of_painted, predictions=fits, distances=folder)
     missing = f"has no charts of {len(body.faces) - 1} of the body's faces"
     refused(InputError, rf"UV_Processed\.mat: {missing}", predictions=fits, charts=charts)
     refused(UsageError, "is not of this evaluation.*hpc evaluate keypoints takes it", protocol="coco-keypoints")

@@ -51,7 +51,7 @@ def test_below_five_clusters_there_is_no_interval(count: int, unit: str):
     assert summarise([]).text("+.1f") == "–"
 
 
-def test_figures_that_are_never_known_have_no_interval():
+def test_figures_that_are_never_defined_have_no_interval():
     found = summarise_figures(lambda rows: {"f": np.nan}, Clusters.single("images", 8), 50)["f"]
     assert np.isnan([found.value, found.low, found.high]).all()
 

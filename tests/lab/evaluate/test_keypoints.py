@@ -40,7 +40,7 @@ def image_of(count: int, seed: int = 0) -> LabelledImage:
 
 
 @pytest.mark.slow
-def test_truth_scores_one_and_a_known_offset_what_it_costs() -> None:
+def test_truth_scores_one_and_an_offset_what_it_costs() -> None:
     labels = [image_of(2, seed) for seed in range(6)]
     right = [PredictedImage(image.keypoints[..., :2], np.ones(2)) for image in labels]
     metrics = measure_keypoints(labels, right).metrics()
@@ -53,13 +53,13 @@ def test_truth_scores_one_and_a_known_offset_what_it_costs() -> None:
 
 def test_whoever_is_missed_counts() -> None:
     labels = 3 * [image_of(2), image_of(1, 1)]
-    nobody = PredictedImage(np.zeros((0, 17, 2)), np.zeros(0))
+    empty = PredictedImage(np.zeros((0, 17, 2)), np.zeros(0))
     one = PredictedImage(labels[0].keypoints[1:, :, :2], np.ones(1))
-    metrics = measure_keypoints(labels, 3 * [one, nobody]).metrics()
+    metrics = measure_keypoints(labels, 3 * [one, empty]).metrics()
     assert metrics["oks_ar"].value == pytest.approx(1 / 3)
     assert metrics["pck_10"].value == pytest.approx(1 / 3)
     assert metrics["oks_ap"].low < metrics["oks_ap"].value < metrics["oks_ap"].high
-    few = measure_keypoints(labels[:4], 2 * [one, nobody]).metrics()["oks_ap"]
+    few = measure_keypoints(labels[:4], 2 * [one, empty]).metrics()["oks_ap"]
     assert np.isnan([few.low, few.high]).all()
 
 
@@ -160,7 +160,7 @@ def test_a_cache_of_labelled_joints_is_enough(tmp_path: Path, monkeypatch: pytes
         assert {"network", "weights", "checkpoint"}.intersection(report.facts) == named
 
 
-def test_areas_that_are_not_known_are_those_of_most_people(tmp_path: Path) -> None:
+def test_missing_areas_are_those_of_the_median_person(tmp_path: Path) -> None:
     build_cache(LabelledPeople(area=False), tmp_path)
     image = labelled_image(open_cache(tmp_path), 1)
     extent = image.boxes[:, 2:] - image.boxes[:, :2]

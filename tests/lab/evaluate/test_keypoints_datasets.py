@@ -107,7 +107,7 @@ def test_crowdpose_is_split_by_its_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_learns_from_crowds(tmp_path: Path) -> None:
+def test_crowds_are_not_learned_from(tmp_path: Path) -> None:
     cache, _ = evaluated(tmp_path, 3, COCO17)
     crowds = np.flatnonzero(np.asarray(cache.people["crowd"][:]) == 1)
     assert len(crowds) == 11
@@ -196,7 +196,7 @@ def test_joints_in_regions_that_are_not_evaluated_are_taken_out() -> None:
     assert precision(replace(image_of, ignored=region)) == 1.0
 
 
-def test_who_has_most_of_a_persons_joints_is_taken_for_that_person() -> None:
+def test_the_prediction_with_the_majority_of_a_persons_joints_is_taken_for_that_person() -> None:
     """Two people, three predictions, heads of 10 pixels' diagonal: joints are right within 3."""
     true = np.zeros((2, 15, 3))
     true[..., 2] = 1
@@ -210,8 +210,8 @@ def test_who_has_most_of_a_persons_joints_is_taken_for_that_person() -> None:
     assert found.labels.tolist() == [2] * 15
     surest = found._replace(scores=np.repeat([[0.1], [0.9], [0.5]], 15, 1))
     np.testing.assert_allclose(joint_average_precision([surest]), 0.5)  # half of the people, before all that is wrong
-    nobody = found._replace(labels=np.zeros(15, np.int64))
-    assert np.isnan(joint_average_precision([nobody])).all()
+    unmatched = found._replace(labels=np.zeros(15, np.int64))
+    assert np.isnan(joint_average_precision([unmatched])).all()
 
 
 def mpii_people(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, LabelledImage]:

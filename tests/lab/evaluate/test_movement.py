@@ -100,7 +100,7 @@ def test_jitter_of_emdb_leaves_the_translation_out(cache: Path) -> None:
     assert "jitter_emdb_10m_s3" not in measure_fits(people, fit, default_body()).movement
 
 
-def test_a_known_acceleration_is_measured(cache: Path) -> None:
+def test_a_constant_acceleration_is_measured(cache: Path) -> None:
     """Of the whole body in space alone: about a root it is none."""
 
     def faster(frame: int) -> np.ndarray:

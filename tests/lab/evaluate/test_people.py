@@ -70,12 +70,12 @@ def truth_of(people: EvaluatedPeople, *, genders: dict[str, str] | None = None) 
 
 
 @pytest.mark.slow
-def test_truth_is_that_of_everybodys_own_model(caches: Any) -> None:
+def test_truth_is_that_of_the_model_of_each_person(caches: Any) -> None:
     people = PeopleSelection(caches(), split="test", models=FILES).people()
-    own = truth_of(people)
+    truth = truth_of(people)
     for name in ("mpjpe", "pa_mpjpe", "pve"):
-        np.testing.assert_allclose(getattr(own.errors, name), 0, atol=1e-5)
-    np.testing.assert_array_equal(own.errors.pckh, 1)
+        np.testing.assert_allclose(getattr(truth.errors, name), 0, atol=1e-5)
+    np.testing.assert_array_equal(truth.errors.pckh, 1)
     assert people.truth == "bodies of smpl-female, smpl-male"
     wrong = truth_of(people, genders={"male": "female", "female": "female"}).errors
     by_gender = dict(zip(people.people.column("gender").tolist(), wrong.mpjpe, strict=True))
@@ -86,7 +86,7 @@ def test_truth_is_that_of_everybodys_own_model(caches: Any) -> None:
     assert (neutral.pve > 0.002).all()
 
 
-def test_without_somebodys_model_nothing_is_judged(caches: Any) -> None:
+def test_without_the_model_of_a_person_nothing_is_evaluated(caches: Any) -> None:
     with raises(InputError, problem="has bodies of smpl-male, without whose models nothing is true"):
         PeopleSelection(caches(), models=(Path("female.pkl"), Path("neutral.pkl"))).people()
     with raises(InputError, problem="has bodies of smplx-female, smplx-male"):
@@ -193,8 +193,8 @@ def test_who_was_not_detected_is_missed(tmp_path: Path) -> None:
     class Undetected(PaintedPeople):
         def sample(self, group: Any, frame: int) -> Any:
             sample = super().sample(group, frame)
-            nobody = dict.fromkeys(("detected", "detected_world", "detected_mask") if group.key == 9 else ())
-            return replace(sample, people=[replace(person, **nobody) for person in sample.people])
+            missing = dict.fromkeys(("detected", "detected_world", "detected_mask") if group.key == 9 else ())
+            return replace(sample, people=[replace(person, **missing) for person in sample.people])
 
     build_cache(Undetected(count=15, mistaken=(4,)), tmp_path / "cache")
     options, selection = FitOptions(method="keypoints"), PeopleSelection(tmp_path / "cache")
@@ -206,10 +206,10 @@ def test_who_was_not_detected_is_missed(tmp_path: Path) -> None:
 
 def test_boxes_are_compared_within_the_image() -> None:
     """Half of a person is beyond the image: a detector's box ends there, joints and other programs' boxes do not."""
-    whole, cut = np.array([-60.0, 10, 40, 90]), np.array([0.0, 10, 40, 90])
-    for true, predicted in ((whole, cut), (cut, whole)):
+    complete, cut = np.array([-60.0, 10, 40, 90]), np.array([0.0, 10, 40, 90])
+    for true, predicted in ((complete, cut), (cut, complete)):
         assert matched([true], [predicted], (100, 100)) == [(0, 0)]
-    assert matched([whole], [np.array([50.0, 10, 90, 90])], (100, 100)) == []
+    assert matched([complete], [np.array([50.0, 10, 90, 90])], (100, 100)) == []
     outside = np.array([120.0, 10, 140, 50])
     assert matched([outside], [outside], (100, 100)) == [(0, 0)]
     assert matched([np.full(4, np.nan), cut], [cut], (100, 100)) == [(1, 0)]

@@ -101,7 +101,7 @@ class LongPeople(ClipPeople):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["keypoints", "nbf"])
-def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> None:
+def test_crops_are_fitted_with_their_camera(tmp_path: Path, method: str) -> None:
     """The axis far off the middle, as in a crop of a person at the border of an image."""
     folder = clip_cache(tmp_path / "crop", centre=(SIZE / 2 - 80, SIZE / 2 + 20))
     options = FitOptions(method=method)  # type: ignore[arg-type]
@@ -113,14 +113,14 @@ def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> 
 
 
 @pytest.mark.extensive
-def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labelled_boxes_are_passed_to_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is labelled is found, however little of them."""
     folder = clip_cache(tmp_path / "clip")
-    cache, asked = open_cache(folder), []
+    cache, calls = open_cache(folder), []
 
     def perfect(pool: object, image: np.ndarray, boxes: np.ndarray, *more: object) -> list[DetectedPerson]:
-        asked.append(boxes)
-        found = _detected(cache.person(len(asked) - 1))
+        calls.append(boxes)
+        found = _detected(cache.person(len(calls) - 1))
         assert found is not None
         return [replace(found, box=np.array([0, 0, 1, 1.0]))]  # would not overlap
 
@@ -129,7 +129,7 @@ def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest
     report = evaluate_fits(EvaluationRun(selection), options, detections="boxes")
     assert report.facts["found"] == "4 (100.0 %)"
     assert report.metrics["mpjpe_mm"].value < 60
-    np.testing.assert_allclose(np.concatenate(asked), cache.people["box"][:], rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate(calls), cache.people["box"][:], rtol=1e-6)
 
 
 def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def truth() -> dict[str, Any]:
     }
 
 
-def judged(cache: Path, path: Path, **options: Any) -> Report:
+def report_of(cache: Path, path: Path, **options: Any) -> Report:
     selection = PeopleSelection(cache, split="test", models=FILES, **options)
     return evaluate_predictions(EvaluationRun(selection), path)
 
@@ -73,19 +73,19 @@ def write_json(path: Path, fields: dict[str, Any]) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_npz, write_json])
-def test_the_truth_scores_nothing_and_a_known_offset_scores_itself(
+def test_the_truth_scores_nothing_and_an_offset_scores_itself(
     cache: Path, tmp_path: Path, write: Callable[[Path, dict[str, Any]], Path]
 ) -> None:
     path = tmp_path / ("p.npz" if write is write_npz else "p.json")
-    report = judged(cache, write(path, truth()))
+    report = report_of(cache, write(path, truth()))
     assert report.facts["found"] == "2 (100.0 %)"
     assert report.metrics["mpjpe_mm"].value < 0.01
     assert report.metrics["pve_mm"].value < 0.01
     moved = {**truth(), "trans": truth()["trans"] + np.array([0.03, 0, 0.04])}
     write(path, moved)
-    assert judged(cache, path).metrics["mpjpe_mm"].value < 0.01
+    assert report_of(cache, path).metrics["mpjpe_mm"].value < 0.01
     for joints in ("smpl24", "lsp14"):
-        space = judged(cache, path, root="none", joints=joints)
+        space = report_of(cache, path, root="none", joints=joints)
         assert space.metrics["mpjpe_mm"].value == pytest.approx(50, abs=0.01)
         assert space.metrics["pa_mpjpe_mm"].value < 0.1
 
@@ -95,49 +95,49 @@ def test_the_truth_scores_nothing_and_a_known_offset_scores_itself(
 def test_scaled_segments_score(cache: Path, tmp_path: Path, write: Callable[[Path, dict[str, Any]], Path]) -> None:
     path = tmp_path / ("p.npz" if write is write_npz else "p.json")
     for scale in (1.0, 1.3):
-        report = judged(cache, write(path, {**truth(), "segment_scales": np.full((2, 24), scale)}))
+        report = report_of(cache, write(path, {**truth(), "segment_scales": np.full((2, 24), scale)}))
         assert report.metrics["mpjpe_mm"].value < 0.01 if scale == 1 else report.metrics["mpjpe_mm"].value > 50
     write(path, {**truth(), "segment_scales": np.zeros((2, 24))})
     with raises(InputError, problem="segment_scales holds impossible values"):
-        judged(cache, path)
+        report_of(cache, path)
 
 
 def test_a_wrong_gender_scores(cache: Path, tmp_path: Path) -> None:
     wrong = {**truth(), "gender": ["female", "male"]}
-    report = judged(cache, write_npz(tmp_path / "p.npz", wrong))
+    report = report_of(cache, write_npz(tmp_path / "p.npz", wrong))
     assert report.metrics["mpjpe_mm"].value > 5
     assert report.metrics["pve_mm"].value > 5
 
 
 @pytest.mark.slow
 def test_rotations_may_be_matrices_and_people_named(cache: Path, tmp_path: Path) -> None:
-    given = truth()
-    given["poses"] = axis_angle_to_matrix(torch.from_numpy(given["poses"]).view(2, 24, 3)).numpy()
-    report = judged(cache, write_npz(tmp_path / "p.npz", {**given, "person": np.array([0, 1])}))
+    predictions = truth()
+    predictions["poses"] = axis_angle_to_matrix(torch.from_numpy(predictions["poses"]).view(2, 24, 3)).numpy()
+    report = report_of(cache, write_npz(tmp_path / "p.npz", {**predictions, "person": np.array([0, 1])}))
     assert report.facts["found"] == "1 (50.0 %)"  # there is no second person in an image
     assert report.metrics["mpjpe_mm"].value < 0.01
     boxes = np.array([[5, 5, 50, 55.0], [70, 0, 79, 5]])
-    found = judged(cache, write_npz(tmp_path / "b.npz", {**given, "box": boxes})).facts["found"]
+    found = report_of(cache, write_npz(tmp_path / "b.npz", {**predictions, "box": boxes})).facts["found"]
     assert found == "1 (50.0 %)"
 
 
 @pytest.mark.slow
-def test_joints_alone_are_judged_where_they_are_the_protocols(cache: Path, tmp_path: Path) -> None:
+def test_joints_alone_are_evaluated_where_they_are_the_protocols(cache: Path, tmp_path: Path) -> None:
     people = [open_cache(cache).person(row) for row in (2, 3)]
     for skeleton, names in ((SMPL24.name, "smpl24"), (H36M17.name, "mocap17")):
         joints = np.stack([person.joints[skeleton][:, :3] for person in people]).astype(float)
         joints[:, 4, 2] += 0.1
-        given = {"image": ["2", "3"], "joints": joints, "skeleton": skeleton}
-        report = judged(cache, write_npz(tmp_path / "j.npz", given), joints=names)
-        known = 24 if names == "smpl24" else 16  # the spine was not measured
-        assert report.metrics["mpjpe_mm"].value == pytest.approx(100 / known, abs=0.01)
+        predictions = {"image": ["2", "3"], "joints": joints, "skeleton": skeleton}
+        report = report_of(cache, write_npz(tmp_path / "j.npz", predictions), joints=names)
+        count = 24 if names == "smpl24" else 16  # the spine was not measured
+        assert report.metrics["mpjpe_mm"].value == pytest.approx(100 / count, abs=0.01)
         assert report.metrics["pve_mm"].n == report.metrics["pckh"].n == 0
     with raises(UsageError, problem="smpl24 are not among those of h36m17", expected="spine1"):
-        judged(cache, tmp_path / "j.npz", joints="smpl24")
+        report_of(cache, tmp_path / "j.npz", joints="smpl24")
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "error"),
     [
         (
             {"image": ["a", "b"]},
@@ -163,33 +163,33 @@ def test_joints_alone_are_judged_where_they_are_the_protocols(cache: Path, tmp_p
         ),
     ],
 )
-def test_files_that_say_too_little(cache: Path, tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    with raises(InputError, **words):
-        judged(cache, write_npz(tmp_path / "p.npz", {**truth(), **change}))
+def test_files_that_say_too_little(cache: Path, tmp_path: Path, change: dict[str, Any], error: str) -> None:
+    with raises(InputError, **error):
+        report_of(cache, write_npz(tmp_path / "p.npz", {**truth(), **change}))
 
 
 def test_json_that_is_none(cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.json"
-    for text, words in (
+    for text, message in (
         ("{", "is no JSON"),
         ("[]", "holds no predictions"),
         ('{"predictions": [{}, {"a": 1}]}', "image"),
     ):
         path.write_text(text)
-        with raises(InputError, problem=words):
-            judged(cache, path)
+        with raises(InputError, problem=message):
+            report_of(cache, path)
 
 
-def test_exported_pictures_are_judged_under_their_names(cache: Path, tmp_path: Path) -> None:
+def test_exported_images_are_evaluated_under_their_names(cache: Path, tmp_path: Path) -> None:
     opened = open_cache(cache)
     listed, *images = export_images(opened, opened.rows("p", "test"), tmp_path)
     assert [path.name for path in images] == ["2.png", "3.png"]
     assert images[0].read_bytes() == opened.sample(2).image
-    pictures = json.loads(listed.read_text())["pictures"]
-    assert [entry["people"] for entry in pictures] == [
+    entries = json.loads(listed.read_text())["pictures"]
+    assert [entry["people"] for entry in entries] == [
         [{"person": 0, "identity": "male", "box": [5, 5, 50, 55]}],
         [{"person": 0, "identity": "female", "box": [5, 5, 50, 55]}],
     ]
-    assert (pictures[0]["focal"], pictures[0]["size"]) == (90, [80, 60])
-    back = {**truth(), "image": [entry["file"] for entry in pictures]}
-    assert judged(cache, write_npz(tmp_path / "p.npz", back)).metrics["mpjpe_mm"].value < 0.01
+    assert (entries[0]["focal"], entries[0]["size"]) == (90, [80, 60])
+    back = {**truth(), "image": [entry["file"] for entry in entries]}
+    assert report_of(cache, write_npz(tmp_path / "p.npz", back)).metrics["mpjpe_mm"].value < 0.01

@@ -47,9 +47,9 @@ def fit(image: int) -> list[FoundBody]:
 
 
 def test_a_track_is_one_person_in_all_frames() -> None:
-    told = matched_by_tracks(people(), fit)
+    match_image = matched_by_tracks(people(), fit)
     for image in range(4):
-        assert {found.track: found.person for found in told(image)} == {"a": 0, "b": 1, "c": -1}
+        assert {found.track: found.person for found in match_image(image)} == {"a": 0, "b": 1, "c": -1}
 
 
 def test_without_sequences_there_are_no_tracks() -> None:

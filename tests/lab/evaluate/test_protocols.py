@@ -68,7 +68,7 @@ class Fixture:
             load_smpl(write_smpl_pickle(folder / f"SMPL_{name}.pkl", one))
             for name, one in zip(("NEUTRAL", "MALE"), fields, strict=True)
         )
-        self.own = [one["J_regressor"].toarray() for one in fields]
+        self.regressors = [one["J_regressor"].toarray() for one in fields]
         generator = torch.Generator().manual_seed(2)
         self.bodies = [
             Bodies(
@@ -141,10 +141,10 @@ class Fixture:
             true = self.posed_smplx[name == "rich-camerahmr"].vertices
             assert true is not None
             meshes[1] = np.stack([self.to_smpl @ mesh for mesh in true.double().numpy()])
-            points = [self.own[0] @ mesh for mesh in meshes]
+            points = [self.regressors[0] @ mesh for mesh in meshes]
             roots = [p[:, [1, 2]] for p in points]
         else:
-            regressors = {"emdb1-wham-paper": self.own, "emdb1-camerahmr": [self.own[0]] * 2}.get(name)
+            regressors = {"emdb1-wham-paper": self.regressors, "emdb1-camerahmr": [self.regressors[0]] * 2}.get(name)
             points = bones if regressors is None else [r @ mesh for r, mesh in zip(regressors, meshes, strict=True)]
             roots = [p[:, [1, 2]] for p in points]
         centred = [p - root.mean(1, keepdims=True) for p, root in zip(points, roots, strict=True)]
@@ -194,10 +194,10 @@ def test_golden_numbers_of_measured_joints(name: str) -> None:
     truth = random.normal(0, 0.3, (FRAMES, 17, 3)) + np.array((0, 0, 4))
     found = truth + random.normal(0, 0.06, (FRAMES, 17, 3))
     joints, body = joint_set(protocol.joints, protocol.root), default_body()
-    nobody = Bodies(torch.full((FRAMES, 24, 3, 3), torch.nan), torch.zeros(FRAMES, 10), torch.zeros(FRAMES, 3))
+    missing = Bodies(torch.full((FRAMES, 24, 3, 3), torch.nan), torch.zeros(FRAMES, 10), torch.zeros(FRAMES, 3))
     points, measured = (joints.of_skeleton(H36M17.name, values) for values in (found, truth))
     camera = torch.full((FRAMES,), 500.0), torch.full((FRAMES, 2), 256.0)
-    errors = body_errors(body, nobody, nobody, *camera, joints=joints, measured=measured, points=points)
+    errors = body_errors(body, missing, missing, *camera, joints=joints, measured=measured, points=points)
     figures = [1e3 * errors.mpjpe.mean(), 1e3 * errors.pa_mpjpe.mean()]
     figures += [column.mean() for column in (errors.pck, errors.auc, errors.pa_pck, errors.pa_auc)]
 
@@ -273,10 +273,10 @@ def test_a_protocol_decides_joints_root_and_split() -> None:
     assert (chosen.protocol, chosen.split, chosen.joints, chosen.root) == ("3dpw", "test", "h36m14", "hips")
     other = PeopleSelection(Path("cache"), protocol="3dpw")
     assert under_protocol(other, BodyProtocol) == (other, None)
-    given: Any
-    for given in ({"joints": "lsp14"}, {"root": "pelvis"}, {"split": "train"}):
+    options: Any
+    for options in ({"joints": "lsp14"}, {"root": "pelvis"}, {"split": "train"}):
         with pytest.raises(UsageError, match=rf"is {'|'.join(('h36m14', 'hips', 'test'))} in that protocol"):
-            under_protocol(PeopleSelection(Path("cache"), protocol="3dpw-wham", **given), BodyProtocol)
+            under_protocol(PeopleSelection(Path("cache"), protocol="3dpw-wham", **options), BodyProtocol)
 
 
 def test_protocols_name_figures_that_exist_and_commits() -> None:

@@ -102,14 +102,14 @@ class MovedFitter:
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
+def constructed_fits(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
     TrueRefiner.people = MovedFitter.people = people
     monkeypatch.setattr(refine, "Refiner", TrueRefiner)
     monkeypatch.setattr(refine_clips, "Fitter", MovedFitter)
 
 
 @pytest.mark.extensive
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("constructed_fits")
 def test_tables_compare_every_setting_with_the_start(cache: Path, tmp_path: Path) -> None:
     report = evaluate_refinement(EvaluationRun(PeopleSelection(cache), tmp_path), RefineSelection())
     bases = ["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"]
@@ -131,7 +131,7 @@ def test_tables_compare_every_setting_with_the_start(cache: Path, tmp_path: Path
     assert report.metrics["mask_iou"].value > report.metrics["mask_iou_before"].value
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("constructed_fits")
 def test_a_setting_that_harms_is_named(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_setting_that_harms_is_named(
     assert report.metrics["harmed"].value == 1
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("constructed_fits")
 def test_the_page_shows_refinements_without_keypoints_where_there_are_no_others(cache: Path, tmp_path: Path) -> None:
     chosen = RefineSelection("keypoints", "flow", keypoints=False, prior="pose")
     report = evaluate_refinement(EvaluationRun(PeopleSelection(cache, limit=1), tmp_path), chosen)
@@ -177,8 +177,8 @@ def test_cells_name_what_pulls_and_the_prior_but_no_file() -> None:
     ]
 
 
-@pytest.mark.usefixtures("known")
-def test_surface_points_are_compared_where_they_are_known(
+@pytest.mark.usefixtures("constructed_fits")
+def test_surface_points_are_compared_where_they_are_labelled(
     cache: Path, people: EvaluatedPeople, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def surface(*_: Any) -> tuple[Any, str]:
@@ -206,7 +206,7 @@ def test_surface_points_are_compared_where_they_are_known(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("constructed_fits")
 def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     report = evaluate_robustness(EvaluationRun(PeopleSelection(cache)), RefineSelection(correspondence="flow"))
     table, figures = report.tables

@@ -48,7 +48,7 @@ def test_noise_is_of_the_matched_people_and_always_the_same(people: EvaluatedPeo
     np.testing.assert_allclose(near.acceleration[1:3], 0, atol=2e-3)
 
 
-def test_scaled_segments_are_measured_and_disturbed_truth_has_its_own(
+def test_scaled_segments_are_measured_and_disturbed_truth_has_others(
     people: EvaluatedPeople, clip: EvaluatedClip
 ) -> None:
     fit = fit_of(people)
@@ -64,7 +64,7 @@ def test_scaled_segments_are_measured_and_disturbed_truth_has_its_own(
     assert np.linalg.norm(longer.joints3d - made.joints3d, axis=-1).mean() > 0.08
 
 
-def test_a_cache_without_sequences_says_so(tmp_path: Path) -> None:
+def test_a_cache_without_sequences_is_an_error(tmp_path: Path) -> None:
     folder = clip_cache(tmp_path / "cache", sequences=False)
     with raises(InputError, problem="holds no sequences", expected="clips"):
         next(clips_of(PeopleSelection(folder).people("joints")))
@@ -75,7 +75,7 @@ def test_frames_are_named_as_in_the_cache(clip: EvaluatedClip) -> None:
     assert clip.rows.tolist() == [0, 1, 2, 3]
 
 
-def test_fit_files_are_an_initial_fit_with_their_own_cameras(
+def test_fit_files_are_an_initial_fit_with_their_cameras(
     people: EvaluatedPeople, clip: EvaluatedClip, tmp_path: Path
 ) -> None:
     fit = fit_of(people, 0.1)
@@ -147,8 +147,8 @@ class MappedCache:
 
 
 def test_rendered_people_show_their_true_vertices(people: EvaluatedPeople) -> None:
-    known = replace(people, people=replace(people.people, cache=MappedCache("correspondence", (1 + 77, 5, 6))))
-    source, fact = surface_source(known, None, None)
+    mapped_people = replace(people, people=replace(people.people, cache=MappedCache("correspondence", (1 + 77, 5, 6))))
+    source, fact = surface_source(mapped_people, None, None)
     pixels, vertices = source("a", (6, 5))
     assert (pixels.tolist(), vertices.tolist()) == ([[3.5, 2.5]], [77])
     assert [len(values) for values in source("b", (6, 5))] == [0, 0]
@@ -156,15 +156,15 @@ def test_rendered_people_show_their_true_vertices(people: EvaluatedPeople) -> No
     other = copy.copy(people.body)
     other.name = "smpl-neutral"
     with raises(InputError, problem="knows no surface points", expected="DensePose's output"):
-        surface_source(replace(known, body=other), None, None)
+        surface_source(replace(mapped_people, body=other), None, None)
 
 
 def test_maps_of_densepose_are_looked_up_in_the_charts(people: EvaluatedPeople) -> None:
     body, row = people.body, 100
     charts = texture_charts(body)
     value = (int(charts.charts[row]), *(255 * charts.uv[row]).round().int().tolist())
-    known = replace(people, people=replace(people.people, cache=MappedCache("densepose", value)))
-    source, fact = surface_source(known, None, None)
+    mapped_people = replace(people, people=replace(people.people, cache=MappedCache("densepose", value)))
+    source, fact = surface_source(mapped_people, None, None)
     pixels, vertices = source("a", (6, 5))
     assert pixels.tolist() == [[3.5, 2.5]]
     apart = np.linalg.norm(body.template[vertices[0]] - body.template[charts.vertices[row]])

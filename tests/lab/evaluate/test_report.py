@@ -9,7 +9,7 @@ from humanpose_cli.lab.evaluate.intervals import Clusters, summarise
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table, quartiles, write_report
 
 
-def test_quartiles_are_in_order_and_leave_nobody_out():
+def test_quartiles_are_in_order_and_leave_no_person_out():
     errors = np.array([5.0, 1, np.nan, 3, 2, 4, 0, 6, 7])
     parts = quartiles(errors)
     assert [errors[part].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5], [6, 7]]
@@ -23,7 +23,7 @@ def test_boxes_are_matched_once_each_the_best_first():
     assert matched([true[0]], [np.array([8, 8, 18, 18.0])], (40, 40)) == []  # hardly touching
 
 
-def test_a_report_says_the_same_to_people_and_programs(tmp_path):
+def test_a_report_has_the_same_values_for_people_and_programs(tmp_path):
     table = Table("t", "A table", ("name", "value"), [["a", 1.25], ["b", None], ["c", float("nan")]], notes=["so"])
     image = np.zeros((4, 4, 3), np.uint8)
     report = Report("Title", {"data": "x"}, {"m": summarise([1.0, 3.0])}, [table], {"p.png": (image, "black")})
@@ -60,7 +60,7 @@ def test_small_test_sets_and_weights_that_know_the_data_are_named_first(tmp_path
     assert Report("R", {}, {"m": many["a", "error"], "n": summarise([np.nan])}).cautions == []
 
 
-def test_a_report_says_what_its_numbers_of_people_count(tmp_path):
+def test_a_report_states_what_its_numbers_of_people_count(tmp_path):
     """Of 12 values of six people, in images of which each shows one or two."""
     few = {("a", "error"): summarise(np.arange(12.0), Clusters("people", np.arange(12) // 2))}
     text = write_report(Report("R", {"people": 12}, tables=[figures_table(few)]), tmp_path)[0].read_text()

@@ -129,7 +129,7 @@ def test_networks_are_evaluated_and_images_shown(crops):
         measure_reposing(crops, [0], methods, stop=lambda: True)
 
 
-def test_a_network_sees_crops_at_its_own_size(folder):
+def test_a_network_sees_crops_at_its_size(folder):
     """Of twice the size: the same but for the scaling, there and back."""
     torch.manual_seed(0)
     method = warping(Warp3d(Generator(replace(TINY, silhouette=False)), WeightsHeader("warp3d")))
@@ -141,16 +141,16 @@ def test_a_network_sees_crops_at_its_own_size(folder):
     assert np.abs(halved - small.image).mean() < 6
 
 
-def test_a_network_is_told_the_silhouette_at_its_own_size(folder):
+def test_a_network_gets_the_silhouette_at_its_size(folder):
     """And not where the example has no mask."""
-    network, asked = Warp3d(Generator(TINY), WeightsHeader("warp3d")), []
+    network, calls = Warp3d(Generator(TINY), WeightsHeader("warp3d")), []
     real = network.repose_all
-    network.repose_all = lambda crops: asked.extend(crops) or real(crops)
+    network.repose_all = lambda crops: calls.extend(crops) or real(crops)
     pairs = pairs_of(open_cache(folder), "p", "validation")
     (first, second), large = (PairCrops(pairs, size).crops(0, np.random.default_rng(0)) for size in (32, 64))
     for pair in ((first, second), large, (replace(first, mask=None), second)):
         warping(network)(*pair)
-    same, halved, unknown = (crop.silhouette for crop in asked)
+    same, halved, unknown = (crop.silhouette for crop in calls)
     np.testing.assert_array_equal(same, first.mask.astype(np.float32) / np.float32(255))
     np.testing.assert_allclose(halved, large[0].mask.reshape(32, 2, 32, 2).mean((1, 3)) / 255, atol=1e-5)
     assert unknown is None
@@ -189,7 +189,7 @@ def test_the_network_pasted_before_the_meshes_background(rendered, draws):
     assert all(np.isfinite(values).all() for its in evaluated.values.values() for values in its.values())
 
 
-def test_nobody_is_drawn_in_a_crops_padding(rendered):
+def test_no_person_is_drawn_in_a_crops_padding(rendered):
     crops, wrapped = rendered
     first, second = crops.crops(0, np.random.default_rng(0))
     right = int(32 - np.flatnonzero(first.mask.any(0)).mean())  # the image ends at the person's middle
@@ -202,16 +202,16 @@ def test_nobody_is_drawn_in_a_crops_padding(rendered):
     np.testing.assert_array_equal(drawn.image[cut.inside == 0], cut.image[cut.inside == 0])
 
 
-def test_people_nobody_sees_have_no_auc(crops):
-    seen = []
+def test_people_who_are_not_visible_have_no_auc(crops):
+    calls = []
 
     def joints(image, box):
-        seen.append((image.shape, box))
-        return np.zeros((19, 3)) if len(seen) == 1 else None
+        calls.append((image.shape, box))
+        return np.zeros((19, 3)) if len(calls) == 1 else None
 
     evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=joints)
     assert evaluated.values["copy"]["pose_auc"].tolist() == [0.0]
-    assert all(((box >= 0) & (box <= 32)).all() for _, box in seen)
+    assert all(((box >= 0) & (box <= 32)).all() for _, box in calls)
     evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
     assert np.isnan(evaluated.values["copy"]["pose_auc"]).all()
 
@@ -228,7 +228,7 @@ def test_the_ceiling_of_the_auc_is_of_the_true_image(crops):
     assert not measure_reposing(crops, [0], {"copy": copying}).ceiling_note
 
 
-def test_the_auc_of_known_errors():
+def test_the_auc_of_constructed_errors():
     true = np.random.default_rng(0).normal(size=(19, 3))
     assert pose_auc_3d(true + 5.0, true) == 1  # pelvis on pelvis
     off = true.copy()
@@ -346,8 +346,8 @@ def test_a_missed_pair_is_the_copied_source_in_the_mean_of_all(incomplete, folde
     assert f"left out: {LEFT_OUT}" in report.cautions
     half = measure_reposing(crops, [0, 1], methods)  # as large a share of both
     assert len(half.copies["ssim"]) == 1
-    whole = reposing_report(measure_reposing(all_pairs, [0, 1], methods), {})
-    assert not any("of_all" in name for name in whole.metrics)
+    summary = reposing_report(measure_reposing(all_pairs, [0, 1], methods), {})
+    assert not any("of_all" in name for name in summary.metrics)
 
 
 def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, tmp_path, monkeypatch):
@@ -401,7 +401,7 @@ def test_the_ablation_counts_what_is_left_out(incomplete, tmp_path, monkeypatch)
     assert of_all[2] == pytest.approx((4 * alone[2] + drawn.copies["ssim_uniform"].sum()) / 6)
 
 
-def test_the_foreground_is_not_known_without_a_mask(crops):
+def test_the_foreground_is_missing_without_a_mask(crops):
     first, second = crops.crops(0, np.random.default_rng(0))
     unknown = SimpleNamespace(pairs=crops.pairs, crops=lambda *_: (first, replace(second, mask=None)))
     values = measure_reposing(unknown, [0], {"copy": copying}).values["copy"]
@@ -409,7 +409,7 @@ def test_the_foreground_is_not_known_without_a_mask(crops):
         assert np.isnan(values[name]).all()
 
 
-def test_whole_images_are_compared_where_papers_do(folder):
+def test_complete_images_are_compared_where_papers_do(folder):
     cache = open_cache(folder)
     pairs = pairs_of(cache, "p", "validation")
     first, second = PairCrops(pairs, 48, full_images=True).crops(0, np.random.default_rng(0))

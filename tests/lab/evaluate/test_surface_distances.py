@@ -130,13 +130,13 @@ def test_files_that_do_not_match_are_named(tmp_path: Path) -> None:
     (folder / "Pdist_matrix.mat").unlink()
     with raises(InputError, subject="Pdist_matrix.pkl", problem="does not exist", expected="Pdist_matrix.mat or"):
         read_subdivided_distances(folder)
-    for content, words in (
+    for content, error in (
         ({"other": np.zeros(3)}, {"problem": "lacks Pdist_matrix"}),
         ({"Pdist_matrix": np.array([0.0, np.nan, 1])}, {"problem": "is damaged"}),
         ({"Pdist_matrix": np.zeros(4)}, {"expected": "distances of all pairs of vertices", "got": "4 numbers"}),
     ):
         (folder / "Pdist_matrix.pkl").write_bytes(pickle.dumps(content))
-        with raises(InputError, subject="Pdist_matrix.pkl", **words):
+        with raises(InputError, subject="Pdist_matrix.pkl", **error):
             read_subdivided_distances(folder)
     transform, subdivision = "TRANSFORM.mat", "SMPL_subdiv.mat"
     changes: dict[str, tuple[np.ndarray, dict[str, str]]] = {
@@ -153,7 +153,7 @@ def test_files_that_do_not_match_are_named(tmp_path: Path) -> None:
             {"subject": subdivision, "problem": "has unknown parts", "expected": "0 to 24", "got": "2 to 25"},
         ),
     }
-    for name, (value, words) in changes.items():
+    for name, (value, error) in changes.items():
         write_eval_data(folder, *{**stored, name: value}.values())
-        with raises(InputError, **words):
+        with raises(InputError, **error):
             read_subdivided_distances(folder)

@@ -53,8 +53,8 @@ def test_the_checkpoint_is_named(tmp_path: Path, cache: Cache) -> None:
     facts = weights_facts(tmp_path / "w", cache, np.array([10]))
     assert facts["checkpoint"].startswith("step 30 of 40, chosen by error of 1.5 on 2 people of painted/validation")
     assert "caution" not in facts
-    known = weights_facts(tmp_path / "w", cache, np.array([4, 10]))
-    assert known["caution"] == (
+    all_facts = weights_facts(tmp_path / "w", cache, np.array([4, 10]))
+    assert all_facts["caution"] == (
         "the weights were chosen on 1 of the 2 images evaluated (painted/validation): the figures are too good"
     )
 
@@ -69,9 +69,9 @@ def test_the_segmenter_before_a_network_is_named_too(tmp_path: Path, cache: Cach
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("given", "network"), [("", "nbf-proxy"), ("nbf-parts", "nbf-parts")])
-def test_the_network_of_fits_is_named_with_its_segmenter(cache: Cache, given: str, network: str) -> None:
-    with Fitter(FitOptions(method="nbf", network=NetworkOptions(given))) as fitter:
+@pytest.mark.parametrize(("weights", "network"), [("", "nbf-proxy"), ("nbf-parts", "nbf-parts")])
+def test_the_network_of_fits_is_named_with_its_segmenter(cache: Cache, weights: str, network: str) -> None:
+    with Fitter(FitOptions(method="nbf", network=NetworkOptions(weights))) as fitter:
         facts = network_facts(fitter, cache, np.array([10]))
     expected = [digest_of(find_weights(name))[:16] for name in (network, "segmenter")]
     assert facts["network"] == "+".join(expected)

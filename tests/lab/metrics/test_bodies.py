@@ -52,7 +52,7 @@ def test_shapes_are_compared_at_one_size():
         pve_scaled(0 * mesh, mesh)
 
 
-def test_a_pose_and_a_place_are_no_error_of_shape():
+def test_a_pose_and_a_position_are_no_error_of_shape():
     true = bodies()
     errors = body_errors(
         default_body(), true._replace(rotations=true.rotations.flip(0), root=true.root + 1), true, FOCAL, CENTRE
@@ -136,9 +136,9 @@ def test_angles_are_of_the_nine_major_joints():
 
 def test_parts_join_and_other_numbers_of_people_are_refused():
     true = bodies()
-    whole = body_errors(default_body(), true, true, FOCAL, CENTRE)
-    joined = BodyErrors.joined([whole.taken(np.array([0])), whole.taken(np.array([1, 2]))])
-    for one, other in zip(joined, whole, strict=True):
+    errors = body_errors(default_body(), true, true, FOCAL, CENTRE)
+    joined = BodyErrors.joined([errors.taken(np.array([0])), errors.taken(np.array([1, 2]))])
+    for one, other in zip(joined, errors, strict=True):
         np.testing.assert_array_equal(one, other)
     fewer = true.taken(slice(2))
     with raises(UsageError, got="2 and 3"):

@@ -64,7 +64,7 @@ def test_pa_mpjpe_restricted_to_joints_is_blind_to_the_others(poses):
     assert pa_mpjpe(broken, poses, joints=range(10)) == pytest.approx(np.zeros(5), abs=1e-9)
 
 
-def test_pve_uses_the_roots_given(poses):
+def test_pve_uses_the_roots_of_the_caller(poses):
     root = poses[:, 0]
     assert pve(poses + 2, poses, root + 2, root) == pytest.approx(np.zeros(5), abs=1e-12)
     assert pve(poses, poses, root + np.array([0, 0, 0.1]), root) == pytest.approx(np.full(5, 0.1))

@@ -17,7 +17,7 @@ def test_pixels_are_counted_by_true_and_found_class():
     assert matrix.sum() == TRUE.size
 
 
-def test_known_values():
+def test_reference_values():
     matrix = confusion(FOUND, TRUE, 4)
     np.testing.assert_allclose(class_iou(matrix), [2 / 5, 2 / 4, 1 / 2, np.nan])
     np.testing.assert_allclose(class_f1(matrix), [4 / 7, 4 / 6, 2 / 3, np.nan])

@@ -39,18 +39,18 @@ def scikit(a, b):
 def test_ssim_is_scikit_images(images):
     a, b = as_tensors(images)
     for one in range(3):
-        mean, whole = scikit(images[0][one], images[1][one])
+        mean, values = scikit(images[0][one], images[1][one])
         assert ssim(a, b)[one].item() == pytest.approx(mean, abs=1e-9)
-        np.testing.assert_allclose(ssim_map(a, b)[one].permute(1, 2, 0).numpy(), whole, atol=1e-9)
+        np.testing.assert_allclose(ssim_map(a, b)[one].permute(1, 2, 0).numpy(), values, atol=1e-9)
 
 
 def test_uniform_windows_are_scikit_images_default(images):
     a, b = as_tensors(images)
-    mean, whole = structural_similarity(images[0][1], images[1][1], channel_axis=-1, data_range=1.0, full=True)
+    mean, values = structural_similarity(images[0][1], images[1][1], channel_axis=-1, data_range=1.0, full=True)
     assert ssim(a, b, "uniform")[1].item() == pytest.approx(mean, abs=1e-9)
-    np.testing.assert_allclose(ssim_map(a, b, "uniform")[1].permute(1, 2, 0).numpy(), whole, atol=1e-9)
+    np.testing.assert_allclose(ssim_map(a, b, "uniform")[1].permute(1, 2, 0).numpy(), values, atol=1e-9)
     mask = torch.ones(3, 1, 40, 37)
-    assert ssim_foreground(a, b, mask, "uniform")[1].item() == pytest.approx(whole.mean())
+    assert ssim_foreground(a, b, mask, "uniform")[1].item() == pytest.approx(values.mean())
     assert ssim(a, b, "uniform")[1].item() != pytest.approx(ssim(a, b)[1].item(), abs=1e-3)
 
 

@@ -37,7 +37,7 @@ def true_bodies() -> Bodies:
 
 
 @pytest.mark.parametrize("name", ["smpl24", "lsp14", "mocap14", "mocap17"])
-def test_a_known_offset_is_measured_under_every_protocol(name: JointSetName) -> None:
+def test_an_offset_is_measured_under_every_protocol(name: JointSetName) -> None:
     """Positions in space differ by the offset, about a root by nothing; a joint that is off alone by its share."""
     body, true = default_body(), true_bodies()
     moved = true._replace(root=true.root + torch.tensor([0.0, 0.03, 0.04]))
@@ -74,7 +74,7 @@ def test_limbs_are_where_the_models_joints_are() -> None:
 
 
 @pytest.mark.extensive
-def test_the_models_own_regressor_looks_at_the_posed_mesh(tmp_path: Path) -> None:
+def test_the_regressor_of_the_model_looks_at_the_posed_mesh(tmp_path: Path) -> None:
     """At rest its joints are those that bones turn about; of a bent body they are means of the mesh, as in EMDB."""
     fields = random_smpl_fields()
     body = load_smpl(write_smpl_pickle(tmp_path / "SMPL_NEUTRAL.pkl", fields))
@@ -126,7 +126,7 @@ def test_files_that_are_no_regressor(tmp_path: Path) -> None:
         JointRegressor.read(tmp_path / "sums.npy")
 
 
-def test_hmr_regressor_is_read_and_goes_with_its_own_joints(tmp_path: Path) -> None:
+def test_hmr_regressor_is_read_and_goes_with_its_joints(tmp_path: Path) -> None:
     """Rows 0 to 12 and 18 of SMPL_to_J19, keypoints 25 … 37 and 43 of HMR 2.0's 44; its root is MPII's pelvis, 39."""
     matrix = np.zeros((19, VERTICES))
     matrix[np.arange(19), 10 * np.arange(19) + 5] = 1
@@ -166,17 +166,17 @@ def test_the_neutral_regressor_finds_the_joints_of_every_mesh(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "root", "file", "words"),
+    ("name", "root", "file", "message"),
     [("h36m14", None, False, "need a joint regressor"), ("smpl24", "hips", True, "is of no use with smpl24")],
 )
 def test_sets_that_do_not_go_with_a_regressor(
-    tmp_path: Path, name: JointSetName, root: RootName | None, file: bool, words: str
+    tmp_path: Path, name: JointSetName, root: RootName | None, file: bool, message: str
 ) -> None:
-    with raises(UsageError, problem=words):
+    with raises(UsageError, problem=message):
         joint_set(name, root, regressor_file(tmp_path / "J.npy") if file else None)
 
 
-def test_joints_that_are_not_known_do_not_count() -> None:
+def test_missing_joints_do_not_count() -> None:
     random = np.random.default_rng(0)
     true = random.normal(size=(3, 17, 3))
     predicted = true + random.normal(0, 0.05, true.shape)
@@ -188,7 +188,7 @@ def test_joints_that_are_not_known_do_not_count() -> None:
     assert np.isnan(mpjpe(predicted, np.where(np.arange(17)[:, None] == 0, np.nan, true))).all()  # without a root
 
 
-def test_labels_keep_what_is_known() -> None:
+def test_labels_keep_what_is_labelled() -> None:
     labels = np.random.default_rng(1).normal(size=(2, 17, 4))
     labels[..., 3] = 1
     labels[0, H36M17.index("spine"), 3] = 0

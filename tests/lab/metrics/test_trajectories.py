@@ -32,7 +32,7 @@ def moved(joints, scale=1.0):
     return scale * joints @ turn.T + [4.0, -2.0, 1.0]
 
 
-def test_a_known_acceleration_is_measured(walk):
+def test_a_constant_acceleration_is_measured(walk):
     frames = np.arange(len(walk))[:, None, None]
     np.testing.assert_allclose(acceleration_error(walk + 0.003 * frames, walk), 0, atol=1e-12)
     faster = walk + [0.0005, 0, 0] * frames**2
@@ -47,8 +47,8 @@ def test_another_world_is_no_error(walk, metric):
 
 def test_drift_shows_in_the_world_and_less_after_aligning_all(walk):
     drifting = walk + [0.002, 0, 0.001] * np.arange(250)[:, None, None]
-    first, whole = w_mpjpe(drifting, walk), wa_mpjpe(drifting, walk)
-    assert first.mean() > 1.5 * whole.mean() > 0
+    first, aligned = w_mpjpe(drifting, walk), wa_mpjpe(drifting, walk)
+    assert first.mean() > 1.5 * aligned.mean() > 0
     assert first[0] < 0.01 < first[99]
     assert first[100] < 0.01  # every segment begins anew
 

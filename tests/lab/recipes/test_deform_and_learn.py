@@ -105,7 +105,7 @@ def test_pixels_show_the_vertices_that_the_evidence_names(people, evidence):
         assert np.median(apart) < 0.7 * unit, "the nearest vertex to a pixel's middle lies within it, or nearly"
 
 
-def test_evidence_of_a_person_depends_on_nobody_else(people, evidence):
+def test_evidence_of_a_person_depends_on_no_other_person(people, evidence):
     for numbers in (np.arange(len(people)), np.array([2, 0])):
         again = gather_evidence(people.taken(numbers), default_body(), SMPL24, 200, "labels", 0)
         for name, values in evidence.arrays.items():
@@ -126,11 +126,11 @@ def test_charts_name_vertices_in_maps_and_in_annotated_points(people):
     charts = texture_charts(body)
     nearest = NearestVertices(charts)
     rows = torch.arange(0, len(charts.charts), 2000)
-    known = torch.cat((torch.rand(len(rows), 2), charts.charts[rows, None], charts.uv[rows]), 1).numpy()
+    surface_points = torch.cat((torch.rand(len(rows), 2), charts.charts[rows, None], charts.uv[rows]), 1).numpy()
     example = people.example(0, (), image=False)
-    annotated = replace(example, person=replace(example.person, surface_points=known))
+    annotated = replace(example, person=replace(example.person, surface_points=surface_points))
     points, vertices = charted_vertices(annotated, 99, nearest, random)
-    order = [int(np.abs(known[:, :2] - point).sum(1).argmin()) for point in points]
+    order = [int(np.abs(surface_points[:, :2] - point).sum(1).argmin()) for point in points]
     assert sorted(order) == list(range(len(rows)))
     apart = body.template[vertices] - body.template[charts.vertices[rows[order]]]
     assert float(apart.norm(dim=1).max()) < 0.02
@@ -207,12 +207,12 @@ def test_augmented_crops_keep_people_and_parameters_together(people, evidence, b
     data = RoundData(people, moved, pose.vector.numpy(), accepted, targets.depths.numpy(), people, moved)
     network = BodyRegressorOptions(18, 4, 32, inputs=inputs)
     change = CropChange(0.2, 0.1, 1.0, roll=0.5, mirror=mirror)
-    given, changed = _Examples(data, network, change, SMPL24, body.body)(1, np.random.default_rng(5))
+    plain, changed = _Examples(data, network, change, SMPL24, body.body)(1, np.random.default_rng(5))
     there = RegressorTargets(*(torch.as_tensor(np.asarray(values))[None] for values in changed))
     assert abs(float(there.parameters[0, -3]) - 1) > 0.01
     lost = regressor_losses(ScaledPose.from_vector(there.parameters), there, body, SMPL24, RegressorLosses())
     assert float(lost["loss"]) < 1e-5
-    assert given.shape == ((3, 32, 32) if inputs == "image" else (33, 3))
+    assert plain.shape == ((3, 32, 32) if inputs == "image" else (33, 3))
 
 
 def test_landmarks_are_changed_as_keypoints_are(people, evidence, body):
@@ -223,15 +223,15 @@ def test_landmarks_are_changed_as_keypoints_are(people, evidence, body):
     network = BodyRegressorOptions(1, 4, inputs="landmarks")
     for mirror in (0, 1):
         make = _Examples(data, network, CropChange(0.2, 0.1, roll=0.5, mirror=mirror), SMPL24, body.body)
-        given, changed = make(1, np.random.default_rng(5))
+        plain, changed = make(1, np.random.default_rng(5))
         keypoints = RegressorTargets(*changed).keypoints
         for name in ("left_knee", "right_knee", "left_elbow"):
-            assert np.linalg.norm(given[BLAZEPOSE33.index(name), :2] - keypoints[SMPL24.index(name), :2]) < 0.1
-    pose = BodyRegressor(network).eval()(torch.from_numpy(given)[None])
+            assert np.linalg.norm(plain[BLAZEPOSE33.index(name), :2] - keypoints[SMPL24.index(name), :2]) < 0.1
+    pose = BodyRegressor(network).eval()(torch.from_numpy(plain)[None])
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(1).vector, atol=0.1, rtol=0)
 
 
-def test_an_untrained_network_says_t_pose():
+def test_an_untrained_network_predicts_t_pose():
     torch.manual_seed(0)
     network = BodyRegressor(BodyRegressorOptions(18, 4, 32)).eval()
     pose = network(torch.randn(2, 3, 32, 32))
@@ -239,7 +239,7 @@ def test_an_untrained_network_says_t_pose():
 
 
 @pytest.mark.parametrize("detected", [True, False])
-def test_people_are_cut_out_by_what_is_known_without_labels(people, detected):
+def test_people_are_cut_out_by_their_detections_without_labels(people, detected):
     """The labelled mask, here of the left half of the image, changes nothing."""
     boxes, mask = people.column("box"), people.example(1, ()).mask
     half = np.where(np.arange(64) < 32, np.uint8(255), np.uint8(0)) * np.ones((64, 1), np.uint8)
@@ -252,14 +252,14 @@ def test_people_are_cut_out_by_what_is_known_without_labels(people, detected):
     bright = SimpleNamespace(column=people.column, example=example)
     networks = (BodyRegressorOptions(cut_out=cut) for cut in (False, True))
     crop = person_crop(boxes[1], 32)
-    whole, alone = (_Inputs(bright, network).image(1, crop) for network in networks)
+    complete, alone = (_Inputs(bright, network).image(1, crop) for network in networks)
     if not detected:
         x0, y0, x1, y1 = np.round(boxes[1]).astype(int)
         mask = np.zeros((64, 64), np.uint8)
         mask[y0:y1, x0:x1] = 255
     inside = crop.image(np.repeat(mask[..., None], 3, 2))
     assert 0.05 < (inside == 255).mean() < 0.9
-    assert whole[inside == 0].any()
+    assert complete[inside == 0].any()
     assert (alone[inside == 255] == 200).all()
     assert not alone[inside == 0].any()
 
@@ -294,8 +294,8 @@ def test_errors_are_measured_about_the_pelvis_at_the_canonical_size(people, body
     true = true_joints(people, SMPL24)
     length = canonical_length(body, SMPL24)
     assert 3 < length < 8
-    own = np.linalg.norm(np.stack([true[:, a] - true[:, b] for a, b in SMPL24.bones]), axis=-1).sum(0)
-    errors = joint_errors(7.0 * true + 3, true * (length / own)[:, None, None], SMPL24, length)
+    lengths = np.linalg.norm(np.stack([true[:, a] - true[:, b] for a, b in SMPL24.bones]), axis=-1).sum(0)
+    errors = joint_errors(7.0 * true + 3, true * (length / lengths)[:, None, None], SMPL24, length)
     np.testing.assert_allclose(errors.mpjpe, 0, atol=1e-9)
     true[0, 3] = np.nan
     assert len(joint_errors(true, true, SMPL24, length).mpjpe) == len(people) - 1

@@ -67,19 +67,19 @@ def run(cache, folder, options=TINY, **more):
 
 
 @pytest.fixture(scope="module")
-def whole(cache, tmp_path_factory):
+def complete_run(cache, tmp_path_factory):
     """A run of two rounds, what it returned, and where its registrations began."""
     begun, register = [], rounds.register
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "register", lambda body, told, start, options: begun.append((start, options)) or register(
-            body, told, start, options))  # fmt: skip
+        patch.setattr(rounds, "register", lambda body, data, start, options: begun.append((start, options)) or register(
+            body, data, start, options))  # fmt: skip
         folder = tmp_path_factory.mktemp("whole")
         return folder, run(cache, folder), begun
 
 
-def test_the_last_weights_are_kept_whatever_is_asked(cache, whole, tmp_path):
+def test_the_last_weights_are_kept_with_every_option(cache, complete_run, tmp_path):
     """Nothing is chosen by the people held out."""
-    folder, result, _ = whole
+    folder, result, _ = complete_run
     assert result.kept == "last.safetensors: the last step of round 2 of 2"
     assert not list(folder.rglob("best.safetensors"))
     assert read_header(folder / LAST).training["kept"] == {"rule": "last"}
@@ -90,8 +90,8 @@ def test_the_last_weights_are_kept_whatever_is_asked(cache, whole, tmp_path):
             run(DeformAndLearn(cache, TINY, seed=1), replace(LOOP, keep="best"), tmp_path)
 
 
-def test_two_rounds(whole):
-    folder, result, begun = whole
+def test_two_rounds(complete_run):
+    folder, result, begun = complete_run
     assert (result.step, result.steps, result.finished, result.unit) == (2, 2, True, "rounds")
     done = json.loads((folder / rounds.ROUNDS).read_text())
     assert [entry["round"] for entry in done] == [1, 2]
@@ -112,8 +112,8 @@ def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch
     """Half of the registrations fail, and are far off."""
     register = rounds.register
 
-    def failing(*given):
-        found = register(*given)
+    def failing(*arguments):
+        found = register(*arguments)
         wild = torch.arange(4) % 2 == 0
         bent = torch.where(wild[:, None, None], 2.0, 0.1 * torch.ones_like(found.pose.axis_angles))
         return found._replace(pose=found.pose._replace(axis_angles=bent), accepted=~wild)
@@ -139,8 +139,8 @@ def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch
     assert second["registration"]["mpjpe_mm"] > second["accepted_registration"]["mpjpe_mm"]
 
 
-def test_predictions_are_where_the_second_registrations_begin(whole):
-    folder, _, begun = whole
+def test_predictions_are_where_the_second_registrations_begin(complete_run):
+    folder, _, begun = complete_run
     assert torch.isfinite(begun[2][0].vector).all()
     assert not torch.equal(begun[2][0].vector, begun[3][0].vector)
     assert (begun[2][0].vector[:, 24:93] != 0).any(), "no T pose"
@@ -148,40 +148,40 @@ def test_predictions_are_where_the_second_registrations_begin(whole):
 
 
 @pytest.mark.extensive
-def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, tmp_path, monkeypatch):
+def test_footage_without_correspondences_goes_on_from_another_run(cache, complete_run, tmp_path, monkeypatch):
     begun, register = [], rounds.register
-    monkeypatch.setattr(rounds, "register", lambda *given: begun.append(given) or register(*given))
-    options = replace(TINY, rounds=1, correspondence="none", start=str(whole[0]))
+    monkeypatch.setattr(rounds, "register", lambda *arguments: begun.append(arguments) or register(*arguments))
+    options = replace(TINY, rounds=1, correspondence="none", start=str(complete_run[0]))
     run(cache, tmp_path, options)
-    (_, told, start, _), _ = begun
-    assert told.points.shape == (4, 0, 2)
+    (_, evidence, start, _), _ = begun
+    assert evidence.points.shape == (4, 0, 2)
     people = DeformAndLearn(cache, options, seed=1).people
-    expected = recipe.predict_people(BodyRegressor.load(whole[0] / LAST), people, 64).rows(torch.arange(4))
+    expected = recipe.predict_people(BodyRegressor.load(complete_run[0] / LAST), people, 64).rows(torch.arange(4))
     torch.testing.assert_close(start.vector, expected.vector)
     with raises(InputError, problem="no run of deform-and-learn", expected="rounds.json"):
         run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.extensive
-def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(cache, whole, tmp_path):
+def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(cache, complete_run, tmp_path):
     """Stopped after a few questions, again and again: within the lifter, between registrations, within the network."""
     stops, finished = 0, False
     while not finished:
-        asked = []
-        result = run(cache, tmp_path, stop=lambda asked=asked: asked.append(1) or len(asked) > 3)
+        calls = []
+        result = run(cache, tmp_path, stop=lambda calls=calls: calls.append(1) or len(calls) > 3)
         stops, finished = stops + 1, result.finished
         assert stops < 40
     assert stops > 3
     for name in (rounds.ROUNDS, rounds.PLOT, rounds.SETTINGS, LAST, "evidence.npz", f"round-1/lifter/{LAST}"):
-        assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes(), name
+        assert (tmp_path / name).read_bytes() == (complete_run[0] / name).read_bytes(), name
 
 
-def test_other_settings_are_refused_and_more_rounds_are_not(cache, whole):
-    folder = whole[0]
+def test_other_settings_are_refused_and_more_rounds_are_not(cache, complete_run):
+    folder = complete_run[0]
     with raises(InputError, problem="another recipe"):
         run(cache, folder, replace(TINY, points=8))
     again = run(cache, folder)
-    assert (again.step, again.metrics) == (2, whole[1].metrics)
+    assert (again.step, again.metrics) == (2, complete_run[1].metrics)
 
 
 @pytest.mark.extensive
@@ -213,10 +213,10 @@ def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cach
 @pytest.mark.extensive
 @pytest.mark.parametrize("handover", ["none", "blend"])
 def test_depths_of_the_second_round_are_blended_with_the_networks(handover, cache, tmp_path, monkeypatch):
-    lifted, given = [], []
+    lifted, inputs = [], []
     lift, gathered = rounds.lift, rounds.RoundData
     monkeypatch.setattr(rounds, "lift", lambda *values: lifted.append(lift(*values)) or lifted[-1])
-    monkeypatch.setattr(rounds, "RoundData", lambda *values: given.append(values[4]) or gathered(*values))
+    monkeypatch.setattr(rounds, "RoundData", lambda *values: inputs.append(values[4]) or gathered(*values))
     options = replace(TINY, handover=handover)
     run(cache, tmp_path, options)
     plan = DeformAndLearn(cache, options, seed=1)
@@ -224,14 +224,14 @@ def test_depths_of_the_second_round_are_blended_with_the_networks(handover, cach
     predicted = recipe.predict_people(network, plan.people, 64)
     depths = recipe.joints_in_image(ScaledBody(plan.body), predicted, SMPL24)[..., 2]
     depths = depths - depths[:, [1, 2]].mean(1, keepdims=True)
-    np.testing.assert_array_equal(given[0], lifted[0])  # of people to learn from; then of those held out
+    np.testing.assert_array_equal(inputs[0], lifted[0])  # of people to learn from; then of those held out
     if handover == "none":
-        np.testing.assert_array_equal(given[1], lifted[2])
+        np.testing.assert_array_equal(inputs[1], lifted[2])
         return
-    apart, shares = depths - lifted[2], given[1] - lifted[2]
+    apart, shares = depths - lifted[2], inputs[1] - lifted[2]
     shares = (shares * apart).sum(1, keepdims=True) / np.square(apart).sum(1, keepdims=True)
     assert 0 < shares.min() < shares.max() < 0.5
-    np.testing.assert_allclose(given[1], lifted[2] + shares * apart, atol=1e-4)
+    np.testing.assert_allclose(inputs[1], lifted[2] + shares * apart, atol=1e-4)
 
 
 def test_a_network_far_from_the_keypoints_has_little_share_in_depths():
@@ -248,11 +248,11 @@ def test_a_network_far_from_the_keypoints_has_little_share_in_depths():
 
 
 @pytest.mark.extensive
-def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path, monkeypatch):
+def test_the_trainings_of_a_round_are_of_the_processes_of_the_run(cache, tmp_path, monkeypatch):
     """The folder is refused to all of them, and none joins the others a second time."""
     trained, loops, train = [], [], rounds.train
-    monkeypatch.setattr(rounds, "train", lambda *given, **more: trained.append(more.get("group")) or loops.append(
-        given[1]) or train(*given, **more))  # fmt: skip
+    monkeypatch.setattr(rounds, "train", lambda *arguments, **more: trained.append(more.get("group")) or loops.append(
+        arguments[1]) or train(*arguments, **more))  # fmt: skip
 
     class Refused(Processes):
         def agree(self, *wishes):
@@ -269,14 +269,14 @@ def test_the_trainings_of_a_round_are_of_the_runs_own_processes(cache, tmp_path,
     assert [(loop.batch_size, loop.average) for loop in loops] == [(3, 0.25), (4, 0.5)]
 
 
-def test_nothing_of_3d_is_looked_at(cache, whole, tmp_path, monkeypatch):
+def test_nothing_of_3d_is_looked_at(cache, complete_run, tmp_path, monkeypatch):
     """With the true joints unknown, the same weights are learned, and nothing is said of millimetres."""
     monkeypatch.setattr(rounds, "true_joints", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
     monkeypatch.setattr(recipe, "true_joints", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
     result = run(cache, tmp_path, replace(TINY, rounds=1))
     assert set(result.metrics) == {"keypoint_error"}
     assert not (tmp_path / rounds.PLOT).exists()
-    first = whole[0] / "round-1" / "network" / LAST
+    first = complete_run[0] / "round-1" / "network" / LAST
     for one, other in zip(*(read_weights(path)[0].values() for path in (tmp_path / LAST, first)), strict=True):
         assert torch.equal(one, other)
 
@@ -294,12 +294,12 @@ def test_a_network_on_landmarks_needs_detections(cache, tmp_path):
         DeformAndLearn(undetected, options)
 
 
-def test_its_network_is_evaluated_on_held_out_people(cache, whole):
+def test_its_network_is_evaluated_on_held_out_people(cache, complete_run):
     selection = PeopleSelection(cache, split="validation")
-    report = evaluate_regressor(EvaluationRun(selection), str(whole[0]))
+    report = evaluate_regressor(EvaluationRun(selection), str(complete_run[0]))
     document = report.document()
     # The same people and weights as in the last round.
-    assert report.metrics["mpjpe_mm"].value == pytest.approx(whole[1].metrics["mpjpe_mm"], rel=1e-4)
+    assert report.metrics["mpjpe_mm"].value == pytest.approx(complete_run[1].metrics["mpjpe_mm"], rel=1e-4)
     assert document["metrics"]["mpjpe_mm"]["n"] == 2
     assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
     with raises(UsageError, subject="weights"):
@@ -311,8 +311,8 @@ def test_unknown_keypoints_are_put_where_those_of_complete_people_say():
     random = np.random.default_rng(0)
     pairs = random.normal(size=(500, 2, 2))
     complete = np.concatenate((pairs, pairs.mean(1, keepdims=True), random.normal(5, 0.1, (500, 1, 2))), 1)
-    known = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0]])
-    keypoints = np.concatenate((np.where(known[..., None] > 0, complete[:4], 0), known[..., None]), -1)
+    visibility = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0]])
+    keypoints = np.concatenate((np.where(visibility[..., None] > 0, complete[:4], 0), visibility[..., None]), -1)
     filled = rounds.with_probable(keypoints.astype(np.float32), complete.astype(np.float32))
     np.testing.assert_allclose(filled[0], complete[0], atol=1e-6)
     np.testing.assert_allclose(filled[1, :3], complete[1, :3], atol=0.01)

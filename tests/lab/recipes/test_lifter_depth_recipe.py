@@ -89,7 +89,7 @@ def test_the_hip_frame_forgets_position_and_size():
 
 
 @pytest.mark.parametrize("skeleton", [SMPL24, H36M17], ids=lambda s: s.name)
-def test_forward_is_told_from_backward_at_every_yaw(skeleton):
+def test_forward_is_distinguished_from_backward_at_every_yaw(skeleton):
     space = people(64, skeleton)
     points, depth = space[..., :2], space[..., 2]
     assert float(back_bending(points, depth, skeleton).max()) < 0.01
@@ -162,13 +162,15 @@ def test_weights_with_the_former_names_of_options_load(tmp_path):
 @pytest.mark.parametrize("rescaled", [True, False])
 def test_turned_people_have_the_size_of_observed_ones(rescaled):
     """Else the discriminator recognises them by it: their mean distance from the hips varied by 13 %."""
-    made, given = recipe(), []
+    made, batches = recipe(), []
     made.options = replace(SMALL, rescaled=rescaled)
-    made.model.discriminator.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].unflatten(1, (24, 2))))
+    made.model.discriminator.register_forward_pre_hook(
+        lambda _, inputs: batches.append(inputs[0].unflatten(1, (24, 2)))
+    )
     points = torch.from_numpy(made.points[:16])
     made.losses(DISCRIMINATOR, (points, torch.linspace(0.3, 2, 32).reshape(16, 2)))
-    assert len(given) == 2
-    observed, others = ((p.norm(dim=-1).mean(1) - 1).abs() for p in given)
+    assert len(batches) == 2
+    observed, others = ((p.norm(dim=-1).mean(1) - 1).abs() for p in batches)
     assert float(observed.max()) < 1e-5
     assert bool((others < 1e-5).all()) == rescaled
 

@@ -46,13 +46,13 @@ def test_it_learns_and_68_percent_of_held_out_errors_lie_within_their_sigma(tmp_
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(recipe(), LOOP, whole, CPU)
+    complete, parts = tmp_path / "whole", tmp_path / "parts"
+    train(recipe(), LOOP, complete, CPU)
     done = []
     first = train(recipe(), LOOP, parts, CPU, stop=lambda: len(done) >= 13, progress=lambda *a: done.append(a))
     assert not first.finished
     assert train(recipe(), LOOP, parts, CPU).finished
-    ends = [read_weights(folder / LAST)[0] for folder in (whole, parts)]
+    ends = [read_weights(folder / LAST)[0] for folder in (complete, parts)]
     for name, values in ends[0].items():
         assert torch.equal(values, ends[1][name]), name
 

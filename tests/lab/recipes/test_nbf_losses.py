@@ -18,9 +18,9 @@ def layer():
 def targets_of(layer, count=3):
     rotations = torch.cat([relative_to_absolute(posed(seed)[0]) for seed in range(count)])
     betas = torch.cat([posed(seed)[1] for seed in range(count)])
-    seen = layer.project(layer(betas, rotations))
+    points = layer.project(layer(betas, rotations))
     return Targets(
-        betas, rotations, torch.ones(count, dtype=torch.bool), torch.nn.functional.pad(seen, (0, 1), value=1.0)
+        betas, rotations, torch.ones(count, dtype=torch.bool), torch.nn.functional.pad(points, (0, 1), value=1.0)
     )
 
 
@@ -42,7 +42,7 @@ def test_the_truth_costs_nothing(layer):
     assert all(float(value) < 1e-8 for value in losses.values())
 
 
-def test_known_values(layer):
+def test_reference_values(layer):
     """Shapes off by one half each and by nothing else; a body that is moved by its rotation alone."""
     targets = targets_of(layer, 2)
     found = BodyParameters(targets.betas + 0.5, targets.rotations)
@@ -63,7 +63,7 @@ def test_the_sum_weighs_its_terms(layer):
     assert float(terms["loss"].detach()) == pytest.approx(float(weighed.detach()), rel=1e-6)
 
 
-def test_the_noise_is_right_where_the_loss_is_least(layer):
+def test_the_noise_is_right_where_the_loss_is_minimal(layer):
     """|e| / σ + log σ is least at σ = |e|."""
     targets = targets_of(layer, 1)
     joints = layer(targets.betas, UPRIGHT @ targets.rotations)
@@ -85,18 +85,18 @@ def test_the_noise_is_right_where_the_loss_is_least(layer):
 
 @pytest.mark.slow
 def test_samples_without_labels_count_as_nothing(layer):
-    whole = targets_of(layer, 3)
+    targets = targets_of(layer, 3)
     options = LossOptions(1.0, 1.0, 1.0, 1.0)
     alone = [
         nbf_losses(off(one), one, layer, options)
-        for one in (Targets(*(v[i : i + 1] for v in vars(whole).values())) for i in range(3))
+        for one in (Targets(*(v[i : i + 1] for v in vars(targets).values())) for i in range(3))
     ]
     nan = float("nan")
-    betas, rotations, joints = whole.betas.clone(), whole.rotations.clone(), whole.joints2d.clone()
+    betas, rotations, joints = targets.betas.clone(), targets.rotations.clone(), targets.joints2d.clone()
     betas[1], rotations[1] = nan, nan
     joints[1] = torch.tensor([nan, nan, 0.0])
     partial = Targets(betas, rotations, torch.tensor([True, False, True]), joints)
-    found = off(whole)
+    found = off(targets)
     terms = nbf_losses(found, partial, layer, options)
     for name, value in terms.items():
         wanted = (alone[0][name] + alone[2][name]) / 3
@@ -125,9 +125,9 @@ def test_unlabelled_joints_are_left_out(layer):
     targets = targets_of(layer, 1)
     wrong = targets.joints2d.clone()
     wrong[0, 5] = torch.tensor([9.0, 9.0, 0.0])
-    given = Targets(targets.betas, targets.rotations, targets.has_3d, wrong)
+    changed = Targets(targets.betas, targets.rotations, targets.has_3d, wrong)
     found = BodyParameters(targets.betas, targets.rotations)
-    assert float(nbf_losses(found, given, layer, LossOptions(0.0, points2d=1.0))["loss"]) < 1e-9
+    assert float(nbf_losses(found, changed, layer, LossOptions(0.0, points2d=1.0))["loss"]) < 1e-9
 
 
 @pytest.mark.slow

@@ -100,9 +100,9 @@ def test_labels_say_what_the_crop_shows(cache):
     recipe = NbfRecipe(cache, options)
     batch = next(iter(recipe.batches(LoaderOptions(8))))
     targets = Targets.of_batch(batch)
-    seen = recipe.layer.project(recipe.layer(targets.betas, targets.rotations))
+    points = recipe.layer.project(recipe.layer(targets.betas, targets.rotations))
     # A person at 3.6 m is bent by perspective, one at 20 m is not.
-    assert float((seen - targets.joints2d[..., :2]).abs().mean()) < 0.03
+    assert float((points - targets.joints2d[..., :2]).abs().mean()) < 0.03
     assert targets.has_3d.all()
 
 
@@ -142,8 +142,8 @@ def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
             swap, mirrored_vector = list(BLAZEPOSE33.mirror), mirrored["vector"]
             world = mirrored_vector[:, 99:198].unflatten(1, (33, 3))[:, swap] * flip
             torch.testing.assert_close(world.flatten(1), plain["vector"][:, 99:198], atol=1e-5, rtol=0)
-            places = mirrored_vector[:, :66].unflatten(1, (33, 2))[:, swap] * flip[:2]
-            torch.testing.assert_close(places.flatten(1), plain["vector"][:, :66], atol=0.035, rtol=0)
+            positions = mirrored_vector[:, :66].unflatten(1, (33, 2))[:, swap] * flip[:2]
+            torch.testing.assert_close(positions.flatten(1), plain["vector"][:, :66], atol=0.035, rtol=0)
 
 
 @pytest.mark.extensive
@@ -164,7 +164,7 @@ def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_pa
 
 
 @pytest.mark.slow
-def test_people_whom_the_detector_took_for_others_are_left_out(tmp_path):
+def test_people_that_the_detector_took_for_others_are_left_out(tmp_path):
     """Landmarks of somebody else teach nothing about a person."""
     folder = painted_cache(tmp_path / "cache", count=10, mistaken=(0, 5), last_test=True)
     assert len(NbfRecipe(folder, PARTS).people) == 8
@@ -181,8 +181,8 @@ def test_unrendered_people_have_labels_that_agree():
         points = person.keypoints["smpl24"]
         space = person.joints["smpl24"][:, :3]
         centre = torch.tensor([example.principal_point])
-        seen = project(torch.from_numpy(space), torch.tensor([example.focal], dtype=torch.float32), centre)[0]
-        np.testing.assert_allclose(points[:, :2], seen, atol=0.02)
+        pixels = project(torch.from_numpy(space), torch.tensor([example.focal], dtype=torch.float32), centre)[0]
+        np.testing.assert_allclose(points[:, :2], pixels, atol=0.02)
         inside = ((points[:, :2] > 1) & (points[:, :2] < 127)).all(1)
         columns, rows = points[inside, :2].astype(int).T
         assert (example.detected_mask[rows, columns] > 40).mean() > 0.8
@@ -197,10 +197,12 @@ def test_unrendered_people_have_labels_that_agree():
 def test_unrendered_people_among_the_others(cache, options):
     recipe = NbfRecipe(cache, replace(options, unrendered=1.0, unrendered_poses=64))
     batch = next(iter(recipe.batches(LoaderOptions(4))))
-    whole = next(iter(NbfRecipe(cache, replace(options, unrendered=0.0)).batches(LoaderOptions(4))))
-    assert {name: (v.shape, v.dtype) for name, v in batch.items()} == {n: (v.shape, v.dtype) for n, v in whole.items()}
+    rendered = next(iter(NbfRecipe(cache, replace(options, unrendered=0.0)).batches(LoaderOptions(4))))
+    assert {name: (v.shape, v.dtype) for name, v in batch.items()} == {
+        n: (v.shape, v.dtype) for n, v in rendered.items()
+    }
     assert batch["has_3d"].all()
-    assert (batch["betas"][:, None] != whole["betas"]).all()
+    assert (batch["betas"][:, None] != rendered["betas"]).all()
 
 
 def test_unrendered_people_have_no_image():
@@ -254,7 +256,7 @@ def test_people_with_scaled_segments_are_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lacks", "make", "words"),
+    ("lacks", "make", "message"),
     [
         (("parts",), lambda d: SegmenterRecipe(d, SEGMENTER), "maps of body parts, expected pictures/maps/parts; make"),
         (("parts",), lambda d: NbfRecipe(d, PARTS), "maps of body parts"),
@@ -263,11 +265,11 @@ def test_people_with_scaled_segments_are_left_out_and_counted(tmp_path):
         (("keypoints",), lambda d: NbfRecipe(d, PARTS), "joints of smpl24"),
     ],
 )
-def test_caches_without_the_labels_say_which_and_how_to_get_them(tmp_path, lacks, make, words):
+def test_caches_without_the_labels_say_which_and_how_to_get_them(tmp_path, lacks, make, message):
     folder = painted_cache(tmp_path / "cache", count=5, lacks=lacks)
     with pytest.raises(InputError) as caught:
         make(folder)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert "lacks" in str(caught.value)
 
 
@@ -315,19 +317,19 @@ def test_variants_are_remembered_and_serve_other_losses(cache):
     """The same views again and again, and labels that are kept or not for each set of losses."""
     memory = {}
     options = replace(PARTS, variants=2, augmentation=BodyAugmentation(scale=0.3))
-    seen = [
+    batches = [
         next(
             iter(NbfRecipe(cache, replace(options, losses=losses), memory=memory).batches(LoaderOptions(8, seed=seed)))
         )
         for seed, losses in ((0, LossOptions()), (0, LossOptions(points2d=1.0, fraction_3d=0.0)))
     ]
-    torch.testing.assert_close(seen[0]["image"], seen[1]["image"])
-    assert seen[0]["has_3d"].all()
-    assert not seen[1]["has_3d"].any()
+    torch.testing.assert_close(batches[0]["image"], batches[1]["image"])
+    assert batches[0]["has_3d"].all()
+    assert not batches[1]["has_3d"].any()
     kept = len(memory)
     assert 8 <= kept <= 32
     fresh = next(iter(NbfRecipe(cache, options).batches(LoaderOptions(8, seed=0))))
-    torch.testing.assert_close(fresh["image"], seen[0]["image"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(fresh["image"], batches[0]["image"], atol=1e-3, rtol=0)
     assert len(memory) == kept
 
 
@@ -355,14 +357,14 @@ def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
     options = replace(options, unrendered=0.3, unrendered_poses=64)
     result = train(NbfRecipe(cache, options), LOOP, tmp_path, CPU)
     assert 5 < result.metrics["pa_mpjpe_mm"] < 400
-    seen = NbfRecipe(cache, replace(options, source="segmenter", segmenter=str(segmenter[1] / BEST), unrendered=0.0))
-    batch = next(iter(seen.batches(LoaderOptions(4))))
+    recipe = NbfRecipe(cache, replace(options, source="segmenter", segmenter=str(segmenter[1] / BEST), unrendered=0.0))
+    batch = next(iter(recipe.batches(LoaderOptions(4))))
     assert set(batch) >= {"segmenter_input", "vector"}
-    assert seen.predict(batch).rotations.shape == (4, 24, 3, 3)
+    assert recipe.predict(batch).rotations.shape == (4, 24, 3, 3)
 
 
 @pytest.mark.slow
-def test_who_is_hardly_seen_is_left_out(cache, tmp_path):
+def test_who_is_hardly_visible_is_left_out(cache, tmp_path):
     everybody = NbfRecipe(cache, PARTS)
     assert len(NbfRecipe(cache, replace(PARTS, visible=1.0)).people) == len(everybody.people)
     assert len(NbfRecipe(cache, replace(PARTS, people=5)).people) == 5

@@ -87,14 +87,14 @@ def test_sequences_on_both_sides_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("splits", [[{}] * 4, [{"nbf": "test", "own": "train"}] * 4, [{"p": "validation"}] * 4])
-def test_nobody_learns_from_a_whole_cache(tmp_path: Path, splits: Sequence[Mapping[str, str]]) -> None:
+def test_a_complete_cache_is_not_learned_from(tmp_path: Path, splits: Sequence[Mapping[str, str]]) -> None:
     with raises(InputError, problem="has nothing to learn from in protocol", expected="a split train"):
         split_people(cache_of(tmp_path / "c", *splits), ["box"])
 
 
 def test_another_protocol_can_be_learned_from(tmp_path: Path) -> None:
-    own = ("train", "train", "validation", "test")
-    folder = cache_of(tmp_path / "c", *[{"nbf": "test", "own": name} for name in own])
+    names = ("train", "train", "validation", "test")
+    folder = cache_of(tmp_path / "c", *[{"nbf": "test", "own": name} for name in names])
     train, held = split_people(folder, ["box"], protocol="own")
     assert (train.rows.tolist(), held.rows.tolist()) == ([0, 1], [2])
 

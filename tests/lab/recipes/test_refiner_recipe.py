@@ -139,9 +139,9 @@ def test_mirrored_examples_fetch_likewise_what_the_mirrored_rendering_has(people
 
 
 def test_a_texture_of_the_photograph_under_the_wrong_fit_shows_no_displacement(people):
-    own = replace(HELD_OUT, own_only=1.0)
+    options = replace(HELD_OUT, own_only=1.0)
     large = DisplacementOptions(crop=64, width=4)
-    example = RefinerExamples(people, [default_body()], large, own, with_textured=True)(0, np.random.default_rng(0))
+    example = RefinerExamples(people, [default_body()], large, options, with_textured=True)(0, np.random.default_rng(0))
     y, x = np.nonzero(example["textured"][3] > 0.7)
     assert len(x) > 20
     shown = example["textured"][:3, y, x] - example["photo"][:, y, x] / 255
@@ -216,21 +216,21 @@ def test_it_learns_a_few_people_by_heart(cache):
 
 @pytest.mark.extensive
 def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(cache, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    result = train(recipe(cache), LOOP, whole, CPU)
+    complete, parts = tmp_path / "whole", tmp_path / "parts"
+    result = train(recipe(cache), LOOP, complete, CPU)
     assert result.metrics["unmoved_percent"] > 0
     assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "overconfidence", "nearer"}
-    assert list((whole / "samples").glob("*.png"))
+    assert list((complete / "samples").glob("*.png"))
     done = []
     first = train(recipe(cache), LOOP, parts, CPU, stop=lambda: len(done) >= 2, progress=lambda *a: done.append(a))
     assert not first.finished
     assert train(recipe(cache), LOOP, parts, CPU).finished
-    ends = [read_weights(folder / LAST)[0] for folder in (whole, parts)]
+    ends = [read_weights(folder / LAST)[0] for folder in (complete, parts)]
     for name, values in ends[0].items():
         assert torch.equal(values, ends[1][name]), name
-    loaded = DisplacementPredictor.load(whole / BEST).network
+    loaded = DisplacementPredictor.load(complete / BEST).network
     assert loaded.options == TINY.network
-    again = recipe(cache, replace(TINY, start=str(whole)))
+    again = recipe(cache, replace(TINY, start=str(complete)))
     torch.testing.assert_close(again.model.state_dict(), loaded.state_dict())
 
 

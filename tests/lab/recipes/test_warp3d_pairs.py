@@ -56,7 +56,7 @@ def test_depth_is_in_pixels_as_at_the_person(standing):
     assert step[2] == pytest.approx(-37.5, abs=1e-3)
 
 
-def test_every_pose_stands_in_the_middle_of_its_own_volume(standing):
+def test_every_pose_stands_in_the_middle_of_its_volume(standing):
     nearer = standing - np.array([0.3, 0, 1.0], np.float32)
     frames = frame_joints(np.stack((standing, nearer)), CAMERA)
     assert frames.shape == (2, 19, 3)
@@ -65,11 +65,11 @@ def test_every_pose_stands_in_the_middle_of_its_own_volume(standing):
 
 
 def test_other_sizes_are_the_same_frame_scaled(standing):
-    whole = frame_joints(standing, CAMERA)
-    np.testing.assert_allclose(frame_joints(standing, Camera.of_image((64, 64), FOCAL / 4)), whole / 4, rtol=1e-5)
+    complete = frame_joints(standing, CAMERA)
+    np.testing.assert_allclose(frame_joints(standing, Camera.of_image((64, 64), FOCAL / 4)), complete / 4, rtol=1e-5)
 
 
-def test_joints_that_are_not_known(standing):
+def test_missing_joints(standing):
     standing = standing.copy()
     standing[REPOSING19.index("nose")] = np.nan
     standing[REPOSING19.index("left_wrist"), 2] = -1
@@ -95,18 +95,18 @@ def test_wrong_arguments(standing):
 
 
 def example(joints: np.ndarray, **labels) -> Example:
-    known = np.concatenate((joints, np.ones((19, 1))), 1)
-    person = Person(box=np.array([60.0, 20, 200, 240]), joints={"reposing19": known}, **labels)
+    points = np.concatenate((joints, np.ones((19, 1))), 1)
+    person = Person(box=np.array([60.0, 20, 200, 240]), joints={"reposing19": points}, **labels)
     return Example("one", np.zeros((256, 256, 3), np.uint8), FOCAL, (128.0, 128.0), person)
 
 
 def test_a_crop_moves_the_frame_with_its_pixels(standing):
-    whole = frame_of_example(example(standing))
+    complete = frame_of_example(example(standing))
     cropped = random_crop(example(standing), 64, np.random.default_rng(0))
     crop = crop_around_box(np.array([60.0, 20, 200, 240]), 64)
     frame = frame_of_example(cropped)
-    np.testing.assert_allclose(frame[:, :2], crop.points(whole[:, :2]), atol=1e-3)
-    np.testing.assert_allclose(frame[:, 2] - 32, crop.scale * (whole[:, 2] - 128), atol=1e-3)
+    np.testing.assert_allclose(frame[:, :2], crop.points(complete[:, :2]), atol=1e-3)
+    np.testing.assert_allclose(frame[:, 2] - 32, crop.scale * (complete[:, 2] - 128), atol=1e-3)
 
 
 def test_unlabelled_joints_and_examples_without_any(standing):

@@ -75,10 +75,10 @@ def test_vgg_by_hand(images, vgg_file):
     assert loss.describe() == {"kind": "vgg19", "file": "vgg19.pth", "sha256": digest, "torchvision": False}
     mean, spread = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     x, y = ((p / 2 + 0.5 - mean) / spread for p in images)
-    total, place = 0.0, {3: 1 / 32, 8: 1 / 16, 13: 1 / 8, 22: 1 / 4, 31: 1.0}  # torchvision's ReLUs of conv k_2
+    total, layer_weights = 0.0, {3: 1 / 32, 8: 1 / 16, 13: 1 / 8, 22: 1 / 4, 31: 1.0}  # torchvision's ReLUs of conv k_2
     for number, layer in enumerate(loss.network.features):
         x, y = layer(x), layer(y)
-        total += place.get(number, 0.0) * (x - y).abs().mean().item()
+        total += layer_weights.get(number, 0.0) * (x - y).abs().mean().item()
     assert loss(*images).item() == pytest.approx(255 * 0.226 * total, rel=1e-4)
 
 

@@ -60,7 +60,7 @@ def crops(pairs, number=0, size=32, augmentation=NO_AUGMENTATION, seed=0):
 def test_listed_pairs_are_the_protocols(folder):
     pairs = listed_pairs(open_cache(folder()), "p", "train")
     assert len(pairs) == 12
-    assert [place[0] for place in pairs.inputs[:4]] == [0, 1, 2, 3]
+    assert [entry[0] for entry in pairs.inputs[:4]] == [0, 1, 2, 3]
     assert [targets[0][0] for targets in pairs.targets[:4]] == [1, 0, 3, 2]
 
 
@@ -93,7 +93,7 @@ def test_pairs_without_a_fitted_person_are_left_out_and_counted(folder):
 
 
 @pytest.mark.slow
-def test_a_training_says_which_pairs_it_lacks(folder):
+def test_a_training_names_the_pairs_it_lacks(folder):
     data = Warp3dRecipe(folder(lost=((0, 1), (3, 0)), test=True), ALONE).validation_data
     left_out = "4 of 16 pairs, without a usable person in one of the images"
     assert data["left_out"] == left_out
@@ -201,7 +201,7 @@ def batch(folder):
 
 
 @pytest.mark.slow
-def test_each_side_learns_by_its_own_loss(batch):
+def test_each_side_learns_by_its_loss(batch):
     recipe, batch = batch
     losses = recipe.losses("generator", batch)
     losses["loss"].backward()
@@ -240,7 +240,7 @@ def test_the_generator_learns_alone_at_first(folder, batch):
         Warp3dTraining(adversarial_after=-1)
 
 
-def test_the_mask_is_learned_where_asked_for(folder, batch):
+def test_the_mask_is_learned_where_requested(folder, batch):
     recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=2.0))
     losses = recipe.losses("generator", batch[1])
     torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["mask"])
@@ -260,15 +260,15 @@ def similarity(a, b):
     return brightness * (2 * both + 9e-4) / (spreads + 9e-4)
 
 
-def test_the_persons_own_pixels_are_learned_where_asked_for(folder, batch):
+def test_the_pixels_of_the_person_are_learned_where_requested(folder, batch):
     """Against SciPy, pair by pair; pixels beside the person and pairs of unknown masks do not count."""
     recipe = Warp3dRecipe(folder(), replace(ALONE, person_weight=2.0))
-    known = torch.tensor([1.0, 0.0, 1.0, 1.0])
-    given = {**batch[1], "masks_known": known}
-    losses = recipe.losses("generator", given)
+    flags = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    masked_batch = {**batch[1], "masks_known": flags}
+    losses = recipe.losses("generator", masked_batch)
     torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["person"])
     made = recipe._made.image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
-    true, masks = given["target"].double().numpy() / 255, given["target_mask"].double().numpy()
+    true, masks = masked_batch["target"].double().numpy() / 255, masked_batch["target_mask"].double().numpy()
     each = []
     for a, b, mask in zip(made, true, masks, strict=True):
         total = 0.0
@@ -278,16 +278,16 @@ def test_the_persons_own_pixels_are_learned_where_asked_for(folder, batch):
             a, b, mask = (block_reduce(p, (2, 2, 1)[: p.ndim], np.mean) for p in (a, b, mask))
         each.append(total / 3)
     assert losses["person"].item() == pytest.approx(np.mean([each[0], each[2], each[3]]), abs=1e-4)
-    assert recipe.losses("generator", {**given, "masks_known": torch.zeros(4)})["person"] == 0
+    assert recipe.losses("generator", {**masked_batch, "masks_known": torch.zeros(4)})["person"] == 0
 
 
-def test_silhouettes_are_given_where_masks_are_known(folder, monkeypatch):
+def test_silhouettes_are_passed_where_masks_are_labelled(folder, monkeypatch):
     recipe = Warp3dRecipe(folder(), replace(ALONE, generator=replace(MINI, silhouette=True)))
-    given, forward = [], recipe.generator.forward
-    monkeypatch.setattr(recipe.generator, "forward", lambda *a: given.append(a[5]) or forward(*a))
+    calls, forward = [], recipe.generator.forward
+    monkeypatch.setattr(recipe.generator, "forward", lambda *a: calls.append(a[5]) or forward(*a))
     batch = next(iter(recipe.batches(LoaderOptions(batch_size=4))))
     recipe.losses("generator", {**batch, "masks_known": torch.tensor([1.0, 0.0, 1.0, 1.0])})
-    (silhouettes,) = given
+    (silhouettes,) = calls
     assert silhouettes[1].isnan().all()
     for row in (0, 2, 3):
         assert torch.equal(silhouettes[row, 0], batch["source_mask"][row])
@@ -344,7 +344,7 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
     }
     write_weights(path, old, WeightsHeader("warp3d", with_colours.weights()[1]))
     blind = Warp3dRecipe(cache, replace(ALONE, generator=wider, start=str(path)), seed=4).generator
-    assert not blind.decoder.carried.seen.weight.any()
+    assert not blind.decoder.carried.get_submodule("seen").weight.any()
 
 
 @pytest.mark.extensive
@@ -366,7 +366,7 @@ def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     assert "drawing" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
 
 
-def test_held_out_pairs_are_judged_without_drawings(folder):
+def test_held_out_pairs_are_evaluated_without_drawings(folder):
     recipe = Warp3dRecipe(folder(), replace(ALONE, mesh_share=1.0))
     assert "drawing" in next(iter(recipe.batches(LoaderOptions(batch_size=4))))
     assert "drawing" not in next(iter(recipe._held_out_batches(4)))
@@ -393,18 +393,18 @@ def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path)
     def run(folder_name, stop_at=None):
         recipe = Warp3dRecipe(folder(test=True), replace(SMALL, augmentation=WARP3D_AUGMENTATION))
         options = TrainOptions(epochs=2, batch_size=6, workers=0, validate_every=1000)
-        seen = []
-        stop = (lambda: len(seen) >= stop_at) if stop_at else (lambda: False)
+        calls = []
+        stop = (lambda: len(calls) >= stop_at) if stop_at else (lambda: False)
         result = train(
-            recipe, options, tmp_path / folder_name, torch.device("cpu"), progress=lambda *a: seen.append(a), stop=stop
+            recipe, options, tmp_path / folder_name, torch.device("cpu"), progress=lambda *a: calls.append(a), stop=stop
         )
         return recipe, result
 
-    whole, _ = run("whole")
+    complete, _ = run("whole")
     _, stopped = run("parts", stop_at=2)
     assert not stopped.finished
     resumed, _ = run("parts")
-    for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+    for (name, a), b in zip(complete.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
@@ -412,10 +412,10 @@ def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path)
 def test_half_precision_is_near_single_precision(batch):
     recipe, batch = batch
     with torch.no_grad():
-        whole = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
+        single = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
         with torch.autocast("cpu", torch.bfloat16):
             half = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
-    for phase, loss in whole.items():
+    for phase, loss in single.items():
         assert half[phase].dtype == torch.float32
         torch.testing.assert_close(half[phase], loss, rtol=0.03, atol=0.01)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.dispatched import Dispatched
 from helpers.posed_people import PosedPeople
-from helpers.warp3d_poses import MINI, arm_raised, images, standing
+from helpers.warp3d_poses import MINI, hand_raised, images, standing
 
 from humanpose_cli.body.warping_parts import WarpingParts
 from humanpose_cli.engine.warping import launches
@@ -42,7 +42,7 @@ DEEP = replace(
 
 
 def made(config, batch=1):
-    source, target = standing(config.size, batch), arm_raised(config.size, batch)
+    source, target = standing(config.size, batch), hand_raised(config.size, batch)
     examples = [{"source_joints": a.numpy(), "target_joints": b.numpy()} for a, b in zip(source, target, strict=True)]
     collated = collated_pairs(examples, config=config)
     return source, target, WarpingParts(collated["capsules"], collated["target_to_source"])
@@ -66,10 +66,10 @@ def test_a_forward_pass_of_the_papers_network_asks_for_less_than_1000_operations
     source, target, parts = made(DEEP)
     network = Generator(DEEP)
     network(images(size=64), source, target, parts=parts)  # constants and checks of the first time
-    with Dispatched() as asked, torch.autocast("cpu", torch.bfloat16):
+    with Dispatched() as operations, torch.autocast("cpu", torch.bfloat16):
         network(images(size=64), source, target, parts=parts)
-    assert asked.kernels < 1000
-    assert asked.waits == {}
+    assert operations.kernels < 1000
+    assert operations.waits == {}
 
 
 @pytest.mark.slow
@@ -85,12 +85,12 @@ def test_no_step_makes_the_host_wait(tmp_path, as_on_a_gpu, after):
     )
     recipe = Warp3dRecipe(tmp_path, options)
     batch = next(iter(recipe.batches(LoaderOptions(batch_size=2))))
-    asked = Dispatched()
-    for mode in (nullcontext(), asked):  # the first step checks constants
+    operations = Dispatched()
+    for mode in (nullcontext(), operations):  # the first step checks constants
         with mode:
             for phase in ("generator", "discriminator"):
                 losses = recipe.losses(phase, batch)
                 if losses is not None:
                     losses["loss"].backward()
-    assert asked.kernels > 1000
-    assert asked.waits == {}
+    assert operations.kernels > 1000
+    assert operations.waits == {}

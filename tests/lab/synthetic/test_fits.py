@@ -22,10 +22,10 @@ class Recorded:
     """A fitter or refiner that gives what it was made with, and keeps what it was given."""
 
     def __init__(self, fit):
-        self.fit, self.given = fit, []
+        self.fit, self.calls = fit, []
 
     def fit_sequence(self, frames, **options):
-        self.given.append([(frame.focal, frame.principal_point, frame.pixels.shape) for frame in frames])
+        self.calls.append([(frame.focal, frame.principal_point, frame.pixels.shape) for frame in frames])
         return self.fit
 
     def align(self, fit, frames):
@@ -51,7 +51,7 @@ def fitter(fit):
     return result
 
 
-def test_a_fit_belongs_to_the_person_whose_box_it_has(clip):
+def test_a_fit_belongs_to_the_person_of_its_box(clip):
     fit = Fit(**vars(record()))
     (right, left), (third,) = (sample.people for sample in fitter(fit)(0, clip))
     np.testing.assert_array_equal(left.fit_poses, fit.poses[0])
@@ -71,12 +71,12 @@ def test_methods_take_turns_and_every_second_pair_of_clips_is_refined(clip):
     fit = Fit(**vars(record()))
     clip_fitter, methods = fitter(fit), []
     for number in range(6):
-        before = [len(each.given) for each in clip_fitter._fitters.values()]
+        before = [len(each.calls) for each in clip_fitter._fitters.values()]
         person = clip_fitter(number, clip)[0].people[1]
-        after = [len(each.given) for each in clip_fitter._fitters.values()]
+        after = [len(each.calls) for each in clip_fitter._fitters.values()]
         methods.append((after[0] - before[0], after[1] - before[1], float(person.fit_poses[0] - fit.poses[0, 0])))
     assert methods == [(1, 0, 0.0), (0, 1, 0.0), (1, 0, 1.0), (0, 1, 1.0), (1, 0, 0.0), (0, 1, 0.0)]
-    assert clip_fitter._fitters["keypoints"].given[0] == [(500.0 + i, (320.0, 200.0), (480, 640, 3)) for i in range(2)]
+    assert clip_fitter._fitters["keypoints"].calls[0] == [(500.0 + i, (320.0, 200.0), (480, 640, 3)) for i in range(2)]
 
 
 def test_a_clip_without_a_detected_person_has_no_fits(clip):

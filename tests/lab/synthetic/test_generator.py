@@ -92,7 +92,7 @@ def test_splits_share_no_identity_no_clothes_and_no_activity(singles):
         assert not b & c
 
 
-def test_shares_of_the_splits_are_about_those_asked_for():
+def test_shares_of_the_splits_are_about_those_requested():
     images = source(validation=0.2, test=0.1)
     splits = [images.split_of(number) for number in range(4000)]
     assert abs(splits.count("validation") / 4000 - 0.2) < 0.04
@@ -103,7 +103,9 @@ def test_shares_of_the_splits_are_about_those_asked_for():
     assert not held_out & activities_of("train")
     assert {"soccer", "washwindow"} <= held_out
     for split in ("validation", "test"):
-        families = [name for name, own in activities("held_out").items() if activities_of(split).intersection(own)]
+        families = [
+            name for name, members in activities("held_out").items() if activities_of(split).intersection(members)
+        ]
         assert len(families) >= 6
 
 
@@ -145,7 +147,7 @@ def test_labels_agree_with_each_other(singles):
 
 
 @pytest.mark.parametrize("visible", [(0, 0, 0), (0, 5, 3), (4, 0, 3), (4, 5, 3)])
-def test_people_who_are_not_seen_leave_no_number(visible):
+def test_people_who_are_not_visible_leave_no_number(visible):
     persons = np.repeat(np.arange(4, dtype=np.uint8), (9, *visible))[None]
     scene = RenderedScene(np.zeros((1, persons.size, 3), np.uint8), {"persons": persons}, np.array(visible))
     indices = [index for index, pixels in enumerate(visible) if pixels]
@@ -173,7 +175,7 @@ def test_pairs_show_one_person_in_two_poses_before_one_background():
         assert np.median(far) < 12
 
 
-def test_each_image_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monkeypatch):
+def test_each_image_of_a_pair_names_its_activity_and_no_person_sits_on_air(monkeypatch):
     families = {}
     original = generator.held_pose
 

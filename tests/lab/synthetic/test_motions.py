@@ -61,7 +61,7 @@ def test_motions_stand_upright_at_thirty_frames_a_second(folder: Path) -> None:
     assert not clip.poses[:, 66:].any()
 
 
-def test_subsets_are_activities_and_whole_ones_are_held_out(folder: Path) -> None:
+def test_subsets_are_activities_and_complete_ones_are_held_out(folder: Path) -> None:
     library = library_with(folder)
     assert [path.relative_to(folder).as_posix() for path in motion_files(folder)] == [FILES[0], *FILES[2:]]
     assert len(library) == len(pose_library()) + 3 * 11

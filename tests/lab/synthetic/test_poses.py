@@ -114,9 +114,9 @@ def test_motions_are_smooth_at_any_frame_rate(rate):
 def test_a_motions_legs_are_the_recordings():
     motion = sample_motion(np.random.default_rng(2), 5, 30.0)
     knees = torch.stack([_knee(pose_library().rotations(), 0), _knee(pose_library().rotations(), 1)], 1)
-    own = torch.stack([_knee(motion.rotations, 0), _knee(motion.rotations, 1)], 1)
-    mirror = own.flip(1)
-    assert min(torch.cdist(own, knees).amin(1).max(), torch.cdist(mirror, knees).amin(1).max()) < 0.02
+    knee_angles = torch.stack([_knee(motion.rotations, 0), _knee(motion.rotations, 1)], 1)
+    mirror = knee_angles.flip(1)
+    assert min(torch.cdist(knee_angles, knees).amin(1).max(), torch.cdist(mirror, knees).amin(1).max()) < 0.02
 
 
 def _knee(rotations: torch.Tensor, side: int) -> torch.Tensor:

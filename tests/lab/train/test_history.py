@@ -34,7 +34,7 @@ def curves(panel):
     return {line.get_label(): list(line.get_ydata()) for line in panel.lines}
 
 
-def test_losses_terms_and_metrics_have_panels_of_their_own_and_mark_the_kept_step(drawn, tmp_path):
+def test_losses_terms_and_metrics_have_separate_panels_and_mark_the_kept_step(drawn, tmp_path):
     train = [{"loss": 9.0, "shape": 5.0, "pose": 4.0, "learning_rate": 1e-4}, {"loss": 8.0, "shape": 4.0, "pose": 4.0}]
     lines = [("memory", {"fit_mib": 2.0}), *(("train", numbers) for numbers in train)]
     panels = drawn(*lines, ("validation", {"other": 1.0, "error_mm": 70.0, "seconds": 3.0}), kept=3)

@@ -68,7 +68,7 @@ def test_few_people_and_shared_sequences_are_reported() -> None:
     ]
 
 
-def test_a_plot_says_what_was_measured_on_which_data() -> None:
+def test_a_plot_states_what_was_measured_on_which_data() -> None:
     described = {"people": 2500, "data": "up3d"}
     assert plot_caption(described, 50, 32, {"count": 1, "unit": "people"}, "step 5 of 9, the last") == [
         "Training losses: means over 50 steps or fewer, batches of 32 of 2,500 people of up3d.",

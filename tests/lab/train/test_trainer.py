@@ -91,16 +91,16 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
 @pytest.mark.parametrize("until", [1, 8, 13])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
     options = replace(OPTIONS, average=average, clip=1.0)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(whole, options=options)
+    complete, parts = tmp_path / "whole", tmp_path / "parts"
+    run(complete, options=options)
     first = run(parts, options=options, until=until)
     assert not first.finished
     assert first.step == until
     second = run(parts, options=replace(options, workers=1, minutes=9.0))
     assert second.finished
     kinds = {BEST, LAST, CHECKPOINT, "metrics.jsonl", "training.json", "samples/step-0000008.png"}
-    assert kinds < contents(whole).keys()
-    assert contents(whole) == contents(parts)
+    assert kinds < contents(complete).keys()
+    assert contents(complete) == contents(parts)
 
 
 @pytest.mark.extensive
@@ -156,19 +156,19 @@ def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
             self.interrupt("sheet", len(self.validated) == 2)
             return super().image()
 
-        def interrupt(self, place, now):
-            if now and place == self.interrupted:
+        def interrupt(self, stage, now):
+            if now and stage == self.interrupted:
                 raise KeyboardInterrupt
 
     options = replace(OPTIONS, average=average)
-    whole, parts, stopped = tmp_path / "whole", tmp_path / "parts", Rolls()
-    run(whole, Rolls(), options)
+    complete, parts, stopped = tmp_path / "whole", tmp_path / "parts", Rolls()
+    run(complete, Rolls(), options)
     stopped.interrupted = at
     with pytest.raises(KeyboardInterrupt):
         run(parts, stopped, options)
     assert read_checkpoint(parts / CHECKPOINT, torch.load(parts / CHECKPOINT)["settings"])[0].step in (16, 24)
     assert run(parts, Rolls(), options).finished
-    assert contents(whole) == contents(parts)
+    assert contents(complete) == contents(parts)
 
 
 @pytest.mark.parametrize(("at", "saved"), [("loader", 5), ("screen", 5), ("step", None)])
@@ -189,8 +189,8 @@ def test_an_interruption_between_steps_saves_the_last_one(tmp_path, monkeypatch,
             self.left -= 1
             return super().losses(phase, batch)
 
-        def interrupt(self, place):
-            if place == at and self.left == 0:
+        def interrupt(self, stage):
+            if stage == at and self.left == 0:
                 raise KeyboardInterrupt
 
     recipe = Stopped()
@@ -317,7 +317,7 @@ def test_a_loss_that_explodes_is_said_in_a_sentence(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_phase_has_its_own_optimiser(tmp_path):
+def test_every_phase_has_an_optimiser(tmp_path):
     recipe = GameRecipe()
     run(tmp_path, recipe)
     assert recipe.played[:4] == ["first", "second", "first", "second"]
@@ -336,7 +336,7 @@ def test_a_phase_may_sit_out(tmp_path):
     assert "second_loss" not in lines(tmp_path)[0]
 
 
-def test_a_recipes_own_state_is_kept(tmp_path):
+def test_the_state_of_a_recipe_is_kept(tmp_path):
     run(tmp_path, GameRecipe(), until=3)
     again = GameRecipe()
     run(tmp_path, again, until=1)
@@ -406,10 +406,10 @@ def test_half_precision_learns_too(tmp_path):
 @pytest.mark.parametrize("change", [{"state": 3}, {"settings": 3}, {"progress": {"step": 1}}])
 def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
     path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
-    whole = {"schema": SCHEMA, "progress": progress, "state": {}, "settings": {}}
-    torch.save({**whole, "progress": {**progress, "seconds": 2.5}}, path)  # as of earlier versions
+    complete = {"schema": SCHEMA, "progress": progress, "state": {}, "settings": {}}
+    torch.save({**complete, "progress": {**progress, "seconds": 2.5}}, path)  # as of earlier versions
     assert read_checkpoint(path, {})[0].step == 3
-    for document in ({**whole, **change}, {name: whole[name] for name in whole if name not in change}):
+    for document in ({**complete, **change}, {name: complete[name] for name in complete if name not in change}):
         torch.save(document, path)
         with raises(InputError, problem="cannot be read"):
             read_checkpoint(path, {})
@@ -431,8 +431,8 @@ def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
     script, log = HELPERS / "linear_recipe.py", tmp_path / "log"
     line = [sys.executable, script, "group", tmp_path / "two", log, "11"]
-    told = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=PATIENCE).stdout
-    killed, step, again = json.loads(told)
+    output = subprocess.run(line, stdout=subprocess.PIPE, check=True, timeout=PATIENCE).stdout
+    killed, step, again = json.loads(output)
     assert killed == [1, -signal.SIGKILL]
     lost = "training: lost another of its processes; the same command continues from the last checkpoint"
     assert lost in log.read_text()
@@ -449,22 +449,22 @@ def test_a_run_of_another_device_goes_on(monkeypatch):
     """Random numbers of devices and processes that were not there stay as they are."""
     set_states = []
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: set_states.append((state, device)))
-    before, gpu, own = torch.get_rng_state(), torch.device("cuda:1"), torch.arange(3)
+    before, gpu, gpu_state = torch.get_rng_state(), torch.device("cuda:1"), torch.arange(3)
     on_cpu = Processes().random_states(CPU)
     assert on_cpu["cuda_random"] == [None]
     Processes().restore_random(on_cpu, gpu)
     Processes().restore_random({"random": [before], "cuda_random": None}, gpu)  # of earlier versions
-    Processes(1, 2).restore_random({"random": [None], "cuda_random": [own]}, gpu)  # begun by one process
-    Processes().restore_random({"random": [before], "cuda_random": [own]}, CPU)
+    Processes(1, 2).restore_random({"random": [None], "cuda_random": [gpu_state]}, gpu)  # begun by one process
+    Processes().restore_random({"random": [before], "cuda_random": [gpu_state]}, CPU)
     assert set_states == []
-    Processes(1, 2).restore_random({"random": [None, before], "cuda_random": [None, own]}, gpu)
-    assert set_states == [(own, gpu)]
+    Processes(1, 2).restore_random({"random": [None, before], "cuda_random": [None, gpu_state]}, gpu)
+    assert set_states == [(gpu_state, gpu)]
     torch.rand(1)
     Processes().restore_random(on_cpu, CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_losses_are_read_when_they_are_told(tmp_path, monkeypatch):
+def test_losses_are_read_when_they_are_reported(tmp_path, monkeypatch):
     """Each reading waits for the device: once a line, and once a second for the screen."""
     monkeypatch.setattr("humanpose_cli.lab.train.trainer._SHOWN_EVERY", 1e9)
     read = Counter()
@@ -486,14 +486,14 @@ def test_losses_are_read_when_they_are_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "asked", "cores", "together", "given"),
+    ("device", "workers", "cores", "together", "expected"),
     [("cpu", None, 64, "1", 1), ("cuda", None, 9, "1", 8), ("cuda", None, 64, "1", 16), ("cuda", None, 17, "4", 4),
      ("cuda", None, 1, "1", 1), ("cuda", 0, 64, "1", 0), ("cpu", 3, 2, "1", 3)],
 )  # fmt: skip
-def test_a_gpu_has_as_many_workers_as_there_are_cores(monkeypatch, device, asked, cores, together, given):
+def test_a_gpu_has_as_many_workers_as_there_are_cores(monkeypatch, device, workers, cores, together, expected):
     monkeypatch.setattr("humanpose_cli.lab.train.recipe.usable_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", together)
-    assert TrainOptions(workers=asked).workers_for(device) == given
+    assert TrainOptions(workers=workers).workers_for(device) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -503,20 +503,20 @@ def test_only_a_process_alone_tries_smaller_batches(monkeypatch, tmp_path, count
     loop.group = Processes(0, count)
     tried = []
     monkeypatch.setattr(loop, "step", tried.append)
-    told = loop.too_large({"x": torch.zeros(8, 3)})
+    error = loop.too_large({"x": torch.zeros(8, 3)})
     assert bool(tried) == (count == 1)
-    assert "`batch_size" in str(told)
+    assert "`batch_size" in str(error)
 
 
-@pytest.mark.parametrize(("room", "words"), [(5, "`batch_size=4` fits"), (0, "not even one example fits")])
-def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
+@pytest.mark.parametrize(("room", "message"), [(5, "`batch_size=4` fits"), (0, "not even one example fits")])
+def test_a_full_gpu_is_reported_with_the_batch_that_fits(tmp_path, room, message):
     class Large(LineRecipe):
         def losses(self, phase, batch):
             if len(batch["x"]) > room:
                 raise torch.cuda.OutOfMemoryError("full")
             return super().losses(phase, batch)
 
-    with raises(UnavailableError, problem="too small for a batch of 16", remedy=words):
+    with raises(UnavailableError, problem="too small for a batch of 16", remedy=message):
         train(Large(), replace(OPTIONS, batch_size=16), tmp_path, CPU)
     assert not (tmp_path / "checkpoint.pt").exists()
 

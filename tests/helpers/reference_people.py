@@ -38,7 +38,7 @@ def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerso
 
 
 @dataclass
-class KnownPeople:
+class ReferencePeople:
     """A PeopleSource that returns what it was told, frame by frame."""
 
     by_index: dict[int, list[DetectedPerson]] = field(default_factory=dict)
