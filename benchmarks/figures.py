@@ -452,7 +452,7 @@ def values(figure: Figure, here: Mapping[str, Result]) -> tuple[float, float | N
     if result is None or row is None or figure.ours not in row:
         return None
     beside = row if figure.peer_row is None else row_with(result, figure.peer_row)
-    return row[figure.ours], beside[figure.peer] if beside is not None and figure.peer else None
+    return row[figure.ours], beside.get(figure.peer) if beside is not None else None
 
 
 def ratio_of(figure: Figure, ours: float, peer: float | None) -> float | None:

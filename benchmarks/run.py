@@ -89,14 +89,14 @@ def keep(name: str, purpose: str, commit: str, rows: list[dict[str, object]]) ->
     from humanpose_cli.batch.ledger import installed_versions
 
     where = machine()
+    versions = installed_versions(("torch", "warp-lang", "numpy", "onnxruntime", "onnxruntime-gpu"))
     result = {
         "benchmark": name,
         "purpose": purpose,
         "machine": where,
         "commit": commit,
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "versions": {"python": platform.python_version()}
-        | dict(installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))),
+        "versions": {"python": platform.python_version()} | {name: v for name, v in versions.items() if v},
         "rows": rows,
     }
     path = FOLDER / "results" / re.sub(r"[^a-z0-9]+", "-", where.lower()).strip("-") / f"{name}.json"

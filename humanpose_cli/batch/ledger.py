@@ -330,7 +330,9 @@ def output_size(path: str | Path) -> int:
 
 # `run.json`: when, where and with what a run was made.
 
-PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "pillow", "imageio", "av", "h5py")
+PACKAGES = (
+    *("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "onnxruntime-gpu", "pillow", "imageio", "av", "h5py"),
+)
 
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:

@@ -46,7 +46,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import combinations
 
 import torch
@@ -110,6 +110,13 @@ def _part_rows(device: torch.device) -> Tensor:
         return torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=device)
 
 
+@lru_cache(maxsize=16)
+def _voxel_size_tensor(sizes: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copy sizes of voxels to a device, once: the host waits for each copy."""
+    with torch.inference_mode(False):
+        return torch.tensor(sizes, dtype=dtype, device=device)
+
+
 @dataclass(frozen=True)
 class WarpingParts:
     """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
@@ -138,7 +145,7 @@ class WarpingParts:
             got = str(tuple(voxel_size))
             raise UsageError("voxel_size", "is not known", expected="three positive lengths", got=got)
         maps = self.target_to_source
-        size = maps.new_tensor(tuple(voxel_size))
+        size = _voxel_size_tensor(tuple(voxel_size), maps.dtype, maps.device)
         linear, offset = maps[..., :3] / size[:, None] * size, maps[..., 3:] / size[:, None]
         return replace(self, target_to_source=torch.cat((linear, offset), -1))
 

@@ -199,7 +199,7 @@ def _detector() -> str:
     from humanpose_cli.detect.models import self_test
     from humanpose_cli.detect.runtime import POSE_NETWORKS
 
-    device = {"cpu": "the CPU", "cuda": "the GPU"}[self_test()]
+    device = "the CPU" if self_test() == "cpu" else "the GPU"
     return f"{', '.join(POSE_NETWORKS)}, with ONNX Runtime {onnxruntime.__version__} on {device}"
 
 
@@ -259,6 +259,11 @@ def _import_check(module: str, distribution: str) -> Check:
     return Check(distribution, partial(_module, module, distribution), _reinstall(distribution))
 
 
+def _onnx_runtime() -> str:
+    """Name the distribution that brings ONNX Runtime; its build for GPUs takes the place of the other."""
+    return "onnxruntime-gpu" if any(metadata.distributions(name="onnxruntime-gpu")) else "onnxruntime"
+
+
 def _extra_check(name: str) -> Check:
     extra = EXTRAS[name]
     remedy = f"{remedy_of(name)}, for {extra.purpose}"
@@ -274,7 +279,7 @@ CHECKS = (
     _import_check("scipy", "scipy"),
     _import_check("torch", "torch"),
     _import_check("warp", "warp-lang"),
-    _import_check("onnxruntime", "onnxruntime"),
+    _import_check("onnxruntime", _onnx_runtime()),
     _import_check("skimage", "scikit-image"),
     _import_check("PIL", "pillow"),
     Check("processors", _processors, ""),
@@ -286,7 +291,7 @@ CHECKS = (
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), is_needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, is_needed=False),
     Check("training", _training, _upgrade("torch"), apart=True),
-    Check("detector", _detector, _reinstall("onnxruntime")),
+    Check("detector", _detector, _reinstall(_onnx_runtime())),
     Check("video", _video, _reinstall("av")),
     *(_extra_check(name) for name in EXTRAS),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", is_needed=False),

@@ -7,10 +7,12 @@ a GPU it takes batches.
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +24,8 @@ from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.unpacking import UnpackedBudget
+
+logger = logging.getLogger("humanpose_cli.detect")
 
 PoseNetworkName = Literal[
     "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
@@ -54,22 +58,52 @@ _lock = threading.Lock()
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
 
+_CUDA_PROVIDER = "CUDAExecutionProvider"
+
+
 def runtime_device(device: str = "auto") -> str:
     """Choose where networks run, `cpu` or `cuda:N`, for a device of `resolve_device` or `auto`.
 
-    `auto` takes the GPU if ONNX Runtime has its CUDA provider. UnavailableError for a GPU if this ONNX
-    Runtime has none.
+    `auto` takes the GPU if ONNX Runtime can; if its CUDA provider does not work here, one warning says so. Raises
+    UnavailableError for a GPU that ONNX Runtime cannot use.
     """
     if device == "cpu":
         return device
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        return f"cuda:{int(device.partition(':')[2] or 0)}"
+    if _has_cuda_provider():
+        gpu = f"cuda:{int(device.partition(':')[2] or 0)}"
+        problem = _gpu_problem(gpu)
+        if not problem:
+            return gpu
+        remedy = 'pip install "onnxruntime-gpu[cuda,cudnn]", or take `device=cpu`'
+        if device == "auto":
+            _warn_once(f"the pose networks run on the CPU: ONNX Runtime {problem}; {remedy}")
+    else:
+        problem = "has no CUDA provider"
+        remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or take `device=auto`"
     if device == "auto":
         return "cpu"
-    remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or take `device=auto`"
-    raise UnavailableError("ONNX Runtime", "has no CUDA provider", remedy=remedy)
+    raise UnavailableError("ONNX Runtime", problem, remedy=remedy)
+
+
+def _has_cuda_provider() -> bool:
+    import onnxruntime
+
+    return _CUDA_PROVIDER in onnxruntime.get_available_providers()
+
+
+@cache
+def _gpu_problem(device: str) -> str:
+    """Start the smallest network on a GPU, and return why it does not run there; "" if it does."""
+    try:
+        _session("blazepose-detector", device)
+    except (InputError, UnavailableError) as error:
+        return f"cannot compute on {device} ({error.problem})"
+    return ""
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
 def run_network(
@@ -114,7 +148,7 @@ def begin_loading(device: str = "auto") -> threading.Thread:
 
     def load() -> None:
         with suppress(InputError, UnavailableError):
-            if runtime_device(device) == "cpu":
+            if device == "cpu" or (device == "auto" and not _has_cuda_provider()):
                 for name in POSE_NETWORKS:
                     _session(name, "cpu")
 
@@ -143,16 +177,18 @@ def _start(name: PoseNetworkName, device: str) -> Any:
 def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
     """Start a session of an ONNX file, or one that gzip compressed, that computes in the thread that calls it.
 
-    Raises InputError if it is none, and if it unpacks to more than 256 MiB and fifty times its size.
+    Raises InputError if it is none, and if it unpacks to more than 256 MiB and fifty times its size; UnavailableError
+    if CUDA's libraries are missing, without which ONNX Runtime would compute on the CPU and not say so.
     """
     import onnxruntime
 
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
-        onnxruntime.preload_dlls()  # CUDA's libraries as torch brings them
-        # By default each new size of a batch would be tried with every algorithm there is.
-        gpu = {"device_id": int(device.partition(":")[2]), "cudnn_conv_algo_search": "HEURISTIC"}
-        providers.insert(0, ("CUDAExecutionProvider", gpu))
+        cuda_report = _load_cuda()
+        # By default each new size of a batch would be tried with every algorithm there is, and products would have 11
+        # bits (TF32), which moved joints of a photograph by 4 pixels.
+        gpu = {"device_id": int(device.partition(":")[2]), "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+        providers.insert(0, (_CUDA_PROVIDER, gpu))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
@@ -164,12 +200,26 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
             content = path.read_bytes()
             model = UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
         # Without its second attempt, which prints to the standard output.
-        return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except InputError:
         raise
     except Exception as error:  # its exceptions have no common class
         problem = f"is no network that ONNX Runtime reads ({reason_of(error)})"
         raise InputError(path, problem, remedy=remedy) from error
+    if device != "cpu" and _CUDA_PROVIDER not in session.get_providers():
+        raise UnavailableError("ONNX Runtime", f"its CUDA provider does not load{cuda_report and f': {cuda_report}'}")
+    return session
+
+
+@cache
+def _load_cuda() -> str:
+    """Load CUDA's libraries as torch brings them, and return ONNX Runtime's report of those that are missing."""
+    import onnxruntime
+
+    report = io.StringIO()
+    with redirect_stdout(report):  # else it would stand in the output of --json
+        onnxruntime.preload_dlls()
+    return report.getvalue().partition("\n")[0]
 
 
 @dataclass(eq=False)

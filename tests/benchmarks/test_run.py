@@ -165,6 +165,12 @@ def test_another_option_of_ours_is_no_peer_with_a_ratio(results):
     assert ": 120 frames of 1080p, one person, 12 s | 10 frames/s | 15 frames/s, `--no-overlay` |  |\n" in new
 
 
+def test_a_figure_without_its_peer_has_no_ratio(results):
+    one_pass = {"what": "one pass", "preset": "small", "device": "cuda", "ms": 26.1}
+    lines = lines_of(results.page([result("warp3d", one_pass)]))
+    assert lines["warp3d"] == ["26.1 ms", "", "", "≥ 0.5×", "no |"]
+
+
 def test_pages_are_filled_all_at_once(results, tmp_path):
     """Without measuring anything; a page with a wrong mark leaves all of them as they were."""
     (results.FOLDER / "results" / "m").mkdir(parents=True)
@@ -281,7 +287,7 @@ def compared(monkeypatch, capsys):
 
     monkeypatch.setattr(roofline, "_SECONDS", 0)
     monkeypatch.setattr(roofline, "_REPEATS", 2)
-    monkeypatch.setattr(roofline, "_MOST_BYTES", 1 << 24)
+    monkeypatch.setattr(roofline, "_MAX_BYTES", 1 << 24)
     monkeypatch.setattr(roofline, "_SIDE", {"cpu": 64, "cuda": 64})
 
     gc.freeze()  # each measurement collects garbage, and the other tests' objects are none

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+from importlib import metadata
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,12 +36,24 @@ def test_here_everything_needed_is_there(hpc):
     assert [item["input"] for item in needed if item["status"] != "success"] == []
     assert ran.code == 0
     found = {item["input"]: item["found"] for item in ran.document["items"]}
-    assert {"torch", "onnxruntime", "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
+    onnx_runtime = doctor_checks._onnx_runtime()
+    assert {"torch", onnx_runtime, "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
     assert found["engine"].startswith("Warp 1.")
     assert "cpu" in found["engine"]
     assert "rasterise exactly" in found["kernels on CPU"]
     assert "skin_vertices" in found["kernels on CPU"]
     assert re.fullmatch(r"as in float64, relative error: loss \de-\d\d, gradients \de-\d\d", found["training"])
+
+
+def test_on_a_gpu_another_build_of_onnx_runtime_does_its_work(monkeypatch):
+    import humanpose_cli.detect.models
+
+    monkeypatch.setattr(humanpose_cli.detect.models, "self_test", lambda: "cuda:0")
+    assert doctor_checks._detector().endswith(" on the GPU")
+    monkeypatch.setattr(metadata, "distributions", lambda name: [name] if name == "onnxruntime-gpu" else [])
+    assert doctor_checks._onnx_runtime() == "onnxruntime-gpu"
+    monkeypatch.setattr(metadata, "distributions", lambda name: [])
+    assert doctor_checks._onnx_runtime() == "onnxruntime"
 
 
 def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(hpc, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -10,7 +11,9 @@ from itertools import count
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.errors import raises
 
+from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.detect import runtime
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.runtime import JoinedRequests
@@ -111,6 +114,7 @@ def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeyp
     """The networks run on the CPU here, under a GPU's name."""
     expected = [person.keypoints for person in fast.detect(astronaut)]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(runtime, "_gpu_problem", lambda device: "")
     sessions, sizes = runtime._session, []
 
     class Session:
@@ -130,3 +134,20 @@ def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeyp
         assert len(found) == len(expected)
         for person, keypoints in zip(found, expected, strict=True):
             np.testing.assert_allclose(person.keypoints, keypoints, atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_cuda_provider_that_does_not_load_is_reported(monkeypatch, caplog, capsys):
+    """ONNX Runtime itself prints to the standard output, and computes on the CPU."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("no libcublasLt.so.13\nPlease follow …"))
+    for name in ("_gpu_problem", "_load_cuda", "_warn_once"):
+        monkeypatch.setattr(runtime, name, cache(getattr(runtime, name).__wrapped__))
+    assert [runtime.runtime_device("auto"), runtime.runtime_device("auto")] == ["cpu", "cpu"]
+    (warning,) = caplog.messages
+    reason = "cannot compute on cuda:0 (its CUDA provider does not load: no libcublasLt.so.13)"
+    assert warning.startswith(f"the pose networks run on the CPU: ONNX Runtime {reason}; pip install")
+    with raises(UnavailableError, problem=reason, remedy='"onnxruntime-gpu[cuda,cudnn]"'):
+        runtime.runtime_device("cuda:0")
+    assert capsys.readouterr().out == ""

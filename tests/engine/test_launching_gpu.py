@@ -140,6 +140,7 @@ class OnMeta(TorchDispatchMode):
         partial(rotations._generators, torch.float32),
         partial(joint_angles._basis, torch.float32),
         warping_parts._part_rows,
+        partial(warping_parts._voxel_size_tensor, (4.0, 4.0, 8.0), torch.float32),
         registration._relations,
         partial(skinning_launches._tree, (-1, 0, 0)),
     ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 from helpers.errors import raises
-from helpers.raster_cases import BACKENDS, on_screen, scene, sphere
+from helpers.raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 from scipy.spatial import Delaunay
 
 from humanpose_cli.core.errors import UsageError
@@ -176,10 +178,10 @@ def test_a_camera_that_is_not_finite_sees_nothing(backend, value):
 def test_images_of_a_batch_are_independent(backend):
     mesh = sphere(batch=3)
     focal, centre = torch.tensor([60.0, 90.0, 120.0]), torch.tensor([(40.0, 30.0), (10.0, 55.5), (70.0, 0.0)])
-    together = rasterise(mesh.vertices, mesh.faces, focal, centre, mesh.size, backend=backend)
+    together = replace(mesh, focal=focal, principal_point=centre).raster(backend)
     for b in range(3):
         one = slice(b, b + 1)
-        alone = rasterise(mesh.vertices[one], mesh.faces, focal[one], centre[one], mesh.size, backend=backend)
+        alone = Scene(mesh.vertices[one], mesh.faces, focal[one], centre[one], mesh.size).raster(backend)
         for a, c in zip(alone, together, strict=True):
             assert torch.equal(a[0], c[b])
 

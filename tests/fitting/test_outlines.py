@@ -103,7 +103,7 @@ def test_widths_are_found_and_stature_stays() -> None:
     assert before.max() > 0.08
 
 
-def test_a_mask_beside_the_body_says_nothing_of_widths() -> None:
+def test_a_mask_beside_the_body_gives_no_widths() -> None:
     body, mean = default_body(), np.zeros(10)
     mask = mask_of(body, mean)
     beside = replace(mask, crop=np.roll(mask.crop, 3, 1))  # 26 mm

@@ -180,7 +180,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         scores = self.model(batch["segmenter_input"].contiguous(memory_format=torch.channels_last)).float()
         weights = scores.new_ones(scores.shape[1])
-        weights[0] = self.options.background
+        weights[:1].fill_(self.options.background)  # an assignment would make the host wait for a GPU
         return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"], weights)}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
