@@ -186,30 +186,40 @@ class House:
         return dict(sorted(counts.items()))
 
     @cached_property
-    def _positional(self) -> dict[str, int]:
-        """The largest number of positional parameters of the functions and classes of a name."""
-        counts: dict[str, int] = {}
+    def _positional(self) -> dict[str, dict[str, int]]:
+        """The largest number of positional parameters of the functions and classes of a name, by module; "" for all."""
+        counts: dict[str, dict[str, int]] = {"": {}}
+
+        def count(path: str, name: str, number: int) -> None:
+            for table in (counts.setdefault(path, {}), counts[""]):
+                table[name] = max(table.get(name, 0), number)
+
         for function in self.functions:
-            counts[function.node.name] = max(counts.get(function.node.name, 0), function.positional)
+            count(function.path, function.node.name, function.positional)
         for module in self.modules:
             for node in module.nodes:
                 if isinstance(node, ast.ClassDef):
                     fields = sum(isinstance(child, ast.AnnAssign) for child in node.body)
                     inits = [c for c in node.body if isinstance(c, ast.FunctionDef) and c.name == "__init__"]
-                    count = len(inits[0].args.args) - 1 if inits else fields
-                    counts[node.name] = max(counts.get(node.name, 0), count)
+                    count(module.path, node.name, len(inits[0].args.args) - 1 if inits else fields)
         return counts
 
     def packed_calls(self) -> list[str]:
-        """List calls that unpack a sequence into a function of more than three positional parameters."""
+        """List calls that unpack a sequence into a function of more than three positional parameters.
+
+        A name means what its own module defines by it, else any function or class of that name.
+        """
         return [
             f"{module.path}:{node.lineno}"
             for module in self.modules
             for node in module.nodes
             if isinstance(node, ast.Call)
             and any(isinstance(value, ast.Starred) for value in node.args)
-            and self._positional.get(ast.unparse(node.func).rpartition(".")[2], 0) > MAX_POSITIONAL
+            and self._positional_of(module, ast.unparse(node.func).rpartition(".")[2]) > MAX_POSITIONAL
         ]
+
+    def _positional_of(self, module: Module, name: str) -> int:
+        return self._positional.get(module.path, {}).get(name, self._positional[""].get(name, 0))
 
     def unpacked_dictionaries(self) -> list[str]:
         """List `dict[str, Any]` values that are used as `**value` alone: parameters, variables and results."""

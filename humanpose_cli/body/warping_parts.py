@@ -248,7 +248,8 @@ def _transforms(source: Tensor, target: Tensor, head_shoulders: bool, fit_to_sou
     finite = torso.rotation.isfinite().flatten(1).all(1)
     base = torch.where(finite[:, None, None], torso.rotation, identity)
     base_scale = torch.where(finite, torso.scale, one)
-    head = fit(*_head_points(source, target, head_shoulders), base, base_scale)
+    of_source, of_target, weights = _head_points(source, target, head_shoulders)
+    head = fit(of_source, of_target, weights, base, base_scale)
     limbs = _limb_motions(source, target, base, base_scale, fit)
     order = [_FITTED_PARTS.index(part) for part in WARPING10.names]
     scale, rotation, translation = (

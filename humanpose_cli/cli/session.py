@@ -14,6 +14,7 @@ from humanpose_cli.core.result import CommandResult, Status
 
 Function = Callable[..., CommandResult]
 Options = TypeVar("Options")
+Cluster = Literal["", "array", "build", "stages", "job"]
 
 
 class ResultColumn(NamedTuple):
@@ -57,16 +58,31 @@ class CommandInfo:
     columns: tuple[ResultColumn, ...] = ()
     labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
-    cluster: Literal["", "array", "build", "stages", "job"] = ""
+    cluster: Cluster = ""
     examples: tuple[str, ...] = ()
     brief: Callable[[Mapping[str, Any]], str] | None = None
 
 
-def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable[[Function], Function]:
-    """Decorate a command's function; takes the fields of CommandInfo, columns also as plain tuples."""
+def command(
+    *,
+    columns: Sequence[tuple[Any, ...]] = (),
+    labels: Mapping[Status, str] | None = None,
+    tunes: bool = False,
+    cluster: Cluster = "",
+    examples: tuple[str, ...] = (),
+    brief: Callable[[Mapping[str, Any]], str] | None = None,
+) -> Callable[[Function], Function]:
+    """Decorate a command's function; takes the fields of CommandInfo, columns as plain tuples."""
 
     def mark(function: Function) -> Function:
-        function.info = CommandInfo(tuple(ResultColumn(*column) for column in columns), **info)  # type: ignore[attr-defined]
+        function.info = CommandInfo(  # type: ignore[attr-defined]
+            columns=tuple(ResultColumn(*column) for column in columns),
+            labels=labels or {},
+            tunes=tunes,
+            cluster=cluster,
+            examples=examples,
+            brief=brief,
+        )
         return function
 
     return mark

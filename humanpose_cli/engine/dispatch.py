@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import import_module
 from operator import index
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from humanpose_cli.engine import launching
 
 Backend = Literal["auto", "kernel", "reference"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -68,14 +69,22 @@ def implementation(
     return import_module(f"{package}.{'launches' if runs else 'reference'}")
 
 
-def without_autocast(compute: Callable[..., R]) -> Callable[..., R]:
+class _OnDevice(Protocol):
+    @property
+    def device(self) -> torch.device: ...
+
+
+F = TypeVar("F", bound=_OnDevice)
+
+
+def without_autocast(compute: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
     """Keep automatic mixed precision off in a function of tensors: positions in bfloat16 are off by pixels.
 
-    The first argument is a tensor on the device that the function computes on.
+    The first argument, a tensor or a record of tensors, has the device that the function computes on.
     """
 
     @wraps(compute)
-    def run(first: Tensor, *others: Any, **keywords: Any) -> R:
+    def run(first: F, *others: P.args, **keywords: P.kwargs) -> R:
         kind = first.device.type
         if not torch.is_autocast_enabled(kind):
             return compute(first, *others, **keywords)

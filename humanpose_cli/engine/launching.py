@@ -440,10 +440,11 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
         _run(kernel, 0, size, arguments, device, None)
         return
     bounds = [size * part // parts for part in range(parts + 1)]
-    spans = list(pairwise(bounds))
-    others = [_threads().submit(_run, kernel, *span, arguments, device, None) for span in spans[1:]]
+    others = [
+        _threads().submit(_run, kernel, begin, end, arguments, device, None) for begin, end in pairwise(bounds[1:])
+    ]
     try:
-        _run(kernel, *spans[0], arguments, device, None)
+        _run(kernel, 0, bounds[1], arguments, device, None)
     finally:
         for other in others:
             other.result()

@@ -102,7 +102,8 @@ def _skinning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     shapes = ((2, 5000, 3), (2, 24, 3), (2, 24, 3, 3), (2, 24, 3))
     inputs = [_random(i, device, *shape).requires_grad_() for i, shape in enumerate(shapes)]
     vertices, joints, linear, positions = inputs
-    points = skin_vertices(vertices, joints, linear, positions, *_bones(device), backend=backend)
+    indices, weights = _bones(device)
+    points = skin_vertices(vertices, joints, linear, positions, indices, weights, backend=backend)
     return _with_gradients([points], inputs)
 
 
@@ -145,7 +146,8 @@ def _capsules(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _masking(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     # A soft edge: whether a voxel is inside of a hard one may hang on a rounding.
-    return [capsule_masks(*_capsules(device), 4, (12, 16, 20), softness=1.0, backend=backend)]
+    capsules, rows = _capsules(device)
+    return [capsule_masks(capsules, rows, 4, (12, 16, 20), softness=1.0, backend=backend)]
 
 
 def _warping(backend: Backend, device: torch.device) -> Sequence[Tensor]:

@@ -51,7 +51,7 @@ from humanpose_cli.fitting.options import (
 from humanpose_cli.fitting.outlines import outline_priors
 from humanpose_cli.fitting.people import PeopleSource, TrackMasks, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.records import confident, empty_record, fit_record, joined, unfitted_detection
+from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.stature import stature_prior
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
@@ -119,8 +119,7 @@ class Fitter:
         self._threads, self._device = threads, device
         self._network: PeopleNetwork | None = None
         if self.options.uses_network:
-            chosen = self.options.network, self.options.method
-            self._network = PeopleNetwork(*chosen, self.body, resolved, precision)
+            self._network = PeopleNetwork(self.options.network, self.options.method, self.body, resolved, precision)
         self.batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
         files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
@@ -537,28 +536,27 @@ class Fitter:
         unfitted: Sequence[UnfittedDetection] = (),
     ) -> Fit:
         """Make the fit of rows in frames; `bodies` is None if there are no rows."""
-        # The body by its name: the path of its file differs between machines, and outputs must not.
-        name = self.body.name
         walks = [row for row, camera in enumerate(cameras) if camera.turn.walks]
         precision = "full" if self._network is None else self._network.precision
-        values = {
-            "body": name,
-            "gender": name.removeprefix("smpl-") if name.startswith("smpl-") else "neutral",
-            "options": {
-                **options.document(),
-                "body": name,
-                "network": self.network_identity,
-                **({} if precision == "full" else {"precision": precision}),
-                "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
-                **({"camera_walks": walks} if walks else {}),
-                "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
-                **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
-            },
-            "frame_rate": frame_rate or 0.0,
-            "frame_times": frame_times,
-            "model": self.body,
+        document = {
+            **options.document(),
+            "body": self.body.name,
+            "network": self.network_identity,
+            **({} if precision == "full" else {"precision": precision}),
+            "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
+            **({"camera_walks": walks} if walks else {}),
+            "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
+            **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
         }
-        return empty_record(cameras, **values) if bodies is None else fit_record(people, bodies, cameras, **values)
+        return fit_record(
+            people,
+            bodies,
+            cameras,
+            model=self.body,
+            options=document,
+            frame_rate=frame_rate or 0.0,
+            frame_times=frame_times,
+        )
 
     def __enter__(self) -> Fitter:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,20 +36,34 @@ def detector_keypoints(person: DetectedPerson) -> np.ndarray:
     return rows
 
 
-def empty_record(frames: Sequence[FrameCamera], **of_file: Any) -> Fit:
-    """Make the record of frames without people."""
-    return Fit.empty(
-        [f.name for f in frames], [f.camera.size for f in frames], [f.camera.focal for f in frames], **of_file
+def fit_record(
+    people: Sequence[DetectedPerson],
+    bodies: KeypointFit | None,
+    frames: Sequence[FrameCamera],
+    *,
+    model: Body,
+    options: Mapping[str, Any],
+    frame_rate: float,
+    frame_times: Sequence[float] | None,
+) -> Fit:
+    """Make the record of N rows in F frames; `people` and `bodies` in the same order, None for N = 0."""
+    if bodies is None:
+        fit = Fit.empty([f.name for f in frames], [f.camera.size for f in frames], [f.camera.focal for f in frames])
+    else:
+        fit = _with_rows(people, bodies, frames)
+    return replace(
+        fit,
+        # The body by its name: the path of its file differs between machines, and outputs must not.
+        body=model.name,
+        gender=model.name.removeprefix("smpl-") if model.name.startswith("smpl-") else "neutral",
+        model=model,
+        options=dict(options),
+        frame_rate=frame_rate,
+        frame_times=None if frame_times is None else np.asarray(frame_times, np.float64),
     )
 
 
-def fit_record(
-    people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Sequence[FrameCamera], **of_file: Any
-) -> Fit:
-    """Make the record of N ≥ 1 rows in F frames; `people` and `bodies` in the same order.
-
-    of_file  fields of `FitRecord` that are the same for all rows: body, options, frame_rate, frame_times
-    """
+def _with_rows(people: Sequence[DetectedPerson], bodies: KeypointFit, frames: Sequence[FrameCamera]) -> Fit:
     count = len(people)
     # A person without usable keypoints has no error, and a confidence of zero.
     columns = {**vars(bodies), "reprojection_error": np.nan_to_num(bodies.reprojection_error)}
@@ -67,7 +81,6 @@ def fit_record(
         principal_point=np.reshape([f.camera.principal_point for f in frames], (len(frames), 2)),
         world_to_camera=np.stack([f.world_to_camera for f in frames]),
         **_grounds(frames),
-        **of_file,
     )
 
 

@@ -494,22 +494,19 @@ def read_fit(path: Path | str) -> FitRecord:
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
     try:
-        scalars: dict[str, Any] = {name: _scalar(name, arrays[name]) for name in _SCALARS}
-        scalars["options"] = _options(scalars["options"])
-        columns: dict[str, Any] = {name: _as_declared(name, arrays[name]) for name in COLUMNS}
+        values: dict[str, Any] = {name: _as_declared(name, arrays[name]) for name in COLUMNS}
+        values |= {name: _scalar(name, arrays[name]) for name in _SCALARS}
+        values["options"] = _options(values["options"])
+        for name in GROUND_COLUMNS & arrays.keys():
+            values[name] = _narrowed(name, arrays[name], _GROUND_TYPES[name])
         times = arrays.get("frame_times")  # files of images and old ones have none
         if times is not None and times.dtype.kind == "f":
             times = np.ascontiguousarray(times, np.float64)
-        ground: dict[str, Any] = {
-            name: _narrowed(name, arrays[name], _GROUND_TYPES[name]) for name in GROUND_COLUMNS & arrays.keys()
-        }
-        of_cameras: dict[str, Any] = {}
         if arrays.keys() >= {*_OF_CAMERAS}:
             text = _scalar("frame_files", arrays["frame_files"])
-            of_cameras = {"frame_files": read_frame_files(text, Path(path).parent)}
-            of_cameras["clothes"] = _clothes(arrays["clothes"], columns["track_id"])
-        views = views_of_arrays(arrays)
-        return FitRecord(**columns, **scalars, **ground, **of_cameras, frame_times=times, views=views)
+            values["frame_files"] = read_frame_files(text, Path(path).parent)
+            values["clothes"] = _clothes(arrays["clothes"], values["track_id"])
+        return FitRecord(**values, frame_times=times, views=views_of_arrays(arrays))
     except InputError as error:
         problem = f"{error.subject} {error.problem}"
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error

@@ -214,7 +214,15 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
     return fits
 
 
-def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Foreign, **of_all: Any) -> ForeignFits:
+def _rows(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    program: str,
+    model: Foreign,
+    *,
+    frame_count: int | None = None,
+    world_to_camera: Array | None = None,
+) -> ForeignFits:
     """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown."""
     unknown: dict[str, Any] = {
         "track": -1,
@@ -232,7 +240,7 @@ def _rows(path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Fo
     columns: dict[str, Any] = {name: np.stack([np.asarray(row[name]) for row in full]) for name in full[0]}
     for name in ("poses", "betas", "trans", "focal", "principal_point", "image_size", "confidence"):
         columns[name] = columns[name].astype(np.float64)
-    return ForeignFits(program, model, **columns, **of_all)
+    return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera)
 
 
 def _numbers(value: Any, *shape: int) -> Array:

@@ -184,13 +184,17 @@ class SurfacePoints:
         self.group = torch.cdist(rest, rest[rows]).argmin(1)
         self.faces = body.faces.cpu().long()
         names = tuple(f"surface{row}" for row in rows.tolist())
+
+        def of_points(values: Tensor) -> np.ndarray:
+            return np.ascontiguousarray(values[rows].cpu().numpy())
+
         self.landmarks = LandmarkSet(
             LandmarkArrays(
-                Skeleton(f"surface{count}", names, ("",) * len(names)),
-                *(
-                    np.ascontiguousarray(values[rows].cpu().numpy())
-                    for values in (body.template, body.shape_directions, body.bone_indices, body.bone_weights)
-                ),
+                skeleton=Skeleton(f"surface{count}", names, ("",) * len(names)),
+                template=of_points(body.template),
+                directions=of_points(body.shape_directions),
+                bone_indices=of_points(body.bone_indices),
+                bone_weights=of_points(body.bone_weights),
             )
         )
 

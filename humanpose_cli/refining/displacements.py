@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -99,8 +98,15 @@ def refine_with_displacements(
                 if int(fit.frame_index[row]) in chosen:
                     writer.add(_field(fit, int(row), views[i], found, mask, i))
 
-        options: dict[str, Any] = {"textures": textures, "rebake": rebake, "progress": part_of(progress, 0.2, 0.9)}
-        refined = refiner.refine(fit, frames, body=body, **options, on_displacements=save)
+        refined = refiner.refine(
+            fit,
+            frames,
+            body=body,
+            textures=textures,
+            rebake=rebake,
+            progress=part_of(progress, 0.2, 0.9),
+            on_displacements=save,
+        )
     with DisplacementFile(path) as file:
         drawing = part_of(progress, 0.9, 1)
         sheets = _sheets(file, fit, refined, frames, fit.body_model(body), textures or {}, drawing)

@@ -125,9 +125,14 @@ def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
             parts = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts]
         return np.concatenate(parts)
 
-    arrays = [stacked(name) for name in ("template", "directions", "bone_indices", "bone_weights")]
-    points = LandmarkSet(LandmarkArrays(Skeleton("alignment", names, ("",) * len(names)), *arrays))
-    return LandmarkRig(body, points, SMPL24.joint_names, free_columns=1)
+    points = LandmarkArrays(
+        skeleton=Skeleton("alignment", names, ("",) * len(names)),
+        template=stacked("template"),
+        directions=stacked("directions"),
+        bone_indices=stacked("bone_indices"),
+        bone_weights=stacked("bone_weights"),
+    )
+    return LandmarkRig(body, LandmarkSet(points), SMPL24.joint_names, free_columns=1)
 
 
 def independent_counts(rig: LandmarkRig, points: slice, visible: Tensor, correlation: float) -> Tensor:

@@ -223,9 +223,18 @@ class Refiner:
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints. Of a take
         all cameras' pixels count; `on_displacements` and a surface are of fits of one camera.
         """
-        body, found = fit.body_model(body) if len(fit) else body, frames_of_fit(fit, frames)
-        options: dict[str, Any] = {"textures": textures, "rebake": rebake, "on_displacements": on_displacements}
-        return self.accept(self.align(*found, body=body, progress=progress, **options), body)
+        body = fit.body_model(body) if len(fit) else body
+        fit, known_frames = frames_of_fit(fit, frames)
+        alignment = self.align(
+            fit,
+            known_frames,
+            body=body,
+            textures=textures,
+            rebake=rebake,
+            progress=progress,
+            on_displacements=on_displacements,
+        )
+        return self.accept(alignment, body)
 
     def align(
         self,
@@ -470,9 +479,13 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     for track in fit.tracks:
         of_track = fit.rows_of(track)
         for rows in np.split(of_track, range(_ANCHOR_ROWS, len(of_track), _ANCHOR_ROWS)):
-            target = (torch.from_numpy(values[rows, first:]) for values in pulls)
-            camera = (torch.from_numpy(values[frames[rows]]).double() for values in (fit.focal, fit.principal_point))
-            keypoints = Keypoints(*target, *camera)
+            keypoints = Keypoints(
+                pixels=torch.from_numpy(pulls.pixels[rows, first:]),
+                weights=torch.from_numpy(pulls.weights[rows, first:]),
+                counts=torch.from_numpy(pulls.counts[rows, first:]),
+                focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
+                centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
+            )
             found = anchor_noise(rig, state.rows(rows), scales[rows], keypoints, weights, measured=measured)
             for values, one in zip(noise, found, strict=True):
                 values[rows] = one
@@ -500,21 +513,25 @@ def _evidence(
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).double()
 
-    main, *others = (
-        (camera, [tensor(values[rows]) for values in of_all_rows(pulls, camera.rows, len(fit))])
-        for camera, pulls in pulled
-    )
-    pixels, weights, counts = main[1]
+    main, *others = ((camera, of_all_rows(pulls, camera.rows, len(fit))) for camera, pulls in pulled)
     views = []
-    for camera, targets in others:
+    for camera, pulls in others:
         matrix = tensor(camera.to_camera)
-        focal, centre = (tensor(values[:1]) for values in (camera.fit.focal, camera.fit.principal_point))
-        lens = (focal.expand(len(rows)), centre.expand(len(rows), 2))
-        views.append(ViewTargets(matrix[:3, :3], matrix[:3, 3], *lens, *targets))
+        view = ViewTargets(
+            rotation=matrix[:3, :3],
+            translation=matrix[:3, 3],
+            focal=tensor(camera.fit.focal[:1]).expand(len(rows)),
+            centre=tensor(camera.fit.principal_point[:1]).expand(len(rows), 2),
+            pixels=tensor(pulls.pixels[rows]),
+            weights=tensor(pulls.weights[rows]),
+            counts=tensor(pulls.counts[rows]),
+        )
+        views.append(view)
+    pulls = main[1]
     return AlignmentEvidence(
-        pixels=pixels,
-        weights=weights,
-        counts=counts,
+        pixels=tensor(pulls.pixels[rows]),
+        weights=tensor(pulls.weights[rows]),
+        counts=tensor(pulls.counts[rows]),
         focal=tensor(fit.focal[frames]),
         centre=tensor(fit.principal_point[frames]),
         rotations=anchor.rotations,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
@@ -28,7 +27,8 @@ from humanpose_cli.views.take import solve_take
 class TakeSolver:
     """Combines the fits of cameras that film the same people at the same time.
 
-    height       metres of the largest person, standing, which sets the scale. None: as the bodies' shapes suggest
+    height       metres of the largest person, standing, which sets the scale, unless a calibration has it. None: as the
+                 bodies' shapes suggest
     offsets      seconds that each camera's clock is ahead of the first one's. None: found
     calibration  of the cameras, which are not changed then. None: they are found
     body         of fits that came from files; None for the default body
@@ -40,10 +40,6 @@ class TakeSolver:
     offsets: Sequence[float] | None = None
     calibration: Calibration | None = None
     body: Body | None = None
-
-    def __post_init__(self) -> None:
-        if self.calibration is not None and self.height is not None:
-            raise UsageError("height", "cannot be combined with `calibration`, which has the scale")
 
     @property
     def identity(self) -> dict[str, Any]:

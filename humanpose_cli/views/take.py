@@ -180,9 +180,19 @@ def _start_cameras(
             continue
         pose, fit = related.poses[number], fits[number]
         assert pose is not None
+        rotation, translation = pose
         camera = fit.camera(0)
-        fixed = bool(fit.options.get("focal"))
-        cameras.append(ViewCamera(*pose, camera.focal, camera.principal_point, camera.size, fixed, offset))
+        cameras.append(
+            ViewCamera(
+                rotation,
+                translation,
+                focal=camera.focal,
+                principal_point=camera.principal_point,
+                size=camera.size,
+                fixed_focal=bool(fit.options.get("focal")),
+                offset=offset,
+            )
+        )
     return in_axes_of_first(cameras)
 
 

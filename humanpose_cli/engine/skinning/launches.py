@@ -323,9 +323,9 @@ class _Kinematics(torch.autograd.Function):
         return *_needed_only(out, ctx.needs_input_grad[:5]), None, None
 
 
-def forward_kinematics(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.forward_kinematics` with the kernel; `inputs` are the fields of `Joints`."""
-    return _Kinematics.apply(*inputs)
+def forward_kinematics(tree: Joints) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `op.forward_kinematics` with the kernel."""
+    return _Kinematics.apply(*tree)
 
 
 class _Skinning(torch.autograd.Function):
@@ -393,10 +393,10 @@ class _Posing(torch.autograd.Function):
 
 
 def pose_vertices(
-    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
+    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, tree: Joints
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute `op.pose_vertices` with the kernels; `inputs` are the fields of `Joints`."""
-    batch = len(Joints(*inputs).joints)
+    """Compute `op.pose_vertices` with the kernels."""
+    batch = len(tree.joints)
     if vertices.shape[0] != batch:
         vertices = vertices.expand(batch, -1, -1)
-    return _Posing.apply(vertices, bone_indices, bone_weights, *inputs)
+    return _Posing.apply(vertices, bone_indices, bone_weights, *tree)

@@ -93,7 +93,7 @@ def forward_kinematics(
     _check_joints(tree)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
     unfit = _unfit(rotations, "rest_rotations", rest_rotations)
-    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unfit).forward_kinematics(*tree))
+    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unfit).forward_kinematics(tree))
 
 
 def skin_vertices(
@@ -121,10 +121,11 @@ def skin_vertices(
     check_shape("joints", joints, batch, count, 3)
     check_shape("positions", positions, batch, count, 3)
     _check_vertices(vertices, bone_indices, bone_weights, batch, count)
-    numbers = {"vertices": vertices, "joints": joints, "linear": linear, "positions": positions}
-    check_tensors(bone_indices, **numbers, bone_weights=bone_weights)
+    check_tensors(
+        bone_indices, vertices=vertices, joints=joints, linear=linear, positions=positions, bone_weights=bone_weights
+    )
     compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices, "bone_weights", bone_weights))
-    points: Tensor = compute.skin_vertices(*numbers.values(), bone_indices.int(), bone_weights)
+    points: Tensor = compute.skin_vertices(vertices, joints, linear, positions, bone_indices.int(), bone_weights)
     return points
 
 
@@ -166,7 +167,7 @@ def pose_vertices(
     )
     unfit = _unfit(vertices, "bone_weights", bone_weights) or _unfit(rotations, "rest_rotations", rest_rotations)
     compute = implementation(_PACKAGE, backend, vertices.device, unfit)
-    points, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, *tree)
+    points, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, tree)
     return points, Kinematics(*kinematics)
 
 

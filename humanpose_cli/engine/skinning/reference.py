@@ -6,7 +6,7 @@ Any floating dtype; gradients come from torch's own differentiation. Shapes are 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class Joints(NamedTuple):
     translation: Tensor | None
     parents: tuple[int, ...]
     absolute: bool
+
+    @property
+    def device(self) -> torch.device:
+        return self.rotations.device
 
 
 @without_autocast
@@ -69,16 +73,9 @@ def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[
 
 
 @without_autocast
-def forward_kinematics(
-    rotations: Tensor,
-    joints: Tensor,
-    scales: Tensor | None,
-    rest_rotations: Tensor | None,
-    translation: Tensor | None,
-    parents: tuple[int, ...],
-    absolute: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.forward_kinematics` in plain torch, all joints of one level of the tree together; see `Joints`."""
+def forward_kinematics(tree: Joints) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `op.forward_kinematics` in plain torch, all joints of one level of the tree together."""
+    rotations, joints, scales, rest_rotations, translation, parents, absolute = tree
     if not len(parents):
         return rotations, rotations, joints
     rows = _level_rows(parents)
@@ -123,9 +120,9 @@ def skin_vertices(
 
 
 def pose_vertices(
-    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *inputs: Any
+    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, tree: Joints
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute `op.pose_vertices` in plain torch; `inputs` are the fields of `Joints`."""
-    rotations, linear, positions = forward_kinematics(*inputs)
-    joints = Joints(*inputs).joints
-    return skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights), rotations, linear, positions
+    """Compute `op.pose_vertices` in plain torch."""
+    rotations, linear, positions = forward_kinematics(tree)
+    points = skin_vertices(vertices, tree.joints, linear, positions, bone_indices, bone_weights)
+    return points, rotations, linear, positions

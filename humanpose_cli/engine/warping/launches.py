@@ -190,15 +190,16 @@ class _Warping(torch.autograd.Function):
         to_volume: bool,
         to_transforms: bool,
     ) -> Tensor:
+        softness, dilation, planar, voxel_size = options
         shape = volume.shape
-        ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], options[2]
+        ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], planar
         ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
         rows = _rows(volume)
         if not volume.numel() or not ctx.parts:
             ctx.save_for_backward()
             return zero_volume(shape, volume.dtype, volume.device)
         size = (shape[2], shape[3], shape[4])
-        plans, masks = _planned(size, capsules, part_of_capsule, transforms, *options)
+        plans, masks = _planned(size, capsules, part_of_capsule, transforms, softness, dilation, planar, voxel_size)
         out, winners = _warp(rows, shape, volume.dtype, plans, masks, to_volume or to_transforms)
         ctx.save_for_backward(plans, masks, winners, rows if to_transforms else None)
         return out
@@ -216,11 +217,11 @@ class _Warping(torch.autograd.Function):
             return out_volume, out_transforms, None, None, None, None, None
         plans, masks, winners, rows = tensors
         upstream = _rows(grad)
-        saved_forward = ctx.shape, ctx.storage, plans, masks, winners
         if to_volume:
-            out_volume = _volume(_to_volume(upstream, *saved_forward), ctx.shape, ctx.dtype)
+            out_rows = _to_volume(upstream, ctx.shape, ctx.storage, plans, masks, winners)
+            out_volume = _volume(out_rows, ctx.shape, ctx.dtype)
         if to_transforms:
-            out_transforms = _to_transforms(rows, upstream, *saved_forward)
+            out_transforms = _to_transforms(rows, upstream, ctx.shape, ctx.storage, plans, masks, winners)
             if ctx.planar:
                 out_transforms[..., 2, :] = 0
                 out_transforms[..., 2] = 0

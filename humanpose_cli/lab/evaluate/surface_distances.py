@@ -116,13 +116,13 @@ def read_subdivided_distances(folder: Path) -> SubdividedDistances:
     if numbers.min() < 1 or numbers.max() > count or (numbers != np.rint(numbers)).any():
         got = f"{numbers.min():g} to {numbers.max():g}"
         raise InputError(transform, "does not match the distances", expected=f"vertices 1 to {count}", got=got)
-    vertices = (
-        parts.astype(np.int64),
-        np.stack((u, v), 1).astype(np.float64),
-        numbers.astype(np.int64) - 1,
-        np.zeros((0, 3), np.int64),  # faces are not needed
+    charts = SurfaceCharts(
+        charts=torch.from_numpy(parts.astype(np.int64)),
+        uv=torch.from_numpy(np.stack((u, v), 1).astype(np.float64)),
+        vertices=torch.from_numpy(numbers.astype(np.int64) - 1),
+        faces=torch.zeros((0, 3), dtype=torch.int64),  # not needed
     )
-    nearest = NearestVertices(SurfaceCharts(*(torch.from_numpy(values) for values in vertices)))
+    nearest = NearestVertices(charts)
     return SubdividedDistances(nearest, lower, f"DensePose's {path.name} of {count} vertices")
 
 

@@ -40,10 +40,11 @@ def weights_facts(
 
 def network_facts(fitter: Fitter, cache: Cache, images: NDArray[np.integer]) -> dict[str, Any]:
     """Describe likewise the body network that a fitter uses; nothing if it uses none."""
-    if not fitter.network_files:
+    files = fitter.network_files
+    if not files:
         return {}
-    path, *segmenter = fitter.network_files
-    return {"network": fitter.network_identity, **weights_facts(path, cache, images, *segmenter)}
+    segmenter = files[1] if len(files) > 1 else None
+    return {"network": fitter.network_identity, **weights_facts(files[0], cache, images, segmenter)}
 
 
 def _identity(header: WeightsHeader, path: Path) -> str:

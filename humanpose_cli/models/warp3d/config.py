@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 from humanpose_cli.core.errors import UsageError
 
@@ -163,20 +164,13 @@ class Preset:
     discriminator: DiscriminatorConfig
 
 
-_AUTHORS_PARTS: dict[str, Any] = {"mask_ellipsoids": True, "head_shoulders": True, "fit_to_source": True}
-_AUTHORS_NETWORKS: dict[str, Any] = {
-    "fixed_groups": True,
-    "norm_volume": False,
-    "noise": True,
-    "inpainter_bilinear": True,
-    "inpainter_unit_range": True,
-}
-_BEYOND_PAPER: dict[str, Any] = {"keep_background": True, "carry_colours": True, "silhouette": True, "drawing": True}
+# What the sizes below the paper's have beyond it.
+_beyond_paper = partial(GeneratorConfig, keep_background=True, carry_colours=True, silhouette=True, drawing=True)
 
 PRESETS: dict[str, Preset] = {
     # For tests and ablations on a CPU.
     "tiny": Preset(
-        GeneratorConfig(
+        _beyond_paper(
             size=64,
             stride=2,
             depth=16,
@@ -191,14 +185,15 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 48, 64, 64),
             heatmap_sigma=3.0,
             softness=3.0,
-            **_AUTHORS_PARTS,
-            **_BEYOND_PAPER,
+            mask_ellipsoids=True,
+            head_shoulders=True,
+            fit_to_source=True,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
     # For a few hours of training on two cores.
     "small": Preset(
-        GeneratorConfig(
+        _beyond_paper(
             size=128,
             stride=4,
             depth=16,
@@ -214,13 +209,12 @@ PRESETS: dict[str, Preset] = {
             heatmap_sigma=4.0,
             softness=2.0,
             colour_stride=1,
-            **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
     # For a GPU, and small enough in half precision to be shipped.
     "medium": Preset(
-        GeneratorConfig(
+        _beyond_paper(
             channels=24,
             pose_channels=16,
             units=(2, 2, 3),
@@ -231,12 +225,25 @@ PRESETS: dict[str, Preset] = {
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
             colour_stride=2,
-            **_AUTHORS_PARTS,
-            **_BEYOND_PAPER,
+            mask_ellipsoids=True,
+            head_shoulders=True,
+            fit_to_source=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),
-    "paper": Preset(GeneratorConfig(**_AUTHORS_PARTS, **_AUTHORS_NETWORKS), DiscriminatorConfig()),
+    "paper": Preset(
+        GeneratorConfig(
+            mask_ellipsoids=True,
+            head_shoulders=True,
+            fit_to_source=True,
+            fixed_groups=True,
+            norm_volume=False,
+            noise=True,
+            inpainter_bilinear=True,
+            inpainter_unit_range=True,
+        ),
+        DiscriminatorConfig(),
+    ),
 }
 
 

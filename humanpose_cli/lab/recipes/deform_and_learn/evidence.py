@@ -59,7 +59,12 @@ class PeopleEvidence:
 
     def taken(self, numbers: Any) -> PeopleEvidence:
         """Select some people, by number, slice or booleans."""
-        return PeopleEvidence(*(getattr(self, f.name)[numbers] for f in fields(self)))
+        return PeopleEvidence(
+            rows=self.rows[numbers],
+            keypoints=self.keypoints[numbers],
+            points=self.points[numbers],
+            vertices=self.vertices[numbers],
+        )
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ alone, which are few of an image's, so that what distinguishes their colours and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -107,20 +107,20 @@ class Warp3dTraining(Options):
     validation: int = option(128, "Pairs of a validation at most.", minimum=1)
 
 
-def _training(name: str, **settings: Any) -> Warp3dTraining:
-    """Make settings for a preset of shapes."""
-    return Warp3dTraining(PRESETS[name].generator, PRESETS[name].discriminator, **settings)
+def _training(name: str) -> Warp3dTraining:
+    """Make the usual settings for a preset of shapes."""
+    return Warp3dTraining(PRESETS[name].generator, PRESETS[name].discriminator)
 
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
     "paper": (
-        _training("paper", perceptual="imagenet-vgg19", depth_jitter=0.5),
+        replace(_training("paper"), perceptual="imagenet-vgg19", depth_jitter=0.5),
         TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last"),
     ),
     "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
-        _training(
-            "small",
+        replace(
+            _training("small"),
             perceptual="segmenter",
             adversarial_weight=0.05,
             adversarial_after=6_667,
@@ -131,7 +131,7 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
         TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
     ),
     "tiny": (
-        _training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
+        replace(_training("tiny"), perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
         TrainOptions(
             epochs=1,
             batch_size=8,
