@@ -54,11 +54,13 @@ _SCHEDULE_WIDENED = SolverOptions(iterations=4, tolerance=1e-3, damping=1e-3)
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
-class ViewTargets(NamedTuple):
-    """What another camera of a take pulls N rows to, as `AlignmentEvidence` has it of the first one; double.
+class CameraTargets(NamedTuple):
+    """What one camera pulls N rows to; double.
 
-    rotation (3, 3), translation (3,) metres: axes of the first camera to this one's
-    focal, centre, pixels, weights and counts as there; weights are zero where it shows nothing
+    rotation (3, 3), translation (3,) metres: axes of the fit, which are the first camera's, to this one's
+    focal (N,), centre (N, 2) pixels
+    pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame, zero where it shows nothing
+    counts (N, M) how many independent points each stands for: errors are alike all over a part of the body
     """
 
     rotation: Tensor
@@ -69,9 +71,9 @@ class ViewTargets(NamedTuple):
     weights: Tensor
     counts: Tensor
 
-    def rows(self, rows: slice) -> ViewTargets:
+    def rows(self, rows: slice) -> CameraTargets:
         """Restrict the targets to some rows."""
-        return ViewTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
+        return CameraTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
 
     def moved(self, points: Tensor) -> Tensor:
         """Transform points (N, M, 3) to this camera's axes."""
@@ -82,19 +84,13 @@ class ViewTargets(NamedTuple):
 class AlignmentEvidence:
     """What N rows of one track, in the order of their frames, are pulled to; double.
 
-    pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame; focal (N,), centre (N, 2)
-    counts (N, M) how many independent points each stands for: errors are alike all over a part of the body
+    cameras  the first one, or all of a take, at the same moments
     rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
     rotation_noise (N, 24) radians, root_noise (N,) share of the depth, shape_noise (N,): σ of that fit's errors
     segment_scales (N, 24) of that fit, which stay
-    views of other cameras at the same moments
     """
 
-    pixels: Tensor
-    weights: Tensor
-    counts: Tensor
-    focal: Tensor
-    centre: Tensor
+    cameras: tuple[CameraTargets, ...]
     rotations: Tensor
     joints: Tensor
     betas: Tensor
@@ -102,15 +98,14 @@ class AlignmentEvidence:
     root_noise: Tensor
     shape_noise: Tensor
     segment_scales: Tensor
-    views: tuple[ViewTargets, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.rotations)
 
     def rows(self, rows: slice) -> AlignmentEvidence:
         """Restrict the evidence to some rows."""
-        values = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "views"}
-        return AlignmentEvidence(**values, views=tuple(view.rows(rows) for view in self.views))
+        values = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "cameras"}
+        return AlignmentEvidence(cameras=tuple(camera.rows(rows) for camera in self.cameras), **values)
 
 
 def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
@@ -193,10 +188,8 @@ class AlignmentProblem:
         J[..., _ROOT] = root_columns(state.root)[:, :, None]
         points, joints = posed.points[:, :count], posed.points[:, count:]
         joint_J = J[:, :, count:]
-        camera, target = (evidence.focal, evidence.centre), (evidence.pixels, evidence.weights)
-        dense = projection_rows(points, J[:, :, :count], camera, target, self._robust, evidence.counts)
-        views = [self._view(view, points, J[:, :, :count]) for view in evidence.views]
-        equations = accumulate([dense, *views, self._depths(joints, joint_J)])
+        dense = [self._reprojection(camera, points, J[:, :, :count]) for camera in evidence.cameras]
+        equations = accumulate([*dense, self._depths(joints, joint_J)])
         self._add_anchor(equations, state.rotations)
         nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
         add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
@@ -223,11 +216,11 @@ class AlignmentProblem:
         equations.cost.add_(((0.5 * precision * away - self._anchor_slope) * away).sum(1))
         add_joint_terms(equations, jacobian, precision * away - self._anchor_slope, torch.diag_embed(precision))
 
-    def _view(self, view: ViewTargets, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compare the dense reprojection before another camera."""
-        turned = (view.rotation @ jacobian.flatten(2)).view(jacobian.shape)
-        camera, target = (view.focal, view.centre), (view.pixels, view.weights)
-        return projection_rows(view.moved(points), turned, camera, target, self._robust, view.counts)
+    def _reprojection(self, camera: CameraTargets, points: Tensor, jacobian: Tensor) -> Rows:
+        """Compare the points' pixels before a camera with their targets."""
+        turned = (camera.rotation @ jacobian.flatten(2)).view(jacobian.shape)
+        lens, target = (camera.focal, camera.centre), (camera.pixels, camera.weights)
+        return projection_rows(camera.moved(points), turned, lens, target, self._robust, camera.counts)
 
     def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
         """Compare depths about the pelvis with the anchor's."""
@@ -260,10 +253,8 @@ class AlignmentProblem:
             evidence, part = self.evidence.rows(rows), state.rows(rows)
             posed = self.rig.pose(part.rotations, part.root, part.betas, evidence.segment_scales)
             points = posed.points[:, self._surface]
-            cameras: list[tuple[AlignmentEvidence | ViewTargets, Tensor]] = [(evidence, points)]
-            cameras += [(view, view.moved(points)) for view in evidence.views]
-            for camera, there in cameras:
-                projected = project(there, camera.focal, camera.centre)
+            for camera in evidence.cameras:
+                projected = project(camera.moved(points), camera.focal, camera.centre)
                 apart = (projected - camera.pixels[:, self._surface]).norm(dim=-1) * camera.weights[:, self._surface]
                 distances.append(apart[camera.counts[:, self._surface] > 0])
         in_noise = torch.cat(distances)

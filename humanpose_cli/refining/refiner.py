@@ -61,7 +61,7 @@ from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind,
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
-    ViewTargets,
+    CameraTargets,
     alignment_rig,
     independent_counts,
     joint_motion,
@@ -513,27 +513,22 @@ def _evidence(
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).double()
 
-    main, *others = ((camera, of_all_rows(pulls, camera.rows, len(fit))) for camera, pulls in pulled)
-    views = []
-    for camera, pulls in others:
-        matrix = tensor(camera.to_camera)
-        view = ViewTargets(
+    lens_rows = frames if fit.views is None else np.zeros_like(frames)  # the cameras of a take stand still
+    cameras = []
+    for camera, camera_pulls in pulled:
+        pulls, matrix = of_all_rows(camera_pulls, camera.rows, len(fit)), tensor(camera.to_camera)
+        targets = CameraTargets(
             rotation=matrix[:3, :3],
             translation=matrix[:3, 3],
-            focal=tensor(camera.fit.focal[:1]).expand(len(rows)),
-            centre=tensor(camera.fit.principal_point[:1]).expand(len(rows), 2),
+            focal=tensor(camera.fit.focal[lens_rows]),
+            centre=tensor(camera.fit.principal_point[lens_rows]),
             pixels=tensor(pulls.pixels[rows]),
             weights=tensor(pulls.weights[rows]),
             counts=tensor(pulls.counts[rows]),
         )
-        views.append(view)
-    pulls = main[1]
+        cameras.append(targets)
     return AlignmentEvidence(
-        pixels=tensor(pulls.pixels[rows]),
-        weights=tensor(pulls.weights[rows]),
-        counts=tensor(pulls.counts[rows]),
-        focal=tensor(fit.focal[frames]),
-        centre=tensor(fit.principal_point[frames]),
+        cameras=tuple(cameras),
         rotations=anchor.rotations,
         joints=tensor(fit.joints3d[rows]),
         betas=anchor.betas,
@@ -541,7 +536,6 @@ def _evidence(
         root_noise=noise.root[rows],
         shape_noise=noise.shape[rows],
         segment_scales=tensor(fit.segment_scales[rows]),
-        views=tuple(views),
     )
 
 

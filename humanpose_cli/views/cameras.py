@@ -112,18 +112,6 @@ def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
     return np.asarray(np.linalg.solve(normal, A.transpose(0, 2, 1) @ b)[..., 0])
 
 
-@dataclass(frozen=True, eq=False)
-class SolvedCameras:
-    """The cameras after adjustment.
-
-    cameras  in the order of the input
-    error    (V,) pixels: median distance of confident landmarks from the triangulated points
-    """
-
-    cameras: list[ViewCamera]
-    error: Array
-
-
 class _Adjustment:
     """The residuals of all people before cameras of which the first one stays."""
 
@@ -235,7 +223,7 @@ def adjust_cameras(
     *,
     fixed_poses: bool = False,
     clocks: bool = True,
-) -> SolvedCameras:
+) -> list[ViewCamera]:
     """Find the cameras that best explain the landmarks of all people, from a start; the first one keeps its pose.
 
     fixed_poses  whether rotations and translations stay, as of a calibration
@@ -243,16 +231,7 @@ def adjust_cameras(
     """
     problem = _Adjustment(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
     start = np.zeros(problem.size)
-    solution = problem.cameras(least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS).x)
-    distances: list[list[Array]] = [[] for _ in cameras]
-    for person in people:
-        points, pixels = problem.triangulate(solution, person)
-        several = np.asarray((person.weights > 0).sum(0) >= 2)
-        for number, camera in enumerate(solution):
-            apart = np.linalg.norm(camera.project(points) - pixels[number], axis=-1)
-            distances[number].append(apart[several & (person.weights[number] > 0.5)])
-    error = [float(np.median(np.concatenate(d))) if sum(map(len, d)) else np.nan for d in distances]
-    return SolvedCameras(solution, np.array(error))
+    return problem.cameras(least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS).x)
 
 
 def resect_cameras(

@@ -113,7 +113,7 @@ def _adjusted(
         shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
         samples = _samples(shared, len(cameras), options)
-        solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving).cameras
+        solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving)
         shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
         people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
         cameras = solved

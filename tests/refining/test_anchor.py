@@ -14,6 +14,7 @@ from humanpose_cli.refining.options import AlignmentWeights
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
+    CameraTargets,
     alignment_rig,
     joint_motion,
     solve_alignment,
@@ -118,12 +119,17 @@ def test_two_wrong_legs_are_corrected(rig, walk):
         pixels, weights, counts = torch.zeros(count, points, 2), torch.zeros(count, points), torch.ones(count, points)
         pixels, weights, counts = pixels.double(), weights.double(), counts.double()
         pixels[:, -33:], weights[:, -33:] = keypoints.pixels, keypoints.weights
-        evidence = AlignmentEvidence(
+        camera = CameraTargets(
+            rotation=torch.eye(3).double(),
+            translation=torch.zeros(3).double(),
+            focal=keypoints.focal,
+            centre=keypoints.centre,
             pixels=pixels,
             weights=weights,
             counts=counts,
-            focal=keypoints.focal,
-            centre=keypoints.centre,
+        )
+        evidence = AlignmentEvidence(
+            cameras=(camera,),
             rotations=start.rotations,
             joints=rig.pose(*start[:3]).joints,
             betas=start.betas,

@@ -1,7 +1,5 @@
 """The alignment problem: its derivatives, recovery, windows, what holds it."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from helpers.extensive import extensive
@@ -18,7 +16,7 @@ from humanpose_cli.refining.options import AlignmentWeights
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
-    ViewTargets,
+    CameraTargets,
     alignment_rig,
     independent_counts,
     joint_motion,
@@ -59,12 +57,21 @@ def problem_of(
     true, begin = rig.pose(*(true or state_of(walk))[:3]), rig.pose(*start[:3])
     points = true.points[:, : rig.landmark_count]
     count = len(points)
+
+    def targets(matrix) -> CameraTargets:
+        there = points @ matrix[:3, :3].mT + matrix[:3, 3]
+        return CameraTargets(
+            rotation=matrix[:3, :3],
+            translation=matrix[:3, 3],
+            focal=torch.full((count,), 500.0).double(),
+            centre=torch.full((count, 2), 160.0).double(),
+            pixels=500 * there[..., :2] / there[..., 2:] + 160,
+            weights=torch.full(points.shape[:2], 1 / sigma, dtype=torch.float64),
+            counts=torch.ones(points.shape[:2], dtype=torch.float64),
+        )
+
     evidence = AlignmentEvidence(
-        pixels=500 * points[..., :2] / points[..., 2:] + 160,
-        weights=torch.full(points.shape[:2], 1 / sigma, dtype=torch.float64),
-        counts=torch.ones(points.shape[:2], dtype=torch.float64),
-        focal=torch.full((count,), 500.0).double(),
-        centre=torch.full((count, 2), 160.0).double(),
+        cameras=(targets(torch.eye(4).double()), *[targets(torch.from_numpy(TURN))] * views),
         rotations=start.rotations,
         joints=begin.joints,
         betas=start.betas,
@@ -73,12 +80,6 @@ def problem_of(
         shape_noise=torch.full((count,), 0.6, dtype=torch.float64),
         segment_scales=torch.ones(count, 24).double(),
     )
-    matrix = torch.from_numpy(TURN)
-    there = points @ matrix[:3, :3].mT + matrix[:3, 3]
-    camera = evidence.focal, evidence.centre
-    target = 500 * there[..., :2] / there[..., 2:] + 160, evidence.weights, evidence.counts
-    right = ViewTargets(matrix[:3, :3], matrix[:3, 3], *camera, *target)
-    evidence = replace(evidence, views=(right,) * views)
     return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=prior)
 
 
@@ -151,16 +152,16 @@ def test_another_camera_shows_the_depth(rig, walk):
 
 def test_windows_hold_the_other_cameras_rows(rig, walk):
     evidence = problem_of(rig, walk, state_of(walk), views=2).evidence
-    for view in evidence.rows(slice(1, 3)).views:
-        assert torch.equal(view.pixels, evidence.views[0].pixels[1:3])
-        assert torch.equal(view.rotation, evidence.views[0].rotation)
+    for part, camera in zip(evidence.rows(slice(1, 3)).cameras, evidence.cameras, strict=True):
+        assert torch.equal(part.pixels, camera.pixels[1:3])
+        assert torch.equal(part.rotation, camera.rotation)
 
 
 @pytest.mark.slow
 def test_outliers_are_left_aside(rig, walk):
     start = perturbed(walk, 0.1)
     problem = problem_of(rig, walk, start)
-    problem.evidence.pixels[:, ::5] += 80
+    problem.evidence.cameras[0].pixels[:, ::5] += 80
     assert image_error(rig, walk, solved_state(problem, start)) < 0.02
 
 
@@ -187,7 +188,7 @@ def test_a_count_scales_the_term_of_its_point(rig, walk):
     problem = problem_of(rig, walk, start, rotation_noise=1e6)
 
     def dense(counts: float):
-        problem.evidence.counts.fill_(counts)
+        problem.evidence.cameras[0].counts.fill_(counts)
         return problem.linearise_posed(start)[0]
 
     none, once, twice = (dense(counts) for counts in (0.0, 1.0, 2.0))
