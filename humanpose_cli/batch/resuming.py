@@ -71,6 +71,11 @@ class EarlierRuns:
         self._roots: dict[Path, str] = {}
         self._folder = os.fspath(batch.out)
 
+    @classmethod
+    def of(cls, batch: Batch) -> EarlierRuns:
+        """Read the ledgers in a batch's folder."""
+        return cls(batch, options_digest(batch.options), read_history(batch.out))
+
     def refuse_conflicts(self, items: Sequence[Item]) -> None:
         """Raise UsageError, before anything is done, if results of something else would be replaced.
 
@@ -160,7 +165,7 @@ class EarlierRuns:
 
 def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:
     """Plan what a run of these items would do, without writing anything. Raises UsageError if it would refuse them."""
-    earlier = EarlierRuns(batch, options_digest(batch.options), read_history(batch.out))
+    earlier = EarlierRuns.of(batch)
     earlier.refuse_conflicts(items)
     results = [replace(earlier.settled(item) or _planned_result(item), name=item.short) for item in items]
     status, code = combine_status(results)

@@ -67,7 +67,7 @@ def check_submission(
 
     values  the command's own
     kind    `CommandInfo.cluster`
-    UsageError for what cannot be submitted.
+    Raises UsageError for what cannot be submitted.
     """
     batch = values.get("flags")
     lists = [value for value in values.values() if isinstance(value, list)]

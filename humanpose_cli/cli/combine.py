@@ -33,6 +33,7 @@ from humanpose_cli.views.options import ViewsOptions
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.resuming import EarlierRuns
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.fit_files import FitRecord
@@ -166,10 +167,7 @@ def _below(view: InputItem, folder: str) -> InputItem:
 
 @dataclass(frozen=True)
 class _Takes:
-    """The takes of a run, and how they are combined.
-
-    body  of the fits, as `--body`
-    """
+    """The takes of a run, and how they are combined."""
 
     session: Session
     takes: Sequence[TakeInput]
@@ -178,12 +176,39 @@ class _Takes:
     options: ViewsOptions
     fitting: FitOptions
     calibration: Calibration | None
+    outputs: FitOutputs
+    fail_if_doubtful: bool
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the results, for the ledger."""
+        from humanpose_cli.fitting.options import body_identity
+
+        identity = {"views": asdict(self.options), **self.flags.recorded, **self.outputs.identity}
+        identity |= {"body": body_identity(self.fitting.body), "keypoints": asdict(self.fitting.keypoints)}
+        return {**identity, "fail_if_doubtful": True} if self.fail_if_doubtful else identity
+
+    def checked(self, flags: BatchFlags, run: FitRun) -> _Takes:
+        """Check the takes that are left to do, whose videos are opened for it."""
+        from humanpose_cli.batch.resuming import EarlierRuns
+
+        combined = EarlierRuns.of(flags.batch(self.session, self.out, self.identity))
+        done = {take.key: take for take in self.takes if _is_done(combined, self.item(take))}
+        if any(take.views for take in done.values()):
+            cameras = self.out / CAMERAS
+            fitted = EarlierRuns.of(flags.batch(self.session, cameras, run.identity))
+            done = {
+                key: take
+                for key, take in done.items()
+                if all(_is_done(fitted, run.item(view, cameras)) for view in take.views)
+            }
+        return replace(self, takes=[done.get(take.key) or take.checked(self.calibration) for take in self.takes])
 
     def fits(self, take: TakeInput) -> tuple[Path, ...]:
         """Return the fit files of a take's cameras."""
         return (*(fit_path(view.key, self.out / CAMERAS) for view in take.views), *take.fits)
 
-    def item(self, take: TakeInput, outputs: FitOutputs) -> Item:
+    def item(self, take: TakeInput) -> Item:
         """Make the item of a take."""
         from humanpose_cli.batch.items import Item
         from humanpose_cli.views.inputs import take_outputs, view_outputs
@@ -191,7 +216,7 @@ class _Takes:
         output = self.out / f"{take.key}{FIT_SUFFIX}"
         paths = [output, *take_outputs(output)]
         for view, name in zip(take.views, take.names, strict=True) if not take.fits else ():
-            paths += outputs.paths(view_outputs(output, name), sequence=view.is_sequence)
+            paths += self.outputs.paths(view_outputs(output, name), sequence=view.is_sequence)
         return Item(take.key, self.fits(take), take.key, None, tuple(paths), payload=take, error=take.error)
 
     def read(self, take: TakeInput, *, overlay: bool) -> list[Fit]:
@@ -302,24 +327,23 @@ def combine(
     check_body(body)
     fitting = session.tune(FitOptions(body=body, detector=detector, focal=focal), without="views")
     options = session.tune_part("views", ViewsOptions())
-    chosen = parse_range(frames)
-    found = find_takes(session, flags, inputs or (), out, chosen)
+    frame_range = parse_range(frames)
+    take_inputs = find_takes(session, flags, inputs or (), out, frame_range)
     calibration = None if takes.calibration is None else read_calibration(takes.calibration)
     if calibration is not None:
-        found = [part for take in found for part in separate_takes(take, calibration)]
-    work = _Takes(session, [take.checked(calibration) for take in found], out, takes, options, fitting, calibration)
+        take_inputs = [part for take in take_inputs for part in separate_takes(take, calibration)]
+    outputs = FitOutputs(overlay, False, video_codec, labels)
+    work = _Takes(session, take_inputs, out, takes, options, fitting, calibration, outputs, fail_if_doubtful)
+    run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, frame_range)
+    work = work.checked(flags, run)
 
     views = [view for take in work.takes if take.error is None for view in take.views]
     fitted = CommandResult(session.command, Status.SUCCESS, ())
     if views:
-        run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, chosen)
         fitted = run.run(views, out / CAMERAS)
         if fitted.status is Status.INTERRUPTED or fitted.exit_code is ExitCode.UNAVAILABLE:
             return fitted
-    combined = _run_takes(
-        session, flags, work, FitOutputs(overlay, False, video_codec, labels), fail_if_doubtful, fitted
-    )
-    return _joined(fitted, combined)
+    return _joined(fitted, _run_takes(flags, work, fitted))
 
 
 def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
@@ -335,18 +359,11 @@ def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
     return replace(second, items=items, status=status, exit_code=code, messages=messages, extra=extra)
 
 
-def _run_takes(
-    session: Session,
-    flags: BatchFlags,
-    work: _Takes,
-    outputs: FitOutputs,
-    fail_if_doubtful: bool,
-    fitted: CommandResult,
-) -> CommandResult:
+def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> CommandResult:
     """Combine the takes whose cameras are fitted."""
     from humanpose_cli.cli.fit_work import FitWork
-    from humanpose_cli.fitting.options import body_identity
 
+    session = work.session
     failed = {result.input for result in fitted.items if result.status is Status.ERROR}
     items = []
     for take in work.takes:
@@ -358,14 +375,10 @@ def _run_takes(
         if waiting and take.error is None:
             session.reporter.info(f"{take.key}: {len(waiting)} cameras are not fitted yet; the last part combines them")
             continue
-        items.append(work.item(take, outputs))
-    recorded = {"views": asdict(work.options), **work.flags.recorded, **outputs.identity}
-    recorded |= {"body": body_identity(work.fitting.body), "keypoints": asdict(work.fitting.keypoints)}
-    if fail_if_doubtful:
-        recorded["fail_if_doubtful"] = True
+        items.append(work.item(take))
 
     def read(item: Item, progress: Progress) -> list[Fit]:
-        return work.read(item.payload, overlay=outputs.overlay)
+        return work.read(item.payload, overlay=work.outputs.overlay)
 
     def contents(fit: FitRecord) -> Mapping[str, Any]:
         return {"cameras": camera_documents(fit), "scale": fit.options["scale"]}
@@ -373,14 +386,19 @@ def _run_takes(
     worker = FitWork(
         session,
         read,
-        outputs,
+        work.outputs,
         lambda item: (work.solver(item.payload),),
         work.report,
         contents,
         share=0.0,
-        fail_if_doubtful=fail_if_doubtful,
+        fail_if_doubtful=work.fail_if_doubtful,
     )
-    return flags.run(session, items, worker, work.out, recorded)
+    return flags.run(session, items, worker, work.out, work.identity)
+
+
+def _is_done(earlier: EarlierRuns, item: Item) -> bool:
+    result = earlier.settled(item)
+    return result is not None and result.error is None
 
 
 def camera_documents(fit: Any) -> list[dict[str, Any]]:

@@ -289,7 +289,7 @@ class BatchFlags:
 
     def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
         """Fit files and folders of them: arguments, then those of --items. Raises UsageError if there are none,
-        InputError where none of them can hold fits.
+        Raises InputError if none of them can hold fits.
         """
         from humanpose_cli.io.foreign_fits import check_fits
 

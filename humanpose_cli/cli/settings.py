@@ -97,7 +97,7 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
     """Read the settings for `command` in a TOML file, nested tables as dotted keys.
 
     command, commands  names as `table.command_names` has them: `fit`, `evaluate fit`
-    InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
+    Raises InputError if it cannot be read, as numbers of thousands of digits and tables nested too deep cannot.
     """
     refuse_pipes(path)
     try:
@@ -154,7 +154,7 @@ def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
     """Copy a dataclass with the settings in it, each converted to its field's type.
 
     settings  dotted keys; text is converted, so that `--set` and TOML give the same
-    UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
+    Raises UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
     """
     names = set(field_names(options))
     for key in settings:

@@ -17,7 +17,7 @@ from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import NormalEquations
 
-CAP = 0.5  # metres: noise of landmarks that are not visible, and the largest that is told apart
+FINEST, CAP = 0.003, 0.5  # metres: the range of noise that is distinguished; CAP also stands for hidden landmarks
 
 
 class JointNoise(NamedTuple):
@@ -55,7 +55,6 @@ _BASE = {
     "hand": -7.2,
 }
 _PREDICTION_FACTOR = 3.0  # times a posterior of the fit is what a network predicts of joints that are right as often
-FINEST = 0.003  # metres: smaller noise is not told apart
 
 
 def probability_right(noise: JointNoise) -> Tensor:

@@ -135,7 +135,7 @@ def read_fits(
 
     Rows of frames left out by a range are dropped. Foreign rows have no keypoints and no reprojection error (0).
     Raises InputError for damaged and unknown files, for fits of frames that are not there, and images of another size;
-    UsageError if an argument is missing, and it says which.
+    Raises UsageError if an argument is missing, and it says which.
     """
     path = Path(path)
     frames = frames if isinstance(frames, FrameList | None) else items_of(frames)

@@ -314,7 +314,7 @@ def people_from_mmpose(path: Path, document: Any) -> UserDetections:
     people of the image that the file is named after (`a.json`, `results_a.json` → a), or, of a video, a list of
     {"frame_id", "instances"}; the demos count frames from 1, the inferencer from 0. A person is {"keypoints" (K, 2),
     "keypoint_scores" (K,), "bbox" [[x0, y0, x1, y1]], "bbox_score"}, the last two where people were detected first.
-    InputError naming the record.
+    Raises InputError naming the record.
     """
     detections = UserDetections(path)
     records, order, first = document, None, 0
@@ -487,8 +487,8 @@ def _people_from_folder(folder: Path) -> UserDetections:
 
 
 def read_boxes(path: Path | str) -> UserDetections:
-    """Read boxes from JSON or CSV (see `box_files`), or from COCO's results. Every person has a `box`; only COCO's
-    results have keypoints too. Raises InputError for the file and the record that is wrong.
+    """Read boxes from JSON or CSV (see the top of this file), or from COCO's results. Every person has a `box`; only
+    COCO's results have keypoints too. Raises InputError for the file and the record that is wrong.
     """
     path = Path(path)
     if path.suffix.lower() in {".csv", ".tsv", ".txt"}:

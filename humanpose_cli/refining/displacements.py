@@ -85,7 +85,7 @@ def refine_with_displacements(
     """Refine as `Refiner.refine`, and write the displacements of at most `max_frames` frames to `path`.
 
     Returns the refined fit, and the contact sheet (JPEG) of each person by its path.
-    UsageError for a refiner that does not compare images; for files `displacement_writer`.
+    Raises UsageError for a refiner that does not compare images; for files `displacement_writer`.
     """
     refiner.check_compares("save_displacements")
     if textures is None and len(fit):

@@ -18,12 +18,12 @@ from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.fit_files import FitRecord, frame_inputs
 from humanpose_cli.io.inputs import InputItem
 
-_NAMED = 5  # missing frames that a message names
+_LISTED = 5  # missing frames that a message lists
 
 
 @dataclass(frozen=True, eq=False)
 class FitFrames:
-    """What the frames of a fit are read from, as often as needed; none are kept.
+    """The source of a fit's frames, which are read as often as needed and not kept.
 
     fit     the frames' names and sizes
     source  images, or one sequence, that hold them
@@ -51,7 +51,7 @@ class FitFrames:
     def read(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
         """Yield pairs of a frame's number in the fit and its pixels (H, W, 3), in order; close it to stop early.
 
-        InputError that names frames which are missing or have another size.
+        Raises InputError that names frames which are missing or have another size.
         """
         if self.in_order:
             with closing(self.source.frames()) as decoded:
@@ -68,8 +68,8 @@ class FitFrames:
                         yield frame, self._checked(frame, each.pixels)
                     if not waiting:
                         return
-        shown = ", ".join(list(waiting)[:_NAMED]) + (", …" if len(waiting) > _NAMED else "")
-        where = ", ".join(item.label for item in self.source.items[:_NAMED])
+        shown = ", ".join(list(waiting)[:_LISTED]) + (", …" if len(waiting) > _LISTED else "")
+        where = ", ".join(item.label for item in self.source.items[:_LISTED])
         problem = f"lacks {len(waiting)} of the fit's {len(names)} frames: {shown}"
         raise InputError(where, problem, remedy="give the input that the fit was made from")
 
@@ -93,10 +93,10 @@ AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputIt
 
 
 def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
-    """Return a fit on those of the frames that it knows, and these frames.
+    """Restrict a fit to those of the frames that it knows; also return these frames.
 
-    InputError where frames of the fit are missing, UsageError for None with a fit that came from a file, and for a take
-    without the frames of all its views.
+    Raises InputError if a view of a take lacks frames, UsageError if a fit that came from a file does not name its
+    frames and `frames` is None, and for a take without the frames of all its views.
     """
     if isinstance(frames, FitFrames):
         return fit, frames

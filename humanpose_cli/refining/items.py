@@ -146,7 +146,7 @@ def inputs_of_fit(
 
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
     """List name below its folder, as outputs are called after it, path, and what is wrong, of every file of fits.
-    InputError if the only path is wrong.
+    Raises InputError if the only path is wrong.
     """
     found: list[tuple[str, Path, HpcError | None]] = []
     for path in paths:

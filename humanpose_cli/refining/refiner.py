@@ -129,7 +129,7 @@ class Refiner:
 
     `batch_size` counts people, of one frame or several, that the displacement network compares at once, by default 64
     on a GPU and 8 on the CPU; flow compares them one by one.
-    UsageError for weights or a surface that are not used, and without the surface that is needed.
+    Raises UsageError for weights or a surface that are not used, and without the surface that is needed.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ def solve_take(
     calibrated  their cameras, the first one's axes being the take's; None: they are found
     offsets  seconds that each clock is ahead of the first one's; None where unknown
     heard    the same by the cameras' sound, which holds unless the people's movements contradict it
-    InputError where no two views show the same person.
+    Raises InputError if no two views show the same person.
     """
     options = options or ViewsOptions()
     still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]

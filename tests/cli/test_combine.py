@@ -11,6 +11,7 @@ from helpers.filmed_people import RATE, camera_at, camera_landmarks, film
 import humanpose_cli as hp
 import humanpose_cli.fitting.people
 import humanpose_cli.fitting.result
+import humanpose_cli.views.inputs
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.fit_files import read_fit
@@ -129,10 +130,14 @@ def videos(monkeypatch, tmp_path):
     monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", FilmedDetector)
     paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for path, grey in zip(paths, (60, 180), strict=True):
-        with VideoWriter(path, RATE) as video:
-            for _ in range(FRAMES):
-                video.write(np.full((*CAMERAS[0].size[::-1], 3), grey, np.uint8))
+        write_video(path, grey, FRAMES)
     return [str(path) for path in paths]
+
+
+def write_video(path, grey, frames):
+    with VideoWriter(path, RATE) as video:
+        for _ in range(frames):
+            video.write(np.full((*CAMERAS[0].size[::-1], 3), grey, np.uint8))
 
 
 @pytest.fixture
@@ -168,6 +173,10 @@ def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     assert (again.code, looks) == (0, 0), again.err
     assert results(tmp_path / "complete") == results(tmp_path / "out")
     assert len(results(tmp_path / "out")) == 6
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(humanpose_cli.views.inputs, "check_views")
+        done, looks = combine(videos, "out")  # opens no video
+    assert (done.code, looks) == (0, 0), done.err
 
     other, looks = combine(videos, "out", "--height", "1.5", "--overwrite")
     assert (other.code, looks) == (0, 0), other.err
@@ -195,6 +204,10 @@ def test_parts_fit_cameras_and_the_last_run_combines_them(combine, videos, tmp_p
     last, looks = combine(videos, "out", "--no-overlay")
     assert (last.code, looks, complete.code) == (0, 0, 0), last.err
     assert results(tmp_path / "complete") == results(tmp_path / "out")
+
+    write_video(Path(videos[1]), 180, 3)
+    changed, looks = combine(videos, "out", "--no-overlay")
+    assert (changed.code, looks, "is too short" in changed.err) == (3, 0, True), changed.err
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ def write_index(folder: Path | str) -> IndexSummary:
     """Join the shards that lie in a folder; writes `index.h5` there.
 
     Raises InputError if there are no shards, or damaged ones, shards of two plans or two with the same image,
-    UnavailableError if it cannot be written.
+    Raises UnavailableError if it cannot be written.
     """
     folder = Path(folder)
     paths = sorted(folder.glob(SHARD_PATTERN)) if folder.is_dir() else []

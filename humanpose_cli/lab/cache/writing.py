@@ -253,7 +253,7 @@ def write_shard(
     on_sample  called after each sample
 
     Raises GroupError around what a group's samples raise, or around InputError if they break the contract;
-    UnavailableError for a full disk or a missing permission.
+    Raises UnavailableError for a full disk or a missing permission.
     """
     path = Path(path)
     with atomic_path(path) as temporary, ExitStack() as open_files:

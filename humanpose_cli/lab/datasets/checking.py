@@ -229,7 +229,7 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     """Read a data set's folder and count what it holds.
 
     Missing and damaged files are problems of the result. Raises UsageError if parts of the request do not agree,
-    InputError if nothing can be read.
+    Raises InputError if nothing can be read.
 
     request   as for `make_source`; its models are posed and compared with the data set's 2-D labels. Nothing is fitted
               or detected.

@@ -149,7 +149,7 @@ def plot_differences(
 def method_names(predictions: Sequence[Path]) -> list[str]:
     """Give each a short, different name: the last parts of its path that distinguish it from the others.
 
-    UsageError where one is given twice.
+    Raises UsageError if one is given twice.
     """
     parts = [path.absolute().parts for path in predictions]
     if len(set(parts)) < len(parts):

@@ -57,7 +57,7 @@ def fits_of_images(
     """Open the fits in `predictions` if that is given, else those that `hpc fit` makes, each on request.
 
     rows  of the images that are evaluated
-    UsageError for detections "boxes": average precision is about who is found.
+    Raises UsageError for detections "boxes": average precision is about who is found.
     """
     if predictions is not None:
         body = load_body(options.body)

@@ -222,7 +222,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
 
     about  row of an image → its fit and rows there; read from `predictions`
 
-    InputError where images have another size there.
+    Raises InputError if images have another size there.
     """
     count = len(clip.rows)
     size = np.tile(np.array(clip.images.shape[2:0:-1]), (count, 1))

@@ -317,7 +317,7 @@ def body_errors(
                known are NaN then
     points     (N, P, 3) metres: predicted joints, NaN for people with a predicted body
 
-    UsageError where the two sets are not of one size.
+    Raises UsageError if the two sets are not of one size.
     """
     if len(predicted.rotations) != len(true.rotations):
         got = f"{len(predicted.rotations)} and {len(true.rotations)}"

@@ -87,7 +87,7 @@ def oks(
 
     areas  (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all joints
            are then compared with a box three times as large, and are right inside of it
-    UsageError for other shapes.
+    Raises UsageError for other shapes.
     """
     points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     shape = len(skeleton)

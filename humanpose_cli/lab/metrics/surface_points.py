@@ -30,7 +30,7 @@ def point_similarity(distances: ArrayLike, charts: ArrayLike) -> float:
     distances  (M,) metres on the surface, inf where no surface is predicted at the point
     charts     (M,) of the annotated points, 1 to 24
 
-    UsageError for other charts or another number of them.
+    Raises UsageError for other charts or another number of them.
     """
     apart, of = np.asarray(distances, np.float64), np.asarray(charts)
     if apart.shape != of.shape or apart.ndim != 1 or not np.isin(of, np.arange(1, len(_COARSE) + 1)).all():

@@ -87,8 +87,8 @@ def train(
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, last.safetensors, run.json and, unless the last weights
     are those to keep, best.safetensors.
-    InputError where the checkpoint belongs to other settings or the loss is no longer finite; UsageError where others
-    train there.
+    Raises InputError if the checkpoint belongs to other settings or the loss is no longer finite; UsageError if other
+    processes train there.
     """
     with processes(device) if group is None else nullcontext(group) as processes_of_run:
         loop = _Loop(

@@ -111,7 +111,8 @@ def gather_evidence(
     count    correspondences of each person, drawn from the pixels that show them
     nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
              cache then, not of its maps of vertices
-    InputError where a cache has no keypoints for this skeleton (`keypoints_of`), or correspondences with another body.
+    Raises InputError if a cache has no keypoints for this skeleton (`keypoints_of`), or has another body's
+    correspondences.
     """
     errors = CorrespondenceErrors(body) if quality == "degraded" else None
     count = 0 if quality == "none" else count

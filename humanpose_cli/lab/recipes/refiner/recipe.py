@@ -229,7 +229,7 @@ def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
     stages of a segmenter's ResNet, without what a guide has led it by.
 
     The rendering's then sees its texture as the segmenter sees images; its other channels keep their random weights.
-    InputError for another model or width.
+    Raises InputError for another model or width.
     """
     model = read_header(path).model
     tensors, _ = read_weights(path, model if model == MODEL else "segmenter")

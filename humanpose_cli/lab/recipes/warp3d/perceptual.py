@@ -159,7 +159,7 @@ def perceptual_loss(weights: Path | str = "pixels") -> PerceptualLoss:
     weights  a file, a run's folder or a name of `networks.weights`; "pixels" for that stand-in; "auto" for VGG-19 if
              its weights are here, else the shipped segmenter
 
-    InputError where the file is something else; UnavailableError for known weights that are not here. The module is
+    Raises InputError if the file is something else; UnavailableError for known weights that are not here. The module is
     frozen and in evaluation mode.
     """
     if weights == "pixels":
