@@ -27,11 +27,10 @@ from humanpose_cli.fitting.options import (
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.registering import SurfaceRegistration
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
-from humanpose_cli.refining.displacements import refine_with_displacements, sheet_path
+from humanpose_cli.refining.displacements import refine_with_displacements
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import CorrespondenceKind, RefineMethod, RefineOptions, check_surface_files
 from humanpose_cli.refining.refiner import Refiner
@@ -196,17 +195,13 @@ def refine(
             refiner.check_compares("textures")
         if save_displacements is None:
             return refiner.refine(loaded, found, body=body, textures=textures, progress=report)
-        path = Path(save_displacements)
-        with removed_on_failure([path, *(sheet_path(path, track) for track in loaded.tracks)]):
-            refined, sheets = refine_with_displacements(
-                refiner,
-                loaded,
-                found,
-                path,
-                max_frames=displacement_frames,
-                body=body,
-                textures=textures,
-                progress=report,
-            )
-            write_together(sheets)
-        return refined
+        return refine_with_displacements(
+            refiner,
+            loaded,
+            found,
+            Path(save_displacements),
+            max_frames=displacement_frames,
+            body=body,
+            textures=textures,
+            progress=report,
+        )

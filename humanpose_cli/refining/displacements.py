@@ -21,6 +21,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.overlays import body_vertices, drawn_from_the_side
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.displacement_files import (
     DISPLACEMENTS_SUFFIX,
     DisplacementField,
@@ -79,38 +80,42 @@ def refine_with_displacements(
     max_frames: int,
     body: Body | None = None,
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
-    rebake: bool = False,
     progress: Progress = no_progress,
-) -> tuple[Fit, dict[Path, bytes]]:
-    """Refine as `Refiner.refine`, and write the displacements of at most `max_frames` frames to `path`.
+) -> Fit:
+    """Refine as `Refiner.refine`, write the displacements of at most `max_frames` frames to `path`, and the contact
+    sheet (JPEG) of each person beside it. If it fails, no file stays.
 
-    Returns the refined fit, and the contact sheet (JPEG) of each person by its path.
     Raises UsageError for a refiner that does not compare images; for files `displacement_writer`.
     """
     refiner.check_compares("save_displacements")
-    if textures is None and len(fit):
-        textures, rebake = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2)), True
-    chosen = saved_frames(fit, max_frames)
-    with displacement_writer(path, fit.frame_names.tolist(), fit.image_size, refiner.identity) as writer:
+    rebake = textures is None and len(fit) > 0
+    if rebake:
+        textures = refiner.textures(fit, frames, body=body, progress=part_of(progress, 0, 0.2))
+    selected_frames = saved_frames(fit, max_frames)
+    with removed_on_failure([path, *(sheet_path(path, track) for track in fit.tracks)]):
+        with displacement_writer(path, fit.frame_names.tolist(), fit.image_size, refiner.identity) as writer:
 
-        def save(rows: NDArray[np.integer], views: Sequence[PersonView], found: Displacements, mask: Tensor) -> None:
-            for i, row in enumerate(rows):
-                if int(fit.frame_index[row]) in chosen:
-                    writer.add(_field(fit, int(row), views[i], found, mask, i))
+            def save(
+                rows: NDArray[np.integer], views: Sequence[PersonView], found: Displacements, mask: Tensor
+            ) -> None:
+                for i, row in enumerate(rows):
+                    if int(fit.frame_index[row]) in selected_frames:
+                        writer.add(_field(fit, int(row), views[i], found, mask, i))
 
-        refined = refiner.refine(
-            fit,
-            frames,
-            body=body,
-            textures=textures,
-            rebake=rebake,
-            progress=part_of(progress, 0.2, 0.9),
-            on_displacements=save,
-        )
-    with DisplacementFile(path) as file:
-        drawing = part_of(progress, 0.9, 1)
-        sheets = _sheets(file, fit, refined, frames, fit.body_model(body), textures or {}, drawing)
-    return refined, {sheet_path(path, track): sheet for track, sheet in sheets.items()}
+            refined = refiner.refine(
+                fit,
+                frames,
+                body=body,
+                textures=textures,
+                rebake=rebake,
+                progress=part_of(progress, 0.2, 0.9),
+                on_displacements=save,
+            )
+        with DisplacementFile(path) as file:
+            drawing = part_of(progress, 0.9, 1)
+            sheets = _sheets(file, fit, refined, frames, fit.body_model(body), textures or {}, drawing)
+        write_together({sheet_path(path, track): sheet for track, sheet in sheets.items()})
+    return refined
 
 
 def _field(fit: Fit, row: int, view: PersonView, found: Displacements, mask: Tensor, i: int) -> DisplacementField:

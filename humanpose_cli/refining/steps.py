@@ -15,7 +15,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
-from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.refining.displacements import displacements_path, refine_with_displacements, sheet_path
 from humanpose_cli.refining.frames import frames_of_fit
 from humanpose_cli.refining.refiner import TEXELS, Refiner
@@ -64,18 +63,15 @@ class Refinement:
             textures = read_textures(self.texture, fit, output)
         if output is None or not self.displacement_frames:
             return self._refined(self.refiner.refine(fit, frames, textures=textures, progress=progress))
-        path, *sheet_paths = self.outputs(output, fit.tracks)
-        with removed_on_failure([path, *sheet_paths]):
-            refined, sheets = refine_with_displacements(
-                self.refiner,
-                fit,
-                frames,
-                path,
-                max_frames=self.displacement_frames,
-                textures=textures,
-                progress=progress,
-            )
-            write_together(sheets)
+        refined = refine_with_displacements(
+            self.refiner,
+            fit,
+            frames,
+            displacements_path(output),
+            max_frames=self.displacement_frames,
+            textures=textures,
+            progress=progress,
+        )
         return self._refined(refined)
 
     def _refined(self, fit: Fit) -> Fit:
