@@ -358,11 +358,11 @@ class Fitter:
         if again:
             solved = solved.changed(again, self._solve([people[row] for row in again], cameras))
         for index in several:
-            placed = on_ground(index)
-            if (ground := placed.find(fixed_focal=True)) is not None:
+            image_people = on_ground(index)
+            if (ground := image_people.find(fixed_focal=True)) is not None:
                 plane = (*ground.up.tolist(), ground.height)
                 cameras[index] = replace(cameras[index], ground=plane)
-                solved = solved.changed(rows[index], placed.placed(ground))
+                solved = solved.changed(rows[index], image_people.bodies_on(ground))
         return solved, cameras
 
     def fit_sequence(

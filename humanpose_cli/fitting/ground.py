@@ -238,7 +238,7 @@ class PeopleOnGround:
             return None
         return FocalFromGround(ground.focal, int(ground.standing.sum()))
 
-    def placed(self, ground: Ground) -> KeypointFit:
+    def bodies_on(self, ground: Ground) -> KeypointFit:
         """Move the bodies that stand along their viewing rays towards the ground, and scale them with their distance,
         so that they look the same. Vertical people off the ground are children on it where it is nearer than a fit of
         an adult; where it is farther, they stand on something else.

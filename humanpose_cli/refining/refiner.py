@@ -224,10 +224,10 @@ class Refiner:
         all cameras' pixels count; `on_displacements` and a surface are of fits of one camera.
         """
         body = fit.body_model(body) if len(fit) else body
-        fit, known_frames = frames_of_fit(fit, frames)
+        fit, fit_frames = frames_of_fit(fit, frames)
         alignment = self.align(
             fit,
-            known_frames,
+            fit_frames,
             body=body,
             textures=textures,
             rebake=rebake,

@@ -39,7 +39,7 @@ from humanpose_cli.reposing.canvas import (
     Shift,
     box_of_people,
     canvas_of,
-    continued,
+    continue_background,
     moved_along_ground,
     shift_inwards,
 )
@@ -236,7 +236,7 @@ class ReposingScene:
                 return None
             if isinstance(self._backdrop, np.ndarray):
                 return cover_image(self._backdrop, canvas.shape)
-            return continued(plate, canvas, avoid, self._options.frame, self._options.mesh.inpainting)
+            return continue_background(plate, canvas, avoid, self._options.frame, self._options.mesh.inpainting)
 
         return self.composition.on(canvas, extended)
 

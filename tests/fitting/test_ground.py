@@ -100,7 +100,7 @@ def test_true_bodies_stand_on_the_true_plane_and_stay_where_they_are():
     ground = placed.find(fixed_focal=True)
     np.testing.assert_allclose(ground.up, people.up, atol=0.02)
     assert ground.height == pytest.approx(4.0, rel=0.02)
-    moved = placed.placed(ground).joints3d[:, 0, 2] / people.bodies.joints3d[:, 0, 2]
+    moved = placed.bodies_on(ground).joints3d[:, 0, 2] / people.bodies.joints3d[:, 0, 2]
     np.testing.assert_allclose(moved, 1, atol=0.02)
 
 
@@ -126,7 +126,7 @@ def test_children_come_nearer_to_the_ground_and_look_the_same():
     people = fitted_as_adults(StandingPeople(sizes=(1, 1, 1, 0.7, 1, 1)))
     before, fit = people.bodies.joints3d.copy(), on_ground(people, replace(OPTIONS, depth_share=1.0))
     assert before[3, 0, 2] > 1.4 * true[3, 0, 2]
-    placed = fit.placed(fit.find(fixed_focal=True))
+    placed = fit.bodies_on(fit.find(fixed_focal=True))
     np.testing.assert_allclose(placed.joints3d[:, 0, 2] / true[:, 0, 2], 1, atol=0.06)
     np.testing.assert_allclose(people.camera.project(placed.joints3d), people.camera.project(before), atol=1e-2)
     # The parameters are those of the joints.
@@ -142,7 +142,7 @@ def test_bodies_with_another_rest_pelvis_are_scaled_about_the_camera():
     people = fitted_as_adults(StandingPeople(sizes=(1, 1, 1, 0.7, 1, 1)))
     people.bodies.trans[:] -= shift.numpy()
     fit = on_ground(people, body=body)
-    placed = fit.placed(fit.find(fixed_focal=True))
+    placed = fit.bodies_on(fit.find(fixed_focal=True))
     assert placed.segment_scales[3, 0] < 0.8
     np.testing.assert_allclose(joints_of(body, placed), placed.joints3d, atol=1e-5)
 
@@ -155,7 +155,7 @@ def test_who_lies_among_people_who_stand_stays_where_they_are():
     assert fit.upright.all()  # the body alone does not say which way is up
     ground = fit.find(fixed_focal=True)
     assert ground.standing.tolist() == [True, True, True, True, False, True]
-    np.testing.assert_array_equal(fit.placed(ground).trans[4], people.bodies.trans[4])
+    np.testing.assert_array_equal(fit.bodies_on(ground).trans[4], people.bodies.trans[4])
 
 
 def test_an_estimate_turns_with_the_viewing_ray():
@@ -187,4 +187,4 @@ def test_who_stands_higher_than_the_others_stays_where_they_are():
     fit = on_ground(people)
     ground = fit.find(fixed_focal=True)
     assert not ground.standing[3]
-    np.testing.assert_array_equal(fit.placed(ground).trans[3], people.bodies.trans[3])
+    np.testing.assert_array_equal(fit.bodies_on(ground).trans[3], people.bodies.trans[3])

@@ -7,7 +7,7 @@ from helpers.errors import raises
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continued, placed
+from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continue_background, place_on_canvas
 from humanpose_cli.reposing.options import DrawingOptions
 
 PHOTO = (200, 100)
@@ -42,12 +42,12 @@ def test_the_photograph_stands_unchanged_on_its_canvas():
     photo = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     # As far as copies reach, and beyond, where the mirror image takes over.
     for canvas in (Box(-20, -10, 90, 80), Box(-70, -10, 170, 150), Box(10, 5, 60, 90)):
-        image = continued(photo, canvas, np.zeros((60, 80), bool))
+        image = continue_background(photo, canvas, np.zeros((60, 80), bool))
         assert image.shape == (*canvas.shape, 3)
         common = Box(1, 1, 79, 59).intersect(canvas)  # seams are mended in the pixels at its edge
         np.testing.assert_array_equal(image[common.slices_in(canvas)], photo[common.slices])
-    np.testing.assert_array_equal(placed(photo, Box(-5, 0, 3, 60))[:, 5:], photo[:, :3])
-    assert not placed(photo, Box(-5, 0, 3, 60))[:, :5].any()
+    np.testing.assert_array_equal(place_on_canvas(photo, Box(-5, 0, 3, 60))[:, 5:], photo[:, :3])
+    assert not place_on_canvas(photo, Box(-5, 0, 3, 60))[:, :5].any()
 
 
 def test_a_moved_point_reaches_the_line():
