@@ -180,25 +180,25 @@ def refine(
     check_options(locals(), refine.__kwdefaults__)
     check_surface_files(method, densepose, charts)
     loaded = fit_of(fit)
-    points, charted = (None if path is None else Path(path) for path in (densepose, charts))
+    densepose, charts = (None if path is None else Path(path) for path in (densepose, charts))
     if method == "registration":
-        assert points is not None
+        assert densepose is not None
         with progress_of(progress) as report:
-            return SurfaceRegistration(points, charted, body)([loaded], progress=report)
-    loaded, found = frames_of_fit(loaded, frames)
+            return SurfaceRegistration(densepose, charts, body)([loaded], progress=report)
+    loaded, fit_frames = frames_of_fit(loaded, frames)
     options, surface = RefineOptions(correspondence, prior=prior), None
-    if points is not None:
-        surface = charted_points(loaded.body_model(body), points, charted)
-    made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
-    with made as refiner, progress_of(progress) as report:
+    if densepose is not None:
+        surface = charted_points(loaded.body_model(body), densepose, charts)
+    refiner = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
+    with refiner, progress_of(progress) as report:
         if textures is not None:
             refiner.check_compares("textures")
         if save_displacements is None:
-            return refiner.refine(loaded, found, body=body, textures=textures, progress=report)
+            return refiner.refine(loaded, fit_frames, body=body, textures=textures, progress=report)
         return refine_with_displacements(
             refiner,
             loaded,
-            found,
+            fit_frames,
             Path(save_displacements),
             max_frames=displacement_frames,
             body=body,

@@ -113,7 +113,7 @@ def canvas_of(
     return Box(starts[0], starts[1], starts[0] + choice[0], starts[1] + choice[1])
 
 
-def place_on_canvas(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:
+def put_on_canvas(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:
     """Place an array (H, W, ...) of the photograph on the canvas, 0 around it."""
     photo = Box(0, 0, values.shape[1], values.shape[0])
     common, result = photo.intersect(canvas), np.zeros((*canvas.shape, *values.shape[2:]), values.dtype)
@@ -137,10 +137,10 @@ def continue_background(
     photo, reach = Box(0, 0, width, height), round(options.reach * max(size))
     # 1. Near the photograph, copies of its regions.
     near = canvas.union(photo).intersect(Box(-reach, -reach, width + reach, height + reach))
-    image = np.asarray(place_on_canvas(plate, near), np.uint8)
+    image = np.asarray(put_on_canvas(plate, near), np.uint8)
     hole = np.ones(near.shape, bool)
     hole[photo.slices_in(near)] = False
-    image = inpaint(image, hole, np.asarray(place_on_canvas(avoid, near), bool), inpainting or InpaintOptions())
+    image = inpaint(image, hole, np.asarray(put_on_canvas(avoid, near), bool), inpainting or InpaintOptions())
     common = near.intersect(canvas)
     if common == canvas:
         return np.ascontiguousarray(image[common.slices_in(near)])

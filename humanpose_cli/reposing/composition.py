@@ -22,7 +22,7 @@ from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.overlays import DRAWING_THREADS
 from humanpose_cli.io.video import made_ahead
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.canvas import Shift, place_on_canvas
+from humanpose_cli.reposing.canvas import Shift, put_on_canvas
 from humanpose_cli.reposing.layers import Layers, lay_over
 from humanpose_cli.reposing.options import check_drawn_size
 from humanpose_cli.reposing.warping import WarpReposer
@@ -110,7 +110,7 @@ class Composition:
         ]
         return replace(
             self,
-            photo=np.asarray(place_on_canvas(self.photo, canvas), np.uint8),
+            photo=np.asarray(put_on_canvas(self.photo, canvas), np.uint8),
             drawers=[replace(drawer, frame=frame) for drawer, frame in zip(self.drawers, frames, strict=True)],
             plate=extended(self.plate),
             in_front=[part for person in self.in_front if (part := person.on(canvas)) is not None],

@@ -7,7 +7,7 @@ from helpers.errors import raises
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continue_background, place_on_canvas
+from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continue_background, put_on_canvas
 from humanpose_cli.reposing.options import DrawingOptions
 
 PHOTO = (200, 100)
@@ -46,8 +46,8 @@ def test_the_photograph_stands_unchanged_on_its_canvas():
         assert image.shape == (*canvas.shape, 3)
         common = Box(1, 1, 79, 59).intersect(canvas)  # seams are mended in the pixels at its edge
         np.testing.assert_array_equal(image[common.slices_in(canvas)], photo[common.slices])
-    np.testing.assert_array_equal(place_on_canvas(photo, Box(-5, 0, 3, 60))[:, 5:], photo[:, :3])
-    assert not place_on_canvas(photo, Box(-5, 0, 3, 60))[:, :5].any()
+    np.testing.assert_array_equal(put_on_canvas(photo, Box(-5, 0, 3, 60))[:, 5:], photo[:, :3])
+    assert not put_on_canvas(photo, Box(-5, 0, 3, 60))[:, :5].any()
 
 
 def test_a_moved_point_reaches_the_line():
