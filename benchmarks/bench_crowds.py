@@ -34,7 +34,7 @@ from humanpose_cli.detect.shared_joints import hide_shared_joints
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.synthetic.backgrounds import sample_background
 from humanpose_cli.lab.synthetic.cameras import CameraOptions, sample_camera, sample_degradation, sample_lighting
-from humanpose_cli.lab.synthetic.dressing import dress
+from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
 from humanpose_cli.lab.synthetic.poses import PoseBank, held_pose, on_floor, turn_motion
@@ -137,7 +137,7 @@ def crowds(count: int, seed: int = 2026) -> Iterator[Crowd]:
     for number in range(CAST):
         random = np.random.default_rng((seed, number))
         who = sample_identity(random, str(number))
-        mesh = dress(body, who, sample_outfit(random, f"{number}-0"), texture_size=384)
+        mesh = dress_identity(body, who, sample_outfit(random, f"{number}-0"), texture_size=384)
         cast.append((torch.from_numpy(np.asarray(who.betas, np.float32)), mesh))
     pelvis = SMPL24.index("pelvis")
     for image in range(count):

@@ -35,12 +35,12 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.options import changed
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
-from humanpose_cli.lab.recipes.deform_and_learn.evidence import gather_evidence
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import people_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     bone_lengths,
     canonical_length,
     joint_errors,
-    true_joints,
+    joint_truth,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DEFORM_PRESETS,
@@ -88,14 +88,14 @@ def rendered_errors(folder: Path, lifter: DepthLifter) -> dict[str, float]:
     """Of registrations of the rendered people of a cache from the T pose, with correspondences as labelled."""
     plan = DeformAndLearn(folder, DeformTraining(people=RENDERED))
     body = ScaledBody(plan.body)
-    truth = gather_evidence(plan.people, plan.body, plan.skeleton, plan.options.points, "labels", plan.seed)
+    truth = people_evidence(plan.people, plan.body, plan.skeleton, plan.options.points, "labels", plan.seed)
     assert truth.complete.all(), "joints that no image shows are known too"
     with torch.no_grad():
         lifted = lifter.lift(torch.from_numpy(truth.keypoints[..., :2]))
     evidence = registration_evidence(body, plan.skeleton, truth, lifted.numpy())
     joints = joints_in_image(body, register(body, evidence).pose, plan.skeleton)
     length = canonical_length(body, plan.skeleton)
-    found = joint_errors(joints, true_joints(plan.people, plan.skeleton), plan.skeleton, length)
+    found = joint_errors(joints, joint_truth(plan.people, plan.skeleton), plan.skeleton, length)
     return {"people": len(found.mpjpe), **found.means()}
 
 

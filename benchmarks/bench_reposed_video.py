@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import Crop, crop_around_box
-from humanpose_cli.fitting.people import people_of_fit
+from humanpose_cli.fitting.people import detections_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import write_image
@@ -72,7 +72,7 @@ class Clip:
         columns = {name: getattr(self.fit, name)[rows] for name, rows in names.items()}
         columns["frame_index"] = np.zeros(1, np.int32)
         fit = replace(self.fit, detections=(), frame_times=None, **columns)
-        (person,) = people_of_fit(fit, self.frames[index])
+        (person,) = detections_of_fit(fit, self.frames[index])
         if person.mask is None:
             return None
         return View(

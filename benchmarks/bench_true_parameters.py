@@ -22,8 +22,8 @@ import torch
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, gather_evidence
-from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, people_evidence
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DEFORM_PRESETS,
     DeformAndLearn,
@@ -62,11 +62,11 @@ def main(arguments: Sequence[str]) -> None:
     seed, (options, loop) = settings.get("seed", 0), DEFORM_PRESETS["landmarks"]
     plan = DeformAndLearn(arguments[0], replace(options, points=64, held_out=384), seed=seed)
     evidence, held_out = (
-        gather_evidence(people, plan.body, plan.skeleton, 64, "labels", seed) for people in (plan.people, plan.held_out)
+        people_evidence(people, plan.body, plan.skeleton, 64, "labels", seed) for people in (plan.people, plan.held_out)
     )
     pose, body = true_pose(plan, evidence), ScaledBody(plan.body)
     joints = joints_in_image(body, pose, SMPL24)
-    labels = joint_errors(joints, true_joints(plan.people, SMPL24), SMPL24, canonical_length(body, SMPL24)).means()
+    labels = joint_errors(joints, joint_truth(plan.people, SMPL24), SMPL24, canonical_length(body, SMPL24)).means()
     accepted, depths = np.ones(len(plan.people), bool), hip_depths(joints, SMPL24)
     data = RoundData(plan.people, evidence, pose.vector.numpy(), accepted, depths, plan.held_out, held_out)
     recipe = RegressorRecipe(data, plan.body, plan.options, seed=seed)

@@ -39,7 +39,7 @@ from humanpose_cli.lab.synthetic.cameras import (
     sample_degradation,
     sample_lighting,
 )
-from humanpose_cli.lab.synthetic.dressing import dress
+from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.people import sample_identity, sample_outfit
 from humanpose_cli.lab.synthetic.poses import on_floor, sample_motion, turn_motion
@@ -89,7 +89,7 @@ class RenderedTake:
 
 def sample_actor(random: np.random.Generator, name: str, spot: np.ndarray, length: int) -> Actor:
     who = sample_identity(random, name)
-    mesh = dress(BODY, who, sample_outfit(random, f"{name}-0"), texture_size=384)
+    mesh = dress_identity(BODY, who, sample_outfit(random, f"{name}-0"), texture_size=384)
     betas = torch.from_numpy(np.asarray(who.betas, np.float32))
     motion = sample_motion(random, length, RATE * FINE, split="held_out")
     motion = turn_motion(on_floor(BODY, motion, betas), random.uniform(-math.pi, math.pi))

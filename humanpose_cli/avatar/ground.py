@@ -29,7 +29,7 @@ _LEVEL = (0.0, 1.0, 0.0)
 _DEFAULTS = GroundOptions()
 
 
-def standing_height(
+def sole_height(
     vertices: Tensor,
     body: Body,
     reliable: Tensor | None = None,
@@ -64,7 +64,7 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None, options: Gro
     """Find the way (3,) from the centre of mass of a body with straight legs to the soles that carry it, a unit vector;
     None if it does not stand on both feet: a person who walks, kicks or leaps need not be in balance.
 
-    vertices  (V, 3) metres, camera axes; reliable: see `standing_height`
+    vertices  (V, 3) metres, camera axes; reliable: see `sole_height`
     """
     labels = body.part_labels.cpu().numpy()
     centre, areas = _mass_and_surface(vertices, body.faces.long())
@@ -103,7 +103,7 @@ def tilt_of(
     """Find the way down (3,) where bodies stand with straight legs: the median over those of (T, V, 3) that do, level
     if it nearly is, or if none stands.
 
-    joints  (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `standing_height`
+    joints  (T, 24, 3) metres, in any axes: only the angles of the knees are taken; reliable: see `sole_height`
     """
     level = vertices.new_tensor(_LEVEL)
     straight = vertices[straight_legs(joints, options)]
@@ -173,7 +173,7 @@ def contact_shadow(
 ) -> tuple[Box, NDArray[np.float32]] | None:
     """Find a rectangle of the image and the share of light (h, w) that reaches the ground there; None for no shadow.
 
-    vertices  (V, 3) metres, camera axes; height, down: the ground's, see `standing_height`
+    vertices  (V, 3) metres, camera axes; height, down: the ground's, see `sole_height`
     """
     points = vertices.detach().cpu().numpy().astype(np.float64)
     below = np.array(_LEVEL if down is None else down.tolist())

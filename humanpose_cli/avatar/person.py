@@ -22,7 +22,7 @@ from torch import Tensor
 from humanpose_cli.avatar.completion import CompleteTexture
 from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.dressing import DressedBody, LandmarkShifts, align_to_keypoints
-from humanpose_cli.avatar.ground import contact_shadow, ground_under, standing_height, tilt_of
+from humanpose_cli.avatar.ground import contact_shadow, ground_under, sole_height, tilt_of
 from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
 from humanpose_cli.avatar.loose import LooseCloth
 from humanpose_cli.avatar.options import MeshOptions
@@ -182,7 +182,7 @@ class DressedPerson:
         options, lowest, soles = self.options.ground, [], []
         for vertices in self.vertices_of(rotations, trans):  # one by one: a long motion's vertices fill the memory
             lowest.append(self.ground - float((vertices @ self.down).max()))
-            sole = standing_height(vertices, self.body.body, down=self.down, options=options)
+            sole = sole_height(vertices, self.body.body, down=self.down, options=options)
             if sole is not None:
                 soles.append(sole)
         heights = np.array(lowest)
@@ -302,7 +302,7 @@ def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson
         location.props,
         location.hole,
         down,
-        ground=standing_height(vertices, body.body, aligned.standing, down, options.ground),
+        ground=sole_height(vertices, body.body, aligned.standing, down, options.ground),
         share_outside=outside(body, vertices, view),
         # Of the body itself: close clothes reach as far out as arms that hang beside them.
         arms_over_trunk=arms_over_trunk(body.body, aligned.posed, aligned.crop.view),

@@ -34,7 +34,7 @@ class VertexColours(NamedTuple):
     shown: NDArray[np.bool_]
 
 
-def vertex_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions) -> VertexColours:
+def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop, options: ShoeOptions) -> VertexColours:
     """Look up the pixels that vertices lie in.
 
     vertices  (V, 3) metres, camera axes: the body's surface as it lies over the photo

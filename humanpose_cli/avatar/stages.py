@@ -39,7 +39,7 @@ from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.limbs import PartsInPhoto
 from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.shoes import shoe_offsets, vertex_colours, wears_shoes
+from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
 from humanpose_cli.avatar.surface import FEET, TRUNK, BodyTexels, body_texels
@@ -332,7 +332,7 @@ def _around(pixels: NDArray[np.bool_], options: MeshOptions) -> NDArray[np.bool_
 def what_is_worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
     """Find which parts the photo shows clothed, with shoes or in pockets."""
     body, faces, crop = aligned.body.body, aligned.reliable_faces, aligned.crop
-    visible = vertex_colours(aligned.vertices, faces, crop, options.shoes)
+    visible = photo_colours(aligned.vertices, faces, crop, options.shoes)
     tone = skin_tone(texels, visible.colour, visible.shown, options.completion.min_skin, options.colours)
     in_front = PartsInPhoto(body, aligned.vertices, faces, crop)
     pocketed = in_front.pocketed(tone, aligned.pixels_per_metre, options.colours, options.limbs)

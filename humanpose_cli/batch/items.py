@@ -105,7 +105,7 @@ def fingerprint(item: Item) -> Fingerprint:
     return Fingerprint(size, newest)
 
 
-def content_digest(item: Item) -> str:
+def digest_of_item(item: Item) -> str:
     """Compute SHA-256 over the contents of an item's files in order."""
     return digest_of_files(item.files)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.items import UNSHARDED, Item, Shard, content_digest, fingerprint
+from humanpose_cli.batch.items import UNSHARDED, Item, Shard, digest_of_item, fingerprint
 from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, read_history
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
@@ -182,7 +182,7 @@ def _planned_result(item: Item) -> ItemResult:
 def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
     try:
         if batch.verify_inputs:
-            return bool(entry.content) and content_digest(item) == entry.content
+            return bool(entry.content) and digest_of_item(item) == entry.content
         mark = fingerprint(item)
         return (entry.size, entry.mtime_ns) == (mark.size, mark.mtime_ns)
     except HpcError:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint, refuse_case_twins, unique_items
+from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerprint, refuse_case_twins, unique_items
 from humanpose_cli.batch.ledger import Ledger, now, output_size, run_record, run_record_path
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
@@ -383,7 +383,7 @@ class _Run:
 
 def _mark(item: Item) -> Fingerprint | Failure:
     try:
-        return replace(fingerprint(item), content=content_digest(item))
+        return replace(fingerprint(item), content=digest_of_item(item))
     except HpcError as error:
         return explain(error)
 

@@ -196,23 +196,23 @@ def _trained(settings: dict[str, str]) -> str:
 def _detector() -> str:
     import onnxruntime
 
-    from humanpose_cli.detect.models import self_test
+    from humanpose_cli.detect.models import self_test_networks
     from humanpose_cli.detect.runtime import POSE_NETWORKS
 
-    device = "the CPU" if self_test() == "cpu" else "the GPU"
+    device = "the CPU" if self_test_networks() == "cpu" else "the GPU"
     return f"{', '.join(POSE_NETWORKS)}, with ONNX Runtime {onnxruntime.__version__} on {device}"
 
 
 def _video() -> str:
     import av
 
-    from humanpose_cli.io.video import available_codecs, self_test
+    from humanpose_cli.io.video import available_codecs, self_test_codec
 
     codecs = available_codecs()
     if not codecs:
         raise UnavailableError("PyAV", "has no encoder for videos")
     for codec in codecs:
-        self_test(codec)
+        self_test_codec(codec)
     library = ".".join(map(str, av.library_versions["libavcodec"]))
     default = "" if "h264" in codecs else f", give --video-codec {codecs[0]}"
     return f"PyAV {av.__version__} with libavcodec {library}, writes and reads {' and '.join(codecs)}{default}"

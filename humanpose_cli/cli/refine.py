@@ -243,9 +243,9 @@ def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:
     """UsageError for files of other programs whose parameters are of no default body. What is wrong with a file itself
     is reported with its item.
     """
-    from humanpose_cli.io.foreign_fits import check_model, read_foreign
+    from humanpose_cli.io.foreign_fits import check_model, read_foreign_fits
 
     for path in fits if body == "default" else ():
         with suppress(InputError):
-            if os.path.isfile(path) and (foreign := read_foreign(path)) is not None:
+            if os.path.isfile(path) and (foreign := read_foreign_fits(path)) is not None:
                 check_model(path, foreign, body, smplx)

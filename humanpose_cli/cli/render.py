@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.session import ResultColumn
-from humanpose_cli.cli.stdout import printable, write_stdout
+from humanpose_cli.cli.stdout import escaped_for_stdout, write_stdout
 from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, one_line
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
@@ -159,7 +159,7 @@ def json_text(result: CommandResult) -> str:
     """Write the envelope as one line of strict JSON, in characters that stdout can carry."""
     document = json_values(result.to_document())
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    if text == printable(text):
+    if text == escaped_for_stdout(text):
         return text
     return json.dumps(document, ensure_ascii=True, allow_nan=False)  # an ASCII terminal, or undecodable file names
 

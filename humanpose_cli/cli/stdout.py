@@ -18,7 +18,7 @@ def write_stdout(text: str) -> None:
     if sys.stdout is None:
         return
     try:
-        sys.stdout.write(printable(text))
+        sys.stdout.write(escaped_for_stdout(text))
         sys.stdout.flush()
     except BrokenPipeError:
         _stop_writing_to_stdout()
@@ -33,7 +33,7 @@ def unwritable_stdout(error: OSError) -> UnavailableError:
     return UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere")
 
 
-def printable(text: str) -> str:
+def escaped_for_stdout(text: str) -> str:
     """Escape characters of the text that the encoding of stdout lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

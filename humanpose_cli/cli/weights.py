@@ -70,7 +70,7 @@ def weights(
 
 
 def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
-    from humanpose_cli.networks.weights import WEIGHTS, find_weights, read_foreign, read_weights
+    from humanpose_cli.networks.weights import WEIGHTS, find_weights, read_tensors, read_weights
 
     try:
         if entry is None:
@@ -78,7 +78,7 @@ def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
                 raise UsageError("NAME", "there are no such weights", got=name, remedy=nearest(name, WEIGHTS))
             path = find_weights(name)
             if action == "verify":  # as what uses them does: no table knows their digest
-                (read_foreign if path.suffix.lower() in _FOREIGN else read_weights)(path)
+                (read_tensors if path.suffix.lower() in _FOREIGN else read_weights)(path)
             return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "your own", ""))
         if action == "fetch":
             entry.fetch()

@@ -202,7 +202,7 @@ class PoseModels:
         ]
 
 
-def self_test() -> str:
+def self_test_networks() -> str:
     """Run detector and landmark network on a grey image, and return the device. UnavailableError describes what is
     wrong.
     """

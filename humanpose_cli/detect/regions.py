@@ -194,7 +194,7 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
     return [side / 2 - margin + free * i / steps for i in range(steps + 1)]
 
 
-def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], options: DetectOptions) -> list[Proposal]:
+def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], options: DetectOptions) -> list[Proposal]:
     """Detect people in each window, in the order of the windows, best first."""
 
     def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:

@@ -29,7 +29,7 @@ from humanpose_cli.detect.person import (
     observe_jittered,
     world_spread,
 )
-from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, propose_by_multipose, windows_over
+from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, propose_in, windows_over
 from humanpose_cli.detect.similarity import PosePoints, same_person
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
@@ -43,7 +43,7 @@ class Candidate:
 
     `search` makes it, and in videos `tracking.Follower`; `fusion.fused_people` makes a `DetectedPerson` of it.
 
-    passes       of BlazePose full on the region around the person and on jittered views of it; empty until `refine`
+    passes       of BlazePose full on the region around the person, and by `add_passes` on jittered views of it
     probability  0..1, that this is a person
     confirmed    False: in a video, it is followed until it is clear whether it is a person
     heavy        passes of BlazePose heavy, if there are some already
@@ -117,7 +117,7 @@ def candidates_from(
     return [replace(c, multipose=_multipose_score(c, proposals, limits)) for c in people]
 
 
-def refine(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
+def add_passes(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
     """Add the passes on each candidate's region and on `views` jittered views of it."""
     passes = observe_jittered(pool, pyramid, [c.region for c in candidates], views)
     return [replace(c, passes=tuple(group)) for c, group in zip(candidates, passes, strict=True)]
@@ -361,7 +361,7 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.options.search.window_overhang)
     # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return [*propose(pool, pyramid, windows, scheme.options), *by_multipose]
+    return [*propose_in(pool, pyramid, windows, scheme.options), *by_multipose]
 
 
 def search_in(
@@ -370,7 +370,7 @@ def search_in(
     """Find the people that the detector has in the windows, or that are among MultiPose's proposals; the likeliest
     first.
     """
-    all_proposals = [*propose(pool, pyramid, windows, scheme.options), *proposals]
+    all_proposals = [*propose_in(pool, pyramid, windows, scheme.options), *proposals]
     return search_proposed(pool, pyramid, scheme, all_proposals)
 
 
@@ -381,7 +381,7 @@ def scored_candidates(
     candidates, options = candidates_from(pool, pyramid, proposals, scheme.options), scheme.options.search
     # Two passes suffice to drop most false positives; the many passes of a refined candidate would be wasted on them.
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c), options) > scheme.coarse.threshold]
-    fine_candidates = refine(pool, pyramid, plausible, scheme.views)
+    fine_candidates = add_passes(pool, pyramid, plausible, scheme.views)
     return [(c, scheme.fine.log_odds(refined_features(c), options)) for c in fine_candidates]
 
 

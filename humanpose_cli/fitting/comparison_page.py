@@ -191,7 +191,7 @@ def _courses(page_fits: Sequence[_PageFit], true: _PageFit | None, rows: NDArray
     courses = []
     if true is not None:
         joints = true.taken(true.fit.joints3d, rows)
-        errors = [joint_errors(each.taken(each.fit.joints3d, rows), joints) for each in page_fits]
+        errors = [joint_distances(each.taken(each.fit.joints3d, rows), joints) for each in page_fits]
         courses.append(Course("joint error after Procrustes", "mm", tuple(error for error, _ in errors)))
         courses.append(Course("joint error about the pelvis", "mm", tuple(error for _, error in errors)))
     # Only a refinement measures overlaps: the second fit's measured those of the first.
@@ -216,7 +216,7 @@ def _courses(page_fits: Sequence[_PageFit], true: _PageFit | None, rows: NDArray
     return courses
 
 
-def joint_errors(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
+def joint_distances(joints: Floats, true: Floats) -> tuple[Floats, Floats]:
     """Compute mean distances in millimetres of joints (R, 24, 3) metres from the true ones, after Procrustes (rotation,
     translation and scale) and with the pelvises on each other: (R,) each, NaN if either is unknown.
     """

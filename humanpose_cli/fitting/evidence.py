@@ -175,7 +175,7 @@ def default_depth(focal: Tensor, image_height: Tensor) -> Tensor:
     return focal * _PERSON_HEIGHT / (_IMAGE_SHARE * image_height)
 
 
-def distance_of(person: DetectedPerson, camera: Camera) -> float:
+def distance_from_camera(person: DetectedPerson, camera: Camera) -> float:
     """Compute metres from the camera to the world landmarks under the keypoints; infinite if none is confident."""
     confidence = person.keypoints[:, 2]
     if person.world is None or (confidence >= _MIN_CONFIDENCE).sum() < _MIN_KEYPOINTS:

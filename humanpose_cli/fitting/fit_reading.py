@@ -27,7 +27,7 @@ from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
-from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
+from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign_fits
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
@@ -145,7 +145,7 @@ def read_fits(
         if fit.views is not None and not isinstance(frames, FrameList | None) and len(frames) > 1:
             return on_views(fit, frames, path)
         return fit if frames is None else on_frames(fit, frames, path)
-    foreign = read_foreign(path)
+    foreign = read_foreign_fits(path)
     if foreign is not None and camera is not None:
         raise UsageError("camera", f"is of no use: {foreign.program}'s file holds its own", remedy="leave it out")
     if foreign is not None:

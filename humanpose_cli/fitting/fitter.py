@@ -33,7 +33,7 @@ from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal
-from humanpose_cli.fitting.evidence import distance_of
+from humanpose_cli.fitting.evidence import distance_from_camera
 from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
@@ -180,7 +180,7 @@ class Fitter:
                 paths = [source] if isinstance(source, str | Path) else list(source)
                 items = list(open_inputs(paths, sequence=sequence, frames=frame_range))
                 return self._fit_items(items, options, report)
-            return self._fit_array(check_image(source, sequence=True), frame_range, options, report)
+            return self._fit_array(check_pixels(source, sequence=True), frame_range, options, report)
 
     def _options(self, people: PeopleChoice | None, focal: float | Literal["auto"] | None = None) -> FitOptions:
         """Combine the fitter's options with those of one call."""
@@ -497,7 +497,7 @@ class Fitter:
         camera = self._camera(frame, options)
         if options.focal or frame.focal:
             return camera
-        nearest = min((distance_of(person, camera.camera) for person in people), default=math.inf)
+        nearest = min((distance_from_camera(person, camera.camera) for person in people), default=math.inf)
         longer = max(1.0, _MIN_DISTANCE / nearest)
         return replace(camera, camera=replace(camera.camera, focal=camera.camera.focal * longer))
 
@@ -569,7 +569,7 @@ def _are_paths(source: Sequence[Any]) -> bool:
     return len(source) > 0 and all(isinstance(entry, str | Path) for entry in source)
 
 
-def check_image(source: Any, *, sequence: bool = False, name: str = "source") -> np.ndarray:
+def check_pixels(source: Any, *, sequence: bool = False, name: str = "source") -> np.ndarray:
     """Check (H, W, 3) uint8 from an array or anything that becomes one; with `sequence` (T, H, W, 3) as well."""
     pixels = np.asarray(source)
     dimensions = (3, 4) if sequence else (3,)

@@ -42,7 +42,7 @@ from humanpose_cli.fitting.problem import (
 )
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.row_files import RowFile
-from humanpose_cli.fitting.sequences import Stretch, between, key_frames, solve_person
+from humanpose_cli.fitting.sequences import Stretch, between, key_frames, solve_sequence
 from humanpose_cli.fitting.solver import (
     BLOCK,
     NormalEquations,
@@ -431,7 +431,7 @@ def _move(
             problem, state = part(rows)
             return Stretch(problem, state, poses, time[begin:end])
 
-        for begin, states in solve_person(stretch, visible[slice(*person)], time, max(1, threads // len(people))):
+        for begin, states in solve_sequence(stretch, visible[slice(*person)], time, max(1, threads // len(people))):
             state_file.write(first + begin, states)
 
     in_parallel(solve, people, threads, progress)

@@ -150,7 +150,7 @@ class TrackMasks:
             self._pool.close()
 
 
-def people_of_fit(
+def detections_of_fit(
     fit: FitRecord, pixels: np.ndarray, threads: int | None = None, device: str = "auto"
 ) -> list[DetectedPerson]:
     """Find the people of a fit of one image again, row by row, with masks, which a fit file does not keep."""

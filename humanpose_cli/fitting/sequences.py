@@ -44,7 +44,7 @@ class Stretch(NamedTuple):
     time: Tensor
 
 
-def solve_person(
+def solve_sequence(
     read: Callable[[int, int], Stretch], visible: Tensor, time: Tensor, threads: int = 1
 ) -> Iterator[tuple[int, FitState]]:
     """Solve the motion of one person in T consecutive frames, all frames together. Yields numbers of frames, each with

@@ -25,7 +25,7 @@ from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, read_fram
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
-from humanpose_cli.io.take_views import PREFIX, TakeViews, check_views, views_of_arrays
+from humanpose_cli.io.take_views import PREFIX, TakeViews, check_view_arrays, views_of_arrays
 from humanpose_cli.io.unfitted_detections import NOT_FITTED, UnfittedDetection, check_unfitted
 from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
@@ -77,7 +77,7 @@ def check_fit(record: FitRecord) -> None:
     _check_ground(record)
     _check_clothes(record)
     if record.views is not None:
-        check_views(record.views, len(record), record.frame_count)
+        check_view_arrays(record.views, len(record), record.frame_count)
 
 
 def _check_shapes(record: FitRecord) -> None:

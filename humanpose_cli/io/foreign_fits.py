@@ -81,7 +81,7 @@ class ForeignFits:
         return len(self.track)
 
 
-def read_foreign(path: Path | str) -> ForeignFits | None:
+def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     """Read the fits in another program's file, recognised by its contents; None for an `.npz` of none of them.
 
     Pickles are read without running anything in them (`io.restricted_pickle`), torch's files with `weights_only`.

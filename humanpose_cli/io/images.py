@@ -434,7 +434,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return upright_size(image)
 
 
-def check_image(path: Path | str) -> None:
+def check_image_file(path: Path | str) -> None:
     """Raise InputError as `read_image` for a file that does not begin as an image does; a damaged image may pass."""
     path = Path(path)
     if file_kind(path) != "image" and (image := _open(path)) is not None:

@@ -24,7 +24,7 @@ import numpy as np
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
-from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image, read_image
+from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image_file, read_image
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
@@ -560,7 +560,7 @@ def _is_video(path: Path) -> bool:
 def _wrong_file(path: Path) -> InputError | None:
     """Explain why a file, which is no video, is no image either, with the command that reads it; None for images."""
     try:
-        check_image(path)
+        check_image_file(path)
     except InputError as error:
         if file_kind(path) == "video":
             remedy = "rename it, for example to NAME.mp4"

@@ -71,8 +71,8 @@ def refuse_deep_xml(path: Path, text: str) -> None:
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
-    """Parse an XML file to its root. Raises InputError for damage, and as `refuse_deep_xml` and `check_size`."""
-    check_size(path)
+    """Parse an XML file to its root. Raises InputError for damage, and as `refuse_deep_xml` and `check_file_size`."""
+    check_file_size(path)
     with reading(path):
         data = path.read_bytes()
     refuse_deep_xml(path, data.replace(b"\0", b"").decode("latin-1"))  # so that UTF-16 is checked, too
@@ -82,7 +82,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise InputError(path, f"is no readable XML ({reason_of(error)})", remedy=_EXPORT) from error
 
 
-def check_size(path: Path) -> None:
+def check_file_size(path: Path) -> None:
     """Raise InputError for a file of more than 64 MiB, which no calibration has."""
     with reading(path):
         size = path.stat().st_size

@@ -139,7 +139,7 @@ def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
     return TakeViews.build(**columns)
 
 
-def check_views(views: TakeViews, rows: int, frames: int) -> None:
+def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
     """Raise InputError about the first array that is wrong, or does not fit N rows and F frames."""
     sizes = {"V": len(views.names) if views.names.ndim == 1 else -1, "N": rows, "F": frames}
     for name, (pattern, dtype) in COLUMNS.items():

@@ -548,7 +548,7 @@ class VideoWriter:
                     self._container.close()
 
 
-def self_test(codec: VideoCodec) -> None:
+def self_test_codec(codec: VideoCodec) -> None:
     """Write a video and read it again. UnavailableError unless it has the frames that were written, at their times."""
     test_pixels = np.full((4, 48, 64, 3), (200, 120, 40), np.uint8)
     test_pixels[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green tells the frames apart

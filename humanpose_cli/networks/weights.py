@@ -165,7 +165,7 @@ def _damaged(path: Path) -> InputError:
     return InputError(path, "is damaged: its numbers are not those that were saved", remedy=remedy)
 
 
-def read_foreign(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read tensors of another program's checkpoint: safetensors, or a torch file that holds nothing but tensors.
 
     A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed. Lightning

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.fit_reading import items_of, on_frames, on_views
-from humanpose_cli.fitting.fitter import check_image
+from humanpose_cli.fitting.fitter import check_pixels
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.fit_files import FitRecord, frame_inputs
 from humanpose_cli.io.inputs import InputItem
@@ -41,7 +41,7 @@ class FitFrames:
         Raises InputError if frames of the fit are missing there.
         """
         if isinstance(frames, np.ndarray):
-            pixels = check_image(frames, sequence=True, name="frames")
+            pixels = check_pixels(frames, sequence=True, name="frames")
             pixels = pixels[None] if pixels.ndim == 3 else pixels
             if len(pixels) != fit.frame_count:
                 raise UsageError("frames", "do not match the fit", expected=str(fit.frame_count), got=str(len(pixels)))

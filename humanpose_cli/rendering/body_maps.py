@@ -92,7 +92,7 @@ def render_bodies(
     pelvis = vertices[:, body.part_labels == SMPL24.index("pelvis"), 2].mean(1)
     depth = torch.where(mask, raster.depth - pelvis[:, None, None], 0)
     count, width = vertices.shape[:2]
-    values = torch.cat((vertex_normals(vertices, body.faces), vertex_colours(body).expand(count, width, 3)), 2)
+    values = torch.cat((vertex_normals(vertices, body.faces), position_colours(body).expand(count, width, 3)), 2)
     normals, colours = interpolate(raster, body.faces, values).movedim(-1, 1).split(3, 1)
     rgb = torch.zeros_like(normals)
     texture_share = torch.zeros_like(depth)[:, None]
@@ -115,7 +115,7 @@ def render_bodies(
     )
 
 
-def vertex_colours(body: Body) -> Tensor:
+def position_colours(body: Body) -> Tensor:
     """Give each vertex a colour that no other has: (V, 3) in 0…1, its position in the resting template's box."""
     low, high = body.template.amin(0), body.template.amax(0)
     return (body.template - low) / (high - low)

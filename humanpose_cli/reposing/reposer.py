@@ -22,9 +22,9 @@ from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
+from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_pixels
 from humanpose_cli.fitting.options import DetectorMode, FitOptions
-from humanpose_cli.fitting.people import PeopleSource, people_of_fit
+from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.digests import digest_of
@@ -168,7 +168,7 @@ class Reposer:
             raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
-            fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads, self._device)))
+            fit = replace(fit, detections=tuple(detections_of_fit(fit, photo, self._threads, self._device)))
         return fit
 
     def repose(
@@ -204,7 +204,7 @@ class Reposer:
                 fit = self.fitter.fit(photo, progress=progress)
             pixels, name, focal = frame.pixels, photo.label, frame.focal
         else:
-            pixels, name, focal = check_image(photo), "photo", None
+            pixels, name, focal = check_pixels(photo), "photo", None
         scene = self.read(pixels, name=name, focal=focal, fit=fit, max_people=max_people, progress=progress)
         reader_warnings = getattr(target, "warnings", ())  # by the reader of the target
         left = len(scene.record) - len(scene.rows) if max_people and self.options.person == "all" else 0
@@ -223,7 +223,7 @@ def _plate_of(background: Backdrop | None) -> tuple[NDArray[np.uint8] | None, An
     """Read the image that stands behind, if it is one, and return what `ReposeOptions.background` then is."""
     if background is None or (isinstance(background, str) and background in ("keep", "transparent")):
         return None, background
-    return read_image(background).pixels if isinstance(background, str | Path) else check_image(background), None
+    return read_image(background).pixels if isinstance(background, str | Path) else check_pixels(background), None
 
 
 def _one_photo(path: str | Path) -> InputItem:

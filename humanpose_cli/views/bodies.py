@@ -100,7 +100,7 @@ def gather_person(tracks: Sequence[ViewTrack], times: Array, views: int) -> Pers
     return PersonEvidence(rows, times[rows], visible[:, rows], keypoints[:, rows], list(tracks))
 
 
-def solve_person(
+def solve_person_in_views(
     body: Body,
     evidence: PersonEvidence,
     fits: Sequence[Fit],

@@ -25,7 +25,7 @@ _MIN_DISTANCE = 0.01  # metres between two calibrated cameras: their lenses have
 _SAME_IMAGE, _MIN_CONTRAST, _THUMBNAIL = 1.0, 4.0, (48, 27)
 
 
-def check_views(views: Sequence[InputItem], names: Sequence[str], calibration: Calibration | None = None) -> None:
+def check_take(views: Sequence[InputItem], names: Sequence[str], calibration: Calibration | None = None) -> None:
     """Refuse a take that cannot be fitted.
 
     Reads the first frame and the packets of each video, but decodes no more.

@@ -13,7 +13,7 @@ from humanpose_cli.io.calibrations import Calibration, takes_of
 from humanpose_cli.io.fit_files import stored_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX, beside_fit
-from humanpose_cli.views.checks import check_view_count, check_views
+from humanpose_cli.views.checks import check_take, check_view_count
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TakeInput:
     error: HpcError | None = None
 
     def checked(self, calibration: Calibration | None) -> TakeInput:
-        """Check videos and calibration by `check_views`; what is wrong becomes the error."""
+        """Check videos and calibration by `check_take`; what is wrong becomes the error."""
         if self.error is not None:
             return self
         try:
@@ -42,7 +42,7 @@ class TakeInput:
                 with suppress(InputError):  # frames that are gone are reported when they are needed
                     views += stored_inputs(fit)[:1]
             if len(views) == len(self.views) + len(self.fits):
-                check_views(views, distinct_names([view.path for view in views]), calibration)
+                check_take(views, distinct_names([view.path for view in views]), calibration)
         except HpcError as error:
             return replace(self, error=error)
         return self

@@ -137,8 +137,8 @@ def _compare(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], opti
         proposal = _propose(views[first], views[second], agreements, options, offset)
         if proposal is not None:
             comparison.proposals[first, second] = proposal
-        best = max(agreements.values(), key=lambda one: one.alike, default=None)
-        if best is not None and best.alike > 0:
+        best = max(agreements.values(), key=lambda one: one.similarity, default=None)
+        if best is not None and best.similarity > 0:
             comparison.mirror[first, second] = best.is_mirror
     return comparison
 
@@ -148,7 +148,7 @@ def _count_people(proposals: Mapping[tuple[int, int], PairPose], options: ViewsO
     return sum(1 - distance / options.max_disagreement for one in proposals.values() for _, _, distance in one.pairs)
 
 
-def likely_offsets(
+def agreeing_offsets(
     views: Sequence[Sequence[ViewTrack]], heard: Sequence[float | None], options: ViewsOptions
 ) -> list[float | None] | None:
     """Select the offsets by sound that agree with the people's movements; None if none does.
@@ -162,7 +162,7 @@ def likely_offsets(
             continue
         evidence = {(0, 1): clock_evidence(views[0], views[number], options)}
         ((_, likely), _), *_ = likely_clocks(evidence, (0.0, None), options.clear_clock)
-        by_motion, by_sound = (propose(views[0], views[number], options, clock) for clock in (likely, offset))
+        by_motion, by_sound = (propose_pose(views[0], views[number], options, clock) for clock in (likely, offset))
         agrees = by_sound is not None and (by_motion is None or by_sound.score >= options.sound_score * by_motion.score)
         result.append(offset if agrees else None)
     return result if any(value is not None for value in result[1:]) else None
@@ -186,7 +186,7 @@ def _reverse(one: PairPose) -> PairPose:
     return one._replace(rotation=rotation, translation=-rotation @ one.translation, offset=-one.offset, pairs=pairs)
 
 
-def propose(
+def propose_pose(
     first: Sequence[ViewTrack], second: Sequence[ViewTrack], options: ViewsOptions, offset: float
 ) -> PairPose | None:
     """Propose how the second camera stands to the first, whose clock is `offset` seconds behind; None if no person is

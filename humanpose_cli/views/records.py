@@ -17,7 +17,7 @@ from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.views.bodies import PersonBodies, landmarks_of
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.take import Take
-from humanpose_cli.views.tracks import Array, frame_times
+from humanpose_cli.views.tracks import Array, clock_times
 
 SCALE_UNCERTAINTY = {"calibration": 0.0, "height": 0.01, "bodies": 0.06}
 """Of a take's scale, by its source. A calibration counts as exact, a height as measured to 1 %. Sizes that the bodies
@@ -181,7 +181,7 @@ def _scaled(matrix: Array, scale: float) -> Array:
 
 def _nearest_frames(fit: Fit, offset: float, times: Array) -> Array:
     """Find the frame (F,) of a view nearest to each time of the take; −1 if there is none within a frame."""
-    moments = frame_times(fit) - offset
+    moments = clock_times(fit) - offset
     if len(moments) == 1:
         return np.zeros(len(times), int)
     nearest = np.abs(moments - times[:, None]).argmin(1)

@@ -48,14 +48,14 @@ class Agreement(NamedTuple):
     overlap   seconds that both show; 0 for one moment
     correlation  of their movements about the mean posture, −1 to 1; 0 for one moment
     is_mirror whether one of the two is a mirror image
-    alike     how well they agree, as mirror images if they are some; 0 for not at all
+    similarity  how well they agree, as mirror images if they are some; 0 for not at all
     """
 
     distance: float
     overlap: float
     correlation: float = 0.0
     is_mirror: bool = False
-    alike: float = 0.0
+    similarity: float = 0.0
 
 
 def best_rotation(source: Array, target: Array) -> Array:
@@ -78,11 +78,11 @@ def agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement |
     # A moment may look alike from the wrong side by chance; movements hardly do.
     if plain.overlap:
         is_mirror = mirror.correlation > max(plain.correlation, 0.0) + _MIRROR_CORRELATION
-        alike = plain.overlap * max((mirror if is_mirror else plain).correlation, 0.0)
+        similarity = plain.overlap * max((mirror if is_mirror else plain).correlation, 0.0)
     else:
         is_mirror = mirror.distance < _MIRROR * plain.distance
-        alike = 1 / max((mirror if is_mirror else plain).distance, _NEAREST)
-    return plain._replace(is_mirror=is_mirror, alike=alike)
+        similarity = 1 / max((mirror if is_mirror else plain).distance, _NEAREST)
+    return plain._replace(is_mirror=is_mirror, similarity=similarity)
 
 
 def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement | None:

@@ -18,12 +18,12 @@ from humanpose_cli.views.bodies import (
     PersonEvidence,
     gather_person,
     moved_person,
-    solve_person,
+    solve_person_in_views,
 )
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import RelatedViews, likely_offsets, relate_views
-from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, frame_times, tracks_of
+from humanpose_cli.views.people import RelatedViews, agreeing_offsets, relate_views
+from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
@@ -75,13 +75,13 @@ def solve_take(
     options = options or ViewsOptions()
     still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]
     views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
-    related = relate_views(views, options, offsets if offsets is not None else likely_offsets(views, heard, options))
+    related = relate_views(views, options, offsets if offsets is not None else agreeing_offsets(views, heard, options))
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _left_out(related, fits, names, still)
     if len(used) < 2:
         raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.mirror_images))
     cameras = _start_cameras(fits, related, used, calibrated)
-    times = frame_times(fits[used[0]]) - cameras[0].offset
+    times = clock_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
     cameras, people = _adjusted(cameras, people, options, fixed_poses=calibrated is not None, clocks=offsets is None)
     _refuse_one_position(cameras, people, [names[number] for number in used])
@@ -274,7 +274,7 @@ def _bodies(
                 view = one.best_view
                 people[index] = moved_person(body, one, fits[view], cameras[view])
             else:
-                people[index] = solve_person(body, one, fits, cameras, options, fitting, people[index], report)
+                people[index] = solve_person_in_views(body, one, fits, cameras, options, fitting, people[index], report)
     return cameras, [one for one in people if one is not None]
 
 

@@ -87,7 +87,7 @@ class ViewTrack:
         return Moments(visible, np.where(visible[:, None, None], keypoints, 0.0), joints)
 
 
-def frame_times(fit: FitRecord) -> Array:
+def clock_times(fit: FitRecord) -> Array:
     """Compute the seconds (F,) of a fit's frames on the camera's own clock, from 0."""
     if fit.frame_times is not None:
         return np.asarray(fit.frame_times, np.float64)
@@ -96,7 +96,7 @@ def frame_times(fit: FitRecord) -> Array:
 
 def tracks_of(fit: Fit, view: int) -> list[ViewTrack]:
     """List the people of one camera's fit, those in most frames first, without frames that were filled in."""
-    times, tracks = frame_times(fit), []
+    times, tracks = clock_times(fit), []
     for track in fit.tracks:
         rows = fit.rows_of(track)
         rows = rows[~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]

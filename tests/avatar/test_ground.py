@@ -11,7 +11,7 @@ from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 from humanpose_cli.avatar.ground import (
     contact_shadow,
     ground_under,
-    standing_height,
+    sole_height,
     straight_legs,
     tilt_of,
     turn_between,
@@ -50,9 +50,9 @@ STEP = pose(left_hip=(-1.0, 0.0, 0.0), right_hip=(0.7, 0.0, 0.0), **STANDING)
 
 def test_only_who_stands_on_their_feet_has_a_ground(stage: Stage) -> None:
     upright = vertices(stage, pose(**STANDING), stage.trans)
-    assert standing_height(upright, stage.body) == float(upright[:, 1].max())
-    assert standing_height(vertices(stage, KNEELING, stage.trans), stage.body) is None
-    assert standing_height(upright, stage.body, torch.zeros(len(upright))) is None
+    assert sole_height(upright, stage.body) == float(upright[:, 1].max())
+    assert sole_height(vertices(stage, KNEELING, stage.trans), stage.body) is None
+    assert sole_height(upright, stage.body, torch.zeros(len(upright))) is None
 
 
 @pytest.mark.extensive
@@ -62,7 +62,7 @@ def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
     reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
     down = reposer.person.set_down(STEP[None], stage.trans[None], 30.0)[0]
     assert down[1] > stage.trans[1] + 0.03  # legs apart reach less deep, so the pelvis sinks
-    assert abs(standing_height(reposer.person.body.pose(STEP, down), stage.body) - reposer.person.ground) < 1e-4
+    assert abs(sole_height(reposer.person.body.pose(STEP, down), stage.body) - reposer.person.ground) < 1e-4
     for still in (KNEELING, rotations):
         torch.testing.assert_close(reposer.person.set_down(still[None], stage.trans[None], 30.0)[0], stage.trans)
 
@@ -119,7 +119,7 @@ def test_a_motion_stays_on_the_ground_where_its_camera_or_its_distances_are_off(
 
 def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
     body = vertices(stage, pose(**STANDING), torch.tensor([0.0, 0.2, 3.5]))
-    height = standing_height(body, stage.body)
+    height = sole_height(body, stage.body)
     box, light = contact_shadow(body, height, stage.view)
     assert light.max() <= 1
     assert 0.3 < light.min() < 0.6
@@ -137,7 +137,7 @@ def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
 def test_the_shadow_of_who_is_below_the_ground_is_no_darker_and_no_light_wraps_round(stage: Stage) -> None:
     rotations = pose(**STANDING)
     body = vertices(stage, rotations, torch.tensor([0.0, 0.2, 3.5]))
-    height = standing_height(body, stage.body)
+    height = sole_height(body, stage.body)
     standing, sunk = (
         contact_shadow(body + torch.tensor([0.0, by, 0.0]), height, stage.view)[1].min() for by in (0.0, 0.1)
     )
@@ -244,7 +244,7 @@ def test_the_smallest_turn_brings_one_direction_onto_the_other() -> None:
 def test_the_shadow_of_a_tilted_camera_is_the_level_one_viewed_by_it(stage: Stage) -> None:
     turn = axis_angle_to_matrix(torch.tensor([0.35, 0.0, 0.1]))
     body = vertices(stage, pose(**STANDING), torch.tensor([0.0, 0.2, 3.5]))
-    height = standing_height(body, stage.body)
+    height = sole_height(body, stage.body)
     box, light = contact_shadow(body @ turn.mT, height, stage.view, turn @ LEVEL)
     y, x = np.unravel_index(light.argmin(), light.shape)
     soles = stage.view.project((body @ turn.mT)[body[:, 1] > height - 0.02])

@@ -13,7 +13,7 @@ from humanpose_cli.avatar.completion import skin_tone
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.loose import crop_photo
 from humanpose_cli.avatar.options import MeshOptions, ShoeOptions
-from humanpose_cli.avatar.shoes import shoe_offsets, vertex_colours, wears_shoes
+from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.surface import body_texels, parts_mask
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
@@ -91,7 +91,7 @@ def shod(stage: Stage, unknown: tuple[str, ...] = ()) -> bool:
     others = torch.from_numpy(~parts_mask(stage.body.part_labels.numpy(), unknown))
     faces = stage.body.faces[others[stage.body.faces.long()].all(1)]
     surface, options = body_texels(stage.body, 512), MeshOptions()
-    visible = vertex_colours(vertices, faces, crop, options.shoes)
+    visible = photo_colours(vertices, faces, crop, options.shoes)
     tone = skin_tone(surface, visible.colour, visible.shown, options.completion.min_skin, options.colours)
     return wears_shoes(surface, visible, tone, options)
 

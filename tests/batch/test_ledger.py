@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.errors import raises
 
-from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, content_digest, fingerprint
+from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, digest_of_item, fingerprint
 from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, read_history
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
@@ -258,19 +258,19 @@ def test_fingerprints_of_sequences_cover_all_frames(tmp_path):
         os.utime(path, ns=(5, 100 - i))
     item = Item("clip", tuple(frames))
     assert fingerprint(item) == Fingerprint(6, 100)
-    digest = content_digest(item)
+    digest = digest_of_item(item)
     frames[1].write_bytes(b"xy")
-    assert content_digest(item) != digest
+    assert digest_of_item(item) != digest
 
 
 def test_contents_cannot_be_shifted_between_files(tmp_path):
     one, two = tmp_path / "1", tmp_path / "2"
     one.write_bytes(b"ab")
     two.write_bytes(b"c")
-    before = content_digest(Item("x", (one, two)))
+    before = digest_of_item(Item("x", (one, two)))
     one.write_bytes(b"a")
     two.write_bytes(b"bc")
-    assert content_digest(Item("x", (one, two))) != before
+    assert digest_of_item(Item("x", (one, two))) != before
 
 
 def test_the_error_of_an_item_comes_first():

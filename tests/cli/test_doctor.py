@@ -48,7 +48,7 @@ def test_here_everything_needed_is_there(hpc):
 def test_on_a_gpu_another_build_of_onnx_runtime_does_its_work(monkeypatch):
     import humanpose_cli.detect.models
 
-    monkeypatch.setattr(humanpose_cli.detect.models, "self_test", lambda: "cuda:0")
+    monkeypatch.setattr(humanpose_cli.detect.models, "self_test_networks", lambda: "cuda:0")
     assert doctor_checks._detector().endswith(" on the GPU")
     monkeypatch.setattr(metadata, "distributions", lambda name: [name] if name == "onnxruntime-gpu" else [])
     assert doctor_checks._onnx_runtime() == "onnxruntime-gpu"

@@ -23,7 +23,7 @@ from humanpose_cli.io.images import read_image
 from humanpose_cli.io.mat_files import read_mat, read_mat73
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.train.trainer import read_checkpoint
-from humanpose_cli.networks.weights import read_foreign
+from humanpose_cli.networks.weights import read_tensors
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -82,7 +82,7 @@ def mat(path: Path) -> None:
         ("x.gif", gif, read_image),
         ("x.png", png, read_image),
         ("x.tif", tiff, read_image),
-        ("x.pth", pth, read_foreign),
+        ("x.pth", pth, read_tensors),
         ("x.pt", pth, lambda path: read_checkpoint(path, {})),
         ("x.mat", mat, lambda path: read_mat(path, ("a",))),
         ("x73.mat", lambda path: hdf5(path, "a"), lambda path: read_mat73(path, "a")),

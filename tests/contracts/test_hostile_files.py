@@ -22,7 +22,7 @@ from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import read_fit
-from humanpose_cli.io.foreign_fits import read_foreign
+from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
@@ -74,7 +74,7 @@ def test_nesting_without_end_is_refused(tmp_path, name, write, read):
     ("name", "read"),
     [(name, read_pose) for name in ("x.npy", "x.npz", "x.bvh")]
     + [("x.jpg", read_image), ("x.fit.npz", load_fit), ("x.json", read_keypoints), ("x.pkl", read_pickle)]
-    + [("x.csv", read_boxes), ("x.pkl", read_foreign), ("x.pkl", load_smpl), ("x.bin", file_digest)],
+    + [("x.csv", read_boxes), ("x.pkl", read_foreign_fits), ("x.pkl", load_smpl), ("x.bin", file_digest)],
 )
 def test_pipes_are_refused_and_not_waited_for(tmp_path, name, read):
     os.mkfifo(tmp_path / name)

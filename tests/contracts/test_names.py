@@ -186,17 +186,25 @@ def test_the_check_of_idioms_finds_what_it_should():
     assert sorted(texts(ast.parse('f(f"a b {c} d", "ab")\n"c d"'))) == [(1, " d"), (1, "a b "), (2, "c d")]
 
 
-def duplicate_class_names(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
-    """Public top-level classes that stand in more than one module, with the modules."""
+def duplicates(trees: dict[str, ast.Module], kind: type[ast.ClassDef | ast.FunctionDef]) -> dict[str, list[str]]:
+    """Public top-level classes or functions that stand in more than one module, with the modules."""
     paths_by_name: dict[str, list[str]] = {}
     for path, tree in trees.items():
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, kind) and not node.name.startswith("_"):
                 paths_by_name.setdefault(node.name, []).append(path)
     return {name: paths for name, paths in paths_by_name.items() if len(paths) > 1}
 
 
 def test_no_public_class_name_stands_twice():
-    assert duplicate_class_names(modules()) == {}
+    assert duplicates(modules(), ast.ClassDef) == {}
     trees = {"a.py": ast.parse("class A: ...\nclass _B: ..."), "b.py": ast.parse("class A: ...\nclass _B: ...")}
-    assert duplicate_class_names(trees) == {"A": ["a.py", "b.py"]}
+    assert duplicates(trees, ast.ClassDef) == {"A": ["a.py", "b.py"]}
+
+
+def test_no_public_function_name_stands_twice():
+    """Operations of the engine have one name in three modules, commands are called as what they run."""
+    apart = re.compile(r"humanpose_cli/(engine/|cli/|front_door\.py)")
+    assert duplicates({path: tree for path, tree in modules().items() if not apart.match(path)}, ast.FunctionDef) == {}
+    trees = {"a.py": ast.parse("def a(): ..."), "b.py": ast.parse("def a(): ...\nclass B:\n    def a(self): ...")}
+    assert duplicates(trees, ast.FunctionDef) == {"a": ["a.py", "b.py"]}

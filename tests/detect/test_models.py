@@ -235,8 +235,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_the_start_is_quiet_and_light() -> None:
     code = """
         import sys
-        from humanpose_cli.detect.models import self_test
-        assert self_test().partition(":")[0] in ("cpu", "cuda")
+        from humanpose_cli.detect.models import self_test_networks
+        assert self_test_networks().partition(":")[0] in ("cpu", "cuda")
         print([name for name in ("torch", "onnx", "mediapipe") if name in sys.modules])
     """
     done = run(code)
@@ -248,10 +248,10 @@ def test_a_network_that_is_missing_or_damaged_names_the_remedy(monkeypatch: pyte
     monkeypatch.setattr(runtime, "_sessions", {})
     monkeypatch.setitem(runtime.POSE_NETWORKS, "blazepose-detector", tmp_path / "none.onnx")
     with raises(UnavailableError, problem="missing from the package"):
-        models.self_test()
+        models.self_test_networks()
     (tmp_path / "none.onnx").write_bytes(b"no network")
     with raises(InputError, problem="is damaged", remedy=reinstall_line()):
-        models.self_test()
+        models.self_test_networks()
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = models.run_network
     monkeypatch.setattr(models, "run_network", lambda *arguments: [output * 9 + 5 for output in usual(*arguments)])
     with raises(UnavailableError, problem="out of range"):
-        models.self_test()
+        models.self_test_networks()
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.fitting.comparison_page import accelerations, joint_errors, matched_rows, write_comparison_page
+from humanpose_cli.fitting.comparison_page import accelerations, joint_distances, matched_rows, write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
@@ -162,7 +162,7 @@ def test_errors_of_joints_are_those_of_constructed_motions() -> None:
     found = np.stack((true[0] + 5, 1.2 * true[1] @ turn.T, true[2], true[3]))
     found[2, 7] += [0, 0.24, 0]  # 10 mm on average
     found[3] = np.nan
-    aligned, rooted = joint_errors(found, true)
+    aligned, rooted = joint_distances(found, true)
     np.testing.assert_allclose(aligned[:2], 0, atol=1e-6)
     np.testing.assert_allclose(aligned[:3], 1000 * pa_mpjpe(found[:3], true[:3]), atol=1e-6)
     assert aligned[2] > 5

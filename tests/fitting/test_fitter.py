@@ -13,7 +13,7 @@ from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting import people
 from humanpose_cli.fitting.doubt import row_doubts
-from humanpose_cli.fitting.evidence import distance_of
+from humanpose_cli.fitting.evidence import distance_from_camera
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import overlay_image
@@ -92,7 +92,7 @@ def fitted_focal(people, exif=None, **options):
 @pytest.mark.parametrize(("distance", "longer"), [*extensive((0.8, 2.5), (1.6, 1.25)), (2.5, 1.0)])
 def test_an_unknown_lens_is_so_long_that_no_person_is_nearer_than_two_metres(clip, distance, longer):
     near = at_distance(clip, distance)
-    assert distance_of(near, UNKNOWN_LENS) == pytest.approx(distance, rel=1e-3)
+    assert distance_from_camera(near, UNKNOWN_LENS) == pytest.approx(distance, rel=1e-3)
     assert fitted_focal([at_distance(clip, 5.0), near]) == pytest.approx(longer * UNKNOWN_LENS.focal, rel=1e-3)
 
 

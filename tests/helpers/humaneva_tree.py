@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from helpers.dataset_files import spotted, write_video
-from humanpose_cli.lab.datasets.humaneva import Measurements, joints_at, read_calibration
+from humanpose_cli.lab.datasets.humaneva import Measurements, joints_at, read_cal_file
 from humanpose_cli.lab.datasets.mocap_files import C3dPoints
 
 SEGMENTS = ("PEL", "TRX", "HED", "LFE", "LTI", "RFE", "RTI", "LHU", "LRA", "RHU", "RRA", "LCL", "RCL")
@@ -140,7 +140,7 @@ def build(root):
 
 def shown_pelvis(calibration, points, camera, count=24):
     """Frames with a disc at the pelvis, at the time that the synchronisation says."""
-    lens = read_calibration(calibration)
+    lens = read_cal_file(calibration)
     image, mocap, step = OFFSETS[camera]
     for frame in range(count):
         position = mocap - 1 + (frame + 1 - round(image)) * step  # the camera's own clock, both counted from 1

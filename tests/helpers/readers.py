@@ -47,7 +47,7 @@ from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
 from humanpose_cli.io.displacement_files import DisplacementField, DisplacementFile, displacement_writer
-from humanpose_cli.io.foreign_fits import read_foreign as read_foreign_fit
+from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import open_inputs, read_list
 from humanpose_cli.io.pose_files import read_pose
@@ -56,7 +56,7 @@ from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.datasets.densepose import person_of
 from humanpose_cli.lab.datasets.h36m import read_cameras
-from humanpose_cli.lab.datasets.humaneva import read_calibration
+from humanpose_cli.lab.datasets.humaneva import read_cal_file
 from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
 from humanpose_cli.lab.datasets.mpi_inf_3dhp import _cells, _test_array
 from humanpose_cli.lab.datasets.reading import read_csv
@@ -67,7 +67,7 @@ from humanpose_cli.lab.evaluate.surface_distances import read_subdivided_distanc
 from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.models.vposer.prior import read_vposer
-from humanpose_cli.networks.weights import WeightsHeader, read_foreign, read_weights, write_weights
+from humanpose_cli.networks.weights import WeightsHeader, read_tensors, read_weights, write_weights
 
 DATA = Path(__file__).parents[1]
 GOLDEN = next((DATA / "io" / "data").glob("*.fit.npz"))
@@ -240,9 +240,9 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "amass.npz": (amass, read_pose),
     "x.bvh": (motion, read_pose),
     "x.fit.npz": (copied(GOLDEN), load_fit),
-    "foreign.npz": (copied(GOLDEN), read_foreign_fit),
-    "phalp.pkl": (copied(DATA / "fitting" / "data" / "phalp_joblib.pkl"), read_foreign_fit),
-    "wham.pkl": (copied(DATA / "fitting" / "data" / "wham_joblib.pkl"), read_foreign_fit),
+    "foreign.npz": (copied(GOLDEN), read_foreign_fits),
+    "phalp.pkl": (copied(DATA / "fitting" / "data" / "phalp_joblib.pkl"), read_foreign_fits),
+    "wham.pkl": (copied(DATA / "fitting" / "data" / "wham_joblib.pkl"), read_foreign_fits),
     "people.json": (keypoints, read_keypoints),
     "results_a.json": (mmpose, read_keypoints),
     "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
@@ -250,7 +250,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "predictions.npz": (predictions, read_predictions),
     "x.displacements.npz": (displacements, every_displacement),
     "x.safetensors": (weights, read_weights),
-    "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_foreign),
+    "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_tensors),
     "checkpoint.pt": (checkpoint, lambda path: read_checkpoint(path, {"b": 2})),
     "gmm.pkl": (write_mixture, read_mixture_prior),
     "gmm.npz": (write_mixture, read_mixture_prior),
@@ -279,7 +279,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.cdf": (lambda path: trees.write_cdf(path, np.zeros((2, 96)), packed=True), lambda path: read_cdf(path, "Pose")),
     "x.cal": (
         lambda path: humaneva.write_numbers(path, [1000.0] * 10 + np.eye(3).ravel().tolist() + [0.0] * 3),
-        read_calibration,
+        read_cal_file,
     ),
     "metadata.xml": (trees.write_metadata, read_cameras),
     "camera.xml": (camera, read_rich_camera),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from helpers.cached_body import body
-from humanpose_cli.lab.synthetic.dressing import dress
+from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.fabrics import RGB, Fabric
 from humanpose_cli.lab.synthetic.mesh import MATERIALS, DressedMesh
 from humanpose_cli.lab.synthetic.people import Bottom, Identity, Outfit, Shoes, Top, sample_identity, sample_outfit
@@ -56,7 +56,7 @@ def person(seed: int) -> tuple[Identity, Outfit]:
 
 @functools.lru_cache(maxsize=32)
 def dressed(seed: int, size: int = 64) -> DressedMesh:
-    return dress(body(), *person(seed), texture_size=size)
+    return dress_identity(body(), *person(seed), texture_size=size)
 
 
 def outfit(**worn: object) -> Outfit:
@@ -68,7 +68,7 @@ def outfit(**worn: object) -> Outfit:
 
 def wearing(**worn: object) -> DressedMesh:
     """Person 1 in these clothes and nothing else."""
-    return dress(body(), person(1)[0], outfit(**worn), texture_size=64)
+    return dress_identity(body(), person(1)[0], outfit(**worn), texture_size=64)
 
 
 def shirt(sleeve: float = 0.45) -> Top:

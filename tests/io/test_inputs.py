@@ -12,7 +12,7 @@ import pytest
 from helpers.errors import raises
 from PIL import Image
 
-from humanpose_cli.batch.items import content_digest, fingerprint, item_of
+from humanpose_cli.batch.items import digest_of_item, fingerprint, item_of
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.image_sequences import check_sequence, natural_order
@@ -174,7 +174,7 @@ class TestTrouble:
             with pytest.raises(InputError, match=r"device or a pipe|cannot be read"):
                 list(item.frames())
             with pytest.raises(InputError, match=r"device or a pipe|cannot be opened|cannot be read"):
-                fingerprint(item_of(item)), content_digest(item_of(item))
+                fingerprint(item_of(item)), digest_of_item(item_of(item))
 
     @pytest.mark.posix("makes symbolic links")
     def test_links_to_folders_are_followed_once(self, folder):

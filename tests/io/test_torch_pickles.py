@@ -13,11 +13,11 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
-from humanpose_cli.io.foreign_fits import read_foreign as read_foreign_fits
+from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.restricted_pickle import read_pickle
 from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.lab.train.trainer import read_checkpoint
-from humanpose_cli.networks.weights import read_foreign
+from humanpose_cli.networks.weights import read_tensors
 
 NESTED = b"K\x01\x85q\x00" + b"h\x00\x86q\x00" * 22
 ATTACKS = {
@@ -40,7 +40,7 @@ def with_pickle(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("read", [read_foreign, read_foreign_fits, lambda path: read_checkpoint(path, {})])
+@pytest.mark.parametrize("read", [read_tensors, read_foreign_fits, lambda path: read_checkpoint(path, {})])
 def test_pickles_that_would_not_end_are_refused(tmp_path: Path, name: str, read) -> None:
     with pytest.raises(InputError, match=r"as a key|bytes of a length"):
         read(with_pickle(tmp_path / "x.pt", ATTACKS[name]))
@@ -79,4 +79,4 @@ def test_complete_files_pass(tmp_path: Path, legacy: bool) -> None:
     }
     torch.save(document, tmp_path / "x.pt", _use_new_zipfile_serialization=not legacy)
     check_torch_pickles(tmp_path / "x.pt")
-    assert read_foreign(tmp_path / "x.pt").keys() == module.state_dict().keys()
+    assert read_tensors(tmp_path / "x.pt").keys() == module.state_dict().keys()

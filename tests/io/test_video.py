@@ -31,7 +31,7 @@ from humanpose_cli.io.video import (
     made_ahead,
     prefetch,
     probe_video,
-    self_test,
+    self_test_codec,
 )
 
 COUNT = 8
@@ -426,11 +426,11 @@ def test_nothing_is_said_on_the_terminal_and_nothing_stays_behind(video, tmp_pat
 )
 def test_the_self_test_compares_what_is_read_with_what_was_written(monkeypatch, change, problem):
     for codec in CODECS:
-        self_test(codec)
+        self_test_codec(codec)
     read = VideoReader.frames
     monkeypatch.setattr(VideoReader, "frames", lambda reader: change(list(read(reader))))
     with raises(UnavailableError, problem=(problem, "than it wrote in h264")):
-        self_test("h264")
+        self_test_codec("h264")
 
 
 def no_thread_left() -> bool:

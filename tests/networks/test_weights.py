@@ -20,8 +20,8 @@ from humanpose_cli.networks.weights import (
     _KEY,
     WEIGHTS,
     WeightsHeader,
-    read_foreign,
     read_header,
+    read_tensors,
     read_weights,
     write_weights,
 )
@@ -108,9 +108,9 @@ def test_flipped_bits_in_a_copy_of_shipped_weights_are_refused(tmp_path, name):
     copy.write_bytes(WEIGHTS[name].path.read_bytes())
     tensors, header = read_weights(copy)
     assert len(header.digest) == 64
-    assert read_foreign(copy).keys() == tensors.keys()
+    assert read_tensors(copy).keys() == tensors.keys()
     flip_bits(copy)
-    for read in (read_weights, read_foreign):
+    for read in (read_weights, read_tensors):
         with raises(InputError, subject="copy.safetensors", problem="is damaged:", remedy="copy it again"):
             read(copy)
 
@@ -143,7 +143,7 @@ def test_damage_in_the_package_calls_for_a_new_installation(tmp_path, state, mon
 def test_foreign_checkpoints_are_unwrapped(tmp_path, state):
     path = tmp_path / "other.pth"
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
-    found = read_foreign(path)
+    found = read_tensors(path)
     assert found.keys() == state.keys()
     torch.testing.assert_close(found["a.weight"], state["a.weight"])
 
@@ -155,7 +155,7 @@ def test_a_changed_number_in_a_foreign_checkpoint_is_found(tmp_path):
     content[content.index(bytes(400)) + 200] ^= 1
     path.write_bytes(content)
     with raises(InputError, subject=("other.pth (", "data/0)"), problem="is damaged: its checksum differs"):
-        read_foreign(path)
+        read_tensors(path)
 
 
 class Harmful:
@@ -168,7 +168,7 @@ def test_names_of_lightnings_classes_in_a_checkpoint_are_passed_over(tmp_path):
     (path,) = write_vposer(tmp_path).rglob("*.ckpt")
     with pytest.raises(Exception, match="pytorch_lightning"):
         torch.load(path, weights_only=True)
-    assert read_foreign(path).keys() == vposer_tensors().keys()
+    assert read_tensors(path).keys() == vposer_tensors().keys()
     assert "pytorch_lightning" not in sys.modules
 
 
@@ -177,11 +177,11 @@ def test_code_in_foreign_checkpoints_is_not_executed(tmp_path, capsys):
     path = tmp_path / "evil.pth"
     torch.save({"x": Harmful()}, path)
     with raises(InputError, problem="cannot be read safely"):
-        read_foreign(path)
+        read_tensors(path)
     path.write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(InputError):
-        read_foreign(path)
+        read_tensors(path)
     assert "executed" not in capsys.readouterr().out
     torch.save([1, 2], path)
     with raises(InputError, problem="no named tensors"):
-        read_foreign(path)
+        read_tensors(path)

@@ -13,7 +13,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.body_maps import crop_of_body, render_bodies, vertex_colours
+from humanpose_cli.rendering.body_maps import crop_of_body, position_colours, render_bodies
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface, vertex_normals
 
@@ -55,7 +55,7 @@ def texture_of_uv(size: int = 256) -> np.ndarray:
 def test_pixels_show_the_surface_points_of_their_face(body, vertices, crops):
     cameras = [CAMERA.cropped(crop) for crop in crops]
     maps = render_bodies(body, vertices, cameras, SIZE, [texture_of_uv()] * 2)
-    normals, colours = vertex_normals(vertices, body.faces), vertex_colours(body)
+    normals, colours = vertex_normals(vertices, body.faces), position_colours(body)
     random = np.random.default_rng(0)
     for row, camera in enumerate(cameras):
         pelvis = vertices[row, body.part_labels == SMPL24.index("pelvis"), 2].mean()
@@ -115,7 +115,7 @@ def test_bodies_do_not_depend_on_their_batch(body, vertices, crops):
 
 
 def test_vertex_colours_distinguish_vertices(body):
-    colours = vertex_colours(body)
+    colours = position_colours(body)
     assert float(colours.min()) == 0
     assert float(colours.max()) == 1
     assert len(torch.unique(body.template, dim=0)) == len(torch.unique(colours, dim=0))

@@ -15,7 +15,7 @@ from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.video import VideoWriter
-from humanpose_cli.views.checks import MAX_VIEWS, check_views
+from humanpose_cli.views.checks import MAX_VIEWS, check_take
 
 SIZE = (64, 48)
 RATE = 25
@@ -49,7 +49,7 @@ def check(paths: list[Path], cameras: Calibration | None = None, frames: FrameRa
     items: list[InputItem] = list(open_inputs([str(path) for path in paths], sequence=False))
     if frames is not None:
         items = [dataclasses.replace(item, range=frames) for item in items]
-    check_views(items, [item.path.name for item in items], cameras)
+    check_take(items, [item.path.name for item in items], cameras)
 
 
 def error(*arguments: object, **options: object) -> HpcError:

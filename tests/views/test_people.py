@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.views import people
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import propose, relate_views
+from humanpose_cli.views.people import propose_pose, relate_views
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, mirrored
 
 OPTIONS = ViewsOptions()
@@ -47,7 +47,7 @@ A, B, C = movement(1), movement(2, (1.2, 5.0)), movement(3, (-1.1, 4.4))
 
 
 def test_one_person_shows_how_two_cameras_stand() -> None:
-    pose = propose([track(A, 0)], [track(turned(A), 1)], OPTIONS, 0.0)
+    pose = propose_pose([track(A, 0)], [track(turned(A), 1)], OPTIONS, 0.0)
     assert pose is not None
     np.testing.assert_allclose(pose.rotation, TURN, atol=1e-12)
     np.testing.assert_allclose(pose.translation, SHIFT, atol=1e-12)
@@ -59,7 +59,7 @@ def test_one_person_shows_how_two_cameras_stand() -> None:
 
 
 def test_people_in_another_order_are_paired() -> None:
-    pose = propose([track(A, 0), track(B, 0, 1)], [track(turned(B), 1), track(turned(A), 1, 1)], OPTIONS, 0.0)
+    pose = propose_pose([track(A, 0), track(B, 0, 1)], [track(turned(B), 1), track(turned(A), 1, 1)], OPTIONS, 0.0)
     assert pose is not None
     assert {pair[:2] for pair in pose.pairs} == {(0, 1), (1, 0)}
     np.testing.assert_allclose(pose.translation, SHIFT, atol=1e-12)
@@ -68,14 +68,16 @@ def test_people_in_another_order_are_paired() -> None:
 def test_two_who_move_in_step_are_distinguished_by_where_they_stand() -> None:
     """Either could be either by movement: only one pairing has both in their positions."""
     twin = A + np.array((1.5, 0.0, 0.8))
-    pose = propose([track(A, 0), track(twin, 0, 1)], [track(turned(twin), 1), track(turned(A), 1, 1)], OPTIONS, 0.0)
+    pose = propose_pose(
+        [track(A, 0), track(twin, 0, 1)], [track(turned(twin), 1), track(turned(A), 1, 1)], OPTIONS, 0.0
+    )
     assert pose is not None
     assert sorted(pair[:2] for pair in pose.pairs) == [(0, 1), (1, 0)]
 
 
 def test_different_people_relate_no_cameras() -> None:
-    assert propose([track(A, 0)], [track(turned(B), 1)], OPTIONS, 0.0) is None
-    assert propose([], [track(A, 1)], OPTIONS, 0.0) is None
+    assert propose_pose([track(A, 0)], [track(turned(B), 1)], OPTIONS, 0.0) is None
+    assert propose_pose([], [track(A, 1)], OPTIONS, 0.0) is None
     related = relate_views([[track(A, 0)], [track(turned(B), 1)]], OPTIONS)
     assert related.poses[1] is None
     assert members(related.people) == [[(0, 0)]]
@@ -83,7 +85,7 @@ def test_different_people_relate_no_cameras() -> None:
 
 def test_a_clock_that_is_ahead_is_taken_off() -> None:
     first, second = track(A, 0), track(turned(A), 1, times=TIMES + 0.5)
-    pose = propose([first], [second], OPTIONS, 0.5)
+    pose = propose_pose([first], [second], OPTIONS, 0.5)
     assert pose is not None
     np.testing.assert_allclose(pose.rotation, TURN, atol=1e-9)
     related = relate_views([[first], [second]], OPTIONS, [0.0, 0.5])
@@ -200,15 +202,15 @@ def test_distances_along_the_viewing_ray_do_not_count() -> None:
 
 def test_offsets_by_sound_hold_unless_movements_contradict_them() -> None:
     views = [[track(A, 0)], [track(turned(A), 1, times=TIMES + 0.4)], [track(turned(A, TURN_2, SHIFT_2), 2)]]
-    assert people.likely_offsets(views, [0.0, 0.4, 0.0], OPTIONS) == [0.0, 0.4, 0.0]
-    assert people.likely_offsets(views, [0.0, -0.6, 0.0], OPTIONS) == [0.0, None, 0.0]
-    assert people.likely_offsets(views, [0.0, None, None], OPTIONS) is None
+    assert people.agreeing_offsets(views, [0.0, 0.4, 0.0], OPTIONS) == [0.0, 0.4, 0.0]
+    assert people.agreeing_offsets(views, [0.0, -0.6, 0.0], OPTIONS) == [0.0, None, 0.0]
+    assert people.agreeing_offsets(views, [0.0, None, None], OPTIONS) is None
 
 
 def test_every_moment_without_a_second_camera_is_left_out_of_the_pose() -> None:
     """Of the second track, only the half that the first one shows, which alone is right, counts."""
     wrong = turned(A)
     wrong[30:] += np.random.default_rng(4).normal(0, 1, wrong[30:].shape)
-    pose = propose([track(A[:30], 0)], [replace(track(wrong, 1))], OPTIONS, 0.0)
+    pose = propose_pose([track(A[:30], 0)], [replace(track(wrong, 1))], OPTIONS, 0.0)
     assert pose is not None
     np.testing.assert_allclose(pose.rotation, TURN, atol=1e-12)

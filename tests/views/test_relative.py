@@ -67,7 +67,7 @@ def test_a_mirror_image_is_recognised_by_its_movements(views: list[list[ViewTrac
     assert turned is not None
     assert not as_it_is.is_mirror
     assert turned.is_mirror
-    assert turned.alike == pytest.approx(as_it_is.alike, rel=0.2)
+    assert turned.similarity == pytest.approx(as_it_is.similarity, rel=0.2)
     assert as_it_is.correlation > 0.8 > 0.2 > turned.correlation
     curve = clock_evidence([one], [reflected], OPTIONS)
     assert (int(curve.argmax()) - len(curve) // 2) * STEP == pytest.approx(OFFSETS[1], abs=1.5 / RATE)

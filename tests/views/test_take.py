@@ -14,7 +14,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import likely_offsets
+from humanpose_cli.views.people import agreeing_offsets
 from humanpose_cli.views.records import take_fit
 from humanpose_cli.views.take import solve_take
 from humanpose_cli.views.tracks import tracks_of
@@ -77,9 +77,9 @@ def test_clocks_differ_by_parts_of_a_frame():
 def test_sound_gives_the_clocks_unless_movements_contradict_it():
     filmed = film(THREE[:2], ONE_PERSON, frames=60, offsets=(0.0, 0.45))
     views = [tracks_of(fit, number) for number, fit in enumerate(filmed.fits)]
-    assert likely_offsets(views, [0.0, 0.46], ViewsOptions()) == [0.0, 0.46]
+    assert agreeing_offsets(views, [0.0, 0.46], ViewsOptions()) == [0.0, 0.46]
     for wrong in ([0.0, -0.9], [0.0, None], []):
-        assert likely_offsets(views, wrong, ViewsOptions()) is None
+        assert agreeing_offsets(views, wrong, ViewsOptions()) is None
     heard = solved(filmed, heard=[0.0, 0.46])
     assert heard.cameras[1].offset == pytest.approx(0.45, abs=0.5 / RATE)
 

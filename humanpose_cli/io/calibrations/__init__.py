@@ -28,7 +28,7 @@ from humanpose_cli.io.calibrations.laboratories import (
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
-from humanpose_cli.io.nesting import check_size, parse_xml
+from humanpose_cli.io.nesting import check_file_size, parse_xml
 from humanpose_cli.io.text_files import read_json_object, read_text
 
 __all__ = [
@@ -54,7 +54,7 @@ def read_calibration(path: Path | str) -> Calibration:
     path = Path(path)
     if path.is_dir():
         return read_easymocap_folder(path)
-    check_size(path)
+    check_file_size(path)
     text = read_text(path, kind="calibration", remedy=_REMEDY)
     start = text.lstrip()
     if not start:

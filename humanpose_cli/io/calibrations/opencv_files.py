@@ -32,7 +32,7 @@ from humanpose_cli.io.calibrations.cameras import (
     build_calibration,
     build_camera,
 )
-from humanpose_cli.io.nesting import check_size, refuse_deep_xml, refuse_deep_yaml
+from humanpose_cli.io.nesting import check_file_size, refuse_deep_xml, refuse_deep_yaml
 from humanpose_cli.io.text_files import read_text
 
 _PAIR = ("intri", "extri")
@@ -149,7 +149,7 @@ def _with_partner(path: Path, text: str) -> _Storage:
 
 
 def _small_text(path: Path) -> str:
-    check_size(path)
+    check_file_size(path)
     return read_text(path, kind="calibration")
 
 

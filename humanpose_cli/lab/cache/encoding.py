@@ -45,7 +45,7 @@ class EncodedHeader:
     complete: bool
 
 
-def read_header(data: bytes) -> EncodedHeader | None:
+def read_image_header(data: bytes) -> EncodedHeader | None:
     """Read the header of JPEG or PNG bytes; None if they are neither."""
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg_header(data)
@@ -91,7 +91,7 @@ def encoded_problem(path: str, data: bytes, size: Sequence[int], photograph: int
     size        (width, height) of the image that they belong to, as the table has it
     photograph  bytes of that image: a label map is as large as it, but may be of next to none
     """
-    header = read_header(data)
+    header = read_image_header(data)
     if header is None:
         return "is neither JPEG nor PNG"
     if list(header.size) != list(size):

@@ -281,7 +281,7 @@ def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
     return np.asarray(reach + _CLOTHES, np.float32)
 
 
-def joint_visibility(
+def visible_joint_shares(
     joints: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
     """Measure the visible share of the surface around the joints of SMPL24: (24, 3) metres, camera axes → (24,) 0…1.

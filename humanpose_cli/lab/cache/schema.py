@@ -303,7 +303,7 @@ class Header:
     shard           number of the shard; in the index how many shards it joins
     shard_count     how many shards the plan has
     picture_count, person_count, group_count   rows of these tables; in the index those of all shards together
-    content_digest  SHA-256 over all datasets; see `writing.content_digest`
+    content_digest  SHA-256 over all datasets; see `writing.digest_of_arrays`
     """
 
     kind: str

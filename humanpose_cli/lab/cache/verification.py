@@ -26,7 +26,7 @@ from humanpose_cli.lab.cache.cache import ShardEntry, shard_entries
 from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem
 from humanpose_cli.lab.cache.reading import TableFile
 from humanpose_cli.lab.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind, value_problem
-from humanpose_cli.lab.cache.writing import bytes_of, content_digest
+from humanpose_cli.lab.cache.writing import bytes_of, digest_of_arrays
 
 # Whether the tables of a file agree with each other: people with images, groups, sequences, splits and pairs.
 
@@ -264,7 +264,7 @@ def _changed(file: TableFile) -> Iterator[str]:
     for name in wrong:
         if not _is_encoded(file, name):  # those are named one by one
             yield f"column {name}: does not match its checksum"
-    if not wrong and content_digest(file.arrays) != file.header.content_digest:
+    if not wrong and digest_of_arrays(file.arrays) != file.header.content_digest:
         yield "its contents do not match the digest in its header"
 
 

@@ -22,7 +22,7 @@ from humanpose_cli.core.conventions import IMAGE_SKELETONS, SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, is_about_output
 from humanpose_cli.io.value_limits import refuse_image_size
-from humanpose_cli.lab.cache.encoding import EncodedHeader, read_header
+from humanpose_cli.lab.cache.encoding import EncodedHeader, read_image_header
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
 from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of, value_problem
 
@@ -44,7 +44,7 @@ def bytes_of(array: NDArray[Any]) -> memoryview:
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
-def content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Hash all datasets with SHA-256 in the order of their paths: path, type, shape and bytes of each."""
     digest = hashlib.sha256()
     for path in sorted(arrays):
@@ -67,7 +67,7 @@ def write_hdf5(
 
     Raises OSError as the system does.
     """
-    header = replace(header, content_digest=content_digest({name: data.values for name, data in datasets.items()}))
+    header = replace(header, content_digest=digest_of_arrays({name: data.values for name, data in datasets.items()}))
     offsets: dict[str, int] = {}
     with h5py.File(_create(path)) as file:
         for name, value in header.attributes.items():
@@ -313,7 +313,7 @@ class _Shard:
         self.groups.append((group.name, first, count))
 
     def _add(self, sample: Sample) -> None:
-        check_image(sample)
+        check_sample(sample)
         if sample.name in self._names:
             raise InputError(f"sample {sample.name!r}", "comes twice")
         self._names.add(sample.name)
@@ -416,7 +416,7 @@ def check_splits(subject: str, splits: Iterable[str]) -> None:
             raise InputError(subject, "is in a split of another name", expected=", ".join(SPLITS), got=split)
 
 
-def check_image(sample: Sample) -> None:
+def check_sample(sample: Sample) -> None:
     """Raise InputError if a sample's name, encoded images or names of labels are wrong.
 
     Numbers are checked one by one when they are turned into rows (`as_row`).
@@ -452,7 +452,7 @@ def _refuse_unknown(subject: str, family: str, names: Any) -> None:
 def _header(subject: str, field: str, data: Any, expected: str) -> EncodedHeader:
     if not isinstance(data, bytes):
         raise InputError(subject, f"{field}: is not encoded", expected=expected, got=type(data).__name__)
-    header = read_header(data)
+    header = read_image_header(data)
     if header is None:
         raise InputError(subject, f"{field}: is not encoded", expected=expected, got=f"{data[:8]!r}…")
     if not header.complete:

@@ -29,8 +29,8 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import checked_array
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
-from humanpose_cli.lab.datasets.common import FolderSource, check_size, with_visibility
-from humanpose_cli.lab.datasets.reading import read_pickle, stored_image
+from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, with_visibility
+from humanpose_cli.lab.datasets.reading import read_pickled_table, stored_image
 from humanpose_cli.lab.metrics.agora import MAX_OCCLUSION
 
 LARGE, SMALL = (3840, 2160), (1280, 720)
@@ -77,7 +77,7 @@ class AgoraSource(FolderSource):
     def read(self, group: Group) -> Iterator[Sample]:
         path, row = group.key["frame"], group.key["row"]
         image = stored_image(group.key["image"])
-        check_size(group.key["image"], image.size, LARGE, SMALL)
+        check_image_size(group.key["image"], image.size, LARGE, SMALL)
         people = _people(path, _frame(path), row, image.size[0] / LARGE[0])
         splits = {self.name: group.key["split"]}
         yield Sample(
@@ -94,7 +94,7 @@ def focal_of(name: str, width: int) -> float:
 @lru_cache(maxsize=1)
 def _frame(path: Path) -> Mapping[str, Array]:
     """Read the columns of a data frame, which its images share: some hundred megabytes."""
-    return read_pickle(path)
+    return read_pickled_table(path)
 
 
 def _names(path: Path) -> list[str]:

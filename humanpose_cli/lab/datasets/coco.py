@@ -45,7 +45,7 @@ from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.mat_files import read_mat
 from humanpose_cli.io.text_files import json_object, read_json
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_size, clip_box
+from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_image_size, clip_box
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
@@ -189,7 +189,7 @@ class CocoSource(FolderSource):
         for entry in group.key["images"]:
             path = group.key["folder"] / entry.path
             image = stored_image(path)
-            check_size(path, image.size, entry.size or image.size)
+            check_image_size(path, image.size, entry.size or image.size)
             video = group.name if entry.video else ""
             yield Sample(
                 f"{video}/{entry.name}" if video else group.name,

@@ -283,7 +283,7 @@ def first_existing(*paths: Path) -> Path:
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def check_size(path: Path, size: tuple[int, int], *sizes: tuple[int, int]) -> None:
+def check_image_size(path: Path, size: tuple[int, int], *sizes: tuple[int, int]) -> None:
     """Raise InputError if an image has another size (width, height) than its annotation or its camera."""
     if size not in sizes:
         expected = " or ".join(f"{width} × {height}" for width, height in sizes)

@@ -28,7 +28,7 @@ from humanpose_cli.io.checks import existing_file
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, decode_run_lengths
 from humanpose_cli.io.densepose_annotations import SIDE, AnnotatedImage, AnnotatedPerson, read_annotated_images
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
-from humanpose_cli.lab.datasets.common import FolderSource, check_size, clip_box, first_existing
+from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, clip_box, first_existing
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
@@ -41,7 +41,7 @@ def sample_of(
     """Make the sample of a complete image; `sequence` and their track identify its people."""
     image = stored_image(annotation.path)
     size = annotation.record["width"], annotation.record["height"]
-    check_size(annotation.path, image.size, size)
+    check_image_size(annotation.path, image.size, size)
     people = [
         person_of(person, size, "" if person.track is None else f"{sequence}/{person.track}")
         for person in sorted(annotation.people, key=lambda person: person.crowd)

@@ -37,8 +37,8 @@ from humanpose_cli.lab.datasets.common import (
     FolderSource,
     SequenceOptions,
     box_around,
+    check_image_size,
     check_rotations,
-    check_size,
     first_betas,
     pinhole,
     project_points,
@@ -46,7 +46,7 @@ from humanpose_cli.lab.datasets.common import (
     with_visibility,
 )
 from humanpose_cli.lab.datasets.published import PublishedCount
-from humanpose_cli.lab.datasets.reading import read_pickle, stored_image
+from humanpose_cli.lab.datasets.reading import read_pickled_table, stored_image
 
 FRAME_RATE = 30.0
 OFFICIAL_VIDEOS = {"emdb1": 17, "emdb2": 25}
@@ -119,7 +119,7 @@ class EmdbSource(FolderSource):
         groups: list[Group] = []
         counts = dict.fromkeys(OFFICIAL_VIDEOS, 0)
         for path in files:
-            fields = read_pickle(path)
+            fields = read_pickled_table(path)
             protocols = [name for name in OFFICIAL_VIDEOS if bool(fields.get(name))]
             for name in protocols:
                 counts[name] += 1
@@ -141,7 +141,7 @@ class EmdbSource(FolderSource):
         video = self._load(path)
         for frame in group.key["frames"]:
             image = stored_image(_image(path, frame))
-            check_size(_image(path, frame), image.size, video.size)
+            check_image_size(_image(path, frame), image.size, video.size)
             yield Sample(
                 f"{group.name}/{frame:05d}",
                 image.image,
@@ -157,7 +157,7 @@ class EmdbSource(FolderSource):
             )
 
     def _load(self, path: Path) -> _Video:
-        fields = read_pickle(path)
+        fields = read_pickled_table(path)
         camera, smpl, boxes = (_table(fields, name, path) for name in ("camera", "smpl", "bboxes"))
         intrinsics = array_field(camera, "intrinsics", path, (3, 3))
         extrinsics = array_field(camera, "extrinsics", path, (None, 4, 4))

@@ -130,14 +130,14 @@ class FitEstimator:
         names        of the views
         calibration  the file of their cameras
 
-        Raises the errors of `check_views`, `TakeSolver` and `read_calibration`.
+        Raises the errors of `check_take`, `TakeSolver` and `read_calibration`.
         """
         from humanpose_cli.io.calibrations import read_calibration
-        from humanpose_cli.views.checks import check_views
+        from humanpose_cli.views.checks import check_take
         from humanpose_cli.views.solver import TakeSolver
 
         cameras = None if calibration is None else read_calibration(calibration)
-        check_views(views, names, cameras)
+        check_take(views, names, cameras)
         return TakeSolver(calibration=cameras)([self._loaded.fit(view, people="all") for view in views])
 
     @property

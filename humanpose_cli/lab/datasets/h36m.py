@@ -45,10 +45,10 @@ from humanpose_cli.lab.datasets.calibrated import (
     with_fitted_bodies,
     with_joints,
 )
-from humanpose_cli.lab.datasets.common import FolderSource, check_size, first_betas, first_existing
+from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, first_betas, first_existing
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.lab.datasets.published import PublishedCount
-from humanpose_cli.lab.datasets.reading import image_pixels, read_pickle, video_frames
+from humanpose_cli.lab.datasets.reading import image_pixels, read_pickled_table, video_frames
 
 # Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
 #
@@ -123,7 +123,7 @@ class MoshFits:
     def read(cls, path: Path) -> MoshFits:
         """Read the fits. Raises InputError if the file is missing or of another kind."""
         existing_file(path, "a MoSh fit of this video")
-        fields = read_pickle(path)
+        fields = read_pickled_table(path)
         poses = array_field(fields, "new_poses", path, (None, 72))
         betas = array_field(fields, "betas", path, (None,))
         half_turn = Rotation.from_rotvec([np.pi, 0, 0])
@@ -389,7 +389,7 @@ class H36mSource(FolderSource):
             files = ((self._frame_file(view, frame), frame) for frame in view.taken_frames)
             images = ((path, frame, image_pixels(path)) for path, frame in files)
         for path, frame, pixels in images:
-            check_size(path, (pixels.shape[1], pixels.shape[0]), *SIZES)
+            check_image_size(path, (pixels.shape[1], pixels.shape[0]), *SIZES)
             yield frame, pixels
 
     def _maps(self, view: _Video, frame: int, shot: Shot, pinhole: Camera) -> Mapping[str, bytes]:

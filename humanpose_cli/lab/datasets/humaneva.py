@@ -36,7 +36,7 @@ from humanpose_cli.lab.datasets.calibrated import (
     with_fitted_bodies,
     with_joints,
 )
-from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, check_size
+from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, check_rotations
 from humanpose_cli.lab.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import read_lines, video_frames
@@ -62,7 +62,7 @@ _MARKERS: tuple[tuple[str, ...], ...] = (
 )
 
 
-def read_calibration(path: Path) -> LabCamera:
+def read_cal_file(path: Path) -> LabCamera:
     """Read a .cal file with a number a line: focal lengths, principal point, skew, k1 k2 p1 p2 k3, R by rows, t in mm.
 
     x_camera = R x_world + t; the returned camera is in metres.
@@ -411,14 +411,14 @@ class HumanEvaSource(FolderSource):
 
     def read(self, group: Group) -> Iterator[Sample]:
         video: _Video = group.key
-        camera = read_calibration(self._lens(video.actor, video.camera))
+        camera = read_cal_file(self._lens(video.actor, video.camera))
         joints = np.concatenate((camera.to_camera(video.joints[..., :3]), video.joints[..., 3:]), -1)
         joints[joints[..., 3] == 0] = 0
         people = self._people(video, joints)
         path = self._video(video.actor, video.action, video.camera)
         numbers = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
         for row, (number, pixels) in enumerate(video_frames(path, numbers)):
-            check_size(path, (pixels.shape[1], pixels.shape[0]), _SIZE)
+            check_image_size(path, (pixels.shape[1], pixels.shape[0]), _SIZE)
             valid = joints[row, :, 3] > 0
             shot = Shot(pixels, camera.lens, joints[row, valid, :3])
             pinhole = shot.camera(self.options.crop_size)

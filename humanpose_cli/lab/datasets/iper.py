@@ -41,7 +41,7 @@ from humanpose_cli.lab.datasets.reading import (
     encode_pixels,
     list_files,
     read_lines,
-    read_pickle,
+    read_pickled_table,
     stored_image,
     video_frame_count,
     video_frames,
@@ -311,7 +311,7 @@ class _HmrEstimates:
     """
 
     def __init__(self, path: Path, count: int) -> None:
-        fields = read_pickle(path)
+        fields = read_pickled_table(path)
         self.cameras = array_field(fields, "cams", path, (None, 3))
         self.poses = array_field(fields, "pose", path, (None, 72), largest=MAX_RADIANS)
         self.betas = array_field(fields, "shape", path, (None, 10))

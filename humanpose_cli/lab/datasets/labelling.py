@@ -30,9 +30,9 @@ from humanpose_cli.lab.cache.label_maps import (
     RENDERED_MAPS,
     LabelledMesh,
     encode_map,
-    joint_visibility,
     labels_of,
     render_label_maps,
+    visible_joint_shares,
 )
 from humanpose_cli.lab.cache.samples import LabellingSource, Person, Sample, Source
 from humanpose_cli.lab.datasets.common import box_around, project_points
@@ -175,7 +175,7 @@ def _with_joints(
     """Add the body's joints, pixels and visibility of smpl24's, and the mesh's box in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
-    visible = np.asarray(joint_visibility(body.joints, number, view, maps) if maps else ahead, np.float64)
+    visible = np.asarray(visible_joint_shares(body.joints, number, view, maps) if maps else ahead, np.float64)
     outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
     box = box_around(outline, view.size, margin=0)
     keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), visible[:, None]), 1)

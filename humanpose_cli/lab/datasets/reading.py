@@ -94,7 +94,7 @@ def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, firs
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
 
 
-def read_pickle(path: Path) -> dict[str, Any]:
+def read_pickled_table(path: Path) -> dict[str, Any]:
     """Read the table in a pickle of Python 2 or 3; nothing in it is run (`io.restricted_pickle`)."""
     existing_file(path, "a pickle")
     try:

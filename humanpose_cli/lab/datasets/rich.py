@@ -40,7 +40,7 @@ from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot, with_joints
 from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, first_existing
-from humanpose_cli.lab.datasets.reading import image_pixels, list_folders, read_pickle
+from humanpose_cli.lab.datasets.reading import image_pixels, list_folders, read_pickled_table
 
 # SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
 #
@@ -240,7 +240,7 @@ class RichSource(FolderSource):
 
     def _body(self, recording: _Recording, frame: int, number: str, camera: LabCamera) -> _Body:
         path = self._bodies(recording.split) / recording.folder / f"{frame:05d}" / f"{number}.pkl"
-        fields = read_pickle(path)
+        fields = read_pickled_table(path)
         root, body = array_field(fields, "global_orient", path, (1, 3)), array_field(fields, "body_pose", path, (1, 63))
         trans, betas = array_field(fields, "transl", path, (1, 3)), array_field(fields, "betas", path, (1, 10))
         poses = np.concatenate((root, body, np.zeros((1, 6))), 1)

@@ -32,7 +32,7 @@ from humanpose_cli.io.checks import array_field, existing_file
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
-from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, check_size
+from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, check_image_size
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image
 
@@ -114,7 +114,7 @@ class Ssp3dSource(FolderSource):
         image = stored_image(self._folder / "images" / labels.names[row])
         silhouette = self._folder / "silhouettes" / labels.names[row]
         pixels = read_image(silhouette).pixels
-        check_size(silhouette, (pixels.shape[1], pixels.shape[0]), image.size)
+        check_image_size(silhouette, (pixels.shape[1], pixels.shape[0]), image.size)
         person = Person(
             identity=f"subject {labels.subjects[row]:02d}",
             gender=labels.genders[row],

@@ -49,7 +49,7 @@ from humanpose_cli.lab.datasets.common import (
     with_visibility,
 )
 from humanpose_cli.lab.datasets.published import PublishedCount
-from humanpose_cli.lab.datasets.reading import list_files, read_pickle, stored_image
+from humanpose_cli.lab.datasets.reading import list_files, read_pickled_table, stored_image
 
 OFFICIAL_VIDEOS = {"train": 24, "validation": 12, "test": 24}
 _GENDERS = {"m": "male", "f": "female"}
@@ -148,7 +148,7 @@ class ThreedpwSource(FolderSource):
             )
 
     def _load(self, path: Path) -> _Video:
-        fields = read_pickle(path)
+        fields = read_pickled_table(path)
         intrinsics = array_field(fields, "cam_intrinsics", path, (3, 3))
         cameras = array_field(fields, "cam_poses", path, (None, 4, 4), finite=False)
         people = fields.get("poses")

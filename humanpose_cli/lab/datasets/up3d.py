@@ -43,7 +43,7 @@ from humanpose_cli.lab.datasets.common import (
     rest_pelvis,
 )
 from humanpose_cli.lab.datasets.published import PublishedCount
-from humanpose_cli.lab.datasets.reading import read_lines, read_pickle, stored_image
+from humanpose_cli.lab.datasets.reading import read_lines, read_pickled_table, stored_image
 
 OFFICIAL_IMAGES = {"train": 5703, "val": 1423, "test": 1389}
 _ENDING = "_image.png"
@@ -128,7 +128,7 @@ class Up3dSource(FolderSource):
 
     def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
         """Read poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
-        fields = read_pickle(path)
+        fields = read_pickled_table(path)
         poses = array_field(fields, "pose", path, (72,), largest=MAX_RADIANS)
         betas = array_field(fields, "betas", path, (10,))
         at, trans = (array_field(fields, key, path, (3,)) for key in ("t", "trans"))

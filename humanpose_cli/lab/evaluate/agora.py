@@ -27,7 +27,7 @@ from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets.agora import VERTICES, AgoraSource
 from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.evaluate.intervals import Clusters, summarise_figures
-from humanpose_cli.lab.evaluate.people import PeopleSelection, cameras_of
+from humanpose_cli.lab.evaluate.people import PeopleSelection, cameras_of_images
 from humanpose_cli.lab.evaluate.predictions import FoundBody
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table
@@ -97,7 +97,7 @@ def measure_images(
         raise UsageError("joints and people", problem, remedy=f"leave out {options}")
     cache = open_cache(selection.data)
     rows = selection.images(cache)
-    focal, centre = (values.double().numpy() for values in cameras_of(cache, rows))
+    focal, centre = (values.double().numpy() for values in cameras_of_images(cache, rows))
     vertices = _body_vertices(selection.body_vertices)
     rows_of_counts, people = [], []
     for number, row in enumerate(rows.tolist()):

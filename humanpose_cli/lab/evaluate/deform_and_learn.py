@@ -39,8 +39,8 @@ from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     JointErrors,
     canonical_length,
     joint_errors,
+    joint_truth,
     root_rows,
-    true_joints,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import mesh_views, predict_people
 from humanpose_cli.lab.recipes.people import JoinedPeople
@@ -82,7 +82,7 @@ class EvaluatedJoints:
     def errors(self, pose: ScaledPose, people: JoinedPeople) -> JointErrors:
         """Measure the people whose true joints are known, in metres."""
         points = self.body.points(pose, self.rows).double().numpy()
-        return joint_errors(points, true_joints(people, self.skeleton), self.skeleton, self.length)
+        return joint_errors(points, joint_truth(people, self.skeleton), self.skeleton, self.length)
 
     @cached_property
     def length(self) -> float:
@@ -133,7 +133,7 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
         selection = replace(selection, visible=0.0)
     people = selection.labelled(*network.options.labels)
     # People without known joints have no error.
-    mask = np.asarray(np.isfinite(true_joints(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
+    mask = np.asarray(np.isfinite(joint_truth(JoinedPeople.of(people), joints.skeleton)).all((1, 2)))
     if not mask.any():
         raise InputError(selection.data, "has no true joints", expected=f"joints/{joints.skeleton.name}")
     people = people.taken(mask)
@@ -198,7 +198,7 @@ def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: Scale
     one = pose.rows(torch.tensor([number]))
     front, side = mesh_views(joints.body, one, image, FOUND_COLOUR)
     joints2d = in_image(joints.body.points(one, joints.rows), one)[0].numpy()
-    true = _at_size_of(joints, joints2d, true_joints(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
+    true = _at_size_of(joints, joints2d, joint_truth(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
     draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(TRUE_COLOUR))
     panels = [np.ascontiguousarray(panel) for panel in (image, front, side)]
     for panel, name in zip(panels, ("person", "found body", "from the side"), strict=True):

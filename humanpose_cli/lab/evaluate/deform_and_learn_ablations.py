@@ -29,7 +29,7 @@ from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
 from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
 from humanpose_cli.lab.evaluate.variants import VARIANTS, Variant
-from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.measure import joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, plan_rounds, train_rounds
 from humanpose_cli.lab.recipes.people import training_protocol
@@ -104,7 +104,7 @@ def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
     shared = replace(shared, network=changed(shared.network, changes))
     plan = DeformAndLearn(selection.data, shared.network, seed=shared.loop.seed)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), plan.skeleton)
-    if not np.isfinite(true_joints(plan.held_out, plan.skeleton)).all((1, 2)).any():
+    if not np.isfinite(joint_truth(plan.held_out, plan.skeleton)).all((1, 2)).any():
         problem = "has no true joints of people held out"
         raise InputError(selection.data, problem, expected=f"joints/{plan.skeleton.name}")
     variants = VARIANTS[f"deform {name}"]

@@ -297,7 +297,7 @@ class PeopleSelection:
                 shape[of_rig],
                 some.root,
             )
-        focal, centre = cameras_of(people.cache, people.images)
+        focal, centre = cameras_of_images(people.cache, people.images)
         return EvaluatedPeople(
             people,
             body,
@@ -407,7 +407,7 @@ def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
     return Clusters("images", np.asarray(rows, np.int64))
 
 
-def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Return focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
     images = cache.images
     sizes = np.asarray(images["size"][rows], np.float64)

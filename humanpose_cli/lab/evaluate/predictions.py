@@ -136,13 +136,13 @@ def records_from_files(
             got=next(iter(records)),
         )
 
-    def about(row: int) -> tuple[FitRecord, NDArray[np.integer]] | None:
+    def rows_of_image(row: int) -> tuple[FitRecord, NDArray[np.integer]] | None:
         if names[row] not in records:
             return None
         record, frame = records[names[row]]
         return record, np.flatnonzero(record.frame_index == frame)
 
-    return about
+    return rows_of_image
 
 
 _RecordOfName = dict[str, tuple[FitRecord, int]]
@@ -370,9 +370,9 @@ def _rows_by_image(path: Path, names: NDArray[Any], cache: Cache) -> dict[int, l
             row_of[tail] = None if tail in row_of else row  # of several images: ambiguous
     rows_of: dict[int, list[int]] = {}
     for i, name in enumerate(map(_plain, names.tolist())):
-        about = row_of.get(name, row_of.get(name.rpartition("/")[2]))
-        if about is not None:
-            rows_of.setdefault(about, []).append(i)
+        image_row = row_of.get(name, row_of.get(name.rpartition("/")[2]))
+        if image_row is not None:
+            rows_of.setdefault(image_row, []).append(i)
     if not rows_of:
         expected = f"names such as {cache.images['name'][0]}"
         raise InputError(path, "is about no image of the cache", expected=expected, got=str(names[0]))

@@ -33,7 +33,7 @@ from humanpose_cli.io.fit_files import ROW_COLUMNS, FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import matched
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of_images
 from humanpose_cli.lab.evaluate.predictions import records_from_files
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.correspondences import ChartedPoints, SurfaceSource
@@ -106,7 +106,7 @@ def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]
         people_rows = np.array([i for i, row in enumerate(people.people.images) if int(row) in at], np.int64)
         frame = np.array([at[int(people.people.images[i])] for i in people_rows], np.int64)
         masks, others = _masks(people, people_rows)
-        focal, centre = (tensor.double().numpy() for tensor in cameras_of(cache, np.asarray(rows)))
+        focal, centre = (tensor.double().numpy() for tensor in cameras_of_images(cache, np.asarray(rows)))
         identity = _identities(people, people_rows)
         names = tuple(str(cache.images["name"][int(row)]) for row in rows)
         images = np.stack(pixels)
@@ -145,7 +145,7 @@ class MatchedRows:
     fit: NDArray[np.int64]
 
 
-def match_people(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> MatchedRows:
+def match_rows(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> MatchedRows:
     """Match people frame by frame, by the overlap of boxes."""
     pairs: list[tuple[int, int]] = []
     for frame in range(len(clip.images)):
@@ -216,11 +216,11 @@ def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: fl
     return rotations.as_rotvec().reshape(len(poses), -1).astype(np.float32)
 
 
-def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: Path) -> Fit:
+def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predictions: Path) -> Fit:
     """Take the clip's people from fits that are there already, with the cameras of these. Tracks are those of the fits;
     people of single images have a track each.
 
-    about  row of an image → its fit and rows there; read from `predictions`
+    rows_of_image  row of an image → its fit and rows there; read from `predictions`
 
     Raises InputError if images have another size there.
     """
@@ -232,7 +232,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, about: Records, predictions: 
     methods: set[Any] = set()
     rate = 0.0
     for frame, image in enumerate(clip.rows.tolist()):
-        record, rows = about(image) or (None, np.zeros(0, int))
+        record, rows = rows_of_image(image) or (None, np.zeros(0, int))
         if record is None or not len(rows):
             continue
         methods.add(record.options.get("method"))
@@ -307,7 +307,7 @@ class InitialFits:
                 for method in methods
             }
             if self.predictions is not None:
-                about = records_from_files(self.predictions, people.people.cache, people.body)
+                rows_of_image = records_from_files(self.predictions, people.people.cache, people.body)
             count = len(clip_names(people, self.limit))
             for number, clip in enumerate(clips_of(people, self.limit), 1):
                 if stop():
@@ -316,8 +316,8 @@ class InitialFits:
                 for name, fitter in fitters.items():
                     fits[name] = fitter.fit_sequence(clip.frames(), frame_count=len(clip.images))
                 if self.predictions is not None:
-                    fits["predictions"] = predicted_fit(clip, people.body, about, self.predictions)
-                matches = {name: match_people(people, clip, fit) for name, fit in fits.items()}
+                    fits["predictions"] = predicted_fit(clip, people.body, rows_of_image, self.predictions)
+                matches = {name: match_rows(people, clip, fit) for name, fit in fits.items()}
                 for base in self.bases:
                     if base not in fits:
                         fits[base] = disturbed_truth(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.networks.backbones import AlexNet
-from humanpose_cli.networks.weights import fill, read_foreign
+from humanpose_cli.networks.weights import fill, read_tensors
 
 SsimWindow = Literal["gaussian", "uniform"]
 """gaussian: 11 × 11, σ 1.5, population covariances, as Wang et al. 2004. uniform: 7 × 7, sample covariances, which is
@@ -149,7 +149,7 @@ class Lpips(nn.Module):
     def __init__(self, backbone: Path | str, linear: Path | str) -> None:
         super().__init__()
         self.network = AlexNet()
-        state = {name: value for name, value in read_foreign(Path(backbone)).items() if name.startswith("features.")}
+        state = {name: value for name, value in read_tensors(Path(backbone)).items() if name.startswith("features.")}
         fill(self.network, state, backbone)
         weights = _linear(Path(linear))
         self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
@@ -179,7 +179,7 @@ def _unit(features: Tensor) -> Tensor:
 
 
 def _linear(path: Path) -> list[Tensor]:
-    state = read_foreign(path)
+    state = read_tensors(path)
     weights = []
     for number, count in enumerate(_CHANNELS):
         name = f"lin{number}.model.1.weight"

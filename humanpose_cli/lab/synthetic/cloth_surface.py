@@ -172,7 +172,7 @@ class ClothBase:
     @cached_property
     def bones(self) -> tuple[Array, Array]:
         """(N, 4) indices and weights of the strongest bones."""
-        return strongest_bones(self.weights)
+        return largest_weights(self.weights)
 
     @cached_property
     def panels(self) -> dict[str, tuple[Array, Array]]:
@@ -273,7 +273,7 @@ def cloth_base(body: Body) -> ClothBase:
     )
 
 
-def strongest_bones(weights: Array) -> tuple[Array, Array]:
+def largest_weights(weights: Array) -> tuple[Array, Array]:
     """Select the 4 largest of weights (n, 24): indices (n, 4) int32 and weights (n, 4) float32 of sum 1."""
     order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
     largest = np.take_along_axis(weights, order, 1)

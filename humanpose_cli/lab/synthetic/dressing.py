@@ -224,7 +224,7 @@ _MAX_STAND_OFF = 0.03
 _SOCK_TOP, _GLOVE = 0.74, 0.445
 
 
-def dress(body: Body, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
+def dress_identity(body: Body, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
     """Dress a person; the same arguments give the same bytes.
 
     texture_size  height of the texture in texels; it is 3/2 as wide

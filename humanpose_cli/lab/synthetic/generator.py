@@ -21,7 +21,7 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
-from humanpose_cli.lab.synthetic.dressing import dress
+from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.motions import library_with
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
@@ -180,7 +180,7 @@ class SyntheticSource:
         who = sample_identity(self._random("identity", _number_of(identity)), identity)
         name = f"{identity}-{wearing}"
         outfit = sample_outfit(self._random("outfit", _number_of(name)), name)
-        mesh = dress(self._body, who, outfit, texture_size=self.options.texture_size)
+        mesh = dress_identity(self._body, who, outfit, texture_size=self.options.texture_size)
         return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
 
     def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:

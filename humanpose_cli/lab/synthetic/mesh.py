@@ -20,7 +20,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
-from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, strongest_bones
+from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, largest_weights
 
 Array = NDArray[Any]
 
@@ -156,7 +156,7 @@ def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel
         (_between(base.uv, uv_a, uv_b, to_b[:, None]), _between(base.uv, uv_a, uv_c, to_c[:, None]))
     )
     indices, weights = base.bones
-    new_indices, new_weights = strongest_bones(_between(base.weights, start, end, share))
+    new_indices, new_weights = largest_weights(_between(base.weights, start, end, share))
     return Piece(
         material=material,
         vertices=np.concatenate((points, _between(points, start, end, share))),
@@ -208,7 +208,7 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
     near, share = _nearest_points(base, flat, grid.group)
     offsets = ((shape.points - base.template)[near] * share[..., None]).sum(1)
     weights = (base.weights[near] * share[..., None]).sum(1) if grid.weights is None else grid.weights
-    indices, strongest = strongest_bones(weights)
+    indices, strongest = largest_weights(weights)
     faces, uv_faces = grid_faces(rows, columns, grid.is_closed)
     across = np.linspace(0, 1, columns + int(grid.is_closed))
     v, u = np.meshgrid(np.linspace(0, 1, rows), across, indexing="ij")

@@ -34,9 +34,9 @@ from humanpose_cli.lab.cache.label_maps import (
     LabelledMesh,
     MeshStack,
     encode_map,
-    joint_visibility,
     landmark_visibility,
     maps_of_raster,
+    visible_joint_shares,
 )
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.synthetic.backgrounds import Backdrop, paint_backdrop
@@ -385,7 +385,7 @@ def people_of_frame(
         keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
         for name, its in person_points.items():
             if name == SMPL24.name:
-                visible = joint_visibility(its, index, view, maps)
+                visible = visible_joint_shares(its, index, view, maps)
             else:
                 visible = landmark_visibility(body, name, its, index, view, maps)
             pixels = view.project(torch.from_numpy(its)).numpy()

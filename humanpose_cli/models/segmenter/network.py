@@ -27,7 +27,7 @@ from humanpose_cli.models.crops import BOX_FILL, CropEvidence, evidence_of_perso
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
-from humanpose_cli.networks.weights import fill, find_weights, options_of, read_foreign, read_weights
+from humanpose_cli.networks.weights import fill, find_weights, options_of, read_tensors, read_weights
 
 
 class LightSegmenter(nn.Module):
@@ -178,7 +178,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
 
     Raises InputError if they belong to another network.
     """
-    tensors = read_foreign(path)
+    tensors = read_tensors(path)
     backbone_tensors = {
         name: value for name, value in tensors.items() if name.split(".")[0] not in ("fc", "classifier")
     }

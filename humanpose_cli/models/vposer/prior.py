@@ -27,7 +27,7 @@ from humanpose_cli.body.pose_prior import PriorQuadratic
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import skew
-from humanpose_cli.networks.weights import fill, read_foreign
+from humanpose_cli.networks.weights import fill, read_tensors
 
 JOINTS = 21  # SMPL's, without the pelvis and the hands
 RECONSTRUCTION_NOISE = 0.1  # radians a joint
@@ -117,7 +117,7 @@ class VPoserPrior:
 
 def read_vposer(path: Path) -> VPoserPrior:
     """Load the prior of a checkpoint. Raises InputError for another file, another version of VPoser, and damage."""
-    state = {name.removeprefix(_PREFIX): value for name, value in read_foreign(path).items()}
+    state = {name.removeprefix(_PREFIX): value for name, value in read_tensors(path).items()}
     tensors = {name: value for name, value in state.items() if name.startswith(("encoder_net.", "decoder_net."))}
     network = VPoser(*_sizes(path, state))
     fill(network, tensors, path)

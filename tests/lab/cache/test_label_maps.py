@@ -17,9 +17,9 @@ from humanpose_cli.lab.cache.label_maps import (
     LabelledMesh,
     decode_map,
     encode_map,
-    joint_visibility,
     landmark_visibility,
     render_label_maps,
+    visible_joint_shares,
 )
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 from humanpose_cli.lab.synthetic.scene import ball
@@ -194,16 +194,16 @@ def standing(turn: float, at: tuple[float, float, float] = (0.0, 0.2, 3.0)):
 @pytest.mark.parametrize("turn", [0.0, np.pi])
 def test_everything_is_visible_of_a_person_who_stands_free(turn):
     mesh, joints, _ = standing(turn)
-    assert joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)).min() > 0.5
+    assert visible_joint_shares(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)).min() > 0.5
 
 
 def test_what_lies_outside_the_image_or_behind_something_is_not_visible():
     mesh, joints, _ = standing(0.0, at=(1.3, 0.2, 3.0))
-    visibility = joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW))
+    visibility = visible_joint_shares(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW))
     assert visibility[SMPL24.index("right_elbow")] > 0.6
     assert visibility[SMPL24.index("left_wrist")] == 0
-    assert not joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW, occluders=[CARD])).any()
-    assert not joint_visibility(joints, 1, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)).any()
+    assert not visible_joint_shares(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW, occluders=[CARD])).any()
+    assert not visible_joint_shares(joints, 1, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)).any()
 
 
 def test_a_leg_hides_the_other_one():
@@ -211,7 +211,7 @@ def test_a_leg_hides_the_other_one():
     visibility = dict(
         zip(
             SMPL24.joint_names,
-            joint_visibility(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)),
+            visible_joint_shares(joints, 0, BODY_VIEW, render_label_maps([mesh], BODY_VIEW)),
             strict=True,
         )
     )

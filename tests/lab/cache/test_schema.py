@@ -13,7 +13,7 @@ from helpers.cache_source import SmallSource, jpeg, random_sample
 from humanpose_cli.core.conventions import IMAGE_SKELETONS, SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.building import make_plan
-from humanpose_cli.lab.cache.encoding import encode_png, read_header
+from humanpose_cli.lab.cache.encoding import encode_png, read_image_header
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Group, Person, Sample
 from humanpose_cli.lab.cache.schema import (
     COLUMNS,
@@ -192,12 +192,16 @@ def test_what_is_not_labelled_may_be_unknown():
 def test_headers_of_images():
     """Grey, 16 bits, and a thumbnail that ends before the image does."""
     grey = jpeg(np.zeros((9, 5), np.uint8))
-    assert (read_header(grey).size, read_header(grey).channels, read_header(grey).complete) == ((5, 9), 1, True)
-    deep = read_header(encode_png(np.zeros((3, 4, 3), np.uint16)))
+    assert (read_image_header(grey).size, read_image_header(grey).channels, read_image_header(grey).complete) == (
+        (5, 9),
+        1,
+        True,
+    )
+    deep = read_image_header(encode_png(np.zeros((3, 4, 3), np.uint16)))
     assert (deep.format, deep.size, deep.bits, deep.channels) == ("png", (4, 3), 16, 3)
     segment = b"\xff\xe1" + (2 + len(grey)).to_bytes(2, "big") + grey
     with_thumbnail = grey[:2] + segment + grey[2:]
-    assert read_header(with_thumbnail) == read_header(grey)
-    assert not read_header(with_thumbnail[:-2]).complete
+    assert read_image_header(with_thumbnail) == read_image_header(grey)
+    assert not read_image_header(with_thumbnail[:-2]).complete
     for nothing in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10" + b"x" * 30):
-        assert read_header(nothing) is None
+        assert read_image_header(nothing) is None

@@ -39,7 +39,7 @@ from humanpose_cli.lab.datasets.humaneva import (
     HumanEvaOptions,
     HumanEvaSource,
     joints_at,
-    read_calibration,
+    read_cal_file,
     read_measurements,
     synchronise,
 )
@@ -171,7 +171,7 @@ def test_a_head_below_the_neck_is_missing():
 
 def test_calibration(tmp_path):
     write_numbers(tmp_path / "C1.cal", [*CALIBRATION, *ROTATION.ravel(), *TRANSLATION])
-    camera = read_calibration(tmp_path / "C1.cal")
+    camera = read_cal_file(tmp_path / "C1.cal")
     assert camera.lens.focal == (500, 496)
     assert camera.lens.principal_point == (320.8, 239.6)
     assert (camera.lens.radial, camera.lens.tangential) == ((-0.2, 0.1, 0.01), (0.001, -0.0005))
@@ -180,13 +180,13 @@ def test_calibration(tmp_path):
     np.testing.assert_allclose(camera.to_camera(np.array([0, 0.5, 1.2])), [0.53, -0.2, 4.0])
     write_numbers(tmp_path / "C1.cal", [1, 2, 3])
     with raises(InputError, subject="C1.cal", problem="is cut short or damaged", expected="22 numbers", got="3"):
-        read_calibration(tmp_path / "C1.cal")
+        read_cal_file(tmp_path / "C1.cal")
     (tmp_path / "C1.cal").write_text("1\n2\nthree\n")
     with raises(InputError, subject="C1.cal", problem="is damaged", expected="a number a line"):
-        read_calibration(tmp_path / "C1.cal")
+        read_cal_file(tmp_path / "C1.cal")
     write_numbers(tmp_path / "C1.cal", [*CALIBRATION, *range(9), *TRANSLATION])
     with raises(InputError, subject="C1.cal, lines 11 to 19", problem="holds no rotation"):
-        read_calibration(tmp_path / "C1.cal")
+        read_cal_file(tmp_path / "C1.cal")
 
 
 def test_synchronisation_by_hand(tmp_path):

@@ -130,12 +130,12 @@ def test_tables(tmp_path: Path) -> None:
 
 def test_pickles_of_python_2(tmp_path: Path) -> None:
     values = {"a": np.arange(4.0), "b": Chumpy(np.ones((2, 3))), "name": "m\u00fcller", "n": [1, 2.5, None], "t": (1,)}
-    table = reading.read_pickle(write(tmp_path / "a.pkl", python2_pickle({**values, "name": "muller"})))
+    table = reading.read_pickled_table(write(tmp_path / "a.pkl", python2_pickle({**values, "name": "muller"})))
     np.testing.assert_array_equal(table["a"], np.arange(4.0))
     np.testing.assert_array_equal(table["b"], np.ones((2, 3)))
     assert (table["name"], table["n"], table["t"]) == ("muller", [1, 2.5, None], (1,))
     with raises(InputError, subject="none.pkl", problem="does not exist"):
-        reading.read_pickle(tmp_path / "none.pkl")
+        reading.read_pickled_table(tmp_path / "none.pkl")
 
 
 def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:

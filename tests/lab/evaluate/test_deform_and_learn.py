@@ -25,7 +25,7 @@ from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, evaluat
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS
 from humanpose_cli.lab.metrics.joints import JointRegressor
-from humanpose_cli.lab.recipes.deform_and_learn.measure import true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.measure import joint_truth
 from humanpose_cli.lab.recipes.people import JoinedPeople
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
 
@@ -158,7 +158,7 @@ def test_true_joints_are_drawn_at_the_size_of_the_comparison(cache):
     people = JoinedPeople.of(PeopleSelection(cache).labelled("box"))
     joints = EvaluatedJoints.of_landmarks(ScaledBody(default_body()), H36M17)
     found = 0.7 * joints.body.points(ScaledPose.t_pose(1), joints.rows)[0].numpy() + np.float32([0.1, -0.2, 0.0])
-    true = true_joints(people, H36M17)
+    true = joint_truth(people, H36M17)
     drawn = deform_and_learn._at_size_of(joints, found, true[0])
     np.testing.assert_allclose(drawn, found, atol=1e-5)
     apart = deform_and_learn._at_size_of(joints, found, true[3]) - found

@@ -23,7 +23,7 @@ from humanpose_cli.lab.evaluate.refine import (
     evaluate_robustness,
     measure_clip,
 )
-from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, match_people, with_bodies
+from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, match_rows, with_bodies
 from humanpose_cli.networks.weights import find_weights
 
 CPU = "cpu"
@@ -31,7 +31,7 @@ CPU = "cpu"
 
 def test_the_truth_has_no_errors(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     fit = fit_of(people)
-    found = match_people(people, clip, fit)
+    found = match_rows(people, clip, fit)
     assert found.clip.tolist() == found.fit.tolist() == [0, 1, 2, 3]
     errors = measure_clip(people, clip, fit, people.body, found)
     for name in ("mpjpe", "pa_mpjpe", "pve"):
@@ -44,7 +44,7 @@ def test_the_truth_has_no_errors(people: EvaluatedPeople, clip: EvaluatedClip) -
 def test_a_body_moved_aside_errs_in_the_image_only(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     """Joints are compared pelvis on pelvis, so only what is drawn tells."""
     fit = fit_of(people, 0.1)
-    errors = measure_clip(people, clip, fit, people.body, match_people(people, clip, fit))
+    errors = measure_clip(people, clip, fit, people.body, match_rows(people, clip, fit))
     np.testing.assert_allclose(errors.mpjpe, 0, atol=1e-5)
     np.testing.assert_allclose(errors.reprojection, FOCAL * 0.1 / 3.4, rtol=0.05)
     assert errors.silhouette.min() > 0.2
@@ -55,7 +55,7 @@ def test_acceleration_is_the_errors_second_difference(people: EvaluatedPeople, c
     trans = params.trans.copy()
     trans[1, 1] += 0.01
     fit = with_bodies(fit_of(people), people.body, np.arange(FRAMES), replace(params, trans=trans))
-    errors = measure_clip(people, clip, fit, people.body, match_people(people, clip, fit))
+    errors = measure_clip(people, clip, fit, people.body, match_rows(people, clip, fit))
     np.testing.assert_allclose(errors.acceleration, [np.nan, 0.02, 0.01, np.nan], atol=1e-5)
 
 

@@ -23,7 +23,7 @@ from humanpose_cli.lab.evaluate.refine_clips import (
     InitialFits,
     clips_of,
     disturbed_truth,
-    match_people,
+    match_rows,
     predicted_fit,
     surface_source,
 )
@@ -32,7 +32,7 @@ from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 
 def test_noise_is_of_the_matched_people_and_always_the_same(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     fit = fit_of(people)
-    found = match_people(people, clip, fit)
+    found = match_rows(people, clip, fit)
     first, again, other = (disturbed_truth(people, clip, fit, found, "noise", seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.poses, again.poses)
     assert np.abs(first.poses - other.poses).max() > 0.01
@@ -53,7 +53,7 @@ def test_scaled_segments_are_measured_and_disturbed_truth_has_others(
 ) -> None:
     fit = fit_of(people)
     fit = replace(fit, segment_scales=fit.segment_scales * 1.3)
-    found = match_people(people, clip, fit)
+    found = match_rows(people, clip, fit)
     assert measure_clip(people, clip, fit, people.body, found).mpjpe.min() > 0.08
     made = disturbed_truth(people, clip, fit, found, "truth+0.02", 1)
     np.testing.assert_array_equal(made.segment_scales, 1)

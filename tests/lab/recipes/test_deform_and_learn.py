@@ -20,11 +20,11 @@ from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
     CorrespondenceErrors,
     PeopleEvidence,
     charted_vertices,
-    gather_evidence,
+    people_evidence,
     person_crop,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
-from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DEFORM_PRESETS,
     CropChange,
@@ -55,7 +55,7 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evidence(people) -> PeopleEvidence:
-    return gather_evidence(people, default_body(), SMPL24, 200, "labels", 0)
+    return people_evidence(people, default_body(), SMPL24, 200, "labels", 0)
 
 
 def posed(count: int) -> ScaledPose:
@@ -107,7 +107,7 @@ def test_pixels_show_the_vertices_that_the_evidence_names(people, evidence):
 
 def test_evidence_of_a_person_depends_on_no_other_person(people, evidence):
     for numbers in (np.arange(len(people)), np.array([2, 0])):
-        again = gather_evidence(people.taken(numbers), default_body(), SMPL24, 200, "labels", 0)
+        again = people_evidence(people.taken(numbers), default_body(), SMPL24, 200, "labels", 0)
         for name, values in evidence.arrays.items():
             np.testing.assert_array_equal(again.arrays[name], values[numbers])
     assert evidence.complete.all()
@@ -291,7 +291,7 @@ def test_samples_show_the_mesh_from_the_front_and_in_the_same_rows_from_the_side
 
 
 def test_errors_are_measured_about_the_pelvis_at_the_canonical_size(people, body):
-    true = true_joints(people, SMPL24)
+    true = joint_truth(people, SMPL24)
     length = canonical_length(body, SMPL24)
     assert 3 < length < 8
     lengths = np.linalg.norm(np.stack([true[:, a] - true[:, b] for a, b in SMPL24.bones]), axis=-1).sum(0)

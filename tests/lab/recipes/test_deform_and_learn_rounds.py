@@ -18,8 +18,8 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
-from humanpose_cli.lab.recipes.deform_and_learn.evidence import gather_evidence
-from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import people_evidence
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, DeformTraining
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes
@@ -122,7 +122,7 @@ def test_figure_2_has_all_people_and_those_accepted(cache, tmp_path, monkeypatch
     run(cache, tmp_path, replace(TINY, rounds=1))
     (entry,) = json.loads((tmp_path / rounds.ROUNDS).read_text())
     plan, stored = DeformAndLearn(cache, TINY, seed=1), read_npz(tmp_path / "round-1" / "registration.npz")
-    body, true = ScaledBody(plan.body), true_joints(plan.people, SMPL24)
+    body, true = ScaledBody(plan.body), joint_truth(plan.people, SMPL24)
     found = recipe.joints_in_image(body, ScaledPose.from_vector(torch.from_numpy(stored["parameters"])), SMPL24)
     errors = joint_errors(found, true, SMPL24, canonical_length(body, SMPL24)).mpjpe
     assert entry["accepted"] == 0.5
@@ -271,8 +271,8 @@ def test_the_trainings_of_a_round_are_of_the_processes_of_the_run(cache, tmp_pat
 
 def test_nothing_of_3d_is_looked_at(cache, complete_run, tmp_path, monkeypatch):
     """With the true joints unknown, the same weights are learned, and nothing is said of millimetres."""
-    monkeypatch.setattr(rounds, "true_joints", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
-    monkeypatch.setattr(recipe, "true_joints", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
+    monkeypatch.setattr(rounds, "joint_truth", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
+    monkeypatch.setattr(recipe, "joint_truth", lambda people, skeleton: np.full((len(people), 24, 3), np.nan))
     result = run(cache, tmp_path, replace(TINY, rounds=1))
     assert set(result.metrics) == {"keypoint_error"}
     assert not (tmp_path / rounds.PLOT).exists()
@@ -346,12 +346,12 @@ def test_caches_of_other_skeletons_and_labels_are_learned_from_together(cache, c
         found["keypoints"][len(dense) :, :, 2].sum(0), [len(sparse) * (name in names) for name in SMPL24.joint_names]
     )
     # People of the first cache are known by the same evidence as without the second.
-    gathered = gather_evidence(alone.people, alone.body, SMPL24, TINY.points, "labels", alone.seed)
+    gathered = people_evidence(alone.people, alone.body, SMPL24, TINY.points, "labels", alone.seed)
     for name, values in gathered.arrays.items():
         np.testing.assert_array_equal(found[name][: len(dense)], values)
     entry = json.loads((tmp_path / rounds.ROUNDS).read_text())[-1]
     assert 0 < entry["registration"]["mpjpe_mm"] < 2000
-    assert np.isnan(true_joints(plan.people, SMPL24)[len(dense) :]).all()
+    assert np.isnan(joint_truth(plan.people, SMPL24)[len(dense) :]).all()
     # The run names both caches, and goes on with both alone.
     training = read_header(tmp_path / LAST).training
     assert [each["data"] for each in training["caches"]] == ["painted", "coco people"]

@@ -11,7 +11,7 @@ from helpers.cached_body import body
 from helpers.synthetic_people import PLAIN, outfit, person, shirt
 
 from humanpose_cli.lab.synthetic.cloth_surface import ASPECT, TILES, atlas_texels
-from humanpose_cli.lab.synthetic.dressing import dress
+from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.fabrics import (
     PATTERNS,
     PRINT,
@@ -81,7 +81,9 @@ def test_tiles_of_the_atlas_do_not_overlap():
 def test_a_shirt_is_painted_where_it_lies():
     """A red shirt on bare skin: trunk and arms are red in the texture, hands and legs are not."""
     identity = replace(person(1)[0], skin=(200.0, 160.0, 130.0))
-    mesh = dress(body(), identity, outfit(top=replace(shirt(), fabric=replace(PLAIN, wrinkles=0.0))), texture_size=128)
+    mesh = dress_identity(
+        body(), identity, outfit(top=replace(shirt(), fabric=replace(PLAIN, wrinkles=0.0))), texture_size=128
+    )
     texels = atlas_texels(body(), 128)
     colour = mesh.texture.reshape(-1, 3)[texels.rows].astype(int)
     red = (colour[:, 0] > 120) & (colour[:, 1] < 60)

@@ -97,7 +97,7 @@ def person_crop(box: NDArray[Any], size: int, view: ViewChange | None = None) ->
     return crop_around_box(box, size, fill=FILL, angle=view.roll, scale=view.scale, shift=shift, mirror=view.mirror)
 
 
-def gather_evidence(
+def people_evidence(
     people: JoinedPeople,
     body: Body,
     skeleton: Skeleton,

@@ -50,7 +50,7 @@ def canonical_length(body: ScaledBody, skeleton: Skeleton, rows: Tensor | None =
     return float(bone_lengths(body, skeleton, rows).sum())
 
 
-def true_joints(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
+def joint_truth(people: JoinedPeople, skeleton: Skeleton) -> NDArray[np.float64]:
     """Return (N, J, 3) metres, camera axes; NaN where not known. Joints of another skeleton lie elsewhere and do not
     count.
     """

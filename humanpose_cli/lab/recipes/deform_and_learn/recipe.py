@@ -28,7 +28,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, Quality, ViewChange, person_crop
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
-from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.people import (
     LABELS,
     JoinedPeople,
@@ -434,7 +434,7 @@ class RegressorRecipe(Recipe[Any]):
         joints = joints_in_image(self.body, pose, self.skeleton)
         keypoints = data.held_out_evidence.keypoints
         apart = np.linalg.norm(joints[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
-        true = true_joints(data.held_out, self.skeleton)
+        true = joint_truth(data.held_out, self.skeleton)
         errors = joint_errors(joints, true, self.skeleton, canonical_length(self.body, self.skeleton))
         return {"keypoint_error": 50 * float(apart.sum() / keypoints[..., 2].sum()), **errors.means()}
 

@@ -28,8 +28,8 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.lab.cache.loader import LoaderOptions
-from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, gather_evidence
-from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, true_joints
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, people_evidence
+from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     DeformAndLearn,
     RegressorRecipe,
@@ -217,7 +217,7 @@ class _Run:
 
         def gathered(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
             some = people.taken(rows)
-            evidence = gather_evidence(
+            evidence = people_evidence(
                 some, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed, self.plan.nearest
             )
             return evidence.arrays
@@ -323,7 +323,7 @@ class _Run:
 
     def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)
-        return joint_errors(joints, true_joints(people, self.skeleton), self.skeleton, length).means()
+        return joint_errors(joints, joint_truth(people, self.skeleton), self.skeleton, length).means()
 
     def _registration(
         self, depths: NDArray[np.float32], start: ScaledPose | None

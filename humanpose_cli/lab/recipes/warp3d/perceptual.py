@@ -26,7 +26,7 @@ from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.metrics.images import ssim_map
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.networks.backbones import RESNETS, VGG, BasicBlock, ResNet
-from humanpose_cli.networks.weights import WEIGHTS, fill, find_weights, read_foreign, read_header
+from humanpose_cli.networks.weights import WEIGHTS, fill, find_weights, read_header, read_tensors
 
 _LAYERS = {
     "block1_conv2": 1 / 32,
@@ -53,14 +53,14 @@ class PerceptualLoss(nn.Module):
 
     def forward(self, made: Tensor, true: Tensor) -> Tensor:
         """Average over all images: the maps' means, added up."""
-        return distance_of(self.maps(made, true))
+        return total_distance(self.maps(made, true))
 
     def describe(self) -> dict[str, Any]:
         """Return which one it is, as plain values."""
         return {"kind": self.kind}
 
 
-def distance_of(maps: Sequence[Tensor]) -> Tensor:
+def total_distance(maps: Sequence[Tensor]) -> Tensor:
     """Add up the distance of whole images, from `PerceptualLoss.maps`: a scalar."""
     return torch.stack([each.mean() for each in maps]).sum()
 
@@ -178,7 +178,7 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     if path.suffix == ".safetensors":
         with suppress(InputError):  # other programs' files have no header of ours
             source["model"] = read_header(path).model
-    state = read_foreign(path)
+    state = read_tensors(path)
     source["sha256"] = digest_of(path)
     if "features.0.weight" in state:
         source["torchvision"] = source["sha256"].startswith(WEIGHTS["imagenet-vgg19"].digest)

@@ -39,7 +39,7 @@ from humanpose_cli.lab.recipes.people import (
     validation_split,
 )
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
-from humanpose_cli.lab.recipes.warp3d.perceptual import distance_of, distance_within, perceptual_loss
+from humanpose_cli.lab.recipes.warp3d.perceptual import distance_within, perceptual_loss, total_distance
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
@@ -224,7 +224,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     ) -> Mapping[str, Tensor]:
         o = self.options
         maps = self.perceptual.to(true.device).maps(drawing.image, true)
-        terms = {"perceptual": distance_of(maps)}
+        terms = {"perceptual": total_distance(maps)}
         loss = o.perceptual_weight * terms["perceptual"]
         if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # The generator's step needs no gradients of the discriminator's weights.
