@@ -52,7 +52,8 @@ class PoseModel:
     def __init__(self, path: Path | str, device: str = "auto") -> None:
         self._path = Path(path)
         file_kind(self._path)  # can it be opened?
-        self._session = start_session(self._path, runtime_device(device))
+        device = runtime_device(device)
+        self._session = start_session(self._path, device)
         values = self._session.get_inputs(), self._session.get_outputs()
         try:
             inputs, outputs = ([(value.name, value.type, value.shape) for value in side] for side in values)
@@ -68,7 +69,8 @@ class PoseModel:
         if self._height * self._width > _MAX_INPUT:
             expected, got = f"at most {_MAX_INPUT:,} pixels", f"{self._width} x {self._height}"
             raise InputError(self._path, "takes too large images", expected=expected, got=got)
-        self._input, self._takes_batches = name, shape[0] != 1
+        # On a GPU, each new size of a batch would be planned for seconds.
+        self._input, self._takes_batches = name, shape[0] != 1 and device == "cpu"
         names = [output[0] for output in outputs]
         self._outputs = ["simcc_x", "simcc_y"] if set(names) == {"simcc_x", "simcc_y"} else names
         x, y = self._outputs_of(np.zeros((1, 3, self._height, self._width), np.float32))

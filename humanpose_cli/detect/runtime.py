@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,9 @@ _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
 _FATAL_ONLY = 4  # errors come as exceptions; ONNX Runtime's lines would stand between those of --json
 _MAX_THREADS = 32
-_MAX_BATCH = 256  # images of a batch on a GPU
+_MAX_BATCH = 256  # images of several threads that are computed together on a GPU
+_GPU_BATCH = 16  # images of a call of a network there, if they are more than one
+_MAX_GPU_SESSIONS = 24  # networks times sizes of their inputs, each with its own memory
 _lock = threading.Lock()
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
@@ -95,7 +97,7 @@ def _has_cuda_provider() -> bool:
 def _gpu_problem(device: str) -> str:
     """Start the smallest network on a GPU, and return why it does not run there; "" if it does."""
     try:
-        _session("blazepose-detector", device)
+        _start("blazepose-detector", device)
     except (InputError, UnavailableError) as error:
         return f"cannot compute on {device} ({error.problem})"
     return ""
@@ -117,10 +119,24 @@ def run_network(
 
 
 def _compute(device: str, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+    if device == "cpu":
+        return _run(_session(name, device), name, outputs, images)
+    size = 1 if len(images) == 1 else _GPU_BATCH
+    session = _gpu_session(name, device, (size, *images.shape[1:]))
+    parts = []
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        padding = np.zeros((size - len(part), *part.shape[1:]), part.dtype)
+        results = _run(session, name, outputs, np.concatenate((part, padding)))
+        parts.append([result[: len(part)] for result in results])
+    return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+
+def _run(session: Any, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
     inputs = {"image": images}
     if name in _MASKING:
         inputs["masked"] = np.array("mask" in outputs)
-    results: list[np.ndarray] = _session(name, device).run(list(outputs), inputs)
+    results: list[np.ndarray] = session.run(list(outputs), inputs)
     return results
 
 
@@ -162,6 +178,14 @@ def _session(name: PoseNetworkName, device: str) -> Any:
         if (name, device) not in _sessions:
             _sessions[name, device] = _start(name, device)
         return _sessions[name, device]
+
+
+@lru_cache(maxsize=_MAX_GPU_SESSIONS)
+def _gpu_session(name: PoseNetworkName, device: str, shape: tuple[int, ...]) -> Any:
+    """Start a session for inputs of one shape: ONNX Runtime plans each convolution anew whenever the shape differs from
+    the last one, which takes seconds.
+    """
+    return _start(name, device)
 
 
 def _start(name: PoseNetworkName, device: str) -> Any:

@@ -109,6 +109,28 @@ def test_what_goes_wrong_is_raised_in_every_thread_and_the_next_batch_runs():
     assert joined("n", ("a", "b"), constant_images(2, 1))[0].tolist() == [48, 48]  # nobody else is asking
 
 
+@pytest.mark.parametrize(("count", "batches"), [(1, [1]), (2, [16]), (16, [16]), (33, [16, 16, 16])])
+def test_batches_on_a_gpu_have_two_sizes(monkeypatch, count, batches):
+    """A session has inputs of one shape, and what is added to a batch is not returned."""
+    shapes = []
+
+    class Session:
+        def __init__(self, name, device, shape):
+            self.shape = shape
+
+        def run(self, outputs, inputs):
+            assert inputs["image"].shape == self.shape
+            shapes.append(self.shape)
+            return [inputs["image"].sum((1, 2, 3)) for _ in outputs]
+
+    monkeypatch.setattr(runtime, "_gpu_session", Session)
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 4, 6, 3), np.uint8)
+    first, second = runtime._compute("cuda:0", "movenet-multipose", ("a", "b"), images)
+    assert shapes == [(size, 4, 6, 3) for size in batches]
+    np.testing.assert_array_equal(first, 72 * np.arange(count))
+    np.testing.assert_array_equal(second, first)
+
+
 @pytest.mark.slow
 def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeypatch, fast, astronaut):
     """The networks run on the CPU here, under a GPU's name."""
@@ -125,11 +147,13 @@ def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeyp
             sizes.append(len(inputs["image"]))
             return self.session.run(outputs, inputs)
 
-    monkeypatch.setattr(runtime, "_session", lambda name, device: Session(name))
+    monkeypatch.setattr(runtime, "_gpu_session", lambda name, device, shape: Session(name))
+    monkeypatch.setattr(runtime, "_GPU_BATCH", 3)
     monkeypatch.setattr(runtime, "_joined", cache(runtime._joined.__wrapped__))
     with PersonDetector("fast", 4, "cuda") as detector, ThreadPoolExecutor(2) as pool:
         images = list(pool.map(detector.detect, [astronaut] * 2))
-    assert max(sizes) > 1
+    assert max(sizes) == 3
+    assert set(sizes) <= {1, 3}
     for found in images:
         assert len(found) == len(expected)
         for person, keypoints in zip(found, expected, strict=True):
