@@ -44,21 +44,21 @@ VERBS = frozenset(
     accept accumulate acquire adapt add adjust advance align allocate allow answer append apply approximate arrange
     assemble assert assign associate attach average bake balance begin bend bleed blend blur bound break bring
     broadcast build cache calculate call cancel carry cast catch center chain change check choose clamp classify clean
-    clear clip close cluster collect color colour combine compare compensate compile complete compose composite
+    clear clip close cluster collate collect color colour combine compare compensate compile complete compose composite
     compress compute concatenate connect construct continue convert convolve copy correct correlate count cover
-    create crop cut damage damp darken decide declare decode decompose decorate define delete deliver denoise
-    derive describe detect determine differentiate dilate disable discard discover display distinguish distort
+    create crop cut damage damp darken decide declare decode decompose decorate define degrade delete deliver denoise
+    derive describe detect determine differentiate digest dilate disable discard discover display distinguish distort
     distribute disturb divide do download draw dress drop dump eliminate embed enable encode end enforce enlarge
     ensure enter enumerate erode escape estimate evaluate evict examine exclude execute exit expand explain export
     express extend extract fail feed fetch fill filter find finish fit fix flatten flip flush fold follow forget
-    format formulate free freeze fuse gather generate get give group grow guard guess halve handle hash help hide
-    hold identify ignore import improve include increase infer inflate initialize inpaint insert inspect install
+    format formulate free freeze fuse gather generate get give go group grow guard guess halve handle hash help hide
+    hold identify ignore imitate import improve include increase infer inflate initialize inpaint insert inspect install
     integrate interpolate interpret interrupt intersect invert invoke iterate join keep label launch lay leave let
     lift limit link list load locate lock log look loop lower make map mark mask match measure merge migrate
     minimise minimize mirror mix modify monitor move multiply name narrow normalise normalize note notice notify
     number obtain offer open optimize order orient orthonormalise overlay overwrite pack pad paint pair parse pass
     pause perform permute persist pick place plan play plot point pool pose position post predict prefer prepare
-    preserve print process produce project propagate propose protect prove provide prune push put query quit quote
+    preserve print process produce project propagate propose protect prove provide prune pull push put query quit quote
     raise randomize rank rasterise reach read rearrange rebuild recognise recognize recompute reconstruct record
     recover rectify redirect redraw reduce refine refuse register regress reject relate release remember remove
     rename render reorder repair repeat replace report repose represent request require resample rescale reserve
@@ -66,8 +66,8 @@ VERBS = frozenset(
     rewrite rotate round run sample save say scale scan scatter schedule score search seek segment select send
     separate set shade shape shard share shift show shrink shuffle shut sign silence simplify simulate skin skip
     smooth solve sort span specify spell split spread stack start state stop store stretch strip submit subtract
-    suggest sum summarise summarize supply suppress swap switch symmetrize synthesize take tell terminate test tile
-    tilt toggle tone trace track train transfer transform translate transpose traverse triangulate trim truncate
+    suggest sum summarise summarize supply suppress swap switch symmetrize synthesize take tabulate tell terminate test
+    tile tilt toggle tone trace track train transfer transform translate transpose traverse triangulate trim truncate
     try tune turn undistort undo unify unpack unproject unroll update upload upsample use validate vary verify view
     visit wait wake walk warm warn warp watch weigh weight widen work wrap write yield zero zoom
     """.split()  # noqa: SIM905

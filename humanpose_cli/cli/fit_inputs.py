@@ -51,7 +51,7 @@ class FitInputs:
     def items(
         self, paths: Sequence[Path], found: Sequence[InputItem], outputs: Callable[[str], Sequence[Path]]
     ) -> list[Item]:
-        """One for each fit file; the payload is its path and the inputs that hold its frames.
+        """Make an item of each fit file; the payload is its path and the inputs that hold its frames.
 
         paths, found  as `found` gives them
         outputs  the files that come of a fit, by its name below its folder

@@ -37,6 +37,7 @@ from humanpose_cli.refining.options import (
 )
 
 if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
     from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.fitting.steps import FitStep
@@ -196,6 +197,7 @@ def refine(
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if fit.views is not None:
                 _refuse_for_takes(item.payload, outputs, displacements)
+                _refuse_shared_files(item, fit.views.names.tolist(), items)
             return [fit]
 
         items = [
@@ -239,9 +241,20 @@ def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, displacements: D
         raise UsageError(name, "is of one camera", got="a take of several", remedy=remedy)
 
 
+def _refuse_shared_files(take: Item, views: Sequence[str], items: Sequence[Item]) -> None:
+    """Raise UsageError if the fit file of one of a take's views is another item's, as of the folder of a take."""
+    from humanpose_cli.views.inputs import view_outputs
+
+    written = {view_outputs(take.outputs[0], name) for name in views}
+    for other in items:
+        if other is not take and not written.isdisjoint(other.outputs):
+            remedy = "refine takes and the fits of their cameras with different `out`"
+            raise UsageError(take.name, f"would write the same files as {other.name}", remedy=remedy)
+
+
 def _check_models(fits: Sequence[Path], body: str, smplx: Path | None) -> None:
-    """UsageError for files of other programs whose parameters are of no default body. What is wrong with a file itself
-    is reported with its item.
+    """Raise UsageError for files of other programs whose parameters are not those of the default body. What is wrong
+    with a file itself is reported with its item.
     """
     from humanpose_cli.io.foreign_fits import check_model, read_foreign_fits
 

@@ -257,7 +257,7 @@ def _similarity(source: Array, target: Array) -> Array:
 
 
 def _part_of_label() -> NDArray[np.int64]:
-    """Index of the part of each of the body's 24 labels; -1: of none."""
+    """Return the index of the part of each of the body's 24 labels; -1: of none."""
     parts = np.full(len(SMPL24), -1)
     for index, part in enumerate(_PARTS):
         parts[part.labels] = index

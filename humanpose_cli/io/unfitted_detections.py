@@ -29,7 +29,7 @@ class UnfittedDetection:
     reason: str
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return {**vars(self), "box": list(self.box)}
 
 

@@ -63,7 +63,7 @@ def solve_take(
     heard: Sequence[float | None] = (),
     progress: Progress = no_progress,
 ) -> Take:
-    """Cameras and bodies of a take.
+    """Find the cameras and bodies of a take.
 
     fits     of the single cameras
     names    of the cameras, for messages
@@ -124,12 +124,12 @@ def _adjusted(
 
 
 def _is_cut(fit: Fit) -> bool:
-    """Whether its frames are of several shots: a push looks like a cut."""
+    """Return whether the frames are of several shots: a push looks like a cut."""
     return bool(np.ptp(fit.shot_id))
 
 
 def _moves(fit: Fit, max_turn: float) -> bool:
-    """Whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
+    """Return whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
 
     By its background: a camera that moves sideways seems to turn, one that moves forward seems to zoom.
     """
@@ -142,7 +142,7 @@ def _moves(fit: Fit, max_turn: float) -> bool:
 
 
 def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
-    """Fewer than two views are left; `explained`: for the reasons that the messages have."""
+    """Make the error for fewer than two views; `explained`: for the reasons that the messages have."""
     problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
     remedy = "film the same people at the same time from stands, or fit the videos without `views`"
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
@@ -208,7 +208,7 @@ def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
 
 
 def _samples(people: Sequence[Sequence[ViewTrack]], views: int, options: ViewsOptions) -> list[ViewSamples]:
-    """Moments of each person that two views or more show, spread over the take."""
+    """Select moments of each person that two views or more show, spread over the take."""
     count = max(options.samples // max(len(people), 1), 1)
     return [_sampled(tracks, views, count, options.min_confidence) for tracks in people]
 
@@ -261,7 +261,7 @@ def _bodies(
     refined: bool,
     progress: Progress,
 ) -> tuple[list[ViewCamera], list[PersonBodies]]:
-    """Bodies of all people; cameras are refined with them, if they are not given."""
+    """Solve the bodies of all people; cameras are refined with them, if they are not given."""
     fitting = keypoint_options or KeypointFitOptions()
     rounds = 1 + (options.refinements if refined else 0)
     people: list[PersonBodies | None] = [None] * len(evidence)

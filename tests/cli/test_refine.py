@@ -15,8 +15,10 @@ from helpers.errors import raises
 from helpers.prior_files import write_mixture, write_vposer
 
 import humanpose_cli as hp
+from humanpose_cli.batch.items import Item
 from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.cli.main import main
+from humanpose_cli.cli.refine import _refuse_shared_files
 from humanpose_cli.io.displacement_files import DisplacementFile
 from humanpose_cli.io.fit_files import read_fit, write_fit
 from humanpose_cli.io.images import read_image, write_image
@@ -124,6 +126,15 @@ def test_displacements_are_outputs_like_the_others(hpc, photos, tmp_path):
     assert (again.code, again.details["status"], (tmp_path / names[3]).is_file()) == (0, "success", True)
     found = hpc("fit", str(tmp_path), "--out", str(tmp_path / "fits"), "--dry-run")  # sheets and textures are no inputs
     assert found.code == 3
+
+
+def test_a_take_is_not_refined_into_the_files_of_its_cameras(tmp_path):
+    """As of `hpc refine take/`, whose files are the fits of the take and of its cameras."""
+    names = ("take.fit.npz", "take.a.mp4.fit.npz", "take.c.mp4.fit.npz")
+    take, camera, other = (Item(name, (tmp_path / name,), name, None, (tmp_path / "out" / name,)) for name in names)
+    _refuse_shared_files(take, ["a.mp4", "b.mp4"], [take, other])
+    with raises(hp.UsageError, subject=names[0], problem=f"would write the same files as {names[1]}"):
+        _refuse_shared_files(take, ["a.mp4", "b.mp4"], [other, camera, take])
 
 
 @pytest.mark.extensive
