@@ -72,14 +72,13 @@ class FitInputs:
     def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, Mapping[int, NDArray[np.uint8]]]:
         """Load the fit, its frames if they are given, and the textures of its tracks."""
         from humanpose_cli.core.progress import part_of
-        from humanpose_cli.export.exporter import chosen_people, textures_of_fit
+        from humanpose_cli.export.exporter import available_frames, chosen_people, textures_of_fit
         from humanpose_cli.fitting.fit_reading import read_fits
-        from humanpose_cli.refining.frames import FitFrames
 
         path, sources = item.payload
         fit = read_fits(path, self.body, sources or None, camera=self.camera, smplx=self.smplx)
         fit = chosen_people(fit, self.person)
-        images = None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
+        images = available_frames(fit)
         baking = part_of(session.reporter.step, 0, TEXTURED)
         return fit, images, textures_of_fit(fit, self.texture, images, baking)
 

@@ -216,7 +216,7 @@ class Fitter:
         fits = []
         for done, item in enumerate(items):
             if done % self.batch_size == 0:
-                self._prepare(items[done : done + self.batch_size], options)
+                self.prepare(items[done : done + self.batch_size], options=options)
             fits.append(self._fit_item(item, options))
             report(done + 1, len(items), "images")
         return replace(joined(fits), images=FrameSource(tuple(items)), model=self.body)
@@ -264,7 +264,9 @@ class Fitter:
         people = self._people.in_image(frame)
         return [p for p in people if not p.not_fitted][:1] if options.people == "largest" else people
 
-    def prepare(self, items: Sequence[InputItem], progress: Progress = no_progress) -> Mapping[Path, float]:
+    def prepare(
+        self, items: Sequence[InputItem], progress: Progress = no_progress, options: FitOptions | None = None
+    ) -> Mapping[Path, float]:
         """Detect and fit the people of several images together; `fit` of each image then returns at once.
 
         A GPU, and the keypoint fit anywhere, take hardly longer for many people than for one. Errors of an image are
@@ -273,11 +275,7 @@ class Fitter:
 
         Returns the seconds of each image, see `fit_images_together`; none of what is left to `fit`.
         """
-        return self._prepare(items, self.options, progress)
-
-    def _prepare(
-        self, items: Sequence[InputItem], options: FitOptions, progress: Progress = no_progress
-    ) -> Mapping[Path, float]:
+        options = options or self.options
         images = [item for item in items if not item.is_sequence]
         self._prepared = {}
         if len(images) < 2:

@@ -82,12 +82,6 @@ class FitFrames:
         return pixels
 
 
-def _on_views(fit: Fit, frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem) -> Fit:
-    if isinstance(frames, np.ndarray):
-        raise UsageError("frames", "are of one camera", expected="the inputs of all views of the take")
-    return on_views(fit, items_of(frames))
-
-
 AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem | FitFrames | None"
 """A video, a folder, images, (F, H, W, 3) uint8, or frames that were found before; None: where the fit came from."""
 
@@ -105,7 +99,9 @@ def frames_of_fit(fit: Fit, frames: AnyFrames) -> tuple[Fit, FitFrames]:
         fit = on_frames(fit, items) if fit.views is None else on_views(fit, items)
     if fit.views is not None:
         count = len(fit.views)
-        fit = fit if frames is None else _on_views(fit, frames)
+        if isinstance(frames, np.ndarray):
+            raise UsageError("frames", "are of one camera", expected="the inputs of all views of the take")
+        fit = fit if frames is None else on_views(fit, items_of(frames))
         if len(fit.sources) != count:
             raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass those of every view")
     elif isinstance(frames, np.ndarray):

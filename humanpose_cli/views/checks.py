@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -38,8 +39,9 @@ def check_take(views: Sequence[InputItem], names: Sequence[str], calibration: Ca
     the names or sizes of the images or has two cameras at one position.
     """
     check_view_count(len(views), 0 if calibration is None else len(calibration.cameras))
+    paths = view_paths([view.path for view in views], names)
     if calibration is not None:
-        matched_cameras(calibration, view_paths(views, names))  # before the videos are read
+        matched_cameras(calibration, paths)  # before the videos are read
     thumbnails: list[NDArray[np.float32]] = []
     sizes: list[tuple[int, int]] = []
     for view in views:
@@ -53,7 +55,7 @@ def check_take(views: Sequence[InputItem], names: Sequence[str], calibration: Ca
             expected = "videos of different cameras"
             raise InputError(views[second].label, f"shows the same images as {names[first]}", expected=expected)
     if calibration is not None:
-        _check_positions(matched_cameras(calibration, view_paths(views, names), sizes).cameras)
+        _check_positions(matched_cameras(calibration, paths, sizes).cameras)
 
 
 def check_view_count(count: int, calibrated: int = 0) -> None:
@@ -65,9 +67,9 @@ def check_view_count(count: int, calibrated: int = 0) -> None:
         raise UsageError("input", "has too many cameras", expected=f"at most {MAX_VIEWS}", got=str(largest))
 
 
-def view_paths(views: Sequence[InputItem], names: Sequence[str]) -> list[str]:
-    """Join the views' names to their folders, by which some cameras are found."""
-    return [str(view.path.absolute().parent / name) for view, name in zip(views, names, strict=True)]
+def view_paths(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Join the views' names to the folders of their files, by which some cameras are found."""
+    return [str(path.absolute().parent / name) for path, name in zip(paths, names, strict=True)]
 
 
 def _check_positions(cameras: Sequence[CalibratedCamera]) -> None:

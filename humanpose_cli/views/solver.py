@@ -15,7 +15,7 @@ from humanpose_cli.io.calibrations import Calibration
 from humanpose_cli.io.frame_range import ALL_FRAMES
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.views.calibrated import calibrated_views
-from humanpose_cli.views.checks import check_view_count
+from humanpose_cli.views.checks import check_view_count, view_paths
 from humanpose_cli.views.inputs import distinct_names
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.records import take_fit
@@ -68,8 +68,7 @@ class TakeSolver:
         calibrated = None
         if self.calibration is not None:
             sizes = [(int(width), int(height)) for width, height in (fit.image_size[0] for fit in fits)]
-            named = [str(path.absolute().parent / name) for path, name in zip(paths, names, strict=True)]
-            calibrated = calibrated_views(self.calibration, named, sizes)
+            calibrated = calibrated_views(self.calibration, view_paths(paths, names), sizes)
             fits = calibrated.pinhole(fits)
         heard: list[float | None] = [None] * len(fits)
         # A range of a video does not begin where its sound does.
