@@ -120,11 +120,13 @@ def training_step(name: str, device: str, *, batch: int) -> None:
         optimisers[1].step()
 
     with counted_activations(nn.ModuleList((generator, discriminator))) as kept:
-        forward()
+        graph = forward()
+        activations = kept()
+    del graph
     spent = min(times(step, 3, device))
     row: dict[str, Any] = {"what": "training step", "preset": name, "batch": batch, "device": device}
     row |= {"precision": "mixed", "ms": round(spent, 1), "images_per_second": round(1000 * batch / spent, 2)}
-    row["activation_mib"] = round(kept() / 2**20)
+    row["activation_mib"] = round(activations / 2**20)
     row["warp_share"] = round(warp_share(step, spent), 3)
     if name == "paper":
         row["reach"] = f"warp_share {REACH_WARP}"
