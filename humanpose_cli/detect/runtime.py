@@ -48,6 +48,11 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "movenet-multipose": "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
 }
 """SHA-256 of these files, which is compared when one is loaded: 2 ms for 4 MB."""
+_POSE_MAPS = {8: ("t635",), 16: ("t552", "t253"), 32: ("t469", "t110"), 64: ("t395", "t62")}
+"""Values inside blazepose-heavy by the side of their maps: sums of the branches of its landmarks and heat map, and of
+the encoder that both look at."""
+POSE_CHANNELS = {8: 288, 16: 192 + 160, 32: 96 + 56, 64: 48 + 32}
+"""Channels of `pose_maps` by their side."""
 # Their masks, which take up to half of their time, are computed on request.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
@@ -121,13 +126,16 @@ def run_network(
 def _compute(device: str, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
     if device == "cpu":
         return _run(_session(name, device), name, outputs, images)
+    return _in_equal_batches(lambda part: _run(_gpu_session(name, device, part.shape), name, outputs, part), images)
+
+
+def _in_equal_batches(run: Callable[[np.ndarray], list[np.ndarray]], images: np.ndarray) -> list[np.ndarray]:
     size = 1 if len(images) == 1 else _GPU_BATCH
-    session = _gpu_session(name, device, (size, *images.shape[1:]))
     parts = []
     for start in range(0, len(images), size):
         part = images[start : start + size]
         padding = np.zeros((size - len(part), *part.shape[1:]), part.dtype)
-        results = _run(session, name, outputs, np.concatenate((part, padding)))
+        results = run(np.concatenate((part, padding)))
         parts.append([result[: len(part)] for result in results])
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
@@ -138,6 +146,29 @@ def _run(session: Any, name: PoseNetworkName, outputs: Sequence[str], images: np
         inputs["masked"] = np.array("mask" in outputs)
     results: list[np.ndarray] = session.run(list(outputs), inputs)
     return results
+
+
+def pose_maps(images: np.ndarray, device: str = "cpu") -> list[np.ndarray]:
+    """Compute maps (N, C, S, S) float32 inside blazepose-heavy, S and C of `POSE_CHANNELS`, coarsest first.
+
+    images (N, 256, 256, 3) uint8 RGB
+    """
+    names = [name for values in _POSE_MAPS.values() for name in values]
+
+    def run(part: np.ndarray) -> list[np.ndarray]:
+        session = _map_session(device, () if device == "cpu" else part.shape)
+        return _run(session, "blazepose-heavy", names, part)
+
+    maps = run(images) if device == "cpu" else _in_equal_batches(run, images)
+    values = dict(zip(names, maps, strict=True))
+    return [np.concatenate([values[name] for name in values_of_side], 1) for values_of_side in _POSE_MAPS.values()]
+
+
+@cache
+def _map_session(device: str, shape: tuple[int, ...]) -> Any:
+    """Start another session of blazepose-heavy, apart from the detector's, whose passes the copied maps would slow."""
+    del shape  # one for each, as `_gpu_session`
+    return _start("blazepose-heavy", device, [name for names in _POSE_MAPS.values() for name in names])
 
 
 def images_at_once(device: str) -> int:
@@ -188,18 +219,20 @@ def _gpu_session(name: PoseNetworkName, device: str, shape: tuple[int, ...]) -> 
     return _start(name, device)
 
 
-def _start(name: PoseNetworkName, device: str) -> Any:
+def _start(name: PoseNetworkName, device: str, outputs: Sequence[str] = ()) -> Any:
     path = POSE_NETWORKS[name]
     if not path.is_file():
         raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=reinstall_line())
     digest, file_digest = POSE_NETWORK_DIGESTS[name], digest_of(path)
     if file_digest != digest:
         raise InputError(path, "is damaged", expected=f"SHA-256 {digest}", got=file_digest, remedy=reinstall_line())
-    return start_session(path, device, remedy=reinstall_line())
+    return start_session(path, device, outputs, remedy=reinstall_line())
 
 
-def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
+def start_session(path: Path, device: str, outputs: Sequence[str] = (), *, remedy: str = "") -> Any:
     """Start a session of an ONNX file, or one that gzip compressed, that computes in the thread that calls it.
+
+    outputs  values inside the graph, float tensors, that are outputs beside its own
 
     Raises InputError if it is none, and if it unpacks to more than 256 MiB and fifty times its size; UnavailableError
     if CUDA's libraries are missing, without which ONNX Runtime would compute on the CPU and not say so.
@@ -223,6 +256,8 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
         if path.suffix == ".gz":
             content = path.read_bytes()
             model = UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
+        elif outputs:
+            model = path.read_bytes() + _further_outputs(outputs)
         # Without its second attempt, which prints to the standard output.
         session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except InputError:
@@ -244,6 +279,24 @@ def _load_cuda() -> str:
     with redirect_stdout(report):  # else it would stand in the output of --json
         onnxruntime.preload_dlls()
     return report.getvalue().partition("\n")[0]
+
+
+_GRAPH, _OUTPUT, _NAME, _TYPE, _TENSOR, _FLOAT = 7, 12, 1, 2, 1, b"\x08\x01"  # fields of ONNX's protocol buffers
+
+
+def _further_outputs(names: Sequence[str]) -> bytes:
+    """Encode an ONNX model of nothing but outputs: behind another model's bytes they are joined to its own."""
+    kind = _field(_TYPE, _field(_TENSOR, _FLOAT))
+    return _field(_GRAPH, b"".join(_field(_OUTPUT, _field(_NAME, name.encode()) + kind) for name in names))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Encode bytes or a message as a field of a protocol buffer: number and type, length in groups of 7 bits, bytes."""
+    length, groups = len(content), []
+    while length > 127:
+        groups.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *groups, length]) + content
 
 
 @dataclass(eq=False)

@@ -81,6 +81,11 @@ def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray((image * _SCALE + _SHIFT).transpose(2, 0, 1))
 
 
+def pixels_of_normalised(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Convert `normalised_image` (N, 3, H, W) back to pixels (N, H, W, 3)."""
+    return np.rint(np.clip((images.transpose(0, 2, 3, 1) - _SHIFT) / _SCALE, 0, 255)).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class CropEvidence:
     """A crop of `size` pixels square; None for unknown values. Pixels are the crop's.

@@ -328,7 +328,7 @@ _ENTRIES = (
         "segmenter",
         "a person's image, and what the detector says, to 12 body parts",
         "networks/data/segmenter.safetensors",
-        "e27ef35104aadc39af41bd639b4b774fc5ba2ea2710bf8c9c23ed47215a7a63c",
+        "3231527d47c829e87e2ba0feae1bba337784715d9fe6cd893d1c60ea7979e517",
     ),
     WeightsEntry(
         "nbf-proxy",

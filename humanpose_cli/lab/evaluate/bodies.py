@@ -105,7 +105,7 @@ def measure_crops(
         people.people,
         inputs,
         LossOptions(),
-        crop=network.config.crop,
+        crop=network.crop,
         body=people.body_name,
         framing="detector" if inputs.kind == "proxy" else "labels",
         segmenter=None if segmenter is None else segmenter.options,

@@ -234,6 +234,11 @@ class BodyNetwork:
         self.layer = layer.to(device)
         self.precision = resolve_precision(precision, device)
 
+    @property
+    def crop(self) -> int:
+        """Pixels of the sides of the crop: the segmenter's, or else those of the training."""
+        return self.config.crop if self.segmenter is None else self.segmenter.options.crop
+
     def takes(self, person: DetectedPerson) -> bool:
         """Check whether a person comes with the network's inputs."""
         kind = self.config.inputs.kind
@@ -309,7 +314,7 @@ class BodyNetwork:
     def _evidence(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]
     ) -> tuple[list[Crop], list[CropEvidence]]:
-        size = self.config.crop
+        size = self.crop
         if isinstance(people, np.ndarray):
             if people.ndim != 2 or people.shape[1] != 4:
                 raise InputError("boxes", "have the wrong form", expected="(N, 4)", got=str(people.shape))

@@ -3,6 +3,7 @@
 `NETWORKS` names the paper's networks and smaller ones. `LightSegmenter` learns from scratch on a processor: a slim
 ResNet and a decoder with batch normalisation. Beside a RefineNet of about its size it learned as much a step in half
 the time (1.0 and 1.3 MiB, 96 pixels, 1,100 people, 255 steps of 16: IoU 0.091 and 0.089 in 122 and 239 seconds).
+Maps of the detector's pose network, which was trained on photographs, help it most (docs/research/nbf.md).
 """
 
 from __future__ import annotations
@@ -22,12 +23,61 @@ from humanpose_cli.body.parts import PART_MAPS, PartMap
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.detect.models import LANDMARK_SIZE
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.models.crops import BOX_FILL, CropEvidence, evidence_of_person, normalised_image
+from humanpose_cli.detect.runtime import POSE_CHANNELS, pose_maps, runtime_device
+from humanpose_cli.models.crops import (
+    BOX_FILL,
+    CropEvidence,
+    evidence_of_person,
+    normalised_image,
+    pixels_of_normalised,
+)
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
+from humanpose_cli.networks.convolutions import PointwiseConv2d
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
 from humanpose_cli.networks.weights import fill, find_weights, options_of, read_tensors, read_weights
+
+
+class PoseMaps(nn.Module):
+    """Maps of the detector's pose network, which was trained on photographs of people and learns nothing here.
+
+    widths  channels that they are projected to, at a 32nd, 16th, 8th and 4th of the image's side
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(
+            nn.Sequential(
+                nn.BatchNorm2d(channels), PointwiseConv2d(channels, width, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            )
+            for channels, width in zip(POSE_CHANNELS.values(), widths, strict=True)
+        )
+
+    def forward(self, image: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Join the maps of images (B, ≥ 3, H, W), normalised as for ImageNet, to a network's own of all sides but the
+        first.
+        """
+        with torch.no_grad():
+            features = pose_features(image[:, :3])
+        coarsest, *finer = (project(each) for project, each in zip(self.projections, features, strict=True))
+        sizes = [stage.shape[-2:] for stage in maps]
+        fitted = (
+            interpolate(m, size=size, mode="bilinear", align_corners=False)
+            for m, size in zip(finer, sizes, strict=True)
+        )
+        return [coarsest, *(torch.cat(pair, 1) for pair in zip(maps, fitted, strict=True))]
+
+
+def pose_features(images: Tensor) -> list[Tensor]:
+    """Compute the pose network's maps of images (B, 3, H, W), normalised as for ImageNet, coarsest first."""
+    size = (LANDMARK_SIZE, LANDMARK_SIZE)
+    if images.shape[-2:] != size:
+        images = interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    device = "cpu" if images.device.type == "cpu" else runtime_device()
+    pixels = pixels_of_normalised(images.float().cpu().numpy())
+    return [torch.from_numpy(values).to(images.device) for values in pose_maps(pixels, device)]
 
 
 class LightSegmenter(nn.Module):
@@ -36,6 +86,7 @@ class LightSegmenter(nn.Module):
 
     inputs  channels of the image; layers, width  of the ResNet
     widths  channels of the decoder from the coarsest stage up
+    pose    whether the pose network's maps join those of the ResNet's first three stages and replace the fourth
     """
 
     def __init__(
@@ -46,10 +97,14 @@ class LightSegmenter(nn.Module):
         width: int = 24,
         widths: Sequence[int] = (96, 64, 48, 48),
         inputs: int = 3,
+        pose: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = ResNet(layers, inputs=inputs, width=width)
+        self.backbone = ResNet(layers, inputs=inputs, width=width, depth=3 if pose else 4)
+        self.pose = PoseMaps(widths) if pose else None
         coarse_first = list(reversed(self.backbone.channels))
+        if pose:
+            coarse_first = [sum(channels) for channels in zip([0, *coarse_first], widths, strict=True)]
         before = [0, *widths[:-1]]
         self.blocks = nn.ModuleList(
             nn.Sequential(conv_norm_relu(channels + coarser, out), conv_norm_relu(out, out))
@@ -62,6 +117,8 @@ class LightSegmenter(nn.Module):
         """Score the classes of images (B, inputs, H, W): (B, classes, H, W)."""
         stem = self.backbone.stem(image)
         maps = list(reversed(self.backbone.stages(stem)))
+        if self.pose is not None:
+            maps = self.pose(image, maps)
         features = self.blocks[0](maps[0])
         for block, finer_map in zip([*list(self.blocks)[1:], self.fine], [*maps[1:], stem], strict=True):
             finer = interpolate(features, size=finer_map.shape[-2:], mode="bilinear", align_corners=False)
@@ -74,12 +131,15 @@ MODEL = "segmenter"
 
 
 class _Network(NamedTuple):
-    """Decoder "refinenet", "deeplab" or "light", backbone, channels of its first stage and of the decoder's blocks."""
+    """Decoder "refinenet", "deeplab" or "light", backbone, channels of its first stage and of the decoder's blocks, and
+    whether it sees the pose network's maps.
+    """
 
     family: str
     backbone: str
     width: int = 64
     widths: tuple[int, ...] = (512, 256, 256, 256)
+    pose: bool = False
 
 
 NETWORKS: dict[str, _Network] = {
@@ -88,6 +148,7 @@ NETWORKS: dict[str, _Network] = {
     "refinenet-resnet18": _Network("refinenet", "resnet18", 64, (256, 128, 128, 128)),
     "deeplab-resnet101": _Network("deeplab", "resnet101"),
     "deeplab-vgg16": _Network("deeplab", "vgg16"),
+    "posed": _Network("light", "resnet18", 24, (160, 128, 96, 64), pose=True),
     "small": _Network("light", "resnet18", 24, (96, 64, 48, 48)),
     "tiny": _Network("light", "resnet18", 12, (48, 32, 24, 24)),
     "tiny-deeplab": _Network("deeplab", "resnet18", 12),
@@ -144,7 +205,9 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
         return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
     layers, widths = int(network.backbone.removeprefix("resnet")), options.widths or network.widths
     if network.family == "light":
-        return LightSegmenter(classes, layers=layers, width=width, widths=widths, inputs=options.channels)
+        return LightSegmenter(
+            classes, layers=layers, width=width, widths=widths, inputs=options.channels, pose=network.pose
+        )
     return RefineNetSegmenter(classes, layers=layers, width=width, widths=widths)
 
 

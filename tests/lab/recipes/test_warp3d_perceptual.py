@@ -105,12 +105,14 @@ def test_the_shipped_segmenters_guide_is_left_out(images):
     torch.testing.assert_close(loss.network.conv1.weight, guided["backbone.conv1.weight"][:, :3].float())
 
 
-@pytest.mark.parametrize("layers", [34, 50])
-def test_any_resnet(layers, tmp_path, images):
+@pytest.mark.parametrize(("layers", "depth"), [(34, 4), (50, 4), (18, 3)])
+def test_any_resnet(layers, depth, tmp_path, images):
     torch.manual_seed(0)
     path = tmp_path / "resnet.pth"
-    torch.save({**ResNet(layers, width=8).state_dict(), "fc.bias": torch.zeros(5)}, path)
-    assert perceptual_loss(path)(*images) > 0
+    torch.save({**ResNet(layers, width=8, depth=depth).state_dict(), "fc.bias": torch.zeros(5)}, path)
+    loss = perceptual_loss(path)
+    assert loss(*images) > 0
+    assert len(loss.maps(*images)) == 3 + depth  # scales of the pixels, and stages
 
 
 @pytest.mark.slow
@@ -133,7 +135,7 @@ def test_files_of_other_things(tmp_path):
     torch.save(VGG(16).state_dict(), path)
     with raises(InputError, problem="features.16"):
         perceptual_loss(path)
-    torch.save({k: v for k, v in ResNet(18, width=8).state_dict().items() if "layer4" not in k}, path)
+    torch.save({k: v for k, v in ResNet(18, width=8).state_dict().items() if "layer3.1" not in k}, path)
     with raises(InputError, problem="no known ResNet"):
         perceptual_loss(path)
     with raises(InputError, problem="is no weights file"):

@@ -80,7 +80,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
     "paper": (SegmenterTraining(backbone=IMAGENET), TrainOptions(epochs=20, batch_size=5, keep="last")),
     "small": (
         SegmenterTraining(
-            SegmenterOptions("small", crop=192, fill=0.72, guided=True),
+            SegmenterOptions("posed", crop=256, fill=0.72, guided=True),
             _FROM_SCRATCH,
             2e-3,
             1e-5,
@@ -103,7 +103,8 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
         TrainOptions(epochs=6, batch_size=16, clip=1.0, average=0.99, validate_every=500, log_every=20),
     ),
 }
-"""`paper`: appendix B. `small`: about two hours on two cores with 12,000 images. `ablation`: two to four minutes."""
+"""`paper`: appendix B. `small`: minutes on a GPU, a night of two cores with 12,000 images. `ablation`: two to four
+minutes of a core."""
 
 
 def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:

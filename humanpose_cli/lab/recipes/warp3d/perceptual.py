@@ -39,7 +39,7 @@ _LAYERS = {
 # images of unit variance, but for biases.
 _CONTRAST = 255 * 0.226
 _SCALES = 3
-_STAGES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+_STAGES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # the last ones of a ResNet with fewer
 
 
 class PerceptualLoss(nn.Module):
@@ -147,9 +147,10 @@ class BackboneLoss(_FeatureLoss):
         with torch.no_grad():
             true_features = self.network.maps(self.normalised(true))
         maps = self.pixels.maps(made, true)
-        for a, b, weight in zip(features, true_features, _STAGES, strict=True):
+        weights = _STAGES[-len(features) :]
+        for a, b, weight in zip(features, true_features, weights, strict=True):
             size = b.float().abs().mean((1, 2, 3)).clamp_min(1e-6)[:, None, None]
-            maps.append(weight / sum(_STAGES) * (a.float() - b.float()).abs().mean(1) / size)
+            maps.append(weight / sum(weights) * (a.float() - b.float()).abs().mean(1) / size)
         return maps
 
 
@@ -196,9 +197,10 @@ def _resnet_of(state: Mapping[str, Tensor], source: Mapping[str, Any]) -> ResNet
     state = {**state, "conv1.weight": first[:, :3]}
     blocks = tuple(sum(f"layer{stage}.{n}.conv1.weight" in state for n in range(64)) for stage in range(1, 5))
     basic = "layer1.0.conv3.weight" not in state
+    depth = sum(map(bool, blocks))
     for layers, (kind, counts) in RESNETS.items():
-        if counts == blocks and (kind is BasicBlock) == basic:
-            network = ResNet(layers, width=len(state["conv1.weight"]))
+        if depth and counts[:depth] == blocks[:depth] and (kind is BasicBlock) == basic:
+            network = ResNet(layers, width=len(state["conv1.weight"]), depth=depth)
             fill(network, {name: v for name, v in state.items() if not name.startswith("fc.")}, source["file"])
             return network
     raise InputError(source["file"], "holds no known ResNet", expected="18, 34, 50 or 101 layers", got=str(blocks))
