@@ -1,8 +1,8 @@
 """People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
-Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24. The joints' own
-transforms are the first frame's pose; an animation `motion` moves them if there are several frames. A person who is
-not in all frames is hidden in the others: the node's scale steps to zero.
+Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24, the y axis of each
+along its bone. The joints' own transforms are the first frame's pose; an animation `motion` moves them if there are
+several frames. A person who is not in all frames is hidden in the others: the node's scale steps to zero.
 
 Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.
 """
@@ -198,20 +198,21 @@ def _add_person(
     textures: Mapping[int, NDArray[np.uint8]],
 ) -> tuple[int, int]:
     """Add a person; return the numbers of the person's node and of the mesh's."""
-    turns, scales = quaternions(person.rotations), person.local_scales
+    turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
     joints = []
     for joint, name in enumerate(SMPL24.joint_names):
-        at = person.pelvis[0] if joint == 0 else person.offsets[joint]
+        at = person.pelvis[0] if joint == 0 else offsets[joint]
         node: dict[str, Any] = {"name": name, "translation": at.tolist(), "rotation": turns[0, joint].tolist()}
         if person.is_scaled:
             node["scale"] = [float(scales[0, joint])] * 3
         joints.append(document.add("nodes", node))
     for parent, child in SMPL24.bones:
         document.lists["nodes"][joints[parent]].setdefault("children", []).append(joints[child])
-    bind = np.tile(np.eye(4), (len(joints), 1, 1))
-    bind[:, 3, :3] = -person.joints  # column by column, as glTF stores matrices
+    inverse_bind = np.linalg.inv(person.bind_matrices).transpose(0, 2, 1)  # column by column, as glTF stores matrices
+    inverse_bind[:, :3, 3], inverse_bind[:, 3, 3] = 0, 1  # exactly
     skin = document.add(
-        "skins", {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": document.accessor(bind, "<f4")}
+        "skins",
+        {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": document.accessor(inverse_bind, "<f4")},
     )
     mesh = document.add(
         "nodes",

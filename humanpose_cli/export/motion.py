@@ -3,9 +3,10 @@
 World axes here are y up: x right, y up, z towards the first camera. A fit's world is its first camera's, with that at
 the origin and its own up, or stands on the ground (`export.grounding`).
 
-A bone's frame at rest is the body's rest frame moved to its joint: inverse bind matrices are translations. With the
-body's rest rotations Q and absolute part rotations R, a bone is turned by R Q (`PosedBody.linear` without its scale),
-and its vertices go from rest to q + s R Q (x − j).
+With the body's rest rotations Q and absolute part rotations R, a bone is turned by R Q (`PosedBody.linear` without its
+scale), and its vertices go from rest to q + s R Q (x − j). A joint's axes at rest are B (`bone_axes`), with y along its
+bone, because programs that draw bones by joints' axes, as Blender does, draw them along y. A posed joint has the axes
+R Q B, and its bind matrix is B and j.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class PersonMotion:
     frames        (R,) index of the frame of each row
     vertices      (V, 3) metres, at rest: body axes, x to the person's left, y up, z forward
     joints        (24, 3) metres, at rest, in the order of smpl24
-    rotations     (R, 24, 3, 3) of bones relative to their parents, from the rest frame; the pelvis' to the world
+    rotations     (R, 24, 3, 3) of bones' axes relative to their parents'; the pelvis' to the world
     relative      (R, 24, 3, 3) of parts relative to their parents: the identity is the T pose; the pelvis' as above
     pelvis        (R, 3) metres, in the world
     scales        (R, 24) of bones, 1 for the body's own lengths; they do not accumulate
@@ -67,6 +68,23 @@ class PersonMotion:
         return np.where((parents >= 0)[:, None], self.joints - self.joints[parents], 0)
 
     @property
+    def bone_offsets(self) -> Array:
+        """(24, 3) metres: each joint from its parent at rest, in the parent's bone axes; zero for the pelvis."""
+        return np.einsum("jik,ji->jk", self.bone_axes[np.array(SMPL24.parents)], self.offsets)
+
+    @cached_property
+    def bone_axes(self) -> Array:
+        """(24, 3, 3) axes of bones at rest, as columns in body axes: see `bone_axes`."""
+        return bone_axes(self.joints)
+
+    @property
+    def bind_matrices(self) -> Array:
+        """(24, 4, 4) bones' axes at rest to body axes."""
+        matrices = np.tile(np.eye(4), (len(self.joints), 1, 1))
+        matrices[:, :3, :3], matrices[:, :3, 3] = self.bone_axes, self.joints
+        return matrices
+
+    @property
     def local_scales(self) -> Array:
         """(R, 24) scales relative to the parents', for formats in which they accumulate."""
         parents = np.array(SMPL24.parents)
@@ -92,6 +110,25 @@ class PersonMotion:
         return {int(frame): bool(present[frame]) for frame in changes}
 
 
+_NEXT = {"pelvis": "spine1", "spine3": "neck"}  # the joint that a bone with several children leads to
+
+
+def bone_axes(joints: Array) -> Array:
+    """Choose the axes (24, 3, 3), as columns, of bones between joints (24, 3) at rest: y along the bone, z as far
+    forward as may be, or up for bones that lead forward. The last bone of a limb goes on in the direction of the one
+    before.
+    """
+    children = dict(SMPL24.bones) | {SMPL24.index(joint): SMPL24.index(child) for joint, child in _NEXT.items()}
+    along = np.zeros_like(joints)
+    for joint, parent in enumerate(SMPL24.parents):  # parents stand before their children
+        along[joint] = joints[children[joint]] - joints[joint] if joint in children else along[parent]
+    y = along / np.linalg.norm(along, axis=1, keepdims=True)
+    is_forward = (y[:, 2] > np.sqrt(0.5))[:, None]
+    x = np.cross(y, np.where(is_forward, (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return np.stack((x, y, np.cross(x, y)), -1)
+
+
 def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
     """Compute the motion of one track.
 
@@ -105,7 +142,8 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
         rest = body.rest(betas)
         posed_body = body.pose(relative.float(), betas, segment_scales=scales, vertices=False)
     to_world = TO_Y_UP @ fit.world_to_camera[fit.frame_index[rows], :3, :3].astype(np.float64).transpose(0, 2, 1)
-    bones = posed_body.linear.double().numpy() / scales.double().numpy()[..., None, None]
+    joints = rest.joints[0].double().numpy()
+    bones = posed_body.linear.double().numpy() / scales.double().numpy()[..., None, None] @ bone_axes(joints)
     parents = np.array(SMPL24.parents)
     rotations = bones[:, parents].transpose(0, 1, 3, 2) @ bones
     local = relative.numpy().copy()
@@ -116,7 +154,7 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
         track=track,
         frames=fit.frame_index[rows].astype(np.int64),
         vertices=rest.vertices[0].numpy(),
-        joints=rest.joints[0].double().numpy(),
+        joints=joints,
         rotations=rotations,
         relative=local,
         pelvis=np.einsum("rij,rj->ri", to_world, pelvis.astype(np.float64)),

@@ -94,14 +94,15 @@ def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.
     _hide(group, person, codes)
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
     skeleton.CreateJointsAttr(joint_paths())
-    translations = np.tile(person.offsets, (len(person.frames), 1, 1))
+    translations = np.tile(person.bone_offsets, (len(person.frames), 1, 1))
     translations[:, 0] = person.pelvis
-    bind = [Gf.Matrix4d().SetTranslate(Gf.Vec3d(*joint)) for joint in person.joints.tolist()]
-    at_rest = [person.joints[0], *person.offsets[1:]]
-    skeleton.CreateBindTransformsAttr(Vt.Matrix4dArray(bind))
-    skeleton.CreateRestTransformsAttr(
-        Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*joint.tolist())) for joint in at_rest])
-    )
+    bind, parents = person.bind_matrices, np.array(SMPL24.parents)
+    at_rest = np.where((parents < 0)[:, None, None], bind, np.linalg.inv(bind[parents]) @ bind)
+    for attribute, matrices in (
+        (skeleton.CreateBindTransformsAttr(), bind),
+        (skeleton.CreateRestTransformsAttr(), at_rest),
+    ):
+        attribute.Set(Vt.Matrix4dArray.FromNumpy(matrices.transpose(0, 2, 1)))  # Gf multiplies rows
     motion = UsdSkel.Animation.Define(stage, f"{root}/skeleton/motion")
     motion.CreateJointsAttr(joint_paths())
     turns = quaternions(person.rotations)[..., [3, 0, 1, 2]]  # Gf has the real part first

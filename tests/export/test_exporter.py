@@ -124,18 +124,53 @@ def sampled(times: np.ndarray, values: np.ndarray, seconds: float, path: str, in
 def test_skins_of_glb_are_where_the_bodies_are(files):
     """Segment scales, camera motion, rest rotations and gaps included; texture coordinates lead to the texture."""
     glb, body = Glb(beside(files, ".glb")), default_body()
-    for track, frame in ((0, 4), (2, 1), (2, 3)):
+    for track, frame in ((track, frame) for track, frames in PRESENT.items() for frame in frames):
         surface = frame_surfaces(FIT, frame, body)[track]
         skinned = glb.skinned(track, frame / 25)
         distance = np.sqrt(((skinned[::97, None] - surface[None]) ** 2).sum(-1)).min(1)
         assert distance.max() < 1e-5
         assert np.abs(skinned.min(0) - surface.min(0)).max() < 1e-5
-        for joint in ("pelvis", "left_ankle", "right_hand"):
-            number = next(j for j in glb.gltf.skins[int(track > 0)].joints if glb.gltf.nodes[j].name == joint)
-            expected = JOINTS[row_of(track, frame), SMPL24.index(joint)]
+        for joint, number in enumerate(glb.gltf.skins[int(track > 0)].joints):
+            assert glb.gltf.nodes[number].name == SMPL24.joint_names[joint]
+            expected = JOINTS[row_of(track, frame), joint]
             assert np.abs(glb.world(number, frame / 25)[:3, 3] - expected).max() < 1e-5
     hidden = [np.linalg.det(glb.world(glb.names["person2"], frame / 25)[:3, :3]) == 0 for frame in range(FRAMES)]
     assert hidden == [frame not in PRESENT[2] for frame in range(FRAMES)]
+
+
+def leads_to_a_child(axes: np.ndarray, heads: np.ndarray) -> None:
+    """Assert that axes (24, 3) of joints at `heads` (24, 3) lead to a joint below them, the last ones' straight on."""
+    for joint, parent in enumerate(SMPL24.parents):
+        ends = [heads[child] - heads[joint] for above, child in SMPL24.bones if above == joint]
+        ends = ends or [heads[joint] - heads[parent]]
+        assert max(axes[joint] @ end / np.linalg.norm(end) for end in ends) > 1 - 1e-6
+
+
+@pytest.mark.parametrize("kind", ["glb", "usd"])
+def test_the_y_axis_of_every_joint_at_rest_runs_along_its_bone(files, kind):
+    """Blender and others draw bones along it. The axes are right-handed, and left and right mirror each other."""
+    if kind == "glb":
+        glb = Glb(beside(files, ".glb"))
+        inverse = glb.values(glb.gltf.skins[1].inverseBindMatrices).reshape(-1, 4, 4)
+        bind = np.linalg.inv(inverse.transpose(0, 2, 1))
+    else:
+        usd = pytest.importorskip("pxr.Usd", reason='usd-core is not installed: pip install "humanpose-cli[usd]"')
+        skel = pytest.importorskip("pxr.UsdSkel")
+        path, _ = export_fit(FIT, files.with_name("axes"), ["usd"], textures={}, body=default_body())
+        stage = usd.Stage.Open(str(path))
+        skeleton = skel.Skeleton(stage.GetPrimAtPath("/people/person2/skeleton"))
+        bind = np.array(skeleton.GetBindTransformsAttr().Get()).transpose(0, 2, 1)
+        local = np.array(skeleton.GetRestTransformsAttr().Get()).transpose(0, 2, 1)
+        for joint, parent in enumerate(SMPL24.parents):
+            above = bind[parent] if parent >= 0 else np.eye(4)
+            np.testing.assert_allclose(above @ local[joint], bind[joint], atol=1e-6)
+    axes, heads = bind[:, :3, :3], bind[:, :3, 3]
+    np.testing.assert_allclose(axes.transpose(0, 2, 1) @ axes, np.tile(np.eye(3), (24, 1, 1)), atol=1e-6)
+    assert np.linalg.det(axes) == pytest.approx(1)
+    leads_to_a_child(axes[..., 1], heads)
+    # A rotation's mirror image has its x axis the other way round.
+    mirrored = axes[list(SMPL24.mirror)] * np.array((-1, 1, 1))[:, None] * (-1, 1, 1)
+    np.testing.assert_allclose(mirrored, axes, atol=0.02)
 
 
 @pytest.mark.slow
@@ -444,3 +479,7 @@ def test_blender_has_the_joints_within_a_millimetre(files, ending):
         expected = JOINTS[row_of(0, frame)][:, [0, 2, 1]] * (1, -1, 1)
         positions = np.array([joints[name] for name in SMPL24.joint_names])
         assert np.linalg.norm(positions - expected, axis=1).max() < 1e-3
+    if ending in (".glb", ".usd"):
+        rest = found["rest"][names[ending]]
+        heads, tails = np.array([rest[name] for name in SMPL24.joint_names]).transpose(1, 0, 2)
+        leads_to_a_child((tails - heads) / np.linalg.norm(tails - heads, axis=1, keepdims=True), heads)

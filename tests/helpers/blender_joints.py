@@ -1,4 +1,4 @@
-"""Run inside Blender: imports a file with the default settings and prints where its joints are, as JSON.
+"""Run inside Blender: imports a file with the default settings and prints its bones at rest and its joints, as JSON.
 
 blender --background --factory-startup --python blender_joints.py -- FILE RATE FRAME…
 """
@@ -37,6 +37,11 @@ else:
     bpy.ops.wm.usd_import(filepath=path)
 scene = bpy.context.scene
 result = {"rate": scene.render.fps / scene.render.fps_base, "objects": {}, "frames": {}}
+result["rest"] = {
+    each.name: {bone.name: [list(bone.head_local), list(bone.tail_local)] for bone in each.data.bones}
+    for each in scene.objects
+    if each.type == "ARMATURE"
+}
 for each in scene.objects:
     corners = [each.matrix_world @ vertex.co for vertex in each.data.vertices] if each.type == "MESH" else []
     result["objects"][each.name] = {
