@@ -22,9 +22,9 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.demo.clip import DemoClip, drawn_pair, key_pose
 from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.export.exporter import textures_of_fit
-from humanpose_cli.export.grounding import on_the_ground, world_vertices
 from humanpose_cli.export.viewing import view
 from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.items import fit_item
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices

@@ -22,10 +22,10 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.meshes import frame_surfaces, materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
+from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
@@ -207,7 +207,7 @@ def export_fit(
     formats     keys of `FORMATS`, or their names with commas between them
     frame_rate  frame rate of a fit that has none; None: 25
     world       camera: the fit's own, of its first frame's camera if no other is known; ground: see
-                `export.grounding.on_the_ground`
+                `fitting.grounding.on_the_ground`
     textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
                 also beside the fit file. People without one have the colours of overlays: {} for all
     frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source

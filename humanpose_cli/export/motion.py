@@ -1,7 +1,7 @@
 """The people of a fit as rigged bodies that move in one world: the source of every animation format.
 
 World axes here are y up: x right, y up, z towards the first camera. A fit's world is its first camera's, with that at
-the origin and its own up, or stands on the ground (`export.grounding`).
+the origin and its own up, or stands on the ground (`fitting.grounding`).
 
 With the body's rest rotations Q and absolute part rotations R, a bone is turned by R Q (`PosedBody.linear` without its
 scale), and its vertices go from rest to q + s R Q (x − j). A joint's axes at rest are B (`bone_axes`), with y along its

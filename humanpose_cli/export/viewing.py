@@ -26,8 +26,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.exporter import Textures, available_frames, textures_of_fit
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
+from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text

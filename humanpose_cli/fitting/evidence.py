@@ -17,6 +17,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.joint_angles import rotations_to_angles
@@ -30,6 +31,7 @@ from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import viewing_rotation
+from humanpose_cli.io.fit_files import FitRecord
 
 # Metres, for skeletons other than our detector's: annotators agree to about this (COCO's OKS constants, mean).
 _VISIBLE_NOISE, _HIDDEN_NOISE = 0.022, 0.08
@@ -109,6 +111,16 @@ def joint_evidence(skeleton: Skeleton, evidence: Tensor) -> Tensor:
         best = [evidence[:, list(group)].amax(-1) for group in groups]
         columns.append(torch.stack(best, -1).amin(-1) if best else torch.zeros_like(evidence[:, 0]))
     return torch.stack(columns, -1)
+
+
+def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
+    """Measure how visible (N, 24) the landmarks that locate each joint are, wherever the fit has it, 0..1.
+
+    Of rows without keypoints, as other programs' fits are, their confidence.
+    """
+    visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
+    with_keypoints = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
+    return np.where(with_keypoints, visible, record.joint_confidence)
 
 
 _MIN_DEPTH = 0.3  # metres from the camera to the nearest landmark

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -24,9 +25,11 @@ from humanpose_cli.io.video import VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
 from humanpose_cli.rendering.side_view import SideView
 
+if TYPE_CHECKING:
+    from humanpose_cli.fitting.side_views import SideViews
+
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
 DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes
-_BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
@@ -54,8 +57,9 @@ def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
 def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
     """Draw bodies of the same people from their side, (size, size, 3) uint8, the camera at the left edge.
 
-    fits     surfaces (P, V, 3), metres in camera axes, of one or several fits; NaN where one lacks a person. The first
-             one's are in the middle, and the others' pelvises on theirs: a difference of depth would dwarf all others
+    fits     surfaces (P, V, 3), metres, x right, y down, z forward, of one or several fits; NaN where one lacks a
+             person. The first one's are in the middle, and the others' pelvises on theirs: a difference of depth would
+             dwarf all others
     colours  of each fit, as numbers of tracks
     """
     pelvis = body.part_labels == SMPL24.index("pelvis")
@@ -71,7 +75,7 @@ def overlay_image(
     pixels: np.ndarray,
     frame: int = 0,
     *,
-    side: SideView | None = None,
+    side: SideViews | None = None,
     labels: PeopleLabels | None = None,
 ) -> np.ndarray:
     """Draw the bodies of one frame's people over its image (H, W, 3) uint8; doubtful limbs are hatched, and detections
@@ -95,14 +99,8 @@ def overlay_image(
         return drawing
     height, width = pixels.shape[:2]
     size = min(width, height), height
-    beside = side.draw(size, vertices, body.faces, track_ids=ids, hatched=hatched)
+    beside = side.draw(frame, size, vertices, track_ids=ids, hatched=hatched)
     return np.concatenate((drawing, beside), axis=1)
-
-
-def side_view(record: FitRecord, frame: int = 0) -> SideView:
-    """Place the view from the side that shows all people of a frame's shot: it stays while they move."""
-    rows = record.shot_id[record.frame_index] == record.shot_id[frame]
-    return SideView.around(torch.from_numpy(record.joints3d[rows]), _BEYOND_JOINTS)
 
 
 def overlay_video(
@@ -112,32 +110,19 @@ def overlay_video(
     video: VideoWriter,
     progress: Progress = no_progress,
     *,
-    from_the_side: bool = False,
+    side: SideViews | None = None,
     labels: PeopleLabels | None = None,
     reasons: bool = False,
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
-    from_the_side  whether the bodies stand beside the frames, too, as `overlay_image` draws them
-    labels         as of `overlay_image`
-    reasons        whether a strip below the frames says which fits are doubtful, and why
+    side, labels  as of `overlay_image`
+    reasons       whether a strip below the frames says which fits are doubtful, and why
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
 
-    views: dict[int, SideView] = {}
-
-    def view_of(frame: int) -> SideView | None:
-        shot = int(record.shot_id[frame])
-        if from_the_side and shot not in views:
-            views[shot] = side_view(record, frame)
-        return views.get(shot)
-
-    def placed() -> Generator[tuple[int, Frame, SideView | None], None, None]:
-        for index, frame in enumerate(frames):
-            yield index, frame, view_of(index)
-
-    def drawn(item: tuple[int, Frame, SideView | None]) -> tuple[np.ndarray, Fraction | None]:
-        index, frame, side = item
+    def drawn(item: tuple[int, Frame]) -> tuple[np.ndarray, Fraction | None]:
+        index, frame = item
         image = overlay_image(body, record, frame.pixels, index, side=side, labels=labels)
         if frame.damage:
             image = image.copy()
@@ -147,7 +132,7 @@ def overlay_video(
     threads = min(DRAWING_THREADS, torch.get_num_threads())
     size: tuple[int, int] | None = None
     # The next frames are drawn while one is encoded, each by one thread: its parts are too small to share.
-    with one_thread_each(), closing(made_ahead(drawn, placed(), threads)) as ahead:
+    with one_thread_each(), closing(made_ahead(drawn, enumerate(frames), threads)) as ahead:
         for image, time in ahead:
             size = size or (image.shape[1], image.shape[0])
             image = image if image.shape[1::-1] == size else fitted_into(image, size)

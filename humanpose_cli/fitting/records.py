@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -17,7 +16,6 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubts_of_tracks
-from humanpose_cli.fitting.evidence import joint_evidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -98,16 +96,6 @@ def _grounds(frames: Sequence[FrameCamera]) -> dict[str, Any]:
         "ground": [f.ground or (0.0, 0.0, 0.0, 0.0) for f in frames],
         "focal_people": [f.focal_people for f in frames],
     }
-
-
-def joint_visibility(record: FitRecord) -> NDArray[np.float32]:
-    """Measure how visible (N, 24) the landmarks that locate each joint are, wherever the fit has it, 0..1.
-
-    Of rows without keypoints, as other programs' fits are, their confidence.
-    """
-    visible = joint_evidence(BLAZEPOSE33, torch.from_numpy(record.keypoints2d[..., 2])).numpy()
-    with_keypoints = (record.keypoints2d[..., 2] > 0).any(1, keepdims=True)
-    return np.where(with_keypoints, visible, record.joint_confidence)
 
 
 def body_columns(

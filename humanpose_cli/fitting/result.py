@@ -30,7 +30,8 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video, side_view
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
+from humanpose_cli.fitting.side_views import SideViews
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
@@ -309,7 +310,8 @@ class Fit(FitRecord):
 
         image          the frame; needed if the fit came from a file, or its source is gone
         body           needed for a SMPL fit that came from a file
-        from_the_side  draws the same bodies from the side, too, to the right of the frame
+        from_the_side  draws the same bodies upright from the side, too, to the right of the frame; depth between people
+                       that shows none is cut out
         labels         "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in a
                        strip below; "none"
         """
@@ -324,9 +326,9 @@ class Fit(FitRecord):
             raise InputError(
                 "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
             )
-        side = side_view(self, frame) if from_the_side else None
-        people_labels = self._labels(labels)
-        image = overlay_image(self.body_model(body), self, pixels, frame, side=side, labels=people_labels)
+        model, people_labels = self.body_model(body), self._labels(labels)
+        side = SideViews.of(model, self) if from_the_side else None
+        image = overlay_image(model, self, pixels, frame, side=side, labels=people_labels)
         return people_labels.with_reasons(image, frame) if people_labels and labels == "reasons" else image
 
     @cached_property
@@ -375,7 +377,8 @@ class Fit(FitRecord):
             rate, sound = self.frame_rate or DEFAULT_FRAME_RATE, self.images.sound
             writer = VideoWriter(path, rate, sound=sound, codec=video_codec)
             people_labels, reasons = self._labels(labels), labels == "reasons"
-            draw = partial(overlay_video, from_the_side=from_the_side, labels=people_labels, reasons=reasons)
+            side = SideViews.of(body, self) if from_the_side else None
+            draw = partial(overlay_video, side=side, labels=people_labels, reasons=reasons)
             with closing(self.images.frames()) as frames, writer as video:
                 draw(body, self, frames, video, progress)
         else:

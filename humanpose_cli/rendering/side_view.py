@@ -1,49 +1,77 @@
-"""Bodies from the side, which shows how far away each limb is."""
+"""Bodies from the side, which shows how far away each limb is and whether they stand upright."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.rendering.overlay import draw_overlay
+from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 _FAR = 100.0  # extents of the bodies to the camera: nearly without perspective
 _FILL = 0.92  # share of the image that bodies take
-_GREY = 128
+_GREY, _FLOOR = 128, 112
+_MAX_GAP = 0.4  # metres without a body between people one behind the other; longer gaps are cut out
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Depth without a body that is cut out of a view: metres of it, and where the view has it."""
+
+    depth: float
+    metres: float
 
 
 @dataclass(frozen=True)
 class SideView:
     """A view from the right of the photograph's image, the photograph's camera to the left: depth runs to the right.
 
-    centre  (3,) metres, camera axes: in the middle of the image
-    reach   metres from there to the image's edges, in depth and in height; if the image has another shape, more is
-            shown of one of them
+    Its axes are x to the right of the photograph, y down and z forward.
+
+    centre   (3,) metres: in the middle of the image
+    reach    metres from there to the image's edges, in depth and in height; if the image has another shape, more is
+             shown of one of them
+    ground   y of the ground, which is drawn below it; None for none
+    shifts   metres by which each track is nearer than it is, so that all people are large
+    gaps     what the shifts cut out
     """
 
     centre: tuple[float, float, float]
     reach: tuple[float, float]
+    ground: float | None = None
+    shifts: Mapping[int, float] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
 
     @classmethod
-    def around(cls, points: Tensor, margin: float = 0.0) -> SideView:
-        """Fit a view to all points (..., 3), metres, camera axes; those that are not finite do not count.
+    def around(
+        cls, points: Tensor, margin: float = 0.0, *, ground: float | None = None, track_ids: Sequence[int] | None = None
+    ) -> SideView:
+        """Fit a view to all points (N, ..., 3), metres; those that are not finite do not count.
 
-        margin  metres that bodies reach beyond the points
+        margin     metres that bodies reach beyond the points
+        ground     y of the ground, which is in the image, too
+        track_ids  (N,) of the points: long gaps between people are cut out; None: none are
         """
-        flat = points.reshape(-1, 3)
-        flat = flat[torch.isfinite(flat).all(-1)]
-        if not len(flat):
-            return cls((0.0, 0.0, 1.0), (1.0, 1.0))
+        finite = torch.isfinite(points).all(-1)
+        if not finite.any():
+            return cls((0.0, 0.0, 1.0), (1.0, 1.0), ground)
+        shifts, gaps = ({}, ()) if track_ids is None else _cut_gaps(points, finite, margin, np.asarray(track_ids))
+        if track_ids is not None:
+            nearer = points.new_tensor([shifts[int(track)] for track in track_ids])
+            points = points - points.new_tensor((0, 0, 1)) * nearer.view(-1, *[1] * (points.ndim - 1))
+        flat = points[finite]
         low, high = flat.amin(0), flat.amax(0)
+        if ground is not None:
+            high[1] = max(float(high[1]), ground - margin)
         x, y, z = ((low + high) / 2).tolist()
         _, height, depth = ((high - low) / 2 + margin).clamp_min(0.1).tolist()
-        return cls((x, y, z), (depth / _FILL, height / _FILL))
+        return cls((x, y, z), (depth / _FILL, height / _FILL), ground, shifts, gaps)
 
     def draw(
         self,
@@ -55,10 +83,48 @@ class SideView:
         hatched: Tensor | None = None,
     ) -> NDArray[np.uint8]:
         """Draw the image (H, W, 3) of `size` (width, height); other arguments as of `draw_overlay`."""
+        nearer = vertices.new_tensor([self.shifts.get(track, 0.0) for track in track_ids or [-1] * len(vertices)])
         x, y, z = (vertices - vertices.new_tensor(self.centre)).unbind(-1)
         distance = _FAR * max(self.reach)
         pixels = min(side / 2 / reach for side, reach in zip(size, self.reach, strict=True))  # of a metre
-        blank = np.full((size[1], size[0], 3), _GREY, np.uint8)
         camera = Camera.of_image(size, pixels * distance)
-        points = torch.stack((z, y, distance - x), -1)
-        return draw_overlay(blank, points, faces, camera, track_ids=track_ids, hatched=hatched)
+        points = torch.stack((z - nearer[:, None], y, distance - x), -1)
+        return draw_overlay(self._backdrop(size, pixels), points, faces, camera, track_ids=track_ids, hatched=hatched)
+
+    def _backdrop(self, size: tuple[int, int], pixels: float) -> NDArray[np.uint8]:
+        """Draw the ground, and the gaps that are cut out of it; `pixels` a metre."""
+        image = np.full((size[1], size[0], 3), _GREY, np.uint8)
+        if self.ground is None:
+            return image
+        level = round(size[1] / 2 + (self.ground - self.centre[1]) * pixels)
+        image[max(0, level) :] = _FLOOR
+        thickness = max(1, round(size[1] / 300))
+        cv2.line(image, (0, level), (size[0], level), (_FLOOR - 40,) * 3, thickness)
+        for gap in self.gaps:
+            column = round(size[0] / 2 + (gap.depth - self.centre[2]) * pixels)
+            for start in range(0, size[1], 12 * thickness):
+                cv2.line(image, (column, start), (column, start + 6 * thickness), (_FLOOR - 40,) * 3, thickness)
+            draw_label(image, f"{gap.metres:.1f} m", (column + 3 * thickness, 3 * thickness))
+        return image
+
+
+def _cut_gaps(
+    points: Tensor, finite: Tensor, margin: float, track_ids: NDArray[np.integer]
+) -> tuple[dict[int, float], tuple[Gap, ...]]:
+    """Find by how many metres each track is nearer, so that no gap is longer than `_MAX_GAP`, and what is cut out."""
+    spans = []
+    for track in np.unique(track_ids).tolist():
+        rows = torch.from_numpy(track_ids == track)
+        depths = points[rows][finite[rows]][:, 2]
+        if len(depths):
+            spans.append((float(depths.min()) - margin, float(depths.max()) + margin, track))
+    shifts, gaps = dict.fromkeys(track_ids.tolist(), 0.0), list[Gap]()
+    shift, end = 0.0, min(spans)[0]
+    for first, last, track in sorted(spans):
+        cut = first - end - _MAX_GAP
+        if cut > 0:
+            shift += cut
+            gaps.append(Gap(end - (shift - cut) + _MAX_GAP / 2, cut + _MAX_GAP))
+        shifts[track] = shift
+        end = max(end, last)
+    return shifts, tuple(gaps)

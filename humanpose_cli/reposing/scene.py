@@ -23,9 +23,9 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import option
 from humanpose_cli.fitting.doubt import row_doubts
+from humanpose_cli.fitting.evidence import joint_visibility
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
-from humanpose_cli.fitting.records import joint_visibility
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord

@@ -29,8 +29,8 @@ from helpers.foreign_files import (
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.export.grounding import on_the_ground
 from humanpose_cli.fitting.fit_reading import FrameList, list_frames, on_frames, read_fits
+from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.foreign_fits import _MHR70
 from humanpose_cli.io.frame_range import parse_range

@@ -12,8 +12,9 @@ from helpers.reference_people import ReferencePeople, true_person
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.overlays import body_vertices, doubtful_parts, overlay_image, side_view
+from humanpose_cli.fitting.overlays import body_vertices, doubtful_parts, overlay_image
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.side_views import SideViews
 from humanpose_cli.io.video import VideoReader
 
 pytestmark = pytest.mark.slow
@@ -35,19 +36,10 @@ def test_the_view_from_the_side_stands_to_the_right_of_the_overlay(fit, clip_fra
     assert 0.02 < (side != side[0, 0]).any(-1).mean() < 0.9
 
 
-def test_the_view_stays_within_a_shot_and_holds_all_of_its_people(fit):
-    views = [side_view(fit, frame) for frame in range(fit.frame_count)]
-    assert views[0] == views[1] == views[2]
-    depths = fit.joints3d[..., 2]
-    assert views[0].centre[2] - views[0].reach[0] < depths.min()
-    assert views[0].centre[2] + views[0].reach[0] > depths.max()
-    cut = replace(fit, shot_id=np.array([0, 1, 1], np.int32))
-    assert side_view(cut, 0) != side_view(cut, 1) == side_view(cut, 2)
-
-
 def test_a_frame_without_people_has_an_empty_view(fit, clip_frames):
     empty = fit.select([])
-    image = overlay_image(fit.body_model(), empty, clip_frames[0], side=side_view(empty))
+    side = SideViews.of(fit.body_model(), empty)
+    image = overlay_image(fit.body_model(), empty, clip_frames[0], side=side)
     width = clip_frames[0].shape[1]
     np.testing.assert_array_equal(image[:, :width], clip_frames[0])
     assert (image[:, width:] == image[0, -1]).all()

@@ -63,3 +63,32 @@ def test_a_margin_shows_more():
     narrow, wide = (SideView.around(body(0, 0, 3.0), margin) for margin in (0.0, 0.5))
     assert wide.reach[0] == pytest.approx(narrow.reach[0] + (0.55 - 0.1) / 0.92, abs=1e-4)
     assert wide.centre == narrow.centre
+
+
+def test_the_ground_is_drawn_below_its_height_and_is_in_the_image():
+    points = body(0, 0, 3.0, 0.5)
+    view = SideView.around(points, ground=1.5)
+    image = view.draw((100, 100), points, FACES)
+    scale = 50 / max(view.reach)
+    level = 50 + (1.5 - view.centre[1]) * scale
+    assert 50 < level < 99
+    assert (image[int(level) - 3, 2] == image[0, 0]).all()
+    assert (image[int(level) + 3, 2] != image[0, 0]).all()
+    assert (image[int(level) + 3 :, 2] == image[-1, -1]).all()
+
+
+def test_gaps_between_people_are_cut_out_and_named():
+    """People one behind the other come nearer, in their order and size; those who overlap in depth stay as they are."""
+    people = torch.cat((body(0, 0, 12.0, 0.5), body(0, 0, 3.0, 0.5), body(1, 0, 3.4, 0.5)))
+    view = SideView.around(people, track_ids=[7, 0, 2])
+    assert view.shifts == {0: 0.0, 2: 0.0, 7: pytest.approx(11.5 - 3.9 - 0.4, abs=1e-5)}
+    (gap,) = view.gaps
+    assert (gap.depth, gap.metres) == pytest.approx((3.9 + 0.2, 11.5 - 3.9), abs=1e-5)
+    together = SideView.around(torch.cat((people[1:], body(0, 0, 12.0 - view.shifts[7], 0.5))))
+    assert view.reach == pytest.approx(together.reach, abs=1e-5)
+    assert view.centre == pytest.approx(together.centre, abs=1e-5)
+    size = (300, 150)
+    columns = [drawn(view.draw(size, people[i : i + 1], FACES, track_ids=[track]))[0] for i, track in enumerate((7, 0))]
+    assert columns[0].min() > columns[1].max()
+    assert np.ptp(columns[0]) == pytest.approx(np.ptp(columns[1]), abs=2)
+    assert SideView.around(people).gaps == ()

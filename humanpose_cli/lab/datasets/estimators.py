@@ -63,7 +63,7 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
     name  of the image or sequence, which makes a track's number an identity
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
-    from humanpose_cli.fitting.records import joint_visibility
+    from humanpose_cli.fitting.evidence import joint_visibility
 
     visibility = joint_visibility(record)
     areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)

@@ -8,23 +8,28 @@ a camera is tilted by 15° to 50°, and the height of the camera above the soles
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.avatar.ground import tilt_of, turn_between
+from humanpose_cli.avatar.ground import straight_legs, tilt_of, turn_between
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.evidence import joint_visibility
 from humanpose_cli.fitting.overlays import body_vertices
-from humanpose_cli.fitting.records import joint_visibility
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_files import FitRecord
+
+Record = TypeVar("Record", bound=FitRecord)
 
 _MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are measured, and the minimum visibility of their ankles
+_UPRIGHT = ("neck",), ("pelvis",), ("left_ankle", "right_ankle")
+_MIN_COSINE = 0.7  # of trunk and legs, and of the body and the image's down, of who is upright
 _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
 
 
-def on_the_ground(fit: Fit, body: Body) -> Fit:
+def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record:
     """Move a fit into a world whose y axis points down and whose ground is y = 0; bodies and cameras stay.
 
     Of images whose ground is known (`FitRecord.ground`), it is that. Else:
@@ -32,6 +37,8 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
     then. The ground is below the soles of the largest person among those with detected feet, or among all people if no
     feet are detected. An upright world (`FitRecord.options`) keeps its axes; in others the camera is taken as level if
     no feet are detected or no person stands. Shots without people are not changed.
+
+    by_people  takes the way down of people who are upright in place of a level camera's: views show them standing
     """
     feet = joint_visibility(fit)[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     has_feet = np.min(feet, 1) > _MIN_CONFIDENCE
@@ -51,6 +58,8 @@ def on_the_ground(fit: Fit, body: Body) -> Fit:
             if not fit.options.get("upright"):
                 few = _few(with_feet)
                 down = tilt_of(world_vertices(fit, few, body), torch.from_numpy(fit.joints3d[few]), body)
+        if by_people and down[1] == 1 and not fit.options.get("upright"):
+            down = _down_of_people(fit, rows)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
         height = float((world_vertices(fit, _few(largest), body) @ down).max(1).values.quantile(_LOWEST))
         _stand(cameras, frames, down.double(), height)
@@ -64,7 +73,26 @@ def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float)
     cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
 
 
-def world_vertices(fit: Fit, rows: np.ndarray, body: Body) -> Tensor:
+def _down_of_people(fit: FitRecord, rows: np.ndarray) -> Tensor:
+    """Find the way down (3,) in the world from necks to ankles of people who are upright, each person's median of the
+    rows (R,); level if nobody is.
+    """
+    joints, cameras = fit.joints3d[rows], fit.world_to_camera[fit.frame_index[rows]]
+    neck, pelvis, ankles = (joints[:, SMPL24.indices(names)].mean(1) for names in _UPRIGHT)
+    trunk, legs, down = (_unit(end - start) for start, end in ((neck, pelvis), (pelvis, ankles), (neck, ankles)))
+    upright = straight_legs(torch.from_numpy(joints)).numpy() & ((trunk * legs).sum(1) > _MIN_COSINE)
+    upright &= down[:, 1] > _MIN_COSINE
+    in_world = np.einsum("rj,rjk->rk", down, cameras[:, :3, :3])[upright]
+    tracks = fit.track_id[rows][upright]
+    medians = [np.median(in_world[tracks == track], axis=0) for track in np.unique(tracks)]
+    return torch.from_numpy(_unit(np.mean(medians or [(0.0, 1.0, 0.0)], axis=0)).astype(np.float32))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def world_vertices(fit: FitRecord, rows: np.ndarray, body: Body) -> Tensor:
     """Compute the bodies (R, V, 3) of some rows, metres in world axes."""
     camera = torch.from_numpy(fit.world_to_camera[fit.frame_index[rows]].astype(np.float32))
     return (body_vertices(body, fit, rows) - camera[:, None, :3, 3]) @ camera[:, :3, :3]
