@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import gzip
 import html
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.export.exporter import Textures, available_frames, textures_of_fit
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
@@ -32,7 +33,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.video import VideoCodec, VideoWriter
-from humanpose_cli.refining.frames import AnyFrames, FitFrames
+from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.rendering.html_page import (
     css_colour,
     data_uri,
@@ -50,6 +51,7 @@ _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _FOLLOW_SECONDS = 0.2  # standard deviation of the smoothing of the path that the view follows
 _BESIDE = 2.0  # metres from the main person, within which the first view shows others
 _MARGIN = 0.15  # metres around joints: the head above its joint, hands and feet beyond theirs
+_SPEEDS = (0.25, 0.5, 1, 2)
 _HEIGHT = 560  # of the page in a notebook, pixels
 
 
@@ -86,8 +88,8 @@ def view(
     """Make a page: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
 
     fit       a Fit, or a fit file's path
-    frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source; a Fit
-              from a file is shown without
+    frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of, of a take those of all cameras;
+              None: the Fit's source; a Fit from a file is shown without
     title     its heading; "": the contents of the fit
     textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
               also beside the fit file. People without one have the colours of overlays: {} for all
@@ -99,12 +101,14 @@ def view(
     body = fit.body_model(body)
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = replace(fit, model=body, frame_rate=rate)
+    if fit.views is not None and frames is not None and not isinstance(frames, FitFrames):
+        fit, frames = frames_of_fit(fit, frames)
     images = available_frames(fit, frames)
     people_textures = textures_of_fit(fit, textures, images, progress)
     fit = on_the_ground(fit, body)
-    people = [person_motion(fit, track, body) for track in fit.tracks]
-    glb = glb_bytes(body, people, CameraPath.all_of(fit), seconds=fit.seconds(rate), textures=people_textures)
-    element = "" if images is None else _frames_element(fit, images, video_codec, progress)
+    people, cameras = [person_motion(fit, track, body) for track in fit.tracks], CameraPath.all_of(fit)
+    glb = glb_bytes(body, people, cameras, seconds=fit.seconds(rate), textures=people_textures)
+    element = "" if images is None else _elements_of_cameras(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     glb_text = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
     library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
@@ -112,7 +116,7 @@ def view(
         f"<div class=panes><div id=stage></div>{element and f'<div id=frames>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
         f"{'' if fit.views is None else plan_figure(draw_plan(fit))}"
-        f"{json_script(_document(fit))}"
+        f"{json_script(_document(fit, cameras))}"
         f'<script type="text/plain" id="people3d">{glb_text}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
         f"<script>{'document.body.classList.add(`with-image`);' if element else ''}"
@@ -121,15 +125,36 @@ def view(
     return ViewPage(html_page(title or "Fit", facts, (DATA / "viewer.css").read_text("utf-8"), content))
 
 
-def _frames_element(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
-    """Embed the frames as an image or a video, which begins at frame 0 and has the fit's times; frames that the input
-    skips show the one before.
+def _elements_of_cameras(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Progress) -> str:
+    """Embed the frames of the camera, of a take whose sources are known those of all cameras; only the first is shown
+    at first.
     """
-    times = [Fraction(second).limit_denominator(90_000) for second in fit.seconds(fit.frame_rate).tolist()]
+    seconds = fit.seconds(fit.frame_rate)
+    if fit.views is None or not fit.sources:
+        return _frames_element(frames, seconds, 0, codec, progress)
+    elements = []
+    for number in fit.views.with_frames:
+        view, share = fit.view(number), part_of(progress, number / len(fit.views), (number + 1) / len(fit.views))
+        if view.images is not None:
+            of_view = seconds[fit.views.distinct_frames(number)]
+            elements.append(_frames_element(FitFrames(view, view.images, in_order=True), of_view, number, codec, share))
+    return "".join(elements)
+
+
+def _frames_element(
+    frames: FitFrames, seconds: NDArray[np.float64], number: int, codec: VideoCodec, progress: Progress
+) -> str:
+    """Embed a camera's frames as an image or a video; frames that the input skips show the one before.
+
+    seconds  (F,) when each frame is shown; the first one is from 0 on
+    number   of the camera
+    """
+    fit, attributes = frames.fit, f"data-camera={number}{' hidden' * (number > 0)}"
+    times = [Fraction(second).limit_denominator(90_000) for second in (0.0, *seconds[1:].tolist())]
     if fit.frame_count == 1:
         with closing(frames.read()) as frame_iterator:
             image = jpeg_within(reduced(next(frame_iterator)[1], _IMAGE_SIDE), _IMAGE_BYTES)
-        return f'<img alt="photograph" src="{data_uri(image, "image/jpeg")}">'
+        return f'<img {attributes} alt="photograph" src="{data_uri(image, "image/jpeg")}">'
     with TemporaryDirectory() as folder:
         path = Path(folder, "frames.mp4")
         writer = VideoWriter(path, fit.frame_rate, quality=_VIDEO_QUALITY, codec=codec)
@@ -141,7 +166,7 @@ def _frames_element(fit: Fit, frames: FitFrames, codec: VideoCodec, progress: Pr
                 video.write(small if small.shape[1::-1] == size else fitted_into(small, size), times[frame])
                 progress(frame + 1, fit.frame_count, "frames for the page")
         uri = data_uri(path.read_bytes(), "video/mp4")
-    return f'<video muted playsinline preload=auto src="{uri}"></video>'
+    return f'<video {attributes} muted playsinline preload=auto src="{uri}"></video>'
 
 
 def _controls(fit: Fit) -> str:
@@ -152,21 +177,32 @@ def _controls(fit: Fit) -> str:
         f"{html.escape(f' (doubtful: {person.doubt})' if person.doubt else '')}</label>"
         for person in fit.people
     )
+    names = [] if fit.views is None else fit.views.names.tolist()
+    cameras = "".join(f"<option value={number}>{html.escape(name)}" for number, name in enumerate(names))
+    speeds = "".join(f"<option value={speed}{' selected' * (speed == 1)}>{speed:g}×" for speed in _SPEEDS)
     return (
         f'<div class=bar><button id=toggle aria-label="play"{still}>▶</button>'
         f'<input id=frame type=range min=0 max={last} value=0 aria-label="frame"{still}>'
-        "<span id=name></span><button id=view>Through the camera</button><button id=home>Reset</button></div>\n"
+        f'<span id=name></span><select id=speed aria-label="speed"{still}>{speeds}</select>'
+        f"<label{still}><input id=loop type=checkbox> Loop</label>"
+        + (f'<select id=camera aria-label="camera">{cameras}</select>' if cameras else "")
+        + "<button id=view>Through the camera</button><button id=home>Reset</button></div>\n"
         f"<div class=people>{people}</div>"
     )
 
 
-def _document(fit: Fit) -> dict[str, Any]:
-    """Collect the script's values: people, when each frame begins and the last ends, cameras in pixels of the first
-    frame, and positions of the people.
+def _lens(path: CameraPath) -> dict[str, Any]:
+    """Describe a camera's zoom and principal point in all frames, in pixels of the first one."""
+    scale = (path.size[0] / path.size).min(1, keepdims=True)
+    centre = path.centre * scale + (path.size[0] - path.size * scale) / 2
+    focal = np.round(path.focal * scale[:, 0], 2).tolist()
+    return {"size": path.size[0].tolist(), "focal": focal, "centre": np.round(centre, 2).tolist()}
+
+
+def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
+    """Collect the script's values: people, when each frame begins and the last ends, cameras, and positions of the
+    people.
     """
-    width, height = fit.image_size[0].tolist()
-    scale = np.minimum(width / fit.image_size[:, 0], height / fit.image_size[:, 1])[:, None]
-    centre = fit.principal_point * scale + ((width, height) - fit.image_size * scale) / 2
     camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
     joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T
     if not len(joints):
@@ -179,9 +215,7 @@ def _document(fit: Fit) -> dict[str, Any]:
         "times": [*np.round(seconds, 6).tolist(), round(float(seconds[-1]) + 1 / fit.frame_rate, 6)],
         "count": fit.frame_count,
         "names": fit.frame_names.tolist(),
-        "size": [width, height],
-        "focal": np.round(fit.focal * scale[:, 0], 2).tolist(),
-        "centre": np.round(centre, 2).tolist(),
+        "cameras": [_lens(path) for path in cameras.values()],
         "people": [{"track": track} for track in fit.tracks],
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),

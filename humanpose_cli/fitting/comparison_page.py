@@ -25,7 +25,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, drawn_from_the_side
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.side_views import SideViews
+from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.rendering.html_page import (
@@ -38,6 +38,7 @@ from humanpose_cli.rendering.html_page import (
     reduced,
 )
 from humanpose_cli.rendering.overlay import draw_overlay
+from humanpose_cli.rendering.side_view import SideViews
 
 Floats = NDArray[np.float64]
 
@@ -136,12 +137,12 @@ def write_comparison_page(
     ]
     true = None if truth is None else _PageFit.of("truth", truth, first, _TRUE)
     body = next((fit for fit in fits.values() if fit.model), first).body_model()
-    frame_numbers, side = _shown_frames(first), SideViews.of(body, first)
+    frame_numbers, views = _shown_frames(first), side_views(body, first)
     images = []
     for count, (frame, pixels) in enumerate(frames, 1):
         if frame in frame_numbers:
             with_truth = [*page_fits, *([true] if true else [])]
-            images.append(_images(with_truth, pixels, frame, side, _BUDGET // max(len(frame_numbers), 1)))
+            images.append(_images(with_truth, pixels, frame, body, views, _BUDGET // max(len(frame_numbers), 1)))
         progress(count, first.frame_count, "page frames")
     tracks = [_Track.of(page_fits, true, track) for track in first.tracks]
     rate = first.frame_rate or DEFAULT_FRAME_RATE
@@ -295,12 +296,17 @@ def _shown_frames(fit: Fit) -> frozenset[int]:
 
 
 def _images(
-    page_fits: Sequence[_PageFit], pixels: NDArray[np.uint8], frame: int, side_views: SideViews, budget: int
+    page_fits: Sequence[_PageFit],
+    pixels: NDArray[np.uint8],
+    frame: int,
+    body: Body,
+    views: SideViews,
+    budget: int,
 ) -> dict[str, Any]:
     """Encode the overlays and side view of a frame of the first fit as data URIs."""
-    first, body = page_fits[0].fit, side_views.body
+    first = page_fits[0].fit
     rows = first.rows_for(frame)
-    bodies = [side_views.upright(_bodies(each, rows, body), frame) for each in page_fits]
+    bodies = [views.upright(_bodies(each, rows, body), frame) for each in page_fits]
     side = jpeg_within(drawn_from_the_side(body, bodies, [each.colour for each in page_fits], _SIDE_VIEW), budget // 8)
     rest, small = (budget - len(side)) // len(page_fits), reduced(pixels, _SIDE)
     overlays = [jpeg_within(_overlay(each, first, small, frame, body), rest) for each in page_fits]

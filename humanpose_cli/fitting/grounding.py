@@ -75,7 +75,7 @@ def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float)
 
 def _down_of_people(fit: FitRecord, rows: np.ndarray) -> Tensor:
     """Find the way down (3,) in the world from necks to ankles of people who are upright, each person's median of the
-    rows (R,); level if nobody is.
+    rows (R,); level if no person is.
     """
     joints, cameras = fit.joints3d[rows], fit.world_to_camera[fit.frame_index[rows]]
     neck, pelvis, ankles = (joints[:, SMPL24.indices(names)].mean(1) for names in _UPRIGHT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,10 +22,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
-from humanpose_cli.rendering.side_view import SideView
-
-if TYPE_CHECKING:
-    from humanpose_cli.fitting.side_views import SideViews
+from humanpose_cli.rendering.side_view import SideView, SideViews
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
 DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes

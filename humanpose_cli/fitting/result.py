@@ -31,7 +31,7 @@ from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
-from humanpose_cli.fitting.side_views import SideViews
+from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
@@ -327,7 +327,7 @@ class Fit(FitRecord):
                 "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
             )
         model, people_labels = self.body_model(body), self._labels(labels)
-        side = SideViews.of(model, self) if from_the_side else None
+        side = side_views(model, self) if from_the_side else None
         image = overlay_image(model, self, pixels, frame, side=side, labels=people_labels)
         return people_labels.with_reasons(image, frame) if people_labels and labels == "reasons" else image
 
@@ -377,7 +377,7 @@ class Fit(FitRecord):
             rate, sound = self.frame_rate or DEFAULT_FRAME_RATE, self.images.sound
             writer = VideoWriter(path, rate, sound=sound, codec=video_codec)
             people_labels, reasons = self._labels(labels), labels == "reasons"
-            side = SideViews.of(body, self) if from_the_side else None
+            side = side_views(body, self) if from_the_side else None
             draw = partial(overlay_video, side=side, labels=people_labels, reasons=reasons)
             with closing(self.images.frames()) as frames, writer as video:
                 draw(body, self, frames, video, progress)

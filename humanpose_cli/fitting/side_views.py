@@ -2,73 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.rendering.side_view import SideView
+from humanpose_cli.rendering.side_view import SideView, SideViews
 
 _BEYOND_JOINTS = 0.2  # metres that heads and hands reach beyond the joints
 
 
-@dataclass(frozen=True, eq=False)
-class SideViews:
-    """The views of all shots; each stays while people and camera move.
-
-    body        of the people
-    to_upright  (F, 4, 4) camera axes of each frame to those of its shot's view, whose ground is y = 0
-    shot_id     (F,) of the frames
-    views       of shots, by number
-    """
-
-    body: Body
-    to_upright: NDArray[np.float64]
-    shot_id: NDArray[np.integer]
-    views: Mapping[int, SideView]
-
-    @classmethod
-    def of(cls, body: Body, record: FitRecord) -> SideViews:
-        """Place the views that show all people of each shot."""
-        cameras = on_the_ground(record, body, by_people=True).world_to_camera.astype(np.float64)
-        to_upright = np.tile(np.eye(4), (record.frame_count, 1, 1))
-        shots = np.unique(record.shot_id)
-        for shot in shots:
-            frames = record.shot_id == shot
-            turn = _heading(cameras[frames][0]) @ cameras[frames, :3, :3].transpose(0, 2, 1)
-            to_upright[frames, :3, :3] = turn
-            to_upright[frames, :3, 3] = -np.einsum("fij,fj->fi", turn, cameras[frames, :3, 3])
-        of_rows = to_upright[record.frame_index]
-        joints = np.einsum("nij,nkj->nki", of_rows[:, :3, :3], record.joints3d) + of_rows[:, None, :3, 3]
-        views = {}
-        for shot in shots.tolist():
-            rows = record.shot_id[record.frame_index] == shot
-            points, tracks = torch.from_numpy(joints[rows]), record.track_id[rows].tolist()
-            ground = 0.0 if rows.any() else None
-            views[shot] = SideView.around(points, _BEYOND_JOINTS, ground=ground, track_ids=tracks)
-        return cls(body, to_upright, record.shot_id, views)
-
-    def upright(self, vertices: Tensor, frame: int) -> Tensor:
-        """Turn points (..., 3), metres in a frame's camera axes, into the axes of its view."""
-        matrix = torch.from_numpy(self.to_upright[frame]).to(vertices)
-        return vertices @ matrix[:3, :3].mT + matrix[:3, 3]
-
-    def draw(
-        self, frame: int, size: tuple[int, int], vertices: Tensor, *, track_ids: Sequence[int], hatched: Tensor
-    ) -> NDArray[np.uint8]:
-        """Draw the bodies (P, V, 3) of a frame, metres in camera axes; other arguments as of `SideView.draw`."""
-        view = self.views[int(self.shot_id[frame])]
-        points = self.upright(vertices, frame)
-        return view.draw(size, points, self.body.faces, track_ids=track_ids, hatched=hatched)
+def side_views(body: Body, record: FitRecord) -> SideViews:
+    """Place the views that show all people of each shot; each stays while people and camera move."""
+    cameras = on_the_ground(record, body, by_people=True).world_to_camera.astype(np.float64)
+    to_upright = np.tile(np.eye(4), (record.frame_count, 1, 1))
+    shots = np.unique(record.shot_id)
+    for shot in shots:
+        frames = record.shot_id == shot
+        turn = _heading(cameras[frames][0]) @ cameras[frames, :3, :3].transpose(0, 2, 1)
+        to_upright[frames, :3, :3] = turn
+        to_upright[frames, :3, 3] = -np.einsum("fij,fj->fi", turn, cameras[frames, :3, 3])
+    of_rows = to_upright[record.frame_index]
+    joints = np.einsum("nij,nkj->nki", of_rows[:, :3, :3], record.joints3d) + of_rows[:, None, :3, 3]
+    views = {}
+    for shot in shots.tolist():
+        rows = record.shot_id[record.frame_index] == shot
+        points, tracks = torch.from_numpy(joints[rows]), record.track_id[rows].tolist()
+        ground = 0.0 if rows.any() else None
+        views[shot] = SideView.around(points, _BEYOND_JOINTS, ground=ground, track_ids=tracks)
+    return SideViews(body.faces, to_upright, record.shot_id, views)
 
 
 def _heading(world_to_camera: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the turn (3, 3) about the world's y axis after which a camera looks along z."""
-    x, _, z = world_to_camera[2, :3] / max(float(np.hypot(*world_to_camera[2, [0, 2]])), 1e-9)
+    x, _, z = world_to_camera[2, :3] / max(float(np.linalg.norm(world_to_camera[2, [0, 2]])), 1e-9)
     return np.array([[z, 0.0, -x], [0.0, 1.0, 0.0], [x, 0.0, z]])

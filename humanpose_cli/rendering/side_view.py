@@ -52,7 +52,7 @@ class SideView:
     def around(
         cls, points: Tensor, margin: float = 0.0, *, ground: float | None = None, track_ids: Sequence[int] | None = None
     ) -> SideView:
-        """Fit a view to all points (N, ..., 3), metres; those that are not finite do not count.
+        """Fit a view to all points (N, K, 3), metres; those that are not finite do not count.
 
         margin     metres that bodies reach beyond the points
         ground     y of the ground, which is in the image, too
@@ -64,7 +64,7 @@ class SideView:
         shifts, gaps = ({}, ()) if track_ids is None else _cut_gaps(points, finite, margin, np.asarray(track_ids))
         if track_ids is not None:
             nearer = points.new_tensor([shifts[int(track)] for track in track_ids])
-            points = points - points.new_tensor((0, 0, 1)) * nearer.view(-1, *[1] * (points.ndim - 1))
+            points = points - points.new_tensor((0, 0, 1)) * nearer[:, None, None]
         flat = points[finite]
         low, high = flat.amin(0), flat.amax(0)
         if ground is not None:
@@ -106,6 +106,35 @@ class SideView:
                 cv2.line(image, (column, start), (column, start + 6 * thickness), (_FLOOR - 40,) * 3, thickness)
             draw_label(image, f"{gap.metres:.1f} m", (column + 3 * thickness, 3 * thickness))
         return image
+
+
+@dataclass(frozen=True, eq=False)
+class SideViews:
+    """The views of a sequence, one for each shot.
+
+    faces       (F, 3) of the bodies
+    to_upright  (T, 4, 4) camera axes of each frame to those of its shot's view
+    shot_id     (T,) of the frames
+    views       of shots, by number
+    """
+
+    faces: Tensor
+    to_upright: NDArray[np.float64]
+    shot_id: NDArray[np.integer]
+    views: Mapping[int, SideView]
+
+    def upright(self, vertices: Tensor, frame: int) -> Tensor:
+        """Turn points (..., 3), metres in a frame's camera axes, into the axes of its view."""
+        matrix = torch.from_numpy(self.to_upright[frame]).to(vertices)
+        return vertices @ matrix[:3, :3].mT + matrix[:3, 3]
+
+    def draw(
+        self, frame: int, size: tuple[int, int], vertices: Tensor, *, track_ids: Sequence[int], hatched: Tensor
+    ) -> NDArray[np.uint8]:
+        """Draw the bodies (P, V, 3) of a frame, metres in camera axes; other arguments as of `SideView.draw`."""
+        view = self.views[int(self.shot_id[frame])]
+        points = self.upright(vertices, frame)
+        return view.draw(size, points, self.faces, track_ids=track_ids, hatched=hatched)
 
 
 def _cut_gaps(

@@ -54,15 +54,58 @@ def test_the_page_holds_all_it_needs(text):
 @pytest.mark.slow
 def test_the_page_knows_people_times_and_cameras(text):
     data = json.loads(script(text, "data"))
-    assert (data["count"], data["person"]["first"], data["size"]) == (FRAMES, 0, [640, 480])
+    assert (data["count"], data["person"]["first"]) == (FRAMES, 0)
     assert data["times"] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
     varying = replace(FIT, frame_times=np.array([0, 0.04, 0.1, 0.11, 0.2]))
     assert json.loads(script(view(varying).text, "data"))["times"] == [0, 0.04, 0.1, 0.11, 0.2, 0.24]
     assert data["people"] == [{"track": 0}, {"track": 2}]
-    assert data["focal"] == [600.0] * FRAMES
-    assert data["centre"][0] == [327.0, 237.0]
+    (camera,) = data["cameras"]
+    assert (camera["size"], camera["focal"]) == ([640, 480], [600.0] * FRAMES)
+    assert camera["centre"][0] == [327.0, 237.0]
+    assert "id=camera" not in script_free(view(varying).text)
     assert 0.5 < data["target"][1] < 1.5  # above the floor, which has height 0
     assert data["radius"] >= 1
+
+
+def script_free(text: str) -> str:
+    """The page without its scripts."""
+    return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_all_cameras_of_a_take_can_be_chosen_with_their_frames(walk, tmp_path):
+    """Through the second one, its lens and video are shown at the chosen speed."""
+    take = walking_take(walk)
+    take = replace(take, views=replace(take.views, focal=np.float32([600, 700])))
+    page = view(take).text
+    assert re.findall(r"<video data-camera=(\d)( hidden)? ", page) == [("0", ""), ("1", " hidden")]
+    assert re.findall(r"<option value=\d>([^<]*\.mp4)", page) == ["front.mp4", "right.mp4"]
+    cameras = json.loads(script(page, "data"))["cameras"]
+    assert [camera["focal"][0] for camera in cameras] == [600, 700]
+    choose = "const set = (id, value) => { const e = find(id); e.value = value; e.onchange({target: e}); };"
+    expression = (
+        "(() => { const find = id => document.querySelector(id);"
+        f"{choose} if (!document.body.dataset.ready) return null;"
+        "if (find('#camera').value !== '1') { set('#camera', '1'); set('#speed', '0.5'); }"
+        "const videos = [...document.querySelectorAll('video')];"
+        "return videos.map(each => [getComputedStyle(each).display, each.playbackRate]) })()"
+    )
+    assert probed(page, tmp_path, expression) == [["none", 1], ["block", 0.5]]
+
+
+@pytest.mark.slow
+def test_a_texture_is_not_lit_because_light_is_in_its_colours(tmp_path):
+    colour = np.array((200, 110, 50), np.uint8)
+    one = FIT.select(FIT.rows_for(0))
+    page = view(one, textures={0: np.broadcast_to(colour, (32, 32, 3))}).text
+    (tmp_path / "page.html").write_text(page, "utf-8")
+    options = (f"--screenshot={tmp_path / 'page.png'}", "--window-size=900,800", "--hide-scrollbars")
+    run_browser((tmp_path / "page.html").as_uri(), tmp_path / "profile", *options)
+    pixels = cv2.imread(str(tmp_path / "page.png"))[80:650, 30:870, ::-1].astype(int)
+    body = np.ptp(pixels, axis=-1) > 60
+    assert body.sum() > 10_000
+    same = np.abs(pixels - colour).max(-1) <= 2
+    assert same[body].mean() > 0.95  # the others are at its edge
 
 
 @pytest.mark.slow

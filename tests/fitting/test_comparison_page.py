@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.browser import probed
 from helpers.errors import raises
 from helpers.foreign_files import FRAMES, SIZE, camerahmr, true_person
 from PIL import Image
@@ -111,6 +112,17 @@ def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> No
     assert "1 person in one image" in image
     assert f"1 person in {FRAMES} frames" in clip
     assert (image.count("<img id="), image.count("{timeline}")) == (3, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "clip"), [(1, "inset(0px 100% 0px 0px)"), (FRAMES, "inset(0px 50% 0px 0px)")])
+def test_a_page_of_one_image_opens_on_the_second_fit(fit: Fit, tmp_path: Path, count: int, clip: str) -> None:
+    columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]
+    some = fit.select([row for row in range(len(fit)) if fit.frame_index[row] < count])
+    some = replace(some, **{column: getattr(fit, column)[:count] for column in columns})
+    write_comparison_page(tmp_path / "page.html", {"before": some, "after": some}, list(frames())[:count])
+    expression = "getComputedStyle(document.querySelector('.clip')).clipPath"
+    assert probed((tmp_path / "page.html").read_text("utf-8"), tmp_path, expression) == clip
 
 
 def test_fits_without_any_of_the_people_are_refused(fit: Fit, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.overlays import body_vertices, doubtful_parts, overlay_image
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.side_views import SideViews
+from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.io.video import VideoReader
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def test_the_view_from_the_side_stands_to_the_right_of_the_overlay(fit, clip_fra
 
 def test_a_frame_without_people_has_an_empty_view(fit, clip_frames):
     empty = fit.select([])
-    side = SideViews.of(fit.body_model(), empty)
+    side = side_views(fit.body_model(), empty)
     image = overlay_image(fit.body_model(), empty, clip_frames[0], side=side)
     width = clip_frames[0].shape[1]
     np.testing.assert_array_equal(image[:, :width], clip_frames[0])

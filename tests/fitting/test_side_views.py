@@ -14,7 +14,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.side_views import SideViews
+from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import COLUMNS
 
@@ -37,7 +37,7 @@ def walker(pitch: float, roll: float) -> Fit:
 def test_who_walks_before_a_tilted_camera_is_upright_in_the_view_and_on_the_ground(pitch, roll):
     """Where no person stands in balance, the way from neck to ankles is down; exports keep their level camera."""
     fit = walker(pitch, roll)
-    views = SideViews.of(BODY, fit)
+    views = side_views(BODY, fit)
     joints = views.upright(torch.from_numpy(fit.joints3d), 0)[0].numpy()
     down = joints[SMPL24.indices(("left_ankle", "right_ankle")),].mean(0) - joints[SMPL24.index("neck")]
     assert down[1] > 0.9999 * np.linalg.norm(down)
@@ -49,7 +49,7 @@ def test_who_walks_before_a_tilted_camera_is_upright_in_the_view_and_on_the_grou
 
 
 def test_views_are_rigid_move_with_the_camera_and_look_along_its_first_heading():
-    views, grounded = SideViews.of(BODY, FIT), on_the_ground(FIT, BODY, by_people=True)
+    views, grounded = side_views(BODY, FIT), on_the_ground(FIT, BODY, by_people=True)
     matrix = views.to_upright
     assert np.abs(matrix[:, :3, :3] @ matrix[:, :3, :3].transpose(0, 2, 1) - np.eye(3)).max() < 1e-6
     from_world = matrix @ grounded.world_to_camera
@@ -62,7 +62,7 @@ def test_views_are_rigid_move_with_the_camera_and_look_along_its_first_heading()
 
 def test_each_shot_has_a_view_that_holds_all_of_its_people():
     fit = replace(FIT, shot_id=np.array([0, 0, 1, 1, 1], FIT.shot_id.dtype))
-    views = SideViews.of(BODY, fit)
+    views = side_views(BODY, fit)
     assert sorted(views.views) == [0, 1]
     assert views.views[0] != views.views[1]
     for frame in range(FRAMES):

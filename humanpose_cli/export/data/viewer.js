@@ -44,19 +44,17 @@ function contactShadows(scene, people) {
 
 async function main() {
   await loadLibrary();
-  const stage = find("#stage"), slider = find("#frame"), play = find("#toggle"), video = find("video");
+  const stage = find("#stage"), slider = find("#frame"), play = find("#toggle"), loop = find("#loop");
   const renderer = new THREE.WebGLRenderer({antialias: true, alpha: true, preserveDrawingBuffer: true});
   stage.append(renderer.domElement);
   const loader = new THREE.GLTFLoader();
   const gltf = await loader.parseAsync(await new Response(packed("#people3d")).arrayBuffer(), "");
-  const scene = new THREE.Scene(), recorded = gltf.cameras[0];
+  const scene = new THREE.Scene();
   scene.add(gltf.scene);
   gltf.scene.traverse(node => {
     node.frustumCulled = false;  // bounds at rest say nothing about posed skins
-    if (node.material?.map) {  // a photograph's light is in its colours already
-      node.material.emissiveMap = node.material.map;
-      node.material.emissive.set(0x888888);
-    }
+    // A photograph's light is in its colours already.
+    if (node.material?.map) node.material = new THREE.MeshBasicMaterial({map: node.material.map});
   });
   scene.add(new THREE.HemisphereLight(0xffffff, 0x777788, 2.2));
   const lamp = new THREE.DirectionalLight(0xffffff, 1.6);
@@ -86,13 +84,16 @@ async function main() {
   }
   const mixer = new THREE.AnimationMixer(gltf.scene);
   const actions = gltf.animations.map(clip => mixer.clipAction(clip).play());
-  let frame = 0, through = false, playing = false, started = 0;
-  const words = location.hash.slice(1).split(","), repeats = words.includes("play");
+  let frame = 0, through = false, playing = false, started = 0, speed = 1;
+  let number = 0, video = null;  // of the camera, and its frames if they are a video
+  const words = location.hash.slice(1).split(",");
+  loop.checked = words.includes("play");
 
   // The camera of the frame, with its zoom and principal point, which glTF's camera does not know.
   function aim() {
-    const [width, height] = data.size, [x, y] = data.centre[frame];
-    recorded.fov = 2 * Math.atan(height / (2 * data.focal[frame])) * 180 / Math.PI;
+    const {size: [width, height], centre, focal} = data.cameras[number], [x, y] = centre[frame];
+    const recorded = gltf.cameras[number];
+    recorded.fov = 2 * Math.atan(height / (2 * focal[frame])) * 180 / Math.PI;
     recorded.aspect = width / height;
     recorded.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
     recorded.updateProjectionMatrix();
@@ -101,7 +102,7 @@ async function main() {
     grid.visible = !through;
     drawShadows(!through);
     if (through) aim();
-    renderer.render(scene, through ? recorded : around);
+    renderer.render(scene, through ? gltf.cameras[number] : around);
   }
   function show(next, seek = true) {
     next = Math.max(0, Math.min(data.count - 1, next));
@@ -116,7 +117,7 @@ async function main() {
     draw();
   }
   function fit() {
-    const box = stage.getBoundingClientRect(), shape = data.size[0] / data.size[1];
+    const box = stage.getBoundingClientRect(), [across, up] = data.cameras[number].size, shape = across / up;
     let [width, height] = [box.width, box.height];
     if (through) [width, height] = width / height > shape ? [height * shape, height] : [width, width / shape];
     renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
@@ -140,20 +141,36 @@ async function main() {
     play.textContent = on ? "❚❚" : "▶";
     if (!on) { video?.pause(); return; }
     if (frame === data.count - 1) show(0);
-    started = performance.now() - 1000 * data.times[frame];
+    started = performance.now() - 1000 * data.times[frame] / speed;
     video?.play().catch(() => {});
     requestAnimationFrame(tick);
   }
   function tick(now) {
     if (!playing) return;
     // A video shows what it has decoded: the bodies follow it.
-    const seconds = video && !video.paused ? video.currentTime : (now - started) / 1000;
+    const seconds = video && !video.paused ? video.currentTime : (now - started) * speed / 1000;
     let next = frame;
     while (next < data.count - 1 && data.times[next + 1] <= seconds + 1e-4) next++;
     if (next !== frame) show(next, false);
     if (next < data.count - 1 && !video?.ended) requestAnimationFrame(tick);
-    else if (repeats) { show(0); run(true); }
+    else if (loop.checked) { show(0); run(true); }
     else run(false);
+  }
+  function choose(camera) {
+    const playedOn = playing;
+    run(false);
+    number = camera;
+    document.querySelectorAll("#frames > *").forEach(each => { each.hidden = +each.dataset.camera !== number; });
+    video = find(`video[data-camera="${number}"]`);
+    show(frame);
+    fit();
+    setSpeed(speed);
+    run(playedOn);
+  }
+  function setSpeed(value) {
+    speed = value;
+    if (video) video.playbackRate = speed;
+    started = performance.now() - 1000 * data.times[frame] / speed;
   }
   for (const person of data.people) {  // GLTFLoader drops the dot of personN.body
     find(`#person${person.track}`).onchange = event => {
@@ -164,9 +181,11 @@ async function main() {
   slider.oninput = () => { run(false); show(+slider.value); };
   play.onclick = () => run(!playing);
   find("#view").onclick = () => look(!through);
+  find("#speed").onchange = event => setSpeed(+event.target.value);
+  if (data.cameras.length > 1) find("#camera").onchange = event => choose(+event.target.value);
   find("#home").onclick = () => { look(false); home(); draw(); };
   document.onkeydown = event => {
-    if (event.target.tagName === "INPUT" && event.target !== slider) return;
+    if (["INPUT", "SELECT"].includes(event.target.tagName) && event.target !== slider) return;
     const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
     if (step) { event.preventDefault(); run(false); show(frame + step); }
     if (event.key === " " && event.target.tagName !== "BUTTON") { event.preventDefault(); run(!playing); }
@@ -175,12 +194,12 @@ async function main() {
   // Part of another page, the wheel scrolls that page until this one is clicked.
   stage.addEventListener("wheel", event => { if (embedded && !document.hasFocus()) event.stopPropagation(); }, true);
   new ResizeObserver(fit).observe(stage);
-  show(data.person.first);
-  fit();
+  frame = data.person.first;
+  choose(0);
   home();
   document.body.dataset.ready = gltf.scene.children.length;
   if (words.includes("through")) look(true);
-  if (repeats && data.count > 1) run(true);
+  if (loop.checked && data.count > 1) run(true);
 }
 
 main().catch(error => { find("#stage").textContent = `This page cannot be shown: ${error.message ?? error}`; });

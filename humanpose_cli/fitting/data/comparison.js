@@ -13,8 +13,9 @@ function show(i){if(!data.frames.length)return;shown=(i+data.frames.length)%data
  if(slider){slider.value=shown;q("#name").textContent=f.name+" ("+f.frame+")"}read(f.frame)}
 function nearest(frame){let b=0;data.frames.forEach((f,i)=>{
  if(Math.abs(f.frame-frame)<Math.abs(data.frames[b].frame-frame))b=i});return b}
-if(viewer){const move=e=>{const r=viewer.getBoundingClientRect(),s=Math.min(1,Math.max(0,(e.clientX-r.left)/r.width))*100;
-  q(".clip").style.clipPath="inset(0 "+(100-s)+"% 0 0)";q(".handle").style.left=s+"%"};
+if(viewer){const divide=s=>{q(".clip").style.clipPath="inset(0 "+(100-s)+"% 0 0)";q(".handle").style.left=s+"%"};
+ const move=e=>{const r=viewer.getBoundingClientRect();divide(Math.min(1,Math.max(0,(e.clientX-r.left)/r.width))*100)};
+ if(data.count===1)divide(0);
  document.querySelectorAll(".tag select").forEach(s=>{s.onchange=()=>show(shown);s.onpointerdown=e=>e.stopPropagation()});
  viewer.onpointerdown=e=>{viewer.setPointerCapture(e.pointerId);move(e);viewer.onpointermove=move};
  viewer.onpointerup=viewer.onpointercancel=()=>viewer.onpointermove=null;
