@@ -327,18 +327,24 @@ class _Filling:
         return _Materials(cloth, np.array(zones or [np.zeros(3)]))
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
-        """Take face and hands that were not visible for skin, with how visible (V,) they were.
+        """Take face and hands for skin where they were not visible, with how visible (V,) they were: a face of which
+        nothing is, hands without gloves.
 
         A cap, a hood or hair of a person who looks away reaches into the face's border: of a face of which little was
         visible, only colours like the tone (3,) of skin count. Beards, masks and paint are on faces that were visible.
         """
         surface, face = self.surface, visible
+        away = np.linalg.norm(self.cloth.features(colour) - self.cloth.features(tone[None]), axis=1)
+        like_skin = away < self.cloth.same
         looks_away = _share(surface, surface.face, visible) < self.options.min_face
         if looks_away and not self.cloth.grey(colour[visible > 0.5]):
-            away = self.cloth.features(colour) - self.cloth.features(tone[None])
-            face = np.where(np.linalg.norm(away, axis=1) < self.cloth.same, visible, 0)
-        hands = [(parts_mask(surface.part_labels, HANDS[k : k + 2]), visible) for k in (0, 2)]
-        return [(part, share) for part, share in [(surface.face, face), *hands] if _share(surface, part, share) <= 0.03]
+            face = np.where(like_skin, visible, 0)
+        parts = [(surface.face, face)] if _share(surface, surface.face, face) <= 0.03 else []
+        for hand in (parts_mask(surface.part_labels, HANDS[k : k + 2]) for k in (0, 2)):
+            in_photo = _share(surface, hand, visible)
+            if in_photo <= 0.03 or _share(surface, hand, visible * like_skin) > 0.5 * in_photo:
+                parts.append((hand, visible))
+        return parts
 
 
 def skin_tone(surface: BodyTexels, colour: Array, visible: Array, min_skin: float, cloth: ClothColours) -> Array | None:

@@ -1,24 +1,29 @@
 """What a photograph shows of arms before the body, and of hands in pockets.
 
 A fit has an arm some centimetres beside its image: pixels of the arm would become a print on the shirt below it, so
-pixels near an arm that lies before something else are not used for it. A hand in a pocket would become a glove of
-the trousers' colour: it counts as hidden.
+pixels near an arm that lies before something else are not used for it. Where arms cross the trunk, what they hide of it
+is continued in the photo from the clothes around them. A hand in a pocket would become a glove of the trousers' colour:
+it counts as hidden.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.colours import ClothColours, skin_hued
+from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.loose import PhotoCrop
-from humanpose_cli.avatar.options import LimbOptions
-from humanpose_cli.avatar.surface import FOREARMS, SLEEVES, parts_mask
+from humanpose_cli.avatar.options import LimbOptions, MeshOptions
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, parts_mask
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -99,3 +104,95 @@ class PartsInPhoto:
             skin[near] = alike & skin_hued(colours)
             trust[cv2.dilate(skin, np.ones((3, 3), np.uint8)) * near > 0] = 0
         return trust
+
+    def trust_of_hands(
+        self, tone: Array | None, covered: Array, pixels_per_metre: float, cloth: ClothColours, options: LimbOptions
+    ) -> Array:
+        """Estimate how far (h, w) 0…1 a pixel of an arm shows the part that the fit has there: no skin and no cuff on a
+        sleeve, and no sleeve on a hand beside skin.
+
+        tone, covered  as of `trust_near_forearms`
+        """
+        trust, arms = np.ones(self.part.shape, np.float32), self.shows(FOREARMS + SLEEVES)
+        if tone is None or not self.shows(HANDS).any():
+            return trust
+        colours = self.crop.pixels[arms] / 255
+        skin = np.zeros(arms.shape, bool)
+        skin[arms] = np.linalg.norm(cloth.features(colours) - cloth.features(tone[None]), axis=1) < cloth.same
+        skin[arms] &= skin_hued(colours)
+        near = cv2.distanceTransform((~self.shows(HANDS)).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
+        skin &= near < options.skin_reach
+        away = cv2.distanceTransform((~skin).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
+        sleeves = arms & ~self.shows(HANDS) & (covered[np.maximum(self.part, 0)] > 0.5)
+        if sleeves.any() and skin[sleeves].mean() > options.like_skin:
+            return trust
+        hands = self.shows(HANDS) & ~skin
+        trust[(sleeves & (away < options.cuff)) | (hands & (away > 0) & (away < options.skin_reach))] = 0
+        return trust
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedForearms:
+    """Forearms that cross the trunk in the photo. Made by `folded_forearms`.
+
+    depth   (h, w) metres of the body without forearms, inf off it
+    hidden  (h, w) bool: pixels of that body that show, or may show, the forearms
+    source  (h, w) bool: pixels of trunk and upper arms, from which what is hidden is continued
+    """
+
+    depth: Array
+    hidden: Mask
+    source: Mask
+
+    def removed_from(
+        self, crop: PhotoCrop, trust: Array, pixels_per_metre: float, options: MeshOptions
+    ) -> NDArray[np.uint8]:
+        """Continue the clothes in the photo (h, w, 3) where the forearms hide them, from pixels of trust (h, w) 0…1.
+
+        Of clothes that are mostly of one colour, only this goes on: ties, badges and the shirt in an open jacket are
+        where they are.
+        """
+        source, cloth = self.source & (trust > 0.9) & (crop.mask > 0.9), options.colours
+        colours = crop.pixels[source] / np.float32(255)
+        alike = cloth.dominant(colours)
+        if alike.mean() > options.garments.plain_share:
+            usual = np.median(colours[alike], axis=0)
+            alike &= np.linalg.norm(colours - usual, axis=1) < options.limbs.shades
+            other: Array = np.zeros(source.shape, np.uint8)
+            other[source] = ~alike
+            border = 2 * round(options.limbs.cuff * pixels_per_metre / 2) + 1
+            other = cv2.morphologyEx(other, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+            plain = source & (cv2.dilate(other, np.ones((border, border), np.uint8)) == 0)
+            if plain.sum() > options.limbs.min_plain * source.sum():  # others have patterns
+                source = plain
+        return inpaint(crop.pixels, self.hidden, ~source, options.inpainting)
+
+
+def folded_forearms(
+    body: Body,
+    vertices: Tensor,
+    faces: Tensor,
+    crop: PhotoCrop,
+    covered: Array,
+    pixels_per_metre: float,
+    options: LimbOptions,
+) -> FoldedForearms | None:
+    """Find forearms that cross the trunk; None if they hide little of it.
+
+    faces    (F', 3) of parts of known position
+    covered  (24,) share of each part that clothes cover
+    """
+    arm = parts_mask(body.part_labels.cpu().numpy(), FOREARMS)[faces[:, 0].long().cpu().numpy()]
+    if arm.all() or not arm.any():
+        return None
+    is_arm = torch.from_numpy(arm).to(faces.device)
+    arms, others = (PartsInPhoto(body, vertices, faces[some], crop) for some in (is_arm, ~is_arm))
+    trunk = others.shows(TRUNK)
+    before = (others.part >= 0) & (arms.depth < others.depth - options.before)
+    if (before & trunk).sum() <= options.min_crossing * trunk.sum():
+        return None
+    sleeves = covered[SMPL24.indices(("left_elbow", "right_elbow"))].max() > 0.5
+    reach = options.sleeve if sleeves else options.uncertainty[1]
+    away = cv2.distanceTransform((~before).astype(np.uint8), cv2.DIST_L2, 5) / pixels_per_metre
+    source = others.shows((*TRUNK, *SLEEVES, "left_hip", "right_hip"))
+    return FoldedForearms(others.depth, source & (away < reach) & (crop.mask > 0.5), source)

@@ -100,6 +100,21 @@ class LimbOptions(Options):
     uncertainty: tuple[float, float] = option(
         (0.015, 0.035), "Distances from a forearm within which pixels show it, and may.", unit="metres", above=0
     )
+    sleeve: float = option(
+        0.08,
+        "Distance from a sleeved forearm that crosses the trunk within which pixels may show it.",
+        above=0,
+        unit="metres",
+    )
+    min_crossing: float = option(0.06, "Share of the trunk that forearms which cross it hide.", minimum=0, maximum=1)
+    like_skin: float = option(
+        0.3, "Share of sleeves in the skin's colour above which that is theirs.", minimum=0, maximum=1
+    )
+    shades: float = option(0.2, "Difference of colour of the folds of a plain cloth.", above=0)
+    min_plain: float = option(
+        0.3, "Share of clothes in one colour that goes on alone behind arms.", minimum=0, maximum=1
+    )
+    cuff: float = option(0.03, "Distance from skin within which a sleeve shows cuffs.", unit="metres", minimum=0)
     before: float = option(0.02, "Depth by which a forearm lies before the body.", unit="metres", minimum=0)
     skin_reach: float = option(0.1, "Distance in which skin on clothes is the arm's.", unit="metres", minimum=0)
     around: float = option(0.05, "Width of the surroundings of a hand.", unit="metres", above=0)

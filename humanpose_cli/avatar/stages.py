@@ -36,13 +36,13 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of
-from humanpose_cli.avatar.limbs import PartsInPhoto
+from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.loose import LooseCloth, PhotoCrop, crop_photo, loose_cloth
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
-from humanpose_cli.avatar.surface import FEET, TRUNK, BodyTexels, body_texels
+from humanpose_cli.avatar.surface import FEET, FOREARMS, TRUNK, BodyTexels, body_texels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
@@ -364,10 +364,34 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     )
     if dressed.skirt is not None:  # a foot that the fit has above the hem
         trust[dressed.skirt.pixels & in_front.shows(FEET)] = 0
+    trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs)
+    arms = folded_forearms(
+        body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre, options.limbs
+    )
+    if arms is not None:
+        trust[arms.hidden & ~in_front.shows(FOREARMS)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
+    if arms is not None:
+        _bake_behind(arms, dressed, trust, normals, texture, options)
     return Baked(dressed, texture, normals, _film_grain(crop.pixels, trust) if options.grain else 0.0)
+
+
+def _bake_behind(
+    arms: FoldedForearms, dressed: Dressed, trust: Array, normals: Tensor, texture: BakedTexture, options: MeshOptions
+) -> None:
+    """Give a texture the clothes behind crossed arms, as the photo continues them; they do not count as visible."""
+    crop, body, texels = dressed.aligned.crop, dressed.body.body, dressed.texels
+    pixels = arms.removed_from(crop, trust, dressed.aligned.pixels_per_metre, options)
+    source = PhotoSource(pixels, crop.mask, arms.hidden.astype(np.float32), arms.depth, crop.view)
+    behind = bake_photo(source, dressed.vertices, normals, body.faces, texels.fine)
+    # The forearms themselves lie before what is hidden.
+    others = ~parts_mask(body.part_labels.cpu().numpy(), FOREARMS)
+    share = texels.fine.interpolate(others[:, None].astype(np.float32), body.faces)[..., 0]
+    better = behind.confidence * share > texture.confidence
+    texture.colour[better] = behind.colour[better]
+    texture.confidence[better] = behind.confidence[better]
 
 
 def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:

@@ -4,7 +4,8 @@ A canvas moves the principal point of the photograph's camera and changes no oth
 it is larger than the photograph, the background is continued with copies of the rest (`avatar.inpainting`) up to a
 distance, and beyond that with its mirror image, which blurs.
 
-In the photograph's own frame a person who crosses the edge in a pose is first moved along the ground. A point p moved
+In the photograph's own frame a person who crosses the edge in a pose is first moved along the ground; if that does not
+help, the frame grows at the edges that do not cut them in the photograph. A point p moved
 by s along a unit vector d is to the right of the column L if f (p_x + s d_x) ≥ (L − c_x) (p_z + s d_z), which is linear
 in s: the allowed s of all points are an interval, and the shift nearest to 0 in it is taken.
 """
@@ -39,6 +40,9 @@ class CanvasOptions(Options):
     max_growth: float = option(1.5, "Maximum growth at each side, in longer sides of the photograph.", minimum=0)
     reach: float = option(0.5, "Distance up to which the background is continued sharply, in the same.", above=0)
     blur: float = option(0.03, "Blur beyond that, in the same.", minimum=0)
+    default_growth: float = option(
+        0.4, "Maximum growth at each side with `canvas=auto`, in longer sides of the photograph.", minimum=0
+    )
     max_cut: float = option(0.003, "Share of the points beyond a side that counts as inside.", minimum=0)
     max_away: float = option(
         0.4, "Maximum distance that a person is moved away, in distances of the camera.", minimum=0
@@ -113,6 +117,25 @@ def canvas_of(
     return Box(starts[0], starts[1], starts[0] + choice[0], starts[1] + choice[1])
 
 
+def grown_canvas(people: Iterable[tuple[DressedPerson, BodyParams]], options: CanvasOptions = _DEFAULTS) -> Box:
+    """Return the photograph's frame, grown at each edge that people cross in a pose and that cuts none of them in the
+    photograph, in pixels of the photograph.
+    """
+    pairs = list(people)
+    view = pairs[0][0].view
+    photo, growth = Box.of_image(view), round(options.default_growth * max(view.size))
+    edges = np.zeros(4, bool)
+    for person, motion in pairs:
+        crossing = np.array(_edges_crossed(points_of(person, motion), view, options))
+        edges |= crossing & ~np.array(_edges_in_photo(person, options))
+    if not edges.any():
+        return photo
+    limits = Box(-growth, -growth, view.size[0] + growth, view.size[1] + growth)
+    box = photo.union(box_of_people(pairs, options)).intersect(limits)
+    x0, y0, x1, y1 = np.where(edges, box, photo).tolist()
+    return Box(x0, y0, x1, y1)
+
+
 def put_on_canvas(values: NDArray[np.generic], canvas: Box) -> NDArray[np.generic]:
     """Place an array (H, W, ...) of the photograph on the canvas, 0 around it."""
     photo = Box(0, 0, values.shape[1], values.shape[0])
@@ -162,13 +185,12 @@ def shift_inwards(person: DressedPerson, motion: BodyParams, options: CanvasOpti
     """Move a person along the ground so that no pose crosses an edge that the photographed person does not.
 
     Feet that the photograph shows above its lower edge stay above it: the person is moved back. Sideways the person is
-    moved if all of the motion is then between the edges; 0 where that is not possible.
+    moved if all of the motion is then between the edges, and not further across an edge that the photograph cuts them
+    by; 0 where that is not possible.
     """
     right, away = _axes(person.down)
     width, height = person.view.size
-    cut = _edges_crossed(
-        [person.body.pose(person.pose.rotations, person.pose.trans).cpu().numpy()], person.view, options
-    )
+    cut = _edges_in_photo(person, options)
     edges = _edges_crossed(points_of(person, motion), person.view, options)
     back = 0.0
     if edges.bottom and not cut.bottom:
@@ -184,8 +206,8 @@ def shift_inwards(person: DressedPerson, motion: BodyParams, options: CanvasOpti
     margin = options.margin / 4 * width
     low, high = -math.inf, math.inf
     for points in points_of(person, further):
-        low = low if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
-        high = high if cut.right else min(high, -_bound(points, -right, person.view, 0, width - margin, -1))
+        low = 0.0 if cut.left else max(low, _bound(points, right, person.view, 0, margin, 1))
+        high = 0.0 if cut.right else min(high, -_bound(points, -right, person.view, 0, width - margin, -1))
     return Shift(min(max(0.0, low), high) if low <= high else 0.0, back)
 
 
@@ -212,18 +234,25 @@ def _axes(down: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 class _Edges(NamedTuple):
     left: bool
+    top: bool
     right: bool
     bottom: bool
 
 
+def _edges_in_photo(person: DressedPerson, options: CanvasOptions) -> _Edges:
+    """Find which edges cut a person in the photograph."""
+    vertices = person.body.pose(person.pose.rotations, person.pose.trans).cpu().numpy()
+    return _edges_crossed([vertices], person.view, options)
+
+
 def _edges_crossed(poses: Iterable[NDArray[np.float32]], view: Camera, options: CanvasOptions) -> _Edges:
     """Find which edges of the image any of some surfaces (V, 3) crosses with more than a few points."""
-    edges = np.zeros(3, bool)
+    edges = np.zeros(4, bool)
     for points in poses:
         pixels = view.project(points[points[:, 2] > NEAR])
         if len(pixels):
-            beyond = np.stack((pixels[:, 0] < 0, pixels[:, 0] > view.size[0], pixels[:, 1] > view.size[1]))
-            edges |= beyond.mean(1) > options.max_cut
+            beyond = np.concatenate((pixels < 0, pixels > view.size), 1)
+            edges |= beyond.mean(0) > options.max_cut
     return _Edges(*edges.tolist())
 
 

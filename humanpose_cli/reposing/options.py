@@ -104,10 +104,11 @@ class DrawingOptions(Options):
         None, "Longer side of the result.", unit="pixels", minimum=MIN_SIZE, maximum=MAX_SIZE, unset="the photograph's"
     )
     canvas: str = option(
-        "keep",
+        "auto",
         "The part of the scene that the image shows. keep: the photograph's; a person who crosses its edge is moved "
-        "inwards where possible. fit: grown so that the whole person is inside, in all poses. Or a size in pixels.",
-        value="keep|fit|WxH",
+        "inwards where possible. auto: as keep, and if that does not help, grown at edges that do not cut the person "
+        "in the photograph. fit: grown so that the whole person is inside, in all poses. Or a size in pixels.",
+        value="auto|keep|fit|WxH",
     )
     method: ReposeMethod = option(
         "auto",
@@ -145,11 +146,11 @@ class DrawingOptions(Options):
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:
-        """ "keep", "fit", or a width and height in pixels. Raises UsageError for anything else."""
-        if self.canvas in ("keep", "fit"):
+        """ "auto", "keep", "fit", or a width and height in pixels. Raises UsageError for anything else."""
+        if self.canvas in ("auto", "keep", "fit"):
             return self.canvas
         sizes = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", self.canvas.lower())
-        form = f"keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
+        form = f"auto, keep, fit, or W×H of {MIN_SIZE} to {MAX_SIZE} pixels"
         if sizes is None or not all(MIN_SIZE <= int(size) <= MAX_SIZE for size in sizes.groups()):
             raise UsageError("canvas", "is not known", expected=form, got=repr(self.canvas))
         return int(sizes[1]), int(sizes[2])

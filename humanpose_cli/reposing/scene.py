@@ -40,6 +40,7 @@ from humanpose_cli.reposing.canvas import (
     box_of_people,
     canvas_of,
     continue_background,
+    grown_canvas,
     moved_along_ground,
     shift_inwards,
 )
@@ -213,19 +214,34 @@ class ReposingScene:
         shifts = [keypoint_shifts(driver, motion, self._body, alignment) for driver, motion in pairs]
         choice, frame = self._options.canvas_choice, self._options.frame
         moved, composition = [Shift()] * len(motions), self.composition
-        if choice != "keep":
-            box = box_of_people(zip(self.people, motions, strict=True), frame)
-            canvas = canvas_of(choice, self.photo.shape[1::-1], box, frame)
-            check_drawn_size("canvas", canvas.shape[::-1], layers=self._options.layers)
-            composition = self._on(canvas)
-        elif not self._options.absolute:
+        if choice in ("auto", "keep") and not self._options.absolute:
             moved = [shift_inwards(person, motion, frame) for person, motion in zip(self.people, motions, strict=True)]
             motions = [moved_along_ground(*each) for each in zip(self.people, motions, moved, strict=True)]
+        canvas = self._canvas(motions)
+        if canvas != self._frame or choice not in ("auto", "keep"):
+            check_drawn_size("canvas", canvas.shape[::-1], layers=self._options.layers)
+            composition = self._on(canvas)
         poses = [
             [TargetPose(m.rotations[t], m.trans[t], s[t]) for m, s in zip(motions, shifts, strict=True)]
             for t in range(len(motions[0]))
         ]
         yield from composition.images(poses, tuple(moved))
+
+    @property
+    def _frame(self) -> Box:
+        """The photo's own frame."""
+        height, width = self.photo.shape[:2]
+        return Box(0, 0, width, height)
+
+    def _canvas(self, motions: Sequence[BodyParams]) -> Box:
+        """Choose the part of the scene that images of these motions show, in pixels of the photo."""
+        choice, frame = self._options.canvas_choice, self._options.frame
+        pairs = list(zip(self.people, motions, strict=True))
+        if choice == "keep" or (choice == "auto" and self._options.absolute):
+            return self._frame
+        if choice == "auto":
+            return grown_canvas(pairs, frame)
+        return canvas_of(choice, self._frame[2:], box_of_people(pairs, frame), frame)
 
     def _on(self, canvas: Box) -> Composition:
         """Move the people and background to a canvas, a rectangle in pixels of the photo."""

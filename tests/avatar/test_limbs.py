@@ -1,15 +1,17 @@
 """Arms before the body, and hands in pockets."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import Stage, pose
+from helpers.repose_stage import FACING, STANDING, Stage, pose
 
 from humanpose_cli.avatar.colours import ClothColours
-from humanpose_cli.avatar.limbs import PartsInPhoto
+from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.loose import crop_photo
-from humanpose_cli.avatar.options import LimbOptions
-from humanpose_cli.avatar.surface import HANDS, TRUNK, parts_mask
+from humanpose_cli.avatar.options import LimbOptions, MeshOptions
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, TRUNK, parts_mask
+from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
 
 SKIN, BLUE = np.array((0.80, 0.60, 0.50)), np.array((0.15, 0.2, 0.6))
@@ -71,3 +73,89 @@ def test_the_trunk_is_not_trusted_beside_a_forearm_before_it(stage: Stage) -> No
     assert trusted(options)[spot] == 0, "skin on a shirt near an arm is the arm's"
     assert trusted(options, 0 * clothed)[spot] == 1, "a bare belly"
     assert trusted(LimbOptions(skin_reach=0.04))[spot] == 1
+
+
+def folded_pose() -> torch.Tensor:
+    """Rotations (24, 3, 3) of the library's folded arms, facing the camera."""
+    rotations = key_poses().rotations[key_poses().names.index("arms_crossed")].clone()
+    rotations[0] = FACING @ rotations[0]
+    return rotations
+
+
+def crossed(stage: Stage, rotations: torch.Tensor, *, sleeves: bool = True, reliable: bool = True):
+    """Somebody in grey before grey, and what crosses their trunk."""
+    body = stage.body
+    vertices = body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).vertices[0]
+    photo, mask = np.full((*stage.wall.shape[:2], 3), 90, np.uint8), np.ones(stage.wall.shape[:2], np.float32)
+    crop = crop_photo(photo, stage.view, mask, np.zeros_like(mask), vertices)
+    is_arm = parts_mask(body.part_labels.numpy(), FOREARMS)[body.faces[:, 0].numpy()]
+    faces = body.faces if reliable else body.faces[torch.from_numpy(~is_arm)]
+    covered = np.full(len(SMPL24), float(sleeves))
+    return crop, vertices, folded_forearms(body, vertices, faces, crop, covered, 175.0, LimbOptions())
+
+
+@pytest.mark.slow
+def test_forearms_before_the_trunk_hide_as_much_as_their_sleeves_may(stage: Stage) -> None:
+    assert crossed(stage, pose(**STANDING))[2] is None
+    crop, vertices, arms = crossed(stage, folded_pose())
+    assert arms is not None
+    parts = PartsInPhoto(stage.body, vertices, stage.body.faces, crop)
+    over = parts.shows(FOREARMS) & arms.source
+    assert over.sum() > 300
+    assert arms.hidden[over].all()
+    away = cv2.distanceTransform((~over).astype(np.uint8), cv2.DIST_L2, 5) / 175.0
+    options = LimbOptions()
+    assert arms.hidden[arms.source & (away < options.sleeve - 0.01)].mean() > 0.95
+    assert not arms.hidden[away > options.sleeve + 0.01].any()
+    bare = crossed(stage, folded_pose(), sleeves=False)[2]
+    assert bare is not None
+    assert not bare.hidden[away > options.uncertainty[1] + 0.01].any()
+    assert crossed(stage, folded_pose(), reliable=False)[2] is None
+
+
+@pytest.mark.slow
+def test_the_clothes_go_on_behind_folded_forearms(stage: Stage) -> None:
+    crop, _, arms = crossed(stage, folded_pose())
+    assert isinstance(arms, FoldedForearms)
+    stripes = np.where(np.arange(crop.pixels.shape[1]) % 8 < 4, 60, 140).astype(np.uint8)
+    crop.pixels[:] = stripes[None, :, None]
+    crop.pixels[arms.hidden] = (250, 0, 0)
+    image = arms.removed_from(crop, np.ones(arms.hidden.shape, np.float32), 175.0, MeshOptions())
+    assert np.abs(image.astype(int) - stripes[None, :, None])[arms.hidden].mean() < 10
+    np.testing.assert_array_equal(image[~arms.hidden], crop.pixels[~arms.hidden])
+
+
+@pytest.mark.slow
+def test_a_badge_is_not_copied_behind_folded_forearms(stage: Stage) -> None:
+    crop, _, arms = crossed(stage, folded_pose())
+    assert isinstance(arms, FoldedForearms)
+    crop.pixels[:], crop.pixels[arms.hidden] = np.rint(255 * BLUE), (250, 0, 0)
+    rows, columns = np.nonzero(arms.source & ~arms.hidden)
+    middle = len(rows) // 4
+    badge = np.zeros(arms.hidden.shape, np.uint8)
+    cv2.circle(badge, (int(columns[middle]), int(rows[middle])), 9, 1, -1)
+    crop.pixels[(badge > 0) & ~arms.hidden] = (250, 250, 0)
+    image = arms.removed_from(crop, np.ones(arms.hidden.shape, np.float32), 175.0, MeshOptions())
+    assert np.abs(image[arms.hidden] - np.rint(255 * BLUE)).max() < 20
+
+
+@pytest.mark.parametrize("tone", [SKIN, None], ids=["skin", "skin not known"])
+def test_a_sleeve_shows_no_skin_and_a_bare_hand_no_sleeve(stage: Stage, tone: np.ndarray | None) -> None:
+    parts, options = in_front(stage, SKIN, BLUE), LimbOptions()
+    sleeve, hand = parts.shows(("left_elbow",)), parts.shows(("left_hand",))
+    spot = tuple(np.argwhere(sleeve)[len(np.argwhere(sleeve)) // 2])
+    half = hand & (np.arange(hand.shape[1]) < np.median(np.nonzero(hand)[1]))
+    parts.crop.pixels[spot], parts.crop.pixels[half] = np.rint(255 * SKIN), np.rint(255 * BLUE)
+    trust = parts.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, ClothColours(), options)
+    if tone is None:
+        assert (trust == 1).all()
+        return
+    away = np.hypot(*(np.argwhere(sleeve) - spot).T).reshape(-1) / 175.0
+    assert (trust[sleeve][away < options.cuff - 0.01] == 0).all()
+    assert (trust[half] == 0).all(), "a sleeve on a hand"
+    assert (trust[hand & ~half] == 1).all()
+    gloves = in_front(stage, BLUE, BLUE)
+    assert (gloves.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, ClothColours(), options) == 1).all()
+    beige = in_front(stage, SKIN, BLUE)
+    beige.crop.pixels[beige.part >= 0] = np.rint(255 * SKIN)
+    assert (beige.trust_of_hands(tone, np.ones(len(SMPL24)), 175.0, ClothColours(), options) == 1).all()

@@ -1,13 +1,30 @@
 """Canvases: which rectangle is drawn, what stands on it, and how far people are moved inwards."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from helpers.errors import raises
+from helpers.repose_stage import STANDING, pose
 
+from humanpose_cli.avatar.dressing import DressedBody
+from humanpose_cli.avatar.person import DressedPerson, TargetPose
+from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.canvas import CanvasOptions, Shift, _bound, canvas_of, continue_background, put_on_canvas
+from humanpose_cli.reposing.canvas import (
+    CanvasOptions,
+    Shift,
+    _bound,
+    canvas_of,
+    continue_background,
+    grown_canvas,
+    put_on_canvas,
+    shift_inwards,
+)
 from humanpose_cli.reposing.options import DrawingOptions
 
 PHOTO = (200, 100)
@@ -62,6 +79,51 @@ def test_a_moved_point_reaches_the_line():
     assert view.project(points + back * away)[:, 1].max() == pytest.approx(90.0, abs=1e-3)
 
 
+def standing_at(x: float) -> DressedPerson:
+    """Somebody upright, 2.4 m away and `x` metres to the right, in a photograph of 270 × 360 pixels."""
+    return SimpleNamespace(  # type: ignore[return-value]
+        body=DressedBody.of(default_body(), torch.zeros(10), None),
+        pose=TargetPose(pose(**STANDING), torch.tensor([x, 0.0, 2.4])),
+        view=Camera(420.0, (135.0, 180.0), (270, 360)),
+        down=torch.tensor([0.0, 1.0, 0.0]),
+        avatar=SimpleNamespace(dressed=SimpleNamespace(skirt=None, loose=None)),
+    )
+
+
+def stretched(person: DressedPerson) -> BodyParams:
+    """The person's arms stretched aside, where they stand."""
+    return BodyParams.from_rotations(pose()[None], torch.zeros(1, 10), person.pose.trans[None])
+
+
+@pytest.mark.slow
+def test_a_person_cut_by_the_photograph_is_not_pushed_out_of_it():
+    assert shift_inwards(standing_at(0.0), stretched(standing_at(0.0))) == Shift()  # wider than the image
+    inside = standing_at(0.0)
+    close = BodyParams.from_rotations(pose(**STANDING)[None], torch.zeros(1, 10), torch.tensor([[-0.6, 0.0, 2.4]]))
+    assert shift_inwards(inside, close).right > 0.1
+    for x in (-0.7, 0.7):
+        assert shift_inwards(standing_at(x), stretched(standing_at(x))) == Shift()
+
+
+@pytest.mark.slow
+def test_the_frame_grows_where_the_photograph_does_not_cut_the_person():
+    person = standing_at(0.0)
+    canvas = grown_canvas([(person, stretched(person))])
+    assert canvas.x0 < 0
+    assert canvas.x1 > 270
+    assert canvas[1::2] == (0, 360)
+    assert grown_canvas([(person, stretched(person))], CanvasOptions(default_growth=0.01)) == Box(-4, 0, 274, 360)
+    # Cut on the right; the motion crosses both sides.
+    both = BodyParams.from_rotations(
+        pose().repeat(2, 1, 1, 1), torch.zeros(2, 10), torch.tensor([[-0.5, 0.0, 2.4], [0.5, 0.0, 2.4]])
+    )
+    canvas = grown_canvas([(standing_at(0.5), both)])
+    assert canvas.x0 < 0
+    assert canvas[1:] == (0, 270, 360)
+    still = BodyParams.from_rotations(pose(**STANDING)[None], torch.zeros(1, 10), standing_at(0.0).pose.trans[None])
+    assert grown_canvas([(standing_at(0.0), still)]) == Box(0, 0, 270, 360)
+
+
 def test_shifts_are_sentences():
     assert str(Shift(-0.312)) == "0.31 m to the left"
     assert str(Shift(0.2, 0.5)) == "0.20 m to the right, 0.50 m back"
@@ -70,7 +132,8 @@ def test_shifts_are_sentences():
 
 
 @pytest.mark.parametrize(
-    ("text", "choice"), [("keep", "keep"), ("fit", "fit"), ("640x480", (640, 480)), ("64×48", (64, 48))]
+    ("text", "choice"),
+    [("auto", "auto"), ("keep", "keep"), ("fit", "fit"), ("640x480", (640, 480)), ("64×48", (64, 48))],
 )
 def test_canvases_are_named(text, choice):
     assert DrawingOptions(canvas=text).canvas_choice == choice
@@ -79,7 +142,7 @@ def test_canvases_are_named(text, choice):
 @pytest.mark.parametrize("text", ["", "large", "640", "0x10", "8x8", "99999x10"])
 def test_other_canvases_are_refused(text):
     with raises(
-        UsageError, subject="canvas", problem="is not known", expected="keep, fit, or W×H of 16 to 16384 pixels"
+        UsageError, subject="canvas", problem="is not known", expected="auto, keep, fit, or W×H of 16 to 16384 pixels"
     ):
         DrawingOptions(canvas=text)
 
