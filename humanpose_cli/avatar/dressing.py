@@ -100,20 +100,20 @@ class DressedBody:
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
 
-    def _bones(self, posed: PosedBody) -> Tensor:
+    def _bones(self, posed_body: PosedBody) -> Tensor:
         """Blend the bone matrices (V, 3, 3) that turn a rest offset, as skinning is linear in the vertex."""
-        bones = posed.linear[0][self.body.bone_indices.long()]
+        bones = posed_body.linear[0][self.body.bone_indices.long()]
         return (self.body.bone_weights[..., None, None] * bones).sum(1)
 
     def _turned(self, bones: Tensor) -> Tensor:
         return torch.nn.functional.normalize((bones @ self.rest_directions[..., None])[..., 0], dim=-1)
 
 
-def landmark_points(body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
+def landmark_points(body: Body, posed_body: PosedBody, betas: Tensor) -> Tensor:
     """Locate BlazePose's landmarks (B, 33, 3) metres on posed bodies, those of the face as anatomy has them."""
     # BlazePose's own offsets are for fitting.
-    points = body.pose_landmarks(BLAZEPOSE33.name, posed, betas)
-    on_face = body.pose_landmarks(FACE13.name, posed, betas)[:, FACE13.indices(_ON_FACE)]
+    points = body.pose_landmarks(BLAZEPOSE33.name, posed_body, betas)
+    on_face = body.pose_landmarks(FACE13.name, posed_body, betas)[:, FACE13.indices(_ON_FACE)]
     points[:, BLAZEPOSE33.indices(_ON_FACE)] = on_face
     return points
 
@@ -129,11 +129,11 @@ class LandmarkShifts:
     followed  (33,) bool: landmarks whose shift counts
     """
 
-    def __init__(self, points: Tensor, shifts: Tensor, followed: Tensor) -> None:
-        on_face = torch.zeros_like(followed)
+    def __init__(self, points: Tensor, shifts: Tensor, weights: Tensor) -> None:
+        on_face = torch.zeros_like(weights)
         on_face[BLAZEPOSE33.indices(_ON_FACE)] = True
-        self.points, self.shifts, self.followed = points, shifts, followed
-        self.face, self.limbs = ((points[rows], shifts[rows]) for rows in (followed & on_face, followed & ~on_face))
+        self.points, self.shifts, self.followed = points, shifts, weights
+        self.face, self.limbs = ((points[rows], shifts[rows]) for rows in (weights & on_face, weights & ~on_face))
 
     def head(self, scales: tuple[float, float]) -> Similarity | None:
         """Find the similarity in the image plane (z stays 0) that brings the face to its place, its scale limited."""
@@ -191,10 +191,10 @@ def head_scale(landmarks: DetectedLandmarks, options: AlignmentOptions) -> float
 
 
 def align_to_keypoints(
-    vertices: Tensor, dressed: DressedBody, landmarks: LandmarkShifts, options: AlignmentOptions
+    vertices: Tensor, dressed_body: DressedBody, landmarks: LandmarkShifts, options: AlignmentOptions
 ) -> Tensor:
     """Move the posed surface (V, 3) metres, camera axes, in the image plane as its landmarks are."""
-    operator = dressed.operator
+    operator = dressed_body.operator
     data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
     for point, shift in zip(*landmarks.limbs, strict=True):
         distance = (vertices - point).norm(dim=1).cpu().numpy()
@@ -204,7 +204,7 @@ def align_to_keypoints(
         values[near] += weight[:, None] * shift.cpu().numpy()
     similarity = landmarks.head(options.head_scales)
     if similarity is not None:
-        head = parts_mask(dressed.body.part_labels.cpu().numpy(), ("head",))
+        head = parts_mask(dressed_body.body.part_labels.cpu().numpy(), ("head",))
         points = _flat(vertices[torch.from_numpy(head)])
         shift = similarity.apply(points) - points
         data[head] += options.pull
@@ -231,13 +231,13 @@ class _Samples(NamedTuple):
     shift: Array
 
 
-def max_displacements(dressed: DressedBody, options: SilhouetteOptions) -> tuple[Array, Array]:
+def max_displacements(dressed_body: DressedBody, options: SilhouetteOptions) -> tuple[Array, Array]:
     """Return the largest displacement inwards and outwards per vertex (V,), metres, on a person of that height."""
     thickness = {part: both for part, *both in options.thickness}
     names = [name.removeprefix("left_").removeprefix("right_") for name in SMPL24.joint_names]
-    limits = np.array([thickness[name] for name in names])[dressed.body.part_labels.cpu().numpy()]
-    limits[scalp_and_face(dressed.body)[1]] = options.face
-    inwards, outwards = (limits * (dressed.height / _USUAL_HEIGHT)).T
+    limits = np.array([thickness[name] for name in names])[dressed_body.body.part_labels.cpu().numpy()]
+    limits[scalp_and_face(dressed_body.body)[1]] = options.face
+    inwards, outwards = (limits * (dressed_body.height / _USUAL_HEIGHT)).T
     return inwards, outwards
 
 
@@ -246,7 +246,7 @@ def silhouette_displacements(
     vertices: Tensor,
     directions: Tensor,
     mask: Array,
-    blocked: Mask,
+    obstacles: Mask,
     view: Camera,
     *,
     reliable: Mask,
@@ -257,7 +257,7 @@ def silhouette_displacements(
     vertices    (V, 3) metres, camera axes, posed as in the image
     directions  (V, 3) unit vectors, about the surface's normals
     mask        (H, W) 0…1 the person; the image of `view`
-    blocked     (H, W) where the mask is not known (other people)
+    obstacles   (H, W) where the mask is not known (other people)
     reliable    (V,) vertices of known position; the outline of others is not followed
     """
     options = options or SilhouetteOptions()
@@ -269,7 +269,7 @@ def silhouette_displacements(
     for _ in range(options.rounds):
         surface = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions
         raster = rasterise_view(surface[None], faces, view)
-        samples = _outline(raster, faces, part_labels, mask, blocked)
+        samples = _outline(raster, faces, part_labels, mask, obstacles)
         weights, values = _on_vertices(samples, raster, directions, faces, view, total)
         if not weights.any():
             return total
@@ -282,22 +282,22 @@ def silhouette_displacements(
 
 
 def _outline(
-    raster: Raster, faces: Tensor, part_labels: NDArray[np.integer], mask: NDArray[np.float32], blocked: Mask
+    raster: Raster, faces: Tensor, part_labels: NDArray[np.integer], mask: NDArray[np.float32], obstacles: Mask
 ) -> _Samples:
     """Find pixels on the body's outer outline with the way to the mask's edge, where that is known."""
     face = raster.face[0].cpu().numpy()
-    covered = face >= 0
-    inner = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
-    rows, columns = np.nonzero(covered & ~inner)
-    inside, outside = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in (covered, ~covered))
+    coverage = face >= 0
+    inner = cv2.erode(coverage.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
+    rows, columns = np.nonzero(coverage & ~inner)
+    inside, outside = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in (coverage, ~coverage))
     smooth = cv2.GaussianBlur((inside - outside).astype(np.float32), (0, 0), 1.5)
     gradient_x, gradient_y = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, ksize=3) for dx in (1, 0))
     direction = -np.stack((gradient_x[rows, columns], gradient_y[rows, columns]), 1).astype(np.float64)
     length = np.linalg.norm(direction, axis=1)
     direction /= np.maximum(length, 1e-9)[:, None]
     corner = faces[:, 0].cpu().numpy()
-    part = np.where(covered, part_labels[corner[np.maximum(face, 0)]], -1)
-    shift = _march(rows, columns, direction, covered, part, mask, blocked)
+    part = np.where(coverage, part_labels[corner[np.maximum(face, 0)]], -1)
+    shift = _march(rows, columns, direction, coverage, part, mask, obstacles)
     good = np.isfinite(shift) & (length > 1e-6)
     # The body's own edge lies half a pixel beyond the centres of its outermost pixels.
     return _Samples(rows[good], columns[good], direction[good], shift[good] - 0.5)
@@ -307,10 +307,10 @@ def _march(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     direction: Array,
-    covered: Mask,
+    coverage: Mask,
     part: NDArray[np.integer],
     mask: Array,
-    blocked: Mask,
+    obstacles: Mask,
 ) -> Array:
     """Count pixels from each outline point to the mask's edge, outwards positive; NaN where it is not known.
 
@@ -333,9 +333,9 @@ def _march(
         y = np.rint(rows + sign * step * direction[:, 1]).astype(np.int64)
         free = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-        free &= ~blocked[y, x] & relation[start_part, nearest_part[y, x]]
+        free &= ~obstacles[y, x] & relation[start_part, nearest_part[y, x]]
         # Outwards, a way that enters the body again has no outline of its own.
-        free &= ~inside | ~covered[y, x] | (step <= 2)
+        free &= ~inside | ~coverage[y, x] | (step <= 2)
         value = mask[y, x].astype(np.float64)
         at_edge = free & (person[y, x] != inside)
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
@@ -399,7 +399,7 @@ def _smooth(operator: SurfaceOperator, values: Array, reach: float) -> Array:
 
 
 def _spread(
-    operator: SurfaceOperator, weights: Array, values: Array, mirrored: NDArray[np.integer], options: SilhouetteOptions
+    operator: SurfaceOperator, weights: Array, values: Array, mirror: NDArray[np.integer], options: SilhouetteOptions
 ) -> Array:
     """Spread displacements from the outline; hidden sides take over their mirror image's."""
     fade = operator.areas / options.reach**2
@@ -407,5 +407,5 @@ def _spread(
     columns = np.stack((values, np.ones_like(values)), 1)
     field = operator.spread(weights / options.smoothing, columns, fade, np.zeros(2))
     displacement, support = field.T
-    missing = np.clip(support[mirrored] - support, 0, 1)
-    return displacement + options.symmetry * missing * (displacement[mirrored] - displacement)
+    missing = np.clip(support[mirror] - support, 0, 1)
+    return displacement + options.symmetry * missing * (displacement[mirror] - displacement)

@@ -43,12 +43,12 @@ class TextureSamples:
         """Return the number of frames."""
         return len(self._samples)
 
-    def add(self, baked: BakedTexture) -> None:
+    def add(self, baked_texture: BakedTexture) -> None:
         """Add one more frame. Raises UsageError for a texture of another size."""
-        if baked.confidence.shape != (self.size, self.size):
-            got = str(baked.confidence.shape)
+        if baked_texture.confidence.shape != (self.size, self.size):
+            got = str(baked_texture.confidence.shape)
             raise UsageError("texture", "has another size", expected=f"({self.size}, {self.size})", got=got)
-        sample = np.dstack((baked.colour, baked.confidence))
+        sample = np.dstack((baked_texture.colour, baked_texture.confidence))
         self._samples.append(np.rint(np.clip(sample, 0, 1) * 255).astype(np.uint8))
 
     def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:

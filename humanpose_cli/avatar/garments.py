@@ -85,11 +85,11 @@ class Garments:
         result = cv2.morphologyEx(result.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
         return result if result.sum() < self.options.max_lettering * visible.sum() else np.zeros_like(result)
 
-    def patterned(self, colours: Array, weight: Array, smoothed: Array, detail: Mask, prints: Array) -> Mask:
+    def patterned(self, colours: Array, weight: Array, smooth_colours: Array, detail: Mask, prints: Array) -> Mask:
         """Select texels (S, S) of garments, on trunk and arms or on legs, whose visible part is covered with detail
         that is no letters or badge on plain cloth, as a printed shirt is. The trunk decides for trunk and arms.
 
-        smoothed  (S, S, 3) the colours without detail
+        smooth_colours  (S, S, 3) the colours without detail
         detail    (S, S) what differs from its surroundings; prints (S, S) 0…1 as of `prints`
         """
         options, result = self.options, np.zeros(detail.shape, bool)
@@ -98,7 +98,7 @@ class Garments:
             if not visible.any():
                 continue
             details = detail[visible]
-            if self.cloth.dominant(smoothed[visible]).mean() > options.plain_share:
+            if self.cloth.dominant(smooth_colours[visible]).mean() > options.plain_share:
                 # What has another colour than most of the garment lies on it: a collar, straps.
                 details = details & self.cloth.dominant(colours[visible])
             # A pattern is nearly everywhere, letters and folds are not.
@@ -107,8 +107,8 @@ class Garments:
             result[garment] = everywhere or details.mean() > options.min_detail
         return result
 
-    def _local_share(self, chosen: Mask, among: Mask, width: float) -> Array:
+    def _local_share(self, selection: Mask, among: Mask, width: float) -> Array:
         """Compute which share (S, S) of the texels `among` those around each one, `width` metres wide, is selected."""
         side = max(3, round(width * self._texels_per_metre) | 1)
-        mean = [cv2.boxFilter(one.astype(np.float32), -1, (side, side)) for one in (chosen & among, among)]
+        mean = [cv2.boxFilter(one.astype(np.float32), -1, (side, side)) for one in (selection & among, among)]
         return np.asarray(mean[0] / np.maximum(mean[1], np.float32(1e-6)))

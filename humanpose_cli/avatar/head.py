@@ -20,10 +20,10 @@ _HEAD, _NECK = SMPL24.index("head"), SMPL24.index("neck")
 _DEFAULTS = HeadOptions()
 
 
-def head_yaw(posed: PosedBody) -> float:
+def head_yaw(posed_body: PosedBody) -> float:
     """Measure radians about the head's own axis from which the camera sees it: 0 the face, positive its left side."""
-    towards = torch.nn.functional.normalize(-posed.joints[0, _HEAD], dim=0)
-    x, _, z = (posed.rotations[0, _HEAD].mT @ towards).tolist()
+    towards = torch.nn.functional.normalize(-posed_body.joints[0, _HEAD], dim=0)
+    x, _, z = (posed_body.rotations[0, _HEAD].mT @ towards).tolist()
     return math.atan2(x, z)
 
 

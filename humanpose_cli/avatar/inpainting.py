@@ -164,9 +164,9 @@ class _Copies:
         """Move offsets (R, 2) by up to `reach`, large regions first, so that rims agree with what lies around them."""
         offsets = offsets.copy()
         # The image with what the regions show so far: the rim of one may lie in another.
-        composed = self.image.copy()
+        composite = self.image.copy()
         ys, xs = np.nonzero(self.hole)
-        composed[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
+        composite[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
         steps = np.arange(-reach, reach + 1)
         moves = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 1, 2)
         sizes = np.bincount(regions[ys, xs], minlength=len(offsets))
@@ -178,11 +178,11 @@ class _Copies:
             inner, outer = self._region_and_rim(regions, region, box)
             if not len(outer):
                 continue
-            cost = self._misfits(composed, inner, outer, offsets[region] + moves)
+            cost = self._misfits(composite, inner, outer, offsets[region] + moves)
             cost += np.abs(moves).sum((1, 2)) * 1e-3  # of equal moves the shortest
             if np.isfinite(cost).any():
                 offsets[region] += moves[int(cost.argmin()), 0]
-                composed[inner[:, 0], inner[:, 1]] = self.shown(inner[:, 0], inner[:, 1], offsets[region])
+                composite[inner[:, 0], inner[:, 1]] = self.shown(inner[:, 0], inner[:, 1], offsets[region])
         return offsets
 
     def _region_and_rim(self, regions: Index, region: int, box: tuple[slice, slice]) -> tuple[Index, Index]:
@@ -196,16 +196,16 @@ class _Copies:
         corner = np.array((top, left))
         return np.argwhere(inside) + corner, np.argwhere(around) + corner
 
-    def _misfits(self, composed: Array, inner: Index, outer: Index, offsets: Index) -> Array:
+    def _misfits(self, composite: Array, inner: Index, outer: Index, offsets: Index) -> Array:
         """Measure how badly each of some offsets (K, 1, 2) suits a region (n, 2) with a rim (m, 2): (K,), infinite if
         most of the rim is copied from unknown pixels.
         """
         options = self.options
         # The rim's copies against what lies there, of which other copies are half as certain.
         some = outer[:: -(-len(outer) // options.rim_samples)]
-        copied, valid = self.at(*np.moveaxis(some + offsets, -1, 0))
-        expected = composed[some[:, 0], some[:, 1]].astype(np.float32)
-        error = np.minimum(squared_distance(copied, expected), options.max_difference) * valid
+        copies, valid = self.at(*np.moveaxis(some + offsets, -1, 0))
+        expected = composite[some[:, 0], some[:, 1]].astype(np.float32)
+        error = np.minimum(squared_distance(copies, expected), options.max_difference) * valid
         weight = valid * np.where(self.usable[some[:, 0], some[:, 1]], 1.0, 0.5)
         cost = (error * weight).sum(1) / np.maximum(weight.sum(1), 1e-6)
         # The region's copies must exist.

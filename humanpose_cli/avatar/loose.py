@@ -89,20 +89,20 @@ class LooseCloth:
     image: NDArray[np.float32]
     beneath: Tensor
 
-    def pose(self, posed: PosedBody) -> Tensor:
+    def pose(self, posed_body: PosedBody) -> Tensor:
         """Compute vertices (N, 3) metres with the bones of one posed body."""
-        turn, shift = _blended(posed, self.weights)
+        turn, shift = _blended(posed_body, self.weights)
         return (turn @ self.rest[..., None])[..., 0] + shift
 
-    def shift(self, moved: Tensor, body: Body) -> Tensor:
+    def shift(self, offsets: Tensor, body: Body) -> Tensor:
         """Return how far (N, 3) metres the points move with the body's vertices (V, 3)."""
-        return moved[self.beneath]
+        return offsets[self.beneath]
 
 
-def _blended(posed: PosedBody, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _blended(posed_body: PosedBody, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Blend bones for linear skinning of rest positions: matrices (N, 3, 3) and shifts (N, 3)."""
-    linear = posed.linear[0]
-    offset = posed.joints[0] - (linear @ posed.rest_joints[0][..., None])[..., 0]
+    linear = posed_body.linear[0]
+    offset = posed_body.joints[0] - (linear @ posed_body.rest_joints[0][..., None])[..., 0]
     return torch.einsum("nb,bij->nij", weights, linear), weights @ offset
 
 
@@ -125,8 +125,8 @@ def loose_cloth(
         return None
     small = view.scaled(min(1.0, options.side / (rows[-1] + 1 - rows[0])))
     raster = rasterise_view(vertices[None], body.faces, small)
-    covered = raster.face[0].cpu().numpy() >= 0
-    if not covered.any():
+    coverage = raster.face[0].cpu().numpy() >= 0
+    if not coverage.any():
         return None
     person = cv2.resize(mask, small.size, interpolation=cv2.INTER_AREA)
     free = cv2.resize(crop.others.astype(np.uint8), small.size, interpolation=cv2.INTER_NEAREST) == 0
@@ -135,27 +135,27 @@ def loose_cloth(
     dense.scatter_add_(1, body.bone_indices.long(), body.bone_weights)
     values = torch.cat((dense, vertices[:, 2:], vertices - dressed.pose(rotations, trans)), 1)
     around = interpolate(raster, body.faces, values[None].contiguous())[0].cpu().numpy()
-    on_body = covered.astype(np.float32)
+    on_body = coverage.astype(np.float32)
     around = np.concatenate([fill_smoothly(some, on_body) for some in np.split(around, 7, axis=2)], 2)
-    weights, depth, moved = np.split(around, [len(SMPL24), len(SMPL24) + 1], axis=2)
-    metres = float(np.median(depth[covered])) / small.focal
-    loose = _loose_pixels((person >= 0.5) & free, covered, weights, metres, options)
+    weights, depth, shifts = np.split(around, [len(SMPL24), len(SMPL24) + 1], axis=2)
+    metres = float(np.median(depth[coverage])) / small.focal
+    loose = _loose_pixels((person >= 0.5) & free, coverage, weights, metres, options)
     if loose is None:
         return None
     overlap_mask = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
-    x, y, faces = pixel_mesh(loose | (overlap_mask & covered), person)
+    x, y, faces = pixel_mesh(loose | (overlap_mask & coverage), person)
     # The sheet's points before the camera, less the shift.
-    bones, z, moved = (look_up(np.ascontiguousarray(layer), x - 0.5, y - 0.5) for layer in (weights, depth, moved))
+    bones, z, shifts = (look_up(np.ascontiguousarray(layer), x - 0.5, y - 0.5) for layer in (weights, depth, shifts))
     z = z[:, 0] + options.tuck
     centre = np.asarray(small.principal_point)
-    points = np.stack(((x - centre[0]) * z / small.focal, (y - centre[1]) * z / small.focal, z), 1) - moved
+    points = np.stack(((x - centre[0]) * z / small.focal, (y - centre[1]) * z / small.focal, z), 1) - shifts
     # Back into the rest pose, by bones of trunk and legs.
     bones = bones * ~np.isin(limb_groups(), (1, 2))
     share = torch.from_numpy(bones / np.maximum(bones.sum(1, keepdims=True), 1e-6)).to(vertices)
     turn, shift = _blended(dressed.posed(rotations, trans), share)
-    collapsed = torch.linalg.det(turn) < options.min_volume
-    turn[collapsed] = torch.eye(3).to(turn)
-    faces = faces[~collapsed.cpu().numpy()[faces].any(1)]
+    degenerate = torch.linalg.det(turn) < options.min_volume
+    turn[degenerate] = torch.eye(3).to(turn)
+    faces = faces[~degenerate.cpu().numpy()[faces].any(1)]
     rest = torch.linalg.solve(turn, (torch.from_numpy(points).to(vertices) - shift)[..., None])[..., 0]
     uv = np.stack((x / small.size[0], y / small.size[1]), 1)
     return LooseCloth(

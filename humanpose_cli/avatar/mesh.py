@@ -109,7 +109,7 @@ class MeshReposer:
     @classmethod
     def of(
         cls,
-        photographed: PhotographedPerson,
+        photo_person: PhotographedPerson,
         body: Body,
         *,
         background: Background | NDArray[np.uint8] = "keep",
@@ -125,17 +125,17 @@ class MeshReposer:
         """
         if isinstance(background, str) and background not in ("keep", "transparent"):
             raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)
-        photo, options = photographed.photo, options or MeshOptions()
-        location = locate_person(photographed, body, options, props)
+        photo, options = photo_person.photo, options or MeshOptions()
+        location = locate_person(photo_person, body, options, props)
         if isinstance(background, np.ndarray):
             plate = cover_image(background, photo.shape[:2])
-            return cls(dress_person(location, options), PersonFrame(photographed.view, plate, shadows=False))
+            return cls(dress_person(location, options), PersonFrame(photo_person.view, plate, shadows=False))
         if background == "transparent":
-            return cls(dress_person(location, options), PersonFrame(photographed.view, None))
+            return cls(dress_person(location, options), PersonFrame(photo_person.view, None))
         with ThreadPoolExecutor(1, "background") as pool:
-            others = (photographed.others > 0.5) & ~location.hole
+            others = (photo_person.others > 0.5) & ~location.hole
             made_up = pool.submit(inpaint, photo, location.hole, others, options.inpainting)
-            return cls(dress_person(location, options), PersonFrame(photographed.view, made_up.result()))
+            return cls(dress_person(location, options), PersonFrame(photo_person.view, made_up.result()))
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
         """Draw a pose of rotations (24, 3, 3); trans (3,) metres, None: the pelvis stays where it is in the photo."""

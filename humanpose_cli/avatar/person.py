@@ -121,8 +121,8 @@ class DressedPerson:
     @property
     def pose(self) -> TargetPose:
         """The pose in the photo."""
-        aligned = self.avatar.dressed.aligned
-        return TargetPose(aligned.rotations, aligned.trans)
+        alignment = self.avatar.dressed.aligned
+        return TargetPose(alignment.rotations, alignment.trans)
 
     def posed_as(self, pose: TargetPose) -> TargetPose:
         """Move a pose to the body's device, and turn its head towards the view that the photo has of it."""
@@ -142,10 +142,10 @@ class DressedPerson:
         texture = Texture(self.texture.image if image is None else image, uv, self.body.body.uv_faces)
         bright = self.avatar.light.on(vertex_normals(vertices, faces)) if image is None else None
         surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
-        posed, dressed = self.body.posed(rotations, trans), self.avatar.dressed
-        things: tuple[SkirtTube | HeldThing | LooseCloth | None, ...] = (dressed.skirt, *self.props, dressed.loose)
+        posed_body, stage = self.body.posed(rotations, trans), self.avatar.dressed
+        things: tuple[SkirtTube | HeldThing | LooseCloth | None, ...] = (stage.skirt, *self.props, stage.loose)
         for thing in (thing for thing in things if thing is not None):
-            points = thing.pose(posed) + thing.shift(shift, self.body.body)
+            points = thing.pose(posed_body) + thing.shift(shift, self.body.body)
             colours = thing.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
             surfaces.append(Surface(points, thing.faces, texture=Texture(colours, thing.uv, thing.faces), lit=False))
         return surfaces
@@ -215,8 +215,8 @@ class DressedPerson:
         return float(torch.rad2deg(torch.arccos((before * after).sum().clamp(-1, 1))))
 
     def _facing_side(self, pose: TargetPose) -> Tensor:
-        posed = self.body.body.pose(pose.rotations[None], self.body.betas, vertices=False)
-        absolute = posed.rotations[0]  # body to camera
+        posed_body = self.body.body.pose(pose.rotations[None], self.body.betas, vertices=False)
+        absolute = posed_body.rotations[0]  # body to camera
         towards_camera = torch.nn.functional.normalize(-pose.trans, dim=0)
         sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
@@ -260,52 +260,52 @@ class DressedPerson:
 
 @torch.no_grad()
 def locate_person(
-    photographed: PhotographedPerson, body: Body, options: MeshOptions, props: Props = "carry"
+    photo_person: PhotographedPerson, body: Body, options: MeshOptions, props: Props = "carry"
 ) -> PersonInPhoto:
     """Align a person's body with the photo, and find things in their hands and the hole that they leave.
 
     props  'carry' moves long things with the hands that hold them, 'keep' leaves them in the background, 'remove' makes
            up the background there
     """
-    aligned = align(photographed, body, options)
-    things = find_props(photographed, aligned, options.props) if props != "keep" else ()
-    hole = _hole(photographed, max(1.0, options.hole_margin * aligned.height_pixels), things)
-    return PersonInPhoto(photographed, aligned, things if props == "carry" else (), hole)
+    alignment = align(photo_person, body, options)
+    things = find_props(photo_person, alignment, options.props) if props != "keep" else ()
+    hole = _hole(photo_person, max(1.0, options.hole_margin * alignment.height_pixels), things)
+    return PersonInPhoto(photo_person, alignment, things if props == "carry" else (), hole)
 
 
-def _hole(photographed: PhotographedPerson, radius: float, things: Sequence[HeldThing]) -> NDArray[np.bool_]:
+def _hole(photo_person: PhotographedPerson, radius: float, things: Sequence[HeldThing]) -> NDArray[np.bool_]:
     """Widen the silhouette by a radius in pixels as far as no other person is there, and add things."""
-    person = photographed.silhouette > 0.3
+    person = photo_person.silhouette > 0.3
     if not person.any():
         return person
-    others = (photographed.others > 0.5) & ~person
+    others = (photo_person.others > 0.5) & ~person
     away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
     hole = (away <= radius) & ~others
     for thing in things:
         near = cv2.dilate(thing.pixels.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        hole |= near & (photographed.others <= 0.5)
+        hole |= near & (photo_person.others <= 0.5)
     return np.asarray(hole)
 
 
 @torch.no_grad()
 def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson:
     """Give a person clothes and a texture by the stages of `avatar.stages`, and find the ground that they stand on."""
-    aligned, view = location.aligned, location.photographed.view
-    avatar = complete(take_light_off(bake(dress(aligned, options), options), options), options)
+    alignment, view = location.aligned, location.photographed.view
+    avatar = complete(take_light_off(bake(dress(alignment, options), options), options), options)
     body = avatar.dressed.body
-    vertices = body.pose(aligned.rotations, aligned.trans)
-    joints = body.posed(aligned.rotations, aligned.trans).joints
-    down = tilt_of(vertices[None], joints, body.body, aligned.standing, options.ground)
+    vertices = body.pose(alignment.rotations, alignment.trans)
+    joints = body.posed(alignment.rotations, alignment.trans).joints
+    down = tilt_of(vertices[None], joints, body.body, alignment.standing, options.ground)
     return DressedPerson(
         location.photographed,
         avatar,
         location.props,
         location.hole,
         down,
-        ground=sole_height(vertices, body.body, aligned.standing, down, options.ground),
+        ground=sole_height(vertices, body.body, alignment.standing, down, options.ground),
         share_outside=outside(body, vertices, view),
         # Of the body itself: close clothes reach as far out as arms that hang beside them.
-        arms_over_trunk=arms_over_trunk(body.body, aligned.posed, aligned.crop.view),
+        arms_over_trunk=arms_over_trunk(body.body, alignment.posed, alignment.crop.view),
         options=options,
     )
 

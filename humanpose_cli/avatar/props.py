@@ -57,15 +57,15 @@ class HeldThing:
         """Metres."""
         return float(self.along[:, 0].max() - self.along[:, 0].min())
 
-    def pose(self, posed: PosedBody) -> Tensor:
+    def pose(self, posed_body: PosedBody) -> Tensor:
         """Compute vertices (N, 3) metres with the bones of one posed body."""
         row = SMPL24.index(f"{self.side}_hand")
-        hand, axis = posed.joints[0, row], posed.rotations[0, row] @ self.axis
+        hand, axis = posed_body.joints[0, row], posed_body.rotations[0, row] @ self.axis
         return hand + self.along[:, :1] * axis + self.along[:, 1:] * _across(axis, hand)
 
-    def shift(self, moved: Tensor, body: Body) -> Tensor:
+    def shift(self, offsets: Tensor, body: Body) -> Tensor:
         """Return how far (3,) metres the thing moves with the hand's vertices among the body's (V, 3)."""
-        return moved[body.part_labels == SMPL24.index(f"{self.side}_hand")].mean(0)
+        return offsets[body.part_labels == SMPL24.index(f"{self.side}_hand")].mean(0)
 
 
 def _across(axis: Tensor, hand: Tensor) -> Tensor:
@@ -79,17 +79,17 @@ def _held(along: Tensor) -> Tensor:
     return along if along[:, 0].min() < 0 < along[:, 0].max() else along - end
 
 
-def find_props(photographed: PhotographedPerson, aligned: Aligned, options: PropOptions) -> tuple[HeldThing, ...]:
+def find_props(photo_person: PhotographedPerson, alignment: Aligned, options: PropOptions) -> tuple[HeldThing, ...]:
     """Find the long things in a person's hands; none if the photo has so many straight pieces that one says nothing."""
-    body, view = aligned.body.body, photographed.view
-    small = view.scaled(min(1.0, options.resolution / aligned.pixels_per_metre))
-    metre = aligned.pixels_per_metre * small.focal / view.focal
-    image = cv2.resize(photographed.photo, small.size, interpolation=cv2.INTER_AREA)
-    face = rasterise_view(aligned.vertices[None], body.faces, small).face[0].cpu().numpy()
+    body, view = alignment.body.body, photo_person.view
+    small = view.scaled(min(1.0, options.resolution / alignment.pixels_per_metre))
+    metre = alignment.pixels_per_metre * small.focal / view.focal
+    image = cv2.resize(photo_person.photo, small.size, interpolation=cv2.INTER_AREA)
+    face = rasterise_view(alignment.vertices[None], body.faces, small).face[0].cpu().numpy()
     first = body.part_labels.cpu().numpy()[body.faces[:, 0].long().cpu().numpy()]
     part = np.where(face >= 0, first[np.maximum(face, 0)], -1)
     people_mask = cv2.resize(
-        np.maximum(photographed.mask, photographed.others), small.size, interpolation=cv2.INTER_AREA
+        np.maximum(photo_person.mask, photo_person.others), small.size, interpolation=cv2.INTER_AREA
     )
     people = cv2.dilate(((people_mask >= 0.5) | (part >= 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     pieces = _straight_pieces(_unlike_surroundings(image, metre, options) & ~people, metre, options)
@@ -104,7 +104,7 @@ def find_props(photographed: PhotographedPerson, aligned: Aligned, options: Prop
         nearest = min(pieces, key=lambda piece: float(away[piece].min()), default=None)
         if nearest is not None and away[nearest].min() <= options.reach:
             pieces = [piece for piece in pieces if piece is not nearest]
-            things.append(_prop(side, nearest, image, small, aligned, view.size))
+            things.append(_prop(side, nearest, image, small, alignment, view.size))
     return tuple(things)
 
 
@@ -140,13 +140,13 @@ def _straight_pieces(pixels: Mask, metre: float, options: PropOptions) -> list[M
     return pieces
 
 
-def _prop(side: str, piece: Mask, image: Array, view: Camera, aligned: Aligned, size: tuple[int, int]) -> HeldThing:
+def _prop(side: str, piece: Mask, image: Array, view: Camera, alignment: Aligned, size: tuple[int, int]) -> HeldThing:
     """Make a thing of its pixels (h, w) in a reduced image; size: width and height of the photo."""
-    posed = aligned.body.posed(aligned.rotations, aligned.trans)
+    posed_body = alignment.body.posed(alignment.rotations, alignment.trans)
     row = SMPL24.index(f"{side}_hand")
-    hand_vertices = aligned.body.body.part_labels == row
-    offset = (aligned.vertices - aligned.posed)[hand_vertices].mean(0)
-    hand = posed.joints[0, row] + offset
+    hand_vertices = alignment.body.body.part_labels == row
+    offset = (alignment.vertices - alignment.posed)[hand_vertices].mean(0)
+    hand = posed_body.joints[0, row] + offset
     solid = cv2.dilate(piece.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     x, y, faces = pixel_mesh(piece, piece.astype(np.float32))
     depth, (left, top) = float(hand[2]), view.principal_point
@@ -158,5 +158,5 @@ def _prop(side: str, piece: Mask, image: Array, view: Camera, aligned: Aligned, 
     colours = fill_smoothly(image.astype(np.float32) / np.float32(255), piece.astype(np.float32))
     pixels = cv2.resize(solid.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     uv = torch.from_numpy(np.stack((x / view.size[0], y / view.size[1]), 1).astype(np.float32))
-    faces_ = torch.from_numpy(faces).to(aligned.body.body.faces)
-    return HeldThing(side, pixels, posed.rotations[0, row].mT @ axis, along, faces_, uv.to(hand), colours)
+    faces_ = torch.from_numpy(faces).to(alignment.body.body.faces)
+    return HeldThing(side, pixels, posed_body.rotations[0, row].mT @ axis, along, faces_, uv.to(hand), colours)

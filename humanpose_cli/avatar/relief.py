@@ -92,8 +92,8 @@ def strand_depths(
     bright = np.log(np.maximum(colours.mean(2), np.float32(0.02))) * weight
 
     def average(sigma: float) -> Array:
-        blurred, share = (cv2.GaussianBlur(values, (0, 0), max(sigma, 0.3)) for values in (bright, weight))
-        return np.asarray(blurred / np.maximum(share, np.float32(1e-3)))
+        smooth, share = (cv2.GaussianBlur(values, (0, 0), max(sigma, 0.3)) for values in (bright, weight))
+        return np.asarray(smooth / np.maximum(share, np.float32(1e-3)))
 
     widths = options.strand_widths
     sigmas = [width * texels_per_metre / 4 for width in (*widths, 2 * widths[-1])]

@@ -41,18 +41,18 @@ def likely_offsets(image: Array, usable: Mask, hole: Mask, options: InpaintOptio
     step = max(3, width // options.level_offsets)
     level = [(0, dx) for dx in range(-(width // 2), width // 2, step) if abs(dx) > step]
     offsets = list(dict.fromkeys([*candidates, *level]))
-    covered = np.zeros(hole.shape, bool)
+    coverage = np.zeros(hole.shape, bool)
     for dy, dx in offsets:
-        covered |= _shifted(usable, dy, dx)
+        coverage |= _shifted(usable, dy, dx)
     for _ in range(options.covering_offsets):
-        left = hole & ~covered
+        left = hole & ~coverage
         if not left.any():
             break
         # How many of them each offset leads to a usable pixel, by correlation.
         within_reach = fftconvolve(usable.astype(np.float32), left[::-1, ::-1].astype(np.float32))
         row, column = np.unravel_index(int(within_reach.argmax()), within_reach.shape)
         offset = int(row) - hole.shape[0] + 1, int(column) - width + 1
-        covered |= _shifted(usable, *offset)
+        coverage |= _shifted(usable, *offset)
         offsets.append(offset)
     return np.array(offsets, np.int64)
 

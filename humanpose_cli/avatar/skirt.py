@@ -74,24 +74,24 @@ class SkirtTube:
         down, along = torch.meshgrid(torch.linspace(0, 1, rings), torch.linspace(0, 1, around), indexing="ij")
         return torch.stack((along, down), -1).reshape(-1, 2).to(self.reach)
 
-    def pose(self, posed: PosedBody) -> Tensor:
+    def pose(self, pose: PosedBody) -> Tensor:
         """Compute vertices (N, 3) metres with the bones of one posed body."""
-        return self.rings(posed).reshape(-1, 3)
+        return self.rings(pose).reshape(-1, 3)
 
-    def shift(self, moved: Tensor, body: Body) -> Tensor:
+    def shift(self, offsets: Tensor, body: Body) -> Tensor:
         """Return how far (3,) metres the tube moves with the body's vertices (V, 3)."""
-        return moved.mean(0)
+        return offsets.mean(0)
 
-    def rings(self, posed: PosedBody) -> Tensor:
+    def rings(self, pose: PosedBody) -> Tensor:
         """Compute them as (R, A + 1, 3)."""
-        centres, directions = _frames(posed, self.levels, self.reach.shape[1])
+        centres, directions = _frames(pose, self.levels, self.reach.shape[1])
         points = _outline(centres, directions, self.reach, self.sharpness)
         return torch.cat((points, points[:, :1]), 1)
 
 
-def _frames(posed: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tensor]:
+def _frames(pose: PosedBody, levels: Tensor, around: int) -> tuple[Tensor, Tensor]:
     """Locate both legs (R, 2, 3) at the levels, and compute unit vectors (R, A, 3) of the rings' planes."""
-    joints, turn = posed.joints[0], posed.rotations[0, _PELVIS]
+    joints, turn = pose.joints[0], pose.rotations[0, _PELVIS]
     up = turn[:, 1]
     hips, knees, ankles = (joints[list(rows)] for rows in _LEG)
     thigh, shank = normalize(knees - hips, dim=1), normalize(ankles - knees, dim=1)
@@ -171,16 +171,16 @@ class SkirtPhoto:
         From the crotch down to the hem, cloth fills the space between the legs, or is much wider than both; below, the
         legs have another colour, as wide trousers do not.
         """
-        crop, options, groups, posed = self.crop, self.options, self.groups, self.posed
+        crop, options, groups, pose = self.crop, self.options, self.groups, self.posed
         body, view, vertices = self.dressed.body, self.crop.view, self.vertices
         if not all((reliable & (groups == leg)).any() for leg in (3, 4)) or not (crop.mask >= 0.5).any():
             return None
         raster = rasterise_view(vertices[None], body.faces, view)
         face = raster.face[0].cpu().numpy()
         group = np.where(face >= 0, groups[body.faces[:, 0].long().cpu().numpy()][np.maximum(face, 0)], -1)
-        length = float((posed.joints[0][_LEG[2]] - posed.joints[0][_LEG[0]]).norm(dim=1).mean())
+        length = float((pose.joints[0][_LEG[2]] - pose.joints[0][_LEG[0]]).norm(dim=1).mean())
         levels = torch.arange(options.spacing, length, options.spacing).to(vertices)
-        middle = (_frames(posed, levels, 4)[0].mean(1) + self.offset).cpu().numpy()
+        middle = (_frames(pose, levels, 4)[0].mean(1) + self.offset).cpu().numpy()
         # Lines across the legs, perpendicular to them in the image: (L, T) samples.
         pixels, step = view.project(middle), options.spacing / 4
         down = np.gradient(pixels, axis=0)
@@ -225,7 +225,7 @@ class SkirtPhoto:
 
     def tube(self, region: SkirtRegion) -> SkirtTube:
         """Make the tube that the photo shows."""
-        options, posed, vertices = self.options, self.posed, self.vertices
+        options, pose, vertices = self.options, self.posed, self.vertices
         hem = float(region.levels[-1])
         count = max(4, round((hem + options.above) / options.spacing) + 1)
         levels = torch.linspace(-options.above, hem, count).to(vertices)
@@ -237,9 +237,9 @@ class SkirtPhoto:
         fade = np.clip((levels.cpu().numpy() + options.above) / (2 * options.above), 0, 1)
         lateral = torch.from_numpy(region.lateral[rows].astype(np.float32)).to(vertices)
         for _ in range(2):
-            centres, directions = _frames(posed, levels, options.around)
+            centres, directions = _frames(pose, levels, options.around)
             along = torch.einsum("rai,ri->ra", directions, lateral).cpu().numpy()
-            sides = torch.einsum("rai,ri->ra", skirt.rings(posed) - centres.mean(1)[:, None], lateral).cpu().numpy()
+            sides = torch.einsum("rai,ri->ra", skirt.rings(pose) - centres.mean(1)[:, None], lateral).cpu().numpy()
             extra = np.zeros_like(reach)
             depth = np.zeros(len(levels))
             for side, sign, extent in ((0, -1.0, -sides.min(1)), (1, 1.0, sides.max(1))):
@@ -253,10 +253,10 @@ class SkirtPhoto:
 
     def _reach_of_body(self, levels: Tensor) -> Array:
         """Measure how far (R, A) metres the resting body stands out beyond its legs' axes, by level and direction."""
-        dressed, options = self.dressed, self.options
+        figure, options = self.dressed, self.options
         eye = torch.eye(3).repeat(len(SMPL24), 1, 1).to(levels)
-        posed, points = dressed.posed(eye, torch.zeros(3).to(levels)), dressed.pose(eye, torch.zeros(3).to(levels))
-        centres, directions = _frames(posed, levels, options.around)
+        pose, points = figure.posed(eye, torch.zeros(3).to(levels)), figure.pose(eye, torch.zeros(3).to(levels))
+        centres, directions = _frames(pose, levels, options.around)
         along = torch.einsum("rai,rci->rac", directions, centres)
         furthest = options.sharpness * torch.logsumexp(along / options.sharpness, 2)
         height = centres[..., 1].mean(1).cpu().numpy()

@@ -326,8 +326,8 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
     on_limbs = texels.covered & flat[np.maximum(texels.face, 0)]
     for side in (1.0, -1.0):  # from the front, from the back
         turn = vertices.new_tensor([-side, -1.0, -side])
-        rotated = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
-        raster = rasterise_view(rotated[None], body.faces, view)
+        opposite_vertices = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
+        raster = rasterise_view(opposite_vertices[None], body.faces, view)
         image_uv = interpolate(raster, body.uv_faces, body.uv[None])[0].cpu().numpy()
         face = raster.face[0].cpu().numpy()
         rows = np.nonzero(on_limbs & (position[..., 5] * side < 0))

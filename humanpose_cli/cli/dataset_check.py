@@ -39,7 +39,7 @@ def check_folder(session: Session, request: SourceRequest, out: Path) -> Command
     """Check the data set, write the report, and show it. Exit code 3 if something is missing or differs."""
     from humanpose_cli.lab.datasets.checking import check_dataset
 
-    path, started = report_path(request.name, out), time.monotonic()
+    path, start = report_path(request.name, out), time.monotonic()
     with session.item(request.name):
         check = check_dataset(request, session.reporter.step)
         check.write(path)
@@ -49,7 +49,7 @@ def check_folder(session: Session, request: SourceRequest, out: Path) -> Command
     status, code, error = Status.SUCCESS, ExitCode.OK, None
     if not check.agrees:
         status, code, error = Status.ERROR, ExitCode.BAD_INPUT, _difference(check)
-    item = ItemResult(request.name, status, (str(path),), time.monotonic() - started, error, code, details)
+    item = ItemResult(request.name, status, (str(path),), time.monotonic() - start, error, code, details)
     messages = list(check.problems[:_MAX_MESSAGES])
     if len(check.problems) > _MAX_MESSAGES:
         messages.append(f"and {len(check.problems) - _MAX_MESSAGES} more; the report lists them")
@@ -62,8 +62,8 @@ def _difference(check: DatasetCheck) -> str:
     """Describe in one sentence what is not right."""
     parts = [f"{len(check.problems)} missing or damaged"] if check.problems else []
     if check.differing:
-        compared = sum(count.agrees is not None for count in check.compared)
-        parts.append(f"{len(check.differing)} of {compared} counts differ from the published ones")
+        comparisons = sum(count.agrees is not None for count in check.compared)
+        parts.append(f"{len(check.differing)} of {comparisons} counts differ from the published ones")
     return f"{check.title}: {'; '.join(parts)}"
 
 
@@ -118,9 +118,9 @@ def _figures(values: ValueRange) -> list[str]:
 
 
 def _subject(count: ComparedCount) -> str:
-    published = count.published
-    where = published.part or "/".join(filter(None, (published.protocol, published.split)))
-    return f"{published.what.replace('_', ' ')} of {where or 'all'}"
+    published_count = count.published
+    where = published_count.part or "/".join(filter(None, (published_count.protocol, published_count.split)))
+    return f"{published_count.what.replace('_', ' ')} of {where or 'all'}"
 
 
 def _verdict(count: ComparedCount) -> str:

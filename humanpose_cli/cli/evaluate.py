@@ -520,12 +520,12 @@ def refine(
 
         if ablation == "inputs":
             return trainings.evaluate(session, ABLATIONS["refine inputs"], run)
-        refined = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
+        selection = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
         if ablation == "acceptance":
             other = None if calibration is None else replace(people, split=None, limit=None).selection(calibration)
-            return evaluate_acceptance(run, other, refined, threads=threads)
+            return evaluate_acceptance(run, other, selection, threads=threads)
         evaluate = evaluate_robustness if ablation == "robustness" else evaluate_refinement
-        return evaluate(run, refined, threads=threads)
+        return evaluate(run, selection, threads=threads)
 
     options = {**asdict(refinements), "ablation": ablation, "calibration": calibration, **trainings.options(session)}
     files += [] if calibration is None else [calibration]

@@ -49,9 +49,9 @@ class RunProgress:
         """Note that work on one item begins."""
         self.name, self.short, self.counts, self._inside = name, short, (0, None, ""), 0.0
 
-    def step(self, fraction: float, done: int, total: int | None, unit: str) -> None:
+    def step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
         """Note that the item in work, or those prepared together, are done to this fraction."""
-        self.counts = (done, total, unit)
+        self.counts = (count, total, unit)
         if self._inside is None:
             self._prepared_share = max(self._prepared_share, PREPARED_SHARE * fraction)
         else:
@@ -95,8 +95,8 @@ class RunProgress:
     @property
     def work(self) -> str:
         """What is being done: the item and the counts inside it, such as `clip.mp4: 34/100 frames`."""
-        done, total, unit = self.counts
-        text = f"{done}/{total} {unit}" if total else f"{done} {unit}" if done else unit
+        count, total, unit = self.counts
+        text = f"{count}/{total} {unit}" if total else f"{count} {unit}" if count else unit
         return f"{self.short}: {text}" if self.short and text else self.short or text
 
     def numbers(self) -> str:
@@ -113,12 +113,12 @@ class RunProgress:
 
     def document(self) -> dict[str, Any]:
         """Return the same as JSON values."""
-        done, total, unit = self.counts
+        count, total, unit = self.counts
         left = self.seconds_left
         return {
             "percent": round(self.percent, 2) if self.measured else None,
             "seconds_left": None if left is None else round(left, 1),
-            "done": done,
+            "done": count,
             "total": total,
             "unit": unit,
             "item": self.name,

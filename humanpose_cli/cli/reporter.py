@@ -220,8 +220,8 @@ class Reporter(BatchProgress):
         if self._display is not None:
             self._display.item_started()
 
-    def _step(self, fraction: float, done: int, total: int | None, unit: str) -> None:
-        self._run.step(fraction, done, total, unit)
+    def _step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
+        self._run.step(fraction, count, total, unit)
         self.tick()
 
     def item_finished(self, result: ItemResult) -> None:

@@ -173,8 +173,8 @@ def _plan_lines(
     yield plan.unit, f"{plan.steps:,}{passes}, batches of {loop.batch_size}"
     if plan.validations is not None:
         patience = f", ends after {loop.patience} without a better one" if loop.patience else ""
-        chosen = f"{recipe.criterion} chooses the best weights" if loop.keep == "best" else "the last weights are kept"
-        yield "validations", f"{plan.validations:,}{patience}; {chosen}"
+        rule = f"{recipe.criterion} chooses the best weights" if loop.keep == "best" else "the last weights are kept"
+        yield "validations", f"{plan.validations:,}{patience}; {rule}"
     yield (
         "begins at",
         f"{plan.done:,} of {plan.steps:,} {plan.unit}: "

@@ -76,8 +76,8 @@ class TrackLinker:
         people = []
         for rows in links:
             # Brief tracks mostly within another person's box are mixtures of two people who cross.
-            confirmed = any(self._rows[row].confirmed for row in rows)
-            if confirmed and (len(rows) >= options.brief or within[rows].mean() <= 0.5):
+            is_confirmed = any(self._rows[row].confirmed for row in rows)
+            if is_confirmed and (len(rows) >= options.brief or within[rows].mean() <= 0.5):
                 people.append(rows)
         for number, rows in enumerate(sorted(people, key=min)):
             for row in rows:

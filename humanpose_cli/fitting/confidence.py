@@ -101,20 +101,20 @@ def noise_of_joints(skeleton: Skeleton, noise: Tensor) -> Tensor:
 
 
 def explained_confidence(
-    confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor, predicted: Tensor | None = None
+    confidence: Tensor, apart: Tensor, depth: Tensor, focal: Tensor, predicted_noise: Tensor | None = None
 ) -> Tensor:
     """Compute the confidence (N, 24) of bodies that are not fitted to the landmarks that the detector found.
 
     confidence  (N, 33) of the landmarks; apart (N, 33) pixels between them and the projected body, which count as noise
     depth       (N, 33) or (N, 1) metres of the body; focal (N, 1) pixels
-    predicted   (N, 24, 2) metres: expected absolute error of each joint across and along the viewing ray
+    predicted_noise  (N, 24, 2) metres: expected absolute error of each joint across and along the viewing ray
     """
     sigma = landmark_variance(BLAZEPOSE33, confidence.clamp(0, 1).double()).sqrt()
     away = noise_of_joints(BLAZEPOSE33, (apart * depth / focal).double().clamp_min(1e-9))
     spread = torch.full_like(away, _USUAL[0])
-    if predicted is not None:
+    if predicted_noise is not None:
         # Mean absolute errors, across in a plane's two axes together and along the ray, as σ of three axes.
-        across, along = (predicted.double() / _PREDICTION_FACTOR).unbind(-1)
+        across, along = (predicted_noise.double() / _PREDICTION_FACTOR).unbind(-1)
         spread = (2 * (0.8 * across).square() + (1.25 * along).square()).sqrt()
     posterior = (away.square() + spread.square()).sqrt()
     landmarks = noise_of_joints(BLAZEPOSE33, sigma)

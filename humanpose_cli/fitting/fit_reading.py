@@ -562,13 +562,13 @@ def _world_of_motion(path: Path, count: int, fit: Fit, start: int) -> np.ndarray
     The export holds it for its frames; other programs that wrote the file again omit it, and it is the fit's.
     """
     of_fit = fit.world_to_camera.astype(np.float64)
-    exported = read_npz(path, {"world_to_camera"}).get("world_to_camera")
-    if exported is None:
+    world_to_camera = read_npz(path, {"world_to_camera"}).get("world_to_camera")
+    if world_to_camera is None:
         of_fit[:, :3, :3] = of_fit[:, :3, :3] @ AXES["z-up"]
         return of_fit
-    exported = _per_frame(path, "world_to_camera", exported, (4, 4), count)
+    world_to_camera = _per_frame(path, "world_to_camera", world_to_camera, (4, 4), count)
     row = (np.arange(fit.frame_count) - start).clip(0, count - 1)
-    return of_fit @ np.linalg.inv(of_fit[start + row]) @ exported[row]
+    return of_fit @ np.linalg.inv(of_fit[start + row]) @ world_to_camera[row]
 
 
 def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:

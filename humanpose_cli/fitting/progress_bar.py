@@ -24,11 +24,11 @@ def progress_of(progress: bool | Progress | None) -> Iterator[Progress]:
 
     with tqdm(leave=False) as bar:
 
-        def report(done: int, total: int | None, what: str, /) -> None:
+        def report(count: int, total: int | None, what: str, /) -> None:
             if bar.unit != f" {what}":
                 bar.reset()
                 bar.unit = f" {what}"
             bar.total = total
-            bar.update(done - bar.n)
+            bar.update(count - bar.n)
 
         yield report

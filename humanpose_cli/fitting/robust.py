@@ -14,15 +14,15 @@ from torch import Tensor
 RobustFunction: TypeAlias = Callable[[Tensor, "float | Tensor"], tuple[Tensor, Tensor]]
 
 
-def geman_mcclure(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+def geman_mcclure(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return ρ = c² r² / (c² + r²) and ρ': outliers cost c² at most, and far ones weigh nothing."""
     c2 = scale * scale
-    ratio = c2 / (c2 + squared)
-    return ratio * squared, ratio * ratio
+    ratio = c2 / (c2 + square)
+    return ratio * square, ratio * ratio
 
 
-def cauchy(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+def cauchy(square: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return ρ = c² log(1 + r² / c²) and ρ': its heavy tails leave kicks, claps and landings their peaks."""
     c2 = scale * scale
-    ratio = squared / c2
+    ratio = square / c2
     return c2 * ratio.log1p(), 1 / (1 + ratio)

@@ -148,8 +148,8 @@ def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Ar
             where, "has unknown charts in dp_I", expected=f"1 to {DENSEPOSE_CHARTS}", got=str(np.unique(chart))[:60]
         )
     uv = np.stack((u, v), 1)
-    clipped = np.clip(uv, 0, 1)
-    if np.abs(uv - clipped).max(initial=0) > _ROUNDING:
+    limited_uv = np.clip(uv, 0, 1)
+    if np.abs(uv - limited_uv).max(initial=0) > _ROUNDING:
         raise InputError(where, "has dp_U or dp_V beyond 0 to 1", got=f"{uv.min():g} to {uv.max():g}")
     in_image = corner + np.stack((x, y), 1) / SIDE * extent
-    return np.concatenate((in_image, chart[:, None], clipped), 1)
+    return np.concatenate((in_image, chart[:, None], limited_uv), 1)

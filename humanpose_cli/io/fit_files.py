@@ -344,8 +344,8 @@ class FitRecord:
     @cached_property
     def unfitted(self) -> tuple[UnfittedDetection, ...]:
         """Detections without a body, by frame."""
-        listed = sorted(self.options.get(NOT_FITTED, []), key=lambda entry: entry["frame"])
-        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in listed)
+        entries = sorted(self.options.get(NOT_FITTED, []), key=lambda entry: entry["frame"])
+        return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in entries)
 
     def seconds(self, frame_rate: float) -> np.ndarray:
         """Return (F,) float64 when each frame was taken, from the first on.
@@ -541,10 +541,10 @@ def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) ->
     return tuple(replace(item, key=str(name)) for name, each in pairs for item in each.items()[:1])
 
 
-def _check_version(path: Path | str, stored: np.ndarray | None) -> None:
-    if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
+def _check_version(path: Path | str, array: np.ndarray | None) -> None:
+    if array is None or array.shape != () or array.dtype.kind not in "iu":
         raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
-    version, expected = int(stored), f"schema version {_ONE_CAMERA} to {SCHEMA_VERSION}"
+    version, expected = int(array), f"schema version {_ONE_CAMERA} to {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
         remedy = "run pip install --upgrade humanpose-cli"
         problem = "was written by a newer version of this program"

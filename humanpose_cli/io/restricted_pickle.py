@@ -351,8 +351,8 @@ def _elements(shape: Any) -> int:
     return math.prod(sides)
 
 
-def _array(resolve: _Resolver, compressed: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
-    content, dtype = resolve(compressed), resolve(kind)
+def _array(resolve: _Resolver, packed_content: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
+    content, dtype = resolve(packed_content), resolve(kind)
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
         raise ValueError("damaged array")
     _elements(shape)

@@ -49,11 +49,11 @@ def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[Detecte
     return people
 
 
-def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:
+def overlap(mask: Array, silhouette: Array, outside: NDArray[np.bool_]) -> float:
     """Compute intersection over union, 0…1, of a mask and a drawn body (S, S) 0…1, without ignored pixels."""
-    counted = ~ignored
-    both = np.minimum(mask, drawn)[counted].sum()
-    either = np.maximum(mask, drawn)[counted].sum()
+    valid = ~outside
+    both = np.minimum(mask, silhouette)[valid].sum()
+    either = np.maximum(mask, silhouette)[valid].sum()
     return float(both / max(float(either), 1e-6))
 
 
@@ -69,15 +69,15 @@ def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions |
     worse than either.
     """
     options = options or AcceptanceOptions()
-    measured = np.isfinite(overlaps).all(1).astype(float)
-    fit, half, moved = (
-        _average(seconds, np.where(measured > 0, column, 0), measured, options.neighbours) for column in overlaps.T
+    valid = np.isfinite(overlaps).all(1).astype(float)
+    fit, half, full = (
+        _average(seconds, np.where(valid > 0, column, 0), valid, options.neighbours) for column in overlaps.T
     )
-    slope, bend = _parabola(fit, half, moved)
+    slope, bend = _parabola(fit, half, full)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
     highest = np.minimum(highest, options.farthest)
-    reached = np.minimum(highest, 1)
-    gain = (slope * reached + bend * reached**2) / np.maximum(1 - fit, 1e-6)
+    position = np.minimum(highest, 1)
+    gain = (slope * position + bend * position**2) / np.maximum(1 - fit, 1e-6)
     trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
     share = np.minimum(trust * highest, 1)
     share = _average(seconds, share, np.ones(len(seconds)), options.fade)
@@ -104,15 +104,15 @@ def overlap_at(overlaps: Array, share: Array) -> Array:
     """Evaluate the overlap of each row at its share of the way: (R,), by the parabola through the three (R, 3)
     that were measured; exactly those at 0, a half and 1, and NaN where they are.
     """
-    fit, half, moved = overlaps.T
-    slope, bend = _parabola(fit, half, moved)
+    fit, half, full = overlaps.T
+    slope, bend = _parabola(fit, half, full)
     return np.asarray(fit + slope * share + bend * share**2)
 
 
-def _parabola(fit: Array, half: Array, moved: Array) -> tuple[Array, Array]:
+def _parabola(fit: Array, half: Array, full: Array) -> tuple[Array, Array]:
     """Fit slope and bend of fit + slope · share + bend · share² through the overlaps at 0, a half and 1."""
-    bend = 2 * (moved - 2 * half + fit)
-    return moved - fit - bend, bend
+    bend = 2 * (full - 2 * half + fit)
+    return full - fit - bend, bend
 
 
 def _average(seconds: Array, values: Array, weights: Array, sigma: float) -> Array:

@@ -91,13 +91,13 @@ def anchor_noise(
     """
     count, joints = len(state.rotations), len(SMPL24)
     points = slice(rig.landmark_count - keypoints.pixels.shape[1], rig.landmark_count)
-    posed = rig.pose(state.rotations, state.root, state.betas, segment_scales, jacobian=True)
-    assert posed.jacobian is not None
+    pose = rig.pose(state.rotations, state.root, state.betas, segment_scales, jacobian=True)
+    assert pose.jacobian is not None
     root = 3 * joints
-    posed.jacobian[..., root : root + 3] = root_columns(state.root)[:, :, None]
+    pose.jacobian[..., root : root + 3] = root_columns(state.root)[:, :, None]
     camera, target = (keypoints.focal, keypoints.centre), (keypoints.pixels, keypoints.weights)
-    J = posed.jacobian[:, :, points, : root + 3 + rig.shape_count]
-    rows = projection_rows(posed.points[:, points], J, camera, target, _QUADRATIC)
+    J = pose.jacobian[:, :, points, : root + 3 + rig.shape_count]
+    rows = projection_rows(pose.points[:, points], J, camera, target, _QUADRATIC)
     usual = weights.anchor_noise * usual_errors()
     other = rows.residual.new_tensor([1, 1, weights.root_noise, *[weights.shape_noise] * rig.shape_count])
     other[2:] *= weights.anchor_noise
@@ -106,18 +106,18 @@ def anchor_noise(
     for _ in range(_ITERATIONS):
         precision = torch.cat((factors.sqrt() * usual, (track**0.5 * other).expand(count, -1)), 1) ** -2
         precision = torch.cat((precision[:, :joints].repeat_interleave(3, 1), precision[:, joints:]), 1)
-        weighted = rows.jacobian.mT * trust.repeat(1, 2)[:, None]
-        inverse = torch.linalg.inv(weighted @ rows.jacobian + torch.diag_embed(precision))
-        step = -(inverse @ (weighted @ rows.residual[..., None])).squeeze(-1)
+        weighted_jacobian = rows.jacobian.mT * trust.repeat(1, 2)[:, None]
+        inverse = torch.linalg.inv(weighted_jacobian @ rows.jacobian + torch.diag_embed(precision))
+        step = -(inverse @ (weighted_jacobian @ rows.residual[..., None])).squeeze(-1)
         spread = (inverse.diagonal(dim1=1, dim2=2) * precision)[:, :root].unflatten(1, (joints, 3)).sum(-1)
-        determined = (3 - spread).clamp_min(0)
+        certainty = (3 - spread).clamp_min(0)
         error = step[:, :root].unflatten(1, (joints, 3)).square().sum(-1) / usual.square()
         # Errors of few joints do not make the others free: these are Student's t about the track's factor.
-        like = (_JOINT + determined) / (_JOINT + error / track)
-        track = float(((like * error).sum(1).mean() + _TRACK) / ((like * determined).sum(1).mean() + _TRACK))
+        like = (_JOINT + certainty) / (_JOINT + error / track)
+        track = float(((like * error).sum(1).mean() + _TRACK) / ((like * certainty).sum(1).mean() + _TRACK))
         if measured:
             track = max(track, 1.0)
-        factors = (error + _JOINT * track) / (determined + _JOINT)
+        factors = (error + _JOINT * track) / (certainty + _JOINT)
         if measured:
             factors = factors.clamp_min(1)
         track, factors = min(track, 1.0), factors.clamp(max=_LIMIT)

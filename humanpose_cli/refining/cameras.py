@@ -31,10 +31,10 @@ class CameraFit(NamedTuple):
     frames: FitFrames
     to_camera: NDArray[np.float64]
 
-    def vertices(self, body: Body, moved: Fit, rows: NDArray[np.integer]) -> Tensor:
+    def vertices(self, body: Body, fit: Fit, rows: NDArray[np.integer]) -> Tensor:
         """Compute the surfaces (P, V, 3) of some of its rows in another fit of all cameras, metres in its axes."""
         matrix = torch.from_numpy(self.to_camera).float()
-        return body_vertices(body, moved, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
+        return body_vertices(body, fit, self.rows[rows]) @ matrix[:3, :3].mT + matrix[:3, 3]
 
 
 def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
@@ -43,10 +43,10 @@ def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
     for number in fit.views.with_frames:
-        shown, rows = fit.view(number), fit.shown_by(number)
-        assert shown.images is not None
-        of_view = FitFrames(shown, shown.images, in_order=True)
-        cameras.append(CameraFit(shown, rows, of_view, fit.views.from_first[number].astype(np.float64)))
+        view, rows = fit.view(number), fit.shown_by(number)
+        assert view.images is not None
+        of_view = FitFrames(view, view.images, in_order=True)
+        cameras.append(CameraFit(view, rows, of_view, fit.views.from_first[number].astype(np.float64)))
     return cameras
 
 

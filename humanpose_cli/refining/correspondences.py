@@ -80,20 +80,20 @@ class FlowCorrespondence:
         return Displacements(flow, (short + _FLOW_SHARE**2 * flow.square().sum(1, keepdim=True)).sqrt())
 
     def _one(self, rgb: Array, textured: Array, photo: Array) -> tuple[Array, Array]:
-        rendered = rgb * textured + _without_person(photo, textured[0]) * (1 - textured)
-        drawn, photographed = (_grey(image) for image in (rendered, photo))
-        side = len(drawn)
+        rendering = rgb * textured + _without_person(photo, textured[0]) * (1 - textured)
+        rendering_grey, photo_grey = (_grey(image) for image in (rendering, photo))
+        side = len(rendering_grey)
         start = np.zeros((side, side, 2), np.float32)
-        forward = np.asarray(self._flow.calc(drawn, photographed, start.copy()), np.float32)
-        backward = np.asarray(self._flow.calc(photographed, drawn, start), np.float32)
+        forward = np.asarray(self._flow.calc(rendering_grey, photo_grey, start.copy()), np.float32)
+        backward = np.asarray(self._flow.calc(photo_grey, rendering_grey, start), np.float32)
         y, x = np.mgrid[:side, :side].astype(np.float32)
         to_x, to_y = x + forward[..., 0], y + forward[..., 1]
         back = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        matched = cv2.remap(np.ascontiguousarray(photo.transpose(1, 2, 0)), to_x, to_y, cv2.INTER_LINEAR)
-        returned = np.square(forward + back).sum(-1) / _BACK**2
-        unlike = np.square(matched - rendered.transpose(1, 2, 0)).sum(-1) / _COLOUR**2
-        detail = _detail(drawn)
-        confidence = textured[0] * detail / (1 + returned) ** 2 / (1 + unlike)
+        warped_photo = cv2.remap(np.ascontiguousarray(photo.transpose(1, 2, 0)), to_x, to_y, cv2.INTER_LINEAR)
+        cycle_error = np.square(forward + back).sum(-1) / _BACK**2
+        unlike = np.square(warped_photo - rendering.transpose(1, 2, 0)).sum(-1) / _COLOUR**2
+        detail = _detail(rendering_grey)
+        confidence = textured[0] * detail / (1 + cycle_error) ** 2 / (1 + unlike)
         confidence[np.square(forward).sum(-1) > (_REACH * side) ** 2] = 0
         return forward.transpose(2, 0, 1), confidence[None].astype(np.float32)
 
@@ -109,13 +109,13 @@ class NetworkCorrespondence:
         return Displacements(pixels, torch.where(rendering.mask.cpu() > 0, deviation, torch.inf))
 
 
-def _without_person(photo: Array, drawn: Array) -> Array:
+def _without_person(photo: Array, silhouette: Array) -> Array:
     """Fill the photo (3, S, S) with the surroundings' colours where the person may be: near their body (S, S)."""
-    reach = 2 * round(_CLEARED * len(drawn)) + 1
+    reach = 2 * round(_CLEARED * len(silhouette)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    away = 1 - cv2.dilate(drawn, kernel)
-    filled = fill_smoothly(np.ascontiguousarray(photo.transpose(1, 2, 0)), np.ascontiguousarray(away))
-    return np.asarray(filled.transpose(2, 0, 1))
+    away = 1 - cv2.dilate(silhouette, kernel)
+    background = fill_smoothly(np.ascontiguousarray(photo.transpose(1, 2, 0)), np.ascontiguousarray(away))
+    return np.asarray(background.transpose(2, 0, 1))
 
 
 def _grey(image: Array) -> NDArray[np.uint8]:
@@ -150,9 +150,9 @@ class ChartedPoints:
 
         Raises InputError if nothing is known of the image.
         """
-        found = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
-        vertices, valid = self._nearest(found[:, 2].round().long(), found[:, 3:])
-        return found[valid, :2].numpy(), vertices[valid].numpy()
+        surface_points = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
+        vertices, valid = self._nearest(surface_points[:, 2].round().long(), surface_points[:, 3:])
+        return surface_points[valid, :2].numpy(), vertices[valid].numpy()
 
 
 def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
@@ -202,7 +202,7 @@ class SurfacePoints:
         """Return the number of points."""
         return len(self.rows)
 
-    def displacements(self, rendering: BodyRendering, moved: Displacements) -> PointDisplacements:
+    def displacements(self, rendering: BodyRendering, pixel_displacements: Displacements) -> PointDisplacements:
         """Average the displacements of the visible points.
 
         A pixel gives each corner of its face a share of its displacement, by its barycentric weight and precision; what
@@ -214,13 +214,13 @@ class SurfacePoints:
         precision = torch.zeros(count, len(self), dtype=torch.float64)
         area = torch.zeros_like(precision)
         for row in range(count):
-            shown = moved.noise[row, 0].isfinite() & (rendering.faces[row].cpu() >= 0)
-            corners = self.group[self.faces[rendering.faces[row].cpu()[shown].long()]].flatten()
-            share = rendering.barycentrics[row].cpu()[shown].double()
-            weighted = share / moved.noise[row, 0][shown, None].double().square()
+            visible = pixel_displacements.noise[row, 0].isfinite() & (rendering.faces[row].cpu() >= 0)
+            corners = self.group[self.faces[rendering.faces[row].cpu()[visible].long()]].flatten()
+            share = rendering.barycentrics[row].cpu()[visible].double()
+            point_weights = share / pixel_displacements.noise[row, 0][visible, None].double().square()
             area[row].index_add_(0, corners, share.flatten())
-            precision[row].index_add_(0, corners, weighted.flatten())
-            flow = weighted[..., None] * moved.pixels[row][:, shown].T[:, None]
+            precision[row].index_add_(0, corners, point_weights.flatten())
+            flow = point_weights[..., None] * pixel_displacements.pixels[row][:, visible].T[:, None]
             pixels[row].index_add_(0, corners, flow.flatten(0, 1))
         floor = precision.clamp_min(1e-12)
         return PointDisplacements(pixels / floor[..., None], (area / floor).sqrt(), area)

@@ -67,8 +67,8 @@ def saved_frames(fit: Fit, max_frames: int) -> frozenset[int]:
 
 
 def _spread(numbers: NDArray[np.integer], count: int) -> frozenset[int]:
-    chosen = np.unique(np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int))
-    return frozenset(numbers[chosen].tolist())
+    positions = np.unique(np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int))
+    return frozenset(numbers[positions].tolist())
 
 
 def refine_with_displacements(
@@ -96,13 +96,13 @@ def refine_with_displacements(
         with displacement_writer(path, fit.frame_names.tolist(), fit.image_size, refiner.identity) as writer:
 
             def save(
-                rows: NDArray[np.integer], views: Sequence[PersonView], found: Displacements, mask: Tensor
+                rows: NDArray[np.integer], views: Sequence[PersonView], estimate: Displacements, mask: Tensor
             ) -> None:
                 for i, row in enumerate(rows):
                     if int(fit.frame_index[row]) in selected_frames:
-                        writer.add(_field(fit, int(row), views[i], found, mask, i))
+                        writer.add(_field(fit, int(row), views[i], estimate, mask, i))
 
-            refined = refiner.refine(
+            result = refiner.refine(
                 fit,
                 frames,
                 body=body,
@@ -113,20 +113,20 @@ def refine_with_displacements(
             )
         with DisplacementFile(path) as file:
             drawing = part_of(progress, 0.9, 1)
-            sheets = _sheets(file, fit, refined, frames, fit.body_model(body), textures or {}, drawing)
+            sheets = _sheets(file, fit, result, frames, fit.body_model(body), textures or {}, drawing)
         write_together({sheet_path(path, track): sheet for track, sheet in sheets.items()})
-    return refined
+    return result
 
 
-def _field(fit: Fit, row: int, view: PersonView, found: Displacements, mask: Tensor, i: int) -> DisplacementField:
-    drawn = mask[i, 0].numpy() > 0
+def _field(fit: Fit, row: int, view: PersonView, estimate: Displacements, mask: Tensor, i: int) -> DisplacementField:
+    silhouette = mask[i, 0].numpy() > 0
     return DisplacementField(
         int(fit.track_id[row]),
         int(fit.frame_index[row]),
         view.crop.affine.inverse().matrix,
-        found.pixels[i].numpy() * drawn,
-        _confidence(found.noise[i, 0]).numpy() * drawn,
-        drawn,
+        estimate.pixels[i].numpy() * silhouette,
+        _confidence(estimate.noise[i, 0]).numpy() * silhouette,
+        silhouette,
     )
 
 
@@ -138,7 +138,7 @@ def _confidence(noise: Tensor) -> Tensor:
 def _sheets(
     file: DisplacementFile,
     fit: Fit,
-    refined: Fit,
+    result: Fit,
     frames: FitFrames,
     body: Body,
     textures: Mapping[int, NDArray[np.uint8]],
@@ -147,17 +147,17 @@ def _sheets(
     """Draw a JPEG of each person, with some of the saved frames below each other."""
     rows = _sheet_rows(file)
     reach = {track: _reach(file, numbers) for track, numbers in rows.items()}
-    wanted: dict[int, dict[int, int]] = {}  # frame → track → row of the file
+    track_rows: dict[int, dict[int, int]] = {}  # frame → track → row of the file
     for track, numbers in rows.items():
         for row in numbers:
-            wanted.setdefault(int(file.frame_index[row]), {})[track] = row
+            track_rows.setdefault(int(file.frame_index[row]), {})[track] = row
     strips: dict[int, list[bytes]] = {track: [] for track in rows}  # encoded, so that many people need little memory
     with closing(frames.read()) as reading:
-        for done, (frame, pixels) in enumerate(reading, 1):
-            if frame in wanted:
-                for track, strip in _strips(wanted[frame], file, reach, fit, refined, body, textures, pixels, frame):
+        for count, (frame, pixels) in enumerate(reading, 1):
+            if frame in track_rows:
+                for track, strip in _strips(track_rows[frame], file, reach, fit, result, body, textures, pixels, frame):
                     strips[track].append(encode_image(strip, ".png"))
-            progress(done, fit.frame_count, "displacement sheets")
+            progress(count, fit.frame_count, "displacement sheets")
     return {track: _sheet(strips[track], reach[track], track) for track in rows}
 
 
@@ -172,8 +172,8 @@ def _sheet_rows(file: DisplacementFile) -> dict[int, list[int]]:
 def _reach(file: DisplacementFile, rows: Sequence[int]) -> float:
     """Compute the pixels of the image at the edge of the colour wheel: of all shown frames, and 1 at least."""
     lengths = [np.hypot(*file[row].in_image(_SHOWN)[1].T) for row in rows]
-    joined = np.concatenate(lengths)
-    return max(1.0, float(np.percentile(joined, 98))) if len(joined) else 1.0
+    all_lengths = np.concatenate(lengths)
+    return max(1.0, float(np.percentile(all_lengths, 98))) if len(all_lengths) else 1.0
 
 
 def _strips(
@@ -181,7 +181,7 @@ def _strips(
     file: DisplacementFile,
     reach: Mapping[int, float],
     fit: Fit,
-    refined: Fit,
+    after_fit: Fit,
     body: Body,
     textures: Mapping[int, NDArray[np.uint8]],
     pixels: NDArray[np.uint8],
@@ -189,7 +189,7 @@ def _strips(
 ) -> list[tuple[int, NDArray[np.uint8]]]:
     """Draw track and strip of tiles of some people of a frame; `rows` has the file's row of each track."""
     of_frame = fit.rows_for(frame)
-    before, after = (body_vertices(body, each, of_frame) for each in (fit, refined))
+    before, after = (body_vertices(body, each, of_frame) for each in (fit, after_fit))
     views = person_views(pixels, before, body.faces, fit.camera(frame), file.size)
     result = []
     for i, row in enumerate(of_frame):
@@ -198,27 +198,27 @@ def _strips(
             continue
         view, field = views[i], file[rows[track]]
         texture = Texture(np.ascontiguousarray(textures[track][..., :3]), body.uv, body.uv_faces)
-        drawn = [_textured(points[i], body, texture, view) for points in (before, after)]
+        images = [_textured(points[i], body, texture, view) for points in (before, after)]
         photo = _tile(view.photo)
         draw_label(photo, str(fit.frame_names[frame]), (0, 0))
         side = drawn_from_the_side(body, [before[i : i + 1], after[i : i + 1]], (_FIT, _REFINED), _TILE)
-        shown = (
+        tiles = (
             photo,
-            drawn[0],
+            images[0],
             _coloured(field, reach[track]),
             _arrows(field, view.photo, reach[track]),
-            drawn[1],
+            images[1],
             side,
         )
-        result.append((track, _beside(shown)))
+        result.append((track, _beside(tiles)))
     return result
 
 
 def _textured(vertices: Tensor, body: Body, texture: Texture, view: PersonView) -> NDArray[np.uint8]:
     """Draw a tile with a body as its person's texture paints it, and nothing around it."""
-    drawn = render_people([Surface(vertices, body.faces, texture=texture, lit=False)], view.camera)
+    image = render_people([Surface(vertices, body.faces, texture=texture, lit=False)], view.camera)
     ground = np.array(_GROUND, np.float32) / 255
-    return _tile(np.rint(255 * (drawn[..., :3] * drawn[..., 3:] + ground * (1 - drawn[..., 3:]))).astype(np.uint8))
+    return _tile(np.rint(255 * (image[..., :3] * image[..., 3:] + ground * (1 - image[..., 3:]))).astype(np.uint8))
 
 
 def _coloured(field: DisplacementField, reach: float) -> NDArray[np.uint8]:
@@ -239,9 +239,9 @@ def _arrows(field: DisplacementField, photo: NDArray[np.uint8], reach: float) ->
     positions = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
     side = len(field.mask)
     x, y = (side * (0.5 + _PART * (positions / _TILE - 0.5))).astype(int).T
-    trusted = field.mask[y, x] & (field.confidence[y, x] >= _SHOWN)
-    shifts = field.pixels[:, y[trusted], x[trusted]].T @ field.crop_to_image[:, :2].T
-    draw_arrows(tile, positions[trusted], shifts * (_LONGEST / reach), flow_colours(shifts, reach))
+    reliable = field.mask[y, x] & (field.confidence[y, x] >= _SHOWN)
+    shifts = field.pixels[:, y[reliable], x[reliable]].T @ field.crop_to_image[:, :2].T
+    draw_arrows(tile, positions[reliable], shifts * (_LONGEST / reach), flow_colours(shifts, reach))
     return tile
 
 
@@ -261,8 +261,8 @@ def _beside(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def _sheet(strips: Sequence[bytes], reach: float, track: int) -> bytes:
     """Put the strips under headings, and the legend below."""
-    decoded = (cv2.imdecode(np.frombuffer(strip, np.uint8), cv2.IMREAD_COLOR) for strip in strips)
-    rows = [np.asarray(strip, np.uint8)[..., ::-1] for strip in decoded]
+    strip_images = (cv2.imdecode(np.frombuffer(strip, np.uint8), cv2.IMREAD_COLOR) for strip in strips)
+    rows = [np.asarray(strip, np.uint8)[..., ::-1] for strip in strip_images]
     width = len(_COLUMNS) * (_TILE + _GAP) - _GAP
     heading = np.full((_HEADING, width, 3), 255, np.uint8)
     for number, name in enumerate(_COLUMNS):

@@ -20,13 +20,13 @@ def detected_keypoints(
     record: FitRecord, frames: FitFrames, pool: ModelPool, progress: Progress = no_progress
 ) -> NDArray[np.float32]:
     """Detect landmarks (N, 33, 3) x, y, confidence around each row's joints; zero where the pose is another one."""
-    found = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)
+    keypoints = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)
     with closing(frames.read()) as reading:
-        for done, (frame, pixels) in enumerate(reading, 1):
+        for count, (frame, pixels) in enumerate(reading, 1):
             rows = record.rows_for(frame)
-            predicted = predictions_for_keypoints(pool, pixels, people_of_rows(record, rows), 0)
-            for row, person in zip(rows, predicted, strict=True):
+            predictions = predictions_for_keypoints(pool, pixels, people_of_rows(record, rows), 0)
+            for row, person in zip(rows, predictions, strict=True):
                 if person is not None:
-                    found[row] = person.keypoints
-            progress(done, record.frame_count, "frames for keypoints")
-    return found
+                    keypoints[row] = person.keypoints
+            progress(count, record.frame_count, "frames for keypoints")
+    return keypoints

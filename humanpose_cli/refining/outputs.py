@@ -51,18 +51,18 @@ def apply_steps(
     possible = [output, *outputs.page_path(output), *(texture_path(output, track) for track in tracks)]
     possible += [path for sequence in (False, True) for path in outputs.overlay_path(output, sequence=sequence)]
     possible += [path for step in steps for path in step.outputs(output, tracks)]
-    written = _SOLVED if steps else 0.0
+    solved_share = _SOLVED if steps else 0.0
     before: Fit | None = None
     of_steps: list[Path] = []
     with removed_on_failure(possible):
         for number, step in enumerate(steps):
-            start, end = (written * n / len(steps) for n in (number, number + 1))
+            start, end = (solved_share * n / len(steps) for n in (number, number + 1))
             before = fits[0] if len(fits) == 1 else None
             fits = [step(fits, output=output, progress=part_of(progress, start, end))]
             of_steps += step.outputs(output, fits[0].tracks)
         (fit,) = fits
         page = None if before is None else beside(before)
-        files = write_outputs(fit, output, outputs, before, beside=page, progress=part_of(progress, written, 1))
+        files = write_outputs(fit, output, outputs, before, beside=page, progress=part_of(progress, solved_share, 1))
     return fit, (*files, *of_steps)
 
 
@@ -85,14 +85,14 @@ def write_outputs(
     Returns the files. Of a take: cameras, plan, and of each camera a fit file, an overlay and a page.
     """
     fit.save(output)
-    written = [output, *(texture_path(output, track) for track in fit.textures)]
+    paths = [output, *(texture_path(output, track) for track in fit.textures)]
     if fit.views is None:
-        return (*written, *_write_images(fit, output, outputs, before, beside, None, progress))
+        return (*paths, *_write_images(fit, output, outputs, before, beside, None, progress))
     cameras, plan_path = take_outputs(output)
     write_calibration(cameras, calibration_of(fit))
     plan = draw_plan(fit)
     write_image(plan_path, plan)
-    written += [cameras, plan_path]
+    paths += [cameras, plan_path]
     numbers = fit.views.with_frames
     for index, number in enumerate(numbers):
         share = part_of(progress, index / len(numbers), (index + 1) / len(numbers))
@@ -100,8 +100,8 @@ def write_outputs(
         view = replace(view, textures={})  # which are written once, beside the take
         view.save(path)
         of_view = None if before is None else before.view(number)
-        written += [path, *_write_images(view, path, outputs, of_view, None, plan, share)]
-    return tuple(written)
+        paths += [path, *_write_images(view, path, outputs, of_view, None, plan, share)]
+    return tuple(paths)
 
 
 def _write_images(

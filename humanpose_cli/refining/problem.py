@@ -182,11 +182,11 @@ class AlignmentProblem:
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
         """Compute the normal equations of every row alone over all parameters, and its joints with their Jacobian."""
         evidence, count = self.evidence, self.rig.landmark_count
-        posed = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
-        J = posed.jacobian
+        pose = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
+        J = pose.jacobian
         assert J is not None
         J[..., _ROOT] = root_columns(state.root)[:, :, None]
-        points, joints = posed.points[:, :count], posed.points[:, count:]
+        points, joints = pose.points[:, :count], pose.points[:, count:]
         joint_J = J[:, :, count:]
         dense = [self._reprojection(camera, points, J[:, :, :count]) for camera in evidence.cameras]
         equations = accumulate([*dense, self._depths(joints, joint_J)])
@@ -194,7 +194,7 @@ class AlignmentProblem:
         nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
         add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
         self._add_pose_energy(equations, state.rotations)
-        return equations, posed._replace(points=joints, jacobian=joint_J)
+        return equations, pose._replace(points=joints, jacobian=joint_J)
 
     def _add_pose_energy(self, equations: NormalEquations, rotations: Tensor) -> None:
         """Add pose prior and joint limits in place."""
@@ -218,9 +218,9 @@ class AlignmentProblem:
 
     def _reprojection(self, camera: CameraTargets, points: Tensor, jacobian: Tensor) -> Rows:
         """Compare the points' pixels before a camera with their targets."""
-        turned = (camera.rotation @ jacobian.flatten(2)).view(jacobian.shape)
+        camera_jacobian = (camera.rotation @ jacobian.flatten(2)).view(jacobian.shape)
         lens, target = (camera.focal, camera.centre), (camera.pixels, camera.weights)
-        return projection_rows(camera.moved(points), turned, lens, target, self._robust, camera.counts)
+        return projection_rows(camera.moved(points), camera_jacobian, lens, target, self._robust, camera.counts)
 
     def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
         """Compare depths about the pelvis with the anchor's."""
@@ -242,8 +242,8 @@ class AlignmentProblem:
             add_diagonal(equations, away, sigma[rows], _POSE)
             parts.append(shape_evidence(equations, away, torch.zeros_like(away), sigma[rows], columns))
         group = torch.zeros(len(self.evidence), dtype=torch.int64)
-        shared, _ = common_shapes(cat_rows(parts), group, self.weights.shape_evidence)
-        return self.evidence.betas[0] + shared[0]
+        shapes, _ = common_shapes(cat_rows(parts), group, self.weights.shape_evidence)
+        return self.evidence.betas[0] + shapes[0]
 
     def longest_displacement(self, state: FitState) -> float:
         """Measure the distance from their targets that nine tenths of the surface points keep, noise levels."""
@@ -251,11 +251,11 @@ class AlignmentProblem:
         for start in range(0, len(self.evidence), _WINDOW):
             rows = slice(start, start + _WINDOW)
             evidence, part = self.evidence.rows(rows), state.rows(rows)
-            posed = self.rig.pose(part.rotations, part.root, part.betas, evidence.segment_scales)
-            points = posed.points[:, self._surface]
+            pose = self.rig.pose(part.rotations, part.root, part.betas, evidence.segment_scales)
+            points = pose.points[:, self._surface]
             for camera in evidence.cameras:
-                projected = project(camera.moved(points), camera.focal, camera.centre)
-                apart = (projected - camera.pixels[:, self._surface]).norm(dim=-1) * camera.weights[:, self._surface]
+                pixels = project(camera.moved(points), camera.focal, camera.centre)
+                apart = (pixels - camera.pixels[:, self._surface]).norm(dim=-1) * camera.weights[:, self._surface]
                 distances.append(apart[camera.counts[:, self._surface] > 0])
         in_noise = torch.cat(distances)
         return float(np.quantile(in_noise.numpy(), 0.9)) if len(in_noise) else 0.0

@@ -64,7 +64,7 @@ def keypoint_pulls(fit: Fit, rig: LandmarkRig, first: int, noise: float) -> Pull
 def pull_to_vertices(
     fit: Fit,
     body: Body,
-    charted: SurfaceSource,
+    source: SurfaceSource,
     surface: SurfacePoints,
     rig: LandmarkRig,
     pulls: Pulls,
@@ -79,7 +79,7 @@ def pull_to_vertices(
     for frame in np.unique(fit.frame_index).tolist():
         rows, camera = fit.rows_for(frame), fit.camera(frame)
         width, height = fit.image_size[frame].tolist()
-        pixels, vertices = charted(str(fit.frame_names[frame]), (width, height))
+        pixels, vertices = source(str(fit.frame_names[frame]), (width, height))
         if not len(pixels):
             continue
         shift = pixels - camera.project(body_vertices(body, fit, rows)[:, vertices].double().numpy())  # (P, M, 2)
@@ -87,14 +87,14 @@ def pull_to_vertices(
         size = np.maximum(boxes[..., 2:] - boxes[..., :2], 1).max(-1)
         inside = ((pixels >= boxes[..., :2]) & (pixels <= boxes[..., 2:])).all(-1)
         nearest = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf).argmin(0)
-        drawn = camera.project(rig_points(fit, rows, rig)[:, points].numpy())
+        points_in_image = camera.project(rig_points(fit, rows, rig)[:, points].numpy())
         for i, row in enumerate(rows):
             of_person = inside[i] & (nearest == i)
-            moved, found = surface.means(vertices[of_person], shift[i, of_person])
-            pulls.pixels[row, points] = drawn[i] + moved
-            pulls.weights[row, points] = found * BODY_FILL * 256 / (weights.densepose_noise * size[i])
-            shown = torch.from_numpy(found[None]).double()
-            pulls.counts[row, points] = independent_counts(rig, points, shown, weights.surface_correlation)[0]
+            shifts, weights_of_points = surface.means(vertices[of_person], shift[i, of_person])
+            pulls.pixels[row, points] = points_in_image[i] + shifts
+            pulls.weights[row, points] = weights_of_points * BODY_FILL * 256 / (weights.densepose_noise * size[i])
+            visible = torch.from_numpy(weights_of_points[None]).double()
+            pulls.counts[row, points] = independent_counts(rig, points, visible, weights.surface_correlation)[0]
 
 
 def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
@@ -102,6 +102,6 @@ def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:
     if len(rows) == count:
         return pulls
     spread = Pulls(*(np.zeros((count, *values.shape[1:])) for values in pulls))
-    for values, found in zip(spread, pulls, strict=True):
-        values[rows] = found
+    for values, pulled_values in zip(spread, pulls, strict=True):
+        values[rows] = pulled_values
     return spread

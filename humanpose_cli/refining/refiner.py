@@ -192,14 +192,14 @@ class Refiner:
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
         for camera, report in with_progress(cameras_of(fit, frames), progress):
-            chosen = _texture_rows(camera.fit, self.options.texture_frames)
-            for people in self._people(camera, body, report, "frames for textures", chosen):
+            selection = _texture_rows(camera.fit, self.options.texture_frames)
+            for people in self._people(camera, body, report, "frames for textures", selection):
                 for i, mask in enumerate(self._masks(camera.fit, people)):
                     row = people.rows[i]
-                    if chosen[row]:
-                        baked = bake_view(people.views[i], body, people.vertices[i], mask, texels)
-                        samples[int(camera.fit.track_id[row])].add(baked)
-        return {track: taken.texture(texels.covered) for track, taken in samples.items()}
+                    if selection[row]:
+                        view_texture = bake_view(people.views[i], body, people.vertices[i], mask, texels)
+                        samples[int(camera.fit.track_id[row])].add(view_texture)
+        return {track: sample.texture(texels.covered) for track, sample in samples.items()}
 
     def refine(
         self,
@@ -264,17 +264,17 @@ class Refiner:
         surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
         anchor = _anchor_noise(fit, rig, len(surface), self.options)
-        moved = fit
+        moved_fit = fit
         for number in range(1, self.options.rounds + 1):
             share = 0.5 / self.options.rounds
             start = 0.3 + share * (number - 1)
             reading = part_of(progress, start, start + 0.6 * share)
             if rebake and number > 1:  # under the bodies moved so far
-                textures = self.textures(moved, frames, body=body)
+                textures = self.textures(moved_fit, frames, body=body)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
             noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
-            pulled = []
-            for camera, report in with_progress(cameras_of(moved, frames), reading):
+            all_pulls = []
+            for camera, report in with_progress(cameras_of(moved_fit, frames), reading):
                 pulls = keypoint_pulls(camera.fit, rig, len(surface), noise)
                 if self._surface is not None:
                     pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, self.options.weights)
@@ -282,10 +282,10 @@ class Refiner:
                     people = self._people(camera, body, report, f"frames of round {number}")
                     keep = on_displacements if number == 1 else None
                     self._pull_to_photographs(camera.fit, people, body, surface, rig, textures or {}, pulls, keep)
-                pulled.append((camera, pulls))
+                all_pulls.append((camera, pulls))
             solving = part_of(progress, start + 0.6 * share, start + share)
-            moved = self._solved(fit, moved, body, rig, pulled, anchor, solving)
-        return Alignment(fit, moved, self._overlaps(fit, moved, frames, body, part_of(progress, 0.8, 1)))
+            moved_fit = self._solved(fit, moved_fit, body, rig, all_pulls, anchor, solving)
+        return Alignment(fit, moved_fit, self._overlaps(fit, moved_fit, frames, body, part_of(progress, 0.8, 1)))
 
     def _people(
         self,
@@ -293,21 +293,21 @@ class Refiner:
         body: Body,
         progress: Progress,
         what: str,
-        wanted: NDArray[np.bool_] | None = None,
+        selection: NDArray[np.bool_] | None = None,
     ) -> Iterator[FramePeople]:
         """Yield a camera's frames with people, one after the other.
 
-        wanted  (R,) rows; frames without any of them are left out
+        selection  (R,) rows; frames without any of them are left out
         """
         fit = camera.fit
         with closing(camera.frames.read()) as reading:
-            for done, (frame, pixels) in enumerate(reading, 1):
+            for count, (frame, pixels) in enumerate(reading, 1):
                 rows = fit.rows_for(frame)
-                if len(rows) and (wanted is None or wanted[rows].any()):
+                if len(rows) and (selection is None or selection[rows].any()):
                     vertices = body_vertices(body, fit, rows)
                     views = person_views(pixels, vertices, body.faces, fit.camera(frame), self.options.size)
                     yield FramePeople(rows, vertices, views, pixels)
-                progress(done, fit.frame_count, what)
+                progress(count, fit.frame_count, what)
 
     def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
         """Cut out each person's mask in their crop."""
@@ -336,18 +336,18 @@ class Refiner:
             cameras = [view.camera for view in people.views]
             person_textures = [textures[int(fit.track_id[row])] for row in people.rows]
             rendering = render_bodies(body, people.vertices, cameras, self.options.size, person_textures)
-            found = self._correspondence(rendering, photo_tensor(people.views))
+            estimate = self._correspondence(rendering, photo_tensor(people.views))
             # Pixels that another person covers say nothing of this one.
-            hidden = torch.from_numpy(np.stack([view.hidden for view in people.views]))
-            found = found._replace(noise=found.noise.masked_fill(hidden[:, None], torch.inf))
+            occlusion = torch.from_numpy(np.stack([view.hidden for view in people.views]))
+            estimate = estimate._replace(noise=estimate.noise.masked_fill(occlusion[:, None], torch.inf))
             if on_displacements is not None:
-                on_displacements(people.rows, people.views, found, rendering.mask.cpu())
-            shift, noise, area = surface.displacements(rendering, found)
+                on_displacements(people.rows, people.views, estimate, rendering.mask.cpu())
+            shift, noise, area = surface.displacements(rendering, estimate)
             counts = independent_counts(rig, points, (area / _FULL).clamp(max=1), correlation)
-            drawn = rig_points(fit, people.rows, rig)[:, points]
+            points_of_rig = rig_points(fit, people.rows, rig)[:, points]
             for i, (row, view) in enumerate(zip(people.rows, people.views, strict=True)):
                 camera, scale = fit.camera(int(fit.frame_index[row])), view.crop.scale
-                pulls.pixels[row, points] = camera.project(drawn[i]) + shift[i] / scale
+                pulls.pixels[row, points] = camera.project(points_of_rig[i]) + shift[i] / scale
                 pulls.weights[row, points] = torch.where(area[i] > 0, scale / (factor * noise[i]), 0.0)
                 pulls.counts[row, points] = counts[i]
 
@@ -357,30 +357,30 @@ class Refiner:
         start: Fit,
         body: Body,
         rig: LandmarkRig,
-        pulled: Sequence[tuple[CameraFit, Pulls]],
+        all_pulls: Sequence[tuple[CameraFit, Pulls]],
         anchor: AnchorNoise,
         progress: Progress,
     ) -> Fit:
         """Solve every track; `fit` is the anchor, `start` the solver's first state."""
         state = fit_state(start)
-        aligned = 0
+        row_count = 0
         for track in fit.tracks:
             rows = fit.rows_of(track)
-            report = part_of(progress, aligned / len(fit), (aligned + len(rows)) / len(fit))
+            report = part_of(progress, row_count / len(fit), (row_count + len(rows)) / len(fit))
             report(0, len(rows), "frames aligned")
-            aligned += len(rows)
-            evidence = _evidence(fit, rows, pulled, anchor)
+            row_count += len(rows)
+            evidence = _evidence(fit, rows, all_pulls, anchor)
             problem = AlignmentProblem(rig, evidence, self.options.weights, prior=self._prior)
             with one_thread_each():
-                solved = solve_alignment(problem, _motion(fit, rows, self.options.weights), state.rows(rows), report)
-            for values, found in zip(state, solved, strict=True):
-                values[rows] = found
+                solution = solve_alignment(problem, _motion(fit, rows, self.options.weights), state.rows(rows), report)
+            for values, solved_rows in zip(state, solution, strict=True):
+                values[rows] = solved_rows
         return _with_bodies(fit, body, state)
 
-    def _overlaps(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
+    def _overlaps(self, fit: Fit, moved_fit: Fit, frames: FitFrames, body: Body, progress: Progress) -> NDArray[Any]:
         """Measure the overlap (N, 3) with the silhouette at the fit, halfway, and moved; NaN without a mask."""
-        half = _mixed(fit, moved, body, np.full(len(fit), 0.5))
-        cameras, moved_cameras = cameras_of(fit, frames), cameras_of(moved, frames)
+        half = _mixed(fit, moved_fit, body, np.full(len(fit), 0.5))
+        cameras, moved_cameras = cameras_of(fit, frames), cameras_of(moved_fit, frames)
         overlaps = np.full((len(cameras), len(fit), 3), np.nan)
         for number, (camera, report) in enumerate(with_progress(cameras, progress)):
             for people in self._people(camera, body, report, "frames compared"):
@@ -390,30 +390,30 @@ class Refiner:
                     others = self._masks(moved_cameras[number].fit, people)
                     masks = [other if mask is None else mask for mask, other in zip(masks, others, strict=True)]
                 drawn_by = [view.camera for view in people.views]
-                ways = [people.vertices, *(camera.vertices(body, each, people.rows) for each in (half, moved))]
-                drawn = [render_bodies(body, each, drawn_by, self.options.size).mask[:, 0].numpy() for each in ways]
+                ways = [people.vertices, *(camera.vertices(body, each, people.rows) for each in (half, moved_fit))]
+                areas = [render_bodies(body, each, drawn_by, self.options.size).mask[:, 0].numpy() for each in ways]
                 for i, mask in enumerate(masks):
                     if mask is not None:
-                        found = [overlap(mask, each[i], people.views[i].hidden) for each in drawn]
-                        overlaps[number, camera.rows[people.rows[i]]] = found
-        measured = np.isfinite(overlaps).all(-1).sum(0)
-        mean = np.nansum(overlaps, axis=0) / np.maximum(measured, 1)[:, None]
-        return np.where(measured[:, None] > 0, mean, np.nan)
+                        way_overlaps = [overlap(mask, each[i], people.views[i].hidden) for each in areas]
+                        overlaps[number, camera.rows[people.rows[i]]] = way_overlaps
+        counts = np.isfinite(overlaps).all(-1).sum(0)
+        mean = np.nansum(overlaps, axis=0) / np.maximum(counts, 1)[:, None]
+        return np.where(counts[:, None] > 0, mean, np.nan)
 
-    def accept(self, aligned: Alignment, body: Body | None = None) -> Fit:
+    def accept(self, alignment: Alignment, body: Body | None = None) -> Fit:
         """Go as much of the way to the moved bodies as aligns better.
 
         body  of the fit, if it came from a file
         """
-        fit, _, overlaps = aligned
+        fit, _, overlaps = alignment
         if not len(fit):
             return fit
         share, seconds = np.zeros(len(fit)), fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
         for track in fit.tracks:
             rows = fit.rows_of(track)
             share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance)
-        mixed = aligned.at(share, fit.body_model(body))
-        return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
+        mixture = alignment.at(share, fit.body_model(body))
+        return replace(mixture, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
         """Make the entry of a fit file's options about its refinement."""
@@ -459,23 +459,23 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
 
 def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
     """Choose (N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
-    chosen = np.zeros(len(fit), bool)
+    selection = np.zeros(len(fit), bool)
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        chosen[rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).round().astype(int))]] = True
-    return chosen
+        selection[rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).round().astype(int))]] = True
+    return selection
 
 
 def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
     """Estimate how far off the fit's rows may be, by its keypoints: the rig's landmarks from `first` on."""
     weights, state = options.weights, fit_state(fit)
     pulls = keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
-    detected = torch.from_numpy(pulls.weights[:, first:] > 0).double()
+    visible = torch.from_numpy(pulls.weights[:, first:] > 0).double()
     landmarks = slice(first, rig.landmark_count)
-    pulls.counts[:, landmarks] = independent_counts(rig, landmarks, detected, weights.landmark_correlation)
+    pulls.counts[:, landmarks] = independent_counts(rig, landmarks, visible, weights.landmark_correlation)
     noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
     scales, frames = torch.from_numpy(fit.segment_scales).double(), fit.frame_index
-    measured = fit.options.get("method") in _MEASURED
+    is_measured = fit.options.get("method") in _MEASURED
     for track in fit.tracks:
         of_track = fit.rows_of(track)
         for rows in np.split(of_track, range(_ANCHOR_ROWS, len(of_track), _ANCHOR_ROWS)):
@@ -486,8 +486,8 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
                 focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
                 centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
             )
-            found = anchor_noise(rig, state.rows(rows), scales[rows], keypoints, weights, measured=measured)
-            for values, one in zip(noise, found, strict=True):
+            row_noise = anchor_noise(rig, state.rows(rows), scales[rows], keypoints, weights, measured=is_measured)
+            for values, one in zip(noise, row_noise, strict=True):
                 values[rows] = one
         noise.shape[of_track] = noise.shape[of_track].mean()
     return noise
@@ -504,7 +504,7 @@ def _motion(fit: Fit, rows: NDArray[np.integer], weights: AlignmentWeights) -> C
 
 
 def _evidence(
-    fit: Fit, rows: NDArray[np.integer], pulled: Sequence[tuple[CameraFit, Pulls]], noise: AnchorNoise
+    fit: Fit, rows: NDArray[np.integer], all_pulls: Sequence[tuple[CameraFit, Pulls]], noise: AnchorNoise
 ) -> AlignmentEvidence:
     """Gather the evidence of one track's rows, with what each camera pulls them to."""
     frames = fit.frame_index[rows].astype(np.int64)
@@ -515,7 +515,7 @@ def _evidence(
 
     lens_rows = frames if fit.views is None else np.zeros_like(frames)  # the cameras of a take stand still
     cameras = []
-    for camera, camera_pulls in pulled:
+    for camera, camera_pulls in all_pulls:
         pulls, matrix = of_all_rows(camera_pulls, camera.rows, len(fit)), tensor(camera.to_camera)
         targets = CameraTargets(
             rotation=matrix[:3, :3],
@@ -547,18 +547,18 @@ def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:
     columns, error = body_columns(fit, body, state.rotations, betas, trans, scales)
     # The error is the median over confident keypoints, else over all; without any, it does not change.
     confidence = fit.keypoints2d[..., 2]
-    chosen = confidence > np.where((confidence > 0.5).any(1, keepdims=True), 0.5, 0)
-    rows = chosen.any(1)
+    reliable = confidence > np.where((confidence > 0.5).any(1, keepdims=True), 0.5, 0)
+    rows = reliable.any(1)
     median = fit.reprojection_error.copy()
-    median[rows] = np.nanmedian(np.where(chosen, error, np.nan)[rows], axis=1)
+    median[rows] = np.nanmedian(np.where(reliable, error, np.nan)[rows], axis=1)
     return with_view_errors(replace(fit, **columns, reprojection_error=median), body)
 
 
-def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:
+def _mixed(fit: Fit, moved_fit: Fit, body: Body, share: NDArray[Any]) -> Fit:
     """Mix the bodies of two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
     if not (share > 0).any():
         return fit
-    first, second = fit_state(fit), fit_state(moved)
+    first, second = fit_state(fit), fit_state(moved_fit)
     betas = first.betas.clone()
     for track in fit.tracks:
         rows = fit.rows_of(track)

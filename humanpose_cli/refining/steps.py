@@ -42,8 +42,8 @@ class Refinement:
     @property
     def identity(self) -> dict[str, Any]:
         """The refiner's identity, and how many displacements are written."""
-        written = {"displacements": self.displacement_frames} if self.displacement_frames else {}
-        return {**self.refiner.identity, **written}
+        outputs = {"displacements": self.displacement_frames} if self.displacement_frames else {}
+        return {**self.refiner.identity, **outputs}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
         """Return the file of displacements if it is written, and the contact sheets of the tracks."""
@@ -63,7 +63,7 @@ class Refinement:
             textures = read_textures(self.texture, fit, output)
         if output is None or not self.displacement_frames:
             return self._refined(self.refiner.refine(fit, frames, textures=textures, progress=progress))
-        refined = refine_with_displacements(
+        result = refine_with_displacements(
             self.refiner,
             fit,
             frames,
@@ -72,7 +72,7 @@ class Refinement:
             textures=textures,
             progress=progress,
         )
-        return self._refined(refined)
+        return self._refined(result)
 
     def _refined(self, fit: Fit) -> Fit:
         """Leave out textures that were given, which are written already."""
@@ -87,11 +87,11 @@ def read_textures(path: Path, fit: Fit, output: Path | None = None) -> dict[int,
     Raises InputError if a texture is missing, damaged or of another body, UsageError for one file and several people.
     """
     body = fit.body_model()
-    covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
+    coverage = TexelMap(body.uv, body.uv_faces, TEXELS).covered
     if path.is_dir():
         name = (output or fit.path or Path("fit.npz")).name
-        return {track: read_texture(texture_path(path / name, track), covered, body.name) for track in fit.tracks}
+        return {track: read_texture(texture_path(path / name, track), coverage, body.name) for track in fit.tracks}
     if len(fit.tracks) > 1:
         remedy = "the folder of an earlier run, which has one for each"
         raise UsageError("texture", "is of one person", got=f"{len(fit.tracks)} people", remedy=remedy)
-    return {track: read_texture(path, covered, body.name) for track in fit.tracks}
+    return {track: read_texture(path, coverage, body.name) for track in fit.tracks}

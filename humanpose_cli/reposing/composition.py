@@ -116,7 +116,7 @@ class Composition:
             in_front=[part for person in self.in_front if (part := person.on(canvas)) is not None],
         )
 
-    def images(self, poses: Sequence[Sequence[TargetPose]], moved: tuple[Shift, ...]) -> Iterator[ReposedImage]:
+    def images(self, poses: Sequence[Sequence[TargetPose]], shifts: tuple[Shift, ...]) -> Iterator[ReposedImage]:
         """Draw an image for each of T poses of all people, one by one or `poses_at_once`."""
         if self.target_size is not None:
             check_drawn_size("size", self.target_size, layers=self.layered)
@@ -125,7 +125,7 @@ class Composition:
             together = poses[start : start + self.poses_at_once]
             of_people = zip(self.drawers, zip(*together, strict=True), strict=True)
             people = zip(*(drawer.render_all(list(of_person)) for drawer, of_person in of_people), strict=True)
-            return [self._composed(of_image, drawn, moved) for of_image, drawn in zip(together, people, strict=True)]
+            return [self._composed(of_image, group, shifts) for of_image, group in zip(together, people, strict=True)]
 
         threads, starts = min(DRAWING_THREADS, torch.get_num_threads()), range(0, len(poses), self.poses_at_once)
         on_gpu = any(drawer.person.pose.rotations.is_cuda for drawer in self.drawers)
@@ -139,7 +139,7 @@ class Composition:
             yield from batch(start)
 
     def _composed(
-        self, poses: Sequence[TargetPose], people: Sequence[DrawnPerson], moved: tuple[Shift, ...]
+        self, poses: Sequence[TargetPose], people: Sequence[DrawnPerson], shifts: tuple[Shift, ...]
     ) -> ReposedImage:
         plate = self.plate
         if plate is not None and self.shadows:
@@ -159,7 +159,7 @@ class Composition:
             tuple(person.doubts for person in people),
             min(person.visible_fraction for person in people),
             tuple("mesh" if isinstance(drawer, MeshReposer) else "warp3d" for drawer in self.drawers),
-            moved,
+            shifts,
             self._layers(poses) if self.layered else None,
         )
 

@@ -73,8 +73,8 @@ def motion_of_fit(
     if not len(fit):
         raise InputError(name, "shows no person whose pose could be taken", remedy="choose another target")
     several = drivers == "all" or isinstance(drivers, tuple)
-    chosen = [fit.largest_track] if drivers == "largest" else fit.tracks if drivers == "all" else drivers
-    tracks = [chosen] if isinstance(chosen, int) else list(chosen)
+    selection = [fit.largest_track] if drivers == "largest" else fit.tracks if drivers == "all" else drivers
+    tracks = [selection] if isinstance(selection, int) else list(selection)
     for track in tracks:
         if track not in fit.tracks:
             raise InputError(name, f"has no person {track}", expected=_listed(fit.tracks))

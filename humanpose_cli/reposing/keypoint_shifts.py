@@ -39,8 +39,8 @@ def keypoint_shifts(
     with torch.no_grad():
         for rows in torch.arange(len(params)).split(_CHUNK):
             some = params.rows(rows)
-            posed = body.pose(some.rotations, some.betas, some.trans, some.segment_scales, vertices=False)
-            parts.append(landmark_points(body, posed, some.betas))
+            posed_body = body.pose(some.rotations, some.betas, some.trans, some.segment_scales, vertices=False)
+            parts.append(landmark_points(body, posed_body, some.betas))
         heights = [_height(body, betas) for betas in (params.betas[:1], motion.betas[:1].to(params.betas))]
     points = torch.cat(parts)
     keypoints = torch.from_numpy(np.asarray(detections.keypoints, np.float32))

@@ -153,9 +153,9 @@ def motion_on(
             few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _DEFAULTS.standing_poses)).long()
             with torch.no_grad():
                 trans = body.translation_of_root(roots[few], shape)
-                posed = body.pose(rotations[few], shape.expand(len(few), -1), trans)
-            assert posed.vertices is not None
-            turn = turn_between(tilt_of(posed.vertices, posed.joints, body), down.to(rotations))
+                posed_body = body.pose(rotations[few], shape.expand(len(few), -1), trans)
+            assert posed_body.vertices is not None
+            turn = turn_between(tilt_of(posed_body.vertices, posed_body.joints, body), down.to(rotations))
             rotations = torch.cat((turn @ rotations[:, :1], rotations[:, 1:]), 1)
             path = path @ turn.mT
         roots = torch.from_numpy(start) + path
@@ -189,11 +189,11 @@ class _Directions:
         self.root = points.new_zeros(len(points), 3)
         pairs = _bones(skeleton)
         upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
-        wanted = points[:, lower] - points[:, upper]
-        length = wanted.norm(dim=-1)
+        limb_vectors = points[:, lower] - points[:, upper]
+        length = limb_vectors.norm(dim=-1)
         weights = torch.tensor([_weight(skeleton, pair, options) for pair in pairs], dtype=points.dtype)
         self.weights = weights * (finite[:, upper] & finite[:, lower] & (length > 1e-4))
-        self.wanted = normalize(wanted, dim=-1)
+        self.wanted = normalize(limb_vectors, dim=-1)
         self.upper, self.lower = upper + first, lower + first
         ease = points.new_full((len(SMPL24),), options.neutral_weight)
         ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
@@ -226,18 +226,18 @@ class _Directions:
     def _equations(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute cost (T,), gradient (T, 72) and Gauss–Newton matrix (T, 72, 72)."""
         count = rotations.shape[1] * 3
-        posed = self.rig.pose(rotations, self.root, self.betas, jacobian=True)
-        assert posed.jacobian is not None
-        points, jacobian = posed.points, posed.jacobian[..., :count].transpose(1, 2)  # (T, M, 3, 72)
+        pose = self.rig.pose(rotations, self.root, self.betas, jacobian=True)
+        assert pose.jacobian is not None
+        points, jacobian = pose.points, pose.jacobian[..., :count].transpose(1, 2)  # (T, M, 3, 72)
         bone = points[:, self.lower] - points[:, self.upper]
         length = bone.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         direction = bone / length
-        moved = (jacobian[:, self.lower] - jacobian[:, self.upper]) / length[..., None]
-        moved = moved - direction[..., None] * (direction[..., None] * moved).sum(-2, keepdim=True)
+        slopes = (jacobian[:, self.lower] - jacobian[:, self.upper]) / length[..., None]
+        slopes = slopes - direction[..., None] * (direction[..., None] * slopes).sum(-2, keepdim=True)
         residual = direction - self.wanted
-        weighted = moved * self.weights[..., None, None]
-        hessian = torch.einsum("tbci,tbcj->tij", weighted, moved)
-        gradient = torch.einsum("tbci,tbc->ti", weighted, residual)
+        pulls = slopes * self.weights[..., None, None]
+        hessian = torch.einsum("tbci,tbcj->tij", pulls, slopes)
+        gradient = torch.einsum("tbci,tbc->ti", pulls, residual)
         cost = (self.weights[..., None] * residual.square()).sum((1, 2))
         for reference, weight in self.pulls:
             away = matrix_to_axis_angle(reference.mT @ rotations)
@@ -323,14 +323,14 @@ def _kept_fit(
         return fitter.fit(images, **driving, progress=progress)
     identity = {**fitter.identity, "people": driving["people"], "focal": None}
     decisive = json.dumps([target_digest(path), str(images.range), identity], sort_keys=True, default=str)
-    stored = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
+    fit_path = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
-        if not stored.exists():
-            journal = journal_of(images, stored, fitter.identity)
-            write_fit(stored, fitter.fit(images, **driving, progress=progress, journal=journal))
+        if not fit_path.exists():
+            journal = journal_of(images, fit_path, fitter.identity)
+            write_fit(fit_path, fitter.fit(images, **driving, progress=progress, journal=journal))
             if journal is not None:
                 journal.remove()
-    return read_fit(stored)
+    return read_fit(fit_path)
 
 
 def target_digest(path: Path) -> str:

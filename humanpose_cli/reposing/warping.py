@@ -119,15 +119,15 @@ class WarpReposer:
             empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.person.texture.visible_fraction
         )
 
-    def _drawn(self, pose: TargetPose, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
+    def _drawn(self, pose: TargetPose, crops: _Crops, result: ReposedCrop) -> DrawnPerson:
         """Put what the network made back into the photo."""
         after, finer = crops.after, crops.finer
-        alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
-        if made.detail is not None:
-            detail = self._back(finer, made.detail)
+        alpha, colour = self._back(after, result.mask), self._back(after, result.foreground)
+        if result.detail is not None:
+            detail = self._back(finer, result.detail)
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
-            if made.outline is not None:
-                alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
+            if result.outline is not None:
+                alpha = np.clip(alpha + self._back(finer, result.outline), 0, 1)
         plate, doubts = self.frame.backdrop(self.person, pose), tuple(self.person.doubts(pose))
         return DrawnPerson(self._over(colour, alpha, plate), doubts, self.person.texture.visible_fraction)
 
@@ -142,10 +142,10 @@ class WarpReposer:
         body, scales = self.person.body.body, self.fit.segment_scales
         betas = torch.from_numpy(np.array(self.fit.betas, np.float32))[None]
         segment_scales = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
-        posed = body.pose(pose.rotations[None].float(), betas, pose.trans[None].float(), segment_scales)
-        assert posed.vertices is not None
-        joints = body.pose_landmarks(REPOSING19.name, posed, betas)[0]
-        near = posed.vertices[:, posed.vertices[0, :, 2] > 0.1]
+        posed_body = body.pose(pose.rotations[None].float(), betas, pose.trans[None].float(), segment_scales)
+        assert posed_body.vertices is not None
+        joints = body.pose_landmarks(REPOSING19.name, posed_body, betas)[0]
+        near = posed_body.vertices[:, posed_body.vertices[0, :, 2] > 0.1]
         if near.shape[1] == 0:
             return joints.double().numpy(), np.full(4, np.nan)
         pixels = self.fit.camera.project(near)[0].double().numpy()

@@ -117,8 +117,8 @@ class RotationTarget:
 
     def rows(self, index: slice | np.ndarray) -> RotationTarget:
         """Restrict the motion to these frames; everything else stays."""
-        detected = None if self.detected is None else self.detected.rows(index)
-        return replace(self, params=self.params.rows(index), detected=detected)
+        detections = None if self.detected is None else self.detected.rows(index)
+        return replace(self, params=self.params.rows(index), detected=detections)
 
     def __len__(self) -> int:
         """Return the number of frames."""

@@ -90,9 +90,9 @@ class ComparedCount:
 
     def document(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
-        published = asdict(self.published)
+        fields = asdict(self.published)
         return {
-            **{name: published[name] for name in ("what", "protocol", "split", "part")},
+            **{name: fields[name] for name in ("what", "protocol", "split", "part")},
             "published": self.published.value,
             "found": self.found,
             "agrees": self.agrees,
@@ -266,14 +266,12 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
             except InputError as error:
                 problems.append(_sentence(error))
     progress(total, total, "images")
-    hidden = _paths_of(folder.root, folder.info.options)
+    paths = _paths_of(folder.root, folder.info.options)
     return DatasetCheck(
         source=folder.name,
         title=folder.title,
         options={
-            name: _without_paths(value, hidden)
-            for name, value in folder.info.options.items()
-            if name != "allow_missing"
+            name: _without_paths(value, paths) for name, value in folder.info.options.items() if name != "allow_missing"
         },
         models=sorted(body.name for body in models.values()),
         groups=len(groups),
@@ -282,8 +280,8 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
             _compare(folder, published, labels.count(published), selection=request.items is not None)
             for published in folder.published
         ],
-        problems=[_without_paths(text, hidden) for text in problems],
-        notes=[_without_paths(text, hidden) for text in folder.notes],
+        problems=[_without_paths(text, paths) for text in problems],
+        notes=[_without_paths(text, paths) for text in folder.notes],
     )
 
 

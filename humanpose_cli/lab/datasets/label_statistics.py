@@ -46,8 +46,8 @@ class ValueRange:
         """Return count, not_finite, min, mean and max as JSON values; the last three are None without a number."""
         finite = self.count - self.not_finite
         figures = {"min": self.min, "mean": self.sum / max(finite, 1), "max": self.max}
-        rounded = {name: float(f"{value:.{_DIGITS}g}") if finite else None for name, value in figures.items()}
-        return {"count": self.count, "not_finite": self.not_finite, **rounded}
+        rounded_figures = {name: float(f"{value:.{_DIGITS}g}") if finite else None for name, value in figures.items()}
+        return {"count": self.count, "not_finite": self.not_finite, **rounded_figures}
 
 
 # Ranges
@@ -91,9 +91,9 @@ def _values_of_person(person: Person) -> Iterator[tuple[str, Array | float]]:
         yield "surface points of a person", float(len(person.surface_points))
     for kind, labels, unit in (("keypoints", person.keypoints, "px"), ("joints", person.joints, "m")):
         for name, points in labels.items():
-            labelled = points[points[:, -1] != 0]
-            yield from _by_axis(f"{kind}/{name}", labelled[:, :-1], unit)
-            yield f"{kind}/{name} labelled of a person", float(len(labelled))
+            labels = points[points[:, -1] != 0]
+            yield from _by_axis(f"{kind}/{name}", labels[:, :-1], unit)
+            yield f"{kind}/{name} labelled of a person", float(len(labels))
 
 
 def _by_axis(name: str, points: Array, unit: str) -> Iterator[tuple[str, Array]]:
@@ -105,14 +105,14 @@ def _by_axis(name: str, points: Array, unit: str) -> Iterator[tuple[str, Array]]
 
 
 def reprojection_errors(
-    sample: Sample, bodies: Mapping[str, Body], projected: Sequence[str] = ()
+    sample: Sample, bodies: Mapping[str, Body], projections: Sequence[str] = ()
 ) -> Iterator[tuple[tuple[str, str], Array]]:
     """Yield what is projected, the 2-D labels, and the distances (N,) in pixels of their joints of the same name.
 
     Projected are a person's labelled 3-D joints, `joints/NAME`, and those of the posed model, `body`.
 
     bodies     gender → model, for people whose parameters are of it
-    projected  skeletons whose keypoints the adapter projects from the joints: they are no evidence
+    projections  skeletons whose keypoints the adapter projects from the joints: they are no evidence
     """
     if sample.focal is None:
         return
@@ -126,12 +126,12 @@ def reprojection_errors(
         for label, (skeleton, joints) in points.items():
             pixels = project_points(joints[:, :3], sample.focal, centre)
             for name, keypoints in person.keypoints.items():
-                if name in projected:
+                if name in projections:
                     continue
                 rows, others = _common_joints(skeleton, name)
-                labelled = (joints[rows, 3] > 0) & (keypoints[others, 2] > 0)
+                mask = (joints[rows, 3] > 0) & (keypoints[others, 2] > 0)
                 distances = np.linalg.norm(pixels[rows] - keypoints[others, :2], axis=1)
-                yield (label, f"keypoints/{name}"), distances[labelled]
+                yield (label, f"keypoints/{name}"), distances[mask]
 
 
 def posed_joints(model: Body, person: Person) -> Array | None:
@@ -230,6 +230,6 @@ def _encoded(value: Any) -> bytes:
     if isinstance(value, list):
         return b"L%d:" % len(value) + b"".join(map(_encoded, value))
     numbers = np.asarray(value, np.float64)
-    scaled = np.clip(np.rint(numbers * _GRID), -_LIMIT, _LIMIT)
-    integers = np.where(np.isnan(scaled), -(2.0**63), scaled).astype("<i8")
+    grid_values = np.clip(np.rint(numbers * _GRID), -_LIMIT, _LIMIT)
+    integers = np.where(np.isnan(grid_values), -(2.0**63), grid_values).astype("<i8")
     return b"A" + ",".join(map(str, numbers.shape)).encode() + b":" + integers.tobytes()

@@ -126,20 +126,20 @@ def plot_differences(
     """Draw each difference from the first method in per cent of that method's mean, with its interval."""
     from matplotlib.figure import Figure
 
-    shown = [
+    methods_with_differences = [
         (f"{name}: {metric}", summary.scaled(100 / means[first, metric].value))
         for (name, metric), summary in differences.items()
         if summary.n and means[first, metric].value
     ]
-    figure = Figure(figsize=(7, 1.2 + 0.28 * max(len(shown), 1)), layout="constrained")
+    figure = Figure(figsize=(7, 1.2 + 0.28 * max(len(methods_with_differences), 1)), layout="constrained")
     panel = figure.subplots()
-    for row, (_, summary) in enumerate(shown):
+    for row, (_, summary) in enumerate(methods_with_differences):
         # One cluster has no interval: the difference alone is drawn.
         low, high = (summary.value if np.isnan(end) else end for end in (summary.low, summary.high))
         panel.plot([low, high], [row, row], color="#30507c", linewidth=2)
         panel.plot([summary.value], [row], "o", color="#30507c")
     panel.axvline(0, color="grey", linewidth=1)
-    panel.set_yticks(range(len(shown)), [label for label, _ in shown])
+    panel.set_yticks(range(len(methods_with_differences)), [label for label, _ in methods_with_differences])
     panel.invert_yaxis()
     panel.set_xlabel(f"difference from {first} [% of its mean]")
     panel.grid(axis="x", alpha=0.3)

@@ -64,7 +64,7 @@ class JointConfidences:
 def joint_confidences(
     people: EvaluatedPeople,
     rows: NDArray[np.int64],
-    predicted: Bodies,
+    predictions: Bodies,
     rigs: Sequence[Body],
     confidence: Sequence[NDArray[np.floating] | None],
 ) -> JointConfidences | None:
@@ -76,7 +76,7 @@ def joint_confidences(
     if not rated_rows:
         return None
     with torch.no_grad():
-        joints = [predicted.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in rated_rows]
+        joints = [predictions.taken([row]).posed(rigs[row], vertices=False).joints[0].numpy() for row in rated_rows]
         true = _true_joints(people, rows[rated_rows])
     confidences = JointConfidences.of(np.array([confidence[row] for row in rated_rows]), np.stack(joints), true)
     return confidences if np.isfinite(confidences.error).any() else None

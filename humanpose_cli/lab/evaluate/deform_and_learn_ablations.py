@@ -75,13 +75,13 @@ class TrainedRounds(NamedTuple):
 
     def cells(self, number: int) -> list[Cell]:
         """List the figures of round `number`, as `_COLUMNS`."""
-        accepted = 100 * float(np.mean([records[number]["accepted"] for records in self.records]))
-        registration, kept, lifter = (
+        accepted_share = 100 * float(np.mean([records[number]["accepted"] for records in self.records]))
+        registration, accepted_cells, lifter = (
             [self.mean(of, figure, number) for figure in ("mpjpe_mm", "pa_mpjpe_mm")]
             for of in ("registration", "accepted_registration", "lifter")
         )
         network = (float(self.mpjpe[number].mean()), float(self.pa[number].mean()))
-        return [*registration, accepted, *kept, *lifter, *network]
+        return [*registration, accepted_share, *accepted_cells, *lifter, *network]
 
 
 def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:

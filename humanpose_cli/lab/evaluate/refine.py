@@ -204,21 +204,21 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
     with ExitStack() as stack:
         refiners, facts = made_refiners(people, selection, stack, threads, run.device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in initial.bases}
-        for clip, base, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
+        for clip, base, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
-            cells[base]["before"].append(measure_clip(people, clip, fit, people.body, matched))
+            cells[base]["before"].append(measure_clip(people, clip, fit, people.body, matches))
             fits = {"before": fit}
             for name, refiner in refiners.items():
-                after = _refined(refiner, people, clip, fit, matched)
-                cells[base][name].append(measure_clip(people, clip, after, people.body, matched))
+                after = _refined(refiner, people, clip, fit, matches)
+                cells[base][name].append(measure_clip(people, clip, after, people.body, matches))
                 if refiner.options.prior == (selection.prior or "pose"):
                     # Of each correspondence the first, which has keypoints beside it unless none has.
                     fits.setdefault(name.split()[0], after)
             if pages.wants(base) and len(people.rigs) == 1:
-                truth = true_fit(people, clip, fit, matched)
-                pages.add(base, clip.name, clip.images, fits, truth.select(matched.fit), people.body)
-    predicted = predictions_facts(selection.predictions)
-    report = refinement_report(cells, {**run.selection.facts(), "clips": len(clips), **predicted, **facts})
+                truth = true_fit(people, clip, fit, matches)
+                pages.add(base, clip.name, clip.images, fits, truth.select(matches.fit), people.body)
+    prediction_facts = predictions_facts(selection.predictions)
+    report = refinement_report(cells, {**run.selection.facts(), "clips": len(clips), **prediction_facts, **facts})
     return replace(report, pages=pages.pages)
 
 
@@ -397,9 +397,9 @@ def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threa
     selection = replace(selection, prior=selection.prior or "pose", keypoints=selection.keypoints is not False)
     with ExitStack() as stack:
         refiners, _ = made_refiners(people, selection, stack, threads, run.device)
-        for clip, _, fit, matched in initial.each(run.device, threads, run.progress, run.stop):
+        for clip, _, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
-            before = measure_clip(people, clip, fit, people.body, matched)
+            before = measure_clip(people, clip, fit, people.body, matches)
             for name, refiner in refiners.items():
                 if refiner.options.correspondence in ("keypoints", "densepose"):
                     continue
@@ -407,7 +407,7 @@ def evaluate_robustness(run: EvaluationRun, selection: RefineSelection, *, threa
                 cell.setdefault("before", []).append(before)
                 for label, images, textures in _disturbed(refiner, fit, clip, people.body):
                     after = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
-                    cell.setdefault(label, []).append(measure_clip(people, clip, after, people.body, matched))
+                    cell.setdefault(label, []).append(measure_clip(people, clip, after, people.body, matches))
     facts = {**run.selection.facts(), "clips": len(clips), "base": initial.bases[0]}
     report = refinement_report(cells, {**facts, **predictions_facts(selection.predictions)})
     return replace(report, title="Robustness of refinement")

@@ -36,24 +36,24 @@ def _study(run: EvaluationRun, shared: SharedTraining[RefinerTraining]) -> Study
     body = shared.network.body if selection.body == "default" else (selection.body,)
     network = replace(shared.network, protocol=selection.protocol, people=selection.limit, body=body)
     shared = replace(shared, network=network)
-    planned = [PlannedTraining(RefinerRecipe, one.of(network), shared.loop) for one in VARIANTS["refine"]]
-    return Study(planned, lambda trainings: _report(trainings, shared))
+    plan = [PlannedTraining(RefinerRecipe, one.of(network), shared.loop) for one in VARIANTS["refine"]]
+    return Study(plan, lambda trainings: _report(trainings, shared))
 
 
 def _report(trainings: Trainings, shared: SharedTraining[RefinerTraining]) -> Report:
     """Train a network for each variant and compare their endpoint errors on the cache's held-out people."""
     loop, variants = shared.loop, VARIANTS["refine"]
-    measured: dict[str, Measured] = {}
+    measures: dict[str, Measured] = {}
     for variant in variants:
         options = variant.of(shared.network)
         paths = trainings.each_seed(RefinerRecipe, variant.name, options, loop)
         each = [_held_out_errors(trainings, options, path, loop.batch_size) for path in paths]
         values = {column: np.stack([errors[column] for errors, _ in each]) for column in _COLUMNS}
-        measured[variant.name] = Measured(values, each[0][1])  # the same people for all
-    first = measured[variants[0].name]
+        measures[variant.name] = Measured(values, each[0][1])  # the same people for all
+    first = measures[variants[0].name]
     figures = {
         (name, heading): result.summary(column)
-        for name, result in measured.items()
+        for name, result in measures.items()
         for column, heading in _COLUMNS.items()
     }
     means = Columns(
@@ -66,7 +66,7 @@ def _report(trainings: Trainings, shared: SharedTraining[RefinerTraining]) -> Re
             result.difference(first, "endpoint_percent").text("+.2f") if variant.changes else None
         ],
     )
-    rows = [(variant, measured[variant.name]) for variant in variants]
+    rows = [(variant, measures[variant.name]) for variant in variants]
     note = f"The last column compares the same people; its 95 % intervals are over seeds and {first.clusters.text}."
     title = "Inputs of the displacement network"
     table = variants_table("refine-inputs", title, ("inputs",), rows, (means, change), (note,))

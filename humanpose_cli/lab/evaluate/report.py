@@ -279,10 +279,10 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bo
     return np.concatenate(squares, 1)
 
 
-def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], parts: int) -> Image:
+def segmentation_panel(image: Image, truth: NDArray[np.integer], prediction: NDArray[np.integer], parts: int) -> Image:
     """Draw (224, 672, 3) the crop, its true and its predicted parts, in the parts' colours."""
     colours = as_bytes(code_colours(parts))
-    images = (image, colours[truth], colours[predicted])
+    images = (image, colours[truth], colours[prediction])
     return np.concatenate(
         [np.asarray(cv2.resize(one, (PANEL_SIDE, PANEL_SIDE), interpolation=cv2.INTER_NEAREST)) for one in images], 1
     )
@@ -361,36 +361,36 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     """Write all of it; returns the files, the readable report first. Each is replaced atomically."""
     ensure_folder(folder)
     readable, values = (folder / name for name in REPORTS)
-    written = [readable, values]
+    paths = [readable, values]
     lines = [f"# {report.title}", ""]
-    counted = {"people": ", each counted in every image"}
-    shown = {name: value for name, value in report.facts.items() if name not in (CAUTION, LEFT_OUT)}
-    lines += [f"- {name}: {value}{counted.get(name, '')}" for name, value in shown.items()]
+    units = {"people": ", each counted in every image"}
+    facts = {name: value for name, value in report.facts.items() if name not in (CAUTION, LEFT_OUT)}
+    lines += [f"- {name}: {value}{units.get(name, '')}" for name, value in facts.items()]
     lines.append("")
     for caution in report.cautions:
         lines += [f"**{caution[0].upper()}{caution[1:]}.**", ""]
     lines += [table.markdown() for table in report.tables]
     for name, (image, _) in report.images.items():
         write_image(folder / name, image)
-    shown = {name: text for name, (_, text) in report.images.items()} | dict(report.plots)
+    texts = {name: text for name, (_, text) in report.images.items()} | dict(report.plots)
     basis = _basis(report.facts)
-    for name, text in shown.items():
-        written.append(folder / name)
+    for name, text in texts.items():
+        paths.append(folder / name)
         lines += [f"![{text}]({name})", "", f"{text.rstrip('.')}.{basis if name in report.plots else ''}", ""]
     for name, text in report.pages.items():
-        written.append(folder / name)
+        paths.append(folder / name)
         lines += [f"[{text}]({name})", ""]
     write_text(readable, "\n".join(lines))
     write_json(values, report.document())
-    return written
+    return paths
 
 
 def _basis(facts: Mapping[str, Any]) -> str:
     """Return the end of a plot's caption: on how many of what of which data it was measured."""
-    counted = next((f"{facts[unit]} {unit}" for unit in ("people", "pairs", "clips") if unit in facts), "")
+    units = next((f"{facts[unit]} {unit}" for unit in ("people", "pairs", "clips") if unit in facts), "")
     where = f" of {facts['data']}" if "data" in facts else ""
     split = f", {facts['split']}" if "split" in facts else ""
-    return f" Measured on {counted}{where}{split}." if counted else ""
+    return f" Measured on {units}{where}{split}." if units else ""
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

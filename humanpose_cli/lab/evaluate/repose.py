@@ -155,9 +155,9 @@ class WrappedPeople:
         """
         if self._last is None or self._last[0] is not example:
             mesh = mesh_of(example, self._body, MeshOptions(hole_margin=_LABELLED_MARGIN))
-            photographed, hole = mesh.person.photographed, mesh.person.hole
+            photo_person, hole = mesh.person.photographed, mesh.person.hole
             inpainting = mesh.person.options.inpainting
-            plate = inpaint(photographed.photo, hole, photographed.others > 0.5, inpainting)
+            plate = inpaint(photo_person.photo, hole, photo_person.others > 0.5, inpainting)
             self._last = example, mesh, plate
         return self._last[1:]
 
@@ -274,21 +274,21 @@ def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
     return clusters_of(People(pairs.cache, images, indices, rows))
 
 
-def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+def pose_auc_3d(prediction: NDArray[np.floating], true: NDArray[np.floating]) -> float:
     """Measure the area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over
     AUC_MILLIMETRES.
 
     The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
     """
-    apart = 1e3 * np.linalg.norm((predicted - predicted[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
+    apart = 1e3 * np.linalg.norm((prediction - prediction[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
     return float((apart[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
 
 
-def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
+def _pose_auc(prediction: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
     """Return 0 for an image in which no person is detected, NaN if none is detected in the true one either."""
     if true is None:
         return float("nan")
-    return 0.0 if predicted is None else pose_auc_3d(predicted, true)
+    return 0.0 if prediction is None else pose_auc_3d(prediction, true)
 
 
 def _of_one_person(first: Example, second: Example) -> bool:

@@ -98,10 +98,10 @@ def evaluate_segmenter(run: EvaluationRun, weights: str, *, batch_size: int = 16
     people = run.selection.labelled(*segmenter_needs(segmenter.options))
     measure = partial(measure_segmenter, people, segmenter, batch_size=batch_size, stop=run.stop)
     guided = segmenter.options.guided
-    evaluated = measure(progress=part_of(run.progress, 0, 0.5 if guided else 1))
-    unguided = measure(guided=False, progress=part_of(run.progress, 0.5, 1)) if guided else None
+    with_guidance = measure(progress=part_of(run.progress, 0, 0.5 if guided else 1))
+    without_guidance = measure(guided=False, progress=part_of(run.progress, 0.5, 1)) if guided else None
     facts = {**run.selection.facts(), **weights_facts(path, people.cache, people.images)}
-    return segmenter_report(people, segmenter, evaluated, facts, unguided)
+    return segmenter_report(people, segmenter, with_guidance, facts, without_guidance)
 
 
 def segmenter_report(
@@ -109,14 +109,14 @@ def segmenter_report(
     segmenter: Segmenter,
     result: EvaluatedSegmenter,
     facts: Mapping[str, Any],
-    unguided: EvaluatedSegmenter | None = None,
+    without_guidance: EvaluatedSegmenter | None = None,
 ) -> Report:
-    """Report on N people; `unguided` is the same segmenter without the detector's guide."""
+    """Report on N people; `without_guidance` is the same segmenter without the detector's guide."""
     columns, sources = {"IoU %": result.iou, "F1 %": result.f1}, {"iou": (result, class_iou)}
     sources["f1"] = result, class_f1
-    if unguided is not None:
-        columns["IoU % without a guide"] = unguided.iou
-        sources["iou_unguided"] = unguided, class_iou
+    if without_guidance is not None:
+        columns["IoU % without a guide"] = without_guidance.iou
+        sources["iou_unguided"] = without_guidance, class_iou
 
     def means(rows: NDArray[np.int64]) -> dict[str, float]:
         return {name: float(mean_of_visible(of(one.counts[rows].sum(0)))) for name, (one, of) in sources.items()}
@@ -134,8 +134,8 @@ def segmenter_report(
         crop = SegmenterCrops(people, segmenter.options)(index, np.random.default_rng(0))
         with torch.no_grad():
             image = torch.from_numpy(crop["segmenter_input"])[None].to(segmenter.device)
-            predicted = segmenter.probabilities(image).argmax(1)[0].cpu().numpy()
-        return segmentation_panel(crop["shown"], crop["labels"], predicted, segmenter.options.parts)
+            prediction = segmenter.probabilities(image).argmax(1)[0].cpu().numpy()
+        return segmentation_panel(crop["shown"], crop["labels"], prediction, segmenter.options.parts)
 
     def title(index: int) -> str:
         return f"IoU {100 * quality[index]:.0f} %, F1 {100 * result.people_f1[index]:.0f} %"

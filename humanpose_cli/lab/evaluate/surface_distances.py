@@ -51,15 +51,15 @@ class MeshDistances:
         self._rows: dict[int, NDArray[np.float32]] = {}
 
     def __call__(self, points: Array, others: Array) -> Floats:
-        (vertices, charted), (ends, ends_charted) = (_nearest(self._nearest, some) for some in (points, others))
+        (vertices, in_chart), (ends, ends_charted) = (_nearest(self._nearest, some) for some in (points, others))
         new = [vertex for vertex in np.unique(ends[ends_charted]).tolist() if vertex not in self._rows]
         if new:
             rows = dijkstra(self._graph, directed=False, indices=new).astype(np.float32)
             self._rows |= dict(zip(new, rows, strict=True))
-        found = np.full(len(points), np.inf)
-        for row in np.flatnonzero(charted & ends_charted):
-            found[row] = self._rows[int(ends[row])][vertices[row]]
-        return found
+        distances = np.full(len(points), np.inf)
+        for row in np.flatnonzero(in_chart & ends_charted):
+            distances[row] = self._rows[int(ends[row])][vertices[row]]
+        return distances
 
 
 class SubdividedDistances:
@@ -73,12 +73,12 @@ class SubdividedDistances:
         self.text, self._nearest, self._lower = text, nearest, lower
 
     def __call__(self, points: Array, others: Array) -> Floats:
-        (first, charted), (second, others_charted) = (_nearest(self._nearest, some) for some in (points, others))
+        (first, in_chart), (second, others_charted) = (_nearest(self._nearest, some) for some in (points, others))
         high, low = np.maximum(first, second), np.minimum(first, second)
         apart = np.zeros(len(first))
         different = high > low
         apart[different] = self._lower[(high * (high - 1) // 2 + low)[different]]
-        return np.where(charted & others_charted, apart, np.inf)
+        return np.where(in_chart & others_charted, apart, np.inf)
 
 
 _FILES = ("SMPL_subdiv.mat", "SMPL_SUBDIV_TRANSFORM.mat")
@@ -90,13 +90,13 @@ def read_subdivided_distances(folder: Path) -> SubdividedDistances:
 
     The matrix takes 1.5 GB of memory. InputError for files that are missing, damaged or do not match.
     """
-    charted, transform = (existing_file(folder / name, "a file of DensePose's eval_data") for name in _FILES)
+    chart_file, transform = (existing_file(folder / name, "a file of DensePose's eval_data") for name in _FILES)
     names = ("Part_ID_subdiv", "U_subdiv", "V_subdiv")
-    parts, u, v = (_numbers(charted, values) for values in read_mat(charted, names).values())
+    parts, u, v = (_numbers(chart_file, values) for values in read_mat(chart_file, names).values())
     numbers = _numbers(transform, read_mat(transform, ("index",))["index"])
     if parts.min() < 0 or parts.max() > DENSEPOSE_CHARTS:
         got = f"{parts.min():g} to {parts.max():g}"
-        raise InputError(charted, "has unknown parts", expected=f"0 to {DENSEPOSE_CHARTS}", got=got)
+        raise InputError(chart_file, "has unknown parts", expected=f"0 to {DENSEPOSE_CHARTS}", got=got)
     if not len(parts) == len(u) == len(v) == len(numbers):
         problem, got = "does not match SMPL_subdiv.mat", f"{len(numbers)} for {len(parts)} vertices"
         raise InputError(transform, problem, expected="one number a vertex", got=got)
@@ -105,9 +105,9 @@ def read_subdivided_distances(folder: Path) -> SubdividedDistances:
         lower = _numbers(path, read_mat73(path, _MATRIX))
     else:
         path = existing_file(folder / f"{_MATRIX}.pkl", "Pdist_matrix.mat or Pdist_matrix.pkl of DensePose's eval_data")
-        stored = read_pickle(path)
+        content = read_pickle(path)
         try:
-            lower = _numbers(path, as_array(stored[_MATRIX] if isinstance(stored, dict) else stored))
+            lower = _numbers(path, as_array(content[_MATRIX] if isinstance(content, dict) else content))
         except (KeyError, ValueError) as error:
             raise InputError(path, f"lacks {_MATRIX}", expected="numbers of that name") from error
     count = round((1 + (1 + 8 * len(lower)) ** 0.5) / 2)
@@ -166,8 +166,8 @@ def _graph(pairs: Array, values: Array, count: int) -> csr_matrix:
 def _nearest(nearest: NearestVertices, points: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Find the vertices (M,) of points (M, 3), and which points are in a chart (M,)."""
     values = torch.from_numpy(np.array(points, np.float64))
-    vertices, charted = nearest(values[:, 0].long(), values[:, 1:])
-    return vertices.numpy(), charted.numpy()
+    vertices, in_chart = nearest(values[:, 0].long(), values[:, 1:])
+    return vertices.numpy(), in_chart.numpy()
 
 
 def _numbers(path: Path, values: Array) -> Array:

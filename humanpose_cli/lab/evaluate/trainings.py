@@ -92,8 +92,8 @@ class Trainings:
 
     def networks(self, name: str, options: NbfTraining, loop: TrainOptions) -> list[Path]:
         """Train a body network from each seed; return their weights."""
-        shared = {**asdict(options), "losses": None, "regressor": None, "learning_rate": None, "weight_decay": None}
-        key = json.dumps(shared, sort_keys=True, default=str)
+        settings = {**asdict(options), "losses": None, "regressor": None, "learning_rate": None, "weight_decay": None}
+        key = json.dumps(settings, sort_keys=True, default=str)
         if key != self._memory[0]:
             self._memory = key, {}
         return self.each_seed(partial(NbfRecipe, memory=self._memory[1]), name, options, loop)
@@ -143,8 +143,8 @@ class Trainings:
         if not (folder / _DONE).is_file() or not (folder / LAST).is_file():
             part = part_of(self.progress, self._share(self._started - 1), self._share(self._started))
 
-            def progress(done: int, total: int | None, what: str) -> None:
-                part(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
+            def progress(count: int, total: int | None, what: str) -> None:
+                part(count, total, f"{name}, training {self._started} of {self.planned}: {what}")
 
             on = torch.device(self.device)
             result = trainer(make(loop.seed), loop, folder, on, progress=progress, stop=self.stop)

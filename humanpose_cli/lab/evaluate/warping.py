@@ -55,18 +55,18 @@ def _study(pose: bool, full_images: bool, run: EvaluationRun, shared: WarpingSha
 
     def report(trainings: Trainings) -> Report:
         with FittedJoints(device=run.device) as joints:
-            tables, evaluated = warping_table(
+            tables, results = warping_table(
                 trainings, shared, crops, numbers, joints if pose else None, published=published
             )
         weights = trainings.facts(crops.pairs.cache, crops.pairs.images(numbers))
         rows = [", ".join(map(str, variant.cells)) for variant in VARIANTS["warping"]]
         columns = ["input", "target", *(f"{row}, seed {seed}" for row in rows for seed in range(trainings.seeds))]
         text = "Columns: input; target; of each row of the table (warping, pose) what every seed drew"
-        images = {"pairs.jpg": (side_by_side(evaluated, columns), text)}
+        images = {"pairs.jpg": (side_by_side(results, columns), text)}
         return Report("Ablation: warping", {**facts, "pairs": len(numbers), **weights}, {}, tables, images)
 
-    planned = [PlannedTraining(Warp3dRecipe, one.of(shared.network), shared.loop) for one in VARIANTS["warping"]]
-    return Study(planned, report)
+    plan = [PlannedTraining(Warp3dRecipe, one.of(shared.network), shared.loop) for one in VARIANTS["warping"]]
+    return Study(plan, report)
 
 
 def warping_table(
@@ -91,21 +91,21 @@ def warping_table(
         for variant in variants
     }
     methods = {str(path): warping(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds}
-    evaluated = measure_reposing(
+    results = measure_reposing(
         crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.evaluation
     )
-    measured: dict[str, Measured] = {}
+    measures: dict[str, Measured] = {}
     summaries: dict[str, Mapping[str, Summary]] = {}
     figures: dict[tuple[str, str], Summary] = {}
     for variant in variants:
-        each = [evaluated.values[str(path)] for path in paths[variant.name]]
-        result = Measured({name: np.stack([one[name] for one in each]) for name in each[0]}, evaluated.clusters)
-        measured[variant.name] = result
+        each = [results.values[str(path)] for path in paths[variant.name]]
+        result = Measured({name: np.stack([one[name] for one in each]) for name in each[0]}, results.clusters)
+        measures[variant.name] = result
         summaries[variant.name] = alone = {name: result.summary(name) for name in result.values}
         figures |= {(variant.name, name): summary for name, summary in alone.items()}
-        figures |= {(f"{variant.name}, of all", name): summary for name, summary in evaluated.of_all(alone).items()}
-    notes = evaluated.ceiling_note
-    best, plain = measured["warp 3d pose 3d"], measured["warp 2d pose 2d"]
+        figures |= {(f"{variant.name}, of all", name): summary for name, summary in results.of_all(alone).items()}
+    notes = results.ceiling_note
+    best, plain = measures["warp 3d pose 3d"], measures["warp 2d pose 2d"]
     for name in _METRICS:
         if name in best.values:
             notes.append(f"3d, 3d − 2d, 2d, {name}: {best.difference(plain, name).text('+.4f')}.")
@@ -116,7 +116,7 @@ def warping_table(
         ],
     )
     paper = Columns(dict.fromkeys(("paper SSIM", "paper SSIM_fg", "paper AUC"), 3), lambda variant, _: variant.paper)
-    rows, columns = [(variant, measured[variant.name]) for variant in variants], (ours, paper) if published else (ours,)
+    rows, columns = [(variant, measures[variant.name]) for variant in variants], (ours, paper) if published else (ours,)
     title = "Table 1: two and three dimensions"
     table = variants_table("warping", title, ("warping", "pose"), rows, columns, notes)
-    return [table, figures_table(figures, digits=4)], evaluated
+    return [table, figures_table(figures, digits=4)], results

@@ -24,19 +24,19 @@ Floats = NDArray[np.float64]
 
 
 def match_people(
-    predicted: ArrayLike, true: ArrayLike, true_boxes: ArrayLike, counted: ArrayLike
+    predictions: ArrayLike, true: ArrayLike, true_boxes: ArrayLike, valid_people: ArrayLike
 ) -> list[tuple[int, int]]:
     """Match people who are the same as pairs (predicted, true), each once.
 
-    predicted (P, J, 2), true (T, J, 2)  joints in pixels; true_boxes (T, 4) x0 y0 x1 y1 round all joints that the
-    data set has; counted (T,) whether a true person counts
+    predictions (P, J, 2), true (T, J, 2)  joints in pixels; true_boxes (T, 4) x0 y0 x1 y1 round all joints that the
+    data set has; valid_people (T,) whether a true person counts
 
     Greedily by the spectral norm of the joints' differences (J, 2). As the evaluator, which stops when the matched
     predictions and the pairs with too little overlap are as many as the predictions, also if these pairs are of other
     people; and if the nearest true person does not count, the prediction remains free and can become a false positive.
     """
-    a, b, boxes = (np.asarray(values, np.float64) for values in (predicted, true, true_boxes))
-    valid = np.asarray(counted, bool)
+    a, b, boxes = (np.asarray(values, np.float64) for values in (predictions, true, true_boxes))
+    valid = np.asarray(valid_people, bool)
     if not len(a) or not len(b):
         return []
     if a.ndim != 3 or a.shape[1:] != b.shape[1:] or boxes.shape != (len(b), 4) or valid.shape != (len(b),):

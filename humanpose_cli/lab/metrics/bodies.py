@@ -26,8 +26,8 @@ from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet
 Floats = NDArray[np.float64]
 
 
-def _pair(predicted: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Floats]:
-    a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+def _pair(predictions: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Floats]:
+    a, b = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
     if a.shape != b.shape or a.ndim != 3 or a.shape[-1] != width:
         raise UsageError("poses", "do not match", expected=f"(N, J, {width}) twice", got=f"{a.shape} and {b.shape}")
     return a, b
@@ -44,7 +44,7 @@ def _columns(values: Floats, joints: Sequence[int] | None) -> Floats:
 
 
 def mpjpe(
-    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+    predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
     """Measure the mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice →
     (N,) metres.
@@ -53,12 +53,12 @@ def mpjpe(
 
     True joints that are NaN are not known and left out; NaN where the root is not known.
     """
-    return _finite_mean(_columns(_distances(predicted, true, root), joints))
+    return _finite_mean(_columns(_distances(predictions, true, root), joints))
 
 
-def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
+def _distances(predictions: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
     """Measure distances (N, J) in metres, root on root."""
-    a, b = _pair(predicted, true, 3)
+    a, b = _pair(predictions, true, 3)
     rows = [] if root is None else [root] if isinstance(root, int) else list(root)
     if rows:
         a = a - a[:, rows].mean(1, keepdims=True)
@@ -73,20 +73,20 @@ AUC_LIMITS = np.linspace(0, PCK_LIMIT, 31)
 
 
 def pck_3d(
-    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+    predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
     """Share of joints nearer than 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
-    return _nearer(_columns(_distances(predicted, true, root), joints), np.array([PCK_LIMIT]))
+    return _nearer(_columns(_distances(predictions, true, root), joints), np.array([PCK_LIMIT]))
 
 
 def auc_3d(
-    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+    predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
     """Average the share of nearer joints over `AUC_LIMITS`: → (N,) 0..1.
 
     As MPI-INF-3DHP's own code, which compares with `<`: no joint is nearer than 0, so that the truth has 30/31.
     """
-    return _nearer(_columns(_distances(predicted, true, root), joints), AUC_LIMITS)
+    return _nearer(_columns(_distances(predictions, true, root), joints), AUC_LIMITS)
 
 
 def _nearer(apart: Floats, limits: Floats) -> Floats:
@@ -94,19 +94,19 @@ def _nearer(apart: Floats, limits: Floats) -> Floats:
     return _finite_mean(np.where(np.isfinite(apart), (apart[..., None] < limits).mean(-1), np.nan))
 
 
-def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
     """Measure the mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,)
     metres.
 
     joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
     """
-    a, b = _pair(predicted, true, 3)
+    a, b = _pair(predictions, true, 3)
     return _finite_mean(_aligned_distances(_columns(a, joints), _columns(b, joints)))
 
 
-def _aligned_distances(predicted: Floats, true: Floats) -> Floats:
+def _aligned_distances(predictions: Floats, true: Floats) -> Floats:
     """Measure distances (N, J) in metres after the best similarity of each sample."""
-    return np.linalg.norm(_transform(_procrustes(predicted, true), predicted) - true, axis=-1)
+    return np.linalg.norm(_transform(_procrustes(predictions, true), predictions) - true, axis=-1)
 
 
 def _procrustes(source: Floats, target: Floats) -> Similarity:
@@ -120,14 +120,14 @@ def _transform(similarity: Similarity, points: Floats) -> Floats:
     return np.asarray(similarity.apply(torch.from_numpy(points)).numpy())
 
 
-def depth_sign_errors(predicted: ArrayLike, true: ArrayLike, bones: Sequence[tuple[int, int]]) -> Floats:
+def depth_sign_errors(predictions: ArrayLike, true: ArrayLike, bones: Sequence[tuple[int, int]]) -> Floats:
     """Share per sample of bones (rows of start and end) that point away from the camera where the true ones point
     towards it, or the reverse: (N, J, 3) twice in camera axes → (N,) 0..1.
 
     Joints in an image leave the sign of each bone's depth open (Lee and Chen 1985). Bones whose true ends are not
     known are left out; NaN where none is known.
     """
-    a, b = _pair(predicted, true, 3)
+    a, b = _pair(predictions, true, 3)
     start, end = np.asarray(bones, int).reshape(-1, 2).T
     depths = [points[:, end, 2] - points[:, start, 2] for points in (a, b)]
     wrong = (np.sign(depths[0]) != np.sign(depths[1])).astype(np.float64)
@@ -176,12 +176,12 @@ def pve_scaled(predicted_vertices: ArrayLike, true_vertices: ArrayLike) -> Float
     return np.linalg.norm(a / spreads[0] * spreads[1] - b, axis=-1).mean(1)
 
 
-def pckh(predicted: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
+def pckh(predictions: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
     """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
 
     head_length  (N,) pixels; a keypoint is correct within half of it
     """
-    a, b = _pair(predicted, true, 2)
+    a, b = _pair(predictions, true, 2)
     limit = np.asarray(head_length, np.float64) / 2
     return (np.linalg.norm(a - b, axis=-1) <= limit[:, None]).mean(1)
 
@@ -190,12 +190,12 @@ MAJOR_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)
 """Of SMPL: pelvis, hips, knees, shoulders and elbows, whose angles 3DPW's and EMDB's evaluators compare."""
 
 
-def joint_angle_error(predicted: Tensor, true: Tensor) -> Floats:
+def joint_angle_error(predictions: Tensor, true: Tensor) -> Floats:
     """Measure MPJAE, the mean angle between absolute rotations (N, J, 3, 3) twice, body or camera axes → (N,) radians.
 
     After the evaluators of 3DPW and EMDB, which take `MAJOR_JOINTS` and report degrees.
     """
-    a, b = (torch.as_tensor(values, dtype=torch.float64) for values in (predicted, true))
+    a, b = (torch.as_tensor(values, dtype=torch.float64) for values in (predictions, true))
     if a.shape != b.shape or a.ndim != 4:
         got = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=got)
@@ -297,7 +297,7 @@ class BodyErrors(NamedTuple):
 @torch.no_grad()
 def body_errors(
     body: Body,
-    predicted: Bodies,
+    predicted_bodies: Bodies,
     true: Bodies,
     focal: Tensor,
     centre: Tensor,
@@ -319,14 +319,14 @@ def body_errors(
 
     Raises UsageError if the two sets are not of one size.
     """
-    if len(predicted.rotations) != len(true.rotations):
-        got = f"{len(predicted.rotations)} and {len(true.rotations)}"
+    if len(predicted_bodies.rotations) != len(true.rotations):
+        got = f"{len(predicted_bodies.rotations)} and {len(true.rotations)}"
         raise UsageError("bodies", "do not match", expected="as many predicted as true", got=got)
     rigs = body, true_body or body
     parts = []
     for first in range(0, len(focal), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        bodies = [each.taken(rows).of_model(rig) for each, rig in zip((predicted, true), rigs, strict=True)]
+        bodies = [each.taken(rows).of_model(rig) for each, rig in zip((predicted_bodies, true), rigs, strict=True)]
         labels, predictions = (None if array is None else array[rows] for array in (measured, points))
         parts.append(_errors(rigs, bodies, focal[rows], centre[rows], joints, labels, predictions))
     return BodyErrors.joined(parts or [BodyErrors._make([np.zeros(0)] * len(BodyErrors._fields))])
@@ -411,12 +411,12 @@ def head_height(body: Body, betas: Tensor) -> Tensor:
     return up.amax(1) - up.amin(1)
 
 
-def confusion(predicted: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.int64]:
+def confusion(predictions: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Count pixels by true and predicted class: labels (..., H, W) twice, integers from 0 → (..., classes, classes).
 
     Matrices of several images add up to that of all. UsageError for labels outside the classes.
     """
-    a, b = np.asarray(predicted), np.asarray(true)
+    a, b = np.asarray(predictions), np.asarray(true)
     if a.shape != b.shape or a.ndim < 2 or a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
         got = f"{a.shape} {a.dtype} and {b.shape} {b.dtype}"
         raise UsageError("label maps", "do not match", expected="two of integers and one shape", got=got)
@@ -432,14 +432,14 @@ def class_iou(matrix: ArrayLike) -> Floats:
     """Return the intersection over union of each class: confusion (..., C, C) → (..., C); NaN for a class in neither
     map.
     """
-    hit, predicted, true = _sums(matrix)
-    return _ratio(hit, predicted + true - hit)
+    hit, predictions, true = _sums(matrix)
+    return _ratio(hit, predictions + true - hit)
 
 
 def class_f1(matrix: ArrayLike) -> Floats:
     """Return the harmonic mean of precision and recall of each class (..., C); NaN for a class in neither map."""
-    hit, predicted, true = _sums(matrix)
-    return _ratio(2 * hit, predicted + true)
+    hit, predictions, true = _sums(matrix)
+    return _ratio(2 * hit, predictions + true)
 
 
 def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:

@@ -57,15 +57,15 @@ def wrong_auc(confidence: ArrayLike, right: ArrayLike) -> float:
     return float((ranks[~true].sum() - wrong * (wrong + 1) / 2) / (wrong * (len(true) - wrong)))
 
 
-def false_alarms(confidence: ArrayLike, right: ArrayLike, caught: float = 0.9) -> tuple[float, float]:
+def false_alarms(confidence: ArrayLike, right: ArrayLike, recall: float = 0.9) -> tuple[float, float]:
     """Return (share, threshold): of the right ones, the share whose confidence is not above the lowest threshold that
-    has at least `caught` of the wrong ones at or below it; NaN if all are right, or none.
+    has at least `recall` of the wrong ones at or below it; NaN if all are right, or none.
     """
     values, true = _pair(confidence, right)
     if true.all() or not true.any():
         return float("nan"), float("nan")
     wrong = np.sort(values[~true])
-    threshold = wrong[int(np.ceil(caught * len(wrong))) - 1]
+    threshold = wrong[int(np.ceil(recall * len(wrong))) - 1]
     return float((values[true] <= threshold).mean()), float(threshold)
 
 

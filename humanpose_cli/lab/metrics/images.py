@@ -59,28 +59,28 @@ def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tens
     return similarity[:, :, radius : height - radius, radius : width - radius].mean((1, 2, 3))
 
 
-def ssim_signed(made: Tensor, true: Tensor) -> Tensor:
+def ssim_signed(image: Tensor, true: Tensor) -> Tensor:
     """Measure SSIM (B,) as iPER's owners take it (svip-lab/impersonator@b041dd41, metrics.py): uniform windows, images
     −1 to 1.
 
     Means of windows count from the middle grey there, so that it differs from the similarity of images 0 to 1.
     """
-    return ssim(made / 2, true / 2, "uniform")
+    return ssim(image / 2, true / 2, "uniform")
 
 
-def ssim_patn(made: Tensor, true: Tensor) -> Tensor:
+def ssim_patn(image: Tensor, true: Tensor) -> Tensor:
     """Measure SSIM (B,) of DeepFashion as PATN's evaluator takes it (tengteng95/Pose-Transfer@281ee2d3,
     getMetrics_fashion.py).
 
-    made, true  (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian windows; the
+    image, true  (B, 3, 256, 256), −1 to 1. The columns beyond the middle 176 are white in both; Gaussian windows; the
                 range of values is that of the made image, so that the order of the two matters
     """
-    beyond = (made.shape[-1] - _PATN_WIDTH) // 2
-    if made.ndim != 4 or beyond < 0:
-        raise UsageError("images", "are narrower than PATN's", expected="(B, 3, 256, 256)", got=str(tuple(made.shape)))
+    beyond = (image.shape[-1] - _PATN_WIDTH) // 2
+    if image.ndim != 4 or beyond < 0:
+        raise UsageError("images", "are narrower than PATN's", expected="(B, 3, 256, 256)", got=str(tuple(image.shape)))
     a, b = (
         torch.nn.functional.pad(x[..., beyond : x.shape[-1] - beyond], (beyond, beyond), value=1.0)
-        for x in (made, true)
+        for x in (image, true)
     )
     span = (a.amax((1, 2, 3), keepdim=True) - a.amin((1, 2, 3), keepdim=True)).clamp_min(torch.finfo(a.dtype).eps)
     # Constants go with the range, so that images over the range have the same similarity; offsets matter, so from 0.
@@ -99,11 +99,11 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWin
     return torch.where(inside, values, 0.0).sum((1, 2, 3)) / inside.sum((1, 2, 3))
 
 
-def mask_iou(predicted: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
+def mask_iou(predictions: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     """Return the intersection over union of masks (B, 1, H, W): (B,); 1 if both are empty."""
-    if predicted.shape != true.shape:
-        raise UsageError("masks", "do not match", got=f"{tuple(predicted.shape)} and {tuple(true.shape)}")
-    a, b = predicted > threshold, true > threshold
+    if predictions.shape != true.shape:
+        raise UsageError("masks", "do not match", got=f"{tuple(predictions.shape)} and {tuple(true.shape)}")
+    a, b = predictions > threshold, true > threshold
     both, either = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 

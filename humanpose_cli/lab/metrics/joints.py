@@ -199,7 +199,7 @@ class JointSet:
         row = self.points.index
         return [(row(f"{side}_{start}"), row(f"{side}_{end}")) for side in ("left", "right") for start, end in bones]
 
-    def of_body(self, body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
+    def of_body(self, body: Body, posed_body: PosedBody, betas: Tensor) -> Tensor:
         """Return positions (B, P, 3) in metres of `points`, on a body that was posed with its vertices.
 
         Raises UsageError if the regressor is not for that body, or the body has none of its own.
@@ -208,33 +208,33 @@ class JointSet:
             if body.joint_regressor is None:
                 problem = f"{self.name} are found by the regressor of a SMPL model"
                 raise UsageError("joints", problem, got=f"body {body.name}", remedy="`body=smpl:FILE`, or smpl24")
-            assert posed.vertices is not None
-            return body.joint_regressor[SMPL24.indices(self.points)] @ posed.vertices
+            assert posed_body.vertices is not None
+            return body.joint_regressor[SMPL24.indices(self.points)] @ posed_body.vertices
         if self.regressor is not None:
-            _, vertices = self.surface(body, posed)
+            _, vertices = self.surface(body, posed_body)
             template = body.template[None]
             if len(body.template) != vertices.shape[1] and self.conversion is not None:
                 template = self.conversion(template)
             joints = self.regressor.of_mesh(vertices, template[0], body.name)
             return joints[:, [self.regressor.names.index(name) for name in self.points]]
         if self.joints == SMPL24.joint_names:
-            return posed.joints[:, SMPL24.indices(self.points)]
-        landmarks = body.pose_landmarks(H36M17.name, posed, betas)
+            return posed_body.joints[:, SMPL24.indices(self.points)]
+        landmarks = body.pose_landmarks(H36M17.name, posed_body, betas)
         if self.measured:
             return landmarks[:, H36M17.indices(self.points)]
-        both = torch.cat((posed.joints, landmarks), 1)
+        both = torch.cat((posed_body.joints, landmarks), 1)
         names = (*SMPL24.joint_names, *H36M17.joint_names)
         return both[:, [names.index(name) for name in self.points]]
 
-    def surface(self, body: Body, posed: PosedBody) -> tuple[str, Tensor]:
+    def surface(self, body: Body, posed_body: PosedBody) -> tuple[str, Tensor]:
         """Return kind and vertices (B, V, 3) of the mesh of a body that was posed with its vertices; SMPL-X's becomes
         SMPL's if there is a `conversion`.
         """
-        assert posed.vertices is not None
+        assert posed_body.vertices is not None
         kind = body.name.partition("-")[0]
         if self.conversion is None or kind != "smplx":
-            return kind, posed.vertices
-        return "smpl", self.conversion(posed.vertices)
+            return kind, posed_body.vertices
+        return "smpl", self.conversion(posed_body.vertices)
 
     def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """Select from a data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not

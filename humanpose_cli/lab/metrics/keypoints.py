@@ -80,7 +80,7 @@ class ImageMatches(NamedTuple):
 
 
 def oks(
-    predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike, skeleton: Skeleton = COCO17
+    predictions: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike, skeleton: Skeleton = COCO17
 ) -> Floats:
     """Measure similarities (P, T) of joints (P, J, 2 or 3) to those of people (T, J, 3): x, y, and 0 where not
     labelled.
@@ -89,7 +89,7 @@ def oks(
            are then compared with a box three times as large, and are right inside of it
     Raises UsageError for other shapes.
     """
-    points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    points, people = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
     shape = len(skeleton)
     if points.ndim != 3 or people.ndim != 3 or points.shape[1] != shape or people.shape[1:] != (shape, 3):
         got = f"{points.shape} and {people.shape}"
@@ -111,7 +111,7 @@ def oks(
 
 
 def matched_predictions(
-    predicted: ArrayLike,
+    predictions: ArrayLike,
     scores: ArrayLike,
     true: ArrayLike,
     areas: ArrayLike,
@@ -125,7 +125,7 @@ def matched_predictions(
     """
     confidence, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(skeleton), 3)
     order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
-    points = np.asarray(predicted, np.float64).reshape(len(confidence), len(skeleton), 2)[order]
+    points = np.asarray(predictions, np.float64).reshape(len(confidence), len(skeleton), 2)[order]
     crowd = np.zeros(len(people), bool) if crowds is None else np.asarray(crowds, bool)
     counts = np.asarray((people[..., 2] > 0).any(1)).reshape(-1) & ~crowd
     rows = np.argsort(~counts, kind="stable")  # those who count come first
@@ -177,13 +177,13 @@ def torso_length(true: ArrayLike, skeleton: Skeleton = COCO17) -> Floats:
     return np.fmax(*diagonals)
 
 
-def pck(predicted: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) -> Floats:
+def pck(predictions: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) -> Floats:
     """Test whether each joint (T, J) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not
     labelled.
 
-    predicted  (T, J, 2 or 3), NaN for people who were missed: none of their joints is right
+    predictions  (T, J, 2 or 3), NaN for people who were missed: none of their joints is right
     """
-    points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    points, people = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
     apart = np.linalg.norm(points[..., :2] - people[..., :2], axis=-1)
     near = apart <= share * np.asarray(length, np.float64)[:, None]
     label_mask = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
@@ -214,7 +214,7 @@ class JointMatches(NamedTuple):
     labels: NDArray[np.int64]
 
 
-def matched_joints(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, heads: ArrayLike) -> JointMatches:
+def matched_joints(predictions: ArrayLike, scores: ArrayLike, true: ArrayLike, heads: ArrayLike) -> JointMatches:
     """Match one image's predictions (P, J, 2), NaN where there is no joint, with scores (P, J), with people (T, J, 3).
 
     heads  (T, 4) boxes: a joint is right within half of `head_length`; of people without one none is
@@ -222,7 +222,7 @@ def matched_joints(predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, hea
     Each prediction belongs to the person of whose labelled joints it has most, and each person to the prediction that
     has the largest share of them. The joints of the other predictions are wrong.
     """
-    points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    points, people = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
     label_mask = people[..., 2] > 0
     finite = np.isfinite(points[..., :2]).all(-1)
     apart = np.linalg.norm(points[:, None, :, :2] - people[None, :, :, :2], axis=-1)  # [P, T, J]

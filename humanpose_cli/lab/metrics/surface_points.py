@@ -45,14 +45,14 @@ def matched_surfaces(
     similarity: ArrayLike,
     overlaps: ArrayLike,
     scores: ArrayLike,
-    annotated: ArrayLike,
+    annotations: ArrayLike,
     crowds: ArrayLike | None = None,
     in_range: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> ImageMatches:
     """Match one image's predictions (P,) with its people (T,).
 
     similarity (P, T) GPS; overlaps (P, T) of the boxes, intersection over union; scores (P,)
-    annotated  (T,) who has points; crowds (T,) regions of several people, None: none is
+    annotations  (T,) who has points; crowds (T,) regions of several people, None: none is
     in_range   whose area is in the range that counts, of the predictions (P,) and of the people (T,); None: all
 
     People out of range do not count, like those without points. Predictions without a match do not count where their
@@ -62,7 +62,7 @@ def matched_surfaces(
     """
     confidence = np.asarray(scores, np.float64)
     order = np.argsort(-confidence, kind="stable")[:MAX_PREDICTIONS]
-    points = np.asarray(annotated, bool)
+    points = np.asarray(annotations, bool)
     in_size, inside = (
         (np.ones(len(x), bool) for x in (confidence, points)) if in_range is None else map(_bools, in_range)
     )

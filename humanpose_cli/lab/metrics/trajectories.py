@@ -26,21 +26,21 @@ STANDING = 0.01
 _EMDB_STILL = (0, 7, 8, 10, 11, 20, 21, 22, 23)
 
 
-def _pair(predicted: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats, Floats]:
-    a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+def _pair(predictions: ArrayLike, true: ArrayLike, width: int = 3) -> tuple[Floats, Floats]:
+    a, b = np.asarray(predictions, np.float64), np.asarray(true, np.float64)
     if a.shape != b.shape or a.ndim != width or a.shape[-1] != 3:
         expected = "(T, J, 3) twice" if width == 3 else "(T, 3) twice"
         raise UsageError("trajectories", "do not match", expected=expected, got=f"{a.shape} and {b.shape}")
     return a, b
 
 
-def acceleration_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
+def acceleration_error(predictions: ArrayLike, true: ArrayLike) -> Floats:
     """Average the difference of the joints' second differences, of each frame between two others: (T, J, 3) twice → (T
     − 2,).
 
     Metres a frame², as published figures have it (in millimetres, often labelled mm/s²).
     """
-    a, b = _pair(predicted, true)
+    a, b = _pair(predictions, true)
     return np.linalg.norm(np.diff(a - b, 2, axis=0), axis=-1).mean(-1)
 
 
@@ -66,26 +66,26 @@ def jitter_emdb(joints: ArrayLike, frame_rate: float) -> Floats:
     return jitter(moving, frame_rate)
 
 
-def foot_sliding(predicted: ArrayLike, true: ArrayLike) -> Floats:
+def foot_sliding(predictions: ArrayLike, true: ArrayLike) -> Floats:
     """Measure how far predicted feet move from one frame to the next while the true ones stand: (C,) metres.
 
-    predicted, true  (T, F, 3) metres, world axes: points of the feet in one order. A true point
+    predictions, true  (T, F, 3) metres, world axes: points of the feet in one order. A true point
                      stands where it moves less than `STANDING`; C counts points and pairs of frames
     """
-    a, b = _pair(predicted, true)
+    a, b = _pair(predictions, true)
     steps, truly = (np.linalg.norm(np.diff(points, axis=0), axis=-1) for points in (a, b))
     return steps[truly < STANDING]
 
 
 def root_velocity_error(
-    predicted: ArrayLike, true: ArrayLike, predicted_rotation: ArrayLike, true_rotation: ArrayLike
+    predictions: ArrayLike, true: ArrayLike, predicted_rotation: ArrayLike, true_rotation: ArrayLike
 ) -> Floats:
     """Measure the egocentric root velocity error (TRAM): roots (T, 3) metres and root to world (T, 3, 3) → (T − 1,)
     metres a frame.
 
     Velocities are compared in the frame of each root, so that neither the start nor the heading of the path counts.
     """
-    a, b = _pair(predicted, true, 2)
+    a, b = _pair(predictions, true, 2)
     source, target = np.asarray(predicted_rotation, np.float64), np.asarray(true_rotation, np.float64)
     if source.shape != target.shape or source.shape != (len(a), 3, 3):
         got = f"{source.shape} and {target.shape}"
@@ -94,12 +94,12 @@ def root_velocity_error(
     return np.linalg.norm(velocity - np.diff(b, axis=0), axis=-1)
 
 
-def _aligned(predicted: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
-    """Move `predicted` onto `true` by the transform that fits the first frames best; None: all of them."""
-    a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predicted, true))
+def _aligned(predictions: Floats, true: Floats, first: int | None = None, *, scale: bool = True) -> Floats:
+    """Move `predictions` onto `true` by the transform that fits the first frames best; None: all of them."""
+    a, b = (torch.from_numpy(x[:first].reshape(-1, 3).copy()) for x in (predictions, true))
     transform = fit_similarity(a, b, with_scale=scale)
-    points = transform.apply(torch.from_numpy(predicted.reshape(-1, 3).copy()))
-    return np.asarray(points.numpy().reshape(predicted.shape))
+    points = transform.apply(torch.from_numpy(predictions.reshape(-1, 3).copy()))
+    return np.asarray(points.numpy().reshape(predictions.shape))
 
 
 def segments(frames: int, cut: Cut = "short last") -> list[slice]:
@@ -115,31 +115,31 @@ def segments(frames: int, cut: Cut = "short last") -> list[slice]:
     return [slice(start, start + SEGMENT if start + 2 * SEGMENT <= frames else frames - 1) for start in full]
 
 
-def _of_segments(predicted: ArrayLike, true: ArrayLike, first: int | None, cut: Cut) -> Floats:
-    a, b = _pair(predicted, true)
+def _of_segments(predictions: ArrayLike, true: ArrayLike, first: int | None, cut: Cut) -> Floats:
+    a, b = _pair(predictions, true)
     parts = [np.linalg.norm(_aligned(a[s], b[s], first) - b[s], axis=-1) for s in segments(len(a), cut)]
     return np.concatenate(parts).mean(-1) if parts else np.zeros(0)
 
 
-def wa_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
+def wa_mpjpe(predictions: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
     """Measure the world-aligned joint error: each of `segments` is aligned as a whole by a similarity, (T, J, 3) twice
     → (≤ T,) metres.
     """
-    return _of_segments(predicted, true, None, cut)
+    return _of_segments(predictions, true, None, cut)
 
 
-def w_mpjpe(predicted: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
+def w_mpjpe(predictions: ArrayLike, true: ArrayLike, cut: Cut = "short last") -> Floats:
     """Measure the world joint error: each of `segments` is aligned by a similarity of its first two frames, → (≤ T,)
     metres.
     """
-    return _of_segments(predicted, true, 2, cut)
+    return _of_segments(predictions, true, 2, cut)
 
 
-def root_translation_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
+def root_translation_error(predictions: ArrayLike, true: ArrayLike) -> Floats:
     """Compare roots (T, 3) after the best rigid alignment of the whole path, as a share of the true path's length:
     (T,).
     """
-    a, b = _pair(predicted, true, 2)
+    a, b = _pair(predictions, true, 2)
     length = float(np.linalg.norm(np.diff(b, axis=0), axis=-1).sum())
     if not length > 0:
         raise UsageError("trajectories", "stand still", expected="a path of some length")

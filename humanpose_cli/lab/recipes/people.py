@@ -214,7 +214,7 @@ def validation_facts(
     cache: Cache,
     protocol: str,
     train: NDArray[np.integer],
-    held: NDArray[np.integer],
+    validation: NDArray[np.integer],
     count: int,
     unit: str = "people",
 ) -> dict[str, Any]:
@@ -233,15 +233,15 @@ def validation_facts(
         "split": split,
         "apart": split == "train",
     }
-    common = np.intersect1d(cache.sequence_numbers[train], cache.sequence_numbers[held])
+    common = np.intersect1d(cache.sequence_numbers[train], cache.sequence_numbers[validation])
     if count := int((common >= 0).sum()):
         facts["shared_sequences"] = count
     return facts
 
 
-def validation_of_people(train: People, held: People, protocol: str, limit: int) -> dict[str, Any]:
+def validation_of_people(train: People, validation: People, protocol: str, limit: int) -> dict[str, Any]:
     """Return `validation_facts` of people; limit  the number that are measured at most"""
-    return validation_facts(train.cache, protocol, train.images, held.images, min(len(held), limit))
+    return validation_facts(train.cache, protocol, train.images, validation.images, min(len(validation), limit))
 
 
 def _apart(people: People) -> NDArray[np.bool_]:

@@ -70,14 +70,14 @@ def validation_cautions(validation: Mapping[str, Any]) -> list[str]:
 
 
 def plot_caption(
-    described: Mapping[str, Any], log_every: int, batch_size: int, validation: Mapping[str, Any], kept: str
+    description: Mapping[str, Any], log_every: int, batch_size: int, validation: Mapping[str, Any], kept: str
 ) -> list[str]:
     """Write the sentences below the plot of a training: what was measured on which data, and which weights are kept.
 
-    described  the recipe's description; kept  the kept weights' `kept_text`, "" before there are any
+    description  the recipe's description; kept  the kept weights' `kept_text`, "" before there are any
     """
-    counts = (f"{described[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(described.get(unit), int))
-    examples = next(counts, "the recipe's examples") + f" of {described.get('data', 'the recipe')}"
+    counts = (f"{description[unit]:,} {unit}" for unit in ("people", "pairs") if isinstance(description.get(unit), int))
+    examples = next(counts, "the recipe's examples") + f" of {description.get('data', 'the recipe')}"
     return [
         f"Training losses: means over {log_every:,} steps or fewer, batches of {batch_size} of {examples}.",
         f"Held-out metrics: {validation_text(validation)}.",

@@ -141,8 +141,8 @@ def only_training(folder: Path, group: Processes) -> Iterator[None]:
     with ExitStack() as stack:
         path = ensure_folder(folder) / ".training.lock"
         alone = not group.first or stack.enter_context(locked_file(path))
-        (occupied,) = group.agree(not alone)
-        if occupied:
+        (is_training,) = group.agree(not alone)
+        if is_training:
             raise UsageError(
                 folder, "another process is running a training here", remedy="wait for it, or give another `out`"
             )
@@ -167,7 +167,7 @@ def counted_activations(model: nn.Module) -> Iterator[Callable[[], int]]:
             return _Saved(tensor)
         return _Saved(tensor, tensor_counts, (storage.data_ptr(), storage.nbytes()))
 
-    with saved_tensors_hooks(count, lambda saved: saved.tensor):
+    with saved_tensors_hooks(count, lambda packed_tensor: packed_tensor.tensor):
         yield lambda: sum(size for (_, size), tensors in tensor_counts.items() if tensors)
 
 

@@ -130,15 +130,15 @@ class TrainPlan:
 def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
     """Return what `train` would do in this process alone; errors as `train`'s. Reads no image and writes nothing."""
     loader = recipe.batches(LoaderOptions(options.batch_size, workers=0, seed=options.seed))
-    steps, done = options.steps or len(loader) * options.epochs, 0
+    steps, first_step = options.steps or len(loader) * options.epochs, 0
     if resume and (folder / CHECKPOINT).exists():
-        done = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
+        first_step = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
     parameter_count = sum(parameter.numel() for phase in recipe.phases() for parameter in phase.parameters)
     state = sum(tensor.nbytes for tensor in recipe.model.state_dict().values())
     average_bytes = state if options.average else 0
     return TrainPlan(
         steps,
-        done,
+        first_step,
         tuple(folder / name for name in WRITTEN if name != BEST or options.keep == "best"),
         examples=None if recipe.held_out is None else loader.example_count,
         held_out=None if recipe.held_out is None else len(recipe.held_out),

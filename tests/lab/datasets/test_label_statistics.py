@@ -97,7 +97,7 @@ def test_joints_that_are_not_labelled_are_not_compared() -> None:
     person.joints[SMPL24.name][4:6, 3] = 0
     ((_, errors),) = reprojection_errors(shown(person), {})
     assert len(errors) == 18
-    assert not list(reprojection_errors(shown(person), {}, projected=("smpl24",)))
+    assert not list(reprojection_errors(shown(person), {}, projections=("smpl24",)))
     assert not list(reprojection_errors(shown(person, focal=None), {}))
 
 

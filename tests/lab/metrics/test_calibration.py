@@ -42,7 +42,7 @@ def test_false_alarms_at_the_threshold_that_catches_nine_of_ten():
     right = np.array([0.05, 0.08, 0.085, 0.5])
     share, threshold = false_alarms(np.concatenate((wrong, right)), [False] * 10 + [True] * 4)
     assert (share, threshold) == (0.5, 0.08)
-    assert false_alarms(np.concatenate((wrong, right)), [False] * 10 + [True] * 4, caught=1.0) == (0.75, 0.09)
+    assert false_alarms(np.concatenate((wrong, right)), [False] * 10 + [True] * 4, recall=1.0) == (0.75, 0.09)
     assert np.isnan(false_alarms([0.5], [True])).all()
 
 

@@ -101,13 +101,13 @@ def train_rounds(
 
 def plan_rounds(plan: DeformAndLearn, options: TrainOptions, folder: Path, *, resume: bool = True) -> TrainPlan:
     """Return what `train_rounds` would do, as `lab.train.trainer.plan_training` says it of a recipe."""
-    done, settings = 0, _settings(plan, options)
+    round_count, settings = 0, _settings(plan, options)
     if resume and (folder / SETTINGS).exists():
         _refuse_other_settings(folder / SETTINGS, settings)
-        done = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
+        round_count = len(json.loads((folder / ROUNDS).read_text("utf-8"))) if (folder / ROUNDS).exists() else 0
     outputs = tuple(folder / name for name in (ROUNDS, PLOT, LAST, SETTINGS))
     counts = {"examples": len(plan.people), "held_out": len(plan.held_out)}
-    return TrainPlan(plan.options.rounds, done, outputs, **counts, unit="rounds")
+    return TrainPlan(plan.options.rounds, round_count, outputs, **counts, unit="rounds")
 
 
 def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
@@ -127,19 +127,19 @@ def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Raise InputError if a run was begun with others."""
-    stored = json.loads(path.read_text("utf-8"))
-    stored["recipe"] = _completed(stored["recipe"], _FORMER)
-    stored["loop"] = {"keep": "last", **stored["loop"]}  # as earlier versions did without saying so
-    for name in sorted(set(stored) | set(settings)):
-        if stored.get(name) != settings.get(name):
+    former_settings = json.loads(path.read_text("utf-8"))
+    former_settings["recipe"] = _completed(former_settings["recipe"], _FORMER)
+    former_settings["loop"] = {"keep": "last", **former_settings["loop"]}  # as earlier versions did without saying so
+    for name in sorted(set(former_settings) | set(settings)):
+        if former_settings.get(name) != settings.get(name):
             remedy = "give the old values, another `out`, or `resume=False`"
             raise InputError(path, f"is of a run with another {name}", remedy=remedy)
 
 
-def _completed(saved: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(settings: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
     """Complete saved options with those that they lack."""
-    inner = {name: _completed(saved[name], values) for name, values in former.items() if isinstance(values, Mapping)}
-    return {**former, **saved, **inner}
+    inner = {name: _completed(settings[name], values) for name, values in former.items() if isinstance(values, Mapping)}
+    return {**former, **settings, **inner}
 
 
 class _StopRequestedError(Exception):
@@ -204,9 +204,9 @@ class _Run:
             write_json(path, settings)
         if (self.folder / ROUNDS).exists():
             # Version 1.0.0 wrote the error of those accepted as that of the registration.
-            accepted, other = "accepted_registration", "registration"
-            done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
-            self.done = [e if accepted in e else {**e, accepted: e[other], other: {}} for e in done]
+            name, other = "accepted_registration", "registration"
+            records = json.loads((self.folder / ROUNDS).read_text("utf-8"))
+            self.done = [e if name in e else {**e, name: e[other], other: {}} for e in records]
         self.report = part_of(self.progress, 0, 0.5 * _EVIDENCE)
         self.evidence = self._evidence("evidence.npz", self.plan.people)
         self.report = part_of(self.progress, 0.5 * _EVIDENCE, _EVIDENCE)
@@ -288,8 +288,8 @@ class _Run:
         return folder / f"round-{last}" / what / LAST
 
     def _train(self, recipe: Recipe[Any], loop: TrainOptions, what: str) -> None:
-        def report(done: int, total: int | None, text: str) -> None:
-            self.report(done, total, f"round {self.number}, {what}: {text}")
+        def report(count: int, total: int | None, text: str) -> None:
+            self.report(count, total, f"round {self.number}, {what}: {text}")
 
         result = train(recipe, loop, self._at(what), self.device, progress=report, stop=self.stop, group=self.group)
         if not result.finished:
@@ -406,20 +406,20 @@ class _Run:
         names = (ROUNDS, PLOT, LAST, SETTINGS)
         outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
         best = metrics.get(self.plan.criterion)
-        done = len(self.done)
+        round_count = len(self.done)
         rounds = self.plan.options.rounds
         cautions = validation_cautions({"count": len(self.plan.held_out), "unit": "people held out"})
         return TrainResult(
-            step=done,
+            step=round_count,
             steps=rounds,
             finished=finished,
             seconds=seconds,
             best=best,
-            best_step=done,
+            best_step=round_count,
             metrics=metrics,
             outputs=outputs,
             unit="rounds",
-            kept=f"{LAST}: the last step of round {done:,} of {rounds:,}",
+            kept=f"{LAST}: the last step of round {round_count:,} of {rounds:,}",
             cautions=tuple(cautions),
         )
 
@@ -472,11 +472,11 @@ def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32])
     return points.reshape(*keypoints.shape[:2], 2).astype(np.float32)
 
 
-def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, learned: int, held_out: int) -> None:
+def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, people_count: int, held_out: int) -> None:
     """Draw Figure 2: mean errors by round, and the share of accepted registrations; nothing if no true joints are
     known.
 
-    learned, held_out  numbers of people, for the caption
+    people_count, held_out  numbers of people, for the caption
 
     Registrations have a curve of all people and one of those accepted: without those that failed, the error can fall
     while more fail.
@@ -499,7 +499,7 @@ def plot_rounds(rounds: Sequence[Mapping[str, Any]], path: Path, learned: int, h
     for panel in (axes, shares):
         panel.grid(alpha=0.3)
     caption = (
-        f"Joints before Procrustes, bones scaled to the resting body's; means over the {learned:,} people\n"
+        f"Joints before Procrustes, bones scaled to the resting body's; means over the {people_count:,} people\n"
         f"learned from (registrations) and the {held_out:,} held out (lifter, network).\n"
         "The last round's network is kept."
     )

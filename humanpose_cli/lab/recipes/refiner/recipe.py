@@ -219,9 +219,9 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
 
     @torch.no_grad()
     def _found(self, batch: Mapping[str, Tensor]) -> DisplacementMixture:
-        moved = {name: batch[name].to(self.device) for name in ("photo", "rendering")}
-        found = self._estimates(moved, last=True)[-1]
-        return found._replace(pixels=found.pixels.cpu(), logit=found.logit.cpu(), scale=found.scale.cpu())
+        inputs = {name: batch[name].to(self.device) for name in ("photo", "rendering")}
+        estimate = self._estimates(inputs, last=True)[-1]
+        return estimate._replace(pixels=estimate.pixels.cpu(), logit=estimate.logit.cpu(), scale=estimate.scale.cpu())
 
 
 def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
@@ -240,13 +240,13 @@ def begin_with_encoder(network: DisplacementNetwork, path: Path) -> None:
     backbone = {
         name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")
     }
-    kept = {name: value for name, value in backbone.items() if not name.startswith("layer4.")}
-    kept["conv1.weight"] = kept["conv1.weight"][:, :3].contiguous()
-    fill(network.photo, kept, path)
+    state = {name: value for name, value in backbone.items() if not name.startswith("layer4.")}
+    state["conv1.weight"] = state["conv1.weight"][:, :3].contiguous()
+    fill(network.photo, state, path)
     first = network.rendering.conv1.weight.detach().clone()
     if network.options.texture:
-        first[:, :3] = kept["conv1.weight"]
-    fill(network.rendering, {**kept, "conv1.weight": first}, path)
+        first[:, :3] = state["conv1.weight"]
+    fill(network.rendering, {**state, "conv1.weight": first}, path)
 
 
 def _large(people: People) -> People:
