@@ -317,6 +317,8 @@ def _march(
     The way is given up where it leaves the image, meets someone else, or comes nearer to a part of the body that
     is no neighbour of the starting point's: there the mask's edge belongs to that part.
     """
+    if not len(rows):  # the body fills the image
+        return np.zeros(0)
     height, width = mask.shape
     reach = max(4, round(0.12 * np.ptp(rows)))
     nearest_part = _nearest(part)

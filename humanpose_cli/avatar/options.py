@@ -394,8 +394,9 @@ class MeshOptions(Options):
 
     supersampling: int = option(2, "Samples per pixel along each side.", minimum=1)
     texture_size: int | None = option(
-        None, "Texels along each side.", minimum=64, unset="fine enough for the photo, 512 to 4096"
+        None, "Texels along each side.", minimum=64, unset="fine enough for the photo, 512 to `max_texture_size`"
     )
+    max_texture_size: int = option(4096, "Maximum of texels along each side without `texture_size`.", minimum=512)
     mask_margin: float = option(0.008, "Width of the mask's edge without trust, in heights of the person.", minimum=0)
     hole_margin: float = option(0.018, "Width of the hole beyond the mask, in heights of the person.", minimum=0)
     grain: bool = option(True, "Give smooth made-up parts the photo's noise.")

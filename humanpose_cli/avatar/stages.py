@@ -286,7 +286,7 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None,
 def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     """Give the body shoes, the silhouette of its clothes, and a sheet for clothes beside it."""
     body, posed, vertices = aligned.body, aligned.posed, aligned.vertices
-    size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre)
+    size = options.texture_size or _texture_size(body.body, aligned.pixels_per_metre, options.max_texture_size)
     texels = body_texels(body.body, size, options.relief)
     worn = what_is_worn(aligned, texels, options)
     # A hand in a pocket is not visible, whatever the fit says.
@@ -452,7 +452,7 @@ def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float32)).to(device)
 
 
-def _texture_size(body: Body, pixels_per_metre: float) -> int:
+def _texture_size(body: Body, pixels_per_metre: float, maximum: int) -> int:
     """Choose how many texels each side has, of `_SIZES`: also where the atlas is coarse, about as fine as the photo."""
     corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
@@ -460,4 +460,4 @@ def _texture_size(body: Body, pixels_per_metre: float) -> int:
     widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
     coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
     ideal = max(pixels_per_metre, 1) / max(coarse, 1e-3)
-    return min(_SIZES, key=lambda size: abs(np.log(size / ideal)))
+    return min(filter(maximum.__ge__, _SIZES), key=lambda size: abs(np.log(size / ideal)))

@@ -49,7 +49,7 @@ _NO_TEXTURES = (
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb --world ground",
-        "hpc export photo.jpg.fit.npz --frames photo.jpg --texture frames",
+        "hpc export photo.jpg.fit.npz --frames photo.jpg",
         "hpc export hpc-out/fit --format amass,bvh --person largest",
     ),
 )
@@ -103,11 +103,14 @@ def export(
             )
         task = latest[name]
         path = task.write((kind,))
-        if kind in ("glb", "usd") and not task.textures:
+        clip = task.fit.frame_count > 1  # of a photograph, what is missing was said when it was read
+        if kind in ("glb", "usd") and clip and inputs.texture is None and not task.has_textures:
             session.reporter.info_once(_NO_TEXTURES)
-        if kind in ("glb", "usd") and (count := task.fit.frame_count) > 1:
+        if kind in ("glb", "usd") and clip:
             rate = f"{task.fit.frame_rate:g} frames/s"
-            session.reporter.info_once(f"{name}: {count} frames at {rate}; {path[-1].name} opens them in Blender")
+            session.reporter.info_once(
+                f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"
+            )
         details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
         details["doubtful"] = record_summary(task.fit)["doubtful"]
         return Outcome(path, details)

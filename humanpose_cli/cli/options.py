@@ -212,9 +212,10 @@ FitFiles = Annotated[
 FitTextures = Annotated[
     str | None,
     option(
-        "--texture FILE|frames",
+        "--texture FILE|frames|none",
         "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of "
-        "--frames. Default: those beside the fits.",
+        "--frames; none: one colour a person. Default: of photographs frames, which gives people their clothes, else "
+        "those beside the fits.",
         show_default=False,
     ),
 ]

@@ -21,7 +21,7 @@ from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.demo.clip import DemoClip, drawn_pair, key_pose
 from humanpose_cli.demo.page import Figure, Section, index_page
-from humanpose_cli.export.exporter import textures_of_fit
+from humanpose_cli.export.looks import looks_of_fit
 from humanpose_cli.export.viewing import view
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
@@ -270,7 +270,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
     source, fitted = shell_word(name), shell_word(f"{name}.fit.npz")
     assert fit.images is not None
     images = FitFrames(fit, fit.images, in_order=True)
-    textures = textures_of_fit(fit, "frames", images, work.part(0.0, 0.6).progress)
+    textures = looks_of_fit(fit, "frames", images, work.part(0.0, 0.6).progress)
     progress = work.part(0.6, 1.0).progress
     page = view(fit, images, title=name, textures=textures, video_codec=work.video_codec, progress=progress)
     work.wrote(page.save(work.path(f"{name}.html")))

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from humanpose_cli.avatar.frame_texture import read_texture, texture_path
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.meshes import frame_surfaces, materials_text, obj_text, write_ply
+from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
+from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
+from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_meshes
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
@@ -38,17 +36,10 @@ from humanpose_cli.io.atomic import (
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.refining.frames import AnyFrames, FitFrames
-from humanpose_cli.refining.options import RefineOptions
-from humanpose_cli.refining.refiner import TEXELS, Refiner
-from humanpose_cli.refining.steps import read_textures
+from humanpose_cli.refining.frames import AnyFrames
 
 World = Literal["camera", "ground"]
 """The world that positions are in."""
-
-Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | str | Path | None
-"""Textures of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; a file or folder as
-`refining.steps.read_textures` takes them; None: the fit's own, or those beside the file that it was read from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +49,20 @@ class Export:
     fit       with a frame rate
     base      path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`
     people    motions of its tracks
-    textures  of tracks, (H, W, 3 or 4) uint8
+    meshes    of its tracks, at rest
     """
 
     fit: Fit
     body: Body
     base: Path
     people: Sequence[PersonMotion]
-    textures: Mapping[int, NDArray[np.uint8]]
+    meshes: Mapping[int, Sequence[SkinnedMesh]]
     progress: Progress
+
+    @property
+    def has_textures(self) -> bool:
+        """Whether anybody has a texture."""
+        return any(mesh.image is not None for meshes in self.meshes.values() for mesh in meshes)
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
         """Write each of the formats, keys of `FORMATS`, atomically; returns the files in the order written."""
@@ -89,11 +85,14 @@ class Export:
         """The name of files that another refers to; formats want it in UTF-8, whatever `base` is."""
         return escaped(self.base.name)
 
-    def images(self, folder: Path, stem: str) -> tuple[dict[int, str], dict[Path, bytes]]:
-        """Encode the textures as PNG: their names (`STEM.person0.png`) by track, and the bytes of each file."""
-        names = {track: f"{stem}.person{track}.png" for track in self.textures}
-        pixels = {name: np.ascontiguousarray(self.textures[track][..., :3]) for track, name in names.items()}
-        return names, {folder / name: encode_image(image, ".png") for name, image in pixels.items()}
+    def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
+        """Encode the textures as PNG: their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
+        names, files = {}, {}
+        for mesh in (mesh for meshes in self.meshes.values() for mesh in meshes):
+            if mesh.image is not None:
+                names[mesh.name] = f"{stem}.{mesh.name}.png"
+                files[folder / names[mesh.name]] = encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png")
+        return names, files
 
 
 _FBX = "export glb, which Blender turns into FBX, or bvh for the motion alone"
@@ -137,51 +136,6 @@ def chosen_people(fit: Fit, person: str) -> Fit:
     return fit.select(fit.rows_of(fit.largest_track if person == "largest" else int(person)))
 
 
-def textures_of_fit(
-    fit: Fit, textures: Textures = None, frames: FitFrames | None = None, progress: Progress = no_progress
-) -> Mapping[int, NDArray[np.uint8]]:
-    """Read or make textures of a fit's tracks, (H, W, 3 or 4) uint8.
-
-    textures  see `Textures`; for tracks that have one
-
-    Raises UsageError if they are not images, or there are no frames to make them from.
-    """
-    if textures == "frames":
-        if frames is None:
-            raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
-        with Refiner(RefineOptions("flow")) as refiner:
-            return refiner.textures(fit, frames, progress=progress)
-    if isinstance(textures, str | Path):
-        return read_textures(Path(textures), fit)
-    if textures is not None or fit.textures or fit.path is None:
-        return _checked(fit.textures if textures is None else textures)
-    beside = {track: texture_path(fit.path, track) for track in fit.tracks}
-    files = {track: path for track, path in beside.items() if os.path.isfile(path)}  # a name may be too long
-    if not files:
-        return {}
-    body = fit.body_model()
-    surface = TexelMap(body.uv, body.uv_faces, TEXELS).covered
-    return {track: read_texture(path, surface, body.name) for track, path in files.items()}
-
-
-def _checked(textures: Mapping[int, Any]) -> Mapping[int, NDArray[np.uint8]]:
-    for track, texture in textures.items():
-        shape, kind = np.shape(texture), getattr(texture, "dtype", type(texture).__name__)
-        if kind != np.uint8 or len(shape) != 3 or shape[2] not in (3, 4):
-            got = f"{shape} {kind} for person {track}"
-            raise UsageError("textures", "are no images", expected="(H, W, 3 or 4) uint8", got=got)
-    return textures
-
-
-def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
-    """Return the given frames, else those that the fit knows. Raises InputError if frames of the fit are missing."""
-    if isinstance(frames, FitFrames):
-        return frames
-    if frames is not None:
-        return FitFrames.of(fit, frames)
-    return None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
-
-
 def check_frame_rate(frame_rate: float | None) -> None:
     """Raise UsageError unless the frame rate is None or frames a second."""
     if frame_rate is not None and not 0 < frame_rate < math.inf:
@@ -208,9 +162,11 @@ def export_fit(
     frame_rate  frame rate of a fit that has none; None: 25
     world       camera: the fit's own, of its first frame's camera if no other is known; ground: see
                 `fitting.grounding.on_the_ground`
-    textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
-                also beside the fit file. People without one have the colours of overlays: {} for all
-    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source
+    textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: of a photograph made from
+                it, with the people's clothes, else those of the refinement, also beside the fit file. People without
+                one have the colours of overlays: "none" for all
+    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source, of a
+                photograph also the file that the fit file names
     body        of the fit, if it came from a file of a SMPL fit
 
     Raises UsageError for unknown formats, worlds or rates, UnavailableError if `usd` is requested and usd-core
@@ -245,13 +201,12 @@ def export_of(
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
     available = available_frames(fit, frames)
     fit = fit if available is None else replace(fit, images=available.source)
-    used_textures = {
-        t: image for t, image in textures_of_fit(fit, textures, available, progress).items() if t in fit.tracks
-    }
+    looks = looks_of_fit(fit, textures, available, progress)
     if world == "ground":
         fit = on_the_ground(fit, body)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    return Export(fit, body, Path(base), people, used_textures, progress)
+    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
+    return Export(fit, body, Path(base), people, meshes, progress)
 
 
 def _amass(task: Export) -> list[Path]:
@@ -273,7 +228,7 @@ def _bvh(task: Export) -> list[Path]:
 def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
     cameras = CameraPath.all_of(fit)
-    data = glb_bytes(task.body, task.people, cameras, seconds=fit.seconds(fit.frame_rate), textures=task.textures)
+    data = glb_bytes(task.people, task.meshes, cameras, seconds=fit.seconds(fit.frame_rate))
     beside = {task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
     with removed_on_failure([*beside]):
         write_together({**beside, path: data})
@@ -287,7 +242,7 @@ def _usd(task: Export) -> list[Path]:
     beside = {**images, task.path(SCRIPT_SUFFIX): blender_script(fit, path.parent)}
     with removed_on_failure([*beside]), atomic_path(path) as temporary:
         cameras = CameraPath.all_of(fit)
-        write_usd(temporary, task.body, task.people, cameras, codes, frame_rate=fit.frame_rate, textures=names)
+        write_usd(temporary, task.people, task.meshes, cameras, codes, frame_rate=fit.frame_rate, images=names)
         write_together(beside)
     return [path, *beside]
 
@@ -337,10 +292,11 @@ def _obj(task: Export) -> list[Path]:
     folder, stem = (task.base.parent, task.stem) if single else (task.path(".obj"), "people")
     names, images = task.images(folder, stem)
     library = folder / f"{stem}.mtl"
-    beside = {**images, library: materials_text(task.fit.tracks, names).encode()}
+    every = [mesh for meshes in task.meshes.values() for mesh in meshes]
+    beside = {**images, library: materials_text(every, names).encode()}
 
-    def write(path: Path, surfaces: Mapping[int, Any]) -> None:
-        mesh = {path: obj_text(task.body, surfaces, library.name).encode()}
+    def write(path: Path, meshes: Sequence[SkinnedMesh]) -> None:
+        mesh = {path: obj_text(meshes, library.name).encode()}
         write_together({**beside, **mesh} if single else mesh)
 
     with removed_on_failure([*beside]):
@@ -351,17 +307,17 @@ def _obj(task: Export) -> list[Path]:
 
 
 def _ply(task: Export) -> list[Path]:
-    return _meshes(task, "ply", lambda path, surfaces: write_ply(path, task.body, surfaces, task.textures))
+    return _meshes(task, "ply", write_ply)
 
 
-def _meshes(task: Export, kind: str, write: Callable[[Path, Mapping[int, Any]], None]) -> list[Path]:
+def _meshes(task: Export, kind: str, write: Callable[[Path, Sequence[SkinnedMesh]], None]) -> list[Path]:
     """Write one file of an image; of a sequence a folder with one for each frame that shows a person, by its number."""
     frames = np.unique(task.fit.frame_index).tolist()
     folder, single = task.path(f".{kind}"), task.fit.frame_count == 1
     paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
     with removed_on_failure(paths):
         for number, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
-            write(path, frame_surfaces(task.fit, frame, task.body))
+            write(path, frame_meshes(task.fit, frame, task.body, task.people, task.meshes))
             task.progress(number, len(frames), f"frames as {kind}")
     return paths
 

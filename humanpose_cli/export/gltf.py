@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.export.skins import SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.overlay import person_colour
-from humanpose_cli.rendering.surfaces import vertex_normals
 from humanpose_cli.version import __version__
 
 Array = NDArray[Any]
@@ -40,7 +39,7 @@ _NEAR = 0.01  # metres: a camera's near plane; the far one is infinite
 class UvMesh(NamedTuple):
     """A mesh whose corners have one position and one texture coordinate each.
 
-    source  (W,) the body's vertex of each vertex
+    source  (W,) the mesh's vertex of each vertex
     uv      (W, 2) in 0…1, v down
     faces   (F, 3)
     """
@@ -50,28 +49,11 @@ class UvMesh(NamedTuple):
     faces: Array
 
 
-def uv_mesh(body: Body) -> UvMesh:
-    """Build the body's mesh with a vertex for every pair of vertex and texture coordinate."""
-    faces, uv_faces = body.faces.numpy().astype(np.int64), body.uv_faces.numpy().astype(np.int64)
-    count = len(body.uv)
-    pairs, corners = np.unique(faces * count + uv_faces, return_inverse=True)
-    return UvMesh(pairs // count, body.uv.numpy()[pairs % count], corners.reshape(faces.shape))
-
-
-def unit_normals(vertices: Array, body: Body) -> Array:
-    """Compute normals (V, 3) outwards, weighted by the faces' areas; +y if a vertex has no face."""
-    normals = vertex_normals(torch.from_numpy(vertices), body.faces).numpy()
-    return np.where(normals.any(1, keepdims=True), normals, (0.0, 1.0, 0.0))
-
-
-def strongest_bones(body: Body) -> tuple[Array, Array]:
-    """Select (V, 4) rows of smpl24 and weights whose sum is 1: as many as every program that reads glTF takes."""
-    bones, weights = body.bone_indices.numpy(), body.bone_weights.numpy().astype(np.float64)
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
-    weights = np.take_along_axis(weights, order, 1)
-    strongest = np.where(weights > 0, np.take_along_axis(bones, order, 1), 0)
-    padding = ((0, 0), (0, 4 - strongest.shape[1]))
-    return np.pad(strongest, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
+def uv_mesh(mesh: SkinnedMesh) -> UvMesh:
+    """Build a mesh with a vertex for every pair of vertex and texture coordinate."""
+    count = len(mesh.uv)
+    pairs, corners = np.unique(mesh.faces * count + mesh.uv_faces, return_inverse=True)
+    return UvMesh(pairs // count, mesh.uv[pairs % count], corners.reshape(mesh.faces.shape))
 
 
 def linear_colour(track: int) -> list[float]:
@@ -159,28 +141,25 @@ class _Animation:
 
 
 def glb_bytes(
-    body: Body,
     people: Sequence[PersonMotion],
+    meshes: Mapping[int, Sequence[SkinnedMesh]],
     cameras: Mapping[str, CameraPath],
     *,
     seconds: Array,
-    textures: Mapping[int, NDArray[np.uint8]] | None = None,
 ) -> bytes:
     """Write the people and the cameras as one file.
 
+    meshes    of tracks, at rest
     cameras   by name
-    body      that the people have
     seconds   (F,) when each frame is shown, rising from 0
-    textures  of tracks, (H, W, 3 or 4) uint8, v down; people without one have the colour that overlays give them
 
     Skinning is linear, by four bones a vertex: SMPL's pose blend shapes are left out.
     """
     document = _Document()
     animation = _Animation(document)
-    surface = uv_mesh(body)
     roots: list[int] = []
     for person in people:
-        roots += _add_person(document, animation, body, surface, person, seconds, textures or {})
+        roots += _add_person(document, animation, person, meshes[person.track], seconds)
     roots += [_add_camera(document, animation, name, camera, seconds) for name, camera in cameras.items()]
     if animation.channels:
         document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
@@ -191,11 +170,9 @@ def glb_bytes(
 def _add_person(
     document: _Document,
     animation: _Animation,
-    body: Body,
-    surface: UvMesh,
     person: PersonMotion,
+    meshes: Sequence[SkinnedMesh],
     seconds: Array,
-    textures: Mapping[int, NDArray[np.uint8]],
 ) -> tuple[int, int]:
     """Add a person; return the numbers of the person's node and of the mesh's."""
     turns, scales, offsets = quaternions(person.rotations), person.local_scales, person.bone_offsets
@@ -216,7 +193,7 @@ def _add_person(
     )
     mesh = document.add(
         "nodes",
-        {"name": f"{person.name}.body", "mesh": _add_mesh(document, body, surface, person, textures), "skin": skin},
+        {"name": f"{person.name}.body", "mesh": _add_meshes(document, person.name, meshes), "skin": skin},
     )
     root = document.add("nodes", {"name": person.name, "children": [joints[0]]})
     if len(seconds) > 1:
@@ -238,36 +215,35 @@ def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array
         animation.move(node, "scale", animation.times(seconds[[*changes]]), scales, "STEP")
 
 
-def _add_mesh(
-    document: _Document,
-    body: Body,
-    surface: UvMesh,
-    person: PersonMotion,
-    textures: Mapping[int, NDArray[np.uint8]],
-) -> int:
-    texture = textures.get(person.track)
+def _add_meshes(document: _Document, name: str, meshes: Sequence[SkinnedMesh]) -> int:
+    """Add the meshes of a person as primitives of one."""
+    return document.add("meshes", {"name": name, "primitives": [_primitive(document, mesh) for mesh in meshes]})
+
+
+def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
     material: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
-    if texture is None:
-        material["baseColorFactor"] = [*linear_colour(person.track), 1.0]
+    if mesh.image is None:
+        material["baseColorFactor"] = [*linear_colour(mesh.track), 1.0]
     else:
-        png = document.view(encode_image(np.ascontiguousarray(texture[..., :3]), ".png"))
-        image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": person.name})
+        png = document.view(encode_image(np.ascontiguousarray(mesh.image[..., :3]), ".png"))
+        image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": mesh.name})
         material["baseColorTexture"] = {"index": document.add("textures", {"source": image})}
-    normals = unit_normals(person.vertices, body)
+    surface = uv_mesh(mesh)
+    bones, weights = mesh.strongest_bones
     attributes = {
-        "POSITION": document.accessor(person.vertices[surface.source], "<f4", target=_VERTICES, bounds=True),
-        "NORMAL": document.accessor(normals[surface.source], "<f4", target=_VERTICES),
+        "POSITION": document.accessor(mesh.vertices[surface.source], "<f4", target=_VERTICES, bounds=True),
+        "NORMAL": document.accessor(mesh.normals[surface.source], "<f4", target=_VERTICES),
         "TEXCOORD_0": document.accessor(surface.uv, "<f4", target=_VERTICES),
+        "JOINTS_0": document.accessor(bones[surface.source], "|u1", target=_VERTICES),
+        "WEIGHTS_0": document.accessor(weights[surface.source], "<f4", target=_VERTICES),
     }
-    bones, weights = strongest_bones(body)
-    attributes["JOINTS_0"] = document.accessor(bones[surface.source], "|u1", target=_VERTICES)
-    attributes["WEIGHTS_0"] = document.accessor(weights[surface.source], "<f4", target=_VERTICES)
-    primitive = {
+    # Sheets have no inside: both of their sides are visible.
+    sides = {"doubleSided": True} if mesh.part != "body" else {}
+    return {
         "attributes": attributes,
         "indices": document.accessor(surface.faces.reshape(-1), "<u4", target=_ELEMENTS),
-        "material": document.add("materials", {"name": person.name, "pbrMetallicRoughness": material}),
+        "material": document.add("materials", {"name": mesh.name, "pbrMetallicRoughness": material, **sides}),
     }
-    return document.add("meshes", {"name": person.name, "primitives": [primitive]})
 
 
 def _add_camera(document: _Document, animation: _Animation, name: str, camera: CameraPath, seconds: Array) -> int:

@@ -1,4 +1,4 @@
-"""The surfaces of all people in one frame as OBJ or PLY: metres, y up, in the world of `export.motion`."""
+"""The meshes of all people in one frame as OBJ or PLY: metres, y up, in the world of `export.motion`."""
 
 from __future__ import annotations
 
@@ -9,53 +9,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import sample_at
-from humanpose_cli.export.motion import TO_Y_UP
-from humanpose_cli.fitting.overlays import body_vertices
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.export.skins import SkinnedMesh
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.rendering.overlay import person_colour
 
 Array = NDArray[Any]
-Textures = Mapping[int, NDArray[np.uint8]]
 
 
-def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
-    """Compute the surface (V, 3) of every track in a frame, metres in the world, y up."""
-    rows = fit.rows_for(frame)
-    if not len(rows):
-        return {}
-    turn = fit.world_to_camera[frame].astype(np.float64)
-    points = body_vertices(body, fit, rows).double().numpy() - turn[:3, 3]
-    world = points @ turn[:3, :3] @ TO_Y_UP.T
-    return dict(zip(fit.track_id[rows].tolist(), world, strict=True))
-
-
-def materials_text(tracks: Sequence[int], images: Mapping[int, str]) -> str:
-    """Write the material library (`.mtl`) of people: their colours, or the names of their texture images."""
+def materials_text(meshes: Sequence[SkinnedMesh], images: Mapping[str, str]) -> str:
+    """Write the material library (`.mtl`) of meshes: their people's colours, or the file names of their images."""
     lines = []
-    for track in tracks:
-        colour = (1.0, 1.0, 1.0) if track in images else person_colour(track).tolist()
-        lines += [f"newmtl person{track}", "Kd " + " ".join(f"{value:.4f}" for value in colour), "Ks 0 0 0", "illum 1"]
-        lines += [f"map_Kd {images[track]}"] if track in images else []
+    for mesh in meshes:
+        colour = (1.0, 1.0, 1.0) if mesh.name in images else person_colour(mesh.track).tolist()
+        lines += [f"newmtl {mesh.name}", "Kd " + " ".join(f"{value:.4f}" for value in colour), "Ks 0 0 0", "illum 1"]
+        lines += [f"map_Kd {images[mesh.name]}"] if mesh.name in images else []
     return "\n".join(lines) + "\n"
 
 
-def obj_text(body: Body, surfaces: Mapping[int, Array], materials: str) -> str:
-    """Write one frame as OBJ: an object `personN` for each, with texture coordinates.
+def obj_text(meshes: Sequence[SkinnedMesh], materials: str) -> str:
+    """Write the meshes of one frame as OBJ: an object for each, such as `person0`, with texture coordinates.
 
-    surfaces   of tracks, (V, 3) metres
     materials  name of the material library in the same folder
     """
-    uv = body.uv.numpy() * (1, -1) + (0, 1)  # OBJ's v goes up
-    text = [f"mtllib {materials}\n", _lines("vt %.6f %.6f\n", uv)]
-    faces, uv_faces, first = body.faces.numpy() + 1, body.uv_faces.numpy() + 1, 0
-    for track, vertices in surfaces.items():
-        corners = np.stack((faces + first, uv_faces), -1).reshape(-1, 6)
-        text += [f"o person{track}\nusemtl person{track}\n", _lines("v %.6f %.6f %.6f\n", vertices)]
+    text, first, first_uv = [f"mtllib {materials}\n"], 1, 1
+    for mesh in meshes:
+        corners = np.stack((mesh.faces + first, mesh.uv_faces + first_uv), -1).reshape(-1, 6)
+        text += [f"o {mesh.name}\nusemtl {mesh.name}\n", _lines("v %.6f %.6f %.6f\n", mesh.vertices)]
+        text.append(_lines("vt %.6f %.6f\n", mesh.uv * (1, -1) + (0, 1)))  # OBJ's v goes up
         text.append(_lines("f %d/%d %d/%d %d/%d\n", corners))
-        first += len(vertices)
+        first, first_uv = first + len(mesh.vertices), first_uv + len(mesh.uv)
     return "".join(text)
 
 
@@ -64,20 +47,19 @@ def _lines(pattern: str, rows: Array) -> str:
     return (pattern * len(rows)) % tuple(rows.reshape(-1).tolist())
 
 
-def write_ply(path: Path | str, body: Body, surfaces: Mapping[int, Array], textures: Textures) -> None:
-    """Write one frame as one mesh (binary) with colours at its vertices: the people's textures', or their own.
-
-    surfaces  of tracks, (V, 3) metres
-    """
+def write_ply(path: Path | str, meshes: Sequence[SkinnedMesh]) -> None:
+    """Write the meshes of one frame as one (binary) with colours at its vertices: the images', or the people's."""
     vertex = np.dtype([("at", "<f4", 3), ("colour", "u1", 3)])
     face = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
-    vertices = np.zeros((len(surfaces), len(body.template)), vertex)
-    faces = np.zeros((len(surfaces), len(body.faces)), face)
+    vertices = np.zeros(sum(len(mesh.vertices) for mesh in meshes), vertex)
+    faces = np.zeros(sum(len(mesh.faces) for mesh in meshes), face)
     faces["count"] = 3
-    for number, (track, points) in enumerate(surfaces.items()):
-        vertices["at"][number] = points
-        vertices["colour"][number] = vertex_colours(body, track, textures)
-        faces["corners"][number] = body.faces.numpy() + number * len(points)
+    first = first_face = 0
+    for mesh in meshes:
+        rows = slice(first, first + len(mesh.vertices))
+        vertices["at"][rows], vertices["colour"][rows] = mesh.vertices, vertex_colours(mesh)
+        faces["corners"][first_face : first_face + len(mesh.faces)] = mesh.faces + first
+        first, first_face = rows.stop, first_face + len(mesh.faces)
     names = "".join(f"property float {axis}\n" for axis in "xyz")
     names += "".join(f"property uchar {colour}\n" for colour in ("red", "green", "blue"))
     head = (
@@ -87,12 +69,12 @@ def write_ply(path: Path | str, body: Body, surfaces: Mapping[int, Array], textu
     write_bytes(path, head.encode("ascii") + vertices.tobytes() + faces.tobytes())
 
 
-def vertex_colours(body: Body, track: int, textures: Textures) -> Array:
-    """Sample colours (V, 3) uint8 sRGB: the texture's at each vertex, or the person's colour."""
-    if track not in textures:
-        return np.tile(np.rint(255 * person_colour(track)).astype(np.uint8), (len(body.template), 1))
-    corner = np.zeros(len(body.template), np.int64)
-    corner[body.faces.numpy().reshape(-1)] = body.uv_faces.numpy().reshape(-1)
-    texture = textures[track][..., :3].astype(np.float32)
-    at = body.uv.numpy()[corner] * texture.shape[0]
+def vertex_colours(mesh: SkinnedMesh) -> Array:
+    """Sample colours (V, 3) uint8 sRGB: the image's at each vertex, or the person's colour."""
+    if mesh.image is None:
+        return np.tile(np.rint(255 * person_colour(mesh.track)).astype(np.uint8), (len(mesh.vertices), 1))
+    corner = np.zeros(len(mesh.vertices), np.int64)
+    corner[mesh.faces.reshape(-1)] = mesh.uv_faces.reshape(-1)
+    texture = mesh.image[..., :3].astype(np.float32)
+    at = mesh.uv[corner] * texture.shape[1::-1]
     return np.rint(sample_at(texture, at[:, 0], at[:, 1])).astype(np.uint8)

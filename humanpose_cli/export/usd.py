@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.extras import require_extra
-from humanpose_cli.export.gltf import linear_colour, quaternions, unit_normals
+from humanpose_cli.export.gltf import linear_colour, quaternions
 from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.export.skins import SkinnedMesh
 from humanpose_cli.io.inputs import escaped
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
@@ -40,20 +40,21 @@ def joint_paths() -> list[str]:
 
 def write_usd(
     path: Path | str,
-    body: Body,
     people: Sequence[PersonMotion],
+    meshes: Mapping[int, Sequence[SkinnedMesh]],
     cameras: Mapping[str, CameraPath],
     codes: NDArray[np.float64],
     *,
     frame_rate: float,
-    textures: Mapping[int, str] | None = None,
+    images: Mapping[str, str],
 ) -> None:
     """Write the people and the cameras, by name, as one binary file.
 
     path        of a file that may be half written, as `atomic_path` gives it
+    meshes      of tracks, at rest
     codes       (F,) time code of each frame, from 0; f for frame f if the frames are evenly apart
     frame_rate  time codes a second, above 0
-    textures    file names of tracks' images, beside `path`
+    images      file names of meshes' images, beside `path`, by the meshes' names
 
     Raises UnavailableError if usd-core is missing, OSError if the file cannot be written.
     """
@@ -71,7 +72,9 @@ def write_usd(
     root = UsdSkel.Root.Define(stage, "/people")
     stage.SetDefaultPrim(root.GetPrim())
     for person in people:
-        _add_person(stage, body, person, codes, (textures or {}).get(person.track))
+        skeleton = _add_person(stage, person, codes)
+        for mesh in meshes[person.track]:
+            _add_mesh(stage, mesh, f"/people/{person.name}", skeleton, images.get(mesh.name))
     for name, camera in cameras.items():
         _add_camera(stage, name, camera, codes)
     try:
@@ -86,7 +89,8 @@ def write_usd(
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.float64], texture: str | None) -> None:
+def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) -> Any:
+    """Add a person without meshes; return the skeleton."""
     from pxr import Gf, UsdGeom, UsdSkel, Vt
 
     root = f"/people/{person.name}"
@@ -114,7 +118,7 @@ def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.
         attributes[1].Set(Vt.QuatfArray([Gf.Quatf(*turn) for turn in turns[row].tolist()]), *time)
         attributes[2].Set(Vt.Vec3hArray.FromNumpy(scales[row].astype(np.float16)), *time)
     UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets([motion.GetPath()])
-    _add_mesh(stage, body, person, skeleton, texture)
+    return skeleton
 
 
 def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
@@ -122,33 +126,33 @@ def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
         group.CreateVisibilityAttr().Set("inherited" if visible else "invisible", float(codes[frame]))
 
 
-def _add_mesh(stage: Any, body: Body, person: PersonMotion, skeleton: Any, texture: str | None) -> None:
+def _add_mesh(stage: Any, surface: SkinnedMesh, root: str, skeleton: Any, image: str | None) -> None:
     from pxr import Gf, Sdf, UsdGeom, UsdShade, UsdSkel, Vt
 
-    mesh = UsdGeom.Mesh.Define(stage, f"/people/{person.name}/body")
-    faces = body.faces.numpy()
-    mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(person.vertices.astype(np.float32)))
-    mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(faces), 3))
-    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(faces.reshape(-1).astype(np.int32)))
+    mesh = UsdGeom.Mesh.Define(stage, f"{root}/{surface.part}")
+    mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(surface.vertices.astype(np.float32)))
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(surface.faces), 3))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(surface.faces.reshape(-1).astype(np.int32)))
+    mesh.CreateDoubleSidedAttr(surface.part != "body")
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(unit_normals(person.vertices, body).astype(np.float32)))
+    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals.astype(np.float32)))
     mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(mesh.GetPointsAttr().Get()))
-    uv = (body.uv.numpy() * (1, -1) + (0, 1)).astype(np.float32)  # v goes up in USD
+    uv = (surface.uv * (1, -1) + (0, 1)).astype(np.float32)  # v goes up in USD
     primvars = UsdGeom.PrimvarsAPI(mesh)
     st = primvars.CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.faceVarying)
     st.Set(Vt.Vec2fArray.FromNumpy(uv))
-    st.SetIndices(Vt.IntArray.FromNumpy(body.uv_faces.numpy().reshape(-1).astype(np.int32)))
-    colour = Gf.Vec3f(*linear_colour(person.track))
+    st.SetIndices(Vt.IntArray.FromNumpy(surface.uv_faces.reshape(-1).astype(np.int32)))
+    colour = Gf.Vec3f(*linear_colour(surface.track))
     mesh.CreateDisplayColorAttr([colour])
     binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
-    slots = body.bone_indices.shape[1]
-    indices, weights = body.bone_indices.numpy().reshape(-1), body.bone_weights.numpy().reshape(-1)
+    slots = surface.bones.shape[1]
+    indices, weights = surface.bones.reshape(-1), surface.weights.reshape(-1)
     binding.CreateJointIndicesPrimvar(False, slots).Set(Vt.IntArray.FromNumpy(indices.astype(np.int32)))
     binding.CreateJointWeightsPrimvar(False, slots).Set(Vt.FloatArray.FromNumpy(weights.astype(np.float32)))
     binding.CreateGeomBindTransformAttr(Gf.Matrix4d(1))
     binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
-    material = _material(stage, f"/people/{person.name}/material", colour, texture)
+    material = _material(stage, f"{root}/material_{surface.part}", colour, image)
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
 
 

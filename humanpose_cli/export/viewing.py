@@ -25,9 +25,10 @@ from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.export.exporter import Textures, available_frames, textures_of_fit
 from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
+from humanpose_cli.export.skins import person_meshes
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -89,10 +90,12 @@ def view(
 
     fit       a Fit, or a fit file's path
     frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of, of a take those of all cameras;
-              None: the Fit's source; a Fit from a file is shown without
+              None: the Fit's source, of a photograph also the file that the fit file names; other fits from files are
+              shown without
     title     its heading; "": the contents of the fit
-    textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: those of the refinement,
-              also beside the fit file. People without one have the colours of overlays: {} for all
+    textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: of a photograph made from
+              it, with the people's clothes, else those of the refinement, also beside the fit file. People without one
+              have the colours of overlays: "none" for all
     body      of the fit, if it came from a file of a SMPL fit
     video_codec  of the frames' video
     Raises InputError if frames of the fit are missing.
@@ -104,10 +107,11 @@ def view(
     if fit.views is not None and frames is not None and not isinstance(frames, FitFrames):
         fit, frames = frames_of_fit(fit, frames)
     images = available_frames(fit, frames)
-    people_textures = textures_of_fit(fit, textures, images, progress)
+    looks = looks_of_fit(fit, textures, images, progress)
     fit = on_the_ground(fit, body)
     people, cameras = [person_motion(fit, track, body) for track in fit.tracks], CameraPath.all_of(fit)
-    glb = glb_bytes(body, people, cameras, seconds=fit.seconds(rate), textures=people_textures)
+    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
+    glb = glb_bytes(people, meshes, cameras, seconds=fit.seconds(rate))
     element = "" if images is None else _elements_of_cameras(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
     glb_text = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")

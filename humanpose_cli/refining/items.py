@@ -144,6 +144,15 @@ def inputs_of_fit(
     return (), InputError(path, "has no frames", expected=f"{expected} among `frames`", got=got)
 
 
+def named_photograph(path: Path) -> tuple[InputItem, ...]:
+    """Open the photograph that a fit file names; () if it names another kind of input, or the photograph is gone."""
+    try:
+        items = named_inputs(path)
+    except HpcError:
+        return ()
+    return items if len(items) == 1 and items[0].kind == "image" else ()
+
+
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
     """List name below its folder, as outputs are called after it, path, and what is wrong, of every file of fits.
     Raises InputError if the only path is wrong.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, MeshReposer, cover_image
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.person import TargetPose
+from humanpose_cli.avatar.person import DressedPerson, TargetPose
 from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
@@ -151,6 +151,10 @@ class ReposingScene:
             props=self._options.props if row in self.rows else "keep",
             options=self._options.mesh,
         )
+
+    def dressed(self, row: int) -> DressedPerson | None:
+        """Dress a person of the photo, reposed or not, without a background; None if no pixel shows them."""
+        return self._mesh(row, "transparent").person if (self._mask(row) >= 0.5).any() else None
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Find where one person is, (H, W) 0…1. Made on demand: a crowd's masks would not fit beside a large photo."""

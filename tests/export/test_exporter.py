@@ -24,7 +24,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
-from humanpose_cli.export.meshes import frame_surfaces
+from humanpose_cli.export.skins import frame_surfaces
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import read_image

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.exporter import export_fit
-from humanpose_cli.export.meshes import frame_surfaces
+from humanpose_cli.export.skins import frame_surfaces
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -22,7 +22,9 @@ function contactShadows(scene, people) {
   context.fillStyle = fade;
   context.fillRect(0, 0, size, size);
   const map = new THREE.CanvasTexture(canvas), plane = new THREE.PlaneGeometry().rotateX(-Math.PI / 2), joints = [];
-  people.traverse(mesh => mesh.skeleton?.bones.forEach(bone => {
+  const bodies = new Map();  // one mesh of each skeleton: clothes beside a body share it
+  people.traverse(mesh => { if (mesh.skeleton && !bodies.has(mesh.skeleton)) bodies.set(mesh.skeleton, mesh); });
+  bodies.forEach(mesh => mesh.skeleton.bones.forEach(bone => {
     const disc = new THREE.Mesh(plane, new THREE.MeshBasicMaterial({map, depthWrite: false}));
     Object.assign(disc.material, {blending: THREE.CustomBlending, blendSrcAlpha: THREE.OneFactor});
     disc.renderOrder = -1;  // before the bodies, which hide it where a sole is below the ground
@@ -54,7 +56,7 @@ async function main() {
   gltf.scene.traverse(node => {
     node.frustumCulled = false;  // bounds at rest say nothing about posed skins
     // A photograph's light is in its colours already.
-    if (node.material?.map) node.material = new THREE.MeshBasicMaterial({map: node.material.map});
+    if (node.material?.map) node.material = new THREE.MeshBasicMaterial({map: node.material.map, side: node.material.side});
   });
   scene.add(new THREE.HemisphereLight(0xffffff, 0x777788, 2.2));
   const lamp = new THREE.DirectionalLight(0xffffff, 1.6);

@@ -1,0 +1,160 @@
+"""The surfaces of people as skinned meshes: bodies with what they wear, and sheets of cloth and hair beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.export.looks import Look
+from humanpose_cli.export.motion import TO_Y_UP, PersonMotion
+from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.surfaces import vertex_normals
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SkinnedMesh:
+    """A surface that moves with the bones of one person.
+
+    name      that of the person for the body, such as `person0`; `person0.sheet0` for a sheet beside it
+    track     the person's number
+    vertices  (V, 3) metres, at rest in body axes, or posed in the world
+    faces     (F, 3); uv (T, 2) in 0…1, v down; uv_faces (F, 3) rows of `uv`
+    bones     (V, K) rows of smpl24; weights (V, K), whose rows sum to 1
+    image     (h, w, 3 or 4) uint8, or None for the person's colour
+    """
+
+    name: str
+    track: int
+    vertices: Array
+    faces: Array
+    uv: Array
+    uv_faces: Array
+    bones: Array
+    weights: Array
+    image: NDArray[np.uint8] | None = None
+
+    @property
+    def part(self) -> str:
+        """The name within its person: `body`, or that of a sheet."""
+        return self.name.partition(".")[2] or "body"
+
+    @cached_property
+    def normals(self) -> Array:
+        """(V, 3) unit vectors outwards, weighted by the faces' areas; +y if a vertex has no face."""
+        faces = torch.from_numpy(self.faces)
+        normals = vertex_normals(torch.from_numpy(self.vertices), faces).numpy()
+        return np.where(normals.any(1, keepdims=True), normals, (0.0, 1.0, 0.0))
+
+    @property
+    def strongest_bones(self) -> tuple[Array, Array]:
+        """(V, 4) rows of smpl24 and weights whose sum is 1: as many as every program that reads glTF takes."""
+        weights = self.weights.astype(np.float64)
+        order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
+        weights = np.take_along_axis(weights, order, 1)
+        strongest = np.where(weights > 0, np.take_along_axis(self.bones, order, 1), 0)
+        padding = ((0, 0), (0, 4 - strongest.shape[1]))
+        return np.pad(strongest, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
+
+    def turned(self, offsets: Array, linear: Array) -> Array:
+        """Turn offsets (V, 3) of the resting mesh by what bones do to vectors, (24, 3, 3)."""
+        return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
+
+    def posed(self, linear: Array, shifts: Array) -> Array:
+        """Compute the vertices (V, 3) for bones that map x at rest to `linear` (24, 3, 3) x + `shifts` (24, 3)."""
+        return self.turned(self.vertices, linear) + np.einsum("vk,vki->vi", self.weights, shifts[self.bones])
+
+
+def person_meshes(body: Body, person: PersonMotion, look: Look | None = None) -> tuple[SkinnedMesh, ...]:
+    """Return the resting meshes of a person: the body first, then sheets beside it."""
+    vertices, sheets = person.vertices, () if look is None else look.sheets
+    if look is not None and look.offsets is not None:
+        vertices = vertices + look.offsets
+    surface = SkinnedMesh(
+        name=person.name,
+        track=person.track,
+        vertices=vertices,
+        faces=body.faces.numpy().astype(np.int64),
+        uv=body.uv.numpy(),
+        uv_faces=body.uv_faces.numpy().astype(np.int64),
+        bones=body.bone_indices.numpy(),
+        weights=body.bone_weights.numpy(),
+        image=None if look is None else look.texture,
+    )
+    beside = [
+        SkinnedMesh(
+            name=f"{person.name}.sheet{number}",
+            track=person.track,
+            vertices=sheet.rest,
+            faces=sheet.faces,
+            uv=sheet.uv,
+            uv_faces=sheet.faces,
+            bones=sheet.bones,
+            weights=sheet.weights,
+            image=sheet.image,
+        )
+        for number, sheet in enumerate(sheets)
+    ]
+    return surface, *beside
+
+
+def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
+    """Compute the bodies (V, 3), without clothes, of every track in a frame, metres in the world, y up."""
+    rows = fit.rows_for(frame)
+    if not len(rows):
+        return {}
+    turn = fit.world_to_camera[frame].astype(np.float64)
+    points = body_vertices(body, fit, rows).double().numpy() - turn[:3, 3]
+    world = points @ turn[:3, :3] @ TO_Y_UP.T
+    return dict(zip(fit.track_id[rows].tolist(), world, strict=True))
+
+
+def frame_meshes(
+    fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, Sequence[SkinnedMesh]]
+) -> list[SkinnedMesh]:
+    """Pose the meshes of everybody in a frame, metres in the world, y up.
+
+    people, meshes  of the fit's tracks, at rest
+    """
+    result: list[SkinnedMesh] = []
+    rest = {person.track: person.vertices for person in people}
+    for track, surface in frame_surfaces(fit, frame, body).items():
+        body_mesh, *sheets = meshes[track]
+        offsets = body_mesh.vertices - rest[track]
+        if sheets or offsets.any():
+            linear, shifts = _world_bones(
+                fit, int(fit.rows_for(frame)[fit.track_id[fit.rows_for(frame)] == track][0]), body
+            )
+            surface = surface + body_mesh.turned(offsets, linear)
+            sheets = [replace(sheet, vertices=sheet.posed(linear, shifts)) for sheet in sheets]
+        result += [replace(body_mesh, vertices=surface), *sheets]
+    return result
+
+
+def _world_bones(fit: Fit, row: int, body: Body) -> tuple[Array, Array]:
+    """Compute what the bones of a row do to points x at rest: linear (24, 3, 3) x + shift (24, 3), in the world."""
+    with torch.no_grad():
+        posed_body = body.pose(
+            axis_angle_to_matrix(torch.from_numpy(fit.poses[[row]]).unflatten(1, (-1, 3))),
+            torch.from_numpy(fit.betas[[row]]),
+            torch.from_numpy(fit.trans[[row]]),
+            torch.from_numpy(fit.segment_scales[[row]]),
+            vertices=False,
+        )
+    linear, joints, rest = (
+        values[0].double().numpy() for values in (posed_body.linear, posed_body.joints, posed_body.rest_joints)
+    )
+    camera = fit.world_to_camera[fit.frame_index[row]].astype(np.float64)
+    to_world = TO_Y_UP @ camera[:3, :3].T
+    shifts = joints - np.einsum("bij,bj->bi", linear, rest) - camera[:3, 3]
+    return to_world @ linear, shifts @ to_world.T

@@ -1,0 +1,149 @@
+"""People of photographs are exported in their clothes: surface, sheets and texture are those that reposing draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.repose_stage import STANDING, Stage, painted_stage, pose
+
+from humanpose_cli.avatar.loose import LooseCloth
+from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.surface import body_texels
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.export.looks import Look, Sheet, available_frames, looks_of_fit
+from humanpose_cli.export.motion import TO_Y_UP, person_motion
+from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_meshes
+from humanpose_cli.fitting.people import detections_of_fit
+from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.frame_files import FrameFiles
+from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
+
+POSE = pose(0.2, **{**STANDING, "left_knee": (0.9, 0.0, 0.0)})
+
+
+def fit_of(stage: Stage) -> Fit:
+    """The true fit of the stage's person, as its file holds it."""
+    person, (width, height) = stage.fitted(POSE), stage.view.size
+    joints = stage.body.pose(POSE[None], torch.zeros(1, 10), stage.trans[None]).joints.numpy()
+    return Fit.build(
+        poses=person.poses[None],
+        betas=np.zeros((1, 10)),
+        trans=person.trans[None],
+        boxes=[(0, 0, width, height)],
+        track_id=[3],
+        frame_index=[0],
+        interpolated=[False],
+        segment_scales=np.ones((1, len(SMPL24))),
+        joints3d=joints,
+        joints2d=np.zeros((1, 24, 2)),
+        keypoints2d=np.zeros((1, 33, 3)),
+        confidence=[1],
+        joint_confidence=np.ones((1, 24)),
+        reprojection_error=[0],
+        frame_names=["a.png"],
+        shot_id=[0],
+        image_size=[stage.view.size],
+        focal=[stage.view.focal],
+        principal_point=[stage.view.principal_point],
+        world_to_camera=np.eye(4)[None],
+    )
+
+
+@pytest.fixture(scope="module")
+def painted() -> Stage:
+    return painted_stage()
+
+
+def world_meshes(fit: Fit, look: Look) -> list[SkinnedMesh]:
+    body, person = fit.body_model(), person_motion(fit, 3)
+    return frame_meshes(fit, 0, body, [person], {3: person_meshes(body, person, look)})
+
+
+@pytest.mark.slow
+def test_the_posed_mesh_is_where_reposing_draws_the_person(painted):
+    """With clothes that stand off, shoes, and a larger head."""
+    fit, (photo, _) = fit_of(painted), painted.person(POSE)
+    options = ReposeOptions(background="transparent", mesh=MeshOptions(texture_size=64))
+    detected = replace(fit, detections=tuple(detections_of_fit(fit, photo)))
+    person = ReposingScene(photo, detected, (), painted.body, options, None).dressed(0)
+    assert person is not None
+    body = person.body.with_head_scaled(1.15)
+    x, y, _ = painted.body.template.T
+    displacements, wave = 0.02 + 0.02 * torch.cos(9 * y), 0.01 * torch.sin(12 * x)
+    body = replace(body, displacements=displacements, offsets=torch.stack((wave, -wave, wave), 1))
+    dressed = replace(person.avatar.dressed, body=body, loose=None)
+    person = replace(person, avatar=replace(person.avatar, dressed=dressed))
+    (mesh,) = world_meshes(fit, Look.of(person))
+    expected = person.surfaces(person.pose)[0].vertices
+    away = np.linalg.norm(mesh.vertices @ TO_Y_UP - expected.numpy(), axis=1)
+    assert np.median(away) < 1e-5
+    assert away.max() < 5e-3  # within bends, where linear skinning shortens what stands off
+    pixels = painted.view.project(torch.from_numpy(mesh.vertices @ TO_Y_UP).float())
+    assert (pixels - painted.view.project(expected)).norm(dim=1).max() < 1
+    assert np.abs(mesh.strongest_bones[1].sum(1) - 1).max() < 1e-9
+    naked = world_meshes(fit, Look(np.zeros((4, 4, 3), np.uint8)))[0].vertices
+    assert 0.01 < np.median(np.linalg.norm(mesh.vertices - naked, axis=1)) < 0.05
+
+
+def test_a_sheet_moves_as_loose_cloth_does(painted):
+    generator, body = torch.Generator().manual_seed(0), painted.body
+    weights = torch.zeros(50, len(SMPL24))
+    for row in range(50):  # of three bones each
+        weights[row, torch.randperm(24, generator=generator)[:3]] = torch.tensor([0.6, 0.3, 0.1])
+    cloth = LooseCloth(
+        rest=torch.rand(50, 3, generator=generator),
+        weights=weights,
+        faces=torch.arange(48, dtype=torch.int32).reshape(-1, 3),
+        uv=0.25 + 0.5 * torch.rand(50, 2, generator=generator),
+        image=np.random.default_rng(0).random((40, 60, 3), np.float32),
+        beneath=torch.zeros(50, dtype=torch.int64),
+    )
+    sheet, fit = Sheet.of(cloth), fit_of(painted)
+    assert np.abs(sheet.weights.sum(1) - 1).max() < 1e-9
+    _, mesh = world_meshes(fit, Look(np.zeros((4, 4, 3), np.uint8), sheets=(sheet,)))
+    posed = painted.body.pose(POSE[None], torch.zeros(1, 10), painted.trans[None])
+    assert np.abs(mesh.vertices @ TO_Y_UP - cloth.pose(posed).numpy()).max() < 1e-5
+    assert (mesh.name, mesh.part, body.name) == ("person3.sheet0", "sheet0", "default")
+    # The image is the part of the photograph that the sheet shows.
+    low, high = np.floor(cloth.uv.numpy().min(0) * (60, 40)), np.ceil(cloth.uv.numpy().max(0) * (60, 40))
+    assert sheet.image.shape[1::-1] == tuple((high - low).astype(int))
+    assert np.abs(sheet.uv * (high - low) + low - cloth.uv.numpy() * (60, 40)).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_photograph_gives_a_texture_without_unknown_texels(painted):
+    fit, (photo, _) = fit_of(painted), painted.person(POSE)
+    look = looks_of_fit(fit, None, FitFrames.of(fit, photo))[3]
+    side = len(look.texture)
+    assert look.texture.shape == (side, side, 3)
+    assert look.offsets.shape == painted.body.template.shape
+    covered = body_texels(painted.body, side).fine.covered
+    step = len(painted.texture) / side
+    truth = painted.texture[(np.arange(side) * step).astype(int)][:, (np.arange(side) * step).astype(int)]
+    error = np.abs(look.texture / np.float32(255) - truth).max(2)[covered]
+    assert np.median(error) < 0.15  # also where the photograph shows nothing
+    assert look.texture[covered].max(1).min() > 20  # no part of the painting is dark
+    assert looks_of_fit(fit, "none", FitFrames.of(fit, photo)) == {}
+    beside = replace(fit, trans=fit.trans + np.float32([9, 0, 0]))
+    assert looks_of_fit(beside, None, FitFrames.of(fit, photo)) == {}
+
+
+def test_a_photograph_that_is_not_at_hand_leaves_the_body(painted, tmp_path):
+    fit, (photo, _) = fit_of(painted), painted.person(POSE)
+    write_image(tmp_path / "a.png", photo)
+    replace(fit, frame_files=(FrameFiles("image", (tmp_path / "a.png",)),)).save(tmp_path / "a.png.fit.npz")
+    fit = load_fit(tmp_path / "a.png.fit.npz")
+    assert (next(available_frames(fit).read())[1] == photo).all()
+    write_image(tmp_path / "a.png", photo[:100])  # another image of that name
+    assert available_frames(fit) is None
+    (tmp_path / "a.png").unlink()
+    assert available_frames(fit) is None
+    assert looks_of_fit(fit) == {}
+    (mesh,) = person_meshes(painted.body, person_motion(fit, 3))
+    assert mesh.image is None
+    assert (mesh.vertices == painted.body.rest(torch.zeros(1, 10)).vertices[0].numpy()).all()
