@@ -16,6 +16,7 @@ from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, part_of
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import (
+    MIN_SCORE,
     DetectorMode,
     EvidenceFiles,
     FitMethod,
@@ -52,6 +53,7 @@ def fit(
     focal: float | None = None,
     min_confidence: float = 0.0,
     height: float | str = "",
+    min_score: float = MIN_SCORE,
     frames: str | FrameRange | None = None,
     sequence: bool | None = None,
     boxes: Path | str | None = None,
@@ -90,6 +92,7 @@ def fit(
                 focal=focal,
                 min_confidence=min_confidence,
                 height=height,
+                min_score=min_score,
                 weights=weights,
                 boxes=boxes,
                 keypoints=keypoints,

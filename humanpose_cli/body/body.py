@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.engine.skinning.op import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
@@ -234,7 +234,10 @@ class Body(torch.nn.Module):
         # Both kinds of shapes as one matrix: one product blends them.
         rows = _rows(self.shape_directions, self.pose_directions)
         self.register_buffer("_directions", rows.contiguous(), persistent=False)
-        self._landmarks = torch.nn.ModuleDict({name: LandmarkSet(points) for name, points in arrays.landmarks.items()})
+        sets = dict(arrays.landmarks)
+        if {BLAZEPOSE33.name, COCO17.name} <= sets.keys():
+            sets[COCO21.name] = _with_feet(sets[COCO17.name], sets[BLAZEPOSE33.name])
+        self._landmarks = torch.nn.ModuleDict({name: LandmarkSet(points) for name, points in sets.items()})
 
     @property
     def shape_count(self) -> int:
@@ -414,6 +417,28 @@ def _arrays(learned_landmarks: bool) -> BodyArrays:
         part_labels=arrays["part_labels"].astype(np.int32),
         mirror_vertices=arrays["mirror_vertices"].astype(np.int32),
         landmarks=landmarks,
+    )
+
+
+def _with_feet(joints: LandmarkArrays, detector: LandmarkArrays) -> LandmarkArrays:
+    """Join COCO's landmarks with the detector's landmarks of the feet."""
+    feet = BLAZEPOSE33.indices(COCO21.joint_names[len(COCO17) :])
+    bones = max(joints.bone_weights.shape[1], detector.bone_weights.shape[1])
+
+    def rows(name: str) -> np.ndarray:
+        parts = [getattr(joints, name), getattr(detector, name)[feet]]
+        if name.startswith("bone"):  # bones that do not move a point have no weight
+            parts = [np.pad(part, ((0, 0), (0, bones - part.shape[1]))) for part in parts]
+        return np.concatenate(parts)
+
+    poses = None if joints.pose_directions is None or detector.pose_directions is None else rows("pose_directions")
+    return LandmarkArrays(
+        skeleton=COCO21,
+        template=rows("template"),
+        directions=rows("directions"),
+        bone_indices=rows("bone_indices"),
+        bone_weights=rows("bone_weights"),
+        pose_directions=poses,
     )
 
 

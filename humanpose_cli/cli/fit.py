@@ -29,6 +29,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
+    MIN_SCORE,
     DetectorMode,
     EvidenceFiles,
     FitMethod,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.fitting.steps import FitStep
+    from humanpose_cli.io.detections import UserDetections
     from humanpose_cli.io.fit_files import FitRecord
     from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.inputs import InputItem
@@ -119,9 +121,29 @@ class FitRun:
         loading = begin_loading(self.compute.device)
         from humanpose_cli.fitting.fitter import Fitter
 
-        fitter = self._stack.enter_context(Fitter(self.options, **vars(self.evidence), **vars(self.compute)))
+        files = {**vars(self.evidence), **self.user_people}
+        fitter = self._stack.enter_context(Fitter(self.options, **files, **vars(self.compute)))
         loading.join()  # so that it is no part of the first item's seconds
         return fitter
+
+    @cached_property
+    def user_people(self) -> dict[str, UserDetections]:
+        """People of the user's file, by the name of its option; empty without one."""
+        from humanpose_cli.io.detections import read_boxes, read_keypoints
+
+        if self.evidence.keypoints is not None:
+            return {"keypoints": read_keypoints(self.evidence.keypoints)}
+        return {} if self.evidence.boxes is None else {"boxes": read_boxes(self.evidence.boxes)}
+
+    def check_user_people(self, sources: Sequence[InputItem]) -> None:
+        """Say which frames and people of the user's file have no body, before models load."""
+        if self.evidence.keypoints is None and self.evidence.boxes is None:
+            return
+        from humanpose_cli.fitting.people import user_people_notes
+
+        for file in self.user_people.values():
+            for note in user_people_notes(file, sources, self.options.min_score, self.options.detect):
+                self.session.reporter.info(note)
 
     @cached_property
     def steps(self) -> list[FitStep]:
@@ -166,6 +188,7 @@ class FitRun:
 
             return fit_rows(read_fit(out / entry.outputs[0]))
 
+        self.check_user_people(sources)
         items, json = [self.item(source, out) for source in sources], self.session.json
         readable = any(item.error is None for item in items)  # else no network is loaded
         with self._stack:
@@ -266,6 +289,7 @@ def fit(
     focal: Focal = None,
     min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,
     height: Annotated[str, of(FitOptions, "height")] = "",
+    min_score: Annotated[float, of(FitOptions, "min_score")] = MIN_SCORE,
     *,
     evidence: EvidenceFiles,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
@@ -300,7 +324,17 @@ def fit(
         prior_file(refinement.prior)
     elif refinement != RefineOptions():
         raise UsageError("setting refine", "has no effect without `refine`")
-    options = FitOptions(body, people, detector, focal, method, min_confidence, height, NetworkOptions(weights))
+    options = FitOptions(
+        body=body,
+        people=people,
+        detector=detector,
+        focal=focal,
+        method=method,
+        min_confidence=min_confidence,
+        height=height,
+        min_score=min_score,
+        network=NetworkOptions(weights),
+    )
     options = session.tune(options, without="refine")
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import

@@ -177,6 +177,13 @@ COCO17 = _tree(
     *_LIMBS,
 )
 
+_FEET = (
+    ("left_heel", "left_ankle"),
+    ("right_heel", "right_ankle"),
+    ("left_foot_index", "left_heel"),
+    ("right_foot_index", "right_heel"),
+)
+
 BLAZEPOSE33 = _tree(
     "blazepose33",
     ("nose", ""),
@@ -208,11 +215,11 @@ BLAZEPOSE33 = _tree(
     ("right_knee", "right_hip"),
     ("left_ankle", "left_knee"),
     ("right_ankle", "right_knee"),
-    ("left_heel", "left_ankle"),
-    ("right_heel", "right_ankle"),
-    ("left_foot_index", "left_heel"),
-    ("right_foot_index", "right_heel"),
+    *_FEET,
 )
+
+# COCO's joints, where annotators set them, and the feet, of detectors that have both.
+COCO21 = _tree("coco21", *zip(COCO17.joint_names, COCO17.parent_names, strict=True), *_FEET)
 
 # Joints that people of single data sets are labelled with, in the image only, in the order of their owners.
 
@@ -264,7 +271,7 @@ IMAGE_SKELETONS: dict[str, Skeleton] = SKELETONS | {s.name: s for s in (CROWDPOS
 def skeleton_by_name(name: str) -> Skeleton:
     """Return the skeleton of that name. The KeyError for an unknown one lists the names."""
     try:
-        return SKELETONS[name]
+        return COCO21 if name == COCO21.name else SKELETONS[name]
     except KeyError:
         raise KeyError(f"no skeleton named {name!r}; there are {', '.join(SKELETONS)}") from None
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from humanpose_cli.core.errors import UsageError
 
-# Option, or a value of one → those that have no effect without it.
+# Option, or a value of one → those that have no effect without it; of a|b, without both.
 _NEEDED = {
     "save_displacements": ("displacement_frames",),
     "overlay": ("side_view", "labels", "video_codec"),
     "page": ("compare", "truth"),
+    "keypoints|boxes": ("min_score",),
     "cluster=slurm": ("shards", "cluster_set", "wait"),
 }
 # Option, or a value of one → those that cannot be combined with it.
@@ -40,10 +41,10 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
         n for n, default in usual.items() if values[n] is not default and (default is None or values[n] != default)
     }
     for option, others in _NEEDED.items():
-        name, _, value = option.partition("=")
-        missing = name in values and (values[name] != value if value else not values[name])
+        names, _, value = option.partition("=")
+        missing = all(n in values and (values[n] != value if value else not values[n]) for n in names.split("|"))
         for other in sorted(changed_options.intersection(others)) if missing else ():
-            raise UsageError(other, f"has no effect without `{option}`")
+            raise UsageError(other, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
     for option, others in _EXCLUDED.items():
         name, _, value = option.partition("=")
         applies = values.get(name) == value if value else values.get(name)

@@ -39,6 +39,7 @@ class SamePersonOptions(Options):
     detections: float = _share(
         0.7, "Two people of a frame: a second detection has a similarity of 1.0, another person one of 0.2."
     )
+    user_boxes: float = _share(0.7, "Overlap of two boxes from the user's file, which may be of one person.")
     frames: float = _share(0.3, "Boxes or keypoints of two frames, which are one track.")
 
 
@@ -273,3 +274,6 @@ class DetectOptions(Options):
     follow: FollowOptions = option(FollowOptions(), "People who are followed through a video.")
     tracks: TrackOptions = option(TrackOptions(), "People of neighbouring frames.")
     links: LinkOptions = option(LinkOptions(), "Tracks over gaps and crossings.")
+    min_user_box: float = option(
+        16.0, "Longer side of a box from the user's file that shows enough to fit a body.", unit="pixels", minimum=0
+    )

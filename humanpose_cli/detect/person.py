@@ -67,6 +67,7 @@ class DetectedPerson:
     estimate      of a body network; None without one, or if the network lacks its input
     shape         prior of the body's shape; None: that of all people
     not_fitted    why no body can be fitted, such as "hidden by another person"; "" if one can
+    number        of the track in the user's own file; None if there is none
     """
 
     box: np.ndarray
@@ -84,6 +85,7 @@ class DetectedPerson:
     estimate: BodyEstimate | None = None
     shape: ShapePrior | None = None
     not_fitted: str = ""
+    number: int | None = None
 
     @property
     def area(self) -> float:

@@ -31,6 +31,7 @@ from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.user_people import user_tracks
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_from_camera
@@ -49,12 +50,13 @@ from humanpose_cli.fitting.options import (
     parse_heights,
 )
 from humanpose_cli.fitting.outlines import outline_priors
-from humanpose_cli.fitting.people import PeopleSource, TrackMasks, find_people
+from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.stature import stature_prior
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
+from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
 from humanpose_cli.io.unfitted_detections import UnfittedDetection
@@ -93,9 +95,10 @@ class Fitter:
         focal: float | None = None,
         min_confidence: float | None = None,
         height: float | str | None = None,
+        min_score: float | None = None,
         weights: str | Path = "",
-        boxes: Path | str | None = None,
-        keypoints: Path | str | None = None,
+        boxes: UserPeople | None = None,
+        keypoints: UserPeople | None = None,
         pose_model: Path | str | None = None,
         device: str = "auto",
         precision: Precision = "auto",
@@ -105,6 +108,7 @@ class Fitter:
     ) -> None:
         changes: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
         changes["min_confidence"], changes["height"] = min_confidence, None if height is None else str(height)
+        changes["min_score"] = min_score
         changes["body"] = body.name if isinstance(body, Body) else body
         options = options or FitOptions()
         changes["network"] = replace(options.network, weights=str(weights)) if weights else None
@@ -123,13 +127,18 @@ class Fitter:
         self.batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
         files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
-        self._files = {name: Path(path) for name, path in files.items() if path is not None}
+        self._files = {
+            name: file.path if isinstance(file, UserDetections) else Path(file)
+            for name, file in files.items()
+            if file is not None
+        }
         self._people = people_source or find_people(
             self.options.detector,
             threads,
             boxes=boxes,
             keypoints=keypoints,
             pose_model=pose_model,
+            min_score=self.options.min_score,
             device=device,
             options=self.options.detect,
         )
@@ -179,6 +188,7 @@ class Fitter:
             if isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
                 paths = [source] if isinstance(source, str | Path) else list(source)
                 items = list(open_inputs(paths, sequence=sequence, frames=frame_range))
+                self._people.notes(items)  # raises InputError for a file that mentions none of the frames
                 return self._fit_items(items, options, report)
             return self._fit_array(check_pixels(source, sequence=True), frame_range, options, report)
 
@@ -397,13 +407,16 @@ class Fitter:
         estimates = Estimates(self._network if uses_network else None)
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
+        unfitted: list[UnfittedDetection] = []
         times: list[Fraction | None] = []
         pixels: np.ndarray | None = None
         journal = None if uses_network else journal  # networks need masks, which no journal keeps
         outlined = options.outline.frames if options.outline.use and not options.network_alone else 0
         sequence = prefetch(self._people.in_sequence(frames, journal, masks=uses_network), 1)
         with closing(sequence) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
-            for index, (frame, detected) in enumerate(decoded):
+            for index, (frame, detections) in enumerate(decoded):
+                detected = [person for person in detections if not person.not_fitted]
+                unfitted += [unfitted_detection(replace(p, frame=index)) for p in detections if p.not_fitted]
                 # A damaged frame shows outdated pixels: track and camera are followed on the last undamaged one.
                 pixels = frame.pixels if pixels is None or not frame.damage else pixels
                 ids = tracks.add(detected, pixels)
@@ -424,7 +437,8 @@ class Fitter:
         solving(0, None, "fitting bodies")
         # Only now is it known which tracks are one person, and which are no person.
         numbers = tracks.tracks()
-        unfitted = [
+        numbers = user_tracks(people, [camera.shot for camera in cameras]) or numbers
+        unfitted += [
             unfitted_detection(replace(row, not_fitted=reason))
             for row, reason in zip(people, tracks.reasons(numbers), strict=True)
             if reason and options.people == "all"
@@ -450,7 +464,8 @@ class Fitter:
             lens = replace(camera.camera, focal=camera.camera.focal * (turn.zoom / camera.turn.zoom))
             cameras[index] = replace(camera, camera=lens, time=time, turn=turn)
         if not options.network_alone:
-            people = complete_tracks(self._with_outline_shapes(people, cameras), seconds)
+            people = self._with_outline_shapes(people, cameras)
+            people = complete_tracks(people, seconds, fill_gaps=self._people.fills_gaps)
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
         fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None, unfitted)
         return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)

@@ -19,6 +19,7 @@ from humanpose_cli.io.output_names import beside_fit
 if TYPE_CHECKING:
     from humanpose_cli.io.video import VideoCodec
 
+MIN_SCORE = 0.3
 FitMethod = Literal["auto", "keypoints", "nbf", "deform-and-learn"]
 """auto uses the network in sequences only where the user names its weights: there it takes half of the time and changes
 PA-MPJPE by less than 1 mm (four real views)."""
@@ -177,12 +178,15 @@ class EvidenceFiles(Options):
     """Files of the user's own programs that a fit uses."""
 
     boxes: Path | None = option(
-        None, "People's boxes from your own detector (JSON or CSV).", value="FILE", unset="find them"
+        None,
+        "People's boxes from your own detector: JSON or CSV, COCO's results, or YOLO's folder of labels.",
+        value="FILE",
+        unset="find them",
     )
     keypoints: Path | None = option(
         None,
-        "People's keypoints from your own detector: COCO's, OpenPose's or MMPose's JSON, or a folder of the latter "
-        "two's.",
+        "People's keypoints from your own detector: a file or a folder of COCO's form, OpenPose, Pose2Sim, MMPose, "
+        "AlphaPose, YOLO, DWPose, easy_ViTPose or MediaPipe.",
         value="FILE",
         unset="find them",
     )
@@ -260,6 +264,12 @@ class FitOptions(Options):
         value="METRES|PERSON=METRES,…",
         unset="usual adults",
     )
+    min_score: float = option(
+        MIN_SCORE,
+        "Leave out people of a lower score in `keypoints` or `boxes`, on the file's own scale.",
+        value="X",
+        minimum=0,
+    )
     network: NetworkOptions = option(NetworkOptions(), "The body network.")
     keypoints: KeypointFitOptions = option(KeypointFitOptions(), "Noise levels and schedule of the keypoint fit.")
     outline: OutlineOptions = option(OutlineOptions(), "Widths of bodies from masks.")
@@ -297,6 +307,8 @@ class FitOptions(Options):
             del values["detect"]
         if not self.height:
             del values["height"]
+        if self.min_score == MIN_SCORE:
+            del values["min_score"]
         return values
 
     def identity(self, files: Mapping[str, Path], network: str | None = None) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.options import DetectOptions
@@ -23,11 +23,13 @@ from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
+from humanpose_cli.detect.tracking import distinct_rows
+from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason, without_body
 from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
 from humanpose_cli.fitting.options import DetectorMode
-from humanpose_cli.io.detection_files import UserDetections, read_boxes, read_keypoints
+from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.inputs import Frame
+from humanpose_cli.io.inputs import Frame, InputItem
 
 _MIN_KEYPOINTS = 4  # of a fit's person, for whom a mask is made again
 # Jittered views of a person known from a file, beside the first; their means are steadier.
@@ -36,6 +38,8 @@ _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
 FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson]], None, None]
+UserPeople: TypeAlias = Path | str | UserDetections
+"""A file of the user's detector, or what was read from it."""
 
 
 class PeopleSource(ABC):
@@ -43,10 +47,19 @@ class PeopleSource(ABC):
     sequence as images, and holds nothing open.
     """
 
+    fills_gaps = True
+    """Whether a person may be there in frames of a sequence where they are not found."""
+
     @property
     def at_once(self) -> int:
         """Threads that may call `in_image` at once with some gain."""
         return 1
+
+    def notes(self, items: Iterable[InputItem]) -> list[str]:
+        """Say what the user should know before the people of some inputs are searched for. Raises InputError if none
+        can be found.
+        """
+        return []
 
     @abstractmethod
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
@@ -79,32 +92,69 @@ def find_people(
     mode: DetectorMode = "auto",
     threads: int | None = None,
     *,
-    boxes: Path | str | None = None,
-    keypoints: Path | str | None = None,
+    boxes: UserPeople | None = None,
+    keypoints: UserPeople | None = None,
     pose_model: Path | str | None = None,
+    min_score: float = 0.0,
     device: str = "auto",
     options: DetectOptions = DetectOptions(),
 ) -> PeopleSource:
     """Choose the package's detector, or people from a file of boxes or keypoints; both together raise UsageError.
 
     pose_model  an ONNX network whose joints replace ours; with keypoints it raises UsageError
+    min_score   of people in the file, on its own scale
     device      of the networks: auto, cpu or cuda:N; a GPU that ONNX Runtime cannot use raises UnavailableError
     """
     if pose_model is not None:
         if keypoints is not None:
             raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
         model = PoseModel(pose_model, device)
-        source = find_people(mode, threads, boxes=boxes, device=device, options=options)
+        source = find_people(mode, threads, boxes=boxes, min_score=min_score, device=device, options=options)
         return PosedPeople(source, model, threads, options)
     if boxes is not None and keypoints is not None:
         raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints hold more")
     if device != "auto":
         device = runtime_device(device)
-    if keypoints is not None:
-        return PeopleFromFile(read_keypoints(Path(keypoints)), mode, threads, device, options)
-    if boxes is not None:
-        return PeopleFromFile(read_boxes(Path(boxes)), mode, threads, device, options)
+    file = user_people(boxes=boxes, keypoints=keypoints)
+    if file is not None:
+        return PeopleFromFile(file, mode, threads, device, options, min_score)
     return DetectedPeople(mode, threads, device, options)
+
+
+def user_people(*, boxes: UserPeople | None = None, keypoints: UserPeople | None = None) -> UserDetections | None:
+    """Read the file of the user's detector, unless it is read already; None without one."""
+    if keypoints is not None:
+        return keypoints if isinstance(keypoints, UserDetections) else read_keypoints(keypoints)
+    return boxes if boxes is None or isinstance(boxes, UserDetections) else read_boxes(boxes)
+
+
+def user_people_notes(
+    file: UserDetections, items: Iterable[InputItem], min_score: float, options: DetectOptions
+) -> list[str]:
+    """Say how many frames of some inputs a file does not mention, and how many of its people are left out.
+
+    Raises InputError if the file mentions none of the frames. Inputs that cannot be read are ignored, and so are videos
+    of unknown length behind the file's last frame.
+    """
+    frames = [key for item in items if item.error is None for key in _frame_keys(item, file)]
+    notes = file.check_frames(frames)
+    entries = (file.people_of(key) or () for key in frames)
+    selections = (select_people(people, min_score, options) for people in entries)
+    return notes + selection_notes(file.path.name, selections, min_score)
+
+
+def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
+    """List what the frames of an input are looked up by."""
+    if item.kind != "video":
+        files = item.files[item.range.start : item.range.stop] if item.is_sequence else item.files
+        first = item.range.start if item.is_sequence else None
+        return [
+            FrameKey(path.name, None if first is None else first + row, path.as_posix())
+            for row, path in enumerate(files)
+        ]
+    first, count = item.range.start, item.frame_count
+    last = first + count if count is not None else max(file.frame_numbers, default=0) + 1
+    return [FrameKey(f"{index:06d}", index) for index in range(first, max(last, first + 1))]
 
 
 class TrackMasks:
@@ -239,8 +289,10 @@ class DetectedPeople(PeopleSource):
 class PeopleFromFile(PeopleSource):
     """People from a file of the user's detector; ours only adds what the file lacks: world landmarks and masks.
 
-    An image that the file does not mention raises InputError; an image without people has an empty list.
+    An image that the file does not mention shows no people.
     """
+
+    fills_gaps = False
 
     def __init__(
         self,
@@ -249,14 +301,18 @@ class PeopleFromFile(PeopleSource):
         threads: int | None = None,
         device: str = "auto",
         options: DetectOptions = DetectOptions(),
+        min_score: float = 0.0,
     ) -> None:
         self._file, self._mode, self._views, self._device = file, mode, _VIEWS[mode], device
-        self._options = options
+        self._options, self._min_score = options, min_score
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     @property
     def at_once(self) -> int:
         return images_at_once(self._device)
+
+    def notes(self, items: Iterable[InputItem]) -> list[str]:
+        return user_people_notes(self._file, items, self._min_score, self._options)
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         with asking(self._device):
@@ -269,28 +325,60 @@ class PeopleFromFile(PeopleSource):
             yield frame, [] if frame.damage else self._look(frame, frame.index)
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
-        # By its path first: folders side by side often hold images of the same names.
-        entries = None if frame.path is None else self._file.people_in(frame.path.as_posix(), index)
-        entries = self._file.people_in(frame.name, index) if entries is None else entries
-        if entries is None:
-            expected = "its name, or an empty list if it shows no person"
-            raise InputError(self._file.path, f"does not mention {frame.name}", expected=expected)
+        entries = self._file.people_of(FrameKey(frame.name, index, "" if frame.path is None else frame.path.as_posix()))
+        selection = select_people(entries or (), self._min_score, self._options)
+        people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
+        with_keypoints = [person for person in people if person.keypoints is not None]
+        look = self._look_around_keypoints if with_keypoints else self._look_into_boxes
+        detections = look(frame, with_keypoints or people, index)
+        fitted = [person for person in detections if not person.not_fitted]
+        unfitted = [person for person in detections if person.not_fitted]
+        return [*sorted(fitted, key=lambda person: -person.area), *unfitted]
+
+    def _look_around_keypoints(
+        self, frame: Frame, entries: Sequence[UserDetection], index: int | None
+    ) -> list[DetectedPerson]:
+        """Make people of the user's keypoints, around which our detector only adds depth and masks."""
         width, height = frame.size
-        # Keypoints of the user's detector replace ours, which only adds depth and masks around them.
-        with_keypoints = [person.keypoints for person in entries if person.keypoints is not None]
-        if with_keypoints:
-            people = [person_from_keypoints(rows, COCO17, width, height) for rows in with_keypoints]
-            people = watch_keypoints(self._pool, frame.pixels, people, self._views, self._options)
-        else:
-            # In boxes our network looks for the joints, as hard as in images that it searches itself.
-            boxes = [person.box for person in entries if person.box is not None]
-            fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
-            scheme = replace(SCHEMES["fast" if fast else "thorough"], options=self._options)
-            corners = np.reshape(boxes, (-1, 4))
-            people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme)
-            # Both detectors may be wrong, independently.
-            people = [replace(p, score=entries[i].score * p.score) for i, p in enumerate(people)]
-        return sorted(people, key=lambda person: -person.area)
+        skeleton = self._file.skeleton
+        rows = BLAZEPOSE33.indices(skeleton.joint_names)
+        people, unfitted = [], []
+        for entry in entries:
+            assert entry.keypoints is not None
+            keypoints = entry.keypoints[rows]
+            if (keypoints[:, 2] > 0).sum() < 2:
+                continue
+            person = person_from_keypoints(keypoints, skeleton, width, height)
+            if reason := unfitted_reason(person.box, width, height, self._options.min_user_box):
+                unfitted.append(without_body(entry, person.box, reason))
+            else:
+                people.append(replace(person, number=entry.track))
+        return [*watch_keypoints(self._pool, frame.pixels, people, self._views, self._options), *unfitted]
+
+    def _look_into_boxes(
+        self, frame: Frame, entries: Sequence[UserDetection], index: int | None
+    ) -> list[DetectedPerson]:
+        """Find the joints in the user's boxes, as in images that are searched by our detector."""
+        width, height = frame.size
+        boxed, unfitted = [], []
+        for entry in entries:
+            assert entry.box is not None
+            if reason := unfitted_reason(entry.box, width, height, self._options.min_user_box):
+                unfitted.append(without_body(entry, entry.box, reason))
+            else:
+                boxed.append(entry)
+        fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
+        scheme = replace(SCHEMES["fast" if fast else "thorough"], options=self._options)
+        corners = np.reshape([entry.box for entry in boxed], (-1, 4))
+        people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme)
+        # Both detectors may be wrong, independently.
+        people = [
+            replace(person, score=min(entry.score, 1.0) * person.score, number=entry.track)
+            for person, entry in zip(people, boxed, strict=True)
+        ]
+        distinct = distinct_rows(people, self._options)
+        people = [p if row in distinct else replace(p, not_fitted="detected twice") for row, p in enumerate(people)]
+        return [*people, *unfitted]
 
     def close(self) -> None:
         self._pool.close()
@@ -313,19 +401,28 @@ class PosedPeople(PeopleSource):
     def at_once(self) -> int:
         return self._source.at_once
 
+    @property
+    def fills_gaps(self) -> bool:  # type: ignore[override]
+        return self._source.fills_gaps
+
+    def notes(self, items: Iterable[InputItem]) -> list[str]:
+        return self._source.notes(items)
+
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        detections = self._source.in_image(frame)
-        # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
-        people = [person for person in detections if not person.not_fitted]
-        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, self._options)
-        return [*with_joints, *(person for person in detections if person.not_fitted)]
+        return self._posed(frame, self._source.in_image(frame))
 
     def in_sequence(
         self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
     ) -> FramesWithPeople:
         with closing(self._source.in_sequence(frames, journal, masks=masks)) as source:
             for frame, people in source:
-                yield frame, use_pose_model(self._pool, self._model, frame.pixels, people, self._options)
+                yield frame, self._posed(frame, people)
+
+    def _posed(self, frame: Frame, detections: Sequence[DetectedPerson]) -> list[DetectedPerson]:
+        # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
+        people = [person for person in detections if not person.not_fitted]
+        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, self._options)
+        return [*with_joints, *(person for person in detections if person.not_fitted)]
 
     def close(self) -> None:
         self._pool.close()

@@ -48,11 +48,14 @@ class FrameCamera:
         return pose
 
 
-def complete_tracks(people: Sequence[DetectedPerson], times: Sequence[float]) -> list[DetectedPerson]:
+def complete_tracks(
+    people: Sequence[DetectedPerson], times: Sequence[float], *, fill_gaps: bool = True
+) -> list[DetectedPerson]:
     """Sort the rows of a sequence by track and frame, settle left and right over time, and add a row for every frame of
     gaps of up to two seconds.
 
-    times  of all frames, seconds
+    times      of all frames, seconds
+    fill_gaps  False: no row is added
 
     A row of a gap has a box between its neighbours' and no visible keypoint.
     """
@@ -61,7 +64,7 @@ def complete_tracks(people: Sequence[DetectedPerson], times: Sequence[float]) ->
         rows_of_track = list(track)
         before: DetectedPerson | None = None
         for now in settle_sides(rows_of_track, [p.frame for p in rows_of_track]):
-            if before is not None and times[now.frame] - times[before.frame] <= _MAX_GAP:
+            if fill_gaps and before is not None and times[now.frame] - times[before.frame] <= _MAX_GAP:
                 rows += _rows_between(before, now, times)
             rows.append(now)
             before = now

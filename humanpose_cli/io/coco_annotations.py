@@ -17,7 +17,7 @@ from humanpose_cli.core.errors import InputError
 
 Array = NDArray[Any]
 HIDDEN_CONFIDENCE = 0.5
-"""Of joints that are labelled and hidden, as for keypoints that users give (`io.detection_files`)."""
+"""Of joints that are labelled and hidden, as for keypoints that users give (`io.detections`)."""
 
 
 def records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

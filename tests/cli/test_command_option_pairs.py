@@ -8,6 +8,7 @@ another one if the record is another one without it.
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +75,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--keypoints": "some.json",
     "--mesh-input": "--method warp3d --mesh-input",
     "--min-confidence": "0.4",
+    "--min-score": "--keypoints some.json --min-score 0.2",
     "--no-mesh-input": "--method warp3d --no-mesh-input",
     "--null": "--items more.txt --null",
     "--offsets": "0,0.1",
@@ -209,7 +211,9 @@ def write_inputs(folder: Path) -> None:
     for name, count in (("pose.npy", 4), ("other.npy", 3)):
         np.save(folder / name, np.repeat(joints[None], count, 0))
     (folder / "more.txt").write_text("photos/b.png")
-    for name in ("some.json", "net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
+    people = [{"image_id": f"{name}.png", "keypoints": [9.0, 9.0, 0.9] * 17, "bbox": [1, 2, 30, 40]} for name in "ab"]
+    (folder / "some.json").write_text(json.dumps(people))
+    for name in ("net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
         (folder / name).write_bytes(b"x")
     (folder / "texture.png").write_bytes(b"x")
 

@@ -19,7 +19,7 @@ from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.errors import InputError, UnavailableError, one_line
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.calibrations import read_calibration
-from humanpose_cli.io.detection_files import read_boxes, read_keypoints
+from humanpose_cli.io.detections import read_boxes, read_keypoints
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.foreign_fits import read_foreign_fits

@@ -45,7 +45,7 @@ from humanpose_cli.io.calibrations import read_calibration as read_cameras_of_vi
 from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseDump
-from humanpose_cli.io.detection_files import read_boxes, read_keypoints
+from humanpose_cli.io.detections import read_boxes, read_keypoints
 from humanpose_cli.io.displacement_files import DisplacementField, DisplacementFile, displacement_writer
 from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image
@@ -111,6 +111,26 @@ def mmpose(path: Path) -> None:
 def keypoints(path: Path) -> None:
     person = {"image_id": "a.jpg", "keypoints": [float(n) for n in range(51)], "bbox": [1, 2, 30, 40]}
     path.write_text(json.dumps([person, person]))
+
+
+def openpose(path: Path) -> None:
+    person = {"pose_keypoints_2d": [float(n) for n in range(54)], "hand_left_keypoints_2d": None}
+    path.write_text(json.dumps([{"people": [person], "canvas_width": 64, "canvas_height": 48}] * 2))
+
+
+def vitpose(path: Path) -> None:
+    names = {str(row): name for row, name in enumerate(COCO17.joint_names)}
+    path.write_text(json.dumps({"keypoints": [{"1": [[10.0, 20.0, 0.5]] * 17}], "skeleton": names}))
+
+
+def ultralytics(path: Path) -> None:
+    joints = {"x": [10.0] * 17, "y": [20.0] * 17, "visible": [0.5] * 17}
+    person = {"class": 0, "confidence": 0.5, "box": {"x1": 1, "y1": 2, "x2": 30, "y2": 40}, "keypoints": joints}
+    path.write_text(json.dumps([[person], []]))
+
+
+def mediapipe(path: Path) -> None:
+    path.write_text(json.dumps([{"pose_landmarks": [[{"x": 0.5, "y": 0.25, "visibility": 0.5}] * 33]}, None]))
 
 
 def weights(path: Path) -> None:
@@ -245,6 +265,11 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "wham.pkl": (copied(DATA / "fitting" / "data" / "wham_joblib.pkl"), read_foreign_fits),
     "people.json": (keypoints, read_keypoints),
     "results_a.json": (mmpose, read_keypoints),
+    "openpose.json": (openpose, read_keypoints),
+    "a_result.json": (vitpose, read_keypoints),
+    "yolo.json": (ultralytics, read_keypoints),
+    "mediapipe.json": (mediapipe, read_keypoints),
+    "labels.txt": (lambda path: path.write_text(f"0 .5 .5 .2 .4 {'.5 .25 .9 ' * 17}.8 3\n"), read_keypoints),
     "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),

@@ -1,0 +1,95 @@
+"""People of the user's own detector: which of them are taken, and as detections of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.detect.options import DetectOptions
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.similarity import PosePoints, same_person
+from humanpose_cli.io.detections import UserDetection
+
+_MIN_JOINTS = 4  # that two people both have, so that their poses can be compared
+
+
+@dataclass(frozen=True)
+class UserSelection:
+    """Those of an image's people who are fitted, the highest score first, and how many are left out."""
+
+    people: tuple[UserDetection, ...]
+    low_scores: int
+    doubles: int
+
+
+def select_people(entries: Sequence[UserDetection], min_score: float, options: DetectOptions) -> UserSelection:
+    """Leave out people of low scores, and all but the best of several detections of one person.
+
+    min_score  on the file's own scale
+    """
+    likely = sorted((entry for entry in entries if entry.score >= min_score), key=lambda entry: -entry.score)
+    people: list[UserDetection] = []
+    for entry in likely:
+        if not any(_is_double(entry, other, options) for other in people):
+            people.append(entry)
+    return UserSelection(tuple(people), len(entries) - len(likely), len(likely) - len(people))
+
+
+def _is_double(a: UserDetection, b: UserDetection, options: DetectOptions) -> bool:
+    limits = options.same_person
+    if a.keypoints is not None and b.keypoints is not None:
+        one, other = _pose(a.keypoints), _pose(b.keypoints)
+        return same_person(one, other, limits.detections, min_confidence=0, min_joints=_MIN_JOINTS)
+    return a.box is not None and b.box is not None and float(box_overlap(a.box, b.box)) > limits.user_boxes
+
+
+def _pose(keypoints: np.ndarray) -> PosePoints:
+    visible = keypoints[keypoints[:, 2] > 0, :2]
+    size = float(np.ptp(visible, axis=0).max()) if len(visible) else 0.0
+    return PosePoints(keypoints[:, :2], max(size, 1e-6), keypoints[:, 2], BLAZEPOSE33.mirror)
+
+
+def selection_notes(name: str, selections: Iterable[UserSelection], min_score: float) -> list[str]:
+    """Say how many people of a file are left out of its images, and why."""
+    parts = list(selections)
+    low, doubles = sum(part.low_scores for part in parts), sum(part.doubles for part in parts)
+    total = low + doubles + sum(len(part.people) for part in parts)
+    reasons = [f"{low} of a score below {min_score:g} (`min_score`)"] if low else []
+    reasons += [f"{doubles} detected twice"] if doubles else []
+    return [f"{low + doubles} of {total} people in {name} are left out: {', '.join(reasons)}"] if reasons else []
+
+
+def unfitted_reason(box: np.ndarray, width: int, height: int, min_side: float) -> str:
+    """Say why a box (4,) x0 y0 x1 y1 shows too little of a person to fit a body; "" if it does not."""
+    cut = np.clip(box, 0, [width, height, width, height])
+    if (cut[2:] - cut[:2] < 1).any():
+        return "outside the image"
+    return "too small" if (cut[2:] - cut[:2]).max() < min_side else ""
+
+
+def without_body(entry: UserDetection, box: np.ndarray, reason: str) -> DetectedPerson:
+    """Make a detection that is not fitted."""
+    count = len(BLAZEPOSE33)
+    rows, spread = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    score = float(np.clip(entry.score, 0, 1))
+    return DetectedPerson(box, rows, None, spread, None, None, score, not_fitted=reason, number=entry.track)
+
+
+def user_tracks(people: Sequence[DetectedPerson], shots: Sequence[int]) -> list[int | None]:
+    """List the numbers of a sequence's rows in the user's own file; empty if they do not distinguish people.
+
+    Some programs write one number for everyone, and some go on counting behind a cut.
+
+    shots  of the frames
+    """
+    numbers = [person.number for person in people]
+    if None in numbers or set(numbers) == {0}:
+        return []
+    in_frames = {(person.frame, person.number) for person in people}
+    in_shots = {(shots[person.frame], person.number) for person in people}
+    is_unique = len(in_frames) == len(people) and len(in_shots) == len(set(numbers))
+    return list(numbers) if is_unique else []

@@ -1,0 +1,151 @@
+"""COCO's JSON: annotations, and results as MMPose, Detectron2, YOLO and AlphaPose write them.
+
+Results are [{image_id, category_id, bbox, keypoints, score}]. Their writers: Detectron2's
+evaluation/coco_evaluation.py, `instances_to_coco_json`; MMPose's evaluation/metrics/coco_metric.py, `results2json`;
+Ultralytics' models/yolo/pose/val.py, `PoseValidator.pred_to_json`, whose image_id is the name where it is no number;
+AlphaPose's alphapose/utils/pPose_nms.py, `write_json`: image_id is a file name ("0.jpg" for a video's first frame),
+the box is called "box", score goes above 1, and idx is the number of the track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE
+from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_count, joints_by_name, to_blazepose
+from humanpose_cli.io.detections.records import (
+    UserDetection,
+    UserDetections,
+    check_record,
+    joint_rows,
+    score_of,
+    sized_box,
+    track_of,
+)
+
+_NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
+_PEOPLE = ("person", "people", "human", "pedestrian")
+
+
+def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
+    """Read the people of a parsed document. want 'keypoints' or 'box': what every person must have.
+
+    In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
+    results it is a confidence, clipped to 0–1, unless all are such flags. Joints are those that the categories name,
+    else those of their number. Left out are crowds, people without a single keypoint, and other categories than
+    people. Raises InputError naming the record.
+    """
+    results = isinstance(document, list)
+    records = document if results else document.get("annotations")
+    detections = UserDetections(path, _kind(records, results=results))
+    table = {} if results else _image_names(path, document, detections)
+    if not isinstance(records, list):
+        raise InputError(path, "has no list of annotations", got=type(records).__name__)
+    categories = _categories_of_people(path, {} if results else document, records, want)
+    for number, entry in enumerate(records):
+        where = f"{path}, {'entry' if results else 'annotations'}[{number}]"
+        record = check_record(where, entry)
+        people = detections.mention(_image(where, record, table))
+        category = record.get("category_id", next(iter(categories)))
+        if record.get("iscrowd", 0) or not isinstance(category, int | str) or category not in categories:
+            continue
+        if want == "box":
+            people.append(_boxed_person(where, record))
+        elif (person := _posed_person(where, record, detections.kind, categories[category], bool(table))) is not None:
+            people.append(person)
+    return detections
+
+
+def _kind(records: Any, *, results: bool) -> str:
+    first = records[0] if isinstance(records, list) and records else None
+    if results and isinstance(first, dict) and ("box" in first or "idx" in first):
+        return "AlphaPose's results"
+    return "COCO's results" if results else "COCO's annotations"
+
+
+def _image_names(path: Path, document: dict[str, Any], detections: UserDetections) -> dict[Any, str]:
+    """Map image ids to file names; every image counts as mentioned."""
+    images = document.get("images", [])
+    names: dict[Any, str] = {}
+    if not isinstance(images, list):
+        raise InputError(f"{path}, images", "is no list", got=type(images).__name__)
+    for number, image in enumerate(images):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if not isinstance(name, str) or not isinstance(image.get("id"), int | str):
+            raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
+        names[image["id"]] = name
+        detections.mention(name)
+    return names
+
+
+def _categories_of_people(
+    path: Path, document: dict[str, Any], records: Sequence[Any], want: str
+) -> dict[Any, Sequence[str] | None]:
+    """Map the categories of people to the names of their keypoints, None if the file does not name them.
+
+    A file without categories has people as the first one: COCO counts from 1, many detectors from 0. If all its
+    keypoints are of one category, they are of people. Raises InputError if all categories of the file are others.
+    """
+    categories = document.get("categories")
+    named = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
+    joints = {c.get("id", 1): _joint_names(c) for c in named if isinstance(c.get("id", 1), int | str)}
+    by_name = [c.get("id", 1) for c in named if str(c.get("name")).lower() in _PEOPLE]
+    ids = by_name or [key for key, names in joints.items() if names is not None and has_limbs(names)]
+    if ids or named:
+        if not ids:
+            names = ", ".join(str(c.get("name")) for c in named)[:80]
+            raise InputError(f"{path}, categories", "are none of people", expected="a category person", got=names)
+        return {key: joints.get(key) for key in ids}
+    keys = {r["category_id"] for r in records if isinstance(r, dict) and isinstance(r.get("category_id"), int | str)}
+    if want == "keypoints" and len(keys) == 1:
+        return dict.fromkeys(keys)
+    return {0 if 0 in keys else 1: None}
+
+
+def _joint_names(category: dict[str, Any]) -> Sequence[str] | None:
+    names = category.get("keypoints")
+    return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
+
+
+def _image(where: str, record: dict[str, Any], table: dict[Any, str]) -> str | int:
+    """Return the file name if it is known, else the image id."""
+    image = record.get("file_name", record.get("image_id"))
+    if isinstance(image, bool) or not isinstance(image, int | str) or image == "":
+        raise InputError(where, "has no usable image_id", expected="a number or a name", got=repr(image))
+    if table and image not in table and "file_name" not in record:
+        raise InputError(where, "names an image that is not in the list of images", got=repr(image))
+    return table.get(image, image)
+
+
+def _boxed_person(where: str, record: dict[str, Any]) -> UserDetection:
+    if "bbox" not in record and "box" not in record:
+        raise InputError(where, "has no bbox", expected="x, y, width, height in pixels")
+    box = sized_box(where, record.get("bbox", record.get("box")))
+    return UserDetection(box, None, score_of(where, record, "score"), track_of(record))
+
+
+def _posed_person(
+    where: str, record: dict[str, Any], kind: str, names: Sequence[str] | None, flags: bool
+) -> UserDetection | None:
+    """Read a person's keypoints; None if nothing is labelled."""
+    if "keypoints" not in record:
+        remedy = "boxes are given with `boxes`" if "bbox" in record or "box" in record else ""
+        raise InputError(where, "has no keypoints", expected="x, y and score of each joint", remedy=remedy)
+    rows = joint_rows(where, record["keypoints"])
+    if names is not None and len(names) != len(rows):
+        got = f"{len(rows)} for the {len(names)} that the categories name"
+        raise InputError(where, f"has other keypoints ({kind})", expected=f"{3 * len(names)} numbers", got=got)
+    joints = joints_by_name(where, kind, names) if names else joints_by_count(where, kind, len(rows))
+    third = rows[:, 2]
+    if flags or (np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (third == _VISIBLE).any()):
+        rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
+    keypoints = to_blazepose(rows, joints)
+    if not keypoints[:, 2].any():
+        return None
+    box = sized_box(where, record["bbox"]) if "bbox" in record else None
+    return UserDetection(box, keypoints, score_of(where, record, "score"), track_of(record))

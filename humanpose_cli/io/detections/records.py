@@ -1,0 +1,305 @@
+"""People of the user's own detector: records, how images find their people, and checks of numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, Skeleton
+from humanpose_cli.core.errors import InputError
+
+_LARGEST = 1e9
+_MAX_STRETCH = 1.05  # of a canvas: images are often resized to sides that a network divides
+_EXAMPLES = 3  # names in an error
+
+
+@dataclass(frozen=True, eq=False)
+class UserDetection:
+    """One person of a detection file.
+
+    box        (4,) float32 x0 y0 x1 y1, or None
+    keypoints  (33, 3) float32 in the order of blazepose33: x, y and confidence 0–1, 0 = missing; or None
+    score      on the file's own scale
+    track      the person's number over the frames; None if the file has none
+    canvas     width and height of the image that the coordinates refer to; None: they are pixels of the image itself
+    """
+
+    box: np.ndarray | None
+    keypoints: np.ndarray | None
+    score: float = 1.0
+    track: int | None = None
+    canvas: tuple[float, float] | None = None
+
+    def in_image(self, where: object, width: int, height: int) -> UserDetection:
+        """Convert the coordinates to pixels of the image. Raises InputError if the canvas has another shape."""
+        if self.canvas is None:
+            return self
+        scale = np.array([width / self.canvas[0], height / self.canvas[1]], np.float32)
+        stretch = float(scale.max() / scale.min())
+        if self.canvas != (1.0, 1.0) and stretch > _MAX_STRETCH:
+            got = f"{self.canvas[0]:g} × {self.canvas[1]:g} for an image of {width} × {height}"
+            raise InputError(where, "has a canvas of another shape than the image", expected="the same shape", got=got)
+        box = None if self.box is None else (self.box * np.tile(scale, 2)).astype(np.float32)
+        keypoints = None if self.keypoints is None else self.keypoints * np.append(scale, np.float32(1))
+        return replace(self, box=box, keypoints=keypoints, canvas=None)
+
+
+@dataclass(frozen=True)
+class FrameKey:
+    """What an image is looked up by.
+
+    name   its file name; a video frame's number with six digits
+    index  the frame's number in its sequence, None for an image that is none
+    path   the image's path, "" for a video's frames
+    """
+
+    name: str
+    index: int | None = None
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class UserDetections:
+    """All people of a detection file, in the file's order.
+
+    kind         what the file is, such as "AlphaPose's results"
+    by_name      image's name as the file has it (forward slashes, NFC) → its people
+    by_number    frame number or numeric image id → its people
+    by_frame     number of a video's frame → its people, of names that differ in their last number only
+    names_image  whether the file says which images its people are in; otherwise their name is the file's own
+    """
+
+    path: Path
+    kind: str = ""
+    by_name: dict[str, list[UserDetection]] = field(default_factory=dict, compare=False)
+    by_number: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
+    by_frame: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
+    names_image: bool = True
+
+    def mention(self, image: str | int) -> list[UserDetection]:
+        """Return the list of an image's people, which is kept even if it stays empty."""
+        if isinstance(image, int):
+            return self.by_number.setdefault(image, [])
+        return self.by_name.setdefault(_normal(image), [])
+
+    def number_frames(self, first: int = 0) -> None:
+        """Collect names that differ in their last number only as the frames of one video.
+
+        first  number of the first frame
+        """
+        numbers = [re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name]
+        if len({match[1] if match else None for match in numbers}) == 1:
+            for match, people in zip(numbers, self.by_name.values(), strict=True):
+                if match is not None:
+                    self.by_frame[int(match[2]) - first] = people
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """The smallest skeleton that has all joints of the file's people: coco17, coco21 or blazepose33."""
+        everyone = [person for people in (*self.by_name.values(), *self.by_number.values()) for person in people]
+        poses = [person.keypoints[:, 2] for person in everyone if person.keypoints is not None]
+        visible = np.max(poses, axis=0) > 0 if poses else np.zeros(len(BLAZEPOSE33), bool)
+        joints = {name for name, is_visible in zip(BLAZEPOSE33.joint_names, visible, strict=True) if is_visible}
+        return next(skeleton for skeleton in (COCO17, COCO21, BLAZEPOSE33) if joints.issubset(skeleton.joint_names))
+
+    @property
+    def frame_numbers(self) -> set[int]:
+        """The numbers of frames that the file may mention."""
+        return {*self._numbered, *self.by_frame}
+
+    @property
+    def image_count(self) -> int:
+        """How many images the file mentions."""
+        return len(self.by_name) + len(self.by_number)
+
+    def people_of(self, key: FrameKey) -> tuple[UserDetection, ...] | None:
+        """Return the people of an image, or None if the file does not mention it."""
+        # By its path first: folders side by side often hold images of the same names.
+        people = self.people_in(key.path, key.index) if key.path else None
+        return self.people_in(key.name, key.index) if people is None else people
+
+    def people_in(self, name: str, index: int | None = None) -> tuple[UserDetection, ...] | None:
+        """Return the people of an image, or None if the file does not mention it.
+
+        name, index  as of `FrameKey`
+        Looked for in this order: the same name; a path that ends in the other; the name without its extension; the
+        number that is the name (of a video's frames and of COCO's images); and where the file has numbers only,
+        the frame's number.
+        """
+        people = self._find(_normal(name), index)
+        return None if people is None else tuple(people)
+
+    def _find(self, name: str, index: int | None) -> list[UserDetection] | None:
+        if name in self.by_name:
+            return self.by_name[name]
+        names = self._names_of_stem.get(_stem(name), [])
+        for shorten in (str, _without_suffix):
+            hits = [alike for alike in names if _ends_alike(shorten(alike), shorten(name))]
+            if len(hits) == 1:
+                return self.by_name[hits[0]]
+        if _is_number(_stem(name)):
+            number = int(_stem(name))
+            people = self._numbered.get(number)
+            return self.by_frame.get(number) if people is None and index is not None else people
+        return self.by_number.get(index) if index is not None and not self.by_name else None
+
+    @cached_property
+    def _names_of_stem(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for name in self.by_name:
+            names.setdefault(_stem(name), []).append(name)
+        return names
+
+    @cached_property
+    def _numbered(self) -> dict[int, list[UserDetection]]:
+        """By number; names that are bare numbers are frames of a video."""
+        bare = {int(name): people for name, people in self.by_name.items() if _is_number(name)}
+        return bare | self.by_number
+
+    def check_frames(self, frames: Sequence[FrameKey]) -> list[str]:
+        """Say how many of some images the file does not mention, which show no people.
+
+        The people of a file of one unnamed image belong to the only image. Raises InputError if the file mentions none
+        of the images.
+        """
+        missing = [key for key in frames if self.people_of(key) is None]
+        if not missing:
+            return []
+        noun = "images" if frames[0].index is None else "frames"
+        if len(missing) < len(frames):
+            return [f"{len(missing)} of {len(frames)} {noun} are not in {self.path.name}: without people"]
+        if len(frames) == self.image_count == 1 and not (self.names_image and self.by_name):
+            (people,) = (*self.by_name.values(), *self.by_number.values())
+            self.by_name[_normal(frames[0].path or frames[0].name)] = people
+            return [f"{self.path.name} ({self.kind}) names no image: its people are those of {frames[0].name}"]
+        names = [*self.by_name, *(f"{number} (a number)" for number in self.by_number)]
+        got = ", ".join(names[:_EXAMPLES]) + (" …" if len(names) > _EXAMPLES else "") if names else "no image"
+        problem = f"holds {self.kind} that mention none of the {len(frames)} {noun}"
+        if len(frames) == 1:
+            problem = f"holds {self.kind} that do not mention {frames[0].name}"
+        raise InputError(self.path, problem, expected=frames[0].name, got=got)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,18}", text) is not None
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", str(PurePosixPath(name.replace("\\", "/"))))
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _without_suffix(name: str) -> str:
+    return str(PurePosixPath(name).parent / _stem(name))
+
+
+def _ends_alike(a: str, b: str) -> bool:
+    return a == b or a.endswith("/" + b) or b.endswith("/" + a)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value of a JSON document is a number that can be used; NaN is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+
+
+def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> np.ndarray:
+    """Check a list of finite numbers of one of the lengths, as float64. Raises InputError about record `where`
+    otherwise.
+    """
+    expected = f"{' or '.join(map(str, counts))} numbers"
+    if not isinstance(values, list) or len(values) not in counts:
+        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
+        raise InputError(where, f"has unusable {what}", expected=expected, got=got)
+    for value in values:
+        if not is_number(value):
+            range_text = f"finite numbers between -{_LARGEST:g} and {_LARGEST:g}"
+            raise InputError(where, f"has unusable {what}", expected=range_text, got=repr(value)[:40])
+    return np.array(values, np.float64)
+
+
+def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int = 3) -> np.ndarray:
+    """Check joints as numbers in one list or a list for each joint: (K, width), x, y and, if width is 3, score.
+
+    A joint with a number that is NaN or null is missing: its row is zero. Raises InputError about record `where`.
+    """
+    if not isinstance(values, list):
+        raise InputError(where, f"has unusable {what}", expected="a list", got=type(values).__name__)
+    if values and isinstance(values[0], list):
+        if not all(isinstance(row, list) and len(row) == width for row in values):
+            raise InputError(where, f"has unusable {what}", expected=f"{width} numbers for each joint")
+        values = [value for row in values for value in row]
+    if not values or len(values) % width:
+        expected = f"{width} numbers for each joint"
+        raise InputError(where, f"has unusable {what}", expected=expected, got=f"{len(values)} numbers")
+    missing = [value is None or (isinstance(value, float) and math.isnan(value)) for value in values]
+    clean = [0.0 if gone else value for gone, value in zip(missing, values, strict=True)]
+    rows = finite_numbers(where, what, clean, (len(values),)).reshape(-1, width)
+    rows[np.reshape(missing, (-1, width)).any(1)] = 0
+    return rows
+
+
+def check_record(where: str, record: Any) -> dict[str, Any]:
+    """Return a record, which must be an object."""
+    if not isinstance(record, dict):
+        raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+    return record
+
+
+def score_of(where: str, record: dict[str, Any], name: str, default: float = 1.0) -> float:
+    """Read a person's score, on the file's own scale."""
+    return float(finite_numbers(where, name, [record.get(name, default)], (1,))[0])
+
+
+def track_of(record: dict[str, Any]) -> int | None:
+    """Read the number of a track, which programs write as a number or in lists; None if there is none."""
+    for name in ("track_id", "idx", "person_id"):
+        value = record.get(name)
+        while isinstance(value, list) and value:
+            value = value[0]
+        if is_number(value) and value >= 0 and value == int(value):
+            return int(value)
+    return None
+
+
+def corner_box(where: str, values: np.ndarray) -> np.ndarray:
+    """Check a box x0 y0 x1 y1, which must have an area: (4,) float32."""
+    x0, y0, x1, y1 = values[:4]
+    if x1 <= x0 or y1 <= y0:
+        got = " ".join(f"{value:g}" for value in values[:4])
+        raise InputError(where, "has a box without area", expected="x0 < x1 and y0 < y1", got=got)
+    return values[:4].astype(np.float32)
+
+
+def sized_box(where: str, values: Any) -> np.ndarray:
+    """Check a box x y width height: (4,) float32 x0 y0 x1 y1. Detectors write boxes without area, too."""
+    x, y, width, height = finite_numbers(where, "bbox", values, (4,))
+    if width < 0 or height < 0:
+        got = f"{width:g} × {height:g}"
+        raise InputError(where, "has a bbox of negative size", expected="x, y, width, height", got=got)
+    return np.array([x, y, x + width, y + height], np.float32)
+
+
+def posed_person(
+    keypoints: np.ndarray, score: float | None = None, track: int | None = None, **more: Any
+) -> UserDetection | None:
+    """Make a person of keypoints (33, 3); None if every joint is missing.
+
+    score  None: the mean confidence of the joints
+    more   other fields of `UserDetection`
+    """
+    confidence = keypoints[:, 2][keypoints[:, 2] > 0]
+    if not len(confidence):
+        return None
+    box = more.pop("box", None)
+    return UserDetection(box, keypoints, float(confidence.mean()) if score is None else score, track, **more)

@@ -1,0 +1,282 @@
+"""One file of each program, in the form of its writer; which frames a file mentions; refusals that say what it is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from helpers.errors import raises
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.detections import FrameKey, read_boxes, read_keypoints
+
+WIDTH, HEIGHT = 360, 640
+FEET = ["left_foot_index", "right_foot_index", "left_heel", "right_heel"]
+NAMES = (*COCO17.joint_names, *FEET)
+TRUTH = dict(zip(NAMES, np.random.default_rng(3).uniform(50, 350, (len(NAMES), 2)).round(2).tolist(), strict=True))
+HALPE = [
+    *COCO17.joint_names,
+    *("head", "neck", "hip", "left_foot_index", "right_foot_index"),
+    *("left_small_toe", "right_small_toe", "left_heel", "right_heel"),
+]
+PEOPLE18 = [
+    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+]
+VITPOSE25 = [
+    *COCO17.joint_names[:5],
+    *("neck", *COCO17.joint_names[5:13], "hip", *COCO17.joint_names[13:]),
+    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
+]
+
+
+def point(name: str) -> list[float]:
+    return TRUTH.get(name.replace("big_toe", "foot_index"), [1.0, 1.0])
+
+
+def flat(names, score=0.9) -> list[float]:
+    return [value for name in names for value in (*point(name), score)]
+
+
+def dicts(scale=(1.0, 1.0)) -> list[dict]:
+    rows = [np.divide(point(name), scale) for name in BLAZEPOSE33.joint_names]
+    return [{"x": x, "y": y, "z": 0.1, "visibility": 0.9} for x, y in rows]
+
+
+def labels(names, tail="") -> str:
+    rows = [(x / WIDTH, y / HEIGHT, 0.9) for x, y in map(point, names)]
+    return f"0 0.5 0.5 0.4 0.6 {' '.join(f'{value:.8f}' for row in rows for value in row)} {tail}".strip() + "\n"
+
+
+def openpose(names, **more) -> dict:
+    person = {"person_id": [-1], "pose_keypoints_2d": flat(names), "face_keypoints_2d": None}
+    return {"version": 1.3, "people": [person], **more}
+
+
+def scaled() -> dict:
+    rows = [[x / WIDTH, y / HEIGHT, 1.0] for x, y in map(point, PEOPLE18)]
+    person = {"pose_keypoints_2d": np.ravel(rows).tolist(), "hand_left_keypoints_2d": None}
+    return {"people": [person], "canvas_width": WIDTH, "canvas_height": HEIGHT}
+
+
+def alphapose(names, **more) -> list[dict]:
+    person = {"category_id": 1, "keypoints": flat(names), "score": 2.9, "box": [1, 2, 30, 40], **more}
+    return [{"image_id": f"{frame}.jpg", **person} for frame in (0, 1, 11)]
+
+
+def ultralytics() -> list[dict]:
+    x, y = zip(*map(point, COCO17.joint_names), strict=True)
+    box = {"x1": 1.0, "y1": 2.0, "x2": 31.0, "y2": 42.0}
+    joints = {"x": list(x), "y": list(y), "visible": [0.9] * 17}
+    return [{"name": "person", "class": 0, "confidence": 0.8, "box": box, "track_id": 4, "keypoints": joints}]
+
+
+def vitpose(names) -> dict:
+    rows = [[y, x, 0.9] for x, y in map(point, names)]
+    return {"keypoints": [{"2": rows}, {}, {"2": rows}], "skeleton": {str(row): name for row, name in enumerate(names)}}
+
+
+VIDEOS = {  # program → files, joints, frames with people, track
+    "alphapose17": ({"a.json": alphapose(COCO17.joint_names, idx=[3.0])}, COCO17, [0, 1, 11], 3),
+    "alphapose136": ({"a.json": alphapose([*HALPE, *["face"] * 110])}, COCO21, [0, 1, 11], None),
+    "pose2sim": ({f"j/clip_{i:06d}.json": openpose(HALPE) for i in range(3)}, COCO21, [0, 1, 2], None),
+    "comfyui": ({"a.json": [openpose(PEOPLE18), {"people": []}, scaled()]}, COCO17, [0, 2], None),
+    "labels": ({f"l/clip_{i}.txt": labels(COCO17.joint_names, "0.8 7") for i in (1, 3)}, COCO17, [0, 2], 7),
+    "ultralytics": ({"a.json": [ultralytics(), [], ultralytics()]}, COCO17, [0, 2], 4),
+    "vitpose": ({"a_result.json": vitpose(VITPOSE25)}, COCO21, [0, 2], 2),
+    "mediapipe": (
+        {"a.json": [{"pose_landmarks": [dicts((WIDTH, HEIGHT))]}, {"pose_landmarks": []}, None]},
+        BLAZEPOSE33,
+        [0],
+        None,
+    ),
+}
+IMAGES = {
+    "dwpose": ("photo.json", openpose(PEOPLE18, canvas_width=WIDTH, canvas_height=HEIGHT)),
+    "resized": ("photo.json", {**scaled(), "canvas_width": 720, "canvas_height": 1280}),
+    "alphapose-open": ("a.json", {"photo.jpg": openpose(PEOPLE18)}),
+    "alphapose-cmu": ("a.json", {"photo.jpg": {"version": "AlphaPose v0.3", "bodies": [{"joints": flat(PEOPLE18)}]}}),
+    "labels": ("photo.txt", labels(COCO17.joint_names)),
+    "ultralytics": ("photo.json", ultralytics()),
+    "mediapipe": ("photo.json", {"landmark": dicts((WIDTH, HEIGHT))}),
+    "vitpose": ("photo_result.json", {**vitpose(VITPOSE25), "keypoints": [vitpose(VITPOSE25)["keypoints"][0]]}),
+}
+
+
+@pytest.fixture
+def save(tmp_path):
+    def to_file(document, name="people.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def check_person(person, skeleton) -> None:
+    person = person.in_image("x", WIDTH, HEIGHT)
+    for name in skeleton.joint_names:
+        if name in TRUTH:
+            np.testing.assert_allclose(person.keypoints[BLAZEPOSE33.index(name), :2], TRUTH[name], atol=0.02)
+    assert (person.keypoints[:, 2] > 0).sum() == len(skeleton)
+
+
+@pytest.mark.parametrize("program", VIDEOS)
+def test_a_videos_frames(save, program):
+    files, skeleton, frames, track = VIDEOS[program]
+    paths = [save(document, name) for name, document in files.items()]
+    people = read_keypoints(paths[0] if len(paths) == 1 else paths[0].parent)
+    assert people.skeleton is skeleton
+    with_people = {index: people.people_in(f"{index:06d}", index) for index in range(12)}
+    assert [index for index, found in with_people.items() if found] == frames
+    for index in frames:
+        (person,) = with_people[index]
+        check_person(person, skeleton)
+        assert person.track == track
+
+
+@pytest.mark.parametrize("program", IMAGES)
+def test_an_image(save, program):
+    name, document = IMAGES[program]
+    people = read_keypoints(save(document, name))
+    (person,) = people.people_in("photo.jpg")
+    check_person(person, people.skeleton)
+
+
+def test_scores_are_not_clipped(save):
+    assert [p.score for p in read_keypoints(save(alphapose(HALPE))).people_in("0.jpg")] == [2.9]
+    assert [p.score for p in read_keypoints(save(ultralytics())).people_in("people.jpg")] == [0.8]
+    (person,) = read_keypoints(save(openpose(PEOPLE18), "a_keypoints.json")).people_in("a.jpg")
+    assert person.score == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["nose", "head_bottom", "head_top", *COCO17.joint_names[3:]],  # PoseTrack
+        [
+            *("root", *(n.replace("ankle", "foot") for n in PEOPLE18[8:14]), "spine", "thorax", "neck_base", "head"),
+            *(*PEOPLE18[5:8], *PEOPLE18[2:5]),  # Human3.6M
+        ],
+        [*COCO17.joint_names[5:], "top_head", "neck"],  # CrowdPose
+        ["L" + n[5:].title() if n.startswith("left") else "R" + n[6:].title() for n in COCO17.joint_names[5:]],
+    ],
+    ids=["posetrack", "h36m", "crowdpose", "letters"],
+)
+def test_names_of_categories_decide(save, names):
+    values = []
+    for name in names:
+        full = name.lower() if "_" in name else {"L": "left_", "R": "right_"}.get(name[0], "") + name[1:].lower()
+        values += [*point(full.replace("_foot", "_ankle")), 2]
+    annotation = {"image_id": 1, "category_id": 3, "keypoints": values}
+    dog = {**annotation, "category_id": 4, "keypoints": [5, 5, 2] * 20}
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "categories": [{"id": 3, "name": "person", "keypoints": names}, {"id": 4, "name": "dog"}],
+        "annotations": [dog, annotation],
+    }
+    (person,) = read_keypoints(save(document)).people_in("a.jpg")
+    for name in COCO17.joint_names[5:]:
+        assert person.keypoints[BLAZEPOSE33.index(name)].tolist() == pytest.approx([*TRUTH[name], 1]), name
+    assert person.keypoints[BLAZEPOSE33.indices(["left_eye", "right_eye"]), 2].tolist() == [0, 0]
+
+
+def test_categories_of_animals_are_no_people(save):
+    document = {"annotations": [], "categories": [{"id": 1, "name": "dog", "keypoints": ["L_Eye", "Root of tail"]}]}
+    with raises(InputError, subject="categories", problem="none of people", got="dog"):
+        read_keypoints(save(document))
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None])
+def test_one_joint_that_is_no_number_is_missing(save, missing):
+    values = flat(COCO17.joint_names)
+    values[9:12] = [missing] * 3
+    (person,) = read_keypoints(save([{"image_id": "a.jpg", "keypoints": values}])).people_in("a.jpg")
+    assert np.flatnonzero(person.keypoints[BLAZEPOSE33.indices(COCO17.joint_names), 2] == 0).tolist() == [3]
+
+
+class TestBoxes:
+    @pytest.mark.parametrize(
+        ("name", "document"),
+        [
+            ("a.json", [{"image_id": "a.jpg", "bbox": [1, 2, 30, 40], "keypoints": "unusable", "category_id": 1}]),
+            ("a.json", [{"image_id": "a.jpg", "box": [1, 2, 30, 40], "keypoints": [1], "idx": 2}]),
+            ("a.json", [{"keypoints": [[1]], "keypoint_scores": [1], "bbox": [[1, 2, 31, 42]]}]),
+            ("a.json", ultralytics()),
+            ("a.dat", {"a.jpg": [[1, 2, 31, 42]]}),
+            ("a.list", "name,x0,y0,x1,y1\na.jpg,1,2,31,42\n"),
+        ],
+        ids=["coco", "alphapose", "mmpose", "ultralytics", "other-suffix", "csv-of-another-name"],
+    )
+    def test_keypoints_are_not_looked_at(self, save, name, document):
+        (person,) = read_boxes(save(document, name)).people_in("a.jpg")
+        assert (person.box.tolist(), person.keypoints) == ([1, 2, 31, 42], None)
+
+    @pytest.mark.parametrize("tail", ["", " 0.5", " 0.5 3", " " + " ".join(["0.5"] * 51)])
+    def test_labels_of_people_only(self, save, tail):
+        path = save(f"0 0.5 0.5 0.2 0.5{tail}\n16 0.5 0.5 0.2 0.5{tail}\n", "a.txt")
+        (person,) = read_boxes(path).people_in("a.jpg")
+        np.testing.assert_allclose(person.in_image("x", 100, 200).box, [40, 50, 60, 150], atol=1e-4)
+
+    def test_a_folder_of_keypoints_is_refused(self, save):
+        with raises(InputError, problem="OpenPose's people", remedy="`keypoints`"):
+            read_boxes(save(openpose(HALPE)))
+
+
+class TestFrames:
+    KEYS = tuple(FrameKey(f"{index:06d}", index) for index in range(12))
+
+    def test_frames_that_are_not_mentioned_are_counted(self, save):
+        people = read_keypoints(save(alphapose(HALPE)))
+        assert people.check_frames(self.KEYS) == ["9 of 12 frames are not in people.json: without people"]
+        assert people.check_frames(self.KEYS[:2]) == []
+
+    def test_a_file_that_mentions_none_is_refused(self, save):
+        people = read_keypoints(save([{"image_id": f"{name}.jpg", "keypoints": flat(HALPE)} for name in "abcde"]))
+        with raises(
+            InputError, problem="COCO's results that mention none of the 12", expected="000000", got="a.jpg, b"
+        ):
+            people.check_frames(self.KEYS)
+
+    def test_one_unnamed_image_is_the_only_image(self, save):
+        people, key = read_keypoints(save(scaled(), "pose_00001_.json")), FrameKey("b.png", None, "/x/b.png")
+        with raises(InputError, problem="none of the 2 images"):
+            people.check_frames([key, FrameKey("c.png")])
+        (note,) = people.check_frames([key])
+        assert note == "pose_00001_.json (OpenPose's people) names no image: its people are those of b.png"
+        assert len(people.people_of(key)) == 1
+        named = read_keypoints(save(scaled(), "a_keypoints.json"))
+        with raises(InputError, problem="do not mention b.png"):
+            named.check_frames([key])
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        (alphapose(["x"] * 20), {"problem": "20 unnamed points (AlphaPose's results)", "expected": "17 (COCO)"}),
+        (alphapose(["x"] * 25), {"problem": "25 unnamed points", "remedy": "name the joints"}),
+        (alphapose(["x"] * 14), {"problem": "14 unnamed points", "remedy": "CrowdPose"}),
+        ({**scaled(), "canvas_height": None}, {"problem": "scaled to 0–1"}),
+        (vitpose(["nose", "tail"]), {"subject": "skeleton", "problem": "other names (easy_ViTPose's", "got": "tail"}),
+        ({**vitpose(VITPOSE25), "keypoints": [{"0": [[1, 2, 3]]}]}, {"problem": "other joints", "got": "1"}),
+        ({"landmark": dicts()[:20]}, {"problem": "20 unnamed points (MediaPipe's landmarks)"}),
+        ("0 0.5 0.5 0.1 0.1 0.7 1\n", {"problem": "box without joints", "remedy": "`boxes`"}),
+        ("0 0.5 0.5 0.1 0.1 0.7 1 2 3 4\n", {"problem": "holds 5 numbers"}),
+        ("0 0.5 0.5 0.1 0.1\n0 0.5 x 1 1\n", {"subject": "line 1"}),
+    ],
+)
+def test_refusals_say_what_the_file_is(save, document, error):
+    with raises(InputError, **error):
+        read_keypoints(save(document))
+
+
+def test_a_canvas_of_another_shape_is_refused(save):
+    (person,) = read_keypoints(save({**openpose(PEOPLE18), "canvas_width": 512, "canvas_height": 512})).people_in(
+        "people"
+    )
+    with raises(InputError, problem="canvas of another shape", got="512 × 512 for an image of 360 × 640"):
+        person.in_image("x", WIDTH, HEIGHT)
