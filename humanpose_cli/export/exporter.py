@@ -61,7 +61,7 @@ class Export:
 
     @property
     def has_textures(self) -> bool:
-        """Whether anybody has a texture."""
+        """Whether a person has a texture."""
         return any(mesh.image is not None for meshes in self.meshes.values() for mesh in meshes)
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:

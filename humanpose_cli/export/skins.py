@@ -122,7 +122,7 @@ def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
 def frame_meshes(
     fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, Sequence[SkinnedMesh]]
 ) -> list[SkinnedMesh]:
-    """Pose the meshes of everybody in a frame, metres in the world, y up.
+    """Pose the meshes of all people in a frame, metres in the world, y up.
 
     people, meshes  of the fit's tracks, at rest
     """

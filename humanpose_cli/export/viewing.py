@@ -161,7 +161,7 @@ def _frames_element(
         return f'<img {attributes} alt="photograph" src="{data_uri(image, "image/jpeg")}">'
     with TemporaryDirectory() as folder:
         path = Path(folder, "frames.mp4")
-        writer = VideoWriter(path, fit.frame_rate, quality=_VIDEO_QUALITY, codec=codec)
+        writer = VideoWriter(path, fit.frame_rate or DEFAULT_FRAME_RATE, quality=_VIDEO_QUALITY, codec=codec)
         with writer as video, closing(frames.read()) as frame_iterator:
             size: tuple[int, int] | None = None
             for frame, pixels in frame_iterator:

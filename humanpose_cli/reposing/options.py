@@ -104,7 +104,7 @@ class DrawingOptions(Options):
         None, "Longer side of the result.", unit="pixels", minimum=MIN_SIZE, maximum=MAX_SIZE, unset="the photograph's"
     )
     canvas: str = option(
-        "auto",
+        "keep",
         "The part of the scene that the image shows. keep: the photograph's; a person who crosses its edge is moved "
         "inwards where possible. auto: as keep, and if that does not help, grown at edges that do not cut the person "
         "in the photograph. fit: grown so that the whole person is inside, in all poses. Or a size in pixels.",

@@ -278,7 +278,7 @@ def repose(
     target_person: str | int = "largest",
     background: Backdrop = "keep",
     size: int | None = None,
-    canvas: str = "auto",
+    canvas: str = "keep",
     absolute: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,

@@ -174,7 +174,7 @@ def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     assert results(tmp_path / "complete") == results(tmp_path / "out")
     assert len(results(tmp_path / "out")) == 6
     with pytest.MonkeyPatch.context() as patched:
-        patched.delattr(humanpose_cli.views.inputs, "check_views")
+        patched.delattr(humanpose_cli.views.inputs.TakeInput, "checked")
         done, looks = combine(videos, "out")  # opens no video
     assert (done.code, looks) == (0, 0), done.err
 

@@ -38,7 +38,9 @@ def test_every_rule_is_about_options_of_a_command():
     names = [{str(p.name) for p in build_command(command, lambda _: 0).params} for command in commands]
     names.append(set(inspect.signature(hp.refine).parameters))
     rules = [*option_rules._NEEDED.items(), *option_rules._EXCLUDED.items()]
-    pairs = [(option.partition("=")[0], other) for option, others in rules for other in others]
+    pairs = [
+        (name, other) for option, others in rules for other in others for name in option.partition("=")[0].split("|")
+    ]
     for pair in pairs:
         assert any(set(pair) <= options for options in names), pair
 

@@ -45,6 +45,7 @@ class ReferencePeople:
     sequences: int = 0
     closed: bool = False
     at_once: int = 2
+    fills_gaps: bool = True
 
     def in_image(self, frame):
         return self.by_index.get(0, [])
