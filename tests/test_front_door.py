@@ -118,8 +118,6 @@ def test_a_refined_fit_has_its_textures_in_pages_and_files(fit, photo, tmp_path)
     assert not has_texture(glb_of(hp.view(refined, textures={})))
     assert not has_texture(glb_of(hp.view(fit, textures={})))
     assert has_texture(glb_of(hp.view(fit, textures="frames")))
-    with raises(hp.UsageError, problem="cannot be made of frames that are not given"):
-        hp.view(saved, textures="frames")
     for source in (refined, saved, fit):
         exported = hp.export_fit(source, tmp_path / "out", "glb")
         assert has_texture(exported[0].read_bytes())

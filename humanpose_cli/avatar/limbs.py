@@ -155,7 +155,7 @@ class FoldedForearms:
         source, cloth = self.source & (trust > 0.9) & (crop.mask > 0.9), options.colours
         colours = crop.pixels[source] / np.float32(255)
         alike = cloth.dominant(colours)
-        if alike.mean() > options.garments.plain_share:
+        if alike.size and alike.mean() > options.garments.plain_share:
             usual = np.median(colours[alike], axis=0)
             alike &= np.linalg.norm(colours - usual, axis=1) < options.limbs.shades
             other: Array = np.zeros(source.shape, np.uint8)

@@ -91,7 +91,7 @@ class Look:
 
     @classmethod
     def of(cls, person: DressedPerson) -> Look:
-        """Take a dressed person as they are at rest."""
+        """Take a dressed person at rest."""
         loose = person.avatar.dressed.loose
         sheets = () if loose is None or not len(loose.faces) else (Sheet.of(loose),)
         return cls(_eight_bit(person.texture.image[..., :3]), resting_offsets(person), sheets)
