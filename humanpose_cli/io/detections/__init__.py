@@ -18,7 +18,7 @@ from humanpose_cli.io.detections.openpose import SUFFIX, is_openpose, people_fro
 from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections
 from humanpose_cli.io.detections.vitpose import is_vitpose, people_from_vitpose
 from humanpose_cli.io.detections.yolo import is_labels, is_yolo, people_from_labels, people_from_yolo
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.io.sniffing import reading_error, refuse_pipes
 from humanpose_cli.io.text_files import read_json
 
 __all__ = ["FrameKey", "UserDetection", "UserDetections", "read_boxes", "read_keypoints"]
@@ -92,7 +92,8 @@ def _other_document(path: Path, document: Any, want: str) -> InputError:
 
 
 def _head(path: Path) -> str:
-    """Read the beginning of a file; "" if it cannot be read, which its reader reports."""
+    """Read the beginning of a file; "" if it cannot be read, which its reader reports. Refuses pipes."""
+    refuse_pipes(path)
     try:
         with path.open("rb") as file:
             return file.read(_HEAD).decode("utf-8", "replace")
