@@ -27,7 +27,7 @@ from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, Status, combine_status
-from humanpose_cli.fitting.options import DetectorMode, FitOptions, FitOutputs
+from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT, DetectorMode, FitOptions, FitOutputs
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
 from humanpose_cli.views.options import ViewsOptions
 
@@ -76,7 +76,6 @@ _FAIL_IF_DOUBTFUL = option(
     "Count takes with a doubtful body as partly done, exit code 4. Their files are written all the same.",
 )
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the frames of each camera.")
-_MIN_HEIGHT, _MAX_HEIGHT = 0.5, 2.6  # metres of a person
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,10 @@ class TakeFlags:
 
     def check(self) -> None:
         """Raise UsageError for values out of range."""
-        if self.height is not None and not _MIN_HEIGHT <= self.height <= _MAX_HEIGHT:
-            raise UsageError("height", "is out of range", expected="0.5 to 2.6 metres", got=f"{self.height:g}")
+        if self.height is not None and not MIN_HEIGHT <= self.height <= MAX_HEIGHT:
+            raise UsageError(
+                "height", "is out of range", expected=f"{MIN_HEIGHT} to {MAX_HEIGHT} metres", got=f"{self.height:g}"
+            )
         self.seconds(0)
 
     def seconds(self, count: int) -> list[float] | None:

@@ -84,13 +84,13 @@ def _statures(fit: Fit) -> str:
     import numpy as np
     import torch
 
-    from humanpose_cli.fitting.stature import stature_spread, statures
+    from humanpose_cli.fitting.stature import BodyStature, statures
 
     rows = np.unique(fit.track_id, return_index=True)[1]
     body = fit.body_model()
     metres = statures(body, torch.from_numpy(fit.betas[rows])).tolist()
     people = f"{min(metres):.2f}" if len(metres) == 1 else f"{min(metres):.2f} to {max(metres):.2f}"
-    return f"taken to be {people} m (±{stature_spread(body):.0%})"
+    return f"taken to be {people} m (±{BodyStature.of(body).spread:.0%})"
 
 
 @dataclass

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -54,7 +54,7 @@ from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, f
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.fitting.stature import stature_prior
+from humanpose_cli.fitting.stature import BodyStature
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
 from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.frame_range import FrameRange, parse_range
@@ -116,7 +116,7 @@ class Fitter:
         self.options = replace(options, **changes)
         self.body = body if isinstance(body, Body) else load_body(self.options.body)
         self._shapes = {
-            person: stature_prior(self.body, metres, self.options.keypoints.shape_noise)
+            person: self._stature.prior(metres, self.options.keypoints.shape_noise)
             for person, metres in parse_heights(self.options.height).items()
         }
         resolved = resolve_device(device)
@@ -450,7 +450,7 @@ class Fitter:
                 estimate=estimate,
                 track=track,
                 mask=of_rows.get(index),
-                shape=self._shapes.get(track, self._shapes.get(None)),
+                shape=self._measured_shape(track),
             )
             for index, (row, estimate, track) in enumerate(zip(people, estimates.all(), numbers, strict=True))
             if track is not None
@@ -469,6 +469,10 @@ class Fitter:
         solved = self._solve(people, cameras, solving, sequence=True) if people else None
         fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None, unfitted)
         return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)
+
+    @cached_property
+    def _stature(self) -> BodyStature:
+        return BodyStature.of(self.body)
 
     def _measured_shape(self, track: int) -> ShapePrior | None:
         """Return the shape prior of a person of measured height."""
@@ -496,7 +500,8 @@ class Fitter:
         options = self.options
         if not options.outline.use or options.network_alone:
             return {}
-        return outline_priors(self.body, people, bodies, cameras, groups, options.outline)
+        stature = self._stature.component
+        return outline_priors(self.body, people, bodies, cameras, groups, stature, options.outline)
 
     def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
         camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)

@@ -329,6 +329,9 @@ class FitOptions(Options):
         return values
 
 
+MIN_HEIGHT, MAX_HEIGHT = 0.5, 2.6  # metres of a person
+
+
 def parse_heights(text: str) -> dict[int | None, float]:
     """Read "1.78" or "0=1.82,3=1.60": metres by the number of a person; None: of all people."""
     heights: dict[int | None, float] = {}
@@ -338,8 +341,10 @@ def parse_heights(text: str) -> dict[int | None, float]:
             number, height = int(person) if person else None, float(metres)
         except ValueError:
             number, height = None, float("nan")
-        if not 0.5 <= height <= 2.6 or number in heights or (number is not None and number < 0):
-            raise UsageError("height", "is unusable", expected="metres, 0.5 to 2.6, or PERSON=METRES,…", got=text)
+        if not MIN_HEIGHT <= height <= MAX_HEIGHT or number in heights or (number is not None and number < 0):
+            raise UsageError(
+                "height", "is unusable", expected=f"metres, {MIN_HEIGHT} to {MAX_HEIGHT}, or PERSON=METRES,…", got=text
+            )
         heights[number] = height
     return heights
 

@@ -25,7 +25,6 @@ from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.engine.rasterising.op import rasterise
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import OutlineOptions
-from humanpose_cli.fitting.stature import stature_component
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -84,14 +83,15 @@ def outline_priors(
     bodies: KeypointFit,
     cameras: Sequence[FrameCamera],
     groups: Sequence[int],
+    stature: int,
     options: OutlineOptions,
 ) -> dict[int, ShapePrior]:
     """Find the shape of each group of rows, one person each, from the masks of those that have one.
 
     people, bodies  of N rows, fitted with `people`'s own shape priors; cameras of the frames that they name
     groups          (N,) numbers
+    stature         index of the beta that stays
     """
-    stature = stature_component(body)
     priors = {}
     for group in dict.fromkeys(groups):
         rows = [row for row, other in enumerate(groups) if other == group]

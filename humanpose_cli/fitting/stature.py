@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,37 +23,44 @@ def statures(body: Body, betas: torch.Tensor) -> torch.Tensor:
     return heights.amax(1) - heights.amin(1)
 
 
-def stature_spread(body: Body) -> float:
-    """Compute the standard deviation of people's statures, as a share of the mean one."""
-    mean, slopes = _stature_slopes(body)
-    return float(np.linalg.norm(slopes) / mean)
+class BodyStature(NamedTuple):
+    """How a body's stature depends on its shape.
 
-
-def stature_component(body: Body) -> int:
-    """Find the index of the beta that changes stature most."""
-    return int(np.argmax(np.abs(_stature_slopes(body)[1])))
-
-
-def _stature_slopes(body: Body) -> tuple[float, NDArray[np.float64]]:
-    """Measure the stature of the mean body, and how much a unit of each beta adds to it: (S,) metres."""
-    count = body.shape_count
-    steps = torch.cat((torch.zeros(1, count), torch.eye(count))).to(body.template)
-    metres = statures(body, steps).double().cpu().numpy()
-    return float(metres[0]), metres[1:] - metres[0]
-
-
-def stature_prior(body: Body, metres: float, shape_noise: float) -> ShapePrior:
-    """Make the prior of the shape of a person of known height; `shape_noise` of the components beside stature.
-
-    Raises UsageError for heights that the body's shapes do not reach.
+    mean    metres of the mean body
+    slopes  (S,) metres that a unit of each beta adds
     """
-    usual, slopes = _stature_slopes(body)
-    stature = stature_component(body)
-    mean, noise = np.zeros(len(slopes)), np.full(len(slopes), shape_noise)
-    mean[stature], noise[stature] = (metres - usual) / slopes[stature], _MEASURED / abs(slopes[stature])
-    if abs(mean[stature]) > _EXTREME:
-        reach = _EXTREME * abs(slopes[stature])
-        low, high = usual - reach, usual + reach
-        expected = f"{low:.2f} to {high:.2f} metres for this body"
-        raise UsageError("height", "is out of range", expected=expected, got=f"{metres:g}")
-    return ShapePrior(mean, noise)
+
+    mean: float
+    slopes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, body: Body) -> BodyStature:
+        """Measure the statures of bodies with one beta each."""
+        count = body.shape_count
+        steps = torch.cat((torch.zeros(1, count), torch.eye(count))).to(body.template)
+        metres = statures(body, steps).double().cpu().numpy()
+        return cls(float(metres[0]), metres[1:] - metres[0])
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of people's statures, as a share of the mean one."""
+        return float(np.linalg.norm(self.slopes) / self.mean)
+
+    @property
+    def component(self) -> int:
+        """The index of the beta that changes stature most."""
+        return int(np.argmax(np.abs(self.slopes)))
+
+    def prior(self, metres: float, shape_noise: float) -> ShapePrior:
+        """Make the prior of the shape of a person of known height; `shape_noise` of the components beside stature.
+
+        Raises UsageError for heights that the body's shapes do not reach.
+        """
+        stature, slope = self.component, self.slopes[self.component]
+        mean, noise = np.zeros(len(self.slopes)), np.full(len(self.slopes), shape_noise)
+        mean[stature], noise[stature] = (metres - self.mean) / slope, _MEASURED / abs(slope)
+        if abs(mean[stature]) > _EXTREME:
+            reach = _EXTREME * abs(slope)
+            expected = f"{self.mean - reach:.2f} to {self.mean + reach:.2f} metres for this body"
+            raise UsageError("height", "is out of range", expected=expected, got=f"{metres:g}")
+        return ShapePrior(mean, noise)

@@ -13,6 +13,7 @@ from humanpose_cli.avatar.ground import straight_legs
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.stature import statures
 from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.views.bodies import PersonBodies, landmarks_of
 from humanpose_cli.views.options import ViewsOptions
@@ -162,10 +163,7 @@ def _world_to_first(people: Sequence[PersonBodies], scale: float) -> Array:
 
 def standing_height(body: Body, person: PersonBodies) -> float:
     """Measure metres from the soles to the crown of a person's body at rest."""
-    betas = torch.from_numpy(person.fit.betas[:1])
-    with torch.no_grad():
-        heights = body.rest(betas).vertices[0, :, 1]
-    return float(heights.max() - heights.min())
+    return float(statures(body, torch.from_numpy(person.fit.betas[:1])))
 
 
 def _without_frames(options: Any) -> dict[str, Any]:

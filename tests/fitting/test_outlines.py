@@ -138,10 +138,10 @@ def test_rows_of_a_group_share_their_shape_and_a_height_stays() -> None:
     people = [person_of(mask, tall), person_of(None), person_of(mask)]
     fits = KeypointFit.joined([fit_of(np.zeros(10))] * 3)
     cameras = [FrameCamera("a", CAMERA)]
-    priors = outline_priors(body, people, fits, cameras, [4, 7, 4], options)
+    priors = outline_priors(body, people, fits, cameras, [4, 7, 4], 0, options)
     assert list(priors) == [4]  # nothing is known of a person without a mask
     prior = priors[4]
     assert (prior.mean[0], prior.noise[0]) == (1.5, 0.1)
     assert statures(body, torch.from_numpy(prior.mean[None]).float())[0] > 1.8
     np.testing.assert_array_equal(prior.noise[1:], options.shape_noise)
-    assert outline_priors(body, people[1:2], fits, cameras, [7], options) == {}
+    assert outline_priors(body, people[1:2], fits, cameras, [7], 0, options) == {}

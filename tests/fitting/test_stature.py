@@ -10,7 +10,7 @@ from helpers.errors import raises
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.options import FitOptions, parse_heights
-from humanpose_cli.fitting.stature import stature_component, stature_prior, stature_spread, statures
+from humanpose_cli.fitting.stature import BodyStature, statures
 
 
 def test_heights_of_everybody_and_of_some() -> None:
@@ -34,17 +34,17 @@ def test_networks_alone_take_no_height() -> None:
 @pytest.mark.parametrize("metres", [1.5, 1.68, 1.95])
 def test_the_mean_of_the_prior_is_that_tall(metres: float) -> None:
     body = default_body()
-    prior = stature_prior(body, metres, 0.2)
+    prior = BodyStature.of(body).prior(metres, 0.2)
     assert statures(body, torch.from_numpy(prior.mean[None]).float()).item() == pytest.approx(metres, abs=2e-3)
-    stature = stature_component(body)
+    stature = BodyStature.of(body).component
     assert prior.noise[stature] < 0.2
     np.testing.assert_array_equal(np.delete(prior.noise, stature), 0.2)
 
 
 def test_heights_that_the_body_cannot_have_are_refused() -> None:
     with raises(UsageError, subject="height", problem="is out of range", expected="metres for this body", got="0.9"):
-        stature_prior(default_body(), 0.9, 0.2)
+        BodyStature.of(default_body()).prior(0.9, 0.2)
 
 
 def test_people_differ_by_a_twentieth() -> None:
-    assert stature_spread(default_body()) == pytest.approx(0.053, abs=0.005)
+    assert BodyStature.of(default_body()).spread == pytest.approx(0.053, abs=0.005)
