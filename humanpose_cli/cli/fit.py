@@ -237,9 +237,9 @@ class FitRun:
         if fit.focal_people is not None and (count := fit.focal_people.max(initial=0)) > 0:
             focal = fit.focal[fit.focal_people.argmax()]
             reporter.info(f"{item.short}: focal length {focal:,.0f} px, from the ground under {count} people")
-        if len(fit) and not fit.options.get("height"):
+        if len(fit) and not self.options.height and not self.options.network_alone:
             reporter.info(f"{item.short}: {_statures(fit)} tall; `height` sets it")
-        persons = (person for person in parse_heights(fit.options.get("height", "")) if person is not None)
+        persons = (person for person in parse_heights(self.options.height) if person is not None)
         if missing := ", ".join(str(person) for person in persons if person not in fit.tracks):
             reporter.warn(f"{item.short}: `height` names person {missing}, who is not in the fit")
         if walks := fit.options.get("camera_walks"):

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from fractions import Fraction
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -22,16 +21,12 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import explained
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.clothes import body_colours
-from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.user_people import user_tracks
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_from_camera
@@ -54,8 +49,9 @@ from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, f
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
+from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of
 from humanpose_cli.fitting.stature import BodyStature
-from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks, frame_times, largest_tracks
+from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks
 from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
@@ -66,7 +62,6 @@ Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
 """What can be fitted: a path, paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB."""
 
 
-_DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 16, 64  # images: with more, little is gained and the first result comes late
 # Metres. Photographs are seldom taken from nearer, except by telephones, whose EXIF states the lens. A head and
 # shoulders taken through a long lens and read as through a usual one are at arm's length, where movements become huge.
@@ -403,72 +398,27 @@ class Fitter:
     ) -> Fit:
         uses_network = options.network_alone or bool(options.network.weights)
         searched = part_of(progress, 0, _DETECTED)
-        tracks, motion = TrackLinker(options.detect), CameraMotion()
         estimates = Estimates(self._network if uses_network else None)
-        cameras: list[FrameCamera] = []
-        people: list[DetectedPerson] = []
-        unfitted: list[UnfittedDetection] = []
-        times: list[Fraction | None] = []
-        pixels: np.ndarray | None = None
         journal = None if uses_network else journal  # networks need masks, which no journal keeps
         outlined = options.outline.frames if options.outline.use and not options.network_alone else 0
-        sequence = prefetch(self._people.in_sequence(frames, journal, masks=uses_network), 1)
-        with closing(sequence) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
-            for index, (frame, detections) in enumerate(decoded):
-                detected = [person for person in detections if not person.not_fitted]
-                unfitted += [unfitted_detection(replace(p, frame=index)) for p in detections if p.not_fitted]
-                # A damaged frame shows outdated pixels: track and camera are followed on the last undamaged one.
-                pixels = frame.pixels if pixels is None or not frame.damage else pixels
-                ids = tracks.add(detected, pixels)
-                camera = self._camera(frame, options, ids.shot_id)
-                turn = motion.next_frame(pixels, [p.box for p in detected], camera.camera, ids.shot_id)
-                lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
-                camera = replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage))
-                cameras.append(camera)
-                times.append(frame.time)
-                estimates.add(frame.pixels, detected, camera.camera)
-                # Masks are pixels: a long video could not keep them.
-                pairs = zip(detected, ids.track_ids, strict=True)
-                tracked = [replace(person, mask=None, frame=index, track=track) for person, track in pairs]
-                masks.add(pixels, tracked, len(people))
-                people += tracked
-                searched(index + 1, frame_count, "frames")
+        detections = prefetch(self._people.in_sequence(frames, journal, masks=uses_network), 1)
+        with closing(detections) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
+            builder = SequencePeopleBuilder(options, estimates, masks)
+            for done, (frame, people) in enumerate(decoded, 1):
+                builder.add(frame, people)
+                searched(done, frame_count, "frames")
         solving = part_of(progress, _DETECTED, 1)
         solving(0, None, "fitting bodies")
-        # Only now is it known which tracks are one person, and which are no person.
-        numbers = tracks.tracks()
-        numbers = user_tracks(people, [camera.shot for camera in cameras]) or numbers
-        unfitted += [
-            unfitted_detection(replace(row, not_fitted=reason))
-            for row, reason in zip(people, tracks.reasons(numbers), strict=True)
-            if reason and options.people == "all"
-        ]
-        of_rows = masks.masks
-        people = [
-            replace(
-                row,
-                estimate=estimate,
-                track=track,
-                mask=of_rows.get(index),
-                shape=self._measured_shape(track),
-            )
-            for index, (row, estimate, track) in enumerate(zip(people, estimates.all(), numbers, strict=True))
-            if track is not None
-        ]
-        if options.people == "largest":
-            people = largest_tracks(people)
-        seconds = frame_times(times, frame_rate or _DEFAULT_FRAME_RATE)
-        timed = bool(times) and all(time is not None for time in times)
-        for index, (time, turn) in enumerate(zip(seconds, motion.poses(), strict=True)):
-            camera = cameras[index]
-            lens = replace(camera.camera, focal=camera.camera.focal * (turn.zoom / camera.turn.zoom))
-            cameras[index] = replace(camera, camera=lens, time=time, turn=turn)
+        sequence = builder.finish(frame_rate)
+        cameras = sequence.cameras
+        rows = [replace(row, shape=self._measured_shape(row.track)) for row in sequence.people]
         if not options.network_alone:
-            people = self._with_outline_shapes(people, cameras)
-            people = complete_tracks(people, seconds, fill_gaps=self._people.fills_gaps)
-        solved = self._solve(people, cameras, solving, sequence=True) if people else None
-        fit = self._record(people, cameras, solved, options, frame_rate, seconds if timed else None, unfitted)
-        return confident(replace(fit, clothes=tracks.clothes(numbers)), options.min_confidence)
+            rows = self._with_outline_shapes(rows, cameras)
+            rows = complete_tracks(rows, sequence.seconds, fill_gaps=self._people.fills_gaps)
+        solved = self._solve(rows, cameras, solving, sequence=True) if rows else None
+        times = sequence.seconds if sequence.has_times else None
+        fit = self._record(rows, cameras, solved, options, frame_rate, times, sequence.unfitted)
+        return confident(replace(fit, clothes=sequence.clothes), options.min_confidence)
 
     @cached_property
     def _stature(self) -> BodyStature:
@@ -503,16 +453,12 @@ class Fitter:
         stature = self._stature.component
         return outline_priors(self.body, people, bodies, cameras, groups, stature, options.outline)
 
-    def _camera(self, frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
-        camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)
-        return FrameCamera(frame.name, camera, shot=shot)
-
     def _image_camera(self, frame: Frame, people: Sequence[DetectedPerson], options: FitOptions) -> FrameCamera:
         """Choose the camera of an independent image; an unknown lens is so long that no person is nearer than 2 m.
 
         In a sequence the lens keeps its default: it is the same for all frames, and later frames show more people.
         """
-        camera = self._camera(frame, options)
+        camera = camera_of(frame, options)
         if options.focal or frame.focal:
             return camera
         nearest = min((distance_from_camera(person, camera.camera) for person in people), default=math.inf)

@@ -177,10 +177,8 @@ def test_other_options_do_not_replace_results_unasked(hpc, photos, fitted):
 
 @pytest.mark.extensive
 def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
-    assert (
-        hpc("fit", str(photos / "astronaut.png"), "--out", str(tmp_path), "--detector", "fast", "--threads", "1").code
-        == 0
-    )
+    line = ("fit", str(photos / "astronaut.png"), "--detector", "fast", "--threads", "1")
+    assert hpc(*line, "--out", str(tmp_path)).code == 0
     first, second = ((folder / "astronaut.png.fit.npz").read_bytes() for folder in (fitted, tmp_path))
     assert first == second
 
@@ -200,6 +198,7 @@ def test_methods_are_distinguished_and_recorded(hpc, photos, tmp_path):
     joints = {name: fit.joints3d for name, fit in fits.items()}
     assert not np.allclose(joints["auto"], joints["keypoints"], atol=1e-3)
     assert not np.allclose(joints["auto"], joints["nbf"], atol=1e-3)
+    assert "tall" not in hpc(*line, "--out", str(tmp_path / "alone")).err  # --height is refused with nbf
     again = hpc(*line, "--out", str(tmp_path / "auto"))
     assert again.code != 0  # other options would write the same file
     assert "--overwrite" in again.err
