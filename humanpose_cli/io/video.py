@@ -6,7 +6,6 @@ nor marks of damage, and takes no encoder options (quality, threads).
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 from collections import deque
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import av
 import numpy as np
@@ -27,6 +26,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
+from humanpose_cli.io.packets import Damage, Decoded, Packets
 from humanpose_cli.io.sniffing import describe_file, file_kind
 from humanpose_cli.io.sound import Sound
 
@@ -45,8 +45,6 @@ if hasattr(Interpolation, "BITEXACT"):
     _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
     _FROM_RGB = _TO_RGB | Interpolation.ACCURATE_RND
 
-_LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header has the duration
-_LENGTH_TOLERANCE = 0.5  # seconds
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
@@ -148,31 +146,27 @@ def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def count_packets(path: Path | str) -> int:
     """Count the frames of a video by its packets, without decoding. Raises InputError if there is none."""
     with _opened(Path(path), threads=1) as (container, stream):
-        count = sum(packet.size > 0 for packet in container.demux(stream))
-    if not count:
+        packets = Packets(container, stream)
+        deque(packets.packets(), maxlen=0)
+    if not packets.count:
         raise _no_frame(Path(path), "the video has no packets")
-    return count
+    return packets.count
 
 
 def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
     """Raise InputError if a video breaks off before the last of these frames, by its packets, without decoding."""
     path = Path(path)
     with _opened(path, threads=1) as (container, stream):
-        packets = _Packets(container, stream)
-        count = sum(packet.size > 0 for packet in packets.packets())
+        packets = Packets(container, stream)
+        deque(packets.packets(), maxlen=0)
         reason = packets.end_missing()
-    if reason and (frames.stop is None or count < frames.stop):
-        raise _breaks_off(path, frames, count, reason)
+    if reason and (frames.stop is None or packets.count < frames.stop):
+        raise _breaks_off(path, frames, packets.count, reason)
 
 
 def _breaks_off(path: Path, frames: FrameRange, count: int, reason: str) -> InputError:
     remedy = f"copy it again, or take the readable part with `frames={frames.start}:{count}`"
     return InputError(path, f"breaks off after frame {count - 1}", got=reason, remedy=remedy)
-
-
-Damage = Literal["", "flawed", "lost"]
-"""'lost': not decoded, the frame before takes its place; 'flawed': parts are filled in by the decoder, or the frame
-builds on one that is damaged, as all do up to the next key frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,11 +239,11 @@ class VideoReader:
         if phrases:
             _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(phrases))
 
-    def _decode(self) -> Generator[_Decoded, None, None]:
+    def _decode(self) -> Generator[Decoded, None, None]:
         """Yield frames in the order of time. Raises InputError after the last if the end of the file is missing."""
         count = 0
         with _opened(self.path, self._threads) as (container, stream):
-            packets = _Packets(container, stream)
+            packets = Packets(container, stream)
             for frame in packets.decoded():
                 count += 1
                 yield frame
@@ -258,82 +252,6 @@ class VideoReader:
             raise _no_frame(self.path, reason or "no frame could be decoded")
         if reason:
             raise _breaks_off(self.path, self.range, count, reason)
-
-
-class _Decoded(NamedTuple):
-    frame: Any
-    stream: Any
-    pts: int | None
-    damage: Damage
-
-
-class _Packets:
-    """The packets of a video stream, decoded, with an account of what is missing."""
-
-    def __init__(self, container: Any, stream: Any) -> None:
-        self._container, self._stream = container, stream
-        self._count = 0
-        self._end = Fraction(0)  # seconds, of the last packet of any stream
-        self._waiting_times: list[int] = []  # a heap: times of packets that have not become frames
-        self._has_failed = False
-        self._error = ""
-
-    def decoded(self) -> Generator[_Decoded, None, None]:
-        """Yield frames in the order of time. The times of packets without a frame show which ones are lost: decoders
-        report failures late and in another order.
-        """
-        last, is_sound = None, True
-        for packet in self.packets():
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                self._has_failed = True
-                continue
-            for frame in frames:
-                for lost_frame in self._lost(last, frame.pts):
-                    is_sound = False
-                    yield lost_frame
-                is_sound = (is_sound or frame.key_frame) and not frame.is_corrupt
-                yield _Decoded(frame, self._stream, frame.pts, "" if is_sound else "flawed")
-                last = frame
-        if not self.end_missing():
-            yield from self._lost(last, None)
-
-    def packets(self) -> Generator[Any, None, None]:
-        """Read the packets of the stream; the last one is empty."""
-        try:
-            for packet in self._container.demux(self._stream, *self._container.streams.audio):
-                if packet.size and packet.pts is not None:
-                    self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-                if packet.stream is not self._stream:
-                    continue
-                if packet.size:
-                    self._count += 1
-                    if packet.pts is not None:
-                        heapq.heappush(self._waiting_times, packet.pts)
-                yield packet
-        except av.FFmpegError as error:
-            self._error = error.strerror or "an error"
-
-    def _lost(self, last: Any, pts: int | None) -> Generator[_Decoded, None, None]:
-        """Count frames between the last one and one at `pts`; None: the end."""
-        while self._waiting_times and (pts is None or self._waiting_times[0] <= pts):
-            packet_time = heapq.heappop(self._waiting_times)
-            if packet_time == pts:
-                break
-            if self._has_failed and last is not None:
-                yield _Decoded(last, self._stream, packet_time, "lost")
-
-    def end_missing(self) -> str:
-        """Explain why the end of the file is taken to be missing, once all packets have been read; "" if it is not."""
-        if self._error:
-            return self._error
-        if self._container.format.name in _LENGTH_IN_HEADER:  # some count frames that they leave out
-            seconds = (self._container.duration or 0) / av.time_base
-            short = seconds - self._end > _LENGTH_TOLERANCE
-            return f"{float(self._end):.1f} of {seconds:.1f} seconds in the file" if short else ""
-        short = self._count < self._stream.frames
-        return f"{self._count} of {self._stream.frames} frames in the file" if short else ""
 
 
 def frame_list(frames: Sequence[int]) -> str:

@@ -26,6 +26,7 @@ from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.video import (
     VideoReader,
     VideoWriter,
+    check_complete,
     count_packets,
     frame_list,
     made_ahead,
@@ -334,6 +335,46 @@ class TestDamage:
             else:
                 assert len(frames) == 20
                 assert "mid.mp4: damaged in part (frames flawed: 9, 11-19; lost: 10)" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def trimmed(video, tmp_path_factory):
+    """The video with an edit list that shows frames 2 to 5 alone, as telephones trim clips; the others stay in it."""
+    data = bytearray(video.read_bytes())
+    at = data.index(b"elst")  # version and flags, number of edits, then length (1000 a second), first time, rate
+    first, length = 2 * 1001, round(1000 * 4 * 1001 / 30000)
+    assert data[at + 8 : at + 12] == (1).to_bytes(4, "big")
+    start = int.from_bytes(data[at + 16 : at + 20], "big")
+    tick = _stream_of(video).time_base * 30000
+    data[at + 12 : at + 20] = length.to_bytes(4, "big") + round(start + first / tick).to_bytes(4, "big")
+    path = tmp_path_factory.mktemp("trimmed") / "trimmed.mp4"
+    path.write_bytes(data)
+    return path
+
+
+def _stream_of(path):
+    with av.open(f"file:{path}") as container:
+        return SimpleNamespace(frames=container.streams.video[0].frames, time_base=container.streams.video[0].time_base)
+
+
+class TestEditLists:
+    def test_what_the_list_shows_is_the_clip(self, trimmed):
+        assert _stream_of(trimmed).frames == COUNT
+        frames = list(VideoReader(trimmed).frames())
+        assert [number_of(each.pixels) for each in frames] == [2, 3, 4, 5]
+        assert [each.damage for each in frames] == [""] * 4
+        assert count_packets(trimmed) == 4
+        check_complete(trimmed)
+
+    def test_a_trimmed_clip_that_breaks_off_is_named(self, trimmed, tmp_path):
+        with av.open(str(trimmed)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size and not packet.is_discard]
+        end = packets[-1].pos
+        (tmp_path / "cut.mp4").write_bytes(trimmed.read_bytes()[:end])
+        with raises(InputError, subject="cut.mp4", problem="breaks off after frame 2", got="3 of 4 frames"):
+            list(VideoReader(tmp_path / "cut.mp4"))
+        with raises(InputError, subject="cut.mp4", problem="breaks off after frame"):
+            check_complete(tmp_path / "cut.mp4")
 
 
 class TestWriting:
