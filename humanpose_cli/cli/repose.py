@@ -59,7 +59,8 @@ _TARGET = option(
 _SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
 _AXES = option(
     "--target-axes",
-    "Axes of the target file. Default: camera (x right, y down, z forward) for .npy, z-up for AMASS, y-up for .bvh.",
+    "Axes of the target file. Default: camera (x right, y down, z forward) for .npy; z-up for AMASS and y-up for .bvh, "
+    "unless the person stands along another axis in most frames.",
     show_default=False,
 )
 _FIT = option(

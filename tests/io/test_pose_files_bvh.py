@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from helpers.errors import raises
@@ -182,22 +184,45 @@ def test_axes(tmp_path):
     np.testing.assert_allclose(read_pose(path, axes="z-up").joints[:, row], z_up, atol=2e-6)
 
 
+def along_z(text: str) -> str:
+    """The file with a rest skeleton that stands along z: offsets (x, y, z) become (x, −z, y)."""
+    return re.sub(r"OFFSET (\S+) (\S+) (\S+)", lambda m: f"OFFSET {m[1]} {-float(m[3])} {m[2]}", text)
+
+
 def test_a_skeleton_that_stands_along_z_is_noticed(tmp_path):
     still = Generated("cmu", frames=1, orders=False)
     for joint in still.angles:
         still.angles[joint][:] = 0
-    lines = []
-    for line in still.text().splitlines():
-        fields = line.split()
-        if fields[0] == "OFFSET":  # (x, y, z) y up → (x, −z, y) z up
-            x, y, z = map(float, fields[1:])
-            line = f"OFFSET {x} {-z} {y}"
-        lines.append(line)
-    (tmp_path / "x.bvh").write_text("\n".join(lines) + "\n")
+    (tmp_path / "x.bvh").write_text(along_z(still.text()))
     joints = read_pose(tmp_path / "x.bvh").joints[0]
     head, foot = joints[SMPL24.index("head")], joints[SMPL24.index("left_foot")]
     assert head[1] < foot[1] - 1.2
     assert foot[2] < joints[SMPL24.index("left_ankle")][2]
+
+
+@pytest.mark.parametrize(
+    ("rest", "turn", "axes"),
+    [("y", 90, "z-up"), ("z", -90, "y-up"), ("y", 0, "y-up"), ("z", 0, "z-up"), ("y", 180, "y-up")],
+)
+def test_a_motion_that_stands_along_another_axis_than_the_rest_skeleton(tmp_path, rest, turn, axes):
+    """The last one stands on its hands in three of four frames: axes are not turned over for that."""
+    made = Generated("cmu", orders=False)
+    for joint in made.angles:
+        made.angles[joint] = np.zeros((4, 3))
+    made.angles["pelvis"][1:, 1] = turn  # x of ZXY; the first frame is the rest pose
+    made.root[:] = 0
+    text = made.text()
+    if rest == "z":
+        text = along_z(text)
+    (tmp_path / "x.bvh").write_text(text)
+    pose = read_pose(tmp_path / "x.bvh")
+    head, foot = (pose.joints[1:, SMPL24.index(joint), 1] for joint in ("head", "left_foot"))
+    assert (np.sign(foot - head) == (-1 if turn == 180 else 1)).all()
+    assert np.abs(foot - head).min() > 1.2
+    expected = f"stands as in {axes} axes" if turn % 180 else ""
+    assert expected in "".join(pose.warnings)
+    assert len(pose.warnings) == bool(expected)
+    assert read_pose(tmp_path / "x.bvh", axes="y-up").warnings == ()
 
 
 def test_joints_that_the_file_lacks_have_no_confidence_and_end_sites_little(tmp_path):

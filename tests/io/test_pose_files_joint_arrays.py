@@ -85,8 +85,10 @@ def test_axes_pinned_by_hand(save):
 
 
 def test_a_forgotten_axes_option_is_pointed_out(save):
-    (warning,) = read_pose(save(person(SMPL24))).warnings
-    assert "`axes=y-up`" in warning
+    y_up = person(SMPL24)
+    for axes, joints in {"y-up": y_up, "z-up": y_up[:, [0, 2, 1]] * (1, -1, 1)}.items():
+        (warning,) = read_pose(save(joints)).warnings
+        assert f"in camera axes: if that is not so, give `axes={axes}`" in warning
 
 
 @pytest.mark.slow

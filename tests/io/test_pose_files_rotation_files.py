@@ -15,8 +15,10 @@ from humanpose_cli.io.pose_files import AXES, read_pose
 
 def amass(tmp_path, frames=5, width=156, **others):
     rng = np.random.default_rng(0)
+    poses = rng.normal(0, 0.5, (frames, width))
+    poses[:, :3] = rng.normal((np.pi / 2, 0, 0), 0.1, (frames, 3))  # stands along z
     arrays = {
-        "poses": rng.normal(0, 0.5, (frames, width)),
+        "poses": poses,
         "trans": rng.normal(0, 1, (frames, 3)),
         "betas": np.arange(16.0),
         "gender": np.array("female"),
@@ -55,6 +57,37 @@ def test_a_body_upright_in_z_up_is_upright_in_the_camera(tmp_path):
     np.testing.assert_allclose(turn @ [0, 1, 0], [0, -1, 0], atol=1e-6)  # the body's up is the image's up
     np.testing.assert_allclose(turn @ [0, 0, 1], [0, 0, -1], atol=1e-6)  # it looks at the camera
     np.testing.assert_allclose(turn @ [1, 0, 0], [1, 0, 0], atol=1e-6)  # its left is at the viewer's right
+
+
+def standing(along: str, heading: float = 0.5) -> np.ndarray:
+    """(3,) root rotation of a person who stands along an axis of the file, turned about it."""
+    about_y = Rotation.from_rotvec([0, heading, 0])
+    up = {"y": [0, 0, 0], "z": [np.pi / 2, 0, 0], "-y": [np.pi, 0, 0], "x": [0, 0, -np.pi / 2]}
+    return (Rotation.from_rotvec(up[along]) * about_y).as_rotvec()
+
+
+@pytest.mark.parametrize(
+    ("along", "pelvis", "axes", "note"),
+    [
+        ("z", (2, 3, 0.9), "z-up", ""),
+        ("y", (2, 0.9, 3), "y-up", "stands as in y-up axes"),  # BEAT2, AIST++
+        ("y", (0, 0, 0), "y-up", "stands as in y-up axes"),
+        ("-y", (0.2, 0.1, 4), "camera", "stands as in camera axes"),
+        ("y", (2, 3, 0.12), "z-up", "lies in most frames"),  # on the floor of AMASS' world
+        ("x", (2, 3, 0.12), "z-up", ""),
+    ],
+)
+def test_the_median_of_chest_minus_feet_decides_what_is_up(tmp_path, along, pelvis, axes, note):
+    poses = np.zeros((9, 165))
+    poses[:, :3] = standing(along)
+    poses[:2, :3] = standing("x")  # falls and lies at first
+    path, _ = amass(tmp_path, poses=poses, trans=np.tile(np.add(pelvis, (0, 0.3, 0)), (9, 1)))
+    pose = read_pose(path)
+    np.testing.assert_array_equal(pose.axes_rotation, AXES[axes].astype(np.float32))
+    assert note in "".join(pose.warnings)
+    assert len(pose.warnings) == bool(note)
+    assert read_pose(path, axes="z-up").warnings == ()
+    np.testing.assert_array_equal(read_pose(path, axes="z-up").axes_rotation, AXES["z-up"].astype(np.float32))
 
 
 @pytest.mark.parametrize("width", [66, 69, 72, 156, 165])

@@ -32,8 +32,9 @@ def read_pose(
 
     path      `.npy` joint positions (J, 3) or (T, J, 3) metres; AMASS `.npz`; fit file; `.bvh`
     skeleton  of a `.npy`; None selects it by the number of joints, where 17 is ambiguous
-    axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for AMASS, for BVH y-up
-              unless its rest skeleton stands along z. A fit file is always in camera axes
+    axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for AMASS, y-up for BVH,
+              for the last two unless the person stands along another axis in most frames; a warning says so. A fit
+              file is always in camera axes
     track     the person of a fit file; None takes the largest
 
     Raises InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
@@ -57,7 +58,7 @@ def read_pose(
 
         if holds_fit:
             return target_of_fit(read_fit(path), track, path)
-        return read_amass(path, axes or "z-up")
+        return read_amass(path, axes)
     raise InputError(
         path, "is no pose file", expected=".npy, .bvh, an AMASS .npz or a .fit.npz", got=describe_file(path)
     )

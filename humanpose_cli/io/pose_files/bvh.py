@@ -21,7 +21,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
+from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, standing_axes
 from humanpose_cli.io.sniffing import describe_file, reading
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
@@ -387,19 +387,22 @@ def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) 
     return name, _UNITS[name]
 
 
-def _up_axis(motion: BvhMotion, joints: dict[str, tuple[int, float]]) -> str:
-    """Return 'y-up' as usual, unless the rest skeleton stands along z."""
+def _axes(motion: BvhMotion, positions: np.ndarray, rows: dict[str, int]) -> tuple[str, tuple[str, ...]]:
+    """Find the axes as the person stands in most frames, else at rest: y up, unless that is along z or −y."""
+    ankles, shoulders = ([rows[f"{side}_{joint}"] for side in ("left", "right")] for joint in ("ankle", "shoulder"))
     rest = motion.rest_positions()
-    feet = (rest[joints["left_ankle"][0]] + rest[joints["right_ankle"][0]]) / 2
-    up = (rest[joints["left_shoulder"][0]] + rest[joints["right_shoulder"][0]]) / 2 - feet
-    return "z-up" if abs(up[2]) > abs(up[1]) else "y-up"
+    up = rest[shoulders].mean(0) - rest[ankles].mean(0)
+    at_rest = "z-up" if abs(up[2]) > abs(up[1]) else "y-up"
+    others = ["y-up", "z-up", *(["camera"] if -up[1] > abs(up[2]) else [])]
+    chest, feet = positions[:, shoulders].mean(1), positions[:, ankles].mean(1)
+    return standing_axes(chest, feet, at_rest, others)
 
 
 def read_bvh(path: Path, axes: str | None) -> JointTarget:
     """Read a motion from a `.bvh` file as SMPL joint positions in metres, camera axes.
 
-    axes None: y up, or z up if the rest skeleton stands so. Joints that the file lacks have confidence 0. InputError
-    for damage and for skeletons whose limbs have no known names.
+    axes None: as the person stands in most frames, or at rest (`_axes`). Joints that the file lacks have confidence 0.
+    InputError for damage and for skeletons whose limbs have no known names.
     """
     motion = read_bvh_motion(path)
     try:
@@ -417,8 +420,9 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
         ) from error
     except ValueError as error:
         raise InputError(path, f"is no person: {error}") from error
-    axes = axes or _up_axis(motion, smpl_joints)
-    check_axes(axes)
+    notes: tuple[str, ...] = ()
+    if axes is None:
+        axes, notes = _axes(motion, positions, {joint: row for joint, (row, _) in smpl_joints.items()})
     positions = axes_to_camera(positions * metres, axes)
     check_limits("joints", positions, path)
     joints = np.zeros((len(positions), len(SMPL24), 3), np.float32)
@@ -429,4 +433,4 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
             joints[:, row] = positions[:, source]
         else:
             joints[:, row] = joints[:, parent]
-    return JointTarget(joints, SMPL24, 1.0 / motion.frame_time, confidence)
+    return JointTarget(joints, SMPL24, 1.0 / motion.frame_time, confidence, notes)

@@ -15,7 +15,7 @@ import numpy as np
 from humanpose_cli.core.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
-from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
+from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, axes_to_camera, check_axes, standing_axes
 from humanpose_cli.io.value_limits import check_limits
 
 _LIMBS = {
@@ -167,12 +167,13 @@ def _check_rigidity(path: Path | str, lengths: dict[str, np.ndarray]) -> None:
         )
 
 
-def orientation_warnings(joints: np.ndarray, skeleton: Skeleton) -> tuple[str, ...]:
-    """Warn if the feet are above the shoulders in most frames: then y probably points up. Joints in camera axes."""
-    down = (_middle(joints, skeleton, "ankle") - _middle(joints, skeleton, "shoulder"))[:, 1]
-    if np.mean(down < 0) <= 0.8:
-        return ()
-    return ("the feet are above the shoulders: if y points up in this file, give `axes=y-up`",)
+def orientation_warnings(joints: np.ndarray, skeleton: Skeleton, axes: str) -> tuple[str, ...]:
+    """Warn if joints in the file's axes stand upright in other ones in most frames."""
+    chest, feet = _middle(joints, skeleton, "shoulder"), _middle(joints, skeleton, "ankle")
+    best, notes = standing_axes(chest, feet, axes, tuple(AXES))
+    if best == axes:
+        return notes
+    return (f"the person lies or stands on their head in {axes} axes: if that is not so, give `axes={best}`",)
 
 
 _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint of SMPL, SMPL-H, SMPL-X, with or without
@@ -207,7 +208,7 @@ def joint_target(values: np.ndarray, path: Path | str, skeleton: Skeleton | str 
         in_camera.astype(np.float32),
         source_skeleton,
         joint_confidence=np.ones(len(source_skeleton), np.float32),
-        warnings=orientation_warnings(in_camera, source_skeleton),
+        warnings=orientation_warnings(joints, source_skeleton, axes),
     )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.npz_files import npz_names, read_npz
-from humanpose_cli.io.pose_files.target_pose import AXES, DetectedKeypoints, RotationTarget, check_axes
+from humanpose_cli.io.pose_files.target_pose import (
+    AXES,
+    DetectedKeypoints,
+    RotationTarget,
+    check_axes,
+    standing_axes,
+)
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _BODY = 66  # pelvis and 21 body joints, the same in SMPL-H, SMPL-X and SMPL
@@ -19,14 +27,14 @@ _SMPL = 72
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate")
 
 
-def read_amass(path: Path, axes: str) -> RotationTarget:
+def read_amass(path: Path, axes: str | None) -> RotationTarget:
     """Read an AMASS `.npz`: poses (T, ≥ 66) axis-angle, and if there are, trans (T, 3), betas, mocap_framerate.
 
     72 columns are SMPL's 24 joints; any other width begins with the pelvis and 21 body joints (SMPL-H, SMPL-X),
-    and the two hand joints, which those models split into fingers, stay straight. AMASS itself is z-up.
+    and the two hand joints, which those models split into fingers, stay straight.
+    axes None: z up as AMASS has it, unless the person stands along y in most frames, as in BEAT2's and AIST++'s files.
     Raises InputError if an array is missing, damaged, or in degrees.
     """
-    check_axes(axes)
     arrays = read_npz(path, {"poses", "trans", "betas", *_FRAME_RATES})
     poses = _numbers(path, "poses", arrays.get("poses"))
     if poses.ndim != 2 or poses.shape[1] < _BODY or len(poses) == 0:
@@ -47,10 +55,32 @@ def read_amass(path: Path, axes: str) -> RotationTarget:
     if trans.shape != (len(poses), 3):
         raise InputError(path, "holds trans of the wrong shape", expected=f"({len(poses)}, 3)", got=str(trans.shape))
     check_limits("trans", trans, path)
+    notes: tuple[str, ...] = ()
+    if axes is None:
+        chest, feet = _chest_and_feet(body, trans)
+        axes, notes = standing_axes(chest, feet, "z-up", ("y-up", "camera"))
+    check_axes(axes)
     rotation = AXES[axes]
     params = BodyParams(body, np.tile(_betas(path, arrays), (len(body), 1)), trans).in_axes(rotation, np.zeros(3), 0)
     params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
-    return RotationTarget(params, _frame_rate(path, arrays), rotation.astype(np.float32))
+    return RotationTarget(params, _frame_rate(path, arrays), rotation.astype(np.float32), notes)
+
+
+def _chest_and_feet(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the positions (T, 3) of chest and feet for an adult's lengths, of poses (T, 72) in the file's axes."""
+    turns = BodyParams(poses, None, trans).rotations
+
+    def end(start: np.ndarray, bones: Mapping[str, float]) -> np.ndarray:
+        """Follow a chain of joints, each with the length of its bone: up the trunk, down the legs."""
+        turn = turns[:, SMPL24.index("pelvis")]
+        for joint, length in bones.items():
+            turn = turn @ turns[:, SMPL24.index(joint)]
+            start = start + turn[:, :, 1] * length
+        return start
+
+    pelvis = trans - (0, 0.3, 0)  # of the rest bodies of SMPL (−0.24) and SMPL-X (−0.35)
+    feet = [end(pelvis, {f"{side}_hip": -0.47, f"{side}_knee": -0.42}) for side in ("left", "right")]
+    return end(pelvis, {"spine1": 0.25, "spine2": 0.05, "spine3": 0.15}), np.mean(feet, axis=0)
 
 
 def _numbers(path: Path, name: str, values: np.ndarray | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,41 @@ def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
     """Turn points (..., 3) in the named axes to (..., 3) in camera axes."""
     check_axes(axes)
     return points @ AXES[axes].T
+
+
+_UPRIGHT = 0.8  # cosine between chest − feet and the way up, at least, of a person who stands or sits
+_LYING = (0.02, 0.35)  # height of a person above the floor where they lie on it, as a share of chest − feet
+_ON_FLOOR = 0.15  # the same of the feet where a person stands on it, or of the hips if they are the origin
+
+
+def standing_axes(
+    chest: np.ndarray, feet: np.ndarray, default: str, others: Sequence[str]
+) -> tuple[str, tuple[str, ...]]:
+    """Find the axes of a file by the way in which its person stands: one of `others`, else `default`.
+
+    chest, feet  (T, 3) in the file's axes and unit of length
+
+    The median of chest − feet decides where it is within 37° of the way up in other axes. It does not if the person
+    seems to lie on the floor of the default axes and to stand on none of the others'. A sentence says what is not as
+    the format has it.
+    """
+    trunk = np.median(chest - feet, axis=0)
+    size = max(float(np.linalg.norm(trunk)), 1e-9)
+    middle = np.median(chest + feet, axis=0) / 2
+
+    def height(point: np.ndarray, axes: str) -> float:
+        return -float((AXES[axes] @ point)[1]) / size
+
+    best = max((default, *others), key=lambda axes: height(trunk, axes))
+    if best == default or height(trunk, best) < _UPRIGHT:
+        return default, ()
+    on_floor = min(abs(height(middle - share * trunk, best)) for share in (0.5, -0.2)) < _ON_FLOOR
+    if _LYING[0] < height(middle, default) < _LYING[1] and not on_floor:
+        return default, (f"the person lies in most frames of this file: if they stand, give `axes={best}`",)
+    return best, (
+        f"the person of this file stands as in {best} axes in most frames, and is read so: if they lie, give "
+        f"`axes={default}`",
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
