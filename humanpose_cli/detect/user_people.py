@@ -14,7 +14,8 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.similarity import PosePoints, same_person
 from humanpose_cli.io.detections import UserDetection
 
-_MIN_JOINTS = 4  # that two people both have, so that their poses can be compared
+_MIN_JOINTS = 2  # of a person who can be fitted
+_MIN_COMMON_JOINTS = 4  # that two people both have, so that their poses can be compared
 
 
 @dataclass(frozen=True)
@@ -24,26 +25,37 @@ class UserSelection:
     people: tuple[UserDetection, ...]
     low_scores: int
     doubles: int
+    few_joints: int
 
 
 def select_people(entries: Sequence[UserDetection], min_score: float, options: DetectOptions) -> UserSelection:
-    """Leave out people of low scores, and all but the best of several detections of one person.
+    """Leave out people of low scores or without joints, and all but the best of several detections of one person.
 
     min_score  on the file's own scale
     """
-    likely = sorted((entry for entry in entries if entry.score >= min_score), key=lambda entry: -entry.score)
+    with_joints = [entry for entry in entries if _has_joints(entry)]
+    likely = sorted((entry for entry in with_joints if entry.score >= min_score), key=lambda entry: -entry.score)
     people: list[UserDetection] = []
     for entry in likely:
         if not any(_is_double(entry, other, options) for other in people):
             people.append(entry)
-    return UserSelection(tuple(people), len(entries) - len(likely), len(likely) - len(people))
+    return UserSelection(
+        tuple(people),
+        low_scores=len(with_joints) - len(likely),
+        doubles=len(likely) - len(people),
+        few_joints=len(entries) - len(with_joints),
+    )
+
+
+def _has_joints(entry: UserDetection) -> bool:
+    return entry.keypoints is None or int((entry.keypoints[:, 2] > 0).sum()) >= _MIN_JOINTS
 
 
 def _is_double(a: UserDetection, b: UserDetection, options: DetectOptions) -> bool:
     limits = options.same_person
     if a.keypoints is not None and b.keypoints is not None:
         one, other = _pose(a.keypoints), _pose(b.keypoints)
-        return same_person(one, other, limits.detections, min_confidence=0, min_joints=_MIN_JOINTS)
+        return same_person(one, other, limits.detections, min_confidence=0, min_joints=_MIN_COMMON_JOINTS)
     return a.box is not None and b.box is not None and float(box_overlap(a.box, b.box)) > limits.user_boxes
 
 
@@ -56,11 +68,15 @@ def _pose(keypoints: np.ndarray) -> PosePoints:
 def selection_notes(name: str, selections: Iterable[UserSelection], min_score: float) -> list[str]:
     """Say how many people of a file are left out of its images, and why."""
     parts = list(selections)
-    low, doubles = sum(part.low_scores for part in parts), sum(part.doubles for part in parts)
-    total = low + doubles + sum(len(part.people) for part in parts)
-    reasons = [f"{low} of a score below {min_score:g} (`min_score`)"] if low else []
-    reasons += [f"{doubles} detected twice"] if doubles else []
-    return [f"{low + doubles} of {total} people in {name} are left out: {', '.join(reasons)}"] if reasons else []
+    counts = {
+        f"of a score below {min_score:g} (`min_score`)": sum(part.low_scores for part in parts),
+        "detected twice": sum(part.doubles for part in parts),
+        f"with fewer than {_MIN_JOINTS} joints": sum(part.few_joints for part in parts),
+    }
+    left_out = sum(counts.values())
+    total = left_out + sum(len(part.people) for part in parts)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+    return [f"{left_out} of {total} people in {name} are left out: {reasons}"] if reasons else []
 
 
 def unfitted_reason(box: np.ndarray, width: int, height: int, min_side: float) -> str:

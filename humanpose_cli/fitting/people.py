@@ -345,10 +345,7 @@ class PeopleFromFile(PeopleSource):
         people, unfitted = [], []
         for entry in entries:
             assert entry.keypoints is not None
-            keypoints = entry.keypoints[rows]
-            if (keypoints[:, 2] > 0).sum() < 2:
-                continue
-            person = person_from_keypoints(keypoints, skeleton, width, height)
+            person = person_from_keypoints(entry.keypoints[rows], skeleton, width, height)
             if reason := unfitted_reason(person.box, width, height, self._options.min_user_box):
                 unfitted.append(without_body(entry, person.box, reason))
             else:

@@ -3,6 +3,7 @@ import pytest
 from humanpose_cli.core.conventions import (
     BLAZEPOSE33,
     COCO17,
+    COCO21,
     H36M17,
     REPOSING19,
     SKELETONS,
@@ -70,6 +71,10 @@ def test_smpl_parents_come_first_and_have_the_published_order():
     [
         (COCO17, {"nose": 0, "left_shoulder": 5, "right_wrist": 10, "left_hip": 11, "right_ankle": 16}),
         (
+            COCO21,
+            {"nose": 0, "right_ankle": 16, "left_heel": 17, "right_heel": 18, "left_foot_index": 19},
+        ),
+        (
             BLAZEPOSE33,
             {"nose": 0, "left_ear": 7, "left_shoulder": 11, "right_hip": 24, "right_foot_index": 32},
         ),
@@ -87,6 +92,18 @@ def test_smpl_parents_come_first_and_have_the_published_order():
 )
 def test_published_rows(skeleton, rows):
     assert {name: skeleton.index(name) for name in rows} == rows
+
+
+def test_coco21_is_coco17_with_the_feet_of_blazepose33():
+    assert COCO21.joint_names[:17] == COCO17.joint_names
+    assert COCO21.joint_names[17:] == BLAZEPOSE33.joint_names[-4:]
+    assert {name: COCO21.parent_names[COCO21.index(name)] for name in COCO21.joint_names[17:]} == {
+        "left_heel": "left_ankle",
+        "right_heel": "right_ankle",
+        "left_foot_index": "left_heel",
+        "right_foot_index": "right_heel",
+    }
+    assert skeleton_by_name("coco21") is COCO21
 
 
 def test_lookups_name_what_there_is():

@@ -85,7 +85,8 @@ class TestCoco:
             ],
         }
         people = read_keypoints(save(document))
-        (person,) = people.people_in("ä.jpg")
+        person, unlabelled = people.people_in("ä.jpg")
+        assert not unlabelled.keypoints.any()
         assert person.keypoints[COCO_ROWS][:5, 2].tolist() == [1, 1, 1, 0.5, 0]
         assert people.people_in("empty.jpg") == ()
         assert people.people_in("unknown.jpg") is None

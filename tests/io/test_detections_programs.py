@@ -199,6 +199,66 @@ def test_one_joint_that_is_no_number_is_missing(save, missing):
     assert np.flatnonzero(person.keypoints[BLAZEPOSE33.indices(COCO17.joint_names), 2] == 0).tolist() == [3]
 
 
+@pytest.mark.parametrize("document", ["labels", "ultralytics"])
+def test_yolos_joints_at_0_0_are_missing_whatever_their_score(save, document):
+    """`Keypoints` of many versions moves joints of a score below 0.5 to the corner and keeps the score."""
+    if document == "labels":
+        line = labels(COCO17.joint_names).split()
+        line[5 + 27 : 5 + 30] = ["0", "0", "0.45"]
+        path = save(" ".join(line), "photo.txt")
+    else:
+        (record,) = ultralytics()
+        for axis, value in (("x", 0.0), ("y", 0.0), ("visible", 0.45)):
+            record["keypoints"][axis][9] = value
+        path = save([record], "photo.json")
+    (person,) = read_keypoints(path).people_in("photo.jpg")
+    confidence = person.keypoints[BLAZEPOSE33.indices(COCO17.joint_names), 2]
+    assert confidence[9] == 0
+    np.testing.assert_allclose(np.delete(confidence, 9), 0.9, atol=1e-6)
+
+
+def test_yolos_names_of_classes_decide(save):
+    (record,) = ultralytics()
+    people = [{**record, "name": "dog", "class": 0}, {**record, "name": "person", "class": 1}]
+    assert len(read_keypoints(save(people)).people_in("people.jpg")) == 1
+    players = [{**record, "name": "player", "class": 0}, {**record, "name": "ball", "class": 1}]
+    assert len(read_keypoints(save(players)).people_in("people.jpg")) == 1
+
+
+def test_landmarks_of_unknown_visibility_are_visible(save):
+    document = {"pose_landmarks": [[{**row, "visibility": None} for row in dicts((WIDTH, HEIGHT))]]}
+    (person,) = read_keypoints(save(document)).people_in("people.jpg")
+    assert (person.keypoints[:, 2] == 1).all()
+
+
+def test_shares_of_the_sides_may_lie_outside_the_image(save):
+    document = scaled()
+    document["people"][0]["pose_keypoints_2d"][3 * 4] = 1.3  # x of the right wrist
+    (person,) = read_keypoints(save(document)).people_in("people.jpg")
+    right_wrist = person.in_image("x", WIDTH, HEIGHT).keypoints[BLAZEPOSE33.index("right_wrist")]
+    np.testing.assert_allclose(right_wrist, [1.3 * WIDTH, TRUTH["right_wrist"][1], 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        labels(COCO17.joint_names, "0.8").replace("0.90000000", "0"),
+        [{"image_id": "people.jpg", "keypoints": [0] * 51, "score": 0.8}],
+        [{"image_id": "people.jpg", "keypoints": [*point("nose"), 1, *[0] * 48], "score": 0.8}],
+    ],
+    ids=["labels", "coco", "one joint"],
+)
+def test_people_with_a_score_but_without_joints_stay_to_be_counted(save, document):
+    (person,) = read_keypoints(save(document)).people_in("people.jpg")
+    assert (person.keypoints[:, 2] > 0).sum() < 2
+    assert person.score == pytest.approx(0.8)
+
+
+def test_people_of_nan_and_faces_alone_are_no_people(save):
+    empty = {"people": [{"pose_keypoints_2d": [float("nan")] * 78}, {"pose_keypoints_2d": None}]}
+    assert read_keypoints(save(empty)).people_in("people") == ()
+
+
 class TestBoxes:
     @pytest.mark.parametrize(
         ("name", "document"),
@@ -261,6 +321,7 @@ class TestFrames:
         (alphapose(["x"] * 25), {"problem": "25 unnamed points", "remedy": "name the joints"}),
         (alphapose(["x"] * 14), {"problem": "14 unnamed points", "remedy": "CrowdPose"}),
         ({**scaled(), "canvas_height": None}, {"problem": "scaled to 0–1"}),
+        ([{"version": "ap10k", "animals": [[[1, 2, 1]] * 17]}], {"problem": "animals (AP-10K)", "expected": "people"}),
         (vitpose(["nose", "tail"]), {"subject": "skeleton", "problem": "other names (easy_ViTPose's", "got": "tail"}),
         ({**vitpose(VITPOSE25), "keypoints": [{"0": [[1, 2, 3]]}]}, {"problem": "other joints", "got": "1"}),
         ({"landmark": dicts()[:20]}, {"problem": "20 unnamed points (MediaPipe's landmarks)"}),

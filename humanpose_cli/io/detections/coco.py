@@ -1,10 +1,11 @@
 """COCO's JSON: annotations, and results as MMPose, Detectron2, YOLO and AlphaPose write them.
 
 Results are [{image_id, category_id, bbox, keypoints, score}]. Their writers: Detectron2's
-evaluation/coco_evaluation.py, `instances_to_coco_json`; MMPose's evaluation/metrics/coco_metric.py, `results2json`;
-Ultralytics' models/yolo/pose/val.py, `PoseValidator.pred_to_json`, whose image_id is the name where it is no number;
-AlphaPose's alphapose/utils/pPose_nms.py, `write_json`: image_id is a file name ("0.jpg" for a video's first frame),
-the box is called "box", score goes above 1, and idx is the number of the track.
+detectron2/evaluation/coco_evaluation.py, `instances_to_coco_json`; MMPose's mmpose/evaluation/metrics/coco_metric.py,
+`results2json` (without bbox); Ultralytics' ultralytics/models/yolo/pose/val.py, `PoseValidator.pred_to_json`, whose
+image_id is the name where it is no number; AlphaPose's alphapose/utils/pPose_nms.py, `write_json`: image_id is a file
+name ("0.jpg" for a video's first frame: detector.py), the box is called "box" (x, y, width, height: writer.py), score
+and scores of joints go above 1 (docs/output.md), and idx is the number of the track.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE
 from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_count, joints_by_name, to_blazepose
 from humanpose_cli.io.detections.records import (
+    PEOPLE,
     UserDetection,
     UserDetections,
     check_record,
@@ -29,7 +31,6 @@ from humanpose_cli.io.detections.records import (
 )
 
 _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
-_PEOPLE = ("person", "people", "human", "pedestrian")
 
 
 def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
@@ -37,8 +38,8 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
 
     In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
     results it is a confidence, clipped to 0–1, unless all are such flags. Joints are those that the categories name,
-    else those of their number. Left out are crowds, people without a single keypoint, and other categories than
-    people. Raises InputError naming the record.
+    else those of their number. Left out are crowds and other categories than people. Raises InputError naming the
+    record.
     """
     results = isinstance(document, list)
     records = document if results else document.get("annotations")
@@ -56,8 +57,8 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
             continue
         if want == "box":
             people.append(_boxed_person(where, record))
-        elif (person := _posed_person(where, record, detections.kind, categories[category], bool(table))) is not None:
-            people.append(person)
+        else:
+            people.append(_posed_person(where, record, detections.kind, categories[category], bool(table)))
     return detections
 
 
@@ -94,7 +95,7 @@ def _categories_of_people(
     categories = document.get("categories")
     named = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
     joints = {c.get("id", 1): _joint_names(c) for c in named if isinstance(c.get("id", 1), int | str)}
-    by_name = [c.get("id", 1) for c in named if str(c.get("name")).lower() in _PEOPLE]
+    by_name = [c.get("id", 1) for c in named if str(c.get("name")).lower() in PEOPLE]
     ids = by_name or [key for key, names in joints.items() if names is not None and has_limbs(names)]
     if ids or named:
         if not ids:
@@ -131,8 +132,7 @@ def _boxed_person(where: str, record: dict[str, Any]) -> UserDetection:
 
 def _posed_person(
     where: str, record: dict[str, Any], kind: str, names: Sequence[str] | None, flags: bool
-) -> UserDetection | None:
-    """Read a person's keypoints; None if nothing is labelled."""
+) -> UserDetection:
     if "keypoints" not in record:
         remedy = "boxes are given with `boxes`" if "bbox" in record or "box" in record else ""
         raise InputError(where, "has no keypoints", expected="x, y and score of each joint", remedy=remedy)
@@ -144,8 +144,5 @@ def _posed_person(
     third = rows[:, 2]
     if flags or (np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (third == _VISIBLE).any()):
         rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
-    keypoints = to_blazepose(rows, joints)
-    if not keypoints[:, 2].any():
-        return None
     box = sized_box(where, record["bbox"]) if "bbox" in record else None
-    return UserDetection(box, keypoints, score_of(where, record, "score"), track_of(record))
+    return UserDetection(box, to_blazepose(rows, joints), score_of(where, record, "score"), track_of(record))

@@ -2,7 +2,7 @@
 
 Sources: keypoint_info of MMPose's configs/_base_/datasets (coco.py, coco_wholebody.py, halpe.py, halpe26.py, mpii.py
 and, for names, crowdpose.py, aic.py, posetrack18.py, h36m.py); OpenPose's doc/02_output.md (BODY_25, COCO); AlphaPose's
-docs/output.md (Halpe 26 and 136); MediaPipe's PoseLandmark.
+docs/output.md (COCO, MPII); Halpe-FullBody's README.md (26 and 136); MediaPipe's PoseLandmark.
 """
 
 from __future__ import annotations

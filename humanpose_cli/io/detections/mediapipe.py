@@ -1,8 +1,9 @@
 """MediaPipe's pose landmarks as JSON: of one image, or a list of such results, one a frame.
 
 Landmarks are objects of x, y (0–1 of the image's sides) and visibility, 33 a person. Forms: PoseLandmarkerResult of
-MediaPipe Tasks, {"pose_landmarks": [[…], …]} (tasks/python/vision/pose_landmarker.py; "landmarks" of its JavaScript);
-NormalizedLandmarkList of the older solution, {"landmark": […]}, as `MessageToDict` writes it.
+MediaPipe Tasks, {"pose_landmarks": [[…], …]} (mediapipe/tasks/python/vision/pose_landmarker.py and
+components/containers/landmark.py; "landmarks" of its JavaScript); NormalizedLandmarkList of the older solution,
+{"landmark": […]}, as `MessageToDict` writes it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def _person(where: str, landmarks: list[Any]) -> UserDetection | None:
     rows = []
     for landmark in landmarks:
         record = check_record(where, landmark)
-        rows.append([record.get("x"), record.get("y"), record.get("visibility", 1.0)])
+        visibility = record.get("visibility")  # unset, and null in JSON, if it is not known
+        rows.append([record.get("x"), record.get("y"), 1.0 if visibility is None else visibility])
     if not rows:
         raise InputError(where, f"has no landmarks ({_KIND})", expected="33")
     joints = joints_by_count(where, _KIND, len(rows))

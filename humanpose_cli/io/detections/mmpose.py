@@ -1,7 +1,7 @@
 """MMPose 1.x's JSON: of its demos' --save-predictions and of its inferencer's pred_out_dir.
 
-Writers: demo/topdown_demo_with_mmdet.py, `main`; mmpose/apis/inferencers/base_mmpose_inferencer.py,
-`BaseMMPoseInferencer.postprocess`; mmpose/structures/utils.py, `split_instances`.
+Writers: demo/topdown_demo_with_mmdet.py, `main`; mmpose/apis/inferencers/base_mmpose_inferencer.py, `postprocess` (an
+image) and `_finalize_video_processing`; mmpose/structures/utils.py, `split_instances`.
 """
 
 from __future__ import annotations

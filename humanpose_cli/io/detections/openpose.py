@@ -2,11 +2,14 @@
 
 One file an image or frame: {"people": [{"pose_keypoints_2d": [x, y, score, …]}]}. Their writers: OpenPose's
 src/openpose/filestream/peopleJsonSaver.cpp (NAME_keypoints.json, NAME_000000000000_keypoints.json); Pose2Sim's
-poseEstimation.py, `save_to_openpose` (rtmlib's networks: NAME_000000.json, 17, 26 or 133 points);
-comfyui_controlnet_aux's src/custom_controlnet_aux/dwpose/__init__.py, `encode_poses_as_dict` (DWPose and OpenPose
-nodes: with canvas_width and canvas_height, null for missing parts, and a list of such documents, one a frame); the
-annotators of ControlNet for Stable Diffusion's web UI, whose coordinates may lie in 0–1; AlphaPose with --format open
-or cmu (alphapose/utils/pPose_nms.py, `write_json`: a table by the images' names, with "bodies" of "joints").
+Pose2Sim/poseEstimation.py, `save_to_openpose` (NAME_000000.json, 17, 26 or 133 points; a frame without people is one
+person of NaN); it runs rtmlib's networks, as rtmlib and DWPose write no files themselves; comfyui_controlnet_aux's
+src/custom_controlnet_aux/dwpose/__init__.py, `encode_poses_as_dict`, saved by node_wrappers/
+pose_keypoint_postprocess.py (DWPose and OpenPose nodes: with canvas_width and canvas_height, null for missing parts,
+and a list of such documents, one a frame); sd-webui-controlnet's annotator/openpose/__init__.py,
+`encode_poses_as_json`, whose coordinates are shares of the image's sides, beyond 0–1 outside it; AlphaPose with
+--format open or cmu (alphapose/utils/pPose_nms.py, `write_json`: a table by the images' names, with "bodies" of
+"joints").
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from humanpose_cli.io.detections.records import (
 
 SUFFIX = "_keypoints.json"
 _KIND = "OpenPose's people"
+_MAX_SHARE = 2  # of the image's sides: joints in shares lie below it, also outside the image
 _KEYS = ("pose_keypoints_2d", "pose_keypoints", "joints")
 
 
@@ -44,7 +48,7 @@ def is_openpose(document: Any) -> bool:
 
 
 def _has_people(document: Any) -> bool:
-    return isinstance(document, dict) and ("people" in document or "bodies" in document)
+    return isinstance(document, dict) and any(name in document for name in ("people", "bodies", "animals"))
 
 
 def people_from_openpose(path: Path, document: Any) -> UserDetections:
@@ -72,6 +76,8 @@ def image_name(path: Path) -> str:
 
 def _people(where: str, document: dict[str, Any]) -> list[UserDetection]:
     name = "people" if "people" in document else "bodies"
+    if name not in document:  # comfyui_controlnet_aux's AnimalPose nodes
+        raise InputError(where, "holds animals (AP-10K)", expected="people")
     records = document[name]
     if not isinstance(records, list):
         raise InputError(where, "holds no people", expected="OpenPose's JSON", got=type(records).__name__)
@@ -96,7 +102,7 @@ def _person(where: str, entry: Any, canvas: tuple[float, float] | None) -> UserD
         return None
     rows = joint_rows(where, record[key], what=key)
     visible = rows[:, 2] > 0
-    if visible.sum() > 2 and np.abs(rows[visible, :2]).max() <= 1:
+    if visible.sum() > 2 and np.abs(rows[visible, :2]).max() < _MAX_SHARE:
         if canvas is None:
             remedy = "run OpenPose with --keypoint_scale 0"
             raise InputError(where, "has keypoints scaled to 0–1", expected="pixels", remedy=remedy)

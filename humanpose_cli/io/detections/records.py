@@ -19,6 +19,8 @@ from humanpose_cli.core.errors import InputError
 _LARGEST = 1e9
 _MAX_STRETCH = 1.05  # of a canvas: images are often resized to sides that a network divides
 _EXAMPLES = 3  # names in an error
+PEOPLE = ("person", "people", "human", "pedestrian")
+"""What files call people among other categories, in lower case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,13 +295,13 @@ def sized_box(where: str, values: Any) -> np.ndarray:
 def posed_person(
     keypoints: np.ndarray, score: float | None = None, track: int | None = None, **more: Any
 ) -> UserDetection | None:
-    """Make a person of keypoints (33, 3); None if every joint is missing.
+    """Make a person of keypoints (33, 3); None if the file has neither a joint nor a score of them.
 
     score  None: the mean confidence of the joints
     more   other fields of `UserDetection`
     """
     confidence = keypoints[:, 2][keypoints[:, 2] > 0]
-    if not len(confidence):
+    if not len(confidence) and score is None:
         return None
     box = more.pop("box", None)
     return UserDetection(box, keypoints, float(confidence.mean()) if score is None else score, track, **more)

@@ -1,8 +1,8 @@
 """easy_ViTPose's JSON: {"keypoints": [{track: [[y, x, score], …]} of each frame], "skeleton": {row: name}}.
 
 Writer: easy_ViTPose's inference.py, with --save-json; its earlier versions have a list of people in place of a table by
-track. y stands
-before x, as `VitInference.postprocess` of easy_ViTPose/inference.py turns them round.
+track. y stands before x, as `VitInference.postprocess` of easy_ViTPose/inference.py turns them round. The names are
+those of `joints_dict` in easy_ViTPose/vit_utils/visualization.py: coco, coco_25, wholebody, mpii and aic, and animals.
 """
 
 from __future__ import annotations

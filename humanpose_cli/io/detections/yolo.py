@@ -2,9 +2,10 @@
 
 Labels  NAME.txt of an image, NAME_1.txt … of a video's frames: a line a person with class, x and y of the box's
         centre, width, height, then x, y and score of each joint, all in 0–1 of the image's sides, and perhaps score and
-        track (engine/results.py, `Results.save_txt`; engine/predictor.py, `write_results`)
+        track (ultralytics/engine/results.py, `Results.save_txt`; engine/predictor.py, `write_results`)
 JSON    a list a frame of {"name", "class", "confidence", "box": {x1, y1, x2, y2}, "track_id", "keypoints": {x, y,
         visible}} in pixels or, normalised, in 0–1 (engine/results.py, `Results.to_json` and `summary`)
+In both, joints of a score below 0.5 are 0 0 with that score in many versions (`Keypoints.__init__`): they are missing.
 COCO's results, which `yolo val` writes, are read by `coco`.
 """
 
@@ -19,9 +20,9 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.joint_orders import joints_by_count, to_blazepose
 from humanpose_cli.io.detections.records import (
+    PEOPLE,
     UserDetection,
     UserDetections,
-    check_record,
     corner_box,
     finite_numbers,
     joint_rows,
@@ -80,9 +81,7 @@ def _person_of_line(where: str, line: str, want: str) -> UserDetection | None:
     score, track = _score_and_track(where, rest[count * width_of_joint :])
     if want == "box":
         return UserDetection(box, None, score, track, _UNIT)
-    if width_of_joint == 2:  # without scores: a joint that was not found is 0 0
-        points = np.column_stack((points, points.any(1)))
-    keypoints = to_blazepose(points, joints_by_count(where, _KIND, count))
+    keypoints = to_blazepose(_scored(points), joints_by_count(where, _KIND, count))
     return posed_person(keypoints, score, track, box=box, canvas=_UNIT)
 
 
@@ -94,6 +93,12 @@ def _joints_in(where: str, length: int) -> tuple[int, int]:
     if length <= 2:
         raise InputError(where, f"is a box without joints ({_KIND})", expected="joints", remedy="give it with `boxes`")
     raise InputError(where, f"holds {length} numbers behind the box ({_KIND})", expected="x, y and score of 17 joints")
+
+
+def _scored(points: np.ndarray) -> np.ndarray:
+    """Return joints (K, 3) of joints (K, 2 or 3) x, y and perhaps score; those at 0 0 have the score 0."""
+    scores = points[:, 2] if points.shape[1] == 3 else 1.0
+    return np.column_stack((points[:, :2], points[:, :2].any(1) * scores))
 
 
 def _score_and_track(where: str, rest: list[float]) -> tuple[float, int | None]:
@@ -121,18 +126,20 @@ def people_from_yolo(path: Path, document: Any, *, want: str) -> UserDetections:
     """
     frames = document if _is_frames(document) else [document]
     detections = UserDetections(path, _JSON_KIND, names_image=len(frames) > 1)
+    names = {str(person.get("name")).lower() for frame in frames for person in frame}
+    by_name = bool(names.intersection(PEOPLE))  # else people are the first class
     for number, frame in enumerate(frames):
         people = detections.mention(number if len(frames) > 1 else path.stem)
         for row, record in enumerate(frame):
-            person = _person_of_result(f"{path}, [{number}][{row}]", check_record(str(path), record), want)
+            if str(record.get("name")).lower() not in PEOPLE if by_name else record.get("class", 0) != 0:
+                continue
+            person = _person_of_result(f"{path}, [{number}][{row}]", record, want)
             if person is not None:
                 people.append(person)
     return detections
 
 
 def _person_of_result(where: str, record: dict[str, Any], want: str) -> UserDetection | None:
-    if record.get("class", 0) != 0:
-        return None
     box = corner_box(
         where, finite_numbers(where, "box", [record["box"].get(n) for n in ("x1", "y1", "x2", "y2")], (4,))
     )
@@ -146,7 +153,5 @@ def _person_of_result(where: str, record: dict[str, Any], want: str) -> UserDete
     columns = [joint_rows(where, joints[name], width=1)[:, 0] for name in ("x", "y", "visible") if joints.get(name)]
     if len(columns) < 2 or len({len(column) for column in columns}) != 1:
         raise InputError(where, "has unusable keypoints", expected="lists x, y and visible of one length")
-    if len(columns) == 2:
-        columns.append(((columns[0] != 0) | (columns[1] != 0)).astype(float))
-    keypoints = to_blazepose(np.column_stack(columns), joints_by_count(where, _JSON_KIND, len(columns[0])))
+    keypoints = to_blazepose(_scored(np.column_stack(columns)), joints_by_count(where, _JSON_KIND, len(columns[0])))
     return posed_person(keypoints, score, track, box=box, canvas=canvas)
