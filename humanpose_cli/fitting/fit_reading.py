@@ -34,7 +34,7 @@ from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_amass
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
-from humanpose_cli.io.video import count_packets, probe_video
+from humanpose_cli.io.video import count_packets
 
 _CHUNK = 64  # bodies posed together: bounds memory
 _MAX_NAMES = 5  # missing frames that a message names
@@ -96,15 +96,16 @@ def list_frames(items: Sequence[InputItem]) -> FrameList:
         if item.error is not None:
             raise item.error
     first = items[0]
+    size = first.sequence_size
     if first.kind == "video":
-        total, size = count_packets(first.path), probe_video(first.path).size
+        total = count_packets(first.path)
         values = [(number, f"{number:06d}", size) for number in range(total)[first.range.start : first.range.stop]]
     else:
         files = [file for item in items for file in item.files]
         numbers_and_files = (
             list(enumerate(files))[first.range.start : first.range.stop] if first.is_sequence else enumerate(files)
         )
-        values = [(number, printable(file.name), image_size(file)) for number, file in numbers_and_files]
+        values = [(number, printable(file.name), size or image_size(file)) for number, file in numbers_and_files]
         total = len(files)
     if not values:
         raise InputError(

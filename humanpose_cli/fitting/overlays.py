@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
@@ -134,15 +134,3 @@ def overlay_video(
             image = image if image.shape[1::-1] == size else fitted_into(image, size)
             video.write(labels.with_reasons(image, video.frame_count) if labels and reasons else image, time)
             progress(video.frame_count, len(record.frame_names), "overlay frames")
-
-
-def fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale an image into the middle of one of `size` (width, height)."""
-    width, height = size
-    scale = min(width / image.shape[1], height / image.shape[0])
-    new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    resized_image = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    top, left = (height - new[1]) // 2, (width - new[0]) // 2
-    canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[top : top + new[1], left : left + new[0]] = resized_image
-    return canvas

@@ -22,9 +22,11 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
+from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale, note_once
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
-from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image_file, read_image
+from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image_file, image_size, read_image
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
@@ -113,6 +115,13 @@ class InputItem:
         stop = total if self.range.stop is None else min(self.range.stop, total)
         return max(0, stop - self.range.start)
 
+    @property
+    def sequence_size(self) -> tuple[int, int] | None:
+        """Width and height in pixels of all frames of a sequence, those of its first file; None of an image."""
+        if self.kind == "video":
+            return self._video.size
+        return image_size(self.files[0]) if self.is_sequence else None
+
     def first_frame(self) -> Frame:
         """Decode the first frame, whatever the range. Raises InputError like `frames`."""
         with closing(replace(self, range=ALL_FRAMES).frames(ahead=0)) as frames:
@@ -144,9 +153,14 @@ class InputItem:
             raise InputError(
                 self.path, "has no frame in the range", expected=f"frames {self.range}", got=f"{len(self.files)} frames"
             )
+        size = self.sequence_size
         for index, file in enumerate(files, start):
             image = read_image(file)
-            yield Frame(index, printable(file.name), image.pixels, image.focal_pixels, file)
+            pixels, focal = image.pixels, image.focal_pixels
+            if size is not None and image.size != size:
+                note_once(self.path, f"images of several sizes, resized to the first one's {size[0]} × {size[1]}")
+                pixels, focal = fitted_into(pixels, size), focal and focal * fitting_scale(image.size, size)
+            yield Frame(index, printable(file.name), pixels, focal, file)
 
 
 def printable(name: str) -> str:
@@ -173,8 +187,6 @@ def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
     return (folder if isinstance(folder, Path) else Path(folder)) / (item.key + suffix)
 
 
-# Never entered on the way down: archives' and systems' own folders, and where our own results go by default.
-_SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
 _MAX_MESSAGES = 10
 
 
@@ -427,17 +439,17 @@ class _Search:
 
     def _is_ours(self, path: Path, anchor: Path) -> bool:
         """Return whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
-        `_files_below` enters: results may lie beside the images.
+        `files_below` enters: results may lie beside the images.
         """
         below = [folder for folder in path.parents if anchor in folder.parents]
-        inside = any(folder in self.exclude or folder.name in _SKIPPED_FOLDERS for folder in below)
+        inside = any(folder in self.exclude or folder.name in SKIPPED_FOLDERS for folder in below)
         return inside or path in self.exclude or path.name.endswith(self.output_suffixes)
 
     def _take_folder(self, folder: Path) -> None:
         """Take images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[HpcError] = []
         images, videos, others = list[_Candidate](), list[_Candidate](), 0
-        for directory, names in _files_below(folder, self.exclude, errors):
+        for directory, names in files_below(folder, self.exclude, errors):
             candidate = _Candidate("folder", directory)
             for name in names:  # Paths are made of images and videos only: they take most of the time
                 suffix = os.path.splitext(name)[1].lower()
@@ -497,43 +509,6 @@ class _Search:
             yield f"list: {_counted(self.results_listed, 'result')} of earlier runs left out"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "`frames` picks frames of videos and sequences, and there are only images: all of them are taken"
-
-
-def _files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder with its files' names in natural order, before the folders in it, without hidden ones.
-
-    exclude  folders that are not entered, and files that are left out
-    Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
-    """
-    real_paths = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
-
-    def visit(directory: Path) -> Iterator[tuple[Path, list[str]]]:
-        real = os.path.realpath(directory)
-        if real in real_paths:
-            return
-        real_paths.add(real)
-        try:
-            entries = sorted(os.scandir(directory), key=lambda entry: natural_order(entry.name))
-        except OSError as error:
-            errors.append(reading_error(directory, error))
-            return
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-        folders = [entry for entry in visible if _is_folder(entry)]
-        below = {entry.name for entry in folders}
-        names = (entry.name for entry in visible if entry.name not in below)
-        yield directory, [name for name in names if os.path.join(real, name) not in real_paths]
-        for entry in folders:
-            if entry.name not in _SKIPPED_FOLDERS:
-                yield from visit(directory / entry.name)
-
-    return visit(folder)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def _counted(count: int, noun: str) -> str:

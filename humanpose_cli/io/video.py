@@ -25,6 +25,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container
+from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, square_size
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.packets import Damage, Decoded, Packets
 from humanpose_cli.io.sniffing import describe_file, file_kind
@@ -38,12 +39,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Names by which a folder's videos are distinguished from its other files (lower case)."""
 
-# Conversion to RGB, and from it: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks;
-# there, 10-bit videos differ by a grey level or two.
-_TO_RGB = _FROM_RGB = Interpolation.BICUBIC
+# Conversion from RGB: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks.
+_FROM_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
-    _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
-    _FROM_RGB = _TO_RGB | Interpolation.ACCURATE_RND
+    _FROM_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
 
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
@@ -108,39 +107,14 @@ def probe_video(path: Path | str) -> VideoInfo:
             raise _no_frame(path, error.strerror or "") from error
         if frame is None:
             raise _no_frame(path, "no frame could be decoded")
-        width, height = _square_size(frame, stream)
-        size = (height, width) if _display_matrix(frame)[0, 0] == 0 else (width, height)
+        width, height = square_size(frame, stream)
+        size = (height, width) if display_matrix(frame)[0, 0] == 0 else (width, height)
         nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
         rate = nominal if nominal and abs(nominal - average) < 0.006 + 0.001 * average else average or nominal or 25.0
         seconds = container.duration / av.time_base if container.duration else 0.0
         # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
         return VideoInfo(size, rate, min((count for count in counts if count), default=None))
-
-
-def _square_size(frame: Any, stream: Any) -> tuple[int, int]:
-    """Return stored width and height, the width stretched if pixels are not square."""
-    aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
-    return (frame.width if aspect == 1 else 2 * round(frame.width * aspect / 2)), frame.height
-
-
-def _display_matrix(frame: Any) -> np.ndarray:
-    """Return (2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity if none is stored."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return np.eye(2, dtype=int)
-    matrix = np.frombuffer(data, "<i4").reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
-    is_quarter_turn = abs(matrix[0, 1]) > abs(matrix[0, 0])
-    axes = np.eye(2)[::-1] if is_quarter_turn else np.eye(2)
-    return np.where(axes > 0, np.sign(matrix), 0).astype(int)
-
-
-def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Turn (H, W, 3) from stored to displayed; see `_display_matrix`."""
-    (xx, xy), (yx, yy) = matrix
-    if xx == 0:
-        pixels = pixels.swapaxes(0, 1)
-    return np.ascontiguousarray(pixels[:: -1 if yy + xy < 0 else 1, :: -1 if xx + yx < 0 else 1])
 
 
 def count_packets(path: Path | str) -> int:
@@ -183,8 +157,8 @@ class VideoReader:
     """Iterates over the frames of a video as (index, (H, W, 3) uint8 RGB), without keeping them.
 
     Every frame of the file comes once, none doubled or dropped for timing; indices count from the file's first
-    frame, also with a range, before which frames are decoded but not converted. The rotation in the metadata is
-    applied, and pixels that are not square are made so. Damaged frames keep their numbers (see `Damage`) and are named
+    frame, also with a range, before which frames are decoded but not converted. See `ImageConverter` for what is made
+    of them; interlaced ones are deinterlaced. Damaged frames keep their numbers (see `Damage`) and are named
     in the log; a file that breaks off, or has no undamaged frame, is an InputError after its last frame.
     """
 
@@ -204,27 +178,21 @@ class VideoReader:
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
         frame_count = 0
         frames_by_damage: dict[Damage, list[int]] = {"flawed": [], "lost": []}
-        scaler = VideoReformatter()
-        rotation, matrix = math.nan, np.eye(2, dtype=int)
+        converter = ImageConverter(self.path, self.info.size)
         try:
-            for frame, stream, pts, damage in self._decode():
-                if frame.rotation != rotation:
-                    # Not for each frame: those whose side data were read stay in memory until garbage is collected.
-                    rotation, matrix = frame.rotation, _display_matrix(frame)
+            for decoded in Deinterlacer(self.path).frames(self._decode()):
                 if index >= self.range.start:
-                    if damage:
-                        frames_by_damage[damage].append(index)
-                    width, height = _square_size(frame, stream)
-                    try:
-                        rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
-                    except av.FFmpegError as error:  # a damaged header tells of colours that there are not
-                        raise _no_frame(self.path, error.strerror or "") from error
-                    time = None if pts is None else pts * stream.time_base
-                    yield VideoFrame(index, _upright(rgb.to_ndarray(), matrix), time, damage)
+                    if decoded.damage:
+                        frames_by_damage[decoded.damage].append(index)
+                    pixels = converter.pixels(decoded, index)
+                    time = None if decoded.pts is None else decoded.pts * decoded.stream.time_base
+                    yield VideoFrame(index, pixels, time, decoded.damage)
                     frame_count += 1
                 index += 1
                 if index >= stop:
                     break
+        except av.FFmpegError as error:  # a damaged header tells of colours that there are not
+            raise _no_frame(self.path, error.strerror or "") from error
         finally:
             self._name(frames_by_damage)
         if index <= self.range.start:

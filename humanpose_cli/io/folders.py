@@ -1,0 +1,51 @@
+"""The files below a folder, without hidden ones and results of hpc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from humanpose_cli.core.errors import HpcError
+from humanpose_cli.io.image_sequences import natural_order
+from humanpose_cli.io.sniffing import reading_error
+
+SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
+"""Never entered on the way down: archives' and systems' own folders, and where our own results go by default."""
+
+
+def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder with its files' names in natural order, before the folders in it, without hidden ones.
+
+    exclude  folders that are not entered, and files that are left out
+    Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
+    """
+    real_paths = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
+
+    def visit(directory: Path) -> Iterator[tuple[Path, list[str]]]:
+        real = os.path.realpath(directory)
+        if real in real_paths:
+            return
+        real_paths.add(real)
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: natural_order(entry.name))
+        except OSError as error:
+            errors.append(reading_error(directory, error))
+            return
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        folders = [entry for entry in visible if _is_folder(entry)]
+        below = {entry.name for entry in folders}
+        names = (entry.name for entry in visible if entry.name not in below)
+        yield directory, [name for name in names if os.path.join(real, name) not in real_paths]
+        for entry in folders:
+            if entry.name not in SKIPPED_FOLDERS:
+                yield from visit(directory / entry.name)
+
+    return visit(folder)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

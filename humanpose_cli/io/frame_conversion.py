@@ -1,0 +1,230 @@
+"""Decoded video frames as images: upright, sRGB, progressive, with square pixels and of one size.
+
+In this order: `Deinterlacer`, before frames are numbered, as its filter looks a frame ahead; `ImageConverter`, for
+each frame that is used; the lookup table that maps HDR and wide colours to BT.709.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Generator, Iterable
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.filter import Graph
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from humanpose_cli.io.packets import Decoded
+
+# Conversion to RGB: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks; there, 10-bit
+# videos differ by a grey level or two.
+_TO_RGB = Interpolation.BICUBIC
+if hasattr(Interpolation, "BITEXACT"):
+    _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+
+_log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1000)
+def note_once(path: Path, note: str) -> None:
+    """Log what the user should know of a file, once however often its frames are read."""
+    _log.info("%s: %s", path, note)
+
+
+class Deinterlacer:
+    """Fills in the lines of each interlaced frame's second field by FFmpeg's bwdif; as many frames come as before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._graph: Graph | None = None
+        self._layout: tuple[object, ...] = ()
+        self._waiting: deque[Decoded] = deque()
+
+    def frames(self, decoded: Iterable[Decoded]) -> Generator[Decoded, None, None]:
+        """Yield the frames; from the first interlaced one on, each a frame later."""
+        for each in decoded:
+            frame = each.frame
+            layout = (frame.width, frame.height, frame.format.name)
+            if self._graph is not None and layout != self._layout:
+                yield from self._end()
+            if self._graph is None and frame.interlaced_frame:
+                note_once(self._path, "interlaced video, deinterlaced")
+                self._graph, self._layout = _bwdif(frame, each.stream), layout
+            if self._graph is None:
+                yield each
+                continue
+            self._waiting.append(each)
+            self._graph.push(frame)
+            yield from self._finished()
+        yield from self._end()
+
+    def _finished(self) -> Generator[Decoded, None, None]:
+        assert self._graph is not None
+        while self._waiting:
+            try:
+                frame = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            yield self._waiting.popleft()._replace(frame=frame)
+
+    def _end(self) -> Generator[Decoded, None, None]:
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._finished()
+            yield from self._waiting
+            self._waiting.clear()
+            self._graph = None
+
+
+def _bwdif(frame: Any, stream: Any) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base)
+    bwdif = graph.add("bwdif", mode="send_frame", deint="interlaced")
+    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    return graph
+
+
+class ImageConverter:
+    """Converts the decoded frames of a video to (H, W, 3) uint8 sRGB of one size, and notes what it changes."""
+
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        """Begin with a file; size, width and height in pixels, is that of the first frame, which all get."""
+        self._path, self._size = path, size
+        self._has_resized = False
+        self._scaler = VideoReformatter()
+        self._rotation, self._matrix = math.nan, np.eye(2, dtype=int)
+        self._tone_maps: dict[tuple[int, ...], Graph] = {}
+
+    def pixels(self, decoded: Decoded, index: int) -> NDArray[np.uint8]:
+        """Convert the frame of this number. Raises av.FFmpegError for colours that there are not."""
+        frame = decoded.frame
+        if frame.rotation != self._rotation:
+            # Not for each frame: those whose side data were read stay in memory until garbage is collected.
+            self._rotation, self._matrix = frame.rotation, display_matrix(frame)
+        width, height = square_size(frame, decoded.stream)
+        transfer, primaries = int(frame.color_trc), int(frame.color_primaries)
+        is_wide = transfer in _EOTFS or primaries == ColorPrimaries.BT2020
+        rgb = self._scaler.reformat(frame, width, height, "rgb48le" if is_wide else "rgb24", interpolation=_TO_RGB)
+        if is_wide:
+            note_once(self._path, f"{_NAMES.get(transfer, 'BT.2020')} video, mapped to the colours of BT.709")
+            pixels = self._in_bt709(rgb, transfer, primaries)
+        else:
+            pixels = np.asarray(rgb.to_ndarray(), np.uint8)
+        pixels = upright(pixels, self._matrix)
+        if pixels.shape[1::-1] != self._size:
+            if not self._has_resized:
+                old, new = (f"{width} × {height}" for width, height in (pixels.shape[1::-1], self._size))
+                note_once(self._path, f"another size from frame {index} on ({old}), resized to the first one's {new}")
+                self._has_resized = True
+            pixels = fitted_into(pixels, self._size)
+        return pixels
+
+    def _in_bt709(self, rgb: Any, transfer: int, primaries: int) -> NDArray[np.uint8]:
+        key = (transfer, primaries, rgb.width, rgb.height)
+        if key not in self._tone_maps:
+            self._tone_maps[key] = _table_graph(rgb, _bt709_table(transfer, primaries))
+        graph = self._tone_maps[key]
+        rgb.pts = None
+        graph.push(rgb)
+        return np.asarray(cv2.convertScaleAbs(graph.pull().to_ndarray(), alpha=1 / 257))
+
+
+def fitted_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale an image into the middle of one of `size` (width, height), with black beside it."""
+    width, height = size
+    scale = fitting_scale(image.shape[1::-1], size)
+    new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    resized_image = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    top, left = (height - new[1]) // 2, (width - new[0]) // 2
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[top : top + new[1], left : left + new[0]] = resized_image
+    return canvas
+
+
+def fitting_scale(size: tuple[int, ...], into: tuple[int, int]) -> float:
+    """Return the factor by which an image of `size` (width, height) just fits into another."""
+    return min(into[0] / size[0], into[1] / size[1])
+
+
+def square_size(frame: Any, stream: Any) -> tuple[int, int]:
+    """Return stored width and height, the width stretched if pixels are not square."""
+    aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+    return (frame.width if aspect == 1 else 2 * round(frame.width * aspect / 2)), frame.height
+
+
+def display_matrix(frame: Any) -> NDArray[np.int_]:
+    """Return (2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity if none is stored."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return np.eye(2, dtype=int)
+    matrix = np.frombuffer(data, "<i4").reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
+    is_quarter_turn = abs(matrix[0, 1]) > abs(matrix[0, 0])
+    axes = np.eye(2)[::-1] if is_quarter_turn else np.eye(2)
+    return np.where(axes > 0, np.sign(matrix), 0).astype(int)
+
+
+def upright(pixels: NDArray[np.uint8], matrix: NDArray[np.int_]) -> NDArray[np.uint8]:
+    """Turn (H, W, 3) from stored to displayed; see `display_matrix`."""
+    (xx, xy), (yx, yy) = matrix
+    if xx == 0:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels[:: -1 if yy + xy < 0 else 1, :: -1 if xx + yx < 0 else 1])
+
+
+_WHITE_NITS = 100.0  # what BT.709's white is made for (BT.1886, BT.2035)
+_KNEE = 0.6  # of this white: up to here colours stay, above they are compressed, for which HDR has no end
+_GRID = 33  # points of the table in each channel
+_NAMES = {int(ColorTrc.ARIB_STD_B67): "HDR (HLG)", int(ColorTrc.SMPTE2084): "HDR (PQ)"}
+_BT2020_LUMINANCE = np.array((0.2627, 0.678, 0.0593))
+_BT2020_TO_BT709 = np.array(((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)))
+
+
+def _light_of_hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert (..., 3) of 0 … 1 to cd/m² on a display of 1000 (BT.2100, table 5)."""
+    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+    return 1000 * scene * (scene @ _BT2020_LUMINANCE)[..., None] ** 0.2
+
+
+def _light_of_pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert (..., 3) of 0 … 1 to cd/m² (BT.2100, table 4)."""
+    power = signal ** (32 / 2523)
+    return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (8192 / 1305)
+
+
+_EOTFS = {int(ColorTrc.ARIB_STD_B67): _light_of_hlg, int(ColorTrc.SMPTE2084): _light_of_pq}
+
+
+def _bt709_table(transfer: int, primaries: int) -> NDArray[np.float64]:
+    """Map every colour of a grid (33, 33, 33, 3), blue the slowest, to BT.709 for a display of BT.1886."""
+    axis = np.linspace(0, 1, _GRID)
+    signal = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)[..., ::-1]
+    light = _EOTFS[transfer](signal) / _WHITE_NITS if transfer in _EOTFS else signal**2.4
+    if primaries == ColorPrimaries.BT2020:
+        light = np.maximum(light @ _BT2020_TO_BT709.T, 0)
+    if transfer in _EOTFS:  # all channels by the brightest one's factor, so that hues stay
+        peak = np.maximum(light.max(-1, keepdims=True), 1e-9)
+        excess = np.maximum(peak - _KNEE, 0) / (1 - _KNEE)
+        light *= (np.minimum(peak, _KNEE) + (1 - _KNEE) * excess / (1 + excess)) / peak
+    return np.clip(light, 0, 1) ** (1 / 2.4)
+
+
+def _table_graph(rgb: Any, table: NDArray[np.float64]) -> Graph:
+    """Make a filter for frames like `rgb` of 16 bits a channel; FFmpeg takes tables from files alone."""
+    graph = Graph()
+    source = graph.add_buffer(width=rgb.width, height=rgb.height, format=rgb.format, time_base=Fraction(1, 25))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "table.cube")
+        lines = (f"{red:.6f} {green:.6f} {blue:.6f}" for red, green, blue in table.reshape(-1, 3))
+        path.write_text("\n".join((f"LUT_3D_SIZE {len(table)}", *lines, "")), encoding="ascii")
+        lut = graph.add("lut3d", file=str(path), interp="tetrahedral")
+        graph.link_nodes(source, lut, graph.add("buffersink")).configure()
+    return graph
