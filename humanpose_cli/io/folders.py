@@ -11,7 +11,7 @@ from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.sniffing import reading_error
 
 SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
-"""Never entered on the way down: archives' and systems' own folders, and where our own results go by default."""
+"""Never entered on the way down: folders of archives and systems, and where results go by default."""
 
 
 def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:
