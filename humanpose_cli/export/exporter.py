@@ -20,10 +20,9 @@ from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
 from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
-from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
-from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_meshes
+from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, people_in_world
 from humanpose_cli.export.usd import write_usd
-from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import (
@@ -202,10 +201,7 @@ def export_of(
     available = available_frames(fit, frames)
     fit = fit if available is None else replace(fit, images=available.source)
     looks = looks_of_fit(fit, textures, available, progress)
-    if world == "ground":
-        fit = on_the_ground(fit, body)
-    people = [person_motion(fit, track, body) for track in fit.tracks]
-    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
+    fit, people, meshes = people_in_world(fit, body, looks, grounded=world == "ground")
     return Export(fit, body, Path(base), people, meshes, progress)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.ground import sole_height
 from humanpose_cli.body.body import Body
-from humanpose_cli.export.looks import Look
-from humanpose_cli.export.motion import TO_Y_UP, PersonMotion
+from humanpose_cli.export.looks import Look, is_photograph
+from humanpose_cli.export.motion import TO_Y_UP, PersonMotion, person_motion
+from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -106,6 +108,26 @@ def person_meshes(body: Body, person: PersonMotion, look: Look | None = None) ->
         for number, sheet in enumerate(sheets)
     ]
     return surface, *beside
+
+
+def people_in_world(
+    fit: Fit, body: Body, looks: Mapping[int, Look], *, grounded: bool
+) -> tuple[Fit, list[PersonMotion], dict[int, tuple[SkinnedMesh, ...]]]:
+    """Compute the motion of all people, and their meshes at rest by tracks, in the fit's own world or one that stands
+    on its ground (`fitting.grounding.on_the_ground`); also return the fit in that world.
+
+    grounded  also puts the soles, or shoes, of those who stand in a photograph onto the ground: fits are off by
+              centimetres, each by its own
+    """
+    fit = on_the_ground(fit, body) if grounded else fit
+    people = [person_motion(fit, track, body) for track in fit.tracks]
+    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
+    if grounded and is_photograph(fit):
+        surfaces = [mesh for mesh in frame_meshes(fit, 0, body, people, meshes) if mesh.part == "body"]
+        soles = {mesh.track: sole_height(torch.from_numpy(mesh.vertices @ TO_Y_UP), body) for mesh in surfaces}
+        fit = on_their_soles(fit, soles)
+        people = [person_motion(fit, track, body) for track in fit.tracks]
+    return fit, people, meshes
 
 
 def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:

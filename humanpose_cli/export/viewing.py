@@ -27,9 +27,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
-from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
-from humanpose_cli.export.skins import person_meshes
-from humanpose_cli.fitting.grounding import on_the_ground
+from humanpose_cli.export.motion import TO_Y_UP, CameraPath
+from humanpose_cli.export.skins import people_in_world
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
@@ -108,9 +107,8 @@ def view(
         fit, frames = frames_of_fit(fit, frames)
     images = available_frames(fit, frames)
     looks = looks_of_fit(fit, textures, images, progress)
-    fit = on_the_ground(fit, body)
-    people, cameras = [person_motion(fit, track, body) for track in fit.tracks], CameraPath.all_of(fit)
-    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
+    fit, people, meshes = people_in_world(fit, body, looks, grounded=True)
+    cameras = CameraPath.all_of(fit)
     glb = glb_bytes(people, meshes, cameras, seconds=fit.seconds(rate))
     element = "" if images is None else _elements_of_cameras(fit, images, video_codec, progress)
     facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")

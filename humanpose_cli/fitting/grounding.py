@@ -7,6 +7,7 @@ a camera is tilted by 15° to 50°, and the height of the camera above the soles
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ Record = TypeVar("Record", bound=FitRecord)
 _MAX_BODIES, _MIN_CONFIDENCE = 24, 0.5  # bodies of a shot that are measured, and the minimum visibility of their ankles
 _UPRIGHT = ("neck",), ("pelvis",), ("left_ankle", "right_ankle")
 _MIN_COSINE = 0.7  # of trunk and legs, and of the body and the image's down, of who is upright
+_MAX_GAP = 0.15  # metres between the ground and soles that stand on it: who is higher leaps or is on something
 _LOWEST = 0.9  # quantile of the soles' heights, downwards, that is the ground's: some frames are wrong, some leaps
 
 
@@ -64,6 +66,18 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
         height = float((world_vertices(fit, _few(largest), body) @ down).max(1).values.quantile(_LOWEST))
         _stand(cameras, frames, down.double(), height)
     return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
+
+
+def on_their_soles(fit: Record, soles: Mapping[int, float | None]) -> Record:
+    """Move people of an image whose ground is y = 0 vertically onto it, if their soles are near it.
+
+    soles  metres along the way down, by track; None for who does not stand
+    """
+    gaps = np.array([soles.get(track) or 0.0 for track in fit.track_id.tolist()])
+    gaps = np.where(np.abs(gaps) <= _MAX_GAP, gaps, 0.0)[:, None]
+    shifts = -gaps * fit.world_to_camera[fit.frame_index, :3, 1]
+    trans, joints = fit.trans + shifts, fit.joints3d + shifts[:, None]
+    return replace(fit, trans=trans.astype(np.float32), joints3d=joints.astype(np.float32))
 
 
 def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float) -> None:

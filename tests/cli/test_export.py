@@ -16,7 +16,7 @@ from helpers import foreign_files
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.export import exporter
+from humanpose_cli.export import skins
 from humanpose_cli.fitting import fit_reading
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.images import write_image
@@ -94,7 +94,7 @@ def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, 
         monkeypatch.setattr(module, name, lambda *arguments, **named: called.append(name) or real(*arguments, **named))
 
     count(fit_reading, "read_fits")
-    count(exporter, "on_the_ground")
+    count(skins, "on_the_ground")
     line = ("export", str(fits), "--out", str(tmp_path / "out"), "--world", "ground", "--json")
     assert names(hpc(*line)) == ["a.png.glb", "a.png.blender.py"]
     ran = hpc(*line, "--format", "glb,json,ply")

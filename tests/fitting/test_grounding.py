@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.exporter import export_fit
-from humanpose_cli.export.skins import frame_surfaces
+from humanpose_cli.export.looks import Look
+from humanpose_cli.export.skins import frame_meshes, frame_surfaces, people_in_world
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -66,18 +67,38 @@ def test_an_upright_world_stays_upright_whoever_leans_in_it():
     assert (grounded.joints3d == fit.joints3d).all()
 
 
-def test_the_ground_under_several_people_is_the_worlds_and_who_is_above_it_stays_there():
-    people = StandingPeople(raised=(0, 0.5))
+def standing_group(raised: tuple[float, ...]) -> Fit:
+    people = StandingPeople(raised=raised)
     rows, count = vars(people.bodies), len(people.spots)
     plane = [[*people.up, people.height]]
     fit = Fit.empty(["a.jpg"], [(1280, 960)], [people.focal], ground=plane, focal_people=[0])
     bodies = {"track_id": np.arange(count), "frame_index": np.zeros(count), "interpolated": np.zeros(count, bool)}
     unused = {"keypoints2d": np.zeros((count, 33, 3)), "boxes": np.zeros((count, 4))}
     columns = {name: getattr(fit, name) for name in (*COLUMNS, "ground", "focal_people")}
-    fit = Fit.build(**{**columns, **rows, **bodies, **unused})
-    grounded = on_the_ground(fit, default_body())
+    return Fit.build(**{**columns, **rows, **bodies, **unused})
+
+
+def test_the_ground_under_several_people_is_the_worlds_and_who_is_above_it_stays_there():
+    grounded = on_the_ground(standing_group((0, 0.5)), default_body())
     heights = [mesh[:, 1].min() for mesh in frame_surfaces(grounded, 0, default_body()).values()]
     np.testing.assert_allclose(heights, [0, 0.5] * 3, atol=1e-4)
+
+
+def test_soles_of_who_stands_in_a_photograph_are_on_the_ground_with_their_shoes():
+    """Each by its own, and the joints with them; who is far above it stays there."""
+    fit, body = standing_group((0.05, -0.04, 0.5)), default_body()
+    feet = np.isin(body.part_labels.numpy(), SMPL24.indices(("left_foot", "right_foot", "left_ankle", "right_ankle")))
+    shoes = Look(np.zeros((4, 4, 3), np.uint8), feet[:, None] * np.array((0, -0.02, 0)))
+    world, people, meshes = people_in_world(fit, body, dict.fromkeys(fit.tracks[:3], shoes), grounded=True)
+    lowest = [mesh.vertices[:, 1].min() for mesh in frame_meshes(world, 0, body, people, meshes)]
+    np.testing.assert_allclose(lowest, [0, 0, 0.48, 0, 0, 0.5], atol=1e-3)
+    shifts = world.joints3d - fit.joints3d
+    assert np.abs(shifts - (world.trans - fit.trans)[:, None]).max() < 1e-5
+    up = -world.world_to_camera[0, :3, 1]
+    np.testing.assert_allclose(shifts[:, 0] @ up, [-0.03, 0.06, 0, -0.05, 0.04, 0], atol=1e-3)
+    np.testing.assert_allclose(shifts[:, 0], (shifts[:, :1] @ up) * up, atol=1e-5)
+    as_it_was, _, _ = people_in_world(fit, body, {}, grounded=False)
+    assert (as_it_was.trans == fit.trans).all()
 
 
 def turn_of(fit: Fit) -> np.ndarray:
