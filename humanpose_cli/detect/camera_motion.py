@@ -10,7 +10,7 @@ a turn with any lens is. It may seem to zoom, so its focal length is held.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -41,16 +41,23 @@ _NO_ZOOM = 0.003  # change of the focal length that is none
 
 @dataclass(frozen=True, eq=False)
 class CameraPose:
-    """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
-    on its focal length, and whether the background determines them.
+    """A camera's motion from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the
+    factor on its focal length, and whether the background determines them.
 
-    walks  whether it does not because the camera moves from its spot, as parallax or a person who keeps the size shows
+    walks        whether the camera moves from its spot, as parallax or a person who keeps the size shows
+    translation  (3,) metres of that frame's world to this camera; zero unless the path of a walk is solved
     """
 
     rotation: NDArray[np.float64]
     zoom: float = 1.0
     solved: bool = True
     walks: bool = False
+    translation: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the camera is where it was in the first frame of its shot."""
+        return self.solved and self.zoom == 1 and np.array_equal(self.rotation, np.eye(3))
 
 
 STILL = CameraPose(np.eye(3))

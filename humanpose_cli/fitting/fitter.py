@@ -28,6 +28,7 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
+from humanpose_cli.fitting.camera_walk import path_scale
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_from_camera
 from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
@@ -49,7 +50,7 @@ from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, f
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of
+from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of, on_path
 from humanpose_cli.fitting.stature import BodyStature
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks
 from humanpose_cli.io.detections import UserDetections
@@ -416,6 +417,11 @@ class Fitter:
             rows = self._with_outline_shapes(rows, cameras)
             rows = complete_tracks(rows, sequence.seconds, fill_gaps=self._people.fills_gaps)
         solved = self._solve(rows, cameras, solving, sequence=True) if rows else None
+        for walk in sequence.walks if solved is not None else ():
+            scale = path_scale(walk.path, walk.first, rows, solved, sequence.seconds)
+            if scale is not None:
+                cameras = on_path(cameras, walk, scale.metres)
+                solved = self._solve(rows, cameras, solving, sequence=True)
         times = sequence.seconds if sequence.has_times else None
         fit = self._record(rows, cameras, solved, options, frame_rate, times, sequence.unfitted)
         return confident(replace(fit, clothes=sequence.clothes), options.min_confidence)

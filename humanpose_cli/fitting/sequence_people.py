@@ -9,10 +9,11 @@ from fractions import Fraction
 import numpy as np
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.detect.camera_motion import CameraMotion
+from humanpose_cli.detect.camera_motion import CameraMotion, CameraPose
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.user_people import user_tracks
+from humanpose_cli.fitting.ground import before_camera
 from humanpose_cli.fitting.networks import Estimates
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import TrackMasks
@@ -20,8 +21,19 @@ from humanpose_cli.fitting.records import unfitted_detection
 from humanpose_cli.fitting.tracks import FrameCamera, frame_times, largest_tracks
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.unfitted_detections import UnfittedDetection
+from humanpose_cli.odometry.camera_path import CameraPath, solve_camera_path
+from humanpose_cli.odometry.corners import CornerTracker
 
+_MAX_UNSOLVED = 0.1  # share of a shot's frames that no turn and zoom explain, beyond which a path is searched for
 _DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
+
+
+@dataclass(frozen=True)
+class ShotWalk:
+    """A camera's path through a shot, in an arbitrary unit, from the sequence's frame `first` on."""
+
+    first: int
+    path: CameraPath
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ class SequencePeople:
     unfitted: list[UnfittedDetection]
     clothes: dict[int, np.ndarray]
     """Colours of the clothes of each track."""
+    walks: tuple[ShotWalk, ...] = ()
+    """Paths of the camera, whose rotations and focal length `cameras` have already."""
 
 
 class SequencePeopleBuilder:
@@ -50,6 +64,9 @@ class SequencePeopleBuilder:
         self._unfitted: list[UnfittedDetection] = []
         self._times: list[Fraction | None] = []
         self._pixels: np.ndarray | None = None
+        self._has_focal = False
+        self._corners: list[tuple[int, CornerTracker]] = []  # and the first frame that each follows them in
+        self._last: tuple[np.ndarray, list[np.ndarray], Camera] | None = None
 
     def add(self, frame: Frame, detections: Sequence[DetectedPerson]) -> None:
         """Take the next frame and all detections in it."""
@@ -61,9 +78,11 @@ class SequencePeopleBuilder:
             self._pixels = frame.pixels
         ids = self._tracks.add(people, self._pixels)
         camera = camera_of(frame, self._options, ids.shot_id)
+        self._has_focal = bool(self._options.focal or frame.focal)
         turn = self._motion.next_frame(self._pixels, [p.box for p in people], camera.camera, ids.shot_id)
         lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
         self._cameras.append(replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage)))
+        self._follow_corners(index, [p.box for p in people], camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
         self._estimates.add(frame.pixels, people, camera.camera)
         # Masks are pixels: a long video could not keep them.
@@ -71,6 +90,21 @@ class SequencePeopleBuilder:
         tracked = [replace(person, mask=None, frame=index, track=track) for person, track in pairs]
         self._masks.add(self._pixels, tracked, len(self._people))
         self._people += tracked
+
+    def _follow_corners(self, index: int, boxes: list[np.ndarray], camera: Camera, shot: int, turn: CameraPose) -> None:
+        """Follow the background's corners from the last frame on in which the camera was still."""
+        assert self._pixels is not None
+        begins = not self._cameras[:-1] or self._cameras[-2].shot != shot
+        if begins:
+            self._last = None
+        following = bool(self._corners) and self._cameras[self._corners[-1][0]].shot == shot
+        if not following and not turn.is_still and self._last is not None:
+            self._corners.append((index - 1, CornerTracker()))
+            self._corners[-1][1].add(*self._last)
+            following = True
+        if following:
+            self._corners[-1][1].add(self._pixels, boxes, camera)
+        self._last = None if following else (self._pixels, boxes, camera)
 
     def finish(self, frame_rate: float | None) -> SequencePeople:
         """Decide which tracks are one person and which are no person; none of it is known before the last frame."""
@@ -92,9 +126,23 @@ class SequencePeopleBuilder:
             people = largest_tracks(people)
         seconds = frame_times(self._times, frame_rate or _DEFAULT_FRAME_RATE)
         has_times = bool(self._times) and all(time is not None for time in self._times)
-        return SequencePeople(
-            people, self._solved_cameras(seconds), seconds, has_times, unfitted, self._tracks.clothes(numbers)
-        )
+        cameras = self._solved_cameras(seconds)
+        walks = self._walks(cameras)
+        for walk in walks:
+            _set_walk(cameras, people, walk)
+        clothes = self._tracks.clothes(numbers)
+        return SequencePeople(people, cameras, seconds, has_times, unfitted, clothes, tuple(walks))
+
+    def _walks(self, cameras: Sequence[FrameCamera]) -> list[ShotWalk]:
+        """Find the paths of the camera in shots in which it walks, or moves as no turn and zoom explain."""
+        walks = []
+        for first, corners in self._corners:
+            turns = [camera.turn for camera in cameras[first : first + len(corners.frames)]]
+            if any(turn.walks for turn in turns) or np.mean([not turn.solved for turn in turns]) > _MAX_UNSOLVED:
+                path = solve_camera_path(corners.frames, corners.focals[0], fixed_focal=self._has_focal)
+                if path is not None and path.is_reliable:
+                    walks.append(ShotWalk(first, path))
+        return walks
 
     def _solved_cameras(self, seconds: Sequence[float]) -> list[FrameCamera]:
         """Give each frame its time, and the turn and zoom that all frames together show."""
@@ -103,6 +151,32 @@ class SequencePeopleBuilder:
             lens = replace(camera.camera, focal=camera.camera.focal * (turn.zoom / camera.turn.zoom))
             cameras.append(replace(camera, camera=lens, time=time, turn=turn))
         return cameras
+
+
+def _set_walk(cameras: list[FrameCamera], people: list[DetectedPerson], walk: ShotWalk) -> None:
+    """Give the cameras of a shot, and the estimates of its people, a path's rotations and focal length, in place."""
+    path, shot = walk.path, cameras[walk.first].shot
+    for index, camera in enumerate(cameras):
+        if camera.shot != shot:
+            continue
+        at = max(index - walk.first, 0)
+        turn = CameraPose(path.rotations[at], solved=bool(path.solved[at]), walks=True)
+        focal = camera.camera.focal / camera.turn.zoom * path.focal_factor
+        cameras[index] = replace(camera, camera=replace(camera.camera, focal=focal), turn=turn)
+    for row, person in enumerate(people):
+        if (camera := cameras[person.frame]).shot == shot:
+            before = replace(camera.camera, focal=camera.camera.focal / path.focal_factor)
+            people[row] = before_camera(person, before, camera.camera)
+
+
+def on_path(cameras: Sequence[FrameCamera], walk: ShotWalk, scale: float) -> list[FrameCamera]:
+    """Move the cameras of a shot along its path, in metres for the path's unit."""
+    shot, moved = cameras[walk.first].shot, list(cameras)
+    for index, camera in enumerate(cameras):
+        if camera.shot == shot:
+            translation = scale * walk.path.translations[max(index - walk.first, 0)]
+            moved[index] = replace(camera, turn=replace(camera.turn, translation=translation))
+    return moved
 
 
 def camera_of(frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:

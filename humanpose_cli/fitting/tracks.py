@@ -25,7 +25,7 @@ class FrameCamera:
     name     the frame's name
     time     seconds from the first frame
     shot     number of the shot it belongs to, from 0
-    turn     rotation and zoom since the first frame of the shot
+    turn     motion and zoom since the first frame of the shot
     damaged  whether the file is damaged there
     ground   up (camera axes) and height in metres of the camera above the ground; None if it is not known
     focal_people  how many people the ground is under that the focal length follows from; 0: from elsewhere
@@ -44,7 +44,7 @@ class FrameCamera:
     def world_to_camera(self) -> np.ndarray:
         """(4, 4); the world's axes are those of the shot's first frame."""
         pose = np.eye(4)
-        pose[:3, :3] = self.turn.rotation
+        pose[:3, :3], pose[:3, 3] = self.turn.rotation, self.turn.translation
         return pose
 
 

@@ -1,0 +1,223 @@
+"""Bundle adjustment: camera poses, points and a focal length that explain the positions of corners best.
+
+Levenberg–Marquardt on the reprojection errors under Huber's function; the points are eliminated (Schur complement),
+so that the system has the size of the cameras (Triggs et al., "Bundle Adjustment – A Modern Synthesis", 2000).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_HUBER = 1.5  # pixels
+_MIN_DEPTH = 1e-3  # in the unit of the path; a point nearer than that does not count
+
+
+class Observations(NamedTuple):
+    """Positions (N, 2) about the principal point at which cameras (N,) see points (N,): indices of both."""
+
+    cameras: NDArray[np.int64]
+    points: NDArray[np.int64]
+    positions: Array
+
+    def rows(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> Observations:
+        """Restrict the observations to some rows."""
+        return Observations._make(value[index] for value in self)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Cameras and points in one world: rotations (C, 3, 3) and translations (C, 3) of world to camera, points (P, 3)
+    and one focal length in pixels.
+    """
+
+    rotations: Array
+    translations: Array
+    points: Array
+    focal: float
+
+    def errors(self, seen: Observations) -> Array:
+        """Compute the reprojection errors (N, 2) in pixels; infinite behind a camera."""
+        there = self._in_cameras(seen)
+        errors = self.focal * there[:, :2] / np.maximum(there[:, 2:], _MIN_DEPTH) - seen.positions
+        return np.where(there[:, 2:] > _MIN_DEPTH, errors, np.inf)
+
+    def _in_cameras(self, seen: Observations) -> Array:
+        turned = np.einsum("nij,nj->ni", self.rotations[seen.cameras], self.points[seen.points])
+        return np.asarray(turned + self.translations[seen.cameras])
+
+
+def huber_weights(errors: Array) -> Array:
+    """Compute the weights (N,) of errors (N, 2) in pixels in a least-squares step; 0 of infinite ones."""
+    length = np.linalg.norm(errors, axis=1)
+    return np.where(np.isfinite(length), 1 / np.maximum(length / _HUBER, 1.0), 0.0)
+
+
+def _cost(errors: Array) -> float:
+    length = np.linalg.norm(errors, axis=1)
+    length = length[np.isfinite(length)]
+    return float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
+
+
+def adjust(
+    scene: Scene, seen: Observations, free: NDArray[np.bool_], *, free_focal: bool = False, steps: int = 12
+) -> Scene:
+    """Move the free cameras (C,), all points that `seen` names and, with `free_focal`, the focal length.
+
+    At least one camera is to be held; the size of the world keeps its value through the damping.
+    """
+    damping, errors = 1e-3, scene.errors(seen)
+    cost = _cost(errors)
+    for _ in range(steps):
+        step = _Step(scene, seen, errors, free, free_focal)
+        for _ in range(6):
+            candidate = step.damped(damping)
+            errors = candidate.errors(seen)
+            improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and _cost(errors) < cost
+            damping *= 0.2 if improved else 5.0
+            if improved:
+                break
+        else:
+            return scene
+        before, cost, scene = cost, _cost(errors), candidate
+        if before - cost < 1e-4 * before:
+            break
+    return scene
+
+
+class _Step:
+    """The normal equations at a scene, and the scenes after steps of different damping."""
+
+    def __init__(
+        self, scene: Scene, seen: Observations, errors: Array, free: NDArray[np.bool_], free_focal: bool
+    ) -> None:
+        self.errors = errors
+        self._scene, self._free, self._free_focal = scene, free, free_focal
+        column = np.full(len(free), -1)
+        column[free] = np.arange(int(free.sum()))
+        self._camera_columns = 6 * int(free.sum())
+        width = self._camera_columns + int(free_focal)
+        self._used, member = np.unique(seen.points, return_inverse=True)
+        weights = huber_weights(errors)
+        residual = np.where(weights[:, None] > 0, errors, 0.0)
+        of_camera, of_point, of_focal = _jacobians(scene, seen)
+        weighted = weights[:, None, None] * of_point
+        count = len(self._used)
+        self._points_hessian = _summed(np.einsum("nai,naj->nij", weighted, of_point), member, count)
+        self._points_gradient = _summed(np.einsum("nai,na->ni", weighted, residual), member, count)
+        movable = column[seen.cameras] >= 0
+        own, cameras = of_camera[movable], column[seen.cameras[movable]]
+        own_weighted = weights[movable, None, None] * own
+        blocks = _summed(np.einsum("nai,naj->nij", own_weighted, own), cameras, self._camera_columns // 6)
+        self._hessian = np.zeros((width, width))
+        for index, block in enumerate(blocks):
+            self._hessian[6 * index : 6 * index + 6, 6 * index : 6 * index + 6] = block
+        self._gradient = np.zeros(width)
+        slopes = np.einsum("nai,na->ni", own_weighted, residual[movable])
+        self._gradient[: self._camera_columns] = _summed(slopes, cameras, self._camera_columns // 6).ravel()
+        # Cameras (and the focal length) by points: one row of 3 columns for each point that a camera sees.
+        mixed = np.einsum("nai,naj->nij", own_weighted, of_point[movable])
+        self._coupling = np.zeros((width, 3 * count))
+        rows = 6 * cameras[:, None, None] + np.arange(6)[:, None]
+        columns = 3 * member[movable][:, None, None] + np.arange(3)
+        np.add.at(self._coupling, (rows, columns), mixed)
+        if free_focal:
+            focal_weighted = weights[:, None] * of_focal
+            self._hessian[-1, -1] = (focal_weighted * of_focal).sum()
+            self._gradient[-1] = (focal_weighted * residual).sum()
+            cross = _summed(np.einsum("nai,na->ni", own, focal_weighted[movable]), cameras, self._camera_columns // 6)
+            self._hessian[-1, :-1] = self._hessian[:-1, -1] = cross.ravel()
+            self._coupling[-1] = _summed(np.einsum("nai,na->ni", of_point, focal_weighted), member, count).ravel()
+
+    def damped(self, damping: float) -> Scene:
+        """Return the scene after the step that Levenberg–Marquardt makes with this damping."""
+        diagonal = np.einsum("pii->pi", self._points_hessian)
+        damped = self._points_hessian + np.einsum("pi,ij->pij", damping * diagonal + 1e-9, np.eye(3))
+        inverse = np.linalg.inv(damped)
+        width, count = len(self._hessian), len(inverse)
+        by_points = np.einsum("wpi,pij->wpj", self._coupling.reshape(width, count, 3), inverse).reshape(width, -1)
+        reduced = self._hessian - by_points @ self._coupling.T
+        reduced[np.diag_indices(width)] += damping * self._hessian.diagonal() + 1e-9
+        gradient = self._gradient - by_points @ self._points_gradient.ravel()
+        step = -np.linalg.solve(reduced, gradient)
+        pull = self._points_gradient + (step @ self._coupling).reshape(count, 3)
+        points = self._scene.points.copy()
+        points[self._used] -= np.einsum("pij,pj->pi", inverse, pull)
+        moves = step[: self._camera_columns].reshape(-1, 6)
+        rotations, translations = self._scene.rotations.copy(), self._scene.translations.copy()
+        rotations[self._free] = turned(rotations[self._free], moves[:, :3])
+        translations[self._free] += moves[:, 3:]
+        focal = self._scene.focal * float(np.exp(np.clip(step[-1], -0.1, 0.1))) if self._free_focal else 0.0
+        return replace(
+            self._scene,
+            rotations=rotations,
+            translations=translations,
+            points=points,
+            focal=focal or self._scene.focal,
+        )
+
+
+def turned(rotations: Array, vectors: Array) -> Array:
+    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their own axes."""
+    turns = np.array([cv2.Rodrigues(vector)[0] for vector in vectors]).reshape(-1, 3, 3)
+    return np.asarray(turns @ rotations)
+
+
+def _jacobians(scene: Scene, seen: Observations) -> tuple[Array, Array, Array]:
+    """Compute the slopes of the errors by the camera's turn and shift (N, 2, 6), the point (N, 2, 3) and the focal
+    length's logarithm (N, 2).
+    """
+    rotations = scene.rotations[seen.cameras]
+    turned_points = np.einsum("nij,nj->ni", rotations, scene.points[seen.points])
+    there = turned_points + scene.translations[seen.cameras]
+    depth = np.maximum(there[:, 2], _MIN_DEPTH)
+    plane = there[:, :2] / depth[:, None]
+    projection = np.zeros((len(there), 2, 3))
+    projection[:, 0, 0] = projection[:, 1, 1] = 1.0
+    projection[:, :, 2] = -plane
+    projection *= (scene.focal / depth)[:, None, None]
+    x, y, z = turned_points.T
+    zero = np.zeros_like(x)
+    # d (exp([v]×) p) / dv = −[p]×
+    turn = np.stack((zero, z, -y, -z, zero, x, y, -x, zero), -1).reshape(-1, 3, 3)
+    of_camera = np.concatenate((projection @ turn, projection), 2)
+    return of_camera, projection @ rotations, scene.focal * plane
+
+
+def _summed(values: Array, groups: NDArray[np.int64], count: int) -> Array:
+    """Sum rows (N, …) by their groups (N,): (count, …)."""
+    flat = values.reshape(len(values), -1)
+    sums = [np.bincount(groups, flat[:, column], count) for column in range(flat.shape[1])]
+    return np.stack(sums, -1).reshape(count, *values.shape[1:])
+
+
+def refined_pose(
+    rotation: Array, translation: Array, points: Array, positions: Array, focal: float, steps: int = 6
+) -> tuple[Array, Array]:
+    """Refine the pose of one camera that sees points (N, 3) at positions (N, 2) about its principal point."""
+    scene = Scene(rotation[None], translation[None], points, focal)
+    rows = np.arange(len(points))
+    seen = Observations(np.zeros(len(points), np.int64), rows, positions)
+    for _ in range(steps):
+        errors = scene.errors(seen)
+        weights = huber_weights(errors)
+        jacobian = _jacobians(scene, seen)[0]
+        weighted = weights[:, None, None] * jacobian
+        residual = np.where(weights[:, None] > 0, errors, 0.0)
+        hessian = np.einsum("nai,naj->ij", weighted, jacobian)
+        hessian[np.diag_indices(6)] *= 1 + 1e-6
+        step = -np.linalg.lstsq(hessian, np.einsum("nai,na->i", weighted, residual), rcond=None)[0]
+        scene = replace(
+            scene,
+            rotations=turned(scene.rotations, step[None, :3]),
+            translations=scene.translations + step[3:],
+        )
+        if np.abs(step).max() < 1e-7:
+            break
+    return scene.rotations[0], scene.translations[0]
