@@ -242,8 +242,11 @@ class FitRun:
         persons = (person for person in parse_heights(self.options.height) if person is not None)
         if missing := ", ".join(str(person) for person in persons if person not in fit.tracks):
             reporter.warn(f"{item.short}: `height` names person {missing}, who is not in the fit")
+        for path in fit.options.get("camera_paths", ()):
+            length = f"the camera walks {path['metres']:.1f} m (±{path['deviation']:.0%}, beside people's sizes)"
+            reporter.info(f"{item.short}: {length}, as the background and standing feet show")
         if walks := fit.options.get("camera_walks"):
-            walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not recovered"
+            walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not found"
             reporter.warn(f"{item.short}: {walked}: people's paths in the world are wrong")
         if left_out := fit.options.get("left_out"):
             people = "1 person" if left_out == 1 else f"{left_out} people"

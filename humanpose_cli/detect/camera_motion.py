@@ -64,9 +64,13 @@ STILL = CameraPose(np.eye(3))
 
 
 class CameraMotion:
-    """The motion of the camera of one sequence, followed frame after frame."""
+    """The motion of the camera of one sequence, followed frame after frame.
 
-    def __init__(self) -> None:
+    may_walk  False: the camera is known to turn and zoom only
+    """
+
+    def __init__(self, *, may_walk: bool = True) -> None:
+        self._may_walk = may_walk
         self._shot = -1
         self._poses: list[CameraPose] = []
         self._shots: list[int] = []
@@ -198,7 +202,8 @@ class CameraMotion:
         if self._parallax_frames < _PARALLAX_FRAMES and np.mean(errors > _PARALLAX) > _MISSED_SHARE:
             self._parallax_frames += _parallax(key, here) > _PARALLAX_SHARE
         zoom = turned_focal / key_focal if abs(turned_focal / key_focal - 1) > _NO_ZOOM else 1.0
-        if self._parallax_frames >= _PARALLAX_FRAMES or self._follows_person(float(np.log(zoom))):
+        walks = self._parallax_frames >= _PARALLAX_FRAMES or self._follows_person(float(np.log(zoom)))
+        if walks and self._may_walk:
             return replace(last_pose, walks=True)
         if np.median(errors) > _MAX_RESIDUAL:
             return last_pose

@@ -1,4 +1,4 @@
-"""The size of the world that a camera walks through, from feet that stand in it.
+"""A camera that walks: its path from the background, and the size of the path from feet that stand.
 
 The background shows the path of a camera up to its unit of length. In the world the foot that carries a person does not
 move, though it does before a camera that walks: the unit is the one in which the slower foot of each person is at rest
@@ -7,16 +7,20 @@ from frame to frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.detect.camera_motion import CameraPose
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.ground import before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.odometry.camera_path import CameraPath
+from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.odometry.reconstruction import Reconstruction
 
 Array = NDArray[np.float64]
 
@@ -27,6 +31,7 @@ _STEP = 1 / 30  # seconds, at least, between two frames that are compared
 _NOISE = 0.01  # metres by which a standing foot seems to move in that time
 _SPEEDS = 0.02, 8.0  # metres a second of a camera that walks, in its median step
 _CANDIDATES = 600
+_MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
 _MIN_STEPS = 10  # pairs of frames that show feet
 _ROUNDS = 5
 
@@ -40,84 +45,136 @@ class PathScale:
     steps: int
 
 
-def path_scale(
-    path: CameraPath, first: int, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
-) -> PathScale | None:
-    """Find the unit of a path whose first frame is the sequence's `first`, from the rows of all people in its frames.
+@dataclass(frozen=True)
+class CameraWalk:
+    """The path of a camera through a shot, in an arbitrary unit, from the sequence's frame `first` on.
 
-    bodies  of the rows of `people`, which are sorted by track and frame; times  seconds of the sequence's frames
-
-    None if too few frames show feet or the camera hardly moves.
+    Before that frame the camera stands still.
     """
-    feet, shifts = _foot_steps(path, first, people, bodies, times)
-    if len(feet) < _MIN_STEPS:
-        return None
-    length = np.linalg.norm(shifts, axis=-1)
-    usual = float(np.median(length))
-    if usual < 1e-12:
-        return None
-    scales = np.geomspace(*(speed * _STEP / usual for speed in _SPEEDS), _CANDIDATES)
-    cost = [float(np.log1p(_slower(feet + scale * shifts)[0]).sum()) for scale in scales]
-    best = int(np.argmin(cost))
-    if best in (0, _CANDIDATES - 1):
-        return None  # no step of a foot depends on the size
-    scale = float(scales[best])
-    for _ in range(_ROUNDS):
-        squared, slower = _slower(feet + scale * shifts)
-        weights = 1 / (1 + squared) ** 2
-        steps, moves = (np.take_along_axis(values, slower, 1)[:, 0] for values in (feet, shifts))
-        information = float((weights * (moves**2).sum(-1)).sum())
-        scale = -float((weights * (steps * moves).sum(-1)).sum()) / max(information, 1e-12)
-        if not scale > 0:
+
+    first: int
+    shot: int
+    path: Reconstruction
+
+    def turned(
+        self, cameras: Sequence[FrameCamera], people: Sequence[DetectedPerson]
+    ) -> tuple[list[FrameCamera], list[DetectedPerson]]:
+        """Give the shot's cameras the path's rotations and focal length, and adapt the estimates of its people."""
+        cameras, people, factor = list(cameras), list(people), self.path.focal_factor
+        for index, camera in self._in_shot(cameras):
+            turn = CameraPose(self.path.rotations[self._row(index)], solved=False, walks=True)
+            focal = camera.camera.focal / camera.turn.zoom * factor
+            cameras[index] = replace(camera, camera=replace(camera.camera, focal=focal), turn=turn)
+        for row, person in enumerate(people):
+            if (camera := cameras[person.frame]).shot == self.shot:
+                before = replace(camera.camera, focal=camera.camera.focal / factor)
+                people[row] = before_camera(person, before, camera.camera)
+        return cameras, people
+
+    def moved(self, cameras: Sequence[FrameCamera], scale: PathScale) -> list[FrameCamera]:
+        """Move the shot's cameras along the path."""
+        cameras = list(cameras)
+        for index, camera in self._in_shot(cameras):
+            translation = scale.metres * self.path.translations[self._row(index)]
+            solved = bool(self.path.solved[self._row(index)])
+            cameras[index] = replace(camera, turn=replace(camera.turn, translation=translation, solved=solved))
+        return cameras
+
+    def document(self, scale: PathScale) -> dict[str, Any]:
+        """Return what a fit file says of the path, as JSON values."""
+        return {
+            "shot": self.shot,
+            "metres": round(scale.metres * self.path.length, 3),
+            "deviation": round(scale.deviation, 4),
+            "background_error": round(self.path.error, 3),
+        }
+
+    def _row(self, index: int) -> int:
+        return max(index - self.first, 0)
+
+    def _in_shot(self, cameras: Sequence[FrameCamera]) -> Iterator[tuple[int, FrameCamera]]:
+        return ((index, camera) for index, camera in enumerate(cameras) if camera.shot == self.shot)
+
+    def scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
+        """Find the path's unit from the rows of all people, sorted by track and frame.
+
+        bodies  of the rows; times  seconds of the sequence's frames
+
+        None if too few frames show feet, or no step of a foot depends on the unit.
+        """
+        feet, shifts = self._foot_steps(people, bodies, times)
+        if len(feet) < _MIN_STEPS:
             return None
-    return PathScale(scale, _NOISE / (scale * np.sqrt(information)), len(feet))
+        usual = float(np.median(np.linalg.norm(shifts, axis=-1)))
+        if usual < _MIN_SHIFT:
+            return None
+        slowest, fastest = (speed * _STEP / usual for speed in _SPEEDS)
+        candidates = np.geomspace(slowest, fastest, _CANDIDATES)
+        cost = [float(np.log1p(_slower(feet + scale * shifts)[0]).sum()) for scale in candidates]
+        best = int(np.argmin(cost))
+        if best in (0, _CANDIDATES - 1):
+            return None
+        scale, information = float(candidates[best]), 0.0
+        for _ in range(_ROUNDS):
+            squared, slower = _slower(feet + scale * shifts)
+            weights = 1 / (1 + squared) ** 2
+            steps, moves = (np.take_along_axis(values, slower, 1)[:, 0] for values in (feet, shifts))
+            information = max(float((weights * (moves**2).sum(-1)).sum()), 1e-12)
+            scale = -float((weights * (steps * moves).sum(-1)).sum()) / information
+            if scale <= 0:
+                return None
+        return PathScale(scale, float(_NOISE / (scale * np.sqrt(information))), len(feet))
+
+    def _foot_steps(
+        self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
+    ) -> tuple[Array, Array]:
+        """Compute the steps of two feet (N, 2, 3) in metres, as if the camera only turned, and of the camera (N, 2, 3)
+        in the path's unit, both across the feet's line of sight: depth is what the body shows worst.
+        """
+        path = self.path
+        before, after = self._pairs(people, times)
+        frames = np.array([person.frame for person in people], int)
+        here, there = frames[before] - self.first, frames[after] - self.first
+        to_world = path.rotations.transpose(0, 2, 1)
+        joints = bodies.joints3d[:, list(_FEET)].astype(float)
+        start, end = (np.einsum("nij,nkj->nki", to_world[at], joints[r]) for at, r in ((here, before), (there, after)))
+        shifts = np.broadcast_to((path.centres[there] - path.centres[here])[:, None], end.shape)
+        sight = end / np.linalg.norm(end, axis=-1, keepdims=True)
+        return _across(end - start, sight), _across(shifts, sight)
+
+    def _pairs(
+        self, people: Sequence[DetectedPerson], times: Sequence[float]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Choose pairs of rows of one track, about `_STEP` apart, that show both feet before a solved camera."""
+        solved = {self.first + int(index) for index in np.flatnonzero(self.path.solved)}
+        rows_of_tracks: dict[int, list[int]] = {}
+        for row, person in enumerate(people):
+            if person.frame in solved and _shows_feet(person):
+                rows_of_tracks.setdefault(person.track, []).append(row)
+        pairs = [np.zeros((0, 2), np.int64)]
+        for rows in map(np.array, rows_of_tracks.values()):
+            seconds = np.array([times[people[row].frame] for row in rows])
+            later = np.searchsorted(seconds, seconds + 0.9 * _STEP)
+            usable = later < len(rows)
+            first, second = np.flatnonzero(usable), later[usable]
+            near = seconds[second] - seconds[first] < 2.5 * _STEP
+            pairs.append(np.stack((rows[first[near]], rows[second[near]]), 1))
+        before, after = np.concatenate(pairs).T
+        return before, after
+
+
+def _across(steps: Array, sight: Array) -> Array:
+    return steps - (steps * sight).sum(-1, keepdims=True) * sight
 
 
 def _slower(steps: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Compute the squared length, in units of the noise, of the shorter step of two feet (N, 2, 3), and which it is."""
+    """Compute the squared length (N,), in units of the noise, of the shorter step of two feet (N, 2, 3), and which foot
+    it is (N, 1, 1).
+    """
     squared = (steps**2).sum(-1) / _NOISE**2
-    slower = squared.argmin(1)
-    return squared.min(1), slower[:, None, None]
+    return squared.min(1), squared.argmin(1)[:, None, None]
 
 
 def _shows_feet(person: DetectedPerson) -> bool:
     ankles = person.keypoints[list(person.skeleton.indices(_ANKLES)), 2]
     return not person.interpolated and bool(ankles.min() > _MIN_CONFIDENCE)
-
-
-def _foot_steps(
-    path: CameraPath, first: int, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
-) -> tuple[Array, Array]:
-    """Compute the steps of feet (N, 2, 3) in metres, as if the camera only turned, and of the camera (N, 1, 3) in the
-    path's unit, both across the line of sight: depth is what the body shows worst.
-    """
-    frames = np.array([person.frame for person in people])
-    tracks = np.array([person.track for person in people])
-    inside = (frames >= first) & (frames < first + len(path.rotations))
-    visible = inside & np.array([_shows_feet(person) for person in people])
-    visible[visible] &= path.solved[frames[visible] - first]
-    seconds = np.asarray(times, float)[frames]
-    pairs = []
-    rows = np.flatnonzero(visible)
-    for track in np.unique(tracks[rows]):
-        of_track = rows[tracks[rows] == track]
-        # The next row at least one step later, where it is not much later.
-        later = np.searchsorted(seconds[of_track], seconds[of_track] + 0.9 * _STEP)
-        usable = later < len(of_track)
-        a, b = of_track[usable], of_track[later[usable]]
-        near = seconds[b] - seconds[a] < 2.5 * _STEP
-        pairs.append(np.stack((a[near], b[near]), 1))
-    if not pairs:
-        return np.zeros((0, 2, 3)), np.zeros((0, 1, 3))
-    before, after = np.concatenate(pairs).T
-    to_world = path.rotations.transpose(0, 2, 1)
-    centres = -np.einsum("tij,tj->ti", to_world, path.translations)
-    here, there = frames[before] - first, frames[after] - first
-    joints = bodies.joints3d[:, _FEET].astype(float)
-    positions = [np.einsum("nij,nkj->nki", to_world[at], joints[row]) for at, row in ((here, before), (there, after))]
-    sight = positions[1] / np.linalg.norm(positions[1], axis=-1, keepdims=True)
-
-    def across(steps: Array) -> Array:
-        return steps - (steps * sight).sum(-1, keepdims=True) * sight
-
-    return across(positions[1] - positions[0]), across((centres[there] - centres[here])[:, None])

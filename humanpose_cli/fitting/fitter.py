@@ -28,7 +28,6 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
-from humanpose_cli.fitting.camera_walk import path_scale
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.evidence import distance_from_camera
 from humanpose_cli.fitting.ground import PeopleOnGround, before_camera
@@ -50,7 +49,7 @@ from humanpose_cli.fitting.people import PeopleSource, TrackMasks, UserPeople, f
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of, on_path
+from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of
 from humanpose_cli.fitting.stature import BodyStature
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks
 from humanpose_cli.io.detections import UserDetections
@@ -417,13 +416,19 @@ class Fitter:
             rows = self._with_outline_shapes(rows, cameras)
             rows = complete_tracks(rows, sequence.seconds, fill_gaps=self._people.fills_gaps)
         solved = self._solve(rows, cameras, solving, sequence=True) if rows else None
-        for walk in sequence.walks if solved is not None else ():
-            scale = path_scale(walk.path, walk.first, rows, solved, sequence.seconds)
+        # Only feet tell the size of a path: bodies are solved before it is known, and again along it.
+        paths = []
+        for walk in sequence.walks:
+            scale = None if solved is None else walk.scale(rows, solved, sequence.seconds)
             if scale is not None:
-                cameras = on_path(cameras, walk, scale.metres)
-                solved = self._solve(rows, cameras, solving, sequence=True)
+                cameras = walk.moved(cameras, scale)
+                paths.append(walk.document(scale))
+        if paths and not options.network_alone:
+            solved = self._solve(rows, cameras, solving, sequence=True)
         times = sequence.seconds if sequence.has_times else None
         fit = self._record(rows, cameras, solved, options, frame_rate, times, sequence.unfitted)
+        if paths:
+            fit = replace(fit, options={**fit.options, "camera_paths": paths})
         return confident(replace(fit, clothes=sequence.clothes), options.min_confidence)
 
     @cached_property
@@ -506,7 +511,7 @@ class Fitter:
         unfitted: Sequence[UnfittedDetection] = (),
     ) -> Fit:
         """Make the fit of rows in frames; `bodies` is None if there are no rows."""
-        walks = [row for row, camera in enumerate(cameras) if camera.turn.walks]
+        walks = [row for row, camera in enumerate(cameras) if camera.turn.walks and not camera.turn.solved]
         precision = "full" if self._network is None else self._network.precision
         document = {
             **options.document(),

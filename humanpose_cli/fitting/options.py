@@ -27,6 +27,8 @@ PA-MPJPE by less than 1 mm (four real views)."""
 PeopleChoice = Literal["all", "largest"]
 DetectorMode = Literal["auto", "thorough", "fast"]
 
+CameraMovement = Literal["auto", "still", "turning", "walking"]
+
 OverlayLabels = Literal["none", "ids", "reasons"]
 
 SHIPPED_NETWORK, SHIPPED_SEGMENTER = "nbf-proxy", "segmenter"
@@ -264,6 +266,11 @@ class FitOptions(Options):
         value="METRES|PERSON=METRES,…",
         unset="usual adults",
     )
+    camera: CameraMovement = option(
+        "auto",
+        "How the camera of a video moves: still, turning and zooming on one spot, or walking; auto decides by the "
+        "background.",
+    )
     min_score: float = option(
         MIN_SCORE,
         "Leave out people of a lower score in `keypoints` or `boxes`, on the file's own scale.",
@@ -307,6 +314,8 @@ class FitOptions(Options):
             del values["detect"]
         if not self.height:
             del values["height"]
+        if self.camera == "auto":
+            del values["camera"]
         if self.min_score == MIN_SCORE:
             del values["min_score"]
         return values

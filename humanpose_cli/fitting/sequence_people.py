@@ -9,11 +9,11 @@ from fractions import Fraction
 import numpy as np
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.detect.camera_motion import CameraMotion, CameraPose
+from humanpose_cli.detect.camera_motion import STILL, CameraMotion, CameraPose
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.user_people import user_tracks
-from humanpose_cli.fitting.ground import before_camera
+from humanpose_cli.fitting.camera_walk import CameraWalk
 from humanpose_cli.fitting.networks import Estimates
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import TrackMasks
@@ -21,19 +21,11 @@ from humanpose_cli.fitting.records import unfitted_detection
 from humanpose_cli.fitting.tracks import FrameCamera, frame_times, largest_tracks
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.unfitted_detections import UnfittedDetection
-from humanpose_cli.odometry.camera_path import CameraPath, solve_camera_path
 from humanpose_cli.odometry.corners import CornerTracker
+from humanpose_cli.odometry.reconstruction import reconstruct
 
 _MAX_UNSOLVED = 0.1  # share of a shot's frames that no turn and zoom explain, beyond which a path is searched for
 _DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
-
-
-@dataclass(frozen=True)
-class ShotWalk:
-    """A camera's path through a shot, in an arbitrary unit, from the sequence's frame `first` on."""
-
-    first: int
-    path: CameraPath
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class SequencePeople:
     unfitted: list[UnfittedDetection]
     clothes: dict[int, np.ndarray]
     """Colours of the clothes of each track."""
-    walks: tuple[ShotWalk, ...] = ()
+    walks: tuple[CameraWalk, ...] = ()
     """Paths of the camera, whose rotations and focal length `cameras` have already."""
 
 
@@ -58,7 +50,7 @@ class SequencePeopleBuilder:
 
     def __init__(self, options: FitOptions, estimates: Estimates, masks: TrackMasks) -> None:
         self._options, self._estimates, self._masks = options, estimates, masks
-        self._tracks, self._motion = TrackLinker(options.detect), CameraMotion()
+        self._tracks, self._motion = TrackLinker(options.detect), CameraMotion(may_walk=options.camera != "turning")
         self._cameras: list[FrameCamera] = []
         self._people: list[DetectedPerson] = []
         self._unfitted: list[UnfittedDetection] = []
@@ -79,10 +71,13 @@ class SequencePeopleBuilder:
         ids = self._tracks.add(people, self._pixels)
         camera = camera_of(frame, self._options, ids.shot_id)
         self._has_focal = bool(self._options.focal or frame.focal)
-        turn = self._motion.next_frame(self._pixels, [p.box for p in people], camera.camera, ids.shot_id)
+        turn = STILL
+        if self._options.camera != "still":
+            turn = self._motion.next_frame(self._pixels, [p.box for p in people], camera.camera, ids.shot_id)
         lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
         self._cameras.append(replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage)))
-        self._follow_corners(index, [p.box for p in people], camera.camera, ids.shot_id, turn)
+        if self._options.camera in ("auto", "walking"):
+            self._follow_corners(index, [p.box for p in people], camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
         self._estimates.add(frame.pixels, people, camera.camera)
         # Masks are pixels: a long video could not keep them.
@@ -129,54 +124,30 @@ class SequencePeopleBuilder:
         cameras = self._solved_cameras(seconds)
         walks = self._walks(cameras)
         for walk in walks:
-            _set_walk(cameras, people, walk)
+            cameras, people = walk.turned(cameras, people)
         clothes = self._tracks.clothes(numbers)
         return SequencePeople(people, cameras, seconds, has_times, unfitted, clothes, tuple(walks))
 
-    def _walks(self, cameras: Sequence[FrameCamera]) -> list[ShotWalk]:
+    def _walks(self, cameras: Sequence[FrameCamera]) -> list[CameraWalk]:
         """Find the paths of the camera in shots in which it walks, or moves as no turn and zoom explain."""
         walks = []
         for first, corners in self._corners:
             turns = [camera.turn for camera in cameras[first : first + len(corners.frames)]]
-            if any(turn.walks for turn in turns) or np.mean([not turn.solved for turn in turns]) > _MAX_UNSOLVED:
-                path = solve_camera_path(corners.frames, corners.focals[0], fixed_focal=self._has_focal)
+            unexplained = any(turn.walks for turn in turns) or np.mean([not t.solved for t in turns]) > _MAX_UNSOLVED
+            if unexplained or self._options.camera == "walking":
+                path = reconstruct(corners, fixed_focal=self._has_focal)
                 if path is not None and path.is_reliable:
-                    walks.append(ShotWalk(first, path))
+                    walks.append(CameraWalk(first, cameras[first].shot, path))
         return walks
 
     def _solved_cameras(self, seconds: Sequence[float]) -> list[FrameCamera]:
         """Give each frame its time, and the turn and zoom that all frames together show."""
         cameras = []
-        for camera, time, turn in zip(self._cameras, seconds, self._motion.poses(), strict=True):
+        turns = self._motion.poses() if self._options.camera != "still" else [STILL] * len(self._cameras)
+        for camera, time, turn in zip(self._cameras, seconds, turns, strict=True):
             lens = replace(camera.camera, focal=camera.camera.focal * (turn.zoom / camera.turn.zoom))
             cameras.append(replace(camera, camera=lens, time=time, turn=turn))
         return cameras
-
-
-def _set_walk(cameras: list[FrameCamera], people: list[DetectedPerson], walk: ShotWalk) -> None:
-    """Give the cameras of a shot, and the estimates of its people, a path's rotations and focal length, in place."""
-    path, shot = walk.path, cameras[walk.first].shot
-    for index, camera in enumerate(cameras):
-        if camera.shot != shot:
-            continue
-        at = max(index - walk.first, 0)
-        turn = CameraPose(path.rotations[at], solved=bool(path.solved[at]), walks=True)
-        focal = camera.camera.focal / camera.turn.zoom * path.focal_factor
-        cameras[index] = replace(camera, camera=replace(camera.camera, focal=focal), turn=turn)
-    for row, person in enumerate(people):
-        if (camera := cameras[person.frame]).shot == shot:
-            before = replace(camera.camera, focal=camera.camera.focal / path.focal_factor)
-            people[row] = before_camera(person, before, camera.camera)
-
-
-def on_path(cameras: Sequence[FrameCamera], walk: ShotWalk, scale: float) -> list[FrameCamera]:
-    """Move the cameras of a shot along its path, in metres for the path's unit."""
-    shot, moved = cameras[walk.first].shot, list(cameras)
-    for index, camera in enumerate(cameras):
-        if camera.shot == shot:
-            translation = scale * walk.path.translations[max(index - walk.first, 0)]
-            moved[index] = replace(camera, turn=replace(camera.turn, translation=translation))
-    return moved
 
 
 def camera_of(frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:

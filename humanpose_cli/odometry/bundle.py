@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _HUBER = 1.5  # pixels
+_FOCAL_NOISE = 0.25  # of the logarithm of a lens's focal length about the usual one's
+_SMALL_STEP = 1e-7  # radians, and the path's unit, of a pose that no step refines
 _MIN_DEPTH = 1e-3  # in the unit of the path; a point nearer than that does not count
 
 
@@ -26,7 +28,7 @@ class Observations(NamedTuple):
     points: NDArray[np.int64]
     positions: Array
 
-    def rows(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> Observations:
+    def rows(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Observations:
         """Restrict the observations to some rows."""
         return Observations._make(value[index] for value in self)
 
@@ -49,8 +51,8 @@ class Scene:
         return np.where(there[:, 2:] > _MIN_DEPTH, errors, np.inf)
 
     def _in_cameras(self, seen: Observations) -> Array:
-        turned = np.einsum("nij,nj->ni", self.rotations[seen.cameras], self.points[seen.points])
-        return np.asarray(turned + self.translations[seen.cameras])
+        there = np.einsum("nij,nj->ni", self.rotations[seen.cameras], self.points[seen.points])
+        return np.asarray(there + self.translations[seen.cameras])
 
 
 def huber_weights(errors: Array) -> Array:
@@ -65,27 +67,33 @@ def _cost(errors: Array) -> float:
     return float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
 
 
+def _focal_cost(scene: Scene, usual: float | None) -> float:
+    return 0.0 if usual is None else 0.5 * float(np.log(scene.focal / usual) / _FOCAL_NOISE) ** 2
+
+
 def adjust(
-    scene: Scene, seen: Observations, free: NDArray[np.bool_], *, free_focal: bool = False, steps: int = 12
+    scene: Scene, seen: Observations, free: NDArray[np.bool_], *, usual_focal: float | None = None, steps: int = 12
 ) -> Scene:
-    """Move the free cameras (C,), all points that `seen` names and, with `free_focal`, the focal length.
+    """Move the free cameras (C,), all points that `seen` names and, unless it is None, the focal length, which is near
+    `usual_focal`: paths along a line leave it open.
 
     At least one camera is to be held; the size of the world keeps its value through the damping.
     """
     damping, errors = 1e-3, scene.errors(seen)
-    cost = _cost(errors)
+    cost = _cost(errors) + _focal_cost(scene, usual_focal)
     for _ in range(steps):
-        step = _Step(scene, seen, errors, free, free_focal)
+        step = _Step(scene, seen, errors, free, usual_focal)
         for _ in range(6):
             candidate = step.damped(damping)
             errors = candidate.errors(seen)
-            improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and _cost(errors) < cost
+            candidate_cost = _cost(errors) + _focal_cost(candidate, usual_focal)
+            improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and candidate_cost < cost
             damping *= 0.2 if improved else 5.0
             if improved:
                 break
         else:
             return scene
-        before, cost, scene = cost, _cost(errors), candidate
+        before, cost, scene = cost, candidate_cost, candidate
         if before - cost < 1e-4 * before:
             break
     return scene
@@ -95,14 +103,14 @@ class _Step:
     """The normal equations at a scene, and the scenes after steps of different damping."""
 
     def __init__(
-        self, scene: Scene, seen: Observations, errors: Array, free: NDArray[np.bool_], free_focal: bool
+        self, scene: Scene, seen: Observations, errors: Array, free: NDArray[np.bool_], usual_focal: float | None
     ) -> None:
         self.errors = errors
-        self._scene, self._free, self._free_focal = scene, free, free_focal
+        self._scene, self._free, self._free_focal = scene, free, usual_focal is not None
         column = np.full(len(free), -1)
         column[free] = np.arange(int(free.sum()))
         self._camera_columns = 6 * int(free.sum())
-        width = self._camera_columns + int(free_focal)
+        width = self._camera_columns + int(self._free_focal)
         self._used, member = np.unique(seen.points, return_inverse=True)
         weights = huber_weights(errors)
         residual = np.where(weights[:, None] > 0, errors, 0.0)
@@ -127,10 +135,10 @@ class _Step:
         rows = 6 * cameras[:, None, None] + np.arange(6)[:, None]
         columns = 3 * member[movable][:, None, None] + np.arange(3)
         np.add.at(self._coupling, (rows, columns), mixed)
-        if free_focal:
+        if usual_focal is not None:
             focal_weighted = weights[:, None] * of_focal
-            self._hessian[-1, -1] = (focal_weighted * of_focal).sum()
-            self._gradient[-1] = (focal_weighted * residual).sum()
+            self._hessian[-1, -1] = (focal_weighted * of_focal).sum() + _FOCAL_NOISE**-2
+            self._gradient[-1] = (focal_weighted * residual).sum() + np.log(scene.focal / usual_focal) / _FOCAL_NOISE**2
             cross = _summed(np.einsum("nai,na->ni", own, focal_weighted[movable]), cameras, self._camera_columns // 6)
             self._hessian[-1, :-1] = self._hessian[:-1, -1] = cross.ravel()
             self._coupling[-1] = _summed(np.einsum("nai,na->ni", of_point, focal_weighted), member, count).ravel()
@@ -194,30 +202,40 @@ def _summed(values: Array, groups: NDArray[np.int64], count: int) -> Array:
     """Sum rows (N, …) by their groups (N,): (count, …)."""
     flat = values.reshape(len(values), -1)
     sums = [np.bincount(groups, flat[:, column], count) for column in range(flat.shape[1])]
-    return np.stack(sums, -1).reshape(count, *values.shape[1:])
+    return np.asarray(np.stack(sums, -1).reshape(count, *values.shape[1:]), float)
 
 
-def refined_pose(
-    rotation: Array, translation: Array, points: Array, positions: Array, focal: float, steps: int = 6
-) -> tuple[Array, Array]:
-    """Refine the pose of one camera that sees points (N, 3) at positions (N, 2) about its principal point."""
-    scene = Scene(rotation[None], translation[None], points, focal)
-    rows = np.arange(len(points))
-    seen = Observations(np.zeros(len(points), np.int64), rows, positions)
-    for _ in range(steps):
-        errors = scene.errors(seen)
-        weights = huber_weights(errors)
-        jacobian = _jacobians(scene, seen)[0]
-        weighted = weights[:, None, None] * jacobian
-        residual = np.where(weights[:, None] > 0, errors, 0.0)
-        hessian = np.einsum("nai,naj->ij", weighted, jacobian)
-        hessian[np.diag_indices(6)] *= 1 + 1e-6
-        step = -np.linalg.lstsq(hessian, np.einsum("nai,na->i", weighted, residual), rcond=None)[0]
-        scene = replace(
-            scene,
-            rotations=turned(scene.rotations, step[None, :3]),
-            translations=scene.translations + step[3:],
-        )
-        if np.abs(step).max() < 1e-7:
-            break
-    return scene.rotations[0], scene.translations[0]
+class PoseTarget(NamedTuple):
+    """Points (N, 3) in the world that one camera sees at positions (N, 2) about its principal point."""
+
+    points: Array
+    positions: Array
+    focal: float
+
+    def errors(self, rotation: Array, translation: Array) -> Array:
+        """Compute the lengths (N,) of the reprojection errors in pixels."""
+        return np.asarray(np.linalg.norm(self._scene(rotation, translation).errors(self._seen), axis=1))
+
+    def refined(self, rotation: Array, translation: Array, steps: int = 8) -> tuple[Array, Array]:
+        """Refine a pose by Gauss–Newton steps under Huber's function."""
+        scene, seen = self._scene(rotation, translation), self._seen
+        for _ in range(steps):
+            errors = scene.errors(seen)
+            weights = huber_weights(errors)
+            jacobian = _jacobians(scene, seen)[0]
+            weighted = weights[:, None, None] * jacobian
+            residual = np.where(weights[:, None] > 0, errors, 0.0)
+            hessian, slope = np.einsum("nai,naj->ij", weighted, jacobian), np.einsum("nai,na->i", weighted, residual)
+            step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
+            rotations = turned(scene.rotations, step[None, :3])
+            scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
+            if np.abs(step).max() < _SMALL_STEP:
+                break
+        return scene.rotations[0], scene.translations[0]
+
+    def _scene(self, rotation: Array, translation: Array) -> Scene:
+        return Scene(rotation[None], translation[None], self.points, self.focal)
+
+    @property
+    def _seen(self) -> Observations:
+        return Observations(np.zeros(len(self.points), np.int64), np.arange(len(self.points)), self.positions)

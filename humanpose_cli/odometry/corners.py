@@ -18,6 +18,9 @@ _RENEWAL = 6  # frames between two searches for new corners, at most
 _WINDOW, _LEVELS = 21, 3
 _BACKTRACK = 0.5  # pixels by which a corner may miss its first position when it is followed back
 _MARGIN = 0.08  # of a person's box that is no background
+_KEY_SPACING = 6  # frames
+_KEY_SURVIVAL = 0.6  # share of a key frame's corners below which the next frame becomes one
+_BETWEEN = 150  # corners that are kept of a frame between key frames
 
 
 class FrameCorners(NamedTuple):
@@ -32,13 +35,15 @@ class FrameCorners(NamedTuple):
 class CornerTracker:
     """Follows corners outside of people through the frames of one shot (Lucas–Kanade, forwards and back).
 
-    frames  the corners of each frame so far
-    focals  the focal length of each frame as its camera states it, in the unit of the positions
+    frames  the corners of each frame so far; between key frames some of them
+    keys    the key frames: evenly spaced ones, and those that keep few of the last one's corners
+    focal   the focal length that the first frame's camera states, in the unit of the positions
     """
 
     def __init__(self) -> None:
         self.frames: list[FrameCorners] = []
-        self.focals: list[float] = []
+        self.keys: list[int] = []
+        self.focal = 0.0
         self._before: NDArray[np.uint8] | None = None
         self._points = np.zeros((0, 2), np.float32)
         self._ids = np.zeros(0, np.int64)
@@ -58,8 +63,23 @@ class CornerTracker:
             self._replenish(grey, background)
         self._before = grey
         centre = np.asarray(camera.principal_point, np.float32) * scale
-        self.frames.append(FrameCorners(self._ids, self._points - centre))
-        self.focals.append(float(camera.focal) * scale)
+        self.focal = self.focal or float(camera.focal) * scale
+        self.append(FrameCorners(self._ids, self._points - centre))
+
+    def append(self, corners: FrameCorners) -> None:
+        """Add the corners of the next frame; between key frames, some of them are kept."""
+        if self._is_key(corners.ids):
+            self.keys.append(len(self.frames))
+        elif len(corners.ids) > _BETWEEN:
+            rows = np.linspace(0, len(corners.ids) - 1, _BETWEEN).round().astype(int)
+            corners = FrameCorners(corners.ids[rows], corners.positions[rows])
+        self.frames.append(corners)
+
+    def _is_key(self, ids: NDArray[np.int64]) -> bool:
+        if not self.keys or len(self.frames) - self.keys[-1] >= _KEY_SPACING:
+            return True
+        before = self.frames[self.keys[-1]].ids
+        return bool(np.isin(before, ids, assume_unique=True).sum() < _KEY_SURVIVAL * len(before))
 
     def _follow(self, grey: NDArray[np.uint8], background: NDArray[np.bool_]) -> None:
         assert self._before is not None

@@ -14,11 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.odometry.bundle import Array, Observations, Scene, adjust, refined_pose
-from humanpose_cli.odometry.corners import FrameCorners
+from humanpose_cli.odometry.bundle import Array, Observations, PoseTarget, Scene, adjust
+from humanpose_cli.odometry.corners import CornerTracker, FrameCorners
 
-_KEY_SPACING = 6  # frames
-_KEY_SURVIVAL = 0.6  # share of a key frame's corners below which the next frame becomes one
 _MIN_POINTS = 12  # known points that a frame's pose needs
 _PARALLAX_CAP = 25.0  # pixels: a pair with more is not better for it
 _PAIR_DISTANCES = 2, 4, 7, 11, 16, 24  # key frames between those of a pair that may begin
@@ -28,18 +26,20 @@ _ESSENTIAL_ERROR = 1.5  # pixels, of an inlier of the pair that begins
 _MIN_ANGLE = np.radians(1.2)  # between the rays of a new point
 _NEW_POINT_ERROR = 4.0  # pixels
 _BAD_POINT_ERROR = 5.0
-_POSE_ERROR = 3.0  # pixels, of an inlier of a pose
+_POSE_ERROR, _MIN_INLIERS = 3.0, 0.4  # pixels, of an inlier of a pose, and the share of a frame's points
+_REACH = 40  # key frames before and after, at most, that see the same points
 _LOCAL_CAMERAS = 12  # key frames that are adjusted while the path grows
 _ADJUST_EVERY = 3
 _WINDOW, _HELD = 60, 15  # key frames adjusted together at the end, and those held that the window before adjusted
 
 
-_MIN_SOLVED, _MAX_ERROR = 0.8, 1.5  # share of frames, and pixels, of a path that is reliable
+_LENGTH_STEP = 15  # frames between the positions whose distances are a path's length
+_MIN_SOLVED, _MAX_ERROR = 0.5, 1.5  # share of frames, and pixels, of a path that is reliable
 
 
 @dataclass(frozen=True, eq=False)
-class CameraPath:
-    """Poses of the T frames of a shot in a world with an arbitrary unit of length.
+class Reconstruction:
+    """The camera in the T frames of a shot, and points of the background, in a world with an arbitrary unit of length.
 
     rotations, translations  (T, 3, 3) and (T, 3), world to camera
     solved                   (T,) whether a frame's background shows its pose
@@ -56,34 +56,33 @@ class CameraPath:
     error: float
 
     @property
+    def centres(self) -> Array:
+        """Positions (T, 3) of the camera in the world."""
+        return -np.einsum("tji,tj->ti", self.rotations, self.translations)
+
+    @property
+    def length(self) -> float:
+        """Length of the path, without what a hand shakes."""
+        ends = np.unique(np.append(np.arange(0, len(self.centres), _LENGTH_STEP), len(self.centres) - 1))
+        return float(np.linalg.norm(np.diff(self.centres[ends], axis=0), axis=1).sum())
+
+    @property
     def is_reliable(self) -> bool:
-        """Whether most frames are solved, with small errors."""
+        """Whether half of the frames are solved, with small errors."""
         return bool(self.solved.mean() >= _MIN_SOLVED and self.error <= _MAX_ERROR)
 
 
-def solve_camera_path(frames: Sequence[FrameCorners], focal: float, *, fixed_focal: bool = False) -> CameraPath | None:
+def reconstruct(corners: CornerTracker, *, fixed_focal: bool = False) -> Reconstruction | None:
     """Find the path of the camera over the frames of one shot; None if no two frames show enough parallax.
 
-    focal  to begin with; kept with `fixed_focal`
+    fixed_focal  keeps the focal length that the corners' camera states
     """
-    keys = _key_frames(frames)
-    growth = _Growth([frames[key] for key in keys], focal)
+    growth = _Growth([corners.frames[key] for key in corners.keys], corners.focal)
     if not growth.begin():
         return None
     growth.grow()
     growth.finish(fixed_focal)
-    return growth.path(frames, keys)
-
-
-def _key_frames(frames: Sequence[FrameCorners]) -> list[int]:
-    """Choose the frames that are reconstructed: evenly spaced ones, and those that keep few of the last one's corners."""
-    keys = [0]
-    for index in range(1, len(frames)):
-        last = frames[keys[-1]].ids
-        surviving = np.isin(last, frames[index].ids, assume_unique=True).mean() if len(last) else 0.0
-        if index - keys[-1] >= _KEY_SPACING or surviving < _KEY_SURVIVAL:
-            keys.append(index)
-    return keys
+    return growth.reconstruction(corners.frames, corners.keys)
 
 
 class _Growth:
@@ -100,6 +99,8 @@ class _Growth:
         cameras = np.concatenate([np.full(len(key.ids), index) for index, key in enumerate(keys)])
         positions = np.concatenate([key.positions for key in keys]).astype(float)
         self._seen = Observations(cameras, np.concatenate([key.ids for key in keys]), positions)
+        self._rows = np.searchsorted(cameras, np.arange(self._count + 1))  # of each key frame's observations
+        self._failed = np.zeros(self._count, bool)  # key frames whose pose was not found
         self._first = 0  # the key frame whose camera is the world's axes
 
     def begin(self) -> bool:
@@ -132,39 +133,27 @@ class _Growth:
 
     def grow(self) -> None:
         """Add the other key frames, first those next to the posed ones."""
-        added = 0
+        count = 0
         while (key := self._next_key()) is not None:
-            if not self._pose(key):
-                self._posed[key] = False
-                break_here = self._blocked(key)
-                if break_here:
-                    break
-                continue
-            self._triangulate(key)
-            added += 1
-            if added % _ADJUST_EVERY == 0:
-                self._adjust(self._nearest(key), held=2)
-
-    def _blocked(self, key: int) -> bool:
-        self._failed = getattr(self, "_failed", set()) | {key}
-        return False
+            self._posed[key] = self._pose(key)
+            self._failed[key] = not self._posed[key]
+            if self._posed[key]:
+                self._triangulate(key)
+                count += 1
+                if count % _ADJUST_EVERY == 0:
+                    self._adjust(self._nearest(key), held=2)
 
     def _next_key(self) -> int | None:
-        """Return the unposed key frame that sees most known points among those next to the posed ones."""
-        failed = getattr(self, "_failed", set())
-        posed = np.flatnonzero(self._posed)
-        candidates = []
-        low, high = posed[0] - 1, posed[-1] + 1
-        while low >= 0 and low in failed:
-            low -= 1
-        while high < self._count and high in failed:
-            high += 1
-        for key in (low, high):
-            if 0 <= key < self._count:
-                known = np.isfinite(self._points[self._keys[key].ids, 0]).sum()
-                if known >= _MIN_POINTS:
-                    candidates.append((known, key))
-        return max(candidates)[1] if candidates else None
+        """Return the key frame, next to the posed ones, that sees most points; None if none sees enough."""
+        posed, left = np.flatnonzero(self._posed), ~(self._posed | self._failed)
+        ends = np.flatnonzero(left[: posed[0]])[-1:], posed[-1] + np.flatnonzero(left[posed[-1] :])[:1]
+        views = {int(key): int(self._known(self._keys[key]).sum()) for key in np.concatenate(ends)}
+        best = max(views, key=lambda key: views[key], default=None)
+        return best if best is not None and views[best] >= _MIN_POINTS else None
+
+    def _known(self, frame: FrameCorners) -> NDArray[np.bool_]:
+        """Return which corners (N,) of a frame are of known points."""
+        return np.isfinite(self._points[frame.ids, 0])
 
     def _nearest(self, key: int) -> NDArray[np.int64]:
         posed = np.flatnonzero(self._posed)
@@ -172,53 +161,56 @@ class _Growth:
 
     def _pose(self, key: int) -> bool:
         """Find the pose of a key frame from the known points that it sees."""
-        ids = self._keys[key].ids
-        known = np.isfinite(self._points[ids, 0])
-        neighbour = self._nearest(key)[np.argmin(np.abs(self._nearest(key) - key))]
-        pose = _pose_of(
-            self._points[ids[known]],
-            self._keys[key].positions[known].astype(float),
-            self._focal,
-            (self._rotations[neighbour], self._translations[neighbour]),
-        )
+        frame = self._keys[key]
+        known = self._known(frame)
+        posed = np.flatnonzero(self._posed)
+        neighbour = posed[np.abs(posed - key).argmin()]
+        pose = _pose_of(self._target(frame, known), self._rotations[neighbour], self._translations[neighbour])
         if pose is None:
             return False
         self._rotations[key], self._translations[key] = pose
-        self._posed[key] = True
         return True
+
+    def _target(self, frame: FrameCorners, known: NDArray[np.bool_]) -> PoseTarget:
+        return PoseTarget(self._points[frame.ids[known]], frame.positions[known].astype(float), self._focal)
+
+    def _seen_by(self, first: int, last: int) -> Observations:
+        """Return the observations of the posed ones among the key frames from `first` to `last`."""
+        seen = self._seen.rows(slice(self._rows[max(first, 0)], self._rows[min(last + 1, self._count)]))
+        return seen.rows(self._posed[seen.cameras])
 
     def _triangulate(self, key: int | None = None) -> None:
         """Add the points that posed key frames see at a sufficient angle; with `key`, those that it sees."""
-        unknown = np.isnan(self._points[:, 0])
+        seen = self._seen_by(0, self._count) if key is None else self._seen_by(key - _REACH, key + _REACH)
+        new = np.isnan(self._points[seen.points, 0])
         if key is not None:
-            here = np.zeros(len(unknown), bool)
-            here[self._keys[key].ids] = True
-            unknown &= here
-        seen = self._seen.rows(self._posed[self._seen.cameras] & unknown[self._seen.points])
+            new &= np.isin(seen.points, self._keys[key].ids)
+        seen = seen.rows(new)
         if not len(seen.points):
             return
-        points, angles = _triangulated(seen, self._rotations, self._translations, self._focal, len(self._points))
+        ids, member = np.unique(seen.points, return_inverse=True)
+        seen = seen._replace(points=member)
+        points, angles = _triangulated(seen, self._rotations, self._translations, self._focal, len(ids))
         scene = Scene(self._rotations, self._translations, points, self._focal)
-        errors = np.linalg.norm(scene.errors(seen), axis=1)
-        worst = np.zeros(len(points))
-        np.maximum.at(worst, seen.points, errors)
-        good = unknown & (angles > _MIN_ANGLE) & (worst < _NEW_POINT_ERROR)
-        self._points[good] = points[good]
+        worst = np.zeros(len(ids))
+        np.maximum.at(worst, member, np.linalg.norm(scene.errors(seen), axis=1))
+        good = (angles > _MIN_ANGLE) & (worst < _NEW_POINT_ERROR)
+        self._points[ids[good]] = points[good]
 
-    def _adjust(self, cameras: NDArray[np.int64], *, held: int, free_focal: bool = False, steps: int = 6) -> None:
+    def _adjust(
+        self, cameras: NDArray[np.int64], *, held: int, usual_focal: float | None = None, steps: int = 6
+    ) -> None:
         """Adjust some key frames, of which the first `held` ones stay, and the points that they see."""
-        free = np.zeros(self._count, bool)
-        free[cameras[held:]] = True
-        in_window = np.zeros(self._count, bool)
-        in_window[cameras] = True
-        rows = in_window[self._seen.cameras] & np.isfinite(self._points[self._seen.points, 0])
-        seen = self._seen.rows(rows)
+        free, in_window = np.zeros((2, self._count), bool)
+        free[cameras[held:]] = in_window[cameras] = True
+        seen = self._seen_by(int(cameras.min()), int(cameras.max()))
+        seen = seen.rows(in_window[seen.cameras] & np.isfinite(self._points[seen.points, 0]))
         views = np.bincount(seen.points, minlength=len(self._points))
         seen = seen.rows(views[seen.points] >= 2)
         if not free.any() or len(seen.points) < 4 * _MIN_POINTS:
             return
         scene = Scene(self._rotations, self._translations, self._points, self._focal)
-        scene = adjust(scene, seen, free, free_focal=free_focal, steps=steps)
+        scene = adjust(scene, seen, free, usual_focal=usual_focal, steps=steps)
         self._rotations, self._translations = scene.rotations, scene.translations
         self._points, self._focal = scene.points, scene.focal
         errors = np.linalg.norm(scene.errors(seen), axis=1)
@@ -237,7 +229,7 @@ class _Growth:
         start = min(max(middle - _WINDOW // 2, 0), max(len(posed) - _WINDOW, 0))
         window = posed[start : start + _WINDOW]
         for _ in range(2):
-            self._adjust(window, held=1, free_focal=not fixed_focal, steps=20)
+            self._adjust(window, held=1, usual_focal=None if fixed_focal else self._first_focal, steps=20)
             self._triangulate()
         if len(posed) <= _WINDOW:
             return
@@ -247,40 +239,45 @@ class _Growth:
         for first in range(start, 0, -(_WINDOW - _HELD)):
             self._adjust(posed[max(first + _HELD - _WINDOW, 0) : first + _HELD][::-1], held=_HELD, steps=12)
 
-    def path(self, frames: Sequence[FrameCorners], keys: Sequence[int]) -> CameraPath:
+    def reconstruction(self, frames: Sequence[FrameCorners], keys: Sequence[int]) -> Reconstruction:
         """Return the poses of all frames: those between key frames follow by the points that they see."""
         rotations, translations = np.tile(np.eye(3), (len(frames), 1, 1)), np.zeros((len(frames), 3))
-        solved = np.zeros(len(frames), bool)
-        errors = []
-        number = {frame: key for key, frame in enumerate(keys)}
+        errors = np.full(len(frames), np.inf)
         posed = np.flatnonzero(self._posed)
-        posed_frames = np.array([keys[key] for key in posed])
+        posed_frames = np.asarray(keys)[posed]
         for index, frame in enumerate(frames):
-            key = number.get(index)
-            if key is None or not self._posed[key]:
-                key = posed[np.abs(posed_frames - index).argmin()]
-            known = np.isfinite(self._points[frame.ids, 0]) if len(frame.ids) else np.zeros(0, bool)
-            start = self._rotations[key], self._translations[key]
+            nearest = np.abs(posed_frames - index).argmin()
+            start = self._rotations[posed[nearest]], self._translations[posed[nearest]]
+            known = self._known(frame)
+            if known.sum() >= _MIN_POINTS:
+                target = self._target(frame, known)
+                start = start if index == posed_frames[nearest] else target.refined(*start)
+                errors[index] = np.median(target.errors(*start))
             rotations[index], translations[index] = start
-            if known.sum() < _MIN_POINTS:
-                continue
-            points, positions = self._points[frame.ids[known]], frame.positions[known].astype(float)
-            if index not in number or not self._posed[number[index]]:
-                start = refined_pose(*start, points, positions, self._focal, steps=12)
-            scene = Scene(start[0][None], start[1][None], points, self._focal)
-            seen = Observations(np.zeros(len(points), np.int64), np.arange(len(points)), positions)
-            miss = np.linalg.norm(scene.errors(seen), axis=1)
-            if np.median(miss) < _POSE_ERROR:
-                rotations[index], translations[index] = start
-                solved[index] = True
-                errors.append(np.median(miss))
+        solved = errors < _POSE_ERROR
+        _fill(rotations, translations, solved)
         # The world's axes are those of the first frame's camera.
         turn, shift = rotations[0].copy(), translations[0].copy()
         rotations = rotations @ turn.T
         translations = translations - rotations @ shift
         points = self._points[np.isfinite(self._points[:, 0])] @ turn.T + shift
-        error = float(np.median(errors)) if errors else float("inf")
-        return CameraPath(rotations, translations, solved, self._focal / self._first_focal, points, error)
+        error = float(np.median(errors[solved])) if solved.any() else np.inf
+        return Reconstruction(rotations, translations, solved, self._focal / self._first_focal, points, error)
+
+
+def _fill(rotations: Array, translations: Array, solved: NDArray[np.bool_]) -> None:
+    """Set the poses of frames that are not solved between their solved neighbours, in place; at the ends as theirs."""
+    rows = np.flatnonzero(solved)
+    if not len(rows):
+        return
+    centres = -np.einsum("tji,tj->ti", rotations, translations)
+    for index in np.flatnonzero(~solved):
+        after = int(np.searchsorted(rows, index))
+        a, b = rows[max(after - 1, 0)], rows[min(after, len(rows) - 1)]
+        share = 0.0 if a == b else float(np.clip((index - a) / (b - a), 0, 1))
+        turn = cv2.Rodrigues(share * cv2.Rodrigues(rotations[b] @ rotations[a].T)[0])[0]
+        rotations[index] = turn @ rotations[a]
+        translations[index] = -rotations[index] @ ((1 - share) * centres[a] + share * centres[b])
 
 
 def _relative_pose(before: Array, after: Array, focal: float) -> tuple[Array, Array, NDArray[np.bool_]] | None:
@@ -291,9 +288,10 @@ def _relative_pose(before: Array, after: Array, focal: float) -> tuple[Array, Ar
         return None
     inliers = mask[:, 0] > 0
     first, second, direction = cv2.decomposeEssentialMat(essential)
-    poses = [(turn, sign * direction[:, 0]) for turn in (first, second) for sign in (1, -1)]
+    turns = [np.asarray(turn, float) for turn in (first, second)]
+    poses = [(turn, sign * np.asarray(direction, float)[:, 0]) for turn in turns for sign in (1, -1)]
     # Of the four poses with this essential matrix, the one before whose cameras the points lie.
-    visible = [_in_front(before, after, *pose) & inliers for pose in poses]
+    visible = [_in_front(before, after, turn, shift) & inliers for turn, shift in poses]
     best = int(np.argmax([points.sum() for points in visible]))
     if visible[best].sum() < 2 * _MIN_POINTS:
         return None
@@ -317,18 +315,18 @@ def _parallax(before: Array, after: Array, rotation: Array, focal: float) -> flo
     return float(np.median(np.linalg.norm(focal * rays[:, :2] / rays[:, 2:] - after, axis=1)))
 
 
-def _pose_of(points: Array, positions: Array, focal: float, start: tuple[Array, Array]) -> tuple[Array, Array] | None:
-    """Find the pose of a camera that sees points (N, 3) at positions (N, 2); None if too few agree on one."""
+def _pose_of(target: PoseTarget, rotation: Array, translation: Array) -> tuple[Array, Array] | None:
+    """Find the pose of a camera near another one's; None if too few points agree on one."""
+    points, positions, focal = target
     if len(points) < _MIN_POINTS:
         return None
-    matrix = np.diag((focal, focal, 1.0))
-    turn, shift = cv2.Rodrigues(start[0])[0], start[1].reshape(3, 1).copy()
-    found, turn, shift, inliers = cv2.solvePnPRansac(
-        points, positions, matrix, None, turn, shift, True, 200, _POSE_ERROR, 0.999, None, cv2.SOLVEPNP_ITERATIVE
+    matrix, vector, shift = np.diag((focal, focal, 1.0)), cv2.Rodrigues(rotation)[0], translation[:, None].copy()
+    found, vector, shift, inliers = cv2.solvePnPRansac(
+        points, positions, matrix, None, vector, shift, True, 200, _POSE_ERROR, 0.999, None, cv2.SOLVEPNP_ITERATIVE
     )
-    if not found or inliers is None or len(inliers) < max(_MIN_POINTS, 0.4 * len(points)):
+    if not found or inliers is None or len(inliers) < max(_MIN_POINTS, _MIN_INLIERS * len(points)):
         return None
-    return refined_pose(cv2.Rodrigues(turn)[0], shift[:, 0], points, positions, focal)
+    return target.refined(np.asarray(cv2.Rodrigues(vector)[0], float), np.asarray(shift, float)[:, 0])
 
 
 def _triangulated(
