@@ -30,6 +30,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
     MIN_SCORE,
+    CameraMovement,
     DetectorMode,
     EvidenceFiles,
     FitMethod,
@@ -292,6 +293,7 @@ def fit(
     focal: Focal = None,
     min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,
     height: Annotated[str, of(FitOptions, "height")] = "",
+    camera: Annotated[CameraMovement, of(FitOptions, "camera")] = "auto",
     min_score: Annotated[float, of(FitOptions, "min_score")] = MIN_SCORE,
     *,
     evidence: EvidenceFiles,
@@ -335,6 +337,7 @@ def fit(
         method=method,
         min_confidence=min_confidence,
         height=height,
+        camera=camera,
         min_score=min_score,
         network=NetworkOptions(weights),
     )

@@ -31,6 +31,7 @@ _STEP = 1 / 30  # seconds, at least, between two frames that are compared
 _NOISE = 0.01  # metres by which a standing foot seems to move in that time
 _SPEEDS = 0.02, 8.0  # metres a second of a camera that walks, in its median step
 _CANDIDATES = 600
+_MIN_GAIN = 5.0  # of the log-likelihood over a camera that does not move
 _MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
 _MIN_STEPS = 10  # pairs of frames that show feet
 _ROUNDS = 5
@@ -62,7 +63,9 @@ class CameraWalk:
         """Give the shot's cameras the path's rotations and focal length, and adapt the estimates of its people."""
         cameras, people, factor = list(cameras), list(people), self.path.focal_factor
         for index, camera in self._in_shot(cameras):
-            turn = CameraPose(self.path.rotations[self._row(index)], solved=False, walks=True)
+            turn = camera.turn
+            if index >= self.first:
+                turn = CameraPose(self.path.rotations[index - self.first], solved=False, walks=True)
             focal = camera.camera.focal / camera.turn.zoom * factor
             cameras[index] = replace(camera, camera=replace(camera.camera, focal=focal), turn=turn)
         for row, person in enumerate(people):
@@ -75,8 +78,9 @@ class CameraWalk:
         """Move the shot's cameras along the path."""
         cameras = list(cameras)
         for index, camera in self._in_shot(cameras):
-            translation = scale.metres * self.path.translations[self._row(index)]
-            solved = bool(self.path.solved[self._row(index)])
+            if (row := index - self.first) < 0:
+                continue
+            translation, solved = scale.metres * self.path.translations[row], bool(self.path.solved[row])
             cameras[index] = replace(camera, turn=replace(camera.turn, translation=translation, solved=solved))
         return cameras
 
@@ -88,9 +92,6 @@ class CameraWalk:
             "deviation": round(scale.deviation, 4),
             "background_error": round(self.path.error, 3),
         }
-
-    def _row(self, index: int) -> int:
-        return max(index - self.first, 0)
 
     def _in_shot(self, cameras: Sequence[FrameCamera]) -> Iterator[tuple[int, FrameCamera]]:
         return ((index, camera) for index, camera in enumerate(cameras) if camera.shot == self.shot)
@@ -112,7 +113,8 @@ class CameraWalk:
         candidates = np.geomspace(slowest, fastest, _CANDIDATES)
         cost = [float(np.log1p(_slower(feet + scale * shifts)[0]).sum()) for scale in candidates]
         best = int(np.argmin(cost))
-        if best in (0, _CANDIDATES - 1):
+        at_rest = float(np.log1p(_slower(feet)[0]).sum())
+        if best in (0, _CANDIDATES - 1) or at_rest - cost[best] < _MIN_GAIN:
             return None
         scale, information = float(candidates[best]), 0.0
         for _ in range(_ROUNDS):
@@ -129,7 +131,7 @@ class CameraWalk:
         self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
     ) -> tuple[Array, Array]:
         """Compute the steps of two feet (N, 2, 3) in metres, as if the camera only turned, and of the camera (N, 2, 3)
-        in the path's unit, both across the feet's line of sight: depth is what the body shows worst.
+        in the path's unit, both across the feet's line of rays: depth is what the body shows worst.
         """
         path = self.path
         before, after = self._pairs(people, times)
@@ -139,17 +141,17 @@ class CameraWalk:
         joints = bodies.joints3d[:, list(_FEET)].astype(float)
         start, end = (np.einsum("nij,nkj->nki", to_world[at], joints[r]) for at, r in ((here, before), (there, after)))
         shifts = np.broadcast_to((path.centres[there] - path.centres[here])[:, None], end.shape)
-        sight = end / np.linalg.norm(end, axis=-1, keepdims=True)
-        return _across(end - start, sight), _across(shifts, sight)
+        rays = end / np.linalg.norm(end, axis=-1, keepdims=True)
+        return _across(end - start, rays), _across(shifts, rays)
 
     def _pairs(
         self, people: Sequence[DetectedPerson], times: Sequence[float]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Choose pairs of rows of one track, about `_STEP` apart, that show both feet before a solved camera."""
-        solved = {self.first + int(index) for index in np.flatnonzero(self.path.solved)}
+        solved_frames = {self.first + int(index) for index in np.flatnonzero(self.path.solved)}
         rows_of_tracks: dict[int, list[int]] = {}
         for row, person in enumerate(people):
-            if person.frame in solved and _shows_feet(person):
+            if person.frame in solved_frames and _shows_feet(person):
                 rows_of_tracks.setdefault(person.track, []).append(row)
         pairs = [np.zeros((0, 2), np.int64)]
         for rows in map(np.array, rows_of_tracks.values()):
@@ -163,8 +165,8 @@ class CameraWalk:
         return before, after
 
 
-def _across(steps: Array, sight: Array) -> Array:
-    return steps - (steps * sight).sum(-1, keepdims=True) * sight
+def _across(steps: Array, rays: Array) -> Array:
+    return steps - (steps * rays).sum(-1, keepdims=True) * rays
 
 
 def _slower(steps: Array) -> tuple[Array, NDArray[np.int64]]:

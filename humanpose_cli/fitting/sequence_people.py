@@ -133,8 +133,8 @@ class SequencePeopleBuilder:
         walks = []
         for first, corners in self._corners:
             turns = [camera.turn for camera in cameras[first : first + len(corners.frames)]]
-            unexplained = any(turn.walks for turn in turns) or np.mean([not t.solved for t in turns]) > _MAX_UNSOLVED
-            if unexplained or self._options.camera == "walking":
+            is_walk = any(turn.walks for turn in turns) or np.mean([not t.solved for t in turns]) > _MAX_UNSOLVED
+            if is_walk or self._options.camera == "walking":
                 path = reconstruct(corners, fixed_focal=self._has_focal)
                 if path is not None and path.is_reliable:
                     walks.append(CameraWalk(first, cameras[first].shot, path))

@@ -34,7 +34,7 @@ class Observations(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class BundleScene:
     """Cameras and points in one world: rotations (C, 3, 3) and translations (C, 3) of world to camera, points (P, 3)
     and one focal length in pixels.
     """
@@ -44,15 +44,15 @@ class Scene:
     points: Array
     focal: float
 
-    def errors(self, seen: Observations) -> Array:
+    def errors(self, observations: Observations) -> Array:
         """Compute the reprojection errors (N, 2) in pixels; infinite behind a camera."""
-        there = self._in_cameras(seen)
-        errors = self.focal * there[:, :2] / np.maximum(there[:, 2:], _MIN_DEPTH) - seen.positions
+        there = self._in_cameras(observations)
+        errors = self.focal * there[:, :2] / np.maximum(there[:, 2:], _MIN_DEPTH) - observations.positions
         return np.where(there[:, 2:] > _MIN_DEPTH, errors, np.inf)
 
-    def _in_cameras(self, seen: Observations) -> Array:
-        there = np.einsum("nij,nj->ni", self.rotations[seen.cameras], self.points[seen.points])
-        return np.asarray(there + self.translations[seen.cameras])
+    def _in_cameras(self, observations: Observations) -> Array:
+        there = np.einsum("nij,nj->ni", self.rotations[observations.cameras], self.points[observations.points])
+        return np.asarray(there + self.translations[observations.cameras])
 
 
 def huber_weights(errors: Array) -> Array:
@@ -67,25 +67,30 @@ def _cost(errors: Array) -> float:
     return float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
 
 
-def _focal_cost(scene: Scene, usual: float | None) -> float:
+def _focal_cost(scene: BundleScene, usual: float | None) -> float:
     return 0.0 if usual is None else 0.5 * float(np.log(scene.focal / usual) / _FOCAL_NOISE) ** 2
 
 
 def adjust(
-    scene: Scene, seen: Observations, free: NDArray[np.bool_], *, usual_focal: float | None = None, steps: int = 12
-) -> Scene:
-    """Move the free cameras (C,), all points that `seen` names and, unless it is None, the focal length, which is near
-    `usual_focal`: paths along a line leave it open.
+    scene: BundleScene,
+    observations: Observations,
+    free: NDArray[np.bool_],
+    *,
+    usual_focal: float | None = None,
+    steps: int = 12,
+) -> BundleScene:
+    """Move the free cameras (C,), all points that are observed and, unless `usual_focal` is None, the focal length,
+    which is near that: paths along a line leave it open.
 
     At least one camera is to be held; the size of the world keeps its value through the damping.
     """
-    damping, errors = 1e-3, scene.errors(seen)
+    damping, errors = 1e-3, scene.errors(observations)
     cost = _cost(errors) + _focal_cost(scene, usual_focal)
     for _ in range(steps):
-        step = _Step(scene, seen, errors, free, usual_focal)
+        step = _Step(scene, observations, errors, free, usual_focal)
         for _ in range(6):
             candidate = step.damped(damping)
-            errors = candidate.errors(seen)
+            errors = candidate.errors(observations)
             candidate_cost = _cost(errors) + _focal_cost(candidate, usual_focal)
             improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and candidate_cost < cost
             damping *= 0.2 if improved else 5.0
@@ -103,7 +108,12 @@ class _Step:
     """The normal equations at a scene, and the scenes after steps of different damping."""
 
     def __init__(
-        self, scene: Scene, seen: Observations, errors: Array, free: NDArray[np.bool_], usual_focal: float | None
+        self,
+        scene: BundleScene,
+        observations: Observations,
+        errors: Array,
+        free: NDArray[np.bool_],
+        usual_focal: float | None,
     ) -> None:
         self.errors = errors
         self._scene, self._free, self._free_focal = scene, free, usual_focal is not None
@@ -111,26 +121,27 @@ class _Step:
         column[free] = np.arange(int(free.sum()))
         self._camera_columns = 6 * int(free.sum())
         width = self._camera_columns + int(self._free_focal)
-        self._used, member = np.unique(seen.points, return_inverse=True)
+        free_count = self._camera_columns // 6
+        self._used, member = np.unique(observations.points, return_inverse=True)
         weights = huber_weights(errors)
         residual = np.where(weights[:, None] > 0, errors, 0.0)
-        of_camera, of_point, of_focal = _jacobians(scene, seen)
-        weighted = weights[:, None, None] * of_point
+        of_camera, of_point, of_focal = _jacobians(scene, observations)
+        weighted_jacobian = weights[:, None, None] * of_point
         count = len(self._used)
-        self._points_hessian = _summed(np.einsum("nai,naj->nij", weighted, of_point), member, count)
-        self._points_gradient = _summed(np.einsum("nai,na->ni", weighted, residual), member, count)
-        movable = column[seen.cameras] >= 0
-        own, cameras = of_camera[movable], column[seen.cameras[movable]]
-        own_weighted = weights[movable, None, None] * own
-        blocks = _summed(np.einsum("nai,naj->nij", own_weighted, own), cameras, self._camera_columns // 6)
+        self._points_hessian = _summed(np.einsum("nai,naj->nij", weighted_jacobian, of_point), member, count)
+        self._points_gradient = _summed(np.einsum("nai,na->ni", weighted_jacobian, residual), member, count)
+        movable = column[observations.cameras] >= 0
+        of_free, cameras = of_camera[movable], column[observations.cameras[movable]]
+        weighted_free = weights[movable, None, None] * of_free
+        blocks = _summed(np.einsum("nai,naj->nij", weighted_free, of_free), cameras, free_count)
         self._hessian = np.zeros((width, width))
         for index, block in enumerate(blocks):
             self._hessian[6 * index : 6 * index + 6, 6 * index : 6 * index + 6] = block
         self._gradient = np.zeros(width)
-        slopes = np.einsum("nai,na->ni", own_weighted, residual[movable])
-        self._gradient[: self._camera_columns] = _summed(slopes, cameras, self._camera_columns // 6).ravel()
+        slopes = np.einsum("nai,na->ni", weighted_free, residual[movable])
+        self._gradient[: self._camera_columns] = _summed(slopes, cameras, free_count).ravel()
         # Cameras (and the focal length) by points: one row of 3 columns for each point that a camera sees.
-        mixed = np.einsum("nai,naj->nij", own_weighted, of_point[movable])
+        mixed = np.einsum("nai,naj->nij", weighted_free, of_point[movable])
         self._coupling = np.zeros((width, 3 * count))
         rows = 6 * cameras[:, None, None] + np.arange(6)[:, None]
         columns = 3 * member[movable][:, None, None] + np.arange(3)
@@ -139,15 +150,17 @@ class _Step:
             focal_weighted = weights[:, None] * of_focal
             self._hessian[-1, -1] = (focal_weighted * of_focal).sum() + _FOCAL_NOISE**-2
             self._gradient[-1] = (focal_weighted * residual).sum() + np.log(scene.focal / usual_focal) / _FOCAL_NOISE**2
-            cross = _summed(np.einsum("nai,na->ni", own, focal_weighted[movable]), cameras, self._camera_columns // 6)
+            cross = _summed(
+                np.einsum("nai,na->ni", of_free, focal_weighted[movable]), cameras, self._camera_columns // 6
+            )
             self._hessian[-1, :-1] = self._hessian[:-1, -1] = cross.ravel()
             self._coupling[-1] = _summed(np.einsum("nai,na->ni", of_point, focal_weighted), member, count).ravel()
 
-    def damped(self, damping: float) -> Scene:
+    def damped(self, damping: float) -> BundleScene:
         """Return the scene after the step that Levenberg–Marquardt makes with this damping."""
         diagonal = np.einsum("pii->pi", self._points_hessian)
-        damped = self._points_hessian + np.einsum("pi,ij->pij", damping * diagonal + 1e-9, np.eye(3))
-        inverse = np.linalg.inv(damped)
+        hessians = self._points_hessian + np.einsum("pi,ij->pij", damping * diagonal + 1e-9, np.eye(3))
+        inverse = np.linalg.inv(hessians)
         width, count = len(self._hessian), len(inverse)
         by_points = np.einsum("wpi,pij->wpj", self._coupling.reshape(width, count, 3), inverse).reshape(width, -1)
         reduced = self._hessian - by_points @ self._coupling.T
@@ -159,7 +172,7 @@ class _Step:
         points[self._used] -= np.einsum("pij,pj->pi", inverse, pull)
         moves = step[: self._camera_columns].reshape(-1, 6)
         rotations, translations = self._scene.rotations.copy(), self._scene.translations.copy()
-        rotations[self._free] = turned(rotations[self._free], moves[:, :3])
+        rotations[self._free] = rotated_cameras(rotations[self._free], moves[:, :3])
         translations[self._free] += moves[:, 3:]
         focal = self._scene.focal * float(np.exp(np.clip(step[-1], -0.1, 0.1))) if self._free_focal else 0.0
         return replace(
@@ -171,26 +184,26 @@ class _Step:
         )
 
 
-def turned(rotations: Array, vectors: Array) -> Array:
-    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their own axes."""
+def rotated_cameras(rotations: Array, vectors: Array) -> Array:
+    """Turn cameras (C, 3, 3) by rotation vectors (C, 3) in their of_free axes."""
     turns = np.array([cv2.Rodrigues(vector)[0] for vector in vectors]).reshape(-1, 3, 3)
     return np.asarray(turns @ rotations)
 
 
-def _jacobians(scene: Scene, seen: Observations) -> tuple[Array, Array, Array]:
+def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, Array, Array]:
     """Compute the slopes of the errors by the camera's turn and shift (N, 2, 6), the point (N, 2, 3) and the focal
     length's logarithm (N, 2).
     """
-    rotations = scene.rotations[seen.cameras]
-    turned_points = np.einsum("nij,nj->ni", rotations, scene.points[seen.points])
-    there = turned_points + scene.translations[seen.cameras]
+    rotations = scene.rotations[observations.cameras]
+    directions = np.einsum("nij,nj->ni", rotations, scene.points[observations.points])
+    there = directions + scene.translations[observations.cameras]
     depth = np.maximum(there[:, 2], _MIN_DEPTH)
     plane = there[:, :2] / depth[:, None]
     projection = np.zeros((len(there), 2, 3))
     projection[:, 0, 0] = projection[:, 1, 1] = 1.0
     projection[:, :, 2] = -plane
     projection *= (scene.focal / depth)[:, None, None]
-    x, y, z = turned_points.T
+    x, y, z = directions.T
     zero = np.zeros_like(x)
     # d (exp([v]×) p) / dv = −[p]×
     turn = np.stack((zero, z, -y, -z, zero, x, y, -x, zero), -1).reshape(-1, 3, 3)
@@ -214,28 +227,31 @@ class PoseTarget(NamedTuple):
 
     def errors(self, rotation: Array, translation: Array) -> Array:
         """Compute the lengths (N,) of the reprojection errors in pixels."""
-        return np.asarray(np.linalg.norm(self._scene(rotation, translation).errors(self._seen), axis=1))
+        return np.asarray(np.linalg.norm(self._scene(rotation, translation).errors(self._observations), axis=1))
 
-    def refined(self, rotation: Array, translation: Array, steps: int = 8) -> tuple[Array, Array]:
+    def refined(self, rotation: Array, translation: Array, *, steps: int = 8) -> tuple[Array, Array]:
         """Refine a pose by Gauss–Newton steps under Huber's function."""
-        scene, seen = self._scene(rotation, translation), self._seen
+        scene, observations = self._scene(rotation, translation), self._observations
         for _ in range(steps):
-            errors = scene.errors(seen)
+            errors = scene.errors(observations)
             weights = huber_weights(errors)
-            jacobian = _jacobians(scene, seen)[0]
-            weighted = weights[:, None, None] * jacobian
+            jacobian = _jacobians(scene, observations)[0]
+            weighted_jacobian = weights[:, None, None] * jacobian
             residual = np.where(weights[:, None] > 0, errors, 0.0)
-            hessian, slope = np.einsum("nai,naj->ij", weighted, jacobian), np.einsum("nai,na->i", weighted, residual)
+            hessian, slope = (
+                np.einsum("nai,naj->ij", weighted_jacobian, jacobian),
+                np.einsum("nai,na->i", weighted_jacobian, residual),
+            )
             step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
-            rotations = turned(scene.rotations, step[None, :3])
+            rotations = rotated_cameras(scene.rotations, step[None, :3])
             scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
             if np.abs(step).max() < _SMALL_STEP:
                 break
         return scene.rotations[0], scene.translations[0]
 
-    def _scene(self, rotation: Array, translation: Array) -> Scene:
-        return Scene(rotation[None], translation[None], self.points, self.focal)
+    def _scene(self, rotation: Array, translation: Array) -> BundleScene:
+        return BundleScene(rotation[None], translation[None], self.points, self.focal)
 
     @property
-    def _seen(self) -> Observations:
+    def _observations(self) -> Observations:
         return Observations(np.zeros(len(self.points), np.int64), np.arange(len(self.points)), self.positions)

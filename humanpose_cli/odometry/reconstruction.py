@@ -1,23 +1,22 @@
 """The path of a camera that walks through a scene at rest, from corners of the background.
 
 Structure from motion over key frames: the pair with the most parallax begins (essential matrix), further ones follow by
-their known points (perspective-n-point), new points are triangulated, and bundle adjustment moves all of them and the
-focal length together. The frames between key frames follow by known points alone. The unit of length is arbitrary.
+their points (perspective-n-point), new points are triangulated, and bundle adjustment moves all of them and the
+focal length together. The frames between key frames follow by points alone. The unit of length is arbitrary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.odometry.bundle import Array, Observations, PoseTarget, Scene, adjust
+from humanpose_cli.odometry.bundle import Array, BundleScene, Observations, PoseTarget, adjust
 from humanpose_cli.odometry.corners import CornerTracker, FrameCorners
 
-_MIN_POINTS = 12  # known points that a frame's pose needs
+_MIN_POINTS = 12  # points that a frame's pose needs
 _PARALLAX_CAP = 25.0  # pixels: a pair with more is not better for it
 _PAIR_DISTANCES = 2, 4, 7, 11, 16, 24  # key frames between those of a pair that may begin
 _PAIRS = 60
@@ -77,30 +76,32 @@ def reconstruct(corners: CornerTracker, *, fixed_focal: bool = False) -> Reconst
 
     fixed_focal  keeps the focal length that the corners' camera states
     """
-    growth = _Growth([corners.frames[key] for key in corners.keys], corners.focal)
+    growth = _Growth(corners)
     if not growth.begin():
         return None
     growth.grow()
     growth.finish(fixed_focal)
-    return growth.reconstruction(corners.frames, corners.keys)
+    return growth.reconstruction()
 
 
 class _Growth:
     """Key frames with poses, and points, added one after the other."""
 
-    def __init__(self, keys: Sequence[FrameCorners], focal: float) -> None:
+    def __init__(self, corners: CornerTracker) -> None:
+        self._frames, self._key_frames = corners.frames, np.array(corners.keys)
+        keys = [corners.frames[key] for key in corners.keys]
         self._keys, self._count = keys, len(keys)
-        self._focal = self._first_focal = focal
+        self._focal = self._first_focal = corners.focal
         self._rotations = np.tile(np.eye(3), (self._count, 1, 1))
         self._translations = np.zeros((self._count, 3))
-        self._posed = np.zeros(self._count, bool)
-        largest = max((int(key.ids.max(initial=-1)) for key in keys), default=-1)
+        self._has_pose = np.zeros(self._count, bool)
+        largest = max((int(frame.ids.max(initial=-1)) for frame in corners.frames), default=-1)
         self._points = np.full((largest + 1, 3), np.nan)
         cameras = np.concatenate([np.full(len(key.ids), index) for index, key in enumerate(keys)])
         positions = np.concatenate([key.positions for key in keys]).astype(float)
-        self._seen = Observations(cameras, np.concatenate([key.ids for key in keys]), positions)
+        self._observations = Observations(cameras, np.concatenate([key.ids for key in keys]), positions)
         self._rows = np.searchsorted(cameras, np.arange(self._count + 1))  # of each key frame's observations
-        self._failed = np.zeros(self._count, bool)  # key frames whose pose was not found
+        self._has_no_pose = np.zeros(self._count, bool)  # key frames whose pose was not found
         self._first = 0  # the key frame whose camera is the world's axes
 
     def begin(self) -> bool:
@@ -126,74 +127,79 @@ class _Growth:
             return False
         a, b, self._rotations[b], self._translations[b] = pair
         self._first = a
-        self._posed[[a, b]] = True
+        self._has_pose[[a, b]] = True
         self._triangulate()
         self._adjust(np.array([a, b]), held=1)
         return bool(np.isfinite(self._points[:, 0]).sum() >= _MIN_POINTS)
 
     def grow(self) -> None:
-        """Add the other key frames, first those next to the posed ones."""
+        """Add the other key frames, first those next to those with a pose."""
         count = 0
         while (key := self._next_key()) is not None:
-            self._posed[key] = self._pose(key)
-            self._failed[key] = not self._posed[key]
-            if self._posed[key]:
+            self._has_pose[key] = self._pose(key)
+            self._has_no_pose[key] = not self._has_pose[key]
+            if self._has_pose[key]:
                 self._triangulate(key)
                 count += 1
                 if count % _ADJUST_EVERY == 0:
                     self._adjust(self._nearest(key), held=2)
 
     def _next_key(self) -> int | None:
-        """Return the key frame, next to the posed ones, that sees most points; None if none sees enough."""
-        posed, left = np.flatnonzero(self._posed), ~(self._posed | self._failed)
-        ends = np.flatnonzero(left[: posed[0]])[-1:], posed[-1] + np.flatnonzero(left[posed[-1] :])[:1]
-        views = {int(key): int(self._known(self._keys[key]).sum()) for key in np.concatenate(ends)}
+        """Return the key frame, next to those with a pose, that sees most points; None if none sees enough."""
+        solved_keys, left = np.flatnonzero(self._has_pose), ~(self._has_pose | self._has_no_pose)
+        ends = (
+            np.flatnonzero(left[: solved_keys[0]])[-1:],
+            solved_keys[-1] + np.flatnonzero(left[solved_keys[-1] :])[:1],
+        )
+        views = {int(key): int(self._has_point(self._keys[key]).sum()) for key in np.concatenate(ends)}
         best = max(views, key=lambda key: views[key], default=None)
         return best if best is not None and views[best] >= _MIN_POINTS else None
 
-    def _known(self, frame: FrameCorners) -> NDArray[np.bool_]:
-        """Return which corners (N,) of a frame are of known points."""
+    def _has_point(self, frame: FrameCorners) -> NDArray[np.bool_]:
+        """Return which corners (N,) of a frame have points."""
         return np.isfinite(self._points[frame.ids, 0])
 
     def _nearest(self, key: int) -> NDArray[np.int64]:
-        posed = np.flatnonzero(self._posed)
-        return np.sort(posed[np.argsort(np.abs(posed - key), kind="stable")[:_LOCAL_CAMERAS]])
+        solved_keys = np.flatnonzero(self._has_pose)
+        return np.sort(solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:_LOCAL_CAMERAS]])
 
     def _pose(self, key: int) -> bool:
-        """Find the pose of a key frame from the known points that it sees."""
+        """Find the pose of a key frame from the points that it sees."""
         frame = self._keys[key]
-        known = self._known(frame)
-        posed = np.flatnonzero(self._posed)
-        neighbour = posed[np.abs(posed - key).argmin()]
-        pose = _pose_of(self._target(frame, known), self._rotations[neighbour], self._translations[neighbour])
+        has_point = self._has_point(frame)
+        solved_keys = np.flatnonzero(self._has_pose)
+        neighbour = solved_keys[np.abs(solved_keys - key).argmin()]
+        pose = _pose_of(self._target(frame, has_point), self._rotations[neighbour], self._translations[neighbour])
         if pose is None:
             return False
         self._rotations[key], self._translations[key] = pose
         return True
 
-    def _target(self, frame: FrameCorners, known: NDArray[np.bool_]) -> PoseTarget:
-        return PoseTarget(self._points[frame.ids[known]], frame.positions[known].astype(float), self._focal)
+    def _target(self, frame: FrameCorners, has_point: NDArray[np.bool_]) -> PoseTarget:
+        return PoseTarget(self._points[frame.ids[has_point]], frame.positions[has_point].astype(float), self._focal)
 
-    def _seen_by(self, first: int, last: int) -> Observations:
-        """Return the observations of the posed ones among the key frames from `first` to `last`."""
-        seen = self._seen.rows(slice(self._rows[max(first, 0)], self._rows[min(last + 1, self._count)]))
-        return seen.rows(self._posed[seen.cameras])
+    def _observations_of(self, first: int, last: int) -> Observations:
+        """Return the observations of the key frames with a pose from `first` to `last`."""
+        observations = self._observations.rows(slice(self._rows[max(first, 0)], self._rows[min(last + 1, self._count)]))
+        return observations.rows(self._has_pose[observations.cameras])
 
     def _triangulate(self, key: int | None = None) -> None:
-        """Add the points that posed key frames see at a sufficient angle; with `key`, those that it sees."""
-        seen = self._seen_by(0, self._count) if key is None else self._seen_by(key - _REACH, key + _REACH)
-        new = np.isnan(self._points[seen.points, 0])
+        """Add the points that key frames with a pose see at a sufficient angle; with `key`, those that it sees."""
+        observations = (
+            self._observations_of(0, self._count) if key is None else self._observations_of(key - _REACH, key + _REACH)
+        )
+        new = np.isnan(self._points[observations.points, 0])
         if key is not None:
-            new &= np.isin(seen.points, self._keys[key].ids)
-        seen = seen.rows(new)
-        if not len(seen.points):
+            new &= np.isin(observations.points, self._keys[key].ids)
+        observations = observations.rows(new)
+        if not len(observations.points):
             return
-        ids, member = np.unique(seen.points, return_inverse=True)
-        seen = seen._replace(points=member)
-        points, angles = _triangulated(seen, self._rotations, self._translations, self._focal, len(ids))
-        scene = Scene(self._rotations, self._translations, points, self._focal)
+        ids, member = np.unique(observations.points, return_inverse=True)
+        observations = observations._replace(points=member)
+        points, angles = _triangulated(observations, self._rotations, self._translations, self._focal, len(ids))
+        scene = BundleScene(self._rotations, self._translations, points, self._focal)
         worst = np.zeros(len(ids))
-        np.maximum.at(worst, member, np.linalg.norm(scene.errors(seen), axis=1))
+        np.maximum.at(worst, member, np.linalg.norm(scene.errors(observations), axis=1))
         good = (angles > _MIN_ANGLE) & (worst < _NEW_POINT_ERROR)
         self._points[ids[good]] = points[good]
 
@@ -203,55 +209,58 @@ class _Growth:
         """Adjust some key frames, of which the first `held` ones stay, and the points that they see."""
         free, in_window = np.zeros((2, self._count), bool)
         free[cameras[held:]] = in_window[cameras] = True
-        seen = self._seen_by(int(cameras.min()), int(cameras.max()))
-        seen = seen.rows(in_window[seen.cameras] & np.isfinite(self._points[seen.points, 0]))
-        views = np.bincount(seen.points, minlength=len(self._points))
-        seen = seen.rows(views[seen.points] >= 2)
-        if not free.any() or len(seen.points) < 4 * _MIN_POINTS:
+        observations = self._observations_of(int(cameras.min()), int(cameras.max()))
+        observations = observations.rows(
+            in_window[observations.cameras] & np.isfinite(self._points[observations.points, 0])
+        )
+        views = np.bincount(observations.points, minlength=len(self._points))
+        observations = observations.rows(views[observations.points] >= 2)
+        if not free.any() or len(observations.points) < 4 * _MIN_POINTS:
             return
-        scene = Scene(self._rotations, self._translations, self._points, self._focal)
-        scene = adjust(scene, seen, free, usual_focal=usual_focal, steps=steps)
+        scene = BundleScene(self._rotations, self._translations, self._points, self._focal)
+        scene = adjust(scene, observations, free, usual_focal=usual_focal, steps=steps)
         self._rotations, self._translations = scene.rotations, scene.translations
         self._points, self._focal = scene.points, scene.focal
-        errors = np.linalg.norm(scene.errors(seen), axis=1)
-        self._drop(seen, errors > _BAD_POINT_ERROR)
+        errors = np.linalg.norm(scene.errors(observations), axis=1)
+        self._drop(observations, errors > _BAD_POINT_ERROR)
 
-    def _drop(self, seen: Observations, bad: NDArray[np.bool_]) -> None:
+    def _drop(self, observations: Observations, bad: NDArray[np.bool_]) -> None:
         """Forget points that many of their views contradict."""
-        views = np.bincount(seen.points, minlength=len(self._points))
-        misses = np.bincount(seen.points[bad], minlength=len(self._points))
+        views = np.bincount(observations.points, minlength=len(self._points))
+        misses = np.bincount(observations.points[bad], minlength=len(self._points))
         self._points[(misses > 0) & (3 * misses >= views)] = np.nan
 
     def finish(self, fixed_focal: bool) -> None:
         """Adjust the complete path, in windows if it is long; the focal length with the first one."""
-        posed = np.flatnonzero(self._posed)
-        middle = int(np.searchsorted(posed, self._first))
-        start = min(max(middle - _WINDOW // 2, 0), max(len(posed) - _WINDOW, 0))
-        window = posed[start : start + _WINDOW]
+        solved_keys = np.flatnonzero(self._has_pose)
+        middle = int(np.searchsorted(solved_keys, self._first))
+        start = min(max(middle - _WINDOW // 2, 0), max(len(solved_keys) - _WINDOW, 0))
+        window = solved_keys[start : start + _WINDOW]
         for _ in range(2):
             self._adjust(window, held=1, usual_focal=None if fixed_focal else self._first_focal, steps=20)
             self._triangulate()
-        if len(posed) <= _WINDOW:
+        if len(solved_keys) <= _WINDOW:
             return
         # Onwards from that window, and back, each held where the last one ended.
-        for stop in range(start + _WINDOW, len(posed), _WINDOW - _HELD):
-            self._adjust(posed[stop - _HELD : stop - _HELD + _WINDOW], held=_HELD, steps=12)
+        for stop in range(start + _WINDOW, len(solved_keys), _WINDOW - _HELD):
+            self._adjust(solved_keys[stop - _HELD : stop - _HELD + _WINDOW], held=_HELD, steps=12)
         for first in range(start, 0, -(_WINDOW - _HELD)):
-            self._adjust(posed[max(first + _HELD - _WINDOW, 0) : first + _HELD][::-1], held=_HELD, steps=12)
+            self._adjust(solved_keys[max(first + _HELD - _WINDOW, 0) : first + _HELD][::-1], held=_HELD, steps=12)
 
-    def reconstruction(self, frames: Sequence[FrameCorners], keys: Sequence[int]) -> Reconstruction:
+    def reconstruction(self) -> Reconstruction:
         """Return the poses of all frames: those between key frames follow by the points that they see."""
-        rotations, translations = np.tile(np.eye(3), (len(frames), 1, 1)), np.zeros((len(frames), 3))
-        errors = np.full(len(frames), np.inf)
-        posed = np.flatnonzero(self._posed)
-        posed_frames = np.asarray(keys)[posed]
-        for index, frame in enumerate(frames):
-            nearest = np.abs(posed_frames - index).argmin()
-            start = self._rotations[posed[nearest]], self._translations[posed[nearest]]
-            known = self._known(frame)
-            if known.sum() >= _MIN_POINTS:
-                target = self._target(frame, known)
-                start = start if index == posed_frames[nearest] else target.refined(*start)
+        count = len(self._frames)
+        rotations, translations = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+        errors = np.full(count, np.inf)
+        solved_keys = np.flatnonzero(self._has_pose)
+        solved_frames = self._key_frames[solved_keys]
+        for index, frame in enumerate(self._frames):
+            nearest = np.abs(solved_frames - index).argmin()
+            start = self._rotations[solved_keys[nearest]], self._translations[solved_keys[nearest]]
+            has_point = self._has_point(frame)
+            if has_point.sum() >= _MIN_POINTS:
+                target = self._target(frame, has_point)
+                start = start if index == solved_frames[nearest] else target.refined(*start)
                 errors[index] = np.median(target.errors(*start))
             rotations[index], translations[index] = start
         solved = errors < _POSE_ERROR
@@ -330,26 +339,26 @@ def _pose_of(target: PoseTarget, rotation: Array, translation: Array) -> tuple[A
 
 
 def _triangulated(
-    seen: Observations, rotations: Array, translations: Array, focal: float, count: int
+    observations: Observations, rotations: Array, translations: Array, focal: float, count: int
 ) -> tuple[Array, Array]:
     """Triangulate points from all their views: positions (count, 3), NaN without two views, and the largest angle
     (count,) between the first ray and another.
     """
-    rays = np.column_stack((seen.positions / focal, np.ones(len(seen.positions))))
-    directions = np.einsum("nji,nj->ni", rotations[seen.cameras], rays)
+    rays = np.column_stack((observations.positions / focal, np.ones(len(observations.positions))))
+    directions = np.einsum("nji,nj->ni", rotations[observations.cameras], rays)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    centres = -np.einsum("nji,nj->ni", rotations[seen.cameras], translations[seen.cameras])
+    centres = -np.einsum("nji,nj->ni", rotations[observations.cameras], translations[observations.cameras])
     # The point nearest to all rays: Σ (I − d dᵀ) (x − c) = 0.
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
     matrix, target = np.zeros((count, 3, 3)), np.zeros((count, 3))
-    np.add.at(matrix, seen.points, across)
-    np.add.at(target, seen.points, np.einsum("nij,nj->ni", across, centres))
-    views = np.bincount(seen.points, minlength=count)
+    np.add.at(matrix, observations.points, across)
+    np.add.at(target, observations.points, np.einsum("nij,nj->ni", across, centres))
+    views = np.bincount(observations.points, minlength=count)
     points, solvable = np.full((count, 3), np.nan), views >= 2
     ridge = 1e-12 * np.eye(3)
     points[solvable] = np.linalg.solve(matrix[solvable] + ridge, target[solvable][..., None])[..., 0]
     first = np.zeros((count, 3))
-    first[seen.points[::-1]] = directions[::-1]
+    first[observations.points[::-1]] = directions[::-1]
     cosine = np.full(count, 1.0)
-    np.minimum.at(cosine, seen.points, (first[seen.points] * directions).sum(1))
+    np.minimum.at(cosine, observations.points, (first[observations.points] * directions).sum(1))
     return points, np.arccos(np.clip(cosine, -1, 1))

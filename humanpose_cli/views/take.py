@@ -129,16 +129,13 @@ def _is_cut(fit: Fit) -> bool:
 
 
 def _moves(fit: Fit, max_turn: float) -> bool:
-    """Return whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks.
-
-    By its background: a camera that moves sideways seems to turn, one that moves forward seems to zoom.
-    """
+    """Return whether a camera turns by more than `max_turn` degrees from its first frame on, zooms or walks."""
     first, rotations = fit.world_to_camera[0, :3, :3], fit.world_to_camera[:, :3, :3]
     cosines = (np.einsum("fij,ij->f", rotations, first).astype(np.float64) - 1) / 2
     turned = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
     zoomed = float(np.ptp(fit.focal) / fit.focal[0])
-    walked = len(fit.options.get("camera_walks", ())) / fit.frame_count
-    return turned > max_turn or zoomed > _MAX_ZOOM or walked > _MAX_WALK
+    unsolved = len(fit.options.get("camera_walks", ())) / fit.frame_count
+    return turned > max_turn or zoomed > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
 
 
 def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:

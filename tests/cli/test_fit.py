@@ -466,7 +466,7 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
             video.write(room(texture, (0.06 * t, 0, 0)))
     ran = hpc("fit", str(tmp_path / "walk.mp4"), "--out", str(tmp_path / "out"), "--no-overlay", "--json")
     walks = read_fit(tmp_path / "out" / "walk.mp4.fit.npz").options["camera_walks"]
-    said = f"walk.mp4: the camera walks in {len(walks)} of 10 frames; its path is not recovered"
+    said = f"walk.mp4: the camera walks in {len(walks)} of 10 frames; its path is not found"
     assert said in ran.err
     assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
 

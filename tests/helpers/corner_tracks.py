@@ -34,7 +34,7 @@ def scene_points(count: int = 700, seed: int = 0) -> np.ndarray:
     return random.uniform((-6, -2, 4), (9, 2, 12), (count, 3))
 
 
-def tracked(
+def corner_tracks(
     path: TruePath, points: np.ndarray, *, noise: float = 0.0, movers: int = 0, blind: range = range(0)
 ) -> CornerTracker:
     """The tracker after it has followed the points that lie in each image.

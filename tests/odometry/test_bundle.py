@@ -8,76 +8,76 @@ import numpy as np
 import pytest
 from helpers.corner_tracks import beside, scene_points
 
-from humanpose_cli.odometry.bundle import Observations, PoseTarget, Scene, _jacobians, adjust, turned
+from humanpose_cli.odometry.bundle import BundleScene, Observations, PoseTarget, _jacobians, adjust, rotated_cameras
 
 
 @pytest.fixture
 def scene():
     path, points = beside(6, speed=0.3), scene_points(60)
-    return Scene(path.rotations, -np.einsum("tij,tj->ti", path.rotations, path.centres), points, 800.0)
+    return BundleScene(path.rotations, -np.einsum("tij,tj->ti", path.rotations, path.centres), points, 800.0)
 
 
 @pytest.fixture
-def seen(scene):
+def observations(scene):
     cameras, points = (grid.ravel() for grid in np.meshgrid(np.arange(6), np.arange(60), indexing="ij"))
-    seen = Observations(cameras, points, np.zeros((360, 2)))
-    return seen._replace(positions=scene.errors(seen))
+    observations = Observations(cameras, points, np.zeros((360, 2)))
+    return observations._replace(positions=scene.errors(observations))
 
 
-def test_slopes_are_those_of_finite_differences(scene, seen):
+def test_slopes_are_those_of_finite_differences(scene, observations):
     step = 1e-6
-    of_camera, of_point, of_focal = _jacobians(scene, seen)
-    before = scene.errors(seen)
+    of_camera, of_point, of_focal = _jacobians(scene, observations)
+    before = scene.errors(observations)
     for axis in range(3):
         vector = step * np.eye(3)[axis]
         changes = (
-            (of_camera[..., axis], replace(scene, rotations=turned(scene.rotations, np.tile(vector, (6, 1))))),
+            (of_camera[..., axis], replace(scene, rotations=rotated_cameras(scene.rotations, np.tile(vector, (6, 1))))),
             (of_camera[..., 3 + axis], replace(scene, translations=scene.translations + vector)),
             (of_point[..., axis], replace(scene, points=scene.points + vector)),
         )
         for slope, changed in changes:
-            np.testing.assert_allclose((changed.errors(seen) - before) / step, slope, rtol=1e-3, atol=1e-2)
+            np.testing.assert_allclose((changed.errors(observations) - before) / step, slope, rtol=1e-3, atol=1e-2)
     changed = replace(scene, focal=scene.focal * np.exp(step))
-    np.testing.assert_allclose((changed.errors(seen) - before) / step, of_focal, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose((changed.errors(observations) - before) / step, of_focal, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("usual_focal", [None, 800.0])
-def test_a_disturbed_scene_comes_back(scene, seen, usual_focal):
+def test_a_disturbed_scene_comes_back(scene, observations, usual_focal):
     random = np.random.default_rng(2)
     free = np.arange(6) > 1  # two cameras are held: the size of the world, too
     disturbed = replace(
         scene,
-        rotations=turned(scene.rotations, 0.01 * free[:, None] * random.standard_normal((6, 3))),
+        rotations=rotated_cameras(scene.rotations, 0.01 * free[:, None] * random.standard_normal((6, 3))),
         translations=scene.translations + 0.03 * free[:, None] * random.standard_normal((6, 3)),
         points=scene.points + 0.1 * random.standard_normal((60, 3)),
         focal=800.0 if usual_focal is None else 830.0,
     )
-    adjusted = adjust(disturbed, seen, free, usual_focal=usual_focal, steps=40)
-    assert np.abs(adjusted.errors(seen)).max() < 1e-3
+    adjusted = adjust(disturbed, observations, free, usual_focal=usual_focal, steps=40)
+    assert np.abs(adjusted.errors(observations)).max() < 1e-3
     np.testing.assert_allclose(adjusted.translations, scene.translations, atol=1e-4)
     np.testing.assert_allclose(adjusted.points, scene.points, atol=1e-3)
     assert adjusted.focal == pytest.approx(800, abs=0.05)
     np.testing.assert_array_equal(adjusted.rotations[:2], disturbed.rotations[:2])
 
 
-def test_outliers_hardly_count(scene, seen):
-    positions = seen.positions.copy()
+def test_outliers_hardly_count(scene, observations):
+    positions = observations.positions.copy()
     positions[::25] += 80.0
-    adjusted = adjust(scene, seen._replace(positions=positions), np.arange(6) > 1)
+    adjusted = adjust(scene, observations._replace(positions=positions), np.arange(6) > 1)
     inliers = np.arange(len(positions)) % 25 != 0
-    assert np.median(np.abs(adjusted.errors(seen)[inliers])) < 0.2
+    assert np.median(np.abs(adjusted.errors(observations)[inliers])) < 0.2
 
 
 def test_a_point_behind_a_camera_has_an_infinite_error(scene):
     behind = replace(scene, points=scene.points * np.array((1, 1, -1)))
-    seen = Observations(np.array([0]), np.array([0]), np.zeros((1, 2)))
-    assert np.isinf(behind.errors(seen)).all()
+    observations = Observations(np.array([0]), np.array([0]), np.zeros((1, 2)))
+    assert np.isinf(behind.errors(observations)).all()
 
 
-def test_a_pose_is_refined_to_the_true_one(scene, seen):
-    of_third = seen.cameras == 3
-    target = PoseTarget(scene.points, seen.positions[of_third], scene.focal)
-    start = turned(scene.rotations[3:4], np.array([[0.02, -0.03, 0.01]]))[0]
+def test_a_pose_is_refined_to_the_true_one(scene, observations):
+    of_third = observations.cameras == 3
+    target = PoseTarget(scene.points, observations.positions[of_third], scene.focal)
+    start = rotated_cameras(scene.rotations[3:4], np.array([[0.02, -0.03, 0.01]]))[0]
     rotation, translation = target.refined(start, scene.translations[3] + 0.1)
     np.testing.assert_allclose(rotation, scene.rotations[3], atol=1e-7)
     np.testing.assert_allclose(translation, scene.translations[3], atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.corner_tracks import TruePath, beside, path_errors, scene_points, tracked
+from helpers.corner_tracks import TruePath, beside, corner_tracks, path_errors, scene_points
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.odometry.reconstruction import reconstruct
@@ -19,62 +19,62 @@ def orbit() -> TruePath:
 
 @pytest.mark.parametrize("path", [beside(), orbit()])
 def test_a_path_and_its_focal_length_are_found_from_exact_corners(path):
-    corners = tracked(path, scene_points())
+    corners = corner_tracks(path, scene_points())
     corners.focal *= 1.08  # what the solve begins with
-    found = reconstruct(corners)
-    distance, angle = path_errors(found.rotations, found.centres, path)
+    result = reconstruct(corners)
+    distance, angle = path_errors(result.rotations, result.centres, path)
     assert (distance, angle) < (2e-4, 2e-2)
-    assert found.focal_factor * 1.08 == pytest.approx(1, abs=1e-3)
-    assert found.solved.all()
-    assert found.error < 0.01
+    assert result.focal_factor * 1.08 == pytest.approx(1, abs=1e-3)
+    assert result.solved.all()
+    assert result.error < 0.01
 
 
 def test_a_fixed_focal_length_stays():
-    found = reconstruct(tracked(beside(), scene_points()), fixed_focal=True)
-    assert found.focal_factor == 1
-    assert path_errors(found.rotations, found.centres, beside()) < (2e-4, 2e-3)
+    result = reconstruct(corner_tracks(beside(), scene_points()), fixed_focal=True)
+    assert result.focal_factor == 1
+    assert path_errors(result.rotations, result.centres, beside()) < (2e-4, 2e-3)
 
 
 def test_noise_and_things_that_move_change_little():
-    corners = tracked(beside(), scene_points(), noise=0.3, movers=150)
-    found = reconstruct(corners)
-    distance, angle = path_errors(found.rotations, found.centres, beside())
+    corners = corner_tracks(beside(), scene_points(), noise=0.3, movers=150)
+    result = reconstruct(corners)
+    distance, angle = path_errors(result.rotations, result.centres, beside())
     assert (distance, angle) < (0.01, 0.1)
-    assert found.focal_factor == pytest.approx(1, abs=0.02)
+    assert result.focal_factor == pytest.approx(1, abs=0.02)
 
 
 def test_a_camera_that_turns_on_its_spot_has_no_path():
     turning = TruePath(beside().rotations, np.zeros((60, 3)))
-    assert reconstruct(tracked(turning, scene_points(), noise=0.2)) is None
+    assert reconstruct(corner_tracks(turning, scene_points(), noise=0.2)) is None
 
 
 def test_frames_without_corners_are_named_and_lie_between_their_neighbours():
-    corners = tracked(beside(), scene_points())
+    corners = corner_tracks(beside(), scene_points())
     empty = corners.frames[0].ids[:0], corners.frames[0].positions[:0]
     for frame in (27, 28):  # between two key frames
         corners.frames[frame] = corners.frames[frame]._make(empty)
-    found = reconstruct(corners)
-    assert np.flatnonzero(~found.solved).tolist() == [27, 28]
-    middle = (found.centres[26] + found.centres[29]) / 2
-    steps = np.linalg.norm(np.diff(found.centres[26:30], axis=0), axis=1)
-    np.testing.assert_allclose((found.centres[27] + found.centres[28]) / 2, middle, atol=1e-9)
+    result = reconstruct(corners)
+    assert np.flatnonzero(~result.solved).tolist() == [27, 28]
+    middle = (result.centres[26] + result.centres[29]) / 2
+    steps = np.linalg.norm(np.diff(result.centres[26:30], axis=0), axis=1)
+    np.testing.assert_allclose((result.centres[27] + result.centres[28]) / 2, middle, atol=1e-9)
     np.testing.assert_allclose(steps, steps.mean(), rtol=1e-6)
 
 
 def test_what_comes_after_a_blind_stretch_is_no_part_of_the_path():
-    found = reconstruct(tracked(beside(90), scene_points(), blind=range(60, 66)))
-    assert found.solved[:60].all()
-    assert not found.solved[60:].any()
-    assert found.is_reliable
+    result = reconstruct(corner_tracks(beside(90), scene_points(), blind=range(60, 66)))
+    assert result.solved[:60].all()
+    assert not result.solved[60:].any()
+    assert result.is_reliable
 
 
 def test_a_path_begins_at_the_first_frame():
-    found = reconstruct(tracked(beside(), scene_points()))
-    np.testing.assert_allclose(found.rotations[0], np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(found.translations[0], 0, atol=1e-12)
+    result = reconstruct(corner_tracks(beside(), scene_points()))
+    np.testing.assert_allclose(result.rotations[0], np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(result.translations[0], 0, atol=1e-12)
 
 
 def test_three_frames_without_movement_have_no_path():
     still = TruePath(np.tile(np.eye(3), (3, 1, 1)), np.zeros((3, 3)))
-    assert reconstruct(tracked(still, scene_points())) is None
-    assert reconstruct(tracked(still, np.zeros((0, 3)))) is None
+    assert reconstruct(corner_tracks(still, scene_points())) is None
+    assert reconstruct(corner_tracks(still, np.zeros((0, 3)))) is None

@@ -1,0 +1,109 @@
+"""The size of a camera's path from feet that stand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.corner_tracks import TruePath, beside
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.camera_walk import CameraWalk
+from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.odometry.reconstruction import Reconstruction
+
+UNIT = 2.5  # metres for the path's unit
+COUNT = 60
+TIMES = np.arange(COUNT) / 30
+
+
+def walk_of(path: TruePath, solved=None) -> CameraWalk:
+    translations = -np.einsum("tij,tj->ti", path.rotations, path.centres) / UNIT
+    solved = np.ones(len(path.centres), bool) if solved is None else solved
+    return CameraWalk(0, 0, Reconstruction(path.rotations, translations, solved, 1.1, np.zeros((0, 3)), 0.2))
+
+
+def person(frame, track=0, ankles=0.9):
+    keypoints = np.full((33, 3), 0.9, np.float32)
+    keypoints[list(BLAZEPOSE33.indices(("left_ankle", "right_ankle"))), 2] = ankles
+    box = np.array((0, 0, 10, 20), np.float32)
+    spread = np.ones(33, np.float32)
+    return DetectedPerson(box, keypoints, None, spread, None, None, 0.9, BLAZEPOSE33, frame=frame, track=track)
+
+
+def walker(path, offset=(0.0, 1.5, 5.0)):
+    """Joints (T, 24, 3), camera axes, of whom one foot stands for half a second while the other one steps 70 cm."""
+    world = np.tile(offset, (COUNT, 24, 1)).astype(float)
+    for frame in range(COUNT):
+        step, share = divmod(frame, 15)
+        ends = np.array([0.35 * step, 0.35 * (step + 1)])
+        standing, moving = (10, 11) if step % 2 else (11, 10)
+        world[frame, standing, 0] += ends[1]
+        world[frame, moving, 0] += ends[0] + 0.7 * share / 15
+    return np.einsum("tij,tkj->tki", path.rotations, world - path.centres[:, None])
+
+
+def bodies(joints):
+    return SimpleNamespace(joints3d=joints)
+
+
+def test_the_unit_is_that_in_which_a_foot_stands():
+    path = beside(COUNT)
+    people = [person(frame) for frame in range(COUNT)]
+    scale = walk_of(path).scale(people, bodies(walker(path)), TIMES)
+    assert scale.metres == pytest.approx(UNIT, rel=1e-3)
+    assert scale.steps == COUNT - 1
+    assert 0 < scale.deviation < 0.05
+
+
+def test_all_people_count_and_errors_of_one_are_outvoted():
+    path, random = beside(COUNT), np.random.default_rng(0)
+    people, joints = [], []
+    for track in range(3):
+        people += [person(frame, track) for frame in range(COUNT)]
+        noise = 0.003 * random.standard_normal((COUNT, 24, 3))
+        joints.append(walker(path, (track, 1.5, 5.0)) + noise)
+    joints[0][:, :, 0] += 0.02 * np.arange(COUNT)[:, None]  # slides
+    scale = walk_of(path).scale(people, bodies(np.concatenate(joints)), TIMES)
+    assert scale.metres == pytest.approx(UNIT, rel=0.05)
+
+
+@pytest.mark.parametrize(("ankles", "solved"), [(0.2, None), (0.9, np.zeros(COUNT, bool))])
+def test_without_visible_feet_or_solved_frames_there_is_none(ankles, solved):
+    path = beside(COUNT)
+    people = [person(frame, ankles=ankles) for frame in range(COUNT)]
+    assert walk_of(path, solved).scale(people, bodies(walker(path)), TIMES) is None
+
+
+def test_feet_that_stand_before_the_camera_say_nothing():
+    path = beside(COUNT)
+    people = [person(frame) for frame in range(COUNT)]
+    joints = np.einsum("tij,tkj->tki", path.rotations, np.tile((0, 1.5, 5.0), (COUNT, 24, 1)))
+    assert walk_of(path).scale(people, bodies(joints), TIMES) is None
+
+
+def test_a_camera_that_stands_has_no_size():
+    path = TruePath(np.tile(np.eye(3), (COUNT, 1, 1)), np.zeros((COUNT, 3)))
+    people = [person(frame) for frame in range(COUNT)]
+    assert walk_of(path).scale(people, bodies(walker(path)), TIMES) is None
+
+
+def test_cameras_turn_with_the_path_and_move_along_it_in_metres():
+    path = beside(5)
+    walk = CameraWalk(2, 1, walk_of(path).path)
+    cameras = [FrameCamera(str(i), Camera.of_image((640, 480), 500.0), shot=int(i > 0)) for i in range(7)]
+    turned, _ = walk.turned(cameras, [])
+    assert [camera.camera.focal for camera in turned] == [500.0] + 6 * [pytest.approx(550)]
+    assert turned[0] is cameras[0]
+    np.testing.assert_array_equal(turned[4].turn.rotation, path.rotations[2])
+    assert not turned[4].turn.solved
+    people = [person(frame) for frame in range(COUNT)]
+    scale = walk_of(beside(COUNT)).scale(people, bodies(walker(beside(COUNT))), TIMES)
+    moved = walk.moved(turned, scale)
+    centre = -moved[6].world_to_camera[:3, :3].T @ moved[6].world_to_camera[:3, 3]
+    np.testing.assert_allclose(centre, path.centres[4], rtol=1e-3, atol=1e-3)
+    assert moved[6].turn.solved
+    assert not moved[1].world_to_camera[:3, 3].any()  # before the path begins
