@@ -95,7 +95,8 @@ class SequencePeopleBuilder:
         following = bool(self._corners) and self._cameras[self._corners[-1][0]].shot == shot
         if not following and not turn.is_still and self._last is not None:
             self._corners.append((index - 1, CornerTracker()))
-            self._corners[-1][1].add(*self._last)
+            pixels, boxes_before, camera_before = self._last
+            self._corners[-1][1].add(pixels, boxes_before, camera_before)
             following = True
         if following:
             self._corners[-1][1].add(self._pixels, boxes, camera)

@@ -238,10 +238,8 @@ class PoseTarget(NamedTuple):
             jacobian = _jacobians(scene, observations)[0]
             weighted_jacobian = weights[:, None, None] * jacobian
             residual = np.where(weights[:, None] > 0, errors, 0.0)
-            hessian, slope = (
-                np.einsum("nai,naj->ij", weighted_jacobian, jacobian),
-                np.einsum("nai,na->i", weighted_jacobian, residual),
-            )
+            hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
+            slope = np.einsum("nai,na->i", weighted_jacobian, residual)
             step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
             rotations = rotated_cameras(scene.rotations, step[None, :3])
             scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:])
