@@ -52,15 +52,16 @@ _INPUT = option(
 )
 _TARGET = option(
     "--target-pose POSE",
-    "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, an image, or "
-    "a driving video, folder of frames or numbered pattern (f_%04d.png). Default: the last argument.",
+    "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, .npz or pickle of AMASS, SMPL-X or AIST++, "
+    "results of GVHMR, WHAM or 4D-Humans, .fit.npz, .bvh, an image, or a driving video, folder of frames or numbered "
+    "pattern (f_%04d.png). Default: the last argument.",
     show_default=False,
 )
 _SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
 _AXES = option(
     "--target-axes",
-    "Axes of the target file. Default: camera (x right, y down, z forward) for .npy; z-up for AMASS and y-up for .bvh, "
-    "unless the person stands along another axis in most frames.",
+    "Axes of the target file. Default: camera (x right, y down, z forward) for .npy; z-up for AMASS, y-up for .bvh and "
+    "22 joints, unless the person stands along another axis in most frames.",
     show_default=False,
 )
 _FIT = option(

@@ -31,7 +31,7 @@ from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
-from humanpose_cli.io.pose_files.rotation_files import read_amass
+from humanpose_cli.io.pose_files.rotation_files import read_rotations
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 from humanpose_cli.io.video import count_packets
@@ -488,8 +488,9 @@ def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarr
 
 def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str | None) -> Fit:
     """Read one person's motion in the world before a camera that `camera` describes."""
-    motion = read_amass(path, "camera")
-    if body.name == "default" and read_npz(path, {"poses"})["poses"].shape[1] != 72:
+    motion = read_rotations(path, "camera")
+    poses = read_npz(path, {"poses"}).get("poses")
+    if body.name == "default" and (poses is None or poses[0].size != 72):
         raise UsageError(
             path, "holds AMASS' SMPL parameters", expected="SMPL's model file", remedy="give --body smpl:FILE"
         )

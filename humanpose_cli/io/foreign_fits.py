@@ -90,13 +90,27 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     path = Path(path)
     if path.is_dir():
         return _sound(path, _read_tram, None)
-    kind = describe_file(path)
-    if kind == "a ZIP archive" and _is_torch(path):
-        return _recognised(path, _read_torch(path))
-    if kind == "a ZIP archive":
+    if describe_file(path) == "a ZIP archive" and not _is_torch(path):
         return _read_camerahmr(path) if {"cam_int", "shape"} <= npz_names(path) else None
     check_fits(path)
-    return _recognised(path, _object(path))
+    content = read_object(path)
+    fits = fits_of_object(path, content)
+    if fits is None:
+        raise InputError(path, "holds no fits that are known", expected=_EXPECTED, got=outline_of(content))
+    return fits
+
+
+def read_object(path: Path) -> Any:
+    """Read what a pickle or a file of `torch.save` holds, without running anything in it; arrays or tensors."""
+    return _read_torch(path) if describe_file(path) == "a ZIP archive" else _object(path)
+
+
+def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
+    """Build the fits of a program from what its file holds; None if it is of none that is known."""
+    for matches, read in _READERS:
+        if matches(content):
+            return _sound(path, read, content)
+    return None
 
 
 def check_fits(path: Path) -> None:
@@ -169,13 +183,6 @@ def _read_torch(path: Path) -> Any:
         ) from error
 
 
-def _recognised(path: Path, content: Any) -> ForeignFits:
-    for matches, read in _READERS:
-        if matches(content):
-            return _sound(path, read, content)
-    raise InputError(path, "holds no fits that are known", expected=_EXPECTED, got=_outline(content))
-
-
 def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], content: Any) -> ForeignFits:
     """Apply a reader to a file. Raises InputError if the file is not as its program writes it."""
     try:
@@ -187,7 +194,8 @@ def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], content: Any) -
         ) from error
 
 
-def _outline(content: Any) -> str:
+def outline_of(content: Any) -> str:
+    """Describe what a file holds, for errors."""
     if isinstance(content, Mapping):
         return "a table of " + (", ".join(str(key)[:40] for key in list(content)[:6]) or "nothing")
     return f"{type(content).__name__}" + (f" of {len(content)}" if isinstance(content, Sequence) else "")
@@ -243,7 +251,7 @@ def _rows(
     return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera)
 
 
-def _numbers(value: Any, *shape: int) -> Array:
+def numbers_of(value: Any, *shape: int) -> Array:
     """Convert to float64 of this shape; −1 for any length. Raises ValueError for anything else."""
     array = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # a tensor of torch's
     return as_array(array).astype(np.float64).reshape(shape)
@@ -284,7 +292,7 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
             if int(frame["tracked_time"][row]) > 0:
                 continue
             smpl = frame["smpl"][row]
-            parts = (_numbers(smpl["global_orient"], 1, 3, 3), _numbers(smpl["body_pose"], _J - 1, 3, 3))
+            parts = (numbers_of(smpl["global_orient"], 1, 3, 3), numbers_of(smpl["body_pose"], _J - 1, 3, 3))
             height, width = (float(side) for side in frame["size"][row])
             rows.append(
                 {
@@ -292,11 +300,11 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
                     "frame": int(frame["time"]),
                     "names": Path(key).name if isinstance(key, str) else "",
                     "poses": _axis_angles(np.concatenate(parts)[None])[0],
-                    "betas": _numbers(smpl["betas"], 10),
-                    "trans": _numbers(frame["camera"][row], 3),
+                    "betas": numbers_of(smpl["betas"], 10),
+                    "trans": numbers_of(frame["camera"][row], 3),
                     "focal": _PHALP_FOCAL * max(width, height) / _PHALP_SIZE,
                     "image_size": (width, height),
-                    "confidence": float(np.clip(_numbers(frame["conf"][row]), 0, 1)) if "conf" in frame else 1.0,
+                    "confidence": float(np.clip(numbers_of(frame["conf"][row]), 0, 1)) if "conf" in frame else 1.0,
                 }
             )
     return _rows(path, rows, "PHALP", "smpl", frame_count=len(content))
@@ -311,9 +319,9 @@ def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     """
     rows = []
     for track, subject in enumerate(content.values()):
-        frames = _numbers(subject["frame_ids"], -1).astype(int)
-        poses, trans = _numbers(subject["pose"], len(frames), 72), _numbers(subject["trans"], len(frames), 3)
-        betas = _numbers(subject["betas"], len(frames), 10)
+        frames = numbers_of(subject["frame_ids"], -1).astype(int)
+        poses, trans = numbers_of(subject["pose"], len(frames), 72), numbers_of(subject["trans"], len(frames), 3)
+        betas = numbers_of(subject["betas"], len(frames), 10)
         rows += [
             {"track": track, "frame": frame, "poses": pose, "betas": beta, "trans": at}
             for frame, pose, beta, at in zip(frames, poses, betas, trans, strict=True)
@@ -339,18 +347,18 @@ def _read_tram(path: Path, content: Any = None) -> ForeignFits:
             path, "has no camera", expected=f"{camera_file}, as TRAM writes it", remedy="keep TRAM's folder together"
         )
     camera = _object(camera_file)
-    focal, centre = float(_numbers(camera["img_focal"])), _numbers(camera["img_center"], 2)
+    focal, centre = float(numbers_of(camera["img_focal"])), numbers_of(camera["img_center"], 2)
     rows = []
     for number, file in enumerate(files):
         track = content if content is not None else _object(file)
-        frames = _numbers(track["frame"], -1).astype(int)
-        poses = _axis_angles(_numbers(track["pred_rotmat"], len(frames), _J, 3, 3))
-        betas, trans = _numbers(track["pred_shape"], len(frames), 10), _numbers(track["pred_trans"], len(frames), 3)
+        frames = numbers_of(track["frame"], -1).astype(int)
+        poses = _axis_angles(numbers_of(track["pred_rotmat"], len(frames), _J, 3, 3))
+        betas, trans = numbers_of(track["pred_shape"], len(frames), 10), numbers_of(track["pred_trans"], len(frames), 3)
         rows += [
             {"track": number, "frame": f, "poses": p, "betas": b, "trans": t, "focal": focal, "principal_point": centre}
             for f, p, b, t in zip(frames, poses, betas, trans, strict=True)
         ]
-    turns, offsets = _numbers(camera["world_cam_R"], -1, 3, 3), _numbers(camera["world_cam_T"], -1, 3)
+    turns, offsets = numbers_of(camera["world_cam_R"], -1, 3, 3), numbers_of(camera["world_cam_T"], -1, 3)
     down = np.array([1.0, -1.0, -1.0])
     world = np.linalg.inv(_rigid(turns * down[:, None], offsets * down))
     return _rows(path, rows, "TRAM", "smpl", frame_count=len(world), world_to_camera=world)
@@ -375,9 +383,9 @@ def _read_camerahmr(path: Path) -> ForeignFits:
     try:
         images = [Path(str(name)).name for name in content["imgname"].tolist()]
         count = len(images)
-        poses = _numbers(content["pose_cam" if "pose_cam" in content else "pose"], count, 72)
-        trans = _numbers(content["trans_cam" if "trans_cam" in content else "cam_t"], count, 3)
-        betas, cameras = _numbers(content["shape"], count, 10), _numbers(content["cam_int"], count, 3, 3)
+        poses = numbers_of(content["pose_cam" if "pose_cam" in content else "pose"], count, 72)
+        trans = numbers_of(content["trans_cam" if "trans_cam" in content else "cam_t"], count, 3)
+        betas, cameras = numbers_of(content["shape"], count, 10), numbers_of(content["cam_int"], count, 3, 3)
     except (KeyError, ValueError) as error:
         raise InputError(path, "has not the layout of CameraHMR", expected=", ".join(names), got=str(error)) from error
     numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
@@ -396,11 +404,14 @@ def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     SMPL-X body with 10 shape components (`hmr4d/utils/smplx_utils.py`, "supermotion"); `K_fullimg` (L, 3, 3).
     """
     smplx = content["smpl_params_incam"]
-    cameras = _numbers(content["K_fullimg"], -1, 3, 3)
+    cameras = numbers_of(content["K_fullimg"], -1, 3, 3)
     count = len(cameras)
     poses = np.zeros((count, 72))
-    poses[:, :3], poses[:, 3:66] = _numbers(smplx["global_orient"], count, 3), _numbers(smplx["body_pose"], count, 63)
-    betas, trans = _numbers(smplx["betas"], count, 10), _numbers(smplx["transl"], count, 3)
+    poses[:, :3], poses[:, 3:66] = (
+        numbers_of(smplx["global_orient"], count, 3),
+        numbers_of(smplx["body_pose"], count, 63),
+    )
+    betas, trans = numbers_of(smplx["betas"], count, 10), numbers_of(smplx["transl"], count, 3)
     rows = [
         {"track": 0, "frame": f, "poses": poses[f], "betas": betas[f], "trans": trans[f], **_intrinsics(cameras[f])}
         for f in range(count)
@@ -452,8 +463,8 @@ def _read_sam(path: Path, content: Any) -> ForeignFits:
     rows = []
     for frame, (name, people) in enumerate(_people_of_sam(content)):
         for person in people:
-            offset = _numbers(person["pred_cam_t"], 3)
-            points = _numbers(person["pred_keypoints_3d"], 70, 3) + offset
+            offset = numbers_of(person["pred_cam_t"], 3)
+            points = numbers_of(person["pred_keypoints_3d"], 70, 3) + offset
             joints = np.zeros((len(BLAZEPOSE33), 4))
             joints[BLAZEPOSE33.indices(_MHR70)] = np.pad(
                 points[list(_MHR70.values())], ((0, 0), (0, 1)), constant_values=1
@@ -464,7 +475,7 @@ def _read_sam(path: Path, content: Any) -> ForeignFits:
                     "names": name,
                     "trans": offset,
                     "joints": joints,
-                    "focal": float(_numbers(person["focal_length"], 1)[0]),
+                    "focal": float(numbers_of(person["focal_length"], 1)[0]),
                 }
             )
     return _rows(path, rows, "SAM 3D Body", "joints", frame_count=len(_people_of_sam(content)))

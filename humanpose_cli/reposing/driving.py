@@ -117,7 +117,8 @@ def motion_of_file(path: Path | str, skeleton: str | None, axes: str | None, dri
     """Read the motion of a pose file, as `read_pose` reads it, or of those people of a fit file who drive."""
     if is_fit_file(path):
         return motion_of_fit(read_fit(path), drivers, path)
-    return checked_motion(read_pose(path, skeleton, axes), drivers)
+    track = drivers if isinstance(drivers, int) else None
+    return checked_motion(read_pose(path, skeleton, axes, track=track), drivers)
 
 
 def checked_motion(motion: AnyMotion, drivers: Drivers) -> AnyMotion:

@@ -280,7 +280,7 @@ def read_target(
 ) -> AnyMotion:
     """Read a target in any of its forms; its `warnings` are for the user.
 
-    target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video, or frames as a folder or a
+    target  a pose file (see `read_pose`), or an image, a video, or frames as a folder or a
             numbered pattern (`f_%04d.png`), whose largest person is fitted; or see `AnyTarget`
     fitter  makes the fitter of images when one is needed
     frames  of a motion or a video, counted from its first; of a fit, from the first that shows the person
@@ -311,7 +311,7 @@ def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, 
         return checked_motion(target, drivers)
     if isinstance(target, str | Path) or np.asarray(target).dtype == np.uint8:
         return None
-    return checked_motion(joint_target(np.asarray(target), "target", skeleton, axes or "camera"), drivers)
+    return checked_motion(joint_target(np.asarray(target), "target", skeleton, axes), drivers)
 
 
 def _kept_fit(

@@ -141,6 +141,11 @@ def amass(path: Path) -> None:
     np.savez_compressed(path, poses=np.zeros((5, 156)), trans=np.zeros((5, 3)), mocap_framerate=30.0)
 
 
+def aist(path: Path) -> None:
+    motion = {"smpl_poses": np.zeros((5, 72)), "smpl_scaling": np.array([92.0]), "smpl_trans": np.ones((5, 3))}
+    path.write_bytes(pickle.dumps(motion))
+
+
 BODY = default_body()
 
 
@@ -258,6 +263,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.mp4": (video, every_frame),
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
+    "aist.pkl": (aist, read_pose),
     "x.bvh": (motion, read_pose),
     "x.fit.npz": (copied(GOLDEN), load_fit),
     "foreign.npz": (copied(GOLDEN), read_foreign_fits),

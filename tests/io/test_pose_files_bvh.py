@@ -271,6 +271,15 @@ def test_line_ends_tabs_case_and_a_byte_order_mark(tmp_path):
     np.testing.assert_allclose(pose.joints[:, SMPL24.index("head")], made.positions()["head"] * (1, -1, -1), atol=2e-6)
 
 
+def test_one_frame_beyond_the_header_is_read(tmp_path):
+    made = Generated("cmu", frames=4)
+    (tmp_path / "x.bvh").write_text(made.text().replace("Frames: 4", "Frames: 3"))
+    pose = read_pose(tmp_path / "x.bvh")
+    head = made.positions()["head"] * (1, -1, -1)
+    np.testing.assert_allclose(pose.joints[:, SMPL24.index("head")], head, atol=2e-6)
+    assert "holds 4 frames, one more than its header says" in pose.warnings[0]
+
+
 class TestDamage:
     def refuse(self, tmp_path, text, message):
         (tmp_path / "x.bvh").write_text(text)
@@ -293,6 +302,9 @@ class TestDamage:
             ("OFFSET 0.0", "OFFSET nan", "OFFSET with three numbers"),
             ("OFFSET 0.0", "OFFSET 1e300", r"OFFSET with three numbers up to 1e\+09, found OFFSET 1e300"),
             ("Frames: 4", "Frames: 5", "truncated.*5 frames.*4 frames"),
+            ("Frames: 4", "Frames: 2", "truncated.*2 frames.*4 frames"),
+            ("Time: 0.0083333", "Time: 0,0083333", "seconds with a decimal point, found FRAME Time: 0,0083333"),
+            ("\tJOINT LeftUpLeg", "\tROOT B:Hips", "one ROOT .* another one, B:Hips: several people"),
             ("Frames: 4", "Frames: 0", "Frames: and their number"),
             ("Frames: 4", "Frames 4", "Frames: and their number"),
             ("0.0083333", "0", "Frame Time"),

@@ -91,6 +91,24 @@ def test_a_forgotten_axes_option_is_pointed_out(save):
         assert f"in camera axes: if that is not so, give `axes={axes}`" in warning
 
 
+@pytest.mark.parametrize("axes", [None, "y-up", "z-up", "camera"])
+def test_joints_of_text_to_motion_without_hands(save, axes):
+    y_up = np.stack([person(SMPL24)[:22]] * 3) + np.arange(3)[:, None, None] * 0.01
+    z_up = y_up[..., [0, 2, 1]] * (1, -1, 1)
+    camera = y_up * (1, -1, -1)
+    values = {"y-up": y_up, "z-up": z_up, "camera": camera}.get(axes, y_up)
+    pose = read_pose(save(values), axes=axes)
+    assert (pose.skeleton, pose.frame_rate) == (SMPL24, 20.0)
+    np.testing.assert_allclose(pose.joints[:, :22], camera, atol=1e-6)
+    np.testing.assert_array_equal(pose.joint_confidence, [1] * 22 + [0, 0])
+    assert np.isfinite(pose.joints).all()
+    (warning,) = pose.warnings
+    assert "SMPL's without the hands" in warning
+    turned = read_pose(save(z_up))  # the person stands along z, which the file does not say
+    np.testing.assert_allclose(turned.joints[:, :22], camera, atol=1e-6)
+    assert "z-up" in turned.warnings[1]
+
+
 @pytest.mark.slow
 def test_poses_of_all_kinds_pass(save):
     toddler, giant = 0.5 * dance(), 1.4 * dance()
@@ -118,7 +136,8 @@ class TestRefused:
         ("shape", "message"),
         [
             ((23, 3), "wrong number of joints.*24 .smpl24.*23"),
-            ((22, 3), "two hands"),
+            ((21, 3), "wrong number of joints.*22 .smpl24 without hands.*21"),
+            ((196, 263), "features of HumanML3D"),
             ((5, 25, 3), "wrong number of joints"),
             ((24, 2), "needs depth"),
             ((24, 4), "confidence"),

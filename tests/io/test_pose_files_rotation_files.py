@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
+from helpers import foreign_files
 from helpers.errors import raises
 from helpers.fit_values import record, values
 from scipy.spatial.transform import Rotation
@@ -97,6 +101,105 @@ def test_widths(tmp_path, width):
     kept = 72 if width == 72 else 66
     np.testing.assert_allclose(pose.params.poses[:, 3:kept], arrays["poses"][:, 3:kept], atol=1e-6)
     assert (pose.params.poses[:, kept:] == 0).all()
+
+
+def as_matrices(vectors: np.ndarray) -> np.ndarray:
+    return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape[:-1], 3, 3)
+
+
+@pytest.mark.parametrize("file", ["x.npz", "x.pkl", "x.pt"])
+@pytest.mark.parametrize(
+    ("root", "body", "trans"), [("root_orient", "pose_body", "trans"), ("global_orient", "body_pose", "transl")]
+)
+@pytest.mark.parametrize("form", ["flat", "joints", "matrices"])
+def test_rotations_in_parts(tmp_path, file, root, body, trans, form):
+    _, arrays = amass(tmp_path)
+    joints = arrays["poses"][:, 3:66].reshape(5, 21, 3)
+    parts = {"flat": joints.reshape(5, 63), "joints": joints, "matrices": as_matrices(joints)}
+    roots = arrays["poses"][:, :3]
+    table = {root: as_matrices(roots) if form == "matrices" else roots, body: parts[form], trans: arrays["trans"]}
+    if file == "x.npz":
+        np.savez(tmp_path / file, **table)
+    elif file == "x.pt":
+        torch.save({name: torch.from_numpy(array) for name, array in table.items()}, tmp_path / file)
+    else:
+        (tmp_path / file).write_bytes(pickle.dumps(table))
+    pose = read_pose(tmp_path / file)
+    expected = read_pose(tmp_path / "walk.npz")
+    np.testing.assert_allclose(pose.params.poses, expected.params.poses, atol=1e-6)
+    np.testing.assert_array_equal(pose.params.trans, expected.params.trans)
+    assert (pose.frame_rate, pose.warnings) == (None, ())
+
+
+def test_aist_in_metres_at_60_frames_a_second(tmp_path):
+    poses = np.random.default_rng(0).normal(0, 0.2, (4, 72))
+    trans = np.tile((10.0, 110.0, -30.0), (4, 1))  # centimetres
+    content = {"smpl_poses": poses, "smpl_scaling": np.array([92.0]), "smpl_trans": trans, "smpl_loss": 0.1}
+    (tmp_path / "gBR_sBM_cAll_d04_mBR0_ch01.pkl").write_bytes(pickle.dumps(content))
+    pose = read_pose(tmp_path / "gBR_sBM_cAll_d04_mBR0_ch01.pkl")
+    np.testing.assert_allclose(pose.params.poses[:, 3:], poses[:, 3:], atol=1e-6)
+    np.testing.assert_array_equal(pose.axes_rotation, AXES["y-up"].astype(np.float32))
+    pelvis = np.array([0.0, -0.24, 0.03])
+    np.testing.assert_allclose(
+        pose.axes_rotation @ pelvis + pose.params.trans, (pelvis + trans / 92) @ AXES["y-up"].T, atol=1e-6
+    )
+    assert pose.frame_rate == 60.0
+    assert "y-up" in "".join(pose.warnings)
+
+
+@pytest.mark.parametrize("program", ["WHAM", "GVHMR", "PHALP"])
+def test_fits_of_other_programs_in_camera_axes(tmp_path, program):
+    truth = foreign_files.true_person()
+    content = getattr(foreign_files, program.lower())(truth)
+    path = tmp_path / ("x.pt" if program == "GVHMR" else "x.pkl")
+    if program == "GVHMR":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    pose = read_pose(path)
+    count = len(pose)  # PHALP loses its person in the last frame
+    assert count == foreign_files.FRAMES - (program == "PHALP")
+    joints = 66 if program == "GVHMR" else 72
+    turns = Rotation.from_rotvec(pose.params.poses[:, :joints].reshape(-1, 3))
+    true_turns = Rotation.from_rotvec(truth.poses[:count, :joints].reshape(-1, 3))
+    assert (turns.inv() * true_turns).magnitude().max() < 1e-4
+    np.testing.assert_array_equal(pose.axes_rotation, np.eye(3))
+    assert pose.warnings == (f"{program}'s poses are read in camera axes",)
+
+
+def test_the_largest_of_several_people_or_the_one_requested(tmp_path):
+    near, far = foreign_files.true_person(), foreign_files.true_person(1)
+    content = foreign_files.wham(near)
+    content[5] = {**foreign_files.wham(far)[3], "trans": np.add(far.trans, (0, 0, 9)), "frame_ids": np.array([2, 3, 6])}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    pose = read_pose(tmp_path / "x.pkl")
+    np.testing.assert_array_equal(pose.params.betas, near.betas)
+    assert "holds 2 people: the largest is taken, 0" in pose.warnings[1]
+    other = read_pose(tmp_path / "x.pkl", track=1)
+    np.testing.assert_array_equal(other.params.trans[:, 0], far.trans[[0, 1, 1, 1, 2], 0])  # frames 4 and 5: held
+    assert other.person == 1
+    with raises(UsageError, problem="no person 2", expected="0, 1"):
+        read_pose(tmp_path / "x.pkl", track=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ({"a": 1}, {"problem": "holds no poses", "got": "a table of a"}),
+        ({"root_orient": np.zeros((3, 3))}, {"problem": "holds no pose_body", "got": "root_orient"}),
+        ({"smpl_poses": np.zeros((3, 63))}, {"problem": "smpl_poses of the wrong shape", "got": "(3, 63)"}),
+        (
+            {"root_orient": np.zeros((3, 3)), "pose_body": np.zeros((2, 63))},
+            {"problem": "root_orient and pose_body of the wrong shape", "got": "(3, 3) and (2, 63)"},
+        ),
+        ({"smpl_poses": ["x"]}, {"problem": ("smpl_poses", "finite")}),
+        ({"smpl_poses": print}, {"problem": "refused"}),
+    ],
+)
+def test_pickles_without_poses(tmp_path, content, error):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    with raises(InputError, **error):
+        read_pose(tmp_path / "x.pkl")
 
 
 def test_what_may_be_missing_or_written_otherwise(tmp_path):

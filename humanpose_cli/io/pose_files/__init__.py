@@ -1,4 +1,4 @@
-"""Target poses from files: `.npy` joint positions, AMASS `.npz`, fit files and `.bvh`.
+"""Target poses from files: `.npy` joint positions, rotations as `.npz` or pickles, fits and `.bvh`.
 
 `read_pose` distinguishes them by their names and contents.
 """
@@ -16,7 +16,7 @@ from humanpose_cli.io.sniffing import describe_file
 
 __all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "read_pose"]
 
-POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
+POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh", ".pkl", ".pt", ".pth"))
 """Names by which a target pose is distinguished from a target image or video (lower case)."""
 
 
@@ -30,12 +30,13 @@ def read_pose(
 ) -> Target:
     """Read a pose or motion to put a person into.
 
-    path      `.npy` joint positions (J, 3) or (T, J, 3) metres; AMASS `.npz`; fit file; `.bvh`
+    path      `.npy` joint positions (J, 3) or (T, J, 3) metres; rotations of SMPL's joints as `.npz`, `.pkl` or `.pt`
+              (AMASS, SMPL-X, AIST++); results of GVHMR, WHAM or 4D-Humans; fit file; `.bvh`
     skeleton  of a `.npy`; None selects it by the number of joints, where 17 is ambiguous
-    axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for AMASS, y-up for BVH,
-              for the last two unless the person stands along another axis in most frames; a warning says so. A fit
-              file is always in camera axes
-    track     the person of a fit file; None takes the largest
+    axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for rotations, y-up for
+              BVH and 22 joints, for the last three unless the person stands along another axis in most frames; a
+              warning says so. Fits are always in camera axes
+    track     the person of fits; None takes the largest
 
     Raises InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
     """
@@ -46,19 +47,17 @@ def read_pose(
     if suffix == ".npy":
         from humanpose_cli.io.pose_files.joint_arrays import read_joint_array
 
-        return read_joint_array(path, skeleton, axes or "camera")
+        return read_joint_array(path, skeleton, axes)
     if suffix == ".bvh":
         from humanpose_cli.io.pose_files.bvh import read_bvh
 
         return read_bvh(path, axes)
-    if suffix == ".npz":
+    if suffix in POSE_SUFFIXES:
         holds_fit = is_fit_file(path)
         # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
-        from humanpose_cli.io.pose_files.rotation_files import read_amass, target_of_fit
+        from humanpose_cli.io.pose_files.rotation_files import read_rotations, target_of_fit
 
         if holds_fit:
             return target_of_fit(read_fit(path), track, path)
-        return read_amass(path, axes)
-    raise InputError(
-        path, "is no pose file", expected=".npy, .bvh, an AMASS .npz or a .fit.npz", got=describe_file(path)
-    )
+        return read_rotations(path, axes, track)
+    raise InputError(path, "is no pose file", expected=", ".join(sorted(POSE_SUFFIXES)), got=describe_file(path))

@@ -42,7 +42,8 @@ class BvhJoint:
 
 @dataclass(frozen=True, eq=False)
 class BvhMotion:
-    """A parsed file: joints in the file's order (parents first), values (T, C) of all channels, seconds a frame.
+    """A parsed file: joints in the file's order (parents first), values (T, C) of all channels, seconds a frame, and
+    sentences about what is not as it should be.
 
     Lengths are in the file's unit, angles in degrees, as stored.
     """
@@ -50,6 +51,7 @@ class BvhMotion:
     joints: list[BvhJoint]
     values: np.ndarray
     frame_time: float
+    notes: tuple[str, ...] = ()
 
     def positions(self) -> np.ndarray:
         """Compute joint positions (T, J, 3) in the file's axes and unit.
@@ -121,6 +123,10 @@ def read_bvh_motion(path: Path) -> BvhMotion:
             values = np.fromstring(lines.rest(), np.float64, sep=" ")
     except (ValueError, DeprecationWarning) as error:
         raise InputError(path, "holds something other than numbers in its motion") from error
+    notes: tuple[str, ...] = ()
+    if width and len(values) == (count + 1) * width:  # some programs count from 0
+        count += 1
+        notes = (f"{path}: holds {count} frames, one more than its header says: all are read",)
     if width == 0 or len(values) != count * width:
         got = f"{len(values)} numbers ({len(values) / width:.5g} frames)" if width else "no channel"
         expected = f"{count} frames of {width} numbers"
@@ -130,7 +136,7 @@ def read_bvh_motion(path: Path) -> BvhMotion:
         raise InputError(path, "holds values that are not finite", got=f"in frame {frame}", remedy="export it again")
     values = values.reshape(count, width)
     check_limits("channels", values, path)
-    return BvhMotion(joints, values, frame_time)
+    return BvhMotion(joints, values, frame_time, notes)
 
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
@@ -176,7 +182,8 @@ def _parse_hierarchy(lines: _Lines) -> list[BvhJoint]:
             return joints
         if keyword in {"ROOT", "JOINT", "END"}:
             if (keyword == "ROOT") == bool(open_joints) or (keyword == "ROOT" and joints):
-                raise lines.error("one ROOT with all other joints inside it", keyword)
+                got = f"another one, {rest}: several people" if keyword == "ROOT" else keyword
+                raise lines.error("one ROOT with all other joints inside it", got)
             if len(joints) >= _MAX_JOINTS:
                 raise lines.error(f"at most {_MAX_JOINTS} joints", "more")
             parent = open_joints[-1] if open_joints else -1
@@ -227,7 +234,8 @@ def _parse_motion_header(lines: _Lines) -> tuple[int, float]:
     except ValueError:
         seconds = 0.0
     if not 1e-5 < seconds < 1e4:
-        raise lines.error("Frame Time: and seconds", f"{keyword} {text}".strip())
+        comma = " with a decimal point" if "," in text else ""
+        raise lines.error(f"Frame Time: and seconds{comma}", f"{keyword} {text}".strip())
     return frames, seconds
 
 
@@ -420,9 +428,10 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
         ) from error
     except ValueError as error:
         raise InputError(path, f"is no person: {error}") from error
-    notes: tuple[str, ...] = ()
+    notes = motion.notes
     if axes is None:
-        axes, notes = _axes(motion, positions, {joint: row for joint, (row, _) in smpl_joints.items()})
+        axes, note = _axes(motion, positions, {joint: row for joint, (row, _) in smpl_joints.items()})
+        notes += note
     positions = axes_to_camera(positions * metres, axes)
     check_limits("joints", positions, path)
     joints = np.zeros((len(positions), len(SMPL24), 3), np.float32)

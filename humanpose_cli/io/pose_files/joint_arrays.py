@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from humanpose_cli.core.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
+from humanpose_cli.core.conventions import SKELETONS, SMPL24, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, axes_to_camera, check_axes, standing_axes
@@ -178,10 +178,15 @@ def orientation_warnings(joints: np.ndarray, skeleton: Skeleton, axes: str) -> t
 
 _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint of SMPL, SMPL-H, SMPL-X, with or without
 _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETONS.values())
+_WITHOUT_HANDS = len(SMPL24) - 2
+_TEXT_TO_MOTION_RATE = 20.0
 
 
-def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> JointTarget:
-    """Read and check a `.npy` of joint positions in the named axes.
+def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str | None) -> JointTarget:
+    """Read and check a `.npy` of joint positions in the named axes; None: the camera's.
+
+    22 joints are SMPL's without the hands, as text-to-motion programs write them, y up and 20 frames a second
+    (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D).
 
     Raises InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError if 17
     joints come without the skeleton's name.
@@ -189,27 +194,36 @@ def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> 
     return joint_target(read_npy(path), path, skeleton, axes)
 
 
-def joint_target(values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str) -> JointTarget:
+def joint_target(
+    values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str | None
+) -> JointTarget:
     """Build the target as `read_joint_array`, of an array (J, 3) or (T, J, 3) that was read already.
 
     path  what errors call it
     """
-    check_axes(axes)
     if values.dtype.kind not in "fiu":
         raise InputError(path, "holds no numbers", expected="joint positions", got=str(values.dtype))
     if values.ndim == 2:
         values = values[None]
     _check_shape(path, values)
+    confidence, notes, frame_rate = np.ones(values.shape[1], np.float32), list[str](), None
+    without_hands = skeleton is None and values.shape[1] == _WITHOUT_HANDS
+    if without_hands:
+        values, frame_rate = np.concatenate((values, values[:, -2:]), axis=1), _TEXT_TO_MOTION_RATE
+        confidence = np.pad(confidence, (0, 2))
+        notes.append(f"22 joints are read as SMPL's without the hands, {frame_rate:g} frames a second, as of HumanML3D")
     source_skeleton = _skeleton_for(path, values.shape[1], skeleton)
     joints = values.astype(np.float64)
     check_joints(path, joints, source_skeleton)
-    in_camera = axes_to_camera(joints, axes)
-    return JointTarget(
-        in_camera.astype(np.float32),
-        source_skeleton,
-        joint_confidence=np.ones(len(source_skeleton), np.float32),
-        warnings=orientation_warnings(joints, source_skeleton, axes),
-    )
+    if without_hands and axes is None:
+        chest, feet = _middle(joints, SMPL24, "shoulder"), _middle(joints, SMPL24, "ankle")
+        axes, note = standing_axes(chest, feet, "y-up", ("z-up", "camera"))
+        notes += note
+    axes = axes or "camera"
+    check_axes(axes)
+    notes += orientation_warnings(joints, source_skeleton, axes)
+    in_camera = axes_to_camera(joints, axes).astype(np.float32)
+    return JointTarget(in_camera, source_skeleton, frame_rate, confidence, tuple(dict.fromkeys(notes)))
 
 
 def _check_shape(path: Path | str, values: np.ndarray) -> None:
@@ -221,6 +235,8 @@ def _check_shape(path: Path | str, values: np.ndarray) -> None:
     remedy = "save an array of shape (J, 3) for a pose or (T, J, 3) for a motion"
     if len(shape) in (1, 3) and flat in _AXIS_ANGLE_WIDTHS:
         remedy = AXIS_ANGLE_WAY_OUT
+    elif flat == 263:
+        remedy = "these are features of HumanML3D: save the joints that it recovers from them, (T, 22, 3)"
     elif len(shape) == 3 and flat == 2:
         remedy = "this looks like 2-D joints: a target pose needs depth"
     elif len(shape) == 3 and flat == 4:
@@ -259,6 +275,7 @@ def _skeleton_for(path: Path | str, count: int, requested_skeleton: Skeleton | s
         names = " or ".join(sorted((skeleton.name for skeleton in candidates), reverse=True))
         raise UsageError(path, f"has {count} joints, which two skeletons have", remedy=f"give `skeleton`: {names}")
     if not candidates:
-        hint = "add the two hands to make smpl24" if count == 22 else "convert it to one of them"
-        raise InputError(path, "has the wrong number of joints", expected=_COUNTS, got=str(count), remedy=hint)
+        expected = f"{_COUNTS}, {_WITHOUT_HANDS} (smpl24 without hands)"
+        remedy = "convert it to one of them"
+        raise InputError(path, "has the wrong number of joints", expected=expected, got=str(count), remedy=remedy)
     return candidates[0]

@@ -22,7 +22,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.inputs import natural_order
-from humanpose_cli.io.pose_files.rotation_files import read_amass
+from humanpose_cli.io.pose_files.rotation_files import read_rotations
 
 MAX_FRAMES = 200_000
 """The limit of all motions together, so that every process can hold them; beyond, motions are taken evenly spread."""
@@ -80,7 +80,7 @@ def _read_motions(folder: Path) -> list[Motion]:
 
 
 def _read_motion(folder: Path, path: Path) -> Motion:
-    target = read_amass(path, "z-up")
+    target = read_rotations(path, "z-up")
     rate = target.frame_rate or _USUAL_RATE
     step = max(1, round(rate / _FRAME_RATE))
     to_world = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # camera axes to a world whose y axis is up
