@@ -21,7 +21,7 @@ _ARGUMENTS = argument(
     "[show|verify|index|export] CACHE",
     "What to do, and the cache's folder or a single file of it. show: summarise the contents, which is the default. "
     "verify: read everything and name what is damaged. index: rebuild the index. export: write the images as files, "
-    "with a list of them, for other programs.",
+    "with a list of them, or clips as videos, for other programs.",
 )
 _OUT = out_option(
     "--out FILE|FOLDER",
@@ -29,6 +29,10 @@ _OUT = out_option(
 )
 _COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
 _SPLIT = option("--split PROTOCOL/SPLIT", "With show and export: take the images from this split. Default: from all.")
+_VIDEOS = option(
+    "--videos",
+    "With export: write the clips as videos, each with its truth beside it, NAME.truth.npz. Default: the images.",
+)
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
 
@@ -41,6 +45,7 @@ _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
         "hpc cache show people --out sheet.jpg",
         "hpc cache verify people",
         "hpc cache export 3dpw --split 3dpw/test --out images",
+        "hpc cache export walks --videos --out clips",
     ),
 )
 def cache(
@@ -49,6 +54,7 @@ def cache(
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
     split: Annotated[str | None, _SPLIT] = None,
+    videos: Annotated[bool, _VIDEOS] = False,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
@@ -59,8 +65,10 @@ def cache(
     action, path = _action_and_path(arguments)
     if action in ("verify", "index") and (out is not None or split is not None):
         raise UsageError("--out" if out is not None else "--split", "is for hpc cache show and export")
+    if videos and action != "export":
+        raise UsageError("--videos", "is for hpc cache export")
     if action == "export":
-        return _export(session, path, out, split)
+        return _export(session, path, out, split, videos=videos)
     if split is not None and out is None:
         raise UsageError("--split", "chooses the images of a contact sheet", remedy="add --out sheet.png")
     if action == "verify":
@@ -83,20 +91,21 @@ def _action_and_path(arguments: Sequence[str]) -> tuple[str, Path]:
     return arguments[0], Path(arguments[1])
 
 
-def _export(session: Session, path: Path, out: Path | None, split: str | None) -> CommandResult:
+def _export(session: Session, path: Path, out: Path | None, split: str | None, *, videos: bool) -> CommandResult:
     from humanpose_cli.lab.cache.cache import open_cache
     from humanpose_cli.lab.cache.contact_sheet import pick_rows
-    from humanpose_cli.lab.cache.export import export_images
+    from humanpose_cli.lab.cache.export import export_images, export_videos
 
     if out is None:
         raise UsageError("--out", "is missing", expected="a folder for the images")
     dataset = open_cache(path)
     rows = pick_rows(dataset, len(dataset), split=split)
     with session.item(str(path)):
-        list_file, *images = export_images(
-            dataset, rows, out, progress=session.reporter.step, stop=lambda: session.stop.requested
-        )
-    item = ItemResult(str(path), Status.SUCCESS, (str(list_file),), details={"found": f"{len(images):,} images"})
+        export = export_videos if videos else export_images
+        files = export(dataset, rows, out, progress=session.reporter.step, stop=lambda: session.stop.requested)
+    outputs = files[::2] if videos else files[:1]
+    found = f"{len(outputs)} videos" if videos else f"{len(files) - 1:,} images"
+    item = ItemResult(str(path), Status.SUCCESS, tuple(map(str, outputs)), details={"found": found})
     return CommandResult("cache", Status.SUCCESS, (item,))
 
 

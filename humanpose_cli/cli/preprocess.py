@@ -26,7 +26,7 @@ from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import nearest
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.lab.synthetic.options import SyntheticOptions
+from humanpose_cli.lab.synthetic.options import Camera, SyntheticOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +100,7 @@ class GeneratorFlags:
     size: Annotated[int, of(SyntheticOptions, "size", _OF_SYNTHETIC)] = 256
     pairs: Annotated[bool, _PAIRS] = False
     clips: Annotated[int | None, _CLIPS] = None
+    camera: Annotated[Camera, of(SyntheticOptions, "camera", _OF_SYNTHETIC)] = "still"
     motions: Annotated[Path | None, of(SyntheticOptions, "motions", _OF_SYNTHETIC)] = None
     backgrounds: Annotated[Path | None, of(SyntheticOptions, "backgrounds", _OF_SYNTHETIC)] = None
     imperfect_fits: Annotated[bool, of(SyntheticOptions, "imperfect_fits", _OF_SYNTHETIC)] = False
@@ -108,7 +109,7 @@ class GeneratorFlags:
         """Return the generator's options. Raises UsageError if they do not fit together."""
         if self.pairs and self.clips is not None:
             raise UsageError("--pairs", "cannot be given together with --clips")
-        values: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds}
+        values: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds, "camera": self.camera}
         if self.pairs:
             values["structure"] = "pairs"
         elif self.clips is not None:
@@ -150,6 +151,7 @@ class DatasetFlags:
     examples=(
         "hpc preprocess synthetic --count 2000 --out people",
         "hpc preprocess synthetic --pairs --count 2000 --out pairs",
+        "hpc preprocess synthetic --clips 100 --camera walk --count 800 --size 960 --set frame_rate=30 --out walks",
         "hpc preprocess images photos --fits hpc-out/fit --out mine",
         "hpc preprocess images photos --items chosen.txt --dry-run",
         "hpc preprocess images takes --views --split test --out takes.cache",

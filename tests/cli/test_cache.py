@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from humanpose_cli.io.video import VideoReader
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.encoding import encode_png
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, SourceInfo
@@ -92,6 +93,38 @@ def test_damaged_shards_are_not_exported(hpc, folder, tmp_path, part):
     assert not (tmp_path / "out" / "pictures.json").exists()
 
 
+class Pans(Squares):
+    """A clip of three frames whose camera goes along x, of Ann, who is missing in the second."""
+
+    def groups(self):
+        return [Group("pan/a", 3)]
+
+    def read(self, group):
+        joints = np.c_[np.tile(np.arange(24.0)[:, None], 3), np.ones(24)].astype(np.float32)
+        for frame in range(3):
+            path = np.column_stack((np.diag([1.0, -1, -1]), [-0.5 * frame, 0, 0])).astype(np.float32)
+            people = () if frame == 1 else (Person(identity="Ann", joints={"smpl24": joints}),)
+            pixels = encode_png(np.full((24, 32, 3), 60 * frame, np.uint8))
+            values = {"people": people, "sequence": "pan/a", "frame": frame, "frame_rate": 5.0, "focal": 40.0}
+            yield Sample(f"pan/a/{frame}", pixels, (32, 24), world_to_camera=path, **values)
+
+
+@pytest.mark.slow
+def test_clips_are_exported_with_their_truth(hpc, tmp_path):
+    build_cache(Pans(), tmp_path / "cache")
+    ran = hpc("cache", "export", str(tmp_path / "cache"), "--videos", "--out", str(tmp_path / "out"), "--json")
+    assert (ran.code, ran.document["items"][0]["found"]) == (0, "1 videos")
+    levels = [int(pixels.mean()) for _, pixels in VideoReader(tmp_path / "out" / "pan" / "a.mp4")]
+    np.testing.assert_allclose(levels, [0, 60, 120], atol=3)
+    truth = np.load(tmp_path / "out" / "pan" / "a.truth.npz")
+    np.testing.assert_allclose(truth["R"], np.tile(np.diag([1, -1, -1]), (3, 1, 1)))
+    np.testing.assert_allclose(truth["C"], [[0, 0, 0], [0.5, 0, 0], [1, 0, 0]])
+    assert float(truth["focal"]) == 40
+    points = np.arange(24.0)[:, None] * [1, -1, -1]
+    np.testing.assert_allclose(truth["joints"][[0, 2]], [points, points + np.array([1, 0, 0])])
+    assert np.isnan(truth["joints"][1]).all()
+
+
 @pytest.mark.posix("needs flock")
 def test_what_a_killed_export_or_index_left_half_written_is_removed(hpc, folder, tmp_path):
     rests = [tmp_path / "out" / "deep" / ".s0.png.hpc-1a2b3c4d.partial", folder / ".index.h5.hpc-1a2b3c4d.partial"]
@@ -164,6 +197,8 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
             "--split: chooses the images of a contact sheet; add --out sheet.png",
         ),
         (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
+        (["export", "CACHE", "--videos", "--out", "clips"], 3, "holds no sequences, expected clips"),
+        (["show", "CACHE", "--videos"], 2, "--videos: is for hpc cache export"),
         (["verify", "CACHE", "--out", "a.png"], 2, "--out: is for hpc cache show"),
         (["index", "CACHE", "--split", "p"], 2, "--split: is for hpc cache show"),
         (["mend", "CACHE"], 2, "mend: there is no such action, expected show, verify, index, export"),

@@ -115,6 +115,7 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
         (("synthetic", "somewhere"), "ROOT"),
         (("iper",), "ROOT"),
         (("synthetic", "--pairs", "--clips", "8"), "--pairs"),
+        (("synthetic", "--camera", "walk"), "camera: moves in clips alone"),
         (("synthetic", "--size", "7"), "--size"),
         (("synthetic", "--set", "companion=1"), "companions"),
         (("iper", ".", "--densepose", "x"), "--densepose"),

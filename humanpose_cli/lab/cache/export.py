@@ -1,22 +1,27 @@
-"""The images of a cache as files for other programs, with a list of the people in them."""
+"""The images of a cache as files for other programs, with a list of the people in them; and its clips as videos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, write_bytes, write_json
+from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, write_bytes, write_json, write_npz
+from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.samples import Sample
 from humanpose_cli.lab.cache.verification import changed_datasets
 
 LIST_NAME = "pictures.json"
 _JPEG = b"\xff\xd8"
+_VIDEO_QUALITY = 18
+_FRAME_RATE = 30.0  # of videos whose own is not known
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -35,18 +40,12 @@ def export_images(
     come back through `hpc evaluate fit --predictions` (`lab.evaluate.predictions`). What a killed export has left half
     written is removed. Raises InputError if labels or images do not match their checksums.
     """
-    remove_abandoned(out)
-    for shard in cache.shards(rows):
-        for column in changed_datasets(shard, with_encoded=False):
-            remedy = "copy or make it again; hpc cache verify lists all damage"
-            raise InputError(shard.path, f"column {column} does not match its checksum", remedy=remedy)
+    _prepare(cache, rows, out)
     entries, paths = [], []
     for count, row in enumerate(rows.tolist(), 1):
         sample = cache.sample(row)
         suffix = ".jpg" if sample.image.startswith(_JPEG) else ".png"
-        name = PurePosixPath(sample.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise InputError(cache.path, "names an image outside of the folder", got=sample.name)
+        name = _inside(cache, sample.name)
         file = f"{name.with_suffix('') if name.suffix.lower() in _SUFFIXES else name}{suffix}"
         path = out / file
         ensure_folder(path.parent)
@@ -72,6 +71,74 @@ def export_images(
             raise InterruptedRun()
     write_json(out / LIST_NAME, {"pictures": entries})
     return (out / LIST_NAME, *paths)
+
+
+def export_videos(
+    cache: Cache,
+    rows: NDArray[np.int64],
+    out: Path,
+    *,
+    codec: VideoCodec = "h264",
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Path, ...]:
+    """Write the sequences of some rows as videos named after them, and what is true of each into NAME.truth.npz.
+
+    The truth has R (T, 3, 3) and C (T, 3) metres, camera = R (world − C); focal pixels, (T,) where it varies; and
+    SMPL's joints (T, 24, 3) of the sequence's first person in world axes, NaN in frames without them. If the cache has
+    no path of the camera, the world's axes are the camera's. Raises InputError if there are no sequences, or if labels
+    or images do not match their checksums.
+    """
+    names = [name for name in cache.sequences if np.isin(cache.sequence(name), rows).all()]
+    if not names:
+        raise InputError(cache.path, "holds no sequences", expected="clips", remedy="leave out videos")
+    _prepare(cache, rows, out)
+    paths = []
+    for count, name in enumerate(names, 1):
+        path = out / f"{_inside(cache, name)}.mp4"
+        ensure_folder(path.parent)
+        samples = [cache.sample(int(row)) for row in cache.sequence(name)]
+        with VideoWriter(path, samples[0].frame_rate or _FRAME_RATE, quality=_VIDEO_QUALITY, codec=codec) as video:
+            for row in cache.sequence(name).tolist():
+                video.write(cache.image(row))
+        truth = path.with_suffix(".truth.npz")
+        write_npz(truth, _truth(samples))
+        paths += [path, truth]
+        progress(count, len(names), "videos")
+        if stop():
+            raise InterruptedRun()
+    return tuple(paths)
+
+
+def _prepare(cache: Cache, rows: NDArray[np.int64], out: Path) -> None:
+    """Remove what a killed export left, and check the shards."""
+    remove_abandoned(out)
+    for shard in cache.shards(rows):
+        for column in changed_datasets(shard, with_encoded=False):
+            remedy = "copy or make it again; hpc cache verify lists all damage"
+            raise InputError(shard.path, f"column {column} does not match its checksum", remedy=remedy)
+
+
+def _inside(cache: Cache, name: str) -> PurePosixPath:
+    """Return a name as a path. Raises InputError if it leads out of a folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(cache.path, "names an image outside of the folder", got=name)
+    return path
+
+
+def _truth(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
+    paths = [np.eye(3, 4) if s.world_to_camera is None else np.asarray(s.world_to_camera, float) for s in samples]
+    rotation, shift = np.stack(paths)[:, :, :3], np.stack(paths)[:, :, 3]
+    identity = next((person.identity for sample in samples for person in sample.people), "")
+    joints = np.full((len(samples), len(SMPL24), 3), np.nan)
+    for frame, sample in enumerate(samples):
+        for person in sample.people:
+            if person.identity == identity and SMPL24.name in person.joints:
+                joints[frame] = (person.joints[SMPL24.name][:, :3] - shift[frame]) @ rotation[frame]
+    centre = -np.einsum("tji,tj->ti", rotation, shift)
+    focal = np.array([np.nan if sample.focal is None else sample.focal for sample in samples])
+    return {"R": rotation, "C": centre, "focal": focal[0] if np.ptp(focal) == 0 else focal, "joints": joints}
 
 
 def _rounded(box: NDArray[Any] | None) -> list[float] | None:

@@ -137,6 +137,8 @@ def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[
 BACKGROUND_KINDS: dict[str, float] = {"room": 0.36, "street": 0.17, "field": 0.17, "studio": 0.1, "abstract": 0.2}
 """Kind → how often it is drawn where no images are given."""
 INDOOR = ("room", "studio")
+VIEWED_FROM_ANYWHERE = ("street", "field")
+"""Kinds that look alike from all sides: a camera that moves sees one scene."""
 
 
 @dataclass(frozen=True)

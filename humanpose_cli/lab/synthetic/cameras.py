@@ -91,7 +91,7 @@ def sample_camera(
     rotation = np.eye(3)
     for _ in range(3):
         position = middle + np.array([0, lens - middle[1], distance])
-        rotation = _look_at(position, middle, roll)
+        rotation = look_at(position, middle, roll)
         in_camera = (joints - middle) @ rotation.T
         extent = np.ptp(in_camera[:, :2], axis=0) + 0.12
         depth = focal * (extent / (np.array([width, height]) * fill)).max()
@@ -101,7 +101,7 @@ def sample_camera(
         lens = middle[1] + math.copysign(rise, lens - middle[1])
         distance = math.sqrt(max(depth**2 - rise**2, 0.04))
     position = middle + np.array([0, lens - middle[1], distance])
-    rotation = _look_at(position, middle, roll)
+    rotation = look_at(position, middle, roll)
     shift = _framing(random, (joints - position) @ rotation.T, focal, size)
     # People are moved in the image by turning the camera, or as a crop would, by its principal point.
     half = np.array([width / 2, height / 2])
@@ -125,7 +125,7 @@ def _lens_height(random: np.random.Generator) -> float:
     return random.uniform(0.2, 0.9)
 
 
-def _look_at(position: Array, target: Array, roll: float) -> Array:
+def look_at(position: Array, target: Array, roll: float) -> Array:
     """Return the world-to-camera rotation of a camera that looks from one point to another."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.array([-forward[2], 0.0, forward[0]])  # forward × up
@@ -461,22 +461,23 @@ class ContactShadow:
     """Darkness on the floor under and around what is near it.
 
     points  (N, 3) metres, world axes, y above the floor
+    side    cells of `CELL` metres, around the middle of the points
     """
 
-    CELL, REACH, SIDE = 0.03, 0.30, 128  # metres, metres, cells
+    CELL, REACH = 0.03, 0.30  # metres
 
-    def __init__(self, points: Array) -> None:
+    def __init__(self, points: Array, side: int = 128) -> None:
         low = points[points[:, 1] < self.REACH]
         self.empty = len(low) == 0
         if self.empty:
             return
         centre = (low[:, [0, 2]].min(0) + low[:, [0, 2]].max(0)) / 2
-        self.corner = centre - self.CELL * self.SIDE / 2
-        cells = np.clip(((low[:, [0, 2]] - self.corner) / self.CELL).astype(np.int64), 0, self.SIDE - 1)
+        self.corner = centre - self.CELL * side / 2
+        cells = np.clip(((low[:, [0, 2]] - self.corner) / self.CELL).astype(np.int64), 0, side - 1)
         weight = np.clip(1 - low[:, 1] / self.REACH, 0, 1)
-        grid: Array = np.zeros(self.SIDE * self.SIDE, np.float32)
-        np.maximum.at(grid, cells[:, 1] * self.SIDE + cells[:, 0], weight.astype(np.float32))
-        grid = grid.reshape(self.SIDE, self.SIDE)
+        grid: Array = np.zeros(side * side, np.float32)
+        np.maximum.at(grid, cells[:, 1] * side + cells[:, 0], weight.astype(np.float32))
+        grid = grid.reshape(side, side)
         wide = cv2.dilate(grid, np.ones((3, 3), np.uint8))
         self.grid = np.asarray(cv2.GaussianBlur(wide, (0, 0), 2.2), np.float32)
 

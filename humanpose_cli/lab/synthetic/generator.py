@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
+from humanpose_cli.lab.synthetic.camera_paths import WALKS
+from humanpose_cli.lab.synthetic.cameras import SceneCamera
 from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.motions import library_with
@@ -76,9 +79,10 @@ class SyntheticSource:
         if self.options.backgrounds is not None:
             assert self._images is not None
             options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
-        if self.options.motions is None:
-            del options["motions"]  # so that caches of earlier versions stay the same
-        else:
+        for name in ("motions", "camera", "aspect"):
+            if options[name] == getattr(SyntheticOptions, name):
+                del options[name]  # so that caches of earlier versions stay the same
+        if self.options.motions is not None:
             library = library_with(self.options.motions)
             options["motions"] = f"{self.options.motions.name}: {len(library.clips)} clips, {len(library)} frames"
         return SourceInfo("synthetic", options)
@@ -112,27 +116,28 @@ class SyntheticSource:
         split = self.split_of(number)
         random = self._random("scene", number)
         actors, names = self._cast(random, number, split)
-        scene, renderer, looked_at = self._stage(random, actors)
-        view = scene.camera.view
+        scene, renderer, looked_at = self._stage(random, number, actors)
         for frame in range(len(scene)):
             image = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
+            camera = scene.camera_at(frame)
             people, indices = people_of_frame(self._body, scene, names, frame, image)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
                 image=encode_scene_image(image.image, int(random.integers(*_QUALITY))),
-                size=view.size,
-                focal=float(view.focal),
-                principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
+                size=camera.view.size,
+                focal=float(camera.view.focal),
+                principal_point=(float(camera.view.principal_point[0]), float(camera.view.principal_point[1])),
                 people=people,
                 maps=encode_scene_maps(image, indices),
                 sequence="" if group.count == 1 else group.name,
                 frame=frame,
                 splits={PROTOCOL: split},
                 frame_rate=self.options.frame_rate if self.options.structure == "clips" else None,
+                world_to_camera=_from_y_down(camera) if scene.path else None,
             )
 
     def _stage(
-        self, random: np.random.Generator, actors: Sequence[Actor]
+        self, random: np.random.Generator, number: int, actors: Sequence[Actor]
     ) -> tuple[SceneDescription, SceneRenderer, dict[int, RenderedScene]]:
         """Draw a scene that shows its first person; returns also its renderer and the frames rendered to check that.
 
@@ -140,11 +145,12 @@ class SyntheticSource:
         """
         frames = 2 if self.options.structure == "pairs" else 1
         for _ in range(_TRIES):
-            scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
+            scene = sample_scene(random, self._body, actors, self._scene_options(number), images=self._images)
             renderer = SceneRenderer(self._body, scene, labels_of(self._body))
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
             min_visible = min(int(image.visible[0]) for image in looked_at.values())
-            if min_visible >= _MIN_VISIBLE * self.options.size**2:
+            height, width = self.options.image_size
+            if min_visible >= _MIN_VISIBLE * height * width:
                 break
         return scene, renderer, looked_at
 
@@ -194,10 +200,13 @@ class SyntheticSource:
                 return held_pose(*(self._pose(random, number, split, 2 * role + k, chairs=False) for k in range(2)))
             rate = _PAIR_RATE
         pose = None
-        if o.structure == "clips" and random.random() < _HELD_CLIPS:
+        follows = o.camera != "still" and role == 0
+        if o.structure == "clips" and not follows and random.random() < _HELD_CLIPS:
             pose = self._pose(random, number, split, role)
         while True:
-            motion = sample_motion(random, length, rate, split=_pose_split(split), pose=pose, motions=o.motions)
+            motion = sample_motion(
+                random, length, rate, split=_pose_split(split), pose=pose, motions=o.motions, travels=follows
+            )
             if motion.activities[0] in activities_of(split, o.motions):
                 return motion
 
@@ -220,15 +229,17 @@ class SyntheticSource:
 
     # What all groups share
 
-    def _scene_options(self) -> SceneOptions:
-        """Make the options of a scene. Clips and pairs show complete people more often than single images."""
+    def _scene_options(self, number: int) -> SceneOptions:
+        """Make the options of a group's scene. Clips and pairs show complete people more often than single images."""
         o = self.options
         options = SceneOptions(
-            (o.size, o.size),
+            o.image_size,
             in_front=o.in_front,
             picture_share=o.picture_share,
             damage=o.damage,
             framed=o.crowd or 1,
+            path={"still": None, "turn": "turning", "walk": WALKS[number % len(WALKS)]}[o.camera],
+            frame_rate=o.frame_rate,
         )
         if o.structure == "single":
             return options
@@ -261,6 +272,11 @@ class SyntheticSource:
 def _body() -> Body:
     """Load the body of all sources of a process: what is made once for a body object, as clothes are, is made once."""
     return default_body()
+
+
+def _from_y_down(camera: SceneCamera) -> NDArray[np.float32]:
+    """Return [R t] (3, 4) of a camera, from a world whose y axis is down."""
+    return np.column_stack((camera.rotation * np.array([1, -1, -1], np.float32), camera.translation))
 
 
 def _number_of(name: str) -> int:

@@ -10,6 +10,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
 Structure = Literal["single", "pairs", "clips"]
+Camera = Literal["still", "turn", "walk"]
 _MAX_SIZE, _MAX_FRAMES = 2048, 512
 
 
@@ -18,12 +19,18 @@ class SyntheticOptions(Options):
     """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes."""
 
     count: int = option(1000, "Images, rounded up to complete pairs or clips.", value="N", minimum=1)
-    size: int = option(256, "Side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
+    size: int = option(256, "Longer side of an image.", unit="pixels", minimum=32, maximum=_MAX_SIZE)
     structure: Structure = option(
         "single", "Single images, or pairs or clips of one person in the same clothes before the same background."
     )
     clip_length: int = option(16, "Frames of a clip, 2 or more.")
     frame_rate: float = option(10.0, "Frame rate of clips.", unit="frames/second", above=0, maximum=120)
+    camera: Camera = option(
+        "still",
+        "What the camera of a clip does: it stands still, turns after a person who walks, or is walked by hand beside, "
+        "around or behind them or shaken on the spot, by turns; with things around, blur and rolling shutter.",
+    )
+    aspect: float = option(1.0, "Width of an image over its height.", minimum=0.25, maximum=4)
     seed: int = option(0, "Decides all random choices.")
     motions: Path | None = option(
         None,
@@ -62,6 +69,8 @@ class SyntheticOptions(Options):
         super().__post_init__()
         if self.structure == "clips" and not 2 <= self.clip_length <= _MAX_FRAMES:
             raise UsageError("clips", "is out of range", expected=f"2 to {_MAX_FRAMES}", got=str(self.clip_length))
+        if self.camera != "still" and self.structure != "clips":
+            raise UsageError("camera", "moves in clips alone", got=f"structure {self.structure}", remedy="clips")
         if self.imperfect_fits and self.structure != "clips":
             raise UsageError("imperfect_fits", "are of clips alone", got=f"structure {self.structure}", remedy="clips")
         if self.crowd in (1, 2) or (self.crowd and self.structure == "pairs"):
@@ -70,6 +79,11 @@ class SyntheticOptions(Options):
         if self.validation + self.test > 1:
             got = f"{self.validation} and {self.test}"
             raise UsageError("validation, test", "are out of range", expected="together 0 to 1", got=got)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) pixels."""
+        return round(self.size / max(1, self.aspect)), round(self.size * min(1, self.aspect))
 
     @property
     def group_size(self) -> int:

@@ -244,6 +244,7 @@ PELVIS_HEIGHT = 0.95  # metres, where a pose without a position of its own is pu
 
 # Degrees (standard deviation) by which a whole clip, and within it a slow wave, strays from the recording.
 _WIDENING: dict[str, float] = {"trunk": 3, "collar": 3, "shoulder": 9, "elbow": 10, "wrist": 10, "hand": 14}
+_TRAVEL = 2.5  # metres from the beginning to the end of a motion that travels
 _DEEPEST_IN_MOTION = 0.04  # metres of self-penetration in the worst frame that pass
 
 
@@ -282,10 +283,12 @@ def sample_motion(
     split: str = "train",
     pose: Pose | None = None,
     motions: Path | None = None,
+    travels: bool = False,
 ) -> Performance:
     """Draw a motion of `length` frames at `frame_rate` a second.
 
     motions  folder of AMASS's, one of which it may be
+    travels  a motion of the library whose person goes forwards for some metres, if there is one
     pose     a pose that is held, with a slow sway, instead of a motion of the library
 
     Trunk and arms are changed smoothly, less where limbs would go through the body. Too short recordings run back and
@@ -295,7 +298,7 @@ def sample_motion(
         still = held_pose(*[pose] * length)
         motion = replace(still, is_joined=True)
     else:
-        clip = _sample_clip(random, split, (length - 1) / frame_rate, motions)
+        clip = _sample_clip(random, split, (length - 1) / frame_rate, motions, travels=travels)
         motion = _resample(clip, length, frame_rate, random)
     if random.random() < 0.5:
         flip = torch.tensor([-1.0, 1.0, 1.0])
@@ -312,14 +315,25 @@ def sample_motion(
     return replace(motion, pelvis=motion.pelvis - motion.pelvis[0] * torch.tensor([1.0, 0.0, 1.0]))
 
 
-def _sample_clip(random: np.random.Generator, split: str, seconds: float, motions: Path | None) -> Motion:
+def _sample_clip(
+    random: np.random.Generator, split: str, seconds: float, motions: Path | None, *, travels: bool
+) -> Motion:
     """Draw a clip of the library that lasts so long, each activity alike; any if none does."""
     clips = list(library_with(motions).motions(split=split))
+    if travels:
+        clips = [clip for clip in clips if _travels(clip)] or clips
     clips = [clip for clip in clips if (len(clip) - 1) / clip.frame_rate >= seconds] or clips
     names = sorted({clip.activity for clip in clips})
     activity = names[int(random.integers(len(names)))]
     clips = [clip for clip in clips if clip.activity == activity]
     return clips[int(random.integers(len(clips)))]
+
+
+def _travels(clip: Motion) -> bool:
+    """Return whether a clip's person goes forwards for some metres."""
+    way = clip.pelvis[-1] - clip.pelvis[0]
+    forward = axis_angle_to_matrix(clip.poses[:, :3])[..., 2].mean(0)
+    return bool(way.norm() > _TRAVEL and way @ forward > 0.5 * way.norm())
 
 
 def _resample(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:

@@ -12,7 +12,7 @@ which draws bodies over given images, this casts shadows, keeps colours gamma en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -40,6 +40,7 @@ from humanpose_cli.lab.cache.label_maps import (
 )
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.synthetic.backgrounds import Backdrop, paint_backdrop
+from humanpose_cli.lab.synthetic.camera_paths import expose
 from humanpose_cli.lab.synthetic.cameras import ContactShadow, SceneCamera, ShadowMap, degrade, encode_light, irradiance
 from humanpose_cli.lab.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
 from humanpose_cli.lab.synthetic.scene import Prop, SceneDescription
@@ -51,6 +52,7 @@ Array = NDArray[Any]
 
 _FARTHEST = 60.0  # metres from the lens
 _FALL = 0.8  # metres that light passes between a person and the floor, for the softness of edges
+_WIDE_CONTACT = 800  # cells of the contact shadow around a camera's way
 _CONTACT = 0.6  # of the light that is kept away under what touches the floor
 _WALLS = 0.7  # share of the sun's shadow on walls, which also get light from the floor
 
@@ -74,7 +76,8 @@ def _shade_backdrop(
     cover = shadow.cover(points, _FALL) * np.where(floor, np.float32(1), np.float32(_WALLS))
     factor = 1 - cover[:, None] * (1 - shade)
     # Under what touches the floor, also the light of the sky is missing.
-    contact = ContactShadow((casting[::3] - camera.translation) @ camera.rotation)
+    side = _WIDE_CONTACT if scene.path else 128
+    contact = ContactShadow((casting[::3] - camera.translation) @ camera.rotation, side)
     below = np.flatnonzero(floor)
     positions = (points[below] - camera.translation) @ camera.rotation
     factor[below] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
@@ -248,28 +251,32 @@ class RenderedScene:
 
 
 class SceneRenderer:
-    """Renders the frames of a scene; the background is painted once."""
+    """Renders the frames of a scene; the background is painted once for each camera."""
 
     def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
         self.body, self.scene = body, scene
         self.labels = labels or BodyLabels(body)
-        # Points (N, 3) in world axes between which everything stands: around people's pelvises, and things.
-        camera = scene.camera
-        pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))
-        world = (pelvis - camera.translation) @ camera.rotation
-        around = (world[:, None] + np.array([[-_REACH, 0, -_REACH], [_REACH, 0, _REACH]])).reshape(-1, 3)
+        # Points (N, 3) in world axes between which everything stands: around people's pelvises, lenses, and things.
+        around = (scene.positions()[:, None] + np.array([[-_REACH, 0, -_REACH], [_REACH, 0, _REACH]])).reshape(-1, 3)
         things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
-        inside = np.concatenate((around, *things))
-        self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, inside)
+        self._inside = np.concatenate((around, *things))
         # What casts no shadow comes last, so that all that does are the first meshes of the stack.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
         self._casting = len(scene.people) + sum(prop.shadow for prop in props)
         self._coats = [*(_coat_of_person(p.mesh) for p in scene.people), *map(_coat_of_prop, props)]
-        to_camera = scene.camera.to_camera
-        self._props = [torch.from_numpy(to_camera(prop.solid.vertices).astype(np.float32)) for prop in props]
+        self._solids = [prop.solid.vertices for prop in props]
+        self._look_from(scene.camera)
+
+    def _look_from(self, camera: SceneCamera) -> None:
+        """Paint the background of a camera, and move the things into its axes."""
+        scene = self.scene = replace(self.scene, camera=camera)
+        self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, self._inside)
+        self._props = [torch.from_numpy(camera.to_camera(solid).astype(np.float32)) for solid in self._solids]
 
     def render(self, frame: int = 0, names: tuple[str, ...] = RENDERED_MAPS) -> RenderedScene:
         """Render one frame with the maps of these names."""
+        if (camera := self.scene.camera_at(frame)) is not self.scene.camera:
+            self._look_from(camera)
         scene = self.scene
         with torch.no_grad():
             row = slice(frame, frame + 1)
@@ -295,6 +302,8 @@ class SceneRenderer:
             centres = _centres(fine, box, scene.camera.view)
             maps = maps_of_raster(people, stack, centres, tuple({*names, "persons"}))
             image = self._image(stack, fine, box)
+        if scene.path:
+            image = expose(image, scene.path, frame, scene.shutter)
         noise = np.random.default_rng([scene.noise_seed, frame])
         visible = np.bincount(maps["persons"].ravel(), minlength=len(people) + 1)[1:]
         return RenderedScene(degrade(image, scene.degradation, noise), {name: maps[name] for name in names}, visible)
@@ -306,7 +315,7 @@ class SceneRenderer:
         if casting:
             sun = scene.camera.rotation @ np.asarray(scene.lighting.sun.direction, np.float32)
             faces = stack.faces[: stack.first_face[self._casting]]
-            side = 256 if len(scene.people) <= 1 else 384
+            side = 768 if scene.path else 256 if len(scene.people) <= 1 else 384
             shadow = ShadowMap(stack.vertices[:casting], faces, sun, scene.lighting.penumbra, side=side)
         image = self.backdrop.image.copy()
         if shadow is not None:

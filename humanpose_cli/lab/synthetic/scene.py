@@ -18,7 +18,13 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.lab.synthetic.backgrounds import Background, ImageFolder, sample_background
+from humanpose_cli.lab.synthetic.backgrounds import (
+    VIEWED_FROM_ANYWHERE,
+    Background,
+    ImageFolder,
+    sample_background,
+)
+from humanpose_cli.lab.synthetic.camera_paths import PathKind, Shutter, sample_path, sample_shutter
 from humanpose_cli.lab.synthetic.cameras import (
     CameraOptions,
     Degradation,
@@ -154,6 +160,7 @@ def _plant(random: np.random.Generator, height: float) -> Solid:
 
 
 _MATERIALS = ("boards", "wallpaper", "plaster", "concrete", "carpet", "print", "brick", "shelf", "stone", "ground")
+_TRIES = 12
 _MAX_HIDDEN = 0.55  # share of a person's joints that things in front may hide
 
 
@@ -374,6 +381,7 @@ class SceneOptions:
     damage      strength of blur, noise and the like: 0 for none
     turn_poses  radians: poses that stand for themselves (pairs) are turned on their spot by up to this, each anew
     framed      how many people the camera frames: the first ones
+    path        of a hand-held camera that follows the first person, at frame_rate; None: it stands still
     """
 
     size: tuple[int, int] = (256, 256)
@@ -385,6 +393,8 @@ class SceneOptions:
     damage: float = 1.0
     turn_poses: float = math.pi
     framed: int = 1
+    path: PathKind | None = None
+    frame_rate: float = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -394,6 +404,9 @@ class SceneDescription:
     people       in the order of the label `persons`; the first is the one that the camera frames
     images       the folder that a background's image comes from
     noise_seed   decides the sensor's noise of every frame
+    path         (T,) the camera of each frame, the first of which is `camera`; empty: it stands still. People are in
+                 the axes of their frame's camera.
+    shutter      of a camera that moves
     """
 
     camera: SceneCamera
@@ -404,9 +417,24 @@ class SceneDescription:
     degradation: Degradation
     noise_seed: int
     images: ImageFolder | None = None
+    path: tuple[SceneCamera, ...] = ()
+    shutter: Shutter = field(default_factory=Shutter)
 
     def __len__(self) -> int:
         return len(self.people[0].rotations) if self.people else 1
+
+    def camera_at(self, frame: int) -> SceneCamera:
+        """Return the camera of a frame."""
+        return self.path[frame] if self.path else self.camera
+
+    def positions(self) -> NDArray[np.float32]:
+        """Return where people and lenses are in all frames: (N, 3) metres, world axes."""
+        people = [person.trans.numpy() for person in self.people]
+        if not self.path:
+            trans = np.concatenate(people) if people else np.zeros((0, 3), np.float32)
+            return np.asarray((trans - self.camera.translation) @ self.camera.rotation)
+        turn, lenses = (np.stack([getattr(each, name) for each in self.path]) for name in ("rotation", "position"))
+        return np.concatenate([lenses, *(np.einsum("tji,tj->ti", turn, trans) + lenses for trans in people)])
 
 
 def sample_scene(
@@ -431,28 +459,87 @@ def sample_scene(
     if len(actors[0].performance) > 1:
         # A person who moves through an enlarged image would be outside of it in some frames.
         framing = replace(framing, enlarged=(1.02, 1.25))
-    camera = sample_camera(random, np.concatenate(joints[: options.framed]), options.size, framing)
+    path = _sample_safe_path(random, performances, options) if options.path else ()
+    camera = path[0] if path else sample_camera(random, np.concatenate(joints[: options.framed]), options.size, framing)
     background = sample_background(random, images, options.picture_share)
+    if path:
+        background = Background(str(random.choice(VIEWED_FROM_ANYWHERE)), background.seed)
     lens = camera.position - joints[0].mean(0)
     lighting = sample_lighting(random, math.atan2(lens[0], lens[2]), indoor=background.indoor)
-    props = sample_props(
-        random, camera, joints, around=options.furniture, in_front=options.in_front, cards=options.cards
-    )
+    if path:
+        props = _sample_surroundings(random, path, joints)
+    else:
+        props = sample_props(
+            random, camera, joints, around=options.furniture, in_front=options.in_front, cards=options.cards
+        )
     for actor, each in zip(actors, joints, strict=True):
         if actor.performance.family == "chair" and (actor.performance.is_joined or len(actor.performance) == 1):
             pelvis, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
             props.append(seat_for(random, pelvis, np.stack(knees)))
-    people, turn = [], torch.from_numpy(camera.rotation)
+    people = _viewed_people(body, actors, performances, path or (camera,))
+    degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
+    noise_seed, shutter = int(random.integers(2**31)), Shutter()
+    if path:
+        # A lens that is focused on the person all the way, and blur from the path alone.
+        degradation = replace(degradation, motion=(0.0, 0.0), backdrop_blur=0.0)
+        shutter = sample_shutter(random, options.frame_rate, options.damage)
+    scene = SceneDescription(camera, lighting, background, tuple(props), people, degradation, noise_seed, images)
+    return replace(scene, path=path, shutter=shutter)
+
+
+def _viewed_people(
+    body: Body, actors: Sequence[Actor], performances: Sequence[Performance], cameras: Sequence[SceneCamera]
+) -> tuple[StagedPerson, ...]:
+    """Move people into the axes of their frames' cameras; one camera is that of all frames."""
+    turn, shift = (
+        torch.from_numpy(np.stack([getattr(each, name) for each in cameras])) for name in ("rotation", "translation")
+    )
+    people = []
     for actor, motion in zip(actors, performances, strict=True):
         rotations = motion.rotations.clone()
         rotations[:, 0] = turn @ rotations[:, 0]
-        root = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
+        root = (turn @ motion.pelvis[..., None])[..., 0] + shift
         trans = body.translation_of_root(root, actor.betas[None])
         people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family))
-    degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
-    return SceneDescription(
-        camera, lighting, background, tuple(props), tuple(people), degradation, int(random.integers(2**31)), images
-    )
+    return tuple(people)
+
+
+_APART = 0.8  # metres between the lens and people
+_SURROUNDINGS = (14, 26)  # things, min and max, along a camera's way
+
+
+def _sample_safe_path(
+    random: np.random.Generator, performances: Sequence[Performance], options: SceneOptions
+) -> tuple[SceneCamera, ...]:
+    """Draw a path that keeps apart from people, if there is one."""
+    assert options.path is not None
+    pelvis = [motion.pelvis.numpy() for motion in performances]
+    for _ in range(_TRIES):
+        path = sample_path(random, options.path, pelvis[0], options.size, options.frame_rate)
+        lenses = np.stack([camera.position for camera in path])
+        if min(float(np.linalg.norm((lenses - each)[:, [0, 2]], axis=1).min()) for each in pelvis) > _APART:
+            break
+    return path
+
+
+def _sample_surroundings(
+    random: np.random.Generator, path: Sequence[SceneCamera], joints: Sequence[Array]
+) -> list[Prop]:
+    """Put things on the floor around a camera's way, none in it or before the first person."""
+    people = np.concatenate(list(joints))[:, [0, 2]]
+    lenses = np.stack([camera.position for camera in path])[:, [0, 2]]
+    subject = joints[0].reshape(len(path), -1, 3).mean(1)[:, [0, 2]]
+    # Points of the lines of sight, from the lens to the person.
+    sight = (lenses[:, None] + np.linspace(0, 1, 9)[:, None] * (subject - lenses)[:, None]).reshape(-1, 2)
+    busy = np.concatenate((sight, people))
+    low, high = busy.min(0) - 5, busy.max(0) + 5
+    props = []
+    for _ in range(int(random.integers(*_SURROUNDINGS))):
+        thing, radius = _standing_thing(random)
+        point, turn = random.uniform(low, high), random.uniform(0, 2 * math.pi)
+        if np.linalg.norm(busy - point, axis=1).min() > radius + 0.35:
+            props.append(replace(thing, solid=move_solid(thing.solid, np.array([point[0], 0, point[1]]), turn=turn)))
+    return props
 
 
 def _stage_actors(
