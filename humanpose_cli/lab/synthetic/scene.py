@@ -529,9 +529,9 @@ def _sample_surroundings(
     people = np.concatenate(list(joints))[:, [0, 2]]
     lenses = np.stack([camera.position for camera in path])[:, [0, 2]]
     subject = joints[0].reshape(len(path), -1, 3).mean(1)[:, [0, 2]]
-    # Points of the lines of sight, from the lens to the person.
-    sight = (lenses[:, None] + np.linspace(0, 1, 9)[:, None] * (subject - lenses)[:, None]).reshape(-1, 2)
-    busy = np.concatenate((sight, people))
+    # Points between the lens and the person, which nothing may hide.
+    clear = (lenses[:, None] + np.linspace(0, 1, 9)[:, None] * (subject - lenses)[:, None]).reshape(-1, 2)
+    busy = np.concatenate((clear, people))
     low, high = busy.min(0) - 5, busy.max(0) + 5
     props = []
     for _ in range(int(random.integers(*_SURROUNDINGS))):
