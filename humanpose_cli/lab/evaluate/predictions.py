@@ -39,6 +39,7 @@ from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.text_files import read_json
 from humanpose_cli.io.value_limits import LIMITS, check_limits
+from humanpose_cli.io.video import VIDEO_SUFFIXES
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 
@@ -117,12 +118,13 @@ def records_from_files(
     """Open fits that are there already: row of an image → a fit and the rows of its people in it, or None. They are our
     fit files below a folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
 
-    A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. A
+    A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. One
+    of a video that is named after a sequence, as `hpc cache export --videos` names it, is about its images in order. A
     file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
     sequences, about all images. Raises InputError if nothing is about an image of the cache, or bodies differ.
     """
     paths = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
-    records = _fit_files(path, paths) if paths else _foreign_fits(path, cache, body)
+    records = _fit_files(path, paths, cache) if paths else _foreign_fits(path, cache, body)
     bodies = {record.body for record, _ in records.values()}
     if bodies != {body.name}:
         got = ", ".join(sorted(bodies))
@@ -148,13 +150,18 @@ def records_from_files(
 _RecordOfName = dict[str, tuple[FitRecord, int]]
 
 
-def _fit_files(folder: Path, paths: Sequence[Path]) -> _RecordOfName:
+def _fit_files(folder: Path, paths: Sequence[Path], cache: Cache) -> _RecordOfName:
     """Map the name of an image to record and frame."""
     records: _RecordOfName = {}
     for path in paths:
         record = read_fit(path)
         name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
         frames = [_plain(str(frame)) for frame in record.frame_names]
+        sequence = Path(name).with_suffix("").as_posix()
+        if Path(name).suffix.lower() in VIDEO_SUFFIXES and sequence in cache.sequences:
+            images = cache.images["name"][cache.sequence(sequence)]
+            numbers = [int(frame) if frame.isdecimal() else len(images) for frame in frames]
+            records |= {_plain(str(images[n])): (record, i) for i, n in enumerate(numbers) if n < len(images)}
         for index, frame in enumerate(frames):
             for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
                 records.setdefault(key, (record, index))

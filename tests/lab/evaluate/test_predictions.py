@@ -86,6 +86,20 @@ def test_segments_of_fits_and_of_the_truth_have_their_lengths(
         assert (metrics["accel_mm"].value < 0.01) == (found == true)
 
 
+def test_fits_of_a_video_named_after_a_sequence_are_of_its_images_in_order(
+    cache: Path, people: EvaluatedPeople, tmp_path: Path
+) -> None:
+    fit = fit_of(people)
+    names = np.array([f"{number:06d}" for number in range(FRAMES)])
+    write_fit(tmp_path / "clip0.mp4.fit.npz", replace(fit, frame_names=names))
+    report = evaluated(cache, tmp_path)
+    assert report.metrics["mpjpe_mm"].n == FRAMES
+    assert report.metrics["mpjpe_mm"].value < 0.01
+    names = np.roll(names, 1)  # frames in another order are other people
+    write_fit(tmp_path / "clip0.mp4.fit.npz", replace(fit, frame_names=names))
+    assert evaluated(cache, tmp_path).metrics["mpjpe_mm"].value > 1
+
+
 class LongPeople(ClipPeople):
     """People whose segments are all longer, or shorter, than their shape makes them."""
 
