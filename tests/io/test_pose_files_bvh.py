@@ -51,7 +51,55 @@ MAKEHUMAN = {**MIXAMO} | {
     "collar": "clavicle", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist", "hand": "hand",
 }  # fmt: skip
 
+SOMA = {**MIXAMO, "spine3": "Chest", "neck": "Neck1"} | {"hip": "Leg", "knee": "Shin"}
+ROKOKO = {**MIXAMO} | {"hip": "Thigh", "knee": "Shin", "foot": "Toe"}
+OPTITRACK = {**BIPED} | {
+    "hip": "Thigh", "knee": "Shin", "foot": "Toe", "collar": "Shoulder", "shoulder": "UArm", "elbow": "FArm",
+    "hand": "Middle1",
+}  # fmt: skip
+VRM = {**UNREAL} | {
+    "hip": "UpperLeg", "knee": "LowerLeg", "ankle": "Foot", "foot": "ToeBase", "collar": "Shoulder",
+    "shoulder": "UpperArm", "elbow": "LowerArm", "wrist": "Hand", "hand": "Middle1",
+}  # fmt: skip
+THEIA = {**UNREAL} | {"knee": "shank", "foot": "toes", "collar": "shoulder", "shoulder": "uarm", "elbow": "larm"}
+OPENSIM = {**ACCLAIM} | {"ankle": "talus", "elbow": "radius"}
+MOCOPI = {**MIXAMO, "spine1": "torso_1", "spine2": "torso_3", "spine3": "torso_6", "neck": "neck_1"} | {
+    "hip": "up_leg", "knee": "low_leg", "ankle": "foot", "foot": "toes",
+    "collar": "shoulder", "shoulder": "up_arm", "elbow": "low_arm", "wrist": "hand", "hand": "middle_1",
+}  # fmt: skip
+ARKIT = {**MIXAMO, "neck": "neck_1", "spine1": "spine_1", "spine2": "spine_3", "spine3": "spine_6"} | {
+    "hip": "upLeg", "knee": "leg", "ankle": "foot", "foot": "toes",
+    "collar": "shoulder_1", "shoulder": "arm", "elbow": "forearm", "wrist": "hand", "hand": "handMiddle_1",
+}  # fmt: skip
+MAYA = {**PLAIN} | {"collar": "Scapula", "foot": "Toes"}
+MMD = {
+    "pelvis": "下半身", "spine1": "上半身", "spine2": "上半身2", "spine3": "上半身3", "neck": "首", "head": "頭",
+    "hip": "足", "knee": "ひざ", "ankle": "足首", "foot": "つま先",
+    "collar": "肩", "shoulder": "腕", "elbow": "ひじ", "wrist": "手首", "hand": "hand",
+}  # fmt: skip
+
 DIALECTS = {
+    "n_smpl": ("m_avg_{S}_{part}", PLAIN),
+    "vicon": ("Bob_{Side}{part}", MIXAMO),
+    "optitrack": ("Skeleton1_{S}{part}", OPTITRACK),
+    "rigify": ("DEF-{part}.{S}", BLENDER),
+    "vrm": ("J_Bip_{S}_{part}", VRM),
+    "iclone": ("CC_Base_{S}_{part}", UNREAL),
+    "source": ("ValveBiped.Bip01_{S}_{part}", BIPED),
+    "soma": ("{Side}{part}", SOMA),
+    "rokoko": ("{Side}{part}", ROKOKO),
+    "second life": ("m{part}{Side}", PLAIN),
+    "kinect": ("{part}{Side}", PLAIN),
+    "azure kinect": ("{part}_{SIDE}", {joint: name.upper() for joint, name in PLAIN.items()}),
+    "theia": ("{s}_{part}", THEIA),
+    "opensim": ("{part}_{s}", OPENSIM),
+    "mocopi": ("{s}_{part}", MOCOPI),
+    "arkit": ("{side}_{part}_joint", ARKIT),
+    "deepmotion": ("{s}_{part}_JNT", {joint: name.lower() for joint, name in MIXAMO.items()}),
+    "advanced skeleton": ("{part}_{S}", MAYA),
+    "smplx": ("{side}_{part}", {joint: name.lower() for joint, name in PLAIN.items()}),
+    "unity": ("{Side}{part}", VRM),
+    "mikumikudance": ("{kanji}{part}", MMD),
     "mixamo": ("mixamorig:{Side}{part}", MIXAMO),
     "mixamo underscore": ("mixamorig_{Side}{part}", MIXAMO),
     "cmu": ("{Side}{part}", MIXAMO),
@@ -73,8 +121,12 @@ def bvh_name(joint: str, dialect: str) -> str:
     for side in ("left", "right"):
         if joint.startswith(side):
             part = parts[joint.removeprefix(side + "_")]
-            return pattern.format(Side=side.title(), side=side, S=side[0].upper(), s=side[0], part=part)
-    return parts[joint] if "mixamorig" not in pattern else pattern.format(Side="", part=parts[joint])
+            kanji = {"left": "左", "right": "右"}[side]
+            forms = {"Side": side.title(), "SIDE": side.upper(), "side": side, "S": side[0].upper(), "s": side[0]}
+            return pattern.format(**forms, kanji=kanji, part=part)
+    start, _, end = re.sub(r"\{(Side|SIDE|side|kanji)\}_?", "", pattern).partition("{part}")
+    start, end = re.sub(r"[ _]?\{[Ss]\}_?", "_C_" if "J_Bip" in start else "_", start), re.sub(r"[_.]\{[Ss]\}", "", end)
+    return f"{start.removeprefix('_')}{parts[joint]}{end}"
 
 
 class Generated:
@@ -146,12 +198,12 @@ class Generated:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_positions_agree_with_scipy_for_all_rotation_orders_and_names(tmp_path, dialect):
     made = Generated(dialect, seed=len(dialect))
-    pose = read_pose(made.save(tmp_path / "x.bvh"))
+    pose = read_pose(made.save(tmp_path / "x.bvh"), axes="y-up")  # its random motion stands along any axis
     expected = made.positions()
     assert pose.skeleton is SMPL24
     assert len(pose) == 4
     assert pose.frame_rate == pytest.approx(120, rel=1e-4)
-    hands = () if dialect in {"blender"} else ("left_hand", "right_hand")
+    hands = () if dialect in {"blender", "rigify"} else ("left_hand", "right_hand")
     spine = ("spine1", "spine2", "spine3")
     for row, joint in enumerate(SMPL24.joint_names):
         confidence = pose.joint_confidence[row]

@@ -4,7 +4,10 @@ A file holds a tree of joints with offsets, and channel values for each frame. K
 CMU (LeftUpLeg, LeftLeg, LeftFoot, LeftToeBase; LeftShoulder, LeftArm, LeftForeArm, LeftHand), plain (LeftHip,
 LeftKnee, LeftAnkle; LeftCollar, LeftShoulder, LeftElbow, LeftWrist), SMPL (L_Hip …), Poser and Daz (lThigh, lShin,
 lShldr, lForeArm), 3ds Max Biped (Bip01 L Thigh, Calf, UpperArm, Clavicle), Blender and MakeHuman (thigh.L, shin.L,
-upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus). The trunk follows from the tree: what lies
+upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus), OptiTrack (LThigh, LUArm, LFArm), Theia
+(l_thigh, l_shank, l_uarm), OpenSim (talus_l), SOMA, whose Leg is the thigh and whose Shin is below
+(kimodo/skeleton/definitions.py, nv-tlabs/kimodo@7330e7eb), and MikuMikuDance's in Japanese. What most names of a file
+begin or end with is cut (m_avg_, Bob_, Skeleton1_, DEF-, J_Bip_, _joint). The trunk follows from the tree: what lies
 between the hips' and the arms' branching points.
 """
 
@@ -13,7 +16,8 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -245,14 +249,16 @@ def _count(text: str) -> int | None:
 
 
 # Known names of joints, in the order in which they claim one: "Foot" is the ankle unless there is an "Ankle".
+_SHINS = ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "shank", "leglower")
+_THIGH_OVER_SHIN = "leg"
 _ROLES = {
-    "hip": ("upleg", "upperleg", "thigh", "femur", "hip", "legupper"),
-    "knee": ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "leglower", "leg"),
-    "ankle": ("ankle", "foot"),
+    "hip": ("upleg", "upperleg", "thigh", "femur", "hip", "legupper", _THIGH_OVER_SHIN),
+    "knee": (*_SHINS, "leg"),
+    "ankle": ("ankle", "talus", "foot"),
     "foot": ("toebase", "toe", "toes", "ball", "toe0", "foot"),
-    "shoulder": ("uparm", "upperarm", "arm", "shldr", "humerus", "shoulder"),
-    "collar": ("collar", "clavicle", "shoulder"),
-    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "radius"),
+    "shoulder": ("uparm", "upperarm", "uarm", "arm", "shldr", "humerus", "shoulder"),
+    "collar": ("collar", "clavicle", "scapula", "shoulder"),
+    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "farm", "larm", "radius"),
     "wrist": ("wrist", "hand"),
     "hand": (
         *("hand", "handmiddle1", "middle1", "middleproximal", "mid1", "fingerbase", "finger2"),
@@ -261,6 +267,15 @@ _ROLES = {
 }
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _ALIASES = {word for aliases in _ROLES.values() for word in aliases}
+
+# MikuMikuDance's names, longer ones first.
+# fmt: off
+_JAPANESE = {
+    "左": "left_", "右": "right_", "足首": "ankle", "つま先": "toe", "ひざ": "knee", "足": "hip", "肩": "collar",
+    "手首": "wrist", "ひじ": "elbow", "腕": "arm", "首": "neck", "頭": "head",
+}
+# fmt: on
+_COMMON = 0.6  # share of the joints that a prefix or an ending has to have in common
 
 _HEAD = ("head", "skull")
 _NECK = ("neck", "neck1", "upperneck", "lowerneck")
@@ -277,15 +292,32 @@ _UNITS = {
 }
 
 
-def _side_and_alias(name: str) -> tuple[str, str]:
-    """Split 'mixamorig:LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur' to ('left', 'upleg'), ('left', 'thigh') …"""
-    plain = re.split(r"[:|]", name)[-1]
+def _plain_names(names: Sequence[str]) -> list[str]:
+    """Cut what most names begin with, up to a separator or a capital letter, and what most end with, from one on."""
+    names = [re.split(r"[:|]", name)[-1] for name in names]
+    starts = Counter(
+        name[: m.start()] for name in names for m in re.finditer(r"(?<=[_\-. ])(?=.)|(?<=[a-z\d])(?=[A-Z])", name)
+    )
+    ends = Counter(name[m.start() :] for name in names for m in re.finditer(r"(?<!^)[_\-. ]", name))
+    prefix, ending = (
+        max((part for part, count in parts.items() if count >= _COMMON * len(names)), key=len, default="")
+        for parts in (starts, ends)
+    )
+    return [name.removeprefix(prefix).removesuffix(ending) or name for name in names]
+
+
+def _side_and_alias(plain: str) -> tuple[str, str]:
+    """Split 'LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur', 'LUArm' to ('left', 'upleg'), ('left', 'thigh') …"""
+    for japanese, english in _JAPANESE.items():
+        plain = plain.replace(japanese, english)
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
-    side, rest = "", []
+    side, rest = "", list[str]()
     for part in parts:
         match = re.fullmatch(r"(left|right)(.*)", part)
         if side == "" and part in {"l", "r"}:
             side = "left" if part == "l" else "right"
+        elif part == "c" and not rest:  # VRM's J_Bip_C_Neck
+            continue
         elif side == "" and match:
             side = match[1]
             rest.append(match[2])
@@ -295,6 +327,8 @@ def _side_and_alias(name: str) -> tuple[str, str]:
         else:
             rest.append(part.lstrip("0") or part)
     word = re.sub(r"^(mixamorig\d*|j?bip\d*|character\d*|ccbase|def|org)(?=\D)", "", "".join(rest))
+    if side == "" and word[:1] in ("l", "r") and word[1:] in _ALIASES and word not in _ALIASES:
+        side, word = "left" if word[0] == "l" else "right", word[1:]
     shorter = word.removesuffix("bend").removesuffix("1")  # Daz's lThighBend, MakeHuman's upperarm01
     return side, shorter if word not in _ALIASES and shorter in _ALIASES else word
 
@@ -304,18 +338,20 @@ def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
 
     Joints that the file lacks are left out. Raises KeyError naming the limb joints that could not be found.
     """
-    rows_by_alias = {
-        _side_and_alias(joint.name): row for row, joint in reversed(list(enumerate(motion.joints))) if not joint.is_end
-    }
+    rows = [row for row, joint in enumerate(motion.joints) if not joint.is_end]
+    names = _plain_names([motion.joints[row].name for row in rows])
+    rows_by_alias = {_side_and_alias(name): row for row, name in reversed(list(zip(rows, names, strict=True)))}
     joints: dict[str, tuple[int, float]] = {}
     for side in ("left", "right"):
         used_rows: set[int] = set()
+        has_shin = any((side, word) in rows_by_alias for word in _SHINS)
         for role, aliases in _ROLES.items():
             row = next(
                 (
                     rows_by_alias[side, word]
                     for word in aliases
                     if rows_by_alias.get((side, word), -1) not in {-1, *used_rows}
+                    and (role != "hip" or word != _THIGH_OVER_SHIN or has_shin)
                 ),
                 None,
             )
