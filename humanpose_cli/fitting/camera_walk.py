@@ -1,8 +1,8 @@
-"""A camera that walks: its path from the background, and the size of the path from feet that stand.
+"""A camera that walks: its path from the background, and the size of the path from people's feet.
 
-The background shows the path of a camera up to its unit of length. In the world the foot that carries a person does not
-move, though it does before a camera that walks: the unit is the one in which the slower foot of each person is at rest
-from frame to frame.
+The background shows the path of a camera up to its unit of length. Two things show the unit. In the world the foot that
+carries a person does not move, though it does before a camera that walks. And feet are on the ground, which the
+background shows (`walk_ground`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.ground import before_camera
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.fitting.walk_ground import WalkGround, find_walk_ground
 from humanpose_cli.odometry.reconstruction import Reconstruction
 
 Array = NDArray[np.float64]
@@ -32,6 +33,8 @@ _NOISE = 0.01  # metres by which a standing foot seems to move in that time
 _SPEEDS = 0.02, 8.0  # metres a second of a camera that walks, in its median step
 _CANDIDATES = 600
 _MIN_GAIN = 5.0  # of the log-likelihood over a camera that does not move
+_MAX_DEVIATION = 0.3  # of a unit that steps alone show
+_GROUND_DEVIATION = 0.03  # of a unit that the ground shows: soles, and depths of bodies
 _MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
 _MIN_STEPS = 10  # pairs of frames that show feet
 _ROUNDS = 5
@@ -39,11 +42,13 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class PathScale:
-    """Metres for the unit of a camera's path, the relative deviation, and the pairs of feet that it follows from."""
+    """Metres for the unit of a camera's path, the relative deviation but for people's sizes, and the ground, if the
+    background shows it.
+    """
 
     metres: float
     deviation: float
-    steps: int
+    ground: WalkGround | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,11 @@ class CameraWalk:
             if (row := index - self.first) < 0:
                 continue
             translation, solved = scale.metres * self.path.translations[row], bool(self.path.solved[row])
-            cameras[index] = replace(camera, turn=replace(camera.turn, translation=translation, solved=solved))
+            turn, plane = replace(camera.turn, translation=translation, solved=solved), None
+            if scale.ground is not None:
+                above = scale.ground.up @ self.path.centres[row] + scale.ground.height
+                plane = (*(turn.rotation @ scale.ground.up).tolist(), float(scale.metres * above))
+            cameras[index] = replace(camera, turn=turn, ground=plane)
         return cameras
 
     def document(self, scale: PathScale) -> dict[str, Any]:
@@ -90,6 +99,7 @@ class CameraWalk:
             "shot": self.shot,
             "metres": round(scale.metres * self.path.length, 3),
             "deviation": round(scale.deviation, 4),
+            "ground": scale.ground is not None,
             "background_error": round(self.path.error, 3),
         }
 
@@ -97,12 +107,24 @@ class CameraWalk:
         return ((index, camera) for index, camera in enumerate(cameras) if camera.shot == self.shot)
 
     def scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
-        """Find the path's unit from the rows of all people, sorted by track and frame.
+        """Find the path's unit from the rows of all people, sorted by track and frame; None if their feet do not show
+        it.
 
         bodies  of the rows; times  seconds of the sequence's frames
-
-        None if too few frames show feet, or no step of a foot depends on the unit.
         """
+        standing, ground = self._scale_of_steps(people, bodies, times), self._ground(people, bodies)
+        if ground is None:
+            return standing if standing is not None and standing.deviation < _MAX_DEVIATION else None
+        if standing is None:
+            return PathScale(ground.metres, _GROUND_DEVIATION, ground)
+        logs = np.log([standing.metres, ground.metres])
+        weights = np.array([standing.deviation, _GROUND_DEVIATION]) ** -2.0
+        return PathScale(float(np.exp((weights @ logs) / weights.sum())), float(weights.sum() ** -0.5), ground)
+
+    def _scale_of_steps(
+        self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
+    ) -> PathScale | None:
+        """Find the unit in which the slower feet stand; None if too few frames show feet, or no step depends on it."""
         feet, shifts = self._foot_steps(people, bodies, times)
         if len(feet) < _MIN_STEPS:
             return None
@@ -125,7 +147,23 @@ class CameraWalk:
             scale = -float((weights * (steps * moves).sum(-1)).sum()) / information
             if scale <= 0:
                 return None
-        return PathScale(scale, float(_NOISE / (scale * np.sqrt(information))), len(feet))
+        return PathScale(scale, float(_NOISE / (scale * np.sqrt(information))))
+
+    def _ground(self, people: Sequence[DetectedPerson], bodies: KeypointFit) -> WalkGround | None:
+        """Find the ground under the people's feet."""
+        rows = [row for row, person in enumerate(people) if self._is_solved(person.frame) and _shows_feet(person)]
+        if not rows:
+            return None
+        at = np.array([people[row].frame - self.first for row in rows], int)
+        in_world = np.einsum("nji,nkj->nki", self.path.rotations[at], bodies.joints3d[rows].astype(float))
+        upwards = in_world[:, SMPL24.index("neck")] - in_world[:, list(SMPL24.indices(_ANKLES))].mean(1)
+        upwards /= np.maximum(np.linalg.norm(upwards, axis=1, keepdims=True), 1e-9)
+        up = np.median(upwards, axis=0)
+        up /= max(float(np.linalg.norm(up)), 1e-9)
+        return find_walk_ground(self.path.points, self.path.centres[at], in_world[:, list(_FEET)], up)
+
+    def _is_solved(self, frame: int) -> bool:
+        return 0 <= frame - self.first < len(self.path.solved) and bool(self.path.solved[frame - self.first])
 
     def _foot_steps(
         self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
@@ -148,10 +186,9 @@ class CameraWalk:
         self, people: Sequence[DetectedPerson], times: Sequence[float]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Choose pairs of rows of one track, about `_STEP` apart, that show both feet before a solved camera."""
-        solved_frames = {self.first + int(index) for index in np.flatnonzero(self.path.solved)}
         rows_of_tracks: dict[int, list[int]] = {}
         for row, person in enumerate(people):
-            if person.frame in solved_frames and _shows_feet(person):
+            if self._is_solved(person.frame) and _shows_feet(person):
                 rows_of_tracks.setdefault(person.track, []).append(row)
         pairs = [np.zeros((0, 2), np.int64)]
         for rows in map(np.array, rows_of_tracks.values()):

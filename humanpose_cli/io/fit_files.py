@@ -245,7 +245,8 @@ class FitRecord:
                       camera's motion is unknown (camera_unknown) or a walk whose path is not found (camera_walks),
                       and of damaged (damaged). camera_paths: of each shot whose camera walks along a path, its number
                       (shot), the path's length (metres), its relative standard deviation (deviation) but for that of
-                      people's sizes, and the median error of the background's corners (background_error, pixels).
+                      people's sizes, whether the background shows the ground (ground), and the median error of the
+                      background's corners (background_error, pixels).
                       not_fitted: detections without a body, see `unfitted`.
                       upright: whether the world is one whose y axis is known to point down, as of programs that know
                       their world; else it is that of the first camera of each shot

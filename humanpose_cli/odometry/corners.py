@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from humanpose_cli.core.camera import Camera
 
 _SIDE = 960  # pixels of the longer side of the images that corners are followed in
-_CORNERS, _QUALITY, _APART = 500, 0.005, 10.0  # alive at once; `goodFeaturesToTrack`; pixels between two
+_CORNERS, _APART = 510, 10.0  # alive at once, and pixels between two
+_QUALITY = 0.01  # of a corner, as a share of the best one's in its cell (`goodFeaturesToTrack`)
+_CELLS = 5, 3  # across and down, each with as many corners
 _REPLENISH = 0.8  # share of `_CORNERS` below which new ones are searched for
 _RENEWAL = 6  # frames between two searches for new corners, at most
 _WINDOW, _LEVELS = 21, 3
@@ -93,18 +95,29 @@ class CornerTracker:
         self._points, self._ids = here[visible], self._ids[visible]
 
     def _replenish(self, grey: NDArray[np.uint8], background: NDArray[np.bool_]) -> None:
-        """Search for corners between those that are followed."""
+        """Search for corners between those that are followed, in each cell of the image: else a hedge would have all of
+        them and the ground before it none.
+        """
         self._age = 0
         free = np.where(background, 255, 0).astype(np.uint8)
         for x, y in self._points:
             cv2.circle(free, (round(float(x)), round(float(y))), round(_APART), 0, -1)
-        count = _CORNERS - len(self._points)
-        corners = cv2.goodFeaturesToTrack(grey, count, _QUALITY, _APART, mask=free) if count > 0 else None
-        if corners is None:
-            return
-        self._points = np.concatenate((self._points, np.asarray(corners[:, 0], np.float32)))
-        self._ids = np.concatenate((self._ids, self._count + np.arange(len(corners))))
-        self._count += len(corners)
+        height, width = grey.shape
+        for row in range(_CELLS[1]):
+            for column in range(_CELLS[0]):
+                x0, x1 = (width * (column + end) // _CELLS[0] for end in (0, 1))
+                y0, y1 = (height * (row + end) // _CELLS[1] for end in (0, 1))
+                inside = (self._points >= (x0, y0)).all(1) & (self._points < (x1, y1)).all(1)
+                count = _CORNERS // (_CELLS[0] * _CELLS[1]) - int(inside.sum())
+                if count > 0 and min(x1 - x0, y1 - y0) > _WINDOW:
+                    self._search(grey[y0:y1, x0:x1], free[y0:y1, x0:x1], (x0, y0), count)
+
+    def _search(self, grey: NDArray[np.uint8], free: NDArray[np.uint8], origin: tuple[int, int], count: int) -> None:
+        corners = cv2.goodFeaturesToTrack(grey, count, _QUALITY, _APART, mask=free)
+        if corners is not None:
+            self._points = np.concatenate((self._points, np.asarray(corners[:, 0] + np.array(origin), np.float32)))
+            self._ids = np.concatenate((self._ids, self._count + np.arange(len(corners))))
+            self._count += len(corners)
 
 
 def _flow(

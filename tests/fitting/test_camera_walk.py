@@ -9,7 +9,7 @@ import pytest
 from helpers.corner_tracks import TruePath, beside
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.camera_walk import CameraWalk
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -20,10 +20,11 @@ COUNT = 60
 TIMES = np.arange(COUNT) / 30
 
 
-def walk_of(path: TruePath, solved=None) -> CameraWalk:
+def walk_of(path: TruePath, solved=None, points=None) -> CameraWalk:
     translations = -np.einsum("tij,tj->ti", path.rotations, path.centres) / UNIT
     solved = np.ones(len(path.centres), bool) if solved is None else solved
-    return CameraWalk(0, 0, Reconstruction(path.rotations, translations, solved, 1.1, np.zeros((0, 3)), 0.2))
+    points = np.zeros((0, 3)) if points is None else points / UNIT
+    return CameraWalk(0, 0, Reconstruction(path.rotations, translations, solved, 1.1, points, 0.2))
 
 
 def person(frame, track=0, ankles=0.9):
@@ -46,6 +47,15 @@ def walker(path, offset=(0.0, 1.5, 5.0)):
     return np.einsum("tij,tkj->tki", path.rotations, world - path.centres[:, None])
 
 
+def ground_points(slope=0.0):
+    """Points of a floor 1.52 m below the first camera, which rises by `slope`, and of a wall behind it."""
+    random = np.random.default_rng(3)
+    floor = random.uniform((-4, 0, 2), (8, 0, 12), (200, 3))
+    floor[:, 1] = 1.52 - slope * (floor[:, 2] - 5.0)
+    wall = random.uniform((-4, -4, 12), (8, 1.5, 12.01), (300, 3))
+    return np.concatenate((floor, wall))
+
+
 def bodies(joints):
     return SimpleNamespace(joints3d=joints)
 
@@ -55,7 +65,6 @@ def test_the_unit_is_that_in_which_a_foot_stands():
     people = [person(frame) for frame in range(COUNT)]
     scale = walk_of(path).scale(people, bodies(walker(path)), TIMES)
     assert scale.metres == pytest.approx(UNIT, rel=1e-3)
-    assert scale.steps == COUNT - 1
     assert 0 < scale.deviation < 0.05
 
 
@@ -107,3 +116,44 @@ def test_cameras_turn_with_the_path_and_move_along_it_in_metres():
     np.testing.assert_allclose(centre, path.centres[4], rtol=1e-3, atol=1e-3)
     assert moved[6].turn.solved
     assert not moved[1].world_to_camera[:3, 3].any()  # before the path begins
+
+
+def with_trunks(joints, path):
+    """Put necks above the ankles, so that the people are upright."""
+    up = path.rotations @ np.array((0.0, -1.4, 0.0))
+    joints[:, SMPL24.index("neck")] = joints[:, 7] + up
+    return joints
+
+
+def test_the_ground_shows_the_unit_also_of_people_who_only_stand():
+    """The toes' joints are 2 cm above the floor."""
+    path = beside(COUNT)
+    people = [person(frame) for frame in range(COUNT)]
+    joints = np.tile((0.0, 1.5, 5.0), (COUNT, 24, 1)) - path.centres[:, None]
+    joints = with_trunks(np.einsum("tij,tkj->tki", path.rotations, joints), path)
+    walk = walk_of(path, points=ground_points())
+    scale = walk.scale(people, bodies(joints), TIMES)
+    assert scale.metres == pytest.approx(UNIT, rel=1e-3)
+    np.testing.assert_allclose(scale.ground.up, (0, -1, 0), atol=1e-3)
+    cameras = [FrameCamera(str(i), Camera.of_image((640, 480), 500.0)) for i in range(COUNT)]
+    moved = walk.moved(walk.turned(cameras, [])[0], scale)
+    *up, height = moved[20].ground
+    np.testing.assert_allclose(up, path.rotations[20] @ (0, -1, 0), atol=1e-3)
+    assert height == pytest.approx(1.52 - path.centres[20, 1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("points", "lift"),
+    [
+        (ground_points()[200:], 0.0),  # a wall alone
+        (ground_points(), 0.02),  # feet that rise by 2 cm a frame
+    ],
+)
+def test_a_plane_that_the_feet_do_not_reach_is_no_ground(points, lift):
+    path = beside(COUNT)
+    people = [person(frame) for frame in range(COUNT)]
+    joints = np.tile((0.0, 1.5, 5.0), (COUNT, 24, 1)) - path.centres[:, None]
+    joints[..., 1] -= lift * np.arange(COUNT)[:, None]
+    joints = with_trunks(np.einsum("tij,tkj->tki", path.rotations, joints), path)
+    scale = walk_of(path, points=points).scale(people, bodies(joints), TIMES)
+    assert scale is None or scale.ground is None

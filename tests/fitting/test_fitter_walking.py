@@ -66,8 +66,12 @@ def detection_before(clip, centre, frame=0):
 def test_the_path_of_a_camera_beside_a_person_who_stands_is_found(clip, texture, options):
     centres = [(0.04 * t, 0.01 * np.sin(t), 0.0) for t in range(FRAMES + 10)]
     source = ReferencePeople({index: [detection_before(clip, centre)] for index, centre in enumerate(centres)})
+    posed = clip.posed(slice(0, 1))
+    heel = clip.body.pose_landmarks("blazepose33", posed, clip.betas)[0, :, 1].max()
+    sole = float(heel) + 0.02
+    images = [room(texture, (x, y + 1.5 - sole, z)) for x, y, z in centres]  # the room's floor is at 1.5 m
     with Fitter(FitOptions(focal=FOCAL, **options), people_source=source) as fitter:
-        fit = fitter.fit(np.stack([room(texture, centre) for centre in centres]))
+        fit = fitter.fit(np.stack(images))
     assert "camera_walks" not in fit.options
     (path,) = fit.options["camera_paths"]
     assert path["metres"] == pytest.approx(centres[-1][0], rel=0.1)  # the size of the body is a guess
