@@ -111,6 +111,9 @@ def export(
             session.reporter.info_once(
                 f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"
             )
+        if kind in ("bvh", "amass") and task.fit.frame_times is not None:
+            rate = f"{task.fit.frame_rate:g} frames/s"
+            session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
         details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
         details["doubtful"] = record_summary(task.fit)["doubtful"]
         return Outcome(path, details)

@@ -15,16 +15,20 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import PersonMotion
+from humanpose_cli.fitting.even_times import EvenTimes
 from humanpose_cli.io.atomic import write_text
 
 _ORDER = "ZXY"
 _END = 0.1  # metres that the bone of a last joint is drawn long
 
 
-def write_bvh(path: Path | str, person: PersonMotion, frame_rate: float) -> None:
+def write_bvh(
+    path: Path | str, person: PersonMotion, frame_rate: float, seconds: NDArray[np.float64] | None = None
+) -> None:
     """Write one person.
 
     frame_rate  frames a second, above 0
+    seconds     when each frame of the fit is shown, if they are not evenly spaced; the motion is resampled
 
     Bones keep one length: of segment scales that change over time the mean counts.
     """
@@ -52,11 +56,14 @@ def write_bvh(path: Path | str, person: PersonMotion, frame_rate: float) -> None
         lines.append(f"{tab}}}")
 
     joint_block(0, 0)
-    rows = person.held
-    turns = person.relative[rows][:, order].reshape(-1, 3, 3)
-    angles = Rotation.from_matrix(turns).as_euler(_ORDER, degrees=True).reshape(len(rows), -1)
-    lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / frame_rate:.9f}"]
-    lines += [_numbers(values) for values in np.hstack((person.pelvis[rows], angles))]
+    turns, pelvis = person.relative[person.held], person.pelvis[person.held]
+    if seconds is not None:
+        times = EvenTimes.of(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
+        turns, pelvis = times.rotations(turns), times.values(pelvis)
+    matrices = turns[:, order].reshape(-1, 3, 3)
+    angles = Rotation.from_matrix(matrices).as_euler(_ORDER, degrees=True).reshape(len(pelvis), -1)
+    lines += ["MOTION", f"Frames: {len(pelvis)}", f"Frame Time: {1 / frame_rate:.9f}"]
+    lines += [_numbers(values) for values in np.hstack((pelvis, angles))]
     write_text(path, "\n".join(lines) + "\n")
 
 

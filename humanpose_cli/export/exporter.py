@@ -217,7 +217,7 @@ def _bvh(task: Export) -> list[Path]:
     paths = [task.path(f".{person.name}.bvh") for person in task.people]
     with removed_on_failure(paths):
         for person, path in zip(task.people, paths, strict=True):
-            write_bvh(path, person, task.fit.frame_rate)
+            write_bvh(path, person, task.fit.frame_rate, task.fit.frame_times)
     return paths
 
 

@@ -28,6 +28,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubts_of_tracks
+from humanpose_cli.fitting.even_times import EvenTimes
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
@@ -392,7 +393,8 @@ class Fit(FitRecord):
 
         `poses` (T, 72): pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hand joints; `trans`
         (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the fit's, turned z up; `world_to_camera`
-        (T, 4, 4), which AMASS has not, leads from it to the frames' cameras.
+        (T, 4, 4), which AMASS has not, leads from it to the frames' cameras. If the frames are not evenly spaced in
+        time, T are interpolated at the fit's frame rate.
         """
         number = self.largest_track if track is None else track
         rows = self.rows_of(number)
@@ -412,9 +414,13 @@ class Fit(FitRecord):
         origin = -(turn @ world_to_camera[:, :3, 3:])[..., 0]
         params = params.in_axes(turn, origin, rest_pelvis)
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
+        poses, trans = params.poses, params.trans
+        if self.frame_times is not None and self.frame_rate:
+            times = EvenTimes.of(self.frame_times[first : first + len(rows_of_frames)], self.frame_rate)
+            poses, trans, world_to_camera = times.motion(poses, trans, world_to_camera)
         return {
-            "poses": params.poses,
-            "trans": params.trans,
+            "poses": poses,
+            "trans": trans,
             "betas": betas.astype(np.float64),
             "gender": np.array(self.gender),
             "mocap_frame_rate": np.array(self.frame_rate or 1.0),

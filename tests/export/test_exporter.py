@@ -337,6 +337,29 @@ def test_a_varying_frame_rate_is_kept_where_the_format_can(tmp_path):
     assert [frame["time"] for frame in document["frames"]] == TIMES.tolist()
 
 
+@pytest.mark.parametrize("track", PRESENT)
+def test_a_varying_frame_rate_is_resampled_where_the_format_has_one(tmp_path, track):
+    """Frames of the clip that are at times of the rate are as they were; others lie between their neighbours."""
+    frames = list(PRESENT[track])
+    at = np.round((TIMES - TIMES[frames[0]]) * 32).astype(int)
+    export_fit(replace(VARYING, frame_rate=32), tmp_path / "clip", ["bvh", "amass"])
+    motion = read_bvh_motion(tmp_path / f"clip.person{track}.bvh")
+    assert len(motion.values) == at[frames[-1]] + 1
+    assert motion.frame_time == pytest.approx(1 / 32)
+    rows = [[joint.name for joint in motion.joints].index(joint) for joint in SMPL24.joint_names]
+    positions = motion.positions()[:, rows]
+    with np.load(tmp_path / f"clip.person{track}.amass.npz") as arrays:
+        pelvis, cameras = arrays["trans"], arrays["world_to_camera"]
+    for frame in frames:
+        joints = JOINTS[row_of(track, frame)]
+        assert np.abs(positions[at[frame]] - joints).max() < 2e-5
+        assert np.abs(pelvis[at[frame]] - joints[0, [0, 2, 1]] * (1, -1, 1)).max() < 1e-5
+        assert np.abs(cameras[at[frame], :3, :3] @ cameras[at[frame], :3, :3].T - np.eye(3)).max() < 1e-6
+    if 1 in frames and 2 in frames:  # two steps of the rate apart
+        middle = (positions[at[1], 0] + positions[at[2], 0]) / 2
+        assert np.abs(positions[at[1] + 1, 0] - middle).max() < 1e-5
+
+
 def test_json_holds_everybody_in_every_frame(files):
     document = json.loads(beside(files, ".json").read_text("utf-8"))
     assert document["frame_rate"] == 25

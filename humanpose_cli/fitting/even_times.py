@@ -1,0 +1,60 @@
+"""Motions at one frame rate, for files that hold no times, of fits whose frames are not evenly spaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+
+@dataclass(frozen=True, eq=False)
+class EvenTimes:
+    """Evenly spaced times, each between two of T frames, or at one.
+
+    before  (N,) number of the frame before each time
+    share   (N,) of the way from it to the next, 0 … 1
+    """
+
+    before: NDArray[np.int64]
+    share: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, seconds: NDArray[np.float64], frame_rate: float) -> EvenTimes:
+        """Space times by the rate, from the first of rising seconds (T,) to the last."""
+        count = 1 + int((seconds[-1] - seconds[0]) * frame_rate + 1e-3)
+        times = seconds[0] + np.arange(count) / frame_rate
+        before = np.clip(np.searchsorted(seconds, times, side="right") - 1, 0, max(len(seconds) - 2, 0))
+        after = np.minimum(before + 1, len(seconds) - 1)
+        step = np.where(after > before, seconds[after] - seconds[before], 1.0)
+        return cls(before, np.clip((times - seconds[before]) / step, 0, 1))
+
+    def values(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Interpolate (T, …) to (N, …)."""
+        after = np.minimum(self.before + 1, len(values) - 1)
+        share = self.share.reshape(-1, *[1] * (values.ndim - 1))
+        return np.asarray(values[self.before] * (1 - share) + values[after] * share)
+
+    def rotations(self, matrices: NDArray[Any]) -> NDArray[np.float64]:
+        """Interpolate (T, …, 3, 3) to (N, …, 3, 3), each along the shortest turn."""
+        after = np.minimum(self.before + 1, len(matrices) - 1)
+        first = Rotation.from_matrix(matrices[self.before].reshape(-1, 3, 3))
+        last = Rotation.from_matrix(matrices[after].reshape(-1, 3, 3))
+        share = np.repeat(self.share, len(first) // max(len(self.share), 1))[:, None]
+        between = first * Rotation.from_rotvec(share * (first.inv() * last).as_rotvec())
+        return np.asarray(between.as_matrix().reshape(len(self.share), *matrices.shape[1:]))
+
+    def motion(
+        self, poses: NDArray[Any], trans: NDArray[Any], world_to_camera: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Interpolate rotation vectors (T, 3 J), positions (T, 3) and cameras (T, 4, 4)."""
+        matrices = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(len(poses), -1, 3, 3)
+        turns = Rotation.from_matrix(self.rotations(matrices).reshape(-1, 3, 3)).as_rotvec()
+        # A camera moves along the line between its positions, whatever it turns around.
+        camera_turns = self.rotations(world_to_camera[:, :3, :3])
+        centres = self.values(-np.einsum("tji,tj->ti", world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]))
+        cameras = np.tile(np.eye(4), (len(centres), 1, 1))
+        cameras[:, :3, :3], cameras[:, :3, 3] = camera_turns, -np.einsum("tij,tj->ti", camera_turns, centres)
+        return turns.reshape(len(centres), -1), self.values(trans), cameras
