@@ -59,6 +59,12 @@ _SEQUENCE = option(
     "Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
     show_default=False,
 )
+_RATE = option(
+    "--rate N",
+    "Frames a second of folders of images and of streams without times (.h264, .mjpeg). Default: 25 of streams.",
+    min=0.01,
+    max=1000.0,
+)
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
 _ACCEPTED = "With --refine: how much of the refinement is kept because bodies align better so, 0 to 1."
 _FAIL_IF_DOUBTFUL = option(
@@ -99,6 +105,7 @@ class FitRun:
     """A batch of fits: what decides them, and the networks, which load when there is something to fit.
 
     frames      the range of the sequences, which `--frames` gives
+    rate        frames a second of sequences that have none, which `--rate` gives
     refinement  of the fits; None: they are not refined
     """
 
@@ -111,6 +118,7 @@ class FitRun:
     evidence: EvidenceFiles = field(default_factory=EvidenceFiles)
     refinement: RefineOptions | None = None
     fail_if_doubtful: bool = False
+    rate: float | None = None
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     @cached_property
@@ -168,6 +176,8 @@ class FitRun:
         identity = options.identity({}) if usual and not custom else self.fitter.identity
         identity = {**identity, "frames": str(self.frames), **self.outputs.identity}
         identity["weights"] = identity.pop("network")  # as the flag is called
+        if self.rate:
+            identity["rate"] = self.rate
         if self.fail_if_doubtful:
             identity["fail_if_doubtful"] = True
         return {**identity, "refine": self.steps[0].identity} if self.steps else identity
@@ -305,6 +315,7 @@ def fit(
     side_view: SideView = False,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
+    rate: Annotated[float | None, _RATE] = None,
     video_codec: VideoCodecOption = "h264",
     compute: ComputeFlags,
 ) -> CommandResult:
@@ -345,7 +356,8 @@ def fit(
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     chosen = parse_range(frames)
-    sources = flags.inputs(session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=chosen)
+    listed = flags.listed()
+    sources = flags.inputs(session, inputs or (), out, listed=listed, sequence=sequence, frames=chosen, rate=rate)
     run = FitRun(
         session,
         flags,
@@ -356,5 +368,6 @@ def fit(
         evidence,
         refinement if refine else None,
         fail_if_doubtful,
+        rate,
     )
     return run.run(sources, out)

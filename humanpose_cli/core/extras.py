@@ -25,6 +25,7 @@ class Extra(NamedTuple):
 
 
 EXTRAS = {
+    "heic": Extra("pi-heif", "pi_heif", "HEIC images"),
     "slurm": Extra("submitit", "submitit", "jobs of Slurm"),
     "train": Extra("matplotlib", "matplotlib", "trainings and evaluations"),
     "usd": Extra("usd-core", "pxr", "USD files"),

@@ -1,7 +1,8 @@
 """Images in and out.
 
 `read_image` gives what the photographer saw: turned as EXIF says, 8 bits, sRGB, three channels, and with the focal
-length in pixels from EXIF. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA.
+length in pixels from EXIF. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA, and HEIC with the
+extra `heic`.
 
 imageio writes; reading goes to Pillow and tifffile themselves, because imageio gives arrays without the colour
 profile, has no limit of formats and size, and reads no float TIFFs with alpha.
@@ -29,6 +30,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 from PIL.PngImagePlugin import PngInfo
 
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
+from humanpose_cli.core.extras import remedy_of
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.exr import exr_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
@@ -285,11 +287,20 @@ _MAX_DEEP_BYTES = 4 * MAX_PIXELS  # of numbers of more than 8 bits
 
 IMAGE_SUFFIXES = frozenset(
     [
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".apng"),
         *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga"),
     ]
 )
 """Names by which a folder's images are distinguished from its other files (lower case)."""
+
+_RAW_SUFFIXES = frozenset(
+    [
+        *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".rwl"),
+        *(".pef", ".srw", ".x3f", ".3fr", ".fff", ".iiq", ".gpr", ".dcr", ".kdc", ".mrw", ".erf", ".mef", ".mos"),
+    ]
+)
+OTHER_IMAGE_SUFFIXES = _RAW_SUFFIXES | {".heic", ".heif", ".hif", ".jxl"}
+"""Names of a folder's photographs that an extra reads or none: each becomes an item, which may fail with the reason."""
 
 # Pillow's complaints about odd EXIF and TIFF tags would reach the user's terminal.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
@@ -299,7 +310,6 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG200
 _ANIMATED_FORMATS = frozenset(
     ("GIF", "PNG", "WEBP", "AVIF")
 )  # the other formats' further images are pages and previews
-_RAW_SUFFIXES = frozenset([".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"])
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 _WITH_ALPHA = frozenset((".png", ".webp", ".tif", ".tiff"))
@@ -349,25 +359,27 @@ def _pillow_limit_lifted() -> Iterator[None]:
             _replaced_limits.pop()
 
 
-def _open(path: Path) -> Image.Image | None:
+def open_image(path: Path) -> Image.Image | None:
     """Open the file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `read_deep_tiff`).
 
     Refuses what is no image, a camera's raw file and absurd sizes.
     """
     kind, suffix = file_kind(path), path.suffix.lower()
     if kind == "heic":
-        remedy = "convert it (heif-convert in.heic out.jpg), or let the phone save 'most compatible' images"
-        raise InputError(path, "is a HEIC image, which cannot be read here", remedy=remedy)
+        _register_heic(path)
+    if kind == "a JPEG XL image":
+        raise InputError(path, "is a JPEG XL image", expected=_EXPECTED, remedy="convert it (djxl in.jxl out.png)")
     if suffix in _RAW_SUFFIXES:
         remedy = "develop it to JPEG or TIFF first"
         raise InputError(path, "is a camera's raw file", expected=_EXPECTED, remedy=remedy)
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN] + (["TGA"] if suffix == ".tga" else [])
+    formats = ["HEIF"] if kind == "heic" else formats
     try:
         with _pillow_limit_lifted():
             image = Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
-        if kind != "image":
+        if kind not in ("image", "heic"):
             problem = "is not an image that can be read"
             raise InputError(path, problem, expected=_EXPECTED, got=describe_file(path)) from error
         if suffix in {".tif", ".tiff"}:
@@ -385,6 +397,16 @@ def _open(path: Path) -> Image.Image | None:
     return image
 
 
+def _register_heic(path: Path) -> None:
+    """Let Pillow open HEIC, turned as the file says. Raises InputError without the extra."""
+    try:
+        import pi_heif
+    except ImportError as error:
+        remedy = f"{remedy_of('heic')} reads it; or convert it (heif-convert in.heic out.jpg)"
+        raise InputError(path, "is a HEIC image, which needs an extra", remedy=remedy) from error
+    pi_heif.register_heif_opener()
+
+
 def read_image(path: Path | str) -> LoadedImage:
     """Read an image file.
 
@@ -394,7 +416,7 @@ def read_image(path: Path | str) -> LoadedImage:
     damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
-    header = _open(path)
+    header = open_image(path)
     if header is None:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with header as image:
@@ -427,7 +449,7 @@ def _is_animated(image: Image.Image) -> bool:
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """Read width and height in pixels of the upright image from its header alone. Raises InputError as `read_image`."""
-    header = _open(Path(path))
+    header = open_image(Path(path))
     if header is None:
         return deep_tiff_size(Path(path))
     with header as image:
@@ -437,13 +459,13 @@ def image_size(path: Path | str) -> tuple[int, int]:
 def check_image_file(path: Path | str) -> None:
     """Raise InputError as `read_image` for a file that does not begin as an image does; a damaged image may pass."""
     path = Path(path)
-    if file_kind(path) != "image" and (image := _open(path)) is not None:
+    if file_kind(path) != "image" and (image := open_image(path)) is not None:
         image.close()
 
 
 def png_text(path: Path | str) -> dict[str, str]:
     """Read the texts in a PNG's header, by their keywords; none of other formats. Raises InputError as `read_image`."""
-    header = _open(Path(path))
+    header = open_image(Path(path))
     if header is None:
         return {}
     with header as image:

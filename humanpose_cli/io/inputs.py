@@ -11,6 +11,7 @@ import glob
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -22,11 +23,12 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.io.animations import ANIMATED_SUFFIXES, is_animation
 from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
 from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale, note_once
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
-from humanpose_cli.io.images import IMAGE_SUFFIXES, check_image_file, image_size, read_image
+from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, check_image_file, image_size, read_image
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
@@ -76,6 +78,7 @@ class InputItem:
     files   all its files, in order
     root    the input root
     range   the requested frames of a sequence
+    rate    frames a second of a sequence that has none; None: 25 of videos, unknown of images
     error   what is wrong with it already (missing, empty folder); reading raises it
     """
 
@@ -85,6 +88,7 @@ class InputItem:
     files: tuple[Path, ...]
     root: Path
     range: FrameRange = ALL_FRAMES
+    rate: float | None = None
     error: HpcError | None = None
 
     @property
@@ -103,8 +107,14 @@ class InputItem:
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames a second of a video; None if unknown."""
-        return self._video.frame_rate if self.kind == "video" else None
+        """Frames a second of a sequence; None if unknown."""
+        if self.kind != "video":
+            return self.rate if self.is_sequence else None
+        if self._video.has_rate or self.rate:
+            return self._video.frame_rate if self._video.has_rate else self.rate
+        rate = self._video.frame_rate
+        note_once(self.path, f"a stream without times, taken to be {rate:g} frames a second; hpc fit --rate sets it")
+        return rate
 
     @property
     def frame_count(self) -> int | None:
@@ -188,6 +198,7 @@ def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
 
 
 _MAX_MESSAGES = 10
+_SEVERAL_KINDS = ANIMATED_SUFFIXES | {".ts"}  # whose contents decide: animations, and programs in TypeScript
 
 
 class Inputs(tuple[InputItem, ...]):
@@ -208,6 +219,7 @@ def open_inputs(
     *,
     sequence: bool | None = None,
     frames: FrameRange = ALL_FRAMES,
+    rate: float | None = None,
     exclude: Collection[Path | str] = (),
     output_suffixes: Collection[str] = (),
     listed: Iterable[str] = (),
@@ -221,6 +233,7 @@ def open_inputs(
                files named one by one are independent. True: the images of each folder are one sequence. False: all are
                independent
     frames     the requested frames of each sequence
+    rate       frames a second of sequences that have none
     exclude    folders never entered and files never read: the output folder, earlier results
     output_suffixes  endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists
     listed     further files and folders, whose names are taken literally
@@ -231,7 +244,7 @@ def open_inputs(
     `frames` raise the error, so that the others are done; if it is the only argument, it is raised here: InputError.
     Raises UsageError if nothing was given, or if two items have one key.
     """
-    search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(output_suffixes))
+    search = _Search(sequence, frames, rate, {_absolute(path) for path in exclude}, tuple(output_suffixes))
     arguments_found = [*_expand(arguments, stdin, null), *map(_listed, listed)]
     if not arguments_found:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
@@ -404,11 +417,12 @@ class _Search:
 
     sequence: bool | None
     range: FrameRange
+    rate: float | None
     exclude: set[Path]
     output_suffixes: tuple[str, ...]
     candidates: list[_Candidate] = field(default_factory=list)
     named_by_folder: dict[Path, _Candidate] = field(default_factory=dict)
-    passed_over: dict[str, int] = field(default_factory=dict)
+    passed_over: dict[str, Counter[str]] = field(default_factory=dict)
     results_listed: int = 0
     choices: list[str] = field(default_factory=list)
 
@@ -427,8 +441,8 @@ class _Search:
             self._take_folder(path)
         elif _is_video(path):
             self.candidates.append(_Candidate("video", path))
-        elif argument.from_glob and path.suffix.lower() not in IMAGE_SUFFIXES:
-            self.passed_over["glob"] = self.passed_over.get("glob", 0) + 1
+        elif argument.from_glob and path.suffix.lower() not in IMAGE_SUFFIXES | OTHER_IMAGE_SUFFIXES:
+            self.passed_over.setdefault("glob", Counter())[path.suffix.lower()] += 1
         elif self.sequence:  # an image named by itself joins the others of its folder
             if path.parent not in self.named_by_folder:
                 self.candidates.append(self.named_by_folder.setdefault(path.parent, _Candidate("folder", path.parent)))
@@ -448,25 +462,27 @@ class _Search:
     def _take_folder(self, folder: Path) -> None:
         """Take images and videos of a folder by their names, at any depth, without outputs of hpc."""
         errors: list[HpcError] = []
-        images, videos, others = list[_Candidate](), list[_Candidate](), 0
+        images, videos, others = list[_Candidate](), list[_Candidate](), Counter[str]()
         for directory, names in files_below(folder, self.exclude, errors):
             candidate = _Candidate("folder", directory)
             for name in names:  # Paths are made of images and videos only: they take most of the time
                 suffix = os.path.splitext(name)[1].lower()
                 if name.endswith(self.output_suffixes):
                     continue
-                if suffix in IMAGE_SUFFIXES:
+                if suffix in _SEVERAL_KINDS and _is_video(directory / name):
+                    videos.append(_Candidate("video", directory / name))
+                elif suffix in IMAGE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
                     candidate.files.append(directory / name)
-                elif suffix in VIDEO_SUFFIXES:
+                elif suffix in VIDEO_SUFFIXES and suffix not in _SEVERAL_KINDS:
                     videos.append(_Candidate("video", directory / name))
                 else:
-                    others += 1
+                    others[suffix] += 1
             if candidate.files:
                 images.append(candidate)
         if others:
             self.passed_over[_shown(folder)] = others
         if not (errors or images or videos):
-            got = f"only {_counted(others, 'other file')}" if others else "an empty folder"
+            got = f"only {_others(others)}" if others else "an empty folder"
             errors.append(InputError(folder, "holds no image and no video", got=got))
         self.candidates += [_Candidate("image", Path(error.subject), error=error) for error in errors]
         self.candidates += [*images, *videos]
@@ -482,7 +498,7 @@ class _Search:
     def _items_of(self, candidate: _Candidate, root: Path) -> list[InputItem]:
         path, key = candidate.path, key_of(candidate.path, root)
         if candidate.kind == "video":
-            return [InputItem(key, "video", path, (path,), root, range=self.range)]
+            return [InputItem(key, "video", path, (path,), root, self.range, self.rate)]
         if candidate.kind != "folder":
             return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
         files = list(dict.fromkeys(candidate.files))
@@ -495,7 +511,7 @@ class _Search:
         if len(verdict.files) > 1 and verdict.reason:
             self.choices.append(verdict.message(_shown(path)))
         if verdict.is_sequence:
-            return [InputItem(key, "frames", path, verdict.files, root, self.range)]
+            return [InputItem(key, "frames", path, verdict.files, root, self.range, self.rate)]
         return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
@@ -503,12 +519,19 @@ class _Search:
         yield from self.choices[:_MAX_MESSAGES]
         if len(self.choices) > _MAX_MESSAGES:
             yield f"… and {len(self.choices) - _MAX_MESSAGES} more folders"
-        for directory, count in self.passed_over.items():
-            yield f"{directory}: {_counted(count, 'other file')} without an image or a video left out"
+        for directory, endings in self.passed_over.items():
+            yield f"{directory}: {_others(endings)} without an image or a video left out"
         if self.results_listed:
             yield f"list: {_counted(self.results_listed, 'result')} of earlier runs left out"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "`frames` picks frames of videos and sequences, and there are only images: all of them are taken"
+
+
+def _others(endings: Counter[str]) -> str:
+    """Count files by their endings: `3 other files (2 .txt, 1 .pdf)`."""
+    counts = [f"{count} {ending or 'without an ending'}" for ending, count in endings.most_common(_MAX_MESSAGES)]
+    counts += ["…"] * (len(endings) > _MAX_MESSAGES)
+    return f"{_counted(endings.total(), 'other file')} ({', '.join(counts)})"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -522,12 +545,12 @@ def _shown(path: Path) -> str:
 
 def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return False
-    if suffix in VIDEO_SUFFIXES:
+    if suffix in VIDEO_SUFFIXES - _SEVERAL_KINDS:
         return True
+    if suffix in IMAGE_SUFFIXES - _SEVERAL_KINDS:
+        return False
     try:
-        return file_kind(path) == "video"
+        return is_animation(path) if suffix in ANIMATED_SUFFIXES else file_kind(path) == "video"
     except InputError:
         return False  # read as an image later, which tells what is wrong
 

@@ -20,10 +20,24 @@ _IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"qoif", b"P5", b"P6"),
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),  # TIFF, JPEG 2000
 )
-_VIDEO_MAGIC = (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
+_VIDEO_MAGIC: tuple[bytes, ...] = (
+    b"\x1a\x45\xdf\xa3",
+    b"FLV\x01",
+    b"\0\0\x01\xba",
+    b"\0\0\x01\xb3",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+)
+_VIDEO_MAGIC += (b"YUV4MPEG2", b"DKIF", b"\x1f\x07\0")  # Y4M, IVF, DV
+# A start code and the header of the first unit of H.264 or HEVC: parameters, a delimiter or a message
+_VIDEO_MAGIC += tuple(
+    start + bytes([header])
+    for start in (b"\0\0\1", b"\0\0\0\1")
+    for header in (0x67, 0x47, 0x27, 0x09, 0x06, 0x40, 0x46, 0x4E)
+)
 _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "image": _IMAGE_MAGIC,
     "video": _VIDEO_MAGIC,
+    "a JPEG XL image": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
     "a PDF document": b"%PDF",
     "a PostScript document": b"%!PS",
     "a ZIP archive": b"PK\x03\x04",
@@ -37,7 +51,7 @@ _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "a Photoshop file": b"8BPS",
     "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",
 }
-_TS_PACKET = 188  # bytes; each begins with a "G" (ISO 13818-1)
+_TS_PACKETS = ((0, 188), (4, 192))  # offset and bytes, without and with times (M2TS); each has a "G" (ISO 13818-1)
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
@@ -89,7 +103,7 @@ def _kind_of(head: bytes) -> FileKind:
         if brand in {b"avif", b"avis"}:
             return "image"
         return "heic" if brand in _HEIC_BRANDS else "video"
-    if head[::_TS_PACKET][:3] == b"GGG":
+    if any(head[offset::size][:3] == b"GGG" for offset, size in _TS_PACKETS):
         return "video"
     for kind, magic in _MAGIC.items():
         if head.startswith(magic):

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar, cast
@@ -23,6 +24,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.io.animations import animation_frames, animation_length, is_animation
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container
 from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, square_size
@@ -34,7 +36,9 @@ from humanpose_cli.io.sound import Sound
 VIDEO_SUFFIXES = frozenset(
     [
         *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"),
-        *(".3gp", ".mts", ".m2ts", ".ogv", ".mxf", ".vob"),
+        *(".3gp", ".3g2", ".mts", ".m2ts", ".m2t", ".ts", ".ogv", ".ogm", ".mxf", ".vob", ".mod", ".tod", ".dv"),
+        *(".asf", ".f4v", ".qt", ".divx", ".m2v", ".m1v", ".mpv", ".ivf", ".y4m", ".mjpeg", ".mjpg"),
+        *(".h264", ".264", ".avc", ".h265", ".265", ".hevc"),
     ]
 )
 """Names by which a folder's videos are distinguished from its other files (lower case)."""
@@ -44,6 +48,7 @@ _FROM_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
     _FROM_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
 
+_WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFmpeg's names of bare streams
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
@@ -65,11 +70,13 @@ class VideoInfo:
     size  width and height in pixels as displayed: after the rotation in its metadata, with square pixels
     frame_rate  frames a second, the average where the rate varies
     frame_count  from the container's index or its duration, or None where both are unknown
+    has_rate  whether the file holds times; else the rate is that of the encoder's header, or 25
     """
 
     size: tuple[int, int]
     frame_rate: float
     frame_count: int | None
+    has_rate: bool = True
 
 
 @contextmanager
@@ -100,6 +107,9 @@ def _no_frame(path: Path, reason: str) -> InputError:
 def probe_video(path: Path | str) -> VideoInfo:
     """Decode one frame to learn size and frame rate. Raises InputError if there is no readable frame."""
     path = Path(path)
+    if is_animation(path):
+        size, count, seconds = animation_length(path)
+        return VideoInfo(size, count / seconds, count)
     with _opened(path, threads=1) as (container, stream):
         try:
             frame = next(container.decode(stream), None)
@@ -111,14 +121,19 @@ def probe_video(path: Path | str) -> VideoInfo:
         size = (height, width) if display_matrix(frame)[0, 0] == 0 else (width, height)
         nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
         rate = nominal if nominal and abs(nominal - average) < 0.006 + 0.001 * average else average or nominal or 25.0
+        has_rate = container.format.name not in _WITHOUT_TIMES
+        if not has_rate:  # FFmpeg takes 25 for them, whatever the encoder's header says
+            rate = float(stream.codec_context.framerate or 25)
         seconds = container.duration / av.time_base if container.duration else 0.0
         # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
-        return VideoInfo(size, rate, min((count for count in counts if count), default=None))
+        return VideoInfo(size, rate, min((count for count in counts if count), default=None), has_rate)
 
 
 def count_packets(path: Path | str) -> int:
     """Count the frames of a video by its packets, without decoding. Raises InputError if there is none."""
+    if is_animation(Path(path)):
+        return animation_length(Path(path))[1]
     with _opened(Path(path), threads=1) as (container, stream):
         packets = Packets(container, stream)
         deque(packets.packets(), maxlen=0)
@@ -130,6 +145,8 @@ def count_packets(path: Path | str) -> int:
 def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
     """Raise InputError if a video breaks off before the last of these frames, by its packets, without decoding."""
     path = Path(path)
+    if is_animation(path):
+        return
     with _opened(path, threads=1) as (container, stream):
         packets = Packets(container, stream)
         deque(packets.packets(), maxlen=0)
@@ -175,6 +192,9 @@ class VideoReader:
 
     def frames(self) -> Generator[VideoFrame, None, None]:
         """Yield the frames with their times and damage; close it to stop early."""
+        if is_animation(self.path):
+            yield from self._animation_frames()
+            return
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
         frame_count = 0
         frames_by_damage: dict[Damage, list[int]] = {"flawed": [], "lost": []}
@@ -196,11 +216,22 @@ class VideoReader:
         finally:
             self._name(frames_by_damage)
         if index <= self.range.start:
-            count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
-            raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
+            raise self._outside_range()
         if frame_count == sum(map(len, frames_by_damage.values())):
             got = f"damage in {'the only one' if frame_count == 1 else f'all {frame_count}'}"
             raise InputError(self.path, "has no undamaged frame", got=got, remedy="copy or download it again")
+
+    def _animation_frames(self) -> Generator[VideoFrame, None, None]:
+        if self.range.start >= (self.info.frame_count or 0):
+            raise self._outside_range()
+        with closing(animation_frames(self.path)) as frames:
+            for index, (pixels, time, _) in enumerate(islice(frames, self.range.stop)):
+                if index >= self.range.start:
+                    yield VideoFrame(index, pixels, time, "")
+
+    def _outside_range(self) -> InputError:
+        count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
+        return InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
 
     def _name(self, frames_by_damage: dict[Damage, list[int]]) -> None:
         phrases = [f"{damage}: {frame_list(frames)}" for damage, frames in frames_by_damage.items() if frames]

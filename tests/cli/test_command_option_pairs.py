@@ -69,6 +69,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--focal": "500",
     "--force": "--method warp3d --force",
     "--frames": "0:2",
+    "--rate": "30",
     "--height": "1.7",
     "--input": "photos/b.png",
     "--items": "more.txt",

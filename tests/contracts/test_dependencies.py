@@ -27,7 +27,7 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-USERS_EXTRAS = ("slurm", "train", "usd")  # the others are for work on the package itself
+USERS_EXTRAS = ("heic", "slurm", "train", "usd")  # the others are for work on the package itself
 
 MODULES_OF_EXTRAS = {
     "slurm": "humanpose_cli/batch/slurm.py",
@@ -60,6 +60,7 @@ REVIEWED = (
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "pi_heif": "pi-heif",
     "pxr": "usd-core",
     "skimage": "scikit-image",
     "warp": "warp-lang",

@@ -7,13 +7,15 @@ import io
 import math
 import os
 import struct
+import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 from helpers.errors import raises
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.io import images, value_limits
@@ -404,14 +406,51 @@ def test_other_files_named_jpg(tmp_path, content, found):
         assert "\n" not in str(caught.value)
 
 
-def test_heic_and_raw_name_the_way_out(tmp_path):
-    (tmp_path / "x.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with raises(InputError, remedy="heif-convert"):
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_heic_raw_and_jpeg_xl_name_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    (tmp_path / "x.jpg").write_bytes(HEIC)
+    with raises(InputError, problem="is a HEIC image", remedy='pip install "humanpose-cli[heic]"'):
         read_image(tmp_path / "x.jpg")
+    for start in (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"):
+        (tmp_path / "x.jxl").write_bytes(start + bytes(40))
+        with raises(InputError, problem="is a JPEG XL image", remedy="djxl"):
+            read_image(tmp_path / "x.jxl")
     Image.new("RGB", (160, 120)).save(tmp_path / "x.tif")
     (tmp_path / "x.tif").rename(tmp_path / "x.DNG")  # its thumbnail must not pass for the image
     with raises(InputError, "raw"):
         read_image(tmp_path / "x.DNG")
+
+
+def test_heic_is_read_by_the_plugin_of_the_extra(tmp_path, monkeypatch):
+    """A stand-in for pi-heif, which makes no files: it opens what begins as HEIC."""
+
+    class Plugin(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (6, 4), "RGB"
+            self.info["exif"] = exif_bytes(FocalLengthIn35mmFilm=26).tobytes()
+
+        def load(self):
+            self.im = Image.new("RGB", (6, 4), (1, 2, 3)).im
+
+    def register() -> None:
+        Image.register_open("HEIF", Plugin, lambda head: head[4:12] == b"ftypheic")
+
+    monkeypatch.setitem(sys.modules, "pi_heif", SimpleNamespace(register_heif_opener=register))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    (tmp_path / "x.heic").write_bytes(HEIC)
+    image = read_image(tmp_path / "x.heic")
+    assert image.pixels[0, 0].tolist() == [1, 2, 3]
+    assert image.size == image_size(tmp_path / "x.heic") == (6, 4)
+    assert image.focal_pixels == pytest.approx(26 * math.hypot(6, 4) / math.hypot(36, 24))
+    (tmp_path / "x.heic").write_bytes(HEIC.replace(b"heic", b"mif1"))
+    with raises(InputError, problem="is a damaged image"):
+        read_image(tmp_path / "x.heic")
 
 
 def test_missing_file_and_folder(tmp_path):
