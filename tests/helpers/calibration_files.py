@@ -130,8 +130,57 @@ def write_ccalib(path: Path) -> None:
     write_storage(path, **values, meanReprojectError=0.3)
 
 
-def write_qualisys(path: Path, *, crop: tuple[int, int] = (0, 0)) -> None:
-    """As Qualisys Track Manager does, with a marker camera. crop: columns and rows that the video lacks before it."""
+def write_caliscope(path: Path) -> None:
+    """As CameraArray.to_toml of Caliscope does, with a camera that has no pose yet."""
+    tables = [
+        f"[cameras.{row}]\ncam_id = {row}\nsize = {list(camera.size)}\nrotation_count = {row - 1}\nerror = 0.4\n"
+        f"matrix = {camera.matrix.tolist()}\ndistortions = {camera.distortion.tolist()}\n"
+        f"rotation = {camera.rvec.tolist()}\ntranslation = {camera.translation.tolist()}\ngrid_count = 20\n"
+        "fisheye = false\n"
+        for row, camera in enumerate(RIG)
+    ]
+    path.write_text("\n".join((*tables, "[cameras.7]\ncam_id = 7\nsize = [640, 480]\nrotation_count = 0\n")))
+
+
+def write_panoptic(path: Path) -> None:
+    """As the CMU Panoptic dataset has it: centimetres."""
+    cameras = [
+        {
+            "name": camera.name,
+            "type": "hd",
+            "resolution": camera.size,
+            "K": camera.matrix.tolist(),
+            "distCoef": camera.distortion.tolist(),
+            "R": camera.rotation.tolist(),
+            "t": (camera.translation[:, None] * 100).tolist(),
+        }
+        for camera in RIG
+    ]
+    path.write_text(json.dumps({"calibDataSource": "160224_calib", "cameras": cameras}))
+
+
+def write_aniposelib_json(path: Path, *, unit: float = 100.0) -> None:
+    """A list of `Camera.get_dict`, as AIST++'s cameras are. unit: how many of the file's units a metre has."""
+    cameras = [
+        {
+            "name": camera.name,
+            "size": camera.size,
+            "matrix": camera.matrix.tolist(),
+            "distortions": camera.distortion.tolist(),
+            "rotation": camera.rvec.tolist(),
+            "translation": (camera.translation * unit).tolist(),
+        }
+        for camera in RIG
+    ]
+    path.write_text(json.dumps(cameras))
+
+
+def write_qualisys(path: Path, *, crop: tuple[int, int] = (0, 0), model: str = "Miqus Video", view: int = 0) -> None:
+    """As Qualisys Track Manager does, with a marker camera.
+
+    crop  columns and rows that the video lacks before it; model of the third camera; view: degrees that it is shown
+          turned
+    """
     left, top = crop
     marker = '<camera active="1" serial="9" model="Miqus M3" viewrotation="0"/>'
     texts = [marker]
@@ -143,7 +192,8 @@ def write_qualisys(path: Path, *, crop: tuple[int, int] = (0, 0)) -> None:
         (fx, _, cx), (_, fy, cy) = camera.matrix[:2].tolist()
         width, height = camera.size
         texts.append(
-            f'<camera active="1" serial="{camera.name}" model="Miqus Video" viewrotation="0">'
+            f'<camera active="1" serial="{camera.name}" model="{model if camera is RIG[2] else "Miqus Video"}" '
+            f'viewrotation="{view}">'
             f'<fov_video left="{left}" top="{top}" right="{left + width - 1}" bottom="{top + height - 1}"/>'
             f'<transform x="{position[0]}" y="{position[1]}" z="{position[2]}" {turns}/>'
             f'<intrinsic focallength="9.3" sensorMinU="0" sensorMaxU="122879" sensorMinV="0" sensorMaxV="69631" '

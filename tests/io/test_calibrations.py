@@ -191,6 +191,10 @@ def calibration_of(*names: str) -> Calibration:
         (["1", "12"], ["view_12.mp4", "view_1.mp4"], ["12", "1"]),
         (["cam", "cam_left"], ["cam_left.mp4", "cam.mp4"], ["cam_left", "cam"]),
         (["cam", "left"], ["cam.mp4", "cam_left.mp4"], ["cam", "left"]),
+        (["A", "B", "C"], ["walk_A.mp4", "walk_B.mp4", "walk_C.mp4"], ["A", "B", "C"]),  # not the a of walk
+        (["1", "2", "3", "4"], [f"take3_cam{n}.mp4" for n in (3, 1, 4, 2)], ["3", "1", "4", "2"]),
+        (["1", "2"], ["run 2.cam1.mp4", "run 2.cam2.mp4"], ["1", "2"]),
+        (["0", "1"], ["2026-10-01_cam_0.mp4", "2026-10-01_cam_1.mp4"], ["0", "1"]),
     ],
 )
 def test_videos_have_the_cameras_of_their_names(cameras, videos, expected):
@@ -203,6 +207,14 @@ def test_videos_of_other_names_have_the_cameras_in_order(cameras):
     matched = matched_cameras(calibration_of("1", "2"), ["left.mp4", "right.mp4"])
     assert [camera.name for camera in matched.cameras] == ["1", "2"]
     assert matched.note.endswith("their order decides: left.mp4 is 1, right.mp4 is 2")
+
+
+def test_videos_whose_names_differ_by_numbers_are_in_the_order_of_these():
+    names = [f"c{number:02d}" for number in range(1, 12)]
+    videos = sorted(f"v{number}.mp4" for number in range(1, 12))  # v1, v10, v11, v2 …
+    matched = matched_cameras(calibration_of(*names), videos)
+    assert [camera.name for camera in matched.cameras] == [f"c{int(video[1:-4]):02d}" for video in videos]
+    assert "v2.mp4 is c02, v3.mp4 is c03" in matched.note
 
 
 @pytest.mark.parametrize(

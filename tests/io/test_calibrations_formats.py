@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from helpers.calibration_files import POINTS, RIG
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.calibrations import CalibratedCamera, read_calibration
+from humanpose_cli.io.calibrations import CalibratedCamera, matched_cameras, read_calibration
 
 NAMES = [camera.name for camera in RIG]
 SIZES = [camera.size for camera in RIG]
@@ -203,3 +205,74 @@ def test_a_file_in_pixels_maps_the_world_to_the_camera(tmp_path):
     np.testing.assert_allclose(camera.translation, [1.03791, -0.0694007, 8.1881])
     assert 2.155 < camera.centre[2] < 2.565
     assert "shown turned (22 by 270°)" in calibration.notes[0]
+
+
+def test_caliscope_s_cameras_by_their_numbers(tmp_path):
+    files.write_caliscope(tmp_path / "camera_array.toml")
+    calibration = read_calibration(tmp_path / "camera_array.toml")
+    assert list(calibration.cameras) == ["0", "1", "2"]
+    assert [camera.turns for camera in calibration.cameras.values()] == [3, 0, 1]
+    check_pixels(calibration)
+    assert "1 of 4 cameras are not calibrated" in calibration.notes[0]
+    matched = matched_cameras(calibration, ["cam_2.mp4", "cam_0.mp4"])
+    assert [camera.name for camera in matched.cameras] == ["2", "0"]
+
+
+def test_panoptic_s_cameras_in_centimetres(tmp_path):
+    files.write_panoptic(tmp_path / "calibration_160224.json")
+    calibration = read_calibration(tmp_path / "calibration_160224.json")
+    assert (calibration.unit, calibration.notes) == ("cm", ())
+    assert list(calibration.cameras) == [camera.name for camera in RIG]
+    check_pixels(calibration)
+
+
+@pytest.mark.parametrize(("unit", "name"), [(100.0, "cm"), (1000.0, "mm"), (1.0, "m")])
+def test_aniposelib_s_tables_as_json(tmp_path, unit, name):
+    files.write_aniposelib_json(tmp_path / "setting1.json", unit=unit)
+    calibration = read_calibration(tmp_path / "setting1.json")
+    assert calibration.unit == name
+    assert "does not say its unit" in calibration.notes[0]
+    check_pixels(calibration)
+
+
+def test_hybrid_cameras_film_too(tmp_path):
+    files.write_qualisys(tmp_path / "x.qca.txt", model="Miqus Hybrid")
+    assert list(read_calibration(tmp_path / "x.qca.txt").cameras) == [camera.name for camera in RIG]
+
+
+def test_the_world_s_up_decides_which_way_a_view_is_turned(tmp_path):
+    files.write_qualisys(tmp_path / "x.qca.txt", view=90)
+    text = (tmp_path / "x.qca.txt").read_text()
+    row = re.search(r'r11="(\S+)" r12="(\S+)" r13="(\S+)" r21="(\S+)" r22="(\S+)" r23="(\S+)"', text)
+    x, y = row.groups()[:3], row.groups()[3:]
+    for side, sign in ((1, -1.0), (3, 1.0)):  # rolled so that up is to the left, then to the right
+        values = [*(sign * float(number) for number in y), *(-sign * float(number) for number in x)]
+        names = ("r11", "r12", "r13", "r21", "r22", "r23")
+        rolled = " ".join(f'{name}="{value}"' for name, value in zip(names, values, strict=True))
+        (tmp_path / "y.qca.txt").write_text(text.replace(row[0], rolled))
+        assert read_calibration(tmp_path / "y.qca.txt").cameras["cam01"].turns == side
+
+
+@pytest.mark.parametrize("view", [90, 270])
+def test_turned_views_of_qualisys(tmp_path, view):
+    """Videos that were turned upright show points where the turned image has them; others where they were."""
+    files.write_qualisys(tmp_path / "x.qca.txt", view=view)
+    calibration = read_calibration(tmp_path / "x.qca.txt")
+    assert "shown turned" in calibration.notes[0]
+    names = [camera.name for camera in RIG]
+    unturned = matched_cameras(calibration, names, [(1280, 720)] * 3).cameras
+    turned = matched_cameras(calibration, names, [(720, 1280)] * 3).cameras
+    assert {camera.turns for camera in unturned} == {view // 90}
+    for before, after in zip(unturned, turned, strict=True):
+        x, y = pixels(before, POINTS).T
+        clockwise = np.stack((720 - y, x), 1)
+        expected = clockwise if before.turns == 1 else np.stack((y, 1280 - x), 1)
+        np.testing.assert_allclose(pixels(after, POINTS), expected, atol=1e-6)
+        assert (after.size, after.turns) == ((720, 1280), 0)
+    with raises(InputError, problem="is not what camera"):
+        matched_cameras(calibration, names, [(800, 1280)] * 3)
+
+
+def check_pixels(calibration):
+    for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
+        assert_shows_the_same(camera, expected)

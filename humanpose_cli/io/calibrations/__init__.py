@@ -1,5 +1,5 @@
-"""Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys, and
-those of Human3.6M and MPI-INF-3DHP.
+"""Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, Caliscope, OpenCV, EasyMocap,
+Qualisys, and those of Human3.6M, MPI-INF-3DHP, Panoptic and AIST++.
 
 `read_calibration` distinguishes them by their contents. All cameras come out in metres, world to camera axes x right,
 y down, z forward, with (0, 0) at the corner of the first pixel: OpenCV, whose first pixel's centre is (0, 0), has
@@ -29,7 +29,7 @@ from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, re
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.toml_files import read_toml_calibration
 from humanpose_cli.io.nesting import check_file_size, parse_xml
-from humanpose_cli.io.text_files import read_json_object, read_text
+from humanpose_cli.io.text_files import read_json, read_text
 
 __all__ = [
     "CalibratedCamera",
@@ -65,8 +65,8 @@ def read_calibration(path: Path | str) -> Calibration:
         return _read_xml(path, text)
     if start.startswith(SKELETOOL):
         return read_skeletool_calibration(path, start)
-    if start.startswith("{"):
-        return read_json_calibration(path, read_json_object(path, remedy=_REMEDY))
+    if start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
+        return read_json_calibration(path, read_json(path, remedy=_REMEDY))
     return read_toml_calibration(path, text)
 
 

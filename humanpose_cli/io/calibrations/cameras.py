@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from scipy.spatial.distance import pdist
 
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.checks import checked_array
+from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.value_limits import LIMITS, check_image_sizes
 
 Array = NDArray[np.float64]
@@ -24,6 +26,7 @@ CENTRES_FROM_CORNER = 0.5
 UNITS: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 """Units of length → metres."""
 _LENGTHS = (0, 4, 5, 8, 12, 14)  # of OpenCV's distortion vectors
+_TURNABLE = 8  # of them without thin prisms and tilts, which have directions
 _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are damaged
 _ROTATION_TOLERANCE = 1e-3
 _SKEW_TOLERANCE = 1e-6  # of the focal length
@@ -43,6 +46,8 @@ class CalibratedCamera:
     distortion   (D,) k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]] of OpenCV; zeros for a pinhole camera
     rotation     (3, 3) world axes to camera axes (x right, y down, z forward)
     translation  (3,) metres: x ↦ rotation x + translation
+    turns        quarter turns clockwise in which its program shows its images; the other fields are those of the
+                 unturned ones
     """
 
     name: str
@@ -51,6 +56,7 @@ class CalibratedCamera:
     distortion: Array
     rotation: Array
     translation: Array
+    turns: int = 0
 
     @property
     def centre(self) -> Array:
@@ -62,16 +68,38 @@ class CalibratedCamera:
 
         video  their file's name, for the error
 
-        Raises InputError if the images have other proportions.
+        Of a camera that is shown turned upright, also images that are turned so. Raises InputError if the images have
+        other proportions.
         """
         if self.size is None or self.size == size:
             return replace(self, size=size)
+        is_turned = (self.size[0] < self.size[1]) != (size[0] < size[1])
+        if is_turned and self.turns % 2 and len(self.distortion) <= _TURNABLE:
+            return self.turned().scaled(size, video)
         if abs(self.size[0] / self.size[1] - size[0] / size[1]) > _SAME_SHAPE:
             expected, got = ("{} × {} pixels".format(*one) for one in (self.size, size))
             raise InputError(video, f"is not what camera {self.name} was calibrated for", expected=expected, got=got)
         matrix = self.matrix.copy()
         matrix[:2] *= size[0] / self.size[0]
         return replace(self, size=size, matrix=matrix)
+
+    def turned(self) -> CalibratedCamera:
+        """Return the camera of the images that its program shows, unturned itself."""
+        camera = self
+        for _ in range(self.turns % 4):  # a quarter clockwise: a pixel (x, y) of (W, H) comes to (H − y, x)
+            assert camera.size is not None
+            (fx, _, cx), (_, fy, cy) = camera.matrix[:2]
+            p1, p2 = camera.distortion[2:4]
+            turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+            camera = replace(
+                camera,
+                size=camera.size[::-1],
+                matrix=np.array([[fy, 0, camera.size[1] - cy], [0, fx, cx], [0, 0, 1]]),
+                distortion=np.concatenate((camera.distortion[:2], (p2, -p1), camera.distortion[4:])),
+                rotation=turn @ camera.rotation,
+                translation=turn @ camera.translation,
+            )
+        return replace(camera, turns=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +138,7 @@ def build_camera(
     rotation: Any,
     translation: Any,
     centre_offset: float = CENTRES_FROM_CORNER,
+    turns: int = 0,
 ) -> CalibratedCamera:
     """Build a camera from a file's values, in the file's unit of length. Raises InputError for the field that is wrong.
 
@@ -137,6 +166,7 @@ def build_camera(
         coefficients if coefficients.size else np.zeros(5),
         _rotation(f"{where}: rotation", rotation),
         _numbers(translation, f"{where}: translation", (3,), largest=LIMITS["world_to_camera"].high),
+        turns,
     )
 
 
@@ -248,9 +278,11 @@ def matched_cameras(
     sizes  (width, height) of their images, which the cameras are scaled to; None: they are not scaled
 
     A camera belongs to the video of its name, ignoring case and suffix; else to the one video whose name contains its
-    name, where a number matches as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`. A camera S1/cam2
-    belongs to a video with cam2 in its name and S1 among its folders. If no name matches and there are as many videos
-    as cameras, they are matched in order, and a note says so. Cameras without a video are left out. Raises InputError
+    name, where a number and a letter match as a whole: camera 1 belongs to `view_1.mp4`, not to `view_12.mp4`, A to
+    `walk_A.mp4`. Of several matches that one counts whose rest is equal in most names, as `take3_cam` in `take3_cam1`
+    to `take3_cam4`. A camera S1/cam2 belongs to a video with cam2 in its name and S1 among its folders. If no name
+    matches and there are as many videos as cameras, they are matched in order, of names that differ by numbers in the
+    order of these, and a note says so. Cameras without a video are left out. Raises InputError
     for a video without a camera or with several, for a camera with several videos, and for images of other proportions.
     """
     if sizes is not None:
@@ -263,9 +295,12 @@ def matched_cameras(
     if len(first_matches) == len(names) == len({camera.name for camera in first_matches}):
         return MatchedCameras(first_matches)
     if not any(matches) and len(names) == len(cameras):
-        pairs = ", ".join(
-            f"{PurePath(name).name} is {camera.name}" for name, camera in zip(names, cameras, strict=True)
-        )
+        rows = list(range(len(names)))
+        if len({re.sub(r"\d+", "", PurePath(name).stem.casefold()) for name in names}) == 1:
+            rows.sort(key=lambda row: natural_order(names[row]))
+        camera_of_row = dict(zip(rows, cameras, strict=True))
+        cameras = [camera_of_row[row] for row in range(len(names))]
+        pairs = ", ".join(f"{PurePath(names[row]).name} is {camera.name}" for row, camera in camera_of_row.items())
         return MatchedCameras(cameras, f"the videos' names do not match the cameras', so their order decides: {pairs}")
     camera_list = ", ".join(list(calibration.cameras)[:_MAX_LISTED]) + (", …" if len(cameras) > _MAX_LISTED else "")
     raise InputError(
@@ -310,9 +345,25 @@ def _candidates(calibration: Calibration, names: Sequence[str]) -> list[list[Cal
     paths = [PurePath(name.casefold()) for name in names]
     equal = [[c for c in cameras if c.name.casefold() in (path.name, path.stem)] for path in paths]
     exact_names = {camera.name for candidates in equal for camera in candidates}
+    others = [camera for camera in cameras if camera.name not in exact_names]
+    matches = [[] if same else _matches(path, others) for same, path in zip(equal, paths, strict=True)]
+    counts = Counter(rest for each in matches for rest in {rest for _, _, rest in each})
+    candidates = []
+    for same, each in zip(equal, matches, strict=True):
+        # The last match of the names' most frequent rest; if every rest is of one video, all of them.
+        best = max((counts[rest], start) for start, _, rest in each) if each else (1, 0)
+        selected = [c for start, c, rest in each if best[0] == 1 or (counts[rest], start) == best]
+        candidates.append(same or list({camera.name: camera for camera in selected}.values()))
+    return candidates
+
+
+def _matches(path: PurePath, cameras: Sequence[CalibratedCamera]) -> list[tuple[int, CalibratedCamera, str]]:
+    """List where a video's name contains those of cameras, and what is left of it without them."""
     return [
-        same or [c for c in cameras if c.name not in exact_names and _belongs(path, c.name)]
-        for same, path in zip(equal, paths, strict=True)
+        (match.start(), camera, f"{path.stem[: match.start()]}|{path.stem[match.end() :]}")
+        for camera in cameras
+        if _belongs(path, camera.name)
+        for match in re.finditer(_pattern(camera.name.casefold().rpartition("/")[2]), path.stem)
     ]
 
 
@@ -323,7 +374,9 @@ def _belongs(path: PurePath, camera: str) -> bool:
 
 
 def _pattern(name: str) -> str:
-    """Build a regular expression for a camera's name, numbers as a whole."""
+    """Build a regular expression for a camera's name, numbers and single letters as a whole."""
+    if len(name) == 1 and name.isalpha():  # Anipose's `cam_regex = '_([A-Z])$'`: anipose/common.py, lambdaloop/anipose
+        return rf"(?<![^\W_]){name}(?![^\W_])"
     before = r"(?<!\d)" if name[:1].isdecimal() else ""
     after = r"(?!\d)" if name[-1:].isdecimal() else ""
     return f"{before}{re.escape(name)}{after}"

@@ -1,10 +1,19 @@
-"""The calibration file of this package, `cameras.json`, which every take of several cameras has."""
+"""Calibrations in JSON: `cameras.json` of this package, which every take of several cameras has, and those of others.
+
+Panoptic    `cameras` with `K`, `distCoef` (k1 k2 p1 p2 k3), `R`, `t` in centimetres, world to camera, y down:
+            matlab/PoseProject2D.m, CMU-Perceptual-Computing-Lab/panoptic-toolbox@246ebcfe
+aniposelib  a list of tables, or an object of them, as in TOML (`toml_files`)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import pdist
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import write_json
@@ -14,7 +23,10 @@ from humanpose_cli.io.calibrations.cameras import (
     build_calibration,
     build_camera,
 )
+from humanpose_cli.io.calibrations.toml_files import calibration_of_tables
+from humanpose_cli.io.text_files import json_object
 
+_APART_IN_MILLIMETRES = 2.0  # metres between two cameras; if all are nearer, a list's lengths are centimetres
 SCHEMA_VERSION = 1
 FORMAT = "humanpose-cli cameras"
 _FIELDS = ("name", "size", "matrix", "distortion", "rotation", "translation")
@@ -44,12 +56,20 @@ def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> 
     write_json(path, document)
 
 
-def read_json_calibration(path: Path, document: Mapping[str, Any]) -> Calibration:
+def read_json_calibration(path: Path, document: Any) -> Calibration:
     """Read the calibration of the file's JSON document. Raises InputError if it is damaged, or of a newer version."""
+    if isinstance(document, list):
+        return _read_list(path, document)
+    document = json_object(path, document)
     version, records = document.get("schema_version"), document.get("cameras")
+    if isinstance(records, list) and records and all(isinstance(r, dict) and "K" in r for r in records):
+        return build_calibration(path, [_panoptic_camera(path, record) for record in records], "cm")
+    if any(isinstance(table, dict) and "matrix" in table for table in document.values()):
+        return calibration_of_tables(path, document)
     if document.get("format") != FORMAT:
         keys = ", ".join(map(str, document))[:80]
-        raise InputError(path, "is no calibration file", expected=f'"format": "{FORMAT}"', got=keys)
+        expected = f'"format": "{FORMAT}", or a calibration of aniposelib or Panoptic'
+        raise InputError(path, "is no calibration file", expected=expected, got=keys)
     if version != SCHEMA_VERSION:
         remedy = "update humanpose-cli"
         raise InputError(
@@ -65,3 +85,27 @@ def _camera(path: Path, record: Any) -> CalibratedCamera:
         problem = f"holds a camera without {', '.join(missing)}" if isinstance(record, dict) else "is damaged"
         raise InputError(path, problem, expected=f"cameras with {', '.join(_FIELDS)}")
     return build_camera(path, **{field: record[field] for field in _FIELDS}, centre_offset=0.0)
+
+
+def _read_list(path: Path, tables: Sequence[Any]) -> Calibration:
+    calibration = calibration_of_tables(path, {str(number): table for number, table in enumerate(tables)})
+    apart = float(pdist(np.stack([camera.centre for camera in calibration.cameras.values()])).max(initial=0.0))
+    if calibration.unit != "mm" or apart > _APART_IN_MILLIMETRES:
+        return calibration
+    cameras = [replace(camera, translation=camera.translation * 10) for camera in calibration.cameras.values()]
+    note = f"{path}: the file does not say its unit of length; it is read in centimetres, as AIST++'s cameras are"
+    return Calibration({camera.name: camera for camera in cameras}, "cm", calibration.up, (note,))
+
+
+def _panoptic_camera(path: Path, record: Mapping[str, Any]) -> CalibratedCamera:
+    if missing := [field for field in ("name", "R", "t") if field not in record]:
+        raise InputError(path, f"holds a camera without {', '.join(missing)}", expected="cameras of Panoptic")
+    return build_camera(
+        path,
+        record["name"],
+        size=record.get("resolution"),
+        matrix=record["K"],
+        distortion=record.get("distCoef"),
+        rotation=record["R"],
+        translation=record["t"],
+    )

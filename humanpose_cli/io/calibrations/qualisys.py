@@ -14,7 +14,8 @@ perfanalytics/pose2sim@003a7ada, and evaluation/lbmc.py of flodelaplace/HumanCal
 Files whose `sensorMaxU` is a number of pixels, as those of IMOVE-23, have pixels, and the rotation and translation from
 world to OpenCV's camera axes: evaluation/imove.py of flodelaplace/HumanCalib@01d037b7.
 
-Marker cameras are left out where there are video cameras. Whether (0, 0) is the first pixel's corner or its centre is
+`viewrotation` is how Qualisys Track Manager shows a camera, in degrees; which way is decided by the world's up. Marker
+cameras are left out where there are video or hybrid ones. Whether (0, 0) is the first pixel's corner or its centre is
 not documented: its corner, because coordinates end at 64 W − 1.
 """
 
@@ -33,6 +34,9 @@ from humanpose_cli.io.calibrations.cameras import (
     build_camera,
 )
 
+_FILMING = ("video", "hybrid")
+"""Words in the models' names of cameras that film; also in `read_qca` of Pose2Sim."""
+_ROLLED = 0.5  # sine of a camera's roll above which the world's up decides which way its view is turned
 _SUBPIXELS = 64
 _WIDEST = 16384  # pixels; a larger number is one of 1/64 pixels, as 256 pixels and more have
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # y up, z backward → y down, z forward
@@ -45,18 +49,14 @@ def read_qualisys_calibration(path: Path, root: ElementTree.Element) -> Calibrat
         for camera in root.iter("camera")
         if camera.get("active") != "0" and camera.get("calibrated", "true").lower() != "false"
     ]
-    videos = [camera for camera in elements if "video" in camera.get("model", "").lower()]
+    videos = [c for c in elements if any(word in c.get("model", "").lower() for word in _FILMING)]
     cameras = [_camera(path, camera) for camera in videos or elements]
-    turned_cameras = [
-        f"{c.get('serial')} by {c.get('viewrotation')}°"
-        for c in videos or elements
-        if c.get("viewrotation", "0") != "0"
-    ]
+    turned_views = ", ".join(f"{c.name} by {c.turns * 90}°" for c in cameras if c.turns)
     notes = []
-    if turned_cameras:
-        cameras_turned = ", ".join(turned_cameras)
+    if turned_views:
         notes.append(
-            f"{path}: cameras are calibrated as unturned, but shown turned ({cameras_turned}): use unturned videos"
+            f"{path}: cameras are calibrated as unturned, but shown turned ({turned_views}): upright videos are turned "
+            "back where their proportions show it; videos turned by 180° or square ones must be unturned"
         )
     return build_calibration(path, cameras, "mm", "z", notes)
 
@@ -91,9 +91,13 @@ def _camera(path: Path, camera: ElementTree.Element) -> CalibratedCamera:
     if unit != 1:
         rotation = _TO_OPENCV @ rotation
         translation = -rotation @ translation
+    turns = round(_number(where, camera, "viewrotation") / 90) % 4 if camera.get("viewrotation") else 0
+    if turns % 2 and abs(rotation[0, 2]) > _ROLLED:  # the world's z points to the left or to the right
+        turns = 1 if rotation[0, 2] < 0 else 3
     return build_camera(
         path,
         name,
+        turns=turns,
         size=size,
         matrix=matrix,
         distortion=distortion,

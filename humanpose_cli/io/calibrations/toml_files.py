@@ -11,6 +11,13 @@ FreeMoCap  the same, and `[metadata]` with `charuco_square_size` ("in millimeter
            1 if the user did not say) and `groundplane_calibration`: true where the board lay on the ground, z up.
            freemocap/freemocap@ddf6f4f2, whose later versions have the latter
 
+Caliscope  `CameraArray.to_toml` of src/caliscope/cameras/camera_array.py: the tables are in `[cameras]`, named by
+           `cam_id`; metres; `rotation_count` quarter turns clockwise in which it shows a camera; cameras without a pose
+           are left out. mprib/caliscope@ddda95b4
+
+The same tables in JSON, as a list (AIST++'s `camera` folder: aist_plusplus/loader.py, google/aistplusplus_api@2dd7b3e9)
+or an object, are read too.
+
 Files of Pose2Sim that were converted from Qualisys' have distortions divided by 64, that is almost none (see
 `qualisys`); such files cannot be recognised and are read unchanged.
 """
@@ -44,6 +51,17 @@ def read_toml_calibration(path: Path, text: str) -> Calibration:
     except ValueError as error:
         got = str(error)[:120]
         raise InputError(path, "is no calibration file that can be read", expected="TOML", got=got) from error
+    return calibration_of_tables(path, document)
+
+
+def calibration_of_tables(path: Path, document: Mapping[str, Any]) -> Calibration:
+    """Read a calibration from tables of cameras. Raises InputError if there is none."""
+    notes = []
+    if isinstance(nested := document.get("cameras"), dict):
+        posed = {key: table for key, table in nested.items() if isinstance(table, dict) and table.keys() >= {*_FIELDS}}
+        document = {**document, **{key: {"name": str(key), **table} for key, table in posed.items()}}
+        if len(posed) < len(nested):
+            notes.append(f"{path}: {len(nested) - len(posed)} of {len(nested)} cameras are not calibrated and left out")
     tables = {key: table for key, table in document.items() if isinstance(table, dict) and "matrix" in table}
     if not tables:
         raise InputError(path, "holds no cameras", expected="tables with name, matrix, rotation and translation")
@@ -53,16 +71,17 @@ def read_toml_calibration(path: Path, text: str) -> Calibration:
     # Pose2Sim alone writes it for lenses that are none.
     of_pose2sim = all(table.get("fisheye") is False for table in tables.values()) and "error" in metadata
     up = "z" if of_pose2sim or metadata.get("groundplane_calibration") is True else None
-    notes = []
     if metadata.get("charuco_square_size") == 1:
         notes.append(
             f"{path}: the board's squares had no size when the cameras were calibrated; their scale is unknown"
         )
-    return build_calibration(path, cameras, _unit(path, metadata, of_pose2sim=of_pose2sim), up, notes)
+    return build_calibration(
+        path, cameras, _unit(path, metadata, in_metres=of_pose2sim or isinstance(nested, dict)), up, notes
+    )
 
 
-def _unit(path: Path, metadata: Mapping[str, Any], *, of_pose2sim: bool) -> str | None:
-    unit = metadata.get("unit", "m" if of_pose2sim else None)
+def _unit(path: Path, metadata: Mapping[str, Any], *, in_metres: bool) -> str | None:
+    unit = metadata.get("unit", "m" if in_metres else None)
     if unit is not None and (not isinstance(unit, str) or unit not in UNITS):
         raise InputError(f"{path} (unit)", "is unknown", expected=", ".join(UNITS), got=repr(unit)[:40])
     return unit
@@ -84,4 +103,5 @@ def _camera(path: Path, key: str, table: Mapping[str, Any]) -> CalibratedCamera:
         distortion=table.get("distortions"),
         rotation=table["rotation"],
         translation=table["translation"],
+        turns=int(table["rotation_count"]) % 4 if isinstance(table.get("rotation_count"), int) else 0,
     )
