@@ -17,6 +17,7 @@ from humanpose_cli.cli.evaluated_caches import (
     PublishedPeopleFlags,
     evaluate_caches,
 )
+from humanpose_cli.cli.evaluated_fits import motion as motion
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,

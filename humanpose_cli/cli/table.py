@@ -35,6 +35,7 @@ COMMANDS = {
 SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
     "evaluate": {
         "fit": "Evaluate bodies: of hpc fit, of a network alone, or of fit files.",
+        "motion": "Evaluate how people of clips move, without any truth: feet, floor, accelerations, size and flights.",
         "compare": "Compare two or more sets of fits on the same people, pair by pair.",
         "keypoints": "Evaluate the joints of bodies in images with labelled ones, such as COCO's, by OKS and PCK.",
         "densepose": "Evaluate the surfaces of bodies in images with annotated points, by DensePose's GPS.",

@@ -6,7 +6,7 @@ line by 8 cm, and its acceleration hardly depends on what the limbs do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -34,8 +34,12 @@ _MASSES = {
 
 def masses_of(rig: LandmarkRig) -> Tensor:
     """Compute the shares (M,) of the body's mass at a rig's points: their mean is its centre of mass."""
-    names = rig.landmark_skeleton.joint_names
-    masses = torch.zeros(len(rig.template), dtype=torch.float64)
+    return mass_shares(rig.landmark_skeleton.joint_names, len(rig.template))
+
+
+def mass_shares(names: Sequence[str], count: int) -> Tensor:
+    """Compute the shares (M,) of the body's mass at `count` points, the first of which have these names."""
+    masses = torch.zeros(count, dtype=torch.float64)
     for row, name in enumerate(names):
         masses[row] = _MASSES.get(name.removeprefix("left_").removeprefix("right_"), 0.0)
     return masses / masses.sum()

@@ -1,0 +1,101 @@
+"""Footwork, steadiness and flight of fits, which need no truth.
+
+Fits are put into a world that stands on its ground (`fitting.grounding`). Frames whose camera moves in an unknown way
+interrupt a person's motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.flight import mass_shares
+from humanpose_cli.fitting.grounding import on_the_ground
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.evaluate.movement import BodyMotion
+from humanpose_cli.lab.metrics.bodies import Bodies
+from humanpose_cli.lab.metrics.footwork import accelerations, footwork
+from humanpose_cli.lab.metrics.joints import joint_set
+
+Floats = NDArray[np.float64]
+_FRAME_RATE = 30.0  # of sequences whose own is not known
+_MIN_STEPS = 3  # pairs of frames
+_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_MASSES = {"left_ear": "head", "right_ear": "head"} | {
+    f"{side}_{joint}": f"{side}_{joint}" for side in ("left", "right") for joint in _LIMBS
+}
+"""Points that a body's mass is at, and SMPL's joints in their place."""
+
+
+def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
+    """Measure each person of a fit who is visible in some consecutive frames: by track, values of each figure's name.
+
+    Raises UnavailableError if only the name of the body is known.
+    """
+    body, values = fit.body_model(), {}
+    worlds, seconds = on_the_ground(fit, body).world_to_camera.astype(np.float64), fit.seconds(_FRAME_RATE)
+    unknown = np.isin(np.arange(fit.frame_count), [*_frames(fit, "camera_unknown"), *_frames(fit, "camera_walks")])
+    for track in fit.tracks:
+        rows = fit.rows_of(track)
+        frames = fit.frame_index[rows]
+        follows = (np.diff(frames) == 1) & (np.diff(fit.shot_id[frames]) == 0) & ~unknown[frames[1:]]
+        follows &= ~unknown[frames[:-1]]
+        if follows.sum() < _MIN_STEPS:
+            continue
+        betas, trans, scales = (torch.from_numpy(each[rows]) for each in (fit.betas, fit.trans, fit.segment_scales))
+        rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses[rows]).unflatten(1, (len(SMPL24), 3)))
+        bodies = Bodies(rotations, betas, body.rest_pelvis(betas) + trans, scales)
+        motion = BodyMotion.of_bodies(joint_set("smpl24"), bodies, [body] * len(rows)).in_world(worlds[frames])
+        values[track] = _values(motion, seconds[frames], follows)
+    return values
+
+
+def _frames(fit: Fit, name: str) -> Sequence[int]:
+    frames: Any = fit.options.get(name)
+    return frames if isinstance(frames, list) else []
+
+
+def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dict[str, Floats]:
+    masses = mass_shares(tuple(_MASSES), len(_MASSES)).numpy()
+    centre = masses @ motion.points[:, list(SMPL24.indices(tuple(_MASSES.values())))]
+    feet = footwork(motion.feet, centre, time, follows)
+    children, parents = np.array(SMPL24.bones).T
+    size = np.linalg.norm(motion.points[:, children] - motion.points[:, parents], axis=-1).sum(1)
+    return {
+        "foot_slide_cm_s": 100 * feet.slides,
+        "below_ground_mm": 1000 * feet.depths,
+        "acceleration_m_s2": accelerations(motion.points, time, follows),
+        "size_drift_percent": 100 * np.atleast_1d(np.ptp(size) / np.median(size)),
+        "flight_m_s2": feet.falls,
+    }
+
+
+def motion_document(fit: Fit, name: str) -> dict[str, Any]:
+    """Return the figures of a fit called `name` as JSON values: of all people, and `tracks` with those of each.
+
+    Raises InputError if no person moves; UnavailableError if only the name of the body is known.
+    """
+    values = motion_values(fit)
+    if not values:
+        raise InputError(
+            name,
+            "shows no person in consecutive frames whose camera is known",
+            expected="a fit of a video",
+            got=f"{fit.frame_count} frames",
+        )
+    tracks = [{"track": track, **_means([each])} for track, each in values.items()]
+    return {"people": len(values), **_means(list(values.values())), "tracks": tracks}
+
+
+def _means(values: Sequence[Mapping[str, Floats]]) -> dict[str, float | int | None]:
+    """Average the values of people by name, None without any, and count their flights."""
+    columns = {name: np.concatenate([each[name] for each in values]) for name in values[0]}
+    means = {name: round(float(column.mean()), 2) if len(column) else None for name, column in columns.items()}
+    return {**means, "flights": len(columns["flight_m_s2"])}
