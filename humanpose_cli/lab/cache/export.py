@@ -13,7 +13,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, write_bytes, write_json, write_npz
-from humanpose_cli.io.video import VideoCodec, VideoWriter
+from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.cache.samples import Sample
 from humanpose_cli.lab.cache.verification import changed_datasets
@@ -78,7 +78,6 @@ def export_videos(
     rows: NDArray[np.int64],
     out: Path,
     *,
-    codec: VideoCodec = "h264",
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Path, ...]:
@@ -98,7 +97,7 @@ def export_videos(
         path = out / f"{_inside(cache, name)}.mp4"
         ensure_folder(path.parent)
         samples = [cache.sample(int(row)) for row in cache.sequence(name)]
-        with VideoWriter(path, samples[0].frame_rate or _FRAME_RATE, quality=_VIDEO_QUALITY, codec=codec) as video:
+        with VideoWriter(path, samples[0].frame_rate or _FRAME_RATE, quality=_VIDEO_QUALITY) as video:
             for row in cache.sequence(name).tolist():
                 video.write(cache.image(row))
         truth = path.with_suffix(".truth.npz")

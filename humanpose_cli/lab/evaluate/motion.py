@@ -21,7 +21,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.evaluate.movement import BodyMotion
 from humanpose_cli.lab.metrics.bodies import Bodies
-from humanpose_cli.lab.metrics.footwork import accelerations, footwork
+from humanpose_cli.lab.metrics.footwork import footwork, joint_accelerations
 from humanpose_cli.lab.metrics.joints import joint_set
 
 Floats = NDArray[np.float64]
@@ -41,12 +41,12 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
     """
     body, values = fit.body_model(), {}
     worlds, seconds = on_the_ground(fit, body).world_to_camera.astype(np.float64), fit.seconds(_FRAME_RATE)
-    unknown = np.isin(np.arange(fit.frame_count), [*_frames(fit, "camera_unknown"), *_frames(fit, "camera_walks")])
+    lost = [frame for name in ("camera_unknown", "camera_walks") for frame in fit.options.get(name, [])]
     for track in fit.tracks:
         rows = fit.rows_of(track)
         frames = fit.frame_index[rows]
-        follows = (np.diff(frames) == 1) & (np.diff(fit.shot_id[frames]) == 0) & ~unknown[frames[1:]]
-        follows &= ~unknown[frames[:-1]]
+        follows = (np.diff(frames) == 1) & (np.diff(fit.shot_id[frames]) == 0)
+        follows &= ~np.isin(frames[1:], lost) & ~np.isin(frames[:-1], lost)
         if follows.sum() < _MIN_STEPS:
             continue
         betas, trans, scales = (torch.from_numpy(each[rows]) for each in (fit.betas, fit.trans, fit.segment_scales))
@@ -55,11 +55,6 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
         motion = BodyMotion.of_bodies(joint_set("smpl24"), bodies, [body] * len(rows)).in_world(worlds[frames])
         values[track] = _values(motion, seconds[frames], follows)
     return values
-
-
-def _frames(fit: Fit, name: str) -> Sequence[int]:
-    frames: Any = fit.options.get(name)
-    return frames if isinstance(frames, list) else []
 
 
 def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dict[str, Floats]:
@@ -71,7 +66,7 @@ def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dic
     return {
         "foot_slide_cm_s": 100 * feet.slides,
         "below_ground_mm": 1000 * feet.depths,
-        "acceleration_m_s2": accelerations(motion.points, time, follows),
+        "acceleration_m_s2": joint_accelerations(motion.points, time, follows),
         "size_drift_percent": 100 * np.atleast_1d(np.ptp(size) / np.median(size)),
         "flight_m_s2": feet.falls,
     }

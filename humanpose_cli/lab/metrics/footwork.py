@@ -48,8 +48,8 @@ def footwork(feet: Floats, centre: Floats, time: Floats, follows: NDArray[np.boo
     return Footwork(slides, np.maximum(-above, 0), np.array(falls, np.float64))
 
 
-def accelerations(points: Floats, time: Floats, follows: NDArray[np.bool_]) -> Floats:
-    """Average the size of the points' accelerations in frames between two others: (T, J, 3) → (A,) metres a second²."""
+def joint_accelerations(points: Floats, time: Floats, follows: NDArray[np.bool_]) -> Floats:
+    """Average the points' accelerations in frames between two others: (T, J, 3) → (A,) metres a second²."""
     gap = np.diff(time)[:, None, None]
     change = 2 * np.diff(np.diff(points, axis=0) / gap, axis=0) / (gap[1:] + gap[:-1])
     return np.asarray(np.linalg.norm(change, axis=-1).mean(-1)[follows[1:] & follows[:-1]])

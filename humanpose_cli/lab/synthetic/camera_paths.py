@@ -28,29 +28,19 @@ WALKS: tuple[PathKind, ...] = ("beside", "orbit", "behind", "shaken")
 
 @dataclass(frozen=True)
 class PathOptions:
-    """Options of hand-held cameras.
+    """Options of hand-held cameras: min and max, or standard deviations; metres, radians and seconds."""
 
-    focal        focal length over the image's longer side: min and max
-    fill         share of the image's height that a person of 1.8 m takes: min and max
-    height       metres of the lens above the floor: min and max
-    sweep        radians that an orbit covers: min and max
-    steps        metres that steps move the lens up and down, standard deviation of a sine
-    wander       metres that the lens strays from its way; shaken: on the spot
-    aim          radians that the camera looks past the person; tremble: of the fast part of it; roll
-    lag          seconds over which the camera smooths the person's path
-    """
-
-    focal: tuple[float, float] = (0.75, 1.2)
-    fill: tuple[float, float] = (0.5, 0.75)
-    height: tuple[float, float] = (1.2, 1.7)
-    sweep: tuple[float, float] = (1.6, 2.6)
-    steps: float = 0.012
-    wander: float = 0.04
-    shaken: float = 0.06
-    aim: float = 0.03
-    tremble: float = 0.003
+    focal: tuple[float, float] = (0.75, 1.2)  # focal length over the image's longer side
+    fill: tuple[float, float] = (0.5, 0.75)  # share of the image's height that a person of 1.8 m takes
+    height: tuple[float, float] = (1.2, 1.7)  # of the lens above the floor
+    sweep: tuple[float, float] = (1.6, 2.6)  # that an orbit covers
+    steps: float = 0.012  # up and down and aside with each step
+    wander: float = 0.04  # of the lens from its way
+    shaken: float = 0.06  # of a lens on the spot
+    aim: float = 0.03  # that the camera looks past the person, slowly
+    tremble: float = 0.003  # and fast
     roll: float = 0.02
-    lag: float = 0.4
+    lag: float = 0.4  # over which the camera smooths the person's path
 
 
 @dataclass(frozen=True)
@@ -74,11 +64,15 @@ def sample_path(
     height, width = size
     focal = max(size) * math.exp(random.uniform(*np.log(o.focal)))
     view = Camera(float(focal), (width / 2, height / 2), (width, height))
-    frames, pelvis = len(pelvis), np.asarray(pelvis, np.float64)
+    frames = len(pelvis)
 
     def hand(seconds: float, deviation: float, columns: int) -> Array:
-        """Draw smooth noise (T, columns) of that deviation, whose waves last about so long."""
-        return deviation * _smooth_noise(random, frames, seconds * frame_rate, columns)
+        """Draw noise (T, columns) of that deviation, smoothed by a Gaussian of so many seconds."""
+        sigma = max(seconds * frame_rate, 0.3)
+        margin = math.ceil(3 * sigma)
+        noise = gaussian_filter1d(random.standard_normal((frames + 2 * margin, columns)), sigma, axis=0)
+        # Of white noise, a Gaussian leaves a variance of 1 / (2 √π σ).
+        return deviation * math.sqrt(2 * math.sqrt(math.pi) * sigma) * noise[margin : margin + frames]
 
     way = gaussian_filter1d(pelvis, o.lag * frame_rate, axis=0, mode="nearest")
     stays = kind in ("shaken", "turning")
@@ -106,14 +100,6 @@ def sample_path(
         rotation = Rotation.from_rotvec(turn).as_matrix() @ look_at(lens, target, float(tilt))
         cameras.append(SceneCamera(view, rotation.astype(np.float32), (-rotation @ lens).astype(np.float32)))
     return tuple(cameras)
-
-
-def _smooth_noise(random: np.random.Generator, frames: int, sigma: float, columns: int) -> Array:
-    """Draw noise (frames, columns) of deviation 1, smoothed by a Gaussian of sigma frames."""
-    margin = math.ceil(3 * sigma) + 1
-    noise = gaussian_filter1d(random.standard_normal((frames + 2 * margin, columns)), max(sigma, 0.3), axis=0)
-    # Of white noise, a Gaussian leaves a variance of 1 / (2 √π σ).
-    return np.asarray(noise[margin : margin + frames] * math.sqrt(2 * math.sqrt(math.pi) * max(sigma, 0.3)))
 
 
 def sample_shutter(random: np.random.Generator, frame_rate: float, damage: float) -> Shutter:

@@ -56,6 +56,11 @@ class SceneCamera:
         """(3,) metres, world axes."""
         return np.asarray(-self.rotation.T @ self.translation)
 
+    @property
+    def from_y_down(self) -> Array:
+        """(3, 4) rotation and translation from a world whose y axis is down."""
+        return np.column_stack((self.rotation * np.array([1, -1, -1], np.float32), self.translation))
+
     def to_camera(self, points: Array) -> Array:
         """Transform points (..., 3) of the world to camera axes."""
         return np.asarray(points @ self.rotation.T + self.translation)

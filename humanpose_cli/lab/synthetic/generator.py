@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Sample, SourceInfo
 from humanpose_cli.lab.synthetic.backgrounds import ImageFolder
 from humanpose_cli.lab.synthetic.camera_paths import WALKS
-from humanpose_cli.lab.synthetic.cameras import SceneCamera
 from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.motions import library_with
@@ -133,7 +131,7 @@ class SyntheticSource:
                 frame=frame,
                 splits={PROTOCOL: split},
                 frame_rate=self.options.frame_rate if self.options.structure == "clips" else None,
-                world_to_camera=_from_y_down(camera) if scene.path else None,
+                world_to_camera=camera.from_y_down if scene.path else None,
             )
 
     def _stage(
@@ -272,11 +270,6 @@ class SyntheticSource:
 def _body() -> Body:
     """Load the body of all sources of a process: what is made once for a body object, as clothes are, is made once."""
     return default_body()
-
-
-def _from_y_down(camera: SceneCamera) -> NDArray[np.float32]:
-    """Return [R t] (3, 4) of a camera, from a world whose y axis is down."""
-    return np.column_stack((camera.rotation * np.array([1, -1, -1], np.float32), camera.translation))
 
 
 def _number_of(name: str) -> int:

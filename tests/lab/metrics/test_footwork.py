@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.lab.metrics.footwork import accelerations, footwork
+from humanpose_cli.lab.metrics.footwork import footwork, joint_accelerations
 
 TIME = np.arange(60) / 30
 ALL = np.ones(59, bool)
@@ -52,7 +52,7 @@ def test_feet_sink_below_the_floor_on_which_they_rest_mostly():
     np.testing.assert_allclose(measured.depths, np.where(np.arange(60) < 6, 0.04, 0), atol=1e-9)
 
 
-def test_who_flies_falls_as_the_centre_of_mass_says():
+def test_a_flight_falls_as_the_centre_of_mass_does():
     feet, mass = walk(), centre()
     at = TIME[20:32] - TIME[20]
     feet[20:32, :, 1] -= 0.3
@@ -68,5 +68,5 @@ def test_who_flies_falls_as_the_centre_of_mass_says():
 def test_accelerations_at_uneven_times():
     time = np.array([0.0, 0.1, 0.15, 0.3, 0.35])
     points = 0.5 * 4.0 * time[:, None, None] ** 2 * [[[0.6, 0, 0.8], [1, 0, 0]]]
-    np.testing.assert_allclose(accelerations(points, time, np.ones(4, bool)), 4)
-    assert accelerations(points, time, np.array([True, False, True, True])).shape == (1,)
+    np.testing.assert_allclose(joint_accelerations(points, time, np.ones(4, bool)), 4)
+    assert joint_accelerations(points, time, np.array([True, False, True, True])).shape == (1,)
