@@ -209,7 +209,7 @@ def test_videos_of_other_names_have_the_cameras_in_order(cameras):
     assert matched.note.endswith("their order decides: left.mp4 is 1, right.mp4 is 2")
 
 
-def test_videos_whose_names_differ_by_numbers_are_in_the_order_of_these():
+def test_videos_with_numbers_are_in_their_order():
     names = [f"c{number:02d}" for number in range(1, 12)]
     videos = sorted(f"v{number}.mp4" for number in range(1, 12))  # v1, v10, v11, v2 …
     matched = matched_cameras(calibration_of(*names), videos)
