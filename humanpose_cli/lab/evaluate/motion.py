@@ -27,11 +27,6 @@ from humanpose_cli.lab.metrics.joints import joint_set
 Floats = NDArray[np.float64]
 _FRAME_RATE = 30.0  # of sequences whose own is not known
 _MIN_STEPS = 3  # pairs of frames
-_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-_MASSES = {"left_ear": "head", "right_ear": "head"} | {
-    f"{side}_{joint}": f"{side}_{joint}" for side in ("left", "right") for joint in _LIMBS
-}
-"""Points that a body's mass is at, and SMPL's joints in their place."""
 
 
 def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
@@ -58,8 +53,9 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
 
 
 def _values(motion: BodyMotion, time: Floats, follows: NDArray[np.bool_]) -> dict[str, Floats]:
-    masses = mass_shares(tuple(_MASSES), len(_MASSES)).numpy()
-    centre = masses @ motion.points[:, list(SMPL24.indices(tuple(_MASSES.values())))]
+    head = SMPL24.index("head")  # the place of both ears
+    masses = mass_shares([*SMPL24.joint_names, "left_ear", "right_ear"], len(SMPL24) + 2).numpy()
+    centre = masses @ motion.points[:, [*range(len(SMPL24)), head, head]]
     feet = footwork(motion.feet, centre, time, follows)
     children, parents = np.array(SMPL24.bones).T
     size = np.linalg.norm(motion.points[:, children] - motion.points[:, parents], axis=-1).sum(1)
