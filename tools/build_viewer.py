@@ -16,8 +16,9 @@ from pathlib import Path
 THREE, ESBUILD = "three@0.187.0", "esbuild@0.28.2"
 OUTPUT = Path(__file__).resolve().parents[1] / "humanpose_cli" / "export" / "data" / "three.js.gz"
 ENTRY = """
-export {AnimationMixer, CanvasTexture, Color, CustomBlending, DirectionalLight, GridHelper, HemisphereLight, Mesh,
-  MeshBasicMaterial, OneFactor, PerspectiveCamera, PlaneGeometry, Scene, Vector3, WebGLRenderer} from "three";
+export {AnimationMixer, BufferGeometry, CanvasTexture, Color, CustomBlending, DirectionalLight, GridHelper, Group,
+  HemisphereLight, Line, LineBasicMaterial, Mesh, MeshBasicMaterial, OneFactor, PerspectiveCamera, PlaneGeometry,
+  Points, PointsMaterial, Scene, Vector3, WebGLRenderer} from "three";
 export {GLTFLoader} from "three/addons/loaders/GLTFLoader.js";
 export {OrbitControls} from "three/addons/controls/OrbitControls.js";
 """

@@ -33,6 +33,7 @@ _NOISE = 0.01  # metres by which a standing foot seems to move in that time
 _SPEEDS = 0.02, 8.0  # metres a second of a camera that walks, in its median step
 _CANDIDATES = 600
 _MIN_GAIN = 5.0  # of the log-likelihood over a camera that does not move
+_CLOUD, _NEAR = 1000, 0.97  # points of the background that a fit file keeps, and the share of them that are near
 _MAX_DEVIATION = 0.3  # of a unit that steps alone show
 _GROUND_DEVIATION = 0.03  # of a unit that the ground shows: soles, and depths of bodies
 _MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
@@ -101,7 +102,15 @@ class CameraWalk:
             "deviation": round(scale.deviation, 4),
             "ground": scale.ground is not None,
             "background_error": round(self.path.error, 3),
+            "background": np.round(scale.metres * self._cloud(), 2).tolist(),
         }
+
+    def _cloud(self) -> Array:
+        """Choose up to `_CLOUD` points of the background, without the farthest ones, which are the least exact."""
+        points = self.path.points
+        distance = np.linalg.norm(points - self.path.centres.mean(0), axis=1)
+        near = points[distance <= np.quantile(distance, _NEAR)] if len(points) else points
+        return near[np.unique(np.linspace(0, len(near) - 1, _CLOUD).round().astype(int))] if len(near) else near
 
     def _in_shot(self, cameras: Sequence[FrameCamera]) -> Iterator[tuple[int, FrameCamera]]:
         return ((index, camera) for index, camera in enumerate(cameras) if camera.shot == self.shot)

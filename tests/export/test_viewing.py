@@ -17,6 +17,7 @@ from helpers.browser import framed, probed, run_browser
 from helpers.errors import raises
 from helpers.moving_people import FRAMES, moving_people
 from helpers.walking_take import walking_take
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.export.viewing import view
@@ -65,6 +66,23 @@ def test_the_page_knows_people_times_and_cameras(text):
     assert "id=camera" not in script_free(view(varying).text)
     assert 0.5 < data["target"][1] < 1.5  # above the floor, which has height 0
     assert data["radius"] >= 1
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_background_of_a_camera_that_walks_and_its_path(text):
+    """Points lie where the camera of the shot's first frame sees them; the world stands on the ground."""
+    assert "background" not in json.loads(script(text, "data"))
+    points = [[0.5, -0.25, 4.0], [-1.0, 0.75, 6.0]]
+    options = {**FIT.options, "camera_paths": [{"shot": 0, "background": points}]}
+    data = json.loads(script(view(replace(FIT, options=options)).text, "data"))
+    glb = gzip.decompress(base64.b64decode(script(text, "people3d")))
+    document = json.loads(glb[20 : 20 + int.from_bytes(glb[12:16], "little")])
+    (node,) = (node for node in document["nodes"] if "camera" in node)
+    rotation = Rotation.from_quat(node["rotation"]).as_matrix()
+    in_camera = np.array(points) * (1, -1, -1)  # glTF's cameras look along −z, with y up
+    np.testing.assert_allclose(data["background"], in_camera @ rotation.T + node["translation"], atol=0.011)
+    np.testing.assert_allclose(data["walk"][0], node["translation"], atol=0.011)
+    assert np.linalg.norm(np.diff(data["walk"], axis=0), axis=1).sum() == pytest.approx(np.sqrt(0.14), abs=0.05)
 
 
 def script_free(text: str) -> str:

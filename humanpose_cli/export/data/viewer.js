@@ -69,6 +69,13 @@ async function main() {
   grid.material.opacity = 0.35;
   grid.position.set(data.target[0], 0, data.target[2]);
   scene.add(grid);
+  // Of a camera that walks: points of the background, and its path.
+  const surroundings = new THREE.Group(), geometry = at => new THREE.BufferGeometry().setFromPoints(at.map(p => new THREE.Vector3(...p)));
+  if (data.background) {
+    surroundings.add(new THREE.Points(geometry(data.background), new THREE.PointsMaterial({color: 0x5b6b7f, size: 0.04})));
+    surroundings.add(new THREE.Line(geometry(data.walk), new THREE.LineBasicMaterial({color: 0xd9822b})));
+  }
+  scene.add(surroundings);
 
   const around = new THREE.PerspectiveCamera(45, 1, 0.01, 200);
   const controls = new THREE.OrbitControls(around, renderer.domElement);
@@ -101,7 +108,7 @@ async function main() {
     recorded.updateProjectionMatrix();
   }
   function draw() {
-    grid.visible = !through;
+    grid.visible = surroundings.visible = !through;
     drawShadows(!through);
     if (through) aim();
     renderer.render(scene, through ? gltf.cameras[number] : around);
