@@ -70,7 +70,7 @@ def fit(
 
     source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
     frames     "A:B": frames A to B - 1 of a sequence
-    sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
+    sequence   whether a folder's images are one sequence; None: numbered ones of one size are, if they look alike
     refine     True, or the options of a refinement: move the bodies onto the pixels afterwards, as `hp.refine` does
     progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 

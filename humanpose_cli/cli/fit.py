@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 _SEQUENCE = option(
     "--sequence/--independent",
-    "Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
+    "Whether the images of a folder are one sequence. Default: numbered ones of one size are, if they look alike.",
     show_default=False,
 )
 _RATE = option(

@@ -170,7 +170,7 @@ class Fitter:
         people    "all" or only the "largest"; None: as in `options`
         focal     pixels, or "auto": EXIF's or the default; None: as in `options`
         frames    "A:B": frames A to B - 1 of a sequence
-        sequence  whether a folder's images are one sequence; None: images of one size with consecutive numbers are
+        sequence  whether a folder's images are one sequence; None: numbered ones of one size are, if they look alike
         progress  True draws a bar on stderr; a function is called with (done, total or None, unit)
         journal   of one sequence, which is continued from it
         Independent images make one fit with a frame each; people of different images have different ids.

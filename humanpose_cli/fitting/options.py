@@ -242,8 +242,8 @@ class FitOptions(Options):
         "Focal length.",
         unit="pixels",
         above=0,
-        unset="from EXIF, else 0.9 times the longer side; in images more where a person would be nearer than 2 m, or "
-        "from the ground under several people where that determines it",
+        unset="from EXIF, else 0.9 times the longer side or, of crops, what EXIF says if that is more; in images more "
+        "where a person would be nearer than 2 m, or from the ground under several people where that determines it",
     )
     method: FitMethod = option(
         "auto",

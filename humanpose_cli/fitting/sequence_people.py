@@ -154,4 +154,6 @@ class SequencePeopleBuilder:
 def camera_of(frame: Frame, options: FitOptions, shot: int = 0) -> FrameCamera:
     """Make the camera of a frame from its size and what is known of its lens."""
     camera = Camera.of_image(frame.size, options.focal or frame.focal or None, frame.principal_point)
+    if frame.min_focal and not options.focal:
+        camera = replace(camera, focal=max(camera.focal, frame.min_focal))
     return FrameCamera(frame.name, camera, shot=shot)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.images import image_size
+from humanpose_cli.io.images import image_size_and_time, thumbnail
 
 _READERS = 8
+_CAMERA_NAME = re.compile(
+    r"(IMG|_MG|MVIMG|IMAG|DSC|_DSC|DSCN|DSCF|PXL|DJI|GOPR|SAM|CIMG|PICT|IMGP|HPIM|SDC|KIF|WP|P\d{3})[-_]?\d{4}"
+)
+"""The beginning of names that cameras and telephones give to photographs, which count up as frames do."""
+_MAX_SECONDS = 1.0  # from one frame to the next; bursts of photographs are as fast as slow sequences
+_COMPARED = 8  # pairs of neighbours
+_THUMBNAIL = (32, 24)
+_ALIKE = 0.5  # correlation of two thumbnails; frames of walking cameras have 0.8 and more, other views 0.1
+_Header: TypeAlias = "tuple[tuple[int, int], float | None]"  # size, seconds
+_FLAT = 2.0  # grey levels: thumbnails of less contrast do not decide
 
 
 def natural_order(path: Path | str) -> tuple[object, ...]:
@@ -44,7 +58,10 @@ class SequenceVerdict:
 
 
 def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
-    """Recognize one sequence: at least two images, one number in their names counts up by one, and all have one size.
+    """Recognize one sequence: at least two images, one number in their names counts up by one, all have one size, and
+    neighbours look alike. Photographs also count up: times in EXIF that are more than a second apart, or a camera's
+    names without closer ones, make images independent.
+
     An image whose header cannot be read does not decide; it is reported when its turn comes.
     """
     files = sorted(files, key=lambda path: natural_order(path.name))
@@ -65,16 +82,30 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
         return independent("with a number that occurs twice")
     if pairs[-1][0] - pairs[0][0] >= len(files):
         return independent("with gaps in their numbers", pattern)
-    sizes = _sizes([file for _, file in pairs])
-    distinct = sorted(set(sizes.values()))
+    ordered = [file for _, file in pairs]
+    headers = _headers(ordered)
+    distinct = sorted({size for size, _ in headers.values()})
     if len(distinct) > 1:
         sizes_text = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
         return independent(f"of different sizes ({sizes_text}{' …' if len(distinct) > 3 else ''})", pattern)
     if not distinct:
         return independent("that cannot be read")
+    if reason := _photographs(ordered, headers):
+        return independent(reason, pattern)
     width, height = distinct[0]
     reason = f"{width} × {height}, numbers {pairs[0][0]} to {pairs[-1][0]}"
-    return SequenceVerdict(True, reason, tuple(file for _, file in pairs))
+    return SequenceVerdict(True, reason, tuple(ordered))
+
+
+def _photographs(files: Sequence[Path], headers: Mapping[Path, _Header]) -> str:
+    """Explain why numbered images of one size are taken to be photographs; "" if they are taken to be frames."""
+    times = [headers[file][1] for file in files if file in headers]
+    steps = [abs(b - a) for a, b in itertools.pairwise(times) if a is not None and b is not None]
+    if steps and max(steps) > _MAX_SECONDS:
+        return "that were taken more than a second apart by EXIF"
+    if _CAMERA_NAME.match(files[0].name) and len(steps) < len(files) - 1:
+        return "with a camera's names"
+    return "" if _look_alike(files) else "whose neighbours show different views"
 
 
 def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
@@ -94,13 +125,31 @@ def _numbered_series(names: Sequence[str]) -> tuple[list[int], str] | None:
     return [int(text) for text in digits], "".join(parts)
 
 
-def _sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    def look(file: Path) -> tuple[int, int] | None:
+def _headers(files: Sequence[Path]) -> dict[Path, _Header]:
+    """Read size in pixels and time in seconds (None: unknown) of the images whose headers can be read."""
+
+    def look(file: Path) -> _Header | None:
         try:
-            return image_size(file)
+            return image_size_and_time(file)
         except InputError:
             return None
 
     with ThreadPoolExecutor(_READERS) as pool:  # headers on a network mount wait, not work
         pairs = zip(files, pool.map(look, files), strict=True)
-        return {file: size for file, size in pairs if size is not None}
+        return {file: header for file, header in pairs if header is not None}
+
+
+def _look_alike(files: Sequence[Path]) -> bool:
+    """Compare neighbours from all parts of a sequence: at least half of the pairs show one view."""
+    starts = np.unique(np.linspace(0, len(files) - 2, _COMPARED).round().astype(int)).tolist()
+    correlations = []
+    for start in starts:
+        try:
+            pair = np.stack([thumbnail(file, _THUMBNAIL) for file in files[start : start + 2]])
+        except InputError:
+            continue
+        pair -= pair.mean((1, 2), keepdims=True)
+        deviations = np.sqrt((pair**2).mean((1, 2)))
+        if deviations.min() >= _FLAT:
+            correlations.append(float((pair[0] * pair[1]).mean() / deviations.prod()))
+    return not correlations or float(np.median(correlations)) >= _ALIKE

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
+_CAMERA_SHAPES = (4 / 3, 3 / 2, 16 / 9)  # longer side over shorter one, of what sensors give
+_SHAPE_TOLERANCE = 0.01  # of a shape: sides are rounded, some to a multiple of 16
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
 # From a fisheye's 100° to a birding telephoto; anything else is a camera's garbage or a scanner's zero.
 _PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the image
@@ -106,6 +109,23 @@ def focal_from_exif(image: Image.Image) -> float | None:
         return None
     lowest, highest = _PLAUSIBLE_FOCAL
     return focal if lowest <= focal / longer <= highest else None
+
+
+def is_cropped(image: Image.Image) -> bool:
+    """Check whether an image shows a part of what its camera took, whose focal length EXIF tells: its shape is no
+    camera's, or another one than that of the size in EXIF.
+    """
+    try:
+        tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
+    except DECODING_ERRORS:
+        tags = {}
+    shape = max(image.size) / min(image.size)
+    sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
+    if all(sides):
+        taken = max(side or 0 for side in sides) / min(side or 1 for side in sides)
+        if abs(taken / shape - 1) > _SHAPE_TOLERANCE:
+            return True
+    return all(abs(shape / each - 1) > _SHAPE_TOLERANCE for each in _CAMERA_SHAPES)
 
 
 def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
@@ -326,11 +346,13 @@ class LoadedImage:
     pixels  (H, W, 3) uint8 sRGB, upright; where the file is transparent, composited over white
     alpha  (H, W) uint8, or None where the file is opaque
     focal_pixels  focal length in pixels from EXIF, or None
+    min_focal_pixels  of a crop: what its tag would be of the complete image, so that the true one is larger; or None
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     focal_pixels: float | None = None
+    min_focal_pixels: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -423,7 +445,7 @@ def read_image(path: Path | str) -> LoadedImage:
         try:
             with _pillow_limit_lifted():
                 image.load()
-            focal = focal_from_exif(image)
+            focal, is_part = focal_from_exif(image), is_cropped(image)
             orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
             pixels, alpha = to_rgb(image)
         except DECODING_ERRORS as error:
@@ -436,7 +458,9 @@ def read_image(path: Path | str) -> LoadedImage:
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
-    return LoadedImage(pixels, alpha, focal)
+    if focal is not None and is_part:
+        _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
+    return LoadedImage(pixels, alpha, None if is_part else focal, focal if is_part else None)
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -454,6 +478,39 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return deep_tiff_size(Path(path))
     with header as image:
         return upright_size(image)
+
+
+def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
+    """Read the size as `image_size`, and when EXIF says that the image was taken: seconds since 1970, or None."""
+    header = open_image(path)
+    if header is None:
+        return deep_tiff_size(path), None
+    with header as image:
+        return upright_size(image), _time_from_exif(image)
+
+
+def _time_from_exif(image: Image.Image) -> float | None:
+    try:
+        tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
+        time = datetime.strptime(str(tags[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except DECODING_ERRORS:  # among them those of other texts
+        return None
+    digits = str(tags.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
+    return time.replace(tzinfo=timezone.utc).timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
+
+
+def thumbnail(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read an image as float32 grey levels (height, width) of `size` (width, height). Raises as `read_image`."""
+    header = open_image(path)
+    if header is None:
+        pixels, _ = split_channels(to_eight_bits(read_deep_tiff(path)))
+        header = Image.fromarray(pixels)
+    with header as image:
+        try:
+            image.draft("L", (8 * size[0], 8 * size[1]))  # JPEG: an eighth of the work
+            return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), np.float32)
+        except DECODING_ERRORS as error:
+            raise _damaged(path, error) from error
 
 
 def check_image_file(path: Path | str) -> None:

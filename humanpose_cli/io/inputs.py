@@ -47,6 +47,7 @@ class Frame:
     time    seconds on the video's clock, when it is shown; None where that is unknown
     damage  of a video's frame
     principal_point  pixels, of a part of an image, or None for the middle
+    min_focal  pixels that the focal length of a crop has at least, from EXIF, or None
     """
 
     index: int
@@ -57,6 +58,7 @@ class Frame:
     time: Fraction | None = None
     damage: Damage = ""
     principal_point: tuple[float, float] | None = None
+    min_focal: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -170,7 +172,7 @@ class InputItem:
             if size is not None and image.size != size:
                 note_once(self.path, f"images of several sizes, resized to the first one's {size[0]} × {size[1]}")
                 pixels, focal = fitted_into(pixels, size), focal and focal * fitting_scale(image.size, size)
-            yield Frame(index, printable(file.name), pixels, focal, file)
+            yield Frame(index, printable(file.name), pixels, focal, file, min_focal=image.min_focal_pixels)
 
 
 def printable(name: str) -> str:

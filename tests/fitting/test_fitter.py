@@ -18,6 +18,7 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import overlay_image
 from humanpose_cli.fitting.records import joined, record_summary
+from humanpose_cli.fitting.sequence_people import camera_of
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.metrics.bodies import mpjpe
 
@@ -82,6 +83,14 @@ UNKNOWN_LENS = Camera(0.9 * 640, (320.0, 240.0), (640, 480))
 
 def at_distance(clip, metres):
     return replace(true_person(clip, 0), world=WORLD, keypoints=keypoints_of(UNKNOWN_LENS, metres))
+
+
+@pytest.mark.parametrize(
+    ("min_focal", "option", "expected"), [(None, None, 576), (500, None, 576), (900, None, 900), (900, 700, 700)]
+)
+def test_the_focal_length_of_a_crop_is_a_lower_bound(min_focal, option, expected):
+    frame = Frame(0, "crop", np.zeros((300, 640, 3), np.uint8), min_focal=min_focal)
+    assert camera_of(frame, FitOptions(focal=option)).camera.focal == pytest.approx(expected)
 
 
 def fitted_focal(people, exif=None, **options):

@@ -453,6 +453,26 @@ def test_heic_is_read_by_the_plugin_of_the_extra(tmp_path, monkeypatch):
         read_image(tmp_path / "x.heic")
 
 
+@pytest.mark.parametrize(
+    ("size", "taken", "is_part"),
+    [
+        ((400, 300), None, False),
+        ((300, 400), (4000, 3000), False),
+        ((300, 200), None, False),
+        ((192, 108), None, False),
+        ((1088, 1920), None, False),  # a multiple of 16 is no crop
+        ((211, 100), None, True),
+        ((300, 300), None, True),
+        ((400, 300), (6000, 4000), True),  # a camera's shape, but not of this one
+    ],
+)
+def test_focal_lengths_of_crops_are_lower_bounds(tmp_path, size, taken, is_part):
+    tags = {} if taken is None else dict(zip(("ExifImageWidth", "ExifImageHeight"), taken, strict=True))
+    Image.new("RGB", size).save(tmp_path / "x.jpg", exif=exif_bytes(FocalLengthIn35mmFilm=33, **tags))
+    image, focal = read_image(tmp_path / "x.jpg"), pytest.approx(33 * math.hypot(*size) / math.hypot(36, 24))
+    assert (image.focal_pixels, image.min_focal_pixels) == ((None, focal) if is_part else (focal, None))
+
+
 def test_missing_file_and_folder(tmp_path):
     with raises(InputError, problem="does not exist"):
         read_image(tmp_path / "x.jpg")
