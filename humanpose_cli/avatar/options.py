@@ -199,6 +199,14 @@ class PropOptions(Options):
     max_width: float = option(0.08, "Maximum mean width.", unit="metres", above=0)
     bend: float = option(0.04, "Maximum deviation from a straight line, in lengths.", above=0)
     reach: float = option(0.11, "Maximum distance from the hand.", unit="metres", above=0)
+    aside: float = option(0.03, "Maximum distance of the thing's line from the hand.", unit="metres", minimum=0)
+    beside: float = option(0.06, "Distance from the body of what runs along it.", unit="metres", minimum=0)
+    max_beside: float = option(
+        0.5, "Share of a piece along the body with which it is an edge of the scene.", minimum=0, maximum=1
+    )
+    goes_on: float = option(
+        0.5, "Share of pixels on the line beyond hand and end with which it goes on there.", minimum=0, maximum=1
+    )
     max_pieces: int = option(8, "Straight pieces of a photo, with more of which none is taken for a thing.", minimum=0)
 
 

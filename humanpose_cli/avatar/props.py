@@ -1,7 +1,8 @@
 """Long things in somebody's hands: bats, poles, rackets, sticks, which move with the hand.
 
 No mask holds them: they are narrower than a segmentation network's pixels. They are pixels that differ from what is
-around them (a median over more than their width), form a straight piece, and begin at a hand. A thing stays straight
+around them (a median over more than their width), form a straight piece, and begin at a hand that is visible: an edge
+of the scene runs past it, along the body, or goes on at its other side. A thing stays straight
 before the camera in other poses: its points keep their distances along its axis, which turns with the hand, and across
 it, where it faces the camera.
 """
@@ -92,20 +93,59 @@ def find_props(photo_person: PhotographedPerson, alignment: Aligned, options: Pr
         np.maximum(photo_person.mask, photo_person.others), small.size, interpolation=cv2.INTER_AREA
     )
     people = cv2.dilate(((people_mask >= 0.5) | (part >= 0)).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    pieces = _straight_pieces(_unlike_surroundings(image, metre, options) & ~people, metre, options)
+    unlike = _unlike_surroundings(image, metre, options) & ~people
+    pieces = _straight_pieces(unlike, metre, options)
     if len(pieces) > options.max_pieces:
         return ()
-    things = []
+    things, reliable = [], (alignment.reliable > 0.5).cpu().numpy()[body.faces[:, 0].long().cpu().numpy()]
     for side in ("left", "right"):
         hand = (part >= 0) & parts_mask(part, (f"{side}_hand", f"{side}_wrist"))
-        if not hand.any():
+        if not (hand & reliable[np.maximum(face, 0)]).any():
             continue
-        away = cv2.distanceTransform((~hand).astype(np.uint8), cv2.DIST_L2, 5) / metre
-        nearest = min(pieces, key=lambda piece: float(away[piece].min()), default=None)
-        if nearest is not None and away[nearest].min() <= options.reach:
+        away, from_body = (_distance(one) / metre for one in (hand, people & (_distance(hand) > options.reach * metre)))
+        candidates = [
+            piece
+            for piece in pieces
+            if away[piece].min() <= options.reach
+            and (from_body[piece] < options.beside).mean() < options.max_beside
+            and _begins_at(hand, piece, unlike, ~people, metre, options)
+        ]
+        if candidates:
+            nearest = min(candidates, key=lambda piece: float(away[piece].min()))
             pieces = [piece for piece in pieces if piece is not nearest]
             things.append(_prop(side, nearest, image, small, alignment, view.size))
     return tuple(things)
+
+
+def _distance(pixels: Mask) -> Array:
+    """Measure pixels (h, w) to the nearest of a selection (h, w)."""
+    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def _begins_at(hand: Mask, piece: Mask, unlike: Mask, visible: Mask, metre: float, options: PropOptions) -> bool:
+    """Return whether the line of a piece (h, w) has a hand at one end, and goes on neither beyond it nor at the other.
+
+    unlike, visible  (h, w): pixels that differ from their surroundings, and those that show no person
+    """
+    rows, columns = np.nonzero(piece)
+    middle = np.array([columns.mean(), rows.mean()])
+    axis = np.linalg.svd(np.stack((columns, rows), 1) - middle, full_matrices=False)[2][0]
+    y, x = np.mgrid[: piece.shape[0], : piece.shape[1]]
+    along = ((x - middle[0]) * axis[0] + (y - middle[1]) * axis[1]) / metre
+    across = np.abs((y - middle[1]) * axis[0] - (x - middle[0]) * axis[1]) / metre
+    if along[hand].mean() < 0:
+        along = -along
+    low, high = np.percentile(along[piece], (2, 98))
+    if across[hand].min() > options.aside or along[hand].max() < high:
+        return False
+    line = (across < options.max_width / 4) & visible
+    beyond = line & (along > along[hand].max())
+    behind = line & (along < low - 2 / metre)
+    for rest, start in ((beyond, along[beyond].min(initial=np.inf)), (behind, low - options.min_length)):
+        part = rest & (along > start) & (along < start + options.min_length)
+        if part.any() and unlike[part].mean() > options.goes_on:
+            return False
+    return True
 
 
 def _unlike_surroundings(image: Array, metre: float, options: PropOptions) -> Mask:

@@ -100,6 +100,11 @@ class DrawingOptions(Options):
         "export wrote. Others, as AMASS's own, are an error if they put no person into the photograph.",
         unset="at the person's position",
     )
+    in_place: bool = option(
+        False,
+        "Hold the path of a walk: the person steps, turns and jumps where they stand in the photograph.",
+        unset="along the target's path",
+    )
     size: int | None = option(
         None, "Longer side of the result.", unit="pixels", minimum=MIN_SIZE, maximum=MAX_SIZE, unset="the photograph's"
     )
@@ -143,6 +148,8 @@ class DrawingOptions(Options):
         settings = {"weights": self.weights != SHIPPED, "mesh_input": self.mesh_input is not None, "force": self.force}
         for name in filter(settings.__getitem__, settings if self.method != "warp3d" else ()):
             raise UsageError(name, "has no effect without `method=warp3d`")
+        if self.in_place and self.absolute:
+            raise UsageError("in_place", "cannot be combined with `absolute`")
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:

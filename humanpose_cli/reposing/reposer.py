@@ -65,6 +65,7 @@ class Reposer:
         size: int | None = None,
         canvas: str | None = None,
         absolute: bool | None = None,
+        in_place: bool | None = None,
         weights: str | None = None,
         mesh_input: bool | None = None,
         props: Props | None = None,
@@ -81,7 +82,7 @@ class Reposer:
     ) -> None:
         values: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
         values |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
-        values |= {"force": force, "canvas": canvas, "props": props, "layers": layers}
+        values |= {"force": force, "canvas": canvas, "props": props, "layers": layers, "in_place": in_place}
         values["target_person"] = None if target_person is None else str(target_person)
         self._plate, values["background"] = _plate_of(background)
         self.options = replace(
@@ -122,8 +123,9 @@ class Reposer:
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
         # So that results of versions without these options are still known.
-        for name, usual in (("target_person", "largest"), ("canvas", "keep"), ("props", "carry"), ("layers", False)):
-            if options[name] == usual:
+        usual = {"target_person": "largest", "canvas": "keep", "props": "carry", "layers": False, "in_place": False}
+        for name, value in usual.items():
+            if options[name] == value:
                 del options[name]
         return {**options, "fit": self.fitter.identity, "weights": weights}
 
@@ -280,6 +282,7 @@ def repose(
     size: int | None = None,
     canvas: str = "keep",
     absolute: bool = False,
+    in_place: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,
     props: Props = "carry",
@@ -318,6 +321,7 @@ def repose(
         size=size,
         canvas=canvas,
         absolute=absolute,
+        in_place=in_place,
         weights=weights,
         mesh_input=mesh_input,
         props=props,

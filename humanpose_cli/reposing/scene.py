@@ -288,7 +288,8 @@ class ReposingScene:
             return motion
         start = self.record.joints3d[row, SMPL24.index("pelvis")]
         person = self.people[self.rows.index(row)]
-        motion = motion_on(target, self._body, self.record.betas[row], start, person.down)
+        in_place = self._options.in_place
+        motion = motion_on(target, self._body, self.record.betas[row], start, person.down, in_place=in_place)
         trans = person.set_down(motion.rotations, motion.trans, target.frame_rate or DEFAULT_FRAME_RATE)
         return BodyParams.from_rotations(motion.rotations, motion.betas, trans)
 

@@ -126,6 +126,8 @@ def motion_on(
     betas: NDArray[np.floating],
     start: NDArray[np.floating] | None = None,
     down: Tensor | None = None,
+    *,
+    in_place: bool = False,
 ) -> BodyParams:
     """Put a target's T poses on a person's body of shape betas (S,): torch tensors, float32.
 
@@ -133,6 +135,7 @@ def motion_on(
            None takes the target's positions
     down   (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to; only with
            `start`. None leaves the target in its own camera's axes
+    in_place  keep the pelvis at `start`, but for its motion along `down`; only with `down`
     """
     shape = torch.from_numpy(np.array(betas, np.float32))[None]
     if isinstance(target, RotationTarget):  # bodies share a skeleton and the T pose: no rotation depends on the shape
@@ -158,6 +161,8 @@ def motion_on(
             turn = turn_between(tilt_of(posed_body.vertices, posed_body.joints, body), down.to(rotations))
             rotations = torch.cat((turn @ rotations[:, :1], rotations[:, 1:]), 1)
             path = path @ turn.mT
+            if in_place:
+                path = (path @ down.to(path))[:, None] * down.to(path)
         roots = torch.from_numpy(start) + path
     trans = body.translation_of_root(roots, shape)
     return BodyParams.from_rotations(rotations, shape.expand(len(rotations), -1), trans)

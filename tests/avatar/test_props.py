@@ -1,5 +1,7 @@
 """Long things in hands: which pixels are one, and how it moves with the hand."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions, PropOptions
-from humanpose_cli.avatar.props import _held, _straight_pieces
+from humanpose_cli.avatar.props import _begins_at, _held, _straight_pieces
 from humanpose_cli.core.conventions import SMPL24
 
 pytestmark = pytest.mark.slow
@@ -96,6 +98,56 @@ def test_without_a_thing_nothing_changes(stage: Stage) -> None:
     carried, kept = (reposer_of(stage, photo, mask, rotations, props=props) for props in ("carry", "keep"))
     assert carried.person.props == ()
     np.testing.assert_array_equal(carried.render(rotations).image, kept.render(rotations).image)
+
+
+def test_a_hidden_hand_holds_nothing(stage: Stage, holding) -> None:
+    photo, mask, _, rotations = holding
+    visibility = np.ones(24, np.float32)
+    visibility[SMPL24.indices(("left_wrist", "left_hand"))] = 0
+    fit = replace(stage.fitted(rotations), joint_visibility=visibility)
+    hidden = mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
+    assert hidden.person.props == ()
+
+
+@pytest.mark.extensive
+def test_an_edge_along_the_arm_is_not_held(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    photo = np.where(mask[..., None] > 0.05, photo, np.uint8(128))
+    joints = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).joints[0]
+    hand, shoulder = stage.view.project(joints[SMPL24.indices(("left_hand", "left_shoulder"))]).numpy()
+    along = (shoulder - hand) / np.linalg.norm(shoulder - hand)
+    start = hand + 0.06 * stage.view.focal / 2.4 * np.array([along[1], -along[0]]) * np.sign(-along[1])
+    edge = np.zeros(mask.shape, np.uint8)
+    cv2.line(edge, *(tuple(np.rint(point).astype(int)) for point in (start, start + 80 * along)), 1, 3)
+    photo[(edge > 0) & (mask < 0.05)] = RED
+    fit = stage.fitted(rotations)
+    for share, count in ((1.0, 1), (OPTIONS.max_beside, 0)):
+        options = MeshOptions(grain=False, props=replace(OPTIONS, max_beside=share))
+        assert len(mesh_reposer(photo, mask, fit, stage.body, options=options).person.props) == count
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "rest", "held"),
+    [
+        ((60, 50), (110, 50), None, True),
+        ((60, 50), (110, 80), None, True),
+        ((60, 62), (110, 62), None, False),  # beside the hand
+        ((30, 50), (80, 50), None, False),  # across it
+        ((60, 50), (110, 50), ((10, 50), (30, 50)), False),  # goes on at the other side of the hand
+        ((60, 50), (110, 50), ((114, 50), (145, 50)), False),  # goes on beyond a gap
+        ((60, 50), (110, 50), ((10, 80), (30, 80)), True),  # another line
+    ],
+)
+def test_a_thing_begins_at_the_hand_and_goes_on_nowhere(start, end, rest, held) -> None:
+    hand, person, piece, unlike = (np.zeros((100, 160), np.uint8) for _ in range(4))
+    hand[45:56, 45:56], person[40:100, 35:56] = 1, 1
+    cv2.line(piece, start, end, 1, 2)
+    unlike += piece
+    if rest:
+        cv2.line(unlike, *rest, 1, 3)
+    masks = (hand > 0, piece > 0, unlike > 0, person == 0)
+    assert _begins_at(*masks, 100.0, OPTIONS) == held
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,12 @@ def test_size_is_the_longer_side(clip, clip_frames, meshes_made_once):
     assert made.image.shape == (240, 320, 3)
 
 
+def test_a_path_is_held_only_where_the_photograph_gives_the_position():
+    assert not ReposeOptions().in_place
+    with raises(UsageError, subject="in_place", problem="cannot be combined with `absolute`"):
+        ReposeOptions(in_place=True, absolute=True)
+
+
 @pytest.mark.parametrize(("name", "value"), [("size", 320), ("canvas", "fit")])
 def test_what_is_drawn_is_checked_before_there_is_a_pixel(
     clip, clip_frames, meshes_made_once, monkeypatch, name, value

@@ -1,5 +1,7 @@
 """Target poses on somebody else's body."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,10 @@ def test_the_pelvis_starts_at_the_person_and_follows_the_target(body: Body) -> N
     np.testing.assert_allclose(placed.trans + rest, [[0.0, 0.2, 3.0], [1.0, 0.2, 3.0]], atol=1e-6)
     np.testing.assert_array_equal(placed.betas, np.ones((2, 10)))
     np.testing.assert_allclose(motion_on(target, body, np.ones(10)).trans, path, atol=1e-6)
+    # In place only the steps' rise and fall is left of a path.
+    rising = RotationTarget(replace(target.params, trans=path + np.float32([[0, 0, 0], [0, -0.3, 2]])))
+    held = motion_on(rising, body, np.ones(10), np.float32([0, 0.2, 3]), torch.tensor([0.0, 1.0, 0.0]), in_place=True)
+    np.testing.assert_allclose(held.trans + rest, [[0, 0.2, 3], [0, -0.1, 3]], atol=1e-6)
     points = np.zeros((1, len(COCO17), 3))
     points[0, COCO17.index("left_hip"), 0] = 1.0
     np.testing.assert_allclose(root_positions(points, COCO17), [[0.5, 0.0, 0.0]])
