@@ -168,6 +168,19 @@ class SkirtOptions(Options):
         0.03, "Distance over which a ring goes from one leg to the other.", unit="metres", above=0
     )
     min_length: float = option(0.22, "Minimum length of what only a skirt can be.", unit="metres", above=0)
+    short: tuple[float, float] = option(
+        (0.18, 0.32), "Shortest and longest skirt that its hem alone shows.", unit="metres", above=0
+    )
+    compared_short: float = option(
+        0.06, "Length above and below its hem whose colours are compared.", unit="metres", above=0
+    )
+    max_apart: float = option(
+        40.0,
+        "Maximum angle between the thighs of such a skirt, and of its turn from the camera.",
+        unit="degrees",
+        above=0,
+    )
+    crease: float = option(0.08, "Darkness between the legs that shorts have and no skirt.", above=0)
     max_holes: float = option(
         0.08, "Maximum share of the line from leg to leg that is background.", minimum=0, maximum=1
     )

@@ -9,6 +9,7 @@ both.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -169,7 +170,8 @@ class SkirtPhoto:
         reliable  (V,) vertices of known position
 
         From the crotch down to the hem, cloth fills the space between the legs, or is much wider than both; below, the
-        legs have another colour, as wide trousers do not.
+        legs have another colour, as wide trousers do not. Of a short skirt, the hem is at one height on both legs, with
+        no crease and no gap between them above it, as shorts have.
         """
         crop, options, groups, pose = self.crop, self.options, self.groups, self.posed
         body, view, vertices = self.dressed.body, self.crop.view, self.vertices
@@ -199,16 +201,25 @@ class SkirtPhoto:
         signs, edges = np.zeros(len(levels), int), np.full((len(levels), 2), np.nan)
         for row in range(len(levels)):
             signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach, options)
+        samples = crop.pixels[rows, columns]
         hem = _hem(signs, np.diff(edges, axis=1)[:, 0], options)
-        if hem is None or self._continues(crop.pixels[rows, columns], person & leg, hem):
+        if hem is None or self._continues(samples, person & leg, hem):
+            hem = _short_hem(samples, person, leg, signs, self.cloth, options) if self._legs_side_by_side() else None
+        if hem is None:
             return None
         metres = _edges(edges[:hem])
-        left, right = (pixels[:hem] + across[:hem] * (metres[:, side] * scale[:hem])[:, None] for side in (0, 1))
-        corners = np.concatenate((left, right[::-1]))
+        outline = (pixels[:hem] + across[:hem] * (metres[:, side] * scale[:hem])[:, None] for side in (0, 1))
+        corners = np.concatenate([points[::side] for points, side in zip(outline, (1, -1), strict=True)])
         region = np.zeros(crop.mask.shape, np.uint8)
         cv2.fillPoly(region, [np.rint(corners).astype(np.int32)], 1)
         lateral = np.concatenate((across, np.zeros((len(across), 1))), 1)
         return SkirtRegion((region > 0) & (crop.mask >= 0.5), levels[:hem], edges[:hem], lateral[:hem])
+
+    def _legs_side_by_side(self) -> bool:
+        """Return whether the thighs are about parallel, and none before the other."""
+        left, right = self.posed.joints[0][list(_LEG[1])] - self.posed.joints[0][list(_LEG[0])]
+        parallel, across = torch.cosine_similarity(left, right, dim=0), self.posed.rotations[0, _PELVIS, :2, 0].norm()
+        return min(float(parallel), float(across)) > math.cos(math.radians(self.options.max_apart))
 
     def _continues(self, pixels: NDArray[np.uint8], legs: Mask, hem: int) -> bool:
         """Return whether the legs (L, T) have the cloth's colour below the hem as well; False if they are not visible.
@@ -234,7 +245,10 @@ class SkirtPhoto:
         skirt = SkirtTube(levels, first, options.sharpness, _EMPTY, region.pixels)
         rows = np.clip(np.searchsorted(region.levels.cpu().numpy(), levels.cpu().numpy()), 0, len(region.levels) - 1)
         edges = _edges(region.edges)
-        fade = np.clip((levels.cpu().numpy() + options.above) / (2 * options.above), 0, 1)
+        # Where arms hide the upper edges, the tube widens from the body to the first edge that is visible.
+        visible = np.flatnonzero(np.isfinite(region.edges).any(1))
+        widest = max(options.above, float(region.levels[visible[0]]) if len(visible) else 0.0)
+        fade = np.clip((levels.cpu().numpy() + options.above) / (widest + options.above), 0, 1)
         lateral = torch.from_numpy(region.lateral[rows].astype(np.float32)).to(vertices)
         for _ in range(2):
             centres, directions = _frames(pose, levels, options.around)
@@ -244,7 +258,7 @@ class SkirtPhoto:
             depth = np.zeros(len(levels))
             for side, sign, extent in ((0, -1.0, -sides.min(1)), (1, 1.0, sides.max(1))):
                 goal = sign * edges[rows, side]
-                missing = gaussian_filter1d(np.clip(fade * (goal - extent), 0, options.max_width), 1.5, mode="nearest")
+                missing = gaussian_filter1d(np.clip(goal - extent, 0, options.max_width), 1.5, mode="nearest") * fade
                 extra += np.clip(sign * along, 0, 1) ** 2 * missing[:, None]
                 depth += missing / 2
             reach = reach + extra + (1 - along**2) * depth[:, None]
@@ -394,6 +408,54 @@ def _hem(signs: NDArray[np.integer], widths: Array, options: SkirtOptions) -> in
         return last
     level = int(np.nanargmin(ratios))
     return int(np.flatnonzero(widths[:last] > (above[level] + below[level]) / 2)[-1]) + 1
+
+
+def _short_hem(
+    pixels: NDArray[np.uint8],
+    person: Mask,
+    leg: Mask,
+    signs: NDArray[np.integer],
+    cloth: ClothColours,
+    options: SkirtOptions,
+) -> int | None:
+    """Count the levels of a short skirt from the top; None if there is none.
+
+    pixels, person, leg  (L, T, …) along lines across the legs; signs (L,) as of `_row_of_skirt`
+    """
+    against, rows = np.flatnonzero(signs < 0), round(options.compared_short / options.spacing)
+    first, last = (round(length / options.spacing) for length in options.short)
+    last = min(last, int(against[0]) if len(against) else last, len(leg) - 2)
+    # From the outer side of one leg to that of the other.
+    span = np.maximum.accumulate(leg, 1) & np.maximum.accumulate(leg[:, ::-1], 1)[:, ::-1]
+    best, result = options.same_below, None
+    for hem in range(max(first, rows), last + 1):
+        above, below = slice(hem - rows, hem), slice(hem + 1, hem + 1 + rows)
+        columns = np.flatnonzero(span[above].all(0))
+        if len(columns) < 8 or person[above][:, columns].mean() < 1 - options.max_holes:
+            continue
+        shades = pixels[above][:, columns] / 255
+        left = np.arange(leg.shape[1]) < columns.mean()
+        sides = [pixels[below][(person & leg)[below] & side] / 255 for side in (left, ~left)]
+        alike = max(_share_like(side, shades.reshape(-1, 3), cloth) for side in sides)
+        if alike <= best and _crease(shades) < options.crease:
+            best, result = alike, hem
+    return result
+
+
+def _share_like(colours: Array, others: Array, cloth: ClothColours) -> float:
+    """Measure the share of colours (N, 3) that are among others (M, 3); 1 for few colours."""
+    if len(colours) < 8:
+        return 1.0
+    some, others = (cloth.features(each[:: 1 + len(each) // 256]) for each in (colours, others))
+    return float((np.linalg.norm(some[:, None] - others, axis=2).min(1) < cloth.same / 2).mean())
+
+
+def _crease(shades: Array) -> float:
+    """Measure by how much the darkest of the middle columns (levels, N, 3) is darker than the darkest beside them."""
+    columns = cv2.blur(shades.mean(axis=(0, 2))[None], (3, 1))[0]
+    quarter = len(columns) // 4
+    beside = np.concatenate((columns[1:quarter], columns[-quarter:-1]))
+    return float(beside.min() - columns[quarter:-quarter].min())
 
 
 def _edges(edges: Array) -> Array:

@@ -110,7 +110,7 @@ def test_a_hidden_hand_holds_nothing(stage: Stage, holding) -> None:
 
 
 @pytest.mark.extensive
-def test_an_edge_along_the_arm_is_not_held(stage: Stage) -> None:
+def test_an_edge_along_the_body_is_not_held(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     photo = np.where(mask[..., None] > 0.05, photo, np.uint8(128))

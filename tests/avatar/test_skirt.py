@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions, SkirtOptions
-from humanpose_cli.avatar.skirt import SkirtTube, _frames, _hem, _row_of_skirt
+from humanpose_cli.avatar.skirt import SkirtTube, _frames, _hem, _row_of_skirt, _short_hem
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.core.conventions import SMPL24
 
@@ -130,6 +130,31 @@ def test_a_tube_has_no_holes(skirt: SkirtTube) -> None:
     open_rings = set((unique[counts == 1] // around).ravel().tolist())
     assert set(counts.tolist()) == {1, 2}
     assert open_rings == {0, len(skirt.levels) - 1}
+
+
+@pytest.mark.parametrize(
+    ("hems", "middle", "gap_from", "levels"),
+    [
+        ((10, 10), GREEN, 10, 10),
+        ((12, 12), GREEN, 20, 12),  # legs close together
+        ((10, 10), GREEN, 6, None),  # shorts: the legs part above their hem
+        ((10, 10), (10, 70, 15), 10, None),  # shorts: a crease between the legs
+        ((10, 14), GREEN, 14, None),  # no hem of one height
+        ((5, 5), GREEN, 5, None),  # a shirt
+        ((20, 20), GREEN, 20, None),  # trousers
+    ],
+)
+def test_the_hem_of_a_short_skirt_is_at_one_height(hems, middle, gap_from, levels) -> None:
+    pixels = np.full((20, 80, 3), (205, 150, 120), np.uint8)
+    person = np.zeros((20, 80), bool)
+    person[:, 25:55] = True
+    leg = person.copy()
+    for columns, hem in zip((slice(20, 40), slice(40, 60)), hems, strict=True):
+        pixels[:hem, columns] = GREEN
+    pixels[: hems[0], 38:42] = middle
+    person[gap_from:, 37:43] = leg[gap_from:, 37:43] = False
+    signs = np.where(np.arange(20) < gap_from, 0, -1)
+    assert _short_hem(pixels, person, leg, signs, MeshOptions().colours, OPTIONS) == levels
 
 
 @pytest.mark.parametrize("turn", [0.0, *extensive(1.2)])

@@ -35,6 +35,7 @@ ALLOWED = {
     "_arm": "of bodies",
     "_around_arm": "arms of bodies",
     "_ARM_RADIUS": "arms of bodies",
+    "in_place": "the field's name of a motion whose path is held",
     "own_only": "an option in headers of weights",
     "own_too": "an option in headers of weights",
     "most_roll": "an option in headers of weights",
@@ -44,7 +45,10 @@ ALLOWED = {
     "place_before_camera": "the verb: to put something at a position",
     "place_in_image": "the verb: to put something at a position",
 }
-ALLOWED_FLAGS = {"whole"}  # of `hpc evaluate repose`: images that are compared outside the crop, too
+ALLOWED_FLAGS = {
+    "whole",  # of `hpc evaluate repose`: images that are compared outside the crop, too
+    "in_place",
+}
 
 # What is not written in docstrings, messages and documents, and what is written instead.
 IDIOMS = {
