@@ -431,6 +431,9 @@ class MeshOptions(Options):
     max_outside: float = option(
         0.01, "Share of the surface that may leave the photo without a warning.", minimum=0, maximum=1
     )
+    max_uncovered: float = option(
+        0.08, "Share of the mask off body and clothes without a warning.", minimum=0, maximum=1
+    )
     max_turn: float = option(50.0, "Turn from the photographed side without a warning.", unit="degrees", minimum=0)
     alignment: AlignmentOptions = option(AlignmentOptions(), "Moving the surface under the keypoints.")
     shoes: ShoeOptions = option(ShoeOptions(), "Shoes on feet.")

@@ -240,6 +240,7 @@ class DressedPerson:
                 f"the photo shows {' and '.join(f'the {name}' for name in names)} elsewhere than the fit: it is made up"
             )
             yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
+        yield from self._doubts_of_photo()
         for prop in self.props:
             sentence = f"a thing of {prop.length:.1f} m in the {prop.side} hand is drawn with the hand; see `props`"
             yield Doubt("props", prop.length, f"thing in the {prop.side} hand", sentence)
@@ -256,6 +257,25 @@ class DressedPerson:
         if (turn := self.turn(pose)) > options.max_turn:
             sentence = f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
             yield Doubt("turned", turn, f"turned {turn:.0f}°", sentence)
+
+    def _doubts_of_photo(self) -> Iterator[Doubt]:
+        """List what may look wrong in all poses: hands in pockets and behind things, what the body does not cover, and
+        the camera's tilt, which follows from the person's balance.
+        """
+        stage, labels = self.avatar.dressed, self.body.body.part_labels.cpu().numpy()
+        reliable = stage.aligned.reliable.cpu().numpy()
+        hands = [side for side in ("left", "right") if reliable[parts_mask(labels, (f"{side}_hand",))].mean() < 0.5]
+        if hands:
+            name = "both hands" if len(hands) == 2 else f"{hands[0]} hand"
+            yield Doubt("hands", len(hands), f"{name} hidden", f"the photo does not show the {name}: made up")
+        if stage.uncovered > self.options.max_uncovered:
+            share = f"{stage.uncovered:.0%}"
+            sentence = f"{share} of the person's image lie off the body and its clothes, and stay out of the drawing"
+            yield Doubt("uncovered", stage.uncovered, f"{share} of the image off the body", sentence)
+        tilt = math.degrees(math.acos(min(1.0, float(self.down[1]))))
+        if tilt > 0:
+            sentence = f"the camera is taken as tilted by {tilt:.0f}°, from the balance of the person: they may lean"
+            yield Doubt("tilt", tilt, f"camera tilted {tilt:.0f}°", sentence)
 
 
 @torch.no_grad()

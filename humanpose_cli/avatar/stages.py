@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -50,6 +51,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[np.float32]
@@ -176,6 +178,21 @@ class Dressed:
     skirt: SkirtTube | None
     loose: LooseCloth | None
     worn: Worn
+
+    @cached_property
+    def uncovered(self) -> float:
+        """Share of the person's mask, 0…1, over which neither the body nor its clothes lie in the photo."""
+        crop, pose = self.aligned.crop, (self.aligned.rotations, self.aligned.trans)
+        view = crop.view.scaled(min(1.0, 256 / max(crop.view.size)))
+        missing = cv2.resize(crop.mask, view.size, interpolation=cv2.INTER_AREA) >= 0.5
+        area, shift = float(missing.sum()), self.vertices - self.body.pose(*pose)
+        surfaces = [(self.vertices, self.body.body.faces)]
+        for cloth in filter(None, (self.skirt, self.loose)):
+            points = cloth.pose(self.body.posed(*pose)) + cloth.shift(shift, self.body.body)
+            surfaces.append((points, cloth.faces))
+        for points, faces in surfaces:
+            missing &= rasterise_view(points[None], faces, view).face[0].cpu().numpy() < 0
+        return float(missing.sum()) / max(area, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

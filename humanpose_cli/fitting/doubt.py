@@ -18,6 +18,10 @@ _MIN_CONFIDENCE = 0.4  # of a person
 _MIN_LIMB_CONFIDENCE = 0.25  # of the less certain of a limb's two joints
 _MAX_ERROR = 0.03  # of the diagonal of the person's box; of whole people in sharp photographs at most 0.012
 _MIN_VISIBILITY = 0.5  # of a landmark
+# Metres from the middle of the detected ears to that of the fitted ones; in 20 photographs of 41 people at most 0.06.
+_MAX_HEAD_ERROR = 0.09
+_EARS = BLAZEPOSE33.indices(("left_ear", "right_ear"))
+_EARS_ABOVE_HEAD = 0.6  # of the way from the neck's joint to the head's
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _OF_LIMB = {"arm": ("elbow", "wrist"), "leg": ("knee", "ankle")}  # joints and landmarks have the same names
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
@@ -77,6 +81,17 @@ def _inside(points: NDArray[Any], size: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(within & (points[..., 2] >= _MIN_VISIBILITY))
 
 
+def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
+    """Mark rows (N,) whose head is not between the detected ears; none of a take, which has several images."""
+    if record.views is not None or record.options.get("of_take"):
+        return np.zeros(len(record), bool)
+    neck, head = (record.joints2d[:, SMPL24.index(name)] for name in ("neck", "head"))
+    ears = record.keypoints2d[:, _EARS]
+    away = np.linalg.norm(ears[..., :2].mean(1) - head - _EARS_ABOVE_HEAD * (head - neck), axis=-1)
+    metres = away * record.joints3d[:, SMPL24.index("head"), 2] / record.focal[record.frame_index]
+    return np.asarray((ears[..., 2] > _MIN_VISIBILITY).all(1) & (metres > _MAX_HEAD_ERROR))
+
+
 def _without_keypoints(record: FitRecord) -> NDArray[np.bool_]:
     """Mark rows (N,) that no detector's landmarks come with, in any view."""
     if record.views is not None:
@@ -110,6 +125,7 @@ def row_doubts(record: FitRecord) -> list[str]:
         ("hips not visible", ~_visible(record)[:, _HIPS].any(1) & ~unknown),
         ("low confidence", record.confidence < _MIN_CONFIDENCE),
         ("far from the joints", record.reprojection_error > _MAX_ERROR * diagonal),
+        ("head elsewhere", _head_elsewhere(record)),
     )
     first = [[reason for reason, condition in reasons if condition[row]][:1] for row in range(len(record))]
     for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():

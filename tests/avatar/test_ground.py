@@ -169,6 +169,8 @@ def test_a_standing_target_stands_upright_before_a_tilted_camera(stage: Stage, t
     photo, mask = stage.person(rotations)
     reposer = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
     assert torch.rad2deg(torch.arccos(reposer.person.down @ turn @ LEVEL)) < 5
+    (doubt,) = (doubt for doubt in reposer.person.doubts(reposer.person.pose) if doubt.kind == "tilt")
+    assert doubt.amount == pytest.approx(float(torch.rad2deg(torch.arccos(reposer.person.down @ LEVEL))), abs=0.1)
     step = BodyParams.from_rotations(STEP[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3)))
     start = (stage.trans + stage.body.rest_joints(torch.zeros(1, 10))[0, 0]).numpy()
     placed = motion_on(RotationTarget(step), stage.body, np.zeros(10), start, reposer.person.down)

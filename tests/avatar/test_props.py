@@ -107,6 +107,8 @@ def test_a_hidden_hand_holds_nothing(stage: Stage, holding) -> None:
     fit = replace(stage.fitted(rotations), joint_visibility=visibility)
     hidden = mesh_reposer(photo, mask, fit, stage.body, options=MeshOptions(grain=False))
     assert hidden.person.props == ()
+    reasons = {reason for _, _, reason, _ in hidden.person.doubts(hidden.person.pose)}
+    assert reasons == {"left hand hidden"}
 
 
 @pytest.mark.extensive

@@ -27,7 +27,7 @@ def people(*changes: dict) -> FitRecord:
     columns = {
         "poses": np.zeros((count, 72)), "betas": np.zeros((count, 10)), "trans": np.ones((count, 3)),
         "segment_scales": np.ones((count, 24)), "joints3d": np.ones((count, 24, 3)),
-        "joints2d": np.ones((count, 24, 2)),
+        "joints2d": np.tile([320.0, 240.0], (count, 24, 1)),
         "boxes": [[10.0, 20.0, 210.0, 420.0]] * count, "confidence": np.full(count, 0.8),
         "reprojection_error": np.ones(count), "interpolated": [False] * count, "track_id": [0] * count,
         "frame_index": np.arange(count), "frame_names": [str(row) for row in range(count)], "shot_id": [0] * count,
@@ -64,6 +64,17 @@ OUTSIDE = (700.0, 240.0, 0.9)
 )
 def test_doubts_name_the_limb(changed, named):
     assert row_doubts(people(changed, {})) == [named, ""]
+
+
+@pytest.mark.parametrize(("pixels", "reason"), [(62, ""), (64, "head elsewhere")])
+def test_a_head_beside_the_detected_ears_is_doubtful(pixels, reason):
+    """700 pixels are a metre here, and the ears lie above the head's joint by 0.6 of the way from the neck."""
+    ears = (320.0, 240.0 - 60 + pixels, 0.9)
+    fit = people({"left_ear": ears, "right_ear": ears})
+    fit.joints2d[0, SMPL24.index("neck"), 1] += 100
+    assert row_doubts(fit) == [reason]
+    uncertain = people({"left_ear": ears, "right_ear": (320.0, 600.0, 0.5)})
+    assert row_doubts(uncertain) == [""]
 
 
 def test_a_limb_is_its_parts():
