@@ -187,9 +187,10 @@ class Dressed:
         missing = cv2.resize(crop.mask, view.size, interpolation=cv2.INTER_AREA) >= 0.5
         area, shift = float(missing.sum()), self.vertices - self.body.pose(*pose)
         surfaces = [(self.vertices, self.body.body.faces)]
-        for cloth in filter(None, (self.skirt, self.loose)):
-            points = cloth.pose(self.body.posed(*pose)) + cloth.shift(shift, self.body.body)
-            surfaces.append((points, cloth.faces))
+        for cloth in (self.skirt, self.loose):
+            if cloth is not None:
+                points = cloth.pose(self.body.posed(*pose)) + cloth.shift(shift, self.body.body)
+                surfaces.append((points, cloth.faces))
         for points, faces in surfaces:
             missing &= rasterise_view(points[None], faces, view).face[0].cpu().numpy() < 0
         return float(missing.sum()) / max(area, 1.0)
