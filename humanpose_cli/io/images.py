@@ -112,8 +112,8 @@ def focal_from_exif(image: Image.Image) -> float | None:
 
 
 def is_cropped(image: Image.Image) -> bool:
-    """Check whether an image shows a part of what its camera took, whose focal length EXIF tells: its shape is no
-    camera's, or another one than that of the size in EXIF.
+    """Check whether an image shows a part of what its camera took: its shape is no camera's, or another one than that
+    of the size in EXIF.
     """
     try:
         tags = _exif(image).get_ifd(ExifTags.IFD.Exif)

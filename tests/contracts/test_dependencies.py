@@ -30,6 +30,7 @@ REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
 USERS_EXTRAS = ("heic", "slurm", "train", "usd")  # the others are for work on the package itself
 
 MODULES_OF_EXTRAS = {
+    "heic": "humanpose_cli/io/images.py",
     "slurm": "humanpose_cli/batch/slurm.py",
     "train": "humanpose_cli/lab/",
     "usd": "humanpose_cli/export/usd.py",
