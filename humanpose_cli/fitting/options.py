@@ -194,8 +194,9 @@ class EvidenceFiles(Options):
     )
     pose_model: Path | None = option(
         None,
-        "Your own 2-D pose network (ONNX of RTMPose's kind: SimCC outputs, COCO-17 or Halpe-26 joints), whose joints "
-        "are used for all people found or given by `boxes`.",
+        "Your own network (ONNX) for all people found or given by `boxes`: of RTMPose's kind (SimCC outputs, COCO-17 "
+        "or Halpe-26 joints), whose joints are used, or of InstantHMR's, whose joints in the image and in space are "
+        "joined with the shipped networks'.",
         value="FILE",
         unset="the shipped networks",
     )

@@ -20,7 +20,7 @@ from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, perso
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
-from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
+from humanpose_cli.detect.pose_model import PoseModel, open_pose_model, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
 from humanpose_cli.detect.tracking import distinct_rows
@@ -101,14 +101,14 @@ def find_people(
 ) -> PeopleSource:
     """Choose the package's detector, or people from a file of boxes or keypoints; both together raise UsageError.
 
-    pose_model  an ONNX network whose joints replace ours; with keypoints it raises UsageError
+    pose_model  an ONNX network whose joints replace ours or are joined with them; with keypoints: UsageError
     min_score   of people in the file, on its own scale
     device      of the networks: auto, cpu or cuda:N; a GPU that ONNX Runtime cannot use raises UnavailableError
     """
     if pose_model is not None:
         if keypoints is not None:
             raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
-        model = PoseModel(pose_model, device)
+        model = open_pose_model(pose_model, device)
         source = find_people(mode, threads, boxes=boxes, min_score=min_score, device=device, options=options)
         return PosedPeople(source, model, threads, options)
     if boxes is not None and keypoints is not None:
@@ -418,7 +418,7 @@ class PosedPeople(PeopleSource):
     def _posed(self, frame: Frame, detections: Sequence[DetectedPerson]) -> list[DetectedPerson]:
         # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
         people = [person for person in detections if not person.not_fitted]
-        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, self._options)
+        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, self._options, frame.focal)
         return [*with_joints, *(person for person in detections if person.not_fitted)]
 
     def close(self) -> None:

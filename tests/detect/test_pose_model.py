@@ -19,8 +19,9 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import person_from_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
+from humanpose_cli.detect.pose_model import open_pose_model, use_pose_model
 from humanpose_cli.detect.regions import Pyramid
+from humanpose_cli.detect.simcc import SimccModel
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io import unpacking
@@ -41,7 +42,7 @@ def test_peaks_are_joints_in_the_image_and_the_lower_value_is_the_score(tmp_path
     path, bins, scores = peak_network(tmp_path / "pose.onnx", joints, ratio)
     # A tall box, whose crop is 1.25 times as high, and a wide one, whose crop is 1.25 times as wide.
     boxes = np.array([[100, 40, 130, 168], [10, 60, 202, 80]], np.float32)
-    found = PoseModel(path).joints(Pyramid(np.zeros((240, 320, 3), np.uint8)), boxes)
+    found = open_pose_model(path).joints(Pyramid(np.zeros((240, 320, 3), np.uint8)), boxes)
     assert found.shape == (2, joints, 3)
     for (x0, y0, x1, y1), rows, pixel in zip(boxes, found, (1.25 * 128 / HEIGHT, 1.25 * 192 / WIDTH), strict=True):
         corner = np.array([x0 + x1, y0 + y1]) / 2 - pixel * np.array([WIDTH, HEIGHT]) / 2
@@ -76,7 +77,7 @@ def test_the_network_sees_a_normalised_rgb_crop_where_it_is(tmp_path) -> None:
     for channel, ((x, y), level) in enumerate(zip(pixels, levels, strict=True)):
         image[y, x, channel] = level
     # The crop has the image's scale: 38.4 x 51.2 pixels are 48 x 64 with a quarter more.
-    model = PoseModel(looking_network(tmp_path / "pose.onnx"))
+    model = open_pose_model(looking_network(tmp_path / "pose.onnx"))
     for (x, y), level, channel in zip(pixels, levels, range(3), strict=True):
         box = np.array([x - 19.2 + 3, y - 25.6 - 4, x + 19.2 + 3, y + 25.6 - 4], np.float32)
         (found,) = model.joints(Pyramid(image), [box])
@@ -95,7 +96,7 @@ def test_beyond_the_image_it_sees_black(tmp_path) -> None:
     for side, length in (("x", WIDTH), ("y", HEIGHT)):
         nodes.append(helper.make_node("Pad", ["column", f"{side}_pads"], [f"simcc_{side}"]))
         constants[f"{side}_pads"] = np.array([0, 0, 0, 0, 14, length - 1])
-    model = PoseModel(write_network(tmp_path / "pose.onnx", nodes, constants))
+    model = open_pose_model(write_network(tmp_path / "pose.onnx", nodes, constants))
     white = np.full((100, 100, 3), 255, np.uint8)
     inside, across = model.joints(Pyramid(white), np.array([[40, 40, 60, 60], [60, 40, 100, 60]], np.float32))
     assert (inside[:3, 2] == 0).all()  # negated white is below zero
@@ -103,8 +104,8 @@ def test_beyond_the_image_it_sees_black(tmp_path) -> None:
 
 
 def test_a_network_for_single_images_serves_several_people(tmp_path) -> None:
-    single = PoseModel(peak_network(tmp_path / "1.onnx", shape=(1, 3, HEIGHT, WIDTH))[0])
-    several = PoseModel(peak_network(tmp_path / "n.onnx")[0])
+    single = open_pose_model(peak_network(tmp_path / "1.onnx", shape=(1, 3, HEIGHT, WIDTH))[0])
+    several = open_pose_model(peak_network(tmp_path / "n.onnx")[0])
     pyramid, boxes = Pyramid(np.zeros((99, 99, 3), np.uint8)), np.array([[5, 5, 40, 90], [30, 20, 90, 70]], np.float32)
     np.testing.assert_array_equal(single.joints(pyramid, boxes), several.joints(pyramid, boxes))
 
@@ -145,7 +146,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, kind: str) -> None:
     make, problem = OTHERS[kind]
     path = make(tmp_path / "pose.onnx")
     with pytest.raises(InputError, match=problem) as refused:
-        PoseModel(path)
+        open_pose_model(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
 
@@ -154,14 +155,14 @@ def test_outputs_that_are_not_finite_name_the_network(tmp_path) -> None:
     rows = [np.full((17, 2 * side), np.nan, np.float32) for side in (WIDTH, HEIGHT)]
     path = fixed_peaks(tmp_path / "pose.onnx", *rows)
     with raises(InputError, subject="pose.onnx", problem="gives outputs that are not finite"):
-        PoseModel(path)
+        open_pose_model(path)
 
 
 def test_a_batch_of_other_outputs_names_the_network(tmp_path) -> None:
     """A row for one image, as an export with a fixed batch has for any number of them."""
     nodes = [helper.make_node("Identity", [f"{axis}_rows"], [f"simcc_{axis}"]) for axis in "xy"]
     rows = {f"{axis}_rows": np.zeros((1, 17, 2 * side), np.float32) for axis, side in (("x", WIDTH), ("y", HEIGHT))}
-    model = PoseModel(write_network(tmp_path / "pose.onnx", nodes, rows))
+    model = open_pose_model(write_network(tmp_path / "pose.onnx", nodes, rows))
     box = np.array([100, 40, 130, 168], np.float32)
     assert model.joints(Pyramid(IMAGE), [box]).shape == (1, 17, 3)
     with raises(
@@ -173,17 +174,17 @@ def test_a_batch_of_other_outputs_names_the_network(tmp_path) -> None:
 def test_too_large_images_are_refused_before_there_is_one(tmp_path) -> None:
     path, _, _ = peak_network(tmp_path / "pose.onnx", shape=("batch", 3, 2**31, 2**31))
     with raises(InputError, problem="takes too large images", expected="at most 4,194,304 pixels"):
-        PoseModel(path)
+        open_pose_model(path)
 
 
 def test_what_gzip_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch) -> None:
     path, _, _ = peak_network(tmp_path / "pose.onnx")
     (tmp_path / "pose.onnx.gz").write_bytes(gzip.compress(path.read_bytes()))
-    assert PoseModel(tmp_path / "pose.onnx.gz").joint_names == COCO17.joint_names
+    assert open_pose_model(tmp_path / "pose.onnx.gz").joint_names == COCO17.joint_names
     monkeypatch.setattr(unpacking, "_ALWAYS_ALLOWED", 1 << 20)
     (tmp_path / "pose.onnx.gz").write_bytes(gzip.compress(bytes(2 << 20)))
     with raises(InputError, subject="pose.onnx.gz", problem="is too large unpacked", expected="at most 1 MiB"):
-        PoseModel(tmp_path / "pose.onnx.gz")
+        open_pose_model(tmp_path / "pose.onnx.gz")
 
 
 def test_damaged_networks_print_nothing(tmp_path, capfd) -> None:
@@ -197,16 +198,16 @@ def test_damaged_networks_print_nothing(tmp_path, capfd) -> None:
     for damaged, problem in ((model.SerializeToString(), "is no network that ONNX Runtime reads"), (renamed, other)):
         path.write_bytes(damaged)
         with raises(InputError, subject="pose.onnx", problem=problem):
-            PoseModel(path)
+            open_pose_model(path)
     nodes = [helper.make_node("Reshape", ["input", "size"], [name]) for name in ("simcc_x", "simcc_y")]
     with raises(InputError, subject="pose.onnx", problem="does not run"):
-        PoseModel(write_network(path, nodes, {"size": np.array([7, 7])}))
+        open_pose_model(write_network(path, nodes, {"size": np.array([7, 7])}))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
     with raises(InputError, subject="nowhere.onnx"):
-        PoseModel(tmp_path / "nowhere.onnx")
+        open_pose_model(tmp_path / "nowhere.onnx")
 
 
 def someone() -> DetectedPerson:
@@ -228,7 +229,7 @@ def someone() -> DetectedPerson:
 IMAGE = np.zeros((240, 320, 3), np.uint8)
 
 
-def network_with(path: Path, points: np.ndarray, box: np.ndarray) -> tuple[PoseModel, np.ndarray]:
+def network_with(path: Path, points: np.ndarray, box: np.ndarray) -> tuple[SimccModel, np.ndarray]:
     """A network whose joints in the crop of `box` are within a bin of `points` (K, 2); its joints (K, 3)."""
     pixel = 1.25 * max((box[2] - box[0]) / WIDTH, (box[3] - box[1]) / HEIGHT)
     corner = (box[:2] + box[2:]) / 2 - pixel * np.array([WIDTH, HEIGHT]) / 2
@@ -238,7 +239,7 @@ def network_with(path: Path, points: np.ndarray, box: np.ndarray) -> tuple[PoseM
     scores[((bins < 0) | (bins >= limits)).any(1)] = 0
     bins = np.clip(bins, 0, limits - 1)
     rows = peaks(bins[:, 0], 2 * WIDTH, scores), peaks(bins[:, 1], 2 * HEIGHT, scores)
-    model = PoseModel(fixed_peaks(path, *rows))
+    model = open_pose_model(fixed_peaks(path, *rows))
     return model, model.joints(Pyramid(IMAGE), [box])[0]
 
 

@@ -1,4 +1,6 @@
-"""Small pose networks (ONNX) whose joints are known, and changes of their structure."""
+"""Small pose networks (ONNX) whose joints are known, networks with the interface of InstantHMR, and changes of their
+structure.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.body_model import MHR70_ROWS
+from humanpose_cli.detect.runtime import POSE_NETWORKS
 
 WIDTH, HEIGHT = 48, 64
 
@@ -57,6 +63,94 @@ def peak_network(path: Path, joints: int = 17, ratio: int = 2, **options: Any) -
     down = across[::-1]
     rows = peaks(bins[:, 0], WIDTH * ratio, across), peaks(bins[:, 1], HEIGHT * ratio, down)
     return fixed_peaks(path, *rows, **options), bins, np.minimum(across, down)
+
+
+BODY_SIDE = 224
+_IMAGE, _CONDITION = ("batch", 3, BODY_SIDE, BODY_SIDE), ("batch", 3)
+
+
+def body_network(
+    path: Path,
+    points: np.ndarray,
+    space: np.ndarray | None = None,
+    *,
+    image: tuple[Any, ...] = _IMAGE,
+    condition: tuple[Any, ...] = _CONDITION,
+    metadata: dict[str, str] | None = None,
+    names: tuple[str, ...] = ("joints_2d", "joints_3d"),
+) -> Path:
+    """A network with InstantHMR's interface that gives joints_2d (70, 2) and joints_3d (70, 3) for any image."""
+    arrays = {"points": points} if space is None else {"points": points, "space": space}
+    nodes = [
+        helper.make_node("ReduceMean", ["cliff_cond"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["mean", "none"], ["scaled"]),
+        helper.make_node("Unsqueeze", ["scaled", "last"], ["zeros"]),  # (N, 1, 1)
+        helper.make_node("Identity", ["scaled"], ["mhr_params"]),
+        *(helper.make_node("Add", ["zeros", part], [name]) for part, name in zip(arrays, names, strict=False)),
+    ]
+    constants = {"none": np.zeros(1, np.float32), "last": np.array([2]), **arrays}
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)]
+    inputs.append(helper.make_tensor_value_info("cliff_cond", TensorProto.FLOAT, condition))
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("mhr_params", *names[: len(arrays)])]
+    weights = [numpy_helper.from_array(np.asarray(v, v.dtype), name) for name, v in constants.items()]
+    return _save_body(path, helper.make_graph(nodes, "body", inputs, outputs, weights), metadata)
+
+
+def blazepose_body_network(path: Path) -> Path:
+    """A network with InstantHMR's interface whose joints are those of the shipped BlazePose network in the crop."""
+    shipped = compose.add_prefix(onnx.load(POSE_NETWORKS["blazepose-full"]), "pose_")
+    body = shipped.graph
+    rows = np.zeros(70, np.int64)
+    for name, row in MHR70_ROWS.items():
+        rows[row] = BLAZEPOSE33.index(name)
+    constants = {
+        "std": np.reshape([58.395, 57.12, 57.375], (3, 1, 1)).astype(np.float32),
+        "mean": np.reshape([123.675, 116.28, 103.53], (3, 1, 1)).astype(np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(255, np.float32),
+        "scales": np.array([1, 1, 256 / BODY_SIDE, 256 / BODY_SIDE], np.float32),
+        "shape_2d": np.array([-1, 39, 5]),
+        "shape_3d": np.array([-1, 39, 3]),
+        "rows": rows,
+        "starts": np.array([0]),
+        "ends": np.array([2]),
+        "last": np.array([2]),
+        "half": np.array(128, np.float32),
+        "one": np.array(1, np.float32),
+        "pose_masked": np.array(False),
+    }
+    before = [
+        helper.make_node("Mul", ["image", "std"], ["i0"]),
+        helper.make_node("Add", ["i0", "mean"], ["i1"]),
+        helper.make_node("Clip", ["i1", "low", "high"], ["i2"]),
+        helper.make_node("Resize", ["i2", "", "scales"], ["i3"], mode="linear"),
+        helper.make_node("Transpose", ["i3"], ["i4"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["i4"], ["pose_image"], to=TensorProto.UINT8),
+    ]
+    after = [
+        helper.make_node("Reshape", ["pose_landmarks", "shape_2d"], ["l0"]),
+        helper.make_node("Gather", ["l0", "rows"], ["l1"], axis=1),
+        helper.make_node("Slice", ["l1", "starts", "ends", "last"], ["l2"]),
+        helper.make_node("Div", ["l2", "half"], ["l3"]),
+        helper.make_node("Sub", ["l3", "one"], ["joints_2d"]),
+        helper.make_node("Reshape", ["pose_world", "shape_3d"], ["w0"]),
+        helper.make_node("Gather", ["w0", "rows"], ["joints_3d"], axis=1),
+        helper.make_node("Identity", ["cliff_cond"], ["cam_trans"]),
+    ]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, _IMAGE)]
+    inputs.append(helper.make_tensor_value_info("cliff_cond", TensorProto.FLOAT, _CONDITION))
+    outputs = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("cam_trans", "joints_2d", "joints_3d")
+    ]
+    weights = [*body.initializer, *(numpy_helper.from_array(value, name) for name, value in constants.items())]
+    return _save_body(path, helper.make_graph([*before, *body.node, *after], "body", inputs, outputs, weights), None)
+
+
+def _save_body(path: Path, graph: Any, metadata: dict[str, str] | None) -> Path:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return path
 
 
 _NUMBERS = (0, -1, 1, 2, 17, 10**6, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))

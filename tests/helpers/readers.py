@@ -22,7 +22,7 @@ from helpers import humaneva_tree as humaneva
 from helpers.agora_tree import frame_bytes
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
-from helpers.pose_networks import changed_network, peak_network
+from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
 from helpers.surface_people import write_eval_data
 from humanpose_cli.batch.items import Fingerprint, Item
@@ -34,8 +34,9 @@ from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.detect.detector import person_from_keypoints
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.pose_model import PoseModel
+from humanpose_cli.detect.pose_model import open_pose_model
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
@@ -249,8 +250,9 @@ def every_frame(path: Path) -> None:
 
 
 def joints_of_two(path: Path) -> None:
-    boxes = np.array([[100, 40, 130, 168], [10, 60, 202, 80]], np.float32)
-    PoseModel(path, "cpu").joints(Pyramid(np.zeros((240, 320, 3), np.uint8)), boxes)
+    points = np.random.default_rng(0).uniform(50, 200, (2, len(COCO17), 2))
+    people = [person_from_keypoints(np.column_stack((rows, np.ones(len(COCO17)))), COCO17, 320, 240) for rows in points]
+    open_pose_model(path, "cpu").pose(Pyramid(np.zeros((240, 320, 3), np.uint8)), people, 0.4)
 
 
 def copied(source: Path) -> Callable[[Path], object]:
@@ -332,6 +334,10 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
         lambda path: path.write_bytes(gzip.compress(peak_network(path.with_suffix(""))[0].read_bytes())),
         joints_of_two,
     ),
+    "body.onnx": (
+        lambda path: body_network(path, np.zeros((70, 2), np.float32), np.zeros((70, 3), np.float32)),
+        joints_of_two,
+    ),
     "x.csv": (lambda path: path.write_text("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
 }
 
@@ -351,7 +357,7 @@ def try_reader(name: str, path: Path) -> None:
 
 
 NATIVE = (
-    *("pose.onnx", "pose.onnx.gz", "stereo.xml", "multiview.yml", "multi.yml", "intri.yml", "extri.yml"),
+    *("pose.onnx", "pose.onnx.gz", "body.onnx", "stereo.xml", "multiview.yml", "multi.yml", "intri.yml", "extri.yml"),
     *STRUCTURES,
 )
 """Of which other programs' parsers read what ours let through: they may end the interpreter."""
@@ -361,7 +367,7 @@ _PIECES = (*b"[{-<]}>:#&", b"\n- ", b"\n    a: ", b"\n...\n", b"<a>", b"</a>", b
 def damaged(name: str, content: bytes, number: int, generator: np.random.Generator) -> bytes:
     """A file's bytes with the change of that number: bytes at random, a cut, or pieces that its parser knows."""
     if name in NATIVE and name not in STRUCTURES and number % 3 == 0:
-        if name.startswith("pose"):
+        if ".onnx" in name:
             changed = changed_network(gzip.decompress(content) if name.endswith(".gz") else content, generator)
             return gzip.compress(changed) if name.endswith(".gz") else changed
         piece = _PIECES[generator.integers(len(_PIECES))]
