@@ -51,18 +51,23 @@ class TextureSamples:
         sample = np.dstack((baked_texture.colour, baked_texture.confidence))
         self._samples.append(np.rint(np.clip(sample, 0, 1) * 255).astype(np.uint8))
 
+    def mean(self) -> BakedTexture:
+        """Average the colours robustly; the confidence is how far they are known."""
+        result = np.zeros((self.size, self.size, 4), np.float32)
+        for start in range(0, self.size if self._samples else 0, _ROWS):
+            part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
+            colour, weight = robust_mean(part[..., :3], part[..., 3], self.options.scales)
+            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / self.options.full_weight, 0, 1)))
+        return BakedTexture(np.ascontiguousarray(result[..., :3]), result[..., 3], result[..., 3] > 0)
+
     def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Compose (size, size, 4) uint8: straight colour, and how far it is known; holes have their surroundings'
         colours.
 
         covered  (size, size) the texels that lie on the surface
         """
-        result = np.zeros((self.size, self.size, 4), np.float32)
-        for start in range(0, self.size if self._samples else 0, _ROWS):
-            part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
-            colour, weight = robust_mean(part[..., :3], part[..., 3], self.options.scales)
-            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / self.options.full_weight, 0, 1)))
-        return _without_holes(result, covered)
+        mean = self.mean()
+        return _without_holes(np.dstack((mean.colour, mean.confidence)), covered)
 
 
 def robust_mean(samples: Array, weights: Array, scales: Sequence[float] = _DEFAULTS.scales) -> tuple[Array, Array]:

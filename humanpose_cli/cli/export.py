@@ -32,12 +32,6 @@ _WORLD = option(
 )
 
 
-_NO_TEXTURES = (
-    "the bodies have no textures: --frames INPUT --texture frames takes the colours of the frames, and with "
-    "hpc fit --refine textures lie beside the fit"
-)
-
-
 @command(
     columns=(
         ("people", "people", "How many were written."),
@@ -73,7 +67,14 @@ def export(
 
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.core.progress import part_of
-    from humanpose_cli.export.exporter import ONE_FILE, check_frame_rate, export_of, output_base, parse_formats
+    from humanpose_cli.export.exporter import (
+        ONE_FILE,
+        SURFACES,
+        check_frame_rate,
+        export_of,
+        output_base,
+        parse_formats,
+    )
     from humanpose_cli.fitting.records import record_summary
 
     check_frame_rate(frame_rate)
@@ -92,7 +93,7 @@ def export(
         name, kind = sources[item.key]
         if name not in latest:
             latest.clear()
-            fit, _, textures = inputs.read(session, item)
+            fit, _, textures = inputs.read(session, item, with_looks=not SURFACES.isdisjoint(kinds))
             latest[name] = export_of(
                 fit,
                 base_of(name),
@@ -103,10 +104,7 @@ def export(
             )
         task = latest[name]
         path = task.write((kind,))
-        clip = task.fit.frame_count > 1  # of a photograph, what is missing was said when it was read
-        if kind in ("glb", "usd") and clip and inputs.texture is None and not task.has_textures:
-            session.reporter.info_once(_NO_TEXTURES)
-        if kind in ("glb", "usd") and clip:
+        if kind in ("glb", "usd") and task.fit.frame_count > 1:
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(
                 f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"

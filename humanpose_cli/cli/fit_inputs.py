@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _FRAMES = option(
     "--frames INPUT",
     "The video, folder, image or glob pattern that the fits were made of, for --texture; hpc view also shows them, and "
-    "hpc export names them as the background of Blender's camera. May be repeated. Default: the photograph that a fit "
-    "file names, if it is still there; none of videos.",
+    "hpc export names them as the background of Blender's camera. May be repeated. Default: what the fit files name, "
+    "if it is still there.",
     show_default=False,
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "Whose bodies.")
-_NO_PHOTOGRAPH = "of photographs that are not at hand, people have no clothes: --frames INPUT names them"
+_NO_FRAMES = "of frames that are not at hand, people have no clothes: --frames INPUT names them"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FitInputs:
         outputs  the files that come of a fit, by its name below its folder
         """
         from humanpose_cli.batch.items import Item
-        from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_photograph
+        from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames
 
         named, items = fit_files(paths), []
         for name, path, problem in named:
@@ -65,23 +65,27 @@ class FitInputs:
                 sources, error = inputs_of_fit(name, path, found, alone=len(named) == 1)
             else:
                 sources, error = (), problem
-            photograph = named_photograph(path) if problem is None and not sources else ()
-            made, files = tuple(outputs(name)), files_of_fit(path, (*sources, *photograph))
+            named_inputs = named_frames(path) if problem is None and not sources else ()
+            made, files = tuple(outputs(name)), files_of_fit(path, (*sources, *named_inputs))
             items.append(Item(name, files, str(path), path.parent, made, payload=(path, sources), error=error))
         return items
 
-    def read(self, session: Session, item: Item) -> tuple[Fit, FitFrames | None, Mapping[int, Look]]:
-        """Load the fit, its frames if they are given or it is of a photograph, and the looks of its tracks."""
+    def read(
+        self, session: Session, item: Item, *, with_looks: bool = True
+    ) -> tuple[Fit, FitFrames | None, Mapping[int, Look]]:
+        """Load the fit, its frames if they are given or where the fit file names them, and the looks of its tracks."""
         from humanpose_cli.core.progress import part_of
         from humanpose_cli.export.exporter import chosen_people
-        from humanpose_cli.export.looks import available_frames, is_photograph, looks_of_fit
+        from humanpose_cli.export.looks import available_frames, looks_of_fit
         from humanpose_cli.fitting.fit_reading import read_fits
 
         path, sources = item.payload
         everyone = read_fits(path, self.body, sources or None, camera=self.camera, smplx=self.smplx)
         fit, images = chosen_people(everyone, self.person), available_frames(everyone)
-        if images is None and self.texture is None and is_photograph(fit):
-            session.reporter.info_once(_NO_PHOTOGRAPH)
+        if not with_looks:
+            return fit, images, {}
+        if images is None and self.texture is None:
+            session.reporter.info_once(_NO_FRAMES)
         baking = part_of(session.reporter.step, 0, TEXTURED)
         return fit, images, looks_of_fit(fit, self.texture, images, baking, everyone=everyone)
 

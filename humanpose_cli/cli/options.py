@@ -214,7 +214,7 @@ FitTextures = Annotated[
     option(
         "--texture FILE|frames|none",
         "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of "
-        "--frames; none: one colour a person. Default: of photographs frames, which gives people their clothes, else "
+        "--frames, with the people's clothes; none: one colour a person. Default: frames if they are at hand, else "
         "those beside the fits.",
         show_default=False,
     ),

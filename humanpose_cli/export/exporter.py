@@ -161,17 +161,18 @@ def export_fit(
     frame_rate  frame rate of a fit that has none; None: 25
     world       camera: the fit's own, of its first frame's camera if no other is known; ground: see
                 `fitting.grounding.on_the_ground`
-    textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: of a photograph made from
-                it, with the people's clothes, else those of the refinement, also beside the fit file. People without
-                one have the colours of overlays: "none" for all
-    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source, of a
-                photograph also the file that the fit file names
+    textures    of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's clothes;
+                None: so if the frames are at hand, else those of the refinement, also beside the fit file. People
+                without one have the colours of overlays: "none" for all
+    frames      the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: the Fit's source, or the
+                files that the fit file names
     body        of the fit, if it came from a file of a SMPL fit
 
     Raises UsageError for unknown formats, worlds or rates, UnavailableError if `usd` is requested and usd-core
     is not installed.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
+    textures = textures if SURFACES.intersection(names) else "none"
     export = export_of(
         fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=progress, frames=frames, body=body
     )
@@ -330,5 +331,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
 """The function that writes each format, by the name that the user gives."""
 
 _OTHERS = ("npz", "html", "fbx", "gltf", "abc", "dae", "stl", "usda", "usdc", "usdz")  # no folder is called so
+SURFACES = frozenset(("glb", "usd", "obj", "ply"))
+"""Formats that show how people look."""
 ONE_FILE = ("json", "glb", "usd")
 """Formats that make one file of a fit."""

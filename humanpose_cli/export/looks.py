@@ -1,14 +1,15 @@
 """How the people of a fit look: their textures, and what clothes, shoes and hair add to their bodies.
 
-People of a photograph that is at hand are dressed as `hpc repose` draws them, but under usual light: `DressedPerson` at
-rest. Others have the texture that was given or lies beside the fit, on the body itself.
+People whose frames are at hand are dressed as `hpc repose` draws those of a photograph, but at rest and under usual
+light: by one frame, with the colours of several (`avatar.many_frames`). Others have the texture that was given or lies
+beside the fit, on the body itself.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,19 +18,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.frame_texture import read_texture, texture_path
 from humanpose_cli.avatar.loose import LooseCloth
+from humanpose_cli.avatar.many_frames import dress_over_frames
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.person import DressedPerson
+from humanpose_cli.avatar.stages import Aligned, Completed, align
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.people import detections_of_fit
+from humanpose_cli.core.errors import HpcError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.fitting.people import detections_of_fit, detections_of_rows
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.refining.cameras import cameras_of
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
-from humanpose_cli.refining.options import RefineOptions
-from humanpose_cli.refining.refiner import TEXELS, Refiner
+from humanpose_cli.refining.refiner import TEXELS
+from humanpose_cli.refining.sightings import Sighting, sharpest_frames, sightings
 from humanpose_cli.refining.steps import read_textures
 from humanpose_cli.rendering.html_page import reduced
 from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
@@ -37,6 +43,7 @@ from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
 Array = NDArray[Any]
 
 _TEXELS = 1024  # of a texture at most, along each side
+_FRAMES, _SIGHTINGS = 8, 64  # that a person's texture is made of at most, and those of all people together
 _DRESSED = ReposeOptions(background="transparent", mesh=MeshOptions(max_texture_size=_TEXELS))
 
 
@@ -90,30 +97,32 @@ class Look:
     sheets: tuple[Sheet, ...] = ()
 
     @classmethod
-    def of(cls, person: DressedPerson) -> Look:
-        """Take a dressed person at rest."""
-        loose = person.avatar.dressed.loose
+    def of(cls, avatar: Completed, segment_scales: Array | None) -> Look:
+        """Take a dressed person at rest, whose fit has these sizes of bones (24,)."""
+        loose = avatar.dressed.loose
         sheets = () if loose is None or not len(loose.faces) else (Sheet.of(loose),)
-        return cls(_eight_bit(person.texture.image[..., :3]), resting_offsets(person), sheets)
+        return cls(
+            _eight_bit(avatar.texture.image[..., :3]), resting_offsets(avatar.dressed.body, segment_scales), sheets
+        )
 
 
 Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | Mapping[int, Look] | str | Path | None
 """Textures of tracks, (H, W, 3 or 4) uint8, v down, or their looks; "frames": made from the frames; "none"; a file or
-folder as `refining.steps.read_textures` takes them; None: the people of a photograph are dressed, others have the
-fit's textures, or those beside the file that it was read from."""
+folder as `refining.steps.read_textures` takes them; None: "frames" if they are at hand, else the fit's textures, or
+those beside the file that it was read from."""
 
 
 @torch.no_grad()
-def resting_offsets(person: DressedPerson) -> Array:
+def resting_offsets(avatar_body: DressedBody, segment_scales: Array | None) -> Array:
     """Compute what clothes, shoes, hair and the size of the head add to the resting body, (V, 3) metres.
 
-    Skinned by the bones of the fit, the body with these offsets is where `DressedBody.pose` has it.
+    Skinned by the bones of the fit, whose sizes are `segment_scales` (24,) or 1, the body with these offsets is where
+    `DressedBody.pose` has it.
     """
-    avatar_body, fit = person.body, person.photographed.fit
     body, rest = avatar_body.body, avatar_body.body.rest(avatar_body.betas)
     scales = torch.ones(len(SMPL24)) if avatar_body.segment_scales is None else avatar_body.segment_scales
     bones, weights = body.bone_indices.long(), body.bone_weights
-    usual = torch.ones_like(scales) if fit.segment_scales is None else torch.from_numpy(fit.segment_scales).to(scales)
+    usual = torch.ones_like(scales) if segment_scales is None else torch.from_numpy(segment_scales).to(scales)
     larger = (scales / usual)[bones] * weights  # (V, K): only the head's differ from the weights
     # Displacements have one length at all scales, which the bones multiply them by.
     offsets = (avatar_body.displacements / (usual[bones] * weights).sum(1))[:, None] * avatar_body.rest_directions
@@ -133,7 +142,7 @@ def is_photograph(fit: Fit) -> bool:
 
 
 def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
-    """Return the given frames, else those that the fit knows, of a photograph also those that its file names.
+    """Return the given frames, else those that the fit knows or its file names; None if they are not at hand.
 
     Raises InputError if frames of the fit are missing among the given ones.
     """
@@ -143,10 +152,17 @@ def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
         return FitFrames.of(fit, frames)
     if fit.images is not None:
         return FitFrames(fit, fit.images, in_order=True)
-    if is_photograph(fit) and fit.frame_files:
-        with suppress(InputError):  # it is gone, or another one has its name
-            return frames_of_fit(fit, None)[1]
+    if fit.frame_files:
+        with suppress(HpcError):  # they are gone, or others have their names
+            named = frames_of_fit(fit, None)[1]
+            return named if named.fit.frame_count == fit.frame_count else None
     return None
+
+
+def with_sources(fit: Fit, frames: FitFrames | None) -> Fit:
+    """Let a take read the frames of all its cameras, if they are known."""
+    known = frames.fit.sources if frames is not None and isinstance(frames.fit, Fit) else ()
+    return replace(fit, sources=fit.sources or known)
 
 
 def looks_of_fit(
@@ -167,13 +183,12 @@ def looks_of_fit(
     """
     if textures == "none":
         return {}
-    if textures == "frames" and frames is None:
+    everyone = with_sources(everyone or fit, frames)
+    has_frames = frames is not None and (everyone.views is None or len(everyone.sources) > 0)
+    if textures == "frames" and not has_frames:
         raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
-    if frames is not None and (textures is None or textures == "frames") and is_photograph(fit):
-        return _dressed(everyone or fit, fit.tracks, frames, progress)
-    if textures == "frames" and frames is not None:
-        with Refiner(RefineOptions("flow")) as refiner:
-            return _looks(refiner.textures(fit, frames, progress=progress))
+    if frames is not None and has_frames and (textures is None or textures == "frames"):
+        return _dressed(everyone, fit.tracks, frames, progress)
     if isinstance(textures, str | Path):
         return _looks(read_textures(Path(textures), fit))
     if textures is not None or fit.textures or fit.path is None:
@@ -188,18 +203,40 @@ def looks_of_fit(
 
 
 def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress) -> dict[int, Look]:
-    """Dress people of a photograph, one after the other: a crowd's masks and textures would not fit into memory."""
-    with closing(frames.read()) as frame_iterator:
-        _, photo = next(frame_iterator)
-    if not fit.detections and len(fit):
-        fit = replace(fit, detections=tuple(detections_of_fit(fit, photo)))
-    scene, looks = ReposingScene(photo, fit, (), fit.body_model(), _DRESSED, None), {}
-    for number, track in enumerate(tracks, 1):
-        person = scene.dressed(int(fit.rows_of(track)[0]))
-        if person is not None:
-            looks[track] = Look.of(person)
-        progress(number, len(tracks), "people dressed")
+    """Dress people by the frames that show them best."""
+    body, cameras, mesh = fit.body_model(), cameras_of(fit, frames), _DRESSED.mesh
+    count = min(_FRAMES, max(1, _SIGHTINGS // max(len(tracks), 1)))
+    by_track = {track: sightings(cameras, track, count) for track in tracks}
+    # Only crops are kept: a crowd's masks and textures would not fit into memory.
+    alignments: dict[Sighting, Aligned] = {}
+    scales: dict[Sighting, Array | None] = {}
+    reading = part_of(progress, 0, 0.5)
+    every = [sighting for of_track in by_track.values() for sighting in of_track]
+    with ModelPool(default_threads(), PoseModels) as pool:
+        for sighting, row, pixels in sharpest_frames(cameras, every, reading):
+            scene, number = _scene(cameras[sighting.camera].fit, row, pixels, body, pool)
+            person = scene.photographed(number)
+            if (person.mask >= 0.5).any():
+                alignments[sighting], scales[sighting] = align(person, body, mesh), person.fit.segment_scales
+    looks = {}
+    for done, (track, of_track) in enumerate(by_track.items(), 1):
+        visible = [sighting for sighting in of_track if sighting in alignments]
+        if visible:
+            avatar = dress_over_frames([alignments[sighting] for sighting in visible], mesh)
+            looks[track] = Look.of(avatar, scales[visible[0]])
+        part_of(progress, 0.5, 1)(done, len(tracks), "people dressed")
     return looks
+
+
+def _scene(fit: Fit, row: int, pixels: NDArray[np.uint8], body: Body, pool: ModelPool) -> tuple[ReposingScene, int]:
+    """Find the people of a row's frame in its pixels; also return the row's number among them."""
+    rows = fit.rows_for(int(fit.frame_index[row]))
+    people = fit.select(rows)
+    if not people.detections:
+        still = is_photograph(fit)  # whose mask must do alone
+        found = detections_of_fit(people, pixels) if still else detections_of_rows(people, pixels, pool)
+        people = replace(people, detections=tuple(found))
+    return ReposingScene(pixels, people, (), body, _DRESSED, None), int(np.flatnonzero(rows == row)[0])
 
 
 def _looks(textures: Mapping[int, Any]) -> dict[int, Look]:

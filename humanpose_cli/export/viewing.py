@@ -26,7 +26,7 @@ from scipy.ndimage import gaussian_filter1d
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.export.gltf import glb_bytes
-from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
+from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath
 from humanpose_cli.export.skins import people_in_world
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
@@ -89,11 +89,10 @@ def view(
 
     fit       a Fit, or a fit file's path
     frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of, of a take those of all cameras;
-              None: the Fit's source, of a photograph also the file that the fit file names; other fits from files are
-              shown without
+              None: the Fit's source, or the files that the fit file names; without them, if they are gone
     title     its heading; "": the contents of the fit
-    textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames; None: of a photograph made from
-              it, with the people's clothes, else those of the refinement, also beside the fit file. People without one
+    textures  of tracks, (H, W, 3 or 4) uint8, v down; "frames": made from the frames, with the people's clothes; None:
+              so if the frames are at hand, else those of the refinement, also beside the fit file. People without one
               have the colours of overlays: "none" for all
     body      of the fit, if it came from a file of a SMPL fit
     video_codec  of the frames' video
@@ -106,6 +105,7 @@ def view(
     if fit.views is not None and frames is not None and not isinstance(frames, FitFrames):
         fit, frames = frames_of_fit(fit, frames)
     images = available_frames(fit, frames)
+    fit = with_sources(fit, images)
     looks = looks_of_fit(fit, textures, images, progress)
     fit, people, meshes = people_in_world(fit, body, looks, grounded=True)
     cameras = CameraPath.all_of(fit)

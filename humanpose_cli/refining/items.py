@@ -144,13 +144,12 @@ def inputs_of_fit(
     return (), InputError(path, "has no frames", expected=f"{expected} among `frames`", got=got)
 
 
-def named_photograph(path: Path) -> tuple[InputItem, ...]:
-    """Open the photograph that a fit file names; () if it names another kind of input, or the photograph is gone."""
+def named_frames(path: Path) -> tuple[InputItem, ...]:
+    """Open the inputs that a fit file names; () if they are gone."""
     try:
-        items = named_inputs(path)
+        return named_inputs(path)
     except HpcError:
         return ()
-    return items if len(items) == 1 and items[0].kind == "image" else ()
 
 
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:

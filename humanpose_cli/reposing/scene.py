@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, MeshReposer, cover_image
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.person import DressedPerson, TargetPose
+from humanpose_cli.avatar.person import TargetPose
 from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
@@ -142,19 +142,18 @@ class ReposingScene:
                 yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
-        others = self._mask_of_all(other for other in range(len(self._detections)) if other != row)
-        fit = _fitted_person(self.record, row)
         return MeshReposer.of(
-            PhotographedPerson.of(self.photo, self._mask(row), fit, [others]),
+            self.photographed(row),
             self._body,
             background=background,
             props=self._options.props if row in self.rows else "keep",
             options=self._options.mesh,
         )
 
-    def dressed(self, row: int) -> DressedPerson | None:
-        """Dress a person of the photo, reposed or not, without a background; None if no pixel shows them."""
-        return self._mesh(row, "transparent").person if (self._mask(row) >= 0.5).any() else None
+    def photographed(self, row: int) -> PhotographedPerson:
+        """Return a person of the photo, reposed or not, with their mask and that of all others."""
+        others = self._mask_of_all(other for other in range(len(self._detections)) if other != row)
+        return PhotographedPerson.of(self.photo, self._mask(row), _fitted_person(self.record, row), [others])
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Find where one person is, (H, W) 0…1. Made on demand: a crowd's masks would not fit beside a large photo."""

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.errors import raises
 from helpers.repose_stage import STANDING, Stage, painted_stage, pose
+from helpers.walking_person import drawn_walk
 
 from humanpose_cli.avatar.loose import LooseCloth
+from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.surface import body_texels
+from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.export.looks import Look, Sheet, available_frames, looks_of_fit
 from humanpose_cli.export.motion import TO_Y_UP, person_motion
 from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_meshes
+from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.people import detections_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.images import write_image
+from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
 
@@ -70,15 +79,15 @@ def test_the_posed_mesh_is_where_reposing_draws_the_person(painted):
     fit, (photo, _) = fit_of(painted), painted.person(POSE)
     options = ReposeOptions(background="transparent", mesh=MeshOptions(texture_size=64))
     detected = replace(fit, detections=tuple(detections_of_fit(fit, photo)))
-    person = ReposingScene(photo, detected, (), painted.body, options, None).dressed(0)
-    assert person is not None
+    photographed = ReposingScene(photo, detected, (), painted.body, options, None).photographed(0)
+    person = MeshReposer.of(photographed, painted.body, background="transparent", options=options.mesh).person
     body = person.body.with_head_scaled(1.15)
     x, y, _ = painted.body.template.T
     displacements, wave = 0.02 + 0.02 * torch.cos(9 * y), 0.01 * torch.sin(12 * x)
     body = replace(body, displacements=displacements, offsets=torch.stack((wave, -wave, wave), 1))
     dressed = replace(person.avatar.dressed, body=body, loose=None)
     person = replace(person, avatar=replace(person.avatar, dressed=dressed))
-    (mesh,) = world_meshes(fit, Look.of(person))
+    (mesh,) = world_meshes(fit, Look.of(person.avatar, fit.segment_scales[0]))
     expected = person.surfaces(person.pose)[0].vertices
     away = np.linalg.norm(mesh.vertices @ TO_Y_UP - expected.numpy(), axis=1)
     assert np.median(away) < 1e-5
@@ -131,6 +140,32 @@ def test_a_photograph_gives_a_texture_without_unknown_texels(painted):
     assert looks_of_fit(fit, "none", FitFrames.of(fit, photo)) == {}
     beside = replace(fit, trans=fit.trans + np.float32([9, 0, 0]))
     assert looks_of_fit(beside, None, FitFrames.of(fit, photo)) == {}
+
+
+@pytest.mark.slow
+def test_people_of_a_clip_are_dressed_by_its_frames(tmp_path):
+    """By default, if its files are where they were; else they have the textures beside the fit."""
+    walk = drawn_walk(default_body())
+    for name, pixels in enumerate(walk.frames):
+        write_image(tmp_path / "clip" / f"{name:06d}.png", pixels)
+    fit = on_frames(replace(walk.fit(), frame_names=np.array([f"{i:06d}.png" for i in range(5)])), items(tmp_path))
+    fit = replace(fit, textures={0: np.full((512, 512, 4), 99, np.uint8)})
+    fit.save(tmp_path / "clip.fit.npz")
+    fit = load_fit(tmp_path / "clip.fit.npz")
+    look = looks_of_fit(fit, None, available_frames(fit))[0]
+    assert look.texture.shape[2] == 3
+    assert look.offsets.shape == walk.body.template.shape
+    shutil.rmtree(tmp_path / "clip")
+    assert available_frames(fit) is None
+    look = looks_of_fit(fit)[0]
+    assert look.offsets is None
+    assert (np.abs(look.texture[..., :3].astype(int) - 99) <= 1).all()
+    with raises(UsageError, subject="texture"):
+        looks_of_fit(fit, "frames")
+
+
+def items(folder: Path) -> list[InputItem]:
+    return list(open_inputs([folder / "clip"], sequence=True))
 
 
 def test_a_photograph_that_is_not_at_hand_leaves_the_body(painted, tmp_path):
