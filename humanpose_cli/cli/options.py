@@ -179,8 +179,9 @@ ShardOption = Annotated[
 Frames = Annotated[
     FrameRange | None,
     option(
-        "--frames A:B",
-        "Frames A to B-1 of each sequence, counted from 0. Default: all.",
+        "--frames A:B:STEP",
+        "Frames A to B-1 of each sequence, counted from 0, every STEP-th; negative ones count from the end, 0.5s is a "
+        "time. Default: all.",
         _FILES,
         parser=parse_frame_range,
     ),

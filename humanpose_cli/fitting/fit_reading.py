@@ -99,12 +99,10 @@ def list_frames(items: Sequence[InputItem]) -> FrameList:
     size = first.sequence_size
     if first.kind == "video":
         total = count_packets(first.path)
-        values = [(number, f"{number:06d}", size) for number in range(total)[first.range.start : first.range.stop]]
+        values = [(number, f"{number:06d}", size) for number in range(total)[first.range.slice]]
     else:
         files = [file for item in items for file in item.files]
-        numbers_and_files = (
-            list(enumerate(files))[first.range.start : first.range.stop] if first.is_sequence else enumerate(files)
-        )
+        numbers_and_files = list(enumerate(files))[first.range.slice] if first.is_sequence else enumerate(files)
         values = [(number, printable(file.name), size or image_size(file)) for number, file in numbers_and_files]
         total = len(files)
     if not values:

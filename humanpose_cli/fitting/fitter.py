@@ -169,7 +169,8 @@ class Fitter:
         source    a path; several paths, of images; (H, W, 3) or (T, H, W, 3) uint8 RGB
         people    "all" or only the "largest"; None: as in `options`
         focal     pixels, or "auto": EXIF's or the default; None: as in `options`
-        frames    "A:B": frames A to B - 1 of a sequence
+        frames    "A:B" or "A:B:STEP": frames A to B - 1 of a sequence, every STEP-th; negative ones count from the end,
+                  "0.5s" is a time
         sequence  whether a folder's images are one sequence; None: numbered ones of one size are, if they look alike
         progress  True draws a bar on stderr; a function is called with (done, total or None, unit)
         journal   of one sequence, which is continued from it
@@ -230,10 +231,11 @@ class Fitter:
         if pixels.ndim == 3:
             fit = self._fit_image(Frame(0, "image", pixels), options, report)
             return replace(fit, images=FrameSource(array=pixels[None]))
-        chosen = pixels[frames.start : frames.stop]
+        frames = frames.resolved(len(pixels))
+        chosen = pixels[frames.slice]
         if not len(chosen):
             raise UsageError("frames", "holds no frame of the array", expected=f"0:{len(pixels)}", got=str(frames))
-        decoded = (Frame(index, f"{index:06d}", image) for index, image in enumerate(chosen, frames.start))
+        decoded = (Frame(index, f"{index:06d}", image) for index, image in list(enumerate(pixels))[frames.slice])
         fit = self._fit_sequence(decoded, options, None, len(chosen), None, report)
         return replace(fit, images=FrameSource(array=chosen))
 

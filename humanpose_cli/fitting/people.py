@@ -146,15 +146,11 @@ def user_people_notes(
 def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
     """List what the frames of an input are looked up by."""
     if item.kind != "video":
-        files = item.files[item.range.start : item.range.stop] if item.is_sequence else item.files
-        first = item.range.start if item.is_sequence else None
-        return [
-            FrameKey(path.name, None if first is None else first + row, path.as_posix())
-            for row, path in enumerate(files)
-        ]
-    first, count = item.range.start, item.frame_count
-    last = first + count if count is not None else max(file.frame_numbers, default=0) + 1
-    return [FrameKey(f"{index:06d}", index) for index in range(first, max(last, first + 1))]
+        numbered = list(enumerate(item.files))[item.range.slice if item.is_sequence else slice(None)]
+        return [FrameKey(path.name, row if item.is_sequence else None, path.as_posix()) for row, path in numbered]
+    first, step, count = item.range.start, item.range.step, item.frame_count
+    last = first + count * step if count is not None else max(file.frame_numbers, default=0) + 1
+    return [FrameKey(f"{index:06d}", index) for index in range(first, max(last, first + 1), step)]
 
 
 class TrackMasks:

@@ -78,8 +78,9 @@ class FrameSource:
             return FrameSource(array=self.array[start:stop])
         if not self.is_sequence:
             return FrameSource(self.items[start:stop])
-        first = self.items[0].range.start
-        return FrameSource((replace(self.items[0], range=FrameRange(first + start, first + stop)),))
+        first, step = self.items[0].range.start, self.items[0].range.step
+        part = FrameRange(first + start * step, first + (stop - 1) * step + 1, step)
+        return FrameSource((replace(self.items[0], range=part),))
 
     def frames(self) -> Generator[Frame, None, None]:
         """Yield all frames, in order; close it to stop early."""

@@ -1,8 +1,10 @@
-"""`--frames A:B`: which frames of a sequence are meant."""
+"""`--frames A:B:STEP`: which frames of a sequence are meant."""
 
 from __future__ import annotations
 
+import bisect
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from humanpose_cli.core.errors import UsageError
@@ -10,20 +12,64 @@ from humanpose_cli.core.errors import UsageError
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Frames `start`, `start` + 1, … up to but without `stop`; counted from 0; stop None = to the end."""
+    """Frames `start`, `start` + `step`, … up to but without `stop`; counted from 0, negative from the end.
+
+    stop     None: to the end
+    seconds  from the first frame on, in place of start and stop; None: these
+
+    The frames of a sequence have a range that is `resolved`: neither negative nor in seconds.
+    """
 
     start: int = 0
     stop: int | None = None
+    step: int = 1
+    seconds: tuple[float | None, float | None] = (None, None)
 
     def __post_init__(self) -> None:
-        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise UsageError("frames", "is empty", expected="0 ≤ A < B", got=str(self))
+        low, high = self.seconds
+        in_frames = low is None and high is None and self.stop is not None and (self.start < 0) == (self.stop < 0)
+        in_seconds = low is not None and high is not None and high <= low
+        if self.step < 1 or in_seconds or (in_frames and self.stop is not None and self.stop <= self.start):
+            raise UsageError("frames", "is empty", expected="A < B and a step of 1 or more", got=str(self))
 
     def __str__(self) -> str:
-        return f"{self.start}:{'' if self.stop is None else self.stop}"
+        bounds = (self.start, "" if self.stop is None else self.stop)
+        low, high = (bound if at is None else f"{at:g}s" for bound, at in zip(bounds, self.seconds, strict=True))
+        return f"{low}:{high}" + (f":{self.step}" if self.step > 1 else "")
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the range names frames by their numbers alone."""
+        return self.start >= 0 and (self.stop or 0) >= 0 and self.seconds == (None, None)
+
+    def resolved(self, count: int, rate: float | None = None, times: Sequence[float] | None = None) -> FrameRange:
+        """Return the range of a sequence of `count` frames, a `rate` in a second or at rising `times` in seconds.
+
+        Raises UsageError for seconds if times are unknown, and for a range without a frame.
+        """
+        if self.is_resolved:
+            return self
+        times = [row / rate for row in range(count)] if rate and times is None else times
+        bounds = [self.start, self.stop]
+        for index, seconds in enumerate(self.seconds):
+            if seconds is not None and times is None:
+                raise UsageError("frames", "is in seconds, but the frames have no times", got=str(self))
+            if seconds is not None and times is not None:
+                bounds[index] = bisect.bisect_left(times, seconds - 1e-6)
+        start, stop = (bound if bound is None or bound >= 0 else max(0, count + bound) for bound in bounds)
+        if start is None or start >= count or (stop is not None and stop <= start):
+            raise UsageError("frames", "holds no frame", expected=f"some of 0:{count}", got=str(self))
+        return FrameRange(start, stop, self.step)
+
+    @property
+    def slice(self) -> slice:
+        """The frames of a range that is resolved, as an index."""
+        return slice(self.start, self.stop, self.step)
 
 
 ALL_FRAMES = FrameRange()
+_FRAME, _SECONDS = r"-?[0-9]{1,15}", r"[0-9]{0,9}\.?[0-9]{1,9}s"
+_RANGE = re.compile(rf"\s*({_FRAME}|{_SECONDS})?\s*:\s*({_FRAME}|{_SECONDS})?\s*(?::\s*([0-9]{{1,15}})?\s*)?")
 
 
 def parse_range(frames: str | FrameRange | None) -> FrameRange:
@@ -32,9 +78,14 @@ def parse_range(frames: str | FrameRange | None) -> FrameRange:
 
 
 def parse_frame_range(text: str) -> FrameRange:
-    """Parse "A:B" (A up to but without B, from 0), "A:", ":B" or ":". Raises UsageError otherwise."""
-    match = re.fullmatch(r"\s*([0-9]{0,15})\s*:\s*([0-9]{0,15})\s*", text)
+    """Parse "A:B" (A up to but without B, from 0), "A:", ":B", ":", or the same with ":STEP"; A and B may be negative,
+    which counts from the end, or seconds ("0.5s"). Raises UsageError otherwise.
+    """
+    match = _RANGE.fullmatch(text)
     if match is None:
-        raise UsageError("frames", "is no range", expected="A:B, A: or :B with A and B from 0", got=repr(text))
-    start, stop = match.groups()
-    return FrameRange(int(start or 0), int(stop) if stop else None)
+        expected = "A:B, A:, :B or A:B:STEP with frames from 0, negative ones from the end, or seconds as 0.5s"
+        raise UsageError("frames", "is no range", expected=expected, got=repr(text[:60]))
+    start, stop, step = match.groups()
+    seconds = tuple(float(bound[:-1]) if bound and bound.endswith("s") else None for bound in (start, stop))
+    first, last = (int(bound) if bound and not bound.endswith("s") else None for bound in (start, stop))
+    return FrameRange(first or 0, last, int(step or 1), (seconds[0], seconds[1]))

@@ -32,7 +32,7 @@ from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, check_
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
-from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
+from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video, video_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class InputItem:
     path    the file, or the folder or numbered pattern of a 'frames' item
     files   all its files, in order
     root    the input root
-    range   the requested frames of a sequence
+    range   the requested frames of a sequence, resolved
     rate    frames a second of a sequence that has none; None: 25 of videos, unknown of images
     error   what is wrong with it already (missing, empty folder); reading raises it
     """
@@ -109,23 +109,20 @@ class InputItem:
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames a second of a sequence; None if unknown."""
-        if self.kind != "video":
-            return self.rate if self.is_sequence else None
-        if self._video.has_rate or self.rate:
-            return self._video.frame_rate if self._video.has_rate else self.rate
-        rate = self._video.frame_rate
-        note_once(self.path, f"a stream without times, taken to be {rate:g} frames a second; hpc fit --rate sets it")
-        return rate
+        """Frames a second that `frames` gives of a sequence; None if unknown."""
+        rate = self.rate
+        if self.kind == "video" and (self._video.has_rate or not rate):
+            rate = self._video.frame_rate
+            if not self._video.has_rate:
+                note = f"a stream without times, taken to be {rate:g} frames a second; hpc fit --rate sets it"
+                note_once(self.path, note)
+        return rate and rate / self.range.step
 
     @property
     def frame_count(self) -> int | None:
         """How many frames `frames` will give; of a video an estimate, None if unknown."""
         total = self._video.frame_count if self.kind == "video" else len(self.files)
-        if not self.is_sequence or total is None:
-            return total
-        stop = total if self.range.stop is None else min(self.range.stop, total)
-        return max(0, stop - self.range.start)
+        return total if total is None or not self.is_sequence else len(range(total)[self.range.slice])
 
     @property
     def sequence_size(self) -> tuple[int, int] | None:
@@ -159,14 +156,12 @@ class InputItem:
                 for each in frames:
                     yield Frame(each.index, f"{each.index:06d}", each.pixels, time=each.time, damage=each.damage)
             return
-        start, stop = (self.range.start, self.range.stop) if self.is_sequence else (0, None)
-        files = self.files[start:stop]
-        if not files:
-            raise InputError(
-                self.path, "has no frame in the range", expected=f"frames {self.range}", got=f"{len(self.files)} frames"
-            )
+        numbered = list(enumerate(self.files))[self.range.slice if self.is_sequence else slice(None)]
+        if not numbered:
+            got = f"{len(self.files)} frames"
+            raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=got)
         size = self.sequence_size
-        for index, file in enumerate(files, start):
+        for index, file in numbered:
             image = read_image(file)
             pixels, focal = image.pixels, image.focal_pixels
             if size is not None and image.size != size:
@@ -234,8 +229,7 @@ def open_inputs(
     sequence   None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern are,
                files named one by one are independent. True: the images of each folder are one sequence. False: all are
                independent
-    frames     the requested frames of each sequence
-    rate       frames a second of sequences that have none
+    frames     the requested frames of each sequence; rate: frames a second of those that have none
     exclude    folders never entered and files never read: the output folder, earlier results
     output_suffixes  endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists
     listed     further files and folders, whose names are taken literally
@@ -500,7 +494,7 @@ class _Search:
     def _items_of(self, candidate: _Candidate, root: Path) -> list[InputItem]:
         path, key = candidate.path, key_of(candidate.path, root)
         if candidate.kind == "video":
-            return [InputItem(key, "video", path, (path,), root, self.range, self.rate)]
+            return [self._in_range(InputItem(key, "video", path, (path,), root, rate=self.rate))]
         if candidate.kind != "folder":
             return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
         files = list(dict.fromkeys(candidate.files))
@@ -513,8 +507,17 @@ class _Search:
         if len(verdict.files) > 1 and verdict.reason:
             self.choices.append(verdict.message(_shown(path)))
         if verdict.is_sequence:
-            return [InputItem(key, "frames", path, verdict.files, root, self.range, self.rate)]
+            return [self._in_range(InputItem(key, "frames", path, verdict.files, root, rate=self.rate))]
         return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
+
+    def _in_range(self, item: InputItem) -> InputItem:
+        """Give a sequence its range; if that is not there, the error."""
+        try:
+            if item.kind == "video":
+                return replace(item, range=video_range(item.path, self.range))
+            return replace(item, range=self.range.resolved(len(item.files), item.rate))
+        except HpcError as error:
+            return replace(item, error=error)
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
         """List what was selected, what was passed over, and what has no effect."""

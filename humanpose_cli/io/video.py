@@ -142,6 +142,28 @@ def count_packets(path: Path | str) -> int:
     return packets.count
 
 
+def video_times(path: Path) -> list[float]:
+    """List the times of a video's frames in seconds from the first on, by its packets, without decoding."""
+    rate = probe_video(path).frame_rate
+    if is_animation(path):
+        return [index / rate for index in range(animation_length(path)[1])]
+    with _opened(path, threads=1) as (container, stream):
+        packets = Packets(container, stream)
+        stamps = [p.pts for p in packets.packets() if p.size and not p.is_discard]
+        times = sorted(pts * stream.time_base for pts in stamps if pts is not None)
+    if len(times) < len(stamps):
+        return [index / rate for index in range(len(stamps))]
+    return [float(time - times[0]) for time in times]
+
+
+def video_range(path: Path, frames: FrameRange) -> FrameRange:
+    """Return a range with the numbers of a video's frames, whose packets are read if it needs their times or count."""
+    if frames.is_resolved:
+        return frames
+    times = video_times(path)
+    return frames.resolved(len(times), times=times)
+
+
 def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
     """Raise InputError if a video breaks off before the last of these frames, by its packets, without decoding."""
     path = Path(path)
@@ -201,7 +223,7 @@ class VideoReader:
         converter = ImageConverter(self.path, self.info.size)
         try:
             for decoded in Deinterlacer(self.path).frames(self._decode()):
-                if index >= self.range.start:
+                if index >= self.range.start and (index - self.range.start) % self.range.step == 0:
                     if decoded.damage:
                         frames_by_damage[decoded.damage].append(index)
                     pixels = converter.pixels(decoded, index)
@@ -226,7 +248,7 @@ class VideoReader:
             raise self._outside_range()
         with closing(animation_frames(self.path)) as frames:
             for index, (pixels, time, _) in enumerate(islice(frames, self.range.stop)):
-                if index >= self.range.start:
+                if index >= self.range.start and (index - self.range.start) % self.range.step == 0:
                     yield VideoFrame(index, pixels, time, "")
 
     def _outside_range(self) -> InputError:

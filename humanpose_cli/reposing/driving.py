@@ -40,6 +40,11 @@ class TargetPeople:
         return self.people[0].first_frame
 
     @property
+    def frame_step(self) -> int:
+        """Difference of the numbers of neighbouring frames."""
+        return self.people[0].frame_step
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that the user should see."""
         return tuple(warning for person in self.people for warning in person.warnings)
@@ -80,17 +85,18 @@ def motion_of_fit(
             raise InputError(name, f"has no person {track}", expected=_listed(fit.tracks))
     first = min(int(fit.frame_index[fit.rows_of(track)[0]]) for track in tracks)
     last = max(int(fit.frame_index[fit.rows_of(track)[-1]]) for track in tracks)
-    start = 0 if frames is None else frames.start
+    start, step = (0, 1) if frames is None else (frames.start, frames.step)
     motions = []
     for track in tracks:
         target = target_of_fit(fit, track)
         begins = int(fit.frame_index[fit.rows_of(track)[0]])
         rows_held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
-        warnings, doubt = _absences(fit, track, start, several=several), doubts_of_tracks(fit)[track]
+        warnings, doubt = _absences(fit, track, (start, step), several=several), doubts_of_tracks(fit)[track]
         if doubt:
             warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
-        number = start + first if frames is not None else 0
-        motions.append(replace(target.rows(rows_held), first_frame=number, warnings=warnings, doubt=doubt))
+        number = start + first * step if frames is not None else 0
+        motion = replace(target.rows(rows_held), first_frame=number, frame_step=step, warnings=warnings, doubt=doubt)
+        motions.append(motion)
     if not several:
         return motions[0]
     order = _from_left(fit, [fit.rows_of(track)[0] for track in tracks])
@@ -99,13 +105,17 @@ def motion_of_fit(
     return TargetPeople(tuple(motions[index] for index in order), sizes)
 
 
-def _absences(fit: FitRecord, track: int, start: int, *, several: bool) -> tuple[str, ...]:
-    """Describe how frames without the person are drawn. None if every frame shows them."""
+def _absences(fit: FitRecord, track: int, numbers: tuple[int, int], *, several: bool) -> tuple[str, ...]:
+    """Describe how frames without the person are drawn. None if every frame shows them.
+
+    numbers  of the fit's first frame in the target, and from each frame to the next
+    """
+    start, step = numbers
     frames = fit.frame_index[fit.rows_of(track)]
     absent = fit.frame_count - len(frames)
     if not absent:
         return ()
-    visible_frames = f"frames {start + int(frames[0])} to {start + int(frames[-1])}"
+    visible_frames = f"frames {start + step * int(frames[0])} to {start + step * int(frames[-1])}"
     rest = "before, between and after, a pose is held" if several else "the motion is these, with poses held between"
     return (
         f"person {track} of the target is not shown in {absent} of {fit.frame_count} frames, but in {visible_frames}: "

@@ -273,5 +273,6 @@ def targets_folder(out: Path, target: Path) -> Path | None:
 def _numbered(out: Path, target: AnyMotion) -> tuple[Path, ...]:
     """Name files of a numbered pattern with an image's ending, or `000000.png` and on in a folder, by frame number."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
-    numbers = range(target.first_frame, target.first_frame + len(target))
+    step = target.frame_step
+    numbers = range(target.first_frame, target.first_frame + len(target) * step, step)
     return tuple(path for number in numbers if (path := numbered_path(pattern, number)) is not None)

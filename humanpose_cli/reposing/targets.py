@@ -298,7 +298,9 @@ def read_target(
     if pose is not None:
         return frames_of_motion(pose, frames, target if isinstance(target, str | Path) else "target")
     if isinstance(target, str | Path):
-        fit = _kept_fit(Path(target), _one_item(target, frames), fitter(), drivers, fits, progress)
+        images = _one_item(target, frames)
+        frames = images.range if images.is_sequence else frames
+        fit = _kept_fit(Path(target), images, fitter(), drivers, fits, progress)
     else:
         fit = fitter().fit(np.asarray(target), **_driving(drivers), frames=frames, progress=progress)
     return motion_of_fit(fit, drivers, target if isinstance(target, str | Path) else "target", frames)

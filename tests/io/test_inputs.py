@@ -14,7 +14,7 @@ from PIL import Image
 
 from humanpose_cli.batch.items import digest_of_item, fingerprint, item_of
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.image_sequences import check_sequence, natural_order
 from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs, output_path
 from humanpose_cli.io.video import VideoWriter
@@ -486,3 +486,39 @@ def test_photographs_that_cannot_be_read_are_items_and_the_rest_is_named_by_endi
         with pytest.raises(InputError, match=r"HEIC|raw file|JPEG XL|damaged"):
             next(item.frames())
     assert [item.key for item in open_inputs([str(tmp_path / "*.dng")])] == ["c.dng"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "rate"),
+    [
+        ("-3:", [7, 8, 9], 10.0),
+        (":-8", [0, 1], 10.0),
+        ("0.2s:0.5s", [2, 3, 4], 10.0),
+        (".75s:", [8, 9], 10.0),
+        ("0.2s:-1:3", [2, 5, 8], 10 / 3),
+        ("-99::4", [0, 4, 8], 2.5),
+    ],
+)
+def test_ranges_from_the_end_in_seconds_and_with_steps(tmp_path, text, expected, rate):
+    with VideoWriter(tmp_path / "a.mp4", 10) as writer:
+        for value in range(10):
+            writer.write(np.full((16, 16, 3), 20 * value, np.uint8))
+    (item,) = open_inputs([tmp_path / "a.mp4"], frames=parse_frame_range(text))
+    frames = list(item.frames())
+    assert [frame.index for frame in frames] == expected
+    np.testing.assert_allclose(
+        [float(frame.time - frames[0].time) for frame in frames], np.subtract(expected, expected[0]) / 10
+    )
+    assert (item.frame_count, item.frame_rate) == (len(expected), pytest.approx(rate))
+    assert parse_frame_range(str(item.range)) == item.range
+    assert item.range.is_resolved
+
+
+def test_ranges_without_a_frame_or_without_times(tmp_path):
+    images = [image(tmp_path / f"{number}.png") for number in range(3)]
+    with raises(UsageError, problem="no times"):
+        open_inputs(images[0].parent.glob("*.png"), sequence=True, frames=parse_frame_range("0.5s:"))
+    with raises(UsageError, problem="holds no frame", expected="0:3"):
+        open_inputs(list(tmp_path.glob("*.png")), sequence=True, frames=parse_frame_range("-9:-5"))
+    (item,) = open_inputs([tmp_path], sequence=True, frames=parse_frame_range("0.5s:"), rate=2)
+    assert [frame.index for frame in item.frames()] == [1, 2]

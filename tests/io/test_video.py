@@ -98,7 +98,8 @@ def test_round_trip_of_colours_order_and_exact_frame_rate(video):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("2:5", [2, 3, 4]), ("6:", [6, 7]), (":2", [0, 1]), ("5:99", [5, 6, 7])]
+    ("text", "expected"),
+    [("2:5", [2, 3, 4]), ("6:", [6, 7]), (":2", [0, 1]), ("5:99", [5, 6, 7]), ("1:6:2", [1, 3, 5]), ("::3", [0, 3, 6])],
 )
 def test_ranges_keep_the_numbers_of_the_file(video, text, expected):
     frames = list(VideoReader(video, parse_frame_range(text)))
@@ -111,7 +112,9 @@ def test_a_range_behind_the_end_reports_how_many_frames_there_are(video):
         list(VideoReader(video, FrameRange(20)))
 
 
-@pytest.mark.parametrize("text", [f"{'9' * 5000}:", "5", "5:5", "6:2", "a:b", "-3:4", "1:2:3", ""])
+@pytest.mark.parametrize(
+    "text", [f"{'9' * 5000}:", "5", "5:5", "6:2", "a:b", "-3:-4", "1:2:0", "1:2:-1", "1s:.5s", "-1s:", "s:", ""]
+)
 def test_what_is_no_range(text):
     with pytest.raises(UsageError):
         parse_frame_range(text)

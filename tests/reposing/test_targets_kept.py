@@ -110,11 +110,16 @@ def test_a_part_of_a_motion(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", joints)
     poses, trans = np.zeros((6, 66)), np.arange(18.0).reshape(6, 3)
     np.savez(tmp_path / "b.npz", poses=poses, trans=trans, betas=np.zeros(10), mocap_framerate=30.0)
-    for frames, kept in ((FrameRange(2, 4), [2, 3]), (FrameRange(5), [5]), (FrameRange(0, 99), range(6))):
+    for frames, kept in (
+        (FrameRange(2, 4), [2, 3]),
+        (FrameRange(5), [5]),
+        (FrameRange(0, 99), range(6)),
+        (FrameRange(-4, None, 3), [2, 5]),
+    ):
         for target in (tmp_path / "a.npy", joints):
             np.testing.assert_array_equal(read_target(target, SlowFitter, frames=frames).joints, joints[kept])
         complete, part = (read_target(tmp_path / "b.npz", SlowFitter, frames=each) for each in (FrameRange(), frames))
         np.testing.assert_array_equal(part.params.trans, complete.params.trans[kept])
-        assert part.frame_rate == 30
+        assert part.frame_rate == 30 / frames.step
     with raises(InputError, subject="a.npy", problem="has no frame in the range", expected="frames 6:", got="6 frames"):
         read_target(tmp_path / "a.npy", SlowFitter, frames=FrameRange(6))

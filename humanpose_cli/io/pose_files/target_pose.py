@@ -85,7 +85,7 @@ class JointTarget:
     joint_confidence  (J,): 1 for joints that the file has, less where it holds a near relative only, 0 where it has
                       none (the position is then its parent's, to be ignored); None for 1
     warnings          sentences that the user should see
-    first_frame       number of the first of these frames, as `frames_of` counts them
+    first_frame       number of the first of these frames, as `frames_of` counts them; frame_step: to the next
     """
 
     joints: np.ndarray
@@ -94,6 +94,7 @@ class JointTarget:
     joint_confidence: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
     first_frame: int = 0
+    frame_step: int = 1
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -136,7 +137,7 @@ class RotationTarget:
     frame_rate     frames a second, None where the file does not say
     axes_rotation  (3, 3) float32 from the file's axes to camera axes; poses and trans already contain it
     warnings       sentences that the user should see
-    first_frame    number of the first of these frames, as `frames_of` counts them
+    first_frame    number of the first of these frames, as `frames_of` counts them; frame_step: to the next
     person         track id of a fit's person; None for a file that has no people
     doubt          why that fit may be wrong; "" where it is not doubtful
     detected       the keypoints that were fitted; None for a file that has none
@@ -147,6 +148,7 @@ class RotationTarget:
     axes_rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
     warnings: tuple[str, ...] = ()
     first_frame: int = 0
+    frame_step: int = 1
     person: int | None = None
     doubt: str = ""
     detected: DetectedKeypoints | None = None
@@ -175,10 +177,13 @@ Target = JointTarget | RotationTarget
 
 def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -> Target:
     """Return the frames of a motion that are in a range. Raises InputError, which calls it `name`, if there is none."""
-    rows = slice(frames.start, frames.stop)
-    if frames.start >= len(target):
-        raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{len(target)} frames")
-    first = target.first_frame + frames.start
+    count, rate = len(target), target.frame_rate
+    frames = frames.resolved(count, rate)
+    if frames.start >= count:
+        raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{count} frames")
+    first, step = target.first_frame + frames.start * target.frame_step, target.frame_step * frames.step
+    rate = rate and rate / frames.step
     if isinstance(target, JointTarget):
-        return replace(target, joints=target.joints[rows], first_frame=first)
-    return replace(target.rows(rows), first_frame=first)
+        joints = target.joints[frames.slice]
+        return replace(target, joints=joints, first_frame=first, frame_step=step, frame_rate=rate)
+    return replace(target.rows(frames.slice), first_frame=first, frame_step=step, frame_rate=rate)
