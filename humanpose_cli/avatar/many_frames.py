@@ -32,6 +32,6 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
 
 
 def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:
-    """Put what is worn in one frame onto the body as it is in another; loose cloth hangs otherwise there."""
+    """Put what is worn in one frame onto the body of another; loose cloth hangs otherwise there."""
     vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
     return replace(dressed, aligned=aligned, vertices=vertices, skirt=None, loose=None)

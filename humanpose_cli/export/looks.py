@@ -160,9 +160,9 @@ def available_frames(fit: Fit, frames: AnyFrames = None) -> FitFrames | None:
 
 
 def with_sources(fit: Fit, frames: FitFrames | None) -> Fit:
-    """Let a take read the frames of all its cameras, if they are known."""
-    known = frames.fit.sources if frames is not None and isinstance(frames.fit, Fit) else ()
-    return replace(fit, sources=fit.sources or known)
+    """Let a take read the frames of all its cameras, if these name them."""
+    sources = frames.fit.sources if frames is not None and isinstance(frames.fit, Fit) else ()
+    return replace(fit, sources=fit.sources or sources)
 
 
 def looks_of_fit(

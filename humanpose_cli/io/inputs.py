@@ -42,12 +42,10 @@ class Frame:
     index   its number in the sequence, from 0; `--frames` does not change it
     name    the image's file name, or a video's frame number with six digits
     pixels  (H, W, 3) uint8 sRGB, upright
-    focal   focal length in pixels from EXIF, or None
-    path    the image's file; None for a video's frames
+    focal   focal length in pixels from EXIF, or None; min_focal, of a crop, what it has at least
+    path    the image's file, or None; damage, of a video's frame
     time    seconds on the video's clock, when it is shown; None where that is unknown
-    damage  of a video's frame
     principal_point  pixels, of a part of an image, or None for the middle
-    min_focal  pixels that the focal length of a crop has at least, from EXIF, or None
     """
 
     index: int

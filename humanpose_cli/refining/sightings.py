@@ -1,4 +1,4 @@
-"""The frames that show a person best: clear, sharp, and from all sides that any camera has seen."""
+"""The frames that show a person best: clear, sharp, and from all sides of any camera."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sightings(cameras: Sequence[CameraFit], track: int, count: int) -> list[Sigh
     numbers = np.repeat(np.arange(len(cameras)), [len(of_camera) for of_camera in rows])
     quality, directions, times = (
         np.concatenate(values)
-        for values in zip(*(_sight(camera.fit, r) for camera, r in zip(cameras, rows, strict=True)), strict=True)
+        for values in zip(*(_row_views(camera.fit, r) for camera, r in zip(cameras, rows, strict=True)), strict=True)
     )
     every, apart = np.concatenate(rows), np.ones(len(numbers))
     score = quality * (_FRONT + directions[:, 2])
@@ -58,8 +58,8 @@ def sightings(cameras: Sequence[CameraFit], track: int, count: int) -> list[Sigh
     return result
 
 
-def _sight(fit: Fit, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], ...]:
-    """Measure how well rows (R,) are seen (R,), from which direction (R, 3) in body axes, and when (R,), 0…1."""
+def _row_views(fit: Fit, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], ...]:
+    """Measure how well rows (R,) are visible (R,), from which direction (R, 3) in body axes, and when (R,), 0…1."""
     part = fit.select(rows)
     heights = part.boxes[:, 3] - part.boxes[:, 1]
     quality = joint_visibility(part).mean(1) * np.sqrt(np.maximum(heights, 0)) * ~part.interpolated

@@ -98,7 +98,7 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--weights": "nbf-proxy",
 }
 OF_COMMAND: dict[str, dict[str, str]] = {
-    "fit": {"--method": "nbf"},
+    "fit": {"--camera": "still", "--method": "nbf"},
     "combine": {},
     "refine": {
         "--correspondence": "keypoints",

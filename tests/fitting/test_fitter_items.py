@@ -27,7 +27,7 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     with Fitter(people_source=ReferencePeople()) as fitter:
         fitted = fit_item(fitter, item, tmp_path / "shot.fit.npz")
     _, overlay = write_outputs(fitted, tmp_path / "shot.fit.npz", FitOutputs())
-    assert fitted.image_size.tolist() == [[64, 48], [48, 64]]
+    assert fitted.image_size.tolist() == [[64, 48], [64, 48]]  # frames are brought to the first size
     first, second = (pixels for _, pixels in VideoReader(overlay))
     assert first.shape == second.shape == (48, 64, 3)
     np.testing.assert_allclose(first, 200, atol=4)

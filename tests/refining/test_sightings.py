@@ -55,7 +55,7 @@ def middles(fit: Fit, count: int) -> list[int]:
     return [int(np.median(sighting.rows)) for sighting in sightings(cameras_of(fit, frames), 0, count)]
 
 
-def test_the_front_comes_first_and_then_what_differs_most():
+def test_the_front_is_first_and_the_opposite_view_second():
     first, second, *others = middles(turning(), 4)
     assert abs(first - COUNT // 2) <= 1
     assert min(second, COUNT - 1 - second) <= 1  # from behind
