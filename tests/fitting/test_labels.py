@@ -11,7 +11,7 @@ from helpers.extensive import extensive
 from helpers.standing_people import StandingPeople
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting import labels as labels_module
 from humanpose_cli.fitting.labels import PeopleLabels
@@ -133,6 +133,7 @@ def test_ids_mark_doubtful_people_and_reasons_name_them_below(monkeypatch):
     confidence[fit.track_id == 1, SMPL24.index("left_wrist")] = 0.1
     keypoints = np.ones_like(fit.keypoints2d)
     keypoints[..., :2] = fit.joints2d[:, :1]
+    keypoints[:, BLAZEPOSE33.indices(("left_ear", "right_ear")), 2] = 0  # heads are not compared with them
     fit = replace(fit, joint_confidence=confidence, keypoints2d=keypoints)
     written = []
 
