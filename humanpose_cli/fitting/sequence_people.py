@@ -55,6 +55,7 @@ class SequencePeopleBuilder:
         self._people: list[DetectedPerson] = []
         self._unfitted: list[UnfittedDetection] = []
         self._times: list[Fraction | None] = []
+        self._numbers: list[int] = []  # of the frames in the input, of which a range may leave some out
         self._pixels: np.ndarray | None = None
         self._has_focal = False
         self._corners: list[tuple[int, CornerTracker]] = []  # and the first frame that each follows them in
@@ -79,6 +80,7 @@ class SequencePeopleBuilder:
         if self._options.camera in ("auto", "walking"):
             self._follow_corners(index, [p.box for p in people], camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
+        self._numbers.append(frame.index)
         self._estimates.add(frame.pixels, people, camera.camera)
         # Masks are pixels: a long video could not keep them.
         pairs = zip(people, ids.track_ids, strict=True)
@@ -120,7 +122,8 @@ class SequencePeopleBuilder:
         ]
         if self._options.people == "largest":
             people = largest_tracks(people)
-        seconds = frame_times(self._times, frame_rate or _DEFAULT_FRAME_RATE)
+        step = max(1.0, float(np.diff(self._numbers).mean())) if len(self._numbers) > 1 else 1.0
+        seconds = frame_times(self._times, frame_rate or _DEFAULT_FRAME_RATE / step)
         has_times = bool(self._times) and all(time is not None for time in self._times)
         cameras = self._solved_cameras(seconds)
         walks = self._walks(cameras)

@@ -7,14 +7,17 @@ from helpers.extensive import extensive
 from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.items import fit_item
-from humanpose_cli.fitting.options import FitOutputs
-from humanpose_cli.fitting.people import find_people
+from humanpose_cli.fitting.networks import Estimates
+from humanpose_cli.fitting.options import FitOptions, FitOutputs
+from humanpose_cli.fitting.people import TrackMasks, find_people
+from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder
+from humanpose_cli.io.frame_range import parse_frame_range
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.inputs import Frame, InputItem
-from humanpose_cli.io.video import VideoReader
+from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
+from humanpose_cli.io.video import VideoReader, VideoWriter
 from humanpose_cli.refining.outputs import write_outputs
 
 
@@ -33,6 +36,34 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     np.testing.assert_allclose(first, 200, atol=4)
     np.testing.assert_allclose(second[:, 18:46], 200, atol=12)  # 36 of 64 columns, in the middle
     np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
+
+
+def test_a_fit_of_every_other_frame_has_half_the_rate_and_the_video_s_times(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", 20) as writer:
+        for value in range(9):
+            writer.write(np.full((48, 64, 3), 20 * value, np.uint8))
+    pixels = np.zeros((9, 48, 64, 3), np.uint8)
+    with Fitter(people_source=ReferencePeople()) as fitter:
+        (item,) = open_inputs([tmp_path / "a.mp4"], frames=parse_frame_range("0.1s:-1:2"))
+        video = fitter.fit(item)
+        array = fitter.fit(pixels, frames="-7:-1:2")
+        with raises(UsageError, problem="no times"):
+            fitter.fit(pixels, frames="1s:")
+    assert video.frame_names.tolist() == ["000002", "000004", "000006"]
+    assert video.frame_rate == pytest.approx(10)
+    np.testing.assert_allclose(video.frame_times, [0, 0.1, 0.2], atol=1e-9)
+    assert [frame.index for frame in video.images.part(1, 3).frames()] == [4, 6]
+    assert array.frame_names.tolist() == ["000002", "000004", "000006"]
+    assert array.frame_rate == 0  # unknown
+
+
+def test_frames_left_out_lengthen_the_time_between_the_others(clip_frames):
+    """Of a sequence without a rate, whose frames are taken to be 1/30 s apart."""
+    frames = [Frame(2 * t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    builder = SequencePeopleBuilder(FitOptions(), Estimates(None), TrackMasks(0))
+    for frame in frames:
+        builder.add(frame, [])
+    np.testing.assert_allclose(builder.finish(None).seconds, 2 / 30 * np.arange(len(frames)))
 
 
 @pytest.mark.slow

@@ -57,11 +57,14 @@ def read_toml_calibration(path: Path, text: str) -> Calibration:
 def calibration_of_tables(path: Path, document: Mapping[str, Any]) -> Calibration:
     """Read a calibration from tables of cameras. Raises InputError if there is none."""
     notes = []
-    if isinstance(nested := document.get("cameras"), dict):
-        posed = {key: table for key, table in nested.items() if isinstance(table, dict) and table.keys() >= {*_FIELDS}}
-        document = {**document, **{key: {"name": str(key), **table} for key, table in posed.items()}}
-        if len(posed) < len(nested):
-            notes.append(f"{path}: {len(nested) - len(posed)} of {len(nested)} cameras are not calibrated and left out")
+    camera_tables = document.get("cameras")
+    of_caliscope = isinstance(camera_tables, dict)
+    if isinstance(camera_tables, dict):
+        entries = [(key, table) for key, table in camera_tables.items() if isinstance(table, dict)]
+        complete = {key: {"name": str(key), **table} for key, table in entries if table.keys() >= {*_FIELDS}}
+        document = {**document, **complete}
+        if missing := len(camera_tables) - len(complete):
+            notes.append(f"{path}: {missing} of {len(camera_tables)} cameras are not calibrated and left out")
     tables = {key: table for key, table in document.items() if isinstance(table, dict) and "matrix" in table}
     if not tables:
         raise InputError(path, "holds no cameras", expected="tables with name, matrix, rotation and translation")
@@ -75,9 +78,7 @@ def calibration_of_tables(path: Path, document: Mapping[str, Any]) -> Calibratio
         notes.append(
             f"{path}: the board's squares had no size when the cameras were calibrated; their scale is unknown"
         )
-    return build_calibration(
-        path, cameras, _unit(path, metadata, in_metres=of_pose2sim or isinstance(nested, dict)), up, notes
-    )
+    return build_calibration(path, cameras, _unit(path, metadata, in_metres=of_pose2sim or of_caliscope), up, notes)
 
 
 def _unit(path: Path, metadata: Mapping[str, Any], *, in_metres: bool) -> str | None:
