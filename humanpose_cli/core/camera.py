@@ -40,6 +40,13 @@ def project(points: Any, focal: Any, principal_point: Any, *, near: float = 0.1)
     return focal[..., None, None] * points[..., :2] / depth + principal_point[..., None, :]
 
 
+def camera_centres(rotations: Any, translations: Any) -> Any:
+    """Return the positions (T, 3) in the world of cameras with rotations (T, 3, 3) and translations (T, 3) of world to
+    camera; numpy arrays.
+    """
+    return -np.einsum("tji,tj->ti", rotations, translations)
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera, or several with leading dimensions `...`.

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+ASSUMED_FRAME_RATE = 30.0
+"""Frames a second of sequences without a known rate."""
+
 
 @dataclass(frozen=True)
 class Skeleton:

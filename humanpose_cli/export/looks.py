@@ -30,7 +30,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.fitting.people import detections_of_fit, detections_of_rows
+from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.refining.cameras import cameras_of
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
@@ -233,9 +233,8 @@ def _scene(fit: Fit, row: int, pixels: NDArray[np.uint8], body: Body, pool: Mode
     rows = fit.rows_for(int(fit.frame_index[row]))
     people = fit.select(rows)
     if not people.detections:
-        still = is_photograph(fit)  # whose mask must do alone
-        found = detections_of_fit(people, pixels) if still else detections_of_rows(people, pixels, pool)
-        people = replace(people, detections=tuple(found))
+        detections = detections_of_rows(people, pixels, pool, alone=is_photograph(fit))
+        people = replace(people, detections=tuple(detections))
     return ReposingScene(pixels, people, (), body, _DRESSED, None), int(np.flatnonzero(rows == row)[0])
 
 

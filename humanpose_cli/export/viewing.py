@@ -222,21 +222,19 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),
         "person": _main_person(fit, joints),
-        **_background(fit),
+        **_background(fit, next(iter(cameras.values()))),
     }
 
 
-def _background(fit: Fit) -> dict[str, Any]:
+def _background(fit: Fit, camera: CameraPath) -> dict[str, Any]:
     """Collect points of the background of the first shot whose camera walks, and the camera's path, in y up."""
     for path in fit.options.get("camera_paths", ()):
         frames = np.flatnonzero(fit.shot_id == path["shot"])
         if not len(frames) or not path.get("background"):
             continue
-        cameras = fit.world_to_camera[frames].astype(np.float64)
-        turn = cameras[:, :3, :3].transpose(0, 2, 1)
-        centres = -np.einsum("fij,fj->fi", turn, cameras[:, :3, 3])
-        points = np.asarray(path["background"]) @ turn[0].T + centres[0]
-        return {name: np.round(at @ TO_Y_UP.T, 2).tolist() for name, at in (("background", points), ("walk", centres))}
+        walk = camera.positions[frames]
+        points = np.asarray(path["background"]) @ TO_Y_UP.T @ camera.rotations[frames[0]].T + walk[0]
+        return {"background": np.round(points, 2).tolist(), "walk": np.round(walk, 2).tolist()}
     return {}
 
 

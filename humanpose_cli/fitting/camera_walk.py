@@ -178,7 +178,7 @@ class CameraWalk:
         self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]
     ) -> tuple[Array, Array]:
         """Compute the steps of two feet (N, 2, 3) in metres, as if the camera only turned, and of the camera (N, 2, 3)
-        in the path's unit, both across the feet's line of rays: depth is what the body shows worst.
+        in the path's unit, both across the rays to the feet: depth is what the body shows worst.
         """
         path = self.path
         before, after = self._pairs(people, times)

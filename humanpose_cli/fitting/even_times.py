@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from humanpose_cli.core.camera import camera_centres
+
 
 @dataclass(frozen=True, eq=False)
 class EvenTimes:
@@ -54,7 +56,7 @@ class EvenTimes:
         turns = Rotation.from_matrix(self.rotations(matrices).reshape(-1, 3, 3)).as_rotvec()
         # A camera moves along the line between its positions, whatever it turns around.
         camera_turns = self.rotations(world_to_camera[:, :3, :3])
-        centres = self.values(-np.einsum("tji,tj->ti", world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]))
+        centres = self.values(camera_centres(world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]))
         cameras = np.tile(np.eye(4), (len(centres), 1, 1))
         cameras[:, :3, :3], cameras[:, :3, 3] = camera_turns, -np.einsum("tij,tj->ti", camera_turns, centres)
         return turns.reshape(len(centres), -1), self.values(trans), cameras

@@ -201,13 +201,15 @@ def detections_of_fit(
 ) -> list[DetectedPerson]:
     """Find the people of a fit of one image again, row by row, with masks, which a fit file does not keep."""
     with ModelPool(threads or default_threads(), partial(PoseModels, device)) as pool:
-        return detections_of_rows(fit, pixels, pool, _VIEWS["auto"])
+        return detections_of_rows(fit, pixels, pool, alone=True)
 
 
-def detections_of_rows(fit: FitRecord, pixels: np.ndarray, pool: ModelPool, views: int = 0) -> list[DetectedPerson]:
+def detections_of_rows(
+    fit: FitRecord, pixels: np.ndarray, pool: ModelPool, *, alone: bool = False
+) -> list[DetectedPerson]:
     """Find the people of a fit's rows again in their frame (H, W, 3), with masks.
 
-    views  jittered crops beside the first, for steadier masks
+    alone  whether no other frame shows them, so that jittered crops make the masks steadier
     """
     people = []
     for box, keypoints, score in zip(fit.boxes, fit.keypoints2d, fit.confidence, strict=True):
@@ -215,7 +217,7 @@ def detections_of_rows(fit: FitRecord, pixels: np.ndarray, pool: ModelPool, view
         people.append(DetectedPerson(box, keypoints, None, spread, None, None, float(score), BLAZEPOSE33))
     # Too few keypoints say too little of where the body is for a crop around them.
     rows = [row for row, person in enumerate(people) if (person.keypoints[:, 2] > 0).sum() >= _MIN_KEYPOINTS]
-    with_masks = watch_keypoints(pool, pixels, [people[row] for row in rows], views)
+    with_masks = watch_keypoints(pool, pixels, [people[row] for row in rows], _VIEWS["auto"] if alone else 0)
     for row, person in zip(rows, with_masks, strict=True):
         people[row] = person
     return people

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE
 from humanpose_cli.detect.camera_motion import STILL, CameraMotion, CameraPose
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
@@ -25,7 +26,6 @@ from humanpose_cli.odometry.corners import CornerTracker
 from humanpose_cli.odometry.reconstruction import reconstruct
 
 _MAX_UNSOLVED = 0.1  # share of a shot's frames that no turn and zoom explain, beyond which a path is searched for
-_DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class SequencePeopleBuilder:
     def _follow_corners(self, index: int, boxes: list[np.ndarray], camera: Camera, shot: int, turn: CameraPose) -> None:
         """Follow the background's corners from the last frame on in which the camera was still."""
         assert self._pixels is not None
-        begins = not self._cameras[:-1] or self._cameras[-2].shot != shot
-        if begins:
+        if index == 0 or self._cameras[index - 1].shot != shot:
             self._last = None
         following = bool(self._corners) and self._cameras[self._corners[-1][0]].shot == shot
         if not following and not turn.is_still and self._last is not None:
@@ -123,7 +122,7 @@ class SequencePeopleBuilder:
         if self._options.people == "largest":
             people = largest_tracks(people)
         step = max(1.0, float(np.diff(self._numbers).mean())) if len(self._numbers) > 1 else 1.0
-        seconds = frame_times(self._times, frame_rate or _DEFAULT_FRAME_RATE / step)
+        seconds = frame_times(self._times, frame_rate or ASSUMED_FRAME_RATE / step)
         has_times = bool(self._times) and all(time is not None for time in self._times)
         cameras = self._solved_cameras(seconds)
         walks = self._walks(cameras)

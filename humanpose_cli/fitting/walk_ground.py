@@ -42,8 +42,9 @@ def find_walk_ground(points: Array, centres: Array, toes: Array, up: Array) -> W
     distance = np.median(np.linalg.norm(points - centres.mean(0), axis=1))
     normals, heights = _planes(points, up)
     parts = [slice(start, start + _CHUNK) for start in range(0, len(normals), _CHUNK)]
-    near = [np.abs(normals[part] @ points.T + heights[part, None]) < _THICKNESS * distance for part in parts]
-    counts = np.concatenate([points_near.sum(1) for points_near in near]) if near else np.zeros(0, int)
+    thickness = _THICKNESS * distance
+    on_plane = [(np.abs(normals[part] @ points.T + heights[part, None]) < thickness).sum(1) for part in parts]
+    counts = np.concatenate(on_plane) if on_plane else np.zeros(0, int)
     for candidate in np.argsort(-counts, kind="stable"):
         if counts[candidate] < _MIN_POINTS:
             return None
@@ -51,7 +52,7 @@ def find_walk_ground(points: Array, centres: Array, toes: Array, up: Array) -> W
         scales = _scales(normal, height, centres, toes)
         if scales is None or _spread(scales) > _MAX_SPREAD:
             continue
-        normal, height = _refined(points, normal, height, _THICKNESS * distance)
+        normal, height = _refined(points, normal, height, thickness)
         scales = _scales(normal, height, centres, toes)
         if scales is not None and _spread(scales) <= _MAX_SPREAD:
             return WalkGround(normal, height, float(np.median(scales)))

@@ -144,9 +144,10 @@ def count_packets(path: Path | str) -> int:
 
 def video_times(path: Path) -> list[float]:
     """List the times of a video's frames in seconds from the first on, by its packets, without decoding."""
-    rate = probe_video(path).frame_rate
+    info = probe_video(path)
+    rate = info.frame_rate
     if is_animation(path):
-        return [index / rate for index in range(animation_length(path)[1])]
+        return [index / rate for index in range(info.frame_count or 0)]
     with _opened(path, threads=1) as (container, stream):
         packets = Packets(container, stream)
         stamps = [p.pts for p in packets.packets() if p.size and not p.is_discard]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.camera import camera_centres
 from humanpose_cli.odometry.bundle import Array, BundleScene, Observations, PoseTarget, adjust
 from humanpose_cli.odometry.corners import CornerTracker, FrameCorners
 
@@ -57,7 +58,7 @@ class Reconstruction:
     @property
     def centres(self) -> Array:
         """Positions (T, 3) of the camera in the world."""
-        return -np.einsum("tji,tj->ti", self.rotations, self.translations)
+        return np.asarray(camera_centres(self.rotations, self.translations))
 
     @property
     def length(self) -> float:
@@ -279,7 +280,7 @@ def _fill(rotations: Array, translations: Array, solved: NDArray[np.bool_]) -> N
     rows = np.flatnonzero(solved)
     if not len(rows):
         return
-    centres = -np.einsum("tji,tj->ti", rotations, translations)
+    centres = camera_centres(rotations, translations)
     for index in np.flatnonzero(~solved):
         after = int(np.searchsorted(rows, index))
         a, b = rows[max(after - 1, 0)], rows[min(after, len(rows) - 1)]
@@ -347,7 +348,7 @@ def _triangulated(
     rays = np.column_stack((observations.positions / focal, np.ones(len(observations.positions))))
     directions = np.einsum("nji,nj->ni", rotations[observations.cameras], rays)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    centres = -np.einsum("nji,nj->ni", rotations[observations.cameras], translations[observations.cameras])
+    centres = camera_centres(rotations, translations)[observations.cameras]
     # The point nearest to all rays: Σ (I − d dᵀ) (x − c) = 0.
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
     matrix, target = np.zeros((count, 3, 3)), np.zeros((count, 3))

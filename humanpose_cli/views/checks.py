@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras
 from humanpose_cli.io.inputs import InputItem
@@ -18,7 +19,6 @@ from humanpose_cli.io.video import check_complete
 MAX_VIEWS = 1000
 """Cameras of a take or a calibration; the largest known studios have some 500."""
 
-_DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
 _MIN_SECONDS = 0.5  # of a video: movements of less do not distinguish people
 _MIN_DISTANCE = 0.01  # metres between two calibrated cameras: their lenses have more
 # Two first frames show the same if their thumbnails differ by less than the first number of 255 on average. Frames with
@@ -88,7 +88,7 @@ def _check_length(view: InputItem) -> None:
     count = view.frame_count
     if not view.is_sequence or count is None or count == 1:
         return
-    seconds = count / (view.frame_rate or _DEFAULT_FRAME_RATE)
+    seconds = count / (view.frame_rate or ASSUMED_FRAME_RATE)
     if seconds < _MIN_SECONDS:
         got, remedy = f"{count} frames of {seconds:.2g} s", "more `frames`, or one photograph of each camera"
         raise InputError(view.label, "is too short", expected=f"{_MIN_SECONDS:g} s or more", got=got, remedy=remedy)

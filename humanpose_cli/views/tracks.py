@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import FitRecord
 
@@ -16,7 +16,6 @@ Array = NDArray[np.float64]
 
 _MAX_GAP = 0.25  # seconds between two frames of a track that are interpolated
 _MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be that frame
-_DEFAULT_FRAME_RATE = 30.0  # frames a second, of sequences without a known rate
 
 
 class Moments(NamedTuple):
@@ -91,7 +90,7 @@ def clock_times(fit: FitRecord) -> Array:
     """Compute the seconds (F,) of a fit's frames on the camera's own clock, from 0."""
     if fit.frame_times is not None:
         return np.asarray(fit.frame_times, np.float64)
-    return np.arange(fit.frame_count) / (fit.frame_rate or _DEFAULT_FRAME_RATE)
+    return np.arange(fit.frame_count) / (fit.frame_rate or ASSUMED_FRAME_RATE)
 
 
 def tracks_of(fit: Fit, view: int) -> list[ViewTrack]:

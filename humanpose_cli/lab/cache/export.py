@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.camera import camera_centres
+from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, write_bytes, write_json, write_npz
@@ -21,7 +22,6 @@ from humanpose_cli.lab.cache.verification import changed_datasets
 LIST_NAME = "pictures.json"
 _JPEG = b"\xff\xd8"
 _VIDEO_QUALITY = 18
-_FRAME_RATE = 30.0  # of videos whose own is not known
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -97,7 +97,7 @@ def export_videos(
         path = out / f"{_inside(cache, name)}.mp4"
         ensure_folder(path.parent)
         samples = [cache.sample(int(row)) for row in cache.sequence(name)]
-        with VideoWriter(path, samples[0].frame_rate or _FRAME_RATE, quality=_VIDEO_QUALITY) as video:
+        with VideoWriter(path, samples[0].frame_rate or ASSUMED_FRAME_RATE, quality=_VIDEO_QUALITY) as video:
             for row in cache.sequence(name).tolist():
                 video.write(cache.image(row))
         truth = path.with_suffix(".truth.npz")
@@ -135,9 +135,13 @@ def _truth(samples: Sequence[Sample]) -> dict[str, NDArray[Any]]:
         for person in sample.people:
             if person.identity == identity and SMPL24.name in person.joints:
                 joints[frame] = (person.joints[SMPL24.name][:, :3] - shift[frame]) @ rotation[frame]
-    centre = -np.einsum("tji,tj->ti", rotation, shift)
     focal = np.array([np.nan if sample.focal is None else sample.focal for sample in samples])
-    return {"R": rotation, "C": centre, "focal": focal[0] if np.ptp(focal) == 0 else focal, "joints": joints}
+    return {
+        "R": rotation,
+        "C": camera_centres(rotation, shift),
+        "focal": focal[0] if np.ptp(focal) == 0 else focal,
+        "joints": joints,
+    }
 
 
 def _rounded(box: NDArray[Any] | None) -> list[float] | None:

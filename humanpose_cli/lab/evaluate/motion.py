@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.flight import mass_shares
 from humanpose_cli.fitting.grounding import on_the_ground
@@ -25,7 +25,6 @@ from humanpose_cli.lab.metrics.footwork import footwork, joint_accelerations
 from humanpose_cli.lab.metrics.joints import joint_set
 
 Floats = NDArray[np.float64]
-_FRAME_RATE = 30.0  # of sequences whose own is not known
 _MIN_STEPS = 3  # pairs of frames
 
 
@@ -35,7 +34,7 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
     Raises UnavailableError if only the name of the body is known.
     """
     body, values = fit.body_model(), {}
-    worlds, seconds = on_the_ground(fit, body).world_to_camera.astype(np.float64), fit.seconds(_FRAME_RATE)
+    worlds, seconds = on_the_ground(fit, body).world_to_camera.astype(np.float64), fit.seconds(ASSUMED_FRAME_RATE)
     lost = [frame for name in ("camera_unknown", "camera_walks") for frame in fit.options.get(name, [])]
     for track in fit.tracks:
         rows = fit.rows_of(track)
