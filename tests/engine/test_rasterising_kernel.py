@@ -8,6 +8,7 @@ from helpers.raster_cases import Scene, scene, soup, sphere, through_the_near_pl
 
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import kernel, launches, reference
+from humanpose_cli.engine.rasterising.op import rasterise_samples
 
 
 def assert_same(drawn: Scene, **options) -> None:
@@ -60,6 +61,18 @@ def test_bodies(device):
     assert_same(sphere(5, batch=2, size=(240, 320), focal=400.0, device=device))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("samples", [2, 4, 9])
+def test_samples_of_a_pixel(device, samples):
+    drawn = soup(seed=samples, device=device)
+    tensors = (drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, (61, 83))
+    rasters = [rasterise_samples(*tensors, samples=samples, backend=backend) for backend in ("kernel", "reference")]
+    assert len(rasters[0].face) == samples * len(drawn.vertices)
+    assert (rasters[0].face >= 0).float().mean() > 0.2
+    for a, b in zip(*rasters, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_damaged_bodies(device):
     drawn = sphere(3, device=device)
     vertices = drawn.vertices.clone()
@@ -101,8 +114,26 @@ def test_a_thread_writes_to_its_rows_only(lane):
     drawn = sphere(3)
     wp = launching.start()
     keys = torch.full((1, *drawn.size), kernel.FAR, dtype=torch.int64)
-    mesh = [(drawn.vertices, wp.vec3), (drawn.faces, wp.vec3i), (drawn.focal, None), (drawn.principal_point, wp.vec2)]
-    arguments = [1, len(drawn.faces), 3, 1, *mesh, 0.05, 0, reference.BOUNDS_SLACK, (keys, None)]
+    points_x = torch.arange(drawn.size[1] + 8.0)[None] + 0.5 - drawn.size[1] / 2
+    points_y = torch.full_like(points_x, drawn.size[0] / 2)
+    mesh = [(drawn.vertices, wp.vec3), (drawn.faces, wp.vec3i), (drawn.focal, None)]
+    centres = (torch.tile(drawn.principal_point, (1, 2)), wp.vec4)
+    points = [(points_x, None), (points_y, None)]
+    arguments = [
+        1,
+        len(drawn.faces),
+        3,
+        2,
+        1,
+        1,
+        *mesh,
+        centres,
+        *points,
+        0.05,
+        0,
+        reference.BOUNDS_SLACK,
+        (keys, None),
+    ]
     launching._run(kernel.draw_faces, lane, lane + 1, arguments, keys.device, None)
     written = (keys[0] != kernel.FAR).any(-1).nonzero().flatten()
     assert len(written) > 10

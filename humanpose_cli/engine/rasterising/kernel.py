@@ -5,7 +5,11 @@ face and among equals the lowest id, in whatever order faces come. Products and 
 then is exactly the negative of the same edge's value in the neighbouring face, and equals the reference's.
 """
 
+from pathlib import Path
+
 import warp as wp
+
+from humanpose_cli.engine.native import native_code
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
@@ -36,11 +40,6 @@ def edges_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, focal: float, centre: wp.vec2):
 
 
 @wp.func
-def depth_of(weights: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3):
-    return weights[0] * a[2] + weights[1] * b[2] + weights[2] * c[2]
-
-
-@wp.func
 def with_point(bounds: wp.vec4, x: float, y: float):
     return wp.vec4(wp.min(bounds[0], x), wp.min(bounds[1], y), wp.max(bounds[2], x), wp.max(bounds[3], y))
 
@@ -62,17 +61,44 @@ def largest(v: wp.vec3):
     return wp.max(wp.max(wp.abs(v[0]), wp.abs(v[1])), wp.abs(v[2]))
 
 
+@wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "draw_pixels", FAR=FAR))
+def draw_pixels(
+    a: wp.vec3,
+    b: wp.vec3,
+    c: wp.vec3,
+    focal: float,
+    x0: int,
+    y0: int,
+    x1: int,
+    y1: int,
+    lanes: int,
+    near: float,
+    cull_back_faces: int,
+    min_key: wp.int64,
+    face: int,
+    alone: int,
+    image: int,
+    points_x: wp.array2d(dtype=wp.float32),
+    points_y: wp.array2d(dtype=wp.float32),
+    keys: wp.array3d(dtype=wp.int64),
+): ...
+
+
 @wp.kernel
 def draw_faces(
     first: int,
     chunks: int,
     chunk: int,
     lanes: int,
+    passes: int,
     alone: int,
+    samples: int,
     vertices: wp.array2d(dtype=wp.vec3),
     faces: wp.array1d(dtype=wp.vec3i),
     focals: wp.array1d(dtype=wp.float32),
-    principal_points: wp.array1d(dtype=wp.vec2),
+    centres: wp.array1d(dtype=wp.vec4),
+    points_x: wp.array2d(dtype=wp.float32),
+    points_y: wp.array2d(dtype=wp.float32),
     near: float,
     cull_back_faces: int,
     slack: float,
@@ -85,62 +111,63 @@ def draw_faces(
     start = ((t // lanes) % chunks) * chunk
     image = t // (lanes * chunks)
     focal = focals[image]
-    principal_point = principal_points[image]
-    height = keys.shape[1]
-    width = keys.shape[2]
+    centre = centres[image]
     # The bounds of a face reach to half the near plane: a far corner's rounding can move a pixel's depth that far, and
     # the depth decides whether the pixel is before the near plane.
     nearest = 0.5 * near
-    finite = wp.isfinite(focal) and wp.isfinite(principal_point)
-    for f in range(start, wp.min(start + chunk, faces.shape[0])):
-        corners = faces[f]
-        a = vertices[image, corners[0]]
-        b = vertices[image, corners[1]]
-        c = vertices[image, corners[2]]
-        # 1. The face's bounds in the image plane at depth 1. Corners nearer than the plane have no projection: of such
-        #    a face, the bounds hold the part beyond the plane.
-        bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
-        margin = slack
-        if wp.min(wp.min(a[2], b[2]), c[2]) >= nearest:
-            bounds = with_point(bounds, a[0] / a[2], a[1] / a[2])
-            bounds = with_point(bounds, b[0] / b[2], b[1] / b[2])
-            bounds = with_point(bounds, c[0] / c[2], c[1] / c[2])
-        elif wp.max(wp.max(a[2], b[2]), c[2]) >= nearest:
-            bounds = with_edge(with_edge(with_edge(bounds, a, b, nearest), b, c, nearest), c, a, nearest)
-            # The crossing of an edge and the plane has a larger rounding error; the bounds grow by it.
-            margin += 1.0e-6 * focal / nearest * wp.max(wp.max(largest(a), largest(b)), largest(c))
-        # 2. Pixels whose centres may lie inside. They are clamped as floats: integers of far points would overflow.
-        left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - margin), 0.0)
-        top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - margin), 0.0)
-        right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + margin), float(width - 1))
-        bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + margin), float(height - 1))
-        if finite and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
-            # 3. Every pixel in the bounds; this lane's first row is the next one that is its own.
-            x0 = int(left)
-            x1 = int(right) + 1
-            y0 = int(top)
-            y0 += (lane + lanes - y0 % lanes) % lanes
-            for y in range(y0, int(bottom) + 1, lanes):
-                for x in range(x0, x1):
-                    centre = wp.vec2(float(x) + 0.5 - principal_point[0], float(y) + 0.5 - principal_point[1])
-                    # All edge values have one sign inside: positive for a front face, negative for a back face.
-                    e = edges_of(a, b, c, focal, centre)
-                    inside = wp.min(wp.min(e[0], e[1]), e[2])
-                    if cull_back_faces == 0:
-                        inside = wp.max(inside, -wp.max(wp.max(e[0], e[1]), e[2]))
-                    # NaN if the face is edge-on, whose edge values sum to 0: the comparisons below are false then.
-                    depth = depth_of(e * (1.0 / (e[0] + e[1] + e[2])), a, b, c)
-                    # Positive floats are ordered as their bits are, so the smaller key is the nearer face.
-                    key = (wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32)) | wp.int64(f)
-                    key = wp.where(inside >= 0.0, key, FAR_KEY)
-                    key = wp.where(depth >= near, key, FAR_KEY)
-                    key = wp.where(depth < wp.inf, key, FAR_KEY)
-                    # A body's faces cover few pixels: on a CPU, needless writes are cheaper than mispredicted
-                    # branches, and a row has one thread. On CUDA, several threads share a row.
-                    if alone == 1:
-                        keys[image, y, x] = wp.min(keys[image, y, x], key)
-                    elif key < keys[image, y, x]:
-                        wp.atomic_min(keys, image, y, x, key)
+    finite = wp.isfinite(focal) and wp.isfinite(centre)
+    # In two passes, front faces are drawn first: they then hide most pixels of back faces, which cost little.
+    for back in range(passes):
+        for f in range(start, wp.min(start + chunk, faces.shape[0])):
+            corners = faces[f]
+            a = vertices[image, corners[0]]
+            b = vertices[image, corners[1]]
+            c = vertices[image, corners[2]]
+            if passes == 2 and wp.where(wp.dot(a, wp.cross(b - a, c - a)) > 0.0, 1, 0) != back:
+                continue
+            # 1. The face's bounds in the image plane at depth 1. Corners nearer than the plane have no projection: of
+            #    such a face, the bounds hold the part beyond the plane.
+            bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
+            margin = slack
+            min_depth = wp.min(wp.min(a[2], b[2]), c[2])
+            if min_depth >= nearest:
+                bounds = with_point(bounds, a[0] / a[2], a[1] / a[2])
+                bounds = with_point(bounds, b[0] / b[2], b[1] / b[2])
+                bounds = with_point(bounds, c[0] / c[2], c[1] / c[2])
+            elif wp.max(wp.max(a[2], b[2]), c[2]) >= nearest:
+                bounds = with_edge(with_edge(with_edge(bounds, a, b, nearest), b, c, nearest), c, a, nearest)
+                # The crossing of an edge and the plane has a larger rounding error; the bounds grow by it.
+                margin += 1.0e-6 * focal / nearest * wp.max(wp.max(largest(a), largest(b)), largest(c))
+            # 2. Pixels with points that may lie inside, clamped as floats: integers of far points would overflow.
+            left = wp.max(wp.ceil(focal * bounds[0] + centre[0] - 0.5 - margin), 0.0)
+            top = wp.max(wp.ceil(focal * bounds[1] + centre[1] - 0.5 - margin), 0.0)
+            right = wp.min(wp.floor(focal * bounds[2] + centre[2] - 0.5 + margin), float(keys.shape[2] / samples - 1))
+            bottom = wp.min(wp.floor(focal * bounds[3] + centre[3] - 0.5 + margin), float(keys.shape[1] - 1))
+            if finite and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
+                # 3. Every point in the bounds; this lane's first row is the next one that is its own. A depth is a
+                #    mean of the corners', so no key is smaller than that of the nearest corner but for rounding.
+                y0 = int(top)
+                min_key = wp.int64(wp.cast(wp.max(min_depth * (1.0 - 1.0e-6), near), wp.int32)) << wp.int64(32)
+                draw_pixels(
+                    a,
+                    b,
+                    c,
+                    focal,
+                    int(left) * samples,
+                    y0 + (lane + lanes - y0 % lanes) % lanes,
+                    (int(right) + 1) * samples,
+                    int(bottom) + 1,
+                    lanes,
+                    near,
+                    cull_back_faces,
+                    min_key,
+                    f,
+                    alone,
+                    image,
+                    points_x,
+                    points_y,
+                    keys,
+                )
 
 
 @wp.kernel
@@ -148,10 +175,12 @@ def read_faces(
     first: int,
     runs: int,
     run: int,
+    samples: int,
     vertices: wp.array2d(dtype=wp.vec3),
     faces: wp.array1d(dtype=wp.vec3i),
     focals: wp.array1d(dtype=wp.float32),
-    principal_points: wp.array1d(dtype=wp.vec2),
+    points_x: wp.array2d(dtype=wp.float32),
+    points_y: wp.array2d(dtype=wp.float32),
     keys: wp.array3d(dtype=wp.int64),
     out_face: wp.array3d(dtype=wp.int32),
     out_barycentrics: wp.array3d(dtype=wp.vec3),
@@ -163,25 +192,26 @@ def read_faces(
     image = row // keys.shape[1]
     y = row - image * keys.shape[1]
     focal = focals[image]
-    principal_point = principal_points[image]
     # The edge values of the nearest face are computed again: to store them for each pixel would cost more.
-    for x in range(start, wp.min(start + run, keys.shape[2])):
-        key = keys[image, y, x]
-        if key == FAR_KEY:
-            out_face[image, y, x] = -1
-            out_barycentrics[image, y, x] = wp.vec3(0.0)
-            out_depth[image, y, x] = wp.inf
-        else:
-            f = wp.int32(key & wp.int64(0xFFFFFFFF))
-            corners = faces[f]
-            a = vertices[image, corners[0]]
-            b = vertices[image, corners[1]]
-            c = vertices[image, corners[2]]
-            centre = wp.vec2(float(x) + 0.5 - principal_point[0], float(y) + 0.5 - principal_point[1])
-            e = edges_of(a, b, c, focal, centre)
-            out_face[image, y, x] = f
-            out_barycentrics[image, y, x] = e * (1.0 / (e[0] + e[1] + e[2]))
-            out_depth[image, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
+    for s in range(samples):
+        out = image * samples + s
+        for x in range(start, wp.min(start + run, out_face.shape[2])):
+            i = x * samples + s
+            key = keys[image, y, i]
+            if key == FAR_KEY:
+                out_face[out, y, x] = -1
+                out_barycentrics[out, y, x] = wp.vec3(0.0)
+                out_depth[out, y, x] = wp.inf
+            else:
+                f = wp.int32(key & wp.int64(0xFFFFFFFF))
+                corners = faces[f]
+                a = vertices[image, corners[0]]
+                b = vertices[image, corners[1]]
+                c = vertices[image, corners[2]]
+                e = edges_of(a, b, c, focal, wp.vec2(points_x[image, i], float(y) + 0.5 - points_y[image, i]))
+                out_face[out, y, x] = f
+                out_barycentrics[out, y, x] = e * (1.0 / (e[0] + e[1] + e[2]))
+                out_depth[out, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
 
 
 @wp.kernel

@@ -17,6 +17,10 @@ from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 _LANES, _FULL_GPU = 8, 1 << 17
 # Most threads of a CUDA launch; beyond it, a thread takes several faces or pixels.
 _MAX_THREADS = 1 << 30
+# Pixels beyond a row that the CPU's vectors reach.
+_PADDING = 8
+# Points of the image for each face from which a second pass costs less than the pixels that it leaves out.
+_POINTS_OF_TWO_PASSES = 16
 # Nanoseconds a face or pixel on one CPU thread, for the decision to split a launch.
 _FACE_COST, _PIXEL_COST = 100, 5
 
@@ -29,34 +33,55 @@ def rasterise(
     vertices: Tensor,
     faces: Tensor,
     focal: Tensor,
-    principal_point: Tensor,
+    principal_points: Tensor,
     size: tuple[int, int],
     near: float,
     cull_back_faces: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.rasterise` with the kernels: face, barycentrics and depth."""
+    """Compute `op.rasterise_samples` with the kernels: face, barycentrics and depth."""
     height, width = size
-    batch, count, device = vertices.shape[0], faces.shape[0], vertices.device
-    face = torch.empty((batch, height, width), dtype=torch.int32, device=device)
-    barycentrics = fresh(vertices, (batch, height, width, 3))
-    depth = fresh(vertices, (batch, height, width))
+    batch, samples, _ = principal_points.shape
+    count, device = faces.shape[0], vertices.device
+    face = torch.empty((batch * samples, height, width), dtype=torch.int32, device=device)
+    barycentrics = fresh(vertices, (batch * samples, height, width, 3))
+    depth = fresh(vertices, (batch * samples, height, width))
     if not face.numel():
         return face, barycentrics, depth
-    keys = torch.full((batch, height, width), kernel.FAR, dtype=torch.int64, device=device)
-    mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal), vectors(principal_point, wp.vec2)]
+    # The samples of a pixel lie side by side: a face then reaches few cache lines. The padding is read, but not drawn.
+    keys = torch.full((batch, height, width * samples), kernel.FAR, dtype=torch.int64, device=device)
+    columns = torch.arange(width + _PADDING, dtype=vertices.dtype, device=device)[:, None] + 0.5
+    points_x = plain((columns - principal_points[:, None, :, 0]).flatten(1).contiguous())
+    points_y = plain(principal_points[..., 1].repeat(1, len(columns)))
+    centres = vectors(torch.cat((principal_points.amin(1), principal_points.amax(1)), 1), wp.vec4)
+    mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal)]
     buffer = plain(keys)
     if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
-        chunks, chunk = 1, count
+        chunks, chunk, passes = 1, count, 1 + (height * width * samples > _POINTS_OF_TWO_PASSES * count)
     else:
         lanes = max(_LANES, min(height, _FULL_GPU // max(1, batch * count)))
         chunk = 1 + batch * count * lanes // _MAX_THREADS
-        chunks = -(-count // chunk)
-    arguments = [chunks, chunk, lanes, int(_on_cpu(device)), *mesh, near, int(cull_back_faces), BOUNDS_SLACK, buffer]
-    launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
+        chunks, passes = -(-count // chunk), 1
+    options = [near, int(cull_back_faces), BOUNDS_SLACK]
+    arguments = [
+        chunks,
+        chunk,
+        lanes,
+        passes,
+        int(_on_cpu(device)),
+        samples,
+        *mesh,
+        centres,
+        points_x,
+        points_y,
+        *options,
+        buffer,
+    ]
+    launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * samples * count * _FACE_COST)
     runs, run = _pixel_runs(batch, height, width, device)
-    arguments = [runs, run, *mesh, buffer, plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
+    outputs = [plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
+    arguments = [runs, run, samples, *mesh, points_x, points_y, buffer, *outputs]
     launch(kernel.read_faces, batch * height * runs, arguments, device, face.numel() * _PIXEL_COST)
     return face, barycentrics, depth
 

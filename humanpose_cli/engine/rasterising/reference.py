@@ -22,23 +22,23 @@ def rasterise(
     vertices: Tensor,
     faces: Tensor,
     focal: Tensor,
-    principal_point: Tensor,
+    principal_points: Tensor,
     size: tuple[int, int],
     near: float,
     cull_back_faces: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.rasterise` in plain torch: face, barycentrics and depth."""
+    """Compute `op.rasterise_samples` in plain torch, principal points (B, S, 2): face, barycentrics and depth."""
     height, width = size
-    batch, dtype, device = vertices.shape[0], vertices.dtype, vertices.device
+    samples, dtype, device = principal_points.shape[1], vertices.dtype, vertices.device
+    batch = len(vertices) * samples
     face = torch.full((batch, height, width), -1, dtype=torch.int32, device=device)
     barycentrics = torch.zeros((batch, height, width, 3), dtype=dtype, device=device)
     depth = torch.full((batch, height, width), float("inf"), dtype=dtype, device=device)
     if face.numel() and faces.numel():
-        for b in range(batch):
-            corners = vertices[b][faces.long()]  # [F, 3, 3]
-            _one_image(
-                corners, (focal[b], principal_point[b], near, cull_back_faces), (face[b], barycentrics[b], depth[b])
-            )
+        for i, point in enumerate(principal_points.flatten(0, 1)):
+            corners = vertices[i // samples][faces.long()]  # [F, 3, 3]
+            view = (focal[i // samples], point, near, cull_back_faces)
+            _one_image(corners, view, (face[i], barycentrics[i], depth[i]))
     return face, barycentrics, depth
 
 
