@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FORMAT = option(
     "--format NAME,NAME",
-    "amass, json, bvh, glb, usd, obj or ply, several with commas between them. Default: glb, or that of --out.",
+    "amass, json, bvh, glb, usd, obj, ply or cloud, several with commas between them. Default: glb, or that of --out.",
     show_default=False,
 )
 _FRAME_RATE = option(
@@ -59,9 +59,10 @@ def export(
     """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
 
     A clip makes NAME.glb, NAME.usd and NAME.json with all people and the camera, NAME.person0.bvh and
-    NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Beside NAME.glb and
-    NAME.usd lies NAME.blender.py, which opens them in Blender with the clip's frame rate, range and camera, before the
-    frames if --frames names them. Lengths are in metres. AMASS is z up, JSON has camera axes, all others are y up.
+    NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. cloud makes
+    NAME.cloud.ply with points of the background, if the camera walks. Beside NAME.glb and NAME.usd lies
+    NAME.blender.py, which opens them in Blender with the clip's frame rate, range and camera, before the frames if
+    --frames names them. Lengths are in metres. AMASS is z up, JSON has camera axes, all others are y up.
     """
     input_set = inputs.found(session, flags, out)
 

@@ -17,6 +17,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.blender import SCRIPT_SUFFIX, blender_script
 from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.cloud import write_cloud
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit
 from humanpose_cli.export.meshes import materials_text, obj_text, write_ply
@@ -307,6 +308,12 @@ def _ply(task: Export) -> list[Path]:
     return _meshes(task, "ply", write_ply)
 
 
+def _cloud(task: Export) -> list[Path]:
+    path = task.path(".cloud.ply")
+    write_cloud(path, task.fit)
+    return [path]
+
+
 def _meshes(task: Export, kind: str, write: Callable[[Path, Sequence[SkinnedMesh]], None]) -> list[Path]:
     """Write one file of an image; of a sequence a folder with one for each frame that shows a person, by its number."""
     frames = np.unique(task.fit.frame_index).tolist()
@@ -327,6 +334,7 @@ FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
     "usd": _usd,
     "obj": _obj,
     "ply": _ply,
+    "cloud": _cloud,
 }
 """The function that writes each format, by the name that the user gives."""
 

@@ -186,18 +186,19 @@ class CameraPath:
         count = len(to_camera)
         return {
             name: cls._of(
-                matrix.astype(np.float64) @ to_camera,
+                fit.views.to_view(number, np.arange(count)) @ to_camera,
                 np.full(count, focal),
                 np.tile(size, (count, 1)),
                 np.tile(centre, (count, 1)),
             )
-            for name, matrix, focal, size, centre in zip(
-                fit.views.names.tolist(),
-                fit.views.from_first,
-                fit.views.focal,
-                fit.views.image_size,
-                fit.views.principal_point,
-                strict=True,
+            for number, (name, focal, size, centre) in enumerate(
+                zip(
+                    fit.views.names.tolist(),
+                    fit.views.focal,
+                    fit.views.image_size,
+                    fit.views.principal_point,
+                    strict=True,
+                )
             )
         }
 

@@ -25,6 +25,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress, part_of
+from humanpose_cli.export.cloud import clouds_of
 from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.export.motion import TO_Y_UP, CameraPath
@@ -213,6 +214,8 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
     low, high = np.percentile(joints.reshape(-1, 3), (3, 97), axis=0)
     target, radius = (low + high) / 2, max(1.0, float(np.linalg.norm(high - low)) / 2)
     seconds = fit.seconds(fit.frame_rate)
+    walk = next(clouds_of(fit), None)
+    background = {} if walk is None else {"background": walk.points, "walk": walk.centres}
     return {
         "times": [*np.round(seconds, 6).tolist(), round(float(seconds[-1]) + 1 / fit.frame_rate, 6)],
         "count": fit.frame_count,
@@ -222,20 +225,8 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),
         "person": _main_person(fit, joints),
-        **_background(fit, next(iter(cameras.values()))),
+        **{name: np.round(points, 2).tolist() for name, points in background.items()},
     }
-
-
-def _background(fit: Fit, camera: CameraPath) -> dict[str, Any]:
-    """Collect points of the background of the first shot whose camera walks, and the camera's path, in y up."""
-    for path in fit.options.get("camera_paths", ()):
-        frames = np.flatnonzero(fit.shot_id == path["shot"])
-        if not len(frames) or not path.get("background"):
-            continue
-        walk = camera.positions[frames]
-        points = np.asarray(path["background"]) @ TO_Y_UP.T @ camera.rotations[frames[0]].T + walk[0]
-        return {"background": np.round(points, 2).tolist(), "walk": np.round(walk, 2).tolist()}
-    return {}
 
 
 def _main_person(fit: Fit, joints: NDArray[np.float64]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _MIN_GAIN = 5.0  # of the log-likelihood over a camera that does not move
 _CLOUD, _NEAR = 1000, 0.97  # points of the background that a fit file keeps, and the share of them that are near
 _MAX_DEVIATION = 0.3  # of a unit that steps alone show
 _GROUND_DEVIATION = 0.03  # of a unit that the ground shows: soles, and depths of bodies
+_MIN_BACKGROUND = 0.5  # median distance of the background, in that of the people, before whom it does not lie
 _MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
 _MIN_STEPS = 10  # pairs of frames that show feet
 _ROUNDS = 5
@@ -117,10 +118,21 @@ class CameraWalk:
 
     def scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
         """Find the path's unit from the rows of all people, sorted by track and frame; None if their feet do not show
-        it.
+        it, or the background would lie before them: a crop that moves over the image looks like a walk along a wall.
 
         bodies  of the rows; times  seconds of the sequence's frames
         """
+        scale = self._scale(people, bodies, times)
+        if scale is None:
+            return None
+        frames = np.array([person.frame for person in people], int) - self.first
+        away = np.median(bodies.joints3d[frames >= 0, 0, 2])
+        distances = np.linalg.norm(self.path.points - self.path.centres.mean(0), axis=1)
+        is_before = len(distances) and scale.metres * np.median(distances) < _MIN_BACKGROUND * away
+        return None if is_before else scale
+
+    def _scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
+        """Find the unit from standing feet and the ground under them."""
         standing, ground = self._scale_of_steps(people, bodies, times), self._ground(people, bodies)
         if ground is None:
             return standing if standing is not None and standing.deviation < _MAX_DEVIATION else None

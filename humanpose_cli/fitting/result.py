@@ -226,8 +226,8 @@ class Fit(FitRecord):
     def shown_by(self, view: int) -> np.ndarray:
         """Find the rows (R,) that one camera of a take shows, by its number, in the frames that are its own."""
         assert self.views is not None
-        camera, matrix = self.views.camera(view), self.views.from_first[view].astype(np.float64)
-        joints = self.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        camera = self.views.camera(view)
+        joints = self.views.in_view(self.joints3d.astype(np.float64), view, self.frame_index)
         pixels, ahead = camera.project(joints), joints[..., 2] > _NEAR
         inside = (ahead & (pixels >= 0).all(-1) & (pixels < camera.size).all(-1)).any(1)
         inside |= (self.views.keypoints2d[view, ..., 2] > 0).any(1)
@@ -246,14 +246,15 @@ class Fit(FitRecord):
         frames, camera = self.views.distinct_frames(number), self.views.camera(number)
         if not len(frames):
             raise InputError(str(self.views.names[number]), "has no frame at the times of the first camera's")
-        matrix = self.views.from_first[number].astype(np.float64)
         part, count = self.select(self.shown_by(number)), len(frames)
-        joints = part.joints3d.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        matrix = self.views.to_view(number, part.frame_index)
+        joints = self.views.in_view(part.joints3d.astype(np.float64), number, part.frame_index)
+        world_to_camera = self.views.to_view(number, frames) @ self.world_to_camera[frames].astype(np.float64)
         pixels, views = camera.project(joints), part.views
         assert views is not None
         rest_pelvis = part.joints3d[:, SMPL24.index("pelvis")].astype(np.float64) - part.trans
         params = BodyParams(part.poses, part.betas, part.trans)
-        params = params.in_axes(matrix[:3, :3], matrix[:3, 3], rest_pelvis)
+        params = params.in_axes(matrix[..., :3, :3], matrix[..., :3, 3], rest_pelvis)
         has_keypoints = np.asarray((views.keypoints2d[number, ..., 2] > 0).any(1))
         inside = np.clip(pixels, 0, camera.size)
         boxes = np.concatenate((inside.min(1), inside.max(1)), 1)
@@ -274,7 +275,7 @@ class Fit(FitRecord):
             image_size=np.tile(views.image_size[number], (count, 1)),
             focal=np.full(count, views.focal[number]),
             principal_point=np.tile(views.principal_point[number], (count, 1)),
-            world_to_camera=(matrix @ self.world_to_camera[frames].astype(np.float64)).astype(np.float32),
+            world_to_camera=world_to_camera.astype(np.float32),
             poses=params.poses.astype(np.float32),
             trans=params.trans.astype(np.float32),
             joints3d=joints.astype(np.float32),

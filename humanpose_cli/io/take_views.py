@@ -30,19 +30,22 @@ COLUMNS: Mapping[str, tuple[tuple[str | int, ...], str]] = {
     "reprojection_error": (("V", "N"), "<f4"),
     "weight": (("V", "N"), "<f4"),
 }
+_PATHS = "poses"  # of cameras that move: the one array that a fit file may lack
+_PATHS_SHAPE = ("V", "F", 4, 4)
 _OF_ROWS = tuple(name for name, (shape, _) in COLUMNS.items() if "N" in shape)
 _ROTATION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class TakeViews:
-    """V cameras that stand still and film the same people. The first one is the camera of the fit itself.
+    """V cameras that film the same people. The first one is the camera of the fit itself, and stands still.
 
     names               (V,) str, one for each, all different
     image_size          (V, 2) int32 width, height
     focal               (V,) float32 pixels
     principal_point     (V, 2) float32 pixels
-    from_first          (V, 4, 4) float32 rigid: axes of the first camera to those of each
+    from_first          (V, 4, 4) float32 rigid: axes of the first camera to those of each; of a camera that moves to
+                        those that it has in the fit's first frame
     offset              (V,) float64 seconds that each camera's clock is ahead of the first one's
     frame               (V, F) int32: which of the frames that were fitted of a video is nearest to each frame of the
                         fit; −1 for none
@@ -51,6 +54,7 @@ class TakeViews:
     boxes               (V, N, 4) float32 x0 y0 x1 y1 in pixels; zeros where it shows nothing
     reprojection_error  (V, N) float32 pixels: median over the landmarks that a view shows; 0 where it shows nothing
     weight              (V, N) float32 0–1: mean weight of a view's landmarks in the fit; 0 where it shows nothing
+    poses               (V, F, 4, 4) float32 rigid: `from_first` in each of the fit's frames; None if all stand still
     """
 
     names: np.ndarray
@@ -65,14 +69,18 @@ class TakeViews:
     boxes: np.ndarray
     reprojection_error: np.ndarray
     weight: np.ndarray
+    poses: np.ndarray | None = None
 
     @classmethod
     def build(cls, **values: Any) -> TakeViews:
-        """Build views from arrays or lists of all fields, cast to the file's types."""
+        """Build views from arrays or lists of all fields, cast to the file's types; without poses if none moves."""
         cast = {}
         for name, (_, dtype) in COLUMNS.items():
             array = np.asarray(values[name])
             cast[name] = array.astype(str) if dtype == "<U" else np.ascontiguousarray(array, dtype)
+        poses = values.get(_PATHS)
+        if poses is not None and (poses[:, 1:] != poses[:, :1]).any():
+            cast[_PATHS] = np.ascontiguousarray(poses, "<f4")
         return cls(**cast)
 
     def __len__(self) -> int:
@@ -100,6 +108,24 @@ class TakeViews:
         """The numbers of those that filmed at some of the fit's times."""
         return np.flatnonzero((self.frame >= 0).any(1)).tolist()
 
+    def moves(self, view: int) -> bool:
+        """Return whether a camera moves."""
+        return self.poses is not None and bool((self.poses[view] != self.poses[view, :1]).any())
+
+    def to_view(self, view: int, frames: np.ndarray) -> np.ndarray:
+        """Return the matrix from the first camera's axes to those of a view, float64: (4, 4), or (K, 4, 4) in frames
+        (K,) of the fit if the camera moves.
+        """
+        if not self.moves(view):
+            return self.from_first[view].astype(np.float64)
+        assert self.poses is not None
+        return self.poses[view, frames].astype(np.float64)
+
+    def in_view(self, points: np.ndarray, view: int, frames: np.ndarray) -> np.ndarray:
+        """Move points (R, M, 3) in frames (R,) from the first camera's axes to those of a view, float64."""
+        matrix = self.to_view(view, frames)
+        return np.asarray(points @ matrix[..., :3, :3].swapaxes(-1, -2) + matrix[..., None, :3, 3])
+
     def camera(self, view: int) -> Camera:
         """Return one camera."""
         x, y = self.principal_point[view].tolist()
@@ -112,15 +138,15 @@ class TakeViews:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by their names in a fit file."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        types = {name: dtype for name, (_, dtype) in COLUMNS.items() if dtype != "<U"}
         return {
-            PREFIX + f.name: np.asarray(getattr(self, f.name)).astype(COLUMNS[f.name][1], copy=False)
-            if COLUMNS[f.name][1] != "<U"
-            else getattr(self, f.name)
-            for f in fields(self)
+            PREFIX + name: np.asarray(array).astype(types[name], copy=False) if name in types else array
+            for name, array in arrays.items()
         }
 
 
-ARRAYS = frozenset(PREFIX + name for name in COLUMNS)
+ARRAYS = frozenset(PREFIX + name for name in (*COLUMNS, _PATHS))
 
 
 def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
@@ -136,13 +162,17 @@ def views_of_arrays(arrays: Mapping[str, np.ndarray]) -> TakeViews | None:
         if array.dtype.kind != np.dtype(COLUMNS[name][1]).kind:
             expected = np.dtype(COLUMNS[name][1]).name
             raise InputError(PREFIX + name, "has the wrong type", expected=expected, got=str(array.dtype))
-    return TakeViews.build(**columns)
+    poses = arrays.get(PREFIX + _PATHS)
+    if poses is not None and poses.dtype.kind != "f":
+        raise InputError(PREFIX + _PATHS, "has the wrong type", expected="float32", got=str(poses.dtype))
+    return TakeViews.build(**columns, poses=poses)
 
 
 def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
     """Raise InputError about the first array that is wrong, or does not fit N rows and F frames."""
     sizes = {"V": len(views.names) if views.names.ndim == 1 else -1, "N": rows, "F": frames}
-    for name, (pattern, dtype) in COLUMNS.items():
+    paths = {} if views.poses is None else {_PATHS: (_PATHS_SHAPE, "<f4")}
+    for name, (pattern, dtype) in {**COLUMNS, **paths}.items():
         array, subject = getattr(views, name), PREFIX + name
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in pattern)
         if array.shape != shape:
@@ -154,15 +184,9 @@ def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
     check_image_sizes(views.image_size)
     for name in ("focal", "principal_point"):
         check_limits(name, getattr(views, name))
-    check_limits("world_to_camera", views.from_first)
-    matrix = views.from_first.astype(np.float64)
-    rotation = matrix[:, :3, :3]
-    error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0)
-    last_row = np.abs(matrix[:, 3] - (0, 0, 0, 1)).max(axis=1, initial=0)
-    if (error > _ROTATION_TOLERANCE).any() or (last_row > 0).any() or (np.linalg.det(rotation) < 0).any():
-        raise InputError(PREFIX + "from_first", "is not a rigid motion", expected="[R t; 0 0 0 1]")
-    if (np.abs(matrix[0] - np.eye(4)) > _ROTATION_TOLERANCE).any():
-        raise InputError(PREFIX + "from_first", "does not begin with the first camera", expected="the identity")
+    _check_rigid("from_first", views.from_first)
+    if views.poses is not None:
+        _check_rigid(_PATHS, views.poses)
     confidence, boxes = views.keypoints2d[..., 2], views.boxes
     wrong = {
         "keypoints2d": (confidence < 0) | (confidence > 1),
@@ -174,3 +198,16 @@ def check_view_arrays(views: TakeViews, rows: int, frames: int) -> None:
     for name, values in wrong.items():
         if values.any():
             raise InputError(PREFIX + name, "holds impossible values")
+
+
+def _check_rigid(name: str, matrices: np.ndarray) -> None:
+    """Raise InputError if some (V, ..., 4, 4) are no rigid motions, or the first view's not the identity."""
+    check_limits("world_to_camera", matrices)
+    matrix = matrices.astype(np.float64)
+    rotation = matrix[..., :3, :3]
+    error = np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3))
+    last_row = np.abs(matrix[..., 3, :] - (0, 0, 0, 1)).max(initial=0)
+    if (error > _ROTATION_TOLERANCE).any() or last_row > 0 or (np.linalg.det(rotation) < 0).any():
+        raise InputError(PREFIX + name, "is not a rigid motion", expected="[R t; 0 0 0 1]")
+    if (np.abs(matrix[0] - np.eye(4)) > _ROTATION_TOLERANCE).any():
+        raise InputError(PREFIX + name, "does not begin with the first camera", expected="the identity")

@@ -38,11 +38,13 @@ class CameraFit(NamedTuple):
 
 
 def cameras_of(fit: Fit, frames: FitFrames) -> list[CameraFit]:
-    """List the cameras of a fit: one with these frames, or those of a take with theirs."""
+    """List the cameras of a fit: one with these frames, or those of a take with theirs, without those that move."""
     if fit.views is None:
         return [CameraFit(fit, np.arange(len(fit)), frames, np.eye(4))]
     cameras = []
     for number in fit.views.with_frames:
+        if fit.views.moves(number):
+            continue
         view, rows = fit.view(number), fit.shown_by(number)
         assert view.images is not None
         of_view = FitFrames(view, view.images, in_order=True)

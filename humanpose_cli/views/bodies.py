@@ -117,11 +117,8 @@ def solve_person_in_views(
     """
     # The camera that shows the person best has the axes of the problem; the others are further rows of it.
     best = evidence.best_view
-    main = cameras[best]
-    if before is None:
-        start = _single_view(evidence, fits[best], best)
-    else:
-        start = _turned(before.fit, main.rotation, main.translation)
+    main, poses = cameras[best], _poses(evidence, cameras[best])
+    start = _single_view(evidence, fits[best], best) if before is None else _turned(before.fit, poses)
     fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
     fitting = replace(fitting, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
     count = len(evidence.frames)
@@ -135,14 +132,14 @@ def solve_person_in_views(
         predicted_betas=_tensor(start.betas),
         predicted_joints=_tensor(start.joints3d),
         predicted_noise=_tensor(np.full((count, len(SMPL24), 2), NO_EVIDENCE)),  # a start alone, without weight
-        views=tuple(_other_view(evidence, cameras[view], main, view) for view in evidence.views if view != best),
+        views=tuple(_other_view(evidence, cameras[view], poses, view) for view in evidence.views if view != best),
         shape_group=_tensor(np.zeros(count)) if count > 1 else None,
         frame=_tensor(evidence.frames) if count > 1 else None,
         time=_tensor(evidence.times) if count > 1 else None,
+        world_to_camera=None if main.path is None or count == 1 else _tensor(poses),
     )
     solution = fit_keypoints(body, observations, fitting, progress)
-    turn, shift = main.rotation.T, -main.rotation.T @ main.translation
-    fit = _turned(solution, turn, shift)
+    fit = _turned(solution, _inverses(poses))
     return PersonBodies(evidence, fit, landmarks_of(body, fit))
 
 
@@ -157,16 +154,31 @@ def moved_person(body: Body, evidence: PersonEvidence, fit: Fit, camera: ViewCam
     beside = (before.project(pelvis) - np.asarray(camera.principal_point)) / camera.focal * depth
     shift = (np.concatenate((beside, depth), 1) - pelvis).astype(np.float32)
     in_camera = replace(single, joints3d=single.joints3d + shift[:, None], trans=single.trans + shift)
-    in_take = _turned(in_camera, camera.rotation.T, -camera.rotation.T @ camera.translation)
+    in_take = _turned(in_camera, _inverses(_poses(evidence, camera)))
     return PersonBodies(evidence, in_take, landmarks_of(body, in_take))
 
 
-def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: ViewCamera, view: int) -> OtherView:
+def _poses(evidence: PersonEvidence, camera: ViewCamera) -> Array:
+    """Compute the poses of a camera at the evidence's times: (4, 4) of one that stands still, else (N, 4, 4)."""
+    return camera.matrix if camera.path is None else camera.matrices(evidence.times)
+
+
+def _inverses(poses: Array) -> Array:
+    """Invert rigid matrices (..., 4, 4)."""
+    inverses = np.zeros_like(poses)
+    turns = poses[..., :3, :3].swapaxes(-1, -2)
+    inverses[..., :3, :3], inverses[..., :3, 3] = turns, (-turns @ poses[..., :3, 3:])[..., 0]
+    inverses[..., 3, 3] = 1.0
+    return inverses
+
+
+def _other_view(evidence: PersonEvidence, camera: ViewCamera, main: Array, view: int) -> OtherView:
+    """Make the observations of a camera beside the main one, whose poses are given."""
     count = len(evidence.frames)
-    turn = camera.rotation @ main.rotation.T
+    relative = np.broadcast_to(_poses(evidence, camera) @ _inverses(main), (count, 4, 4))
     return OtherView(
-        rotation=_tensor(np.tile(turn, (count, 1, 1))),
-        translation=_tensor(np.tile(camera.translation - turn @ main.translation, (count, 1))),
+        rotation=_tensor(relative[:, :3, :3]),
+        translation=_tensor(relative[:, :3, 3]),
         focal=_tensor(np.full(count, camera.focal)),
         principal_point=_tensor(np.tile(camera.principal_point, (count, 1))),
         keypoints=_tensor(evidence.keypoints[view, ..., :2]),
@@ -188,14 +200,14 @@ def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
     return KeypointFit(**{name: getattr(fit, name)[nearest] for name in _FIT_COLUMNS})
 
 
-def _turned(fit: KeypointFit, rotation: Array, shift: Array) -> KeypointFit:
-    """Move the bodies to axes x ↦ rotation x + shift; their pixels stay."""
-    joints = fit.joints3d.astype(np.float64)
+def _turned(fit: KeypointFit, matrices: Array) -> KeypointFit:
+    """Move the bodies to other axes by a matrix (4, 4), or one a row (N, 4, 4); their pixels stay."""
+    joints, rotation, shift = fit.joints3d.astype(np.float64), matrices[..., :3, :3], matrices[..., :3, 3]
     params = BodyParams(fit.poses, fit.betas, fit.trans).in_axes(rotation, shift, joints[:, _PELVIS] - fit.trans)
     return replace(
         fit,
         poses=params.poses.astype(np.float32),
-        joints3d=(joints @ rotation.T + shift).astype(np.float32),
+        joints3d=(joints @ rotation.swapaxes(-1, -2) + shift[..., None, :]).astype(np.float32),
         trans=params.trans.astype(np.float32),
     )
 

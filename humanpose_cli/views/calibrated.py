@@ -68,11 +68,15 @@ def calibrated_views(
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:
-    """Convert the cameras of a take to a world whose z axis points up, as `write_calibration` takes them."""
+    """Convert the cameras of a take that stand still to a world whose z axis points up, as `write_calibration` takes
+    them.
+    """
     assert fit.views is not None
     cameras = []
     to_first = fit.world_to_camera[0].astype(np.float64)
     for number, name in enumerate(fit.views.names.tolist()):
+        if fit.views.moves(number):
+            continue
         matrix = fit.views.from_first[number].astype(np.float64) @ to_first
         focal, (x, y) = float(fit.views.focal[number]), fit.views.principal_point[number].tolist()
         width, height = fit.views.image_size[number].tolist()

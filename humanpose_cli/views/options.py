@@ -49,7 +49,10 @@ class ViewsOptions(Options):
         12.0, "Two cameras whose viewing directions differ by less add little depth.", unit="degrees", minimum=0
     )
     max_turn: float = option(
-        1.5, "A camera that turns further, zooms or walks during a take is left out.", unit="degrees", minimum=0
+        1.5,
+        "A camera that turns further during a take counts along its path, if that is known.",
+        unit="degrees",
+        minimum=0,
     )
     refinements: int = option(2, "How often cameras and bodies are refined together.", minimum=0)
     shape_noise: float = option(1.5, "Standard deviation of the body's shape components.", above=0)

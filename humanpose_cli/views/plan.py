@@ -32,16 +32,20 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
     if fit.views is None:
         raise UsageError("fit", "has one camera", expected="a take of several")
     to_first = fit.world_to_camera[0].astype(np.float64)
-    centres, directions = [], []
-    for matrix in fit.views.from_first.astype(np.float64) @ to_first:
+    centres, directions, walks = [], [], []
+    for number, matrix in enumerate(fit.views.from_first.astype(np.float64) @ to_first):
         rotation, translation = matrix[:3, :3], matrix[:3, 3]
         centres.append(-rotation.T @ translation)
         directions.append(rotation[2])
+        if fit.views.moves(number):
+            poses = fit.views.to_view(number, np.arange(fit.frame_count)) @ fit.world_to_camera.astype(np.float64)
+            walks.append(-np.einsum("fji,fj->fi", poses[:, :3, :3], poses[:, :3, 3]))
     ahead, right = directions[0][[0, 2]], np.array((-directions[0][2], directions[0][0]))
     axes = np.stack((-right, ahead)) / max(float(np.linalg.norm(ahead)), 1e-9)
     cameras = np.array(centres)[:, [0, 2]] @ axes.T
     paths = [_path(fit, person.rows, to_first)[:, [0, 2]] @ axes.T for person in fit.people]
-    every = np.concatenate([cameras, *paths])
+    walks = [walk[:, [0, 2]] @ axes.T for walk in walks]
+    every = np.concatenate([cameras, *paths, *walks])
     low, extent = every.min(0), max(float(np.ptp(every, axis=0).max()), 1.0)
     middle = (low + every.max(0)) / 2
     scale = (_SIZE - 2 * _MARGIN) / extent
@@ -54,6 +58,8 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
     image = np.full((_SIZE, _SIZE, 3), 250, np.uint8)
     _draw_grid(image, scale)
     empty, labels = image.copy(), list[_Label]()
+    for walk in walks:
+        cv2.polylines(image, [pixel(walk).reshape(-1, 1, 2)], False, _INK, 1, cv2.LINE_AA)
     for path, person in zip(paths, fit.people, strict=True):
         ink = person_colour(person.id)
         colour = [int(255 * value) for value in ink]

@@ -58,19 +58,20 @@ def take_fit(
     """
     fits, names = [fits[number] for number in take.used], [names[number] for number in take.used]
     frame_files = tuple(files for fit in fits for files in fit.current_frame_files[:1])
-    first, scale = fits[0], 1.0
-    if height is not None and take.people:
-        scale = height / standing_height(body, take.people[0])
+    first = fits[0]
+    scale = height / standing_height(body, take.people[0]) if height is not None and take.people else 1.0
     frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(fits, take.cameras, strict=True)]
     parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     of_views = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
+    poses = np.stack([_scaled(camera.matrices(take.times), scale) for camera in take.cameras])
     views = TakeViews.build(
         names=names,
         image_size=[camera.size for camera in take.cameras],
         focal=[camera.focal for camera in take.cameras],
         principal_point=[camera.principal_point for camera in take.cameras],
-        from_first=[_scaled(camera.matrix, scale) for camera in take.cameras],
+        from_first=poses[:, 0],
+        poses=poses,
         offset=[camera.offset for camera in take.cameras],
         frame=frames,
         frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(fits, frames, strict=True)],
@@ -116,9 +117,9 @@ def with_view_errors(fit: Fit, body: Body) -> Fit:
         return fit
     views, landmarks = fit.views, landmarks_of(body, fit)
     errors, weights = (np.full((len(views), len(fit)), np.nan) for _ in range(2))
-    for number, matrix in enumerate(views.from_first.astype(np.float64)):
+    for number in range(len(views)):
         keypoints = views.keypoints2d[number].astype(np.float64)
-        points = landmarks @ matrix[:3, :3].T + matrix[:3, 3]
+        points = views.in_view(landmarks, number, fit.frame_index)
         apart = np.linalg.norm(views.camera(number).project(points) - keypoints[..., :2], axis=-1)
         # Landmarks in doubt are hidden ones, mostly, whose position is a guess.
         counts = keypoints[..., 2] > _CONFIDENT
@@ -173,7 +174,7 @@ def _without_frames(options: Any) -> dict[str, Any]:
 
 def _scaled(matrix: Array, scale: float) -> Array:
     result = matrix.copy()
-    result[:3, 3] *= scale
+    result[..., :3, 3] *= scale
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -20,15 +21,27 @@ from humanpose_cli.views.bodies import (
     moved_person,
     solve_person_in_views,
 )
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
+from humanpose_cli.views.cameras import (
+    ViewCamera,
+    ViewPath,
+    ViewSamples,
+    adjust_cameras,
+    attach_cameras,
+    in_axes_of_first,
+    path_errors,
+    resect_cameras,
+)
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import RelatedViews, agreeing_offsets, relate_views
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
+_Role = Literal["still", "moving", "unused"]  # of a camera in a take
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
 _SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
+_ATTACHING_ROUNDS = 2
+_MAX_PATH_ERROR = 2.5  # noise levels, median, of the landmarks of a camera on a path that is right
 _MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the people
 _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 
@@ -37,11 +50,11 @@ _SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landma
 class Take:
     """What the cameras of a take have in common.
 
-    cameras   of the views that are used, the first one's axes being the take's
+    cameras   of the views that are used, the first one's axes being the take's; those that move come last
     used      numbers of these views among the input's
     times     (F,) seconds of the take's frames, those of the first camera
     people    bodies of each person
-    messages  sentences about views that are left out, or add little
+    messages  sentences about views that move, are left out, or add little
     """
 
     cameras: list[ViewCamera]
@@ -73,17 +86,30 @@ def solve_take(
     Raises InputError if no two views show the same person.
     """
     options = options or ViewsOptions()
-    still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]
-    views = [tracks_of(fit, number) if still[number] else [] for number, fit in enumerate(fits)]
+    roles = _roles(fits, options, calibrated is not None)
+    views = [
+        tracks_of(fit, number, moving=roles[number] == "moving") if roles[number] != "unused" else []
+        for number, fit in enumerate(fits)
+    ]
     related = relate_views(views, options, offsets if offsets is not None else agreeing_offsets(views, heard, options))
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
-    messages = _left_out(related, fits, names, still)
-    if len(used) < 2:
-        raise _too_few(names, messages, explained=sum(still) < 2 or bool(related.mirror_images))
-    cameras = _start_cameras(fits, related, used, calibrated)
+    used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
+    messages = _messages(related, fits, names, roles)
+    if len(used) < 2 or roles[used[0]] == "moving":
+        explained = len(fits) - roles.count("unused") < 2 or "still" not in roles or bool(related.mirror_images)
+        raise _too_few(names, messages, explained=explained)
+    still = sum(roles[number] == "still" for number in used)
+    cameras = _start_cameras(fits, related, used, calibrated, used[still:])
     times = clock_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
-    cameras, people = _adjusted(cameras, people, options, fixed_poses=calibrated is not None, clocks=offsets is None)
+    fixed_poses, clocks = calibrated is not None, offsets is None
+    cameras, people, wrong = _solved_cameras(cameras, still, people, options, fixed_poses=fixed_poses, clocks=clocks)
+    for view, number in enumerate(used[still:], still):
+        outcome = "it contradicts the others, and is left out" if view in wrong else "it counts along its path"
+        messages.append(f"{names[number]} is from a camera that moves: {outcome}")
+    used = [number for view, number in enumerate(used) if view not in wrong]
+    if len(used) < 2:
+        raise _too_few(names, messages, explained=True)
     _refuse_one_position(cameras, people, [names[number] for number in used])
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
@@ -108,19 +134,61 @@ def _refuse_one_position(
 def _adjusted(
     cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Adjust the cameras by bundle adjustment, and move the people to their clocks."""
+    """Adjust the cameras, the first ones of all, by bundle adjustment, and move the people to their clocks."""
     for _ in range(_CLOCK_ROUNDS):
-        shared = _placing([tracks for tracks in people if len({track.view for track in tracks}) > 1])
+        shared = _placing(_shared(people, len(cameras)))
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
         samples = _samples(shared, len(cameras), options)
         solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving)
         shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
-        people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
+        people = _moved(people, shifts)
         cameras = solved
         # Within an adjustment landmarks move at constant speeds: only for small changes of a clock.
         if max(map(abs, shifts)) < _SMALL_SHIFT:
             break
     return cameras, people
+
+
+def _shared(people: Sequence[Sequence[ViewTrack]], count: int) -> list[list[ViewTrack]]:
+    """Select the tracks of the first `count` views, of people that two of them or more show."""
+    of_views = [[track for track in tracks if track.view < count] for tracks in people]
+    return [tracks for tracks in of_views if len({track.view for track in tracks}) > 1]
+
+
+def _moved(people: Sequence[Sequence[ViewTrack]], shifts: Sequence[float]) -> list[list[ViewTrack]]:
+    """Set the clocks of the first views back by so many seconds."""
+    return [
+        [track.moved(shifts[track.view]) if track.view < len(shifts) else track for track in tracks]
+        for tracks in people
+    ]
+
+
+def _solved_cameras(
+    cameras: list[ViewCamera],
+    still: int,
+    people: list[list[ViewTrack]],
+    options: ViewsOptions,
+    *,
+    fixed_poses: bool,
+    clocks: bool,
+) -> tuple[list[ViewCamera], list[list[ViewTrack]], list[int]]:
+    """Solve the cameras, of which the first `still` ones do not move; also move the people to their clocks, and list
+    the views on paths that the others contradict, which are left out.
+    """
+    # Cameras that stand are solved without those that move, if they show a person in common.
+    first = still if _shared(people, still) else len(cameras)
+    standing, people = _adjusted(cameras[:first], people, options, fixed_poses=fixed_poses, clocks=clocks)
+    cameras = [*standing, *cameras[first:]]
+    if still == len(cameras):
+        return cameras, people, []
+    for _ in range(_ATTACHING_ROUNDS):
+        before, samples = cameras, _samples(_shared(people, len(cameras)), len(cameras), options)
+        cameras = attach_cameras(before, first, samples, options, clocks=clocks)
+        people = _moved(people, [here.offset - there.offset for here, there in zip(cameras, before, strict=True)])
+    errors = path_errors(cameras, first, samples, options)
+    wrong = [view for view in range(still, len(cameras)) if errors[view] > _MAX_PATH_ERROR]
+    remaining = [view for view in range(len(cameras)) if view not in wrong]
+    return [cameras[view] for view in remaining], [replace_views(tracks, remaining) for tracks in people], wrong
 
 
 def _is_cut(fit: Fit) -> bool:
@@ -138,6 +206,27 @@ def _moves(fit: Fit, max_turn: float) -> bool:
     return turned > max_turn or zoomed > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
 
 
+def _roles(fits: Sequence[Fit], options: ViewsOptions, calibrated: bool) -> list[_Role]:
+    """Distinguish cameras that stand still from those that move on a known path: these need one that stands, and no
+    calibration.
+    """
+    roles: list[_Role] = []
+    for fit in fits:
+        if _is_cut(fit):
+            roles.append("unused")
+        elif not _moves(fit, options.max_turn):
+            roles.append("still")
+        else:
+            roles.append("moving" if not calibrated and _has_path(fit) else "unused")
+    return roles if "still" in roles else ["unused"] * len(fits)
+
+
+def _has_path(fit: Fit) -> bool:
+    """Return whether the motion of a camera that moves is known in most frames, and its focal length is one."""
+    unknown = len(fit.options.get("camera_unknown", ())) / fit.frame_count
+    return fit.frame_count > 1 and unknown <= _MAX_WALK and float(np.ptp(fit.focal) / fit.focal[0]) <= _MAX_ZOOM
+
+
 def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
     """Make the error for fewer than two views; `explained`: for the reasons that the messages have."""
     problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
@@ -145,14 +234,14 @@ def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) 
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
-def _left_out(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], still: Sequence[bool]) -> list[str]:
+def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], roles: Sequence[_Role]) -> list[str]:
     messages = []
     for number, pose in enumerate(related.poses):
         if number in related.mirror_images:
             messages.append(f"{names[number]} is a mirror image of what the others show: it is left out")
         elif _is_cut(fits[number]):
             messages.append(f"{names[number]} has cuts, or its camera was pushed: it is left out")
-        elif not still[number]:
+        elif roles[number] == "unused":
             messages.append(f"{names[number]} is from a camera that moves: it is left out")
         elif not len(fits[number]):
             messages.append(f"{names[number]} shows no person: it is left out")
@@ -167,7 +256,11 @@ def replace_views(tracks: Sequence[ViewTrack], used: Sequence[int]) -> list[View
 
 
 def _start_cameras(
-    fits: Sequence[Fit], related: RelatedViews, used: Sequence[int], calibrated: Sequence[ViewCamera] | None
+    fits: Sequence[Fit],
+    related: RelatedViews,
+    used: Sequence[int],
+    calibrated: Sequence[ViewCamera] | None,
+    moving: Sequence[int],
 ) -> list[ViewCamera]:
     cameras = []
     for number in used:
@@ -188,6 +281,7 @@ def _start_cameras(
                 size=camera.size,
                 fixed_focal=bool(fit.options.get("focal")),
                 offset=offset,
+                path=ViewPath(clock_times(fit), fit.world_to_camera.astype(float)) if number in moving else None,
             )
         )
     return in_axes_of_first(cameras)
@@ -238,7 +332,8 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
         heights[track.view] = max(heights[track.view], track.height)
         legs.append((len(track), _leg_length(track)))
     lengths = np.array(legs)
-    return ViewSamples(points, weights, speeds, heights, float(np.average(lengths[:, 1], weights=lengths[:, 0])))
+    leg = float(np.average(lengths[:, 1], weights=lengths[:, 0]))
+    return ViewSamples(chosen, points, weights, speeds, heights, leg)
 
 
 def _leg_length(track: ViewTrack) -> float:
@@ -289,7 +384,8 @@ def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies], opti
         for track in evidence.tracks:
             heights[track.view] = max(heights[track.view], track.height)
         points.append(person.landmarks[rows][:, list(LANDMARKS)])
-        samples.append(ViewSamples(keypoints[..., :2], weights, np.zeros_like(keypoints[..., :2]), heights, 0.0))
+        pixels, times = keypoints[..., :2], evidence.times[rows]
+        samples.append(ViewSamples(times, pixels, weights, np.zeros_like(pixels), heights, 0.0))
     return resect_cameras(cameras, points, samples, options)
 
 

@@ -23,7 +23,7 @@ class Moments(NamedTuple):
 
     visible    (K,) whether the camera shows them then
     keypoints  (K, 33, 3) x, y pixels and confidence, zero where unknown
-    joints     (K, 24, 3) metres, camera axes, of the single camera's fit
+    joints     (K, 24, 3) metres, as of `ViewTrack`
     """
 
     visible: NDArray[np.bool_]
@@ -39,7 +39,7 @@ class ViewTrack:
     rows       (T,) rows of its fit
     times      (T,) seconds, rising, on the clock that the take's cameras have in common
     keypoints  (T, 33, 3) x, y pixels and confidence 0..1
-    joints     (T, 24, 3) metres, camera axes
+    joints     (T, 24, 3) metres, camera axes; of a camera that moves, axes of its path's world
     clothes    (6, 4) colours and weights of the clothes; None where they are not known
     """
 
@@ -93,15 +93,22 @@ def clock_times(fit: FitRecord) -> Array:
     return np.arange(fit.frame_count) / (fit.frame_rate or ASSUMED_FRAME_RATE)
 
 
-def tracks_of(fit: Fit, view: int) -> list[ViewTrack]:
-    """List the people of one camera's fit, those in most frames first, without frames that were filled in."""
+def tracks_of(fit: Fit, view: int, *, moving: bool = False) -> list[ViewTrack]:
+    """List the people of one camera's fit, those in most frames first, without frames that were filled in.
+
+    moving  whether the camera moves: without the frames in which its motion is unknown
+    """
     times, tracks = clock_times(fit), []
+    usable = np.isin(fit.frame_index, fit.options.get("camera_unknown", ()) if moving else (), invert=True)
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        rows = rows[~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
+        rows = rows[usable[rows] & ~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
         if len(rows):
             seconds = times[fit.frame_index[rows]]
             keypoints, joints = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
+            if moving:
+                poses = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
+                joints = (joints - poses[:, None, :3, 3]) @ poses[:, :3, :3]
             tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track)))
     return sorted(tracks, key=lambda track: -len(track))
 

@@ -157,3 +157,13 @@ def test_a_plane_that_the_feet_do_not_reach_is_no_ground(points, lift):
     joints = with_trunks(np.einsum("tij,tkj->tki", path.rotations, joints), path)
     scale = walk_of(path, points=points).scale(people, bodies(joints), TIMES)
     assert scale is None or scale.ground is None
+
+
+def test_a_background_before_the_people_shows_no_walk():
+    """An image that is cropped anew in each frame looks like a walk along a wall; feet agree with some size of it."""
+    path = beside(COUNT)
+    people = [person(frame) for frame in range(COUNT)]
+    joints = walker(path)
+    for depth, is_walk in ((1.5, False), (9.0, True)):
+        wall = np.random.default_rng(4).uniform((-2, -2, depth), (2, 2, depth + 0.01), (200, 3))
+        assert (walk_of(path, points=wall).scale(people, bodies(joints), TIMES) is not None) == is_walk

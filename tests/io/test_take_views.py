@@ -95,3 +95,17 @@ def test_a_part_of_the_views_is_refused(tmp_path):
 def test_replacing_views_is_checked():
     with raises(InputError, problem="do not name two views"):
         replace(record(views=views()), views=views(names=["b", "b"]))
+
+
+def test_poses_of_cameras_that_move_are_kept_and_checked(tmp_path):
+    poses = np.tile(views().from_first[:, None], (1, 2, 1, 1))
+    poses[1, 1, 0, 3] += 0.5
+    write_fit(tmp_path / "take.fit.npz", record(views=views(poses=poses)))
+    stored = read_fit(tmp_path / "take.fit.npz").views
+    assert [stored.moves(number) for number in (0, 1)] == [False, True]
+    np.testing.assert_array_equal(stored.to_view(1, np.array([1, 0])), poses[1, ::-1])
+    np.testing.assert_array_equal(stored.to_view(0, np.array([1, 0])), np.eye(4))
+    with raises(InputError, problem="is not a rigid motion", subject="view_poses"):
+        record(views=views(poses=2 * poses))
+    with raises(InputError, problem="has the wrong shape", subject="view_poses"):
+        record(views=views(poses=np.concatenate((poses, poses), axis=1)))

@@ -48,7 +48,9 @@ def samples(points: np.ndarray, true: list[ViewCamera] = TRUE, weights: np.ndarr
     """What the cameras show of points (K, L, 3), without noise and movement."""
     pixels = np.stack([camera.project(points) for camera in true])
     weights = np.ones(pixels.shape[:3]) if weights is None else weights
-    return ViewSamples(pixels, weights, np.zeros_like(pixels), np.full(len(true), 400.0), leg_of(points))
+    return ViewSamples(
+        np.zeros(points.shape[0]), pixels, weights, np.zeros_like(pixels), np.full(len(true), 400.0), leg_of(points)
+    )
 
 
 def wrong(camera: ViewCamera, degrees: float = 8.0, metres: float = 0.3) -> ViewCamera:
@@ -86,11 +88,11 @@ def test_rays_that_meet_give_their_point_and_those_without_weight_do_not_count()
     focals = np.array([camera.focal for camera in TRUE])[:, None, None]
     flat = np.stack([camera.project(points) - camera.principal_point for camera in TRUE]) / focals
     weights = np.ones(flat.shape[:2])
-    np.testing.assert_allclose(triangulate(matrices, flat, weights), points, atol=1e-6)
+    np.testing.assert_allclose(triangulate(matrices[:, None], flat, weights), points, atol=1e-6)
     flat[2] += 0.4
-    assert np.abs(triangulate(matrices, flat, weights) - points).max() > 0.1
+    assert np.abs(triangulate(matrices[:, None], flat, weights) - points).max() > 0.1
     weights[2] = 0
-    np.testing.assert_allclose(triangulate(matrices, flat, weights), points, atol=1e-6)
+    np.testing.assert_allclose(triangulate(matrices[:, None], flat, weights), points, atol=1e-6)
 
 
 def test_errors_beyond_the_limit_cost_as_much_as_they_are_large() -> None:

@@ -1,0 +1,45 @@
+"""Points of the background that a camera's walk has shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.export.motion import TO_Y_UP, Array, CameraPath
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.atomic import write_bytes
+
+
+class SceneCloud(NamedTuple):
+    """Points (P, 3) of the background of one shot, and positions (F, 3) of its camera: metres, world, y up."""
+
+    points: Array
+    centres: Array
+
+
+def clouds_of(fit: Fit) -> Iterator[SceneCloud]:
+    """Yield the background of each shot whose camera walks along a known path, in the fit's world."""
+    camera = next(iter(CameraPath.all_of(fit).values()))
+    for path in fit.options.get("camera_paths", ()):
+        frames = np.flatnonzero(fit.shot_id == path["shot"])
+        if not len(frames) or not path.get("background"):
+            continue
+        centres = camera.positions[frames]
+        points = np.asarray(path["background"]) @ TO_Y_UP.T @ camera.rotations[frames[0]].T + centres[0]
+        yield SceneCloud(points, centres)
+
+
+def write_cloud(path: Path | str, fit: Fit) -> None:
+    """Write the backgrounds of a fit as one point cloud (PLY, binary). Raises InputError if it has none."""
+    parts = [cloud.points for cloud in clouds_of(fit)]
+    if not parts:
+        remedy = "fit a clip whose camera walks, with `camera` auto or walking"
+        raise InputError("fit", "has no points of the background", expected="a camera that walks", remedy=remedy)
+    points = np.concatenate(parts).astype("<f4")
+    names = "".join(f"property float {axis}\n" for axis in "xyz")
+    head = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{names}end_header\n"
+    write_bytes(path, head.encode("ascii") + points.tobytes())
