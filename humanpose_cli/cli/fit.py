@@ -255,7 +255,8 @@ class FitRun:
             reporter.warn(f"{item.short}: `height` names person {missing}, who is not in the fit")
         for path in fit.options.get("camera_paths", ()):
             length = f"the camera walks {path['metres']:.1f} m (±{path['deviation']:.0%}, beside people's sizes)"
-            reporter.info(f"{item.short}: {length}, as the background and standing feet show")
+            zoom = f" and zooms by a factor of {path['zoom']:.2f}" if path["zoom"] != 1 else ""
+            reporter.info(f"{item.short}: {length}{zoom}, as the background and standing feet show")
         if walks := fit.options.get("camera_walks"):
             walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not found"
             reporter.warn(f"{item.short}: {walked}: people's paths in the world are wrong")

@@ -67,19 +67,22 @@ class CameraWalk:
     def turned(
         self, cameras: Sequence[FrameCamera], people: Sequence[DetectedPerson]
     ) -> tuple[list[FrameCamera], list[DetectedPerson]]:
-        """Give the shot's cameras the path's rotations and focal length, and adapt the estimates of its people."""
-        cameras, people, factor = list(cameras), list(people), self.path.focal_factor
+        """Give the shot's cameras the path's rotations and focal lengths, and adapt the estimates of its people."""
+        cameras, people = list(cameras), list(people)
         for index, camera in self._in_shot(cameras):
             turn = camera.turn
             if index >= self.first:
                 turn = CameraPose(self.path.rotations[index - self.first], solved=False, walks=True)
-            focal = camera.camera.focal / camera.turn.zoom * factor
+            focal = camera.camera.focal / camera.turn.zoom * self._focal_factor(index)
             cameras[index] = replace(camera, camera=replace(camera.camera, focal=focal), turn=turn)
         for row, person in enumerate(people):
             if (camera := cameras[person.frame]).shot == self.shot:
-                before = replace(camera.camera, focal=camera.camera.focal / factor)
+                before = replace(camera.camera, focal=camera.camera.focal / self._focal_factor(person.frame))
                 people[row] = before_camera(person, before, camera.camera)
         return cameras, people
+
+    def _focal_factor(self, frame: int) -> float:
+        return self.path.focal_factor * float(self.path.zooms[max(frame - self.first, 0)])
 
     def moved(self, cameras: Sequence[FrameCamera], scale: PathScale) -> list[FrameCamera]:
         """Move the shot's cameras along the path."""
@@ -101,6 +104,7 @@ class CameraWalk:
             "shot": self.shot,
             "metres": round(scale.metres * self.path.length, 3),
             "deviation": round(scale.deviation, 4),
+            "zoom": round(float(self.path.zooms.max() / self.path.zooms.min()), 3),
             "ground": scale.ground is not None,
             "background_error": round(self.path.error, 3),
             "background": np.round(scale.metres * self._cloud(), 2).tolist(),

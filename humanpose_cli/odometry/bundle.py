@@ -247,6 +247,26 @@ class PoseTarget(NamedTuple):
                 break
         return scene.rotations[0], scene.translations[0]
 
+    def zoom(self, rotation: Array, translation: Array, *, steps: int = 4) -> tuple[float, Array, Array]:
+        """Find the factor on the focal length that a camera near a pose has, and its pose with that."""
+        scene, observations, factor = self._scene(rotation, translation), self._observations, 1.0
+        for _ in range(steps):
+            errors = scene.errors(observations)
+            weights = huber_weights(errors)
+            of_camera, _, of_focal = _jacobians(scene, observations)
+            jacobian = np.concatenate((of_camera, of_focal[..., None]), 2)
+            weighted_jacobian = weights[:, None, None] * jacobian
+            residual = np.where(weights[:, None] > 0, errors, 0.0)
+            hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
+            step = -np.linalg.lstsq(hessian, np.einsum("nai,na->i", weighted_jacobian, residual), rcond=None)[0]
+            rotations, growth = (
+                rotated_cameras(scene.rotations, step[None, :3]),
+                float(np.exp(np.clip(step[6], -0.1, 0.1))),
+            )
+            focal, factor = scene.focal * growth, factor * growth
+            scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:6], focal=focal)
+        return factor, scene.rotations[0], scene.translations[0]
+
     def _scene(self, rotation: Array, translation: Array) -> BundleScene:
         return BundleScene(rotation[None], translation[None], self.points, self.focal)
 

@@ -33,6 +33,10 @@ _ADJUST_EVERY = 3
 _WINDOW, _HELD = 60, 15  # key frames adjusted together at the end, and those held that the window before adjusted
 
 
+_ZOOM_ERROR = 0.4  # pixels of a path, beyond which a lens that zooms is tried
+_ZOOM_GAIN = 0.8  # error with a zoom, as a share of that without one, that shows it
+_ZOOM_ROUNDS = 6  # adjustments of focal lengths and path by turns
+_PIECES = 3  # of a shot whose corners are lost at once, the longest of which is taken
 _LENGTH_STEP = 15  # frames between the positions whose distances are a path's length
 _MIN_SOLVED, _MAX_ERROR = 0.5, 1.5  # share of frames, and pixels, of a path that is reliable
 
@@ -44,6 +48,7 @@ class Reconstruction:
     rotations, translations  (T, 3, 3) and (T, 3), world to camera
     solved                   (T,) whether a frame's background shows its pose
     focal_factor             of the lens's focal length on the one that the solve began with
+    zooms                    (T,) factors on that focal length, the first of which is 1
     points                   (P, 3) of the background
     error                    median reprojection error, in the unit of the corners' positions
     """
@@ -52,6 +57,7 @@ class Reconstruction:
     translations: Array
     solved: NDArray[np.bool_]
     focal_factor: float
+    zooms: Array
     points: Array
     error: float
 
@@ -77,38 +83,57 @@ def reconstruct(corners: CornerTracker, *, fixed_focal: bool = False) -> Reconst
 
     fixed_focal  keeps the focal length that the corners' camera states
     """
-    growth = _Growth(corners)
-    if not growth.begin():
-        return None
-    growth.grow()
-    growth.finish(fixed_focal)
-    return growth.reconstruction()
+    path = _longest_piece(corners, fixed_focal, zooms=False)
+    if path is None or fixed_focal or path.error < _ZOOM_ERROR:
+        return path
+    zooming = _longest_piece(corners, fixed_focal, zooms=True)
+    return zooming if zooming is not None and zooming.error < _ZOOM_GAIN * path.error else path
+
+
+def _longest_piece(corners: CornerTracker, fixed_focal: bool, *, zooms: bool) -> Reconstruction | None:
+    """Find the path over those frames that corners connect, the longest of up to three such pieces."""
+    best, in_pieces = None, np.zeros(len(corners.keys), bool)
+    for _ in range(_PIECES):
+        growth = _Growth(corners, zooms=zooms)
+        if not growth.begin(~in_pieces):
+            break
+        growth.grow()
+        growth.finish(fixed_focal)
+        piece = growth.reconstruction()
+        best = piece if best is None or piece.solved.sum() > best.solved.sum() else best
+        in_pieces |= growth.has_pose
+        if in_pieces.mean() > 1 - best.solved.mean():
+            break
+    return best
 
 
 class _Growth:
     """Key frames with poses, and points, added one after the other."""
 
-    def __init__(self, corners: CornerTracker) -> None:
+    def __init__(self, corners: CornerTracker, *, zooms: bool) -> None:
+        self._may_zoom = zooms
         self._frames, self._key_frames = corners.frames, np.array(corners.keys)
         keys = [corners.frames[key] for key in corners.keys]
         self._keys, self._count = keys, len(keys)
         self._focal = self._first_focal = corners.focal
         self._rotations = np.tile(np.eye(3), (self._count, 1, 1))
         self._translations = np.zeros((self._count, 3))
-        self._has_pose = np.zeros(self._count, bool)
+        self.has_pose = np.zeros(self._count, bool)
         largest = max((int(frame.ids.max(initial=-1)) for frame in corners.frames), default=-1)
         self._points = np.full((largest + 1, 3), np.nan)
         cameras = np.concatenate([np.full(len(key.ids), index) for index, key in enumerate(keys)])
         positions = np.concatenate([key.positions for key in keys]).astype(float)
         self._observations = Observations(cameras, np.concatenate([key.ids for key in keys]), positions)
         self._rows = np.searchsorted(cameras, np.arange(self._count + 1))  # of each key frame's observations
+        self._zooms = np.ones(self._count)  # factors on the focal length, by which observed positions are divided
         self._has_no_pose = np.zeros(self._count, bool)  # key frames whose pose was not found
         self._first = 0  # the key frame whose camera is the world's axes
 
-    def begin(self) -> bool:
-        """Start from the pair of key frames with most parallax and inliers."""
+    def begin(self, usable: NDArray[np.bool_]) -> bool:
+        """Start from the pair of usable key frames with most parallax and inliers."""
         best, pair = 0.0, None
         candidates = [(a, a + d) for d in _PAIR_DISTANCES for a in range(0, self._count - d, max(1, d // 2))]
+        candidates = [pair for pair in candidates if usable[list(pair)].all()]
         for a, b in candidates[:: max(1, len(candidates) // _PAIRS)]:
             _, in_a, in_b = np.intersect1d(
                 self._keys[a].ids, self._keys[b].ids, assume_unique=True, return_indices=True
@@ -128,7 +153,7 @@ class _Growth:
             return False
         a, b, self._rotations[b], self._translations[b] = pair
         self._first = a
-        self._has_pose[[a, b]] = True
+        self.has_pose[[a, b]] = True
         self._triangulate()
         self._adjust(np.array([a, b]), held=1)
         return bool(np.isfinite(self._points[:, 0]).sum() >= _MIN_POINTS)
@@ -137,9 +162,9 @@ class _Growth:
         """Add the other key frames, first those next to those with a pose."""
         count = 0
         while (key := self._next_key()) is not None:
-            self._has_pose[key] = self._pose(key)
-            self._has_no_pose[key] = not self._has_pose[key]
-            if self._has_pose[key]:
+            self.has_pose[key] = self._pose(key)
+            self._has_no_pose[key] = not self.has_pose[key]
+            if self.has_pose[key]:
                 self._triangulate(key)
                 count += 1
                 if count % _ADJUST_EVERY == 0:
@@ -147,7 +172,7 @@ class _Growth:
 
     def _next_key(self) -> int | None:
         """Return the key frame, next to those with a pose, that sees most points; None if none sees enough."""
-        solved_keys, left = np.flatnonzero(self._has_pose), ~(self._has_pose | self._has_no_pose)
+        solved_keys, left = np.flatnonzero(self.has_pose), ~(self.has_pose | self._has_no_pose)
         ends = (
             np.flatnonzero(left[: solved_keys[0]])[-1:],
             solved_keys[-1] + np.flatnonzero(left[solved_keys[-1] :])[:1],
@@ -161,28 +186,48 @@ class _Growth:
         return np.isfinite(self._points[frame.ids, 0])
 
     def _nearest(self, key: int) -> NDArray[np.int64]:
-        solved_keys = np.flatnonzero(self._has_pose)
+        solved_keys = np.flatnonzero(self.has_pose)
         return np.sort(solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:_LOCAL_CAMERAS]])
 
     def _pose(self, key: int) -> bool:
         """Find the pose of a key frame from the points that it sees."""
         frame = self._keys[key]
         has_point = self._has_point(frame)
-        solved_keys = np.flatnonzero(self._has_pose)
+        solved_keys = np.flatnonzero(self.has_pose)
         neighbour = solved_keys[np.abs(solved_keys - key).argmin()]
-        pose = _pose_of(self._target(frame, has_point), self._rotations[neighbour], self._translations[neighbour])
+        zoom = self._zooms[neighbour]
+        target = self._target(frame, has_point, zoom)
+        pose = _pose_of(target, self._rotations[neighbour], self._translations[neighbour])
         if pose is None:
             return False
         self._rotations[key], self._translations[key] = pose
+        self._set_zoom(key, zoom)
+        if self._may_zoom:
+            self._zoom(key)
         return True
 
-    def _target(self, frame: FrameCorners, has_point: NDArray[np.bool_]) -> PoseTarget:
-        return PoseTarget(self._points[frame.ids[has_point]], frame.positions[has_point].astype(float), self._focal)
+    def _zoom(self, key: int) -> None:
+        """Adapt the focal length and pose of a key frame to the points that it sees."""
+        has_point = self._has_point(self._keys[key])
+        target = self._target(self._keys[key], has_point, self._zooms[key])
+        factor, self._rotations[key], self._translations[key] = target.zoom(
+            self._rotations[key], self._translations[key]
+        )
+        self._set_zoom(key, self._zooms[key] * factor)
+
+    def _set_zoom(self, key: int, zoom: float) -> None:
+        rows = slice(self._rows[key], self._rows[key + 1])
+        self._observations.positions[rows] = self._keys[key].positions / zoom
+        self._zooms[key] = zoom
+
+    def _target(self, frame: FrameCorners, has_point: NDArray[np.bool_], zoom: float) -> PoseTarget:
+        positions = frame.positions[has_point].astype(float) / zoom
+        return PoseTarget(self._points[frame.ids[has_point]], positions, self._focal)
 
     def _observations_of(self, first: int, last: int) -> Observations:
         """Return the observations of the key frames with a pose from `first` to `last`."""
         observations = self._observations.rows(slice(self._rows[max(first, 0)], self._rows[min(last + 1, self._count)]))
-        return observations.rows(self._has_pose[observations.cameras])
+        return observations.rows(self.has_pose[observations.cameras])
 
     def _triangulate(self, key: int | None = None) -> None:
         """Add the points that key frames with a pose see at a sufficient angle; with `key`, those that it sees."""
@@ -232,12 +277,15 @@ class _Growth:
         self._points[(misses > 0) & (3 * misses >= views)] = np.nan
 
     def finish(self, fixed_focal: bool) -> None:
-        """Adjust the complete path, in windows if it is long; the focal length with the first one."""
-        solved_keys = np.flatnonzero(self._has_pose)
+        """Adjust the complete path, in windows if it is long; focal lengths with the first one."""
+        solved_keys = np.flatnonzero(self.has_pose)
         middle = int(np.searchsorted(solved_keys, self._first))
         start = min(max(middle - _WINDOW // 2, 0), max(len(solved_keys) - _WINDOW, 0))
         window = solved_keys[start : start + _WINDOW]
-        for _ in range(2):
+        for _ in range(_ZOOM_ROUNDS if self._may_zoom else 2):
+            if self._may_zoom:
+                for key in window[1:]:
+                    self._zoom(key)
             self._adjust(window, held=1, usual_focal=None if fixed_focal else self._first_focal, steps=20)
             self._triangulate()
         if len(solved_keys) <= _WINDOW:
@@ -253,14 +301,15 @@ class _Growth:
         count = len(self._frames)
         rotations, translations = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
         errors = np.full(count, np.inf)
-        solved_keys = np.flatnonzero(self._has_pose)
+        solved_keys = np.flatnonzero(self.has_pose)
         solved_frames = self._key_frames[solved_keys]
+        zooms = np.exp(np.interp(np.arange(count), solved_frames, np.log(self._zooms[solved_keys])))
         for index, frame in enumerate(self._frames):
             nearest = np.abs(solved_frames - index).argmin()
             start = self._rotations[solved_keys[nearest]], self._translations[solved_keys[nearest]]
             has_point = self._has_point(frame)
             if has_point.sum() >= _MIN_POINTS:
-                target = self._target(frame, has_point)
+                target = self._target(frame, has_point, zooms[index])
                 start = start if index == solved_frames[nearest] else target.refined(*start)
                 errors[index] = np.median(target.errors(*start))
             rotations[index], translations[index] = start
@@ -272,7 +321,8 @@ class _Growth:
         translations = translations - rotations @ shift
         points = self._points[np.isfinite(self._points[:, 0])] @ turn.T + shift
         error = float(np.median(errors[solved])) if solved.any() else np.inf
-        return Reconstruction(rotations, translations, solved, self._focal / self._first_focal, points, error)
+        factor = float(self._focal / self._first_focal * zooms[0])
+        return Reconstruction(rotations, translations, solved, factor, zooms / zooms[0], points, error)
 
 
 def _fill(rotations: Array, translations: Array, solved: NDArray[np.bool_]) -> None:

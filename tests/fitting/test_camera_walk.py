@@ -24,7 +24,8 @@ def walk_of(path: TruePath, solved=None, points=None) -> CameraWalk:
     translations = -np.einsum("tij,tj->ti", path.rotations, path.centres) / UNIT
     solved = np.ones(len(path.centres), bool) if solved is None else solved
     points = np.zeros((0, 3)) if points is None else points / UNIT
-    return CameraWalk(0, 0, Reconstruction(path.rotations, translations, solved, 1.1, points, 0.2))
+    zooms = np.linspace(1, 1.2, len(path.centres))
+    return CameraWalk(0, 0, Reconstruction(path.rotations, translations, solved, 1.1, zooms, points, 0.2))
 
 
 def person(frame, track=0, ankles=0.9):
@@ -105,7 +106,8 @@ def test_cameras_turn_with_the_path_and_move_along_it_in_metres():
     walk = CameraWalk(2, 1, walk_of(path).path)
     cameras = [FrameCamera(str(i), Camera.of_image((640, 480), 500.0), shot=int(i > 0)) for i in range(7)]
     turned, _ = walk.turned(cameras, [])
-    assert [camera.camera.focal for camera in turned] == [500.0] + 6 * [pytest.approx(550)]
+    focals = 550 * np.array((1, 1, 1, 1.05, 1.1, 1.15, 1.2))[1:]
+    assert [camera.camera.focal for camera in turned] == [500.0, *map(pytest.approx, focals)]
     assert turned[0] is cameras[0]
     np.testing.assert_array_equal(turned[4].turn.rotation, path.rotations[2])
     assert not turned[4].turn.solved

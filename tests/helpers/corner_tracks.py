@@ -35,13 +35,20 @@ def scene_points(count: int = 700, seed: int = 0) -> np.ndarray:
 
 
 def corner_tracks(
-    path: TruePath, points: np.ndarray, *, noise: float = 0.0, movers: int = 0, blind: range = range(0)
+    path: TruePath,
+    points: np.ndarray,
+    *,
+    noise: float = 0.0,
+    movers: int = 0,
+    blind: range = range(0),
+    zooms: np.ndarray | None = None,
 ) -> CornerTracker:
     """The tracker after it has followed the points that lie in each image.
 
     noise   standard deviation in pixels
     movers  so many of the points go up and down by 30 cm
     blind   frames in which no corner is followed; those after it have other numbers
+    zooms   factors on the focal length of all frames
     """
     random, tracker = np.random.default_rng(1), CornerTracker()
     tracker.focal = FOCAL
@@ -51,7 +58,7 @@ def corner_tracks(
         moved = points.copy()
         moved[:movers, 1] += 0.3 * np.sin(frame / 4)
         there = (moved - centre) @ rotation.T
-        pixels = FOCAL * there[:, :2] / there[:, 2:]
+        pixels = FOCAL * (1.0 if zooms is None else zooms[frame]) * there[:, :2] / there[:, 2:]
         visible = (there[:, 2] > 0.1) & (np.abs(pixels) < np.array(SIZE) / 2).all(1) & (frame not in blind)
         ids = np.flatnonzero(visible)
         noisy = pixels[ids] + noise * random.standard_normal((len(ids), 2))

@@ -78,3 +78,27 @@ def test_three_frames_without_movement_have_no_path():
     still = TruePath(np.tile(np.eye(3), (3, 1, 1)), np.zeros((3, 3)))
     assert reconstruct(corner_tracks(still, scene_points())) is None
     assert reconstruct(corner_tracks(still, np.zeros((0, 3)))) is None
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.3])
+def test_a_zoom_on_the_way_is_found(factor):
+    zooms = factor ** np.clip((np.arange(90) - 20) / 50, 0, 1)
+    result = reconstruct(corner_tracks(beside(90), scene_points(), noise=0.3, zooms=zooms))
+    distance, angle = path_errors(result.rotations, result.centres, beside(90))
+    assert (distance, angle) < (0.01, 0.15)
+    np.testing.assert_allclose(result.focal_factor * result.zooms, zooms, rtol=0.02)
+
+
+def test_a_lens_that_does_not_zoom_keeps_its_focal_length_among_errors():
+    result = reconstruct(corner_tracks(beside(), scene_points(), noise=0.7, movers=100))
+    np.testing.assert_array_equal(result.zooms, 1)
+
+
+def test_the_longest_piece_counts_where_all_corners_are_lost_at_once():
+    """As a person who fills the image, a whip pan or a black second leave it; the first piece has the better start."""
+    path = TruePath(beside(90).rotations, beside(90).centres.copy())
+    path.centres[36:] = path.centres[36] + 0.4 * (path.centres[36:] - path.centres[36])
+    result = reconstruct(corner_tracks(path, scene_points(), noise=0.1, blind=range(30, 36)))
+    assert not result.solved[:36].any()
+    assert result.solved[36:].all()
+    assert result.is_reliable
