@@ -2,24 +2,28 @@
 
 The ledger records what became of each item, so that a rerun goes on where earlier runs stopped. Each shard appends to
 its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one JSON object, written by one
-`write` to a file opened for appending and then fsynced, so that a crash can tear only the last line. Each ends with a
-checksum: a torn or damaged line is ignored and its item done again. Lines of kind `run` open a run and keep its options
-and its turn, which orders runs independently of clocks; lines of kind `item` record what became of one item.
+`write` to a file opened for appending, so that a killed process can tear only the last line. Lines are fsynced, those
+of finished items at most once a second and after their outputs' names: a machine that loses power does the items of
+that second again. Each line ends with a checksum: a torn or damaged one is ignored and its item done again. Lines of
+kind `run` open a run and keep its options and its turn, which orders runs independently of clocks; lines of kind `item`
+record what became of one item.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -30,13 +34,14 @@ from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard
 from humanpose_cli.core.device import gpu_names
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
+from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandoned, renames_collected, writing_error
 from humanpose_cli.io.locks import is_locked, lock_at_once
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import open_existing, refuse_input, refuse_link
 from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
+_FLUSH_SECONDS = 1.0  # between flushes of items' lines to the disk
 
 
 def options_digest(options: Mapping[str, Any]) -> str:
@@ -210,6 +215,8 @@ class Ledger:
         self.folder, self.command, self.shard = folder, command, shard
         self.digest = options_digest(options)
         self.path = folder / f"ledger.{shard.file_part}.jsonl"
+        self._flushed, self._renames = -math.inf, ExitStack()
+        self._folders: set[Path] = set()  # with outputs whose names are not flushed to the disk yet
         self._new = False  # whether this process made the file, and no item is recorded in it
         record = run_record_path(folder, shard)
         refuse_input(record)
@@ -232,9 +239,13 @@ class Ledger:
             raise
 
     def __enter__(self) -> Ledger:
+        self._folders = self._renames.enter_context(renames_collected())
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        self._renames.close()
+        with suppress(OSError):  # of lines that this loses, the items are done again
+            self._flush()
         self._close(refused=kind is not None and issubclass(kind, UsageError))
 
     def _close(self, *, refused: bool) -> None:
@@ -244,7 +255,7 @@ class Ledger:
         self._file.close()
 
     def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
-        """Append what became of an item that had that fingerprint; when this returns, the line is on the disk.
+        """Append what became of an item that had that fingerprint; the line is on the disk within a second of work.
 
         UnavailableError also where the ledger was removed or replaced meanwhile, and with it most likely the results.
         """
@@ -275,7 +286,9 @@ class Ledger:
         row = _checked(json.dumps(line, ensure_ascii=True, default=_plain).encode("ascii"))
         try:
             self._file.write(row + b"\n")  # one write: whole lines even with several appenders
-            os.fsync(self._file.fileno())
+            finished = line["kind"] == "item" and line["outcome"] != Status.INTERRUPTED.value
+            if not finished or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                self._flush()
         except OSError as error:
             raise writing_error(self.path, error) from error
         try:
@@ -285,6 +298,13 @@ class Ledger:
         if is_replaced:
             problem = "was removed or replaced while hpc was writing into it"
             raise UnavailableError(self.folder, problem, remedy="the same command makes again what is missing")
+
+    def _flush(self) -> None:
+        """Wait until all lines are on the disk, and before them the names of the outputs that they record."""
+        while self._folders:
+            flush_folder(self._folders.pop())
+        os.fsync(self._file.fileno())
+        self._flushed = time.monotonic()
 
     def _lock(self) -> None:
         if not lock_at_once(self._file.fileno()):  # a courtesy, not what keeps lines whole

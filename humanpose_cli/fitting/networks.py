@@ -86,7 +86,8 @@ class PeopleNetwork:
         if self._model == nbf.MODEL:
             config = config_of(header, self._path)
             if config.inputs.segmented and config.segmenter is None:
-                self.files += (self._segmenter or shipped_weights(SHIPPED_SEGMENTER),)
+                self._segmenter = self._segmenter or shipped_weights(SHIPPED_SEGMENTER)
+                self.files += (self._segmenter,)
         self.label = "+".join(digest_of(path)[:16] for path in self.files) + precision_label(precision)
         if options != NetworkOptions() or body.name != "default":
             _ = self.network  # errors of the user's files are raised before anything is fitted
@@ -141,9 +142,6 @@ class Estimates:
 
 def _load_nbf(path: Path, segmenter: Path | None, body: Body, device: str, precision: Precision) -> BodyNetwork:
     network = load_nbf(path, segmenter=segmenter, body=body, device=device, precision=precision)
-    if network.config.inputs.segmented and network.segmenter is None:
-        parts = shipped_weights(SHIPPED_SEGMENTER)
-        return load_nbf(path, segmenter=parts, body=body, device=device, precision=precision)
     if segmenter is not None and not network.config.inputs.segmented:
         raise UsageError("segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
     return network

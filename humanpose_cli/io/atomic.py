@@ -18,6 +18,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        _flush_folder(path.parent)
+        folders = _renames.get()
+        if folders is None:
+            flush_folder(path.parent)
+        else:
+            folders.add(path.parent)
 
 
 @contextmanager
@@ -262,7 +267,21 @@ def _rename(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _flush_folder(folder: Path) -> None:
+_renames: ContextVar[set[Path] | None] = ContextVar("renames", default=None)
+
+
+@contextmanager
+def renames_collected() -> Iterator[set[Path]]:
+    """Provide the folders in which files take their names in this thread: the caller flushes them, not each file."""
+    folders: set[Path] = set()
+    token = _renames.set(folders)
+    try:
+        yield folders
+    finally:
+        _renames.reset(token)
+
+
+def flush_folder(folder: Path) -> None:
     """Make the rename itself durable where the system can (not on Windows, nor on some network mounts)."""
     if os.name != "posix":
         return

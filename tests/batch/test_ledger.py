@@ -18,6 +18,7 @@ from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, diges
 from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, read_history
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.io.atomic import write_bytes
 
 MARK = Fingerprint(10, 20)
 
@@ -41,6 +42,34 @@ def test_what_is_written_is_read(tmp_path):
     assert (found.size, found.mtime_ns, found.content) == (10, 20, "abc")
     assert found.options == options_digest({"people": "all"})
     assert read_history(tmp_path).options[found.options] == {"people": "all"}
+
+
+def test_a_finished_item_is_on_the_disk_within_a_second_behind_the_names_of_its_outputs(tmp_path, monkeypatch):
+    clock, flushed = [100.0], []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        flushed.append("folder" if os.path.samestat(status, os.stat(tmp_path)) else status.st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("os.fsync", recorded)
+    with Ledger(tmp_path, "fit", {}) as ledger:
+        sizes = [ledger.path.stat().st_size]
+        for name in "abc":
+            write_bytes(tmp_path / name, b"12345")
+            clock[0] += 0.6
+            ledger.record(Item(name, ()), MARK, ItemResult(name, Status.SUCCESS, (str(tmp_path / name),)))
+            sizes.append(ledger.path.stat().st_size)
+        assert flushed == [sizes[0], 5, 5, "folder", sizes[2], 5]
+        ledger.record(Item("a", ()), MARK, ItemResult("a", Status.INTERRUPTED))  # before it is replaced
+        assert flushed[6:] == ["folder", ledger.path.stat().st_size]
+        ledger.record(Item("a", ()), MARK, ItemResult("a", Status.SUCCESS))
+        assert len(flushed) == 8
+    assert flushed[8:] == [ledger.path.stat().st_size]
+    write_bytes(tmp_path / "d", b"12345")
+    assert flushed[9:] == [5, "folder"]
 
 
 def test_the_latest_entry_counts_whichever_ledger_holds_it(tmp_path):

@@ -11,17 +11,18 @@ from helpers.errors import raises
 from helpers.extensive import extensive
 from helpers.reference_people import ReferencePeople, true_person
 
+from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting import networks
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.options import FitOptions, NetworkOptions
+from humanpose_cli.fitting.options import SHIPPED_SEGMENTER, FitOptions, NetworkOptions
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import MODEL, NbfConfig, Regressor, RegressorOptions, nbf_config
-from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.networks.weights import WeightsHeader, shipped_weights, write_weights
 
 
 def network_file(path, **regressor):
@@ -35,6 +36,20 @@ def network_file(path, **regressor):
     tensors = {f"regressor.{name}": values for name, values in network.state_dict().items()}
     write_weights(path, tensors, WeightsHeader(MODEL, nbf_config(NbfConfig(inputs, options, crop=128))))
     return str(path)
+
+
+@pytest.mark.slow
+def test_the_shipped_network_is_built_once_with_its_segmenter(monkeypatch):
+    segmenters, load = [], networks.load_nbf
+
+    def loaded(path, **options):
+        segmenters.append(options["segmenter"])
+        return load(path, **options)
+
+    monkeypatch.setattr(networks, "load_nbf", loaded)
+    network = networks.PeopleNetwork(NetworkOptions(), "nbf", default_body()).network
+    assert network.segmenter is not None
+    assert segmenters == [shipped_weights(SHIPPED_SEGMENTER)]
 
 
 @pytest.fixture(scope="module")
