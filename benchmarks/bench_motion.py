@@ -9,6 +9,8 @@ largest acceleration of wrists and ankles over the true one.
 Settings follow as NAME=VALUE, fields of `KeypointFitOptions`:
 
     python benchmarks/bench_motion.py robust_motion=3 standing_noise=0.01
+
+`gap=2` gives the solver every second frame, and the others the bodies between.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ import torch
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import Motion, pose_library
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.options import changed
+from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
+from humanpose_cli.fitting.tracks import FrameCamera
+from humanpose_cli.fitting.unsearched_frames import complete_bodies
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 
 FRAMES, DISTANCE, FOCAL, SIDE = 60, 6.0, 1200.0, 1024
@@ -85,6 +90,21 @@ def scene(body: Body, motion: Motion) -> tuple[KeypointObservations, np.ndarray]
     return KeypointObservations(**values), posed.joints.numpy()
 
 
+def fit_with_gaps(body: Body, observed: KeypointObservations, gap: int, options: KeypointFitOptions) -> np.ndarray:
+    """Joints (T, 24, 3) of a fit to every `gap`-th frame and the last."""
+    assert observed.time is not None
+    count = len(observed)
+    searched = sorted({*range(0, count, gap), count - 1})
+    rows = observed.rows(torch.tensor(searched))
+    bodies = fit_keypoints(body, replace(rows, frame=torch.arange(len(rows))), options)
+    views = [Camera.of_image((SIDE, SIDE), FOCAL)] * count
+    cameras = [FrameCamera("", view, time) for view, time in zip(views, observed.time.tolist(), strict=True)]
+    nothing = np.zeros(len(BLAZEPOSE33), np.float32)
+    person = DetectedPerson(nothing[:4], np.zeros((len(nothing), 3)), None, nothing, None, None, 1.0)
+    people = [replace(person, frame=frame) for frame in range(count)]
+    return complete_bodies(body, people, cameras, searched, bodies).joints3d
+
+
 def errors(fitted: np.ndarray, truth: np.ndarray, frame_rate: float) -> dict[str, float]:
     """Figures of a row."""
     apart = (fitted - fitted[:, :1]) - (truth - truth[:, :1])
@@ -102,13 +122,15 @@ def errors(fitted: np.ndarray, truth: np.ndarray, frame_rate: float) -> dict[str
 def main() -> None:
     """One row an activity."""
     settings = {name: float(value) for name, _, value in (argument.partition("=") for argument in sys.argv[1:])}
-    options, body = changed(KeypointFitOptions(), settings), default_body()
+    gap = int(settings.get("gap", 1))
+    fields = {name: value for name, value in settings.items() if name != "gap"}
+    options, body = changed(KeypointFitOptions(), fields), default_body()
     for activity in ACTIVITIES:
         motion = motion_of(activity)
         observed, truth = scene(body, motion)
-        fit = fit_keypoints(body, observed, options)
+        joints = fit_with_gaps(body, observed, gap, options)
         row: dict[str, Any] = {"settings": settings} if settings else {}
-        print(json.dumps({"name": activity, **row, **errors(fit.joints3d, truth, motion.frame_rate)}), flush=True)
+        print(json.dumps({"name": activity, **row, **errors(joints, truth, motion.frame_rate)}), flush=True)
 
 
 if __name__ == "__main__":

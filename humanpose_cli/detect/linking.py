@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from humanpose_cli.detect.clothes import body_colours, colour_difference, median_colours
 from humanpose_cli.detect.options import DetectOptions, LinkOptions
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.tracking import FrameIds, TrackAssigner, distinct_rows
+from humanpose_cli.detect.track_numbers import FrameIds, TrackAssigner, distinct_rows
 
 _DUPLICATE = -1  # tracklet of a second detection of one person
 

@@ -219,6 +219,13 @@ class FollowOptions(Options):
         0.45, "MultiPose's score of a person; a clamp that resembles one has 0.28 to 0.35, a bystander 0.52 to 0.57."
     )
     walk: float = _sides(0.5, "A candidate that moves this far while it looks like a person is one.")
+    gap_movement: float = _sides(
+        0.1, "How far a joint moves, at most, between two frames in which people are searched for."
+    )
+    gap_turn: float = option(0.12, "How far the body turns in the image meanwhile.", unit="radians", above=0)
+    touching: float = _share(
+        0.1, "Overlap of the boxes of two people's joints beyond which people are searched for in every frame."
+    )
     ahead: int = _frames(3, "How early looks and searches of the full image begin: they take longer than a frame.")
 
 
@@ -274,6 +281,12 @@ class DetectOptions(Options):
     follow: FollowOptions = option(FollowOptions(), "People who are followed through a video.")
     tracks: TrackOptions = option(TrackOptions(), "People of neighbouring frames.")
     links: LinkOptions = option(LinkOptions(), "Tracks over gaps and crossings.")
+    rate: float = option(
+        15.0,
+        "Frames a second of a video in which people are searched for, at least; all where they move fast. Between them "
+        "bodies follow from the frames before and after. 0: all frames.",
+        minimum=0,
+    )
     min_user_box: float = option(
         16.0, "Longer side of a box from the user's file that shows enough to fit a body.", unit="pixels", minimum=0
     )

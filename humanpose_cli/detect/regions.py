@@ -103,6 +103,11 @@ class Pyramid:
         """Width and height of the image, pixels."""
         return self.width, self.height
 
+    @property
+    def image(self) -> np.ndarray:
+        """The largest copy, which is the image itself unless that is very large."""
+        return self._base
+
     def repainted(self, paint: Callable[[np.ndarray, Affine2D], np.ndarray]) -> Pyramid:
         """Paint over the image: `paint` gets its largest copy and the map from the image's pixels to that
         copy's, and returns a copy of the same size.

@@ -5,6 +5,36 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+THUMBNAIL_SIDE = 32  # pixels
+_MIN_SIDE = 256  # pixels of the subsampled image that a thumbnail is shrunk from
+_CHANGE = 0.35  # of the layout, at a cut
+_FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Shrink an image (H, W, 3) uint8 to (32, 32, 3)."""
+    # Every few pixels: the mean of all of them takes as long as following a person.
+    step = max(min(image.shape[:2]) // _MIN_SIDE, 1)
+    return np.asarray(
+        cv2.resize(image[::step, ::step], (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA), np.uint8
+    )
+
+
+def shows_another_layout(before: np.ndarray, now: np.ndarray) -> bool:
+    """Check whether two thumbnails differ as those at a cut do; one without a layout differs from none."""
+    a, b = _layout(before), _layout(now)
+    return a is not None and b is not None and _change(a, b) > _CHANGE
+
+
+def _layout(small: np.ndarray) -> np.ndarray | None:
+    """Compute the deviation of a thumbnail from its mean, of length 1; None of a flat one."""
+    layout = small.astype(float) - small.mean((0, 1))
+    return None if layout.std() < _FLAT else layout / np.linalg.norm(layout)
+
+
+def _change(before: np.ndarray, now: np.ndarray) -> float:
+    return 1 - float((now * before).sum())
+
 
 class ShotDetector:
     """A detector of hard cuts: frames whose layout has suddenly little in common with that of the frame before.
@@ -14,9 +44,7 @@ class ShotDetector:
     the frame after them is compared with the one before.
     """
 
-    _SIZE, _MIN_SIDE = 32, 256  # pixels of a layout, and of the subsampled image that it is shrunk from
-    _CHANGE, _SUDDENNESS = 0.35, 3.0  # 1 − correlation of a cut, and its multiple of the usual change
-    _FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
+    _SUDDENNESS = 3.0  # multiple of the usual change in the shot
 
     def __init__(self) -> None:
         self.shot_id = 0
@@ -25,16 +53,12 @@ class ShotDetector:
 
     def next_frame(self, image: np.ndarray) -> int:
         """Return the shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
-        # Every few pixels: the mean of all of them takes as long as following a person.
-        step = max(min(image.shape[:2]) // self._MIN_SIDE, 1)
-        small = cv2.resize(image[::step, ::step], (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(float)
-        layout = small - small.mean((0, 1))
-        if layout.std() < self._FLAT:
+        layout = _layout(thumbnail(image))
+        if layout is None:
             return self.shot_id
-        layout /= np.linalg.norm(layout)
         if self._before is not None:
-            change = 1 - float((layout * self._before).sum())
-            if change > max(self._CHANGE, self._SUDDENNESS * self._usual):
+            change = _change(self._before, layout)
+            if change > max(_CHANGE, self._SUDDENNESS * self._usual):
                 self.shot_id += 1
                 self._usual = 0.0
             else:

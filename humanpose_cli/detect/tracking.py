@@ -1,4 +1,4 @@
-"""People in the frames of a video: followed from frame to frame, numbered over short gaps, never across a cut."""
+"""People in the frames of a video, followed from frame to frame."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any, TypeAlias
+from itertools import combinations
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions, TrackOptions
 from humanpose_cli.detect.person import (
     CropView,
-    DetectedPerson,
     Observation,
     mean_confidence,
     mean_points,
@@ -26,6 +25,7 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import (
+    BODY,
     SCHEMES,
     Candidate,
     Scheme,
@@ -35,8 +35,8 @@ from humanpose_cli.detect.search import (
     search_proposed,
 )
 from humanpose_cli.detect.second_look import look_behind
-from humanpose_cli.detect.shots import ShotDetector
-from humanpose_cli.detect.similarity import PosePoints, same_person, similarity_of_points
+from humanpose_cli.detect.shots import THUMBNAIL_SIDE, shows_another_layout, thumbnail
+from humanpose_cli.detect.similarity import same_person
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 _LAYOUT_SIDE = 64  # cells of a window's layout
@@ -55,10 +55,11 @@ class _Motion:
         """Move the region to its position in the next frame."""
         return replace(region, x=region.x + self.x, y=region.y + self.y, angle=region.angle + self.turn)
 
-    def updated(self, before: Region, now: Region) -> _Motion:
-        """Average this motion and that between two frames."""
-        turn = math.remainder(now.angle - before.angle, 2 * math.pi)
-        return _Motion((self.x + now.x - before.x) / 2, (self.y + now.y - before.y) / 2, (self.turn + turn) / 2)
+    def updated(self, before: Region, now: Region, frames: int) -> _Motion:
+        """Average this motion and that between two regions, so many frames apart."""
+        turn = math.remainder(now.angle - before.angle, 2 * math.pi) / frames
+        x, y = (now.x - before.x) / frames, (now.y - before.y) / frames
+        return _Motion((self.x + x) / 2, (self.y + y) / 2, (self.turn + turn) / 2)
 
     def scaled(self, factor: float) -> _Motion:
         """Scale the motion to an image that is so many times as large."""
@@ -72,8 +73,10 @@ class _FollowedPerson:
     confirmed: bool
     start: Region
     likely: bool = False  # a search, or a look, found it to be a person
-    lost_frames: int = 0  # frames since it was lost
-    motion: _Motion = _Motion()  # while it was followed
+    lost_frames: int = 0  # searched frames since it was lost
+    motion: _Motion = _Motion()  # from frame to frame, while it was followed
+    points: np.ndarray | None = None  # (33, 2) pixels in the last searched frame; None if it was lost there
+    speed: float | None = None  # between the last two searched frames, see `_speed`; None if it is unknown
 
     @property
     def probability(self) -> float:
@@ -90,6 +93,8 @@ class _FollowedPerson:
             "likely": self.likely,
             "missed": self.lost_frames,
             "motion": astuple(self.motion),
+            "points": None if self.points is None else self.points.tolist(),
+            "speed": self.speed,
         }
 
     @staticmethod
@@ -103,6 +108,8 @@ class _FollowedPerson:
             likely=state["likely"],
             lost_frames=state["missed"],
             motion=_Motion(*state["motion"]),
+            points=None if state["points"] is None else np.array(state["points"]),
+            speed=state["speed"],
         )
 
 
@@ -110,21 +117,45 @@ PendingProposals: TypeAlias = Callable[[], list[Proposal]]
 """A call that waits for proposals that are being made, or makes them."""
 
 
+class FollowedFrame(NamedTuple):
+    """A frame of a sequence that was followed.
+
+    pyramid     of its pixels; None if the frame shows nobody
+    candidates  people and uncertain candidates in it; None if it was not searched
+    number      of the searched frames before it
+    """
+
+    pyramid: Pyramid | None
+    candidates: list[Candidate] | None
+    number: int
+
+
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.following` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
-    MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed. Around a
-    newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped for a
-    second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too: one
-    that walks is a person. A person who is lost in the middle of a movement is searched in every orientation where that
-    movement leads.
+    Each frame that is searched costs `scheme.following` + 1 passes of BlazePose full and those of heavy a person; every
+    sixth frame MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed.
+    Around a newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped
+    for a second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too:
+    one that walks is a person. A person who is lost in the middle of a movement is searched in every orientation where
+    that movement leads. Frames between are not searched while people move evenly: see `longest_gap`.
     """
 
     def __init__(
-        self, pool: ModelPool, scheme: Scheme, state: Mapping[str, Any] | None = None, *, masks: bool = False
+        self,
+        pool: ModelPool,
+        scheme: Scheme,
+        state: Mapping[str, Any] | None = None,
+        *,
+        masks: bool = False,
+        longest_gap: int = 1,
     ) -> None:
-        """Start, or continue with the state of another follower. masks: of all people in every frame."""
+        """Start, or continue with the state of another follower.
+
+        masks        of all people in every searched frame
+        longest_gap  frames from a searched one to the next, at most; people who move fast, are new, lost or touch each
+                     other, and a changed layout of the image, make it shorter
+        """
         self._pool, self._scheme, self._masks = pool, scheme, masks
         self._options, self._same_passes = scheme.options.follow, scheme.options.same_person.passes
         tentative = replace(scheme.fine, threshold=scheme.fine.threshold + self._options.tentative)
@@ -133,6 +164,11 @@ class Follower:
         self._rejections: list[tuple[Region, int]] = []
         self._frame = -1
         self._size = 0
+        # Frames in which newcomers are looked for are searched, too: a divisor of the steps between them.
+        gaps = range(min(longest_gap, self._options.look_every), 0, -1)
+        self._longest_gap = next(gap for gap in gaps if self._options.look_every % gap == 0)
+        self._search_count, self._last_search, self._next_search = 0, -1, 0
+        self._thumbnail: np.ndarray | None = None  # of the frame that was searched last
         self._looks: dict[Region, np.ndarray] = {}  # window → its layout when MultiPose looked at it last
         # Number of a frame → work begun for it, which depends on its pixels alone.
         self._begun_looks: dict[int, PendingProposals] = {}
@@ -140,8 +176,13 @@ class Follower:
         if state is not None:
             self._frame, self._size = state["frame"], state["size"]
             self._rejections = [(_region(region), until) for region, until in state["rejected"]]
-            self._looks = {_region(window): _decoded(layout) for window, layout in state["looks"]}
+            self._looks = {
+                _region(window): _decoded(layout, (_LAYOUT_SIDE, _LAYOUT_SIDE)) for window, layout in state["looks"]
+            }
             self._people = [_FollowedPerson.restored(person) for person in state["followed"]]
+            self._search_count, self._last_search, self._next_search = state["searches"]
+            if state["thumbnail"] is not None:
+                self._thumbnail = _decoded(state["thumbnail"], (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -152,9 +193,11 @@ class Follower:
             "rejected": [(astuple(region), until) for region, until in self._rejections],
             "looks": [(astuple(window), _encoded(layout)) for window, layout in self._looks.items()],
             "followed": [person.state for person in self._people],
+            "searches": (self._search_count, self._last_search, self._next_search),
+            "thumbnail": None if self._thumbnail is None else _encoded(self._thumbnail),
         }
 
-    def follow(self, frames: Iterable[Pyramid | None]) -> Generator[tuple[Pyramid | None, list[Candidate]], None, None]:
+    def follow(self, frames: Iterable[Pyramid | None]) -> Generator[FollowedFrame, None, None]:
         """Yield each frame with the people and uncertain candidates in it; those that are None show none.
 
         `state` is that behind the frame which was yielded last, though some more are read.
@@ -166,13 +209,18 @@ class Follower:
                 number += 1
                 self._begin(number, frame)
             waiting.append(frame)
-            if len(waiting) > self._options.ahead:
+            if len(waiting) > max(self._options.ahead, 1):
                 yield self._followed_into(waiting.popleft())
         while waiting:
-            yield self._followed_into(waiting.popleft())
+            frame = waiting.popleft()
+            # The last frame is searched: nothing behind it could tell where people are.
+            yield self._followed_into(frame, is_last=all(other is None for other in waiting))
 
-    def _followed_into(self, frame: Pyramid | None) -> tuple[Pyramid | None, list[Candidate]]:
-        return frame, [] if frame is None else self.next_frame(frame)
+    def _followed_into(self, frame: Pyramid | None, *, is_last: bool = False) -> FollowedFrame:
+        candidates: list[Candidate] | None = []
+        if frame is not None:
+            candidates = self.next_frame(frame, is_last=is_last)
+        return FollowedFrame(frame, candidates, self._search_count - 1)
 
     def _begin(self, number: int, pyramid: Pyramid) -> None:
         """Begin the work for a coming frame: its search, and, if its image changed so far, its look."""
@@ -195,9 +243,12 @@ class Follower:
         window = full if turn % 2 == 0 else parts[turn // 2 % len(parts)]
         return window, min(side, max(32 * math.ceil(window.side / 32), 256))
 
-    def next_frame(self, pyramid: Pyramid) -> list[Candidate]:
-        """Find the people and uncertain candidates in the next frame."""
+    def next_frame(self, pyramid: Pyramid, *, is_last: bool = False) -> list[Candidate] | None:
+        """Find the people and uncertain candidates in the next frame; None if it need not be searched."""
         self._frame += 1
+        if not (is_last or self._is_due(pyramid)):
+            return None
+        self._search_count += 1
         self._rescale(max(pyramid.width, pyramid.height))
         # MultiPose looks for newcomers while the landmark passes follow those who are known: neither needs the other.
         look = self._look_round(pyramid)
@@ -226,7 +277,46 @@ class Follower:
         self._look_again(pyramid)
         self._people = [f for f in self._people if f.lost_frames <= self._patience(f, pyramid)]
         self._rejections = [(region, until) for region, until in self._rejections if until > self._frame]
+        # Evenly spaced searches are interpolated best.
+        gap = self._gap()
+        self._last_search, self._next_search = self._frame, self._frame + gap - self._frame % gap
         return [replace(f.candidate, confirmed=f.confirmed) for f in self._people if f.candidate is not None]
+
+    def _is_due(self, pyramid: Pyramid) -> bool:
+        """Check whether the next frame must be searched."""
+        if self._longest_gap == 1:
+            return True
+        small = thumbnail(pyramid.image)
+        due = self._frame >= self._next_search or self._size != max(pyramid.size)
+        due |= self._frame % self._options.look_every == 0 or self._frame % self._options.key_every == 0
+        due |= self._thumbnail is None or shows_another_layout(self._thumbnail, small)
+        if due:
+            self._thumbnail = small
+        return due
+
+    def _gap(self) -> int:
+        """Count the frames to the next that must be searched, as long as nothing unexpected is seen."""
+        people = [f for f in self._people if f.confirmed]
+        if any(f.speed is None for f in people) or self._touching(people):
+            return 1
+        fastest = max((f.speed or 0.0 for f in people), default=0.0)
+        return max(1, min(self._longest_gap, int(1 / max(fastest, 1e-6))))
+
+    def _touching(self, people: Sequence[_FollowedPerson]) -> bool:
+        """Check whether the joints of two people lie in one area."""
+        boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
+        return any(box_overlap(a, b) > self._options.touching for a, b in combinations(boxes, 2))
+
+    def _speed(self, person: _FollowedPerson, before: Region, passes: Sequence[Observation]) -> float:
+        """Measure the movement of a person's joints, and of their region, since the last search, as a share of what is
+        allowed between two searches.
+        """
+        assert person.points is not None
+        visible = mean_confidence(passes)[BODY] > self._options.min_confidence
+        movement = np.linalg.norm(mean_points(passes) - person.points, axis=1)[BODY][visible]
+        turn = abs(math.remainder(person.region.angle - before.angle, 2 * math.pi))
+        farthest = float(movement.max(initial=0.0)) / person.region.side
+        return max(farthest / self._options.gap_movement, turn / self._options.gap_turn)
 
     def _rescale(self, size: int) -> None:
         """Scale all regions to a frame of another size, which shows the same view."""
@@ -234,6 +324,7 @@ class Follower:
             scale = size / self._size
             for f in self._people:
                 f.region, f.start, f.motion = f.region.scaled(scale), f.start.scaled(scale), f.motion.scaled(scale)
+                f.points = None if f.points is None else scale * f.points
             self._rejections = [(region.scaled(scale), until) for region, until in self._rejections]
             self._looks.clear()
         self._size = size
@@ -344,7 +435,8 @@ class Follower:
             # It takes the place of a lost person near by.
             region = _mean_region(candidate.passes)
             self._people = [f for f in self._people if f.candidate is not None or not self._near(f.region, region)]
-            self._people.append(_FollowedPerson(region, candidate, certain, region, likely))
+            points = mean_points(candidate.passes)
+            self._people.append(_FollowedPerson(region, candidate, certain, region, likely, points=points))
 
     def _is_handled(self, region: Region) -> bool:
         regions = [f.region for f in self._people] + [rejection for rejection, _ in self._rejections]
@@ -396,14 +488,17 @@ class Follower:
         movement = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / person.region.side
         visible = (mean_confidence(passes) > self._options.min_confidence).sum()
         if presence < min_presence or movement > max_movement or visible < self._options.min_visible:
-            person.candidate = None
+            person.candidate = person.points = person.speed = None
             person.lost_frames += 1
             return
         probability = presence * math.exp(-0.5 * (movement / 0.03) ** 2)
         before, person.region = person.region, _mean_region(passes)
+        frames = self._frame - self._last_search
         # Behind a gap the motion would be that of several frames.
         if person.lost_frames == 0:
-            person.motion = person.motion.updated(before, person.region)
+            person.motion = person.motion.updated(before, person.region, frames)
+        person.speed = self._speed(person, before, passes) / frames if person.points is not None else None
+        person.points = mean_points(passes)
         person.candidate, person.lost_frames = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
         # Things that resemble a person stay where they are.
         distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)
@@ -419,8 +514,8 @@ def _encoded(layout: np.ndarray) -> str:
     return base64.b64encode(layout.tobytes()).decode("ascii")
 
 
-def _decoded(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(_LAYOUT_SIDE, _LAYOUT_SIDE)
+def _decoded(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(shape)
 
 
 def _probability(log_odds: float) -> float:
@@ -443,96 +538,3 @@ def _mean_region(passes: Sequence[Observation]) -> Region:
     angle = math.atan2(sum(math.sin(r.angle) for r in regions), sum(math.cos(r.angle) for r in regions))
     x, y, side = np.mean([(r.x, r.y, r.side) for r in regions], axis=0)
     return Region(float(x), float(y), float(side), angle)
-
-
-@dataclass(frozen=True)
-class FrameIds:
-    """Numbers of one frame: its shot, and one track id for each of its people, in their order."""
-
-    shot_id: int
-    track_ids: tuple[int, ...]
-
-
-@dataclass
-class _Track:
-    number: int
-    last: DetectedPerson
-    lost_frames: int = 0
-
-
-class TrackAssigner:
-    """The numbers of people over the frames of one video.
-
-    Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
-    method); people without a match in the last ten frames start a track. A hard cut ends all tracks.
-    """
-
-    def __init__(self, options: DetectOptions = DetectOptions()) -> None:
-        self._options = options
-        self._tracks: list[_Track] = []
-        self._next = 0
-        self._shots = ShotDetector()
-
-    def assign(self, people: Sequence[DetectedPerson], image: np.ndarray | None = None) -> FrameIds:
-        """Assign numbers to the next frame's people; without its image (H, W, 3) uint8, cuts are not detected."""
-        shot = self._shots.shot_id
-        if image is not None and self._shots.next_frame(image) != shot:
-            self._tracks = []
-        numbers = [-1] * len(people)
-        for row, track in self._matches(people):
-            track.last, track.lost_frames = people[row], -1
-            numbers[row] = track.number
-        for row, person in enumerate(people):
-            if numbers[row] < 0:
-                numbers[row] = self._next
-                self._tracks.append(_Track(self._next, person, -1))
-                self._next += 1
-        for track in self._tracks:
-            track.lost_frames += 1
-        self._tracks = [track for track in self._tracks if track.lost_frames <= self._options.tracks.max_gap]
-        return FrameIds(self._shots.shot_id, tuple(numbers))
-
-    def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
-        if not people or not self._tracks:
-            return []
-        from scipy.optimize import linear_sum_assignment  # a third of a second to import
-
-        alike = np.zeros((len(people), len(self._tracks)))
-        for row, person in enumerate(people):
-            alike[row] = [_similarity(track.last, person, self._options.tracks) for track in self._tracks]
-        possible = alike >= self._options.same_person.frames
-        pairs = zip(*linear_sum_assignment(np.where(possible, alike, 0.0), maximize=True), strict=True)
-        return [(row, self._tracks[column]) for row, column in pairs if possible[row, column]]
-
-
-def distinct_rows(people: Sequence[DetectedPerson], options: DetectOptions = DetectOptions()) -> list[int]:
-    """List the rows of one frame's people without second detections of one person, of which the likeliest is kept."""
-    rows = list[int]()
-    for row in sorted(range(len(people)), key=lambda row: (not people[row].confirmed, -people[row].score)):
-        if not any(_same_pose(people[row], people[other], options) for other in rows):
-            rows.append(row)
-    return sorted(rows)
-
-
-def _same_pose(a: DetectedPerson, b: DetectedPerson, options: DetectOptions) -> bool:
-    """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
-    one, other = (
-        PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
-        for p in (a, b)
-    )
-    limits, threshold = options.tracks, options.same_person.detections
-    return same_person(one, other, threshold, min_confidence=limits.min_confidence, min_joints=limits.min_keypoints)
-
-
-def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:
-    """Measure 0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
-    overlap = float(box_overlap(before.box, now.box))
-    if before.skeleton != now.skeleton:
-        return overlap
-    in_both = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
-    if in_both.sum() < options.min_keypoints:
-        return overlap
-    # People move from frame to frame, which passes over one frame do not: a width of its own, and sides do not swap.
-    width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
-    points, others = before.keypoints[in_both, :2], now.keypoints[in_both, :2]
-    return max(overlap, similarity_of_points(points, others, width))

@@ -24,13 +24,16 @@ from humanpose_cli.io.output_names import people_journal
 from humanpose_cli.io.protected import open_existing
 from humanpose_cli.version import __version__
 
+_NOT_SEARCHED = -1  # in place of the number of people
 _ARRAYS = ("box", "keypoints", "world", "spread", "world_spread")
 
 
 class Kept(NamedTuple):
-    """What a journal holds: the people of the first frames, without masks, and the detector's state behind them."""
+    """What a journal holds: the people of the first frames, without masks, and the detector's state behind them; None
+    for frames that were not searched.
+    """
 
-    people: list[list[DetectedPerson]]
+    people: list[list[DetectedPerson] | None]
     state: dict[str, Any] | None
 
 
@@ -48,7 +51,7 @@ class DetectionJournal:
 
     def read(self) -> Kept:
         """Read the frames that were looked at before."""
-        people: list[list[DetectedPerson]] = []
+        people: list[list[DetectedPerson] | None] = []
         state = None
         self._size = 0
         data = self.path.read_bytes() if self.path.is_file() else b""
@@ -63,7 +66,7 @@ class DetectionJournal:
             self._size, state = end + head["bytes"], head["state"]
         return Kept(people, state)
 
-    def add(self, frames: Sequence[Sequence[DetectedPerson]], state: Mapping[str, Any]) -> None:
+    def add(self, frames: Sequence[Sequence[DetectedPerson] | None], state: Mapping[str, Any]) -> None:
         """Append frames' people and the detector's state (JSON) behind them; a full disk raises UnavailableError."""
         payload = npz_bytes(_arrays(frames))
         head = json.dumps({"key": self._key, "bytes": len(payload), "state": state}).encode() + b"\n"
@@ -99,22 +102,26 @@ def journal_of(item: InputItem, output: Path, identity: Mapping[str, Any]) -> De
     return DetectionJournal(output, key)
 
 
-def _arrays(frames: Sequence[Sequence[DetectedPerson]]) -> dict[str, np.ndarray]:
-    all_people = [person for people in frames for person in people]
+def _arrays(frames: Sequence[Sequence[DetectedPerson] | None]) -> dict[str, np.ndarray]:
+    all_people = [person for people in frames for person in people or ()]
     arrays = {name: np.array([getattr(p, name) for p in all_people], np.float32) for name in _ARRAYS}
     return {
         **arrays,
         "score": np.array([p.score for p in all_people]),
         "confirmed": np.array([p.confirmed for p in all_people], bool),
-        "count": np.array([len(people) for people in frames]),
+        "count": np.array([_NOT_SEARCHED if people is None else len(people) for people in frames]),
     }
 
 
-def _frames(arrays: Mapping[str, np.ndarray]) -> list[list[DetectedPerson]]:
+def _frames(arrays: Mapping[str, np.ndarray]) -> list[list[DetectedPerson] | None]:
+    counts = arrays["count"]
+    ends = np.cumsum(counts.clip(min=0))
     all_people = []
-    for row in range(int(arrays["count"].sum())):
+    for row in range(counts.clip(min=0).sum()):
         columns = {name: arrays[name][row] for name in _ARRAYS}
         score, is_confirmed = float(arrays["score"][row]), bool(arrays["confirmed"][row])
         all_people.append(DetectedPerson(**columns, mask=None, score=score, confirmed=is_confirmed))
-    ends = np.cumsum(arrays["count"])
-    return [all_people[end - count : end] for end, count in zip(ends, arrays["count"], strict=True)]
+    return [
+        None if count == _NOT_SEARCHED else all_people[end - count : end]
+        for end, count in zip(ends, counts, strict=True)
+    ]

@@ -193,7 +193,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     listed_part, frame_of = frame_list.part(start, stop), frame_of - start
     values = _columns_of_part(fit, frame_of, listed_part)
     options = {**fit.options, **({"of_take": True} if fit.views is not None else {})}
-    for name in ("camera_unknown", "camera_walks", "damaged"):  # indices of frames
+    for name in ("camera_unknown", "camera_walks", "damaged", "not_searched"):  # indices of frames
         if isinstance(indices := options.get(name), list):
             options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in indices]
     if fit.unfitted:

@@ -52,6 +52,7 @@ from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.sequence_people import SequencePeopleBuilder, camera_of
 from humanpose_cli.fitting.stature import BodyStature
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks
+from humanpose_cli.fitting.unsearched_frames import complete_bodies
 from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
@@ -403,7 +404,10 @@ class Fitter:
         estimates = Estimates(self._network if uses_network else None)
         journal = None if uses_network else journal  # networks need masks, which no journal keeps
         outlined = options.outline.frames if options.outline.use and not options.network_alone else 0
-        detections = prefetch(self._people.in_sequence(frames, journal, masks=uses_network), 1)
+        # A network by itself reads every frame.
+        rate = None if options.network_alone else frame_rate
+        found = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
+        detections = prefetch(found, 1)
         with closing(detections) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
             builder = SequencePeopleBuilder(options, estimates, masks)
             for done, (frame, people) in enumerate(decoded, 1):
@@ -416,7 +420,7 @@ class Fitter:
         rows = [replace(row, shape=self._measured_shape(row.track)) for row in sequence.people]
         if not options.network_alone:
             rows = self._with_outline_shapes(rows, cameras)
-            rows = complete_tracks(rows, sequence.seconds, fill_gaps=self._people.fills_gaps)
+            rows = complete_tracks(rows, cameras, fill_gaps=self._people.fills_gaps)
         solved = self._solve(rows, cameras, solving, sequence=True) if rows else None
         # Only feet tell the size of a path: bodies are solved before it is known, and again along it.
         paths = []
@@ -494,7 +498,10 @@ class Fitter:
             images = [list(rows) for _, rows in groupby(people, lambda row: row.frame)]
             return KeypointFit.joined([fit_of_estimates(self.body, p, cameras, shared_shape=False) for p in images])
         if sequence:
-            return fit_keypoints(self.body, SequenceObservations(people, cameras), self.options.keypoints, progress)
+            searched = [row for row, person in enumerate(people) if cameras[person.frame].searched]
+            rows_searched = SequenceObservations([people[row] for row in searched], cameras)
+            bodies = fit_keypoints(self.body, rows_searched, self.options.keypoints, progress)
+            return complete_bodies(self.body, people, cameras, searched, bodies)
         batches = rows_by_evidence(people)
         fits = []
         for rows in batches:
@@ -514,6 +521,7 @@ class Fitter:
     ) -> Fit:
         """Make the fit of rows in frames; `bodies` is None if there are no rows."""
         walks = [row for row, camera in enumerate(cameras) if camera.turn.walks and not camera.turn.solved]
+        unsearched = [row for row, camera in enumerate(cameras) if not camera.searched]
         precision = "full" if self._network is None else self._network.precision
         document = {
             **options.document(),
@@ -523,6 +531,7 @@ class Fitter:
             "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
             **({"camera_walks": walks} if walks else {}),
             "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
+            **({"not_searched": unsearched} if unsearched else {}),
             **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
         }
         return fit_record(

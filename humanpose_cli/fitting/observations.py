@@ -297,7 +297,8 @@ class PeopleObservations:
 
 
 class SequenceObservations(PeopleObservations):
-    """The rows of a sequence, sorted by track and frame: each track has one shape and one motion.
+    """The rows of the searched frames of a sequence, sorted by track and frame: each track has one shape and one
+    motion.
 
     shape_group, frame, time  of all rows, as of `KeypointObservations`
     """
@@ -305,13 +306,15 @@ class SequenceObservations(PeopleObservations):
     def __init__(self, people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> None:
         super().__init__(people, cameras)
         self.shape_group = torch.tensor([row.track for row in people])
-        self.frame = torch.tensor([row.frame for row in people])
+        # Frames that were not searched are no gaps.
+        numbers = np.cumsum([camera.searched for camera in cameras]) - 1
+        self.frame = torch.from_numpy(numbers[[row.frame for row in people]])
         self.time = torch.tensor([cameras[row.frame].time for row in people], dtype=torch.float64)
 
     def _values(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         index = torch.from_numpy(rows)
         motion = {name: getattr(self, name)[index] for name in ("shape_group", "frame", "time")}
-        poses = [self._cameras[frame].world_to_camera for frame in motion["frame"].tolist()]
+        poses = [self._cameras[self._people[row].frame].world_to_camera for row in rows]
         return {**super()._values(rows), **motion, "world_to_camera": poses}
 
 

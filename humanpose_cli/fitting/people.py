@@ -23,7 +23,7 @@ from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.detect.pose_model import PoseModel, open_pose_model, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
-from humanpose_cli.detect.tracking import distinct_rows
+from humanpose_cli.detect.track_numbers import distinct_rows
 from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason, without_body
 from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
 from humanpose_cli.fitting.options import DetectorMode
@@ -37,7 +37,8 @@ _GAP = 8  # frames of a track between its first masks
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
-FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson]], None, None]
+FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson] | None], None, None]
+"""Frames with their people; None for those that were not searched."""
 UserPeople: TypeAlias = Path | str | UserDetections
 """A file of the user's detector, or what was read from it."""
 
@@ -66,14 +67,21 @@ class PeopleSource(ABC):
         """Find all people in an independent image, the largest box first."""
 
     def in_sequence(
-        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+        self,
+        frames: Iterable[Frame],
+        journal: DetectionJournal | None = None,
+        *,
+        masks: bool = False,
+        frame_rate: float | None = None,
     ) -> FramesWithPeople:
-        """Yield each frame of a sequence with all people in it, the largest box first; damaged frames have none.
+        """Yield each frame of a sequence with all people in it, the largest box first, or None if it need not be
+        searched; damaged frames have none.
 
         Close it to stop early. Frames may be read before the ones before them are yielded.
 
-        journal  in which a slow source keeps what it finds; None if masks are needed
-        masks    whether they are needed
+        journal     in which a slow source keeps what it finds; None if masks are needed
+        masks       whether they are needed
+        frame_rate  frames a second, if known
         """
         for frame in frames:
             yield frame, [] if frame.damage else self.in_image(frame)
@@ -258,7 +266,12 @@ class DetectedPeople(PeopleSource):
         return self._detector("thorough").detect(frame.pixels)
 
     def in_sequence(
-        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+        self,
+        frames: Iterable[Frame],
+        journal: DetectionJournal | None = None,
+        *,
+        masks: bool = False,
+        frame_rate: float | None = None,
     ) -> FramesWithPeople:
         frames = iter(frames)
         # First the frames that an earlier run kept in the journal.
@@ -275,10 +288,12 @@ class DetectedPeople(PeopleSource):
                 yield None if frame.damage else frame.pixels
 
         # The journal gets people together with the state behind them, so that a rerun continues exactly there.
-        waiting: list[list[DetectedPerson]] = []
+        waiting: list[list[DetectedPerson] | None] = []
         save_state = states.append if journal is not None else None
         track = self._detector("fast").track
-        with closing(track(images(), state=state, save_state=save_state, masks=masks)) as tracking:
+        with closing(
+            track(images(), state=state, save_state=save_state, masks=masks, frame_rate=frame_rate)
+        ) as tracking:
             for count, people in enumerate(tracking, len(journal_people) + 1):
                 waiting.append(people)
                 if journal is not None and states and states[0]["frames"] == count:
@@ -325,7 +340,12 @@ class PeopleFromFile(PeopleSource):
             return self._look(frame, None)
 
     def in_sequence(
-        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+        self,
+        frames: Iterable[Frame],
+        journal: DetectionJournal | None = None,
+        *,
+        masks: bool = False,
+        frame_rate: float | None = None,
     ) -> FramesWithPeople:
         for frame in frames:
             yield frame, [] if frame.damage else self._look(frame, frame.index)
@@ -415,11 +435,16 @@ class PosedPeople(PeopleSource):
         return self._posed(frame, self._source.in_image(frame))
 
     def in_sequence(
-        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+        self,
+        frames: Iterable[Frame],
+        journal: DetectionJournal | None = None,
+        *,
+        masks: bool = False,
+        frame_rate: float | None = None,
     ) -> FramesWithPeople:
-        with closing(self._source.in_sequence(frames, journal, masks=masks)) as source:
+        with closing(self._source.in_sequence(frames, journal, masks=masks, frame_rate=frame_rate)) as source:
             for frame, people in source:
-                yield frame, self._posed(frame, people)
+                yield frame, None if people is None else self._posed(frame, people)
 
     def _posed(self, frame: Frame, detections: Sequence[DetectedPerson]) -> list[DetectedPerson]:
         # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.

@@ -59,12 +59,16 @@ class SequencePeopleBuilder:
         self._pixels: np.ndarray | None = None
         self._has_focal = False
         self._corners: list[tuple[int, CornerTracker]] = []  # and the first frame that each follows them in
+        self._boxes: list[np.ndarray] = []  # of people in the last searched frame
         self._last: tuple[np.ndarray, list[np.ndarray], Camera] | None = None
 
-    def add(self, frame: Frame, detections: Sequence[DetectedPerson]) -> None:
-        """Take the next frame and all detections in it."""
-        index = len(self._cameras)
+    def add(self, frame: Frame, detections: Sequence[DetectedPerson] | None) -> None:
+        """Take the next frame and all detections in it, or None if it was not searched."""
+        index, searched = len(self._cameras), detections is not None
+        detections = detections or []
         people = [person for person in detections if not person.not_fitted]
+        if searched:
+            self._boxes = [person.box for person in people]
         self._unfitted += [unfitted_detection(replace(p, frame=index)) for p in detections if p.not_fitted]
         # A damaged frame shows outdated pixels: track and camera are followed on the last undamaged one.
         if self._pixels is None or not frame.damage:
@@ -74,11 +78,12 @@ class SequencePeopleBuilder:
         self._has_focal = bool(self._options.focal or frame.focal)
         turn = STILL
         if self._options.camera != "still":
-            turn = self._motion.next_frame(self._pixels, [p.box for p in people], camera.camera, ids.shot_id)
+            turn = self._motion.next_frame(self._pixels, self._boxes, camera.camera, ids.shot_id)
         lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
-        self._cameras.append(replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage)))
+        is_damaged = bool(frame.damage)
+        self._cameras.append(replace(camera, camera=lens, turn=turn, damaged=is_damaged, searched=searched))
         if self._options.camera in ("auto", "walking"):
-            self._follow_corners(index, [p.box for p in people], camera.camera, ids.shot_id, turn)
+            self._follow_corners(index, self._boxes, camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
         self._numbers.append(frame.index)
         self._estimates.add(frame.pixels, people, camera.camera)

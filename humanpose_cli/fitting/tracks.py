@@ -27,6 +27,7 @@ class FrameCamera:
     shot     number of the shot it belongs to, from 0
     turn     motion and zoom since the first frame of the shot
     damaged  whether the file is damaged there
+    searched whether people were searched for in it
     ground   up (camera axes) and height in metres of the camera above the ground; None if it is not known
     focal_people  how many people the ground is under that the focal length follows from; 0: from elsewhere
     """
@@ -37,6 +38,7 @@ class FrameCamera:
     shot: int = 0
     turn: CameraPose = STILL
     damaged: bool = False
+    searched: bool = True
     ground: tuple[float, float, float, float] | None = None
     focal_people: int = 0
 
@@ -49,34 +51,52 @@ class FrameCamera:
 
 
 def complete_tracks(
-    people: Sequence[DetectedPerson], times: Sequence[float], *, fill_gaps: bool = True
+    people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera], *, fill_gaps: bool = True
 ) -> list[DetectedPerson]:
-    """Sort the rows of a sequence by track and frame, settle left and right over time, and add a row for every frame of
-    gaps of up to two seconds.
+    """Sort the rows of a sequence by track and frame, settle left and right over time, and add a row for every frame
+    that was not searched, and for every frame of gaps of up to two seconds.
 
-    times      of all frames, seconds
-    fill_gaps  False: no row is added
+    cameras    of all frames
+    fill_gaps  False: frames that were searched get no row
 
-    A row of a gap has a box between its neighbours' and no visible keypoint.
+    A row of a frame that was not searched has landmarks between its neighbours'; a row of a gap has a box between its
+    neighbours' and no visible keypoint.
     """
     rows: list[DetectedPerson] = []
     for _, track in groupby(sorted(people, key=lambda p: (p.track, p.frame)), key=lambda p: p.track):
         rows_of_track = list(track)
         before: DetectedPerson | None = None
         for now in settle_sides(rows_of_track, [p.frame for p in rows_of_track]):
-            if fill_gaps and before is not None and times[now.frame] - times[before.frame] <= _MAX_GAP:
-                rows += _rows_between(before, now, times)
+            if before is not None:
+                rows += _rows_between(before, now, cameras, fill_gaps=fill_gaps)
             rows.append(now)
             before = now
     return rows
 
 
-def _rows_between(before: DetectedPerson, after: DetectedPerson, times: Sequence[float]) -> Iterator[DetectedPerson]:
-    row_of_gap = replace(before, keypoints=before.keypoints * np.array([1, 1, 0], np.float32), score=0.0, estimate=None)
-    for frame in range(before.frame + 1, after.frame):
-        share = (times[frame] - times[before.frame]) / (times[after.frame] - times[before.frame])
-        box = (1 - share) * before.box + share * after.box
-        yield replace(row_of_gap, box=box.astype(np.float32), frame=frame, interpolated=True)
+def _rows_between(
+    before: DetectedPerson, after: DetectedPerson, cameras: Sequence[FrameCamera], *, fill_gaps: bool
+) -> Iterator[DetectedPerson]:
+    frames = range(before.frame + 1, after.frame)
+    first, last = cameras[before.frame].time, cameras[after.frame].time
+    is_gap = any(cameras[frame].searched for frame in frames)
+    if is_gap and not (fill_gaps and last - first <= _MAX_GAP):
+        return
+    hidden = replace(before, keypoints=before.keypoints * np.array([1, 1, 0], np.float32), score=0.0, estimate=None)
+    for frame in frames:
+        share = (cameras[frame].time - first) / (last - first)
+        row = replace(hidden, interpolated=True) if is_gap else _mean_row(before, after, share)
+        yield replace(row, frame=frame, box=((1 - share) * before.box + share * after.box).astype(np.float32))
+
+
+def _mean_row(before: DetectedPerson, after: DetectedPerson, share: float) -> DetectedPerson:
+    """Interpolate the landmarks of two rows, if they have the same kind of landmarks; else take those of the first."""
+    values = {}
+    for name in ("keypoints", "spread", "world", "world_spread"):
+        a, b = getattr(before, name), getattr(after, name)
+        if a is not None and b is not None and a.shape == b.shape:
+            values[name] = ((1 - share) * a + share * b).astype(a.dtype)
+    return replace(before, **values, score=(1 - share) * before.score + share * after.score, estimate=None)
 
 
 def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:

@@ -243,11 +243,11 @@ class FitRecord:
     skeleton          of the joints' arrays: "smpl24"
     options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
                       camera's motion is unknown (camera_unknown) or a walk whose path is not found (camera_walks),
-                      and of damaged (damaged). camera_paths: of each shot whose camera walks along a path, its number
-                      (shot), length (metres), relative standard deviation but for people's sizes (deviation), largest
-                      focal length in the smallest (zoom), whether the background shows the ground (ground), its median
-                      error (background_error, pixels) and points (background, metres, first camera's axes).
-                      not_fitted: detections without a body, see `unfitted`.
+                      of damaged ones (damaged), and of those between searched ones (not_searched). camera_paths: of
+                      each shot whose camera walks, its number (shot), length (metres), relative standard deviation but
+                      for people's sizes (deviation), largest focal length in the smallest (zoom), whether the
+                      background shows the ground (ground), its median error (background_error, pixels) and points
+                      (background, metres, first camera's axes). not_fitted: detections without a body, see `unfitted`.
                       upright: whether the world is one whose y axis is known to point down, as of programs that know
                       their world; else it is that of the first camera of each shot
     """

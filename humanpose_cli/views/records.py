@@ -168,7 +168,7 @@ def standing_height(body: Body, person: PersonBodies) -> float:
 
 
 def _without_frames(options: Any) -> dict[str, Any]:
-    of_frames = ("camera_unknown", "camera_walks", "damaged", "not_fitted")
+    of_frames = ("camera_unknown", "camera_walks", "damaged", "not_searched", "not_fitted")
     return {name: value for name, value in options.items() if name not in of_frames}
 
 

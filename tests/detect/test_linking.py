@@ -11,7 +11,7 @@ from helpers.coloured_figures import BLUE, GREY, RED, frame_of, person_at
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.linking import TrackLinker, _Row
-from humanpose_cli.detect.tracking import distinct_rows
+from humanpose_cli.detect.track_numbers import distinct_rows
 
 
 def numbers(frames: list[list[tuple[float, tuple[int, int, int]]]]) -> list[int | None]:

@@ -14,7 +14,7 @@ from humanpose_cli.core.options import infos
 from humanpose_cli.detect.options import DetectOptions, LinkOptions, SamePersonOptions, SearchOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.search import SCHEMES, accepted, distinct_people
-from humanpose_cli.detect.tracking import TrackAssigner, distinct_rows
+from humanpose_cli.detect.track_numbers import TrackAssigner, distinct_rows
 from humanpose_cli.fitting.options import FitOptions
 
 

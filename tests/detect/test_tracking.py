@@ -15,7 +15,8 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES
-from humanpose_cli.detect.tracking import Follower, TrackAssigner
+from humanpose_cli.detect.track_numbers import TrackAssigner
+from humanpose_cli.detect.tracking import Follower
 
 
 def person_at(x: float, y: float = 100.0, size: float = 100.0) -> DetectedPerson:
@@ -107,3 +108,42 @@ def test_frames_that_are_searched_are_looked_at_behind_the_people_in_them(monkey
         assert len(people) == (2 if in_front else 0)
     # The one behind is followed from then on.
     assert looks == ([(0, 1), (every, 2)] if in_front else [])
+
+
+@pytest.fixture
+def follow_movements(monkeypatch):
+    """Follows a person whose hips are at given positions (x, y) of T images, without networks; the numbers of the
+    frames that are searched, at most three apart.
+    """
+
+    def follow(positions: list[tuple[float, float]], images: list[np.ndarray]) -> list[int]:
+        def passes(pool, pyramid, regions, *_, **__):
+            x, y = positions[follower.state["frame"]]
+            return [[observed(standing(x, y), Region(x, y, 400.0))] for _ in regions]
+
+        person = replace(candidate(observed(standing(*positions[0]))), probability=0.9)
+        monkeypatch.setattr(tracking, "observe_jittered", passes)
+        monkeypatch.setattr(tracking, "search_proposed", lambda *_: [person])
+        for name in ("look_behind", "propose_everywhere", "search_in", "propose_by_multipose"):
+            monkeypatch.setattr(tracking, name, lambda *_: [])
+        follower = Follower(ModelPool(1), SCHEMES["fast"], longest_gap=4)
+        followed = list(follower.follow(Pyramid(image) for image in images))
+        searched = [frame for frame, result in enumerate(followed) if result.candidates is not None]
+        assert [followed[frame].number for frame in searched] == list(range(len(searched)))
+        return searched
+
+    return follow
+
+
+def test_people_who_move_evenly_are_searched_for_in_every_third_frame_and_fast_ones_in_all(follow_movements) -> None:
+    """A new person in the first two frames; the last frame always. The limit is 0.1 sides of the region, 40 pixels."""
+    images = 14 * [np.zeros((600, 800, 3), np.uint8)]
+    assert follow_movements([(300, 300)] * 14, images) == [0, 1, 3, 6, 9, 12, 13]
+    # Faster from the seventh frame on, which the next search notices.
+    positions = [(300 + 30 * max(frame - 6, 0), 300) for frame in range(14)]
+    assert follow_movements(positions, images) == [0, 1, 3, 6, 9, 10, 11, 12, 13]
+
+
+def test_a_cut_between_searched_frames_is_searched(follow_movements) -> None:
+    images = 7 * [scene(1, 0)] + 6 * [scene(2)]
+    assert follow_movements([(300, 300)] * 13, images) == [0, 1, 3, 6, 7, 9, 12]

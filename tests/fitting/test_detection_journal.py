@@ -17,7 +17,7 @@ from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.people import DetectedPeople
 from humanpose_cli.io.inputs import Frame
 
-FRAMES = 5
+FRAMES = 9
 KEY = {"clip": [1, "a"]}
 
 
@@ -35,24 +35,28 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector, "_STATE_EVERY", 2)
 
 
-def assert_same(found: list[DetectedPerson], expected: list[DetectedPerson]) -> None:
-    assert len(found) == len(expected)
-    for person, other in zip(found, expected, strict=True):
+def assert_same(found: list[DetectedPerson] | None, expected: list[DetectedPerson] | None) -> None:
+    assert (found is None) == (expected is None)
+    assert len(found or []) == len(expected or [])
+    for person, other in zip(found or [], expected or [], strict=True):
         for name in ("box", "keypoints", "world", "spread", "world_spread", "score", "confirmed"):
             np.testing.assert_array_equal(getattr(person, name), getattr(other, name))
 
 
 @pytest.mark.extensive
-def test_a_killed_run_goes_on_to_the_same_people(frames: list[Frame], often: None, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("frame_rate", [None, 60.0])
+def test_a_killed_run_goes_on_to_the_same_people(
+    frames: list[Frame], often: None, tmp_path: Path, monkeypatch, frame_rate: float | None
+) -> None:
     path = tmp_path / "clip.fit.npz"
     with DetectedPeople(threads=1) as source:
-        uninterrupted = [people for _, people in source.in_sequence(frames)]
+        uninterrupted = [people for _, people in source.in_sequence(frames, frame_rate=frame_rate)]
         journal = DetectionJournal(path, KEY)
-        run = source.in_sequence(frames, journal)
-        for _ in range(3):
+        run = source.in_sequence(frames, journal, frame_rate=frame_rate)
+        for _ in range(5):
             next(run)
         run.close()
-        assert len(DetectionJournal(path, KEY).read().people) == 2
+        assert len(DetectionJournal(path, KEY).read().people) == 4
         looked: list[int] = []
         usual = detector.PersonDetector.track
 
@@ -60,12 +64,13 @@ def test_a_killed_run_goes_on_to_the_same_people(frames: list[Frame], often: Non
             return usual(self, (looked.append(1) or image for image in images), **options)
 
         monkeypatch.setattr(detector.PersonDetector, "track", track)
-        again = list(source.in_sequence(frames, DetectionJournal(path, KEY)))
-    assert len(looked) == FRAMES - 2
+        again = list(source.in_sequence(frames, DetectionJournal(path, KEY), frame_rate=frame_rate))
+    assert len(looked) == FRAMES - 4
+    assert any(people is None for people in uninterrupted) == (frame_rate is not None)
     assert [frame.index for frame, _ in again] == list(range(FRAMES))
     for (_, people), expected in zip(again, uninterrupted, strict=True):
         assert_same(people, expected)
-    assert any(len(people) for people in uninterrupted)
+    assert any(uninterrupted)
 
 
 def person(value: float) -> DetectedPerson:

@@ -81,6 +81,24 @@ def test_a_damaged_frame_shows_no_people_and_is_listed(clip_frames, reference_pe
 
 
 @pytest.mark.slow
+def test_frames_that_are_not_searched_have_people_between_those_of_their_neighbours(clip_frames, reference_people):
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    reference_people.unsearched = frozenset({1, 2})
+    with Fitter(people_source=reference_people) as fitter:
+        fitted = fitter.fit_sequence(frames)
+        del reference_people.by_index[3]
+        ends = fitter.fit_sequence(frames)
+    assert fitted.options["not_searched"] == [1, 2]
+    assert fitted.frame_index.tolist() == [0, 1, 2, 3]
+    assert not fitted.interpolated.any()
+    for values in (fitted.keypoints2d, fitted.boxes):
+        np.testing.assert_allclose(values[1], (2 * values[0] + values[3]) / 3, atol=1e-3)
+    np.testing.assert_allclose(fitted.joints3d[1], (2 * fitted.joints3d[0] + fitted.joints3d[3]) / 3, atol=0.02)
+    # Nothing is known of the frames behind the last that shows the person.
+    assert ends.frame_index.tolist() == [0]
+
+
+@pytest.mark.slow
 def test_detection_files_are_distinguished_by_the_folders_of_their_images(tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))

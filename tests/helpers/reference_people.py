@@ -46,14 +46,16 @@ class ReferencePeople:
     closed: bool = False
     at_once: int = 2
     fills_gaps: bool = True
+    unsearched: frozenset[int] = frozenset()
 
     def in_image(self, frame):
         return self.by_index.get(0, [])
 
-    def in_sequence(self, frames, journal=None, *, masks=False):
+    def in_sequence(self, frames, journal=None, *, masks=False, frame_rate=None):
         self.sequences += 1
         for frame in frames:
-            yield frame, [] if frame.damage else self.by_index.get(frame.index, [])
+            people = [] if frame.damage else self.by_index.get(frame.index, [])
+            yield frame, None if frame.index in self.unsearched else people
 
     def close(self):
         self.closed = True

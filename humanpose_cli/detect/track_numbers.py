@@ -1,0 +1,107 @@
+"""Numbers of the people in the frames of a video, over short gaps, never across a cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.detect.options import DetectOptions, TrackOptions
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.shots import ShotDetector
+from humanpose_cli.detect.similarity import PosePoints, same_person, similarity_of_points
+
+
+@dataclass(frozen=True)
+class FrameIds:
+    """Numbers of one frame: its shot, and one track id for each of its people, in their order."""
+
+    shot_id: int
+    track_ids: tuple[int, ...]
+
+
+@dataclass
+class _Track:
+    number: int
+    last: DetectedPerson
+    lost_frames: int = 0
+
+
+class TrackAssigner:
+    """The numbers of people over the frames of one video.
+
+    Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
+    method); people without a match in the last ten frames start a track. A hard cut ends all tracks.
+    """
+
+    def __init__(self, options: DetectOptions = DetectOptions()) -> None:
+        self._options = options
+        self._tracks: list[_Track] = []
+        self._next = 0
+        self._shots = ShotDetector()
+
+    def assign(self, people: Sequence[DetectedPerson], image: np.ndarray | None = None) -> FrameIds:
+        """Assign numbers to the next frame's people; without its image (H, W, 3) uint8, cuts are not detected."""
+        shot = self._shots.shot_id
+        if image is not None and self._shots.next_frame(image) != shot:
+            self._tracks = []
+        numbers = [-1] * len(people)
+        for row, track in self._matches(people):
+            track.last, track.lost_frames = people[row], -1
+            numbers[row] = track.number
+        for row, person in enumerate(people):
+            if numbers[row] < 0:
+                numbers[row] = self._next
+                self._tracks.append(_Track(self._next, person, -1))
+                self._next += 1
+        for track in self._tracks:
+            track.lost_frames += 1
+        self._tracks = [track for track in self._tracks if track.lost_frames <= self._options.tracks.max_gap]
+        return FrameIds(self._shots.shot_id, tuple(numbers))
+
+    def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
+        if not people or not self._tracks:
+            return []
+        from scipy.optimize import linear_sum_assignment  # a third of a second to import
+
+        alike = np.zeros((len(people), len(self._tracks)))
+        for row, person in enumerate(people):
+            alike[row] = [_similarity(track.last, person, self._options.tracks) for track in self._tracks]
+        possible = alike >= self._options.same_person.frames
+        pairs = zip(*linear_sum_assignment(np.where(possible, alike, 0.0), maximize=True), strict=True)
+        return [(row, self._tracks[column]) for row, column in pairs if possible[row, column]]
+
+
+def distinct_rows(people: Sequence[DetectedPerson], options: DetectOptions = DetectOptions()) -> list[int]:
+    """List the rows of one frame's people without second detections of one person, of which the likeliest is kept."""
+    rows = list[int]()
+    for row in sorted(range(len(people)), key=lambda row: (not people[row].confirmed, -people[row].score)):
+        if not any(_same_pose(people[row], people[other], options) for other in rows):
+            rows.append(row)
+    return sorted(rows)
+
+
+def _same_pose(a: DetectedPerson, b: DetectedPerson, options: DetectOptions) -> bool:
+    """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
+    one, other = (
+        PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
+        for p in (a, b)
+    )
+    limits, threshold = options.tracks, options.same_person.detections
+    return same_person(one, other, threshold, min_confidence=limits.min_confidence, min_joints=limits.min_keypoints)
+
+
+def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:
+    """Measure 0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
+    overlap = float(box_overlap(before.box, now.box))
+    if before.skeleton != now.skeleton:
+        return overlap
+    in_both = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
+    if in_both.sum() < options.min_keypoints:
+        return overlap
+    # People move from frame to frame, which passes over one frame do not: a width of its own, and sides do not swap.
+    width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
+    points, others = before.keypoints[in_both, :2], now.keypoints[in_both, :2]
+    return max(overlap, similarity_of_points(points, others, width))
