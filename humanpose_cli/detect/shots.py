@@ -11,7 +11,7 @@ _CHANGE = 0.35  # of the layout, at a cut
 _FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
+def frame_thumbnail(image: np.ndarray) -> np.ndarray:
     """Shrink an image (H, W, 3) uint8 to (32, 32, 3)."""
     # Every few pixels: the mean of all of them takes as long as following a person.
     step = max(min(image.shape[:2]) // _MIN_SIDE, 1)
@@ -53,7 +53,7 @@ class ShotDetector:
 
     def next_frame(self, image: np.ndarray) -> int:
         """Return the shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
-        layout = _layout(thumbnail(image))
+        layout = _layout(frame_thumbnail(image))
         if layout is None:
             return self.shot_id
         if self._before is not None:

@@ -35,7 +35,7 @@ from humanpose_cli.detect.search import (
     search_proposed,
 )
 from humanpose_cli.detect.second_look import look_behind
-from humanpose_cli.detect.shots import THUMBNAIL_SIDE, shows_another_layout, thumbnail
+from humanpose_cli.detect.shots import THUMBNAIL_SIDE, frame_thumbnail, shows_another_layout
 from humanpose_cli.detect.similarity import same_person
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
@@ -120,7 +120,7 @@ PendingProposals: TypeAlias = Callable[[], list[Proposal]]
 class FollowedFrame(NamedTuple):
     """A frame of a sequence that was followed.
 
-    pyramid     of its pixels; None if the frame shows nobody
+    pyramid     of its pixels; None of a frame without pixels
     candidates  people and uncertain candidates in it; None if it was not searched
     number      of the searched frames before it
     """
@@ -286,7 +286,7 @@ class Follower:
         """Check whether the next frame must be searched."""
         if self._longest_gap == 1:
             return True
-        small = thumbnail(pyramid.image)
+        small = frame_thumbnail(pyramid.image)
         due = self._frame >= self._next_search or self._size != max(pyramid.size)
         due |= self._frame % self._options.look_every == 0 or self._frame % self._options.key_every == 0
         due |= self._thumbnail is None or shows_another_layout(self._thumbnail, small)
@@ -295,7 +295,7 @@ class Follower:
         return due
 
     def _gap(self) -> int:
-        """Count the frames to the next that must be searched, as long as nothing unexpected is seen."""
+        """Count the frames to the next that must be searched, unless its layout is another one."""
         people = [f for f in self._people if f.confirmed]
         if any(f.speed is None for f in people) or self._touching(people):
             return 1

@@ -39,15 +39,14 @@ def complete_bodies(
     completed = {name: np.empty((len(people), *values.shape[1:]), values.dtype) for name, values in columns.items()}
     for first, last in _runs(people):
         begin, end = np.searchsorted(keys, (first, last))
-        rows = np.setdiff1d(np.arange(first, last), keys[begin:end])
-        known = KeypointFit(**{name: values[begin:end] for name, values in columns.items()})
-        key_cameras = [cameras[people[row].frame] for row in keys[begin:end]]
-        for name, values in completed.items():
-            values[keys[begin:end]] = columns[name][begin:end]
-        if len(rows):
-            between = _bodies_between(body, known, key_cameras, [cameras[people[row].frame] for row in rows])
+        run_keys, bodies = keys[begin:end], solved.rows(slice(begin, end))
+        parts = [(run_keys, bodies)]
+        if len(rows := np.setdiff1d(np.arange(first, last), run_keys)):
+            frames, frames_between = ([cameras[people[row].frame] for row in some] for some in (run_keys, rows))
+            parts.append((rows, _bodies_between(body, bodies, frames, frames_between)))
+        for part_rows, part in parts:
             for name, values in completed.items():
-                values[rows] = getattr(between, name)
+                values[part_rows] = getattr(part, name)
     return KeypointFit(**completed)
 
 
