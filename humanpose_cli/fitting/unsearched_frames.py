@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -35,8 +34,7 @@ def complete_bodies(
     if len(searched) == len(people):
         return solved
     keys = np.asarray(searched)
-    columns = {f.name: getattr(solved, f.name) for f in fields(solved)}
-    completed = {name: np.empty((len(people), *values.shape[1:]), values.dtype) for name, values in columns.items()}
+    completed = {name: np.empty((len(people), *values.shape[1:]), np.float32) for name, values in vars(solved).items()}
     for first, last in _runs(people):
         begin, end = np.searchsorted(keys, (first, last))
         run_keys, bodies = keys[begin:end], solved.rows(slice(begin, end))
