@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.engine.rasterising.op import (
+    MergedMesh,
     Raster,
-    average_samples,
+    SampledImage,
     coverage,
+    draw_samples,
     interpolate,
     merge_meshes,
     rasterise,
-    rasterise_samples,
 )
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, shading_of_vertices
@@ -41,6 +42,28 @@ class Layer(NamedTuple):
 
     colour: Array
     alpha: Array
+
+
+class _Region(NamedTuple):
+    """A part of a drawn image, in which one of its meshes is read."""
+
+    image: SampledImage
+    meshes: MergedMesh
+    mesh: int
+    rows: slice
+    columns: slice
+
+    def means(self, values: torch.Tensor) -> Array:
+        """Average values of vertices (V, C) over each pixel's samples, behind the share that shows the mesh: (h, w, 1 +
+        C).
+        """
+        means = self.image.means(self.meshes, self.mesh, values[None], self.rows, self.columns)
+        return np.asarray(means[0].cpu().numpy())
+
+    def samples(self) -> Raster:
+        """Return the mesh's own faces at all samples (S, h, w)."""
+        inside = Raster(*(values[:, self.rows, self.columns] for values in self.image.raster))
+        return inside._replace(face=self.meshes.faces_of(inside.face, self.mesh))
 
 
 class Scene:
@@ -93,7 +116,7 @@ class Scene:
         )
         camera = self.camera.part(tile)
         focal, centre = _tensors(mesh_group.vertices, camera)
-        raster = rasterise_samples(
+        image = draw_samples(
             mesh_group.vertices,
             mesh_group.faces,
             focal,
@@ -103,27 +126,34 @@ class Scene:
             near=NEAR,
         )
         for mesh, i in enumerate(present):
-            region = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
-            inside = Raster(*(values[:, rows, columns] for values in raster))
-            samples = inside._replace(face=mesh_group.faces_of(inside.face, mesh))
-            layer = self._hatch(i, samples, self._shade(i, samples), self.boxes[i].intersect(tile))
+            part = self.boxes[i].intersect(tile)
+            region = part.slices_in(tile)
+            layer = self._layer(i, part, _Region(image, mesh_group, mesh, *region))
             # A sample shows one surface, so the surfaces' colours add up.
             result.colour[region] += layer.colour
             result.alpha[region] += layer.alpha
         return result
 
+    def _layer(self, i: int, part: Box, region: _Region) -> Layer:
+        """Compute one surface's layer of the part `part` of the image."""
+        surface, values = self.surfaces[i], self._vertex_values[i]
+        if surface.texture is None and (values is None or values.shape[-1] == 1):
+            means = region.means(surface.vertices[:, :0] if values is None else values)
+            layer = Layer(_plain_colour(surface, means[..., -1], means[..., 0]), means[..., 0])
+        else:
+            layer = self._shade(i, region.samples())
+        if surface.hatched is None or not bool(surface.hatched.any()):
+            return layer
+        # Cut gaps where it is hatched.
+        stripes = region.means(surface.hatched.float()[:, None])[..., 1] > layer.alpha / 2
+        opacity = np.where(stripes & stripe_gaps(part, self.camera.size), np.float32(_GAP), np.float32(1))
+        return Layer(layer.colour * opacity[..., None], layer.alpha * opacity)
+
     def _shade(self, i: int, raster: Raster) -> Layer:
-        """Compute the colours of one surface at its samples (S, h, w)."""
+        """Compute the colours of one surface with a texture or colours of vertices at its samples (S, h, w)."""
         surface, values = self.surfaces[i], self._vertex_values[i]
         alpha = coverage(raster, self.samples)[0].cpu().numpy()
         values_at_samples = None if values is None else interpolate(raster, surface.faces, values[None])
-        if surface.texture is None and (values_at_samples is None or values_at_samples.shape[-1] == 1):
-            shade = (
-                alpha
-                if values_at_samples is None
-                else average_samples(values_at_samples, self.samples)[0, ..., 0].cpu().numpy()
-            )
-            return Layer(_plain_colour(surface, shade, alpha), alpha)
         body_mask = (raster.face >= 0).cpu().numpy()
         if surface.texture is None:
             assert values_at_samples is not None  # colours of vertices are interpolated
@@ -138,16 +168,6 @@ class Scene:
         elif surface.lit and values_at_samples is not None:
             light *= np.float32(0.1) + np.float32(0.9) * values_at_samples[..., :1].cpu().numpy()
         return Layer((colour[..., :3] * light).mean(0), alpha)
-
-    def _hatch(self, i: int, raster: Raster, layer: Layer, part: Box) -> Layer:
-        """Cut gaps where one surface is hatched into its layer of the part `part` of the image."""
-        surface = self.surfaces[i]
-        if surface.hatched is None or not bool(surface.hatched.any()):
-            return layer
-        share = interpolate(raster, surface.faces, surface.hatched.float()[None, :, None].contiguous())
-        stripes = average_samples(share, self.samples)[0, ..., 0].cpu().numpy() > layer.alpha / 2
-        opacity = np.where(stripes & stripe_gaps(part, self.camera.size), np.float32(_GAP), np.float32(1))
-        return Layer(layer.colour * opacity[..., None], layer.alpha * opacity)
 
 
 def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -439,8 +439,8 @@ def test_self_test_of_this_machine():
     chosen = {name for ops in (rasterising, skinning, warping) for name, function in vars(ops).items()
               if getattr(function, "__module__", "") == ops.__name__ and not name.startswith("_")
               and "backend" in getattr(function, "__annotations__", {})}  # fmt: skip
-    # These two call `rasterise` and `capsule_masks`.
-    assert {r.op for r in results} == chosen - {"rasterise_samples", "projected_masks"}
+    # `rasterise` and `capsule_masks` call these two.
+    assert {r.op for r in results} == chosen - {"draw_samples", "projected_masks"}
     for result in results:
         assert result.ok, result
         assert result.error < 1e-5

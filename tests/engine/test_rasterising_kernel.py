@@ -8,7 +8,7 @@ from helpers.raster_cases import Scene, scene, soup, sphere, through_the_near_pl
 
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import kernel, launches, reference
-from humanpose_cli.engine.rasterising.op import rasterise_samples
+from humanpose_cli.engine.rasterising.op import draw_samples
 
 
 def assert_same(drawn: Scene, **options) -> None:
@@ -66,7 +66,7 @@ def test_bodies(device):
 def test_samples_of_a_pixel(device, samples):
     drawn = soup(seed=samples, device=device)
     tensors = (drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, (61, 83))
-    rasters = [rasterise_samples(*tensors, samples=samples, backend=backend) for backend in ("kernel", "reference")]
+    rasters = [draw_samples(*tensors, samples=samples, backend=backend).raster for backend in ("kernel", "reference")]
     assert len(rasters[0].face) == samples * len(drawn.vertices)
     assert (rasters[0].face >= 0).float().mean() > 0.2
     for a, b in zip(*rasters, strict=True):

@@ -4,6 +4,7 @@ whose mean is the part of it that is covered."""
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from humanpose_cli.engine.rasterising.op import (
     Raster,
     average_samples,
     coverage,
+    draw_samples,
     interpolate,
     merge_meshes,
     rasterise,
-    rasterise_samples,
     sample_offsets,
 )
 
@@ -181,9 +182,9 @@ def test_refuses_what_does_not_fit(vertices, faces, message):
 
 
 def sampled(drawn, samples, **options):
-    return rasterise_samples(
+    return draw_samples(
         drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, drawn.size, samples=samples, **options
-    )
+    ).raster
 
 
 @pytest.mark.parametrize("samples", range(1, 33))
@@ -268,6 +269,28 @@ def test_colours_are_averaged_with_their_gradients(device):
     torch.testing.assert_close(gradient.sum(), 3 * expected.sum(), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("samples", [1, 4, 9])
+def test_means_of_one_of_several_meshes_are_those_of_its_samples(device, samples):
+    near, far = (sphere(3, batch=2, device=device) for _ in range(2))
+    far = replace(far, vertices=far.vertices + torch.tensor([0.4, 0.1, 0.5], device=device))
+    meshes = merge_meshes([near.vertices, far.vertices], [near.faces, far.faces])
+    drawn = replace(near, vertices=meshes.vertices, faces=meshes.faces)
+    rows, columns = slice(11, 55), slice(7, 80)
+    values = torch.rand(2, far.vertices.shape[1], 3, device=device)
+    tensors = (drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, drawn.size)
+    for mesh, backend in product((0, 1), ("kernel", "reference")):
+        image = draw_samples(*tensors, samples=samples, backend=backend)
+        means = image.means(meshes, mesh, values, rows, columns)
+        inside = Raster(*(maps[:, rows, columns] for maps in image.raster))
+        inside = inside._replace(face=meshes.faces_of(inside.face, mesh))
+        colours = interpolate(inside, near.faces, values.repeat_interleave(samples, 0))
+        assert 0.03 < means[..., 0].mean() < 0.9
+        assert torch.equal(means[..., 0], coverage(inside, samples))
+        torch.testing.assert_close(means[..., 1:], average_samples(colours, samples), rtol=0, atol=1e-6)
+        with raises(UsageError, subject="attributes", problem="has the wrong shape"):
+            image.means(meshes, mesh, values[:1], rows, columns)
+
+
 def test_options_reach_the_rasteriser():
     front = scene(on_screen([(10, 10), (10, 30), (30, 10)]), [(0, 2, 1)])
     assert (sampled(front, 2).face == 0).any()
@@ -288,4 +311,4 @@ def test_refuses_batches_that_are_no_multiple_of_the_samples():
             average_samples(values, samples)
     camera = torch.ones(1), torch.ones(1, 2)
     with raises(UsageError, subject="vertices", problem="has the wrong shape"):
-        rasterise_samples(torch.zeros(4, 3), torch.zeros(0, 3, dtype=torch.int32), *camera, (4, 4))
+        draw_samples(torch.zeros(4, 3), torch.zeros(0, 3, dtype=torch.int32), *camera, (4, 4))

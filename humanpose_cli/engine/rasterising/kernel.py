@@ -215,6 +215,55 @@ def read_faces(
 
 
 @wp.kernel
+def average_faces(
+    first: int,
+    samples: int,
+    first_face: int,
+    end_face: int,
+    first_vertex: int,
+    top: int,
+    left: int,
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array1d(dtype=wp.vec3i),
+    focals: wp.array1d(dtype=wp.float32),
+    points_x: wp.array2d(dtype=wp.float32),
+    points_y: wp.array2d(dtype=wp.float32),
+    keys: wp.array3d(dtype=wp.int64),
+    attributes: wp.array3d(dtype=wp.float32),
+    out: wp.array4d(dtype=wp.float32),
+):
+    # A thread averages a row of the region: the share of samples that show one of the faces, and the attributes there.
+    t = first + wp.tid()
+    image = t // out.shape[1]
+    row = t - image * out.shape[1]
+    y = row + top
+    focal = focals[image]
+    channels = attributes.shape[2]
+    for x in range(out.shape[2]):
+        for k in range(channels + 1):
+            out[image, row, x, k] = 0.0
+        for i in range((x + left) * samples, (x + left + 1) * samples):
+            f = wp.int32(keys[image, y, i] & wp.int64(0xFFFFFFFF))  # -1 where no face is
+            if f >= first_face and f < end_face:
+                i0 = faces[f][0]
+                i1 = faces[f][1]
+                i2 = faces[f][2]
+                point = wp.vec2(points_x[image, i], float(y) + 0.5 - points_y[image, i])
+                e = edges_of(vertices[image, i0], vertices[image, i1], vertices[image, i2], focal, point)
+                w = e * (1.0 / (e[0] + e[1] + e[2]))
+                out[image, row, x, 0] += 1.0
+                for k in range(channels):
+                    out[image, row, x, k + 1] += (
+                        w[0] * attributes[image, i0 - first_vertex, k]
+                        + w[1] * attributes[image, i1 - first_vertex, k]
+                        + w[2] * attributes[image, i2 - first_vertex, k]
+                    )
+        if out[image, row, x, 0] > 0.0:
+            for k in range(channels + 1):
+                out[image, row, x, k] = out[image, row, x, k] / float(samples)
+
+
+@wp.kernel
 def interpolate(
     first: int,
     runs: int,

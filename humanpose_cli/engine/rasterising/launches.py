@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import warp as wp
@@ -29,7 +29,21 @@ def _on_cpu(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def rasterise(
+class Drawing(NamedTuple):
+    """The z-buffer of B images, and what reads it.
+
+    keys     (B, H, W·S) int64: samples of a pixel lie side by side, so that a face reaches few cache lines
+    mesh     vertices, faces and focal lengths; points: x and y of a row's samples
+    samples  S of each pixel
+    """
+
+    keys: Tensor
+    mesh: list[Array]
+    points: list[Array]
+    samples: int
+
+
+def draw(
     vertices: Tensor,
     faces: Tensor,
     focal: Tensor,
@@ -37,24 +51,21 @@ def rasterise(
     size: tuple[int, int],
     near: float,
     cull_back_faces: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.rasterise_samples` with the kernels: face, barycentrics and depth."""
+) -> Drawing:
+    """Compute `op.draw_samples` with the kernel."""
     height, width = size
     batch, samples, _ = principal_points.shape
     count, device = faces.shape[0], vertices.device
-    face = torch.empty((batch * samples, height, width), dtype=torch.int32, device=device)
-    barycentrics = fresh(vertices, (batch * samples, height, width, 3))
-    depth = fresh(vertices, (batch * samples, height, width))
-    if not face.numel():
-        return face, barycentrics, depth
-    # The samples of a pixel lie side by side: a face then reaches few cache lines. The padding is read, but not drawn.
     keys = torch.full((batch, height, width * samples), kernel.FAR, dtype=torch.int64, device=device)
+    # The padding is read, but not drawn.
     columns = torch.arange(width + _PADDING, dtype=vertices.dtype, device=device)[:, None] + 0.5
     points_x = plain((columns - principal_points[:, None, :, 0]).flatten(1).contiguous())
     points_y = plain(principal_points[..., 1].repeat(1, len(columns)))
     centres = vectors(torch.cat((principal_points.amin(1), principal_points.amax(1)), 1), wp.vec4)
     mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal)]
-    buffer = plain(keys)
+    drawing = Drawing(keys, mesh, [points_x, points_y], samples)
+    if not keys.numel():
+        return drawing
     if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
@@ -73,17 +84,38 @@ def rasterise(
         samples,
         *mesh,
         centres,
-        points_x,
-        points_y,
+        *drawing.points,
         *options,
-        buffer,
+        plain(keys),
     ]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * samples * count * _FACE_COST)
-    runs, run = _pixel_runs(batch, height, width, device)
-    outputs = [plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
-    arguments = [runs, run, samples, *mesh, points_x, points_y, buffer, *outputs]
-    launch(kernel.read_faces, batch * height * runs, arguments, device, face.numel() * _PIXEL_COST)
+    return drawing
+
+
+def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute face, barycentrics and depth of a `Raster` of all samples with the kernel."""
+    keys, mesh, points, samples = drawing
+    (batch, height, columns), like = keys.shape, mesh[0][0]
+    shape = batch * samples, height, columns // samples
+    face = torch.empty(shape, dtype=torch.int32, device=keys.device)
+    barycentrics, depth = fresh(like, (*shape, 3)), fresh(like, shape)
+    if face.numel():
+        runs, run = _pixel_runs(batch, *shape[1:], keys.device)
+        outputs = [plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
+        arguments = [runs, run, samples, *mesh, *points, plain(keys), *outputs]
+        launch(kernel.read_faces, batch * height * runs, arguments, keys.device, face.numel() * _PIXEL_COST)
     return face, barycentrics, depth
+
+
+def means(drawing: Drawing, faces: range, first_vertex: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Compute `op.SampledImage.means` with the kernel."""
+    keys, mesh, points, samples = drawing
+    shape = len(keys), rows.stop - rows.start, columns.stop - columns.start, 1 + attributes.shape[2]
+    out = fresh(attributes, shape)
+    options = [samples, faces.start, faces.stop, first_vertex, rows.start, columns.start]
+    arguments = [*options, *mesh, *points, plain(keys), plain(attributes), plain(out)]
+    launch(kernel.average_faces, shape[0] * shape[1], arguments, keys.device, out.numel() * samples * _PIXEL_COST)
+    return out
 
 
 def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:

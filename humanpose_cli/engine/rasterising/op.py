@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from math import gcd
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def rasterise(
     leave no gap. Faces with a corner that is not finite are left out. Not differentiable; gradients to
     attributes come from `interpolate`. Raises UsageError for shapes that do not fit.
     """
-    return rasterise_samples(
+    return draw_samples(
         vertices,
         faces,
         focal,
@@ -92,7 +92,7 @@ def rasterise(
         near=near,
         cull_back_faces=cull_back_faces,
         backend=backend,
-    )
+    ).raster
 
 
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
@@ -211,7 +211,40 @@ def _sorted_distances(rows: list[int]) -> tuple[int, ...]:
     return tuple(sorted(distances))
 
 
-def rasterise_samples(
+class SampledImage:
+    """The nearest faces at several points of each pixel, of B images; `draw_samples` makes it.
+
+    compute, drawing  the operation's implementation, and what its `draw` returned
+    """
+
+    def __init__(self, compute: Any, drawing: Any, face_count: int) -> None:
+        self._compute, self._drawing, self._face_count = compute, drawing, face_count
+
+    @cached_property
+    def raster(self) -> Raster:
+        """A batch of B·samples rasters: row b·samples + s holds sample s of image b.
+
+        Attributes interpolated there (with vertices repeated alike where they differ from image to image) become an
+        image through `average_samples`.
+        """
+        face, *others = self._compute.read(self._drawing)
+        return Raster(made_between(face, -1, self._face_count - 1), *others)
+
+    def means(self, meshes: MergedMesh, mesh: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Average one of the merged meshes over the samples of each pixel in a part of the images: (B, h, w, 1 + C),
+        the share of samples that show it, and its attributes (B, V, C), zero where it is not visible.
+
+        `interpolate` and `average_samples` give the same to the bit, in several times the time and memory. Not
+        differentiable.
+        """
+        first_vertex, end_vertex = meshes.first_vertex[mesh : mesh + 2]
+        check_shape("attributes", attributes, len(meshes.vertices), end_vertex - first_vertex, "C")
+        faces = range(*meshes.first_face[mesh : mesh + 2])
+        result: Tensor = self._compute.means(self._drawing, faces, first_vertex, attributes, rows, columns)
+        return result
+
+
+def draw_samples(
     vertices: Tensor,
     faces: Tensor,
     focal: Tensor,
@@ -222,12 +255,8 @@ def rasterise_samples(
     near: float = 0.05,
     cull_back_faces: bool = False,
     backend: Backend = "auto",
-) -> Raster:
-    """Rasterise several points of each pixel: the result is a batch of B·samples rasters.
-
-    Row b·samples + s holds sample s of image b. Attributes interpolated there (with vertices repeated alike where
-    they differ from image to image) become an image through `average_samples`. Other arguments as `rasterise`.
-    """
+) -> SampledImage:
+    """Draw several points of each pixel; arguments as `rasterise`."""
     check_shape("vertices", vertices, "B", "V", 3)
     check_shape("faces", faces, "F", 3)
     check_shape("focal", focal, vertices.shape[0])
@@ -243,8 +272,8 @@ def rasterise_samples(
     faces = faces.int()
     compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices))
     with torch.no_grad():
-        face, *others = compute.rasterise(vertices, faces, focal, points, pixels, near, cull_back_faces)
-    return Raster(made_between(face, -1, len(faces) - 1), *others)
+        drawing = compute.draw(vertices, faces, focal, points, pixels, near, cull_back_faces)
+    return SampledImage(compute, drawing, len(faces))
 
 
 def average_samples(values: Tensor, samples: int) -> Tensor:

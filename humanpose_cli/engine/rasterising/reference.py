@@ -18,7 +18,10 @@ BOUNDS_SLACK = 0.02
 _PAIRS_AT_ONCE = 1 << 21
 
 
-def rasterise(
+Drawing = tuple[Tensor, Tensor, Tensor, Tensor]  # face, barycentrics and depth of all samples, and the mesh's faces
+
+
+def draw(
     vertices: Tensor,
     faces: Tensor,
     focal: Tensor,
@@ -26,8 +29,8 @@ def rasterise(
     size: tuple[int, int],
     near: float,
     cull_back_faces: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `op.rasterise_samples` in plain torch, principal points (B, S, 2): face, barycentrics and depth."""
+) -> Drawing:
+    """Compute `op.draw_samples` in plain torch, principal points (B, S, 2)."""
     height, width = size
     samples, dtype, device = principal_points.shape[1], vertices.dtype, vertices.device
     batch = len(vertices) * samples
@@ -39,7 +42,23 @@ def rasterise(
             corners = vertices[i // samples][faces.long()]  # [F, 3, 3]
             view = (focal[i // samples], point, near, cull_back_faces)
             _one_image(corners, view, (face[i], barycentrics[i], depth[i]))
-    return face, barycentrics, depth
+    return face, barycentrics, depth, faces
+
+
+def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
+    """Return face, barycentrics and depth of a `Raster` of all samples."""
+    return drawing[:3]
+
+
+def means(drawing: Drawing, faces: range, first_vertex: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Compute `op.SampledImage.means` in plain torch."""
+    face, barycentrics = (values[:, rows, columns] for values in drawing[:2])
+    visible = (face >= faces.start) & (face < faces.stop)
+    samples = len(face) // len(attributes)
+    corners = drawing[3][faces.start : faces.stop] - first_vertex
+    face = torch.where(visible, face - faces.start, -1)
+    values = interpolate(face, barycentrics, corners, attributes.repeat_interleave(samples, 0))
+    return torch.cat((visible[..., None].to(values.dtype), values), -1).unflatten(0, (-1, samples)).mean(1)
 
 
 def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]) -> None:
