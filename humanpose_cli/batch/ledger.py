@@ -302,7 +302,8 @@ class Ledger:
     def _flush(self) -> None:
         """Wait until all lines are on the disk, and before them the names of the outputs that they record."""
         while self._folders:
-            flush_folder(self._folders.pop())
+            with suppress(FileNotFoundError):  # files of temporary folders were written, too
+                flush_folder(self._folders.pop())
         os.fsync(self._file.fileno())
         self._flushed = time.monotonic()
 

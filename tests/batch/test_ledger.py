@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -70,6 +71,15 @@ def test_a_finished_item_is_on_the_disk_within_a_second_behind_the_names_of_its_
     assert flushed[8:] == [ledger.path.stat().st_size]
     write_bytes(tmp_path / "d", b"12345")
     assert flushed[9:] == [5, "folder"]
+
+
+def test_files_of_temporary_folders_do_not_stop_the_ledger(tmp_path):
+    with Ledger(tmp_path / "out", "view", {}) as ledger:
+        (tmp_path / "temporary").mkdir()
+        write_bytes(tmp_path / "temporary" / "part", b"12345")
+        shutil.rmtree(tmp_path / "temporary")
+        ledger.record(Item("a", ()), MARK, ItemResult("a", Status.SUCCESS))
+    assert read_history(tmp_path / "out").entries
 
 
 def test_the_latest_entry_counts_whichever_ledger_holds_it(tmp_path):
