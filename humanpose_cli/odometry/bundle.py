@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 _HUBER = 1.5  # pixels
 _FOCAL_NOISE = 0.25  # of the logarithm of a lens's focal length about the usual one's
+_ZOOM_NOISE = 0.02  # of the logarithm of a focal length about that of the neighbouring key frames
+_ZOOM_STEP, _ZOOM_STEPS = 0.05, 5  # of that logarithm, at most, in one of so many steps
 _SMALL_STEP = 1e-7  # radians, and the path's unit, of a pose that no step refines
 _MIN_DEPTH = 1e-3  # in the unit of the path; a point nearer than that does not count
 
@@ -247,10 +249,13 @@ class PoseTarget(NamedTuple):
                 break
         return scene.rotations[0], scene.translations[0]
 
-    def zoom(self, rotation: Array, translation: Array, *, steps: int = 4) -> tuple[float, Array, Array]:
-        """Find the factor on the focal length that a camera near a pose has, and its pose with that."""
-        scene, observations, factor = self._scene(rotation, translation), self._observations, 1.0
-        for _ in range(steps):
+    def zoom(self, rotation: Array, translation: Array, usual: float) -> tuple[float, Array, Array]:
+        """Find the factor on the focal length that a camera near a pose has, and its pose with that.
+
+        usual  logarithm of the factor that is expected
+        """
+        scene, observations, log = self._scene(rotation, translation), self._observations, 0.0
+        for _ in range(_ZOOM_STEPS):
             errors = scene.errors(observations)
             weights = huber_weights(errors)
             of_camera, _, of_focal = _jacobians(scene, observations)
@@ -258,14 +263,18 @@ class PoseTarget(NamedTuple):
             weighted_jacobian = weights[:, None, None] * jacobian
             residual = np.where(weights[:, None] > 0, errors, 0.0)
             hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
-            step = -np.linalg.lstsq(hessian, np.einsum("nai,na->i", weighted_jacobian, residual), rcond=None)[0]
-            rotations, growth = (
+            slope = np.einsum("nai,na->i", weighted_jacobian, residual)
+            hessian[6, 6] += _ZOOM_NOISE**-2
+            slope[6] += (log - usual) / _ZOOM_NOISE**2
+            step = -np.linalg.lstsq(hessian, slope, rcond=None)[0]
+            growth = float(np.clip(step[6], -_ZOOM_STEP, _ZOOM_STEP))
+            rotations, focal, log = (
                 rotated_cameras(scene.rotations, step[None, :3]),
-                float(np.exp(np.clip(step[6], -0.1, 0.1))),
+                scene.focal * np.exp(growth),
+                log + growth,
             )
-            focal, factor = scene.focal * growth, factor * growth
-            scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:6], focal=focal)
-        return factor, scene.rotations[0], scene.translations[0]
+            scene = replace(scene, rotations=rotations, translations=scene.translations + step[3:6], focal=float(focal))
+        return float(np.exp(log)), scene.rotations[0], scene.translations[0]
 
     def _scene(self, rotation: Array, translation: Array) -> BundleScene:
         return BundleScene(rotation[None], translation[None], self.points, self.focal)

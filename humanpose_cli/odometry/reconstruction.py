@@ -8,6 +8,7 @@ focal length together. The frames between key frames follow by points alone. The
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -35,10 +36,11 @@ _WINDOW, _HELD = 60, 15  # key frames adjusted together at the end, and those he
 
 _ZOOM_ERROR = 0.4  # pixels of a path, beyond which a lens that zooms is tried
 _ZOOM_GAIN = 0.8  # error with a zoom, as a share of that without one, that shows it
+_START_ZOOMS = tuple(np.exp(np.linspace(-0.2, 0.2, 9)).tolist())  # of the second key frame to the first
 _ZOOM_ROUNDS = 6  # adjustments of focal lengths and path by turns
 _PIECES = 3  # of a shot whose corners are lost at once, the longest of which is taken
 _LENGTH_STEP = 15  # frames between the positions whose distances are a path's length
-_MIN_SOLVED, _MAX_ERROR = 0.5, 1.5  # share of frames, and pixels, of a path that is reliable
+_MIN_SOLVED, _MAX_ERROR = 0.5, 1.0  # share of frames, and pixels, of a path that is reliable
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +109,23 @@ def _longest_piece(corners: CornerTracker, fixed_focal: bool, *, zooms: bool) ->
     return best
 
 
+class _Start(NamedTuple):
+    """Two key frames that a path may begin with: rotation (3, 3), direction (3,) and zoom of the second to the first,
+    and how well they show it.
+    """
+
+    keys: tuple[int, int]
+    rotation: Array
+    direction: Array
+    zoom: float
+    score: float
+
+
 class _Growth:
     """Key frames with poses, and points, added one after the other."""
 
     def __init__(self, corners: CornerTracker, *, zooms: bool) -> None:
-        self._may_zoom = zooms
+        self._may_zoom, self._start_zooms = zooms, _START_ZOOMS if zooms else (1.0,)
         self._frames, self._key_frames = corners.frames, np.array(corners.keys)
         keys = [corners.frames[key] for key in corners.keys]
         self._keys, self._count = keys, len(keys)
@@ -131,32 +145,34 @@ class _Growth:
 
     def begin(self, usable: NDArray[np.bool_]) -> bool:
         """Start from the pair of usable key frames with most parallax and inliers."""
-        best, pair = 0.0, None
         candidates = [(a, a + d) for d in _PAIR_DISTANCES for a in range(0, self._count - d, max(1, d // 2))]
         candidates = [pair for pair in candidates if usable[list(pair)].all()]
-        for a, b in candidates[:: max(1, len(candidates) // _PAIRS)]:
-            _, in_a, in_b = np.intersect1d(
-                self._keys[a].ids, self._keys[b].ids, assume_unique=True, return_indices=True
-            )
-            if len(in_a) < 4 * _MIN_POINTS:
-                continue
-            before, after = self._keys[a].positions[in_a].astype(float), self._keys[b].positions[in_b].astype(float)
-            relative = _relative_pose(before, after, self._focal)
-            if relative is None:
-                continue
-            rotation, direction, inliers = relative
-            parallax = _parallax(before[inliers], after[inliers], rotation, self._focal)
-            score = min(parallax, _PARALLAX_CAP) * inliers.sum()
-            if parallax >= _MIN_PARALLAX and score > best:
-                best, pair = score, (a, b, rotation, direction)
-        if pair is None:
+        starts = [self._start(a, b) for a, b in candidates[:: max(1, len(candidates) // _PAIRS)]]
+        best = max((start for start in starts if start is not None), key=lambda start: start.score, default=None)
+        if best is None:
             return False
-        a, b, self._rotations[b], self._translations[b] = pair
-        self._first = a
+        a, b = self._first, _ = best.keys
+        self._rotations[b], self._translations[b] = best.rotation, best.direction
+        self._set_zoom(b, best.zoom)
         self.has_pose[[a, b]] = True
         self._triangulate()
         self._adjust(np.array([a, b]), held=1)
         return bool(np.isfinite(self._points[:, 0]).sum() >= _MIN_POINTS)
+
+    def _start(self, a: int, b: int) -> _Start | None:
+        """Find the pose of key frame b to a, with the zoom under which most corners agree; None without parallax."""
+        _, in_a, in_b = np.intersect1d(self._keys[a].ids, self._keys[b].ids, assume_unique=True, return_indices=True)
+        if len(in_a) < 4 * _MIN_POINTS:
+            return None
+        before, after = self._keys[a].positions[in_a].astype(float), self._keys[b].positions[in_b].astype(float)
+        poses = [(zoom, _relative_pose(before, after / zoom, self._focal)) for zoom in self._start_zooms]
+        solved_poses = [(zoom, *pose) for zoom, pose in poses if pose is not None]
+        if not solved_poses:
+            return None
+        zoom, rotation, direction, inliers = max(solved_poses, key=lambda pose: int(pose[3].sum()))
+        parallax = _parallax(before[inliers], after[inliers] / zoom, rotation, self._focal)
+        score = min(parallax, _PARALLAX_CAP) * float(inliers.sum())
+        return _Start((a, b), rotation, direction, zoom, score) if parallax >= _MIN_PARALLAX else None
 
     def grow(self) -> None:
         """Add the other key frames, first those next to those with a pose."""
@@ -207,11 +223,15 @@ class _Growth:
         return True
 
     def _zoom(self, key: int) -> None:
-        """Adapt the focal length and pose of a key frame to the points that it sees."""
+        """Adapt the focal length and pose of a key frame to the points that it sees, and to its neighbours' lenses."""
+        solved_keys = np.flatnonzero(self.has_pose & (np.arange(self._count) != key))
+        nearest = solved_keys[np.argsort(np.abs(solved_keys - key), kind="stable")[:2]]
+        between = len(nearest) == 2 and nearest.min() < key < nearest.max()
+        usual = float(np.log(self._zooms[nearest if between else nearest[:1]]).mean() - np.log(self._zooms[key]))
         has_point = self._has_point(self._keys[key])
         target = self._target(self._keys[key], has_point, self._zooms[key])
         factor, self._rotations[key], self._translations[key] = target.zoom(
-            self._rotations[key], self._translations[key]
+            self._rotations[key], self._translations[key], usual
         )
         self._set_zoom(key, self._zooms[key] * factor)
 

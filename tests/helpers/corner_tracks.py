@@ -42,11 +42,12 @@ def corner_tracks(
     movers: int = 0,
     blind: range = range(0),
     zooms: np.ndarray | None = None,
+    shifts: np.ndarray | None = None,
 ) -> CornerTracker:
     """The tracker after it has followed the points that lie in each image.
 
     noise   standard deviation in pixels
-    movers  so many of the points go up and down by 30 cm
+    movers  so many of the points go up and down by 30 cm, or by `shifts` (T, 3)
     blind   frames in which no corner is followed; those after it have other numbers
     zooms   factors on the focal length of all frames
     """
@@ -56,7 +57,7 @@ def corner_tracks(
     for frame, (rotation, centre) in enumerate(zip(path.rotations, path.centres, strict=True)):
         lives += frame in blind
         moved = points.copy()
-        moved[:movers, 1] += 0.3 * np.sin(frame / 4)
+        moved[:movers] += (0, 0.3 * np.sin(frame / 4), 0) if shifts is None else shifts[frame]
         there = (moved - centre) @ rotation.T
         pixels = FOCAL * (1.0 if zooms is None else zooms[frame]) * there[:, :2] / there[:, 2:]
         visible = (there[:, 2] > 0.1) & (np.abs(pixels) < np.array(SIZE) / 2).all(1) & (frame not in blind)

@@ -80,9 +80,9 @@ def test_three_frames_without_movement_have_no_path():
     assert reconstruct(corner_tracks(still, np.zeros((0, 3)))) is None
 
 
-@pytest.mark.parametrize("factor", [1.1, 1.3])
-def test_a_zoom_on_the_way_is_found(factor):
-    zooms = factor ** np.clip((np.arange(90) - 20) / 50, 0, 1)
+@pytest.mark.parametrize(("factor", "begin", "end"), [(1.1, 20, 70), (1.3, 20, 70)])
+def test_a_zoom_on_the_way_is_found(factor, begin, end):
+    zooms = factor ** np.clip((np.arange(90) - begin) / (end - begin), 0, 1)
     result = reconstruct(corner_tracks(beside(90), scene_points(), noise=0.3, zooms=zooms))
     distance, angle = path_errors(result.rotations, result.centres, beside(90))
     assert (distance, angle) < (0.01, 0.15)
@@ -102,3 +102,43 @@ def test_the_longest_piece_counts_where_all_corners_are_lost_at_once():
     assert not result.solved[:36].any()
     assert result.solved[36:].all()
     assert result.is_reliable
+
+
+def test_a_camera_that_stops_stays_where_it_stopped():
+    path = TruePath(beside(90).rotations.copy(), beside(90).centres.copy())
+    path.rotations[45:], path.centres[45:] = path.rotations[45], path.centres[45]
+    result = reconstruct(corner_tracks(path, scene_points(), noise=0.3))
+    distance, angle = path_errors(result.rotations, result.centres, path)
+    assert (distance, angle) < (0.01, 0.1)
+    assert result.solved.all()
+
+
+def test_a_mirror_and_a_wall_are_backgrounds_too():
+    """What a mirror shows lies at rest behind it."""
+    mirror, wall = scene_points(), scene_points()
+    mirror[:250, 2] = 18 - mirror[:250, 2]
+    wall[:, 2] = 6
+    for points in (mirror, wall):
+        result = reconstruct(corner_tracks(beside(90), points, noise=0.3))
+        distance, angle = path_errors(result.rotations, result.centres, beside(90))
+        assert (distance, angle) < (0.01, 0.2)
+
+
+@pytest.mark.parametrize("count", [10, 40])
+def test_a_background_with_few_corners_has_no_path(count):
+    assert reconstruct(corner_tracks(beside(90), scene_points(count), noise=0.3)) is None
+
+
+def test_two_frames_are_enough_for_nothing():
+    path = TruePath(beside(2).rotations, beside(2).centres)
+    assert reconstruct(corner_tracks(path, scene_points())) is None
+
+
+def test_a_large_screen_makes_no_reliable_path():
+    """What it shows moves to and fro on a plane at rest."""
+    points = scene_points()
+    points[:210] = np.random.default_rng(6).uniform((-2, -1.2, 5.99), (4, 1.2, 6.0), (210, 3))
+    frames = np.arange(90)
+    shifts = np.stack((np.sin(frames / 15), 0.5 * np.cos(frames / 9), 0 * frames), 1)
+    result = reconstruct(corner_tracks(beside(90), points, noise=0.3, movers=210, shifts=shifts))
+    assert result is None or not result.is_reliable
