@@ -195,10 +195,8 @@ class Refiner:
             selection = _texture_rows(camera.fit, self.options.texture_frames)
             for people in self._people(camera, body, report, "frames for textures", selection):
                 for i, mask in enumerate(self._masks(camera.fit, people)):
-                    row = people.rows[i]
-                    if selection[row]:
-                        view_texture = bake_view(people.views[i], body, people.vertices[i], mask, texels)
-                        samples[int(camera.fit.track_id[row])].add(view_texture)
+                    view_texture = bake_view(people.views[i], body, people.vertices[i], mask, texels)
+                    samples[int(camera.fit.track_id[people.rows[i]])].add(view_texture)
         return {track: sample.texture(texels.covered) for track, sample in samples.items()}
 
     def refine(
@@ -297,7 +295,7 @@ class Refiner:
     ) -> Iterator[FramePeople]:
         """Yield a camera's frames with people, one after the other.
 
-        selection  (R,) rows; frames without any of them are left out
+        selection  (R,) rows, in whose views the others only hide pixels; None: all
         """
         fit = camera.fit
         with closing(camera.frames.read()) as reading:
@@ -306,7 +304,8 @@ class Refiner:
                 if len(rows) and (selection is None or selection[rows].any()):
                     vertices = body_vertices(body, fit, rows)
                     views = person_views(pixels, vertices, body.faces, fit.camera(frame), self.options.size)
-                    yield FramePeople(rows, vertices, views, pixels)
+                    at = np.arange(len(rows)) if selection is None else np.flatnonzero(selection[rows])
+                    yield FramePeople(rows[at], vertices[at], [views[i] for i in at], pixels)
                 progress(count, fit.frame_count, what)
 
     def _masks(self, fit: Fit, people: FramePeople) -> list[NDArray[np.float32] | None]:
