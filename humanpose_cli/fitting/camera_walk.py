@@ -37,6 +37,7 @@ _CLOUD, _NEAR = 1000, 0.97  # points of the background that a fit file keeps, an
 _MAX_DEVIATION = 0.3  # of a unit that steps alone show
 _GROUND_DEVIATION = 0.03  # of a unit that the ground shows: soles, and depths of bodies
 _MIN_BACKGROUND = 0.5  # median distance of the background, in that of the people, before whom it does not lie
+_WALL, _MIN_WALL = 0.05, 1.3  # extent of depths, in their median, of a wall across; its distance in the people's
 _MIN_SHIFT = 1e-9  # of a camera between two frames, in the path's unit
 _MIN_STEPS = 10  # pairs of frames that show feet
 _ROUNDS = 5
@@ -122,7 +123,8 @@ class CameraWalk:
 
     def scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
         """Find the path's unit from the rows of all people, sorted by track and frame; None if their feet do not show
-        it, or the background would lie before them: a crop that moves over the image looks like a walk along a wall.
+        it, or the background would lie before them: a crop that moves over the image looks like a walk along a wall at
+        their distance.
 
         bodies  of the rows; times  seconds of the sequence's frames
         """
@@ -132,8 +134,12 @@ class CameraWalk:
         frames = np.array([person.frame for person in people], int) - self.first
         away = np.median(bodies.joints3d[frames >= 0, 0, 2])
         distances = np.linalg.norm(self.path.points - self.path.centres.mean(0), axis=1)
-        is_before = len(distances) and scale.metres * np.median(distances) < _MIN_BACKGROUND * away
-        return None if is_before else scale
+        if not len(distances):
+            return scale
+        nearest, middle, farthest = np.quantile(self.path.points[:, 2], (0.1, 0.5, 0.9))
+        is_wall = farthest - nearest < _WALL * middle
+        smallest = (_MIN_WALL if is_wall else _MIN_BACKGROUND) * away
+        return scale if scale.metres * np.median(distances) > smallest else None
 
     def _scale(self, people: Sequence[DetectedPerson], bodies: KeypointFit, times: Sequence[float]) -> PathScale | None:
         """Find the unit from standing feet and the ground under them."""

@@ -166,6 +166,6 @@ def test_a_background_before_the_people_shows_no_walk():
     path = beside(COUNT)
     people = [person(frame) for frame in range(COUNT)]
     joints = walker(path)
-    for depth, is_walk in ((1.5, False), (9.0, True)):
+    for depth, is_walk in ((1.5, False), (5.5, False), (9.0, True)):
         wall = np.random.default_rng(4).uniform((-2, -2, depth), (2, 2, depth + 0.01), (200, 3))
         assert (walk_of(path, points=wall).scale(people, bodies(joints), TIMES) is not None) == is_walk
