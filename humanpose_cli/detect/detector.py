@@ -96,10 +96,8 @@ class PersonDetector:
                     evenly. None: all frames
         """
         first = state["frames"] if state else 0
-        rate = self._scheme.options.rate if self._mode == "fast" else 0
-        # A quarter of a frame: 29.97 frames a second are 30.
-        gap = max(1, int(frame_rate / rate + 0.25)) if frame_rate and rate else 1
-        follower = Follower(self._pool, self._scheme, state, masks=masks, longest_gap=gap)
+        rate = frame_rate if self._mode == "fast" else None
+        follower = Follower(self._pool, self._scheme, state, masks=masks, frame_rate=rate)
         with closing(prefetch(self._followed(follower, images, first, save_state), 1)) as frames:
             for pyramid, candidates, number in frames:
                 if pyramid is None or candidates is None:

@@ -77,12 +77,22 @@ class TrackLinker:
         for rows in links:
             # Brief tracks mostly within another person's box are mixtures of two people who cross.
             is_confirmed = any(self._rows[row].confirmed for row in rows)
-            if is_confirmed and (len(rows) >= options.brief or within[rows].mean() <= 0.5):
+            if (
+                is_confirmed
+                and not self._is_fleeting(rows)
+                and (len(rows) >= options.brief or within[rows].mean() <= 0.5)
+            ):
                 people.append(rows)
         for number, rows in enumerate(sorted(people, key=min)):
             for row in rows:
                 numbers[row] = number
         return numbers
+
+    def _is_fleeting(self, count: int) -> bool:
+        """Check whether a track of so many rows has one frame of a longer sequence: a pose that fails where somebody
+        leaves the image, rather than another person.
+        """
+        return count == 1 and self._frame >= self._options.links.brief
 
     def reasons(self, tracks: Sequence[int | None]) -> list[str]:
         """Explain why each has no body, by the result of `tracks`; "" for those with a number and false detections."""
@@ -92,6 +102,8 @@ class TrackLinker:
             scores.setdefault(row.tracklet, []).append(row.score)
         why = {number: "pose not certain" if np.median(s) >= likely else "" for number, s in scores.items()}
         why |= {row.tracklet: "hidden by another person" for row in self._rows if row.confirmed}
+        fleeting = [number for number, values in scores.items() if why[number] and self._is_fleeting(len(values))]
+        why |= dict.fromkeys(fleeting, "in one frame alone")
         why[_DUPLICATE] = "detected twice"
         return ["" if n is not None else why[row.tracklet] for row, n in zip(self._rows, tracks, strict=True)]
 

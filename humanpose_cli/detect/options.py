@@ -188,7 +188,10 @@ class FollowOptions(Options):
     regained_size: float = option(1.6, "Ratio of their size and the expected one.", above=1)
     max_newcomers: int = option(4, "Proposals that are searched around in one frame.", minimum=0)
     look_every: int = _frames(
-        6, "Frames between two looks of MultiPose for newcomers, in turn at the full image and at a part.", minimum=1
+        6,
+        "Frames between two looks of MultiPose for newcomers, in turn at the full image and at a part; of more than 30 "
+        "frames a second so many times as many.",
+        minimum=1,
     )
     look_side: int = option(512, "Side of MultiPose's input for them.", unit="pixels", minimum=32)
     look_part: float = option(0.5, "Side of a part.", unit="longer sides of the image", above=0, maximum=1)
@@ -282,9 +285,9 @@ class DetectOptions(Options):
     tracks: TrackOptions = option(TrackOptions(), "People of neighbouring frames.")
     links: LinkOptions = option(LinkOptions(), "Tracks over gaps and crossings.")
     rate: float = option(
-        15.0,
-        "Frames a second of a video in which people are searched for, at least; all where they move fast. Between them "
-        "bodies follow from the frames before and after. 0: all frames.",
+        20.0,
+        "About how many frames of a second of video people are searched for in where they move evenly; all where they "
+        "move fast. Between them bodies follow from the frames before and after. 0: all frames.",
         minimum=0,
     )
     min_user_box: float = option(

@@ -40,6 +40,7 @@ from humanpose_cli.detect.similarity import same_person
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 _LAYOUT_SIDE = 64  # cells of a window's layout
+_USUAL_RATE = 30.0  # frames a second, up to which newcomers are looked for every so many frames
 _CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape(-1, 2)
 
 
@@ -138,7 +139,7 @@ class Follower:
     Around a newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped
     for a second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too:
     one that walks is a person. A person who is lost in the middle of a movement is searched in every orientation where
-    that movement leads. Frames between are not searched while people move evenly: see `longest_gap`.
+    that movement leads. While people move evenly, some frames are not searched.
     """
 
     def __init__(
@@ -148,13 +149,13 @@ class Follower:
         state: Mapping[str, Any] | None = None,
         *,
         masks: bool = False,
-        longest_gap: int = 1,
+        frame_rate: float | None = None,
     ) -> None:
         """Start, or continue with the state of another follower.
 
         masks        of all people in every searched frame
-        longest_gap  frames from a searched one to the next, at most; people who move fast, are new, lost or touch each
-                     other, and a changed layout of the image, make it shorter
+        frame_rate   frames a second: people who move evenly are searched for at `DetectOptions.rate`, those who move
+                     fast, are new, lost or touch each other, and images of another layout, in every frame. None: all
         """
         self._pool, self._scheme, self._masks = pool, scheme, masks
         self._options, self._same_passes = scheme.options.follow, scheme.options.same_person.passes
@@ -164,9 +165,12 @@ class Follower:
         self._rejections: list[tuple[Region, int]] = []
         self._frame = -1
         self._size = 0
-        # Frames in which newcomers are looked for are searched, too: a divisor of the steps between them.
-        gaps = range(min(longest_gap, self._options.look_every), 0, -1)
-        self._longest_gap = next(gap for gap in gaps if self._options.look_every % gap == 0)
+        rate = frame_rate or 0.0
+        self._look_every = self._options.look_every * max(1, round(rate / _USUAL_RATE))
+        # The nearest number, of 29.97 frames a second as of 30. Frames in which newcomers are looked for are searched.
+        longest = int(rate / scheme.options.rate + 0.51) if scheme.options.rate else 1
+        gaps = range(max(1, min(longest, self._look_every)), 0, -1)
+        self._longest_gap = next(gap for gap in gaps if self._look_every % gap == 0)
         self._search_count, self._last_search, self._next_search = 0, -1, 0
         self._thumbnail: np.ndarray | None = None  # of the frame that was searched last
         self._looks: dict[Region, np.ndarray] = {}  # window → its layout when MultiPose looked at it last
@@ -232,7 +236,7 @@ class Follower:
 
     def _view_to_look_at(self, number: int, pyramid: Pyramid) -> tuple[Region, int] | None:
         """Choose the window that MultiPose looks at in a frame, and the side of its input; None in most frames."""
-        turn, step = divmod(number, self._options.look_every)
+        turn, step = divmod(number, self._look_every)
         if step:
             return None
         side = self._options.look_side
@@ -288,7 +292,7 @@ class Follower:
             return True
         small = frame_thumbnail(pyramid.image)
         due = self._frame >= self._next_search or self._size != max(pyramid.size)
-        due |= self._frame % self._options.look_every == 0 or self._frame % self._options.key_every == 0
+        due |= self._frame % self._look_every == 0 or self._frame % self._options.key_every == 0
         due |= self._thumbnail is None or shows_another_layout(self._thumbnail, small)
         if due:
             self._thumbnail = small

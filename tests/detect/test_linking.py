@@ -65,6 +65,17 @@ def test_who_was_never_confirmed_is_no_person(score: float, reason: str) -> None
     assert linker.reasons(linker.tracks()) == [reason, ""] * 10
 
 
+def test_a_track_of_one_frame_of_a_longer_sequence_is_no_person() -> None:
+    """In a short one it may be somebody who comes in."""
+    for count, last in ((15, 1), (16, None)):
+        linker = TrackLinker()
+        for t in range(count):
+            people = [(100, RED), (300, BLUE)] if t == count - 1 else [(100, RED)]
+            linker.add([person_at(x) for x, _ in people], frame_of(*people))
+        assert linker.tracks() == [0] * count + [last]
+        assert linker.reasons(linker.tracks()) == [""] * count + ["" if last else "in one frame alone"]
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_track_that_jumps_onto_anothers_person_ends_there(first: int) -> None:
     """The follower of a bystander slides onto the man beside them, whose own is lost later: one body a frame."""

@@ -126,7 +126,7 @@ def follow_movements(monkeypatch):
         monkeypatch.setattr(tracking, "search_proposed", lambda *_: [person])
         for name in ("look_behind", "propose_everywhere", "search_in", "propose_by_multipose"):
             monkeypatch.setattr(tracking, name, lambda *_: [])
-        follower = Follower(ModelPool(1), SCHEMES["fast"], longest_gap=4)
+        follower = Follower(ModelPool(1), SCHEMES["fast"], frame_rate=60.0)
         followed = list(follower.follow(Pyramid(image) for image in images))
         searched = [frame for frame, result in enumerate(followed) if result.candidates is not None]
         assert [followed[frame].number for frame in searched] == list(range(len(searched)))
