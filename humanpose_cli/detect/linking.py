@@ -77,11 +77,8 @@ class TrackLinker:
         for rows in links:
             # Brief tracks mostly within another person's box are mixtures of two people who cross.
             is_confirmed = any(self._rows[row].confirmed for row in rows)
-            if (
-                is_confirmed
-                and not self._is_fleeting(rows)
-                and (len(rows) >= options.brief or within[rows].mean() <= 0.5)
-            ):
+            is_mixture = len(rows) < options.brief and within[rows].mean() > 0.5
+            if is_confirmed and not is_mixture and not self._is_fleeting(len(rows)):
                 people.append(rows)
         for number, rows in enumerate(sorted(people, key=min)):
             for row in rows:
