@@ -105,7 +105,7 @@ class FilmedDetector:
     def __init__(self, mode, threads, device, options):
         pass
 
-    def track(self, images, *, state=None, save_state=None, masks=False):
+    def track(self, images, *, state=None, save_state=None, masks=False, frame_rate=None):
         first = state["frames"] if state else 0
         for number, pixels in enumerate(images, first):
             FilmedDetector.looks += 1
