@@ -167,8 +167,8 @@ class Follower:
         self._size = 0
         rate = frame_rate or 0.0
         self._look_every = self._options.look_every * max(1, round(rate / _USUAL_RATE))
-        # The nearest number, of 29.97 frames a second as of 30. Frames in which newcomers are looked for are searched.
-        longest = int(rate / scheme.options.rate + 0.51) if scheme.options.rate else 1
+        # A quarter of a frame: 59.94 frames a second are 60. Frames in which newcomers are looked for are searched.
+        longest = int(rate / scheme.options.rate + 0.25) if scheme.options.rate else 1
         gaps = range(max(1, min(longest, self._look_every)), 0, -1)
         self._longest_gap = next(gap for gap in gaps if self._look_every % gap == 0)
         self._search_count, self._last_search, self._next_search = 0, -1, 0
