@@ -286,8 +286,8 @@ class DetectOptions(Options):
     links: LinkOptions = option(LinkOptions(), "Tracks over gaps and crossings.")
     rate: float = option(
         20.0,
-        "Frames a second in which people are searched for, at least, in videos of twice as many or more: all where people "
-        "move fast. Between them bodies follow from the frames before and after. 0: all frames.",
+        "Frames a second in which people are searched for, at least, in videos of twice as many or more; all where "
+        "people move fast. Between them bodies follow from the frames before and after. 0: all frames.",
         minimum=0,
     )
     min_user_box: float = option(
