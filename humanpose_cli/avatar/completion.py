@@ -52,6 +52,7 @@ def complete_texture(
     mirror_face: bool = True,
     covered: Array | None = None,
     shod: bool = False,
+    bare: bool = False,
     options: MeshOptions = _DEFAULTS,
 ) -> CompleteTexture:
     """Fill what the photo does not show.
@@ -65,6 +66,7 @@ def complete_texture(
     mirror_face  False leaves the hidden half of a profile without features
     covered      (V,) 0…1 how far clothes cover each vertex: they have no hollows; None for nowhere
     shod         feet are shoes: never of the skin's colour, and dark where none shows
+    bare         legs of which the photo shows nothing are bare, as below a skirt
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -77,7 +79,7 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, options, covered, shod)
+    filling = _Filling(surface, options, covered, shod=shod, bare=bare)
     prints = filling.garments.prints(_straight(coarse), coarse[..., 3])
     mirror_image = surface.mirror(image * (1 - surface.enlarge(prints)[..., None]) if prints.any() else image)
     if not mirror_face:
@@ -135,8 +137,10 @@ class _Materials(NamedTuple):
 class _Filling:
     """Colours for the hidden texels of one body, on its coarse texture (S, S)."""
 
-    def __init__(self, surface: BodyTexels, options: MeshOptions, covered: Array | None, shod: bool) -> None:
-        self.covered, self.shod = covered, shod
+    def __init__(
+        self, surface: BodyTexels, options: MeshOptions, covered: Array | None, *, shod: bool, bare: bool
+    ) -> None:
+        self.covered, self.shod, self.bare = covered, shod, bare
         self.surface, self.options, self.cloth = surface, options.completion, options.colours
         self.garments = Garments(surface, options.garments, options.colours)
         self.plain_share, self.relief = options.garments.plain_share, options.relief
@@ -284,7 +288,7 @@ class _Filling:
         if data.sum() == 0:
             grey = np.full((*evidence.shape[:2], 3), 0.5, np.float32)
             return grey, np.zeros(grey.shape[:2], np.int64), materials
-        for part, colour in _limb_colours(surface, values, visible):
+        for part, colour in _limb_colours(surface, values, visible, tone if self.bare else None):
             missing = part & (visible < 0.05)
             values[missing] = colour
             data[missing] = options.inherited_weight * operator.areas[missing] / options.follow**2
@@ -301,6 +305,7 @@ class _Filling:
         )
         rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
         field = operator.spread(data, columns, operator.areas / options.usual_colour**2, rest, groups, leak=0.002)
+        shares[self._covered_scalp(visible, members[:, 0] > 0), 0] = -1
         leading = surface.coarse.interpolate(shares.astype(np.float32), surface.faces).argmax(2)
         layers = surface.coarse.interpolate(field.astype(np.float32), surface.faces)
         layers = _straight(layers.reshape(*leading.shape, -1, 4))
@@ -325,6 +330,14 @@ class _Filling:
                 if sizes[row] > options.min_material * sizes.sum() and (away > limits).all():
                     zones.append(centres[row])
         return _Materials(cloth, np.array(zones or [np.zeros(3)]))
+
+    def _covered_scalp(self, visible: Array, skin: Mask) -> Mask:
+        """Select the scalp (V,) that the photo does not show, if hair or a hat is on what it shows: skin does not go on to
+        the back of the head.
+        """
+        surface = self.surface
+        scalp, hair = (_share(surface, surface.hair, shown) for shown in (visible, visible * ~skin))
+        return surface.hair & (visible < 0.5) & (hair > self.options.min_hair * max(scalp, 1e-6))
 
     def _bare_parts(self, colour: Array, visible: Array, tone: Array) -> list[tuple[Mask, Array]]:
         """Take face and hands for skin where they were not visible, with how visible (V,) they were: a face of which
@@ -367,16 +380,22 @@ def skin_tone(surface: BodyTexels, colour: Array, visible: Array, min_skin: floa
     return None
 
 
-def _limb_colours(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[Mask, Array]]:
+def _limb_colours(surface: BodyTexels, colour: Array, visible: Array, legs: Array | None) -> list[tuple[Mask, Array]]:
     """Give parts of trunk and limbs that were not visible the usual colour of the nearest visible one up the body.
 
     A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
+
+    legs  the colour (3,) of legs that were not visible; None: as other limbs
     """
     parts = [surface.part_labels == row for row in range(len(SMPL24))]
     shares = [_share(surface, part, visible) for part in parts]
     guesses = []
     for row, name in enumerate(SMPL24.joint_names):
         if shares[row] > 0.05 or name in ("neck", "head", *HANDS):
+            continue
+        if legs is not None and name in LEGS:
+            below = parts[row + 3] & (visible > 0.5)  # the joint below, as SMPL24 counts them
+            guesses.append((parts[row], np.median(colour[below], axis=0) if shares[row + 3] > 0.1 else legs))
             continue
         above = SMPL24.parents[row]
         while above >= 0 and shares[above] < 0.1:

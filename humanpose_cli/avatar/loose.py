@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from humanpose_cli.avatar.colours import ClothColours, skin_hued
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.options import LooseClothOptions
 from humanpose_cli.avatar.surface import limb_groups
@@ -112,12 +113,15 @@ def loose_cloth(
     trans: Tensor,
     vertices: Tensor,
     crop: PhotoCrop,
+    tone: Array | None,
     options: LooseClothOptions,
+    colours: ClothColours,
 ) -> LooseCloth | None:
     """Make the sheet beside a body; None if the body covers the mask.
 
     rotations, trans  of the dressed body in the photo
     vertices          (V, 3) metres, camera axes: its surface as it lies over the photo
+    tone              (3,) of skin; None where it is not known
     """
     body, mask, view = dressed.body, crop.mask, crop.view
     rows = np.flatnonzero((mask >= 0.5).any(1))
@@ -140,6 +144,10 @@ def loose_cloth(
     weights, depth, shifts = np.split(around, [len(SMPL24), len(SMPL24) + 1], axis=2)
     metres = float(np.median(depth[coverage])) / small.focal
     loose = _loose_pixels((person >= 0.5) & free, coverage, weights, metres, options)
+    if loose is not None:
+        shrunken = cv2.resize(crop.pixels, small.size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        hair = weights[..., SMPL24.indices(("neck", "head"))].sum(-1) > 0.5
+        loose = _cloth_and_hair(loose, _Surroundings(shrunken, person >= 0.5, coverage, hair, tone, colours), options)
     if loose is None:
         return None
     overlap_mask = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=options.overlap) > 0
@@ -190,6 +198,50 @@ def _loose_pixels(
     large = stats[:, cv2.CC_STAT_AREA] >= options.min_area * person.sum()
     large[0] = False
     return large[labels] if count > 1 and large.any() else None
+
+
+class _Surroundings(NamedTuple):
+    """Colours that distinguish cloth from other things beside a body.
+
+    colours  (h, w, 3) 0…1; person, covered (h, w): pixels of the person, and of the body
+    hair     (h, w): pixels beside head and neck; tone (3,) of skin, or None
+    """
+
+    colours: Array
+    person: Mask
+    covered: Mask
+    hair: Mask
+    tone: Array | None
+    cloth: ClothColours
+
+    def like_skin(self, piece: Mask) -> bool:
+        """Return whether a piece is skin: an arm that lies beside that of the fit, or a hand."""
+        if self.tone is None or self.hair[piece].mean() > 0.5:
+            return False
+        colours = self.colours[piece]
+        away = np.linalg.norm(self.cloth.features(colours) - self.cloth.features(self.tone[None]), axis=1)
+        return bool(((away < self.cloth.same) & skin_hued(colours)).mean() > 0.5)
+
+    def like_background(self, piece: Mask, options: LooseClothOptions) -> bool:
+        """Return whether a piece has the colour of the surroundings rather than that of the body beside it."""
+        width = 2 * options.beside + 1
+        near = cv2.dilate(piece.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
+        outside, inside = near & ~self.person, near & self.person & self.covered
+        if min(outside.sum(), inside.sum()) < options.beside**2:
+            return False
+        mine, theirs, body = (
+            np.median(self.cloth.features(self.colours[some]), axis=0) for some in (piece, outside, inside)
+        )
+        away = float(np.linalg.norm(mine - theirs))
+        return away < self.cloth.same and float(np.linalg.norm(mine - body)) - away > options.apart
+
+
+def _cloth_and_hair(loose: Mask, around: _Surroundings, options: LooseClothOptions) -> Mask | None:
+    """Keep the pieces (h, w) that are neither skin nor the background; None for none."""
+    count, labels = cv2.connectedComponents(loose.astype(np.uint8))
+    pieces = [labels == number for number in range(1, count)]
+    cloth = [piece for piece in pieces if not (around.like_skin(piece) or around.like_background(piece, options))]
+    return np.logical_or.reduce(cloth) if cloth else None
 
 
 def _leg_gap(covered: Mask, legs: Array) -> Mask:

@@ -153,6 +153,8 @@ class LooseClothOptions(Options):
     max_arm_share: float = option(
         0.1, "Maximum share of an arm's bones: sleeves belong to the body.", minimum=0, maximum=1
     )
+    beside: int = option(4, "Width of what is compared around a piece.", unit="cells", minimum=1)
+    apart: float = option(0.1, "How much nearer the background's colour is than the body's.", minimum=0)
     min_volume: float = option(0.75, "Minimum volume of a blended bone's unit cube: others do not invert.", above=0)
 
 
@@ -377,6 +379,9 @@ class CompletionOptions(Options):
     min_skin: float = option(0.0015, "Visible skin that decides its colour.", unit="m²", above=0)
     min_face: float = option(
         0.3, "Visible share of a face that keeps its colours; others keep those of skin.", minimum=0, maximum=1
+    )
+    min_hair: float = option(
+        0.6, "Share of the visible scalp that is no skin, from which no skin is behind it.", minimum=0, maximum=1
     )
     inherited_weight: float = option(
         0.05, "Weight of a colour from further up the body, against a visible one.", above=0

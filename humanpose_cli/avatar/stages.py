@@ -43,7 +43,7 @@ from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
 from humanpose_cli.avatar.stray_limbs import FOOT_LANDMARKS, image_of_strays, stray_joints, without_strays
-from humanpose_cli.avatar.surface import FEET, FOREARMS, TRUNK, BodyTexels, body_texels, parts_mask
+from humanpose_cli.avatar.surface import FEET, FOREARMS, LEGS, TRUNK, BodyTexels, body_texels, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
@@ -337,7 +337,9 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     skirt = None if region is None else replace(skirt_photo, dressed=body, vertices=vertices).tube(region)
     # Loose cloth and hair are what even the widened body leaves open.
     beside = aligned.crop if region is None else aligned.crop.without(_around(region.pixels, options))
-    loose = loose_cloth(body, aligned.rotations, aligned.trans, vertices, beside, options.loose)
+    loose = loose_cloth(
+        body, aligned.rotations, aligned.trans, vertices, beside, worn.tone, options.loose, options.colours
+    )
     return Dressed(aligned, body, vertices, texels, skirt, loose, worn)
 
 
@@ -381,7 +383,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
         worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs
     )
     if dressed.skirt is not None:  # a foot that the fit has above the hem
-        trust[dressed.skirt.pixels & in_front.shows(FEET)] = 0
+        trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
     trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs)
     arms = folded_forearms(
         body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre, options.limbs
@@ -461,6 +463,7 @@ def complete(lit: Lit, options: MeshOptions) -> Completed:
         mirror_face=mirror_face,
         covered=dressed.worn.covered(dressed.body.body),
         shod=dressed.worn.shod,
+        bare=dressed.skirt is not None,
         options=options,
     )
     return Completed(dressed, lit.light, texture, yaw)

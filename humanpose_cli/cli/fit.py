@@ -71,6 +71,11 @@ _FAIL_IF_DOUBTFUL = option(
     "--fail-if-doubtful",
     "Count images and videos with a doubtful body as partly done, exit code 4. Their files are written all the same.",
 )
+_TEXTURES = option(
+    "--textures",
+    "Also store the people's clothes, hair and colours (NAME.person0.look.npz), in which hpc view and hpc export show "
+    "them then without the frames, and draw them so in the overlay.",
+)
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
@@ -156,15 +161,20 @@ class FitRun:
 
     @cached_property
     def steps(self) -> list[FitStep]:
-        """The refinement, if there is one."""
+        """The refinement, if there is one, and the clothes, which its page shows, too."""
+        dressing: list[FitStep] = []
+        if self.refinement is not None or self.outputs.dressed:
+            from humanpose_cli.export.looks import Dressing
+
+            dressing = [Dressing()]
         if self.refinement is None:
-            return []
+            return dressing
         from humanpose_cli.refining.refiner import Refiner
         from humanpose_cli.refining.steps import Refinement
 
         compute = self.compute
         refiner = Refiner(self.refinement, threads=compute.threads, device=compute.device, precision=compute.precision)
-        return [Refinement(self._stack.enter_context(refiner))]
+        return [Refinement(self._stack.enter_context(refiner)), *dressing]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -180,7 +190,7 @@ class FitRun:
             identity["rate"] = self.rate
         if self.fail_if_doubtful:
             identity["fail_if_doubtful"] = True
-        return {**identity, "refine": self.steps[0].identity} if self.steps else identity
+        return identity if self.refinement is None else {**identity, "refine": self.steps[0].identity}
 
     def item(self, source: InputItem, out: Path) -> Item:
         """Make the item of an input."""
@@ -311,6 +321,7 @@ def fit(
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     fail_if_doubtful: Annotated[bool, _FAIL_IF_DOUBTFUL] = False,
+    textures: Annotated[bool, _TEXTURES] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
     labels: Labels = "ids",
     side_view: SideView = False,
@@ -363,7 +374,7 @@ def fit(
         session,
         flags,
         options,
-        FitOutputs(overlay, refine, video_codec, labels, side_view),
+        FitOutputs(overlay, refine, video_codec, labels, side_view, textures),
         compute,
         chosen,
         evidence,

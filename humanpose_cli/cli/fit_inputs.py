@@ -11,8 +11,8 @@ from humanpose_cli.cli.options import BatchFlags, BodyOfFits, FitCamera, FitFile
 from humanpose_cli.cli.session import Session
 
 if TYPE_CHECKING:
+    from humanpose_cli.avatar.look import Look
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.export.looks import Look
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.refining.frames import FitFrames

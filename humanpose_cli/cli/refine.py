@@ -161,6 +161,7 @@ def refine(
     from humanpose_cli.batch.items import Item
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.cli.fit_work import FitWork
+    from humanpose_cli.export.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.registering import SurfaceRegistration, points_identity
     from humanpose_cli.io.digests import file_digest
@@ -186,6 +187,7 @@ def refine(
             recorded |= {} if densepose is None else points_identity(densepose, charts)
             step = Refinement(refiner, texture, displacements.frames)
         recorded |= step.identity
+        steps: list[FitStep] = [step, Dressing()] if page else [step]
         if compare or truth:  # the files themselves belong to the items
             recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
@@ -216,7 +218,7 @@ def refine(
             session,
             read,
             outputs,
-            lambda item: (step,),
+            lambda item: steps,
             lambda item, fit: session.reporter.info_once(refinement_hint(fit)),
             beside=lambda item, fit: item.payload.read_beside(fit, body, smplx=smplx),
             share=0.0,

@@ -8,132 +8,68 @@ beside the fit, on the body itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.frame_texture import read_texture, texture_path
-from humanpose_cli.avatar.loose import LooseCloth
+from humanpose_cli.avatar.look import MAX_TEXELS, Look, look_path, read_look
 from humanpose_cli.avatar.many_frames import dress_over_frames
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.stages import Aligned, Completed, align
+from humanpose_cli.avatar.stages import Aligned, align
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.steps import only_fit
 from humanpose_cli.refining.cameras import cameras_of
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.refiner import TEXELS
 from humanpose_cli.refining.sightings import Sighting, sharpest_frames, sightings
 from humanpose_cli.refining.steps import read_textures
-from humanpose_cli.rendering.html_page import reduced
 from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
 
 Array = NDArray[Any]
 
-_TEXELS = 1024  # of a texture at most, along each side
 _FRAMES, _SIGHTINGS = 8, 64  # that a person's texture is made of at most, and those of all people together
-_DRESSED = ReposeOptions(background="transparent", mesh=MeshOptions(max_texture_size=_TEXELS))
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """Cloth or hair beside a body, which moves with its bones.
-
-    rest   (N, 3) metres, beside the resting body; faces (M, 3)
-    bones  (N, 4) rows of smpl24; weights (N, 4), whose rows sum to 1
-    uv     (N, 2) in 0…1, v down; image (h, w, 3) uint8
-    """
-
-    rest: Array
-    faces: Array
-    bones: Array
-    weights: Array
-    uv: Array
-    image: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, cloth: LooseCloth) -> Sheet:
-        """Take the four strongest bones of each point."""
-        weights = cloth.weights.double().cpu().numpy()
-        bones = np.argsort(-weights, axis=1, kind="stable")[:, :4]
-        weights = np.take_along_axis(weights, bones, 1)
-        # The part of the photograph that the sheet shows.
-        size, uv = np.array(cloth.image.shape[1::-1]), cloth.uv.double().cpu().numpy()
-        low, high = np.floor(uv.min(0) * size).astype(int), np.ceil(uv.max(0) * size).astype(int)
-        part = np.ascontiguousarray(cloth.image[low[1] : high[1], low[0] : high[0]])
-        return cls(
-            cloth.rest.double().cpu().numpy(),
-            cloth.faces.cpu().numpy().astype(np.int64),
-            bones,
-            weights / weights.sum(1, keepdims=True),
-            (uv * size - low) / (high - low),
-            reduced(_eight_bit(part), _TEXELS),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What is drawn of one person in place of a body in one colour.
-
-    texture  (H, W, 3 or 4) uint8, v down
-    offsets  (V, 3) metres: what clothes, shoes and hair add to the resting body; None for nothing
-    sheets   of cloth and hair beside the body
-    """
-
-    texture: NDArray[np.uint8]
-    offsets: Array | None = None
-    sheets: tuple[Sheet, ...] = ()
-
-    @classmethod
-    def of(cls, avatar: Completed, segment_scales: Array | None) -> Look:
-        """Take a dressed person at rest, whose fit has these sizes of bones (24,)."""
-        loose = avatar.dressed.loose
-        sheets = () if loose is None or not len(loose.faces) else (Sheet.of(loose),)
-        return cls(
-            _eight_bit(avatar.texture.image[..., :3]), resting_offsets(avatar.dressed.body, segment_scales), sheets
-        )
+_DRESSED = ReposeOptions(background="transparent", mesh=MeshOptions(max_texture_size=MAX_TEXELS))
 
 
 Textures: TypeAlias = Mapping[int, NDArray[np.uint8]] | Mapping[int, Look] | str | Path | None
 """Textures of tracks, (H, W, 3 or 4) uint8, v down, or their looks; "frames": made from the frames; "none"; a file or
-folder as `refining.steps.read_textures` takes them; None: "frames" if they are at hand, else the fit's textures, or
-those beside the file that it was read from."""
+folder as `refining.steps.read_textures` takes them; None: the fit's looks or those beside its file, else "frames" if
+they are at hand, else the fit's textures or those beside its file."""
 
 
-@torch.no_grad()
-def resting_offsets(avatar_body: DressedBody, segment_scales: Array | None) -> Array:
-    """Compute what clothes, shoes, hair and the size of the head add to the resting body, (V, 3) metres.
+@dataclass(frozen=True)
+class Dressing:
+    """The step that makes the looks of a fit's people from its frames; `Fit.save` writes them."""
 
-    Skinned by the bones of the fit, whose sizes are `segment_scales` (24,) or 1, the body with these offsets is where
-    `DressedBody.pose` has it.
-    """
-    body, rest = avatar_body.body, avatar_body.body.rest(avatar_body.betas)
-    scales = torch.ones(len(SMPL24)) if avatar_body.segment_scales is None else avatar_body.segment_scales
-    bones, weights = body.bone_indices.long(), body.bone_weights
-    usual = torch.ones_like(scales) if segment_scales is None else torch.from_numpy(segment_scales).to(scales)
-    larger = (scales / usual)[bones] * weights  # (V, K): only the head's differ from the weights
-    # Displacements have one length at all scales, which the bones multiply them by.
-    offsets = (avatar_body.displacements / (usual[bones] * weights).sum(1))[:, None] * avatar_body.rest_directions
-    if avatar_body.offsets is not None:
-        offsets = offsets + larger.sum(1, keepdim=True) * avatar_body.offsets
-    away = rest.vertices[0][:, None] - rest.joints[0][bones]  # (V, K, 3)
-    return (offsets + ((larger - weights)[..., None] * away).sum(1)).double().cpu().numpy()
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the results beside the fits and their frames: nothing."""
+        return {}
 
+    def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
+        """Return no file: those of looks belong to the fit."""
+        return ()
 
-def _eight_bit(image: Array) -> NDArray[np.uint8]:
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
+        """Return the fit with the looks of its people."""
+        fit = only_fit(fits)
+        frames = available_frames(fit)
+        if frames is None:
+            return fit
+        as_read = replace(fit, detections=())  # so that looks are those that are made of the fit file
+        return replace(fit, looks=looks_of_fit(as_read, "frames", frames, progress))
 
 
 def is_photograph(fit: Fit) -> bool:
@@ -187,19 +123,32 @@ def looks_of_fit(
     has_frames = frames is not None and (everyone.views is None or len(everyone.sources) > 0)
     if textures == "frames" and not has_frames:
         raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
+    looks = {**_stored_looks(fit), **fit.looks} if textures is None else {}
+    if looks and looks.keys() >= set(fit.tracks):
+        return looks
     if frames is not None and has_frames and (textures is None or textures == "frames"):
         return _dressed(everyone, fit.tracks, frames, progress)
     if isinstance(textures, str | Path):
         return _looks(read_textures(Path(textures), fit))
     if textures is not None or fit.textures or fit.path is None:
-        return _looks(fit.textures if textures is None else textures)
+        return {**_looks(fit.textures if textures is None else textures), **looks}
     beside = {track: texture_path(fit.path, track) for track in fit.tracks}
     files = {track: path for track, path in beside.items() if os.path.isfile(path)}  # a name may be too long
     if not files:
-        return {}
+        return looks
     body = fit.body_model()
     surface = TexelMap(body.uv, body.uv_faces, TEXELS).covered
-    return _looks({track: read_texture(path, surface, body.name) for track, path in files.items()})
+    return {**_looks({track: read_texture(path, surface, body.name) for track, path in files.items()}), **looks}
+
+
+def _stored_looks(fit: Fit) -> dict[int, Look]:
+    """Read the looks beside a fit's file that are of its rows."""
+    if fit.path is None:
+        return {}
+    paths = {track: look_path(fit.path, track) for track in fit.tracks}
+    files = {track: path for track, path in paths.items() if os.path.isfile(path)}
+    looks = {track: read_look(path, fit.body_model(), fit.rows_digest(track)) for track, path in files.items()}
+    return {track: look for track, look in looks.items() if look is not None}
 
 
 def _dressed(fit: Fit, tracks: list[int], frames: FitFrames, progress: Progress) -> dict[int, Look]:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.avatar.ground import sole_height
+from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import Body
-from humanpose_cli.export.looks import Look, is_photograph
+from humanpose_cli.export.looks import is_photograph
 from humanpose_cli.export.motion import TO_Y_UP, PersonMotion, person_motion
 from humanpose_cli.fitting.grounding import on_the_ground, on_their_soles
 from humanpose_cli.fitting.overlays import body_vertices

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, drawn_from_the_side
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, drawn_from_the_side, dressed_surfaces
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.similarity import procrustes_align
@@ -118,6 +119,7 @@ def write_comparison_page(
     truth: Fit | None = None,
     title: str = "",
     plan: NDArray[np.uint8] | None = None,
+    looks: Mapping[int, Look] | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Write the page completely or not at all.
@@ -128,6 +130,7 @@ def write_comparison_page(
     frames  pairs of a frame's number in the first fit and its pixels (H, W, 3), in order; they are not kept
     truth   the true bodies, which errors are of; matched likewise
     plan    (H, W, 3) of a take: its cameras and people from above
+    looks   of the first fit's people by their tracks, who are drawn in their clothes
 
     Raises UsageError if a fit shows none of the people.
     """
@@ -142,7 +145,8 @@ def write_comparison_page(
     for count, (frame, pixels) in enumerate(frames, 1):
         if frame in frame_numbers:
             with_truth = [*page_fits, *([true] if true else [])]
-            images.append(_images(with_truth, pixels, frame, body, views, _BUDGET // max(len(frame_numbers), 1)))
+            budget = _BUDGET // max(len(frame_numbers), 1)
+            images.append(_images(with_truth, pixels, frame, body, views, budget, looks or {}))
         progress(count, first.frame_count, "page frames")
     tracks = [_Track.of(page_fits, true, track) for track in first.tracks]
     rate = first.frame_rate or DEFAULT_FRAME_RATE
@@ -302,6 +306,7 @@ def _images(
     body: Body,
     views: SideViews,
     budget: int,
+    looks: Mapping[int, Look],
 ) -> dict[str, Any]:
     """Encode the overlays and side view of a frame of the first fit as data URIs."""
     first = page_fits[0].fit
@@ -309,7 +314,7 @@ def _images(
     bodies = [views.upright(_bodies(each, rows, body), frame) for each in page_fits]
     side = jpeg_within(drawn_from_the_side(body, bodies, [each.colour for each in page_fits], _SIDE_VIEW), budget // 8)
     rest, small = (budget - len(side)) // len(page_fits), reduced(pixels, _SIDE)
-    overlays = [jpeg_within(_overlay(each, first, small, frame, body), rest) for each in page_fits]
+    overlays = [jpeg_within(_overlay(each, first, small, frame, body, looks), rest) for each in page_fits]
     return {
         "frame": frame,
         "name": str(first.frame_names[frame]),
@@ -327,9 +332,16 @@ def _bodies(page_fit: _PageFit, rows: NDArray[np.integer], body: Body) -> torch.
     return surfaces
 
 
-def _overlay(page_fit: _PageFit, first: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
-    """Draw all bodies of a fit in a frame of the first fit over its reduced image, in the colours of the first fit's
-    people.
+def _overlay(
+    page_fit: _PageFit,
+    first: Fit,
+    small: NDArray[np.uint8],
+    frame: int,
+    body: Body,
+    looks: Mapping[int, Look],
+) -> NDArray[np.uint8]:
+    """Draw all bodies of a fit in a frame of the first fit over its reduced image, with the looks or in the colours of
+    the first fit's people.
     """
     number = int(page_fit.frames[frame])
     fit, rows = page_fit.fit, page_fit.fit.rows_for(number) if number >= 0 else np.zeros(0, int)
@@ -339,7 +351,8 @@ def _overlay(page_fit: _PageFit, first: Fit, small: NDArray[np.uint8], frame: in
     tracks = [track_of.get(int(row), _OTHER_PEOPLE + int(fit.track_id[row])) for row in rows]
     camera = fit.camera(number)
     view = camera.scaled(small.shape[1] / camera.size[0])
-    return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=tracks)
+    dressed = dressed_surfaces(body, fit, rows, [looks.get(track) for track in tracks]) if looks else None
+    return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=tracks, dressed=dressed)
 
 
 def _page(

@@ -375,7 +375,8 @@ def body_identity(body: str) -> str:
 class FitOutputs:
     """Which files are written beside a fit file, and how overlays are drawn, as by `Fit.save_overlay`.
 
-    page  of a fit that a step has changed: the bodies before and after it
+    page     of a fit that a step has changed: the bodies before and after it
+    dressed  whether overlays show people with looks in their clothes
     """
 
     overlay: bool = True
@@ -383,6 +384,7 @@ class FitOutputs:
     video_codec: VideoCodec = "h264"
     labels: OverlayLabels = "ids"
     side_view: bool = False
+    dressed: bool = False
 
     def overlay_path(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the path of the overlay: `a.jpg.overlay.jpg` or, of a sequence, `a.mp4.overlay.mp4`; () without.
@@ -407,5 +409,6 @@ class FitOutputs:
         of versions without them are recognised.
         """
         later = {"page": self.page, "side_view": self.side_view, "labels": self.labels != "ids" and self.labels}
+        later["dressed"] = self.dressed
         usual = {"overlay": self.overlay, "video_codec": self.video_codec}
         return usual | {name: value for name, value in later.items() if value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from fractions import Fraction
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.body.body import Body
+from humanpose_cli.avatar.look import Look
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import limb_doubts
@@ -23,6 +24,7 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
 from humanpose_cli.rendering.side_view import SideView, SideViews
+from humanpose_cli.rendering.surfaces import Surface
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose frame rate is unknown
 DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hundred megabytes
@@ -30,15 +32,32 @@ DRAWING_THREADS = 2  # at most: the encoder is no faster, and each holds some hu
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
-    with torch.no_grad():
-        posed_body = body.pose(
-            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).unflatten(1, (-1, 3))),
-            torch.from_numpy(record.betas[rows]),
-            torch.from_numpy(record.trans[rows]),
-            torch.from_numpy(record.segment_scales[rows]),
-        )
-    assert posed_body.vertices is not None
-    return posed_body.vertices
+    vertices = _posed(body, record, rows).vertices
+    assert vertices is not None
+    return vertices
+
+
+@torch.no_grad()
+def _posed(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
+    return body.pose(
+        axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).unflatten(1, (-1, 3))),
+        torch.from_numpy(record.betas[rows]),
+        torch.from_numpy(record.trans[rows]),
+        torch.from_numpy(record.segment_scales[rows]),
+    )
+
+
+def dressed_surfaces(
+    body: Body, record: FitRecord, rows: np.ndarray, looks: Sequence[Look | None]
+) -> list[Sequence[Surface]]:
+    """Pose what is drawn of some rows of a record that have looks (P), metres in camera axes; () without a look."""
+    posed = _posed(body, record, rows)
+    assert posed.vertices is not None
+    shifts = posed.joints - (posed.linear @ posed.rest_joints[..., None])[..., 0]
+    return [
+        () if look is None else look.surfaces(body, posed.vertices[row], posed.linear[row], shifts[row])
+        for row, look in enumerate(looks)
+    ]
 
 
 def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
@@ -73,12 +92,14 @@ def overlay_image(
     *,
     side: SideViews | None = None,
     labels: PeopleLabels | None = None,
+    looks: Mapping[int, Look] | None = None,
 ) -> np.ndarray:
     """Draw the bodies of one frame's people over its image (H, W, 3) uint8; doubtful limbs are hatched, and detections
     without a body have a dashed box.
 
     side    draws the same bodies from the side, too, to the right of the image, as high and at most as wide
     labels  of the record's people, drawn beside them; None: none
+    looks   of tracks, which are drawn in their clothes
     """
     rows = record.rows_for(frame)
     detections = [detection for detection in record.unfitted if detection.frame == frame]
@@ -86,7 +107,10 @@ def overlay_image(
         return pixels
     people, vertices = record.select(rows), body_vertices(body, record, rows)
     ids, hatched = people.track_id.tolist(), doubtful_parts(body, people)
-    drawing = draw_overlay(pixels, vertices, body.faces, record.camera(frame), track_ids=ids, hatched=hatched)
+    dressed = dressed_surfaces(body, record, rows, [looks.get(track) for track in ids]) if looks else None
+    drawing = draw_overlay(
+        pixels, vertices, body.faces, record.camera(frame), track_ids=ids, hatched=hatched, dressed=dressed
+    )
     for detection in detections:
         draw_dashed_box(drawing, detection.box)
     if labels is not None:
@@ -109,17 +133,18 @@ def overlay_video(
     side: SideViews | None = None,
     labels: PeopleLabels | None = None,
     reasons: bool = False,
+    looks: Mapping[int, Look] | None = None,
 ) -> None:
     """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
-    side, labels  as of `overlay_image`
+    side, labels, looks  as of `overlay_image`
     reasons       whether a strip below the frames says which fits are doubtful, and why
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
 
     def drawn(item: tuple[int, Frame]) -> tuple[np.ndarray, Fraction | None]:
         index, frame = item
-        image = overlay_image(body, record, frame.pixels, index, side=side, labels=labels)
+        image = overlay_image(body, record, frame.pixels, index, side=side, labels=labels, looks=looks)
         if frame.damage:
             image = image.copy()
             draw_label(image, f"frame {frame.damage}", (0, 0))

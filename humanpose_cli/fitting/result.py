@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from humanpose_cli.avatar.frame_texture import texture_path, texture_png
+from humanpose_cli.avatar.look import Look, look_arrays, look_path, rows_digest
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
@@ -34,7 +35,7 @@ from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.atomic import removed_on_failure, write_together
+from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.frame_range import FrameRange
@@ -197,6 +198,7 @@ class Fit(FitRecord):
     sources     of a take, where the frames of each view are, as `images`
     textures    of each person by number, (512, 512, 4) uint8, of a refined fit; {} for a fit read from a file, beside
                 which they lie
+    looks       of each person by number, dressed by `hpc fit --textures`, `hpc refine`; {} for a fit read from a file
     path        the file that it was read from
     """
 
@@ -205,6 +207,7 @@ class Fit(FitRecord):
     model: Body | None = None
     sources: tuple[FrameSource | None, ...] = ()
     textures: Mapping[int, np.ndarray] = field(default_factory=dict)
+    looks: Mapping[int, Look] = field(default_factory=dict)
     path: Path | None = None
 
     @property
@@ -308,6 +311,7 @@ class Fit(FitRecord):
         body: Body | None = None,
         from_the_side: bool = False,
         labels: OverlayLabels = "ids",
+        dressed: bool = False,
     ) -> np.ndarray:
         """Draw one frame with its people's bodies over it, (H, W, 3) uint8.
 
@@ -317,6 +321,7 @@ class Fit(FitRecord):
                        that shows none is cut out
         labels         "ids": people's numbers beside them, as `3?` where the fit is doubtful; "reasons": also why, in a
                        strip below; "none"
+        dressed        draws people with `looks` in their clothes
         """
         if not 0 <= frame < self.frame_count:
             raise UsageError("frame", "is not in the fit", expected=f"0 to {self.frame_count - 1}", got=str(frame))
@@ -331,7 +336,8 @@ class Fit(FitRecord):
             )
         model, people_labels = self.body_model(body), self._labels(labels)
         side = side_views(model, self) if from_the_side else None
-        image = overlay_image(model, self, pixels, frame, side=side, labels=people_labels)
+        looks = self.looks if dressed else {}
+        image = overlay_image(model, self, pixels, frame, side=side, labels=people_labels, looks=looks)
         return people_labels.with_reasons(image, frame) if people_labels and labels == "reasons" else image
 
     @cached_property
@@ -352,13 +358,21 @@ class Fit(FitRecord):
         return self.frame_files
 
     def save(self, path: Path | str) -> Path:
-        """Write the fit file, and its textures beside it, completely or not at all; `load_fit` reads it."""
+        """Write the fit file, and its textures and looks beside it, completely or not at all; `load_fit` reads it."""
         path = Path(path)
         record = replace(self, frame_files=self.current_frame_files)
         images = {texture_path(path, track): texture_png(image, self.body) for track, image in self.textures.items()}
+        for track, look in self.looks.items():
+            arrays = look_arrays(look, self.body, self.rows_digest(track))
+            images[look_path(path, track)] = npz_bytes(arrays)
         with removed_on_failure([*images]):
             write_together({**images, path: fit_bytes(record, path.parent)})
         return path
+
+    def rows_digest(self, track: int) -> str:
+        """Compute what says whether a look is of a track's rows in this fit."""
+        rows = self.rows_of(track)
+        return rows_digest((self.frame_index[rows], self.poses[rows], self.betas[rows], self.trans[rows]))
 
     def save_overlay(
         self,
@@ -368,10 +382,11 @@ class Fit(FitRecord):
         video_codec: VideoCodec = "h264",
         from_the_side: bool = False,
         labels: OverlayLabels = "ids",
+        dressed: bool = False,
     ) -> Path:
         """Write the overlay: of an image as an image, of a sequence as a video, with its sound.
 
-        from_the_side, labels  as of `overlay`
+        from_the_side, labels, dressed  as of `overlay`
         """
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
@@ -383,9 +398,9 @@ class Fit(FitRecord):
             side = side_views(body, self) if from_the_side else None
             draw = partial(overlay_video, side=side, labels=people_labels, reasons=reasons)
             with closing(self.images.frames()) as frames, writer as video:
-                draw(body, self, frames, video, progress)
+                draw(body, self, frames, video, progress, looks=self.looks if dressed else {})
         else:
-            write_image(path, self.overlay(from_the_side=from_the_side, labels=labels))
+            write_image(path, self.overlay(from_the_side=from_the_side, labels=labels, dressed=dressed))
         return path
 
     def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from humanpose_cli.avatar.frame_texture import texture_path
+from humanpose_cli.avatar.look import look_path
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.options import FitOutputs
@@ -48,7 +49,7 @@ def apply_steps(
     Returns the fit and all files. If it fails, no new file stays.
     """
     tracks = fits[0].tracks if len(fits) == 1 else ()
-    possible = [output, *outputs.page_path(output), *(texture_path(output, track) for track in tracks)]
+    possible = [output, *outputs.page_path(output), *_files_of_people(output, tracks)]
     possible += [path for sequence in (False, True) for path in outputs.overlay_path(output, sequence=sequence)]
     possible += [path for step in steps for path in step.outputs(output, tracks)]
     solved_share = _SOLVED if steps else 0.0
@@ -57,7 +58,7 @@ def apply_steps(
     with removed_on_failure(possible):
         for number, step in enumerate(steps):
             start, end = (solved_share * n / len(steps) for n in (number, number + 1))
-            before = fits[0] if len(fits) == 1 else None
+            before = before or (fits[0] if len(fits) == 1 else None)
             fits = [step(fits, output=output, progress=part_of(progress, start, end))]
             of_steps += step.outputs(output, fits[0].tracks)
         (fit,) = fits
@@ -79,13 +80,14 @@ def write_outputs(
 
     output   the fit file
     outputs  what else is written
-    before   the fit before the last step, which a page compares with it; None: no page
+    before   the fit before the steps, which a page compares with it; None: no page
     beside   what else the page shows
 
     Returns the files. Of a take: cameras, plan, and of each camera a fit file, an overlay and a page.
     """
     fit.save(output)
     paths = [output, *(texture_path(output, track) for track in fit.textures)]
+    paths += [look_path(output, track) for track in fit.looks]
     if fit.views is None:
         return (*paths, *_write_images(fit, output, outputs, before, beside, None, progress))
     cameras, plan_path = take_outputs(output)
@@ -97,11 +99,14 @@ def write_outputs(
     for index, number in enumerate(numbers):
         share = part_of(progress, index / len(numbers), (index + 1) / len(numbers))
         path, view = view_outputs(output, str(fit.views.names[number])), fit.view(number)
-        view = replace(view, textures={})  # which are written once, beside the take
-        view.save(path)
+        replace(view, textures={}, looks={}).save(path)  # which are written once, beside the take
         of_view = None if before is None else before.view(number)
         paths += [path, *_write_images(view, path, outputs, of_view, None, plan, share)]
     return tuple(paths)
+
+
+def _files_of_people(output: Path, tracks: Sequence[int]) -> list[Path]:
+    return [path(output, track) for track in tracks for path in (texture_path, look_path)]
 
 
 def _write_images(
@@ -121,7 +126,9 @@ def _write_images(
     drawing, comparing = part_of(progress, 0, 0.6 if pages else 1), part_of(progress, 0.6 if overlays else 0, 1)
     codec, labels, side_view = outputs.video_codec, outputs.labels, outputs.side_view
     for overlay in overlays:
-        fit.save_overlay(overlay, drawing, video_codec=codec, from_the_side=side_view, labels=labels)
+        fit.save_overlay(
+            overlay, drawing, video_codec=codec, from_the_side=side_view, labels=labels, dressed=outputs.dressed
+        )
     for page in pages:
         assert before is not None
         _write_page(page, before, fit, beside or PageFits(), plan, comparing)
@@ -142,6 +149,7 @@ def _write_page(
         truth=beside.truth,
         title=f"{path.name.removesuffix('.refined.html')}, refined",
         plan=plan,
+        looks=after.looks,
         progress=progress,
     )
 

@@ -64,6 +64,7 @@ def draw_overlay(
     *,
     track_ids: Sequence[int] | None = None,
     hatched: Tensor | None = None,
+    dressed: Sequence[Sequence[Surface]] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw everyone's body over the photo (H, W, 3) uint8 RGB, as a new image.
 
@@ -72,6 +73,7 @@ def draw_overlay(
     camera           the photo's
     track_ids        (P,) decide the colours; None: the row numbers do
     hatched          (P, V) bool: drawn in stripes, such as uncertain limbs; None for nothing
+    dressed          (P) what is drawn in place of each body; empty: the body
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
@@ -80,11 +82,15 @@ def draw_overlay(
         raise UsageError("track ids", "do not match the bodies", expected=str(len(vertices)), got=str(len(ids)))
     canvas = np.array(image, copy=True, order="C")
     # Rows with values that are not finite, bodies without a position, draw nothing.
-    surfaces = [
-        Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)), hatched=stripes)
-        for body, track, stripes in zip(vertices, ids, [None] * len(ids) if hatched is None else hatched, strict=True)
-        if bool(torch.isfinite(body).all())
-    ]
+    surfaces: list[Surface] = []
+    for row, (body, track) in enumerate(zip(vertices, ids, strict=True)):
+        if not bool(torch.isfinite(body).all()):
+            continue
+        stripes = None if hatched is None else hatched[row]
+        if dressed is not None and dressed[row]:
+            surfaces += [replace(dressed[row][0], hatched=stripes), *dressed[row][1:]]
+        else:
+            surfaces.append(Surface(body.detach().float(), faces, tuple(person_colour(track)), hatched=stripes))
     scene = Scene(surfaces, replace(camera, size=canvas.shape[1::-1]))
     for tile in scene.tiles():
         _blend(canvas[tile.slices], scene.draw(tile))

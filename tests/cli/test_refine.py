@@ -65,7 +65,8 @@ def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
     # Beside the other fits, so that the path of the photograph is the same in both files.
     ran = hpc("refine", fit, "--out", str(photos / "refined"), "--no-overlay", "--json")
     names = [Path(path).name for path in ran.details["outputs"]]
-    assert names == ["astronaut.png.fit.npz", "astronaut.png.person0.texture.png", "astronaut.png.refined.html"]
+    files_of_person = [f"astronaut.png.person0.{ending}" for ending in ("texture.png", "look.npz")]
+    assert names == ["astronaut.png.fit.npz", *files_of_person, "astronaut.png.refined.html"]
     for name in names:
         assert (photos / "refined" / name).read_bytes() == (photos / "fits" / name).read_bytes()
     assert "photographs: their refinement makes a texture of each person, and no motion" in ran.err
@@ -86,6 +87,7 @@ def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tm
     assert [Path(path).name for path in ran.details["outputs"]] == [
         "astronaut.png.fit.npz",
         "astronaut.png.person0.texture.png",
+        "astronaut.png.person0.look.npz",
         "astronaut.png.overlay.jpg",
         "astronaut.png.refined.html",
     ]

@@ -13,6 +13,7 @@ from helpers.errors import raises
 from helpers.repose_stage import STANDING, Stage, painted_stage, pose
 from helpers.walking_person import drawn_walk
 
+from humanpose_cli.avatar.look import Look, Sheet
 from humanpose_cli.avatar.loose import LooseCloth
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
@@ -20,7 +21,7 @@ from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.export.looks import Look, Sheet, available_frames, looks_of_fit
+from humanpose_cli.export.looks import Dressing, available_frames, looks_of_fit
 from humanpose_cli.export.motion import TO_Y_UP, person_motion
 from humanpose_cli.export.skins import SkinnedMesh, frame_meshes, person_meshes
 from humanpose_cli.fitting.fit_reading import on_frames
@@ -155,6 +156,8 @@ def test_people_of_a_clip_are_dressed_by_its_frames(tmp_path):
     look = looks_of_fit(fit, None, available_frames(fit))[0]
     assert look.texture.shape[2] == 3
     assert look.offsets.shape == walk.body.template.shape
+    dressed = Dressing()([fit])
+    np.testing.assert_array_equal(dressed.looks[0].texture, look.texture)
     shutil.rmtree(tmp_path / "clip")
     assert available_frames(fit) is None
     look = looks_of_fit(fit)[0]
@@ -162,6 +165,12 @@ def test_people_of_a_clip_are_dressed_by_its_frames(tmp_path):
     assert (np.abs(look.texture[..., :3].astype(int) - 99) <= 1).all()
     with raises(UsageError, subject="texture"):
         looks_of_fit(fit, "frames")
+    # The step's looks are stored beside the fit and found there, unless another fit has taken its place.
+    dressed.save(tmp_path / "clip.fit.npz")
+    stored = looks_of_fit(load_fit(tmp_path / "clip.fit.npz"))[0]
+    np.testing.assert_array_equal(stored.texture, dressed.looks[0].texture)
+    replace(fit, trans=fit.trans + np.float32(0.1)).save(tmp_path / "clip.fit.npz")
+    assert looks_of_fit(load_fit(tmp_path / "clip.fit.npz"))[0].offsets is None
 
 
 def items(folder: Path) -> list[InputItem]:

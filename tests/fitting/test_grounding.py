@@ -12,10 +12,10 @@ from helpers.moving_people import FRAMES, moving_people, world_joints
 from helpers.standing_people import StandingPeople
 from scipy.spatial.transform import Rotation
 
+from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.exporter import export_fit
-from humanpose_cli.export.looks import Look
 from humanpose_cli.export.skins import frame_meshes, frame_surfaces, people_in_world
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.result import Fit

@@ -25,6 +25,7 @@ from helpers.cache_source import SmallSource
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
 from helpers.surface_people import write_eval_data
+from humanpose_cli.avatar.look import Look, Sheet, look_arrays, read_look
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
@@ -42,6 +43,7 @@ from humanpose_cli.export.bvh import write_bvh
 from humanpose_cli.export.motion import person_motion
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.atomic import write_npz
 from humanpose_cli.io.calibrations import read_calibration as read_cameras_of_views
 from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.densepose_annotations import read_annotated_images
@@ -148,6 +150,14 @@ def aist(path: Path) -> None:
 
 
 BODY = default_body()
+
+
+def look(path: Path) -> None:
+    cloth = Sheet(
+        np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros((3, 4)), np.ones((3, 4)), np.zeros((3, 2)), np.ones((2, 2, 3))
+    )
+    offsets = np.zeros(BODY.template.shape)
+    write_npz(path, look_arrays(Look(np.zeros((4, 4, 3), np.uint8), offsets, (cloth,)), BODY.name, "rows"))
 
 
 def motion(path: Path) -> None:
@@ -281,6 +291,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),
+    "x.person0.look.npz": (look, lambda path: read_look(path, BODY, "rows")),
     "x.displacements.npz": (displacements, every_displacement),
     "x.safetensors": (weights, read_weights),
     "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_tensors),
