@@ -332,8 +332,8 @@ class _Filling:
         return _Materials(cloth, np.array(zones or [np.zeros(3)]))
 
     def _covered_scalp(self, visible: Array, skin: Mask) -> Mask:
-        """Select the scalp (V,) that the photo does not show, if hair or a hat is on what it shows: skin does not go on to
-        the back of the head.
+        """Select the scalp (V,) that the photo does not show, if hair or a hat is on what it shows: skin does not go on
+        to the back of the head.
         """
         surface = self.surface
         scalp, hair = (_share(surface, surface.hair, shown) for shown in (visible, visible * ~skin))
