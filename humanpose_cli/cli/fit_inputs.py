@@ -27,7 +27,7 @@ _FRAMES = option(
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "Whose bodies.")
-_NO_FRAMES = "of frames that are not at hand, people have no clothes: --frames INPUT names them"
+_NO_FRAMES = "the frames are not at hand, so people have no clothes; --frames INPUT names them"
 
 
 @dataclass(frozen=True)
