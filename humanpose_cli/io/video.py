@@ -223,7 +223,7 @@ class VideoReader:
         frames_by_damage: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         converter = ImageConverter(self.path, self.info.size)
         try:
-            for decoded in Deinterlacer(self.path).frames(self._decode()):
+            for decoded in self._decode():
                 if index >= self.range.start and (index - self.range.start) % self.range.step == 0:
                     if decoded.damage:
                         frames_by_damage[decoded.damage].append(index)
@@ -266,7 +266,8 @@ class VideoReader:
         count = 0
         with _opened(self.path, self._threads) as (container, stream):
             packets = Packets(container, stream)
-            for frame in packets.decoded():
+            # Within the open container: a stream that was closed has no time base, and its frames come a frame later.
+            for frame in Deinterlacer(self.path).frames(packets.decoded()):
                 count += 1
                 yield frame
             reason = packets.end_missing()

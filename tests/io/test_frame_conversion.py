@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from fractions import Fraction
 
 import av
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from humanpose_cli.io import video as video_module
 from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
@@ -154,6 +156,22 @@ class TestInterlaced:
         part = list(VideoReader(path, FrameRange(2, 4)))
         assert [index for index, _ in part] == [2, 3]
         assert all(np.array_equal(pixels, complete[index]) for index, pixels in part)
+
+    def test_all_frames_come_while_the_file_is_open(self, video, monkeypatch):
+        """Streams of closed files have no time base."""
+        closed = []
+        opened = video_module._opened
+
+        @contextmanager
+        def observed(*arguments):
+            with opened(*arguments) as streams:
+                yield streams
+            closed.append(True)
+
+        reader = VideoReader(video[0])
+        monkeypatch.setattr(video_module, "_opened", observed)
+        assert [bool(closed) for _ in reader.frames()] == COUNT * [False]
+        assert closed
 
 
 class TestSize:
