@@ -109,6 +109,19 @@ def test_joints_of_text_to_motion_without_hands(save, axes):
     assert "z-up" in turned.warnings[1]
 
 
+def test_limbs_of_text_to_motion_may_change_their_lengths(save):
+    values = np.random.default_rng(0).normal(0, 1, (10, 22, 3))
+    pose = read_pose(save(values), axes="camera")
+    np.testing.assert_allclose(pose.joints[:, :22], values, rtol=1e-6)
+    (warning,) = [each for each in pose.warnings if "limb lengths change from frame to frame" in each]
+    assert "over 10 frames" in warning
+    person_in_millimetres = np.stack([person(SMPL24)[:22]] * 10) * 1000
+    with raises(InputError, problem="is not in metres"):
+        read_pose(save(person_in_millimetres))
+    with raises(InputError, problem="cannot be joint positions"):
+        read_pose(save(values[0]))  # one pose, whose limbs have one length
+
+
 @pytest.mark.slow
 def test_poses_of_all_kinds_pass(save):
     toddler, giant = 0.5 * dance(), 1.4 * dance()

@@ -51,8 +51,11 @@ AXIS_ANGLE_WAY_OUT = (
 )
 
 
-def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton) -> None:
-    """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like."""
+def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, rigid: bool = True) -> tuple[str, ...]:
+    """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like.
+
+    rigid  False: limbs whose lengths change are no fault but a warning, which is returned; they have no build or unit
+    """
     wrong = np.argwhere(~np.isfinite(joints))
     if len(wrong):
         frame, joint, _ = wrong[0]
@@ -70,10 +73,22 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton) -> No
     size = sum(median[f"{side} {bone}"] for side in _SIDES for bone in ("thigh", "shank")) / 2 + trunk
     if size == 0:
         raise InputError(path, "has all joints at one point", expected="joint positions in metres")
+    change = _length_change(limbs)
+    if change and not rigid:
+        check_limits("joints", joints, path)
+        return (f"limb lengths change from frame to frame, as {change}: if these are rotations, {AXIS_ANGLE_WAY_OUT}",)
     _check_build(path, joints, skeleton, {bone: length / size for bone, length in median.items()}, trunk / size, size)
     _check_unit(path, joints, size)
     check_limits("joints", joints, path)
-    _check_rigidity(path, limbs)
+    if change:
+        raise InputError(
+            path,
+            "cannot be joint positions of one person: bone lengths change",
+            expected="lengths that stay",
+            got=change,
+            remedy=f"give one person's joints, scaled alike in all frames; {AXIS_ANGLE_WAY_OUT}",
+        )
+    return ()
 
 
 def _between(joints: np.ndarray, skeleton: Skeleton, start: str, end: str) -> np.ndarray:
@@ -146,25 +161,17 @@ def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
     raise InputError(path, "is not in metres", expected=f"leg and trunk of {low}–{high} m", got=got, remedy=scale)
 
 
-def _check_rigidity(path: Path | str, lengths: dict[str, np.ndarray]) -> None:
-    """Check that bones keep their length in a motion, up to the noise of estimators."""
+def _length_change(lengths: dict[str, np.ndarray]) -> str:
+    """Describe the bone whose length changes most in a motion, beyond the noise of estimators; "" if none does."""
     frames = len(next(iter(lengths.values())))
-    if frames < 2:
-        return
     swing = {
-        bone: float((np.percentile(values, 95) - np.percentile(values, 5)) / np.median(values))
+        bone: float((np.percentile(values, 95) - np.percentile(values, 5)) / max(np.median(values), 1e-9))
         for bone, values in lengths.items()
     }
     worst = max(swing, key=lambda bone: swing[bone])
-    if np.median(list(swing.values())) > _MEDIAN_SWING or swing[worst] > _LARGEST_SWING:
-        values = lengths[worst]
-        raise InputError(
-            path,
-            "cannot be joint positions of one person: bone lengths change",
-            expected="lengths that stay",
-            got=f"a {worst} of {values.min():.2f} to {values.max():.2f} m over {frames} frames",
-            remedy=f"give one person's joints, scaled alike in all frames; {AXIS_ANGLE_WAY_OUT}",
-        )
+    if np.median(list(swing.values())) <= _MEDIAN_SWING and swing[worst] <= _LARGEST_SWING:
+        return ""
+    return f"a {worst} of {lengths[worst].min():.2f} to {lengths[worst].max():.2f} m over {frames} frames"
 
 
 def orientation_warnings(joints: np.ndarray, skeleton: Skeleton, axes: str) -> tuple[str, ...]:
@@ -186,7 +193,8 @@ def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str | No
     """Read and check a `.npy` of joint positions in the named axes; None: the camera's.
 
     22 joints are SMPL's without the hands, as text-to-motion programs write them, y up and 20 frames a second
-    (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D).
+    (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D). Networks make their limbs'
+    lengths change, which is a warning.
 
     Raises InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError if 17
     joints come without the skeleton's name.
@@ -214,7 +222,7 @@ def joint_target(
         notes.append(f"22 joints are read as SMPL's without the hands, {frame_rate:g} frames a second, as of HumanML3D")
     source_skeleton = _skeleton_for(path, values.shape[1], skeleton)
     joints = values.astype(np.float64)
-    check_joints(path, joints, source_skeleton)
+    notes += check_joints(path, joints, source_skeleton, rigid=not without_hands)
     if without_hands and axes is None:
         chest, feet = _middle(joints, SMPL24, "shoulder"), _middle(joints, SMPL24, "ankle")
         axes, note = standing_axes(chest, feet, "y-up", ("z-up", "camera"))
