@@ -81,6 +81,12 @@ def image(path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def animation(path: Path) -> None:
+    first, *others = [Image.new("RGB", (32, 24), (60 * value, 80, 200)) for value in range(4)]
+    kind = "PNG" if path.suffix == ".apng" else None
+    first.save(path, format=kind, save_all=True, append_images=others, duration=40)
+
+
 def video(path: Path) -> None:
     with VideoWriter(path, 25) as writer:
         for value in range(6):
@@ -272,6 +278,7 @@ def copied(source: Path) -> Callable[[Path], object]:
 # File name → who writes a whole one, who reads it.
 READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     **{f"x.{kind}": (image, read_image) for kind in ("jpg", "png", "gif", "webp", "tif", "avif", "jp2")},
+    **{f"clip.{kind}": (animation, every_frame) for kind in ("gif", "webp", "apng", "avif")},
     "x.mp4": (video, every_frame),
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
