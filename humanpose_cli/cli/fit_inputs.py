@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.options import BatchFlags, BodyOfFits, FitCamera, FitFiles, FitSmplx, FitTextures, option
 from humanpose_cli.cli.session import Session
+from humanpose_cli.core.errors import InputError
 
 if TYPE_CHECKING:
     from humanpose_cli.avatar.look import Look
@@ -73,7 +74,11 @@ class FitInputs:
     def read(
         self, session: Session, item: Item, *, with_looks: bool = True
     ) -> tuple[Fit, FitFrames | None, Mapping[int, Look]]:
-        """Load the fit, its frames if they are given or where the fit file names them, and the looks of its tracks."""
+        """Load the fit, its frames if they are given or where the fit file names them, and the looks of its tracks.
+
+        Frames that the fit file names and that cannot be read, or are others, count as gone unless --texture asks for
+        them.
+        """
         from humanpose_cli.core.progress import part_of
         from humanpose_cli.export.exporter import chosen_people
         from humanpose_cli.export.looks import available_frames, looks_of_fit
@@ -87,7 +92,14 @@ class FitInputs:
         if images is None and self.texture is None:
             session.reporter.info_once(_NO_FRAMES)
         baking = part_of(session.reporter.step, 0, TEXTURED)
-        return fit, images, looks_of_fit(fit, self.texture, images, baking, everyone=everyone)
+        try:
+            return fit, images, looks_of_fit(fit, self.texture, images, baking, everyone=everyone)
+        except InputError as error:
+            if images is None or sources or self.texture is not None:
+                raise
+            session.reporter.info(f"{item.key}: people have no clothes, because their frames cannot be used: {error}")
+            fit = replace(fit, frame_files=())
+            return fit, None, looks_of_fit(fit)
 
     def identity(self) -> dict[str, Any]:
         """Return which of these options decide the results, for the ledger."""

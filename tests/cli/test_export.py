@@ -19,6 +19,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export import skins
 from humanpose_cli.fitting import fit_reading
 from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.images import write_image
 
 
@@ -82,6 +83,21 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
     assert "the frames are not at hand, so people have no clothes; --frames INPUT names them" in ran.err
     ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
     assert names(ran) == ["a.png.person1.bvh"]
+
+
+@pytest.mark.parametrize("command", ["export", "view"])
+def test_frames_that_cannot_be_read_leave_the_body(hpc, fits, tmp_path, command):
+    path, frame = fits / "a.png.fit.npz", tmp_path / "a.png"
+    write_image(frame, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    frame.write_bytes(frame.read_bytes()[:-6000])
+    replace(load_fit(path), frame_files=(FrameFiles("image", (frame,)),)).save(path)
+    line = (command, str(path), "--json", "--out", str(tmp_path / "out"))
+    ran = hpc(*line)
+    assert ran.code == 0, ran.err
+    (note,) = [each for each in ran.err.splitlines() if "their frames cannot be used" in each]
+    assert "a.png" in note
+    ran = hpc(*line, "--texture", "frames", "--overwrite")
+    assert ran.code == 3
 
 
 @pytest.mark.slow
