@@ -76,7 +76,7 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, ri
     change = _length_change(limbs)
     if change and not rigid:
         check_limits("joints", joints, path)
-        return (f"limb lengths change from frame to frame, as {change}: if these are rotations, {AXIS_ANGLE_WAY_OUT}",)
+        return (f"limb lengths change from frame to frame, as {change}: rotations are read from AMASS files instead",)
     _check_build(path, joints, skeleton, {bone: length / size for bone, length in median.items()}, trunk / size, size)
     _check_unit(path, joints, size)
     check_limits("joints", joints, path)
