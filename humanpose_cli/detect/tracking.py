@@ -77,7 +77,7 @@ class _FollowedPerson:
     lost_frames: int = 0  # searched frames since it was lost
     motion: _Motion = _Motion()  # from frame to frame, while it was followed
     points: np.ndarray | None = None  # (33, 2) pixels in the last searched frame; None if it was lost there
-    speed: float | None = None  # between the last two searched frames, see `_speed`; None if it is unknown
+    speed: float | None = None  # between the last two searched frames, see `_movement`; None if it is unknown
 
     @property
     def probability(self) -> float:
@@ -153,9 +153,9 @@ class Follower:
     ) -> None:
         """Start, or continue with the state of another follower.
 
-        masks        of all people in every searched frame
-        frame_rate   frames a second: people who move evenly are searched for at `DetectOptions.rate`, those who move
-                     fast, are new, lost or touch each other, and images of another layout, in every frame. None: all
+        masks       of all people in every searched frame
+        frame_rate  frames a second: people who move evenly are searched for at `DetectOptions.rate`, those who move
+                    fast, are new, lost or touch each other, and images of another layout, in every frame. None: all
         """
         self._pool, self._scheme, self._masks = pool, scheme, masks
         self._options, self._same_passes = scheme.options.follow, scheme.options.same_person.passes
@@ -311,15 +311,12 @@ class Follower:
         boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
         return any(box_overlap(a, b) > self._options.touching for a, b in combinations(boxes, 2))
 
-    def _speed(self, person: _FollowedPerson, before: Region, passes: Sequence[Observation]) -> float:
-        """Measure the movement of a person's joints, and of their region, since the last search, as a share of what is
-        allowed between two searches.
+    def _movement(self, moved: np.ndarray, before: Region, now: Region) -> float:
+        """Measure the movement of a person's joints by `moved` (K, 2) pixels, and of their region, as a share of what
+        is allowed between two searches.
         """
-        assert person.points is not None
-        visible = mean_confidence(passes)[BODY] > self._options.min_confidence
-        movement = np.linalg.norm(mean_points(passes) - person.points, axis=1)[BODY][visible]
-        turn = abs(math.remainder(person.region.angle - before.angle, 2 * math.pi))
-        farthest = float(movement.max(initial=0.0)) / person.region.side
+        turn = abs(math.remainder(now.angle - before.angle, 2 * math.pi))
+        farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / now.side
         return max(farthest / self._options.gap_movement, turn / self._options.gap_turn)
 
     def _rescale(self, size: int) -> None:
@@ -488,10 +485,11 @@ class Follower:
         passes = (*full, *heavy)
         presence = float(np.mean([o.presence for o in passes]))
         points = np.stack([o.points for o in passes])
+        mean = points.mean(0)
         # Passes that see a person agree; over a background each shows another pose.
-        movement = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / person.region.side
-        visible = (mean_confidence(passes) > self._options.min_confidence).sum()
-        if presence < min_presence or movement > max_movement or visible < self._options.min_visible:
+        movement = float(np.median(np.sqrt(((points - mean) ** 2).sum(-1).mean(0)))) / person.region.side
+        visible = mean_confidence(passes) > self._options.min_confidence
+        if presence < min_presence or movement > max_movement or visible.sum() < self._options.min_visible:
             person.candidate = person.points = person.speed = None
             person.lost_frames += 1
             return
@@ -501,8 +499,11 @@ class Follower:
         # Behind a gap the motion would be that of several frames.
         if person.lost_frames == 0:
             person.motion = person.motion.updated(before, person.region, frames)
-        person.speed = self._speed(person, before, passes) / frames if person.points is not None else None
-        person.points = mean_points(passes)
+        person.speed = None
+        if person.points is not None:
+            moved = (mean - person.points)[BODY][visible[BODY]]
+            person.speed = self._movement(moved, before, person.region) / frames
+        person.points = mean
         person.candidate, person.lost_frames = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
         # Things that resemble a person stay where they are.
         distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import PersonMotion
-from humanpose_cli.fitting.even_times import EvenTimes
+from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.io.atomic import write_text
 
 _ORDER = "ZXY"
@@ -58,7 +58,7 @@ def write_bvh(
     joint_block(0, 0)
     turns, pelvis = person.relative[person.held], person.pelvis[person.held]
     if seconds is not None:
-        times = EvenTimes.of(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
+        times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)
     matrices = turns[:, order].reshape(-1, 3, 3)
     angles = Rotation.from_matrix(matrices).as_euler(_ORDER, degrees=True).reshape(len(pelvis), -1)

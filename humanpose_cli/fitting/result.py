@@ -29,11 +29,11 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubts_of_tracks
-from humanpose_cli.fitting.even_times import EvenTimes
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
 from humanpose_cli.fitting.side_views import side_views
+from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_together
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
@@ -433,7 +433,7 @@ class Fit(FitRecord):
         world_to_camera[:, :3, :3] = turn.transpose(0, 2, 1)
         poses, trans = params.poses, params.trans
         if self.frame_times is not None and self.frame_rate:
-            times = EvenTimes.of(self.frame_times[first : first + len(rows_of_frames)], self.frame_rate)
+            times = TimesBetween.evenly(self.frame_times[first : first + len(rows_of_frames)], self.frame_rate)
             poses, trans, world_to_camera = times.motion(poses, trans, world_to_camera)
         return {
             "poses": poses,

@@ -15,6 +15,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import KeypointFit
+from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.fitting.tracks import FrameCamera
 
 
@@ -77,8 +78,9 @@ def _bodies_between(
     pelvis = to_world.apply(bodies.joints3d[:, 0] - shifts)
     pelvis = to_camera.apply(CubicSpline(times, pelvis)(between)) + shifts_between
     trans = pelvis - (bodies.joints3d[0, 0] - bodies.trans[0])
+    shares = TimesBetween.at(between, times)
     columns = {
-        name: _linear(times, getattr(bodies, name), between)
+        name: shares.values(getattr(bodies, name))
         for name in ("betas", "segment_scales", "confidence", "joint_confidence", "reprojection_error")
     }
     joints = _joints(body, poses, trans, columns)
@@ -86,13 +88,6 @@ def _bodies_between(
     lens = Camera(np.array([view.focal for view in views]), np.array([view.principal_point for view in views]))
     computed = {"poses": poses, "trans": trans, "joints3d": joints, "joints2d": lens.project(joints)}
     return KeypointFit(**{name: values.astype(np.float32) for name, values in {**columns, **computed}.items()})
-
-
-def _linear(times: NDArray[np.float64], values: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate values (K, …) at rising times (K,) linearly, at times between them."""
-    after = np.searchsorted(times, at).clip(1, len(times) - 1)
-    share = ((at - times[after - 1]) / (times[after] - times[after - 1])).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray((1 - share) * values[after - 1] + share * values[after])
 
 
 def _joints(

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS, Array
 
@@ -56,10 +56,10 @@ class ViewPath:
 
     def at(self, times: Array) -> Array:
         """Interpolate poses (K, 4, 4) at times (K,); outside the path those of its ends."""
-        inside = np.clip(times, self.times[0], self.times[-1])
-        poses = np.tile(np.eye(4), (len(inside), 1, 1))
-        poses[:, :3, :3] = self._turns(inside).as_matrix()
-        poses[:, :3, 3] = np.stack([np.interp(inside, self.times, column) for column in self.poses[:, :3, 3].T], 1)
+        between = TimesBetween.at(times, self.times)
+        poses = np.tile(np.eye(4), (len(times), 1, 1))
+        poses[:, :3, :3] = between.rotations(self.poses[:, :3, :3])
+        poses[:, :3, 3] = between.values(self.poses[:, :3, 3])
         return poses
 
     def resized(self, factor: float) -> ViewPath:
@@ -67,10 +67,6 @@ class ViewPath:
         poses = self.poses.copy()
         poses[:, :3, 3] *= factor
         return ViewPath(self.times, poses)
-
-    @cached_property
-    def _turns(self) -> Slerp:
-        return Slerp(self.times, Rotation.from_matrix(self.poses[:, :3, :3]))
 
 
 @dataclass(frozen=True)

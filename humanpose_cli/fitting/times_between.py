@@ -1,4 +1,4 @@
-"""Motions at one frame rate, for files that hold no times, of fits whose frames are not evenly spaced."""
+"""Values of frames, interpolated to other times: motions at one frame rate, paths of cameras, unsearched frames."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from humanpose_cli.core.camera import camera_centres
 
 
 @dataclass(frozen=True, eq=False)
-class EvenTimes:
-    """Evenly spaced times, each between two of T frames, or at one.
+class TimesBetween:
+    """N times, each between two of T frames, or at one.
 
     before  (N,) number of the frame before each time
     share   (N,) of the way from it to the next, 0 … 1
@@ -24,10 +24,14 @@ class EvenTimes:
     share: NDArray[np.float64]
 
     @classmethod
-    def of(cls, seconds: NDArray[np.float64], frame_rate: float) -> EvenTimes:
+    def evenly(cls, seconds: NDArray[np.float64], frame_rate: float) -> TimesBetween:
         """Space times by the rate, from the first of rising seconds (T,) to the last."""
         count = 1 + int((seconds[-1] - seconds[0]) * frame_rate + 1e-3)
-        times = seconds[0] + np.arange(count) / frame_rate
+        return cls.at(seconds[0] + np.arange(count) / frame_rate, seconds)
+
+    @classmethod
+    def at(cls, times: NDArray[np.float64], seconds: NDArray[np.float64]) -> TimesBetween:
+        """Take times (N,) between rising seconds (T,) of frames; those outside are at the nearest end."""
         before = np.clip(np.searchsorted(seconds, times, side="right") - 1, 0, max(len(seconds) - 2, 0))
         after = np.minimum(before + 1, len(seconds) - 1)
         step = np.where(after > before, seconds[after] - seconds[before], 1.0)

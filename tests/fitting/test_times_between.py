@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.fitting.even_times import EvenTimes
+from humanpose_cli.fitting.times_between import TimesBetween
 
 SECONDS = np.array([0.0, 0.1, 0.4, 0.5])
 
 
 def test_values_and_rotations_lie_between_their_neighbours():
-    times = EvenTimes.of(SECONDS + 7, 10)
+    times = TimesBetween.evenly(SECONDS + 7, 10)
     assert times.values(SECONDS) == pytest.approx(np.arange(6) / 10)
     angles = np.array([0.0, 0.3, 1.5, 1.4])
     matrices = Rotation.from_euler("y", angles[:, None]).as_matrix()[:, None]
@@ -21,7 +21,7 @@ def test_values_and_rotations_lie_between_their_neighbours():
 
 
 def test_poses_and_cameras_move_along_their_shortest_ways():
-    times = EvenTimes.of(np.array([0.0, 1.0]), 2)
+    times = TimesBetween.evenly(np.array([0.0, 1.0]), 2)
     poses = np.array([[0, 0, 3.0], [0, 0, -3.0]])  # 0.28 radians apart, over π
     cameras = np.tile(np.eye(4), (2, 1, 1))
     cameras[1, :3, :3] = Rotation.from_euler("y", np.pi / 2).as_matrix()
@@ -35,5 +35,5 @@ def test_poses_and_cameras_move_along_their_shortest_ways():
 
 
 def test_one_frame_stays_one():
-    times = EvenTimes.of(np.array([3.0]), 30)
+    times = TimesBetween.evenly(np.array([3.0]), 30)
     assert times.values(np.array([[5.0, 6.0]])).tolist() == [[5.0, 6.0]]
