@@ -24,7 +24,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, drawn_from_the_side, dressed_surfaces
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, drawn_from_the_side, dressed_bodies
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.similarity import procrustes_align
@@ -351,8 +351,8 @@ def _overlay(
     tracks = [track_of.get(int(row), _OTHER_PEOPLE + int(fit.track_id[row])) for row in rows]
     camera = fit.camera(number)
     view = camera.scaled(small.shape[1] / camera.size[0])
-    dressed = dressed_surfaces(body, fit, rows, [looks.get(track) for track in tracks]) if looks else None
-    return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=tracks, dressed=dressed)
+    vertices, dressed = dressed_bodies(body, fit, rows, [looks.get(track) for track in tracks])
+    return draw_overlay(small, vertices, body.faces, view, track_ids=tracks, dressed=dressed)
 
 
 def _page(

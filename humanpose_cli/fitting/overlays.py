@@ -47,17 +47,20 @@ def _posed(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
     )
 
 
-def dressed_surfaces(
+def dressed_bodies(
     body: Body, record: FitRecord, rows: np.ndarray, looks: Sequence[Look | None]
-) -> list[Sequence[Surface]]:
-    """Pose what is drawn of some rows of a record that have looks (P), metres in camera axes; () without a look."""
+) -> tuple[Tensor, list[Sequence[Surface]]]:
+    """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record, and what is drawn in place of those
+    that have looks (P); () without a look.
+    """
     posed = _posed(body, record, rows)
     assert posed.vertices is not None
     shifts = posed.joints - (posed.linear @ posed.rest_joints[..., None])[..., 0]
-    return [
+    dressed: list[Sequence[Surface]] = [
         () if look is None else look.surfaces(body, posed.vertices[row], posed.linear[row], shifts[row])
         for row, look in enumerate(looks)
     ]
+    return posed.vertices, dressed
 
 
 def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
@@ -105,9 +108,9 @@ def overlay_image(
     detections = [detection for detection in record.unfitted if detection.frame == frame]
     if not len(rows) and not detections and side is None:
         return pixels
-    people, vertices = record.select(rows), body_vertices(body, record, rows)
+    people = record.select(rows)
     ids, hatched = people.track_id.tolist(), doubtful_parts(body, people)
-    dressed = dressed_surfaces(body, record, rows, [looks.get(track) for track in ids]) if looks else None
+    vertices, dressed = dressed_bodies(body, record, rows, [looks.get(track) if looks else None for track in ids])
     drawing = draw_overlay(
         pixels, vertices, body.faces, record.camera(frame), track_ids=ids, hatched=hatched, dressed=dressed
     )
