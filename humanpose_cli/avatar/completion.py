@@ -305,7 +305,7 @@ class _Filling:
         )
         rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
         field = operator.spread(data, columns, operator.areas / options.usual_colour**2, rest, groups, leak=0.002)
-        if tone is not None:  # else the first material is no skin
+        if tone is not None:  # the first material; without one, it is another
             shares[self._covered_scalp(visible, members[:, 0] > 0), 0] = -1
         leading = surface.coarse.interpolate(shares.astype(np.float32), surface.faces).argmax(2)
         layers = surface.coarse.interpolate(field.astype(np.float32), surface.faces)

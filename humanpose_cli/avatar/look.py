@@ -1,4 +1,4 @@
-"""How a person looks: the texture of their body, and what clothes, shoes and hair add to it; and the file of it.
+"""Looks of people: the texture of the body and what clothes, shoes and hair add to it; and their files.
 
 `NAME.personK.look.npz` lies beside a fit file. Skinned by the bones of the fit, the resting body with a look's offsets
 is the dressed person in every frame.
@@ -75,7 +75,7 @@ class Sheet:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What is drawn of one person in place of a body in one colour.
+    """The texture, clothes, shoes and hair of one person, drawn in place of a body in one colour.
 
     texture  (H, W, 3 or 4) uint8, v down
     offsets  (V, 3) metres: what clothes, shoes and hair add to the resting body; None for nothing
@@ -166,7 +166,7 @@ def read_look(path: Path, body: Body, rows: str) -> Look | None:
     protect([path])
     arrays = read_npz(path)
     if not {"body", "rows", "texture"} <= arrays.keys():
-        raise InputError(path, "is no look of a person", got=", ".join(sorted(arrays)), remedy=_MAKE_AGAIN)
+        raise InputError(path, "does not hold a person's look", got=", ".join(sorted(arrays)), remedy=_MAKE_AGAIN)
     if str(arrays["body"]) != body.name or str(arrays["rows"]) != rows:
         return None
     count, sheets = len(body.template), list[Sheet]()

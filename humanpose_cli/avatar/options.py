@@ -381,7 +381,10 @@ class CompletionOptions(Options):
         0.3, "Visible share of a face that keeps its colours; others keep those of skin.", minimum=0, maximum=1
     )
     min_hair: float = option(
-        0.6, "Share of the visible scalp that is no skin, from which no skin is behind it.", minimum=0, maximum=1
+        0.6,
+        "Share of the visible scalp without skin from which the hidden one has none.",
+        minimum=0,
+        maximum=1,
     )
     inherited_weight: float = option(
         0.05, "Weight of a colour from further up the body, against a visible one.", above=0

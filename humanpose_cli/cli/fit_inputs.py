@@ -28,7 +28,7 @@ _FRAMES = option(
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "Whose bodies.")
-_NO_FRAMES = "the frames are not at hand, so people have no clothes; --frames INPUT names them"
+_NO_FRAMES = "the frames were not found, so people have no clothes; --frames INPUT names them"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class FitInputs:
         except InputError as error:
             if images is None or sources or self.texture is not None:
                 raise
-            session.reporter.info(f"{item.key}: people have no clothes, because their frames cannot be used: {error}")
+            session.reporter.info(f"{item.key}: people have no clothes, because the frames cannot be read: {error}")
             fit = replace(fit, frame_files=())
             return fit, None, looks_of_fit(fit)
 

@@ -1,4 +1,4 @@
-"""How the people of a fit look: their textures, and what clothes, shoes and hair add to their bodies.
+"""Looks of the people of a fit: their textures, and what clothes, shoes and hair add to their bodies.
 
 People whose frames are at hand are dressed as `hpc repose` draws those of a photograph, but at rest and under usual
 light: by one frame, with the colours of several (`avatar.many_frames`). Others have the texture that was given or lies
@@ -55,7 +55,7 @@ class Dressing:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the results beside the fits and their frames: nothing."""
+        """No options: fits and their frames decide the results."""
         return {}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:

@@ -406,8 +406,8 @@ class Fitter:
         outlined = options.outline.frames if options.outline.use and not options.network_alone else 0
         # A network by itself reads every frame.
         rate = None if options.network_alone else frame_rate
-        found = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
-        detections = prefetch(found, 1)
+        people_of_frames = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
+        detections = prefetch(people_of_frames, 1)
         with closing(detections) as decoded, TrackMasks(outlined, self._threads, self._device) as masks:
             builder = SequencePeopleBuilder(options, estimates, masks)
             for done, (frame, people) in enumerate(decoded, 1):

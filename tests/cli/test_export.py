@@ -80,7 +80,7 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
         ["a.png.ply"],
     ]
     assert "map_Kd a.png.person1.png" in (tmp_path / "out" / "a.png.mtl").read_text("utf-8")
-    assert "the frames are not at hand, so people have no clothes; --frames INPUT names them" in ran.err
+    assert "the frames were not found, so people have no clothes; --frames INPUT names them" in ran.err
     ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
     assert names(ran) == ["a.png.person1.bvh"]
 
@@ -94,7 +94,7 @@ def test_frames_that_cannot_be_read_leave_the_body(hpc, fits, tmp_path, command)
     line = (command, str(path), "--json", "--out", str(tmp_path / "out"))
     ran = hpc(*line)
     assert ran.code == 0, ran.err
-    (note,) = [each for each in ran.err.splitlines() if "their frames cannot be used" in each]
+    (note,) = [each for each in ran.err.splitlines() if "the frames cannot be read" in each]
     assert "a.png" in note
     ran = hpc(*line, "--texture", "frames", "--overwrite")
     assert ran.code == 3
