@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers.browser import framed, probed, run_browser
+from helpers.browser import document, framed, probed
 from helpers.errors import raises
 from helpers.moving_people import FRAMES, moving_people
 from helpers.walking_take import walking_take
@@ -118,7 +118,7 @@ def test_a_texture_is_not_lit_because_light_is_in_its_colours(tmp_path):
     page = view(one, textures={0: np.broadcast_to(colour, (32, 32, 3))}).text
     (tmp_path / "page.html").write_text(page, "utf-8")
     options = (f"--screenshot={tmp_path / 'page.png'}", "--window-size=900,800", "--hide-scrollbars")
-    run_browser((tmp_path / "page.html").as_uri(), tmp_path / "profile", *options)
+    document((tmp_path / "page.html").as_uri(), tmp_path / "profile", *options, until="data-ready")
     pixels = cv2.imread(str(tmp_path / "page.png"))[80:650, 30:870, ::-1].astype(int)
     body = np.ptp(pixels, axis=-1) > 60
     assert body.sum() > 10_000
@@ -155,7 +155,7 @@ def test_a_notebook_shows_the_page_in_a_frame(text):
 def test_a_browser_shows_the_page(text, tmp_path):
     (tmp_path / "page.html").write_text(text, "utf-8")
     address = f"{(tmp_path / 'page.html').as_uri()}#through,play"
-    printed = run_browser(address, tmp_path / "profile", "--dump-dom")
+    printed = document(address, tmp_path / "profile", until="data-ready")
     body = re.search(r"<body[^>]*>", printed)
     assert body is not None, printed[:2000]
     assert 'data-ready="5"' in body[0]  # two people, their meshes and the camera
@@ -199,7 +199,7 @@ def test_the_person_fills_the_view_and_stands_on_a_shadow(tmp_path):
     (tmp_path / "page.html").write_text(view(shifted(FIT.select(FIT.rows_for(1)), [0, 9])).text, "utf-8")
     image = tmp_path / "page.png"
     options = (f"--screenshot={image}", "--window-size=900,800", "--hide-scrollbars")
-    run_browser((tmp_path / "page.html").as_uri(), tmp_path / "profile", *options)
+    document((tmp_path / "page.html").as_uri(), tmp_path / "profile", *options, until="data-ready")
     pixels = cv2.imread(str(image)).astype(int)[80:650, 30:870]  # most of the scene
     body = np.flatnonzero((np.ptp(pixels, axis=-1) > 60).any(1))
     assert 0.5 * len(pixels) < len(body) < 0.95 * len(pixels)
