@@ -77,6 +77,7 @@ def export(
         parse_formats,
     )
     from humanpose_cli.fitting.records import record_summary
+    from humanpose_cli.fitting.times_between import evenly_spaced
 
     check_frame_rate(frame_rate)
     base_of, kinds = output_base(out, parse_formats(formats) if formats is not None else None)
@@ -110,7 +111,8 @@ def export(
             session.reporter.info_once(
                 f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"
             )
-        if kind in ("bvh", "amass") and task.fit.frame_times is not None:
+        times = task.fit.frame_times
+        if kind in ("bvh", "amass") and times is not None and not evenly_spaced(times, task.fit.frame_rate):
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
         details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}

@@ -12,6 +12,11 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.core.camera import camera_centres
 
 
+def evenly_spaced(seconds: NDArray[np.float64], frame_rate: float) -> bool:
+    """Return whether frames at seconds (T,) are those of the rate, up to a quarter of a frame, as files round times."""
+    return bool(np.abs(frame_rate * (seconds - seconds[0]) - np.arange(len(seconds))).max() <= 0.25)
+
+
 @dataclass(frozen=True, eq=False)
 class TimesBetween:
     """N times, each between two of T frames, or at one.

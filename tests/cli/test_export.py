@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import foreign_files
+from helpers.moving_people import moving_people
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
@@ -119,6 +120,18 @@ def test_formats_one_after_another_stand_beside_each_other(hpc, fits, tmp_path, 
     refused = hpc(*line, "--format", "json", "--frame-rate", "30")
     assert refused.code == 2
     assert "a.png.fit.npz as json made with other options" in refused.err
+
+
+@pytest.mark.parametrize(("late", "notice"), [(0.001, False), (0.02, True)])
+def test_frames_that_are_not_evenly_spaced_are_named(hpc, tmp_path, late, notice):
+    """Times that files round to thousandths are even."""
+    fit = moving_people()
+    times = np.arange(fit.frame_count) / fit.frame_rate
+    times[1] += late
+    replace(fit, frame_times=times).save(tmp_path / "clip.fit.npz")
+    ran = hpc("export", str(tmp_path / "clip.fit.npz"), "--out", str(tmp_path / "out"), "--format", "bvh")
+    assert ran.code == 0
+    assert ("its frames are not evenly spaced" in ran.err) == notice
 
 
 def test_the_frames_are_the_background_in_blender(hpc, fits, tmp_path):
