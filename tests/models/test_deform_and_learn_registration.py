@@ -22,6 +22,7 @@ from humanpose_cli.models.deform_and_learn.registration import (
     initial_pose,
     joint_loss,
     normalised_frame,
+    refine_predictions,
     register,
     registration_loss,
     scale_loss,
@@ -248,3 +249,34 @@ def test_shapes_and_options_are_checked() -> None:
         replace(targets, point_rows=targets.point_rows[:, 1:])
     with raises(UsageError, subject="rate"):
         RegistrationOptions(learning_rate=0)
+
+
+def test_predictions_are_refined_by_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Landmarks have the depths of the predictions; people without landmarks, and those rejected, stay as predicted."""
+    pose = truth(3)
+    predicted = pose._replace(
+        axis_angles=pose.axis_angles + 0.15 * torch.randn(3, 23, 3, generator=torch.Generator().manual_seed(2)),
+        translation=pose.translation + 0.05,
+    )
+    rows, calls = BODY.landmarks("blazepose33"), []
+    landmarks = torch.cat((in_image(BODY.points(pose, rows), pose)[..., :2], torch.full((3, 33, 1), 0.9)), 2)
+    landmarks[1] = torch.nan
+    landmarks[2, ::2, 0] += 2  # no body has these
+
+    def watched(body, evidence, start, options):
+        calls.append((evidence, options.steps))
+        return register(body, evidence, start, options)
+
+    monkeypatch.setattr(registration, "register", watched)
+    refined = refine_predictions(BODY, predicted, landmarks)
+    (used, steps), expected = calls[0], in_image(BODY.points(predicted, rows), predicted)[..., 2]
+    assert steps == 60
+    assert torch.equal(used.depths, expected)
+    assert torch.equal(used.confidence, torch.nan_to_num(landmarks[..., 2]))
+    assert torch.equal(refined.vector[1:], predicted.vector[1:])
+
+    def apart(some: ScaledPose) -> float:
+        offsets = in_image(BODY.points(some, rows), some)[..., :2] - landmarks[..., :2]
+        return float(offsets[0].norm(dim=-1).mean())
+
+    assert apart(refined) < 0.25 * apart(predicted)

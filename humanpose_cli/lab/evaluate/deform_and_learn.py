@@ -1,8 +1,10 @@
-"""Evaluation of a network of deform-and-learn: joints about the root at the size of a canonical skeleton (Table 1)."""
+"""Evaluation of a network of deform-and-learn: joints about the root at the size of a canonical skeleton (Table 1), as
+predicted and, of people with detections, after the refinement of section 6.2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,7 @@ from humanpose_cli.lab.evaluate.report import (
     FOUND_COLOUR,
     PANEL_SIDE,
     TRUE_COLOUR,
+    Cell,
     Image,
     Report,
     Table,
@@ -43,11 +46,14 @@ from humanpose_cli.lab.recipes.deform_and_learn.measure import (
     root_rows,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import mesh_views, predict_people
-from humanpose_cli.lab.recipes.people import JoinedPeople
+from humanpose_cli.lab.recipes.people import LABELS, JoinedPeople
+from humanpose_cli.models.deform_and_learn.inputs import landmarks_in_crop
+from humanpose_cli.models.deform_and_learn.registration import refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.weights import find_weights, read_header
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, person_colour
 
+_PREDICTED, _REFINED = "this network", "this network, refined"  # rows of the tables
 _CHUNK = 512  # people between two looks at whether to stop
 
 
@@ -111,8 +117,27 @@ def predict(
     return ScaledPose.from_vector(torch.cat(parts))
 
 
+@torch.no_grad()
+def refine(body: ScaledBody, pose: ScaledPose, people: JoinedPeople, run: EvaluationRun) -> ScaledPose | None:
+    """Refine predicted bodies by the detections in the cache, as `hpc fit` does; None if it has no detections."""
+    column = LABELS["detected"].column
+    if not any(part.cache.labels.get(column, 0) for part in people.parts):
+        return None
+    boxes, detections = people.column("box"), people.column("detected")
+    landmarks = torch.from_numpy(
+        np.stack([landmarks_in_crop(one, person_crop(box, 2)) for one, box in zip(detections, boxes, strict=True)])
+    )
+    parts = []
+    for rows in torch.arange(len(people)).split(_CHUNK):
+        if run.stop():
+            raise InterruptedRun()
+        parts.append(refine_predictions(body, pose.rows(rows), landmarks[rows]).vector)
+        run.progress(int(rows[-1]) + 1, len(people), "people, refinement")
+    return ScaledPose.from_vector(torch.cat(parts))
+
+
 def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16) -> Report:
-    """Measure MPJPE and PA-MPJPE, with images of people in each quartile.
+    """Measure MPJPE and PA-MPJPE before and after refinement, with images of people in each quartile.
 
     The selection's body is the one that the network learned with.
 
@@ -139,24 +164,33 @@ def evaluate_regressor(run: EvaluationRun, weights: str, *, batch_size: int = 16
     people = people.taken(mask)
     joined_people, clusters = JoinedPeople.of(people), clusters_of(people)
     pose = predict(network, joined_people, batch_size, run.progress, run.stop)
-    errors = JointErrors(*(1000 * column for column in joints.errors(pose, joined_people)))
-    metrics = {
-        name: summarise(values, clusters)
-        for name, values in (("mpjpe_mm", errors.mpjpe), ("pa_mpjpe_mm", errors.pa_mpjpe))
+    poses = {_PREDICTED: pose}
+    if (refined := refine(body, pose, joined_people, run)) is not None:
+        poses[_REFINED] = refined
+    errors = {
+        name: JointErrors(*(1000 * column for column in joints.errors(one, joined_people)))
+        for name, one in poses.items()
     }
-    figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
+    summaries = {
+        name: {"mpjpe_mm": summarise(each.mpjpe, clusters), "pa_mpjpe_mm": summarise(each.pa_mpjpe, clusters)}
+        for name, each in errors.items()
+    }
+    figures = figures_table({(name, figure): s for name, each in summaries.items() for figure, s in each.items()})
+    metrics = summaries[_PREDICTED] | {f"refined_{name}": s for name, s in summaries.get(_REFINED, {}).items()}
     facts = {**selection.facts(), **weights_facts(path, cache, people.images), "round": config["round"]}
-    facts |= {"joints": joints.text, "people": len(errors.mpjpe)}
-    note = f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."
-    ours: list[str | float] = ["this network", *(summary.value for summary in metrics.values())]
-    tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), [ours], 1, [note]), figures]
+    facts |= {"joints": joints.text, "people": len(people)}
+    notes = [f"Bones are scaled to add up to the resting body's {joints.length:.2f} m."]
+    if refined is None:
+        notes.append("Not refined: the cache has no detections.")
+    rows: list[list[Cell]] = [[name, *(s.value for s in each.values())] for name, each in summaries.items()]
+    tables = [Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, 1, notes), figures]
     if protocol is not None:
         facts |= protocol.facts
         left_out = selection.left_out("measured", network.options.labels) if joints.skeleton == H36M17 else ""
         facts |= {LEFT_OUT: left_out} if left_out else {}
         split = selection.full_split() if joints.skeleton == H36M17 and not left_out else ""
-        tables.insert(1, protocol.table({"this network": metrics}, cache.header, split))
-    return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(joined_people, joints, pose, errors))
+        tables.insert(1, protocol.table(summaries, cache.header, split))
+    return Report("Deform-and-learn", facts, metrics, tables, _contact_sheets(joined_people, joints, poses, errors))
 
 
 def _joints(selection: PeopleSelection, body: ScaledBody, skeleton: Skeleton) -> EvaluatedJoints:
@@ -167,18 +201,26 @@ def _joints(selection: PeopleSelection, body: ScaledBody, skeleton: Skeleton) ->
 
 
 def _contact_sheets(
-    people: JoinedPeople, joints: EvaluatedJoints, pose: ScaledPose, errors: JointErrors
+    people: JoinedPeople,
+    joints: EvaluatedJoints,
+    poses: Mapping[str, ScaledPose],
+    errors: Mapping[str, JointErrors],
 ) -> dict[str, tuple[Image, str]]:
-    """Draw some people of each quartile, and the worst."""
+    """Draw some people of each quartile of the last errors, and the worst."""
 
     def panel(number: int) -> Image:
-        return scaled_body_panel(people, joints, pose, number)
+        return scaled_body_panel(people, joints, list(poses.values()), number)
 
     def title(number: int) -> str:
-        return f"{errors.mpjpe[number]:.0f} mm, PA {errors.pa_mpjpe[number]:.0f} mm"
+        mpjpe, pa = (
+            " → ".join(f"{getattr(each, name)[number]:.0f}" for each in errors.values()) for name in JointErrors._fields
+        )
+        return f"{mpjpe} mm, PA {pa} mm"
 
-    caption = "from left to right the person, the found body, and the same from the side with the true joints (green)"
-    quartiles, worst = (sheet(errors.mpjpe, panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
+    bodies = "the body before and after refinement" if _REFINED in poses else "the predicted body"
+    caption = f"from left to right the person, {bodies}, and the last from the side with the true joints (green)"
+    *_, last = errors.values()
+    quartiles, worst = (sheet(last.mpjpe, panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
     return {
         "quartiles.jpg": (quartiles, f"Quartiles: {caption}"),
         "worst-mpjpe.jpg": (worst, f"Largest errors: {caption}"),
@@ -186,22 +228,26 @@ def _contact_sheets(
 
 
 @torch.no_grad()
-def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, pose: ScaledPose, number: int) -> Image:
-    """Draw (224, 672, 3) the person's crop, the predicted body over it, and the body from its right-hand side of the
-    image.
+def scaled_body_panel(people: JoinedPeople, joints: EvaluatedJoints, poses: Sequence[ScaledPose], number: int) -> Image:
+    """Draw the person's crop, their body of each of the poses over it, and the last one from its right-hand side of the
+    image (Figure 1): (224, 224 (2 + P), 3).
 
-    True joints in the last are at the size at which they are compared, with the root on the found one.
+    poses  one, or two: before and after refinement
+
+    True joints in the last are at the size at which they are compared, with the root on the body's.
     """
     person = people.taken(np.array([number]))
     crop = person_crop(person.column("box")[0], PANEL_SIDE)
     image = crop.image(person.example(0, (), mask=False).image)
-    one = pose.rows(torch.tensor([number]))
-    front, side = mesh_views(joints.body, one, image, FOUND_COLOUR)
-    joints2d = in_image(joints.body.points(one, joints.rows), one)[0].numpy()
+    bodies = [pose.rows(torch.tensor([number])) for pose in poses]
+    views = [mesh_views(joints.body, one, image, FOUND_COLOUR) for one in bodies]
+    (*_, body), (*_, (_, side)) = bodies, views
+    joints2d = in_image(joints.body.points(body, joints.rows), body)[0].numpy()
     true = _at_size_of(joints, joints2d, joint_truth(person, joints.skeleton)[0])[:, [2, 1]]  # depth to the right
     draw_keypoints(side, (true + 1) * PANEL_SIDE / 2, joints.skeleton, person_colour(TRUE_COLOUR))
-    panels = [np.ascontiguousarray(panel) for panel in (image, front, side)]
-    for panel, name in zip(panels, ("person", "found body", "from the side"), strict=True):
+    panels = [np.ascontiguousarray(panel) for panel in (image, *(front for front, _ in views), side)]
+    names = ("person", *(("predicted", "refined") if len(bodies) > 1 else ("predicted",)), "from the side")
+    for panel, name in zip(panels, names, strict=True):
         draw_label(panel, name, (0, PANEL_SIDE))
     return np.concatenate(panels, 1)
 

@@ -1,4 +1,7 @@
-"""A trained network of deform-and-learn on the people of images: their bodies before the images' cameras."""
+"""A trained network of deform-and-learn on the people of images: their bodies before the images' cameras.
+
+What the network predicts is registered to the detector's landmarks, as the paper refines its results (section 6.2).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.inputs import FILL, cut_out, landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
-from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
+from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions, refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.precision import computed_in, resolve_precision
 from humanpose_cli.networks.weights import read_header
@@ -32,13 +35,15 @@ _LARGEST_SCALE = RegistrationOptions().largest_scale  # the training has no regi
 
 
 class PreparedCrop(NamedTuple):
-    """A person's crop, the network's input from it, and the image's camera.
+    """A person's crop, the network's input from it, the detector's landmarks in it, and the image's camera.
 
-    inputs  (3, S, S) or (33, 3), as `BodyRegressor` takes them
+    inputs     (3, S, S) or (33, 3), as `BodyRegressor` takes them
+    landmarks  (33, 3) image units and confidence; 0 for joints that the detector does not name
     """
 
     crop: Crop
     inputs: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
     camera: Camera
 
 
@@ -61,22 +66,28 @@ class DeformNetwork:
         """Prepare the inputs of `finish` for each person, without the image (H, W, 3), so that people of several images
         may go together. camera  the image's
         """
-        return [PreparedCrop(*self._crop_and_inputs(image, person), camera) for person in people]
+        prepared = []
+        for person in people:
+            crop = crop_around_box(person.box, self.regressor.options.size, fill=FILL)
+            landmarks = landmarks_in_crop(_named_landmarks(person), crop)
+            prepared.append(PreparedCrop(crop, self._inputs(image, person, crop, landmarks), landmarks, camera))
+        return prepared
 
-    def _crop_and_inputs(self, image: NDArray[np.uint8], person: DetectedPerson) -> tuple[Crop, NDArray[np.float32]]:
+    def _inputs(
+        self, image: NDArray[np.uint8], person: DetectedPerson, crop: Crop, landmarks: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         options = self.regressor.options
-        crop = crop_around_box(person.box, options.size, fill=FILL)
         if options.inputs == "landmarks":
-            return crop, landmarks_in_crop(person.keypoints, crop)
+            return landmarks
         if options.cut_out:
             mask = None if person.mask is None else person.mask.in_image(*image.shape[:2])
             mask = None if mask is None else np.rint(255 * mask).astype(np.uint8)
             image = cut_out(image, mask, person.box)
-        return crop, normalised_image(crop.image(image))
+        return normalised_image(crop.image(image))
 
     def finish(self, people: Sequence[PreparedCrop]) -> list[BodyEstimate]:
-        """Estimate the bodies of prepared people, in one batch. They are placed in float32, whatever the network
-        computes in.
+        """Estimate the bodies of prepared people, in one batch. They are refined and placed in float32, whatever the
+        network computes in.
         """
         if not people:
             return []
@@ -86,6 +97,8 @@ class DeformNetwork:
                 vector = self.regressor(inputs).vector
             pose = ScaledPose.from_vector(vector.float().cpu())
             pose = pose._replace(segment_scales=pose.segment_scales.clamp(1 / _LARGEST_SCALE, _LARGEST_SCALE))
+            landmarks = torch.from_numpy(np.stack([person.landmarks for person in people]))
+            pose = refine_predictions(self.body, pose, landmarks)
             camera = Camera.stack(person.camera for person in people).tensors()
             units = _units([person.crop for person in people])
             bodies = to_camera(self.body, pose, units, camera)
@@ -102,6 +115,18 @@ class DeformNetwork:
             )
             for row, person in enumerate(people)
         ]
+
+
+def _named_landmarks(person: DetectedPerson) -> NDArray[np.float32]:
+    """Return a person's landmarks (33, 3) in pixels: keypoints of another skeleton by their names, others with
+    confidence 0.
+    """
+    if person.skeleton.name == BLAZEPOSE33.name:
+        return person.keypoints
+    landmarks = np.zeros((len(BLAZEPOSE33), 3), np.float32)
+    names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
+    landmarks[BLAZEPOSE33.indices(names)] = person.keypoints[person.skeleton.indices(names)]
+    return landmarks
 
 
 def _units(crops: Sequence[Crop]) -> CropUnits:

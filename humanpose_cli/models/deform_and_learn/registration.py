@@ -47,7 +47,7 @@ from torch import Tensor
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import project_to_rotation
@@ -58,6 +58,7 @@ _PELVIS = SMPL24.index("pelvis")
 _LIMITS = 1000.0  # how much more a radian beyond a joint's range costs than a radian within
 _BETAS = (0.9, 0.999)  # of Adam
 _TINY = 1e-8
+_REFINEMENT_STEPS = 60  # of Adam, from a network's prediction on
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,29 @@ def register(
         vector.addcdiv_(mean, (square / (1 - _BETAS[1] ** step)).sqrt_().add_(_TINY), value=-rate)
     with torch.no_grad():
         return _assessed(body, evidence, ScaledPose.from_vector(vector), settings)
+
+
+def refine_predictions(body: ScaledBody, pose: ScaledPose, landmarks: Tensor) -> ScaledPose:
+    """Register a network's B bodies to the detector's landmarks in their crops, the refinement of section 6.2. The
+    landmarks have the depths of the predicted bodies. A rejected registration leaves its prediction unchanged.
+
+    landmarks  (B, 33, 3) of BLAZEPOSE33: x, y in image units, and confidence, 0 or NaN for unknown ones
+    """
+    rows = body.landmarks(BLAZEPOSE33.name)
+    landmarks = torch.where(landmarks.isfinite().all(-1, keepdim=True), landmarks, 0.0).to(pose.scale)
+    no_points = landmarks[:, :0]
+    evidence = RegistrationEvidence(
+        joints=rows,
+        keypoints=landmarks[..., :2],
+        confidence=landmarks[..., 2].clamp(0, 1),
+        points=no_points[..., :2],
+        point_rows=rows.new_zeros(len(landmarks), 0, rows.shape[1]),
+        point_confidence=no_points[..., 2],
+        depths=in_image(body.points(pose, rows), pose)[..., 2],
+    )
+    registration = register(body, evidence, pose, RegistrationOptions(steps=_REFINEMENT_STEPS))
+    refined = torch.where(registration.accepted[:, None], registration.pose.vector, pose.vector)
+    return ScaledPose.from_vector(refined)
 
 
 def _falling(progress: float, share: float) -> float:

@@ -77,13 +77,42 @@ def test_table_1_stands_beside_human36m_alone(cache, network):
     published = evaluated(cache, network, protocol="h36m-deform-and-learn")
     table = published.tables[1]
     rows = PROTOCOLS["h36m-deform-and-learn"].rows
-    assert [(row[0], *row[1:]) for row in table.rows[:-1]] == [(name, *figures) for name, figures in rows.items()]
-    assert table.rows[-1] == ["this network", mpjpe.value]
+    assert [(row[0], *row[1:]) for row in table.rows[:-2]] == [(name, *figures) for name, figures in rows.items()]
+    refined = report.metrics["refined_mpjpe_mm"]
+    assert table.rows[-2:] == [["this network", mpjpe.value], ["this network, refined", refined.value]]
     assert published.facts["protocol"].startswith("h36m-deform-and-learn, version 1, after Yoshiyasu and Gamez")
     assert report.facts["joints"] == "h36m17, landmarks of the body"
     part = evaluated(cache, network, protocol="h36m-deform-and-learn", limit=3)
     assert part.metrics["mpjpe_mm"].n == 3
-    assert [row[0] for row in part.tables[1].rows] == ["this network"]
+    assert [row[0] for row in part.tables[1].rows] == ["this network", "this network, refined"]
+
+
+def test_predictions_are_evaluated_before_and_after_refinement(cache, network, tmp_path, monkeypatch):
+    """By the detections of the cache in the crops of their boxes; of people without detections before it alone."""
+    calls = []
+
+    def turned_away(body, pose, landmarks):
+        calls.append(landmarks)
+        return turned_right(body)._replace(scale=torch.ones(1)).rows(torch.zeros(len(landmarks), dtype=torch.long))
+
+    monkeypatch.setattr(deform_and_learn, "refine_predictions", turned_away)
+    report = evaluated(cache, network)
+    assert [row[0] for row in report.tables[0].rows] == ["this network", "this network, refined"]
+    assert report.metrics["mpjpe_mm"].value == report.tables[0].rows[0][1] == pytest.approx(2.5, abs=2e-3)
+    assert report.metrics["refined_mpjpe_mm"].value == report.tables[0].rows[1][1] > 200
+    people, detected = JoinedPeople.of(PeopleSelection(cache).labelled("box")), calls[0].numpy()
+    low, high = np.split(people.column("box"), 2, 1)
+    expected = (people.column("detected")[..., :2] - ((low + high) / 2)[:, None]) * 2 * 0.86
+    expected /= (high - low).max(1)[:, None, None]
+    np.testing.assert_allclose(detected[..., :2], expected, atol=1e-4)
+    assert report.images["quartiles.jpg"][1].count("before and after refinement") == 1
+    alone = tmp_path / "alone"
+    build_cache(MeasuredPeople(count=3, lacks=("detected",)), alone)
+    image = str(deform_weights(tmp_path / "i.safetensors", ScaledPose.t_pose(1), BodyRegressorOptions(18, 4, 32)))
+    report = evaluated(alone, image)
+    assert [row[0] for row in report.tables[0].rows] == ["this network"]
+    assert report.tables[0].notes[-1] == "Not refined: the cache has no detections."
+    assert list(report.metrics) == ["mpjpe_mm", "pa_mpjpe_mm"]
 
 
 def test_the_paper_has_eight_rows_in_four_groups():
@@ -142,8 +171,12 @@ def test_a_panel_shows_the_body_from_the_image_and_from_its_right(cache):
     joints, pose = EvaluatedJoints.of_landmarks(body, H36M17), turned_right(body)
     look = body.points(pose, body.landmarks("h36m17"))[0]
     assert look[H36M17.index("nose"), 0] > 0.05 > abs(look[H36M17.index("nose"), 2])
-    panel = scaled_body_panel(people, joints, ScaledPose(*(value.expand(COUNT, *value.shape[1:]) for value in pose)), 2)
+    pose = ScaledPose(*(value.expand(COUNT, *value.shape[1:]) for value in pose))
+    panel = scaled_body_panel(people, joints, [pose], 2)
     assert panel.shape == (224, 672, 3)
+    both = scaled_body_panel(people, joints, [ScaledPose.t_pose(COUNT), pose], 2)
+    assert both.shape == (224, 896, 3)
+    assert np.array_equal(both[:200, 448:], panel[:200, 224:]), "the last is the one from the side"
     person, found, side = np.split(panel, 3, 1)
     drawn = (found != person).any(-1)[:200]
     side_mask = (side != side[0, 0]).any(-1)[:200]
