@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # Since 1.31 official builds of ONNX Runtime report to Microsoft what they run, and keep an identifier of the machine in
 # the home folder (their Privacy.md). They read this variable once, when they are loaded. A value of the user's stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Threads of torch that wait for work by spinning take the cores from other processes and from our own threads: on a
+# busy machine a refinement takes twice the processor time. OpenMP reads this variable once, too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = [
     "Body",

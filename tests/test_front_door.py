@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,15 @@ def test_the_import_loads_nothing_heavy_and_names_what_there_is():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] set()"
+
+
+@pytest.mark.parametrize("policy", [None, "ACTIVE"])
+def test_threads_of_torch_do_not_spin_unless_the_user_says_so(policy):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
+    code = "import humanpose_cli, os; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (policy or "PASSIVE")
 
 
 def test_names_are_functions_and_classes_whatever_was_imported_before():

@@ -44,8 +44,6 @@ def use_threads(count: int | None) -> int:
     threads = count or usable_cores()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
-    # Threads that wait for work by spinning would take the cores from the farm's other processes, and from our own.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return threads
 
 

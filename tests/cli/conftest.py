@@ -30,7 +30,7 @@ def hpc(capsys, monkeypatch):
     """Run the command line in this process, with the commands of probe_commands beside the real ones."""
     for name, line in probe_commands.install().items():
         monkeypatch.setitem(table.COMMANDS, name, line)
-    for name in ("GLOG_minloglevel", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY"):
+    for name in ("GLOG_minloglevel", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # so that what the command line sets is undone afterwards
     probe_commands.CALLS.clear()
 
