@@ -60,7 +60,7 @@ def test_the_import_loads_nothing_heavy_and_names_what_there_is():
 
 
 @pytest.mark.parametrize("policy", [None, "ACTIVE"])
-def test_threads_of_torch_do_not_spin_unless_the_user_says_so(policy):
+def test_threads_of_torch_wait_without_spinning_unless_the_variable_is_set(policy):
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
     code = "import humanpose_cli, os; print(os.environ['OMP_WAIT_POLICY'])"

@@ -396,10 +396,10 @@ def test_what_is_missing_has_no_share_in_bilinear_colours():
     assert (nearest(image, labelled) - inpainter(image, labelled)).abs().max() > 0.01
 
 
-def test_noise_is_a_channel_of_e2d_and_the_inpainter():
+def test_noise_is_a_channel_of_the_inpainter():
     """Drawn anew in training; else fixed, alike for all images, so that no result depends on the batch."""
     model, pose = generator(replace(MINI, noise=True)), standing(32, 2)
-    assert model.lifting.stem.in_channels == 4
+    assert model.lifting.stem.in_channels == 3
     assert model.inpainter.encoder[0].groups == (4,)
     with torch.no_grad():
         first, second = model(images(2), pose, pose), model(images(2), pose, pose)
@@ -407,25 +407,39 @@ def test_noise_is_a_channel_of_e2d_and_the_inpainter():
         assert torch.equal(first.image, second.image)
         torch.testing.assert_close(alone.image, first.image[1:], atol=1e-5, rtol=1e-5)
         model.train()
-        for name in ("foreground", "background"):
-            drawn = [getattr(model(images(2), pose, pose), name) for _ in range(2)]
-            assert (drawn[0] - drawn[1]).abs().max() > 1e-4
+        draws = [model(images(2), pose, pose) for _ in range(2)]
+        assert (draws[0].background - draws[1].background).abs().max() > 1e-4
+        assert torch.equal(draws[0].foreground, draws[1].foreground)
         noise = model._noise(torch.zeros(4, 3, 64, 64))
     assert noise.shape == (4, 1, 64, 64)
     assert (noise.mean().abs() < 0.05) & ((noise.std() - 1).abs() < 0.05)
 
 
-def test_colours_are_carried_beside_noise():
-    model = generator(replace(MINI, noise=True, keep_background=True, carry_colours=True, norm_volume=False))
-    image = torch.cat((images(), torch.full((1, 1, 32, 32), 9.0)), 1)
-    for parameter in model.lifting.units[0].conv2.parameters():
-        nn.init.zeros_(parameter)
-    nn.init.zeros_(model.lifting.lift.weight)
-    nn.init.zeros_(model.lifting.lift.bias)
-    colours = nn.functional.avg_pool2d(images() / 2 + 0.5, 2)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
-    torch.testing.assert_close(model.lifting(image)[:, :3], colours)
+def test_rows_of_a_volume_are_normalised_each_by_itself():
+    """Over width and depth; in the 3-D networks alone."""
+    model = generator(replace(MINI, row_norms=True))
+    for unit in (model.lifting.units[0], model.pose.units[0], model.decoder.units[0]):
+        channels = unit.norm1.num_channels
+        volume = torch.randn(2, channels, 8, 16, 16).contiguous(memory_format=torch.channels_last_3d)
+        volume[:, :, :, 5] *= 100
+        row = unit.norm1(volume)[:, :, :, 5].detach()
+        torch.testing.assert_close(row, nn.functional.group_norm(volume[:, :, :, 5], unit.norm1.num_groups))
+        assert row.std() == pytest.approx(1, abs=0.02)
+    flat = model.decoder.blocks[0].norm1
+    plane = torch.randn(2, flat.num_channels, 16, 16)
+    torch.testing.assert_close(flat(plane), nn.functional.group_norm(plane, flat.num_groups))
+
+
+def test_the_decoders_bottlenecks_normalise_before_their_convolutions_alone():
+    model = generator(replace(MINI, decoder_norms=False))
+    block = model.decoder.blocks[0]
+    x = torch.randn(1, block.conv1.in_channels, 16, 16)
     with torch.no_grad():
-        assert model(images(), standing(32), standing(32)).background.shape == (1, 3, 32, 32)
+        nn.init.normal_(block.conv1.bias)
+        inner = torch.relu(block.conv2(torch.relu(block.conv1(torch.relu(block.norm1(x))))))
+        short_cut = x if block.short_cut is None else block.short_cut(torch.relu(block.norm1(x)))
+        torch.testing.assert_close(block(x), short_cut + block.conv3(inner))
+    assert isinstance(model.lifting.stages[0].norm2, nn.GroupNorm)
 
 
 def test_carried_colours_reach_the_volume():

@@ -60,8 +60,12 @@ class GeneratorConfig:
     fixed_groups         GroupNorm has 32 groups, as in the authors' code, also of fewer than four channels
     norm_volume          normalises what E3D makes before the part warp, whose maximum compares it with 0; the authors'
                          code does not
-    noise                a channel of Gaussian noise N(0, 1) beside the image for E2D and the inpainter, as in the
-                         authors' code; drawn anew in training, else the same for every image
+    row_norms            GroupNorm of the 3-D networks normalises each image row by itself, over its width and depth, as
+                         in the authors' code
+    decoder_norms        normalises between the convolutions of D2D's bottlenecks; the authors' code does before them
+                         alone
+    noise                a channel of Gaussian noise N(0, 1) beside the image for the inpainter, as in the authors'
+                         code; drawn anew in training, else the same for every image
     inpainter_bilinear   the inpainter's decoder doubles resolutions bilinearly, as in the authors' code, and not by
                          nearest neighbours
     inpainter_unit_range gives the inpainter pixels from 0 to 1, as in the authors' code, and not from −1; its holes are
@@ -97,6 +101,8 @@ class GeneratorConfig:
     tied_slices: bool = False
     fixed_groups: bool = False
     norm_volume: bool = True
+    row_norms: bool = False
+    decoder_norms: bool = True
     noise: bool = False
     inpainter_bilinear: bool = False
     inpainter_unit_range: bool = False
@@ -238,6 +244,8 @@ PRESETS: dict[str, Preset] = {
             fit_to_source=True,
             fixed_groups=True,
             norm_volume=False,
+            row_norms=True,
+            decoder_norms=False,
             noise=True,
             inpainter_bilinear=True,
             inpainter_unit_range=True,

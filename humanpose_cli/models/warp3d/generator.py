@@ -228,14 +228,14 @@ class Generator(nn.Module):
             parts = generator_parts(self.config, source.float(), target) if parts is None else parts
             background_mask = self._background_mask(parts, silhouette)
             heatmaps = self.pose.heatmaps(target)
-        noisy = torch.cat((image, self._noise(image)), 1) if self.config.noise else image
-        features = self.warp(self.lifting(noisy), parts)
+        features = self.warp(self.lifting(image), parts)
         pose_features = self.pose(heatmaps)
         colour_volume = self.moved_colours(image, parts, silhouette) if self.config.colour_stride else None
         colours, alpha, share = self.decoder(
             torch.cat((features.to(pose_features.dtype), pose_features), 1), drawing, colour_volume
         )
         foreground, mask = colours.float(), alpha.float()
+        noisy = torch.cat((image, self._noise(image)), 1) if self.config.noise else image
         background = self.inpainter(noisy, background_mask).float()
         result = background + mask * (foreground - background)
         return Generated(result, foreground, mask, background, background_mask, heatmaps, share)

@@ -10,6 +10,7 @@ Everything runs channels-last: a volume (B, C, D, H, W) lies in memory as (B, D,
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import torch
@@ -27,17 +28,18 @@ _SMALL = 32_000
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def group_norm(channels: int, fixed_groups: bool) -> nn.GroupNorm:
+def group_norm(channels: int, fixed_groups: bool, *, rows: bool = False) -> nn.GroupNorm:
     """Build GroupNorm of at most 32 groups (Wu and He 2018), of at least 4 channels if their number allows.
 
     fixed_groups  as in the authors' code: 32 groups of any size, and one for fewer than 32 channels
+    rows          of each image row of a volume by itself
     """
     groups = math.gcd(channels, _MAX_GROUPS)
-    if fixed_groups:
-        return _GroupNorm(groups if channels >= _MAX_GROUPS else 1, channels)
-    while groups > 1 and channels // groups < _MIN_IN_GROUP:
+    if fixed_groups and channels < _MAX_GROUPS:
+        groups = 1
+    while not fixed_groups and groups > 1 and channels // groups < _MIN_IN_GROUP:
         groups //= 2
-    return _GroupNorm(groups, channels)
+    return (_RowNorm if rows else _GroupNorm)(groups, channels)
 
 
 class _GroupNorm(nn.GroupNorm):
@@ -48,6 +50,15 @@ class _GroupNorm(nn.GroupNorm):
         if x.device.type != "cpu" or x.dtype != torch.bfloat16 or not torch.is_grad_enabled():
             return super().forward(x)
         return cast(Tensor, _HalfGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps))
+
+
+class _RowNorm(_GroupNorm):
+    """GroupNorm of each image row of a volume by itself, over its width and depth."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, D, H, W) → the same shape."""
+        rows = x.permute(0, 3, 1, 2, 4).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return super().forward(rows).unflatten(0, (len(x), -1)).permute(0, 2, 3, 1, 4)
 
 
 class _DepthNorm(nn.Module):
@@ -119,6 +130,7 @@ class DecoderBottleneck(nn.Module):
     upsample  doubles the resolution, bilinearly, where the channels are few: behind the first convolution and, as
               pointwise maps and interpolation commute, behind the short cut's
     fixed_groups  see `group_norm`
+    inner_norms   normalises between the convolutions, not before them alone
     """
 
     def __init__(
@@ -130,14 +142,16 @@ class DecoderBottleneck(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         upsample: bool = False,
+        inner_norms: bool = True,
     ) -> None:
         super().__init__()
         width = outputs // 4
         self.norm1: nn.Module = group_norm(inputs, fixed_groups)
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.norm2 = group_norm(width, fixed_groups)
-        self.conv2 = Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
-        self.norm3, self.conv3 = group_norm(width, fixed_groups), nn.Conv2d(width, outputs, 1)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=not inner_norms)
+        self.norm2 = group_norm(width, fixed_groups) if inner_norms else nn.Identity()
+        self.conv2 = Conv2d(width, width, 3, stride, dilation, dilation, bias=not inner_norms)
+        self.norm3 = group_norm(width, fixed_groups) if inner_norms else nn.Identity()
+        self.conv3 = nn.Conv2d(width, outputs, 1)
         changes = inputs != outputs or stride != 1
         self.short_cut = PointwiseConv2d(inputs, outputs, stride) if changes else None
         self.upsample = upsample
@@ -194,15 +208,13 @@ class Conv3d(nn.Conv3d):
 
 
 class ResidualUnit3d(nn.Module):
-    """Two 3×3×3 convolutions beside a short cut; the paper's 3-D networks use no bottlenecks.
+    """Two 3×3×3 convolutions beside a short cut; the paper's 3-D networks use no bottlenecks."""
 
-    fixed_groups  see `group_norm`
-    """
-
-    def __init__(self, channels: int, fixed_groups: bool) -> None:
+    def __init__(self, channels: int, config: GeneratorConfig) -> None:
         super().__init__()
-        self.norm1, self.conv1 = group_norm(channels, fixed_groups), Conv3d(channels, channels, bias=False)
-        self.norm2, self.conv2 = group_norm(channels, fixed_groups), Conv3d(channels, channels)
+        norm = partial(group_norm, channels, config.fixed_groups, rows=config.row_norms)
+        self.norm1, self.conv1 = norm(), Conv3d(channels, channels, bias=False)
+        self.norm2, self.conv2 = norm(), Conv3d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, D, H, W) → the same shape."""
@@ -276,14 +288,12 @@ _CARRIED_SHARE = 0.1  # of the features, at first, in channels that carry colour
 
 
 class LiftingEncoder(nn.Module):
-    """E2D, whose channels become depth, and E3D: image (B, 3, S, S) → features V (B, C, D, H, W). With `config.noise`
-    the image has a fourth channel.
-    """
+    """E2D, whose channels become depth, and E3D: image (B, 3, S, S) → features V (B, C, D, H, W)."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.depth = config.depth
-        self.stem = nn.Conv2d(3 + config.noise, config.stem, 7, 2, 3)
+        self.stem = nn.Conv2d(3, config.stem, 7, 2, 3)
         # Of the strides behind the stem's, the first is a pooling, as in ResNet, a further one the last stage's.
         self.pool = nn.MaxPool2d(3, 2, 1) if config.stride >= 4 else nn.Identity()
         stages: list[nn.Module] = []
@@ -300,9 +310,7 @@ class LiftingEncoder(nn.Module):
         # Slices that are the same are made once.
         self.slices = 1 if config.tied_slices else config.depth
         self.lift = nn.Conv2d(channels, self.slices * config.channels, 3, padding=1)
-        self.units = nn.Sequential(
-            *(ResidualUnit3d(config.channels, config.fixed_groups) for _ in range(config.units[0]))
-        )
+        self.units = nn.Sequential(*(ResidualUnit3d(config.channels, config) for _ in range(config.units[0])))
         norm3d = group_norm(config.channels, config.fixed_groups) if config.norm_volume else nn.Identity()
         self.stride, self.carry_colours = config.stride, config.carry_colours
         if config.carry_colours and isinstance(norm3d, nn.GroupNorm):
@@ -316,9 +324,7 @@ class LiftingEncoder(nn.Module):
         volume = self.norm3d(self.units(volume)).expand(-1, -1, self.depth, -1, -1)
         if not self.carry_colours:
             return volume
-        colours = avg_pool2d(image[:, :3] / 2 + 0.5, self.stride)[
-            :, :, None
-        ]  # 0 to 1: nothing there is less than any colour
+        colours = avg_pool2d(image / 2 + 0.5, self.stride)[:, :, None]  # 0 to 1: nothing there is less than any colour
         return torch.cat((volume[:, :3] + colours.to(volume.dtype), volume[:, 3:]), 1)
 
 
@@ -332,9 +338,7 @@ class PoseEncoder(nn.Module):
         self.config = config
         self.register_buffer("voxel", torch.tensor(config.voxel_size, dtype=torch.float32), persistent=False)
         self.first = Conv3d(len(REPOSING19), config.pose_channels)
-        self.units = nn.Sequential(
-            *(ResidualUnit3d(config.pose_channels, config.fixed_groups) for _ in range(config.units[1]))
-        )
+        self.units = nn.Sequential(*(ResidualUnit3d(config.pose_channels, config) for _ in range(config.units[1])))
 
     def heatmaps(self, joints: Tensor) -> Tensor:
         """Draw joints (B, 19, 3) pixels as (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section
@@ -439,12 +443,15 @@ class ProjectionDecoder(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         channels, fixed_groups = config.channels + config.pose_channels, config.fixed_groups
-        self.units = nn.Sequential(*(ResidualUnit3d(channels, fixed_groups) for _ in range(config.units[2])))
+        self.units = nn.Sequential(*(ResidualUnit3d(channels, config) for _ in range(config.units[2])))
         blocks: list[nn.Module] = []
         channels *= config.depth
         for stage, (width, count) in enumerate(zip(config.decoder_widths, config.decoder_blocks, strict=True)):
             for block in range(count):
-                blocks.append(DecoderBottleneck(channels, width, fixed_groups, upsample=stage > 0 and block == 0))
+                upsample, inner_norms = stage > 0 and block == 0, config.decoder_norms
+                blocks.append(
+                    DecoderBottleneck(channels, width, fixed_groups, upsample=upsample, inner_norms=inner_norms)
+                )
                 channels = width
         if config.depth_norm:
             of_slice = config.channels + config.pose_channels

@@ -240,6 +240,29 @@ def test_the_generator_learns_alone_at_first(folder, batch):
         Warp3dTraining(adversarial_after=-1)
 
 
+@pytest.mark.slow
+def test_labels_are_smoothed_and_weights_decay_as_the_authors(folder, batch):
+    """The label of true images is 0.875 for the discriminator; losses have half the squares of convolutions' weights,
+    those of E2D before the lift, and of the discriminator before its last.
+    """
+    plain, authors = (
+        Warp3dRecipe(folder(), replace(SMALL, label_smoothing=smoothing, weight_decay=decay), seed=3)
+        for smoothing, decay in ((0.0, 0.0), (0.25, 1e-2))
+    )
+    losses = [[recipe.losses(side, batch[1]) for side in ("generator", "discriminator")] for recipe in (plain, authors)]
+    (plain_generator, plain_discriminator), (generator, discriminator) = losses
+
+    def half_squares(module, *beginnings):
+        weights = [p.detach() for name, p in module.named_parameters() if p.ndim == 4 and name.startswith(beginnings)]
+        return sum(float(weight.square().sum()) for weight in weights) / 2
+
+    difference = float((generator["loss"] - plain_generator["loss"]).detach())
+    assert difference == pytest.approx(1e-2 * half_squares(authors.generator.lifting, "stem", "stages"), rel=1e-3)
+    difference = float((discriminator["loss"] - plain_discriminator["loss"]).detach())
+    of_weights = half_squares(authors.discriminator, "images", "pose", "blocks")
+    assert difference == pytest.approx(1e-2 * of_weights + 0.125 * float(discriminator["true"].detach()), rel=1e-3)
+
+
 def test_the_mask_is_learned_where_requested(folder, batch):
     recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=2.0))
     losses = recipe.losses("generator", batch[1])
@@ -427,10 +450,12 @@ def test_presets_are_the_papers_where_they_say_so():
     assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
     assert (options.steps, paper.adversarial_after) == (150_000, 0)
     assert (paper.perceptual, paper.depth_jitter) == ("imagenet-vgg19", 0.5)
+    assert (paper.label_smoothing, paper.weight_decay) == (0.25, 1e-4)
     generator = paper.generator
     assert (generator.mask_ellipsoids, generator.head_shoulders, generator.fit_to_source) == (True, True, True)
     assert (generator.noise, generator.inpainter_bilinear, generator.inpainter_unit_range) == (True, True, True)
     assert (generator.fixed_groups, generator.norm_volume, generator.softness) == (True, False, 0)
+    assert (generator.row_norms, generator.decoder_norms) == (True, False)
     small, options = WARP3D_PRESETS["small"]
     assert (options.steps, small.adversarial_after) == (20_000, 6_667)
 

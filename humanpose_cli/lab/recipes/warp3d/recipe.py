@@ -3,9 +3,10 @@
     L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
 
 L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
-betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off by default, as they shorten short trainings: a
-binary cross entropy of the soft mask against the true person's, and the same perceptual distance in the person's pixels
-alone, which are few of an image's, so that what distinguishes their colours and limbs is learned late.
+betas 0.5 and 0.999, smoothed labels and weight decay (the authors' code). Beyond the paper, and off by default, as they
+shorten short trainings: a binary cross entropy of the soft mask against the true person's, and the same perceptual
+distance in the person's pixels alone, which are few of an image's, so that what distinguishes their colours and limbs
+is learned late.
 """
 
 from __future__ import annotations
@@ -85,6 +86,19 @@ class Warp3dTraining(Options):
         unit="pixels",
         minimum=0,
     )
+    label_smoothing: float = option(
+        0.0,
+        "Twice the distance of true images' label from 1 in the discriminator's loss; 0.25, a label of 0.875, is the "
+        "authors'.",
+        minimum=0,
+        maximum=1,
+    )
+    weight_decay: float = option(
+        0.0,
+        "Weight λ of half the squares of the weights of E2D's convolutions before the lift, and of the discriminator's "
+        "before its last; 1e-4 is the authors'.",
+        minimum=0,
+    )
     learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
     betas: tuple[float, float] = option((0.5, 0.999), "Of Adam, for both sides.")
     start: str = option(
@@ -114,8 +128,14 @@ def _training(name: str) -> Warp3dTraining:
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
     "paper": (
-        replace(_training("paper"), perceptual="imagenet-vgg19", depth_jitter=0.5),
-        TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last"),
+        replace(
+            _training("paper"),
+            perceptual="imagenet-vgg19",
+            depth_jitter=0.5,
+            label_smoothing=0.25,
+            weight_decay=1e-4,
+        ),
+        TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last", precision="full"),
     ),
     "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
@@ -216,7 +236,12 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         drawing, self._made = self._made, None
         true_logits = self.discriminator(source, true, drawing.heatmaps)
         made_logits = self.discriminator(source, drawing.image.detach(), drawing.heatmaps)
-        loss = softplus(-true_logits).mean() + softplus(made_logits).mean()
+        # The cross entropy of a label of 1 − s / 2 is softplus(−x) + s x / 2.
+        true_loss = softplus(-true_logits) + self.options.label_smoothing / 2 * true_logits
+        loss = true_loss.mean() + softplus(made_logits).mean()
+        if self.options.weight_decay:
+            sides = (self.discriminator.images, self.discriminator.pose, self.discriminator.blocks)
+            loss = loss + self.options.weight_decay * _half_squares(sides)
         return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
@@ -237,6 +262,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if o.person_weight:
             terms["person"] = _person_loss(maps, batch)
             loss = loss + o.person_weight * terms["person"]
+        if o.weight_decay:
+            loss = loss + o.weight_decay * _half_squares((self.generator.lifting.stem, self.generator.lifting.stages))
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
@@ -379,6 +406,12 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
             remedy="make it with pairs or clips: hpc preprocess synthetic --pairs, or of a source that has them",
         )
     return pairs
+
+
+def _half_squares(modules: Sequence[nn.Module]) -> Tensor:
+    """Add up half the squares of all weights of convolutions."""
+    weights = [each for module in modules for each in module.parameters() if each.ndim == 4]
+    return torch.stack([weight.float().square().sum() for weight in weights]).sum() / 2
 
 
 def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
