@@ -288,7 +288,7 @@ def test_tiny_caches(tmp_path):
 
 def test_presets_are_the_papers_where_they_say_so():
     options, loop = NBF_PRESETS["paper"]
-    assert (options.learning_rate, loop.epochs, loop.batch_size, options.weight_decay) == (4e-5, 75, 5, 1e-4)
+    assert (options.learning_rate, loop.epochs, loop.batch_size, options.weight_decay) == (4e-5, 150, 5, 1e-4)
     assert (options.inputs.size, options.regressor.layers, options.crop) == (224, 50, 512)
     assert (options.losses.latent, options.losses.points3d, options.losses.points2d) == (1, 1, 1)
     assert options.backbone == SEGMENTER_PRESETS["paper"][0].backbone == "imagenet"
