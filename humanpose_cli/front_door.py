@@ -33,7 +33,14 @@ from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.refining.correspondences import charted_points
 from humanpose_cli.refining.displacements import refine_with_displacements
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
-from humanpose_cli.refining.options import CorrespondenceKind, RefineMethod, RefineOptions, check_surface_files
+from humanpose_cli.refining.options import (
+    CorrespondenceKind,
+    RefineMethod,
+    RefineOptions,
+    RefinePreset,
+    check_surface_files,
+    preset_options,
+)
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.refining.steps import Refinement
 from humanpose_cli.views.options import ViewsOptions
@@ -150,6 +157,7 @@ def refine(
     frames: AnyFrames = None,
     *,
     method: RefineMethod = "displacements",
+    preset: RefinePreset = "default",
     correspondence: CorrespondenceKind = "auto",
     prior: str = "pose",
     weights: str | Path = "",
@@ -169,6 +177,8 @@ def refine(
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
     method          "registration": to the surface points of `densepose`, as the deform-and-learn paper does
+    preset          "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
+                    frames; all of it is kept
     weights         of the network that compares: a file, or a run of hpc train refiner; "": the shipped one
     textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
     save_displacements  file, NAME.displacements.npz, for the displacements between the textured fit and the frames;
@@ -189,7 +199,7 @@ def refine(
         with progress_of(progress) as report:
             return SurfaceRegistration(densepose, charts, body)([loaded], progress=report)
     loaded, fit_frames = frames_of_fit(loaded, frames)
-    options, surface = RefineOptions(correspondence, prior=prior), None
+    options, surface = preset_options(preset, correspondence, prior), None
     if densepose is not None:
         surface = charted_points(loaded.body_model(body), densepose, charts)
     refiner = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)

@@ -33,7 +33,9 @@ from humanpose_cli.refining.options import (
     CorrespondenceKind,
     RefineMethod,
     RefineOptions,
+    RefinePreset,
     check_surface_files,
+    preset_options,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +54,12 @@ _FRAMES = option(
     "The video, folder, image or glob pattern that the fits were made of; may be repeated. Default: what the fit files "
     "name.",
     show_default=False,
+)
+_PRESET = option(
+    "--preset",
+    "default: this package's procedure. paper: the paper's: SMPLify, frame by frame, by the network's displacements at "
+    "all visible vertices, or with --correspondence keypoints SMPLify itself; all of it is kept. --prior gmm:FILE is "
+    "SMPLify's.",
 )
 _METHOD = option(
     "--method",
@@ -112,6 +120,7 @@ def refine(
     fits: Annotated[list[Path] | None, _FITS] = None,
     frames: Annotated[list[str] | None, _FRAMES] = None,
     method: Annotated[RefineMethod, _METHOD] = "displacements",
+    preset: Annotated[RefinePreset, _PRESET] = "default",
     correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     densepose: DensePose = None,
@@ -153,7 +162,7 @@ def refine(
         find_weights(weights)
     prior_file(prior)
     _check_models(paths, body, smplx)
-    options = session.tune(RefineOptions(correspondence, prior=prior))
+    options = session.tune(preset_options(preset, correspondence, prior))
 
     # Only now: torch, which they load, takes seconds, and a missing model file is told before.
     from contextlib import ExitStack

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.cli.options import DensePose, DensePoseCharts, option
 from humanpose_cli.fitting.options import check_charts
+from humanpose_cli.refining.options import RefinePreset
 
 _WEIGHTS = option("--weights FILE|RUN", "The displacement network. Default: the shipped weights.")
 _BASE = option(
@@ -27,6 +28,7 @@ _KEYPOINTS = option(
     show_default=False,
 )
 _PRIOR = option("--prior none|pose|gmm:FILE|vposer:FILE", "Only this prior, as in hpc refine. Default: none and pose.")
+_PRESET = option("--refine-preset", "Of all refinements, as --preset of hpc refine.")
 _BASE_FITS = option(
     "--predictions FITS",
     "Refine these: a folder of fit files, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR, GVHMR or SAM 3D Body "
@@ -49,6 +51,7 @@ class RefineFlags:
     densepose: DensePose = None
     charts: DensePoseCharts = None
     prior: Annotated[str | None, _PRIOR] = None
+    refine_preset: Annotated[RefinePreset, _PRESET] = "default"
 
     def files(self) -> list[Path]:
         """Read what is needed beside the weights. Errors for priors and charts as in hpc refine."""

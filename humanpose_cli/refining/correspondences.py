@@ -181,7 +181,7 @@ class SurfacePoints:
         rest = body.template.detach().cpu()
         rows = farthest_points(rest, count)
         self.rows = rows
-        self.group = torch.cdist(rest, rest[rows]).argmin(1)
+        self.group = rows if len(rows) == len(rest) else torch.cdist(rest, rest[rows]).argmin(1)
         self.faces = body.faces.cpu().long()
         names = tuple(f"surface{row}" for row in rows.tolist())
 
@@ -234,11 +234,16 @@ class SurfacePoints:
 
 
 def farthest_points(points: Tensor, count: int) -> Tensor:
-    """Choose rows (count,) of points (V, 3), each as far as possible from those before it; the first is the highest."""
+    """Choose rows (count,) of points (V, 3), each as far as possible from those before it; the first is the highest.
+
+    All in their order, if there are no more than `count`.
+    """
+    if count >= len(points):
+        return torch.arange(len(points))
     first = int(points[:, 1].argmax())
     rows = [first]
     distance = (points - points[first]).square().sum(-1)
-    while len(rows) < min(count, len(points)):
+    while len(rows) < count:
         rows.append(int(distance.argmax()))
         distance = torch.minimum(distance, (points - points[rows[-1]]).square().sum(-1))
     return torch.tensor(rows)

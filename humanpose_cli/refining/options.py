@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from humanpose_cli.fitting.options import check_charts
 
 CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
 RefineMethod = Literal["displacements", "registration"]
+RefinePreset = Literal["default", "paper"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class AlignmentWeights(Options):
         0.7, "Correlation of these distances on one part of the body.", minimum=0, maximum=1
     )
     robust_2d: float = option(3.0, "A displacement of this size counts half as outlier.", unit="noise levels")
+    anchor: bool = option(True, "Whether the fit holds bodies, and its prior and limits pull only what leaves it.")
     anchor_noise: float = option(1.0, "Factor on the fit's errors as `refining.anchor` expects them.", above=0)
     depth_noise: float = option(
         0.05, "Difference of a joint's depth about the pelvis from the fit's.", unit="metres", above=0
@@ -80,6 +82,7 @@ class AcceptanceOptions(Options):
     `hpc evaluate refine --ablation acceptance --calibration CACHE` chooses the noise of the gain.
     """
 
+    everything: bool = option(False, "Keep all of every refinement.")
     gain_noise: float = option(
         0.25,
         "A gain in overlap with the silhouette of this size is trusted half.",
@@ -129,6 +132,39 @@ class RefineOptions(Options):
         check_prior(self.prior)
         if self.correspondence == "keypoints" and not self.with_keypoints:
             raise UsageError("with_keypoints", "leaves nothing to align to", remedy="another `correspondence`")
+
+
+PRESETS: dict[RefinePreset, RefineOptions] = {
+    "default": RefineOptions(),
+    "paper": RefineOptions(
+        "network",
+        with_keypoints=False,
+        rounds=1,
+        points=100_000,
+        weights=AlignmentWeights(anchor=False, surface_noise=1.0, surface_correlation=0.0, acceleration=1e9),
+        acceptance=AcceptanceOptions(everything=True),
+    ),
+}
+"""`paper`: Wehrbein et al. 2023: SMPLify's terms (Bogo et al. 2016) with displacements at all visible vertices in place
+of keypoints, frame by frame; with `correspondence=keypoints` SMPLify itself."""
+
+
+def preset_options(
+    preset: RefinePreset,
+    correspondence: CorrespondenceKind = "auto",
+    prior: str = "pose",
+    *,
+    with_keypoints: bool | None = None,
+) -> RefineOptions:
+    """Return a preset's options with a correspondence and a prior.
+
+    correspondence  "auto": the preset's
+    with_keypoints  None: the preset's, and with correspondence "keypoints" always
+    """
+    options = PRESETS[preset]
+    kind = options.correspondence if correspondence == "auto" else correspondence
+    pulls = options.with_keypoints if with_keypoints is None else with_keypoints
+    return replace(options, correspondence=kind, with_keypoints=pulls or kind == "keypoints", prior=prior)
 
 
 def check_surface_files(method: RefineMethod, densepose: Path | str | None, charts: Path | str | None) -> None:

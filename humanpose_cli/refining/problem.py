@@ -9,7 +9,8 @@ For the rows (frames) of one track, with the fit that refinement starts from as 
     + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in world axes, in neighbouring
                                                         frames of a shot, at the frames' own times
 The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
-(Bogo et al. 2016) has the terms of one frame; derivatives are closed-form, and `fitting.chain` couples the frames.
+(Bogo et al. 2016) has the terms of one frame without those of the fit (`AlignmentWeights.anchor`); derivatives are
+closed-form, and `fitting.chain` couples the frames.
 """
 
 from __future__ import annotations
@@ -161,6 +162,9 @@ class AlignmentProblem:
         self._surface = slice(0, rig.landmark_count - len(BLAZEPOSE33))
         self._robust = torch.full((rig.landmark_count,), weights.robust_2d, dtype=torch.float64)
         count, width = len(evidence), 3 * len(SMPL24)
+        if not weights.anchor:
+            self._anchor_slope = torch.zeros(count, width, dtype=torch.float64)
+            return
         zeros = (torch.zeros(count, *shape, dtype=torch.float64) for shape in ((), (width,), (width, width)))
         at_anchor = NormalEquations(*zeros)
         self._add_pose_energy(at_anchor, evidence.rotations)
@@ -188,11 +192,12 @@ class AlignmentProblem:
         J[..., _ROOT] = root_columns(state.root)[:, :, None]
         points, joints = pose.points[:, :count], pose.points[:, count:]
         joint_J = J[:, :, count:]
-        dense = [self._reprojection(camera, points, J[:, :, :count]) for camera in evidence.cameras]
-        equations = accumulate([*dense, self._depths(joints, joint_J)])
-        self._add_anchor(equations, state.rotations)
-        nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
-        add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
+        terms = [self._reprojection(camera, points, J[:, :, :count]) for camera in evidence.cameras]
+        equations = accumulate([*terms, self._depths(joints, joint_J)] if self.weights.anchor else terms)
+        if self.weights.anchor:
+            self._add_anchor(equations, state.rotations)
+            nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
+            add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
         self._add_pose_energy(equations, state.rotations)
         return equations, pose._replace(points=joints, jacobian=joint_J)
 

@@ -468,6 +468,9 @@ def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
 def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
     """Estimate how far off the fit's rows may be, by its keypoints: the rig's landmarks from `first` on."""
     weights, state = options.weights, fit_state(fit)
+    if not weights.anchor:
+        free = torch.full((len(fit), len(SMPL24)), torch.inf, dtype=torch.float64)
+        return AnchorNoise(free, free[:, 0], torch.full_like(free[:, 0], weights.shape_noise))
     pulls = keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
     visible = torch.from_numpy(pulls.weights[:, first:] > 0).double()
     landmarks = slice(first, rig.landmark_count)

@@ -39,6 +39,12 @@ def test_without_a_gain_nothing_is_kept():
         assert not accepted_share(FRAMES[:60], straight(before, before + gain)).any()
 
 
+def test_everything_is_kept_where_requested():
+    overlaps = straight(np.full(60, 0.7), np.full(60, 0.6))
+    overlaps[7] = np.nan
+    assert (accepted_share(FRAMES[:60], overlaps, AcceptanceOptions(everything=True)) == 1).all()
+
+
 NOISE = AcceptanceOptions().gain_noise
 
 

@@ -99,7 +99,14 @@ def test_points_lie_apart_and_every_vertex_belongs_to_the_nearest(body):
     assert points.group[points.rows].tolist() == list(range(100))
 
 
+def test_all_vertices_may_be_points(body):
+    points = SurfacePoints(body, 10**6)
+    rows = torch.arange(len(body.template))
+    assert torch.equal(points.rows, rows)
+    assert torch.equal(points.group, rows)
+
+
 def test_the_farthest_point_comes_next():
     line = torch.tensor([[0.0, 0, 0], [1.0, 0.1, 0], [5.0, 0, 0], [2.6, 0, 0]])
     assert farthest_points(line, 3).tolist() == [1, 2, 3]
-    assert len(farthest_points(line, 9)) == 4
+    assert farthest_points(line, 9).tolist() == [0, 1, 2, 3]

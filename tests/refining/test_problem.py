@@ -229,6 +229,23 @@ def test_without_evidence_the_pose_prior_moves_nothing(rig, walk):
 
 
 @pytest.mark.slow
+def test_without_the_anchor_the_prior_pulls_and_nothing_holds_depth(rig, walk):
+    """As in SMPLify, which begins at the fit and knows it no more."""
+    start = perturbed(walk, 0.2)
+    free = AlignmentWeights(anchor=False, acceleration=1e9)
+    solved = solved_state(problem_of(rig, walk, start, free, sigma=1e9, prior=default_prior()), start)
+    energies = [default_prior().energy(state.rotations) for state in (start, solved)]
+    assert (energies[1] < 0.5 * energies[0]).all()
+    farther = state_of(walk)._replace(root=state_of(walk).root * 1.2)
+    held, moved = (
+        solved_state(problem_of(rig, walk, farther, weights), farther).root[:, 2].mean()
+        for weights in (AlignmentWeights(acceleration=1e9), free)
+    )
+    true = state_of(walk).root[:, 2].mean()
+    assert abs(moved - true) < 0.3 * abs(held - true)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [0.3, *extensive(1.0)])
 def test_true_bodies_before_a_camera_that_shakes_stay(rig, walk, degrees):
     """A body that stands does not accelerate, however its camera turns."""

@@ -27,7 +27,7 @@ from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.options import RefineOptions, preset_options
 from humanpose_cli.refining.outputs import apply_steps
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.refining.steps import Refinement, read_textures
@@ -243,6 +243,23 @@ def test_other_frames_are_refused(walk):
         list(FitFrames.of(walk.fit(), walk.frames[:, :100]).read())
     with raises(UsageError, problem="a fit file holds no pixels"):
         hp.refine(walk.fit())
+
+
+@pytest.mark.slow
+def test_the_papers_procedure_keeps_all_that_its_network_moves(walk, masks):
+    """Frame by frame, from nothing but displacements at all visible vertices; SMPLify itself has keypoints alone."""
+    paper = preset_options("paper", prior="none")
+    assert (paper.correspondence, paper.with_keypoints, paper.rounds) == ("network", False, 1)
+    smplify = preset_options("paper", "keypoints", "none")
+    assert (smplify.with_keypoints, smplify.weights) == (True, paper.weights)
+    assert preset_options("default", "flow", "none") == RefineOptions("flow", prior="none")
+    fit = walk.off()
+    with Refiner(replace(paper, size=128, points=500)) as refiner:
+        refined = refiner.refine(fit, FitFrames.of(fit, walk.frames))
+    report = refined.options["refinement"]
+    assert report["tracks"]["0"]["accepted"] == [1, 1, 1, 1, 1]
+    assert report["settings"]["weights"]["anchor"] is False
+    assert not np.array_equal(refined.poses, fit.poses)
 
 
 def test_options_are_checked():

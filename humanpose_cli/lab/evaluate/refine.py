@@ -45,7 +45,7 @@ from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
 from humanpose_cli.refining.refiner import SHIPPED_REFINER, Refiner
 
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "densepose", "keypoints")
@@ -163,6 +163,7 @@ class RefineSelection:
     weights      of the displacement network; "": the shipped one
     densepose, charts  as `surface_source` takes them
     predictions  a file or folder of fits to refine
+    refine_preset  of all refinements
     """
 
     base: Base | None = None
@@ -173,6 +174,7 @@ class RefineSelection:
     densepose: Path | None = None
     charts: Path | None = None
     predictions: Path | None = None
+    refine_preset: RefinePreset = "default"
 
     def settings(self) -> dict[str, RefineOptions]:
         """Name of each cell of a base's table → options."""
@@ -184,7 +186,9 @@ class RefineSelection:
                     label = f"{kind} + keypoints" if with_keypoints and kind != "keypoints" else kind
                     name = f"{label} · prior {prior.partition(':')[0]}"
                     of_refiner: CorrespondenceKind = "flow" if kind == "truth" else kind
-                    options_by_name[name] = RefineOptions(of_refiner, with_keypoints=with_keypoints, prior=prior)
+                    options_by_name[name] = preset_options(
+                        self.refine_preset, of_refiner, prior, with_keypoints=with_keypoints
+                    )
         return options_by_name
 
 
