@@ -268,9 +268,8 @@ def measure_reposing(
 
 def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
     """Group pairs by the person or the garment of the input."""
-    inputs = [pairs.inputs[number] for number in numbers]
-    rows = np.array([pairs.cache.people_of(image)[person] for image, person in inputs], np.int64)
-    images, indices = np.array(inputs, np.int64).reshape(-1, 2).T
+    images, indices = pairs.inputs[np.asarray(numbers, np.int64)].T
+    rows = np.array([pairs.cache.people_of(image)[person] for image, person in zip(images, indices, strict=True)])
     return clusters_of(People(pairs.cache, images, indices, rows))
 
 
@@ -428,7 +427,7 @@ def evaluate_reposing(
     methods: dict[str, Method] = {"copy": copying}
     body = load_body(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
-        cache, images = crops.pairs.cache, np.unique([image for image, _ in crops.pairs.inputs])
+        cache, images = crops.pairs.cache, np.unique(crops.pairs.inputs[:, 0])
         require_model(people_of_images(cache, images), body)
         people = WrappedPeople(body)
         methods["mesh"] = meshing(people)

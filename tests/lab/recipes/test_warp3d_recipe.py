@@ -60,8 +60,9 @@ def crops(pairs, number=0, size=32, augmentation=NO_AUGMENTATION, seed=0):
 def test_listed_pairs_are_the_protocols(folder):
     pairs = listed_pairs(open_cache(folder()), "p", "train")
     assert len(pairs) == 12
-    assert [entry[0] for entry in pairs.inputs[:4]] == [0, 1, 2, 3]
-    assert [targets[0][0] for targets in pairs.targets[:4]] == [1, 0, 3, 2]
+    assert pairs.inputs[:4, 0].tolist() == [0, 1, 2, 3]
+    assert [pairs.targets_of(number)[:, 0].tolist() for number in range(4)] == [[1], [0], [3], [2]]
+    assert pairs.images([0, 3]).tolist() == [0, 1, 2, 3]
 
 
 def test_drawn_pairs_stay_within_their_group_and_split(folder):
@@ -69,11 +70,25 @@ def test_drawn_pairs_stay_within_their_group_and_split(folder):
     rows = cache.rows("p", "train")
     pairs = drawn_pairs(cache, rows)
     assert len(pairs) == len(rows) == 24
-    for (row, _), targets in zip(pairs.inputs, pairs.targets, strict=True):
+    for number, (row, _) in enumerate(pairs.inputs):
         group = next(g for g in cache.groups.values() if row in g)
-        assert {t for t, _ in targets} == set(group) - {row}
-    random = np.random.default_rng(0)
-    assert len({pairs.examples(0, random)[1].name for _ in range(30)}) == 3
+        assert pairs.targets_of(number)[:, 0].tolist() == sorted(set(group) - {row})
+        assert pairs.images([number]).tolist() == list(group)
+    for number in (0, 2, 7):
+        random = np.random.default_rng(0)
+        draws = {tuple(example.name for example in pairs.examples(number, random)) for _ in range(30)}
+        names = [
+            cache.sample(row).name for row in (*pairs.inputs[number : number + 1, 0], *pairs.targets_of(number)[:, 0])
+        ]
+        assert draws == {(names[0], name) for name in names[1:]}
+
+
+def test_pairs_of_large_groups_take_no_more_memory_than_their_images(folder):
+    """A quarter of a million frames have hundreds of millions of pairs, and every worker gets them."""
+    cache = open_cache(folder(length=4))
+    pairs = drawn_pairs(cache, cache.rows("p", "train"))
+    arrays = (pairs.inputs, pairs.targets, pairs.spans, pairs.excluded)
+    assert sum(array.nbytes for array in arrays) == 8 * 7 * len(pairs)
 
 
 def test_pairs_without_a_fitted_person_are_left_out_and_counted(folder):
@@ -112,8 +127,9 @@ def test_the_person_is_found_by_name_in_a_crowd(folder):
 
 @pytest.mark.slow
 def test_clips_are_drawn_and_pairs_listed(folder):
-    assert all(len(t) == 1 for t in Warp3dRecipe(folder(test=True), ALONE).pairs.targets)
-    assert all(len(t) == 3 for t in Warp3dRecipe(folder(length=4, test=True), ALONE).pairs.targets)
+    for length, targets in ((2, 1), (4, 3)):
+        pairs = Warp3dRecipe(folder(length=length, test=True), ALONE).pairs
+        assert {len(pairs.targets_of(number)) for number in range(len(pairs))} == {targets}
     listed = Warp3dRecipe(folder(length=4, test=True), replace(ALONE, pairs="listed"))
     assert len(listed.pairs) == 12
     assert len(Warp3dRecipe(folder(lists=False, test=True), ALONE).pairs) == 12

@@ -50,20 +50,36 @@ _MIN_VISIBLE = 100  # pixels of a person that a mesh can be textured from
 _QUICK_MESH = MeshOptions(texture_size=256, grain=False)
 
 PersonIndex = tuple[int, int]  # row of an image, and index of the person among its people
+_NONE = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairs:
-    """Inputs, each with the targets that it may be paired with.
+    """Inputs, each with the targets that it may be paired with. Arrays: pairs of all images of large groups are many
+    more than the images, and every worker of a loader gets them.
 
-    inputs   (image, person) of each; targets the same of all that may be its target
+    inputs   (N, 2) image and person of each
+    targets  (M, 2) the same of all that are a target of some
+    spans    (N, 2) from which to before which target those of each input are
+    excluded (N,) number of the input itself among the targets, which it is not paired with; −1 if it is not there
     missed   rows of the images of pairs that are left out: one of them shows no usable person
     """
 
     cache: Cache
-    inputs: Sequence[PersonIndex]
-    targets: Sequence[Sequence[PersonIndex]]
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    excluded: NDArray[np.int64]
     missed: Sequence[tuple[int, int]] = ()
+
+    @classmethod
+    def listed(
+        cls, cache: Cache, pairs: Sequence[tuple[PersonIndex, PersonIndex]], missed: Sequence[tuple[int, int]] = ()
+    ) -> Pairs:
+        """Make pairs of one target each."""
+        inputs, targets = np.array(pairs, np.int64).reshape(-1, 2, 2).swapaxes(0, 1)
+        first = np.arange(len(pairs))
+        return cls(cache, inputs, targets, np.stack((first, first + 1), 1), np.full(len(pairs), _NONE), missed)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -72,7 +88,7 @@ class Pairs:
     def lost(self) -> Pairs:
         """The pairs that are left out, of the first person in each image, as far as there is one."""
         rows = [pair for pair in self.missed if all(self.cache.people_of(row) for row in pair)]
-        return Pairs(self.cache, [(a, 0) for a, _ in rows], [[(b, 0)] for _, b in rows])
+        return Pairs.listed(self.cache, [((a, 0), (b, 0)) for a, b in rows])
 
     def left_out(self, *more: Pairs) -> str:
         """Say how many of these and more pairs are left out, for reports; "" for none."""
@@ -80,27 +96,41 @@ class Pairs:
         total = count + sum(map(len, (self, *more)))
         return f"{count:,} of {total:,} pairs, without a usable person in one of the images" if count else ""
 
+    def targets_of(self, number: int) -> NDArray[np.int64]:
+        """List image and person (K, 2) of all targets of an input."""
+        numbers = np.arange(*self.spans[number])
+        return self.targets[numbers[numbers != self.excluded[number]]]
+
     def images(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """List rows of the images of these pairs, each once, ascending."""
-        rows = {row for number in numbers for row, _ in (self.inputs[number], *self.targets[number])}
-        return np.array(sorted(rows), np.int64)
+        pairs = np.asarray(numbers, np.int64)
+        # A target belongs to one of the pairs if more spans have begun before it than have ended.
+        begun = np.zeros(len(self.targets) + 1, np.int64)
+        np.add.at(begun, self.spans[pairs, 0], 1)
+        np.add.at(begun, self.spans[pairs, 1], -1)
+        targets = self.targets[begun.cumsum()[:-1] > 0, 0]
+        return np.unique(np.concatenate((self.inputs[pairs, 0], targets)))
 
     def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
         """Decode an input and a target of it, with the masks of the person."""
-        target = self.targets[number][int(random.integers(len(self.targets[number])))]
-        first, second = (
-            example_of(self.cache.sample(row), person, maps=()) for row, person in (self.inputs[number], target)
+        first, last = self.spans[number].tolist()
+        excluded = int(self.excluded[number])
+        target = first + int(random.integers(last - first - (excluded != _NONE)))
+        target += excluded != _NONE and target >= excluded
+        one, other = (
+            example_of(self.cache.sample(row), person, maps=())
+            for row, person in (self.inputs[number].tolist(), self.targets[target].tolist())
         )
-        return first, second
+        return one, other
 
     def groups_held_out(self, every: int) -> tuple[Pairs, Pairs]:
         """Divide into those of most groups, and those of every n-th group: no clothing is in both."""
         starts = np.sort([group.start for group in self.cache.groups.values()])
-        group = np.searchsorted(starts, [image for image, _ in self.inputs], side="right")
+        group = np.searchsorted(starts, self.inputs[:, 0], side="right")
         apart = np.unique(group, return_inverse=True)[1] % every == 0
         others, held_out = (
-            Pairs(self.cache, [self.inputs[i] for i in rows], [self.targets[i] for i in rows])
-            for rows in (np.flatnonzero(~apart).tolist(), np.flatnonzero(apart).tolist())
+            replace(self, inputs=self.inputs[rows], spans=self.spans[rows], excluded=self.excluded[rows], missed=())
+            for rows in (~apart, apart)
         )
         return replace(others, missed=self.missed), held_out
 
@@ -111,8 +141,7 @@ def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
     """
     rows = cache.pairs(protocol, split)
     usable = _UsablePeople(cache, np.unique(rows))
-    inputs: list[PersonIndex] = []
-    targets: list[Sequence[PersonIndex]] = []
+    pairs: list[tuple[PersonIndex, PersonIndex]] = []
     missing: list[tuple[int, int]] = []
     for a, b in rows.tolist():
         if protocol == CROSS_IMITATION:
@@ -120,11 +149,10 @@ def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
         else:
             one = other = usable.shared((a, b))
         if one is not None and other is not None:
-            inputs.append(usable.indices[a][one])
-            targets.append([usable.indices[b][other]])
+            pairs.append((usable.indices[a][one], usable.indices[b][other]))
         else:
             missing.append((a, b))
-    return Pairs(cache, inputs, targets, missing)
+    return Pairs.listed(cache, pairs, missing)
 
 
 def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
@@ -132,18 +160,18 @@ def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
     usable = _UsablePeople(cache, rows)
     row_set = set(rows.tolist())
     inputs: list[PersonIndex] = []
-    targets: list[Sequence[PersonIndex]] = []
+    spans: list[tuple[int, int]] = []
     missing: list[tuple[int, int]] = []
     for group in cache.groups.values():
         images = [row for row in group if row in row_set]
         name = usable.shared(images)
         indices = [usable.indices[row][name] for row in images if name in usable.indices[row]] if name else []
-        for i, index in enumerate(indices):
-            inputs.append(index)
-            targets.append([*indices[:i], *indices[i + 1 :]])
+        spans += len(indices) * [(len(inputs), len(inputs) + len(indices))]
+        inputs += indices
         rows_in_use = {row for row, _ in indices}
         missing += [(row, images[i - 1]) for i, row in enumerate(images) if row not in rows_in_use and len(images) > 1]
-    return Pairs(cache, inputs, targets, missing)
+    people = np.array(inputs, np.int64).reshape(-1, 2)
+    return Pairs(cache, people, people, np.array(spans, np.int64).reshape(-1, 2), np.arange(len(people)), missing)
 
 
 class _UsablePeople:

@@ -184,7 +184,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if left_out := self.pairs.left_out(self.held_out):
             self.validation_data["left_out"] = left_out
         if self.options.mesh_share:
-            rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
+            rows = np.unique(np.concatenate([pairs.inputs[:, 0] for pairs in (self.pairs, self.held_out)]))
             require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
         self.generator = Generator(self.options.generator)
         self._began_with: list[dict[str, Any]] = []
