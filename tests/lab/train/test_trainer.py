@@ -397,6 +397,12 @@ def test_preset_paper_keeps_the_last_step(name):
     assert MODELS[name].preset("paper")[1].keep == "last"
 
 
+@pytest.mark.parametrize("name", ["segmenter", "nbf"])
+def test_small_presets_leave_the_precision_to_the_device(name):
+    """Most CPUs emulate bfloat16: a step takes six to nine times as long."""
+    assert MODELS[name].preset("small")[1].precision == "auto"
+
+
 @pytest.mark.extensive
 def test_half_precision_learns_too(tmp_path):
     result = run(tmp_path, LineRecipe(count=256, dropout=0.0), replace(OPTIONS, epochs=12, precision="mixed"))

@@ -178,7 +178,7 @@ _ABLATION = NbfTraining(
     validation=200,
 )
 
-_SMALL_LOOP = TrainOptions(epochs=20, batch_size=32, precision="mixed", clip=5.0, average=0.999, log_every=50)
+_SMALL_LOOP = TrainOptions(epochs=20, batch_size=32, clip=5.0, average=0.999, log_every=50)
 
 NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "paper": _PAPER,

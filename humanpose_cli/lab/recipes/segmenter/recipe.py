@@ -87,7 +87,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
             background=0.4,
             visible=0.4,
         ),
-        TrainOptions(epochs=12, batch_size=8, precision="mixed", clip=1.0, average=0.998, log_every=50),
+        TrainOptions(epochs=12, batch_size=8, clip=1.0, average=0.998, log_every=50),
     ),
     "ablation": (
         SegmenterTraining(
