@@ -54,7 +54,7 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
 @command(
     columns=(
         ("steps", "steps", "Training steps done; rounds of deform-and-learn."),
-        ("best", "best", "Best value of the criterion on held-out data."),
+        ("best", "best", "Best value of the criterion on held-out data; of deform-and-learn the last round's."),
         ("criterion", "criterion", "The metric that chooses the best weights, where the best are kept."),
         ("minutes", "minutes", "Training time, earlier parts of the run included."),
     ),

@@ -109,13 +109,22 @@ class Options:
         choices = _choices(kind)
         for name, info in infos(kind).items():
             value = getattr(self, name)
-            if name in choices and value not in choices[name]:
-                requirement = ", ".join(str(choice) for choice in choices[name] if choice is not None)
+            if name in choices and not _is_among(value, choices[name]):
+                requirement = ", ".join(
+                    _TEXTS.get(choice, str(choice)) for choice in choices[name] if choice is not None
+                )
                 raise UsageError(name, "is not known", expected=requirement, got=str(value))
             numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
             if not all(info.allows(number) for number in numbers):
                 requirement = f"{info.range or 'a finite number'}{f' ({info.unit})' if info.unit else ''}"
                 raise UsageError(name, "is out of range", expected=requirement, got=str(value))
+
+
+_TEXTS: Mapping[Any, str] = {float: "a number"}  # of choices that are types
+
+
+def _is_among(value: object, choices: tuple[Any, ...]) -> bool:
+    return value in choices or (float in choices and _is_number(value))
 
 
 def _is_number(value: object) -> bool:
@@ -131,7 +140,7 @@ def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
 @functools.cache
 def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
     """Collect the allowed values of the fields that have a Literal type, also in a union with None, or declared
-    choices.
+    choices; `float` among them if the union has it.
     """
     types, choices = typing.get_type_hints(kind), {}
     for name, info in infos(kind).items():
@@ -139,7 +148,8 @@ def _choices(kind: type[Options]) -> Mapping[str, tuple[Any, ...]]:
         literals = [part for part in kinds if typing.get_origin(part) is typing.Literal]
         values = info.choices or tuple(choice for part in literals for choice in typing.get_args(part))
         if values:
-            choices[name] = (*values, None) if type(None) in kinds else values
+            others = [other for kind, other in ((type(None), None), (float, float)) if kind in kinds]
+            choices[name] = (*values, *others)
     return choices
 
 

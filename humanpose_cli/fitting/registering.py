@@ -21,6 +21,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import best_pairs, box_overlap
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
@@ -52,6 +53,7 @@ from humanpose_cli.models.deform_and_learn.registration import (
 from humanpose_cli.models.lifter.metric import shipped_lifter
 
 _POINTS = 200  # correspondences of a person: more change nothing
+_MIN_OVERLAP = 0.1  # of a body's box and the extent of a person's pixels, to be one person's
 _NEAREST_RAY = 0.1  # cosine to the line of sight below which a pixel is taken for one at that angle
 _PELVIS = SMPL24.index("pelvis")
 
@@ -60,8 +62,8 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
     """Register the bodies of a fit to the charts of its frames; rejected ones do not change.
 
     body     of the fit; charts  of that body
-    surface  frame → (M, 5) x, y pixels, chart, U, V; what lies in a person's box is taken for theirs, so that people
-             should not overlap
+    surface  frame → (M, 6) of `SurfacePointFile.points`. Pixels of a numbered person are those of the body whose box is
+             nearest to their extent; others are those of each body whose box they lie in
 
     `options["registered"]` of the result says of every row whether its registration was accepted.
     """
@@ -108,15 +110,28 @@ def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[i
 def _correspondences(
     fit: Fit, surface: Mapping[int, NDArray[Any]], nearest: NearestVertices
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Choose pixels (N, P, 2), vertices (N, P) and confidence (N, P), evenly of those in each person's box."""
+    """Choose pixels (N, P, 2), vertices (N, P) and confidence (N, P), evenly of those of each person."""
     points_of_rows = torch.zeros(len(fit), _POINTS, 5)
-    for row, (frame, box) in enumerate(zip(fit.frame_index.tolist(), fit.boxes, strict=True)):
-        points = surface.get(frame, np.zeros((0, 5)))
-        inside = points[((points[:, :2] >= box[:2]) & (points[:, :2] <= box[2:])).all(1)]
-        indices = np.unique(np.linspace(0, max(len(inside) - 1, 0), min(len(inside), _POINTS)).astype(int))
-        points_of_rows[row, : len(indices)] = torch.from_numpy(inside[indices].astype(np.float32))
+    for frame in np.unique(fit.frame_index).tolist():
+        rows, points = np.flatnonzero(fit.frame_index == frame), surface.get(frame, np.zeros((0, 6)))
+        for row, belongs in zip(rows, _points_of_bodies(fit.boxes[rows], points), strict=True):
+            selected = points[belongs, :5]
+            indices = np.unique(np.linspace(0, max(len(selected) - 1, 0), min(len(selected), _POINTS)).astype(int))
+            points_of_rows[row, : len(indices)] = torch.from_numpy(selected[indices].astype(np.float32))
     vertices, valid = nearest(points_of_rows[..., 2].long(), points_of_rows[..., 3:])
     return points_of_rows[..., :2], vertices, valid.float()
+
+
+def _points_of_bodies(boxes: NDArray[Any], points: NDArray[Any]) -> NDArray[np.bool_]:
+    """Decide which points (M, 6) of an image belong to the bodies in boxes (R, 4): (R, M)."""
+    inside = ((points[:, :2] >= boxes[:, None, :2]) & (points[:, :2] <= boxes[:, None, 2:])).all(2)
+    belongs = inside & (points[:, 5] < 0)
+    people = np.unique(points[points[:, 5] >= 0, 5])
+    positions = [points[points[:, 5] == person, :2] for person in people]
+    extents = np.array([(*xy.min(0), *xy.max(0)) for xy in positions]).reshape(-1, 4)
+    for row, column in best_pairs(box_overlap(boxes[:, None], extents[None]), _MIN_OVERLAP):
+        belongs[row] |= points[:, 5] == people[column]
+    return belongs
 
 
 def _with_registered(
@@ -162,13 +177,18 @@ class SurfacePointFile:
         if path.suffix.lower() == ".json":
             self._annotations = {}
             for image in read_annotated_images(path):
-                points = [person.points for person in image.people if person.points is not None]
+                points = [
+                    np.insert(person.points, 5, number, axis=1)
+                    for number, person in enumerate(image.people)
+                    if person.points is not None
+                ]
                 self._annotations[Path(image.file_name).name] = np.concatenate(points)
         else:
             self._output = DensePoseOutput(path)
 
     def points(self, name: str, size: tuple[int, int]) -> NDArray[Any]:
-        """Read x, y pixels, chart, U, V (M, 5) of the image `name` of `size` (width, height).
+        """Read x, y pixels, chart, U, V and the person (M, 6) of the image `name` of `size` (width, height). Dumps and
+        annotations number the people of an image; the person is −1 if the file does not distinguish them.
 
         Raises InputError if there is nothing about it.
         """
@@ -176,14 +196,17 @@ class SurfacePointFile:
             if name not in self._annotations:
                 raise InputError(self._path, f"has no surface points of {name}", remedy="label it, or leave it out")
             return self._annotations[name]
-        charts, _ = self._output.of(name, name, size, True)
+        charts, people = self._output.of(name, name, size, True)
         if charts is None:
             stem = Path(name).stem
             expected = f"{stem}_IUV.png, {stem}_IUV.npz or a dump with {name}"
             raise InputError(self._path, f"has nothing about {name}", expected=expected, remedy="run DensePose on it")
         y, x = np.nonzero(charts[..., 0])
         values = charts[y, x].astype(np.float64)
-        return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255))
+        owner = np.full(charts.shape[:2], -1)
+        for number, person in reversed(list(enumerate(people))):  # the most confident last, as charts are painted
+            owner[person.mask(size)] = number
+        return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255, owner[y, x]))
 
 
 def points_identity(densepose: Path, charts: Path | None) -> dict[str, str | None]:

@@ -139,7 +139,7 @@ SurfaceSource = Callable[[str, tuple[int, int]], tuple[Array, Array]]
 class ChartedPoints:
     """A `SurfaceSource`: pixels of images that show known positions of a body's surface.
 
-    charts  of the body; points  name of an image and its size (width, height) → (M, 5) x, y pixels, chart, U, V
+    charts  of the body; points  name of an image and its size (width, height) → (M, ≥ 5) x, y pixels, chart, U, V
     """
 
     def __init__(self, charts: SurfaceCharts, points: Callable[[str, tuple[int, int]], Array]) -> None:
@@ -151,7 +151,7 @@ class ChartedPoints:
         Raises InputError if nothing is known of the image.
         """
         surface_points = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
-        vertices, valid = self._nearest(surface_points[:, 2].round().long(), surface_points[:, 3:])
+        vertices, valid = self._nearest(surface_points[:, 2].round().long(), surface_points[:, 3:5])
         return surface_points[valid, :2].numpy(), vertices[valid].numpy()
 
 

@@ -37,6 +37,7 @@ class Sample(Options):
     decay: float = option(0.0, "Decay of it.", minimum=0, below=1)
     way: Literal["fast", "slow"] = option("fast", "How it is done.")
     layers: int = option(18, "How many.", choices=(18, 34))
+    angle: Literal["auto"] | float = option("auto", "How far it is turned.", minimum=0, maximum=180)
     inner: Inner = option(Inner(), "The inside.")
     free: list[int] = field(default_factory=list)
 
@@ -50,6 +51,8 @@ class Sample(Options):
         ({"decay": -0.1}, "decay: is out of range, expected 0 or more, below 1, found -0.1"),
         ({"decay": 1.0}, "decay: is out of range, expected 0 or more, below 1, found 1.0"),
         ({"way": "best"}, "way: is not known, expected fast, slow, found best"),
+        ({"angle": "none"}, "angle: is not known, expected auto, a number, found none"),
+        ({"angle": 181.0}, "angle: is out of range, expected 0 to 180, found 181.0"),
         ({"layers": 19}, "layers: is not known, expected 18, 34, found 19"),
     ],
 )
@@ -61,6 +64,7 @@ def test_values_out_of_range_are_refused(wrong, message):
 
 def test_values_at_the_bounds_are_taken():
     assert Sample(size=16, noise=(1e-9, 1.0), decay=0.999, way="slow", layers=34).size == 16
+    assert [apply_settings(Sample(), {"angle": angle}).angle for angle in ("180", "0", "auto")] == [180.0, 0.0, "auto"]
     assert [Inner(share).share for share in (0.0, 1.0)] == [0.0, 1.0]
     for share in (-0.01, 1.01, float("inf")):
         with raises(UsageError, subject="share", problem="is out of range", expected="0 to 1"):

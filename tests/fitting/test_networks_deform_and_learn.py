@@ -166,7 +166,7 @@ def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_
     monkeypatch.setattr(registering, "register", watched)
     charts = texture_charts(default_body())
     pixel = true_person(clip, 0).keypoints[11, :2]
-    points = np.array([[*pixel, int(charts.charts[0]), *charts.uv[0].tolist()]])
+    points = np.array([[*pixel, int(charts.charts[0]), *charts.uv[0].tolist(), -1]])
     monkeypatch.setattr(registering.SurfacePointFile, "points", lambda self, name, size: points)
     (tmp_path / "iuv").mkdir()
     people = ReferencePeople({0: [true_person(clip, 0)]})

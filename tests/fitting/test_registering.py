@@ -36,7 +36,7 @@ def person_with_surface(x: float, principal_point: float) -> tuple[Fit, dict[int
     charts = texture_charts(body)
     chosen = torch.randint(len(charts.vertices), (400,), generator=random)
     pixels = camera.project(true.vertices[:, charts.vertices[chosen]].numpy())[0]
-    surface = np.column_stack((pixels, charts.charts[chosen].numpy(), charts.uv[chosen].numpy()))
+    surface = np.column_stack((pixels, charts.charts[chosen].numpy(), charts.uv[chosen].numpy(), np.full(400, -1)))
     landmarks = camera.project(body.pose_landmarks("blazepose33", true, shape).numpy())
     poses[0, SMPL24.index("left_shoulder"), 2] += 0.26
     start = body.pose(axis_angle_to_matrix(poses), shape, trans, vertices=False)
@@ -81,7 +81,7 @@ def test_without_surface_points_a_fit_stays_as_it_is(
     fit, surface, _ = near_person
     body = default_body()
     empty = register_fit(fit, body, texture_charts(body), {})
-    shifted = register_fit(fit, body, texture_charts(body), {0: surface[0] + np.array([300.0, 0, 0, 0, 0])})
+    shifted = register_fit(fit, body, texture_charts(body), {0: surface[0] + np.array([300.0, 0, 0, 0, 0, 0])})
     for found in (empty, shifted):
         assert found.options["registered"] == [False]
         assert np.array_equal(found.poses, fit.poses)

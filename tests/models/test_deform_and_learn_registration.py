@@ -240,7 +240,7 @@ def test_losses_of_constructed_bodies() -> None:
 def test_normalised_frame() -> None:
     origin, unit = normalised_frame(torch.tensor([[10.0, 20.0, 30.0, 60.0]]))
     assert origin.tolist() == [[20.0, 40.0]]
-    assert unit.tolist() == [20.0]
+    assert unit.tolist() == [pytest.approx(20 / 0.86)]  # of crops, which are 40 / 0.86 pixels wide
 
 
 def test_shapes_and_options_are_checked() -> None:
@@ -249,6 +249,31 @@ def test_shapes_and_options_are_checked() -> None:
         replace(targets, point_rows=targets.point_rows[:, 1:])
     with raises(UsageError, subject="rate"):
         RegistrationOptions(learning_rate=0)
+
+
+def test_pixels_of_a_neighbour_reject_no_body() -> None:
+    """A robust fit is measured by the median of its correspondences, weighted by confidence; squares by their mean."""
+    pose, targets = truth(), evidence(truth(), points=100)
+    still = replace(RegistrationOptions(), learning_rate=1e-9, steps=1)
+
+    def found(count: int, options: RegistrationOptions, confidence: float = 1.0) -> Registration:
+        points, weights = targets.points.clone(), targets.point_confidence.clone()
+        points[:, :count] += 0.8
+        weights[:, :count] = confidence
+        return register(BODY, replace(targets, points=points, point_confidence=weights), pose, still)
+
+    def squares(count: int) -> Registration:
+        points = targets.points.clone()
+        points[:, :count] += 0.8
+        return register(BODY, replace(targets, points=points), pose, replace(still, outlier=0.0))
+
+    neighbours = found(49, still)
+    assert neighbours.accepted.all()
+    assert neighbours.dense_error.max() < 1e-3
+    assert not found(51, still).accepted.any()
+    assert found(90, still, confidence=0.1).accepted.all()
+    assert not squares(49).accepted.any()
+    assert squares(49).dense_error == pytest.approx(torch.full((3,), 0.8 * (2 * 0.49) ** 0.5), abs=1e-3)
 
 
 def test_predictions_are_refined_by_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +289,13 @@ def test_predictions_are_refined_by_landmarks(monkeypatch: pytest.MonkeyPatch) -
     landmarks[2, ::2, 0] += 2  # no body has these
 
     def watched(body, evidence, start, options):
-        calls.append((evidence, options.steps))
+        calls.append((evidence, (options.steps, options.learning_rate)))
         return register(body, evidence, start, options)
 
     monkeypatch.setattr(registration, "register", watched)
     refined = refine_predictions(BODY, predicted, landmarks)
-    (used, steps), expected = calls[0], in_image(BODY.points(predicted, rows), predicted)[..., 2]
-    assert steps == 60
+    (used, schedule), expected = calls[0], in_image(BODY.points(predicted, rows), predicted)[..., 2]
+    assert schedule == (120, 0.03)
     assert torch.equal(used.depths, expected)
     assert torch.equal(used.confidence, torch.nan_to_num(landmarks[..., 2]))
     assert torch.equal(refined.vector[1:], predicted.vector[1:])

@@ -5,7 +5,8 @@ After Yoshiyasu and Gamez, "Learning Body Shape and Pose from Dense Corresponden
     L = w_dense L_dense + w_KP L_KP + w_scale L_scale + w_joint L_joint + w_det L_det
 
 minimised by Adam for θ = [a, S, R, s, t] (`body.scaled_body`). Image coordinates are normalised, so that the weights
-suit every image: about the person's box, whose longer side has length 2 (`normalised_frame`). Of every image
+suit every image: image units of the person's crop, of which the longer side of their box takes `FILL`
+(`normalised_frame`). Of every image
 
     L_dense = Σ_i c_i ρ(|p_i − x_i|) / Σ_i c_i            p_i pixels with correspondences, c_i confidence
     L_KP    = Σ_j c_j (|x_j − x̄_j|² + w_z (z_j − z̄_j)²)    z_j and z̄_j from the joints' weighted mean
@@ -52,13 +53,14 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.geometry.similarity import fit_similarity
+from humanpose_cli.models.deform_and_learn.inputs import FILL
 
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "left_collar", "right_collar", "left_hip", "right_hip")
 _PELVIS = SMPL24.index("pelvis")
 _LIMITS = 1000.0  # how much more a radian beyond a joint's range costs than a radian within
 _BETAS = (0.9, 0.999)  # of Adam
 _TINY = 1e-8
-_REFINEMENT_STEPS = 60  # of Adam, from a network's prediction on
+_REFINEMENT_STEPS, _REFINEMENT_RATE = 120, 0.03  # of Adam; a prediction is nearer to the truth than other starts
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class RegistrationOptions(Options):
     )
     largest_error: float = option(
         0.1,
-        "Root mean square distance of correspondences or of keypoints above which a registration is rejected.",
+        "Distance above which a registration is rejected: root mean square of keypoints, median of correspondences, "
+        "half of which may be a neighbour's. If squared distances were fitted (`outlier` 0), root mean square of both.",
         unit="normalised units",
     )
     largest_scale: float = option(2.0, "Segment scales above it, or below its inverse, are rejected.")
@@ -165,8 +168,9 @@ class Registration(NamedTuple):
     """B registered bodies.
 
     pose            the bodies
-    dense_error     (B,) root mean square distance of the correspondences, normalised units; 0 where there are none
-    keypoint_error  (B,) the same of the keypoints
+    dense_error     (B,) median distance of the correspondences, or root mean square of those whose squares were
+                    fitted, normalised units; 0 where there are none
+    keypoint_error  (B,) root mean square distance of the keypoints
     accepted        (B,) whether a network may learn from it; `RegistrationOptions` says what is rejected
     """
 
@@ -177,9 +181,11 @@ class Registration(NamedTuple):
 
 
 def normalised_frame(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute origin (B, 2) and unit (B,) pixels of boxes (B, 4) x0 y0 x1 y1: normalised = (pixels − origin) / unit."""
+    """Compute origin (B, 2) and unit (B,) pixels of boxes (B, 4) x0 y0 x1 y1: normalised = (pixels − origin) / unit,
+    the image units of the crops that networks take.
+    """
     low, high = boxes[:, :2], boxes[:, 2:]
-    return (low + high) / 2, ((high - low).amax(1) / 2).clamp_min(1e-3)
+    return (low + high) / 2, ((high - low).amax(1) / (2 * FILL)).clamp_min(1e-3)
 
 
 def register(
@@ -229,7 +235,9 @@ def refine_predictions(body: ScaledBody, pose: ScaledPose, landmarks: Tensor) ->
         point_confidence=no_points[..., 2],
         depths=in_image(body.points(pose, rows), pose)[..., 2],
     )
-    registration = register(body, evidence, pose, RegistrationOptions(steps=_REFINEMENT_STEPS))
+    registration = register(
+        body, evidence, pose, RegistrationOptions(steps=_REFINEMENT_STEPS, learning_rate=_REFINEMENT_RATE)
+    )
     refined = torch.where(registration.accepted[:, None], registration.pose.vector, pose.vector)
     return ScaledPose.from_vector(refined)
 
@@ -351,11 +359,23 @@ def _mean_of_points(values: Tensor, evidence: RegistrationEvidence) -> Tensor:
     return (weight * values).sum(1) / weight.sum(1).clamp_min(_TINY)
 
 
+def _median_of_points(values: Tensor, evidence: RegistrationEvidence) -> Tensor:
+    """Compute the median (B,) of values (B, N), weighted by the points' confidence; 0 without points."""
+    if not values.shape[1]:
+        return values.new_zeros(len(values))
+    ordered, order = values.sort(1)
+    weight = evidence.point_confidence.gather(1, order).cumsum(1)
+    total = weight[:, -1:]
+    middle = torch.searchsorted(weight, total / 2).clamp(max=values.shape[1] - 1)
+    return torch.where(total > 0, ordered.gather(1, middle), 0.0)[:, 0]
+
+
 def _assessed(
     body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
 ) -> Registration:
     apart, flat, _ = _distances(body, evidence, pose)
-    dense_error = _mean_of_points(apart, evidence).sqrt()
+    robust = options.applied.outlier > 0
+    dense_error = (_median_of_points(apart, evidence) if robust else _mean_of_points(apart, evidence)).sqrt()
     keypoint_error = (flat / evidence.confidence.sum(1).clamp_min(_TINY)).sqrt()
     bend = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].abs().amax((1, 2))
     scales, limit = pose.segment_scales, options.largest_scale

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,11 @@ class DepthLifterOptions(Options):
         0.3, "Weight of the mean squared difference when a turned person is lifted again and turned back."
     )
     bones: float = option(10.0, "Weight of `bone_error`.")
-    turn: float = option(
-        180.0,
+    turn: Literal["auto"] | float = option(
+        "auto",
         "Largest angle that people are turned by. If all observed people face the camera up to some angle, give that "
-        "angle: turned further, they show their backs, which observed people do not, and the training diverges.",
+        "angle: turned further, they show their backs, which observed people do not, and the training diverges. auto: "
+        "180, or 90 if at most one of twenty observed people shows their back.",
         unit="degrees",
         above=0,
         maximum=180,

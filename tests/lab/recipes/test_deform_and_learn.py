@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.painted_people import painted_cache
+from helpers.painted_people import CocoPeople, painted_cache
+from scipy.io import savemat
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
     CorrespondenceErrors,
     PeopleEvidence,
@@ -141,6 +143,36 @@ def test_charts_name_vertices_in_maps_and_in_annotated_points(people):
     assert points.tolist() == [[7.5, 5.5]]
     assert float((body.template[vertices[0]] - body.template[charts.vertices[50]]).norm()) < 0.03
     assert len(charted_vertices(example, 99, nearest, random)[0]) == 0
+
+
+class AnnotatedPeople(CocoPeople):
+    """People with points of their surface, and with maps of vertices that are another data set's if `maps` has them."""
+
+    def sample(self, group, frame):
+        sample = super().sample(group, frame)
+        points = np.array([[30.0, 31.0, 7, 1.0, 0.0], [32.0, 33.0, 7, 0.0, 1.0]])
+        return replace(sample, people=(replace(sample.people[0], surface_points=points),))
+
+
+@pytest.mark.slow
+def test_people_of_maps_and_of_charts_have_correspondences_in_one_run(tmp_path):
+    """As Table 1's "Ours (Mosh)": bodies projected into Human3.6M, annotated points in the other data sets."""
+    body, maps = default_body(), ("persons", "parts", "correspondence")
+    caches = [painted_cache(tmp_path / "maps", count=5, maps=maps), tmp_path / "annotated"]
+    assert not build_cache(AnnotatedPeople(count=5, maps=maps), caches[1]).failures
+    surface = {"All_vertices": np.arange(1, 4), "All_Faces": np.array([[1, 2, 3]]), "All_FaceIndices": np.array([7])}
+    uv = {"All_U_norm": np.eye(3)[0], "All_V_norm": np.eye(3)[1]}  # vertex 0 is at 1, 0 of chart 7, vertex 1 at 0, 1
+    savemat(tmp_path / "UV_Processed.mat", surface | uv)
+    plan = DeformAndLearn(caches, DeformTraining(charts=str(tmp_path / "UV_Processed.mat"), visible=0.0))
+    assert np.bincount(plan.people.sources).tolist() == [4, 4]
+    evidence = people_evidence(plan.people, body, plan.skeleton, 8, "labels", 0, plan.nearest)
+    by_charts = plan.people.sources == 1
+    assert (evidence.vertices >= 0).any(1).all()
+    for row in np.flatnonzero(by_charts):
+        assert sorted(evidence.vertices[row].tolist()) == [-1] * 6 + [0, 1]
+    assert len(np.unique(evidence.vertices[~by_charts])) > 20
+    alone = people_evidence(plan.people.taken(~by_charts), body, plan.skeleton, 8, "labels", 0)
+    assert np.array_equal(evidence.vertices[~by_charts], alone.vertices)
 
 
 @pytest.mark.slow

@@ -80,7 +80,8 @@ def complete_run(cache, tmp_path_factory):
 def test_the_last_weights_are_kept_with_every_option(cache, complete_run, tmp_path):
     """Nothing is chosen by the people held out."""
     folder, result, _ = complete_run
-    assert result.kept == "last.safetensors: the last step of round 2 of 2"
+    assert result.kept == "last.safetensors: the last step of round 2 of 2, whose error stands for the best"
+    assert result.best == result.metrics["mpjpe_mm"]
     assert not list(folder.rglob("best.safetensors"))
     assert read_header(folder / LAST).training["kept"] == {"rule": "last"}
     for run in (rounds.plan_rounds, lambda *settings: rounds.train_rounds(*settings, CPU)):
@@ -105,6 +106,28 @@ def test_two_rounds(complete_run):
     assert found["parameters"].shape == (8, 105)
     turns = found["parameters"][:, 93:102].reshape(8, 3, 3)
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-5)
+
+
+def test_a_lifter_that_diverges_and_registrations_that_fail_are_said(complete_run):
+    folder, result, _ = complete_run
+    records = json.loads((folder / rounds.ROUNDS).read_text())
+    assert result.cautions[1:] == tuple(c for record in records for c in rounds.round_cautions(record))
+    assert all(0 <= record["lifter"]["deep_share"] <= 1 for record in records)
+    sound = {"round": 3, "accepted": 0.5, "lifter": {"deep_share": 0.15}}
+    assert rounds.round_cautions(sound) == rounds.round_cautions({**sound, "lifter": {}}) == []
+    (diverged,) = rounds.round_cautions({**sound, "lifter": {"deep_share": 0.25}})
+    assert diverged.startswith("the lifter of round 3 diverged: it makes 25% of the people deeper than they are large")
+    (rejected,) = rounds.round_cautions({**sound, "accepted": 0.2})
+    assert rejected.startswith("only 20% of the registrations of round 3 are accepted")
+
+
+def test_people_are_deep_if_their_depths_are_larger_than_they_are_in_the_image():
+    points, depths = np.full((4, 24, 2), 5.0, np.float32), np.zeros((4, 24), np.float32)
+    points[:, 12], depths[:, 12] = (5.0, 29.0), -23.0
+    points[1, 12] = 5.0, 27.0
+    depths[2] *= 1.1
+    points[3, 12], depths[3, 12] = (5.0, 245.0), 230.0
+    assert rounds.deep_share(depths, points, SMPL24) == 0.5
 
 
 @pytest.mark.extensive
@@ -189,7 +212,7 @@ def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cach
     former = replace(
         TINY,
         handover="none",
-        lifter=replace(TINY.lifter, rescaled=False),
+        lifter=replace(TINY.lifter, turn=180.0, rescaled=False),
         registration=replace(TINY.registration, paper=True),
     )
     run(cache, tmp_path, replace(former, rounds=1))
@@ -301,7 +324,7 @@ def test_its_network_is_evaluated_on_held_out_people(cache, complete_run):
     # The same people and weights as in the last round.
     assert report.metrics["mpjpe_mm"].value == pytest.approx(complete_run[1].metrics["mpjpe_mm"], rel=1e-4)
     assert document["metrics"]["mpjpe_mm"]["n"] == 2
-    assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
+    assert [row[0] for row in report.tables[0].rows] == ["this network", "this network, refined"]  # no other data's
     with raises(UsageError, subject="weights"):
         evaluate_regressor(EvaluationRun(selection), "")
 

@@ -17,6 +17,7 @@ from humanpose_cli.lab.recipes.lifter.depth_recipe import (
     LifterData,
     _Points,
     learns,
+    reversed_share,
 )
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST, train
@@ -184,11 +185,27 @@ def test_people_are_turned_by_all_angles_up_to_the_largest(turn):
     np.testing.assert_allclose(np.quantile(yaw, (0.1, 0.5, 0.9)) / turn, (-0.8, 0, 0.8), atol=0.07)
 
 
+@pytest.mark.parametrize(("backs", "turn"), [(0, 90.0), (5, 90.0), (6, 180.0), (50, 180.0)])
+def test_how_far_people_are_turned_follows_from_how_many_show_their_backs(backs, turn):
+    """Both hips and shoulders are reversed then; the weights name the angle."""
+    space = people(100)
+    left, right = (SMPL24.indices((f"{side}_hip", f"{side}_shoulder")) for side in ("left", "right"))
+    space[:, left, 0], space[:, right, 0] = 0.2, -0.2
+    space[:backs, left, 0], space[:backs, right, 0] = -0.2, 0.2
+    space[backs, left[0], 0] = -0.3  # hips alone
+    points = space[..., :2].numpy()
+    assert reversed_share(points, SMPL24) == backs / 100
+    made = DepthLifterRecipe(LifterData(SMPL24, points, points, torch.ones(23), {}), SMALL)
+    assert made.weights()[1]["options"]["turn"] == turn
+    limited = replace(SMALL, turn=60.0)
+    assert DepthLifterRecipe(LifterData(SMPL24, points, points, torch.ones(23), {}), limited).options.turn == 60
+
+
 def test_people_and_their_mirror_images_are_drawn():
     points = recipe().points
     drawn = {
-        share: [_Points(points, SMPL24, DepthLifterOptions(pitch=0, roll=0, mirror=share))(0, np.random.default_rng(n))
-                for n in range(8)] for share in (0.0, 0.5, 1.0)
+        share: [_Points(points, SMPL24, replace(SMALL, turn=180.0, pitch=0.0, roll=0.0, mirror=share))(
+            0, np.random.default_rng(n)) for n in range(8)] for share in (0.0, 0.5, 1.0)
     }  # fmt: skip
     mirrored = {share: [not np.array_equal(p, points[0]) for p, _ in people] for share, people in drawn.items()}
     assert (not any(mirrored[0.0]), all(mirrored[1.0]), len(set(mirrored[0.5]))) == (True, True, 2)

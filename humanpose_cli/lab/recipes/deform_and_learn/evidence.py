@@ -22,12 +22,16 @@ from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example
-from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
+from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.recipes.people import LABELS, JoinedPeople, keypoints_of
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
 from humanpose_cli.models.deform_and_learn.inputs import FILL, landmarks_in_crop
 
 Quality = Literal["labels", "degraded", "none"]
 """Of dense correspondences: unchanged from the cache, with the errors of a network that finds them, or unused."""
+
+SURFACE_POINTS = "people/surface_points"
+"""Column of annotated points of charts."""
 
 _TOGETHER, _ALONE = 0.03, 0.02  # metres that correspondences of one part err by, together and each for itself
 _SWAPPED, _LOST = 0.06, 0.08  # probability that a limb is taken for the other one, or not found
@@ -109,8 +113,8 @@ def people_evidence(
     """Gather the evidence of people: each time the same for a seed, whichever other people are among them.
 
     count    correspondences of each person, drawn from the pixels that show them
-    nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
-             cache then, not of its maps of vertices
+    nearest  finds the body's vertices in charts. Correspondences of caches with DensePose's output or annotations are
+             those then, of others their maps of vertices
     Raises InputError if a cache has no keypoints for this skeleton (`keypoints_of`), or has another body's
     correspondences.
     """
@@ -118,6 +122,7 @@ def people_evidence(
     count = 0 if quality == "none" else count
     labels = people.values(lambda some: keypoints_of(some, skeleton))
     boxes = people.column("box")
+    charted = [nearest is not None and has_charts(part.cache) for part in people.parts]
     keypoints, points, vertices = [], [], []
     for number, identity in enumerate(people.seeds.tolist()):
         random = np.random.default_rng((seed, *identity))
@@ -127,12 +132,13 @@ def people_evidence(
         keypoints.append(flat_joints)
         if not count:
             continue
-        example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
-        if nearest is None:
+        by_charts = charted[people.sources[number]]
+        example = people.example(number, ("densepose" if by_charts else "correspondence", "persons"), image=False)
+        if nearest is not None and by_charts:
+            pixels, indices = charted_vertices(example, count, nearest, random)
+        else:
             _check_body(example, body)
             pixels, indices = visible_vertices(example, count, random)
-        else:
-            pixels, indices = charted_vertices(example, count, nearest, random)
         if errors is not None:
             pixels, indices = errors(pixels, indices, random)
         flat = np.full((count, 2), 0, np.float32)
@@ -143,6 +149,11 @@ def people_evidence(
     rows = people.seeds[:, 0]
     surface = np.reshape(points, (len(people), count, 2)), np.reshape(vertices, (len(people), count))
     return PeopleEvidence(rows, np.array(keypoints), surface[0].astype(np.float32), surface[1].astype(np.int32))
+
+
+def has_charts(cache: Cache) -> bool:
+    """Check whether a cache has surface points of charts: DensePose's output or annotations."""
+    return any(cache.labels.get(column, 0) for column in (LABELS["densepose"].column, SURFACE_POINTS))
 
 
 def visible_vertices(

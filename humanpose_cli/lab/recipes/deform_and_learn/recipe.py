@@ -26,7 +26,14 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.augmentation import ColourChange, change_colour
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
-from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, Quality, ViewChange, person_crop
+from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
+    SURFACE_POINTS,
+    PeopleEvidence,
+    Quality,
+    ViewChange,
+    has_charts,
+    person_crop,
+)
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.people import (
@@ -113,8 +120,9 @@ class DeformTraining(Options):
     )
     charts: str = option(
         "",
-        "DensePose's file UV_Processed.mat: correspondences are DensePose's in the cache, and body is smpl:FILE.",
-        unset="the cache's maps of vertices (of rendered or Mosh bodies)",
+        "DensePose's file UV_Processed.mat, for caches with DensePose's output or annotations; body is smpl:FILE then. "
+        "Correspondences of other caches are their maps of vertices (of rendered or Mosh bodies).",
+        unset="maps of vertices alone",
     )
     points: int = option(128, "Correspondences of each person.", minimum=1)
     skeleton: str = option(
@@ -151,7 +159,9 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
     # Section 6, and Kudo et al.'s lifter; augmentation is not mentioned there.
     "paper": (
         DeformTraining(
-            lifter=DepthLifterOptions(consistency=0.0, bones=0.0, pitch=0.0, roll=0.0, mirror=0.0, rescaled=False),
+            lifter=DepthLifterOptions(
+                consistency=0.0, bones=0.0, turn=180.0, pitch=0.0, roll=0.0, mirror=0.0, rescaled=False
+            ),
             registration=RegistrationOptions(paper=True, stiff=1.0, falling=0.0),
             handover="none",
             skeleton="h36m17",
@@ -214,7 +224,6 @@ class DeformAndLearn:
         caches = [open_cache(path) for path in ([data] if isinstance(data, Path | str) else data)]
         if len({cache.path.resolve() for cache in caches}) < len(caches):
             raise UsageError("data", "names a cache twice")
-        self._dense_label = "densepose" if self.options.charts else "correspondence"
         parts = [self._of_cache(cache, caches) for cache in caches]
         people, held_out = (JoinedPeople.of(*(part[side] for part in parts)) for side in (0, 1))
         self.people = spread_out(people, self.options.people)
@@ -222,12 +231,12 @@ class DeformAndLearn:
 
     def _of_cache(self, cache: Cache, caches: Sequence[Cache]) -> tuple[People, People]:
         """Select a cache's people to learn from, and those held out."""
-        dense = self.options.correspondence != "none" and self._has_correspondences(cache)
+        with_dense, is_charted = self.options.correspondence != "none", self.nearest is not None and has_charts(cache)
+        dense = with_dense and self._has_correspondences(cache)
         needs, protocol = list(self.options.network.labels), self.options.protocol
-        has_points = self.options.charts and cache.labels.get("people/surface_points", 0)
-        lacking = self.options.correspondence != "none" and not any(map(self._has_correspondences, caches))
-        if lacking or (dense and not has_points):
-            needs.append(self._dense_label)
+        lacking = with_dense and not any(map(self._has_correspondences, caches))
+        if lacking or (dense and not (is_charted and cache.labels.get(SURFACE_POINTS, 0))):
+            needs.append("densepose" if is_charted or (lacking and self.options.charts) else "correspondence")
         if protocol not in cache.splits and any(protocol in other.splits for other in caches):
             protocol = ""
         people, held_out = split_people(cache.path, needs, protocol=protocol, choosing=False)
@@ -245,8 +254,8 @@ class DeformAndLearn:
         return sides[0], sides[1]
 
     def _has_correspondences(self, cache: Cache) -> bool:
-        columns = [LABELS[self._dense_label].column, *(["people/surface_points"] if self.options.charts else [])]
-        return any(cache.labels.get(column, 0) for column in columns)
+        is_charted = self.nearest is not None and has_charts(cache)
+        return is_charted or bool(cache.labels.get(LABELS["correspondence"].column, 0))
 
     def _chosen(self, people: People) -> People:
         share = self.options.visible if "keypoints/smpl24" in people.cache.people else 0.0

@@ -61,6 +61,8 @@ _FORMER: Mapping[str, Any] = {
     "registration": {"paper": False, "outlier": 0.0, "depths": 1.0, "stiff": 0.5, "falling": 0.5},
     "lifter": {"turn": 180.0, "mirror": 0.5, "rescaled": False},
 }  # what runs of versions were trained with that did not have these options
+_MAX_DEEP_SHARE = 0.15  # of people, above which a lifter has diverged: 0.05 of true poses, 0.25 of one that diverged
+_MIN_ACCEPTED = 0.5  # share of the registrations, below which something is wrong with their evidence
 _CURVES = {
     "network": "network, people held out",
     "lifter": "lifter, people held out",
@@ -319,7 +321,9 @@ class _Run:
         flat = self.held_out.keypoints[rows, :, :2]
         depths, held_out = (lift(lifter, evidence, complete[0]) for evidence in (self.evidence, self.held_out))
         space = np.concatenate((flat, held_out[rows, :, None]), -1)
-        return depths, self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
+        errors = self._errors(space, self.plan.held_out.taken(np.flatnonzero(rows)))
+        share = deep_share(depths[self.evidence.complete], complete[0], self.skeleton)
+        return depths, {**errors, "deep_share": share}
 
     def _errors(self, joints: NDArray[Any], people: JoinedPeople) -> dict[str, float]:
         length = canonical_length(self.body, self.skeleton)
@@ -409,6 +413,7 @@ class _Run:
         round_count = len(self.done)
         rounds = self.plan.options.rounds
         cautions = validation_cautions({"count": len(self.plan.held_out), "unit": "people held out"})
+        cautions += [caution for record in self.done for caution in round_cautions(record)]
         return TrainResult(
             step=round_count,
             steps=rounds,
@@ -419,9 +424,33 @@ class _Run:
             metrics=metrics,
             outputs=outputs,
             unit="rounds",
-            kept=f"{LAST}: the last step of round {round_count:,} of {rounds:,}",
+            kept=f"{LAST}: the last step of round {round_count:,} of {rounds:,}, whose error stands for the best",
             cautions=tuple(cautions),
         )
+
+
+def round_cautions(record: Mapping[str, Any]) -> list[str]:
+    """Say what went wrong in a round, from its entry in rounds.json: sentences, none if nothing did."""
+    number, cautions = record["round"], []
+    if (share := record["lifter"].get("deep_share", 0.0)) > _MAX_DEEP_SHARE:
+        cautions.append(
+            f"the lifter of round {number} diverged: it makes {share:.0%} of the people deeper than they are large in "
+            "the image; a smaller `lifter.turn` bounds their depths"
+        )
+    if record["accepted"] < _MIN_ACCEPTED:
+        cautions.append(
+            f"only {record['accepted']:.0%} of the registrations of round {number} are accepted: the network learned "
+            "little; look at its keypoints, correspondences and depths"
+        )
+    return cautions
+
+
+def deep_share(depths: NDArray[np.float32], points: NDArray[np.float32], skeleton: Skeleton) -> float:
+    """Compute the share of people whose depths (N, J) are larger, in mean over the joints, than the distances of their
+    points (N, J, 2) in the image, both from the middle of the hips.
+    """
+    hips = points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1, keepdims=True)
+    return float((np.abs(depths).mean(1) > np.linalg.norm(points - hips, axis=-1).mean(1)).mean())
 
 
 def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,20 @@ from humanpose_cli.networks.weights import fill, read_weights
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
+_MIN_REVERSED = 0.05  # share of people who show their backs from which on people are turned by all angles
+
+
+def reversed_share(points: NDArray[np.float32], skeleton: Skeleton) -> float:
+    """Compute the share of people (N, J, 2) who show their backs: with the left hip and shoulder left of the right ones
+    in the image.
+    """
+    across = [
+        points[:, skeleton.index(f"left_{name}"), 0] - points[:, skeleton.index(f"right_{name}"), 0]
+        for name in ("hip", "shoulder")
+    ]
+    return float((np.max(across, axis=0) < 0).mean())
+
+
 class _Points:
     """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw and a pitch."""
 
@@ -37,7 +51,7 @@ class _Points:
         self.points, self.mirror, self.options = points, list(skeleton.mirror), options
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        largest = math.radians(self.options.turn)
+        largest = math.radians(float(self.options.turn))
         yaw, points = random.uniform(-largest, largest), self.points[number]
         if random.random() < self.options.mirror:
             points = points[self.mirror] * np.array([-1, 1], np.float32)
@@ -77,6 +91,9 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
 
     def __init__(self, data: LifterData, options: DepthLifterOptions | None = None, *, seed: int = 0) -> None:
         self.data, self.options = data, options or DepthLifterOptions()
+        if self.options.turn == "auto":
+            turn = 180.0 if reversed_share(data.points, data.skeleton) > _MIN_REVERSED else 90.0
+            self.options = replace(self.options, turn=turn)
         torch.manual_seed(seed)
         self.model = LifterGame(data.skeleton, self.options)
         if data.start is not None:
