@@ -49,7 +49,6 @@ from humanpose_cli.lab.datasets.reading import (
 from humanpose_cli.lab.datasets.reposing_splits import IPER_VALIDATION, random_pairs
 
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
-OFFICIAL_VIDEOS = {"train": 164, "val": 42}
 """The owners' lists, and how many videos each has."""
 _SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos each list names
 _CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
