@@ -9,6 +9,7 @@ it counts as hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import cv2
@@ -21,9 +22,10 @@ from humanpose_cli.avatar.colours import ClothColours, skin_hued
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.loose import PhotoCrop
 from humanpose_cli.avatar.options import LimbOptions, MeshOptions
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, SLEEVES, TRUNK, limb_groups, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.rasterising.op import interpolate
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -34,6 +36,7 @@ class PartsInPhoto:
     """Which part of a body lies in front in each pixel of the photo around the person.
 
     part   (h, w) row of SMPL24, −1 off the body; depth (h, w) metres, inf off the body
+    rest   (h, w, 3) metres: where the surface lies in the body's template
     """
 
     def __init__(self, body: Body, vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> None:
@@ -42,6 +45,7 @@ class PartsInPhoto:
         self.labels = body.part_labels.cpu().numpy()
         first = self.labels[faces[:, 0].cpu().numpy()]
         self.part = np.where(face >= 0, first[np.maximum(face, 0)], -1)
+        self.rest = interpolate(raster, faces, body.template[None])[0].cpu().numpy()
         self.crop = crop
 
     def shows(self, names: tuple[str, ...]) -> Mask:
@@ -104,6 +108,54 @@ class PartsInPhoto:
             skin[near] = alike & skin_hued(colours)
             trust[cv2.dilate(skin, np.ones((3, 3), np.uint8)) * near > 0] = 0
         return trust
+
+    def trust_at_outlines(self, pixels_per_metre: float, cloth: ClothColours, options: LimbOptions) -> Array:
+        """Estimate how far (h, w) 0…1 a pixel at an upper arm's outline shows the part that the fit has there.
+
+        It does not if its colour is frequent beyond the outline, on trunk, arm or background, and rare on that part, as
+        a shirt's on the bare arm beside it. Forearms lie where fits are less exact: no colours are certainly theirs.
+        """
+        part, beyond, near = self._outlines(pixels_per_metre, options)
+        background, palettes = (self.crop.mask <= 0.5) & ~self.crop.others, {}
+        for row in np.unique((part[near], beyond[near])):
+            colours = self.crop.pixels[background if row < 0 else ~near & (part == row)]
+            palettes[row] = cloth.centres(cloth.features(colours[:: 1 + len(colours) // options.max_samples] / 255))
+        doubtful: Array = np.zeros(part.shape, np.uint8)
+        for row, other in product(palettes, palettes):
+            pixels = near & (part == row) & (beyond == other)
+            if pixels.any() and len(palettes[row][0]):
+                features = cloth.features(self.crop.pixels[pixels] / 255)[:, None]
+                here, there = (
+                    (np.linalg.norm(features - centres, axis=2) < cloth.same) @ sizes / max(sizes.sum(), 1)
+                    for centres, sizes in (palettes[row], palettes[other])
+                )
+                doubtful[pixels] = there > options.more_frequent * here
+        # Pixels beside them are mixtures of both.
+        doubtful = cv2.dilate(cv2.medianBlur(doubtful, 3), np.ones((5, 5), np.uint8))
+        return np.where(near & (doubtful > 0), np.float32(0), np.float32(1))
+
+    def _outlines(self, pixels_per_metre: float, options: LimbOptions) -> tuple[NDArray[np.int64], Array, Mask]:
+        """Find the part (h, w) that a pixel shows, the one beyond the nearest outline, −1 for none, and the pixels near
+        the outlines of upper arms.
+        """
+        part = np.where(self.crop.mask > 0.5, self.part, -1)
+        limb = np.where(part >= 0, limb_groups()[part], -1)
+        beyond, away = part.copy(), np.full(part.shape, np.inf)
+        for other in np.unique(limb):
+            pixels, label = cv2.distanceTransformWithLabels(
+                (limb != other).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+            )
+            index = np.zeros(int(label.max()) + 1, np.int64)
+            index[label[limb == other]] = np.flatnonzero(limb == other)
+            nearest, metres = index[label], pixels / pixels_per_metre
+            # Limb and trunk have no outline between them where they are joined.
+            along = np.linalg.norm(self.rest - self.rest.reshape(-1, 3)[nearest], axis=2)
+            apart = (along > options.apart + 1.5 * metres) | (other < 0)
+            metres = metres / (options.rim if other < 0 else options.beside)
+            nearer = (part >= 0) & (limb != other) & apart & (metres < away)
+            away[nearer], beyond[nearer] = metres[nearer], part.ravel()[nearest[nearer]]
+        arms = SMPL24.indices(("left_shoulder", "right_shoulder"))
+        return part, beyond, (away < 1) & (np.isin(part, arms) | np.isin(beyond, arms))
 
     def trust_of_hands(
         self, tone: Array | None, covered: Array, pixels_per_metre: float, cloth: ClothColours, options: LimbOptions

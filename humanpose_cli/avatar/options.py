@@ -117,6 +117,15 @@ class LimbOptions(Options):
     cuff: float = option(0.03, "Distance from skin within which a sleeve shows cuffs.", unit="metres", minimum=0)
     before: float = option(0.02, "Depth by which a forearm lies before the body.", unit="metres", minimum=0)
     skin_reach: float = option(0.1, "Distance in which skin on clothes is the arm's.", unit="metres", minimum=0)
+    beside: float = option(
+        0.035, "Distance from an outline before another limb within which it may lie.", unit="metres", above=0
+    )
+    rim: float = option(0.025, "The same before the background.", unit="metres", above=0)
+    apart: float = option(0.01, "Way between both sides of an outline on the resting body.", unit="metres", minimum=0)
+    more_frequent: float = option(
+        3.0, "How many times as frequent beyond an outline a colour is that does not show the part there.", above=1
+    )
+    max_samples: int = option(2000, "Number of a part's pixels whose colours are compared.", minimum=1)
     around: float = option(0.05, "Width of the surroundings of a hand.", unit="metres", above=0)
     surrounded: float = option(0.6, "Share of a pocket's surroundings that are the person.", minimum=0, maximum=1)
     like_cloth: float = option(0.7, "Share of a hand's image that is as its surroundings.", minimum=0, maximum=1)

@@ -384,6 +384,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     )
     if dressed.skirt is not None:  # a foot that the fit has above the hem
         trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
+    trust *= in_front.trust_at_outlines(aligned.pixels_per_metre, options.colours, options.limbs)
     trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, options.colours, options.limbs)
     arms = folded_forearms(
         body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre, options.limbs
