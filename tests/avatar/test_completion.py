@@ -6,6 +6,7 @@ from helpers.extensive import extensive
 from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.completion import complete_texture
+from humanpose_cli.avatar.options import CompletionOptions, MeshOptions
 from humanpose_cli.avatar.surface import BodyTexels, body_texels, parts_mask, scalp_and_face
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 
@@ -66,6 +67,34 @@ def test_back_of_the_head_gets_hair_and_hidden_hands_get_skin(stage: Stage, surf
     assert got[hands].max(1).std() > 0.02
     face = scalp_and_face(stage.body)[1]
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("min_hair", "bald"), [(CompletionOptions().min_hair, False), (1.0, True)])
+def test_skin_at_the_hairline_does_not_go_on_to_the_back_of_the_head(
+    stage: Stage, surface: BodyTexels, min_hair: float, bald: bool
+) -> None:
+    """Three quarters of the visible scalp are hair, and skin is nearer to what is hidden."""
+    z = stage.body.template.numpy()[:, 2]
+    scalp = scalp_and_face(stage.body)[0]
+    visible = ~scalp | (z > np.quantile(z[scalp], 0.3))
+    colours = dressed_colours(stage)
+    colours[scalp & visible & (z < np.quantile(z[scalp & visible], 0.25))] = SKIN
+    options = MeshOptions(completion=CompletionOptions(min_hair=min_hair))
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible), options=options).image)
+    back = scalp & (z < np.quantile(z[scalp], 0.2))
+    share = (np.abs(got[back] - SKIN).max(1) < 0.2).mean()
+    assert (share > 0.5) if bald else (share < 0.02)
+
+
+@pytest.mark.slow
+def test_legs_below_a_skirt_are_bare(stage: Stage, surface: BodyTexels) -> None:
+    legs = part(stage, "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
+    photo = baked(surface, dressed_colours(stage), ~legs)
+    middle = part(stage, "left_knee", "right_knee")
+    for bare, colour in ((True, SKIN), (False, CLOTH)):
+        got = on_vertices(surface, complete_texture(surface, photo, bare=bare).image)
+        np.testing.assert_allclose(np.median(got[middle], axis=0), colour, atol=0.1)
 
 
 @pytest.mark.extensive

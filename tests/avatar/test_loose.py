@@ -6,8 +6,10 @@ import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
 
+from humanpose_cli.avatar.colours import ClothColours
+from humanpose_cli.avatar.loose import _cloth_and_hair, _Surroundings
 from humanpose_cli.avatar.mesh import MeshReposer
-from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.options import LooseClothOptions, MeshOptions
 from humanpose_cli.core.conventions import SMPL24
 
 pytestmark = pytest.mark.slow
@@ -60,3 +62,32 @@ def test_other_people_are_no_cloth(stage: Stage) -> None:
     other = ((photo != alone).any(-1) & (mask > 0.5)).astype(np.float32)
     made = mesh_reposer(photo, mask, stage.fitted(rotations), stage.body, others=[np.maximum(other, 0.0) * 1.01])
     assert made.person.avatar.dressed.loose is None
+
+
+def surroundings(piece_colour, *, hair: bool = False, tone=(0.9, 0.7, 0.6)) -> tuple[np.ndarray, _Surroundings]:
+    """A blue body on the left half of a green wall, with a piece of another colour at its right edge."""
+    covered = np.zeros((60, 60), bool)
+    covered[10:50, :30] = True
+    piece = np.zeros_like(covered)
+    piece[20:40, 30:38] = True
+    colours = np.full((60, 60, 3), (0.35, 0.5, 0.2), np.float32)
+    colours[covered], colours[piece] = (0.1, 0.3, 0.7), piece_colour
+    tone = None if tone is None else np.array(tone)
+    return piece, _Surroundings(colours, covered | piece, covered, piece & hair, tone, ClothColours())
+
+
+@pytest.mark.parametrize(
+    ("colour", "more", "remains"),
+    [
+        ((0.8, 0.1, 0.1), {}, True),  # a coat
+        ((0.1, 0.3, 0.7), {}, True),  # as the body's cloth
+        ((0.35, 0.5, 0.2), {}, False),  # the wall
+        ((0.88, 0.68, 0.58), {}, False),  # an arm that the fit has elsewhere
+        ((0.88, 0.68, 0.58), {"hair": True}, True),  # fair hair
+        ((0.88, 0.68, 0.58), {"tone": None}, True),
+    ],
+)
+def test_pieces_that_are_skin_or_the_wall_are_no_cloth(colour, more, remains):
+    piece, around = surroundings(colour, **more)
+    result = _cloth_and_hair(piece, around, LooseClothOptions())
+    assert np.array_equal(result, piece) if remains else result is None or not result.any()
