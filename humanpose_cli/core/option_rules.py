@@ -20,6 +20,7 @@ _NEEDED = {
 # Option, or a value of one → those that cannot be combined with it.
 _EXCLUDED = {
     "method=registration": (
+        "preset",
         "correspondence",
         "weights",
         "prior",
