@@ -122,7 +122,7 @@ def people_evidence(
     count = 0 if quality == "none" else count
     labels = people.values(lambda some: keypoints_of(some, skeleton))
     boxes = people.column("box")
-    charted = [nearest is not None and has_charts(part.cache) for part in people.parts]
+    charted = [takes_charts(part.cache, nearest) for part in people.parts]
     keypoints, points, vertices = [], [], []
     for number, identity in enumerate(people.seeds.tolist()):
         random = np.random.default_rng((seed, *identity))
@@ -151,9 +151,10 @@ def people_evidence(
     return PeopleEvidence(rows, np.array(keypoints), surface[0].astype(np.float32), surface[1].astype(np.int32))
 
 
-def has_charts(cache: Cache) -> bool:
-    """Check whether a cache has surface points of charts: DensePose's output or annotations."""
-    return any(cache.labels.get(column, 0) for column in (LABELS["densepose"].column, SURFACE_POINTS))
+def takes_charts(cache: Cache, nearest: NearestVertices | None) -> bool:
+    """Return whether a cache has surface points of charts, DensePose's or annotated, and `nearest` finds vertices."""
+    columns = LABELS["densepose"].column, SURFACE_POINTS
+    return nearest is not None and any(cache.labels.get(column, 0) for column in columns)
 
 
 def visible_vertices(

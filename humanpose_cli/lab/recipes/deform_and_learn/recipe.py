@@ -31,8 +31,8 @@ from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
     PeopleEvidence,
     Quality,
     ViewChange,
-    has_charts,
     person_crop,
+    takes_charts,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
@@ -231,7 +231,7 @@ class DeformAndLearn:
 
     def _of_cache(self, cache: Cache, caches: Sequence[Cache]) -> tuple[People, People]:
         """Select a cache's people to learn from, and those held out."""
-        with_dense, is_charted = self.options.correspondence != "none", self.nearest is not None and has_charts(cache)
+        with_dense, is_charted = self.options.correspondence != "none", takes_charts(cache, self.nearest)
         dense = with_dense and self._has_correspondences(cache)
         needs, protocol = list(self.options.network.labels), self.options.protocol
         lacking = with_dense and not any(map(self._has_correspondences, caches))
@@ -254,8 +254,7 @@ class DeformAndLearn:
         return sides[0], sides[1]
 
     def _has_correspondences(self, cache: Cache) -> bool:
-        is_charted = self.nearest is not None and has_charts(cache)
-        return is_charted or bool(cache.labels.get(LABELS["correspondence"].column, 0))
+        return takes_charts(cache, self.nearest) or bool(cache.labels.get(LABELS["correspondence"].column, 0))
 
     def _chosen(self, people: People) -> People:
         share = self.options.visible if "keypoints/smpl24" in people.cache.people else 0.0
