@@ -1,6 +1,6 @@
 """The images of the README, and the clip of `hpc demo`, from videos of a man who balances.
 
-    python tools/make_pictures.py FOLDER             docs/assets/hero.webp and clip.webp, and the demo's clip
+    python tools/make_pictures.py FOLDER             docs/assets/clip.webp, and the demo's clip
     python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows first
 
 FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of
@@ -31,10 +31,10 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.demo.show import CLIP as DEMO_CLIP
+from humanpose_cli.export.looks import Dressing, looks_of_fit
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
-from humanpose_cli.fitting.options import PeopleChoice
-from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.fitting.overlays import body_vertices, dressed_bodies
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -49,8 +49,7 @@ from humanpose_cli.rendering.surfaces import Surface, Texture
 Image8 = NDArray[np.uint8]
 
 CLIP = "cam04.mp4"
-HERO_FRAME, HERO_POSE = 40, "wave"
-HERO_SIZE, CLIP_SIZE = (340, 440), (240, 310)  # of a panel, width and height in pixels
+CLIP_SIZE = 240, 310  # of a panel, width and height in pixels
 CROP = (120, 330, 1010, 1482)  # of the video's frames: left, top, right, bottom
 GAP, RADIUS = 8, 10  # between panels and of their corners, pixels
 FROM_THE_SIDE, IN_3D = 90.0, 35.0  # azimuths in degrees
@@ -65,12 +64,12 @@ REPOSED_SIDE = 300  # pixels of a panel
 REPOSED = (("wave", 25.0), ("hands_on_hips", 0.0), ("hands_on_hips", -25.0))  # key pose, degrees about the vertical
 
 
-def fitted(clip: Path, work: Path, people: PeopleChoice = "largest") -> tuple[Fit, dict[int, Texture]]:
+def fitted(clip: Path, work: Path) -> tuple[Fit, dict[int, Texture]]:
     """The refined fit of a clip and the texture of each track, from `work` if they are there."""
     fit_path = work / f"{clip.stem}.fit.npz"
     (item,) = open_inputs([clip])
     if not fit_path.exists():
-        first = hp.fit(clip, people=people)
+        first = hp.fit(clip, people="largest")
         first.save(work / f"{clip.stem}.unrefined.npz")
         assert first.images is not None
         frames = FitFrames(first, first.images, in_order=True)
@@ -172,25 +171,29 @@ def write_animation(frames: list[Image.Image], path: Path, quality: int) -> None
 
 
 def make_first_images(folder: Path, out: Path, work: Path) -> None:
-    """The back flip, over its frames and in 3-D, and the astronaut in other poses."""
-    fit, textures = fitted(folder / "flip.mp4", work, "all")
-    body = fit.body_model()
-    surfaces = on_stage(fit, body)
-    shown = {track: fit.frame_index[fit.rows_of(track)].tolist() for track in fit.tracks}
-    rows = {track: dict(zip(shown[track], surfaces[track], strict=True)) for track in fit.tracks}
-    jumper = [rows[fit.largest_track][frame] for frame in FLIP_FRAMES]
-    stage = Stage.around(torch.stack(jumper), FLIP_SIZE, FLIP_AZIMUTH)
+    """The back flip, over its frames and in clothes in 3-D, and the astronaut in other poses."""
+    clip, path = folder / "flip.mp4", work / "flip.fit.npz"
+    if not path.exists():
+        Dressing()([hp.fit(clip)]).save(path)
+    fit = on_frames(load_fit(path), list(open_inputs([clip])))
+    body, looks = fit.body_model(), looks_of_fit(load_fit(path))
+    world = on_the_ground(fit, body)
+
+    def people(frame: int) -> list[Surface]:
+        rows, camera = fit.rows_for(frame), torch.from_numpy(world.world_to_camera[frame]).float()
+        _, dressed = dressed_bodies(body, fit, rows, [looks.get(track) for track in fit.track_id[rows].tolist()])
+        pieces = [piece for surfaces in dressed for piece in surfaces]
+        return [replace(piece, vertices=(piece.vertices - camera[:3, 3]) @ camera[:3, :3]) for piece in pieces]
+
+    jumper = fit.rows_of(fit.largest_track)
+    jumper = jumper[np.isin(fit.frame_index[jumper], FLIP_FRAMES)]
+    stage = Stage.around(world_vertices(world, jumper, body), FLIP_SIZE, FLIP_AZIMUTH)
     frames, over = [], None
     assert fit.images is not None
     for frame in FLIP_FRAMES:
         drawn = cropped(overlaid(fit, body, fit.images.frame(frame), frame), FLIP_SIZE, FLIP_CROP)
         over = drawn if over is None else without_noise(over, drawn)
-        people = [
-            Surface(rows[track][frame], body.faces, texture=textures[track], lit=False)
-            for track in fit.tracks
-            if frame in rows[track]
-        ]
-        frames.append(row_of([(over, "one telephone"), (stage.draw(people), "textured 3-D")], 20))
+        frames.append(row_of([(over, "one telephone"), (stage.draw(people(frame)), "dressed, in 3-D")], 20))
     write_animation(frames, out / "flip.webp", FLIP_QUALITY)
     photo = skimage.data.astronaut()
     panels = [(photo, "photo"), *((image, "reposed") for image in reposed(photo, REPOSED))]
@@ -226,17 +229,6 @@ def main() -> None:
         return Surface(vertices, body.faces, texture=textures[track], lit=False)
 
     assert fit.images is not None
-    photo, vertices = fit.images.frame(HERO_FRAME), surfaces[HERO_FRAME]
-    stages = [Stage.around(vertices, HERO_SIZE, azimuth) for azimuth in (FROM_THE_SIDE, IN_3D)]
-    panels = [
-        (cropped(photo, HERO_SIZE), "photo"),
-        (cropped(overlaid(fit, body, photo, HERO_FRAME), HERO_SIZE), "fitted body"),
-        (stages[0].draw([plain(vertices)]), "from the side"),
-        (stages[1].draw([textured(vertices)]), "textured 3-D"),
-        (cropped(reposed(photo, [(HERO_POSE, 180.0)])[0], HERO_SIZE), "reposed"),
-    ]
-    row_of(panels, 28).save(arguments.out / "hero.webp", quality=87, alpha_quality=80, method=6)
-
     stages = [Stage.around(surfaces, CLIP_SIZE, azimuth) for azimuth in (FROM_THE_SIDE, IN_3D)]
     frames, over = [], None
     for number, frame in enumerate(fit.images.frames()):

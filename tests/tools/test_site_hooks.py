@@ -49,9 +49,9 @@ def test_a_section_ends_at_the_next_heading_of_its_level():
 
 
 def test_links_are_those_that_the_page_needs():
-    text = "[a](../CONTRIBUTING.md#layers) ![b](../docs/assets/hero.webp) [c](../tests) [d](https://e.f) [g](#h)"
+    text = "[a](../CONTRIBUTING.md#layers) ![b](../docs/assets/clip.webp) [c](../tests) [d](https://e.f) [g](#h)"
     assert relinked(text, ROOT / "data" / "README.md", DOCS / "reference" / "page.md") == (
-        f"[a]({REPOSITORY}/blob/main/CONTRIBUTING.md#layers) ![b](../assets/hero.webp) "
+        f"[a]({REPOSITORY}/blob/main/CONTRIBUTING.md#layers) ![b](../assets/clip.webp) "
         f"[c]({REPOSITORY}/tree/main/tests) [d](https://e.f) [g](#h)"
     )
     assert relinked("```\n[a](../tests)\n```", DOCS / "a.md", DOCS / "a.md") == "```\n[a](../tests)\n```"
