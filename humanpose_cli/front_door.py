@@ -25,6 +25,7 @@ from humanpose_cli.fitting.options import (
     PeopleChoice,
     SurfaceFiles,
 )
+from humanpose_cli.fitting.people import UserPeople, user_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.registering import SurfaceRegistration
 from humanpose_cli.fitting.result import Fit, fit_of
@@ -160,6 +161,7 @@ def refine(
     preset: RefinePreset = "default",
     correspondence: CorrespondenceKind = "auto",
     prior: str = "pose",
+    keypoints: UserPeople | None = None,
     weights: str | Path = "",
     densepose: Path | str | None = None,
     charts: Path | str | None = None,
@@ -179,6 +181,7 @@ def refine(
     method          "registration": to the surface points of `densepose`, as the deform-and-learn paper does
     preset          "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
                     frames; all of it is kept
+    keypoints       of the user's detector, as in `hp.fit`, in place of the fit's own; None: the fit's, or found
     weights         of the network that compares: a file, or a run of hpc train refiner; "": the shipped one
     textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
     save_displacements  file, NAME.displacements.npz, for the displacements between the textured fit and the frames;
@@ -202,7 +205,15 @@ def refine(
     options, surface = preset_options(preset, correspondence, prior), None
     if densepose is not None:
         surface = charted_points(loaded.body_model(body), densepose, charts)
-    refiner = Refiner(options, weights=weights, surface=surface, threads=threads, device=device, precision=precision)
+    refiner = Refiner(
+        options,
+        weights=weights,
+        surface=surface,
+        keypoints=user_people(keypoints=keypoints),
+        threads=threads,
+        device=device,
+        precision=precision,
+    )
     with refiner, progress_of(progress) as report:
         if textures is not None:
             refiner.check_compares("textures")

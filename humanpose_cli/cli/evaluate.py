@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.evaluated_caches import (
     JOINT_REGRESSOR,
-    BodyPeopleFlags,
     CacheFlags,
     Evaluation,
     JointFlags,
@@ -486,7 +485,7 @@ def warping(
 def refine(
     session: Session,
     flags: BatchFlags,
-    people: BodyPeopleFlags,
+    people: JointFlags,
     refinements: RefineFlags,
     ablation: Annotated[Literal["inputs", "robustness", "acceptance"] | None, _REFINE_ABLATION] = None,
     calibration: Annotated[Path | None, _CALIBRATION] = None,
@@ -512,6 +511,9 @@ def refine(
             got=f"truth with --ablation {ablation}",
             remedy="leave out one of them",
         )
+    if ablation is not None:
+        only = "is not for --ablation"
+        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only=only, remedy="leave it out")
     files = refinements.files()
 
     def report(run: EvaluationRun) -> Report:

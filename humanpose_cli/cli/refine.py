@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +72,12 @@ _WEIGHTS = option(
     "Network that compares: a file, or a run of hpc train refiner. Default: the shipped one.",
     show_default=False,
 )
+_KEYPOINTS = option(
+    "--keypoints FILE",
+    "People's keypoints from your own detector, as --keypoints of hpc fit, in place of the fits' own. Default: those "
+    "of the fits; of other programs' fits, which have none, detect them.",
+    show_default=False,
+)
 _TEXTURE = option(
     "--texture FILE",
     "Texture of the person (PNG), or the folder of an earlier run with one for each. Default: made from the frames.",
@@ -111,7 +118,7 @@ _PAGE = option(
         "hpc refine clip.mp4.fit.npz --save-displacements",
         "hpc refine clip.mp4.fit.npz --compare flow/ --truth truth.fit.npz",
         "hpc refine photo.jpg.fit.npz --method registration --densepose iuv/",
-        "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
+        "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl --keypoints openpose/",
     ),
 )
 def refine(
@@ -126,6 +133,7 @@ def refine(
     densepose: DensePose = None,
     charts: DensePoseCharts = None,
     prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
+    keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,
@@ -172,10 +180,11 @@ def refine(
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.export.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
+    from humanpose_cli.fitting.people import user_people
     from humanpose_cli.fitting.registering import SurfaceRegistration, points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
-    from humanpose_cli.refining.items import fits_with_frames, refinement_hint
+    from humanpose_cli.refining.items import fits_with_frames
     from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.refining.steps import Refinement
 
@@ -192,7 +201,10 @@ def refine(
             step = SurfaceRegistration(densepose, charts)
         else:
             surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
-            refiner = stack.enter_context(Refiner(options, weights=weights, surface=surface, **vars(compute)))
+            file = user_people(keypoints=keypoints)
+            refiner = stack.enter_context(
+                Refiner(options, weights=weights, surface=surface, keypoints=file, **vars(compute))
+            )
             recorded |= {} if densepose is None else points_identity(densepose, charts)
             step = Refinement(refiner, texture, displacements.frames)
         recorded |= step.identity
@@ -228,11 +240,20 @@ def refine(
             read,
             outputs,
             lambda item: steps,
-            lambda item, fit: session.reporter.info_once(refinement_hint(fit)),
+            partial(_describe, session),
             beside=lambda item, fit: item.payload.read_beside(fit, body, smplx=smplx),
             share=0.0,
         )
         return flags.run(session, items, work, out, recorded)
+
+
+def _describe(session: Session, item: Item, fit: Fit) -> None:
+    """Say what a refinement is good for, and which of its bodies had no keypoints."""
+    from humanpose_cli.refining.items import keypoints_note, refinement_hint
+
+    session.reporter.info_once(refinement_hint(fit))
+    if note := keypoints_note(fit):
+        session.reporter.info(f"{item.short}: {note}")
 
 
 def _check_named_inputs(paths: Sequence[Path]) -> None:

@@ -24,6 +24,7 @@ _EXCLUDED = {
         "correspondence",
         "weights",
         "prior",
+        "keypoints",
         "texture",
         "textures",
         "save_displacements",

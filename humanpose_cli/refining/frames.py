@@ -16,7 +16,7 @@ from humanpose_cli.fitting.fit_reading import items_of, on_frames, on_views
 from humanpose_cli.fitting.fitter import check_pixels
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.fit_files import FitRecord, frame_inputs
-from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.inputs import Frame, InputItem
 
 _LISTED = 5  # missing frames that a message lists
 
@@ -49,14 +49,20 @@ class FitFrames:
         return cls(fit, FrameSource(tuple(items_of(frames, sequence=True if fit.frame_count > 1 else None))))
 
     def read(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
-        """Yield pairs of a frame's number in the fit and its pixels (H, W, 3), in order; close it to stop early.
+        """Yield pairs of a frame's number in the fit and its pixels (H, W, 3), as `decoded`."""
+        with closing(self.decoded()) as frames:
+            for frame, each in frames:
+                yield frame, each.pixels
+
+    def decoded(self) -> Generator[tuple[int, Frame], None, None]:
+        """Yield pairs of a frame's number in the fit and the frame, in order; close it to stop early.
 
         Raises InputError that names frames which are missing or have another size.
         """
         if self.in_order:
             with closing(self.source.frames()) as decoded:
                 for frame, each in enumerate(decoded):
-                    yield frame, self._checked(frame, each.pixels)
+                    yield frame, self._checked(frame, each)
             return
         names = self.fit.frame_names.tolist()
         waiting = {name: frame for frame, name in enumerate(names)}
@@ -65,7 +71,7 @@ class FitFrames:
                 for each in decoded:
                     if each.name in waiting:
                         frame = waiting.pop(each.name)
-                        yield frame, self._checked(frame, each.pixels)
+                        yield frame, self._checked(frame, each)
                     if not waiting:
                         return
         shown = ", ".join(list(waiting)[:_LISTED]) + (", …" if len(waiting) > _LISTED else "")
@@ -73,13 +79,13 @@ class FitFrames:
         problem = f"lacks {len(waiting)} of the fit's {len(names)} frames: {shown}"
         raise InputError(where, problem, remedy="give the input that the fit was made from")
 
-    def _checked(self, frame: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _checked(self, frame: int, decoded: Frame) -> Frame:
         width, height = self.fit.image_size[frame].tolist()
-        if pixels.shape[:2] != (height, width):
-            got = f"{pixels.shape[1]} × {pixels.shape[0]}"
+        if decoded.size != (width, height):
+            got = f"{decoded.size[0]} × {decoded.size[1]}"
             name = str(self.fit.frame_names[frame])
             raise InputError(name, "is not the frame that was fitted", expected=f"{width} × {height} pixels", got=got)
-        return pixels
+        return decoded
 
 
 AnyFrames: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem | FitFrames | None"

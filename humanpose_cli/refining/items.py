@@ -174,6 +174,12 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
     return found
 
 
+def keypoints_note(fit: Fit) -> str:
+    """Say how many bodies of a refined fit had no keypoints; "" if all had some."""
+    count = fit.options.get("refinement", {}).get("without_keypoints", 0)
+    return f"{count} of {len(fit)} bodies have no keypoints in their frames" if count else ""
+
+
 def refinement_hint(fit: Fit) -> str:
     """Say what refinement is good for, of a fit of one photograph; "" of others."""
     if fit.frame_count > 1 or not len(fit):

@@ -1,16 +1,24 @@
-"""Keypoints of people whose fits come without any: other programs store bodies only."""
+"""Keypoints of people whose fits come without any, for other programs store bodies only, and of the user's detector."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import predictions_for_keypoints
 from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.options import DetectOptions
+from humanpose_cli.detect.similarity import PosePoints, similarity
+from humanpose_cli.detect.user_people import select_people
+from humanpose_cli.fitting.options import MIN_SCORE
+from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.acceptance import people_of_rows
 from humanpose_cli.refining.frames import FitFrames
@@ -30,3 +38,47 @@ def detected_keypoints(
                     keypoints[row] = person.keypoints
             progress(count, record.frame_count, "frames for keypoints")
     return keypoints
+
+
+def keypoints_of_file(
+    record: FitRecord, frames: FitFrames, file: UserDetections, progress: Progress = no_progress
+) -> NDArray[np.float32]:
+    """Take the keypoints (N, 33, 3) x, y, confidence of each row's person from a file; zero where it has no such pose.
+
+    Raises InputError if the file mentions none of the frames, or its people are none of the fit's.
+    """
+    keys: dict[int, FrameKey] = {}
+    with closing(frames.decoded()) as reading:
+        for number, decoded in reading:
+            index = decoded.index if record.frame_count > 1 else None
+            keys[number] = FrameKey(decoded.name, index, "" if decoded.path is None else decoded.path.as_posix())
+            progress(len(keys), record.frame_count, "frames for keypoints")
+    file.check_frames(list(keys.values()))
+    keypoints, options = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32), DetectOptions()
+    for number, key in keys.items():
+        people = select_people(file.people_of(key) or (), MIN_SCORE, options).people
+        rows = record.rows_for(number)
+        alike = _similarities(record, rows, people)
+        for i, j in zip(*linear_sum_assignment(alike, maximize=True), strict=True):
+            values = people[j].keypoints
+            if alike[i, j] > options.same_person.keypoints and values is not None:
+                keypoints[rows[i]] = values
+    if len(record) and not keypoints[..., 2].any():
+        raise InputError(file.path, "shows none of the fit's people", expected="the keypoints of the fit's frames")
+    return keypoints
+
+
+def _similarities(record: FitRecord, rows: NDArray[np.integer], people: Sequence[UserDetection]) -> NDArray[np.float64]:
+    """Compute the similarity (R, P) of bodies and people by the joints that both have."""
+    names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
+    joints = record.joints2d[rows][:, SMPL24.indices(names)]
+    sizes = np.ptp(record.joints2d[rows], axis=1).max(-1, initial=1)
+    result = np.zeros((len(rows), len(people)))
+    for j, person in enumerate(people):
+        if person.keypoints is None:
+            continue
+        values = person.keypoints[BLAZEPOSE33.indices(names)]
+        for i, (points, size) in enumerate(zip(joints, sizes, strict=True)):
+            body, pose = PosePoints(points, size), PosePoints(values[:, :2], size, values[:, 2])
+            result[i, j] = similarity(body, pose, min_confidence=0)
+    return result

@@ -40,7 +40,8 @@ from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.digests import digest_of
+from humanpose_cli.io.detections import UserDetections
+from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
@@ -56,7 +57,7 @@ from humanpose_cli.refining.correspondences import (
     SurfaceSource,
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
-from humanpose_cli.refining.keypoints import detected_keypoints
+from humanpose_cli.refining.keypoints import detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
@@ -126,6 +127,7 @@ class Refiner:
     options  all of `RefineOptions`
     weights  of the displacement network: a file, a run of `hpc train refiner`; "": the shipped one
     surface  which pixels show which vertices of the fits' body, for 'densepose'
+    keypoints  of the user's detector, in place of the fits' own; in frames without, none
 
     `batch_size` counts people, of one frame or several, that the displacement network compares at once, by default 64
     on a GPU and 8 on the CPU; flow compares them one by one.
@@ -138,6 +140,7 @@ class Refiner:
         *,
         weights: str | Path = "",
         surface: SurfaceSource | None = None,
+        keypoints: UserDetections | None = None,
         threads: int | None = None,
         device: str = "auto",
         precision: Precision = "auto",
@@ -150,12 +153,14 @@ class Refiner:
         check_surface(kind, available=surface is not None)
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
+        if keypoints is not None and not options.with_keypoints:
+            raise UsageError("keypoints", "have no effect", got="with_keypoints False", remedy="leave out one of them")
         self.options = replace(options, correspondence=kind)
         self._prior, self._prior_identity = load_prior(options.prior), prior_identity(options.prior)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
-        self._surface, self._batch_size = surface, 1
+        self._surface, self._keypoints, self._batch_size = surface, keypoints, 1
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
@@ -171,7 +176,8 @@ class Refiner:
     def identity(self) -> dict[str, Any]:
         """What decides its results beside fit and frames, as JSON values."""
         network = {"network": self._weights} if self._weights else {}
-        return {**asdict(self.options), "prior": self._prior_identity, **network}
+        keypoints = {} if self._keypoints is None else {"keypoints": file_digest(self._keypoints.path)}
+        return {**asdict(self.options), "prior": self._prior_identity, **network, **keypoints}
 
     @property
     def needs_textures(self) -> bool:
@@ -249,11 +255,16 @@ class Refiner:
         if not len(fit):
             return Alignment(fit, fit, np.zeros((0, 3)))
         body = fit.body_model(body)
-        if fit.views is not None and (on_displacements is not None or self._surface is not None):
-            got = "a take of several cameras"
-            raise UsageError("densepose" if self._surface else "save_displacements", "is of one camera", got=got)
-        if fit.views is None and not fit.keypoints2d[..., 2].any():
-            fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, part_of(progress, 0, 0.1)))
+        of_one = {"densepose": self._surface, "keypoints": self._keypoints, "save_displacements": on_displacements}
+        if fit.views is not None and (name := next((name for name in of_one if of_one[name] is not None), "")):
+            raise UsageError(name, "is of one camera", got="a take of several cameras")
+        if fit.views is None and (self._keypoints is not None or not fit.keypoints2d[..., 2].any()):
+            report = part_of(progress, 0, 0.1)
+            if self._keypoints is not None:
+                keypoints = keypoints_of_file(fit, frames, self._keypoints, report)
+            else:
+                keypoints = detected_keypoints(fit, frames, self._pool, report)
+            fit = replace(fit, keypoints2d=keypoints)
             fit = _with_bodies(fit, body, fit_state(fit))
         rebake = self.needs_textures and (rebake or textures is None)
         if textures is None and self.needs_textures:
@@ -429,7 +440,8 @@ class Refiner:
                 "overlap_before": rounded(overlaps[rows, 0]),
                 "overlap_after": rounded(overlap_at(overlaps[rows], share[rows])),
             }
-        report = {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
+        without = int((~fit.keypoints2d[..., 2].any(1)).sum())
+        report = {"settings": self.identity, "measure": "silhouette", "tracks": tracks, "without_keypoints": without}
         return report if self._precision == "full" else {**report, "precision": self._precision}
 
     def __enter__(self) -> Refiner:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+from helpers.errors import raises
 
 import humanpose_cli as hp
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.detections import read_keypoints
+from humanpose_cli.io.detections.joint_orders import ORDERS
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.keypoints import detected_keypoints
+from humanpose_cli.refining.items import keypoints_note
+from humanpose_cli.refining.keypoints import detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import Refiner
 
 pytestmark = pytest.mark.slow
 
 PHOTO = skimage.data.astronaut()
+SHARED = BLAZEPOSE33.indices([name for name in ORDERS["BODY_25"] if name in BLAZEPOSE33])
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +52,41 @@ def test_refinement_of_a_fit_without_keypoints_has_them_then(fit: Fit) -> None:
         refined = refiner.refine(bare, FitFrames.of(bare, PHOTO))
     assert refined.keypoints2d[0, 0, 2] > 0.5
     assert 0 < refined.reprojection_error[0] < 20
+
+
+def openpose(path: Path, fit: Fit, *shifts: float) -> Path:
+    """Write OpenPose's file of an image: the fit's person, once for each shift to the right, in pixels."""
+    people = []
+    for shift in shifts:
+        rows = np.zeros((25, 3))
+        for row, name in enumerate(ORDERS["BODY_25"]):
+            if name in BLAZEPOSE33:
+                rows[row] = fit.keypoints2d[0, BLAZEPOSE33.index(name)] + [shift, 0, 0]
+        people.append({"pose_keypoints_2d": rows.ravel().tolist()})
+    path.write_text(json.dumps({"version": 1.3, "people": people}))
+    return path
+
+
+def test_keypoints_of_openpose_go_to_the_body_that_they_show(fit: Fit, tmp_path: Path) -> None:
+    path = openpose(tmp_path / "000000_keypoints.json", fit, 300, 5)
+    keypoints = keypoints_of_file(fit, FitFrames.of(fit, PHOTO), read_keypoints(path))
+    np.testing.assert_allclose(keypoints[0, SHARED], fit.keypoints2d[0, SHARED] + [5, 0, 0], atol=1e-3)
+    assert not np.delete(keypoints[0], SHARED, axis=0).any()
+    # Their names are the array's frame numbers.
+    others = read_keypoints(openpose(tmp_path / "000000_keypoints.json", fit, 300))
+    with raises(InputError, problem="shows none of the fit's people"):
+        keypoints_of_file(fit, FitFrames.of(fit, PHOTO), others)
+
+
+def test_refinement_follows_the_keypoints_of_a_file(fit: Fit, tmp_path: Path) -> None:
+    path = openpose(tmp_path / "000000_keypoints.json", fit, 12)
+    settings = {"correspondence": "keypoints", "device": "cpu", "threads": 1}
+    usual, moved = (hp.refine(fit, PHOTO, keypoints=file, **settings) for file in (None, path))
+    difference = moved.keypoints2d[0, SHARED] - fit.keypoints2d[0, SHARED]
+    np.testing.assert_allclose(difference, np.tile([12, 0, 0], (len(SHARED), 1)), atol=1e-3)
+    assert keypoints_note(moved) == ""
+    lacking = {"refinement": {**moved.options["refinement"], "without_keypoints": 1}}
+    assert keypoints_note(replace(moved, options=lacking)) == "1 of 1 bodies have no keypoints in their frames"
+    assert usual.options["refinement"]["settings"] != moved.options["refinement"]["settings"]
+    with raises(UsageError, subject="keypoints", problem="have no effect"):
+        Refiner(RefineOptions(with_keypoints=False), keypoints=read_keypoints(path))

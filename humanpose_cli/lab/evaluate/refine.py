@@ -29,6 +29,7 @@ from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_l
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.predictions import predictions_facts
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, beside_published, under_protocol
 from humanpose_cli.lab.evaluate.refine_clips import (
     Base,
     EvaluatedClip,
@@ -201,8 +202,9 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
 
     Pages of the first clip are written beside the report.
     """
-    people = replace(run.selection, limit=0).people("joints")
-    initial = InitialFits.of(people, selection.base, selection.predictions, run.selection.limit)
+    chosen, protocol = under_protocol(run.selection, BodyProtocol)
+    people = replace(chosen, limit=0).people("joints", joints=chosen.joint_set())
+    initial = InitialFits.of(people, selection.base, selection.predictions, chosen.limit)
     clips: set[str] = set()
     pages = RefinementPages(run.folder)
     with ExitStack() as stack:
@@ -222,7 +224,15 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
                 truth = true_fit(people, clip, fit, matches)
                 pages.add(base, clip.name, clip.images, fits, truth.select(matches.fit), people.body)
     prediction_facts = predictions_facts(selection.predictions)
-    report = refinement_report(cells, {**run.selection.facts(), "clips": len(clips), **prediction_facts, **facts})
+    facts = {"joints": people.joints.text, "truth": people.truth, **facts}
+    report = refinement_report(cells, {**chosen.facts(), "clips": len(clips), **prediction_facts, **facts})
+    ours = {
+        f"{base}: {name}": _body_metrics(_joined(errors), _by_clip(errors))
+        for base, settings in cells.items()
+        for name, errors in settings.items()
+        if errors
+    }
+    report = beside_published(report, protocol, ours, people.people.cache.header, chosen.full_split())
     return replace(report, pages=pages.pages)
 
 
@@ -316,13 +326,18 @@ def _harmed_share(after: Sequence[RefinementErrors], before: Sequence[Refinement
 
 def _metrics(parts: Mapping[str, RefinementErrors], clips: Clusters) -> dict[str, Summary]:
     """Summarize before, and after the first setting."""
-    names = {"mpjpe": "mpjpe_mm", "pa_mpjpe": "pa_mpjpe_mm", "pve": "pve_mm"}
     first = next((name for name in parts if name != "before"), "before")
     metrics: dict[str, Summary] = {}
     for label, errors in (("", parts[first]), ("_before", parts["before"])):
-        metrics |= {f"{name}{label}": summarise(1e3 * getattr(errors, column), clips) for column, name in names.items()}
+        metrics |= {f"{name}{label}": summary for name, summary in _body_metrics(errors, clips).items()}
         metrics[f"mask_iou{label}"] = summarise(1 - errors.silhouette, clips)
     return metrics
+
+
+def _body_metrics(errors: RefinementErrors, clips: Clusters) -> dict[str, Summary]:
+    """Summarize the errors of joints and vertices, by the names of protocols."""
+    columns = ("pa_mpjpe", "mpjpe", "pve")
+    return {f"{column}_mm": summarise(1e3 * getattr(errors, column), clips) for column in columns}
 
 
 def _table(base: str, clips: Mapping[str, Sequence[RefinementErrors]], parts: Mapping[str, RefinementErrors]) -> Table:

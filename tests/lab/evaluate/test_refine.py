@@ -14,8 +14,10 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.lab.evaluate import refine, refine_clips
+from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.evaluate import protocols, refine, refine_clips
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, Evaluator
 from humanpose_cli.lab.evaluate.refine import (
     RefinementErrors,
     RefineSelection,
@@ -217,3 +219,36 @@ def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     reprojection = {row[0]: row[4] for row in table.rows}
     assert reprojection["undisturbed"] < reprojection["texture noise 0.1"] < reprojection["texture noise 0.4"]
     assert (report.title, table.title) == ("Robustness of refinement", "Refined by flow + keypoints · prior pose")
+
+
+@pytest.mark.usefixtures("constructed_fits")
+def test_a_protocol_decides_the_joints_and_stands_beside_published_figures(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = PeopleSelection(cache)
+    protocol, split = selection.protocol_and_split()
+    of_clips = BodyProtocol(
+        "clips-lsp14",
+        open_cache(cache).header.source,
+        f"{protocol}/{split}",
+        Evaluator("a test"),
+        "lsp14",
+        "hips",
+        rows={"theirs": (40.0, 60.0, None)},
+        rows_source="a paper",
+    )
+    monkeypatch.setitem(protocols.PROTOCOLS, of_clips.name, of_clips)
+    refined = RefineSelection(base="truth+0.05", correspondence="keypoints", prior="pose")
+    run = EvaluationRun(replace(selection, protocol=of_clips.name), tmp_path)
+    report = evaluate_refinement(run, refined)
+    table = next(table for table in report.tables if table.name == "published")
+    names = ["theirs", "truth+0.05: before", "truth+0.05: keypoints · prior pose"]
+    assert [row[0] for row in table.rows] == names
+    assert table.rows[0][1:] == [40.0, 60.0, None]
+    assert table.rows[2][1] == pytest.approx(0, abs=0.01)  # the constructed refiner gives the truth
+    with_smpl24 = evaluate_refinement(EvaluationRun(selection, tmp_path), refined)
+    before, other = (each.metrics["mpjpe_mm_before"].value for each in (report, with_smpl24))
+    assert table.rows[1][2] == pytest.approx(before)
+    assert before != pytest.approx(other, rel=0.01)
+    assert report.facts["protocol"].startswith("clips-lsp14")
+    assert "lsp14" in report.facts["joints"]
