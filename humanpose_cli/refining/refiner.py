@@ -270,7 +270,8 @@ class Refiner:
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         fit = fit if textures is None else replace(fit, textures=textures)
-        surface = SurfacePoints(body, self.options.points)
+        compares = self._correspondence is not None or self._surface is not None
+        surface = SurfacePoints(body, self.options.points if compares else 0)
         rig = alignment_rig(body, surface.landmarks)
         anchor = _anchor_noise(fit, rig, len(surface), self.options)
         moved_fit = fit
