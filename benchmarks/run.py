@@ -33,14 +33,17 @@ from figures import filled, page, read_results
 FOLDER = Path(__file__).resolve().parent
 
 
+def processor(cpuinfo: str) -> tuple[str, ...]:
+    """The model named in /proc/cpuinfo, and a lack of AVX-512, with which networks are up to three times faster."""
+    values = dict(re.findall(r"^(model name|flags)\s*:\s*(.+)$", cpuinfo, re.MULTILINE))
+    lacks = "flags" in values and "avx512f" not in values["flags"].split()
+    return (values.get("model name") or platform.processor() or platform.machine(), *["no AVX-512"] * lacks)
+
+
 def machine() -> str:
     """Processor, cores, memory and GPU in a line."""
-    model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    parts = [model, f"{os.cpu_count()} cores"]
+    parts = [*processor(cpuinfo.read_text() if cpuinfo.exists() else ""), f"{os.cpu_count()} cores"]
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     import torch
