@@ -16,7 +16,7 @@ from torch import Tensor
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.shading import Layer, Scene
+from humanpose_cli.rendering.shading import Layer, Scene, visible_parts
 from humanpose_cli.rendering.surfaces import Surface
 
 # Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
@@ -99,14 +99,14 @@ def draw_overlay(
 
 def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
     """Lay a layer over part of an image, in place."""
-    share = layer.alpha * np.float32(_OPACITY)
-    paint = layer.colour * np.float32(255 * _OPACITY)
-    blend = image.astype(np.float32)
-    blend *= (1 - share)[..., None]
-    blend += paint
-    # Round half up: plain truncation would darken the photo where nothing is drawn.
-    blend += np.float32(0.5)
-    np.copyto(image, np.minimum(blend, np.float32(255)), casting="unsafe")
+    for part in visible_parts(layer.alpha):
+        pixels = image[part]
+        blend = pixels.astype(np.float32)
+        blend *= (1 - layer.alpha[part] * np.float32(_OPACITY))[..., None]
+        blend += layer.colour[part] * np.float32(255 * _OPACITY)
+        # Round half up: plain truncation would darken the photo where nothing is drawn.
+        blend += np.float32(0.5)
+        np.copyto(pixels, np.minimum(blend, np.float32(255)), casting="unsafe")
 
 
 _DASH, _GAP = 0.02, 0.012  # of dashed lines, of the image's longer side

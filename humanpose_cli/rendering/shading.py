@@ -6,7 +6,7 @@ colours and coverage are the samples' means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ Array = NDArray[np.float32]
 # Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).
 _MAX_SAMPLES = 8_400_000
 
+_STRIP = 64  # rows of an image that are computed together
 _STRIPES = 90  # diagonal stripes of hatched surfaces along the image's longer side, with as wide gaps
 _MIN_STRIPE = 3  # pixels
 _GAP = 0.2  # share of the colour that is left in the gaps, so that the outline stays visible
@@ -170,6 +171,16 @@ class Scene:
         return Layer((colour[..., :3] * light).mean(0), alpha)
 
 
+def visible_parts(alpha: Array) -> Iterator[tuple[slice, slice]]:
+    """Yield the rectangles of an image (h, w) that hold what is visible: in strips, so that a part fits into the
+    processor's cache.
+    """
+    for top in range(0, len(alpha), _STRIP):
+        columns = np.flatnonzero(alpha[top : top + _STRIP].any(0))
+        if len(columns):
+            yield slice(top, top + _STRIP), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Find the pixels (h, w) between stripes in a part of an image of `size` (width, height): stripes are fixed to the
     image, whatever the part.
@@ -215,10 +226,11 @@ def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
     if not surface.lit:
         return colour * alpha[..., None]
     ramp = _colour_ramp(colour)
-    brightness = shade / np.maximum(alpha, np.float32(1e-6))
-    index = np.minimum(brightness * np.float32(len(ramp) - 1), len(ramp) - 1).astype(np.uint16)
-    result = np.take(ramp, index, axis=0)
-    result *= alpha[..., None]
+    result = np.zeros((*alpha.shape, 3), np.float32)
+    for part in visible_parts(alpha):
+        brightness = shade[part] / np.maximum(alpha[part], np.float32(1e-6))
+        index = np.minimum(brightness * np.float32(len(ramp) - 1), len(ramp) - 1).astype(np.uint16)
+        np.multiply(np.take(ramp, index, axis=0), alpha[part][..., None], out=result[part])
     return result
 
 

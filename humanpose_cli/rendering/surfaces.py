@@ -77,7 +77,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Compute area-weighted unit normals: (..., V, 3) with faces (F, 3) → (..., V, 3); zero at unused vertices."""
     index = faces.long()
     rows = vertices.movedim(-2, 0)  # vertices first: adding rows is three times as fast as adding along another axis
-    a, b, c = (rows[index[:, k]] for k in range(3))
+    a, b, c = (rows.index_select(0, index[:, k]) for k in range(3))
     cross = torch.linalg.cross(b - a, c - a)
     normals = torch.zeros_like(rows, memory_format=torch.contiguous_format)
     for k in range(3):

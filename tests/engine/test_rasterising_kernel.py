@@ -113,9 +113,10 @@ def test_threads_change_no_bit(two_threads, batch):
 def test_a_thread_writes_to_its_rows_only(lane):
     drawn = sphere(3)
     wp = launching.start()
-    keys = torch.full((1, *drawn.size), kernel.FAR, dtype=torch.int64)
-    points_x = torch.arange(drawn.size[1] + 8.0)[None] + 0.5 - drawn.size[1] / 2
-    points_y = torch.full_like(points_x, drawn.size[0] / 2)
+    height, width = drawn.size
+    keys = torch.full((1, height, width + 8), kernel.FAR, dtype=torch.int64)
+    points_x = torch.arange(width + 8.0)[None] + 0.5 - width / 2
+    points_y = torch.full_like(points_x, height / 2)
     mesh = [(drawn.vertices, wp.vec3), (drawn.faces, wp.vec3i), (drawn.focal, None)]
     centres = (torch.tile(drawn.principal_point, (1, 2)), wp.vec4)
     points = [(points_x, None), (points_y, None)]
@@ -124,7 +125,7 @@ def test_a_thread_writes_to_its_rows_only(lane):
         len(drawn.faces),
         3,
         2,
-        1,
+        width,
         1,
         *mesh,
         centres,
@@ -140,8 +141,8 @@ def test_a_thread_writes_to_its_rows_only(lane):
     assert (written % 3 == lane).all()
 
 
-def test_one_face_a_thread_with_atomic_minimum(monkeypatch):
-    """What CUDA runs, on the CPU: many threads an image, each face's rows shared, one pixel a thread."""
+def test_one_face_a_thread(monkeypatch):
+    """The launches of CUDA, on the CPU: many threads an image, each face's rows shared, one pixel a thread."""
     drawn = soup(seed=7)
     expected = drawn.raster("kernel")
     monkeypatch.setattr(launches, "_on_cpu", lambda device: False)

@@ -61,7 +61,7 @@ def largest(v: wp.vec3):
     return wp.max(wp.max(wp.abs(v[0]), wp.abs(v[1])), wp.abs(v[2]))
 
 
-@wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "draw_pixels", FAR=FAR))
+@wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "draw_pixels"))
 def draw_pixels(
     a: wp.vec3,
     b: wp.vec3,
@@ -76,7 +76,6 @@ def draw_pixels(
     cull_back_faces: int,
     min_key: wp.int64,
     face: int,
-    alone: int,
     image: int,
     points_x: wp.array2d(dtype=wp.float32),
     points_y: wp.array2d(dtype=wp.float32),
@@ -91,7 +90,7 @@ def draw_faces(
     chunk: int,
     lanes: int,
     passes: int,
-    alone: int,
+    width: int,
     samples: int,
     vertices: wp.array2d(dtype=wp.vec3),
     faces: wp.array1d(dtype=wp.vec3i),
@@ -141,7 +140,7 @@ def draw_faces(
             # 2. Pixels with points that may lie inside, clamped as floats: integers of far points would overflow.
             left = wp.max(wp.ceil(focal * bounds[0] + centre[0] - 0.5 - margin), 0.0)
             top = wp.max(wp.ceil(focal * bounds[1] + centre[1] - 0.5 - margin), 0.0)
-            right = wp.min(wp.floor(focal * bounds[2] + centre[2] - 0.5 + margin), float(keys.shape[2] / samples - 1))
+            right = wp.min(wp.floor(focal * bounds[2] + centre[2] - 0.5 + margin), float(width - 1))
             bottom = wp.min(wp.floor(focal * bounds[3] + centre[3] - 0.5 + margin), float(keys.shape[1] - 1))
             if finite and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
                 # 3. Every point in the bounds; this lane's first row is the next one that is its own. A depth is a
@@ -162,7 +161,6 @@ def draw_faces(
                     cull_back_faces,
                     min_key,
                     f,
-                    alone,
                     image,
                     points_x,
                     points_y,
@@ -214,6 +212,27 @@ def read_faces(
                 out_depth[out, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
 
 
+@wp.func_native(native_code(Path(__file__).with_name("pixels.h"), "average_row"))
+def average_row(
+    image: int,
+    row: int,
+    y: int,
+    left: int,
+    samples: int,
+    first_face: int,
+    end_face: int,
+    first_vertex: int,
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array1d(dtype=wp.vec3i),
+    focal: float,
+    points_x: wp.array2d(dtype=wp.float32),
+    points_y: wp.array2d(dtype=wp.float32),
+    keys: wp.array3d(dtype=wp.int64),
+    attributes: wp.array3d(dtype=wp.float32),
+    out: wp.array4d(dtype=wp.float32),
+): ...
+
+
 @wp.kernel
 def average_faces(
     first: int,
@@ -232,35 +251,28 @@ def average_faces(
     attributes: wp.array3d(dtype=wp.float32),
     out: wp.array4d(dtype=wp.float32),
 ):
-    # A thread averages a row of the region: the share of samples that show one of the faces, and the attributes there.
+    # A thread averages a row of the region.
     t = first + wp.tid()
     image = t // out.shape[1]
     row = t - image * out.shape[1]
-    y = row + top
-    focal = focals[image]
-    channels = attributes.shape[2]
-    for x in range(out.shape[2]):
-        for k in range(channels + 1):
-            out[image, row, x, k] = 0.0
-        for i in range((x + left) * samples, (x + left + 1) * samples):
-            f = wp.int32(keys[image, y, i] & wp.int64(0xFFFFFFFF))  # -1 where no face is
-            if f >= first_face and f < end_face:
-                i0 = faces[f][0]
-                i1 = faces[f][1]
-                i2 = faces[f][2]
-                point = wp.vec2(points_x[image, i], float(y) + 0.5 - points_y[image, i])
-                e = edges_of(vertices[image, i0], vertices[image, i1], vertices[image, i2], focal, point)
-                w = e * (1.0 / (e[0] + e[1] + e[2]))
-                out[image, row, x, 0] += 1.0
-                for k in range(channels):
-                    out[image, row, x, k + 1] += (
-                        w[0] * attributes[image, i0 - first_vertex, k]
-                        + w[1] * attributes[image, i1 - first_vertex, k]
-                        + w[2] * attributes[image, i2 - first_vertex, k]
-                    )
-        if out[image, row, x, 0] > 0.0:
-            for k in range(channels + 1):
-                out[image, row, x, k] = out[image, row, x, k] / float(samples)
+    average_row(
+        image,
+        row,
+        row + top,
+        left,
+        samples,
+        first_face,
+        end_face,
+        first_vertex,
+        vertices,
+        faces,
+        focals[image],
+        points_x,
+        points_y,
+        keys,
+        attributes,
+        out,
+    )
 
 
 @wp.kernel

@@ -17,7 +17,7 @@ from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 _LANES, _FULL_GPU = 8, 1 << 17
 # Most threads of a CUDA launch; beyond it, a thread takes several faces or pixels.
 _MAX_THREADS = 1 << 30
-# Pixels beyond a row that the CPU's vectors reach.
+# Points beyond a row that the CPU's vectors reach.
 _PADDING = 8
 # Points of the image for each face from which a second pass costs less than the pixels that it leaves out.
 _POINTS_OF_TWO_PASSES = 16
@@ -32,7 +32,7 @@ def _on_cpu(device: torch.device) -> bool:
 class Drawing(NamedTuple):
     """The z-buffer of B images, and what reads it.
 
-    keys     (B, H, W·S) int64: samples of a pixel lie side by side, so that a face reaches few cache lines
+    keys     (B, H, W·S + padding) int64: samples of a pixel lie side by side, so that a face reaches few cache lines
     mesh     vertices, faces and focal lengths; points: x and y of a row's samples
     samples  S of each pixel
     """
@@ -56,15 +56,16 @@ def draw(
     height, width = size
     batch, samples, _ = principal_points.shape
     count, device = faces.shape[0], vertices.device
-    keys = torch.full((batch, height, width * samples), kernel.FAR, dtype=torch.int64, device=device)
-    # The padding is read, but not drawn.
+    # The padding is written by vectors that reach beyond the image, and never read.
+    shape = batch, height, width * samples + _PADDING
+    keys = fresh(torch.empty(0, dtype=torch.int64, device=device), shape).fill_(kernel.FAR)
     columns = torch.arange(width + _PADDING, dtype=vertices.dtype, device=device)[:, None] + 0.5
     points_x = plain((columns - principal_points[:, None, :, 0]).flatten(1).contiguous())
     points_y = plain(principal_points[..., 1].repeat(1, len(columns)))
     centres = vectors(torch.cat((principal_points.amin(1), principal_points.amax(1)), 1), wp.vec4)
     mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal)]
     drawing = Drawing(keys, mesh, [points_x, points_y], samples)
-    if not keys.numel():
+    if not batch * height * width:
         return drawing
     if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
@@ -80,7 +81,7 @@ def draw(
         chunk,
         lanes,
         passes,
-        int(_on_cpu(device)),
+        width,
         samples,
         *mesh,
         centres,
@@ -96,7 +97,7 @@ def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
     """Compute face, barycentrics and depth of a `Raster` of all samples with the kernel."""
     keys, mesh, points, samples = drawing
     (batch, height, columns), like = keys.shape, mesh[0][0]
-    shape = batch * samples, height, columns // samples
+    shape = batch * samples, height, (columns - _PADDING) // samples
     face = torch.empty(shape, dtype=torch.int32, device=keys.device)
     barycentrics, depth = fresh(like, (*shape, 3)), fresh(like, shape)
     if face.numel():
