@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
@@ -60,6 +59,8 @@ def _bodies_between(
     body: Body, bodies: KeypointFit, cameras: Sequence[FrameCamera], cameras_between: Sequence[FrameCamera]
 ) -> KeypointFit:
     """Interpolate the K bodies of one person before cameras to the times of other cameras, N of them, in between."""
+    from scipy.interpolate import CubicSpline  # which photographs need not import
+
     times, between = (np.array([camera.time for camera in some]) for some in (cameras, cameras_between))
     to_world, to_camera = (
         Rotation.from_matrix(np.stack([camera.turn.rotation for camera in some])) for some in (cameras, cameras_between)
