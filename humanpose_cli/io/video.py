@@ -421,7 +421,7 @@ class VideoWriter:
             if self._container is None:
                 self._open(pixels.shape[1], pixels.shape[0], time)
             frame = self._scaler.reformat(
-                av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
+                av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24"),
                 format="yuv420p",
                 interpolation=_FROM_RGB,
                 dst_colorspace=Colorspace.ITU709,
