@@ -233,11 +233,11 @@ def fit(
     def report(run: EvaluationRun) -> Report:
         from humanpose_cli.fitting.options import FitOptions, NetworkOptions
         from humanpose_cli.lab.evaluate.bodies import (
-            evaluate_crops,
             evaluate_fits,
             evaluate_predictions,
             has_detections,
         )
+        from humanpose_cli.lab.evaluate.crops import evaluate_crops
         from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if ablation is not None:

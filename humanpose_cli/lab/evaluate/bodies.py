@@ -1,9 +1,4 @@
-"""Evaluation of bodies: fits to images, fit files, and a body network alone.
-
-`evaluate_fits` and `evaluate_predictions` measure what a user gets: the bodies of `hpc fit`, or fit files of any
-origin. `evaluate_crops` measures a network alone, on crops made from labels, as in Neural Body Fitting's analysis
-(section 4.3): the crop is the one in which the true body stands before the fixed camera.
-"""
+"""Evaluation of the bodies that a user gets: those of `hpc fit`, or fit files of any origin."""
 
 from __future__ import annotations
 
@@ -28,11 +23,10 @@ from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.options import FitOptions, NetworkOptions
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
-from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
@@ -64,76 +58,14 @@ from humanpose_cli.lab.evaluate.report import (
     Table,
     body_panel,
     interval_note,
-    plot_quality,
     quartile_contact_sheet,
     quartiles,
     worst_contact_sheet,
 )
-from humanpose_cli.lab.evaluate.weights import network_facts, weights_facts
-from humanpose_cli.lab.metrics.bodies import SHARES, Bodies, BodyErrors, class_f1, confusion, mean_of_visible
+from humanpose_cli.lab.evaluate.weights import network_facts
+from humanpose_cli.lab.metrics.bodies import SHARES, Bodies, BodyErrors
 from humanpose_cli.lab.metrics.joints import RootName
-from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
-from humanpose_cli.lab.recipes.nbf.losses import LossOptions
-from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors
 from humanpose_cli.lab.recipes.people import people_of_images, with_labels
-from humanpose_cli.lab.train.recipe import held_out_batches
-from humanpose_cli.models.nbf.body import BodyParameters
-from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
-from humanpose_cli.networks.weights import find_weights
-
-CropSource = Literal["labels", "segmenter"]
-"""Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
-
-
-@dataclass(frozen=True)
-class EvaluatedCrops:
-    """N people.
-
-    errors  of the bodies; f1 (N,) mean over the parts that a segmenter predicted, None without one
-    """
-
-    errors: BodyErrors
-    f1: NDArray[np.float64] | None
-
-
-def measure_crops(
-    people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
-) -> EvaluatedCrops:
-    """Measure a network on people of its model."""
-    inputs, segmenter = network.config.inputs, network.segmenter if source == "segmenter" else None
-    examples = BodyExamples(
-        people.people,
-        inputs,
-        LossOptions(),
-        crop=network.crop,
-        body=people.body_name,
-        framing="detector" if inputs.kind == "proxy" else "labels",
-        segmenter=None if segmenter is None else segmenter.options,
-        truth=segmenter is not None,
-    )
-    quality: list[NDArray[np.float64]] = []
-
-    def predict(batch: Batch) -> BodyParameters:
-        """Predict a batch, and add the F1 of each person's parts to `quality`."""
-        if segmenter is None:
-            return network.regressor(batch)
-        probabilities = segmenter.probabilities(batch["segmenter_input"]).float()
-        classes = probabilities.shape[1]
-        counts = confusion(probabilities.argmax(1).cpu().numpy(), batch["parts"].long().cpu().numpy(), classes)
-        quality.append(np.asarray(mean_of_visible(class_f1(counts))))
-        return network.regressor({**batch, "image": segmented_input(probabilities, inputs)})
-
-    errors = crop_errors(predict, held_out_batches(examples, range(len(people)), batch_size), network.layer)
-    return EvaluatedCrops(errors, np.concatenate(quality) if quality else None)
-
-
-def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
-    """Measure how hard each pose is, as Figure 3: the mean angle (N,) in radians of the parts' relative rotations, the
-    pelvis left out, from those of an upright person with the arms by the sides.
-    """
-    rotations, neutral = people.bodies.rotations[:, 1:], neutral_rotations().float()[1:]
-    return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
-
 
 _VIEWS = 8  # of each labelled person beside the first, as `hpc fit` has them
 _MIN_OVERLAP = 0.3  # of the boxes, to be taken for the same person
@@ -421,26 +353,6 @@ def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match 
     return fits_report(people, errors, facts, protocol)
 
 
-def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSource, *, batch_size: int = 32) -> Report:
-    """Evaluate a body network alone, on crops made from labels."""
-    selection = run.selection
-    path = find_weights(options.weights or "nbf-parts")
-    segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
-    network = load_nbf(path, segmenter=segmenter, body=selection.body, device=run.device)
-    inputs = network.config.inputs
-    framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
-    people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
-    people.require_one_model()
-    if source == "segmenter" and not (network.segmenter and inputs.segmented):
-        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
-    if run.stop():
-        raise InterruptedRun()
-    errors = measure_crops(people, network, source, batch_size=batch_size)
-    facts = {**selection.facts(), "parts from": source}
-    facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)
-    return crops_report(people, errors, facts, run.folder)
-
-
 METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, {root}", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
@@ -481,7 +393,7 @@ def fits_report(
     missing_rows = np.setdiff1d(np.arange(len(people)), fits.found)
     metrics = body_metrics(errors, people.clusters.taken(fits.found))
     of_all = body_metrics(fits.of_all, people.clusters.taken(np.concatenate((fits.found, missing_rows))))
-    tables = _tables(errors, metrics, people.joints.root_name, of_all)
+    tables = error_tables(errors, metrics, people.joints.root_name, of_all)
     if protocol is not None:
         facts = {**facts, **protocol.facts}
         ours = {"this evaluation, of those found": {**metrics, **fits.movement}}
@@ -498,20 +410,7 @@ def fits_report(
     return Report("Fitted bodies", facts, metrics, tables, images)
 
 
-def crops_report(people: EvaluatedPeople, crops: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
-    """Report on a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
-    errors = crops.errors
-    metrics, plots = body_metrics(errors, people.clusters), {}
-    tables = _tables(errors, metrics, people.joints.root_name)
-    if crops.f1 is not None:
-        metrics["f1"] = summarise(crops.f1, people.clusters)
-        plot_quality(ensure_folder(folder) / "f1-error.png", crops.f1, errors.mpjpe, distance_to_mean(people))
-        plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
-    facts = {**facts, **people.facts}
-    return Report("Body network on crops", facts, metrics, tables, plots=plots)
-
-
-def _tables(
+def error_tables(
     errors: BodyErrors, metrics: Mapping[str, Summary], root: RootName, of_all: Mapping[str, Summary] | None = None
 ) -> list[Table]:
     """Make the tables of errors and their quartiles.

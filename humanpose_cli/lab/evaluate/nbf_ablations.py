@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import changed
 from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
-from humanpose_cli.lab.evaluate.bodies import METRICS, CropSource, distance_to_mean, measure_crops
+from humanpose_cli.lab.evaluate.bodies import METRICS
+from humanpose_cli.lab.evaluate.crops import CropSource, NetworkOnCrops, distance_to_mean, measure_crops
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves, plot_quality
@@ -99,7 +100,7 @@ def measure_networks(trainings: Trainings, people: EvaluatedPeople, weights: Seq
     values: dict[str, list[NDArray[np.float64]]] = {}
     for path in weights:
         network = load_nbf(path, segmenter=setup.segmenter, body=people.body_name, device=trainings.device)
-        crops = measure_crops(people, network, setup.source)
+        crops = measure_crops(NetworkOnCrops(people, network, setup.source))
         for name, column in (*crops.errors._asdict().items(), *([] if crops.f1 is None else [("f1", crops.f1)])):
             values.setdefault(name, []).append(column)
     return Measured({name: np.stack(columns) for name, columns in values.items()}, people.clusters)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import SHIPPED_SEGMENTER
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.recipes.people import usual_protocol
 from humanpose_cli.lab.train.kept import kept_text
-from humanpose_cli.networks.weights import WeightsHeader, read_header, trainings_of
+from humanpose_cli.networks.weights import WeightsHeader, read_header, shipped_weights, trainings_of
 
 CAUTION, LEFT_OUT, CHECKPOINT, CHECKPOINTS = "caution", "left out", "checkpoint", "checkpoints"
 """Facts of a report: why its figures are too good, what is not in them, and the step of the weights, or of all."""
@@ -27,7 +28,8 @@ def weights_facts(
     """Describe weights that are evaluated on images (rows) of a cache, as lines of a report: model, steps of all
     trainings, digest; `CHECKPOINT`; and `CAUTION` if they were learned or chosen on some of these images.
 
-    segmenter  weights through which these look, which get the same lines
+    segmenter  weights through which these look, which get the same lines; `CAUTION` also if these are the shipped ones
+               and the network learned from the parts of others
     """
     files = {"weights": path} if segmenter is None else {"weights": path, "segmenter": segmenter}
     headers = {name: read_header(file) for name, file in files.items()}
@@ -35,6 +37,11 @@ def weights_facts(
     texts = [kept_text(header.training) for header in headers.values()]
     facts[CHECKPOINT] = "; segmenter: ".join(texts)
     cautions = dict.fromkeys(text for header in headers.values() for text in overlaps(header, cache, images))
+    learned_from = _mapping(headers["weights"].training.get("recipe")).get("segmenter")
+    shipped = shipped_weights(SHIPPED_SEGMENTER)
+    if learned_from and segmenter == shipped and path.parent != shipped.parent:
+        text = f"body parts are the shipped segmenter's, the network learned from those of {learned_from}: --segmenter"
+        cautions[text] = None
     return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
 
 

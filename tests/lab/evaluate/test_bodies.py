@@ -15,12 +15,15 @@ from humanpose_cli.fitting.options import NetworkOptions
 from humanpose_cli.lab.evaluate import nbf_ablations
 from humanpose_cli.lab.evaluate.bodies import (
     FoundBody,
+    fits_report,
+    measure_fits,
+)
+from humanpose_cli.lab.evaluate.crops import (
+    NetworkOnCrops,
     crops_report,
     distance_to_mean,
     evaluate_crops,
-    fits_report,
     measure_crops,
-    measure_fits,
 )
 from humanpose_cli.lab.evaluate.nbf_ablations import (
     ABLATION_LABELS,
@@ -125,7 +128,7 @@ def test_a_network_on_crops_is_evaluated_as_its_training_evaluated_it(cache, tra
     recipe.model.eval()
     people = PeopleSelection(cache).people("joints", "parts")
     recipe.held_out = people.people
-    evaluated = measure_crops(people, network)
+    evaluated = measure_crops(NetworkOnCrops(people, network, "labels"))
     assert evaluated.f1 is None
     np.testing.assert_allclose(evaluated.errors.mpjpe, recipe.errors(8).mpjpe, atol=1e-5)
 
@@ -133,10 +136,13 @@ def test_a_network_on_crops_is_evaluated_as_its_training_evaluated_it(cache, tra
 def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_path):
     people = PeopleSelection(cache).people("joints", "parts")
     network = load_nbf(trained[1] / BEST, segmenter=trained[0] / BEST)
-    evaluated = measure_crops(people, network, "segmenter")
+    crops = NetworkOnCrops(people, network, "segmenter")
+    evaluated = measure_crops(crops)
     assert evaluated.f1.shape == (6,)
     assert (evaluated.f1 > 0).all()
-    report = crops_report(people, evaluated, {}, tmp_path)
+    report = crops_report(people, evaluated, {}, tmp_path, crops)
+    assert set(report.images) == {"quartiles.jpg", "worst-mpjpe.jpg"}
+    np.testing.assert_array_equal(evaluated.f1, measure_crops(crops).f1)  # images add no people
     assert report.metrics["f1"].n == 6
     assert (tmp_path / "f1-error.png").stat().st_size > 1000
     hard = distance_to_mean(people)
@@ -146,6 +152,19 @@ def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_
     options = NetworkOptions(str(tmp_path / "joints"), str(trained[0]))
     with raises(UsageError, problem="has nothing to do"):
         evaluate_crops(EvaluationRun(PeopleSelection(cache), tmp_path), options, "segmenter")
+
+
+def test_images_of_crops_show_the_networks_input_the_truth_and_the_prediction(cache, trained):
+    """Figure 4: the input's colours are those of the predicted parts, the bodies are before the fixed camera."""
+    people = PeopleSelection(cache).people("joints", "parts")
+    network = load_nbf(trained[1] / BEST, segmenter=trained[0] / BEST)
+    of_labels, of_segmenter = (NetworkOnCrops(people, network, source).panel(0) for source in ("labels", "segmenter"))
+    parts, true, predicted = np.split(of_labels.astype(int), 3, 1)
+    other_parts, same, other = np.split(of_segmenter.astype(int), 3, 1)
+    np.testing.assert_array_equal(same, true)
+    assert (parts != other_parts).any()
+    assert (predicted != other).any()
+    assert len(np.unique(other_parts.reshape(-1, 3), axis=0)) <= 4  # of three parts and the background
 
 
 def test_a_segmenter_is_evaluated_over_pixels_and_people(cache, trained):

@@ -68,6 +68,21 @@ def test_the_segmenter_before_a_network_is_named_too(tmp_path: Path, cache: Cach
     assert facts["caution"].startswith("the weights were chosen on 1 of the 1 images")
 
 
+@pytest.mark.parametrize(("segmenter", "warned"), [("segmenter", True), ("s", False)])
+def test_a_network_of_other_parts_than_the_shipped_segmenters_is_noted(
+    tmp_path: Path, cache: Cache, segmenter: str, warned: bool
+) -> None:
+    for name, recipe in (("w", {"segmenter": "runs/segmenter"}), ("s", {})):
+        write_weights(tmp_path / name, {"a": torch.zeros(1)}, header(cache, recipe=recipe))
+    path = tmp_path / "s" if segmenter == "s" else find_weights(segmenter)
+    facts = weights_facts(tmp_path / "w", cache, np.array([10]), path)
+    expected = "body parts are the shipped segmenter's, the network learned from those of runs/segmenter: --segmenter"
+    assert facts.get("caution", "") == (expected if warned else "")
+    shipped = weights_facts(find_weights("nbf-proxy"), cache, np.array([10]), path)
+    assert read_header(find_weights("nbf-proxy")).training["recipe"]["segmenter"]
+    assert "caution" not in shipped
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("weights", "network"), [("", "nbf-proxy"), ("nbf-parts", "nbf-parts")])
 def test_the_network_of_fits_is_named_with_its_segmenter(cache: Cache, weights: str, network: str) -> None:

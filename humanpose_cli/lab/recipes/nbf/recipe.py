@@ -328,24 +328,9 @@ class NbfRecipe(Recipe[Batch]):
 
     @torch.no_grad()
     def _panel(self, make: BodyExamples, number: int) -> NDArray[np.uint8]:
-        """Draw (224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them."""
         example = make(number, np.random.default_rng(0))
         batch = {name: torch.as_tensor(values)[None].to(self.device) for name, values in example.items()}
-        estimate, layer = self.predict(batch), self.layer.to(self.device)
-        random = np.random.default_rng(0)
-        evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
-        assert evidence.image is not None
-        smaller = cv2.INTER_AREA if evidence.size > _SIDE else cv2.INTER_LINEAR
-        photo = np.asarray(cv2.resize(evidence.image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
-        panels = [_input_panel(evidence, batch, self.options.inputs, photo)]
-        faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
-        for betas, rotations, colour in (
-            (batch["betas"], batch["rotations"], 2),
-            (estimate.betas, estimate.rotations, 1),
-        ):
-            mesh = layer(betas, rotations, vertices=True).cpu()
-            panels.append(draw_overlay(photo, mesh, faces, camera, track_ids=[colour]))
-        return np.concatenate(panels, 1)
+        return crop_panel(make, number, batch, self.predict(batch), self.layer.to(self.device))
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         o = self.options
@@ -406,6 +391,26 @@ class NbfRecipe(Recipe[Batch]):
     def _held_out_numbers(self) -> list[int]:
         """List which of `held_out` are evaluated, in the order of `errors`."""
         return spread_evenly(len(self.held_out), self.options.validation)
+
+
+def crop_panel(
+    make: BodyExamples, number: int, batch: Batch, estimate: BodyParameters, layer: BodyLayer
+) -> NDArray[np.uint8]:
+    """Draw (224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them.
+
+    number  of the person; batch, estimate  of them alone
+    """
+    random = np.random.default_rng(0)
+    evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
+    assert evidence.image is not None
+    smaller = cv2.INTER_AREA if evidence.size > _SIDE else cv2.INTER_LINEAR
+    photo = np.asarray(cv2.resize(evidence.image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
+    panels = [_input_panel(evidence, batch, make.inputs, photo)]
+    faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
+    for betas, rotations, colour in ((batch["betas"], batch["rotations"], 2), (estimate.betas, estimate.rotations, 1)):
+        mesh = layer(betas, rotations, vertices=True).cpu()
+        panels.append(draw_overlay(photo, mesh, faces, camera, track_ids=[colour]))
+    return np.concatenate(panels, 1)
 
 
 def _input_panel(

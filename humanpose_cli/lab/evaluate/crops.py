@@ -1,0 +1,165 @@
+"""Evaluation of a body network alone, on crops made from labels, as in Neural Body Fitting's analysis (section 4.3):
+the crop is the one in which the true body stands before the fixed camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.limb_rotations import neutral_rotations
+from humanpose_cli.core.errors import InterruptedRun, UsageError
+from humanpose_cli.fitting.options import NetworkOptions
+from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.lab.evaluate.bodies import body_metrics, error_tables
+from humanpose_cli.lab.evaluate.intervals import summarise
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
+from humanpose_cli.lab.evaluate.report import (
+    Image,
+    Report,
+    plot_quality,
+    quartile_contact_sheet,
+    worst_contact_sheet,
+)
+from humanpose_cli.lab.evaluate.weights import weights_facts
+from humanpose_cli.lab.metrics.bodies import BodyErrors, class_f1, confusion, mean_of_visible
+from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions
+from humanpose_cli.lab.recipes.nbf.recipe import Batch, crop_errors, crop_panel
+from humanpose_cli.lab.train.recipe import held_out_batches
+from humanpose_cli.models.nbf.body import BodyParameters
+from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
+from humanpose_cli.networks.weights import find_weights
+
+CropSource = Literal["labels", "segmenter"]
+"""Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
+
+
+class NetworkOnCrops:
+    """A body network that looks at crops around labelled people of its model.
+
+    source  of the body parts
+    f1      (M,) of the M people predicted so far, the mean over the parts that a segmenter predicted; empty without one
+    """
+
+    def __init__(self, people: EvaluatedPeople, network: BodyNetwork, source: CropSource) -> None:
+        inputs = network.config.inputs
+        self.network, self.segmenter = network, network.segmenter if source == "segmenter" else None
+        self.examples = BodyExamples(
+            people.people,
+            inputs,
+            LossOptions(),
+            crop=network.crop,
+            body=people.body_name,
+            framing=_framing(network),
+            segmenter=None if self.segmenter is None else self.segmenter.options,
+            truth=self.segmenter is not None,
+        )
+        self.f1: list[float] = []
+
+    def predict(self, batch: Batch) -> BodyParameters:
+        """Predict a batch, and add the F1 of each person's parts to `f1`."""
+        return self.network.regressor(self._segmented(batch))
+
+    def _segmented(self, batch: Batch) -> Batch:
+        """Return the batch with the image of the segmenter's parts, if there is a segmenter."""
+        if self.segmenter is None:
+            return batch
+        probabilities = self.segmenter.probabilities(batch["segmenter_input"]).float()
+        classes = probabilities.shape[1]
+        counts = confusion(probabilities.argmax(1).cpu().numpy(), batch["parts"].long().cpu().numpy(), classes)
+        self.f1 += np.asarray(mean_of_visible(class_f1(counts))).tolist()
+        return {**batch, "image": segmented_input(probabilities, self.network.config.inputs)}
+
+    @torch.no_grad()
+    def panel(self, number: int) -> Image:
+        """Draw (224, 672, 3) the input of one person, the true and the predicted body."""
+        (batch,) = held_out_batches(self.examples, [number], 1)
+        batch = self._segmented({name: values.to(self.network.device) for name, values in batch.items()})
+        return crop_panel(self.examples, number, batch, self.network.regressor(batch), self.network.layer)
+
+
+def _framing(network: BodyNetwork) -> Framing:
+    return "detector" if network.config.inputs.kind == "proxy" else "labels"
+
+
+@dataclass(frozen=True)
+class EvaluatedCrops:
+    """N people.
+
+    errors  of the bodies; f1 (N,) mean over the parts that a segmenter predicted, None without one
+    """
+
+    errors: BodyErrors
+    f1: NDArray[np.float64] | None
+
+
+def measure_crops(crops: NetworkOnCrops, *, batch_size: int = 32) -> EvaluatedCrops:
+    """Measure a network on all people of `crops`."""
+    crops.f1.clear()
+    numbers = range(len(crops.examples.people))
+    errors = crop_errors(crops.predict, held_out_batches(crops.examples, numbers, batch_size), crops.network.layer)
+    return EvaluatedCrops(errors, np.array(crops.f1) if crops.f1 else None)
+
+
+def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
+    """Measure how hard each pose is, as Figure 3: the mean angle (N,) in radians of the parts' relative rotations, the
+    pelvis left out, from those of an upright person with the arms by the sides.
+    """
+    rotations, neutral = people.bodies.rotations[:, 1:], neutral_rotations().float()[1:]
+    return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
+
+
+def evaluate_crops(run: EvaluationRun, options: NetworkOptions, source: CropSource, *, batch_size: int = 32) -> Report:
+    """Evaluate a body network alone, on crops made from labels."""
+    selection = run.selection
+    path = find_weights(options.weights or "nbf-parts")
+    segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
+    network = load_nbf(path, segmenter=segmenter, body=selection.body, device=run.device)
+    inputs, losses = network.config.inputs, LossOptions(0, points2d=1)
+    people = selection.people(*needed_labels(inputs, losses, segmented=False, framing=_framing(network)))
+    people.require_one_model()
+    if source == "segmenter" and not (network.segmenter and inputs.segmented):
+        raise UsageError("segmenter", "has nothing to do", got=f"a network that sees {inputs.kind}", remedy="labels")
+    if run.stop():
+        raise InterruptedRun()
+    crops = NetworkOnCrops(people, network, source)
+    evaluated = measure_crops(crops, batch_size=batch_size)
+    facts = {**selection.facts(), "parts from": source}
+    facts |= weights_facts(path, people.people.cache, people.people.images, segmenter)
+    return crops_report(people, evaluated, facts, run.folder, crops)
+
+
+def crops_report(
+    people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path, crops: NetworkOnCrops
+) -> Report:
+    """Report on a network alone, with people of each quartile of the errors (Figure 4) and the worst (Figures 5, 6);
+    with a segmenter's parts Figure 3 is drawn into the folder.
+    """
+    errors = evaluated.errors
+    metrics, plots = body_metrics(errors, people.clusters), {}
+    tables = error_tables(errors, metrics, people.joints.root_name)
+    if evaluated.f1 is not None:
+        metrics["f1"] = summarise(evaluated.f1, people.clusters)
+        plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
+        plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
+
+    def title(index: int) -> str:
+        return f"{1e3 * errors.mpjpe[index]:.0f} mm, PA {1e3 * errors.pa_mpjpe[index]:.0f} mm"
+
+    caption = "from left to right the network's input, the true body (green), the predicted body (orange)"
+    quartiles, worst = (
+        sheet(errors.mpjpe, crops.panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet)
+    )
+    images = {
+        "quartiles.jpg": (quartiles, f"Quartiles: {caption}"),
+        "worst-mpjpe.jpg": (worst, f"Largest errors: {caption}"),
+    }
+    return Report("Body network on crops", {**facts, **people.facts}, metrics, tables, images, plots)
