@@ -140,8 +140,11 @@ IPER_FRAMES = {"001/1/1": 4, "001/1/2": 6, "002/3/1": 5, "003/1/1": 7, "003/1/2"
 IPER_VAL = ("003/1/1", "003/1/2")
 
 
-def iper_tree(root: Path, *, smpls: bool = False, side: int = 16) -> Path:
-    """Five videos as frames of `side` × `side` pixels; the first frame of 003/1/2 has grey 80, the next 81 …"""
+def iper_tree(root: Path, *, smpls: bool = False, authors: bool = False, side: int = 16) -> Path:
+    """Five videos as frames of `side` × `side` pixels; the first frame of 003/1/2 has grey 80, the next 81 …
+
+    authors  with poses.pkl of the reposing paper's authors: a person who moves to the right by a pixel a frame
+    """
     for number, (video, count) in enumerate(IPER_FRAMES.items()):
         for frame in range(count):
             content = image((side, side), 20 * number + frame, "PNG")
@@ -149,9 +152,24 @@ def iper_tree(root: Path, *, smpls: bool = False, side: int = 16) -> Path:
         if smpls:
             stored = {"cams": iper_cameras(count), "pose": np.ones((count, 72)), "shape": np.zeros((count, 10))}
             write(root / "smpls" / video / "pose_shape.pkl", python2_pickle(stored))
+    if authors:
+        poses: dict[str, Any] = {}
+        for video, count in IPER_FRAMES.items():
+            person, clothes, motion = video.split("/")
+            frames = {f"{frame:04d}": iper_authors_joints(frame) for frame in range(count)}
+            poses.setdefault(person, {}).setdefault(clothes, {})[motion] = frames
+        write(root / "poses.pkl", pickle.dumps(poses))
     write(root / "train.txt", "".join(f"{video}\n" for video in IPER_FRAMES if video not in IPER_VAL))
     write(root / "val.txt", "".join(f"{video}\n" for video in IPER_VAL))
     return root
+
+
+def iper_authors_joints(frame: int) -> np.ndarray:
+    """(19, 3) pixels of an image of 256 × 256 and depths from the pelvis: the default body at rest."""
+    rest = BODY.pose(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10), vertices=False)
+    joints = BODY.pose_landmarks("reposing19", rest, torch.zeros(1, 10))[0].double().numpy()
+    joints = (joints - joints[18]) * (100.0, -100.0, -100.0)  # to the camera's axes
+    return joints + np.array([120.0 + frame, 130.0, 0.0])
 
 
 def iper_cameras(count: int) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 Layout and licence: data/README.md, after the owners' documentation (svip-lab/impersonator: doc/train.md,
 tools/unzip_iPER.py, data/imper_dataset.py, his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's:
-an estimator makes better ones.
+an estimator makes better ones, and the reposing paper's authors estimated joints.
 
 The protocol "iper" has the splits of the reposing paper's authors: "test" is the owners' val.txt, on which papers
-evaluate, "validation" 21 clothes of train.txt (`reposing_splits`), "train" its others.
+evaluate, "validation" 21 clothes of train.txt (`reposing_splits`), "train" its others, or by `learn` all of them.
 
 A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of "test":
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
@@ -19,26 +19,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
 from humanpose_cli.io.checks import array_field, existing_file
 from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import CROSS_IMITATION, SPLITS, Group, Person, Sample
-from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions
+from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions, box_around
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
     decode_pixels,
     encode_pixels,
+    encode_view,
     list_files,
     read_lines,
     read_pickled_table,
@@ -61,16 +66,34 @@ _Clothes = dict[str, Any]  # what reads a group: its videos (name, number of fra
 
 # HMR sees a square image of 224 pixels with a focal length of 500.
 _HMR_FOCAL_FACTOR = 500 / 224
+# The authors' own camera for iPER (pose3d_minimal/main.py), and the side of the images that their poses are pixels of.
+_AUTHORS_FOCAL_FACTOR, _AUTHORS_SIDE = 1125 / 1024, 256
 
 
 @dataclass(frozen=True)
 class IperOptions(SequenceOptions):
     """Options of iPER."""
 
-    poses: Literal["auto", "estimator", "smpls", "none"] = option(
+    poses: Literal["auto", "estimator", "smpls", "authors", "none"] = option(
         "auto",
-        "estimator: those of the estimator passed in. smpls: the data set's own HMR estimates. auto: the first that "
-        "there is.",
+        "estimator: those of the estimator passed in. smpls: the data set's own HMR estimates. authors: joints that "
+        "the reposing paper's authors estimated, in poses.pkl in the data set's folder, without bodies. auto: "
+        "estimator or smpls, the first that there is.",
+    )
+    release: Literal["auto", "images", "images_HD", "iPER_1024_video_release", "iPER_256_video_release"] = option(
+        "auto", "Folder of the frames or videos. auto: the first of these that is there."
+    )
+    size: int = option(
+        0,
+        "Pixels of the longer side of the images in the cache, if the data set's are larger; 0 keeps their size. Poses "
+        "are estimated in the data set's images.",
+        unit="pixels",
+        minimum=0,
+    )
+    learn: Literal["train", "train+validation"] = option(
+        "train",
+        "Clothes of the split train: those that the reposing paper's authors train on while they choose, or also their "
+        "21 clothes for validation, as for the figures that they publish.",
     )
     random_pairs: int = option(10_000, "Number of random pairs.", minimum=0)
     seed: int = option(0, "Seed of all random choices.")
@@ -97,18 +120,21 @@ class IperSource(FolderSource):
     )
 
     def _prepare(self) -> None:
-        self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)
-        self._videos = next((self.root / name for name in _VIDEO_FOLDERS if (self.root / name).is_dir()), None)
-        if self._frames is None and self._videos is None:
-            expected = " or ".join((*_FRAME_FOLDERS, *_VIDEO_FOLDERS))
-            raise InputError(self.root, "holds neither frames nor videos", expected=expected)
-        self._check_estimator(self.options.poses, "smpls or none")
+        releases = (*_FRAME_FOLDERS, *_VIDEO_FOLDERS) if self.options.release == "auto" else (self.options.release,)
+        folder = next((self.root / name for name in releases if (self.root / name).is_dir()), None)
+        if folder is None:
+            raise InputError(self.root, "holds neither frames nor videos", expected=" or ".join(releases))
+        self._frames = folder if folder.name in _FRAME_FOLDERS else None
+        self._videos = folder if self._frames is None else None
+        self._check_estimator(self.options.poses, "smpls, authors or none")
+        if self.options.poses == "authors":
+            existing_file(self._authors_file, "the joints that the reposing paper's authors estimated")
         if self.options.cross_imitation:
             existing_file(self._protocol_file, "the owners' protocol")
 
     @cached_property
     def poses_from(self) -> str:
-        """'estimator', 'smpls' or 'none'."""
+        """'estimator', 'smpls', 'authors' or 'none'."""
         if self.options.poses != "auto":
             return self.options.poses
         if self.tools.estimator is not None:
@@ -116,7 +142,8 @@ class IperSource(FolderSource):
         return "smpls" if (self.root / "smpls").is_dir() else "none"
 
     def _more_info(self) -> Mapping[str, Any]:
-        made_by = {"smpls": {"name": "HMR, as iPER comes with"}, "none": None}
+        names = {"smpls": "HMR, as iPER comes with", "authors": "the reposing paper's authors"}
+        made_by = {name: {"name": text} for name, text in names.items()} | {"none": None}
         info = self._estimator_info() if self.poses_from == "estimator" else {"poses_by": made_by[self.poses_from]}
         return {**info, "three_frames": "official" if self._protocol_file.is_file() else "drawn"}
 
@@ -135,11 +162,11 @@ class IperSource(FolderSource):
                 if len(parts) != 3 or not all(part.isalnum() for part in parts):
                     expected = "person/clothes/motion, such as 001/1/1"
                     raise InputError(path, f"names {name!r}, which is no video", expected=expected)
-            names_of_split = [name for name in names if self._wants(_split(name, list_name))]
+            names_of_split = [name for name in names if self._wants(self._split(name, list_name))]
             for name in self._present(
                 [(name, self._video_path(name)) for name in names_of_split], path, "videos", notes
             ):
-                key, split = name.rpartition("/")[0], _split(name, list_name)
+                key, split = name.rpartition("/")[0], self._split(name, list_name)
                 group = clothes.setdefault(key, {"videos": [], "split": split})
                 if group["split"] != split:
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
@@ -147,6 +174,13 @@ class IperSource(FolderSource):
         if self.poses_from == "none":
             notes.append("iPER: the samples have no poses: let them be fitted (`fit=True`), or unpack smpls.zip")
         return [*self._with_pairs(clothes), *self._cross_imitation(clothes)]
+
+    def _split(self, video: str, list_name: str) -> str:
+        """Return the split of a video that the owners list as "train" or "val"."""
+        if list_name == "val":
+            return "test"
+        held_out = self.options.learn == "train" and video.rpartition("/")[0] in IPER_VALIDATION
+        return "validation" if held_out else "train"
 
     def _video_path(self, video: str) -> Path:
         """Return the folder of its frames, or the video file."""
@@ -192,6 +226,10 @@ class IperSource(FolderSource):
             pairs = {(CROSS_IMITATION, "test"): list(product(range(len(sources)), numbers))}
             parts = [(video, count, sorted(sources)), (target, counts[target], targets)]
             yield Group(f"{CROSS_IMITATION}/{video}", len(sources) + len(targets), pairs, {"parts": parts})
+
+    @property
+    def _authors_file(self) -> Path:
+        return self.root / "poses.pkl"
 
     @property
     def _protocol_file(self) -> Path:
@@ -256,7 +294,8 @@ class IperSource(FolderSource):
         estimates = self._people(video, count, frames)
         clothing, _, kind = video.rpartition("/")
         for number, (frame, label, image) in enumerate(self._images(video, count, frames)):
-            estimate = estimates.at(frame, image.size) if isinstance(estimates, _HmrEstimates) else estimates[number]
+            estimate = estimates[number] if isinstance(estimates, Sequence) else estimates.at(frame, image.size)
+            image, estimate = _reduced(image, estimate, self.options.size)
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
                 f"{video}/{label}",
@@ -270,7 +309,11 @@ class IperSource(FolderSource):
                 splits=splits,
             )
 
-    def _people(self, video: str, count: int, frames: Sequence[int]) -> _HmrEstimates | Sequence[EstimatedImage]:
+    def _people(
+        self, video: str, count: int, frames: Sequence[int]
+    ) -> _HmrEstimates | _AuthorsJoints | Sequence[EstimatedImage]:
+        if self.poses_from == "authors":
+            return _AuthorsJoints(self._authors_file, video, count)
         if self.poses_from == "smpls":
             return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
         if self.poses_from == "none":
@@ -294,13 +337,6 @@ class IperSource(FolderSource):
             raise InputError(path, "has changed", expected=f"{count} frames", got=str(len(files)))
         for number in frames:
             yield number, files[number].stem, stored_image(files[number])
-
-
-def _split(video: str, list_name: str) -> str:
-    """Return the split of a video that the owners list as "train" or "val"."""
-    if list_name == "val":
-        return "test"
-    return "validation" if video.rpartition("/")[0] in IPER_VALIDATION else "train"
 
 
 class _HmrEstimates:
@@ -328,3 +364,85 @@ class _HmrEstimates:
         trans = np.array([x, y, 2 * focal / (scale * side)])
         person = Person(gender="neutral", body="smpl", poses=self.poses[frame], betas=self.betas[frame], trans=trans)
         return EstimatedImage([person], focal)
+
+
+class _AuthorsJoints:
+    """Joints of a video that the reposing paper's authors estimated, as their code reads them
+    (MKnoche/warp3d_reposing@522e783, dataset.py): a tree person → clothes → motion → frame in a pickle, with (19, 3) of
+    `REPOSING19` as leaves, pixels of the image at 256 × 256 and, in the same unit, depths.
+
+    `models.warp3d.generator.frame_joints` makes the same numbers of them again, with depths from the pelvis, whatever
+    their distance is: they are put where their bones are together as long as the default body's.
+    """
+
+    def __init__(self, path: Path, video: str, count: int) -> None:
+        tree: Any = _authors_table(path)
+        for name in video.split("/"):
+            tree = tree.get(name) if isinstance(tree, Mapping) else None
+        if not isinstance(tree, Mapping) or not all(str(name).isdigit() for name in tree):
+            raise InputError(path, f"has no frames of {video}", expected="person, clothes, motion, numbers of frames")
+        if len(tree) != count:
+            raise InputError(f"{path} ({video})", "does not fit the frames", expected=f"{count}", got=str(len(tree)))
+        names = sorted(tree, key=int)
+        self.joints = [array_field(tree, name, path, (len(REPOSING19), 3)) for name in names]
+
+    def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
+        side = max(size)
+        focal, pixels = _AUTHORS_FOCAL_FACTOR * side, self.joints[frame] * side / _AUTHORS_SIDE
+        depths = 1 + (pixels[:, 2:] - pixels[REPOSING19.index("pelvis"), 2]) / focal
+        directions = np.concatenate(((pixels[:, :2] - np.array(size) / 2) / focal, np.ones_like(depths)), 1)
+        points = directions * depths
+        points *= _default_bones() / _bones(points)
+        known = np.ones((len(points), 1))
+        person = Person(
+            box=box_around(pixels[:, :2], size),
+            keypoints={REPOSING19.name: np.concatenate((pixels[:, :2], known), 1)},
+            joints={REPOSING19.name: np.concatenate((points, known), 1)},
+        )
+        return EstimatedImage([person], focal)
+
+
+@lru_cache(maxsize=1)
+def _authors_table(path: Path) -> Mapping[str, Any]:
+    return read_pickled_table(path)
+
+
+def _bones(joints: NDArray[np.floating]) -> float:
+    """Add up the lengths of the bones of joints (19, 3)."""
+    first, second = np.array(REPOSING19.bones).T
+    return float(np.linalg.norm(joints[first] - joints[second], axis=1).sum())
+
+
+@cache
+def _default_bones() -> float:
+    body, betas = default_body(), torch.zeros(1, 10)
+    rest = body.pose(torch.eye(3).expand(1, 24, 3, 3), betas, vertices=False)
+    return _bones(body.pose_landmarks(REPOSING19.name, rest, betas)[0].double().numpy())
+
+
+def _reduced(image: StoredImage, estimate: EstimatedImage, side: int) -> tuple[StoredImage, EstimatedImage]:
+    """Make an image whose longer side has more than `side` pixels so small, with what is estimated in it; 0: any."""
+    factor = side / max(image.size)
+    if not side or factor >= 1:
+        return image, estimate
+    width, height = (round(factor * length) for length in image.size)
+
+    def pixels() -> NDArray[np.uint8]:
+        return np.asarray(cv2.resize(decode_pixels(image), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+    people = [_scaled(person, factor) for person in estimate.people]
+    focal = None if estimate.focal is None else factor * estimate.focal
+    centre = estimate.principal_point
+    centre = None if centre is None else (factor * centre[0], factor * centre[1])
+    return encode_view(pixels, (width, height)), EstimatedImage(people, focal, centre)
+
+
+def _scaled(person: Person, factor: float) -> Person:
+    """Scale a person's pixels."""
+    scales = np.array([factor, factor, 1.0])
+    return replace(
+        person,
+        box=None if person.box is None else np.asarray(person.box) * factor,
+        keypoints={name: np.asarray(points) * scales for name, points in person.keypoints.items()},
+        detected=None if person.detected is None else np.asarray(person.detected) * scales,
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import pickle
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from helpers.paper_datasets import (
     Estimator,
     assert_travels,
     image,
+    iper_authors_joints,
     iper_cameras,
     iper_protocol,
     iper_tree,
@@ -21,12 +24,15 @@ from helpers.paper_datasets import (
     write,
 )
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.lab.cache.encoding import decode_image
 from humanpose_cli.lab.datasets import iper
 from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.iper import IperOptions, IperSource
+from humanpose_cli.models.warp3d.generator import frame_joints
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +93,97 @@ def test_an_estimator_sees_each_video_once_as_a_sequence(tmp_path: Path) -> None
     assert source.info.options["poses_by"] == {"name": "stand-in"}
 
 
+def test_the_authors_joints_give_the_network_their_numbers(tmp_path: Path) -> None:
+    source = IperSource(iper_tree(tmp_path, authors=True, side=64), IperOptions(poses="authors", every=2))
+    sample = list(source.read(source.groups()[2]))[5]
+    assert (sample.sequence, sample.frame) == ("003/1/2", 2)
+    (person,) = sample.people
+    joints = person.joints["reposing19"]
+    assert sample.focal == pytest.approx(64 * 1125 / 1024)
+    assert sample.focal is not None
+    expected = iper_authors_joints(2) / 4
+    np.testing.assert_allclose(person.keypoints["reposing19"][:, :2], expected[:, :2])
+    frame = frame_joints(joints[:, :3], Camera(sample.focal, (32.0, 32.0), (64, 64)))
+    np.testing.assert_allclose(frame, expected + np.array([0, 0, 32]), atol=1e-4)
+    ankles = joints[[7, 13], :3]
+    assert 1.2 < np.linalg.norm(ankles.mean(0) - joints[1, :3]) < 1.7  # metres from nose to ankles, of the default body
+    low, high = np.split(person.box, 2)
+    assert (low <= expected[:, :2].min(0)).all()
+    assert (high >= expected[:, :2].max(0)).all()
+    assert (person.poses, person.identity, person.clothing) == (None, "003", "003/1")
+    assert source.info.options["poses_by"] == {"name": "the reposing paper's authors"}
+    assert_travels(source, 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda tree: tree["003"]["1"].pop("2"), {"problem": "has no frames of 003/1/2"}),
+        (lambda tree: tree["003"]["1"]["2"].pop("0003"), {"problem": "does not fit", "expected": "8", "got": "7"}),
+        (lambda tree: tree["003"]["1"]["2"].update({"0003": np.zeros((19, 2))}), {}),
+        (lambda tree: tree["003"]["1"].update({"2": {"a": 1}}), {"problem": "has no frames of 003/1/2"}),
+    ],
+)
+def test_damaged_joints_of_the_authors_are_named(tmp_path: Path, damage: Any, error: dict[str, str]) -> None:
+    path = iper_tree(tmp_path, authors=True) / "poses.pkl"
+    tree = pickle.loads(path.read_bytes())
+    damage(tree)
+    path.write_bytes(pickle.dumps(tree))
+    source = IperSource(tmp_path, IperOptions(poses="authors"))
+    with raises(InputError, subject="poses.pkl", **error):
+        list(source.read(source.groups()[2]))
+    path.unlink()
+    with raises(InputError, subject="poses.pkl", problem="does not exist"):
+        IperSource(tmp_path, IperOptions(poses="authors"))
+
+
+def test_images_are_stored_smaller_and_estimated_in_their_own_size(tmp_path: Path) -> None:
+    class Boxed(Estimator):
+        def estimate(self, images: Any, *, sequence: bool, single_person: bool) -> Any:
+            found = [replace(e, people=[boxed(e.people[0])]) for e in super().estimate(images, **flags)]
+            assert sequence
+            return found
+
+    flags = {"sequence": True, "single_person": True}
+    points = np.array([[8.0, 16.0, 0.5]])
+
+    def boxed(person: Any) -> Any:
+        return replace(person, box=np.array([4.0, 8, 12, 16]), keypoints={"smpl24": points}, detected=points)
+
+    root = iper_tree(tmp_path, side=32)
+    full, small = (
+        list(IperSource(root, IperOptions(size=size), SourceTools(Boxed())).read(IperSource(root).groups()[1]))[1]
+        for size in (0, 16)
+    )
+    pixels = decode_image(small.image)
+    assert pixels is not None
+    assert (small.size, pixels.shape) == ((16, 16), (16, 16, 3))
+    assert abs(float(pixels[..., 1].mean()) - 41) < 2  # its grey
+    assert (full.size, full.focal, full.principal_point) == ((32, 32), 100.0, (5.0, 6.0))
+    assert (small.focal, small.principal_point) == (50.0, (2.5, 3.0))
+    person = small.people[0]
+    np.testing.assert_array_equal(person.box, [2, 4, 6, 8])
+    np.testing.assert_array_equal(person.keypoints["smpl24"], points * (0.5, 0.5, 1))
+    np.testing.assert_array_equal(person.detected, points * (0.5, 0.5, 1))
+    np.testing.assert_array_equal(person.betas, full.people[0].betas)
+    kept = list(IperSource(root, IperOptions(size=64)).read(IperSource(root).groups()[1]))[1]
+    assert kept.image == full.image
+
+
+def test_a_release_is_chosen(tmp_path: Path) -> None:
+    root = iper_tree(tmp_path)
+    path = root / "iPER_256_video_release" / "001_1_1.mp4"
+    path.parent.mkdir()
+    with VideoWriter(path, 25.0) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+    options = IperOptions(release="iPER_256_video_release", split="train", allow_missing=True)
+    assert [group.count for group in IperSource(root, options).groups()] == [3]
+    assert [group.count for group in IperSource(root).groups()] == [10, 5, 15]
+    with raises(InputError, problem="holds neither frames nor videos", expected="images_HD"):
+        IperSource(root, IperOptions(release="images_HD"))
+
+
 def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path), IperOptions(random_pairs=400))
     first, _, last = source.groups()
@@ -110,6 +207,9 @@ def test_the_authors_clothes_are_held_out_of_train(tmp_path: Path, monkeypatch: 
         (group,) = IperSource(tmp_path, IperOptions(split=split)).groups()
         assert group.name == name
         assert bool(group.pairs) == (split == "test")
+    learning = IperSource(tmp_path, IperOptions(learn="train+validation"))
+    splits = {group.name: {sample.splits["iper"] for sample in learning.read(group)} for group in learning.groups()}
+    assert splits == {"001/1": {"train"}, "002/3": {"train"}, "003/1": {"test"}}
 
 
 @pytest.mark.slow
