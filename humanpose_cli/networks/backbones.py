@@ -159,6 +159,7 @@ class VGG(nn.Module):
             raise UsageError("layers", "no such VGG", expected=", ".join(map(str, VGGS)), got=str(layers))
         self._names, modules = zip(*_named_layers(VGGS[layers], dilated_blocks), strict=True)
         self.features = nn.Sequential(*modules)
+        self.channels = _WIDTHS[-1]  # of the last map
 
     def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         """Compute activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).

@@ -78,7 +78,7 @@ class DeepLabSegmenter(nn.Module):
         self.backbone: ResNet | VGG
         if backbone == "vgg16":
             self.backbone = VGG(16, dilated_blocks=2)
-            self.head = AtrousPyramid(512, classes, hidden_channels=_FULLY_CONNECTED)
+            self.head = AtrousPyramid(self.backbone.channels, classes, hidden_channels=_FULLY_CONNECTED)
         else:
             self.backbone = ResNet(int(backbone.removeprefix("resnet")), width=width, dilated_stages=2)
             self.head = AtrousPyramid(self.backbone.channels[-1], classes)

@@ -151,15 +151,21 @@ def crops_report(
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
 
+    images = crop_sheets(crops, errors.mpjpe, errors.pa_mpjpe)
+    return Report("Body network on crops", {**facts, **people.facts}, metrics, tables, images, plots)
+
+
+def crop_sheets(
+    crops: NetworkOnCrops, mpjpe: NDArray[np.float64], pa_mpjpe: NDArray[np.float64]
+) -> dict[str, tuple[Image, str]]:
+    """Draw people of each quartile of the errors in metres, and the worst: file name → image, and a line on it."""
+
     def title(index: int) -> str:
-        return f"{1e3 * errors.mpjpe[index]:.0f} mm, PA {1e3 * errors.pa_mpjpe[index]:.0f} mm"
+        return f"{1e3 * mpjpe[index]:.0f} mm, PA {1e3 * pa_mpjpe[index]:.0f} mm"
 
     caption = "from left to right the network's input, the true body (green), the predicted body (orange)"
-    quartiles, worst = (
-        sheet(errors.mpjpe, crops.panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet)
-    )
-    images = {
+    quartiles, worst = (sheet(mpjpe, crops.panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
+    return {
         "quartiles.jpg": (quartiles, f"Quartiles: {caption}"),
         "worst-mpjpe.jpg": (worst, f"Largest errors: {caption}"),
     }
-    return Report("Body network on crops", {**facts, **people.facts}, metrics, tables, images, plots)

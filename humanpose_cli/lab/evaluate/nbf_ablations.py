@@ -1,4 +1,4 @@
-"""Tables 1 to 4 and Figure 3 of Neural Body Fitting, trained and evaluated anew.
+"""Tables 1 to 4 and Figures 3 to 6 of Neural Body Fitting, trained and evaluated anew.
 
 Variants are evaluated on the same held-out people; intervals are over people and seeds. The paper's figures stand
 beside ours where data and split are the paper's.
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import changed
+from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
 from humanpose_cli.lab.evaluate.bodies import METRICS
-from humanpose_cli.lab.evaluate.crops import CropSource, NetworkOnCrops, distance_to_mean, measure_crops
+from humanpose_cli.lab.evaluate.crops import CropSource, NetworkOnCrops, crop_sheets, distance_to_mean, measure_crops
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves, plot_quality
@@ -214,7 +215,7 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared
 
 
 def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared, folder: Path) -> TablesAndPlots:
-    """Make Table 2, the segmenter of training against that of validation, and Figure 3."""
+    """Make Table 2, the segmenter of training against that of validation, and Figures 3 to 6."""
     setups = {name: _segmented(trainings, shared, name) for name in shared.segmenters}
     setups["GT"] = _Setup(shared.network)
     weights = {
@@ -238,6 +239,14 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, shared: NbfShared,
         if "f1" in values:  # the best segmenter comes last and stays
             plot_quality(folder / "f1-error.png", values["f1"][0], values["mpjpe"].mean(0), distance_to_mean(people))
             plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
+    for name, figure in ((list(shared.segmenters)[-1], "Figures 4 and 5"), ("GT", "Figure 6")):
+        setup, values = setups[name], figures[f"{name}, validated with {name}"].values
+        mpjpe, pa_mpjpe = (np.asarray(values[column][0], np.float64) for column in ("mpjpe", "pa_mpjpe"))
+        network = load_nbf(weights[name][0], segmenter=setup.segmenter, body=people.body_name, device=trainings.device)
+        crops = NetworkOnCrops(people, network, setup.source)
+        for file, (image, text) in crop_sheets(crops, mpjpe, pa_mpjpe).items():
+            write_image(folder / f"{name}-{file}", image)
+            plots[f"{name}-{file}"] = f"{figure}, parts of {name}: {text}"
     tables = [_segmenter_table("segmenters", "Table 2: segmenters of training and validation, error mm", weights, rows)]
     if _is_up3d(people):
         paper_variants = [*VARIANTS["segmenters paper"], *VARIANTS["true parts"]]

@@ -9,62 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import h36m_tree, humaneva_tree
-from helpers.dataset_files import build_h36m, h36m_joints, spotted
+from helpers import humaneva_tree
 from helpers.extensive import extensive
 from helpers.paper_datasets import deepfashion_tree, iper_tree, up3d_tree
-from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
-from scipy.io import savemat
+from helpers.paper_trees import WIDTH, PaperFiles, build_h36m_with_bodies, small_releases, write_paper_files
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Person, Source
-from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, up3d
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
 from humanpose_cli.lab.datasets.labelling import RenderedLabels
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.lab.datasets.registry import open_source
 from humanpose_cli.lab.recipes.registry import MODELS
-from humanpose_cli.lab.train.history import TrainingHistory
-from humanpose_cli.networks.backbones import VGG, ResNet
 
 pytestmark = pytest.mark.slow
 
-WIDTH = 4
 LOOP: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 2, "workers": 0, "log_every": 1}
 
 
-class Files(NamedTuple):
-    """Files that the presets need beside a cache: stand-ins of SMPL, ImageNet's weights and DensePose's charts."""
-
-    smpl: Path
-    resnets: dict[int, Path]
-    vgg: Path
-    charts: Path
-
-
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("files")
-    networks = {layers: ResNet(layers, width=WIDTH) for layers in (50, 101)}
-    resnets = {layers: folder / f"resnet{layers}.pth" for layers in networks}
-    for layers, network in networks.items():
-        torch.save(network.state_dict(), resnets[layers])
-    torch.save(VGG(19).state_dict(), folder / "vgg19.pth")
-    surface = {"All_vertices": np.arange(1, 4), "All_Faces": np.array([[1, 2, 3]]), "All_FaceIndices": np.array([7])}
-    savemat(folder / "UV_Processed.mat", {**surface, "All_U_norm": np.eye(3)[0], "All_V_norm": np.eye(3)[1]})
-    fields = random_smpl_fields()
-    near = np.arange(len(fields["v_template"]) - 48)[:, None] + [0, 24, 48]  # of one bone: small, as on a real surface
-    fields["f"] = np.resize(near, fields["f"].shape).astype(np.uint32)
-    smpl = write_smpl_pickle(folder / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", fields)
-    return Files(smpl, resnets, folder / "vgg19.pth", folder / "UV_Processed.mat")
+def files(tmp_path_factory: pytest.TempPathFactory) -> PaperFiles:
+    return write_paper_files(tmp_path_factory.mktemp("files"))
 
 
 class UprightPeople:
@@ -79,38 +51,29 @@ class UprightPeople:
         return [EstimatedImage([person], float(len(pixels))) for pixels in images]
 
 
-def up3d_cache(folder: Path, files: Files) -> Source:
+def up3d_cache(folder: Path, files: PaperFiles) -> Source:
     return make_source(SourceRequest("up3d", up3d_tree(folder), models=(files.smpl,)))
 
 
-def humaneva_cache(folder: Path, files: Files) -> Source:
+def humaneva_cache(folder: Path, files: PaperFiles) -> Source:
     """Our fit finds the bodies for the measured joints, as `hpc preprocess humaneva` does."""
     humaneva_tree.build(folder)
     return make_source(SourceRequest("humaneva", folder, {"every": 4}))
 
 
-def h36m_cache(folder: Path, files: Files) -> Source:
-    """With MoSh's bodies, and DensePose's output: a disc of chart 7 at the pelvis."""
-    views = [(subject, action, camera) for subject in h36m_tree.SUBJECTS for action in h36m_tree.ACTIONS[:1]
-             for camera in h36m.CAMERAS]  # fmt: skip
-    lens, size = h36m_tree.LENS_HERE, h36m_tree.SIZE
-    build_h36m(folder, views, size, h36m_tree.SMALL_LENS, 11, lens.project)
-    h36m_tree.write_mosh(folder / "mosh", rows=3)
-    for subject, action, camera in views:
-        for frame in (0, 10):
-            pelvis = lens.project(h36m_joints(11)[frame, 0] / 1000)
-            iuv = np.where(spotted(size, pelvis) > 100, np.uint8([33, 22, 7]), np.uint8(0))  # V, U, chart, as OpenCV
-            write_image(folder / "iuv" / f"{subject}_{action}.{camera}_{frame + 1:06d}_IUV.png", iuv)
+def h36m_cache(folder: Path, files: PaperFiles) -> Source:
+    """With MoSh's bodies, and DensePose's output."""
+    build_h36m_with_bodies(folder, folder / "mosh", folder / "iuv")
     options = {"mosh": str(folder / "mosh"), "densepose": str(folder / "iuv")}
     return make_source(SourceRequest("h36m", folder, options, models=(files.smpl,)))
 
 
-def iper_cache(folder: Path, files: Files) -> Source:
+def iper_cache(folder: Path, files: PaperFiles) -> Source:
     source = open_source("iper", iper_tree(folder, side=64), {"random_pairs": 4}, SourceTools(UprightPeople()))
     return RenderedLabels(source, {"default": default_body()})
 
 
-def deepfashion_cache(folder: Path, files: Files) -> Source:
+def deepfashion_cache(folder: Path, files: PaperFiles) -> Source:
     """PATN's pairs, with those of a second garment, of which some are held out."""
     deepfashion_tree(folder)
     front, full = (f"fashionMENPantsid0000161101_{view}.jpg" for view in ("1front", "4full"))
@@ -121,7 +84,7 @@ def deepfashion_cache(folder: Path, files: Files) -> Source:
 
 
 @pytest.fixture(scope="module")
-def caches(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def caches(files: PaperFiles, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folders: dict[str, Path] = {}
 
     def cache(name: str) -> Path:
@@ -136,20 +99,11 @@ def caches(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 
 @pytest.fixture(autouse=True)
-def small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers of the trees; no plots, which take most of the time of trainings this short."""
-    monkeypatch.setattr(up3d, "OFFICIAL_IMAGES", {"train": 3, "val": 2, "test": 1})
-    monkeypatch.setattr(humaneva, "FRAMES", humaneva_tree.ACTIONS)
-    monkeypatch.setattr(h36m, "_SUBJECTS", h36m_tree.SUBJECTS)
-    monkeypatch.setattr(h36m, "_ACTIONS", 1)
-    monkeypatch.setattr(h36m, "SIZES", (h36m_tree.SIZE,))
-    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
-    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
-    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 4, ("patn", "test"): 1})
-    monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
+def _small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_releases(monkeypatch)
 
 
-def narrow(model: str, dataset: str, options: Any, files: Files) -> Any:
+def narrow(model: str, dataset: str, options: Any, files: PaperFiles) -> Any:
     """A preset's options with narrow networks, small images, and the files that the user gives."""
     body = "default" if dataset == "humaneva" else f"smpl:{files.smpl}"
     if model == "segmenter":
@@ -187,7 +141,7 @@ OTHERS = [(model, name) for model, names in PAPERS.items() for name in names if 
 
 @pytest.mark.parametrize(("model", "dataset"), [("nbf", "humaneva"), *extensive(*OTHERS)])
 def test_the_papers_preset_takes_a_step_on_its_papers_data(
-    model: str, dataset: str, caches: Callable[[str], Path], files: Files, tmp_path: Path
+    model: str, dataset: str, caches: Callable[[str], Path], files: PaperFiles, tmp_path: Path
 ) -> None:
     entry = MODELS[model]
     options, loop = entry.preset("paper")

@@ -238,7 +238,9 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
         errors = np.array([row[2:] for row in table.rows], float)
         assert np.isfinite(errors).all()
         assert table.rows[2][1] == 100
-        assert set(plots) == {"f1-error.png"}
+        sheets = {f"{parts}-{sheet}.jpg" for parts in ("better", "GT") for sheet in ("quartiles", "worst-mpjpe")}
+        assert set(plots) == {"f1-error.png", *sheets}
+        assert all((tmp_path / plot).is_file() for plot in plots)
     else:
         (segmenter,) = (tmp_path / "runs").glob("segmenter-*")  # the best of them, as the paper's Tables 3 and 4
         assert segmenter.name.startswith("segmenter-better-")

@@ -1,0 +1,157 @@
+"""Every command of the pages "Reproduce paper N" runs, in the order of its page, on small data sets in their owners'
+layouts, with small networks and few steps in place of the papers': nothing else of a command is changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from helpers import humaneva_tree
+from helpers.paper_datasets import up3d_tree
+from helpers.paper_trees import (
+    WIDTH,
+    build_densepose,
+    build_h36m_with_bodies,
+    small_faced_smpl_fields,
+    small_releases,
+    write_charts,
+    write_joint_regressor,
+)
+from helpers.python_sources import ROOT
+from helpers.smpl_model_file import write_smpl_pickle
+
+from humanpose_cli.body import smpl
+from humanpose_cli.cli.main import main
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.models.segmenter.network import NETWORKS
+from humanpose_cli.networks import backbones, decoders
+from humanpose_cli.networks.backbones import VGG, ResNet
+from humanpose_cli.networks.weights import WEIGHTS
+
+GUIDES = ROOT / "docs" / "guides"
+PAGES = sorted(GUIDES.glob("reproduce-*.md"))
+
+_STEPS = "--steps 1 --batch-size 2 --workers 0 --threads 1"
+_LOOP = "steps=1 batch_size=2 workers=0 validate_every=1000"
+_MOST = {"losses.fraction_3d": 0.9}  # in place of 2 to 20 % of three people, who would be nobody
+_DEFORM = f"rounds=2 lifter_steps=1 registration.steps=1 network.width={WIDTH} network.size=64"
+_NBF = f"regressor.width={WIDTH} inputs.size=64 crop=64"
+
+
+def _of(prefix: str, settings: str) -> str:
+    return " ".join(f"{prefix}.{setting}" for setting in settings.split())
+
+
+SMALLER = {
+    "preprocess": "--workers 1",
+    "train segmenter": f"{_STEPS} segmenter.crop=64",
+    "train nbf": f"{_STEPS} {_NBF}",
+    "train deform-and-learn": f"{_STEPS} {_DEFORM}",
+    "evaluate deform-and-learn --ablation": f"{_of('network', _DEFORM)} {_of('loop', _LOOP)}",
+    "evaluate fit --ablation": f"{_of('network', _NBF)} {_of('loop', _LOOP)} {_of('segmenter_loop', _LOOP)}",
+}
+"""Words of a command → steps, sizes and processes that its end is given."""
+
+
+def words(command: str) -> list[str]:
+    """The words of a command line with smaller sizes; `name=value` is written for `--set name=value`."""
+    parts = shlex.split(command)[1:]
+    for key, sizes in SMALLER.items():
+        if set(key.split()) <= set(parts):
+            for size in sizes.split():
+                parts += ["--set", size] if re.match(r"[a-z_.0-9]+=", size) else [size]
+    return parts
+
+
+def commands(page: Path) -> list[str]:
+    """The command lines in the blocks of a page, comments left out."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def of_nbf(data: Path) -> None:
+    up3d_tree(data / "UP-3D")
+    build_h36m_with_bodies(data / "H36M", data / "MOSH", data / "IUV")
+    humaneva_tree.build(data / "HumanEva")
+
+
+def of_deform_and_learn(data: Path) -> None:
+    build_h36m_with_bodies(data / "H36M", data / "MOSH", data / "IUV")
+    build_densepose(data / "DensePose-COCO", data / "DensePose-PoseTrack")
+    write_charts(data.parent / "UV_Processed.mat")
+    write_joint_regressor(data.parent / "J_regressor_h36m.npy")
+    write_image(data.parent / "photo.jpg", skimage.data.astronaut())
+
+
+TREES: dict[str, Callable[[Path], None]] = {
+    "reproduce-deform-and-learn": of_deform_and_learn,
+    "reproduce-nbf": of_nbf,
+}
+_PROTOCOL = "deform-and-learn/test under h36m-deform-and-learn"
+TABLES: dict[str, dict[str, str]] = {
+    "reproduce-deform-and-learn": {
+        **dict.fromkeys(("table-1-mosh", "table-1-densepose"), _PROTOCOL),
+        "figure-2": "Figure 2: rounds, and equally long trainings without them",
+    },
+    "reproduce-nbf": {
+        **dict.fromkeys(("table-1-up3d", "table-1-h36m"), "Table 1: input and 3-D error"),
+        "table-2": "Table 2: segmenters of training and validation, error mm",
+        "table-3": "Table 3: losses",
+        "table-4": "Table 4: share of 3-D labels",
+        "table-5": "Errors",
+        "table-6": "Errors",
+    },
+}
+"""Page → folder of a report → title of a table in it."""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the licensed files, and narrow networks where no option makes them so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "weights"))
+    small_releases(monkeypatch)
+    monkeypatch.setattr(backbones, "_WIDTHS", (4, 4, 8, 8, 8))
+    monkeypatch.setattr(decoders, "_FULLY_CONNECTED", 8)
+    for name, shape in NETWORKS.items():
+        monkeypatch.setitem(NETWORKS, name, shape._replace(width=WIDTH, widths=(8, 4, 4, 4)))
+    for gender in ("NEUTRAL", "MALE", "FEMALE"):
+        write_smpl_pickle(tmp_path / f"SMPL_{gender}.pkl", small_faced_smpl_fields())
+    monkeypatch.setattr(smpl, "load_smpl", functools.cache(smpl.load_smpl))  # one file in the place of many readings
+    controls = [
+        v if "labels" in v.name else v._replace(changes={**v.changes, **_MOST}) for v in VARIANTS["supervision"]
+    ]
+    monkeypatch.setitem(VARIANTS, "supervision", controls)
+    (tmp_path / "weights").mkdir()
+    networks = {f"imagenet-resnet{layers}": ResNet(layers, width=WIDTH) for layers in (50, 101)}
+    for name, network in {**networks, **{f"imagenet-vgg{layers}": VGG(layers) for layers in (16, 19)}}.items():
+        monkeypatch.setitem(WEIGHTS, name, replace(WEIGHTS[name], digest=""))  # that of any file
+        torch.save(network.state_dict(), WEIGHTS[name].path)
+    return tmp_path
+
+
+@pytest.mark.extensive
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_make_its_tables(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TREES[page.stem](place / "data")
+    for command in commands(page):
+        code = main(words(command))
+        assert code == 0, f"{command}\n{capsys.readouterr().err}"
+    for folder, title in TABLES[page.stem].items():
+        report = json.loads((place / folder / "report.json").read_text("utf-8"))
+        assert title in [table["title"] for table in report["tables"]], folder
+
+
+def test_every_page_has_a_tree() -> None:
+    assert [page.stem for page in PAGES] == sorted(TREES) == sorted(TABLES)

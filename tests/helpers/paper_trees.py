@@ -1,0 +1,129 @@
+"""The data sets of the four papers in their owners' layouts, with the files that their owners license: what stands in
+for these, small enough to be trained on in seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+
+from helpers import h36m_tree, humaneva_tree
+from helpers.dataset_files import (
+    POSETRACK_NAMES,
+    build_h36m,
+    h36m_joints,
+    spotted,
+    surface_annotation,
+    write_annotations,
+)
+from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
+from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, up3d
+from humanpose_cli.lab.datasets.densepose import DensePoseCocoSource, DensePosePoseTrackSource
+from humanpose_cli.lab.train.history import TrainingHistory
+from humanpose_cli.networks.backbones import VGG, ResNet
+
+WIDTH = 4
+"""Of the ResNets that stand in for ImageNet's."""
+
+
+class PaperFiles(NamedTuple):
+    """Files that the presets need beside a cache: stand-ins of SMPL, ImageNet's weights and DensePose's charts."""
+
+    smpl: Path
+    resnets: dict[int, Path]
+    vgg: Path
+    charts: Path
+
+
+def write_paper_files(folder: Path) -> PaperFiles:
+    networks = {layers: ResNet(layers, width=WIDTH) for layers in (50, 101)}
+    resnets = {layers: folder / f"resnet{layers}.pth" for layers in networks}
+    for layers, network in networks.items():
+        torch.save(network.state_dict(), resnets[layers])
+    torch.save(VGG(19).state_dict(), folder / "vgg19.pth")
+    smpl = write_smpl_pickle(folder / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", small_faced_smpl_fields())
+    return PaperFiles(smpl, resnets, folder / "vgg19.pth", write_charts(folder / "UV_Processed.mat"))
+
+
+def small_faced_smpl_fields(seed: int = 0) -> dict:
+    """A random model whose triangles are of one bone: small, as on a real surface."""
+    fields = random_smpl_fields(seed)
+    near = np.arange(len(fields["v_template"]) - 48)[:, None] + [0, 24, 48]
+    fields["f"] = np.resize(near, fields["f"].shape).astype(np.uint32)
+    return fields
+
+
+def write_charts(path: Path) -> Path:
+    surface = {"All_vertices": np.arange(1, 4), "All_Faces": np.array([[1, 2, 3]]), "All_FaceIndices": np.array([7])}
+    savemat(path, {**surface, "All_U_norm": np.eye(3)[0], "All_V_norm": np.eye(3)[1]})
+    return path
+
+
+def small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expect the numbers of the trees; draw no plots, which take most of the time of trainings this short."""
+    monkeypatch.setattr(up3d, "OFFICIAL_IMAGES", {"train": 3, "val": 2, "test": 1})
+    monkeypatch.setattr(humaneva, "FRAMES", humaneva_tree.ACTIONS)
+    monkeypatch.setattr(h36m, "_SUBJECTS", h36m_tree.SUBJECTS)
+    monkeypatch.setattr(h36m, "_ACTIONS", 1)
+    monkeypatch.setattr(h36m, "SIZES", (h36m_tree.SIZE,))
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 4, ("patn", "test"): 1})
+    counts = {"train": (2, 2), "valminusminival": (1, 1), "minival": (1, 1)}
+    monkeypatch.setattr(DensePoseCocoSource, "counts", counts)
+    monkeypatch.setattr(DensePosePoseTrackSource, "counts", {"train": (2, 2), "val": (1, 1)})
+    monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
+
+
+def build_h36m_with_bodies(folder: Path, mosh: Path, iuv: Path) -> None:
+    """Human3.6M with MoSh's bodies, and DensePose's output on its frames: a disc of chart 7 at the pelvis."""
+    views = [(subject, action, camera) for subject in h36m_tree.SUBJECTS for action in h36m_tree.ACTIONS[:1]
+             for camera in h36m.CAMERAS]  # fmt: skip
+    lens, size = h36m_tree.LENS_HERE, h36m_tree.SIZE
+    build_h36m(folder, views, size, h36m_tree.SMALL_LENS, 11, lens.project)
+    h36m_tree.write_mosh(mosh, rows=3)
+    for subject, action, camera in views:
+        for frame in (0, 10):
+            pelvis = lens.project(h36m_joints(11)[frame, 0] / 1000)
+            charts = np.where(spotted(size, pelvis) > 100, np.uint8([33, 22, 7]), np.uint8(0))  # V, U, chart, as OpenCV
+            write_image(iuv / f"{subject}_{action}.{camera}_{frame + 1:06d}_IUV.png", charts)
+
+
+def build_densepose(coco: Path, posetrack: Path) -> None:
+    """DensePose-COCO and DensePose-PoseTrack: images with a person each, whose points are of chart 7."""
+    size, box = (320, 240), (40.0, 20.0, 128.0, 192.0)
+    points = {"dp_I": [7.0, 7.0]}
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
+
+    def record(key: int, name: str, **more: object) -> dict[str, object]:
+        return {"id": key, "file_name": name, "width": size[0], "height": size[1], **more}
+
+    for part, folder, keys in (
+        ("train", "train2014", (1, 2)), ("valminusminival", "val2014", (3,)), ("minival", "val2014", (4,)),
+    ):  # fmt: skip
+        images = [record(key, f"COCO_{folder}_{key:012d}.jpg") for key in keys]
+        people = [surface_annotation(key, key, box, **points) for key in keys]
+        write_annotations(coco / "annotations" / f"densepose_coco_2014_{part}.json", images, people)
+        for image in images:
+            write_image(coco / folder / str(image["file_name"]), pixels)
+    for part, keys in (("train", (1, 2)), ("val", (3,))):
+        folder = f"images/bonn_{part}/001_bonn"
+        frames = {"vid_id": 1, "nframes": 30, "is_labeled": True}
+        images = [record(key, f"{folder}/{key:08d}.jpg", frame_id=key - 1, **frames) for key in keys]
+        people = [surface_annotation(key, key, box, names=POSETRACK_NAMES, track_id=0, **points) for key in keys]
+        write_annotations(posetrack / f"densepose_posetrack_{part}2017.json", images, people, POSETRACK_NAMES)
+        for image in images:
+            write_image(posetrack / str(image["file_name"]), pixels)
+
+
+def write_joint_regressor(path: Path) -> Path:
+    """Human3.6M's joints as means of vertices of `small_faced_smpl_fields`, in the order that SPIN's file has."""
+    joints = (0, 1, 4, 7, 2, 5, 8, 3, 12, 15, 15, 16, 18, 20, 17, 19, 21)  # of SMPL
+    np.save(path, small_faced_smpl_fields()["J_regressor"].toarray()[list(joints)].astype(np.float32))
+    return path
