@@ -351,7 +351,7 @@ def test_the_roofline_is_the_larger_of_both_limits(compared, moved, flops, limit
     assert line["of_roofline"] > 0
 
 
-def test_processors_with_and_without_avx512_are_told_apart(module):
+def test_processors_with_and_without_avx512_are_distinguished(module):
     lines = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse4_2 avx2{}\n"
     assert module.processor(lines.format(" avx512f avx512dq")) == ("AMD EPYC",)
     assert module.processor(lines.format("")) == ("AMD EPYC", "no AVX-512")

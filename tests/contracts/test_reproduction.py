@@ -43,7 +43,7 @@ PAGES = sorted(GUIDES.glob("reproduce-*.md"))
 
 _STEPS = "--steps 1 --batch-size 2 --workers 0 --threads 1"
 _LOOP = "steps=1 batch_size=2 workers=0 validate_every=1000"
-_MOST = {"losses.fraction_3d": 0.9}  # in place of 2 to 20 % of three people, who would be nobody
+_NEARLY_ALL = {"losses.fraction_3d": 0.9}  # in place of 2 to 20 % of three people, who would be nobody
 _DEFORM = f"rounds=2 lifter_steps=1 registration.steps=1 network.width={WIDTH} network.size=64"
 _NBF = f"regressor.width={WIDTH} inputs.size=64 crop=64"
 
@@ -63,7 +63,7 @@ SMALLER = {
 """Words of a command → steps, sizes and processes that its end is given."""
 
 
-def words(command: str) -> list[str]:
+def arguments(command: str) -> list[str]:
     """The words of a command line with smaller sizes; `name=value` is written for `--set name=value`."""
     parts = shlex.split(command)[1:]
     for key, sizes in SMALLER.items():
@@ -117,7 +117,7 @@ TABLES: dict[str, dict[str, str]] = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the licensed files, and narrow networks where no option makes them so."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "weights"))
@@ -128,9 +128,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setitem(NETWORKS, name, shape._replace(width=WIDTH, widths=(8, 4, 4, 4)))
     for gender in ("NEUTRAL", "MALE", "FEMALE"):
         write_smpl_pickle(tmp_path / f"SMPL_{gender}.pkl", small_faced_smpl_fields())
-    monkeypatch.setattr(smpl, "load_smpl", functools.cache(smpl.load_smpl))  # one file in the place of many readings
+    monkeypatch.setattr(smpl, "load_smpl", functools.cache(smpl.load_smpl))  # one file in place of many readings
     controls = [
-        v if "labels" in v.name else v._replace(changes={**v.changes, **_MOST}) for v in VARIANTS["supervision"]
+        v if "labels" in v.name else v._replace(changes={**v.changes, **_NEARLY_ALL}) for v in VARIANTS["supervision"]
     ]
     monkeypatch.setitem(VARIANTS, "supervision", controls)
     (tmp_path / "weights").mkdir()
@@ -143,13 +143,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.extensive
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_make_its_tables(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    TREES[page.stem](place / "data")
+def test_the_commands_of_a_page_make_its_tables(
+    page: Path, working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TREES[page.stem](working_folder / "data")
     for command in commands(page):
-        code = main(words(command))
+        code = main(arguments(command))
         assert code == 0, f"{command}\n{capsys.readouterr().err}"
     for folder, title in TABLES[page.stem].items():
-        report = json.loads((place / folder / "report.json").read_text("utf-8"))
+        report = json.loads((working_folder / folder / "report.json").read_text("utf-8"))
         assert title in [table["title"] for table in report["tables"]], folder
 
 

@@ -393,11 +393,11 @@ class _AuthorsJoints:
         directions = np.concatenate(((pixels[:, :2] - np.array(size) / 2) / focal, np.ones_like(depths)), 1)
         points = directions * depths
         points *= _default_bones() / _bones(points)
-        known = np.ones((len(points), 1))
+        confidence = np.ones((len(points), 1))
         person = Person(
             box=box_around(pixels[:, :2], size),
-            keypoints={REPOSING19.name: np.concatenate((pixels[:, :2], known), 1)},
-            joints={REPOSING19.name: np.concatenate((points, known), 1)},
+            keypoints={REPOSING19.name: np.concatenate((pixels[:, :2], confidence), 1)},
+            joints={REPOSING19.name: np.concatenate((points, confidence), 1)},
         )
         return EstimatedImage([person], focal)
 

@@ -137,7 +137,7 @@ def test_damaged_joints_of_the_authors_are_named(tmp_path: Path, damage: Any, er
         IperSource(tmp_path, IperOptions(poses="authors"))
 
 
-def test_images_are_stored_smaller_and_estimated_in_their_own_size(tmp_path: Path) -> None:
+def test_images_are_stored_smaller_and_estimated_in_those_of_the_data_set(tmp_path: Path) -> None:
     class Boxed(Estimator):
         def estimate(self, images: Any, *, sequence: bool, single_person: bool) -> Any:
             found = [replace(e, people=[boxed(e.people[0])]) for e in super().estimate(images, **flags)]
