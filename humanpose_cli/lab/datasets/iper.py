@@ -83,7 +83,7 @@ class IperOptions(SequenceOptions):
     release: Literal["auto", "images", "images_HD", "iPER_1024_video_release", "iPER_256_video_release"] = option(
         "auto", "Folder of the frames or videos. auto: the first of these that is there."
     )
-    size: int = option(
+    image_size: int = option(
         0,
         "Pixels of the longer side of the images in the cache, if the data set's are larger; 0 keeps their size. Poses "
         "are estimated in the data set's images.",
@@ -295,7 +295,7 @@ class IperSource(FolderSource):
         clothing, _, kind = video.rpartition("/")
         for number, (frame, label, image) in enumerate(self._images(video, count, frames)):
             estimate = estimates[number] if isinstance(estimates, Sequence) else estimates.at(frame, image.size)
-            image, estimate = _reduced(image, estimate, self.options.size)
+            image, estimate = _reduced(image, estimate, self.options.image_size)
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
                 f"{video}/{label}",

@@ -152,7 +152,7 @@ def test_images_are_stored_smaller_and_estimated_in_those_of_the_data_set(tmp_pa
 
     root = iper_tree(tmp_path, side=32)
     full, small = (
-        list(IperSource(root, IperOptions(size=size), SourceTools(Boxed())).read(IperSource(root).groups()[1]))[1]
+        list(IperSource(root, IperOptions(image_size=size), SourceTools(Boxed())).read(IperSource(root).groups()[1]))[1]
         for size in (0, 16)
     )
     pixels = decode_image(small.image)
@@ -166,7 +166,7 @@ def test_images_are_stored_smaller_and_estimated_in_those_of_the_data_set(tmp_pa
     np.testing.assert_array_equal(person.keypoints["smpl24"], points * (0.5, 0.5, 1))
     np.testing.assert_array_equal(person.detected, points * (0.5, 0.5, 1))
     np.testing.assert_array_equal(person.betas, full.people[0].betas)
-    kept = list(IperSource(root, IperOptions(size=64)).read(IperSource(root).groups()[1]))[1]
+    kept = list(IperSource(root, IperOptions(image_size=64)).read(IperSource(root).groups()[1]))[1]
     assert kept.image == full.image
 
 
