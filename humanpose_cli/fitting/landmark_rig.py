@@ -10,6 +10,7 @@ landmark.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -80,6 +81,18 @@ class LandmarkRig:
         # Columns come in blocks of three, so that a joint's block is one row of a flat table.
         self._blocks = -(-self.parameter_count // 3)
         self._pair_row = self._pair_point * self._blocks + self._pair_joint
+
+    def select(self, landmarks: Tensor) -> LandmarkRig:
+        """Restrict the rig to some landmarks, (K,) rows in order, and all of its joints."""
+        rig = copy(self)
+        joints = torch.arange(self.landmark_count, len(self.template))
+        rows = torch.cat((landmarks, joints))
+        names = [self.landmark_skeleton.joint_names[row] for row in landmarks.tolist()]
+        rig.landmark_skeleton = Skeleton(self.landmark_skeleton.name, tuple(names), ("",) * len(names))
+        rig.landmark_count = len(landmarks)
+        rig.weights, rig.template, rig.directions = self.weights[rows], self.template[rows], self.directions[rows]
+        rig._pairs(descendants(self.parents))
+        return rig
 
     def rest_joints(self, betas: Tensor) -> Tensor:
         """Shape the joints: betas (N, S) → (N, 24, 3) metres, rest axes."""

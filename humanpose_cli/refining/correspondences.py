@@ -174,14 +174,14 @@ class SurfacePoints:
     """Points spread evenly over a body's surface, which stand for the vertices around them.
 
     landmarks  the points as a landmark set, for `LandmarkRig`
-    group      (V,) int64 the point that each vertex belongs to; without points (0,)
+    group      (V,) int64 the point that each vertex belongs to
     """
 
     def __init__(self, body: Body, count: int) -> None:
         rest = body.template.detach().cpu()
         rows = farthest_points(rest, count)
         self.rows = rows
-        self.group = torch.cdist(rest, rest[rows]).argmin(1) if 0 < len(rows) < len(rest) else rows
+        self.group = rows if len(rows) == len(rest) else torch.cdist(rest, rest[rows]).argmin(1)
         self.faces = body.faces.cpu().long()
         names = tuple(f"surface{row}" for row in rows.tolist())
 
@@ -240,10 +240,10 @@ def farthest_points(points: Tensor, count: int) -> Tensor:
     """
     if count >= len(points):
         return torch.arange(len(points))
-    rows: list[int] = []
-    distance = points[:, 1]
-    for _ in range(count):
+    first = int(points[:, 1].argmax())
+    rows = [first]
+    distance = (points - points[first]).square().sum(-1)
+    while len(rows) < count:
         rows.append(int(distance.argmax()))
-        from_last = (points - points[rows[-1]]).square().sum(-1)
-        distance = torch.minimum(distance, from_last) if len(rows) > 1 else from_last
-    return torch.tensor(rows, dtype=torch.int64)
+        distance = torch.minimum(distance, (points - points[rows[-1]]).square().sum(-1))
+    return torch.tensor(rows)

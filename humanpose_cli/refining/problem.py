@@ -16,7 +16,7 @@ closed-form, and `fitting.chain` couples the frames.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,11 @@ class CameraTargets(NamedTuple):
         """Restrict the targets to some rows."""
         return CameraTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
 
+    def points(self, points: Tensor) -> CameraTargets:
+        """Restrict the targets to some points, (K,) of M."""
+        of_points = (values[:, points] for values in (self.pixels, self.weights, self.counts))
+        return CameraTargets._make((*self[:4], *of_points))
+
     def moved(self, points: Tensor) -> Tensor:
         """Transform points (N, M, 3) to this camera's axes."""
         return points @ self.rotation.mT + self.translation
@@ -102,6 +107,16 @@ class AlignmentEvidence:
 
     def __len__(self) -> int:
         return len(self.rotations)
+
+    def pulled_points(self, surface: int) -> Tensor:
+        """List the first `surface` points that any row is pulled by, and all that follow them."""
+        pulled = torch.stack([(camera.weights > 0).any(0) for camera in self.cameras]).any(0)
+        pulled[surface:] = True
+        return pulled.nonzero()[:, 0]
+
+    def points(self, points: Tensor) -> AlignmentEvidence:
+        """Restrict the evidence to some points, (K,) of M."""
+        return replace(self, cameras=tuple(camera.points(points) for camera in self.cameras))
 
     def rows(self, rows: slice) -> AlignmentEvidence:
         """Restrict the evidence to some rows."""

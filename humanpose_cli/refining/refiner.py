@@ -26,7 +26,7 @@ from humanpose_cli.avatar.person_view import PersonView, bake_view, person_views
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import explained
@@ -270,8 +270,7 @@ class Refiner:
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=part_of(progress, 0.1, 0.3))
         fit = fit if textures is None else replace(fit, textures=textures)
-        compares = self._correspondence is not None or self._surface is not None
-        surface = SurfacePoints(body, self.options.points if compares else 0)
+        surface = SurfacePoints(body, self.options.points)
         rig = alignment_rig(body, surface.landmarks)
         anchor = _anchor_noise(fit, rig, len(surface), self.options)
         moved_fit = fit
@@ -381,7 +380,11 @@ class Refiner:
             report(0, len(rows), "frames aligned")
             row_count += len(rows)
             evidence = _evidence(fit, rows, all_pulls, anchor)
-            problem = AlignmentProblem(rig, evidence, self.options.weights, prior=self._prior)
+            # Points that no frame shows, half of a surface, would be posed for nothing.
+            points = evidence.pulled_points(rig.landmark_count - len(BLAZEPOSE33))
+            problem = AlignmentProblem(
+                rig.select(points), evidence.points(points), self.options.weights, prior=self._prior
+            )
             with one_thread_each():
                 solution = solve_alignment(problem, _motion(fit, rows, self.options.weights), state.rows(rows), report)
             for values, solved_rows in zip(state, solution, strict=True):
@@ -488,6 +491,7 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     visible = torch.from_numpy(pulls.weights[:, first:] > 0).double()
     landmarks = slice(first, rig.landmark_count)
     pulls.counts[:, landmarks] = independent_counts(rig, landmarks, visible, weights.landmark_correlation)
+    of_landmarks = rig.select(torch.arange(first, rig.landmark_count))
     noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
     scales, frames = torch.from_numpy(fit.segment_scales).double(), fit.frame_index
     is_measured = fit.options.get("method") in _MEASURED
@@ -501,7 +505,7 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
                 focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
                 centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
             )
-            row_noise = anchor_noise(rig, state.rows(rows), scales[rows], keypoints, weights, measured=is_measured)
+            row_noise = anchor_noise(of_landmarks, state.rows(rows), scales[rows], keypoints, weights, measured=is_measured)
             for values, one in zip(noise, row_noise, strict=True):
                 values[rows] = one
         noise.shape[of_track] = noise.shape[of_track].mean()

@@ -63,3 +63,14 @@ def test_descendants_include_the_joint_itself(body):
     assert below[names.index("left_elbow")].nonzero().squeeze(-1).tolist() == sorted(
         names.indices(("left_elbow", "left_wrist", "left_hand"))
     )
+
+
+def test_a_selection_has_the_same_points_and_slopes(rig, state):
+    rows = torch.tensor([0, 5, 11, 30])
+    part, complete = rig.select(rows).pose(*state, jacobian=True), rig.pose(*state, jacobian=True)
+    all_rows = torch.cat((rows, torch.arange(33, 36)))
+    assert torch.allclose(part.points, complete.points[:, all_rows], rtol=0, atol=1e-14)
+    assert torch.allclose(part.jacobian, complete.jacobian[:, :, all_rows], rtol=0, atol=1e-14)
+    assert rig.select(rows).landmark_skeleton.joint_names == tuple(
+        rig.landmark_skeleton.joint_names[row] for row in rows.tolist()
+    )

@@ -110,4 +110,3 @@ def test_the_farthest_point_comes_next():
     line = torch.tensor([[0.0, 0, 0], [1.0, 0.1, 0], [5.0, 0, 0], [2.6, 0, 0]])
     assert farthest_points(line, 3).tolist() == [1, 2, 3]
     assert farthest_points(line, 9).tolist() == [0, 1, 2, 3]
-    assert farthest_points(line, 0).tolist() == []
