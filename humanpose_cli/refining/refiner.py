@@ -505,7 +505,9 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
                 focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
                 centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
             )
-            row_noise = anchor_noise(of_landmarks, state.rows(rows), scales[rows], keypoints, weights, measured=is_measured)
+            row_noise = anchor_noise(
+                of_landmarks, state.rows(rows), scales[rows], keypoints, weights, measured=is_measured
+            )
             for values, one in zip(noise, row_noise, strict=True):
                 values[rows] = one
         noise.shape[of_track] = noise.shape[of_track].mean()
