@@ -129,6 +129,8 @@ class Crop:
 
     def warp(self, image: Array, interpolation: int, border: Any = 0) -> Array:
         """Resample the image or map (H, W[, C]); `border` where the crop lies outside it."""
+        if self == Crop(1.0, 0.0, (0.0, 0.0), image.shape[1::-1], mirror=True):  # no pixel needs to be interpolated
+            return np.ascontiguousarray(image[:, ::-1])
         return self.affine.warp(image, self.size, interpolation, border=border)
 
     def image(self, image: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from humanpose_cli.core.camera import NBF_CAMERA, FixedCamera, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
+from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
+from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.lab.cache.augmentation import Example, crop_example
 
 
@@ -57,33 +59,32 @@ def to_fixed_camera(
             example.name, "has no body parameters with joints", remedy="make its cache from a source that gives both"
         )
     betas = torch.as_tensor(np.asarray(person.betas, np.float32))[None]
-    rotations = axis_angle_to_matrix(torch.as_tensor(np.asarray(person.poses, np.float32)).view(1, len(SMPL24), 3))
-    pelvis = SMPL24.index("pelvis")
-    root = torch.tensor(camera.root)
-    towards_person = body.rest_pelvis(betas)[0] + torch.as_tensor(np.asarray(person.trans, np.float32))
-    rotations[:, pelvis] = rotation_between(towards_person, root) @ rotations[:, pelvis]
-    posed_body = body.pose(rotations, betas, body.translation_of_root(root, betas), vertices=False)
+    axis_angles = np.array(person.poses, np.float32).reshape(len(SMPL24), 3)
+    rotations = axis_angle_to_rotations(torch.from_numpy(axis_angles))
+    pelvis, root = SMPL24.index("pelvis"), torch.tensor(camera.root)
+    # Two bodies at once, because such small operations take as long for two: as labelled, and of the scaled shape.
+    shapes = torch.cat((betas, scaled_shape(body, betas, scale)))
+    rest_pelvis = body.rest_pelvis(shapes)
+    trans = root - rest_pelvis
+    towards_person = rest_pelvis[0] + torch.as_tensor(np.asarray(person.trans, np.float32))
+    rotations[pelvis] = rotation_between(towards_person, root) @ rotations[pelvis]
+    axis_angles[pelvis] = cv2.Rodrigues(rotations[pelvis].double().numpy())[0][:, 0]
+    joints = body.pose(rotations.expand(2, -1, -1, -1), shapes, trans, vertices=False).joints
     focal, centre = camera.focal_at(size), size / 2
-    pixels = project(posed_body.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
+    pixels = project(joints[:1], torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
     fitted_scale, offset = _similarity(person.keypoints["smpl24"], pixels, example.name)
     at_root = pixels[pelvis]
-    crop_scale = fitted_scale * scale
     corner = scale * (offset - at_root) + at_root + np.asarray(shift)
-    crop = Crop(crop_scale, 0.0, (float(corner[0]), float(corner[1])), (size, size))
-    shape = scaled_shape(body, betas, scale)
-    poses = matrix_to_axis_angle(rotations)[0].reshape(-1).numpy()
-    trans = body.translation_of_root(root, shape)
+    crop = Crop(fitted_scale * scale, 0.0, (float(corner[0]), float(corner[1])), (size, size))
     view = crop_example(example, crop, body)
     # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
-    joints = body.pose(rotations, shape, trans, vertices=False).joints[0].numpy()
-    joint_labels = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
     person = replace(
         view.person,
-        poses=poses,
-        betas=shape[0].numpy(),
+        poses=axis_angles.reshape(-1),
+        betas=shapes[1].numpy(),
         more_betas=None,
-        trans=trans[0].numpy(),
-        joints={"smpl24": joint_labels},
+        trans=trans[1].numpy(),
+        joints={"smpl24": np.concatenate((joints[1].numpy(), np.ones((len(SMPL24), 1), np.float32)), 1)},
         fit_poses=None,
         fit_betas=None,
         fit_trans=None,
