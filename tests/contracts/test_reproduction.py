@@ -16,9 +16,11 @@ import pytest
 import skimage.data
 import torch
 from helpers import humaneva_tree
-from helpers.paper_datasets import up3d_tree
+from helpers.paper_datasets import iper_tree, up3d_tree
 from helpers.paper_trees import (
     WIDTH,
+    UprightPeople,
+    build_deepfashion,
     build_densepose,
     build_h36m_with_bodies,
     small_faced_smpl_fields,
@@ -32,10 +34,12 @@ from helpers.smpl_model_file import write_smpl_pickle
 from humanpose_cli.body import smpl
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.datasets import deepfashion, preprocess
 from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.models.segmenter.network import NETWORKS
+from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.networks import backbones, decoders
-from humanpose_cli.networks.backbones import VGG, ResNet
+from humanpose_cli.networks.backbones import VGG, AlexNet, ResNet
 from humanpose_cli.networks.weights import WEIGHTS
 
 GUIDES = ROOT / "docs" / "guides"
@@ -45,7 +49,20 @@ _STEPS = "--steps 1 --batch-size 2 --workers 0 --threads 1"
 _LOOP = "steps=1 batch_size=2 workers=0 validate_every=1000"
 _NEARLY_ALL = {"losses.fraction_3d": 0.9}  # in place of 2 to 20 % of three people, who would be nobody
 _DEFORM = f"rounds=2 lifter_steps=1 registration.steps=1 network.width={WIDTH} network.size=64"
+_SIDES = ("encoder", "decoder", "background")
 _NBF = f"regressor.width={WIDTH} inputs.size=64 crop=64"
+
+
+def _warp3d() -> str:
+    """Thin networks that are as deep as the paper's, for images as large."""
+    preset = PRESETS["paper"]
+    thin = {f"generator.{name}": 4 for name in ("depth", "channels", "pose_channels", "stem")} | {
+        "discriminator.stem": 4
+    }
+    lists = {f"generator.{side}_widths": getattr(preset.generator, f"{side}_widths") for side in _SIDES}
+    lists["discriminator.widths"] = preset.discriminator.widths
+    widths = {name: ",".join("4" for _ in values) for name, values in lists.items()}
+    return " ".join(f"{name}={value}" for name, value in {**thin, **widths}.items())
 
 
 def _of(prefix: str, settings: str) -> str:
@@ -54,6 +71,11 @@ def _of(prefix: str, settings: str) -> str:
 
 SMALLER = {
     "preprocess": "--workers 1",
+    "preprocess iper": "random_pairs=4",
+    "preprocess deepfashion": "random_pairs=4",
+    "train warp3d": f"{_STEPS} {_warp3d()}",
+    "evaluate warping": f"--limit 2 --seeds 1 {_of('network', _warp3d())} {_of('loop', _LOOP)}",
+    "evaluate repose": "--limit 2",
     "train segmenter": f"{_STEPS} segmenter.crop=64",
     "train nbf": f"{_STEPS} {_NBF}",
     "train deform-and-learn": f"{_STEPS} {_DEFORM}",
@@ -94,10 +116,17 @@ def of_deform_and_learn(data: Path) -> None:
     write_image(data.parent / "photo.jpg", skimage.data.astronaut())
 
 
+def of_warp3d(data: Path) -> None:
+    iper_tree(data / "iPER", side=64)
+    build_deepfashion(data / "DeepFashion")
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "reproduce-deform-and-learn": of_deform_and_learn,
     "reproduce-nbf": of_nbf,
+    "reproduce-warp3d": of_warp3d,
 }
+_IPER = ("random-pairs", "three-frames")
 _PROTOCOL = "deform-and-learn/test under h36m-deform-and-learn"
 TABLES: dict[str, dict[str, str]] = {
     "reproduce-deform-and-learn": {
@@ -124,8 +153,10 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     small_releases(monkeypatch)
     monkeypatch.setattr(backbones, "_WIDTHS", (4, 4, 8, 8, 8))
     monkeypatch.setattr(decoders, "_FULLY_CONNECTED", 8)
-    for name, shape in NETWORKS.items():
-        monkeypatch.setitem(NETWORKS, name, shape._replace(width=WIDTH, widths=(8, 4, 4, 4)))
+    for name in ("refinenet-resnet101", "deeplab-resnet101", "deeplab-vgg16"):
+        monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(width=WIDTH, widths=(8, 4, 4, 4)))
+    monkeypatch.setattr(preprocess, "FitEstimator", lambda *_: UprightPeople())  # the images are of one colour
+    monkeypatch.setattr(deepfashion, "deepfashion_clothes", lambda: {"MEN/Pants/id_00001611/01": "test"})
     for gender in ("NEUTRAL", "MALE", "FEMALE"):
         write_smpl_pickle(tmp_path / f"SMPL_{gender}.pkl", small_faced_smpl_fields())
     monkeypatch.setattr(smpl, "load_smpl", functools.cache(smpl.load_smpl))  # one file in place of many readings
@@ -134,10 +165,13 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     monkeypatch.setitem(VARIANTS, "supervision", controls)
     (tmp_path / "weights").mkdir()
+    linear = {f"lin{i}.model.1.weight": torch.ones(1, n, 1, 1) for i, n in enumerate((64, 192, 384, 256, 256))}
+    states = {"imagenet-alexnet": AlexNet().state_dict(), "lpips-alex": linear}
     networks = {f"imagenet-resnet{layers}": ResNet(layers, width=WIDTH) for layers in (50, 101)}
-    for name, network in {**networks, **{f"imagenet-vgg{layers}": VGG(layers) for layers in (16, 19)}}.items():
+    networks |= {f"imagenet-vgg{layers}": VGG(layers) for layers in (16, 19)}
+    for name, state in (states | {name: network.state_dict() for name, network in networks.items()}).items():
         monkeypatch.setitem(WEIGHTS, name, replace(WEIGHTS[name], digest=""))  # that of any file
-        torch.save(network.state_dict(), WEIGHTS[name].path)
+        torch.save(state, WEIGHTS[name].path)
     return tmp_path
 
 

@@ -4,8 +4,9 @@ for these, small enough to be trained on in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,10 +22,13 @@ from helpers.dataset_files import (
     surface_annotation,
     write_annotations,
 )
+from helpers.paper_datasets import deepfashion_tree
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
 from humanpose_cli.io.images import write_image
+from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, up3d
 from humanpose_cli.lab.datasets.densepose import DensePoseCocoSource, DensePosePoseTrackSource
+from humanpose_cli.lab.datasets.estimators import EstimatedImage
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.networks.backbones import VGG, ResNet
 
@@ -49,6 +53,18 @@ def write_paper_files(folder: Path) -> PaperFiles:
     torch.save(VGG(19).state_dict(), folder / "vgg19.pth")
     smpl = write_smpl_pickle(folder / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl", small_faced_smpl_fields())
     return PaperFiles(smpl, resnets, folder / "vgg19.pth", write_charts(folder / "UV_Processed.mat"))
+
+
+class UprightPeople:
+    """An estimator that finds somebody upright in the middle of every image."""
+
+    info: Mapping[str, Any] = {"name": "stand-in"}
+
+    def estimate(self, images: Iterable[np.ndarray], **_: Any) -> list[EstimatedImage]:
+        pose = np.zeros(72)
+        pose[0] = np.pi
+        person = Person(body="default", gender="neutral", poses=pose, betas=np.zeros(10), trans=np.array([0, 0, 3.0]))
+        return [EstimatedImage([person], float(len(pixels))) for pixels in images]
 
 
 def small_faced_smpl_fields(seed: int = 0) -> dict:
@@ -93,6 +109,14 @@ def build_h36m_with_bodies(folder: Path, mosh: Path, iuv: Path) -> None:
             pelvis = lens.project(h36m_joints(11)[frame, 0] / 1000)
             charts = np.where(spotted(size, pelvis) > 100, np.uint8([33, 22, 7]), np.uint8(0))  # V, U, chart, as OpenCV
             write_image(iuv / f"{subject}_{action}.{camera}_{frame + 1:06d}_IUV.png", charts)
+
+
+def build_deepfashion(folder: Path) -> None:
+    """PATN's pairs, with those of a second garment, of which some are held out."""
+    deepfashion_tree(folder)
+    front, full = (f"fashionMENPantsid0000161101_{view}.jpg" for view in ("1front", "4full"))
+    with (folder / "fasion-resize-pairs-train.csv").open("a") as pairs:
+        pairs.write(f"{front},{full}\n{full},{front}\n")
 
 
 def build_densepose(coco: Path, posetrack: Path) -> None:

@@ -6,7 +6,7 @@ layout. Everything else is the preset's: losses, inputs, labels that it asks for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,22 @@ import pytest
 import torch
 from helpers import humaneva_tree
 from helpers.extensive import extensive
-from helpers.paper_datasets import deepfashion_tree, iper_tree, up3d_tree
-from helpers.paper_trees import WIDTH, PaperFiles, build_h36m_with_bodies, small_releases, write_paper_files
+from helpers.paper_datasets import iper_tree, up3d_tree
+from helpers.paper_trees import (
+    WIDTH,
+    PaperFiles,
+    UprightPeople,
+    build_deepfashion,
+    build_h36m_with_bodies,
+    small_releases,
+    write_paper_files,
+)
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.building import build_cache
-from humanpose_cli.lab.cache.samples import Person, Source
-from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
+from humanpose_cli.lab.cache.samples import Source
+from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.labelling import RenderedLabels
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, make_source
 from humanpose_cli.lab.datasets.registry import open_source
@@ -37,18 +45,6 @@ LOOP: dict[str, Any] = {"epochs": 1, "steps": 1, "batch_size": 2, "workers": 0, 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> PaperFiles:
     return write_paper_files(tmp_path_factory.mktemp("files"))
-
-
-class UprightPeople:
-    """An estimator that finds somebody upright in the middle of every image."""
-
-    info: Mapping[str, Any] = {"name": "stand-in"}
-
-    def estimate(self, images: Iterable[np.ndarray], **_: Any) -> list[EstimatedImage]:
-        pose = np.zeros(72)
-        pose[0] = np.pi
-        person = Person(body="default", gender="neutral", poses=pose, betas=np.zeros(10), trans=np.array([0, 0, 3.0]))
-        return [EstimatedImage([person], float(len(pixels))) for pixels in images]
 
 
 def up3d_cache(folder: Path, files: PaperFiles) -> Source:
@@ -74,11 +70,7 @@ def iper_cache(folder: Path, files: PaperFiles) -> Source:
 
 
 def deepfashion_cache(folder: Path, files: PaperFiles) -> Source:
-    """PATN's pairs, with those of a second garment, of which some are held out."""
-    deepfashion_tree(folder)
-    front, full = (f"fashionMENPantsid0000161101_{view}.jpg" for view in ("1front", "4full"))
-    with (folder / "fasion-resize-pairs-train.csv").open("a") as pairs:
-        pairs.write(f"{front},{full}\n{full},{front}\n")
+    build_deepfashion(folder)
     source = open_source("deepfashion", folder, {}, SourceTools(UprightPeople()))
     return RenderedLabels(source, {"default": default_body()})
 
