@@ -141,6 +141,11 @@ TABLES: dict[str, dict[str, str]] = {
         "table-5": "Errors",
         "table-6": "Errors",
     },
+    "reproduce-warp3d": {
+        "table-1": "Table 1: two and three dimensions",
+        **{f"table-2-{pairs}": f"{pairs}/test under iper-{pairs}" for pairs in _IPER},
+        "table-2-deepfashion": "warp3d/test under deepfashion-warp3d",
+    },
 }
 """Page → folder of a report → title of a table in it."""
 
