@@ -6,7 +6,7 @@ textures come from other frames. Endpoint errors in per cent of the person's siz
 shows: mean over people, and mean over pixels by how far each way trusts them, with what their displacement is; the
 share of people who come nearer; milliseconds a person in crops of 384 pixels.
 
-    python benchmarks/bench_displacements.py [people [weights …]]      default: 120, the shipped network
+    python benchmarks/bench_displacements.py [people [weights …]]      default: 120, flow alone
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from humanpose_cli.lab.recipes.refiner.examples import HELD_OUT, DrawnFit, Refin
 from humanpose_cli.lab.recipes.refiner.losses import endpoint_errors
 from humanpose_cli.lab.synthetic.generator import PROTOCOL, SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-from humanpose_cli.models.refiner.network import MODEL, DisplacementOptions
+from humanpose_cli.models.refiner.network import DisplacementOptions
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, NetworkCorrespondence
@@ -99,7 +99,7 @@ def measure(name: str, way: Correspondence | None, drawn: Sequence[DrawnFit]) ->
 
 def main(arguments: Sequence[str]) -> None:
     count = int(arguments[0]) if arguments else 120
-    weights = arguments[1:] or [MODEL]
+    weights = arguments[1:]
     torch.set_num_threads(1)
     ways: dict[str, Correspondence | None] = {"unmoved": None, "flow": FlowCorrespondence()}
     for name in weights:

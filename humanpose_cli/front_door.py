@@ -182,7 +182,7 @@ def refine(
     preset          "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
                     frames; all of it is kept
     keypoints       of the user's detector, as in `hp.fit`, in place of the fit's own; None: the fit's, or found
-    weights         of the network that compares: a file, or a run of hpc train refiner; "": the shipped one
+    weights         of the network that compares: a file, or a run of hpc train refiner; "": none does
     textures        of tracks, (512, 512, 4) uint8: colour and confidence; None: made from the frames
     save_displacements  file, NAME.displacements.npz, for the displacements between the textured fit and the frames;
                     a contact sheet of each person is written beside it, and `DisplacementFile` reads it; None: none

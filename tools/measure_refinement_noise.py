@@ -2,7 +2,7 @@
 
     hpc preprocess synthetic --clips 4 --count 160 --set validation=0.99 --set test=0 --backgrounds photos --seed 7 \
         --out clips
-    python tools/measure_refinement_noise.py clips [clips at most]      default: 12
+    python tools/measure_refinement_noise.py clips [clips at most [weights]]      default: 12, flow alone
 
 One JSON line each; every σ is along one axis, from the median of the errors' lengths:
 keypoints      distance of true bodies' landmarks from the keypoints times confidence, in pixels of a crop of 256
@@ -142,12 +142,13 @@ class Measured:
 
 
 @torch.no_grad()
-def main(data: Path, limit: int) -> None:
+def main(data: Path, limit: int, weights: str = "") -> None:
     people = PeopleSelection(data, split="validation", limit=0, visible=0.0).people("joints")
-    kinds: tuple[Literal["flow", "network"], ...] = ("flow", "network")
+    kinds: dict[Literal["flow", "network"], str] = {"flow": ""} | ({"network": weights} if weights else {})
     with ExitStack() as stack:
         refiners: dict[str, Refiner] = {
-            k: stack.enter_context(Refiner(RefineOptions(correspondence=k), threads=1)) for k in kinds
+            kind: stack.enter_context(Refiner(RefineOptions(correspondence=kind), weights=file, threads=1))
+            for kind, file in kinds.items()
         }
         measured = Measured(refiners, people)
         starts = InitialFits.of(people, None, None, limit).each("cpu", 1, lambda *_: None, lambda: False)
@@ -159,4 +160,4 @@ def main(data: Path, limit: int) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 12)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 12, *sys.argv[3:4])

@@ -58,9 +58,9 @@ _FRAMES = option(
 )
 _PRESET = option(
     "--preset",
-    "default: this package's procedure. paper: the paper's: SMPLify, frame by frame, by the network's displacements at "
-    "all visible vertices, or with --correspondence keypoints SMPLify itself; all of it is kept. --prior gmm:FILE is "
-    "SMPLify's.",
+    "default: this package's procedure. paper: the paper's: SMPLify, frame by frame, by the displacements of the "
+    "network of --weights at all visible vertices, or with --correspondence keypoints SMPLify itself; all of it is "
+    "kept. --prior gmm:FILE is SMPLify's.",
 )
 _METHOD = option(
     "--method",
@@ -69,7 +69,7 @@ _METHOD = option(
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
-    "Network that compares: a file, or a run of hpc train refiner. Default: the shipped one.",
+    "Network that compares: a file, or a run of hpc train refiner. Default: none does.",
     show_default=False,
 )
 _KEYPOINTS = option(

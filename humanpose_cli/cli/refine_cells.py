@@ -11,7 +11,7 @@ from humanpose_cli.cli.options import DensePose, DensePoseCharts, option
 from humanpose_cli.fitting.options import check_charts
 from humanpose_cli.refining.options import RefinePreset
 
-_WEIGHTS = option("--weights FILE|RUN", "The displacement network. Default: the shipped weights.")
+_WEIGHTS = option("--weights FILE|RUN", "The displacement network. Default: no network is compared.")
 _BASE = option(
     "--base",
     "Only these initial fits. noise: the truth with an estimator's errors; truth+A: with A radians at every joint. "

@@ -354,12 +354,6 @@ _ENTRIES = (
         "networks/data/lifter.safetensors",
         "c9e752d8878810287e9a113b5ecb1ba630cb6bf7717b8226d03244505e68d497",
     ),
-    WeightsEntry(
-        "refiner",
-        "a photograph and a fit's renderings to where each rendered pixel lies (hpc refine)",
-        "networks/data/refiner.safetensors",
-        "55629705717c8eb9fc3dd143e9fa12901d8a362d28b977e703f29384a6e68e99",
-    ),
     _pose_network("blazepose-detector", "people in a square window"),
     _pose_network("blazepose-full", "33 landmarks, mask and presence of one person"),
     _pose_network("blazepose-heavy", "the same, larger"),

@@ -108,9 +108,8 @@ class RefineOptions(Options):
     correspondence: CorrespondenceKind = option(
         "auto",
         "What the bodies are aligned to. flow: the person's texture compared with the photograph, and keypoints. "
-        "keypoints: those of the fit alone. network: a network compares, and keypoints. densepose: DensePose's output, "
-        "and keypoints. auto: densepose or network where it is given, else flow, which is more accurate on real video "
-        "than the shipped network.",
+        "keypoints: those of the fit alone. network: a network of `weights` compares, and keypoints. densepose: "
+        "DensePose's output, and keypoints. auto: densepose or network where it is given, else flow.",
     )
     with_keypoints: bool = option(True, "Whether keypoints pull beside the correspondence.")
     prior: str = option(

@@ -73,8 +73,6 @@ from humanpose_cli.rendering.body_maps import render_bodies
 from humanpose_cli.views.records import with_view_errors
 
 TEXELS = 512  # of a person's texture, along each side
-SHIPPED_REFINER = "refiner"
-"""The displacement network's name among the package's weights."""
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
 _FULL = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
@@ -87,6 +85,15 @@ def check_surface(kind: CorrespondenceKind, *, available: bool) -> None:
         raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
     if available and kind != "densepose":
         raise UsageError("densepose", "is of no use", got=f"correspondence {kind}", remedy="densepose")
+
+
+def check_weights(kind: CorrespondenceKind, *, available: bool) -> None:
+    """Raise UsageError if the weights of a displacement network are missing or have no effect."""
+    if kind == "network" and not available:
+        remedy = "hpc train refiner makes them; or correspondence flow or keypoints"
+        raise UsageError("weights", "are missing", expected="those of a displacement network", remedy=remedy)
+    if available and kind != "network":
+        raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
 
 
 OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
@@ -125,13 +132,13 @@ class Refiner:
     """Refines fits; loads its models once; a context manager.
 
     options  all of `RefineOptions`
-    weights  of the displacement network: a file, a run of `hpc train refiner`; "": the shipped one
+    weights  of the displacement network: a file, or a run of `hpc train refiner`; none is shipped
     surface  which pixels show which vertices of the fits' body, for 'densepose'
     keypoints  of the user's detector, in place of the fits' own; in frames without, none
 
     `batch_size` counts people, of one frame or several, that the displacement network compares at once, by default 64
     on a GPU and 8 on the CPU; flow compares them one by one.
-    Raises UsageError for weights or a surface that are not used, and without the surface that is needed.
+    Raises UsageError for weights or a surface that are not used, and without those that are needed.
     """
 
     def __init__(
@@ -151,8 +158,7 @@ class Refiner:
         if kind == "auto":
             kind = "densepose" if surface is not None else "network" if weights else "flow"
         check_surface(kind, available=surface is not None)
-        if weights and kind != "network":
-            raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
+        check_weights(kind, available=bool(weights))
         if keypoints is not None and not options.with_keypoints:
             raise UsageError("keypoints", "have no effect", got="with_keypoints False", remedy="leave out one of them")
         self.options = replace(options, correspondence=kind)
@@ -164,7 +170,7 @@ class Refiner:
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
-            path = find_weights(weights or SHIPPED_REFINER)
+            path = find_weights(weights)
             self._weights = digest_of(path)[:16] + precision_label(precision)
             on = resolve_device(device)
             network = DisplacementPredictor.load(path, on, precision)

@@ -104,9 +104,9 @@ OF_COMMAND: dict[str, dict[str, str]] = {
         "--correspondence": "keypoints",
         "--frames": "photos/b.png",
         "--method": "--densepose uv.npz --method registration",
-        "--weights": "--correspondence network --weights refiner",
+        "--weights": "--correspondence network --weights lifter",
     },
-    "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights refiner"},
+    "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights lifter"},
 }
 REDUNDANT = [
     {"--numbered", "--background"},  # transparent images are numbered

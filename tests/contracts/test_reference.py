@@ -127,7 +127,7 @@ def test_columns_of_views():
 def test_values_of_ledgers_and_runs():
     page = (REFERENCE / "files.md").read_text("utf-8")
     for names in (
-        ledger.Entry.__dataclass_fields__,
+        ledger.Entry._fields,
         ledger.run_record("fit", {}, UNSHARDED, []),
         schema.Header.__dataclass_fields__,
     ):

@@ -47,7 +47,7 @@ from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
-from humanpose_cli.refining.refiner import SHIPPED_REFINER, Refiner
+from humanpose_cli.refining.refiner import Refiner, check_weights
 
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "densepose", "keypoints")
 _PRIORS = ("none", "pose")
@@ -161,7 +161,7 @@ class RefineSelection:
     correspondence  "truth": true displacements of all visible points, an upper bound
     keypoints    whether they pull beside the correspondence
     prior        as of `RefineOptions`
-    weights      of the displacement network; "": the shipped one
+    weights      of the displacement network; "": none is compared
     densepose, charts  as `surface_source` takes them
     predictions  a file or folder of fits to refine
     refine_preset  of all refinements
@@ -180,7 +180,8 @@ class RefineSelection:
     def settings(self) -> dict[str, RefineOptions]:
         """Name of each cell of a base's table → options."""
         options_by_name = {}
-        for kind in [self.correspondence] if self.correspondence else _CORRESPONDENCES:
+        kinds = [kind for kind in _CORRESPONDENCES if kind != "network" or self.weights]
+        for kind in [self.correspondence] if self.correspondence else kinds:
             with_keypoints_or_without = (True, False) if self.keypoints is None else (self.keypoints,)
             for with_keypoints in (True,) if kind == "keypoints" else with_keypoints_or_without:
                 for prior in [self.prior] if self.prior else _PRIORS:
@@ -261,7 +262,8 @@ def made_refiners(
             settings = {name: each for name, each in settings.items() if each.correspondence != "densepose"}
     refiners: dict[str, Refiner] = {}
     if selection.correspondence != "truth" and any(each.correspondence == "network" for each in settings.values()):
-        path = find_weights(selection.weights or SHIPPED_REFINER)
+        check_weights("network", available=bool(selection.weights))
+        path = find_weights(selection.weights)
         facts |= weights_facts(path, people.people.cache, people.people.images)
     for name, options in settings.items():
         if selection.correspondence == "truth":

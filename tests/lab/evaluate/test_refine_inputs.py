@@ -44,11 +44,11 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(Trainings, "check", check)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     run = EvaluationRun(PeopleSelection(tmp_path / "cache", body="smpl:FILE"), tmp_path)
-    shared = SharedTraining(RefinerTraining(start="refiner"), TrainOptions(steps=7))
+    shared = SharedTraining(RefinerTraining(start="run"), TrainOptions(steps=7))
     report = refine_inputs.REFINE_INPUTS.evaluate(run, seeds=2, tune=lambda _: shared)
     assert steps == [7] * 5
     assert checked == [(network, ("smpl:FILE",), 7) for network in trained]
-    assert (report.facts["steps"], report.facts["start"]) == (7, "refiner")
+    assert (report.facts["steps"], report.facts["start"]) == (7, "run")
     table, figures = report.tables
     assert [(*row[:2], row[-1]) for row in table.rows] == [
         ("all inputs", 2.5, None),
