@@ -58,6 +58,17 @@ class SearchOptions(Options):
         minimum=0,
         maximum=1,
     )
+    small_window: float = option(
+        0.45,
+        "Windows below this side are searched only where a larger one shows a person who fits into them.",
+        unit="the image's longer side",
+        minimum=0,
+        maximum=1,
+    )
+    crowd: int = option(
+        6, "From so many people in large windows on, all windows are searched.", unit="people", minimum=0
+    )
+    crowd_score: float = _share(0.5, "Score of people who count for this. Without one, all windows are searched, too.")
     undetected_score: float = option(
         0.15, "The detector's score of candidates that only MultiPose found.", above=0, below=1
     )

@@ -35,6 +35,7 @@ from humanpose_cli.detect.similarity import PosePoints, same_person
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
 _GROUP_SHIFT, _GROUP_RATIO, _GROUP_TURN = 0.12, 1.25, math.radians(20)  # of nearly equal regions
+_LARGELY = 0.8  # of the distance at which two squares touch
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,12 +357,33 @@ def search_proposed(
 
 
 def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Proposal]:
-    """Propose people by detector and MultiPose in all windows of the scheme."""
+    """Propose people by detector and MultiPose in the windows of the scheme.
+
+    Small windows are left out where large ones and MultiPose propose no person who fits into them, unless they propose
+    a crowd or no person.
+    """
+    options = scheme.options.search
     # The detector knows people of one size: windows of many sizes, which reach over the edges for people cut off there.
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.options.search.window_overhang)
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, options.window_overhang)
+    large, small = (
+        [window for window in windows if (window.side < options.small_window * max(pyramid.size)) is is_small]
+        for is_small in (False, True)
+    )
     # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return [*propose_in(pool, pyramid, windows, scheme.options), *by_multipose]
+    proposals = propose_in(pool, pyramid, large, scheme.options)
+    everyone = [*proposals, *by_multipose]
+    if 0 < len(_group([p for p in everyone if p.score > options.crowd_score])) < options.crowd:
+        small = [window for window in small if any(_fits(p.region, window) for p in everyone)]
+    in_small = propose_in(pool, pyramid, small, scheme.options) if small else []
+    proposals += [replace(p, window=len(large) + p.window) for p in in_small]
+    return [*proposals, *by_multipose]
+
+
+def _fits(region: Region, window: Region) -> bool:
+    """Check that a person's region is smaller than a window and largely in it."""
+    reach = _LARGELY * (window.side + region.side) / 2
+    return region.side < window.side and max(abs(region.x - window.x), abs(region.y - window.y)) < reach
 
 
 def search_in(

@@ -9,6 +9,7 @@ import pytest
 from helpers.landmark_passes import candidate, disc_mask, moved, observed, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect import search
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import combine, mean_mask, points_spread
@@ -22,6 +23,7 @@ from humanpose_cli.detect.search import (
     coarse_features,
     distinct_people,
     multipose_views,
+    propose_everywhere,
     refined_features,
 )
 from humanpose_cli.detect.similarity import same_person
@@ -113,6 +115,33 @@ def test_multipose_looks_at_windows_where_they_show_more_than_the_complete_image
     assert len(windows) == len(large) - 2
     assert {w.x for w in windows} == {480, 960, 1440}
     assert multipose_views(Pyramid(np.zeros((1080, 1920, 3), np.uint8)), SCHEMES["fast"]) == large[:1]
+
+
+@pytest.mark.parametrize(
+    ("people", "windows"),
+    [
+        ([], 95),  # nobody yet: all of them
+        ([(540, 900, 1200, 0.9)], 28),  # too large for small windows
+        ([(540, 900, 1200, 0.9), (200, 200, 300, 0.4)], 28 + 12),  # those around the second person
+        ([(90 + 180 * n, 900, 150, 0.9) for n in range(6)], 95),  # a crowd
+    ],
+)
+def test_small_windows_are_searched_where_a_person_fits_into_them(monkeypatch, people, windows) -> None:
+    searched: list[Region] = []
+
+    def propose_in(pool, pyramid, some, options):
+        searched.extend(some)
+        return [Proposal(Region(some[0].x, some[0].y, some[0].side), 0.3, 0)] if len(searched) > len(some) else []
+
+    by_multipose = [Proposal(Region(x, y, side), score, 0, multipose=True) for x, y, side, score in people]
+    monkeypatch.setattr(search, "propose_in", propose_in)
+    monkeypatch.setattr(search, "propose_by_multipose", lambda *_: by_multipose)
+    image = Pyramid(np.zeros((1920, 1080, 3), np.uint8))
+    proposals = propose_everywhere(ModelPool(1), image, SCHEMES["thorough"])
+    assert len(searched) == windows
+    # A small window has a number of its own.
+    assert [p.window for p in proposals if not p.multipose] == [28] * (windows > 28)
+    assert [p for p in proposals if p.multipose] == by_multipose
 
 
 def test_second_guesses_at_one_person_go_and_neighbours_stay() -> None:
