@@ -7,7 +7,6 @@ from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
@@ -47,6 +46,8 @@ def keypoints_of_file(
 
     Raises InputError if the file mentions none of the frames, or its people are none of the fit's.
     """
+    from scipy.optimize import linear_sum_assignment  # a third of a second to import
+
     keys: dict[int, FrameKey] = {}
     with closing(frames.decoded()) as reading:
         for number, decoded in reading:
