@@ -140,14 +140,14 @@ def _bridged(points: Array, options: ClothOptions) -> Array:
     axis, radius = np.zeros((count, 2)), np.zeros((count, _DIRECTIONS))
     for row, level in enumerate(levels):
         near = points[np.abs(height - level) <= 1.2 * options.slice][:, [0, 2]]
-        axis[row] = (near.max(0) + near.min(0)) / 2
-        radius[row] = _hull_radius(near - axis[row], angles)
+        if len(near) > 2:  # else the slice of a coarse body has no area
+            axis[row] = (near.max(0) + near.min(0)) / 2
+            radius[row] = _hull_radius(near - axis[row], angles)
     # What is hollow along the tube, as the small of the back is, is spanned as well.
     length = max(1, round(options.span / options.slice))
     radius = grey_closing(np.pad(radius, ((length, length), (0, 0)), "edge"), (length, 1))[length:-length]
     position = (height - levels[0]) / (levels[1] - levels[0])
-    centre = np.stack([np.interp(height, levels, axis[:, k]) for k in (0, 1)], 1)
-    away = points[:, [0, 2]] - centre
+    away = points[:, [0, 2]] - np.stack([np.interp(height, levels, axis[:, k]) for k in (0, 1)], 1)
     distance = np.linalg.norm(away, axis=1)
     turn = np.arctan2(away[:, 1], away[:, 0]) % (2 * np.pi) * (_DIRECTIONS / (2 * np.pi))
     cloth = map_coordinates(np.column_stack((radius, radius[:, :1])), (position, turn), order=1, mode="nearest")

@@ -305,13 +305,14 @@ def threedpw_world() -> dict[str, Any]:
     }
 
 
-def threedpw_tree(root: Path) -> Path:
-    """One sequence in each split."""
+def threedpw_tree(root: Path, *, scale: int = 1) -> Path:
+    """One sequence in each split, its images `scale` times as large as `PW_SIZE`."""
+    size, intrinsics = (scale * PW_SIZE[0], scale * PW_SIZE[1]), PW_K * [[scale], [scale], [1]]
     for split, name in {"train": "courtyard_box_00", "validation": "outdoors_00", "test": "flat_guitar_01"}.items():
-        content = {**threedpw_world(), "sequence": name}
+        content = {**threedpw_world(), "sequence": name, "cam_intrinsics": intrinsics}
         write(root / "sequenceFiles" / split / f"{name}.pkl", python2_pickle(content))
         for frame in range(PW_FRAMES):
-            write(root / "imageFiles" / name / f"image_{frame:05d}.jpg", image(PW_SIZE, 10 * frame))
+            write(root / "imageFiles" / name / f"image_{frame:05d}.jpg", image(size, 10 * frame))
     return root
 
 

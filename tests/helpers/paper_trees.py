@@ -4,7 +4,11 @@ for these, small enough to be trained on in seconds.
 
 from __future__ import annotations
 
+import json
+import pickle
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,18 +26,24 @@ from helpers.dataset_files import (
     surface_annotation,
     write_annotations,
 )
-from helpers.paper_datasets import deepfashion_tree
+from helpers.paper_datasets import deepfashion_tree, write
 from helpers.smpl_model_file import random_smpl_fields, write_smpl_pickle
+from humanpose_cli.body.smpl import load_smpl
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, up3d
+from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, threedpw, up3d
+from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.datasets.densepose import DensePoseCocoSource, DensePosePoseTrackSource
-from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
+from humanpose_cli.lab.datasets.threedpw import ThreedpwSource
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.networks.backbones import VGG, ResNet
 
 WIDTH = 4
 """Of the ResNets that stand in for ImageNet's."""
+_OPENPOSE18 = (15, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, 15, 15, 15, 15)
+"""SMPL's joint at each of OpenPose's 18; the face's are the head."""
 
 
 class PaperFiles(NamedTuple):
@@ -88,6 +98,7 @@ def small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h36m, "_SUBJECTS", h36m_tree.SUBJECTS)
     monkeypatch.setattr(h36m, "_ACTIONS", 1)
     monkeypatch.setattr(h36m, "SIZES", (h36m_tree.SIZE,))
+    monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 1, "validation": 1, "test": 1})
     monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
     monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
     monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 4, ("patn", "test"): 1})
@@ -151,3 +162,42 @@ def write_joint_regressor(path: Path) -> Path:
     joints = (0, 1, 4, 7, 2, 5, 8, 3, 12, 15, 15, 16, 18, 20, 17, 19, 21)  # of SMPL
     np.save(path, small_faced_smpl_fields()["J_regressor"].toarray()[list(joints)].astype(np.float32))
     return path
+
+
+def write_estimates(data: Path, smpl: Path) -> None:
+    """What three programs say of the test video of `data`/3DPW: WHAM the true bodies with noise at every joint,
+    OpenPose their joints, DensePose a disc of chart 7 at each pelvis.
+
+    smpl  model file of all bodies
+    """
+    body = load_smpl(smpl)
+    source = ThreedpwSource(data / "3DPW", tools=SourceTools(bodies={"male": body, "female": body}))
+    video = source.groups()[-1]
+    random, tracks = np.random.default_rng(0), defaultdict[str, list[tuple[int, Person]]](list)
+    for frame, sample in enumerate(source.read(video)):
+        charts, keypoints = np.zeros((*sample.size[::-1], 3), np.uint8), []
+        for person in sample.people:
+            assert sample.focal is not None
+            params = (torch.as_tensor(value, dtype=torch.float32)[None] for value in (person.betas, person.trans))
+            rotations = axis_angle_to_matrix(torch.as_tensor(person.poses, dtype=torch.float32).view(1, 24, 3))
+            joints = body.pose(rotations, *params, vertices=False).joints[0].numpy()
+            pixels = project_points(joints, sample.focal, np.array(sample.principal_point))
+            charts[spotted(sample.size, pixels[0])[..., 0] > 100] = (33, 22, 7)  # V, U, chart, as OpenCV
+            rows = np.column_stack((pixels[list(_OPENPOSE18)], np.full(18, 0.9)))
+            farther = np.hypot(*sample.size) / sample.focal - 1  # WHAM's focal length is the image's diagonal
+            trans = np.asarray(person.trans) + np.array([0, 0, farther * joints[0, 2]])
+            tracks[person.identity].append((frame, replace(person, trans=trans)))
+            keypoints.append({"pose_keypoints_2d": rows.ravel().tolist()})
+        write_image(data.parent / "iuv" / f"{sample.name}_IUV.png", charts)
+        people = {"version": 1.3, "people": keypoints}
+        write(data.parent / "openpose" / f"{sample.name}_keypoints.json", json.dumps(people))
+    results = {}
+    for track, states in enumerate(tracks.values()):
+        frames, people_of_track = zip(*states, strict=True)
+        columns = {name: np.stack([getattr(p, name) for p in people_of_track]) for name in ("poses", "betas", "trans")}
+        poses = columns["poses"] + random.normal(0, 0.05, columns["poses"].shape)
+        results[track] = {
+            "pose": poses, "trans": columns["trans"], "pose_world": poses, "trans_world": columns["trans"],
+            "betas": columns["betas"], "verts": np.zeros((len(frames), 4, 3)), "frame_ids": np.array(frames),
+        }  # fmt: skip
+    write(data.parent / "estimates" / video.name / "wham_output.pkl", pickle.dumps(results))
