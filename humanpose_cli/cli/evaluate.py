@@ -132,6 +132,7 @@ _DISTANCES = option(
 _OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
 Out = Annotated[Path, _OUT]
 DEFAULT_OUT = Path("hpc-out/evaluate")
+_OF_JOINTS = ("joints", "root", "regressor", "smplx_to_smpl")  # options of which errors are taken
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 
 
@@ -225,7 +226,7 @@ def fit(
         _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
     if sources and fits.predictions is None:
         only = "is for fits to images and predictions"
-        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only=only, remedy="leave it out")
+        _refuse(session, *_OF_JOINTS, only=only, remedy="leave it out")
     if fits.predictions is None:
         _refuse(session, "match", only="is for --predictions")
     _check_training(session, trains=ablation is not None)
@@ -512,8 +513,7 @@ def refine(
             remedy="leave out one of them",
         )
     if ablation is not None:
-        only = "is not for --ablation"
-        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only=only, remedy="leave it out")
+        _refuse(session, *_OF_JOINTS, only="is not for --ablation", remedy="leave it out")
     files = refinements.files()
 
     def report(run: EvaluationRun) -> Report:

@@ -351,7 +351,7 @@ class PeopleFromFile(PeopleSource):
             yield frame, [] if frame.damage else self._look(frame, frame.index)
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
-        entries = self._file.people_of(FrameKey(frame.name, index, "" if frame.path is None else frame.path.as_posix()))
+        entries = self._file.people_of(FrameKey.of(frame, index))
         selection = select_people(entries or (), self._min_score, self._options)
         people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
         with_keypoints = [person for person in people if person.keypoints is not None]

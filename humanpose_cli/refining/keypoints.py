@@ -42,7 +42,7 @@ def detected_keypoints(
 def keypoints_of_file(
     record: FitRecord, frames: FitFrames, file: UserDetections, progress: Progress = no_progress
 ) -> NDArray[np.float32]:
-    """Take the keypoints (N, 33, 3) x, y, confidence of each row's person from a file; zero where it has no such pose.
+    """Read each row's keypoints (N, 33, 3) x, y, confidence from a file; zero for bodies that no pose in it fits.
 
     Raises InputError if the file mentions none of the frames, or its people are none of the fit's.
     """
@@ -51,8 +51,7 @@ def keypoints_of_file(
     keys: dict[int, FrameKey] = {}
     with closing(frames.decoded()) as reading:
         for number, decoded in reading:
-            index = decoded.index if record.frame_count > 1 else None
-            keys[number] = FrameKey(decoded.name, index, "" if decoded.path is None else decoded.path.as_posix())
+            keys[number] = FrameKey.of(decoded, decoded.index if record.frame_count > 1 else None)
             progress(len(keys), record.frame_count, "frames for keypoints")
     file.check_frames(list(keys.values()))
     keypoints, options = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32), DetectOptions()

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, Skeleton
 from humanpose_cli.core.errors import InputError
+
+if TYPE_CHECKING:
+    from humanpose_cli.io.inputs import Frame
 
 _LARGEST = 1e9
 _MAX_STRETCH = 1.05  # of a canvas: images are often resized to sides that a network divides
@@ -66,6 +69,11 @@ class FrameKey:
     name: str
     index: int | None = None
     path: str = ""
+
+    @classmethod
+    def of(cls, frame: Frame, index: int | None) -> FrameKey:
+        """Make the key of a decoded frame; index as above."""
+        return cls(frame.name, index, "" if frame.path is None else frame.path.as_posix())
 
 
 @dataclass(frozen=True)

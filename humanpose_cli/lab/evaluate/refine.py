@@ -203,9 +203,9 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
 
     Pages of the first clip are written beside the report.
     """
-    chosen, protocol = under_protocol(run.selection, BodyProtocol)
-    people = replace(chosen, limit=0).people("joints", joints=chosen.joint_set())
-    initial = InitialFits.of(people, selection.base, selection.predictions, chosen.limit)
+    of_people, protocol = under_protocol(run.selection, BodyProtocol)
+    people = replace(of_people, limit=0).people("joints", joints=of_people.joint_set())
+    initial = InitialFits.of(people, selection.base, selection.predictions, of_people.limit)
     clips: set[str] = set()
     pages = RefinementPages(run.folder)
     with ExitStack() as stack:
@@ -226,14 +226,14 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
                 pages.add(base, clip.name, clip.images, fits, truth.select(matches.fit), people.body)
     prediction_facts = predictions_facts(selection.predictions)
     facts = {"joints": people.joints.text, "truth": people.truth, **facts}
-    report = refinement_report(cells, {**chosen.facts(), "clips": len(clips), **prediction_facts, **facts})
+    report = refinement_report(cells, {**of_people.facts(), "clips": len(clips), **prediction_facts, **facts})
     ours = {
         f"{base}: {name}": _body_metrics(_joined(errors), _by_clip(errors))
         for base, settings in cells.items()
         for name, errors in settings.items()
         if errors
     }
-    report = beside_published(report, protocol, ours, people.people.cache.header, chosen.full_split())
+    report = beside_published(report, protocol, ours, people.people.cache.header, of_people.full_split())
     return replace(report, pages=pages.pages)
 
 
