@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 import av
 import cv2
 import numpy as np
-import skimage.data
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -60,8 +59,9 @@ DEMO_SIZE, DEMO_STEP, DEMO_RATE, DEMO_QUALITY = (464, 600), 3, 20, 31  # every t
 LABEL = (125, 133, 144)
 FLIP_SIZE, FLIP_CROP = (400, 331), (280, 0, 1480, 994)  # of a panel; of the video's frames as CROP
 FLIP_FRAMES, FLIP_AZIMUTH, FLIP_QUALITY = range(116, 208, 4), -40.0, 42
-REPOSED_SIDE = 300  # pixels of a panel
-REPOSED = (("wave", 25.0), ("hands_on_hips", 0.0), ("hands_on_hips", -25.0))  # key pose, degrees about the vertical
+REPOSED_FRAME, REPOSED_CROP = 176, (60, 394, 660, 994)  # of flip.mp4, around the woman who walks past
+REPOSED_SIZE, REPOSED_PANEL = (290, 360), (0, 30, 460, 600)  # of a panel; of the crop as CROP
+REPOSED = (("kick", -75.0), ("arms_wide_up", -60.0), ("sitting_on_chair", -70.0))  # key pose, degrees about the vertical
 
 
 def fitted(clip: Path, work: Path) -> tuple[Fit, dict[int, Texture]]:
@@ -170,13 +170,19 @@ def write_animation(frames: list[Image.Image], path: Path, quality: int) -> None
     frames[0].save(path, quality=quality, method=6, minimize_size=True, **motion)
 
 
-def make_first_images(folder: Path, out: Path, work: Path) -> None:
-    """The back flip, over its frames and in clothes in 3-D, and the astronaut in other poses."""
-    clip, path = folder / "flip.mp4", work / "flip.fit.npz"
+def dressed_fit(clip: Path, work: Path) -> Fit:
+    """The fit of a clip with its frames and the looks of its people, from `work` if it is there."""
+    path = work / f"{clip.stem}.dressed.npz"
     if not path.exists():
         Dressing()([hp.fit(clip)]).save(path)
-    fit = on_frames(load_fit(path), list(open_inputs([clip])))
-    body, looks = fit.body_model(), looks_of_fit(load_fit(path))
+    stored = load_fit(path)
+    return replace(on_frames(stored, list(open_inputs([clip]))), looks=looks_of_fit(stored))
+
+
+def make_first_images(folder: Path, out: Path, work: Path) -> None:
+    """The back flip, over its frames and in clothes in 3-D, and the woman who walks past in other poses."""
+    fit = dressed_fit(folder / "flip.mp4", work)
+    body, looks = fit.body_model(), fit.looks
     world = on_the_ground(fit, body)
 
     def people(frame: int) -> list[Surface]:
@@ -195,10 +201,10 @@ def make_first_images(folder: Path, out: Path, work: Path) -> None:
         over = drawn if over is None else without_noise(over, drawn)
         frames.append(row_of([(over, "one telephone"), (stage.draw(people(frame)), "dressed, in 3-D")], 20))
     write_animation(frames, out / "flip.webp", FLIP_QUALITY)
-    photo = skimage.data.astronaut()
+    left, top, right, bottom = REPOSED_CROP
+    photo = np.ascontiguousarray(fit.images.frame(REPOSED_FRAME)[top:bottom, left:right])
     panels = [(photo, "photo"), *((image, "reposed") for image in reposed(photo, REPOSED))]
-    side = (REPOSED_SIDE, REPOSED_SIDE)
-    small = [(cv2.resize(image, side, interpolation=cv2.INTER_AREA), label) for image, label in panels]
+    small = [(cropped(image, REPOSED_SIZE, REPOSED_PANEL), label) for image, label in panels]
     row_of(small, 22).save(out / "repose.webp", quality=82, alpha_quality=80, method=6)
 
 

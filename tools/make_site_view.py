@@ -1,37 +1,41 @@
-"""Builds tools/site/view/: a clip, its fit and texture, of which `make site` makes the page that its home shows.
+"""Builds tools/site/view/: videos, fits and looks, of which `make site` makes the two pages that its home shows.
 
-    python tools/make_site_view.py flip.mp4
+    python tools/make_site_view.py FOLDER
 
-The argument is the clip of a back flip of the demonstration data of Sports2D (BSD-3, see NOTICE), which is not part of
-this project; only the frames of the jump are kept, at a reduced size. It is fitted and refined first: five minutes of
-processor time. `--work` keeps those results for the next run.
+FOLDER holds flip.mp4 of the demonstration data of Sports2D, and cam01.mp4 … cam04.mp4 of that of Pose2Sim (both BSD-3,
+see NOTICE), which are not part of this project. They are fitted first: five minutes on two cores. `--work` keeps the
+fit of flip.mp4 for the next run.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-from make_pictures import fitted
-from PIL import Image
+from make_pictures import dressed_fit
 
+import humanpose_cli as hp
+from humanpose_cli.export.looks import Dressing
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter
 
 OUTPUT = Path(__file__).resolve().parent / "site" / "view"
-FRAMES = range(112, 226)  # from the last step on the roof until he runs behind a tree
-SIZE, CRF = (640, 360), 28
-TEXELS, TEXTURE_QUALITY = 512, 85  # he is small in the clip
+FRAMES = range(80, 226)  # of flip.mp4: a woman walks past, a man jumps from a roof and runs behind a tree
+FLIP_SIZE, TAKE_SIZE, CRF = (640, 360), (360, 640), 28
+TEXELS = 320  # of a texture, along each side
+TAKE_STEP = 2  # every second frame of 60 a second
+CAMERAS = ("cam01.mp4", "cam02.mp4", "cam03.mp4", "cam04.mp4")
 
 
 def excerpt(fit: Fit, frames: range, size: tuple[int, int]) -> Fit:
-    """The largest person in some consecutive frames, as if these had been filmed with that size in pixels."""
-    rows = fit.rows_of(fit.largest_track)
-    fit = fit.select(rows[np.isin(fit.frame_index[rows], frames)])
+    """The people in some consecutive frames, as if these had been filmed with that size in pixels."""
+    fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, frames)))
     part, scale = slice(frames.start, frames.stop), np.float32(size[0] / fit.image_size[0, 0])
     return replace(
         fit,
@@ -49,27 +53,60 @@ def excerpt(fit: Fit, frames: range, size: tuple[int, int]) -> Fit:
         reprojection_error=fit.reprojection_error * scale,
         options={},
         images=None,
+        path=None,
     )
+
+
+def write_small(clip: Path, frames: Iterable[int], size: tuple[int, int], path: Path) -> None:
+    """Write some frames of a video at a smaller size."""
+    (item,) = open_inputs([clip])
+    numbers = frozenset(frames)
+    with VideoWriter(path, item.frame_rate / (TAKE_STEP if clip.name in CAMERAS else 1), quality=CRF) as video:
+        for frame in item.frames():
+            if frame.index in numbers:
+                video.write(cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def compress() -> None:
+    """Compress the arrays of fits and looks, whose textures become smaller: the repository holds them."""
+    for path in OUTPUT.glob("*.npz"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        if "texture" in arrays:
+            arrays["texture"] = cv2.resize(arrays["texture"], (TEXELS, TEXELS), interpolation=cv2.INTER_AREA)
+            arrays["offsets"] = arrays["offsets"].round(4)  # metres
+        np.savez_compressed(path, **arrays)
+
+
+def make_flip(folder: Path, work: Path) -> None:
+    """The people of the back flip, fitted at full size."""
+    fit = dressed_fit(folder / "flip.mp4", work)
+    excerpt(fit, FRAMES, FLIP_SIZE).save(OUTPUT / "flip.mp4.fit.npz")
+    write_small(folder / "flip.mp4", FRAMES, FLIP_SIZE, OUTPUT / "flip.mp4")
+
+
+def make_take(folder: Path) -> None:
+    """The take of four cameras, fitted at the size that the page shows."""
+    for name in CAMERAS:
+        write_small(folder / name, range(0, 100, TAKE_STEP), TAKE_SIZE, OUTPUT / name)
+    take = hp.combine([hp.fit(OUTPUT / name) for name in CAMERAS])
+    Dressing()([take]).save(OUTPUT / "take.fit.npz")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", type=Path, help="flip.mp4")
-    parser.add_argument("--work", type=Path, help="keep the fit and the texture here")
+    parser.add_argument("folder", type=Path, help="folder with flip.mp4 and cam01.mp4 … cam04.mp4")
+    parser.add_argument("--work", type=Path, help="keep the fit of flip.mp4 here")
     arguments = parser.parse_args()
+    OUTPUT.mkdir(exist_ok=True)
+    for path in OUTPUT.iterdir():
+        path.unlink()
     with TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        fit, textures = fitted(arguments.clip, work)
-    assert fit.images is not None
-    OUTPUT.mkdir(exist_ok=True)
-    excerpt(fit, FRAMES, SIZE).save(OUTPUT / "flip.mp4.fit.npz")
-    colours = cv2.resize(textures[fit.largest_track].image, (TEXELS, TEXELS), interpolation=cv2.INTER_AREA)
-    Image.fromarray(colours).save(OUTPUT / "flip.webp", quality=TEXTURE_QUALITY, method=6)
-    with VideoWriter(OUTPUT / "flip.mp4", fit.frame_rate, quality=CRF) as video:
-        for number, frame in enumerate(fit.images.frames()):
-            if number in FRAMES:
-                video.write(cv2.resize(frame.pixels, SIZE, interpolation=cv2.INTER_AREA))
+        make_flip(arguments.folder, work)
+    make_take(arguments.folder)
+    compress()
     print(*(f"{path.name}: {path.stat().st_size} bytes" for path in sorted(OUTPUT.iterdir())), sep="\n")
 
 

@@ -10,6 +10,7 @@ from tools.site.hooks import (
     DOCS,
     REPOSITORY,
     ROOT,
+    TAKE_PAGE,
     VIEW_PAGE,
     as_python_markdown,
     included,
@@ -17,7 +18,7 @@ from tools.site.hooks import (
     relinked,
     section,
     slug,
-    view_page,
+    view_pages,
 )
 
 
@@ -87,5 +88,8 @@ def test_the_home_shows_a_page_in_three_dimensions():
     assert f'\n<iframe src="{VIEW_PAGE}#play" ' in shown
     assert 'loading="lazy"' in shown
     assert "iframe" not in on_page_markdown("a\n", other)
-    assert '"count": 114' in view_page()
-    assert 800_000 < len(view_page()) < 1_600_000
+    for address, frames in ((VIEW_PAGE, 146), (TAKE_PAGE, 50)):
+        page = view_pages()[address]
+        assert f'"count": {frames},' in page
+        assert '"track": 1' in page  # two people
+        assert 1_600_000 < len(page) < 3_200_000

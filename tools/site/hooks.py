@@ -6,8 +6,9 @@ A page includes another file, or one section of it, between two comments; GitHub
     [CHANGELOG.md](../CHANGELOG.md) lists what each version adds.
     <!-- end -->
 
-The line `<!-- live view -->` of the site's home becomes a frame with the page that `hpc view` makes of tools/site/view,
-which the site has as assets/view.html; GitHub shows nothing there.
+The line `<!-- live view -->` of the site's home becomes a frame with the page that `hpc view` makes of a clip in
+tools/site/view, which the site has as assets/view.html; GitHub shows nothing there. A page of four cameras is
+assets/take.html.
 
 Relative links to files outside docs/ become addresses of the repository. Lists and tables that follow a line of text
 get the empty line that Python-Markdown needs before them, and nested lists its four spaces. The comments that mark
@@ -25,9 +26,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-VIEW, VIEW_PAGE = ROOT / "tools" / "site" / "view", "assets/view.html"
+VIEW = ROOT / "tools" / "site" / "view"
+VIEW_PAGE, TAKE_PAGE = "assets/view.html", "assets/take.html"
 LIVE_VIEW = (
-    f'<iframe src="{VIEW_PAGE}#play" title="A back flip in 3-D: drag to turn the view" loading="lazy" '
+    f'<iframe src="{VIEW_PAGE}#play" title="A back flip and a walker in 3-D: drag to turn the view" loading="lazy" '
     'style="width:100%;height:min(42rem,90vh);border:0"></iframe>'
 )
 REPOSITORY = "https://github.com/humanpose-cli/humanpose-cli"
@@ -122,22 +124,23 @@ def as_python_markdown(text: str) -> str:
 
 
 @cache
-def view_page() -> str:
-    """The page of `hpc view` of the clip in tools/site/view, which tools/make_site_view.py makes."""
-    import numpy as np
-    from PIL import Image
-
+def view_pages() -> dict[str, str]:
+    """The pages of `hpc view` of what tools/make_site_view.py makes, by their addresses."""
     import humanpose_cli as hp
 
-    fit = hp.load_fit(VIEW / "flip.mp4.fit.npz")
-    textures = {fit.largest_track: np.asarray(Image.open(VIEW / "flip.webp"))}
-    return hp.view(fit, VIEW / "flip.mp4", title="A back flip, filmed with one telephone", textures=textures).text
+    flip, take = (hp.load_fit(VIEW / f"{name}.fit.npz") for name in ("flip.mp4", "take"))
+    cameras = sorted(VIEW.glob("cam*.mp4"))
+    return {
+        VIEW_PAGE: hp.view(flip, VIEW / "flip.mp4", title="Two people, filmed with one telephone").text,
+        TAKE_PAGE: hp.view(take, cameras, title="A man who balances, filmed by four cameras").text,
+    }
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
     from mkdocs.structure.files import File
 
-    files.append(File.generated(config, VIEW_PAGE, content=view_page()))
+    for address, content in view_pages().items():
+        files.append(File.generated(config, address, content=content))
     return files
 
 
