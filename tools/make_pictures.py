@@ -61,7 +61,7 @@ FLIP_SIZE, FLIP_CROP = (400, 331), (280, 0, 1480, 994)  # of a panel; of the vid
 FLIP_FRAMES, FLIP_AZIMUTH, FLIP_QUALITY = range(116, 208, 4), -40.0, 42
 REPOSED_FRAME, REPOSED_CROP = 176, (60, 394, 660, 994)  # of flip.mp4, around the woman who walks past
 REPOSED_SIZE, REPOSED_PANEL = (290, 360), (0, 30, 460, 600)  # of a panel; of the crop as CROP
-REPOSED = (("kick", -75.0), ("arms_wide_up", -60.0), ("sitting_on_chair", -70.0))  # key pose, degrees about the vertical
+REPOSED = (("kick", -75.0), ("arms_wide_up", -60.0), ("sitting_on_chair", -70.0))  # key pose, degrees of turn
 
 
 def fitted(clip: Path, work: Path) -> tuple[Fit, dict[int, Texture]]:
