@@ -277,7 +277,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
     return Section(
         "In 3-D, with the colours of the frames",
         "One file that opens in any browser without a network. Turn the person with the mouse; Through the camera puts "
-        "the body back over the video. hpc export writes the same motion for Blender, and as glTF or USD for other programs.",
+        "the body back over the video. hpc export writes the same motion for Blender, and as glTF or USD.",
         [f"hpc view {fitted} --frames {source} --texture frames --out ."],
         [Figure(f"{name}.html", "the page that hpc view wrote")],
     )
