@@ -131,7 +131,8 @@ def combine(
     """Combine the fits of cameras that film the same people at the same time: `hp.combine([fit_a, fit_b])`.
 
     fits         two or more, or paths of fit files; the first one gives the take its frames
-    height       metres of the largest person, standing, which sets the scale; None: as the bodies suggest
+    height       metres of the largest person, standing, which sets the scale, or tells the unit of a calibration; None:
+                 as the bodies suggest
     offsets      seconds that each camera's clock is ahead of the first one's; None: found
     calibration  the calibration file of the cameras; None: they are found
     options      how cameras are found and bodies solved
@@ -140,7 +141,8 @@ def combine(
 
     `view(name)` of the result is the fit of one camera; `options["messages"]` says which cameras are left out.
 
-    Raises UsageError for fewer than two fits, InputError if no two cameras show the same person.
+    Raises UsageError for fewer than two fits, InputError if no two cameras show the same person, or if they contradict
+    the calibration.
     """
     check_options(locals(), combine.__kwdefaults__)
     cameras = None if calibration is None else read_calibration(calibration)

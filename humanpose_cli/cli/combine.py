@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 CAMERAS = "cameras"
 """Folder below the output for the fits of single cameras."""
+_MAX_ERROR = 50.0  # pixels between bodies and what the cameras show, beyond which a take is none
 
 _INPUTS = argument(
     "INPUT",
@@ -52,7 +53,8 @@ _INPUTS = argument(
 )
 _HEIGHT = option(
     "--height METRES",
-    "Height of the largest person, which sets the scale. Default: as the fits of the single cameras suggest.",
+    "Height of the largest person, which sets the scale; with --calibration, if its unit is unknown. Default: as the "
+    "fits of the single cameras suggest.",
     show_default=False,
 )
 _OFFSETS = option(
@@ -337,6 +339,8 @@ def combine(
     work = _Takes(session, take_inputs, out, takes, options, fitting, calibration, outputs, fail_if_doubtful)
     run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, frame_range)
     work = work.checked(flags, run)
+    for take in work.takes if flags.dry_run else ():
+        session.reporter.info_once(take.order and f"{take.key}: {take.order}")
 
     views = [view for take in work.takes if take.error is None for view in take.views]
     fitted = CommandResult(session.command, Status.SUCCESS, ())
@@ -351,7 +355,7 @@ def _joined(first: CommandResult, second: CommandResult) -> CommandResult:
     """Join the results of two batches that a command has run."""
     items = (*first.items, *second.items)
     status, code = combine_status(items)
-    if second.status is Status.INTERRUPTED or second.exit_code is ExitCode.UNAVAILABLE:
+    if second.status in (Status.ERROR, Status.INTERRUPTED) or second.exit_code is ExitCode.UNAVAILABLE:
         status, code = second.status, second.exit_code
     summaries = [result.extra["summary"] for result in (first, second) if "summary" in result.extra]
     summary = {name: round(sum(each[name] for each in summaries), 3) for name in (summaries[0] if summaries else ())}
@@ -393,6 +397,7 @@ def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> Comman
         contents,
         share=0.0,
         fail_if_doubtful=work.fail_if_doubtful,
+        max_error=_MAX_ERROR,
     )
     return flags.run(session, items, worker, work.out, work.identity)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class FitWork:
     contents  what the JSON document says of a result beside its summary
     beside    what an item's page shows beside the fits before and after
     share     fraction of the work that is done when the fits are read
+    max_error  pixels of the 2-D error beyond which an item counts as partly done
     """
 
     session: Session
@@ -41,6 +43,7 @@ class FitWork:
     beside: Callable[[Item, Fit], PageFits | None] = lambda item, fit: None
     share: float = 0.8
     fail_if_doubtful: bool = False
+    max_error: float = math.inf
 
     def __call__(self, item: Item) -> Outcome:
         """Make the fit of an item and write its files."""
@@ -61,4 +64,8 @@ class FitWork:
         self.report(item, fit)
         summary = record_summary(fit)
         problem = f"doubtful: {summary['doubtful']}" if self.fail_if_doubtful and summary["doubtful"] else None
+        if (error := summary["error_px"] or 0.0) > self.max_error:
+            problem = (
+                f"wrong: its bodies are {error:.0f} px from what the cameras show, expected {self.max_error:g} or less"
+            )
         return Outcome(files, summary, self.contents(fit), problem)

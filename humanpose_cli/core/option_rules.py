@@ -31,7 +31,7 @@ _EXCLUDED = {
         "batch_size",
         "precision",
     ),
-    "calibration": ("height", "same_cameras", "focal"),
+    "calibration": ("same_cameras", "focal"),
     "keypoints": ("boxes", "pose_model"),
 }
 

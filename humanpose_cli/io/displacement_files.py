@@ -42,6 +42,7 @@ COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
 _SCALARS = ("size", "settings")
 _VERSION = "displacements_version"
 _FIELDS = {"pixels": "<f2", "confidence": "<f2", "mask": "|b1"}
+_MAX_ROWS = 1_000_000
 _MAX_SIZE = 8192  # of a crop's side: far beyond any
 _MAX_CROP = 1e8  # of the numbers of a crop's map: far beyond those of any image
 _MAKE_AGAIN = "make it again with hpc refine --save-displacements"
@@ -158,7 +159,7 @@ class DisplacementFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._archive = NpzArchive(self.path)
+        self._archive = NpzArchive(self.path, max_members=len(_FIELDS) * _MAX_ROWS)
         try:
             arrays = self._read_table()
         except BaseException:

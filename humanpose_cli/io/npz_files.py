@@ -20,6 +20,7 @@ _FORMAT_ERRORS = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
     tokenize.TokenError,  # of a header that was cut short
 )
+_MAX_MEMBERS = 10_000  # of an archive; a description of each is in memory
 _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError)
 
 
@@ -78,27 +79,32 @@ def npz_names(path: Path | str) -> frozenset[str]:
         return frozenset(name.removesuffix(".npy") for name in archive.namelist())
 
 
-def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
+def _archive(path: Path, data: bytes | None = None, max_members: int = _MAX_MEMBERS) -> zipfile.ZipFile:
     try:
         with reading(path):
-            return zipfile.ZipFile(path if data is None else io.BytesIO(data))
+            archive = zipfile.ZipFile(path if data is None else io.BytesIO(data))
     except _ZIP_MALFORMED as error:
         kind = describe_file(path)
         got = "a truncated or damaged archive" if "ZIP" in kind else kind
         raise InputError(path, "is no .npz file", got=got, remedy="copy or make it again") from error
+    if (count := len(archive.filelist)) > max_members:
+        archive.close()
+        raise InputError(path, "holds too many arrays", expected=f"at most {max_members:,}", got=f"{count:,}")
+    return archive
 
 
 class NpzArchive:
     """An `.npz` file that stays open, for arrays that are read one after the other; a context manager.
 
-    data  the part of the file that is the archive; None for all of it
+    data         the part of the file that is the archive; None for all of it
+    max_members  arrays, at most
 
     Raises InputError for what is no such file.
     """
 
-    def __init__(self, path: Path | str, data: bytes | None = None) -> None:
+    def __init__(self, path: Path | str, data: bytes | None = None, max_members: int = _MAX_MEMBERS) -> None:
         self.path = Path(path)
-        self._archive = _archive(self.path, data)
+        self._archive = _archive(self.path, data, max_members)
         self._packed_size = self.path.stat().st_size if data is None else len(data)
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
@@ -135,8 +141,8 @@ def read_npz(
 
     data  the part of the file that is the archive; None for all of it
 
-    Raises InputError for pickled objects, damage (checksums are compared), arrays that need more than an
-    `UnpackedBudget` allows, or no such file.
+    Raises InputError for pickled objects, damage (checksums are compared), more than 10,000 arrays, those that need
+    more than an `UnpackedBudget` allows, or no such file.
     """
     with NpzArchive(path, data) as archive:
         return archive.read(names)

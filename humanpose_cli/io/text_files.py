@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ else:
     import tomli as tomllib
 
 _DEEPEST = 50  # tables and arrays inside one another; how many Python can walk differs between its versions
+_TOML_TEXT = re.compile(
+    r""" "{3} (?: [^\\] | \\. )*? (?: "{3,5} | \Z ) | '{3} .*? (?: '{3,5} | \Z )
+    | " (?: [^"\\\n] | \\. )* "? | ' [^'\n]* '? | \#[^\n]* """,
+    re.DOTALL | re.VERBOSE,
+)
+# A key of N parts, of which the parser would store N² / 2.
+_DEEP_KEY = re.compile(rf"(?<![\w-])[\w-]+(?:[ \t]*\.[ \t]*[\w-]+){{{_DEEPEST}}}")
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:
@@ -54,6 +62,8 @@ def json_object(path: Path, document: Any) -> dict[str, Any]:
 def parse_toml(text: str) -> dict[str, Any]:
     """Parse a TOML document. Raises ValueError with one line on what is wrong, or could not be quoted in a sentence."""
     try:
+        if _DEEP_KEY.search(_TOML_TEXT.sub("x", text)):
+            raise RecursionError
         document = tomllib.loads(text)
         level: list[Any] = [document]
         for _ in range(_DEEPEST):

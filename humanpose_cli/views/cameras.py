@@ -134,6 +134,7 @@ class ViewSamples(NamedTuple):
     speeds    (V, K, L, 2) pixels a second
     heights   (V,) the person's height in each image, pixels
     leg       metres from hip to ankle along the bones, of the single fits
+    joints    (V, K, 24, 3) metres, of the single fits, camera axes; None where nothing needs them
     """
 
     times: Array
@@ -142,6 +143,7 @@ class ViewSamples(NamedTuple):
     speeds: Array
     heights: Array
     leg: float
+    joints: Array | None = None
 
     def of_views(self, count: int) -> ViewSamples:
         """Restrict the samples to the first views."""
@@ -310,7 +312,7 @@ def attach_cameras(
 
     clocks  whether their clocks are adjusted, too
     """
-    points, people = _points_of(cameras[:first], people, options)
+    points, people = points_of(cameras[:first], people, options)
     moving = [
         _resect(camera, number, points, people, options, focal_noise=options.focal_noise, clocks=clocks)
         for number, camera in enumerate(cameras[first:], first)
@@ -324,7 +326,7 @@ def path_errors(
     """Measure for each camera the median distance, in noise levels, of its landmarks from the points that those before
     number `first` show; 0 without common ones.
     """
-    points, people = _points_of(cameras[:first], people, options)
+    points, people = points_of(cameras[:first], people, options)
     errors = []
     for number, camera in enumerate(cameras):
         distances = [np.zeros(0)]
@@ -337,7 +339,7 @@ def path_errors(
     return errors
 
 
-def _points_of(
+def points_of(
     cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> tuple[list[Array], list[ViewSamples]]:
     """Triangulate the landmarks (K, L, 3) of all people from some cameras, the first of all; also return the people

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras
+from humanpose_cli.io.calibrations.cameras import MAX_CAMERAS
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import check_complete
-
-MAX_VIEWS = 1000
-"""Cameras of a take or a calibration; the largest known studios have some 500."""
 
 _MIN_SECONDS = 0.5  # of a video: movements of less do not distinguish people
 _MIN_DISTANCE = 0.01  # metres between two calibrated cameras: their lenses have more
@@ -26,8 +24,10 @@ _MIN_DISTANCE = 0.01  # metres between two calibrated cameras: their lenses have
 _SAME_IMAGE, _MIN_CONTRAST, _THUMBNAIL = 1.0, 4.0, (48, 27)
 
 
-def check_take(views: Sequence[InputItem], names: Sequence[str], calibration: Calibration | None = None) -> None:
-    """Refuse a take that cannot be fitted.
+def check_take(
+    views: Sequence[InputItem], names: Sequence[str], calibration: Calibration | None = None
+) -> list[CalibratedCamera]:
+    """Refuse a take that cannot be fitted, and return the views' cameras, none without a calibration.
 
     Reads the first frame and the packets of each video, but decodes no more.
 
@@ -38,7 +38,7 @@ def check_take(views: Sequence[InputItem], names: Sequence[str], calibration: Ca
     breaks off or is shorter than half a second, for two that show the same, and for a calibration that does not match
     the names or sizes of the images or has two cameras at one position.
     """
-    check_view_count(len(views), 0 if calibration is None else len(calibration.cameras))
+    check_view_count(len(views))
     paths = view_paths([view.path for view in views], names)
     if calibration is not None:
         matched_cameras(calibration, paths)  # before the videos are read
@@ -54,17 +54,18 @@ def check_take(views: Sequence[InputItem], names: Sequence[str], calibration: Ca
         if one_length and _show_the_same(thumbnails[first], thumbnails[second]):
             expected = "videos of different cameras"
             raise InputError(views[second].label, f"shows the same images as {names[first]}", expected=expected)
-    if calibration is not None:
-        _check_positions(matched_cameras(calibration, paths, sizes).cameras)
+    cameras = [] if calibration is None else matched_cameras(calibration, paths, sizes).cameras
+    _check_positions(cameras)
+    return cameras
 
 
-def check_view_count(count: int, calibrated: int = 0) -> None:
-    """Raise UsageError for fewer than two views, and for more views or calibrated cameras than `MAX_VIEWS`."""
+def check_view_count(count: int) -> None:
+    """Raise UsageError for fewer than two views, and for more than `MAX_CAMERAS`."""
     if count < 2:
         remedy = "name two videos or fit files or more, or a folder of them"
         raise UsageError("input", "has too few cameras", expected="two or more", got=str(count), remedy=remedy)
-    if (largest := max(count, calibrated)) > MAX_VIEWS:
-        raise UsageError("input", "has too many cameras", expected=f"at most {MAX_VIEWS}", got=str(largest))
+    if count > MAX_CAMERAS:
+        raise UsageError("input", "has too many cameras", expected=f"at most {MAX_CAMERAS}", got=str(count))
 
 
 def view_paths(paths: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -24,15 +24,17 @@ class TakeInput:
     views  videos, folders of frames, or photographs of one moment
     fits   fit files of further cameras
     error  what is wrong with it already
+    order  which calibrated camera each view is of; empty without a calibration
     """
 
     key: str
     views: tuple[InputItem, ...]
     fits: tuple[Path, ...] = ()
     error: HpcError | None = None
+    order: str = ""
 
     def checked(self, calibration: Calibration | None) -> TakeInput:
-        """Check videos and calibration by `check_take`; what is wrong becomes the error."""
+        """Check videos and calibration by `check_take`; what is wrong becomes the error, else the order is known."""
         if self.error is not None:
             return self
         try:
@@ -42,7 +44,10 @@ class TakeInput:
                 with suppress(InputError):  # frames that are gone are reported when they are needed
                     views += stored_inputs(fit)[:1]
             if len(views) == len(self.views) + len(self.fits):
-                check_take(views, distinct_names([view.path for view in views]), calibration)
+                names = distinct_names([view.path for view in views])
+                cameras = check_take(views, names, calibration)
+                pairs = zip(names, cameras, strict=False)
+                return replace(self, order=", ".join(f"{name} is camera {camera.name}" for name, camera in pairs))
         except HpcError as error:
             return replace(self, error=error)
         return self

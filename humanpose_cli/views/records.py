@@ -78,6 +78,7 @@ def take_fit(
         **{name.removeprefix("view_"): values for name, values in of_views.items()},
     )
     count, camera = first.frame_count, take.cameras[0]
+    world = _world_to_first(take.people, scale) if to_first is None else _scaled(to_first, scale)
     source = "calibration" if calibrated else "bodies" if height is None else "height"
     fit = Fit.build(
         **columns,
@@ -87,7 +88,7 @@ def take_fit(
         image_size=first.image_size,
         focal=np.full(count, camera.focal),
         principal_point=np.tile(camera.principal_point, (count, 1)),
-        world_to_camera=np.tile(_world_to_first(take.people, scale) if to_first is None else to_first, (count, 1, 1)),
+        world_to_camera=np.tile(world, (count, 1, 1)),
         frame_rate=first.frame_rate,
         frame_times=first.frame_times,
         gender=first.gender,

@@ -27,8 +27,8 @@ from humanpose_cli.views.take import solve_take
 class TakeSolver:
     """Combines the fits of cameras that film the same people at the same time.
 
-    height       metres of the largest person, standing, which sets the scale, unless a calibration has it. None: as the
-                 bodies' shapes suggest
+    height       metres of the largest person, standing, which sets the scale; with a calibration, that of one whose
+                 unit is unknown. None: as the bodies' shapes suggest
     offsets      seconds that each camera's clock is ahead of the first one's. None: found
     calibration  of the cameras, which are not changed then. None: they are found
     body         of fits that came from files; None for the default body
@@ -81,16 +81,19 @@ class TakeSolver:
             body,
             options=self.options,
             keypoint_options=self.keypoints,
-            calibrated=None if calibrated is None else calibrated.views,
+            calibrated=calibrated,
+            height=self.height,
             offsets=self.offsets,
             heard=heard,
             progress=progress,
         )
-        to_first = None
+        height, to_first, calibrated = self.height, None, take.calibrated
         if calibrated is not None:
             take = replace(take, messages=[*calibrated.notes, *take.messages])
             to_first = calibrated.to_first if take.used[0] == 0 else None
-        return take_fit(take, fits, names, body, self.options, self.height, to_first, calibrated=calibrated is not None)
+            height = height if calibrated.unit is None else None
+        has_scale = calibrated is not None and calibrated.unit is not None
+        return take_fit(take, fits, names, body, self.options, height, to_first, calibrated=has_scale)
 
 
 def camera_path(fit: Fit, number: int) -> Path:

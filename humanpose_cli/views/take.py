@@ -21,6 +21,7 @@ from humanpose_cli.views.bodies import (
     moved_person,
     solve_person_in_views,
 )
+from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import (
     ViewCamera,
     ViewPath,
@@ -55,6 +56,7 @@ class Take:
     times     (F,) seconds of the take's frames, those of the first camera
     people    bodies of each person
     messages  sentences about views that move, are left out, or add little
+    calibrated  the calibrated cameras in the unit that the people show; None of cameras that are found
     """
 
     cameras: list[ViewCamera]
@@ -62,6 +64,7 @@ class Take:
     times: Array
     people: list[PersonBodies]
     messages: list[str] = field(default_factory=list)
+    calibrated: CalibratedViews | None = None
 
 
 def solve_take(
@@ -71,7 +74,8 @@ def solve_take(
     *,
     options: ViewsOptions | None = None,
     keypoint_options: KeypointFitOptions | None = None,
-    calibrated: Sequence[ViewCamera] | None = None,
+    calibrated: CalibratedViews | None = None,
+    height: float | None = None,
     offsets: Sequence[float | None] | None = None,
     heard: Sequence[float | None] = (),
     progress: Progress = no_progress,
@@ -80,10 +84,11 @@ def solve_take(
 
     fits     of the single cameras
     names    of the cameras, for messages
-    calibrated  their cameras, the first one's axes being the take's; None: they are found
+    calibrated  their cameras; None: they are found
+    height   metres of the largest person, which tells the unit of calibrated cameras
     offsets  seconds that each clock is ahead of the first one's; None where unknown
     heard    the same by the cameras' sound, which holds unless the people's movements contradict it
-    Raises InputError if no two views show the same person.
+    Raises InputError if no two views show the same person, or if they contradict calibrated cameras.
     """
     options = options or ViewsOptions()
     roles = _roles(fits, options, calibrated is not None)
@@ -102,8 +107,15 @@ def solve_take(
     cameras = _start_cameras(fits, related, used, calibrated, used[still:])
     times = clock_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
+    if calibrated is not None:
+        samples = _samples(_shared(people, still), still, options)
+        calibrated = calibrated.in_unit_of_people(cameras, samples, options, height)
+        cameras = _start_cameras(fits, related, used, calibrated, [])
     fixed_poses, clocks = calibrated is not None, offsets is None
     cameras, people, wrong = _solved_cameras(cameras, still, people, options, fixed_poses=fixed_poses, clocks=clocks)
+    if calibrated is not None:
+        after = _samples(_shared(people, still), still, options)
+        calibrated.refuse_contradiction(names, used, cameras, samples, after, options)
     for view, number in enumerate(used[still:], still):
         outcome = "it contradicts the others, and is left out" if view in wrong else "it counts along its path"
         messages.append(f"{names[number]} is from a camera that moves: {outcome}")
@@ -115,7 +127,7 @@ def solve_take(
     chosen = [fits[number] for number in used]
     cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
     messages += _parallel(cameras, bodies, [names[number] for number in used], options)
-    return Take(cameras, used, times, bodies, messages)
+    return Take(cameras, used, times, bodies, messages, calibrated)
 
 
 def _refuse_one_position(
@@ -259,14 +271,14 @@ def _start_cameras(
     fits: Sequence[Fit],
     related: RelatedViews,
     used: Sequence[int],
-    calibrated: Sequence[ViewCamera] | None,
+    calibrated: CalibratedViews | None,
     moving: Sequence[int],
 ) -> list[ViewCamera]:
     cameras = []
     for number in used:
         offset = related.offsets[number]
         if calibrated is not None:
-            cameras.append(replace(calibrated[number], offset=offset))
+            cameras.append(replace(calibrated.views[number], offset=offset))
             continue
         pose, fit = related.poses[number], fits[number]
         assert pose is not None
@@ -317,6 +329,7 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
     )
     points = np.zeros((views, len(chosen), len(LANDMARKS), 2))
     weights, speeds = np.zeros(points.shape[:3]), np.zeros_like(points)
+    joints = np.zeros((views, len(chosen), len(SMPL24), 3))
     heights, legs = np.ones(views), []
     for track in tracks:
         at = chosen if len(track) > 1 else track.times
@@ -325,6 +338,7 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
         confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.visible[:, None]
         fresh = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
         points[track.view][fresh], weights[track.view][fresh] = landmarks[fresh, :, :2], confident[fresh]
+        joints[track.view][fresh] = moments.joints[fresh]
         sides = [track.at(at + step) for step in (-_SPEED_STEP, _SPEED_STEP)]
         moving = fresh & sides[0].visible & sides[1].visible
         change = sides[1].keypoints[:, list(LANDMARKS), :2] - sides[0].keypoints[:, list(LANDMARKS), :2]
@@ -333,7 +347,7 @@ def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence
         legs.append((len(track), _leg_length(track)))
     lengths = np.array(legs)
     leg = float(np.average(lengths[:, 1], weights=lengths[:, 0]))
-    return ViewSamples(chosen, points, weights, speeds, heights, leg)
+    return ViewSamples(chosen, points, weights, speeds, heights, leg, joints)
 
 
 def _leg_length(track: ViewTrack) -> float:

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.filmed_people import RATE, camera_at, camera_landmarks, film
+from helpers.filmed_people import RATE, calibration_of, camera_at, camera_landmarks, film
 
 import humanpose_cli as hp
+import humanpose_cli.cli.combine
 import humanpose_cli.fitting.people
 import humanpose_cli.fitting.result
 import humanpose_cli.views.inputs
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.video import VideoWriter
@@ -59,7 +61,6 @@ def test_folders_of_frames_are_one_take_together(hpc, tmp_path):
         (("--height", "9"), "--height: is out of range, expected 0.5 to 2.6 metres, found 9"),
         (("--offsets", "0,x"), "--offsets: cannot be read"),
         (("--calibration", "c.toml", "--focal", "900"), "--focal: cannot be combined with --calibration"),
-        (("--calibration", "c.toml", "--height", "1.8"), "--height: cannot be combined with --calibration"),
     ],
 )
 def test_what_does_not_go_together_is_refused(hpc, tmp_path, arguments, message):
@@ -87,6 +88,39 @@ def test_a_dry_run_finds_what_is_wrong_with_a_take(hpc, tmp_path):
     errors = {item["input"]: item.get("error") for item in ran.document["items"]}
     assert errors["good"] is None
     assert "is too short" in errors["bad"]
+
+
+def test_a_dry_run_says_which_camera_each_view_is_of(hpc, tmp_path):
+    cameras = [replace(camera_at(angle), size=(30, 40)) for angle in (0, 70)]
+    for names, order in (("ab", "000.png is camera a, 001.png is camera b"), (("001", "000"), "000.png is camera 000")):
+        write_calibration(tmp_path / "c.json", calibration_of(cameras, names).cameras.values())
+        photos = photographs(tmp_path / "photos", 2)
+        ran = hpc(
+            "combine", photos, "--calibration", str(tmp_path / "c.json"), "--dry-run", "--out", str(tmp_path / "o")
+        )
+        assert ran.code == 0, ran.err
+        assert order in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "limit", "code"), [(("a", "b"), 50.0, 0), (("a", "b"), 0.01, 4), (("b", "a"), 50.0, 3)]
+)
+def test_a_take_that_contradicts_what_the_cameras_show_is_not_done(hpc, tmp_path, monkeypatch, names, limit, code):
+    monkeypatch.setattr(humanpose_cli.cli.combine, "_MAX_ERROR", limit)
+    cameras = [camera_at(45), camera_at(-45)]
+    for name, fit in zip("ab", film(cameras, frames=20).fits, strict=True):
+        fit.save(tmp_path / f"{name}.fit.npz")
+    write_calibration(tmp_path / "c.json", calibration_of(cameras, names).cameras.values())
+    fits = [str(tmp_path / f"{name}.fit.npz") for name in "ab"]
+    options = ("--calibration", str(tmp_path / "c.json"), "--no-overlay", "--out", str(tmp_path / "out"))
+    ran = hpc("combine", *fits, *options, "--json")
+    assert ran.code == code, ran.err
+    (take,) = ran.document["items"]
+    assert (take["status"], bool(take["error"])) == {0: ("success", False), 4: ("partial", True), 3: ("error", True)}[
+        code
+    ]
+    assert (tmp_path / "out" / "take.fit.npz").exists() == (code != 3)
 
 
 FRAMES = 18

@@ -55,6 +55,12 @@ def calibration_with_nested_unit(path: Path) -> None:
         ("x.toml", lambda path: path.write_text(f"a = {NESTED}"), lambda path: read_config(path, "fit", ["fit"])),
         ("x.toml", lambda path: path.write_text(f"[metadata]\nunit = {NESTED}"), read_calibration),
         ("x.toml", calibration_with_nested_unit, read_calibration),
+        ("x.toml", lambda path: path.write_text(".".join("a" * 45_000) + "=1"), read_calibration),
+        (
+            "x.toml",
+            lambda path: path.write_text(".".join("a" * 45_000) + "=1"),
+            lambda path: read_config(path, "fit", []),
+        ),
         ("x.fit.npz", fit_with_nested_options, read_fit),
         (
             "x.safetensors",

@@ -15,6 +15,8 @@ from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.calibrations import CalibratedCamera, Calibration
+from humanpose_cli.views.calibrated import CalibratedViews, calibrated_views
 from humanpose_cli.views.cameras import ViewCamera, ViewPath
 
 RATE = 30.0  # frames a second of all cameras
@@ -184,3 +186,20 @@ def _fit(camera: ViewCamera, people: list[dict[str, np.ndarray]], frames: int) -
         reprojection_error=np.ones(count),
         frame_rate=RATE,
     )
+
+
+def calibration_of(cameras: Sequence[ViewCamera], names: Sequence[str], *, factor: float = 1.0) -> Calibration:
+    """A calibration of cameras, whose lengths are so many times those in metres; its unit is a guess."""
+    result = {}
+    for name, camera in zip(names, cameras, strict=True):
+        matrix = np.diag((camera.focal, camera.focal, 1.0))
+        matrix[:2, 2] = camera.principal_point
+        shift = camera.translation * factor
+        result[name] = CalibratedCamera(name, camera.size, matrix, np.zeros(5), camera.rotation, shift)
+    return Calibration(result, "m", "z", guessed=True)
+
+
+def calibrated(cameras: Sequence[ViewCamera], names: Sequence[str] = "abcd", *, factor: float = 1.0) -> CalibratedViews:
+    """The calibrated cameras of the views a, b …; `names` of the cameras."""
+    names, views = names[: len(cameras)], [view for view in "abcd" if view in names[: len(cameras)]]
+    return calibrated_views(calibration_of(cameras, names, factor=factor), views, [SIZE] * len(views))

@@ -166,6 +166,16 @@ def test_files_that_are_no_text_or_not_there(tmp_path):
         read_calibration(tmp_path / "y.toml")
 
 
+def test_more_cameras_than_any_studio_has(tmp_path):
+    lens = "matrix = [[900, 0, 600], [0, 900, 400], [0, 0, 1]]\nrotation = [0, 0, 0]\n"
+    tables = [f"[c{number}]\n{lens}translation = [{number}, 0, 0]\n" for number in range(1001)]
+    (tmp_path / "x.toml").write_text("".join(tables[:1000]))
+    assert len(read_calibration(tmp_path / "x.toml").cameras) == 1000
+    (tmp_path / "x.toml").write_text("".join(tables))
+    with raises(InputError, problem="holds too many cameras", expected="at most 1,000"):
+        read_calibration(tmp_path / "x.toml")
+
+
 def test_an_unknown_unit(tmp_path):
     files.write_toml(tmp_path / "x.toml", metadata="unit = 'ft'")
     with raises(InputError, subject="(unit)", problem="is unknown", expected="m, cm, mm", got="'ft'"):

@@ -218,6 +218,16 @@ def test_caliscope_s_cameras_by_their_numbers(tmp_path):
     assert [camera.name for camera in matched.cameras] == ["2", "0"]
 
 
+def test_a_pose_that_is_the_text_null_is_none(tmp_path):
+    path = tmp_path / "camera_array.toml"
+    files.write_caliscope(path)
+    pose = '[cameras.8]\ncam_id = 8\nsize = [9, 9]\nmatrix = [[9, 0, 4], [0, 9, 4], [0, 0, 1]]\nrotation = "null"\n'
+    path.write_text(path.read_text() + pose + 'translation = "null"\ndistortions = "null"\nexposure = "null"\n')
+    calibration = read_calibration(path)
+    assert list(calibration.cameras) == ["0", "1", "2"]
+    assert "2 of 5 cameras are not calibrated" in calibration.notes[0]
+
+
 def test_panoptic_s_cameras_in_centimetres(tmp_path):
     files.write_panoptic(tmp_path / "calibration_160224.json")
     calibration = read_calibration(tmp_path / "calibration_160224.json")

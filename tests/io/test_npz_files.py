@@ -14,7 +14,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
-from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
+from humanpose_cli.io.npz_files import NpzArchive, npz_names, read_npy, read_npz, refuse_bomb
 
 
 class Bomb:
@@ -131,3 +131,16 @@ def test_other_files(tmp_path, content, message):
     for read in (read_npy, read_npz):
         with raises(InputError, problem="does not exist"):
             read(tmp_path / "none")
+
+
+def test_archives_of_very_many_arrays_are_refused_unless_the_format_has_them(tmp_path):
+    path, row = tmp_path / "x.npz", io.BytesIO()
+    np.save(row, np.zeros(1))
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(10_001):
+            archive.writestr(f"{number}.npy", row.getvalue())
+    for read in (read_npz, npz_names, refuse_bomb):
+        with raises(InputError, problem="holds too many arrays", expected="at most 10,000", got="10,001"):
+            read(path)
+    with NpzArchive(path, max_members=10_001) as archive:
+        assert archive.read(["7"])["7"].tolist() == [0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.errors import raises
 from helpers.extensive import extensive
-from helpers.filmed_people import RATE, Filmed, camera_at, carried, film
+from helpers.filmed_people import RATE, Filmed, calibrated, camera_at, carried, film
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -209,9 +209,9 @@ def test_the_first_view_may_show_no_person():
     take = solved(filmed, options=ViewsOptions(refinements=0))
     assert take.used == [1, 2]
     np.testing.assert_array_equal(take.cameras[0].rotation, np.eye(3))
-    calibrated = solved(filmed, options=ViewsOptions(refinements=0), calibrated=THREE)
-    np.testing.assert_allclose(calibrated.cameras[0].matrix, np.eye(4), atol=1e-9)
-    assert max(angles(calibrated, Filmed(filmed.fits[1:], THREE[1:], filmed.joints))) < 1e-5
+    known = solved(filmed, options=ViewsOptions(refinements=0), calibrated=calibrated(THREE))
+    np.testing.assert_allclose(known.cameras[0].matrix, np.eye(4), atol=1e-9)
+    assert max(angles(known, Filmed(filmed.fits[1:], THREE[1:], filmed.joints))) < 1e-5
 
 
 def test_a_mirrored_view_is_left_out():
@@ -278,5 +278,5 @@ def test_the_fit_of_a_take_holds_every_view(tmp_path):
 def test_cameras_at_one_position_are_refused():
     filmed = film([camera_at(0), camera_at(2, focal=1500)], frames=30)
     with pytest.raises(InputError) as caught:
-        solve_take(filmed.fits, ["a", "b"], default_body(), calibrated=filmed.cameras)
+        solve_take(filmed.fits, ["a", "b"], default_body(), calibrated=calibrated(filmed.cameras))
     assert caught.value.problem == "stand at one position"

@@ -25,6 +25,9 @@ CENTRES_FROM_CORNER = 0.5
 """What OpenCV's principal points lack: they count from the first pixel's centre, this package from its corner."""
 UNITS: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 """Units of length → metres."""
+UNIT_NAMES: Mapping[str, str] = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
+MAX_CAMERAS = 1000
+"""Cameras of a take or a calibration; the largest known studios have some 500."""
 _LENGTHS = (0, 4, 5, 8, 12, 14)  # of OpenCV's distortion vectors
 _TURNABLE = 8  # of them without thin prisms and tilts, which have directions
 _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are damaged
@@ -110,12 +113,14 @@ class Calibration:
     unit     of the file's lengths: m, cm or mm
     up       the world's axis that points up; None where the format leaves it open
     notes    what the file leaves open and how it was read, a sentence each
+    guessed  whether the unit is a guess, since neither the file nor its format has one
     """
 
     cameras: Mapping[str, CalibratedCamera]
     unit: str
     up: str | None = None
     notes: tuple[str, ...] = field(default=())
+    guessed: bool = False
 
 
 class MatchedCameras(NamedTuple):
@@ -222,31 +227,31 @@ def build_calibration(
     up: str | None = None,
     notes: Sequence[str] = (),
 ) -> Calibration:
-    """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras and for
-    equal names.
+    """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras,
+    more than `MAX_CAMERAS` and equal names.
 
     unit  of `UNITS`; None where the file does not say: millimetres if two cameras are more than 50 units apart, as
           cameras of one take never are in metres, else metres; a note says so
     """
     by_name: dict[str, CalibratedCamera] = {}
     for camera in cameras:
+        if len(by_name) == MAX_CAMERAS:
+            raise InputError(path, "holds too many cameras", expected=f"at most {MAX_CAMERAS:,}")
         if camera.name.casefold() in map(str.casefold, by_name):
             raise InputError(path, f"holds two cameras named {camera.name}", remedy="give each camera another name")
         by_name[camera.name] = camera
     if not by_name:
         raise InputError(path, "holds no cameras")
+    guessed = unit is None
     if unit is None:
         apart = float(pdist(np.stack([camera.centre for camera in by_name.values()])).max(initial=0.0))
         unit = "mm" if apart > _MAX_APART else "m"
-        name = {"mm": "millimetres", "m": "metres"}[unit]
-        notes = (
-            *notes,
-            f"{path}: the file does not say its unit of length; cameras up to {apart:.4g} apart are read as {name}",
-        )
+        read_as = f"cameras up to {apart:.4g} apart are read as {UNIT_NAMES[unit]}"
+        notes = (*notes, f"{path}: the file does not say its unit of length; {read_as}")
     scale = UNITS[unit]
     if scale != 1:
         by_name = {name: replace(c, translation=c.translation * scale) for name, c in by_name.items()}
-    return Calibration(by_name, unit, up, tuple(notes))
+    return Calibration(by_name, unit, up, tuple(notes), guessed)
 
 
 def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | None = None) -> Array:

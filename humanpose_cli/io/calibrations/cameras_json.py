@@ -63,7 +63,7 @@ def read_json_calibration(path: Path, document: Any) -> Calibration:
     document = json_object(path, document)
     version, records = document.get("schema_version"), document.get("cameras")
     if isinstance(records, list) and records and all(isinstance(r, dict) and "K" in r for r in records):
-        return build_calibration(path, [_panoptic_camera(path, record) for record in records], "cm")
+        return build_calibration(path, (_panoptic_camera(path, record) for record in records), "cm")
     if any(isinstance(table, dict) and "matrix" in table for table in document.values()):
         return calibration_of_tables(path, document)
     if document.get("format") != FORMAT:
@@ -77,7 +77,7 @@ def read_json_calibration(path: Path, document: Any) -> Calibration:
         )
     if not isinstance(records, list) or (document.get("unit"), document.get("up")) != ("m", "z"):
         raise InputError(path, "is damaged", expected='a list of cameras, "unit": "m" and "up": "z"')
-    return build_calibration(path, [_camera(path, record) for record in records], "m", "z")
+    return build_calibration(path, (_camera(path, record) for record in records), "m", "z")
 
 
 def _camera(path: Path, record: Any) -> CalibratedCamera:
@@ -94,7 +94,7 @@ def _read_list(path: Path, tables: Sequence[Any]) -> Calibration:
         return calibration
     cameras = [replace(camera, translation=camera.translation * 10) for camera in calibration.cameras.values()]
     note = f"{path}: the file does not say its unit of length; it is read in centimetres, as AIST++'s cameras are"
-    return Calibration({camera.name: camera for camera in cameras}, "cm", calibration.up, (note,))
+    return Calibration({camera.name: camera for camera in cameras}, "cm", calibration.up, (note,), guessed=True)
 
 
 def _panoptic_camera(path: Path, record: Mapping[str, Any]) -> CalibratedCamera:

@@ -87,7 +87,7 @@ def read_skeletool_calibration(path: Path, text: str) -> Calibration:
             raise InputError(path, "is damaged", expected="name, after the first line", got=word[:40])
         if word:
             cameras[-1][word] = values
-    return build_calibration(path, [_skeletool_camera(path, values) for values in cameras], "mm")
+    return build_calibration(path, (_skeletool_camera(path, values) for values in cameras), "mm")
 
 
 def _skeletool_camera(path: Path, values: dict[str, list[str]]) -> CalibratedCamera:

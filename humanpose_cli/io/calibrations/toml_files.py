@@ -13,7 +13,7 @@ FreeMoCap  the same, and `[metadata]` with `charuco_square_size` ("in millimeter
 
 Caliscope  `CameraArray.to_toml` of src/caliscope/cameras/camera_array.py: the tables are in `[cameras]`, named by
            `cam_id`; metres; `rotation_count` quarter turns clockwise in which it shows a camera; cameras without a pose
-           are left out. mprib/caliscope@ddda95b4
+           are left out: it may be the text "null". mprib/caliscope@ddda95b4
 
 The same tables in JSON, as a list (AIST++'s `camera` folder: aist_plusplus/loader.py, google/aistplusplus_api@2dd7b3e9)
 or an object, are read too.
@@ -61,7 +61,11 @@ def calibration_of_tables(path: Path, document: Mapping[str, Any]) -> Calibratio
     of_caliscope = isinstance(camera_tables, dict)
     if isinstance(camera_tables, dict):
         entries = [(key, table) for key, table in camera_tables.items() if isinstance(table, dict)]
-        complete = {key: {"name": str(key), **table} for key, table in entries if table.keys() >= {*_FIELDS}}
+        complete = {
+            key: {"name": str(key), **table}
+            for key, table in entries
+            if all(table.get(field) not in (None, "null") for field in _FIELDS)
+        }
         document = {**document, **complete}
         if missing := len(camera_tables) - len(complete):
             notes.append(f"{path}: {missing} of {len(camera_tables)} cameras are not calibrated and left out")
