@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import islice, permutations
 from math import perm
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras, undistorted
-from humanpose_cli.io.calibrations.cameras import UNIT_NAMES, UNITS
+from humanpose_cli.io.calibrations.cameras import UNITS
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, points_of
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS, Array
@@ -23,14 +24,13 @@ from humanpose_cli.views.tracks import LANDMARKS, Array
 # Axes of a world whose z axis points up, in one whose y axis points down.
 _Z_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
 _BODY_IN_LEGS = 2.07  # height of the default body, in lengths of its legs along the bones
-_SHORTEST, _TALLEST = 0.5, 2.3  # metres
-# Of people in centimetres whose file does not say so: with squares of 2 or 3 cm, and inches, adults look like toddlers.
+# Metres of people in centimetres, unless the file says so: adults in inches or squares of 2 or 3 cm look smaller.
 _SHORTEST_GUESS = 0.9
 _HEIGHT_ERROR = 1.25  # factor by which the height in a calibration may differ from what the user says
 _SMALL_PERSON = 300.0  # pixels; of smaller ones, landmarks are less exact for their height
 # What a wrong calibration exceeds: distance of landmarks, as a share of a person's height; difference between a body's
 # shape and the one that a camera alone shows, as a share of its size. Right ones of a real man have .01 and .24.
-_MAX_APART, _MAX_TURNED = 0.03, 0.5
+_MAX_APART, _MAX_TURNED = 0.04, 0.5
 _DOUBTFUL = 0.5  # of these limits: other orders of the cameras are tried
 _BETTER, _NEARER = 0.5, 0.33  # of what the given order has, and of its landmarks' distance: another one is right
 _MAX_ORDERS = 200
@@ -47,8 +47,7 @@ class CalibratedViews:
     cameras  of the calibration, scaled to the views' images
     views    the same without distortion, the first one's axes being the take's
     to_first (4, 4) a world whose y axis points down to the first camera's axes; None if up is unknown
-    unit     of the calibration's lengths; None if it is unknown, and people have the size of their single fits
-    guessed  whether the unit is a guess
+    unit     of the calibration's lengths; None if it is unknown
     notes    sentences for the user
     """
 
@@ -56,7 +55,6 @@ class CalibratedViews:
     views: list[ViewCamera]
     to_first: Array | None
     unit: str | None
-    guessed: bool
     notes: tuple[str, ...]
 
     def pinhole(self, fits: Sequence[Fit]) -> list[Fit]:
@@ -75,34 +73,31 @@ class CalibratedViews:
         options: ViewsOptions,
         height: float | None = None,
     ) -> CalibratedViews:
-        """Change the unit of length to one in which people are .5 to 2.3 m tall, unless they are.
+        """Change the unit of length to one in which somebody has a person's height. If there is none, as with a board's
+        squares, people have the size of their single fits.
 
         cameras  of the views that are used, and who they show
-        height   metres of the first person, if the user knows it
+        height   metres of the largest person, if the user knows it
         """
-        assert self.unit is not None
-        sizes = _compare(cameras, people[:1], options).sizes
-        if not np.isfinite(sizes).any():
+        rows = [row[np.isfinite(row)] for row in _compare(cameras, people, options).sizes]
+        sizes = [(float(np.median(row)), person.leg) for row, person in zip(rows, people, strict=True) if len(row)]
+        if not sizes:
             return self
-        size = float(np.nanmedian(sizes))
-        tall, factor, name = size * people[0].leg * _BODY_IN_LEGS, 1 / size, None
-        for unit in dict.fromkeys((self.unit, *UNITS)):
-            shortest = _SHORTEST_GUESS if unit == "cm" and (self.guessed or unit != self.unit) else _SHORTEST
-            low, high = (shortest, _TALLEST) if height is None else (height / _HEIGHT_ERROR, height * _HEIGHT_ERROR)
-            if low <= tall * UNITS[unit] / UNITS[self.unit] <= high:
-                name, factor = unit, UNITS[unit] / UNITS[self.unit]
-                break
-        if name == self.unit:
+        read_as, found = UNITS[self.unit or "m"], None
+        tall = [size * leg * _BODY_IN_LEGS / read_as for size, leg in sizes]  # in the file's unit
+        for unit in dict.fromkeys((self.unit or "m", *UNITS)):
+            shortest = _SHORTEST_GUESS if unit == "cm" != self.unit else MIN_HEIGHT
+            low, high = (shortest, MAX_HEIGHT) if height is None else (height / _HEIGHT_ERROR, height * _HEIGHT_ERROR)
+            if found is None and any(low <= each * UNITS[unit] <= high for each in tall):
+                found = unit
+        if found is not None and found == self.unit:
             return self
-        found = f"calibration: in {UNIT_NAMES[self.unit]}, a person would be {tall:.3g} m tall"
-        outcome = (
-            "its unit is unknown, and the people's size sets it" if name is None else f"it is in {UNIT_NAMES[name]}"
-        )
-        to_first = None if self.to_first is None else self.to_first.copy()
-        if to_first is not None:
-            to_first[:3, 3] *= factor
+        factor = 1 / sizes[0][0] if found is None else UNITS[found] / read_as
+        note = f"calibration: a person is {tall[0]:.4g} of its units tall, which are {found or 'no m, cm or mm'}"
+        resize = np.array(((1, 1, 1, factor),) * 3 + ((1, 1, 1, 1),))
+        to_first = None if self.to_first is None else self.to_first * resize
         views = [replace(view, translation=view.translation * factor) for view in self.views]
-        return replace(self, views=views, to_first=to_first, unit=name, notes=(*self.notes, f"{found}: {outcome}"))
+        return replace(self, views=views, to_first=to_first, unit=found, notes=(*self.notes, note))
 
     def refuse_contradiction(
         self,
@@ -120,77 +115,58 @@ class CalibratedViews:
         before   the people, on clocks that do not depend on the calibration; after: on those of the cameras
         """
         # Clocks that follow a wrong calibration may leave a view no moment in common with others.
-        given, on_clocks = _compare(cameras, before, options), _compare(cameras, after, options)
-        if on_clocks.view_count >= given.view_count:
-            given = on_clocks
+        given = max((_compare(cameras, people, options) for people in (after, before)), key=_Comparison.count_views)
         if given.contradiction <= _DOUBTFUL:
             return
-        others = {order: _compare(self._in_order(order, cameras), before, options) for order in self._orders(used)}
-        order, other = min(others.items(), key=lambda item: item[1].contradiction, default=((), given))
-        better = other.contradiction < min(_BETTER * given.contradiction, 1.0)
-        if better and other.worst < _NEARER * given.worst:
-            pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, order, strict=True) if row != n]
+        best, best_order = given, tuple(used)
+        for order in islice(self._orders(used), _MAX_ORDERS):
+            others = [replace(self.views[n], offset=each.offset) for n, each in zip(order, cameras, strict=True)]
+            if (other := _compare(others, before, options)).contradiction < best.contradiction:
+                best, best_order = other, order
+        problem, apart, remedy = "contradicts the videos", _MAX_APART, "calibrate again or leave out `calibration`"
+        if best.contradiction < min(_BETTER * given.contradiction, 1.0) and best.apart < _NEARER * given.apart:
+            pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, best_order, strict=True) if row != n]
             shown = ", ".join(f"{view} shows what camera {camera} does" for view, camera in pairs)
-            raise InputError(
-                "calibration",
-                f"has the names of other cameras: {shown}",
-                expected=f"landmarks that meet within {other.worst:.1%} of a person's height, as in that order",
-                got=f"{given.worst:.1%}",
-                remedy="rename the videos or the cameras",
-            )
-        if given.contradiction > 1:
-            raise InputError(
-                "calibration",
-                "contradicts the videos",
-                expected=f"landmarks that meet within {_MAX_APART:.0%} of a person's height, and no mirrored bodies",
-                got=f"{given.worst:.1%} in {names[used[int(given.apart.argmax())]]}",
-                remedy="calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`",
-            )
+            problem, apart, remedy = f"names other cameras: {shown}", best.apart, "rename the videos or the cameras"
+        elif given.contradiction <= 1:
+            return
+        expected = f"landmarks that meet within {apart:.1%} of a person's height, and bodies as each camera shows them"
+        got = f"{given.apart:.1%}, and bodies that differ by {given.turned:.0%}"
+        remedy = f"{remedy}; if the clocks are wrong, give `offsets`"
+        raise InputError("calibration", problem, expected=expected, got=got, remedy=remedy)
 
     def _orders(self, used: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """List other cameras for the views that are used: all of them if these are few, else two exchanged."""
         count = len(self.views)
         if perm(count, len(used)) <= _MAX_ORDERS:
-            yield from (order for order in permutations(range(count), len(used)) if order != tuple(used))
+            yield from permutations(range(count), len(used))
             return
         for row, view in enumerate(used):
-            for other in range(count):
-                exchanged = {view: other, other: view}
-                if other not in used[: row + 1]:
-                    yield tuple(exchanged.get(one, one) for one in used)
-
-    def _in_order(self, order: Sequence[int], cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
-        """Take the cameras in another order, with the clocks of the views."""
-        return [replace(self.views[n], offset=camera.offset) for n, camera in zip(order, cameras, strict=True)]
+            for other in set(range(count)).difference(used[: row + 1]):
+                yield tuple({view: other, other: view}.get(one, one) for one in used)
 
 
 class _Comparison(NamedTuple):
-    """How V calibrated cameras agree with what they show of people.
+    """How V calibrated cameras agree with what they show of people: in each view, with the person who agrees best.
 
-    apart   (V,) distances of landmarks from where all cameras together have them, median, as a share of a person's
-            height; of each view's person that agrees best
-    turned  (V,) differences between bodies' shapes and those of the single fits, as a share of their size
+    apart   the largest distance of landmarks, median of a view, from where all cameras together have them, as a share
+            of a person's height
+    turned  the difference between bodies' shapes and those of the single fits, median of the views, as a share of size
     sizes   (P, V) of bodies, in those of the single fits; NaN where a view shows no body
     """
 
-    apart: Array
-    turned: Array
+    apart: float
+    turned: float
     sizes: Array
 
-    @property
-    def view_count(self) -> int:
-        """How many views show a body that others show, too."""
+    def count_views(self) -> int:
+        """Count the views of bodies that others show, too."""
         return int(np.isfinite(self.sizes).any(0).sum())
-
-    @property
-    def worst(self) -> float:
-        """The largest distance of landmarks."""
-        return float(self.apart.max(initial=0.0))
 
     @property
     def contradiction(self) -> float:
         """How much speaks against the cameras: more than 1 is too much."""
-        return float(np.hypot(self.worst / _MAX_APART, np.median(self.turned) / _MAX_TURNED))
+        return float(np.hypot(self.apart / _MAX_APART, self.turned / _MAX_TURNED))
 
 
 def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions) -> _Comparison:
@@ -198,21 +174,20 @@ def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], optio
     for row, (points, person) in enumerate(zip(*points_of(cameras, people, options), strict=True)):
         for view, camera in enumerate(cameras):
             visible = person.weights[view] > 0
-            if visible.any():
-                distances = np.linalg.norm(camera.project(points) - person.points[view], axis=-1)[visible]
-                apart[row, view] = np.median(distances) / max(person.heights[view], _SMALL_PERSON)
             complete = visible[:, _LIMBS].sum(1) >= _MIN_JOINTS
-            if complete.any() and person.joints is not None:
-                weights = visible[complete][:, _LIMBS, None]
-                shape, size = _shape(camera.to_camera(points)[complete][:, _LIMBS], weights)
-                usual, usual_size = _shape(person.joints[view, complete][:, _JOINTS], weights)
-                turned[row, view] = np.median(np.linalg.norm(shape - usual, axis=(1, 2)))
-                sizes[row, view] = np.median(size / usual_size)
-    agreeing = [
-        np.nan_to_num(np.where(np.isnan(values), np.inf, values).min(0, initial=np.inf), posinf=0.0)
-        for values in (apart, turned)
-    ]
-    return _Comparison(agreeing[0], agreeing[1], sizes)
+            if not complete.any() or person.joints is None:
+                continue
+            distances = np.linalg.norm(camera.project(points) - person.points[view], axis=-1)[visible]
+            apart[row, view] = np.median(distances) / max(person.heights[view], _SMALL_PERSON)
+            weights = visible[complete][:, _LIMBS, None]
+            shape, size = _shape(camera.to_camera(points)[complete][:, _LIMBS], weights)
+            usual, usual_size = _shape(person.joints[view, complete][:, _JOINTS], weights)
+            turned[row, view] = np.median(np.linalg.norm(shape - usual, axis=(1, 2)))
+            sizes[row, view] = np.median(size / usual_size)
+    shown = np.isfinite(sizes).any(0)
+    if not shown.any():
+        return _Comparison(0.0, 0.0, sizes)
+    return _Comparison(np.nanmin(apart[:, shown], 0).max(), np.median(np.nanmin(turned[:, shown], 0)), sizes)
 
 
 def _shape(points: Array, weights: Array) -> tuple[Array, Array]:
@@ -250,7 +225,7 @@ def calibrated_views(
     notes = [*calibration.notes, *([match.note] if match.note else [])]
     if any(camera.distortion.any() for camera in match.cameras):
         notes.append("lens distortion is taken off the keypoints; overlays show cameras without distortion")
-    return CalibratedViews(cameras, views, to_first, calibration.unit, calibration.guessed, tuple(notes))
+    return CalibratedViews(cameras, views, to_first, calibration.unit, tuple(notes))
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:

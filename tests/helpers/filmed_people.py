@@ -189,14 +189,14 @@ def _fit(camera: ViewCamera, people: list[dict[str, np.ndarray]], frames: int) -
 
 
 def calibration_of(cameras: Sequence[ViewCamera], names: Sequence[str], *, factor: float = 1.0) -> Calibration:
-    """A calibration of cameras, whose lengths are so many times those in metres; its unit is a guess."""
+    """A calibration of cameras, whose lengths are so many times those in metres; its unit is unknown."""
     result = {}
     for name, camera in zip(names, cameras, strict=True):
         matrix = np.diag((camera.focal, camera.focal, 1.0))
         matrix[:2, 2] = camera.principal_point
         shift = camera.translation * factor
         result[name] = CalibratedCamera(name, camera.size, matrix, np.zeros(5), camera.rotation, shift)
-    return Calibration(result, "m", "z", guessed=True)
+    return Calibration(result, None, "z")
 
 
 def calibrated(cameras: Sequence[ViewCamera], names: Sequence[str] = "abcd", *, factor: float = 1.0) -> CalibratedViews:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.errors import raises
@@ -57,18 +59,17 @@ def test_the_unit_is_that_in_which_people_have_the_height_of_people(factor, heig
         np.testing.assert_allclose(view.translation, before.translation * metres, rtol=tolerance)
         np.testing.assert_allclose(camera.centre, view.centre, atol=1e-6)
     assert found.to_first is not None
+    np.testing.assert_array_equal(found.to_first[3], (0, 0, 0, 1))
     np.testing.assert_allclose(found.to_first[:3, 3], THREE[0].translation * factor * metres, rtol=tolerance)
-    assert len(found.notes) == (unit != "m")
+    assert f"which are {unit or 'no'}" in found.notes[0]
 
 
 def test_centimetres_that_the_file_names_may_be_those_of_a_small_child():
     calibration = calibration_of(THREE, NAMES, factor=0.4)
-    for guessed, unit in ((False, "cm"), (True, None)):
-        views = calibrated_views(calibration, NAMES, [SIZE] * 3)
-        views = CalibratedViews(views.cameras, views.views, None, "cm", guessed, ())
-        found = take_of(views, film(THREE).fits).calibrated
-        assert found is not None
-        assert found.unit == unit
+    views = calibrated_views(replace(calibration, unit="cm"), NAMES, [SIZE] * 3)
+    found = take_of(views, film(THREE).fits).calibrated
+    assert found is not None
+    assert (found.unit, found.notes) == ("cm", ())
 
 
 @pytest.mark.parametrize(("lean", "noise"), [(20.0, 0.5), (6.0, 6.0)])

@@ -1,7 +1,8 @@
 """Calibration files of several cameras: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, Caliscope, OpenCV, EasyMocap,
 Qualisys, and those of Human3.6M, MPI-INF-3DHP, Panoptic and AIST++.
 
-`read_calibration` distinguishes them by their contents. All cameras come out in metres, world to camera axes x right,
+`read_calibration` distinguishes them by their contents. Cameras come out in metres if the file or its format says its
+unit of length, else in that of the file, which `hpc combine` finds from the people; world to camera axes x right,
 y down, z forward, with (0, 0) at the corner of the first pixel: OpenCV, whose first pixel's centre is (0, 0), has
 principal points that are half a pixel less.
 """

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.checks import checked_array
@@ -25,7 +24,6 @@ CENTRES_FROM_CORNER = 0.5
 """What OpenCV's principal points lack: they count from the first pixel's centre, this package from its corner."""
 UNITS: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 """Units of length → metres."""
-UNIT_NAMES: Mapping[str, str] = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
 MAX_CAMERAS = 1000
 """Cameras of a take or a calibration; the largest known studios have some 500."""
 _LENGTHS = (0, 4, 5, 8, 12, 14)  # of OpenCV's distortion vectors
@@ -33,7 +31,6 @@ _TURNABLE = 8  # of them without thin prisms and tilts, which have directions
 _MAX_DISTORTION = 1e6  # rational models have hundreds; beyond it, numbers are damaged
 _ROTATION_TOLERANCE = 1e-3
 _SKEW_TOLERANCE = 1e-6  # of the focal length
-_MAX_APART = 50.0  # metres between two cameras of one take: larger numbers are millimetres
 _MAX_LISTED = 8  # cameras that a message names
 _SAME_SHAPE = 0.01  # difference of two ratios of width to height
 _SOLVER = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)  # evaluations, pixels
@@ -48,7 +45,7 @@ class CalibratedCamera:
     matrix       (3, 3) pixels: focal lengths and principal point, (0, 0) at the corner of the first pixel
     distortion   (D,) k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]] of OpenCV; zeros for a pinhole camera
     rotation     (3, 3) world axes to camera axes (x right, y down, z forward)
-    translation  (3,) metres: x ↦ rotation x + translation
+    translation  (3,) metres, or the calibration's unknown unit: x ↦ rotation x + translation
     turns        quarter turns clockwise in which its program shows its images; the other fields are those of the
                  unturned ones
     """
@@ -63,7 +60,7 @@ class CalibratedCamera:
 
     @property
     def centre(self) -> Array:
-        """(3,) metres: where it stands, world axes."""
+        """(3,) where it stands, world axes."""
         return -self.rotation.T @ self.translation
 
     def scaled(self, size: tuple[int, int], video: str) -> CalibratedCamera:
@@ -110,17 +107,16 @@ class Calibration:
     """The cameras of one calibration file, in metres.
 
     cameras  by name, in the file's order
-    unit     of the file's lengths: m, cm or mm
+    unit     of the file's lengths: m, cm or mm; None where neither the file nor its format says it: lengths are the
+             file's then
     up       the world's axis that points up; None where the format leaves it open
     notes    what the file leaves open and how it was read, a sentence each
-    guessed  whether the unit is a guess, since neither the file nor its format has one
     """
 
     cameras: Mapping[str, CalibratedCamera]
-    unit: str
+    unit: str | None
     up: str | None = None
     notes: tuple[str, ...] = field(default=())
-    guessed: bool = False
 
 
 class MatchedCameras(NamedTuple):
@@ -227,11 +223,10 @@ def build_calibration(
     up: str | None = None,
     notes: Sequence[str] = (),
 ) -> Calibration:
-    """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras,
-    more than `MAX_CAMERAS` and equal names.
+    """Convert cameras in a file's unit of length to a calibration in metres. Raises InputError for no cameras, for
+    more than `MAX_CAMERAS`, and for equal names.
 
-    unit  of `UNITS`; None where the file does not say: millimetres if two cameras are more than 50 units apart, as
-          cameras of one take never are in metres, else metres; a note says so
+    unit  of `UNITS`; None where the file does not say
     """
     by_name: dict[str, CalibratedCamera] = {}
     for camera in cameras:
@@ -242,16 +237,9 @@ def build_calibration(
         by_name[camera.name] = camera
     if not by_name:
         raise InputError(path, "holds no cameras")
-    guessed = unit is None
-    if unit is None:
-        apart = float(pdist(np.stack([camera.centre for camera in by_name.values()])).max(initial=0.0))
-        unit = "mm" if apart > _MAX_APART else "m"
-        read_as = f"cameras up to {apart:.4g} apart are read as {UNIT_NAMES[unit]}"
-        notes = (*notes, f"{path}: the file does not say its unit of length; {read_as}")
-    scale = UNITS[unit]
-    if scale != 1:
+    if (scale := UNITS[unit or "m"]) != 1:
         by_name = {name: replace(c, translation=c.translation * scale) for name, c in by_name.items()}
-    return Calibration(by_name, unit, up, tuple(notes), guessed)
+    return Calibration(by_name, unit, up, tuple(notes))
 
 
 def undistorted(points: NDArray[Any], camera: CalibratedCamera, focal: float | None = None) -> Array:

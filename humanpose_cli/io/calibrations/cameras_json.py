@@ -7,13 +7,9 @@ aniposelib  a list of tables, or an object of them, as in TOML (`toml_files`)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from scipy.spatial.distance import pdist
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import write_json
@@ -26,7 +22,6 @@ from humanpose_cli.io.calibrations.cameras import (
 from humanpose_cli.io.calibrations.toml_files import calibration_of_tables
 from humanpose_cli.io.text_files import json_object
 
-_APART_IN_MILLIMETRES = 2.0  # metres between two cameras; if all are nearer, a list's lengths are centimetres
 SCHEMA_VERSION = 1
 FORMAT = "humanpose-cli cameras"
 _FIELDS = ("name", "size", "matrix", "distortion", "rotation", "translation")
@@ -59,7 +54,7 @@ def write_calibration(path: Path | str, cameras: Iterable[CalibratedCamera]) -> 
 def read_json_calibration(path: Path, document: Any) -> Calibration:
     """Read the calibration of the file's JSON document. Raises InputError if it is damaged, or of a newer version."""
     if isinstance(document, list):
-        return _read_list(path, document)
+        return calibration_of_tables(path, {str(number): table for number, table in enumerate(document)})
     document = json_object(path, document)
     version, records = document.get("schema_version"), document.get("cameras")
     if isinstance(records, list) and records and all(isinstance(r, dict) and "K" in r for r in records):
@@ -85,16 +80,6 @@ def _camera(path: Path, record: Any) -> CalibratedCamera:
         problem = f"holds a camera without {', '.join(missing)}" if isinstance(record, dict) else "is damaged"
         raise InputError(path, problem, expected=f"cameras with {', '.join(_FIELDS)}")
     return build_camera(path, **{field: record[field] for field in _FIELDS}, centre_offset=0.0)
-
-
-def _read_list(path: Path, tables: Sequence[Any]) -> Calibration:
-    calibration = calibration_of_tables(path, {str(number): table for number, table in enumerate(tables)})
-    apart = float(pdist(np.stack([camera.centre for camera in calibration.cameras.values()])).max(initial=0.0))
-    if calibration.unit != "mm" or apart > _APART_IN_MILLIMETRES:
-        return calibration
-    cameras = [replace(camera, translation=camera.translation * 10) for camera in calibration.cameras.values()]
-    note = f"{path}: the file does not say its unit of length; it is read in centimetres, as AIST++'s cameras are"
-    return Calibration({camera.name: camera for camera in cameras}, "cm", calibration.up, (note,), guessed=True)
 
 
 def _panoptic_camera(path: Path, record: Mapping[str, Any]) -> CalibratedCamera:

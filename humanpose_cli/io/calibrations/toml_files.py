@@ -78,10 +78,6 @@ def calibration_of_tables(path: Path, document: Mapping[str, Any]) -> Calibratio
     # Pose2Sim alone writes it for lenses that are none.
     of_pose2sim = all(table.get("fisheye") is False for table in tables.values()) and "error" in metadata
     up = "z" if of_pose2sim or metadata.get("groundplane_calibration") is True else None
-    if metadata.get("charuco_square_size") == 1:
-        notes.append(
-            f"{path}: the board's squares had no size when the cameras were calibrated; their scale is unknown"
-        )
     return build_calibration(path, cameras, _unit(path, metadata, in_metres=of_pose2sim or of_caliscope), up, notes)
 
 
