@@ -131,7 +131,7 @@ def combine(
     """Combine the fits of cameras that film the same people at the same time: `hp.combine([fit_a, fit_b])`.
 
     fits         two or more, or paths of fit files; the first one gives the take its frames
-    height       metres of the largest person, standing, which sets the scale, or tells the unit of a calibration; None:
+    height       metres of the largest person, standing, which sets the scale, or shows the unit of a calibration; None:
                  as the bodies suggest
     offsets      seconds that each camera's clock is ahead of the first one's; None: found
     calibration  the calibration file of the cameras; None: they are found

@@ -17,7 +17,7 @@ from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras, undistorted
 from humanpose_cli.io.calibrations.cameras import UNITS
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, points_of
+from humanpose_cli.views.cameras import ViewCamera, ViewSamples, triangulated_people
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.tracks import LANDMARKS, Array
 
@@ -25,14 +25,14 @@ from humanpose_cli.views.tracks import LANDMARKS, Array
 _Z_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
 _BODY_IN_LEGS = 2.07  # height of the default body, in lengths of its legs along the bones
 # Metres of people in centimetres, unless the file says so: adults in inches or squares of 2 or 3 cm look smaller.
-_SHORTEST_GUESS = 0.9
+_MIN_HEIGHT_IN_CM = 0.9
 _HEIGHT_ERROR = 1.25  # factor by which the height in a calibration may differ from what the user says
 _SMALL_PERSON = 300.0  # pixels; of smaller ones, landmarks are less exact for their height
 # What a wrong calibration exceeds: distance of landmarks, as a share of a person's height; difference between a body's
 # shape and the one that a camera alone shows, as a share of its size. Right ones of a real man have .01 and .24.
-_MAX_APART, _MAX_TURNED = 0.04, 0.5
+_MAX_APART, _MAX_DIFFERENCE = 0.04, 0.5
 _DOUBTFUL = 0.5  # of these limits: other orders of the cameras are tried
-_BETTER, _NEARER = 0.5, 0.33  # of what the given order has, and of its landmarks' distance: another one is right
+_BETTER, _NEARER = 0.5, 0.33  # of what the current order has, and of its landmarks' distance: another one is right
 _MAX_ORDERS = 200
 _MIN_JOINTS = 6  # of a body that is compared
 _COMMON = [name for name in SMPL24.joint_names if name in [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]]
@@ -49,6 +49,7 @@ class CalibratedViews:
     to_first (4, 4) a world whose y axis points down to the first camera's axes; None if up is unknown
     unit     of the calibration's lengths; None if it is unknown
     notes    sentences for the user
+    height   metres of the largest person, if the user knows it
     """
 
     cameras: list[CalibratedCamera]
@@ -56,6 +57,7 @@ class CalibratedViews:
     to_first: Array | None
     unit: str | None
     notes: tuple[str, ...]
+    height: float | None = None
 
     def pinhole(self, fits: Sequence[Fit]) -> list[Fit]:
         """Replace the keypoints of the single fits by those of cameras without distortion."""
@@ -67,37 +69,35 @@ class CalibratedViews:
         return result
 
     def in_unit_of_people(
-        self,
-        cameras: Sequence[ViewCamera],
-        people: Sequence[ViewSamples],
-        options: ViewsOptions,
-        height: float | None = None,
+        self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions
     ) -> CalibratedViews:
         """Change the unit of length to one in which somebody has a person's height. If there is none, as with a board's
         squares, people have the size of their single fits.
 
         cameras  of the views that are used, and who they show
-        height   metres of the largest person, if the user knows it
         """
         rows = [row[np.isfinite(row)] for row in _compare(cameras, people, options).sizes]
         sizes = [(float(np.median(row)), person.leg) for row, person in zip(rows, people, strict=True) if len(row)]
         if not sizes:
             return self
-        read_as, found = UNITS[self.unit or "m"], None
-        tall = [size * leg * _BODY_IN_LEGS / read_as for size, leg in sizes]  # in the file's unit
-        for unit in dict.fromkeys((self.unit or "m", *UNITS)):
-            shortest = _SHORTEST_GUESS if unit == "cm" != self.unit else MIN_HEIGHT
-            low, high = (shortest, MAX_HEIGHT) if height is None else (height / _HEIGHT_ERROR, height * _HEIGHT_ERROR)
-            if found is None and any(low <= each * UNITS[unit] <= high for each in tall):
-                found = unit
-        if found is not None and found == self.unit:
+        unit_in_metres = UNITS[self.unit or "m"]
+        tall = [size * leg * _BODY_IN_LEGS / unit_in_metres for size, leg in sizes]  # in the file's unit
+
+        def is_height(unit: str) -> bool:
+            low, high = _MIN_HEIGHT_IN_CM if unit == "cm" != self.unit else MIN_HEIGHT, MAX_HEIGHT
+            if self.height is not None:
+                low, high = self.height / _HEIGHT_ERROR, self.height * _HEIGHT_ERROR
+            return any(low <= each * UNITS[unit] <= high for each in tall)
+
+        name = next(filter(is_height, dict.fromkeys((self.unit or "m", *UNITS))), None)
+        if name is not None and name == self.unit:
             return self
-        factor = 1 / sizes[0][0] if found is None else UNITS[found] / read_as
-        note = f"calibration: a person is {tall[0]:.4g} of its units tall, which are {found or 'no m, cm or mm'}"
+        factor = 1 / sizes[0][0] if name is None else UNITS[name] / unit_in_metres
+        note = f"calibration: a person is {tall[0]:.4g} of its units tall, which are {name or 'no m, cm or mm'}"
         resize = np.array(((1, 1, 1, factor),) * 3 + ((1, 1, 1, 1),))
         to_first = None if self.to_first is None else self.to_first * resize
         views = [replace(view, translation=view.translation * factor) for view in self.views]
-        return replace(self, views=views, to_first=to_first, unit=found, notes=(*self.notes, note))
+        return replace(self, views=views, to_first=to_first, unit=name, notes=(*self.notes, note))
 
     def refuse_contradiction(
         self,
@@ -115,23 +115,23 @@ class CalibratedViews:
         before   the people, on clocks that do not depend on the calibration; after: on those of the cameras
         """
         # Clocks that follow a wrong calibration may leave a view no moment in common with others.
-        given = max((_compare(cameras, people, options) for people in (after, before)), key=_Comparison.count_views)
-        if given.contradiction <= _DOUBTFUL:
+        current = max((_compare(cameras, people, options) for people in (after, before)), key=_Comparison.count_views)
+        if current.contradiction <= _DOUBTFUL:
             return
-        best, best_order = given, tuple(used)
+        best, best_order = current, tuple(used)
         for order in islice(self._orders(used), _MAX_ORDERS):
             others = [replace(self.views[n], offset=each.offset) for n, each in zip(order, cameras, strict=True)]
             if (other := _compare(others, before, options)).contradiction < best.contradiction:
                 best, best_order = other, order
         problem, apart, remedy = "contradicts the videos", _MAX_APART, "calibrate again or leave out `calibration`"
-        if best.contradiction < min(_BETTER * given.contradiction, 1.0) and best.apart < _NEARER * given.apart:
+        if best.contradiction < min(_BETTER * current.contradiction, 1.0) and best.apart < _NEARER * current.apart:
             pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, best_order, strict=True) if row != n]
-            shown = ", ".join(f"{view} shows what camera {camera} does" for view, camera in pairs)
-            problem, apart, remedy = f"names other cameras: {shown}", best.apart, "rename the videos or the cameras"
-        elif given.contradiction <= 1:
+            exchange = ", ".join(f"{view} shows what camera {camera} does" for view, camera in pairs)
+            problem, apart, remedy = f"names other cameras: {exchange}", best.apart, "rename the videos or the cameras"
+        elif current.contradiction <= 1:
             return
         expected = f"landmarks that meet within {apart:.1%} of a person's height, and bodies as each camera shows them"
-        got = f"{given.apart:.1%}, and bodies that differ by {given.turned:.0%}"
+        got = f"{current.apart:.1%}, and bodies that differ by {current.difference:.0%}"
         remedy = f"{remedy}; if the clocks are wrong, give `offsets`"
         raise InputError("calibration", problem, expected=expected, got=got, remedy=remedy)
 
@@ -151,12 +151,12 @@ class _Comparison(NamedTuple):
 
     apart   the largest distance of landmarks, median of a view, from where all cameras together have them, as a share
             of a person's height
-    turned  the difference between bodies' shapes and those of the single fits, median of the views, as a share of size
+    difference  that between bodies' shapes and those of the single fits, median of the views, as a share of size
     sizes   (P, V) of bodies, in those of the single fits; NaN where a view shows no body
     """
 
     apart: float
-    turned: float
+    difference: float
     sizes: Array
 
     def count_views(self) -> int:
@@ -166,12 +166,12 @@ class _Comparison(NamedTuple):
     @property
     def contradiction(self) -> float:
         """How much speaks against the cameras: more than 1 is too much."""
-        return float(np.hypot(self.apart / _MAX_APART, self.turned / _MAX_TURNED))
+        return float(np.hypot(self.apart / _MAX_APART, self.difference / _MAX_DIFFERENCE))
 
 
 def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions) -> _Comparison:
-    apart, turned, sizes = np.full((3, len(people), len(cameras)), np.nan)
-    for row, (points, person) in enumerate(zip(*points_of(cameras, people, options), strict=True)):
+    apart, differences, sizes = np.full((3, len(people), len(cameras)), np.nan)
+    for row, (points, person) in enumerate(zip(*triangulated_people(cameras, people, options), strict=True)):
         for view, camera in enumerate(cameras):
             visible = person.weights[view] > 0
             complete = visible[:, _LIMBS].sum(1) >= _MIN_JOINTS
@@ -182,23 +182,23 @@ def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], optio
             weights = visible[complete][:, _LIMBS, None]
             shape, size = _shape(camera.to_camera(points)[complete][:, _LIMBS], weights)
             usual, usual_size = _shape(person.joints[view, complete][:, _JOINTS], weights)
-            turned[row, view] = np.median(np.linalg.norm(shape - usual, axis=(1, 2)))
+            differences[row, view] = np.median(np.linalg.norm(shape - usual, axis=(1, 2)))
             sizes[row, view] = np.median(size / usual_size)
-    shown = np.isfinite(sizes).any(0)
-    if not shown.any():
+    common = np.isfinite(sizes).any(0)
+    if not common.any():
         return _Comparison(0.0, 0.0, sizes)
-    return _Comparison(np.nanmin(apart[:, shown], 0).max(), np.median(np.nanmin(turned[:, shown], 0)), sizes)
+    return _Comparison(np.nanmin(apart[:, common], 0).max(), np.median(np.nanmin(differences[:, common], 0)), sizes)
 
 
 def _shape(points: Array, weights: Array) -> tuple[Array, Array]:
     """Reduce points (K, C, 3) that have weights (K, C, 1) to shapes about their middle, of size 1, and sizes (K,)."""
-    centred = (points - (points * weights).sum(1, keepdims=True) / weights.sum(1, keepdims=True)) * weights
-    sizes = np.linalg.norm(centred, axis=(1, 2))
-    return centred / sizes[:, None, None], sizes
+    about_middle = (points - (points * weights).sum(1, keepdims=True) / weights.sum(1, keepdims=True)) * weights
+    sizes = np.linalg.norm(about_middle, axis=(1, 2))
+    return about_middle / sizes[:, None, None], sizes
 
 
 def calibrated_views(
-    calibration: Calibration, paths: Sequence[str], sizes: Sequence[tuple[int, int]]
+    calibration: Calibration, paths: Sequence[str], sizes: Sequence[tuple[int, int]], height: float | None = None
 ) -> CalibratedViews:
     """Find the cameras of views by their names. Raises InputError if one is missing, or has images of another shape.
 
@@ -225,7 +225,7 @@ def calibrated_views(
     notes = [*calibration.notes, *([match.note] if match.note else [])]
     if any(camera.distortion.any() for camera in match.cameras):
         notes.append("lens distortion is taken off the keypoints; overlays show cameras without distortion")
-    return CalibratedViews(cameras, views, to_first, calibration.unit, tuple(notes))
+    return CalibratedViews(cameras, views, to_first, calibration.unit, tuple(notes), height)
 
 
 def calibration_of(fit: Fit) -> list[CalibratedCamera]:

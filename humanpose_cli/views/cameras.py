@@ -312,7 +312,7 @@ def attach_cameras(
 
     clocks  whether their clocks are adjusted, too
     """
-    points, people = points_of(cameras[:first], people, options)
+    points, people = triangulated_people(cameras[:first], people, options)
     moving = [
         _resect(camera, number, points, people, options, focal_noise=options.focal_noise, clocks=clocks)
         for number, camera in enumerate(cameras[first:], first)
@@ -326,7 +326,7 @@ def path_errors(
     """Measure for each camera the median distance, in noise levels, of its landmarks from the points that those before
     number `first` show; 0 without common ones.
     """
-    points, people = points_of(cameras[:first], people, options)
+    points, people = triangulated_people(cameras[:first], people, options)
     errors = []
     for number, camera in enumerate(cameras):
         distances = [np.zeros(0)]
@@ -339,7 +339,7 @@ def path_errors(
     return errors
 
 
-def points_of(
+def triangulated_people(
     cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], options: ViewsOptions
 ) -> tuple[list[Array], list[ViewSamples]]:
     """Triangulate the landmarks (K, L, 3) of all people from some cameras, the first of all; also return the people

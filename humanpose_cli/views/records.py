@@ -58,7 +58,7 @@ def take_fit(
     """
     fits, names = [fits[number] for number in take.used], [names[number] for number in take.used]
     frame_files = tuple(files for fit in fits for files in fit.current_frame_files[:1])
-    first = fits[0]
+    first, camera, count = fits[0], take.cameras[0], fits[0].frame_count
     scale = height / standing_height(body, take.people[0]) if height is not None and take.people else 1.0
     frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(fits, take.cameras, strict=True)]
     parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
@@ -77,7 +77,6 @@ def take_fit(
         frame_names=[np.where(each >= 0, fit.frame_names[each], "") for fit, each in zip(fits, frames, strict=True)],
         **{name.removeprefix("view_"): values for name, values in of_views.items()},
     )
-    count, camera = first.frame_count, take.cameras[0]
     world = _world_to_first(take.people, scale) if to_first is None else _scaled(to_first, scale)
     source = "calibration" if calibrated else "bodies" if height is None else "height"
     fit = Fit.build(

@@ -68,7 +68,7 @@ class TakeSolver:
         calibrated = None
         if self.calibration is not None:
             sizes = [(int(width), int(height)) for width, height in (fit.image_size[0] for fit in fits)]
-            calibrated = calibrated_views(self.calibration, view_paths(paths, names), sizes)
+            calibrated = calibrated_views(self.calibration, view_paths(paths, names), sizes, self.height)
             fits = calibrated.pinhole(fits)
         heard: list[float | None] = [None] * len(fits)
         # A range of a video does not begin where its sound does.
@@ -82,17 +82,16 @@ class TakeSolver:
             options=self.options,
             keypoint_options=self.keypoints,
             calibrated=calibrated,
-            height=self.height,
             offsets=self.offsets,
             heard=heard,
             progress=progress,
         )
-        height, to_first, calibrated = self.height, None, take.calibrated
-        if calibrated is not None:
-            take = replace(take, messages=[*calibrated.notes, *take.messages])
-            to_first = calibrated.to_first if take.used[0] == 0 else None
-            height = height if calibrated.unit is None else None
-        has_scale = calibrated is not None and calibrated.unit is not None
+        to_first, has_scale = None, False
+        if take.calibration is not None:
+            has_scale = take.calibration.unit is not None
+            to_first = take.calibration.to_first if take.used[0] == 0 else None
+            take = replace(take, messages=[*take.calibration.notes, *take.messages])
+        height = None if has_scale else self.height
         return take_fit(take, fits, names, body, self.options, height, to_first, calibrated=has_scale)
 
 

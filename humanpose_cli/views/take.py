@@ -56,7 +56,7 @@ class Take:
     times     (F,) seconds of the take's frames, those of the first camera
     people    bodies of each person
     messages  sentences about views that move, are left out, or add little
-    calibrated  the calibrated cameras in the unit that the people show; None of cameras that are found
+    calibration  the calibrated cameras in the unit that the people show; None of cameras that are found
     """
 
     cameras: list[ViewCamera]
@@ -64,7 +64,7 @@ class Take:
     times: Array
     people: list[PersonBodies]
     messages: list[str] = field(default_factory=list)
-    calibrated: CalibratedViews | None = None
+    calibration: CalibratedViews | None = None
 
 
 def solve_take(
@@ -75,7 +75,6 @@ def solve_take(
     options: ViewsOptions | None = None,
     keypoint_options: KeypointFitOptions | None = None,
     calibrated: CalibratedViews | None = None,
-    height: float | None = None,
     offsets: Sequence[float | None] | None = None,
     heard: Sequence[float | None] = (),
     progress: Progress = no_progress,
@@ -85,7 +84,6 @@ def solve_take(
     fits     of the single cameras
     names    of the cameras, for messages
     calibrated  their cameras; None: they are found
-    height   metres of the largest person, which tells the unit of calibrated cameras
     offsets  seconds that each clock is ahead of the first one's; None where unknown
     heard    the same by the cameras' sound, which holds unless the people's movements contradict it
     Raises InputError if no two views show the same person, or if they contradict calibrated cameras.
@@ -107,15 +105,16 @@ def solve_take(
     cameras = _start_cameras(fits, related, used, calibrated, used[still:])
     times = clock_times(fits[used[0]]) - cameras[0].offset
     people = [replace_views(tracks, used) for tracks in related.people if tracks]
-    if calibrated is not None:
-        samples = _samples(_shared(people, still), still, options)
-        calibrated = calibrated.in_unit_of_people(cameras, samples, options, height)
+    clocks, wrong = offsets is None, list[int]()
+    if calibrated is None:
+        cameras, people, wrong = _solved_cameras(cameras, still, people, options, clocks=clocks)
+    else:
+        before = _samples(_shared(people, still), still, options)
+        calibrated = calibrated.in_unit_of_people(cameras, before, options)
         cameras = _start_cameras(fits, related, used, calibrated, [])
-    fixed_poses, clocks = calibrated is not None, offsets is None
-    cameras, people, wrong = _solved_cameras(cameras, still, people, options, fixed_poses=fixed_poses, clocks=clocks)
-    if calibrated is not None:
+        cameras, people = _adjusted(cameras, people, options, fixed_poses=True, clocks=clocks)
         after = _samples(_shared(people, still), still, options)
-        calibrated.refuse_contradiction(names, used, cameras, samples, after, options)
+        calibrated.refuse_contradiction(names, used, cameras, before, after, options)
     for view, number in enumerate(used[still:], still):
         outcome = "it contradicts the others, and is left out" if view in wrong else "it counts along its path"
         messages.append(f"{names[number]} is from a camera that moves: {outcome}")
@@ -176,20 +175,14 @@ def _moved(people: Sequence[Sequence[ViewTrack]], shifts: Sequence[float]) -> li
 
 
 def _solved_cameras(
-    cameras: list[ViewCamera],
-    still: int,
-    people: list[list[ViewTrack]],
-    options: ViewsOptions,
-    *,
-    fixed_poses: bool,
-    clocks: bool,
+    cameras: list[ViewCamera], still: int, people: list[list[ViewTrack]], options: ViewsOptions, *, clocks: bool
 ) -> tuple[list[ViewCamera], list[list[ViewTrack]], list[int]]:
     """Solve the cameras, of which the first `still` ones do not move; also move the people to their clocks, and list
     the views on paths that the others contradict, which are left out.
     """
     # Cameras that stand are solved without those that move, if they show a person in common.
     first = still if _shared(people, still) else len(cameras)
-    standing, people = _adjusted(cameras[:first], people, options, fixed_poses=fixed_poses, clocks=clocks)
+    standing, people = _adjusted(cameras[:first], people, options, fixed_poses=False, clocks=clocks)
     cameras = [*standing, *cameras[first:]]
     if still == len(cameras):
         return cameras, people, []

@@ -90,7 +90,7 @@ def test_a_dry_run_finds_what_is_wrong_with_a_take(hpc, tmp_path):
     assert "is too short" in errors["bad"]
 
 
-def test_a_dry_run_says_which_camera_each_view_is_of(hpc, tmp_path):
+def test_a_dry_run_names_the_camera_of_each_view(hpc, tmp_path):
     cameras = [replace(camera_at(angle), size=(30, 40)) for angle in (0, 70)]
     for names, order in (("ab", "000.png is camera a, 001.png is camera b"), (("001", "000"), "000.png is camera 000")):
         write_calibration(tmp_path / "c.json", calibration_of(cameras, names).cameras.values())

@@ -3,7 +3,6 @@
 import inspect
 
 import pytest
-from helpers.errors import raises
 
 import humanpose_cli as hp
 from humanpose_cli.cli.command import build_command
@@ -55,11 +54,6 @@ def test_every_rule_is_about_options_of_a_command():
 def test_fit_in_python_refuses_what_the_command_line_refuses(arguments, message):
     with pytest.raises(UsageError, match=f"^{message}$"):
         hp.fit("a.mp4", **arguments)
-
-
-def test_combine_in_python_refuses_what_the_command_line_refuses():
-    with raises(UsageError, subject="height", problem="cannot be combined with `calibration`"):
-        hp.combine(["a.fit.npz", "b.fit.npz"], calibration="c.toml", height=1.8)
 
 
 @pytest.mark.parametrize(

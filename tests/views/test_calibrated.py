@@ -27,8 +27,8 @@ def no_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(humanpose_cli.views.take, "_bodies", lambda body, evidence, fits, cameras, *_: (cameras, []))
 
 
-def take_of(cameras: CalibratedViews, filmed: list, **options: object) -> Take:
-    return solve_take(filmed, NAMES[: len(filmed)], default_body(), calibrated=cameras, **options)  # type: ignore[arg-type]
+def take_of(cameras: CalibratedViews, filmed: list) -> Take:
+    return solve_take(filmed, NAMES[: len(filmed)], default_body(), calibrated=cameras)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def take_of(cameras: CalibratedViews, filmed: list, **options: object) -> Take:
     ],
 )
 def test_the_unit_is_that_in_which_people_have_the_height_of_people(factor, height, unit):
-    given = calibrated(THREE, factor=factor)
-    take = take_of(given, film(THREE, TWO_PEOPLE).fits, height=height)
-    found = take.calibrated
+    views = calibrated(THREE, factor=factor)
+    take = take_of(replace(views, height=height), film(THREE, TWO_PEOPLE).fits)
+    found = take.calibration
     assert found is not None
     assert found.unit == unit
     metres = {"m": 1.0, "cm": 0.01, "mm": 0.001, None: 1 / factor}[unit]
     tolerance = 0.05 if unit is None else 1e-6  # without a unit, the size of the single fits
-    for view, before, camera in zip(found.views, given.views, take.cameras, strict=True):
+    for view, before, camera in zip(found.views, views.views, take.cameras, strict=True):
         np.testing.assert_allclose(view.translation, before.translation * metres, rtol=tolerance)
         np.testing.assert_allclose(camera.centre, view.centre, atol=1e-6)
     assert found.to_first is not None
@@ -67,7 +67,7 @@ def test_the_unit_is_that_in_which_people_have_the_height_of_people(factor, heig
 def test_centimetres_that_the_file_names_may_be_those_of_a_small_child():
     calibration = calibration_of(THREE, NAMES, factor=0.4)
     views = calibrated_views(replace(calibration, unit="cm"), NAMES, [SIZE] * 3)
-    found = take_of(views, film(THREE).fits).calibrated
+    found = take_of(views, film(THREE).fits).calibration
     assert found is not None
     assert (found.unit, found.notes) == ("cm", ())
 
