@@ -123,7 +123,8 @@ class CalibratedViews:
             others = [replace(self.views[n], offset=each.offset) for n, each in zip(order, cameras, strict=True)]
             if (other := _compare(others, before, options)).contradiction < best.contradiction:
                 best, best_order = other, order
-        problem, apart, remedy = "contradicts the videos", _MAX_APART, "calibrate again or leave out `calibration`"
+        problem, apart = "contradicts the videos", _MAX_APART
+        remedy = "calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`"
         if best.contradiction < min(_BETTER * current.contradiction, 1.0) and best.apart < _NEARER * current.apart:
             pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, best_order, strict=True) if row != n]
             exchange = ", ".join(f"{view} shows what camera {camera} does" for view, camera in pairs)
@@ -132,7 +133,6 @@ class CalibratedViews:
             return
         expected = f"landmarks that meet within {apart:.1%} of a person's height, and bodies as each camera shows them"
         got = f"{current.apart:.1%}, and bodies that differ by {current.difference:.0%}"
-        remedy = f"{remedy}; if the clocks are wrong, give `offsets`"
         raise InputError("calibration", problem, expected=expected, got=got, remedy=remedy)
 
     def _orders(self, used: Sequence[int]) -> Iterator[tuple[int, ...]]:
