@@ -8,6 +8,7 @@ to its last. Fits of frames that are not there are an error that names them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -221,8 +222,10 @@ def on_views(fit: Fit, inputs: Sequence[InputItem], path: Path | str = "fit") ->
     Raises InputError for views without an input, and for inputs that lack their frames or have another size.
     """
     assert fit.views is not None
-    views, items = fit.views, {item.key: item for item in inputs} | {item.path.name: item for item in inputs}
-    names = views.names.tolist()
+    views, names = fit.views, fit.views.names.tolist()
+    file_names = Counter(item.path.name for item in inputs)
+    items = {item.path.name: item for item in inputs if file_names[item.path.name] == 1}
+    items |= {item.key: item for item in inputs}  # the path that names the view, not a file of that name elsewhere
     if missing := [name for name in names if name not in items]:
         got = ", ".join(item.key for item in inputs[:_MAX_NAMES])
         raise InputError(path, f"lacks the frames of {', '.join(missing)}", expected=", ".join(names), got=got)

@@ -90,6 +90,10 @@ def test_a_take_finds_the_frames_of_its_views(walk, tmp_path):
     assert len(list(found.images.frames())) == 5
     with raises(InputError, problem="lacks the frames of front.mp4"):
         on_views(stored, inputs[:1])
+    covered = replace(inputs[0], key="covered/right.mp4")  # a file of that name in another folder
+    assert [source.frame(0)[0, 0, 0] for source in on_views(stored, [*inputs, covered]).sources] == [20, 30]
+    with raises(InputError, problem="lacks the frames of right.mp4"):
+        on_views(stored, [covered, replace(covered, key="plain/right.mp4"), inputs[1]])
     (tmp_path / "right.mp4" / "007.png").unlink()
     with raises(InputError, problem="lacks frames of the fit"):
         on_views(stored, open_inputs([tmp_path / "right.mp4", tmp_path / "front.mp4"], sequence=True))
