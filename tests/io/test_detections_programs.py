@@ -339,5 +339,5 @@ def test_a_canvas_of_another_shape_is_refused(save):
     (person,) = read_keypoints(save({**openpose(PEOPLE18), "canvas_width": 512, "canvas_height": 512})).people_in(
         "people"
     )
-    with raises(InputError, problem="canvas of another shape", got="512 × 512 for an image of 360 × 640"):
+    with raises(InputError, problem="images of another shape", got="512 × 512 for an image of 360 × 640"):
         person.in_image("x", WIDTH, HEIGHT)

@@ -6,16 +6,18 @@ What a file is follows from its contents, not from its name. `coco`, `openpose`,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.boxes import boxes_from_csv, boxes_from_table
-from humanpose_cli.io.detections.coco import people_from_coco
+from humanpose_cli.io.detections.coco import is_coco, people_from_coco
 from humanpose_cli.io.detections.mediapipe import is_mediapipe, people_from_mediapipe
 from humanpose_cli.io.detections.mmpose import is_mmpose, people_from_mmpose
 from humanpose_cli.io.detections.openpose import SUFFIX, is_openpose, people_from_openpose
-from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections
+from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections, stated_size
 from humanpose_cli.io.detections.vitpose import is_vitpose, people_from_vitpose
 from humanpose_cli.io.detections.yolo import is_labels, is_yolo, people_from_labels, people_from_yolo
 from humanpose_cli.io.sniffing import reading_error, refuse_pipes
@@ -46,11 +48,20 @@ def read_boxes(path: Path | str) -> UserDetections:
 
 def _read(path: Path, want: str) -> UserDetections:
     detections = _people_of_folder(path, want) if path.is_dir() else _people_of_file(path, want)
-    labels = detections.kind.endswith("labels")
-    # YOLO counts frames from 1; a 0 in a name is of a program that counts from 0.
-    first = 1 if labels and not any(name.endswith("_0") for name in detections.by_name) else 0
-    detections.number_frames(first)
+    detections.number_frames()
     return detections
+
+
+# Whether a parsed document has the form, its reader, and whether it may hold boxes; the first that matches counts.
+_FORMS_OF_JSON: tuple[tuple[Callable[[Any], bool], Callable[..., UserDetections], bool], ...] = (
+    (is_mmpose, people_from_mmpose, True),
+    (is_yolo, people_from_yolo, True),
+    (is_openpose, people_from_openpose, False),
+    (is_vitpose, people_from_vitpose, False),
+    (is_mediapipe, people_from_mediapipe, False),
+    (is_coco, people_from_coco, True),
+)
+_ENVELOPES = ("frames", "results", "predictions", "data", "annotations", "detections", "instances")
 
 
 def _people_of_file(path: Path, want: str) -> UserDetections:
@@ -60,25 +71,25 @@ def _people_of_file(path: Path, want: str) -> UserDetections:
     is_json = head.lstrip("\ufeff \t\r\n")[:1] in ("[", "{") or path.suffix.lower() == ".json"
     if want == "box" and not is_json:
         return boxes_from_csv(path)
-    document = read_json(path)
-    if is_mmpose(document):
-        return people_from_mmpose(path, document, want=want)
-    if is_yolo(document):
-        return people_from_yolo(path, document, want=want)
-    for matches, reader in (
-        (is_openpose, people_from_openpose),
-        (is_vitpose, people_from_vitpose),
-        (is_mediapipe, people_from_mediapipe),
-    ):
-        if matches(document):
-            if want == "box":
-                detections = reader(path, document)
-                raise InputError(path, f"holds {detections.kind}", expected="boxes", remedy="give it with `keypoints`")
-            return reader(path, document)
-    if isinstance(document, list) or (isinstance(document, dict) and "annotations" in document):
-        return people_from_coco(path, document, want=want)
-    if want == "box" and isinstance(document, dict):
-        return boxes_from_table(path, document)
+    return _people_of_document(path, read_json(path), want)
+
+
+def _people_of_document(path: Path, document: Any, want: str) -> UserDetections:
+    """Read a parsed document, or what lies behind a key of `_ENVELOPES` in it, which may state the images' size."""
+    contents = [document]
+    if isinstance(document, dict) and "images" not in document:
+        contents += [document[key] for key in _ENVELOPES if isinstance(document.get(key), list | dict)]
+    for (matches, reader, has_boxes), content in product(_FORMS_OF_JSON, contents):
+        if not matches(content):
+            continue
+        detections = reader(path, content, want=want) if has_boxes else reader(path, content)
+        if want == "box" and not has_boxes:
+            raise InputError(path, f"holds {detections.kind}", expected="boxes", remedy="give it with `keypoints`")
+        if isinstance(document, dict):
+            detections.state_size(stated_size(document))
+        return detections
+    if want == "box" and isinstance(contents[-1], dict):
+        return boxes_from_table(path, contents[-1])
     raise _other_document(path, document, want)
 
 
@@ -117,7 +128,7 @@ def _people_of_folder(folder: Path, want: str) -> UserDetections:
     parts = [_people_of_file(file, want) for file in files]
     if len(parts) == 1:
         return parts[0]
-    detections = UserDetections(folder, parts[0].kind)
+    detections = UserDetections(folder, parts[0].kind, first_frame=parts[0].first_frame)
     for file, part in zip(files, parts, strict=True):
         if not part.image_count:  # an empty list
             part.mention(file.stem)

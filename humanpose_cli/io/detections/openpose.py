@@ -23,12 +23,13 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.joint_orders import joints_by_count, to_blazepose
 from humanpose_cli.io.detections.records import (
+    UNIT,
     UserDetection,
     UserDetections,
     check_record,
-    is_number,
     joint_rows,
     posed_person,
+    stated_size,
     track_of,
 )
 
@@ -81,15 +82,9 @@ def _people(where: str, document: dict[str, Any]) -> list[UserDetection]:
     records = document[name]
     if not isinstance(records, list):
         raise InputError(where, "holds no people", expected="OpenPose's JSON", got=type(records).__name__)
-    canvas = _canvas(document)
+    canvas = stated_size(document)
     people = (_person(f"{where}, {name}[{number}]", record, canvas) for number, record in enumerate(records))
     return [person for person in people if person is not None]
-
-
-def _canvas(document: dict[str, Any]) -> tuple[float, float] | None:
-    sides = [document.get("canvas_width"), document.get("canvas_height")]
-    width, height = (float(side) if is_number(side) else 0.0 for side in sides)
-    return (width, height) if width > 0 and height > 0 else None
 
 
 def _person(where: str, entry: Any, canvas: tuple[float, float] | None) -> UserDetection | None:
@@ -106,6 +101,6 @@ def _person(where: str, entry: Any, canvas: tuple[float, float] | None) -> UserD
         if canvas is None:
             remedy = "run OpenPose with --keypoint_scale 0"
             raise InputError(where, "has keypoints scaled to 0–1", expected="pixels", remedy=remedy)
-        canvas = (1.0, 1.0)
+        canvas = UNIT
     joints = joints_by_count(where, _KIND, len(rows), openpose=True)
     return posed_person(to_blazepose(rows, joints), None, track_of(record), canvas=canvas)

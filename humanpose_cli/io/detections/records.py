@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,9 @@ _MAX_STRETCH = 1.05  # of a canvas: images are often resized to sides that a net
 _EXAMPLES = 3  # names in an error
 PEOPLE = ("person", "people", "human", "pedestrian")
 """What files call people among other categories, in lower case."""
+UNIT = (1.0, 1.0)
+"""The canvas of coordinates from 0 to 1."""
+_SIZES = (("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +52,9 @@ class UserDetection:
             return self
         scale = np.array([width / self.canvas[0], height / self.canvas[1]], np.float32)
         stretch = float(scale.max() / scale.min())
-        if self.canvas != (1.0, 1.0) and stretch > _MAX_STRETCH:
+        if self.canvas != UNIT and stretch > _MAX_STRETCH:
             got = f"{self.canvas[0]:g} × {self.canvas[1]:g} for an image of {width} × {height}"
-            raise InputError(where, "has a canvas of another shape than the image", expected="the same shape", got=got)
+            raise InputError(where, "is of images of another shape than this one", expected="the same shape", got=got)
         box = None if self.box is None else (self.box * np.tile(scale, 2)).astype(np.float32)
         keypoints = None if self.keypoints is None else self.keypoints * np.append(scale, np.float32(1))
         return replace(self, box=box, keypoints=keypoints, canvas=None)
@@ -85,6 +88,7 @@ class UserDetections:
     by_number    frame number or numeric image id → its people
     by_frame     number of a video's frame → its people, of names that differ in their last number only
     names_image  whether the file says which images its people are in; otherwise their name is the file's own
+    first_frame  number of a video's first frame in names, unless one has the number 0
     """
 
     path: Path
@@ -93,6 +97,7 @@ class UserDetections:
     by_number: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
     by_frame: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
     names_image: bool = True
+    first_frame: int = 0
 
     def mention(self, image: str | int) -> list[UserDetection]:
         """Return the list of an image's people, which is kept even if it stays empty."""
@@ -100,16 +105,20 @@ class UserDetections:
             return self.by_number.setdefault(image, [])
         return self.by_name.setdefault(_normal(image), [])
 
-    def number_frames(self, first: int = 0) -> None:
-        """Collect names that differ in their last number only as the frames of one video.
+    def state_size(self, size: tuple[float, float] | None) -> None:
+        """Set width and height of the images that coordinates refer to, for people without a canvas."""
+        for people in (*self.by_name.values(), *self.by_number.values()):
+            people[:] = [replace(person, canvas=person.canvas or size) for person in people]
 
-        first  number of the first frame
-        """
+    def number_frames(self) -> None:
+        """Collect names that differ in their last number only as the frames of one video."""
         numbers = [re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name]
         if len({match[1] if match else None for match in numbers}) == 1:
-            for match, people in zip(numbers, self.by_name.values(), strict=True):
-                if match is not None:
-                    self.by_frame[int(match[2]) - first] = people
+            frames = {
+                int(match[2]): people for match, people in zip(numbers, self.by_name.values(), strict=True) if match
+            }
+            first = 0 if 0 in frames else self.first_frame
+            self.by_frame.update((number - first, people) for number, people in frames.items())
 
     @cached_property
     def skeleton(self) -> Skeleton:
@@ -132,6 +141,8 @@ class UserDetections:
 
     def people_of(self, key: FrameKey) -> tuple[UserDetection, ...] | None:
         """Return the people of an image, or None if the file does not mention it."""
+        if not key.path and key.index in self.by_frame:
+            return tuple(self.by_frame[key.index])
         # By its path first: folders side by side often hold images of the same names.
         people = self.people_in(key.path, key.index) if key.path else None
         return self.people_in(key.name, key.index) if people is None else people
@@ -257,6 +268,15 @@ def joint_rows(where: str, values: Any, *, what: str = "keypoints", width: int =
     rows = finite_numbers(where, what, clean, (len(values),)).reshape(-1, width)
     rows[np.reshape(missing, (-1, width)).any(1)] = 0
     return rows
+
+
+def stated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return width and height of the image that a record's coordinates refer to; None if it does not state them."""
+    for names in _SIZES:
+        width, height = (record.get(name) for name in names)
+        if is_number(width) and is_number(height) and width > 0 and height > 0:
+            return float(width), float(height)
+    return None
 
 
 def check_record(where: str, record: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.joint_orders import joints_by_count, to_blazepose
 from humanpose_cli.io.detections.records import (
     PEOPLE,
+    UNIT,
     UserDetection,
     UserDetections,
     corner_box,
@@ -36,7 +37,6 @@ _KIND = "YOLO's labels"
 _JSON_KIND = "YOLO's results"
 _BOX = 5  # numbers: class and box
 _COUNTS = (17, 26, 133, 136, 33, 16)  # of joints, the likeliest first
-_UNIT = (1.0, 1.0)
 
 
 def is_labels(text: str) -> bool:
@@ -51,7 +51,7 @@ def is_labels(text: str) -> bool:
 
 def people_from_labels(path: Path, *, want: str) -> UserDetections:
     """Read the people of one file of labels. want 'keypoints' or 'box': what is read of every person."""
-    detections = UserDetections(path, _KIND, names_image=False)
+    detections = UserDetections(path, _KIND, names_image=False, first_frame=1)
     people = detections.mention(path.stem)
     for number, line in enumerate(read_text(path, kind="text").splitlines(), 1):
         person = _person_of_line(f"{path}, line {number}", line, want) if line.strip() else None
@@ -75,14 +75,14 @@ def _person_of_line(where: str, line: str, want: str) -> UserDetection | None:
     rest = values[_BOX:]
     if want == "box" and len(rest) <= 2:
         score, track = _score_and_track(where, rest)
-        return UserDetection(box, None, score, track, _UNIT)
+        return UserDetection(box, None, score, track, UNIT)
     width_of_joint, count = _joints_in(where, len(rest))
     points = joint_rows(where, rest[: count * width_of_joint], width=width_of_joint)
     score, track = _score_and_track(where, rest[count * width_of_joint :])
     if want == "box":
-        return UserDetection(box, None, score, track, _UNIT)
+        return UserDetection(box, None, score, track, UNIT)
     keypoints = to_blazepose(_scored(points), joints_by_count(where, _KIND, count))
-    return posed_person(keypoints, score, track, box=box, canvas=_UNIT)
+    return posed_person(keypoints, score, track, box=box, canvas=UNIT)
 
 
 def _joints_in(where: str, length: int) -> tuple[int, int]:
@@ -143,7 +143,7 @@ def _person_of_result(where: str, record: dict[str, Any], want: str) -> UserDete
     box = corner_box(
         where, finite_numbers(where, "box", [record["box"].get(n) for n in ("x1", "y1", "x2", "y2")], (4,))
     )
-    canvas = _UNIT if np.abs(box).max() <= 1 else None
+    canvas = UNIT if np.abs(box).max() <= 1 else None
     score, track = score_of(where, record, "confidence"), track_of(record)
     if want == "box":
         return UserDetection(box, None, score, track, canvas)
