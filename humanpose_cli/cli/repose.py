@@ -317,9 +317,9 @@ def _pose_of_file(
     """Read the target of a pose file; None for images and videos, whose people have to be fitted."""
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.inputs import numbered_path, open_inputs
-    from humanpose_cli.io.pose_files import POSE_SUFFIXES
+    from humanpose_cli.io.pose_files import POSE_SUFFIXES, is_pose
 
-    if pose.suffix.lower() in POSE_SUFFIXES:
+    if is_pose(pose):
         from humanpose_cli.reposing.driving import frames_of_motion, motion_of_file
 
         return frames_of_motion(motion_of_file(pose, skeleton, axes, drivers), parse_range(frames), pose)

@@ -5,22 +5,26 @@
 | 4D-Humans, PHALP | `results/NAME.pkl` (joblib) | SMPL | 5000 px for an image of 256 |
 | WHAM | `wham_output.pkl` (joblib) | SMPL | the image's diagonal |
 | TRAM | `hps/hps_track_N.npy` beside `camera.npy`, or their folder | SMPL | in `camera.npy` |
+| PromptHMR | `results.pkl` (joblib) | SMPL-X | in the file |
 | CameraHMR | `.npz` labels, CamSMPLify's `output.npz` | SMPL | a matrix a row |
 | GVHMR | `hmr4d_results.pt` | SMPL-X | a matrix a frame |
 | SAM 3D Body | what `process_one_image` returns, pickled | MHR, by its keypoints | a focal length a row |
 | AMASS | `.npz`, with a camera file | SMPL+H, SMPL-X | ours: `focal`, `world_to_camera` … |
+| VIBE, ROMP, BEV | `vibe_output.pkl` (joblib), `NAME.npz`, `video_results.npz` | SMPL | none: poses only |
 
 All of them use camera axes as ours (x right, y down, z forward) and add the translation after posing, as smplx does.
-Weak-perspective cameras (s, tx, ty) of crops never need to be read: every file also has the translation for the full
-image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file. torch is
-imported only for files that need it, so that errors of a command come at once.
+Weak-perspective cameras (s, tx, ty) of crops are not read: the files of all programs but the last also have the
+translation for the full image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader or row of
+`_SUBJECTS` names the file. torch is imported only for files that need it, so that errors of a command come at once.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,15 +32,16 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.io.npz_files import check_archive, npz_names, read_npz
+from humanpose_cli.io.npz_files import check_archive, npz_names, read_npy, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file, reader_of
+from humanpose_cli.io.text_files import file_head, read_json
 from humanpose_cli.io.torch_pickles import check_torch_pickles
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
 Array = np.ndarray
-_J = len(SMPL24)
+_BODY, _SMPL = 66, 3 * len(SMPL24)  # numbers of pelvis and 21 body joints, the same in SMPL, SMPL-H and SMPL-X
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,7 @@ class ForeignFits:
     confidence       (N,) 0–1
     frame_count      how many frames the program read; None if unknown
     world_to_camera  (frame_count, 4, 4) of a world whose y points down, or None
+    placed           whether `trans` is where the people are before the camera; else a path of their own, or zeros
     """
 
     program: str
@@ -75,6 +81,7 @@ class ForeignFits:
     joints: Array | None = None
     frame_count: int | None = None
     world_to_camera: Array | None = None
+    placed: bool = True
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -91,7 +98,7 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     if path.is_dir():
         return _sound(path, _read_tram, None)
     if describe_file(path) == "a ZIP archive" and not _is_torch(path):
-        return _read_camerahmr(path) if {"cam_int", "shape"} <= npz_names(path) else None
+        return fits_of_object(path, read_object(path, _NPZ_NAMES))
     check_fits(path)
     content = read_object(path)
     fits = fits_of_object(path, content)
@@ -100,9 +107,51 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     return fits
 
 
-def read_object(path: Path) -> Any:
-    """Read what a pickle or a file of `torch.save` holds, without running anything in it; arrays or tensors."""
-    return _read_torch(path) if describe_file(path) == "a ZIP archive" else _object(path)
+def read_object(path: Path, names: set[str] | None = None) -> Any:
+    """Read what a pickle, a file of NumPy or of `torch.save`, or a file or folder of EasyMocap holds, without running
+    anything in it: tables, arrays or tensors.
+
+    names  the arrays of an `.npz` that are read; None: all
+    """
+    if files := json_files(path):
+        return _people_of_json(files)
+    kind, objects = describe_file(path), partial(read_pickle, path)
+    if kind == "a ZIP archive" and _is_torch(path):
+        return _read_torch(path)
+    if kind == "a ZIP archive":
+        return {name: _item(array) for name, array in read_npz(path, names, objects=objects).items()}
+    return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else read_pickle(path))
+
+
+def _item(content: Any) -> Any:
+    """Return the object in an array of one; anything else unchanged."""
+    return content.item() if _has_objects(content) and not content.shape else content
+
+
+def _has_objects(content: Any) -> bool:
+    return isinstance(content, np.ndarray) and content.dtype.hasobject
+
+
+def json_files(path: Path) -> list[Path]:
+    """List the files of a motion of EasyMocap, a frame each; none if a path is something else."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
+    return files if files and '"Rh"' in file_head(files[0]) else []
+
+
+def _people_of_json(files: Sequence[Path]) -> dict[Any, dict[str, list[Any]]]:
+    """Gather each person's numbers in a motion of EasyMocap, with `frame_ids`, by their ids."""
+    people: dict[Any, dict[str, list[Any]]] = {}
+    for number, file in enumerate(files):
+        document = read_json(file)
+        document = document.get("annots", [document]) if isinstance(document, dict) else document
+        for person in document if isinstance(document, list) else []:
+            if not _has(person, *_EASYMOCAP):
+                raise InputError(file, "is no frame of EasyMocap", expected=", ".join(_EASYMOCAP))
+            table = people.setdefault(str(person.get("id", 0)), {name: [] for name in ("frame_ids", *_EASYMOCAP)})
+            for name in _EASYMOCAP:
+                table[name].append(np.ravel(person[name]))
+            table["frame_ids"].append(number)
+    return people
 
 
 def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
@@ -152,17 +201,12 @@ def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
         raise UsageError("smplx", f"is of no use: {fits.program} has no SMPL-X parameters", remedy="leave it out")
 
 
-def _object(path: Path) -> Any:
-    """Return what a pickle holds; of `numpy.save`, the object in its array."""
-    content = read_pickle(path)
-    return content.item() if isinstance(content, np.ndarray) and content.shape == () else content
-
-
 _NO_FITS = (
     *("an image", "a video", "a HEIC image", "an OpenEXR image", "a Photoshop file", "an SVG drawing"),
     *("text", "an empty file", "a web page", "a PDF document", "an HDF5 file", "a glTF file"),
 )
-_EXPECTED = "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR, GVHMR, SAM 3D Body or AMASS"
+_EXPECTED = "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body or AMASS"
+_EASYMOCAP = ("Rh", "Th", "poses", "shapes")  # easymocap/mytools/file_utils.py, `write_smpl`
 
 
 def _is_torch(path: Path) -> bool:
@@ -196,19 +240,14 @@ def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], content: Any) -
 
 def outline_of(content: Any) -> str:
     """Describe what a file holds, for errors."""
+    if isinstance(content, np.ndarray):
+        return f"an array {content.shape} of {content.dtype}"
     if isinstance(content, Mapping):
         return "a table of " + (", ".join(str(key)[:40] for key in list(content)[:6]) or "nothing")
     return f"{type(content).__name__}" + (f" of {len(content)}" if isinstance(content, Sequence) else "")
 
 
 def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
-    count = len(fits)
-    shapes = {"track": (), "frame": (), "names": (), "focal": (), "confidence": (), "poses": (72,), "betas": (10,)}
-    shapes |= {"trans": (3,), "principal_point": (2,), "image_size": (2,)}
-    for name, shape in shapes.items():
-        got = getattr(fits, name).shape
-        if got != (count, *shape):
-            raise InputError(path, f"{name} has the wrong shape", expected=str((count, *shape)), got=str(got))
     for name in ("poses", "betas", "trans", "confidence", "frame"):
         check_limits(name, getattr(fits, name), path)
     check_image_sizes(fits.image_size, path, unknown=True)
@@ -217,7 +256,7 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
     for name in ("joints", "world_to_camera"):
         if (values := getattr(fits, name)) is not None:
             check_limits(name, values, path)
-    if fits.model != "joints" and (fits.trans[:, 2] <= 0).any():
+    if fits.placed and fits.model != "joints" and (fits.trans[:, 2] <= 0).any():
         raise InputError(path, "has people behind the camera", expected="translations in camera axes, z > 0")
     return fits
 
@@ -226,16 +265,14 @@ def _rows(
     path: Path,
     rows: Sequence[Mapping[str, Any]],
     program: str,
-    model: Foreign,
-    *,
-    frame_count: int | None = None,
-    world_to_camera: Array | None = None,
+    model: Foreign = "smpl",
+    **of_all: Any,
 ) -> ForeignFits:
-    """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown."""
+    """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown. `of_all`: its other fields."""
     unknown: dict[str, Any] = {
         "track": -1,
         "names": "",
-        "poses": np.zeros(72),
+        "poses": np.zeros(_SMPL),
         "betas": np.zeros(10),
         "focal": np.nan,
         "principal_point": (np.nan, np.nan),
@@ -248,7 +285,7 @@ def _rows(
     columns: dict[str, Any] = {name: np.stack([np.asarray(row[name]) for row in full]) for name in full[0]}
     for name in ("poses", "betas", "trans", "focal", "principal_point", "image_size", "confidence"):
         columns[name] = columns[name].astype(np.float64)
-    return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera)
+    return ForeignFits(program, model, **columns, **of_all)
 
 
 def numbers_of(value: Any, *shape: int) -> Array:
@@ -257,20 +294,79 @@ def numbers_of(value: Any, *shape: int) -> Array:
     return as_array(array).astype(np.float64).reshape(shape)
 
 
-def _axis_angles(rotations: Any) -> Array:
-    """Convert (…, 3, 3) matrices to (N, 72) axis-angles; SMPL's two hand joints are straight if there are 22."""
+def body_poses(parts: Sequence[Any]) -> Array:
+    """Join rotations to (…, 66 or 72) axis-angle: of SMPL's 24 joints, else of the pelvis and the 21 joints behind it.
+
+    parts  all joints, or the pelvis and the others: (…, 3 J) or (…, J, 3) axis-angle or (…, J, 3, 3) matrices, whose
+           axes before the joints are those of the last part: none, frames, or people and frames
+
+    Raises ValueError for other shapes.
+    """
+    *roots, body = (numbers_of(part, *np.shape(part)) for part in parts)
+    body = _axis_angles(body) if body.ndim > 2 and body.shape[-2:] == (3, 3) else body
+    axes = body.shape[:-2] if body.ndim > 1 and body.shape[-1] == 3 else body.shape[:-1]
+    axes = axes[:-1] if len(axes) > 1 and axes[-1] == 1 else axes
+    if 0 in body.shape or len(axes) > 2:
+        raise ValueError(f"an array {body.shape}")
+    roots = [_axis_angles(root.reshape(*axes, 3, 3)) if root.size == 9 * math.prod(axes) else root for root in roots]
+    poses = np.concatenate([array.reshape(*axes, -1) for array in (*roots, body)], axis=-1)
+    if poses.shape[-1] < _BODY:
+        raise ValueError(f"{poses.shape[-1]} numbers a pose")
+    return poses if poses.shape[-1] == _SMPL else poses[..., :_BODY]
+
+
+def _axis_angles(matrices: Array) -> Array:
+    """Convert (…, 3, 3) to (…, 3)."""
     import torch
 
     from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 
-    matrices = torch.from_numpy(rotations)
-    poses = matrix_to_axis_angle(matrices).flatten(1).numpy()
-    return np.pad(poses, ((0, 0), (0, 3 * _J - poses.shape[1])))
+    return matrix_to_axis_angle(torch.from_numpy(matrices)).numpy()
 
 
-def _intrinsics(matrix: Array) -> dict[str, Any]:
-    """Read focal length and principal point of (3, 3), for one row."""
-    return {"focal": matrix[0, 0], "principal_point": matrix[:2, 2]}
+@dataclass(frozen=True)
+class _Subject:
+    """The names of arrays in the table of one person in T frames.
+
+    frames (T,) numbers of frames, "" where the person is in all; betas (T, 10); trans (T, 3), "" where there is none
+    """
+
+    frames: str
+    poses: tuple[str, ...]
+    betas: str
+    trans: str = ""
+
+    def matches(self, table: Any) -> bool:
+        """Return whether the table has these names, but for those of the frames."""
+        return _has(table, *self.poses, self.betas, *filter(None, [self.trans]))
+
+    def rows(self, table: Mapping[str, Any], track: int, **more: Array) -> Iterator[dict[str, Any]]:
+        """Read the rows of a person; `more` are (T, …) of other fields."""
+        poses = body_poses([table[name] for name in self.poses])
+        poses = np.pad(np.atleast_2d(poses), ((0, 0), (0, _SMPL - poses.shape[-1])))
+        count = len(poses)
+        columns = {
+            "frame": numbers_of(table[self.frames], count).astype(int) if self.frames else np.arange(count),
+            "poses": poses,
+            "betas": numbers_of(table[self.betas], count, 10),
+            "trans": numbers_of(table[self.trans], count, 3) if self.trans else np.zeros((count, 3)),
+            **more,
+        }
+        for row in range(count):
+            yield {"track": track, **{name: column[row] for name, column in columns.items()}}
+
+
+_SUBJECTS = {
+    "WHAM": _Subject("frame_ids", ("pose",), "betas", "trans"),  # demo.py, with --save_pkl
+    "VIBE": _Subject("frame_ids", ("pose",), "betas"),  # demo.py of mkocabas/VIBE, and of PyMAF, TCMR and others
+    "TRAM": _Subject("frame", ("pred_rotmat",), "pred_shape", "pred_trans"),  # scripts/estimate_humans.py
+    # hmr4d/model/gvhmr/gvhmr_pl_demo.py; the neutral SMPL-X of hmr4d/utils/smplx_utils.py, "supermotion"
+    "GVHMR": _Subject("", ("global_orient", "body_pose"), "betas", "transl"),
+    "PromptHMR": _Subject("", ("pose",), "shape", "trans"),  # pipeline/phmr_vid.py, `run`
+    "ROMP": _Subject("", ("smpl_thetas",), "smpl_betas", "cam_trans"),  # simple_romp/romp/main.py
+    "CameraHMR": _Subject("", ("pose_cam",), "shape", "trans_cam"),  # dataset_vis.py
+    "CamSMPLify": _Subject("", ("pose",), "shape", "cam_t"),  # CamSMPLify/optimize.py
+}
 
 
 _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
@@ -292,14 +388,13 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
             if int(frame["tracked_time"][row]) > 0:
                 continue
             smpl = frame["smpl"][row]
-            parts = (numbers_of(smpl["global_orient"], 1, 3, 3), numbers_of(smpl["body_pose"], _J - 1, 3, 3))
             height, width = (float(side) for side in frame["size"][row])
             rows.append(
                 {
                     "track": int(track),
                     "frame": int(frame["time"]),
                     "names": Path(key).name if isinstance(key, str) else "",
-                    "poses": _axis_angles(np.concatenate(parts)[None])[0],
+                    "poses": body_poses([smpl["global_orient"], smpl["body_pose"]]),
                     "betas": numbers_of(smpl["betas"], 10),
                     "trans": numbers_of(frame["camera"][row], 3),
                     "focal": _PHALP_FOCAL * max(width, height) / _PHALP_SIZE,
@@ -307,32 +402,25 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
                     "confidence": float(np.clip(numbers_of(frame["conf"][row]), 0, 1)) if "conf" in frame else 1.0,
                 }
             )
-    return _rows(path, rows, "PHALP", "smpl", frame_count=len(content))
+    return _rows(path, rows, "PHALP", frame_count=len(content))
 
 
-def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
-    """Read WHAM's table of subjects (`demo.py`, with `--save_pkl`).
+def _read_tracks(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
+    """Read WHAM's or VIBE's table of subjects.
 
-    A subject: `pose` (T, 72) axis-angle and `trans` (T, 3) in the camera, `betas` (T, 10), `frame_ids` (T,), beside
-    `pose_world` and `trans_world`, whose world has no camera in the file. The camera is centred with the image's
-    diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a calibration.
+    WHAM's have `pose_world` and `trans_world`, too, whose world has no camera in the file. The camera is centred with
+    the image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
+    calibration. VIBE's have weak-perspective cameras (`pred_cam`, `orig_cam`) in place of a translation.
     """
-    rows = []
-    for track, subject in enumerate(content.values()):
-        frames = numbers_of(subject["frame_ids"], -1).astype(int)
-        poses, trans = numbers_of(subject["pose"], len(frames), 72), numbers_of(subject["trans"], len(frames), 3)
-        betas = numbers_of(subject["betas"], len(frames), 10)
-        rows += [
-            {"track": track, "frame": frame, "poses": pose, "betas": beta, "trans": at}
-            for frame, pose, beta, at in zip(frames, poses, betas, trans, strict=True)
-        ]
-    return _rows(path, rows, "WHAM", "smpl")
+    first = next(iter(content.values()))
+    program = "WHAM" if _SUBJECTS["WHAM"].matches(first) else "VIBE"
+    rows = [row for track, table in enumerate(content.values()) for row in _SUBJECTS[program].rows(table, track)]
+    return _rows(path, rows, program, placed=program == "WHAM")
 
 
 def _read_tram(path: Path, content: Any = None) -> ForeignFits:
-    """Read TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`.
+    """Read TRAM's tracks: one `hps/hps_track_N.npy`, or the folder that holds `hps`.
 
-    A track: `pred_rotmat` (T, 24, 3, 3), `pred_shape` (T, 10), `pred_trans` (T, 1, 3) in the camera, `frame` (T,).
     `camera.npy` beside `hps` (`scripts/estimate_camera.py`) has `img_focal`, `img_center`, and the camera's motion
     `world_cam_R` (F, 3, 3), `world_cam_T` (F, 3), which map camera to world (`lib/pipeline/visualization.py`). Up is
     the world's y there (`align_cam_to_world`); ours points down.
@@ -346,22 +434,53 @@ def _read_tram(path: Path, content: Any = None) -> ForeignFits:
         raise InputError(
             path, "has no camera", expected=f"{camera_file}, as TRAM writes it", remedy="keep TRAM's folder together"
         )
-    camera = _object(camera_file)
-    focal, centre = float(numbers_of(camera["img_focal"])), numbers_of(camera["img_center"], 2)
-    rows = []
-    for number, file in enumerate(files):
-        track = content if content is not None else _object(file)
-        frames = numbers_of(track["frame"], -1).astype(int)
-        poses = _axis_angles(numbers_of(track["pred_rotmat"], len(frames), _J, 3, 3))
-        betas, trans = numbers_of(track["pred_shape"], len(frames), 10), numbers_of(track["pred_trans"], len(frames), 3)
-        rows += [
-            {"track": number, "frame": f, "poses": p, "betas": b, "trans": t, "focal": focal, "principal_point": centre}
-            for f, p, b, t in zip(frames, poses, betas, trans, strict=True)
-        ]
+    camera = read_object(camera_file)
+    tracks = [content if content is not None else read_object(file) for file in files]
+    rows = [row for number, track in enumerate(tracks) for row in _SUBJECTS["TRAM"].rows(track, number)]
     turns, offsets = numbers_of(camera["world_cam_R"], -1, 3, 3), numbers_of(camera["world_cam_T"], -1, 3)
     down = np.array([1.0, -1.0, -1.0])
     world = np.linalg.inv(_rigid(turns * down[:, None], offsets * down))
-    return _rows(path, rows, "TRAM", "smpl", frame_count=len(world), world_to_camera=world)
+    return _rows(path, _before(rows, camera), "TRAM", frame_count=len(world), world_to_camera=world)
+
+
+def _before(rows: Iterable[dict[str, Any]], camera: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Add TRAM's or PromptHMR's camera to rows."""
+    focal, centre = float(numbers_of(camera["img_focal"])), numbers_of(camera["img_center"], 2)
+    return [{**row, "focal": focal, "principal_point": centre} for row in rows]
+
+
+def _read_prompthmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
+    """Read PromptHMR's results (`pipeline/pipeline.py`): a table of people, each with `frames` (T,) and `smplx_cam`.
+
+    It makes images smaller, to 896 pixels at most (`load_video_frames`), and the camera is that of the smaller ones.
+    """
+    rows: list[dict[str, Any]] = []
+    for track, person in enumerate(content["people"].values()):
+        frames = numbers_of(person["frames"], -1).astype(int)
+        rows += _SUBJECTS["PromptHMR"].rows(person["smplx_cam"], track, frame=frames)
+    rows = [{**row, "image_size": np.round(2 * row["principal_point"])} for row in _before(rows, content["camera"])]
+    return _rows(path, rows, "PromptHMR", "smplx")
+
+
+def _read_romp(path: Path, content: Mapping[str, Any]) -> ForeignFits:
+    """Read ROMP's or BEV's results of one image, or of a video's frames by their names (simple_romp/romp/utils.py,
+    `ResultSaver`, `save_video_results`). `cam_trans` is 2 / s · (tx, ty, 1), which is before no camera.
+    """
+    results = content["results"]
+    frames = {"": results} if _SUBJECTS["ROMP"].matches(results) else results
+    rows: list[dict[str, Any]] = []
+    for number, (name, people) in enumerate(frames.items()):
+        tracks = numbers_of(people["track_ids"], -1).astype(int) if "track_ids" in people else None
+        for row, person in enumerate(_SUBJECTS["ROMP"].rows(people, -1)):
+            track = row if tracks is None else tracks[row]
+            rows.append({**person, "track": track, "frame": number, "names": Path(str(name)).name})
+    return _rows(path, rows, "ROMP", placed=False)
+
+
+def _intrinsics(matrices: Any, count: int) -> dict[str, Array]:
+    """Read focal lengths and principal points of (count, 3, 3)."""
+    matrices = numbers_of(matrices, count, 3, 3)
+    return {"focal": matrices[:, 0, 0], "principal_point": matrices[:, :2, 2]}
 
 
 def _rigid(rotations: Array, offsets: Array) -> Array:
@@ -371,52 +490,25 @@ def _rigid(rotations: Array, offsets: Array) -> Array:
     return matrices
 
 
-def _read_camerahmr(path: Path) -> ForeignFits:
-    """Read CameraHMR's labels (`dataset_vis.py`: `pose_cam`, `trans_cam`) and CamSMPLify's results
-    (`CamSMPLify/optimize.py`: `pose`, `cam_t`); a row a person: `imgname`, pose (N, 72) axis-angle, `shape` (N, 10),
-    `cam_int` (N, 3, 3).
+def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
+    """Read CameraHMR's labels or CamSMPLify's results: a row a person with `imgname` and `cam_int` (N, 3, 3).
 
     CameraHMR's demo itself writes meshes (`.obj`) without a camera, which cannot be read back as parameters.
     """
-    names = ("imgname", "pose_cam", "pose", "shape", "trans_cam", "cam_t", "cam_int")
-    content = read_npz(path, set(names))
-    try:
-        images = [Path(str(name)).name for name in content["imgname"].tolist()]
-        count = len(images)
-        poses = numbers_of(content["pose_cam" if "pose_cam" in content else "pose"], count, 72)
-        trans = numbers_of(content["trans_cam" if "trans_cam" in content else "cam_t"], count, 3)
-        betas, cameras = numbers_of(content["shape"], count, 10), numbers_of(content["cam_int"], count, 3, 3)
-    except (KeyError, ValueError) as error:
-        raise InputError(path, "has not the layout of CameraHMR", expected=", ".join(names), got=str(error)) from error
+    subject = _SUBJECTS["CameraHMR" if "pose_cam" in content else "CamSMPLify"]
+    images = [Path(str(name)).name for name in content["imgname"].tolist()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
-    rows = [
-        {"frame": numbers[image], "names": image, "poses": p, "betas": b, "trans": t, **_intrinsics(k)}
-        for image, p, b, t, k in zip(images, poses, betas, trans, cameras, strict=True)
-    ]
-    return _checked(path, _rows(path, rows, "CameraHMR", "smpl"))
+    frames = np.array([numbers[image] for image in images])
+    cameras = _intrinsics(content["cam_int"], len(images))
+    rows = subject.rows(content, -1, frame=frames, names=np.array(images), **cameras)
+    return _rows(path, list(rows), "CameraHMR")
 
 
 def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`, `hmr4d/model/gvhmr/gvhmr_pl_demo.py`): one person, every
-    frame.
-
-    `smpl_params_incam`: `global_orient` (L, 3), `body_pose` (L, 63), `betas` (L, 10), `transl` (L, 3) of the neutral
-    SMPL-X body with 10 shape components (`hmr4d/utils/smplx_utils.py`, "supermotion"); `K_fullimg` (L, 3, 3).
-    """
-    smplx = content["smpl_params_incam"]
-    cameras = numbers_of(content["K_fullimg"], -1, 3, 3)
-    count = len(cameras)
-    poses = np.zeros((count, 72))
-    poses[:, :3], poses[:, 3:66] = (
-        numbers_of(smplx["global_orient"], count, 3),
-        numbers_of(smplx["body_pose"], count, 63),
-    )
-    betas, trans = numbers_of(smplx["betas"], count, 10), numbers_of(smplx["transl"], count, 3)
-    rows = [
-        {"track": 0, "frame": f, "poses": poses[f], "betas": betas[f], "trans": trans[f], **_intrinsics(cameras[f])}
-        for f in range(count)
-    ]
-    return _rows(path, rows, "GVHMR", "smplx", frame_count=count)
+    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`): one person, every frame, `K_fullimg` (L, 3, 3)."""
+    count = len(content["K_fullimg"])
+    rows = _SUBJECTS["GVHMR"].rows(content["smpl_params_incam"], 0, **_intrinsics(content["K_fullimg"], count))
+    return _rows(path, list(rows), "GVHMR", "smplx", frame_count=count)
 
 
 # The rows of MHR's 70 keypoints (`sam_3d_body/metadata/mhr70.py`) that blazepose33 has too.
@@ -434,15 +526,14 @@ def _people_of_sam(content: Any) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """List (name, people) of each frame: of one image's list, of a list of such lists, or of a table name → list."""
     if isinstance(content, Mapping):
         return [(Path(str(name)).name, list(people)) for name, people in content.items()]
-    if isinstance(content, np.ndarray):
-        content = content.tolist()
+    content = list(content)
     if content and all(isinstance(person, Mapping) for person in content):
         return [("", list(content))]
     return [("", list(people)) for people in content]
 
 
 def _is_sam(content: Any) -> bool:
-    if not isinstance(content, Mapping | list | tuple | np.ndarray):
+    if not isinstance(content, Mapping | list | tuple) and not _has_objects(content):
         return False
     try:
         people = [person for _, frame in _people_of_sam(content) for person in frame]
@@ -492,8 +583,12 @@ def _first_has(content: Any, *names: str) -> bool:
 
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]], ...] = (
     (lambda stored: _first_has(stored, "smpl", "camera", "tid"), _read_phalp),
-    (lambda stored: _first_has(stored, "pose", "trans", "betas"), _read_wham),
-    (lambda stored: _has(stored, "pred_rotmat", "pred_shape", "pred_trans", "frame"), _read_tram),
+    (lambda stored: _first_has(stored, "pose", "betas"), _read_tracks),
+    (_SUBJECTS["TRAM"].matches, _read_tram),
+    (lambda stored: _has(stored, "people", "camera"), _read_prompthmr),
     (lambda stored: _has(stored, "smpl_params_incam", "K_fullimg"), _read_gvhmr),
+    (lambda stored: _has(stored, "imgname", "cam_int", "shape"), _read_camerahmr),
+    (lambda stored: _has(stored, "results") and isinstance(stored["results"], Mapping), _read_romp),
     (_is_sam, _read_sam),
 )
+_NPZ_NAMES = {"results", "imgname", "cam_int", "pose_cam", "pose", "shape", "trans_cam", "cam_t"}

@@ -1,4 +1,4 @@
-"""Reading `.npz` and `.npy` from anywhere: never unpickles, never allocates what the file does not hold."""
+"""Reading `.npz` and `.npy` from anywhere: runs nothing, never allocates what the file does not hold."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import io
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -24,16 +24,23 @@ _MAX_MEMBERS = 10_000  # of an archive; a description of each is in memory
 _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError)
 
 
-def read_npy(path: Path | str) -> np.ndarray:
-    """Read the array of a `.npy` file. Raises InputError for pickled objects, damage, or another kind of file."""
+ObjectReader: TypeAlias = Callable[[bytes], Any]
+"""Reads the pickle of an array of objects, such as `restricted_pickle.read_pickle`."""
+
+
+def read_npy(path: Path | str, objects: ObjectReader | None = None) -> Any:
+    """Read the array of a `.npy` file, or with `objects` what its pickle holds.
+
+    Raises InputError for pickled objects without `objects`, damage, or another kind of file.
+    """
     path = Path(path)
     with reading(path), open(path, "rb") as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        return _read_array(path, "", file, size)
+        return _read_array(path, "", file, size, objects)
 
 
-def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:
+def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: ObjectReader | None = None) -> Any:
     """Read one array from a stream of `size` bytes, whose header must describe just these bytes."""
     what = f"{path} ({name})" if name else str(path)
     if size == 0:
@@ -47,9 +54,11 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray
             raise InputError(what, "is damaged in its header", remedy="copy or save it again") from error
         raise InputError(what, "is no NumPy array", got=kind) from error
     if dtype.hasobject:
+        if objects is not None:
+            return objects(file.read())
         raise InputError(
             what,
-            "holds pickled Python objects, which could run any program and are never loaded",
+            "holds pickled Python objects",
             expected="numbers",
             remedy="save it again with numpy.save(file, numpy.asarray(values, float), allow_pickle=False)",
         )
@@ -108,15 +117,15 @@ class NpzArchive:
         self._packed_size = self.path.stat().st_size if data is None else len(data)
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
-    def read(self, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    def read(self, names: Collection[str] | None = None, objects: ObjectReader | None = None) -> dict[str, Any]:
         """Read the arrays of `names` that it has, or all of them. Raises InputError as `read_npz`."""
         members = {name: member for name, member in self._members.items() if names is None or name in names}
         UnpackedBudget(self.path, self._packed_size).take(sum(member.file_size for member in members.values()))
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}
         for name, member in members.items():
             try:
                 with reading(self.path), self._archive.open(member) as file:
-                    arrays[name] = _read_array(self.path, name, file, member.file_size)
+                    arrays[name] = _read_array(self.path, name, file, member.file_size, objects)
                     file.read()  # to the end, where the checksum is compared
             except _ZIP_MALFORMED as error:
                 what = f"{self.path} ({name})"
@@ -135,17 +144,22 @@ class NpzArchive:
 
 
 def read_npz(
-    path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
-) -> dict[str, np.ndarray]:
+    path: Path | str,
+    names: Collection[str] | None = None,
+    *,
+    data: bytes | None = None,
+    objects: ObjectReader | None = None,
+) -> dict[str, Any]:
     """Read arrays of an `.npz` file: those of `names` that it has, or all of them.
 
-    data  the part of the file that is the archive; None for all of it
+    data     the part of the file that is the archive; None for all of it
+    objects  reads arrays of objects, which are refused without it
 
     Raises InputError for pickled objects, damage (checksums are compared), more than 10,000 arrays, those that need
     more than an `UnpackedBudget` allows, or no such file.
     """
     with NpzArchive(path, data) as archive:
-        return archive.read(names)
+        return archive.read(names, objects)
 
 
 def refuse_bomb(path: Path) -> None:

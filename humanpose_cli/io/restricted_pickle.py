@@ -36,42 +36,31 @@ _COMPRESSION_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f
 _MAX_AXES = 32
 
 
-def read_pickle(path: Path, *, more: int = 0) -> Any:
+def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> Any:
     """Read the object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy
     arrays.
 
-    Also what joblib.dump wrote (plain, or compressed by zlib or gzip), and an object in a `.npy` file. Sparse matrices
-    come dense, tensors as arrays and data frames as tables: column → array (rows,), without their index. An object of
-    chumpy that is an expression rather than an array comes as None.
+    Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays
+    and data frames as tables: column → array (rows,), without their index. An object of chumpy that is an expression
+    rather than an array comes as None.
 
-    more  bytes that the result may take beyond 256 MiB and fifty times the file's size
+    content  a pickle within the file, as `.npy` and `.npz` hold them; None: all of the file
+    more     bytes that the result may take beyond 256 MiB and fifty times the file's size
 
     Raises InputError when the file is damaged, names anything but containers and arrays, or needs more memory.
     """
     refuse_pipes(path)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if content is None else content
         budget = UnpackedBudget(path, len(content), more=more)
         if content[:2] in _COMPRESSION_MAGIC:  # as joblib does, by zlib or gzip
             content = budget.inflate(content, zlib.MAX_WBITS | 32)
-        file = io.BytesIO(content)
-        if content[:6] == np.lib.format.MAGIC_PREFIX:
-            _skip_header(file)
-        return _Resolver(budget)(_Reader(file, path, budget).load())
+        return _Resolver(budget)(_Reader(io.BytesIO(content), path, budget).load())
     except (InputError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
         reason = " ".join(str(error).split())[:200]
         raise InputError(path, "is not a readable pickle", got=f"{type(error).__name__}: {reason}") from error
-
-
-def _skip_header(file: io.BytesIO) -> None:
-    """Advance to the pickle in a `.npy` file."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    _, _, dtype = read(file)
-    if not dtype.hasobject:
-        raise ValueError("an array of numbers, where an object was expected")
 
 
 def as_array(value: object) -> NDArray[Any]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading
+from humanpose_cli.io.sniffing import describe_file, reading, refuse_pipes
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+_HEAD = 4096  # bytes from which the form of a file follows
 _DEEPEST = 50  # tables and arrays inside one another; how many Python can walk differs between its versions
 _TOML_TEXT = re.compile(
     r""" "{3} (?: [^\\] | \\. )*? (?: "{3,5} | \Z ) | '{3} .*? (?: '{3,5} | \Z )
@@ -24,6 +25,16 @@ _TOML_TEXT = re.compile(
 )
 # A key of N parts, of which the parser would store N² / 2.
 _DEEP_KEY = re.compile(rf"(?<![\w-])[\w-]+(?:[ \t]*\.[ \t]*[\w-]+){{{_DEEPEST}}}")
+
+
+def file_head(path: Path) -> str:
+    """Read the beginning of a file as text; "" if it cannot be read, which its reader reports. Refuses pipes."""
+    refuse_pipes(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def read_text(path: Path, *, kind: str = "text", remedy: str = "") -> str:

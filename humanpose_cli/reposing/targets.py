@@ -41,7 +41,7 @@ from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path, open_inputs
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target
+from humanpose_cli.io.pose_files import JointTarget, RotationTarget, Target, is_pose
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.reposing.driving import (
     AnyMotion,
@@ -310,7 +310,7 @@ def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, 
     """Return the target if no fit is needed; None for images and videos."""
     if isinstance(target, FitRecord):
         return motion_of_fit(target, drivers)
-    if isinstance(target, str | Path) and Path(target).suffix.lower() in POSE_SUFFIXES:
+    if isinstance(target, str | Path) and is_pose(target):
         return motion_of_file(target, skeleton, axes, drivers)
     if isinstance(target, FitPerson):
         target = motion_of_fit(target.fit, target.id)

@@ -302,7 +302,7 @@ class TestReading:
 
     def test_pickled_columns_are_never_loaded(self, tmp_path, arrays):
         np.savez(tmp_path / "x.fit.npz", **{**arrays, "poses": np.array([{}], dtype=object)})
-        with raises(InputError, subject="poses", problem="never loaded"):
+        with raises(InputError, subject="poses", problem="pickled Python objects"):
             read_fit(tmp_path / "x.fit.npz")
 
     def test_truncation_at_any_position(self, tmp_path):

@@ -1,4 +1,4 @@
-"""`.npz` and `.npy` from strangers: never unpickled, never believed about their size."""
+"""`.npz` and `.npy` from strangers: unpickled only by the given reader, never believed about their size."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_pickles_are_refused_and_not_run(tmp_path):
     (tmp_path / "y.npy").write_bytes(pickle.dumps(Bomb(mark)))
     (tmp_path / "y.npz").write_bytes(pickle.dumps(Bomb(mark)))
     for read, name, message in [
-        (read_npy, "x.npy", "never loaded"),
-        (read_npz, "x.npz", "never loaded"),
+        (read_npy, "x.npy", "pickled Python objects"),
+        (read_npz, "x.npz", "pickled Python objects"),
         (read_npy, "y.npy", "a Python pickle"),
         (read_npz, "y.npz", "a Python pickle"),
     ]:

@@ -177,7 +177,7 @@ class TestRefused:
                 return os.mkdir, (str(tmp_path / "ran"),)
 
         np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
-        self.refuse(tmp_path / "bomb.npy", "never loaded")
+        self.refuse(tmp_path / "bomb.npy", "would run code")
         (tmp_path / "raw.npy").write_bytes(pickle.dumps(Bomb()))
         self.refuse(tmp_path / "raw.npy", "a Python pickle")
         assert not (tmp_path / "ran").exists()

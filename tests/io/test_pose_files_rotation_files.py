@@ -220,7 +220,7 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
     [
         ({"poses": None}, {"problem": "holds no poses", "got": "betas, gender"}),
         ({"poses": np.zeros((5, 63))}, {"problem": "wrong shape", "got": "(5, 63)"}),
-        ({"poses": np.zeros(72)}, {"problem": "wrong shape"}),
+        ({"poses": np.zeros((3, 2, 5, 72))}, {"problem": "wrong shape"}),
         ({"poses": np.zeros((0, 72))}, {"problem": "wrong shape"}),
         ({"poses": np.full((5, 72), 90.0)}, {"remedy": "deg2rad"}),
         ({"poses": np.full((5, 72), np.nan)}, {"problem": ("poses", "finite")}),
@@ -236,7 +236,7 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
         ),
         ({"mocap_framerate": np.array(0.0)}, {"problem": "framerate"}),
         ({"mocap_framerate": np.array([30.0, 30.0])}, {"problem": "framerate"}),
-        ({"poses": np.array([{}], dtype=object)}, {"problem": "never loaded"}),
+        ({"poses": np.array([{}], dtype=object)}, {"problem": ("poses", "finite")}),
     ],
 )
 def test_refused(tmp_path, others, error):

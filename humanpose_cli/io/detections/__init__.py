@@ -20,12 +20,11 @@ from humanpose_cli.io.detections.openpose import SUFFIX, is_openpose, people_fro
 from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections, stated_size
 from humanpose_cli.io.detections.vitpose import is_vitpose, people_from_vitpose
 from humanpose_cli.io.detections.yolo import is_labels, is_yolo, people_from_labels, people_from_yolo
-from humanpose_cli.io.sniffing import reading_error, refuse_pipes
-from humanpose_cli.io.text_files import read_json
+from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.io.text_files import file_head, read_json
 
 __all__ = ["FrameKey", "UserDetection", "UserDetections", "read_boxes", "read_keypoints"]
 
-_HEAD = 4096  # bytes from which the form of a file follows
 _FORMS = "COCO's, OpenPose's, MMPose's, AlphaPose's, YOLO's, easy_ViTPose's or MediaPipe's"
 
 
@@ -65,7 +64,7 @@ _ENVELOPES = ("frames", "results", "predictions", "data", "annotations", "detect
 
 
 def _people_of_file(path: Path, want: str) -> UserDetections:
-    head = _head(path)
+    head = file_head(path)
     if is_labels(head):
         return people_from_labels(path, want=want)
     is_json = head.lstrip("\ufeff \t\r\n")[:1] in ("[", "{") or path.suffix.lower() == ".json"
@@ -102,16 +101,6 @@ def _other_document(path: Path, document: Any, want: str) -> InputError:
     return InputError(path, problem, expected=expected, got=got)
 
 
-def _head(path: Path) -> str:
-    """Read the beginning of a file; "" if it cannot be read, which its reader reports. Refuses pipes."""
-    refuse_pipes(path)
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
 def _people_of_folder(folder: Path, want: str) -> UserDetections:
     """Join the people of a folder's files, each of which belongs to the image that it is named after."""
     try:
@@ -121,7 +110,7 @@ def _people_of_folder(folder: Path, want: str) -> UserDetections:
     # OpenPose's and labels' folders may hold other files, such as YOLO's classes.txt.
     openpose = [file for file in files if file.name.endswith(SUFFIX)]
     json = [file for file in files if file.suffix == ".json"]
-    files = openpose or json or [file for file in files if is_labels(_head(file))]
+    files = openpose or json or [file for file in files if is_labels(file_head(file))]
     if not files:
         expected = "JSON of OpenPose, Pose2Sim or MMPose, or labels (text) of YOLO"
         raise InputError(folder, f"holds no {'boxes' if want == 'box' else 'keypoints'}", expected=expected)

@@ -10,11 +10,12 @@ from pathlib import Path
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.foreign_fits import json_files, read_object
 from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, RotationTarget, Target, check_axes
 from humanpose_cli.io.sniffing import describe_file
 
-__all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "read_pose"]
+__all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "is_pose", "read_pose"]
 
 POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh", ".pkl", ".pt", ".pth"))
 """Names by which a target pose is distinguished from a target image or video (lower case)."""
@@ -25,39 +26,51 @@ def is_fit_file(path: Path | str) -> bool:
     return Path(path).suffix.lower() == ".npz" and {"schema_version", "track_id"} <= npz_names(Path(path))
 
 
+def is_pose(path: Path | str) -> bool:
+    """Return whether a path is a pose: a file by its suffix, a folder or JSON if it is of TRAM or EasyMocap."""
+    path = Path(path)
+    return path.suffix.lower() in POSE_SUFFIXES or (path / "hps").is_dir() or bool(json_files(path))
+
+
 def read_pose(
     path: Path | str, skeleton: Skeleton | str | None = None, axes: str | None = None, *, track: int | None = None
 ) -> Target:
     """Read a pose or motion to put a person into.
 
-    path      `.npy` joint positions (J, 3) or (T, J, 3) metres; rotations of SMPL's joints as `.npz`, `.pkl` or `.pt`
-              (AMASS, SMPL-X, AIST++); results of GVHMR, WHAM or 4D-Humans; fit file; `.bvh`
-    skeleton  of a `.npy`; None selects it by the number of joints, where 17 is ambiguous
+    path      `.npy` joint positions (J, 3) or (T, J, 3) metres, MDM's results; rotations of SMPL's joints as `.npz`,
+              `.pkl`, `.pt` or `.npy` (AMASS, SMPL-X, AIST++, SLAHMR, Motion-X), EasyMocap's folder; results of GVHMR,
+              PromptHMR, WHAM, TRAM, 4D-Humans, VIBE or ROMP; fit file; `.bvh`
+    skeleton  of joint positions; None selects it by the number of joints, where 17 is ambiguous
     axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for rotations, y-up for
               BVH and 22 joints, for the last three unless the person stands along another axis in most frames; a
               warning says so. Fits are always in camera axes
-    track     the person of fits; None takes the largest
+    track     the person of fits, where None takes the largest, or of a file of several motions, where None takes the
+              first
 
     Raises InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
     """
     path = Path(path)
     if axes is not None:
         check_axes(axes)
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        from humanpose_cli.io.pose_files.joint_arrays import read_joint_array
-
-        return read_joint_array(path, skeleton, axes)
-    if suffix == ".bvh":
+    if not is_pose(path):
+        raise InputError(path, "is no pose file", expected=", ".join(sorted(POSE_SUFFIXES)), got=describe_file(path))
+    if path.suffix.lower() == ".bvh":
         from humanpose_cli.io.pose_files.bvh import read_bvh
 
         return read_bvh(path, axes)
-    if suffix in POSE_SUFFIXES:
-        holds_fit = is_fit_file(path)
-        # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
-        from humanpose_cli.io.pose_files.rotation_files import read_rotations, target_of_fit
+    if path.suffix.lower() == ".npy":
+        from humanpose_cli.io.pose_files.joint_arrays import joint_target, joints_of
 
-        if holds_fit:
-            return target_of_fit(read_fit(path), track, path)
-        return read_rotations(path, axes, track)
-    raise InputError(path, "is no pose file", expected=", ".join(sorted(POSE_SUFFIXES)), got=describe_file(path))
+        content = read_object(path)
+        if (joints := joints_of(content, track, path)) is not None:
+            return joint_target(joints[0], path, skeleton, axes, sample=joints[1])
+        from humanpose_cli.io.pose_files.rotation_files import rotations_of
+
+        return rotations_of(path, content, axes, track)
+    holds_fit = is_fit_file(path)
+    # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
+    from humanpose_cli.io.pose_files.rotation_files import read_rotations, target_of_fit
+
+    if holds_fit:
+        return target_of_fit(read_fit(path), track, path)
+    return read_rotations(path, axes, track)

@@ -8,13 +8,14 @@ and for the jitter of networks that lift poses from video.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from humanpose_cli.core.conventions import SKELETONS, SMPL24, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, axes_to_camera, check_axes, standing_axes
 from humanpose_cli.io.value_limits import check_limits
 
@@ -189,25 +190,48 @@ _WITHOUT_HANDS = len(SMPL24) - 2
 _TEXT_TO_MOTION_RATE = 20.0
 
 
-def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str | None) -> JointTarget:
-    """Read and check a `.npy` of joint positions in the named axes; None: the camera's.
+MOTION_X = 322
+"""Numbers a frame of Motion-X's `.npy`, which are rotations of SMPL-X."""
+
+
+def joints_of(content: Any, track: int | None, path: Path) -> tuple[np.ndarray, int | None] | None:
+    """Return the array of joint positions in what a file holds, and the number of its sample; None for anything else.
+
+    An array of numbers is one. MDM's `results.npy` has several, `motion` (N, J, 3, T) with `lengths` (N,)
+    (sample/generate.py, GuyTevet/motion-diffusion-model); `track` chooses one, None the first.
+    """
+    if isinstance(content, np.ndarray) and not content.dtype.hasobject and content.shape[1:] != (MOTION_X,):
+        return content, None
+    if not isinstance(content, Mapping) or not {"motion", "lengths"} <= content.keys():
+        return None
+    motion, sample = np.asarray(content["motion"]), track or 0
+    if motion.ndim != 4 or motion.shape[2] != 3:
+        raise InputError(path, "has a motion of the wrong shape", expected="(N, J, 3, T)", got=str(motion.shape))
+    if not 0 <= sample < len(motion):
+        raise UsageError(path, f"holds no motion {sample}", expected=f"0 to {len(motion) - 1}")
+    length = int(np.ravel(content["lengths"])[sample])
+    return motion[sample].transpose(2, 0, 1)[:length], sample
+
+
+def joint_target(
+    values: np.ndarray,
+    path: Path | str,
+    skeleton: Skeleton | str | None,
+    axes: str | None,
+    *,
+    sample: int | None = None,
+) -> JointTarget:
+    """Check an array (J, 3) or (T, J, 3) of joint positions in the named axes; None: the camera's.
 
     22 joints are SMPL's without the hands, as text-to-motion programs write them, y up and 20 frames a second
     (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D). Networks make their limbs'
     lengths change, which is a warning.
 
-    Raises InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError if 17
-    joints come without the skeleton's name.
-    """
-    return joint_target(read_npy(path), path, skeleton, axes)
+    path    what errors call it
+    sample  its number in a file of several
 
-
-def joint_target(
-    values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str | None
-) -> JointTarget:
-    """Build the target as `read_joint_array`, of an array (J, 3) or (T, J, 3) that was read already.
-
-    path  what errors call it
+    Raises InputError for shapes, counts and values that cannot be joint positions in metres; UsageError if 17 joints
+    come without the skeleton's name.
     """
     if values.dtype.kind not in "fiu":
         raise InputError(path, "holds no numbers", expected="joint positions", got=str(values.dtype))
@@ -231,7 +255,8 @@ def joint_target(
     check_axes(axes)
     notes += orientation_warnings(joints, source_skeleton, axes)
     in_camera = axes_to_camera(joints, axes).astype(np.float32)
-    return JointTarget(in_camera, source_skeleton, frame_rate, confidence, tuple(dict.fromkeys(notes)))
+    warnings = tuple(dict.fromkeys(notes))
+    return JointTarget(in_camera, source_skeleton, frame_rate, confidence, warnings, person=sample)
 
 
 def _check_shape(path: Path | str, values: np.ndarray) -> None:

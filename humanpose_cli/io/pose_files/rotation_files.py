@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ import numpy as np
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.foreign_fits import ForeignFits, fits_of_object, numbers_of, outline_of, read_object
-from humanpose_cli.io.npz_files import npz_names, read_npz
+from humanpose_cli.io.foreign_fits import (
+    ForeignFits,
+    body_poses,
+    fits_of_object,
+    json_files,
+    numbers_of,
+    outline_of,
+    read_foreign_fits,
+    read_object,
+)
+from humanpose_cli.io.npz_files import npz_names
+from humanpose_cli.io.pose_files.joint_arrays import MOTION_X
 from humanpose_cli.io.pose_files.target_pose import (
     AXES,
     DetectedKeypoints,
@@ -25,47 +35,90 @@ from humanpose_cli.io.pose_files.target_pose import (
 )
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
-_BODY = 66  # pelvis and 21 body joints, the same in SMPL-H, SMPL-X and SMPL
-_SMPL = 72
-_POSES = ("poses", "smpl_poses")
-_PARTS = (("root_orient", "pose_body"), ("global_orient", "body_pose"))
-_TRANS = ("trans", "transl", "smpl_trans")
+# Names of poses, or of the pelvis' and the other joints' part: the first that a table has all of counts.
+_POSES = (
+    ("Rh", "poses"),  # EasyMocap
+    ("poses",),  # AMASS, BEAT2
+    ("smpl_poses",),  # AIST++: aist_plusplus/loader.py and demos/extract_motion_feats.py
+    ("root_orient", "pose_body"),  # AMASS' SMPL-X files, VPoser; SLAHMR: slahmr/optim/base_scene.py
+    ("global_orient", "body_pose"),  # smplx: `forward` of smplx/body_models.py; SMPLify-X, EMAGE
+    ("global_orient", "rotations"),  # MDM's bodies: visualize/vis_utils.py, `save_npy`
+)
+_TRANS = ("trans", "transl", "smpl_trans", "Th", "root_translation")
+_BETAS = ("betas", "shapes")
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
-_NAMES = {*_POSES, *_PARTS[0], *_PARTS[1], *_TRANS, *_FRAME_RATES, "betas", "smpl_scaling"}
+_NAMES = {
+    *(name for names in _POSES for name in names),
+    *_TRANS,
+    *_BETAS,
+    *_FRAME_RATES,
+    "smpl_scaling",
+    "cam_R",
+    "results",
+}
 _AIST_RATE = 60.0
+_MOTION_X_RATE = 30.0
+_WITHOUT_PELVIS = (63, 69)  # numbers of EasyMocap's poses that lack the pelvis, which is zero in others
 
 
 def read_rotations(path: Path, axes: str | None, track: int | None = None) -> RotationTarget:
     """Read rotations of SMPL's joints from an `.npz`, a pickle or a file of `torch.save`, or another program's fits.
 
-    | program | poses | path |
-    | --- | --- | --- |
-    | AMASS, BEAT2, Motion-X | `poses` (T, 66 or more) axis-angle | `trans` (T, 3) |
-    | AMASS' SMPL-X files, VPoser | `root_orient` (T, 3), `pose_body` (T, 63) | `trans` |
-    | smplx, SMPLify-X, EMAGE | `global_orient` (T, 3), `body_pose` (T, 63 or 69) | `transl` |
-    | AIST++ | `smpl_poses` (T, 72) | `smpl_trans` / `smpl_scaling`, 60 frames a second |
-
-    AIST++: aist_plusplus/loader.py and demos/extract_motion_feats.py, google/aistplusplus_api@2dd7b3e9. Names of
-    smplx are those of its `forward` (smplx/body_models.py, vchoutas/smplx). Rotations may also be matrices (…, 3, 3).
-    `betas` and the frame rate are optional; a file of SMPL-X parts that also has `poses` is read by these.
-
     axes   None: z up as AMASS has it, unless the person stands along y in most frames, as in BEAT2's and AIST++'s files
-    track  the person of fits of GVHMR, WHAM or 4D-Humans, which are in camera axes; None takes the largest
+    track  the person of other programs' fits, which are in camera axes (None takes the largest), or of a motion of
+           several (None takes the first)
+
+    A file has `poses` (T, 66 or more) axis-angle, or one of the other names in `_POSES`, and may have a path, betas and
+    a frame rate. Rotations may also be matrices (…, 3, 3), of one pose, or of several people (P, T, …). A file of
+    SMPL-X parts that also has `poses` is read by these. AIST++'s path is in units of `smpl_scaling`.
 
     Raises InputError if an array is missing, damaged, or in degrees.
     """
-    if path.suffix.lower() == ".npz":
-        return _target_of_table(path, read_npz(path, _NAMES), axes)
-    content = read_object(path)
-    if isinstance(content, Mapping) and any(name in content for name in (*_POSES, *(root for root, _ in _PARTS))):
-        return _target_of_table(path, {name: content[name] for name in _NAMES & content.keys()}, axes)
+    if path.is_dir() and not json_files(path) and (fits := read_foreign_fits(path)) is not None:
+        return target_of_foreign_fits(fits, track, path)
+    return rotations_of(path, read_object(path, _NAMES), axes, track)
+
+
+def rotations_of(path: Path, content: Any, axes: str | None, track: int | None) -> RotationTarget:
+    """Build the target as `read_rotations`, of what `read_object` has read."""
+    if isinstance(content, np.ndarray) and content.shape[1:] == (MOTION_X,):
+        content = _motion_x(content)
+    if (
+        isinstance(content, Mapping)
+        and content
+        and all(isinstance(part, Mapping) and "Rh" in part for part in content.values())
+    ):
+        content, track = _motion_of_one(path, content, track)
+    if isinstance(content, Mapping) and any(name in content for names in _POSES for name in names):
+        return _target_of_table(path, {name: content[name] for name in _NAMES & content.keys()}, axes, track)
     if (fits := fits_of_object(path, content)) is not None:
         return target_of_foreign_fits(fits, track, path)
-    expected = "smpl_poses, poses, root_orient or global_orient, or results of GVHMR, WHAM or 4D-Humans"
-    raise InputError(path, "holds no poses", expected=expected, got=outline_of(content))
+    expected = "smpl_poses, poses, root_orient or global_orient, or results of another program"
+    names = sorted(npz_names(path))[:8] if path.suffix.lower() == ".npz" else []
+    raise InputError(path, "holds no poses", expected=expected, got=", ".join(names) or outline_of(content))
 
 
-def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None) -> RotationTarget:
+def _motion_x(rows: np.ndarray) -> dict[str, Any]:
+    """Name the columns (T, 322) of Motion-X (README.md, "Data Loading", IDEA-Research/Motion-X)."""
+    starts = {"root_orient": (0, 3), "pose_body": (3, 66), "trans": (309, 312), "betas": (312, MOTION_X)}
+    return {**{name: rows[:, slice(*ends)] for name, ends in starts.items()}, "fps": np.array(_MOTION_X_RATE)}
+
+
+def _motion_of_one(path: Path, people: Mapping[Any, Any], track: int | None) -> tuple[dict[str, Any], int]:
+    """Choose a person of EasyMocap's frames, or who is in most of them; frames without them hold the last pose."""
+    key = max(people, key=lambda key: len(people[key]["frame_ids"])) if track is None else str(track)
+    if key not in people:
+        raise UsageError(path, f"holds no person {key}", expected=", ".join(people))
+    rows = _held_rows(np.array(people[key]["frame_ids"]))
+    return {name: np.array(values)[rows] for name, values in people[key].items()}, int(key)
+
+
+def _held_rows(frames: np.ndarray) -> np.ndarray:
+    """Return a row for each frame from the first to the last of these, which rise; of missing ones that before."""
+    return np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1
+
+
+def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None, track: int | None) -> RotationTarget:
     arrays = {name: _numbers(path, name, value) for name, value in table.items()}
     poses = _poses(path, arrays)
     largest = float(np.abs(poses).max())
@@ -77,60 +130,75 @@ def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None) -> 
             got=f"{largest:.3g}",
             remedy="if these are degrees, save numpy.deg2rad(poses)",
         )
-    body = np.zeros((len(poses), _SMPL))
-    body[:, : poses.shape[1]] = poses
-    trans = next((arrays[name] for name in _TRANS if name in arrays), np.zeros((len(poses), 3)))
-    if trans.shape != (len(poses), 3):
-        raise InputError(path, "holds trans of the wrong shape", expected=f"({len(poses)}, 3)", got=str(trans.shape))
-    rate = _frame_rate(path, arrays)
+    rate, trans, betas = _frame_rate(path, arrays), _path(path, arrays, poses.shape[:-1]), _first(arrays, _BETAS)
     if "smpl_scaling" in arrays:
         rate, trans = rate or _AIST_RATE, trans / max(float(arrays["smpl_scaling"].ravel()[0]), 1e-6)
-    check_limits("trans", trans, path)
     notes: tuple[str, ...] = ()
+    if poses.ndim == 3:
+        count, person = len(poses), track or 0
+        if not 0 <= person < count:
+            raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, range(count))))
+        poses, trans, track = poses[person], trans[person], person
+        betas = betas[person] if betas is not None and betas.ndim > 1 and len(betas) == count else betas
+        notes = (f"{path} holds {count} people: {person} is taken; `target_person` takes others",) if count > 1 else ()
+    poses, trans = np.atleast_2d(poses), np.atleast_2d(trans)
+    check_limits("trans", trans, path)
+    body = np.pad(poses, ((0, 0), (0, 3 * len(SMPL24) - poses.shape[1])))
+    # EasyMocap turns bodies about the origin of the rest body, others about the pelvis.
+    turn = BodyParams(body, None, trans).rotations[:, 0] if "Rh" in arrays else np.eye(3)
     if axes is None:
-        chest, feet = _chest_and_feet(body, trans)
-        axes, notes = standing_axes(chest, feet, "z-up", ("y-up", "camera"))
+        default = "camera" if "cam_R" in arrays else "z-up"  # SLAHMR's world is that of its first camera
+        chest, feet = _chest_and_feet(body, trans + turn @ _REST_PELVIS)
+        axes, axes_notes = standing_axes(chest, feet, default, [name for name in AXES if name != default])
+        notes += axes_notes
     check_axes(axes)
     rotation = AXES[axes]
-    params = BodyParams(body, np.tile(_betas(path, arrays), (len(body), 1)), trans).in_axes(rotation, np.zeros(3), 0)
+    shape = np.tile(_mean_betas(path, betas), (len(body), 1))
+    params = BodyParams(body, shape, trans).in_axes(rotation, np.zeros(3), 0)
     params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
-    return RotationTarget(params, rate, rotation.astype(np.float32), notes)
+    return RotationTarget(params, rate, (rotation @ turn).astype(np.float32), notes, person=track)
+
+
+def _first(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
+    return next((arrays[name] for name in names if name in arrays), None)
 
 
 def _poses(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return (T, 66 or 72) axis-angle of the pelvis and the body's joints. 72 columns are SMPL's 24 joints; any other
-    width begins with 22 joints (SMPL-H, SMPL-X), and the two hand joints, which those models split, stay straight.
-    """
-    names: tuple[str, ...] = next(((name,) for name in _POSES if name in arrays), ())
-    names = names or next((pair for pair in _PARTS if pair[0] in arrays), _PARTS[0])
-    if missing := [name for name in names if name not in arrays]:
+    """Read axis-angle poses as `body_poses`. The two hand joints of SMPL, which other models split, stay straight."""
+    names: Sequence[str] = next((names for names in _POSES if arrays.keys() >= {*names}), ())
+    if not names:
+        wanted = next((names[-1] for names in _POSES if names[0] in arrays), "poses")
         remedy = "save joint positions as .npy, or rotations with the names of AMASS"
-        got = ", ".join(sorted(npz_names(path) if path.suffix.lower() == ".npz" else arrays)[:8]) or "nothing"
-        problem = f"holds no {missing[0] if names[0] in arrays else 'poses'}"
-        expected = "an AMASS or a fit file"
-        raise InputError(path, problem, expected=expected, got=got, remedy=remedy)
-    vectors = [_axis_angles(arrays[name]) for name in names]
-    shape = " and ".join(str(arrays[name].shape) for name in names)
-    widths = [part.shape[1] if part.ndim == 2 and len(part) == len(vectors[0]) > 0 else 0 for part in vectors]
-    if min(widths) == 0 or sum(widths) < _BODY:
+        got = ", ".join(sorted(arrays))
+        raise InputError(path, f"holds no {wanted}", expected="an AMASS or a fit file", got=got, remedy=remedy)
+    parts = [arrays[name] for name in names]
+    if names[0] == "Rh" and parts[1].shape[-1] not in _WITHOUT_PELVIS:
+        parts[1] = parts[1][..., 3:]
+    try:
+        return body_poses(parts)
+    except ValueError as error:
         problem = f"holds {' and '.join(names)} of the wrong shape"
-        raise InputError(path, problem, expected="(T, 66 or more) in all", got=shape)
-    poses = np.concatenate(vectors, axis=1)
-    return poses if poses.shape[1] == _SMPL else poses[:, :_BODY]
+        got = " and ".join(str(arrays[name].shape) for name in names)
+        raise InputError(path, problem, expected="(T, 66 or more) in all", got=got) from error
 
 
-def _axis_angles(values: np.ndarray) -> np.ndarray:
-    """Flatten (T, J, 3), (T, J, 3, 3) and (T, 3, 3), whose last two are matrices, to (T, 3 J)."""
-    if values.ndim >= 3 and values.shape[-2:] == (3, 3):
-        import torch
+def _path(path: Path, arrays: Mapping[str, np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
+    """Read translations (…, 3), zero if the file has none, for poses with these axes."""
+    trans = _first(arrays, _TRANS)
+    if trans is None:
+        return np.zeros((*axes, 3))
+    trans = trans.T if "root_translation" in arrays else trans
+    if trans.size != 3 * math.prod(axes):
+        raise InputError(path, "holds trans of the wrong shape", expected=str((*axes, 3)), got=str(trans.shape))
+    return trans.reshape(*axes, 3)
 
-        values = matrix_to_axis_angle(torch.from_numpy(values.reshape(len(values), -1, 3, 3))).numpy()
-    return values.reshape(len(values), -1) if values.ndim == 3 and values.shape[-1] == 3 else values
+
+_REST_PELVIS = np.array([0, -0.3, 0])  # of the rest bodies of SMPL (−0.24) and SMPL-X (−0.35)
 
 
-def _chest_and_feet(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _chest_and_feet(poses: np.ndarray, pelvis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the positions (T, 3) of chest and feet for an adult's lengths, of poses (T, 72) in the file's axes."""
-    turns = BodyParams(poses, None, trans).rotations
+    turns = BodyParams(poses, None, pelvis).rotations
 
     def end(start: np.ndarray, bones: Mapping[str, float]) -> np.ndarray:
         """Follow a chain of joints, each with the length of its bone: up the trunk, down the legs."""
@@ -140,7 +208,6 @@ def _chest_and_feet(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, n
             start = start + turn[:, :, 1] * length
         return start
 
-    pelvis = trans - (0, 0.3, 0)  # of the rest bodies of SMPL (−0.24) and SMPL-X (−0.35)
     feet = [end(pelvis, {f"{side}_hip": -0.47, f"{side}_knee": -0.42}) for side in ("left", "right")]
     return end(pelvis, {"spine1": 0.25, "spine2": 0.05, "spine3": 0.15}), np.mean(feet, axis=0)
 
@@ -156,7 +223,7 @@ def _numbers(path: Path, name: str, value: Any) -> np.ndarray:
 
 
 def _frame_rate(path: Path, arrays: Mapping[str, np.ndarray]) -> float | None:
-    rate = next((arrays[name] for name in _FRAME_RATES if name in arrays), None)
+    rate = _first(arrays, _FRAME_RATES)
     if rate is None:
         return None
     if rate.size != 1 or not 0 < float(rate.reshape(())) <= 10_000:
@@ -164,19 +231,19 @@ def _frame_rate(path: Path, arrays: Mapping[str, np.ndarray]) -> float | None:
     return float(rate.reshape(()))
 
 
-def _betas(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Read (10,) float32 SMPL's first shape components, 0 if the file has none; the mean of several."""
-    betas = np.zeros(10, np.float32)
-    if "betas" in arrays:
-        array = arrays["betas"]
-        check_limits("betas", array, path)
-        mean = array.reshape(-1, array.shape[-1]).mean(axis=0) if array.size else np.zeros(0)
-        betas[: min(10, len(mean))] = mean[:10]
-    return betas
+def _mean_betas(path: Path, betas: np.ndarray | None) -> np.ndarray:
+    """Compute (10,) float32 SMPL's first shape components, 0 if the file has none; the mean of several."""
+    first = np.zeros(10, np.float32)
+    if betas is not None and betas.size:
+        check_limits("betas", betas, path)
+        mean = betas.reshape(-1, betas.shape[-1]).mean(axis=0)[:10]
+        first[: len(mean)] = mean
+    return first
 
 
 def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> RotationTarget:
-    """Select one person of another program's fits: `track`, or else the largest, with the sum of 1 / z² over frames.
+    """Select one person of another program's fits: `track`, or else the largest, with the sum of 1 / z² over frames, or
+    the one of most frames if nobody is before a camera.
 
     Frames that do not show the person hold the last pose shown. Raises InputError for fits without rotations.
     """
@@ -184,15 +251,16 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
         remedy = f"hpc refine {shell_word(path)} --frames VIDEO makes a fit file, which is read"
         raise InputError(path, f"holds joints of {fits.program} without rotations of SMPL", remedy=remedy)
     tracks, people = np.unique(fits.track, return_inverse=True)
-    area = np.bincount(people, weights=1 / fits.trans[:, 2] ** 2)
+    area = np.bincount(people, weights=1 / fits.trans[:, 2] ** 2 if fits.placed else None)
     person = int(tracks[area.argmax()]) if track is None else track
     if person not in tracks:
         raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, tracks.tolist())))
     rows = np.flatnonzero(fits.track == person)
     rows = rows[np.argsort(fits.frame[rows], kind="stable")]
-    frames = np.arange(fits.frame[rows[0]], fits.frame[rows[-1]] + 1)
-    rows = rows[np.searchsorted(fits.frame[rows], frames, side="right") - 1]
+    rows = rows[_held_rows(fits.frame[rows])]
     notes: tuple[str, ...] = (f"{fits.program}'s poses are read in camera axes",)
+    if not fits.trans.any():
+        notes = (f"{notes[0]} and in place: the file has no path",)
     if track is None and len(tracks) > 1:
         notes += (f"{path} holds {len(tracks)} people: the largest is taken, {person}; `target_person` takes others",)
     poses, betas, trans = (values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans))

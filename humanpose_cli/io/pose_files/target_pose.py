@@ -86,6 +86,7 @@ class JointTarget:
                       none (the position is then its parent's, to be ignored); None for 1
     warnings          sentences that the user should see
     first_frame       number of the first of these frames, as `frames_of` counts them; frame_step: to the next
+    person            number of the motion in a file of several; None for a file of one
     """
 
     joints: np.ndarray
@@ -95,6 +96,7 @@ class JointTarget:
     warnings: tuple[str, ...] = ()
     first_frame: int = 0
     frame_step: int = 1
+    person: int | None = None
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -135,7 +137,8 @@ class RotationTarget:
     params         T bodies; their betas are the file's person's, 0 where it names none. Their pelvis is at
                    `axes_rotation` · pelvis of the shaped rest body + trans
     frame_rate     frames a second, None where the file does not say
-    axes_rotation  (3, 3) float32 from the file's axes to camera axes; poses and trans already contain it
+    axes_rotation  (3, 3) float32 from the file's axes to camera axes, or (T, 3, 3) where bodies turn about the origin;
+                   poses and trans already contain it
     warnings       sentences that the user should see
     first_frame    number of the first of these frames, as `frames_of` counts them; frame_step: to the next
     person         track id of a fit's person; None for a file that has no people
@@ -156,7 +159,8 @@ class RotationTarget:
     def rows(self, index: slice | np.ndarray) -> RotationTarget:
         """Restrict the motion to these frames; everything else stays."""
         detections = None if self.detected is None else self.detected.rows(index)
-        return replace(self, params=self.params.rows(index), detected=detections)
+        turns = self.axes_rotation if self.axes_rotation.ndim == 2 else self.axes_rotation[index]
+        return replace(self, params=self.params.rows(index), axes_rotation=turns, detected=detections)
 
     def __len__(self) -> int:
         """Return the number of frames."""
