@@ -89,8 +89,7 @@ def _check_shapes(record: FitRecord) -> None:
         if not right_type or (expected.kind != "U" and array.dtype != expected):
             got = str(getattr(array, "dtype", type(array).__name__))
             raise InputError(name, "has the wrong type", expected=expected.name, got=got)
-        for letter in pattern[:1]:
-            sizes.setdefault(str(letter), array.shape[0] if array.ndim else -1)
+        sizes.setdefault(str(pattern[0]), array.shape[0] if array.ndim else -1)
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in pattern)
         if array.shape != shape:
             raise InputError(name, "has the wrong shape", expected=f"{shape}", got=f"{array.shape}")
@@ -181,9 +180,10 @@ def _check_ground(record: FitRecord) -> None:
 
 
 def _check_clothes(record: FitRecord) -> None:
-    for colours in record.clothes.values():
+    for track, colours in record.clothes.items():
         if np.shape(colours) != CLOTHES or not np.isfinite(colours).all():
-            raise InputError("clothes", "have the wrong shape", expected=f"{CLOTHES}", got=f"{np.shape(colours)}")
+            got = f"{np.shape(colours)} of person {track}"
+            raise InputError("clothes", "are damaged", expected=f"{CLOTHES} finite numbers", got=got)
 
 
 SCHEMA_VERSION = 3
@@ -437,9 +437,7 @@ class FitRecord:
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """Return all rows as JSON values, by frame, then track."""
-        for frame in range(self.frame_count):
-            for row in self.rows_for(frame):
-                yield self.row_document(int(row))
+        return (self.row_document(int(row)) for frame in range(self.frame_count) for row in self.rows_for(frame))
 
 
 def _cast(name: str, values: Any) -> np.ndarray:
@@ -494,11 +492,10 @@ def read_fit(path: Path | str) -> FitRecord:
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
     arrays = read_npz(path, {*COLUMNS, *_SCALARS, *GROUND_COLUMNS, *VIEW_ARRAYS, *_OF_CAMERAS, "frame_times"})
-    missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
-    if missing:
+    if missing := sorted({*COLUMNS, *_SCALARS} - arrays.keys()):
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
     try:
-        values: dict[str, Any] = {name: _as_declared(name, arrays[name]) for name in COLUMNS}
+        values: dict[str, Any] = {name: _narrowed(name, arrays[name], dtype) for name, (_, dtype) in COLUMNS.items()}
         values |= {name: _scalar(name, arrays[name]) for name in _SCALARS}
         values["options"] = _options(values["options"])
         for name in GROUND_COLUMNS & arrays.keys():
@@ -510,7 +507,12 @@ def read_fit(path: Path | str) -> FitRecord:
             text = _scalar("frame_files", arrays["frame_files"])
             values["frame_files"] = read_frame_files(text, Path(path).parent)
             values["clothes"] = _clothes(arrays["clothes"], values["track_id"])
-        return FitRecord(**values, frame_times=times, views=views_of_arrays(arrays))
+        record = FitRecord(**values, frame_times=times, views=views_of_arrays(arrays))
+        behind = (record.joints3d[:, 0, 2] < 0) | (record.trans[:, 2] < 0)
+        # Several cameras may stand around people, and other programs' people move through a world of their own.
+        if behind.any() and record.views is None and not {"of_take", "program"} & record.options.keys():
+            raise InputError("trans", "has people behind the camera", expected="z > 0", got=_first_row(behind))
+        return record
     except InputError as error:
         problem = f"{error.subject} {error.problem}"
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
@@ -584,12 +586,8 @@ def _options(text: str) -> dict[str, Any]:
     return options
 
 
-def _as_declared(name: str, array: np.ndarray) -> np.ndarray:
-    """Convert what other programs stored as wider numbers of the same kind, or in the other byte order."""
-    return _narrowed(name, array, COLUMNS[name][1])
-
-
 def _narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """Convert what other programs stored as wider numbers of the same kind, or in the other byte order."""
     target_type = np.dtype(dtype)
     if target_type.kind == "U" or array.dtype.kind != target_type.kind:
         return array

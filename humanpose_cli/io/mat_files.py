@@ -115,7 +115,13 @@ def read_optional_mat73(path: Path, name: str) -> NDArray[Any] | None:
     refuse_pipes(path)
     try:
         with h5py.File(path, "r") as file:
-            entry = file.get(name)
+            links, key = file.id.links, name.encode()
+            if not links.exists(key):
+                return None
+            # Soft and external links, external storage and virtual datasets lead to other files.
+            entry = file[name] if links.get_info(key).type == h5py.h5l.TYPE_HARD else None
+            if entry is None or (isinstance(entry, h5py.Dataset) and (entry.external or entry.is_virtual)):
+                raise InputError(path, f"has {name} in another file", expected="its numbers in the file itself")
             if not isinstance(entry, h5py.Dataset):
                 return None
             UnpackedBudget(path, path.stat().st_size).take(entry.nbytes)

@@ -46,6 +46,9 @@ LIMITS: Mapping[str, Limit] = {
     "joints": Limit(-2 * _DISTANCE, 2 * _DISTANCE, "metres"),
     "focal": Limit(0.01, 1e7, "pixels"),  # a thousand times the longer side of a large image
     "principal_point": Limit(-1e7, 1e7, "pixels"),  # images may be parts of larger ones
+    "boxes": Limit(-1e7, 1e7, "pixels"),
+    "joints2d": Limit(-1e9, 1e9, "pixels"),  # of joints that are nearly beside the camera
+    "keypoints2d": Limit(-1e9, 1e9, "pixels"),
     "world_to_camera": Limit(-1e8, 1e8),  # metres of coordinates on maps, which stay below 1e7
     "ground": Limit(-_DISTANCE, _DISTANCE, "metres"),
     "confidence": Limit(0, 1),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from helpers.errors import raises
 from scipy.io import loadmat, savemat
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.mat_files import read_mat
+from humanpose_cli.io.mat_files import read_mat, read_mat73, read_optional_mat73
 
 CELLS = np.empty((2, 2), object)
 CELLS[:] = [[np.eye(2), np.arange(3.0)], [np.zeros((0, 0)), np.float32([[7]])]]
@@ -49,3 +50,27 @@ def test_every_cut_is_a_sentence(tmp_path: Path, packed: bool) -> None:
         (tmp_path / "x.mat").write_bytes(data[:cut])
         with pytest.raises(InputError):
             read_mat(tmp_path / "x.mat", ("cells", "f8"))
+
+
+def test_numbers_in_other_files_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["a"] = np.arange(3.0)
+    (tmp_path / "raw").write_bytes(np.arange(3.0).tobytes())
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "a", (3,))
+    with h5py.File(tmp_path / "x.mat", "w") as file:
+        file["a"] = np.arange(3.0)
+        file["alias"] = file["a"]
+        file["external"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "a")
+        file["soft"] = h5py.SoftLink("/a")
+        file["nowhere"] = h5py.SoftLink("/none")
+        file.create_dataset("raw", (3,), "f8", external=[(str(tmp_path / "raw"), 0, 24)])
+        file.create_virtual_dataset("virtual", layout)
+        file.create_group("group")
+    for name in ("a", "alias"):
+        np.testing.assert_array_equal(read_mat73(tmp_path / "x.mat", name), np.arange(3.0))
+    for name in ("external", "soft", "nowhere", "raw", "virtual"):
+        with raises(InputError, problem=f"has {name} in another file"):
+            read_mat73(tmp_path / "x.mat", name)
+    assert read_optional_mat73(tmp_path / "x.mat", "group") is None
+    assert read_optional_mat73(tmp_path / "x.mat", "none") is None
