@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,7 @@ from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
 from humanpose_cli.detect.second_look import Unfitted, search_twice
 from humanpose_cli.detect.shared_joints import hide_shared_joints
-from humanpose_cli.detect.similarity import PosePoints, same_person
+from humanpose_cli.detect.similarity import PosePoints, similarity
 from humanpose_cli.detect.tracking import FollowedFrame, Follower
 from humanpose_cli.io.video import prefetch
 
@@ -236,19 +236,24 @@ def predictions_for_keypoints(
     options: DetectOptions = DetectOptions(),
 ) -> list[DetectedPerson | None]:
     """Run the landmark model, in blazepose33, around people with keypoints; None if its prediction is another pose."""
+    looks = _look_around(pool, image, people, views)
+    return [prediction if likeness > options.same_person.keypoints else None for prediction, likeness in looks]
+
+
+def _look_around(
+    pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
+) -> Iterator[tuple[DetectedPerson, float]]:
+    """Yield for each person the landmark model's prediction around them and how similar it is, 0 if it is of nobody."""
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
-    predictions: list[DetectedPerson | None] = []
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
         prediction = combine(passes, pyramid.size, person.score)
         common_names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
         rows, size = person.keypoints[person.skeleton.indices(common_names)], passes[0].region.side
         ours = PosePoints(rows[:, :2], size, rows[:, 2])
         pose = PosePoints(prediction.keypoints[BLAZEPOSE33.indices(common_names), :2], size)
-        is_same = same_person(ours, pose, options.same_person.keypoints, min_confidence=0)
         presence = float(np.mean([o.presence for o in passes]))
-        predictions.append(prediction if is_same and presence >= _MIN_PRESENCE else None)
-    return predictions
+        yield prediction, similarity(ours, pose, min_confidence=0) if presence >= _MIN_PRESENCE else 0.0
 
 
 def watch_keypoints(
@@ -260,13 +265,13 @@ def watch_keypoints(
 ) -> list[DetectedPerson]:
     """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
-    The keypoints stay the user's. A person with another pose in the model's prediction does not change.
+    The keypoints stay the user's. A person with another pose in the model's prediction does not change, but for a mark
+    of those with quite another one.
     """
     result = []
-    predictions = predictions_for_keypoints(pool, image, people, views, options)
-    for person, prediction in zip(people, predictions, strict=True):
-        if prediction is None:
-            result.append(person)
+    for person, (prediction, likeness) in zip(people, _look_around(pool, image, people, views), strict=True):
+        if likeness <= options.same_person.keypoints:
+            result.append(replace(person, absent=likeness < options.same_person.keypoints / 2))
         elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):
             result.append(replace(person, mask=prediction.mask))
         else:

@@ -27,7 +27,7 @@ from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS, FRAME_LISTS, GROUND_COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign_fits
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
@@ -194,7 +194,7 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     listed_part, frame_of = frame_list.part(start, stop), frame_of - start
     values = _columns_of_part(fit, frame_of, listed_part)
     options = {**fit.options, **({"of_take": True} if fit.views is not None else {})}
-    for name in ("camera_unknown", "camera_walks", "damaged", "not_searched"):  # indices of frames
+    for name in FRAME_LISTS:
         if isinstance(indices := options.get(name), list):
             options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in indices]
     if fit.unfitted:

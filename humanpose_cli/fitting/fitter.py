@@ -521,6 +521,7 @@ class Fitter:
     ) -> Fit:
         """Make the fit of rows in frames; `bodies` is None if there are no rows."""
         walks = [row for row, camera in enumerate(cameras) if camera.turn.walks and not camera.turn.solved]
+        absent = {p.frame for p in people if p.absent} - {p.frame for p in people if not p.absent}
         unsearched = [row for row, camera in enumerate(cameras) if not camera.searched]
         precision = "full" if self._network is None else self._network.precision
         document = {
@@ -532,6 +533,7 @@ class Fitter:
             **({"camera_walks": walks} if walks else {}),
             "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             **({"not_searched": unsearched} if unsearched else {}),
+            **({"nobody_there": sorted(absent)} if absent else {}),
             **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
         }
         return fit_record(

@@ -14,7 +14,9 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.stature import statures
+from humanpose_cli.io.fit_files import FRAME_LISTS
 from humanpose_cli.io.take_views import TakeViews
+from humanpose_cli.io.unfitted_detections import NOT_FITTED
 from humanpose_cli.views.bodies import PersonBodies, landmarks_of
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.take import Take
@@ -168,8 +170,7 @@ def standing_height(body: Body, person: PersonBodies) -> float:
 
 
 def _without_frames(options: Any) -> dict[str, Any]:
-    of_frames = ("camera_unknown", "camera_walks", "damaged", "not_searched", "not_fitted")
-    return {name: value for name, value in options.items() if name not in of_frames}
+    return {name: value for name, value in options.items() if name not in (*FRAME_LISTS, NOT_FITTED)}
 
 
 def _scaled(matrix: Array, scale: float) -> Array:

@@ -39,9 +39,9 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
     """Read the people of a parsed document. want 'keypoints' or 'box': what every person must have.
 
     In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
-    results it is a confidence, clipped to 0–1, unless all are such flags. Joints are those that the categories name,
-    else those of their number. Left out are crowds and other categories than people. Raises InputError naming the
-    record.
+    results it is a confidence, clipped to 0–1, unless all are such flags; so it is in annotations if one is another
+    number. Coordinates are of images of the sizes that the file states. Joints are those that the categories name, else
+    those of their number. Left out are crowds and other categories than people. Raises InputError naming the record.
     """
     results = isinstance(document, list)
     records = document if results else document.get("annotations")
@@ -155,7 +155,7 @@ def _posed_person(
         raise InputError(where, f"has other keypoints ({kind})", expected=f"{3 * len(names)} numbers", got=got)
     joints = joints_by_name(where, kind, names) if names else joints_by_count(where, kind, len(rows))
     third = rows[:, 2]
-    if flags or (np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (third == _VISIBLE).any()):
+    if np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (flags or (third == _VISIBLE).any()):
         rows[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, HIDDEN_CONFIDENCE], 0.0)
     box = sized_box(where, record["bbox"]) if "bbox" in record else None
     return UserDetection(box, to_blazepose(rows, joints), score_of(where, record, "score"), track_of(record))
