@@ -10,12 +10,11 @@
 | GVHMR | `hmr4d_results.pt` | SMPL-X | a matrix a frame |
 | SAM 3D Body | what `process_one_image` returns, pickled | MHR, by its keypoints | a focal length a row |
 | AMASS | `.npz`, with a camera file | SMPL+H, SMPL-X | ours: `focal`, `world_to_camera` … |
-| VIBE, ROMP, BEV | `vibe_output.pkl` (joblib), `NAME.npz`, `video_results.npz` | SMPL | none: poses only |
 
 All of them use camera axes as ours (x right, y down, z forward) and add the translation after posing, as smplx does.
-Weak-perspective cameras (s, tx, ty) of crops are not read: the files of all programs but the last also have the
-translation for the full image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader or row of
-`_SUBJECTS` names the file. torch is imported only for files that need it, so that errors of a command come at once.
+Weak-perspective cameras (s, tx, ty) of crops never need to be read: every file also has the translation for the full
+image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader or row of `_SUBJECTS` names the file.
+torch is imported only for files that need it, so that errors of a command come at once.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,6 @@ class ForeignFits:
     confidence       (N,) 0–1
     frame_count      how many frames the program read; None if unknown
     world_to_camera  (frame_count, 4, 4) of a world whose y points down, or None
-    placed           whether `trans` is where the people are before the camera; else a path of their own, or zeros
     """
 
     program: str
@@ -81,7 +80,6 @@ class ForeignFits:
     joints: Array | None = None
     frame_count: int | None = None
     world_to_camera: Array | None = None
-    placed: bool = True
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -96,7 +94,8 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     """
     path = Path(path)
     if path.is_dir():
-        return _sound(path, _read_tram, None)
+        with documented(path):
+            return _checked(path, _read_tram(path))
     if describe_file(path) == "a ZIP archive" and not _is_torch(path):
         return fits_of_object(path, read_object(path, _NPZ_NAMES))
     check_fits(path)
@@ -114,7 +113,7 @@ def read_object(path: Path, names: set[str] | None = None) -> Any:
     names  the arrays of an `.npz` that are read; None: all
     """
     if files := json_files(path):
-        return _people_of_json(files)
+        return [read_json(file) for file in files]
     kind, objects = describe_file(path), partial(read_pickle, path)
     if kind == "a ZIP archive" and _is_torch(path):
         return _read_torch(path)
@@ -138,27 +137,12 @@ def json_files(path: Path) -> list[Path]:
     return files if files and '"Rh"' in file_head(files[0]) else []
 
 
-def _people_of_json(files: Sequence[Path]) -> dict[Any, dict[str, list[Any]]]:
-    """Gather each person's numbers in a motion of EasyMocap, with `frame_ids`, by their ids."""
-    people: dict[Any, dict[str, list[Any]]] = {}
-    for number, file in enumerate(files):
-        document = read_json(file)
-        document = document.get("annots", [document]) if isinstance(document, dict) else document
-        for person in document if isinstance(document, list) else []:
-            if not _has(person, *_EASYMOCAP):
-                raise InputError(file, "is no frame of EasyMocap", expected=", ".join(_EASYMOCAP))
-            table = people.setdefault(str(person.get("id", 0)), {name: [] for name in ("frame_ids", *_EASYMOCAP)})
-            for name in _EASYMOCAP:
-                table[name].append(np.ravel(person[name]))
-            table["frame_ids"].append(number)
-    return people
-
-
 def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
     """Build the fits of a program from what its file holds; None if it is of none that is known."""
     for matches, read in _READERS:
         if matches(content):
-            return _sound(path, read, content)
+            with documented(path):
+                return _checked(path, read(path, content))
     return None
 
 
@@ -206,7 +190,6 @@ _NO_FITS = (
     *("text", "an empty file", "a web page", "a PDF document", "an HDF5 file", "a glTF file"),
 )
 _EXPECTED = "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body or AMASS"
-_EASYMOCAP = ("Rh", "Th", "poses", "shapes")  # easymocap/mytools/file_utils.py, `write_smpl`
 
 
 def _is_torch(path: Path) -> bool:
@@ -227,15 +210,15 @@ def _read_torch(path: Path) -> Any:
         ) from error
 
 
-def _sound(path: Path, read: Callable[[Path, Any], ForeignFits], content: Any) -> ForeignFits:
-    """Apply a reader to a file. Raises InputError if the file is not as its program writes it."""
+@contextmanager
+def documented(path: Path) -> Iterator[None]:
+    """Raise InputError for errors of a reader, if the file is not as its program writes it."""
     try:
-        return _checked(path, read(path, content))
+        yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(
-            path, "has not the documented layout", got=reason, remedy="make it again, or report its program"
-        ) from error
+        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        remedy = "make it again, or report its program"
+        raise InputError(path, "has not the documented layout", got=got, remedy=remedy) from error
 
 
 def outline_of(content: Any) -> str:
@@ -256,17 +239,13 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
     for name in ("joints", "world_to_camera"):
         if (values := getattr(fits, name)) is not None:
             check_limits(name, values, path)
-    if fits.placed and fits.model != "joints" and (fits.trans[:, 2] <= 0).any():
+    if fits.model != "joints" and (fits.trans[:, 2] <= 0).any():
         raise InputError(path, "has people behind the camera", expected="translations in camera axes, z > 0")
     return fits
 
 
 def _rows(
-    path: Path,
-    rows: Sequence[Mapping[str, Any]],
-    program: str,
-    model: Foreign = "smpl",
-    **of_all: Any,
+    path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Foreign = "smpl", **of_all: Any
 ) -> ForeignFits:
     """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown. `of_all`: its other fields."""
     unknown: dict[str, Any] = {
@@ -326,44 +305,33 @@ def _axis_angles(matrices: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The names of arrays in the table of one person in T frames.
-
-    frames (T,) numbers of frames, "" where the person is in all; betas (T, 10); trans (T, 3), "" where there is none
-    """
+    """Names of a person's arrays in T frames: frames' numbers (T,) ("": all), poses, betas (T, 10), trans (T, 3)."""
 
     frames: str
     poses: tuple[str, ...]
     betas: str
-    trans: str = ""
-
-    def matches(self, table: Any) -> bool:
-        """Return whether the table has these names, but for those of the frames."""
-        return _has(table, *self.poses, self.betas, *filter(None, [self.trans]))
+    trans: str
 
     def rows(self, table: Mapping[str, Any], track: int, **more: Array) -> Iterator[dict[str, Any]]:
         """Read the rows of a person; `more` are (T, …) of other fields."""
         poses = body_poses([table[name] for name in self.poses])
-        poses = np.pad(np.atleast_2d(poses), ((0, 0), (0, _SMPL - poses.shape[-1])))
         count = len(poses)
         columns = {
             "frame": numbers_of(table[self.frames], count).astype(int) if self.frames else np.arange(count),
-            "poses": poses,
+            "poses": np.pad(poses, ((0, 0), (0, _SMPL - poses.shape[-1]))),
             "betas": numbers_of(table[self.betas], count, 10),
-            "trans": numbers_of(table[self.trans], count, 3) if self.trans else np.zeros((count, 3)),
+            "trans": numbers_of(table[self.trans], count, 3),
             **more,
         }
-        for row in range(count):
-            yield {"track": track, **{name: column[row] for name, column in columns.items()}}
+        return ({"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count))
 
 
 _SUBJECTS = {
     "WHAM": _Subject("frame_ids", ("pose",), "betas", "trans"),  # demo.py, with --save_pkl
-    "VIBE": _Subject("frame_ids", ("pose",), "betas"),  # demo.py of mkocabas/VIBE, and of PyMAF, TCMR and others
     "TRAM": _Subject("frame", ("pred_rotmat",), "pred_shape", "pred_trans"),  # scripts/estimate_humans.py
     # hmr4d/model/gvhmr/gvhmr_pl_demo.py; the neutral SMPL-X of hmr4d/utils/smplx_utils.py, "supermotion"
     "GVHMR": _Subject("", ("global_orient", "body_pose"), "betas", "transl"),
     "PromptHMR": _Subject("", ("pose",), "shape", "trans"),  # pipeline/phmr_vid.py, `run`
-    "ROMP": _Subject("", ("smpl_thetas",), "smpl_betas", "cam_trans"),  # simple_romp/romp/main.py
     "CameraHMR": _Subject("", ("pose_cam",), "shape", "trans_cam"),  # dataset_vis.py
     "CamSMPLify": _Subject("", ("pose",), "shape", "cam_t"),  # CamSMPLify/optimize.py
 }
@@ -375,12 +343,11 @@ _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
 def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     """Read PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
 
-    A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the last detection,
-    whose last state is repeated: such rows are left out), `conf`, `size` [height, width] (the
-    README has it the other way round), `img_name`, `smpl` with
-    `global_orient` (1, 3, 3), `body_pose` (23, 3, 3), `betas` (10,), and `camera` (3,): the translation before a camera
-    of 5000 pixels for the image padded to a square and scaled to 256 (`phalp/models/hmar/hmar.py`,
-    `get_3d_parameters`). In the full image that is 5000 · max(width, height) / 256, centred.
+    A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the last detection, whose last
+    state is repeated: such rows are left out), `conf`, `size` [height, width] (the README has it the other way round),
+    `smpl` with `global_orient`, `body_pose`, `betas`, and `camera` (3,): the translation before a camera of 5000 pixels
+    for the image padded to a square and scaled to 256 (`phalp/models/hmar/hmar.py`, `get_3d_parameters`). In the full
+    image that is 5000 · max(width, height) / 256, centred.
     """
     rows = []
     for key, frame in content.items():
@@ -405,17 +372,15 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     return _rows(path, rows, "PHALP", frame_count=len(content))
 
 
-def _read_tracks(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
-    """Read WHAM's or VIBE's table of subjects.
+def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
+    """Read WHAM's table of subjects.
 
-    WHAM's have `pose_world` and `trans_world`, too, whose world has no camera in the file. The camera is centred with
-    the image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
-    calibration. VIBE's have weak-perspective cameras (`pred_cam`, `orig_cam`) in place of a translation.
+    They have `pose_world` and `trans_world`, too, whose world has no camera in the file. The camera is centred with the
+    image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
+    calibration.
     """
-    first = next(iter(content.values()))
-    program = "WHAM" if _SUBJECTS["WHAM"].matches(first) else "VIBE"
-    rows = [row for track, table in enumerate(content.values()) for row in _SUBJECTS[program].rows(table, track)]
-    return _rows(path, rows, program, placed=program == "WHAM")
+    rows = [row for track, table in enumerate(content.values()) for row in _SUBJECTS["WHAM"].rows(table, track)]
+    return _rows(path, rows, "WHAM")
 
 
 def _read_tram(path: Path, content: Any = None) -> ForeignFits:
@@ -439,7 +404,9 @@ def _read_tram(path: Path, content: Any = None) -> ForeignFits:
     rows = [row for number, track in enumerate(tracks) for row in _SUBJECTS["TRAM"].rows(track, number)]
     turns, offsets = numbers_of(camera["world_cam_R"], -1, 3, 3), numbers_of(camera["world_cam_T"], -1, 3)
     down = np.array([1.0, -1.0, -1.0])
-    world = np.linalg.inv(_rigid(turns * down[:, None], offsets * down))
+    to_world = np.tile(np.eye(4), (len(turns), 1, 1))
+    to_world[:, :3, :3], to_world[:, :3, 3] = turns * down[:, None], offsets * down
+    world = np.linalg.inv(to_world)
     return _rows(path, _before(rows, camera), "TRAM", frame_count=len(world), world_to_camera=world)
 
 
@@ -462,32 +429,10 @@ def _read_prompthmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     return _rows(path, rows, "PromptHMR", "smplx")
 
 
-def _read_romp(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read ROMP's or BEV's results of one image, or of a video's frames by their names (simple_romp/romp/utils.py,
-    `ResultSaver`, `save_video_results`). `cam_trans` is 2 / s · (tx, ty, 1), which is before no camera.
-    """
-    results = content["results"]
-    frames = {"": results} if _SUBJECTS["ROMP"].matches(results) else results
-    rows: list[dict[str, Any]] = []
-    for number, (name, people) in enumerate(frames.items()):
-        tracks = numbers_of(people["track_ids"], -1).astype(int) if "track_ids" in people else None
-        for row, person in enumerate(_SUBJECTS["ROMP"].rows(people, -1)):
-            track = row if tracks is None else tracks[row]
-            rows.append({**person, "track": track, "frame": number, "names": Path(str(name)).name})
-    return _rows(path, rows, "ROMP", placed=False)
-
-
 def _intrinsics(matrices: Any, count: int) -> dict[str, Array]:
     """Read focal lengths and principal points of (count, 3, 3)."""
     matrices = numbers_of(matrices, count, 3, 3)
     return {"focal": matrices[:, 0, 0], "principal_point": matrices[:, :2, 2]}
-
-
-def _rigid(rotations: Array, offsets: Array) -> Array:
-    """Compose (F, 3, 3) and (F, 3) to (F, 4, 4)."""
-    matrices = np.tile(np.eye(4), (len(rotations), 1, 1))
-    matrices[:, :3, :3], matrices[:, :3, 3] = rotations, offsets
-    return matrices
 
 
 def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
@@ -576,19 +521,18 @@ def _has(content: Any, *names: str) -> bool:
     return isinstance(content, Mapping) and set(names) <= content.keys()
 
 
-def _first_has(content: Any, *names: str) -> bool:
+def first_has(content: Any, *names: str) -> bool:
     """Return whether the first entry of a table is a table with these names."""
     return isinstance(content, Mapping) and _has(next(iter(content.values()), None), *names)
 
 
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]], ...] = (
-    (lambda stored: _first_has(stored, "smpl", "camera", "tid"), _read_phalp),
-    (lambda stored: _first_has(stored, "pose", "betas"), _read_tracks),
-    (_SUBJECTS["TRAM"].matches, _read_tram),
+    (lambda stored: first_has(stored, "smpl", "camera", "tid"), _read_phalp),
+    (lambda stored: first_has(stored, "pose", "trans", "betas"), _read_wham),
+    (lambda stored: _has(stored, "pred_rotmat", "pred_shape", "pred_trans", "frame"), _read_tram),
     (lambda stored: _has(stored, "people", "camera"), _read_prompthmr),
     (lambda stored: _has(stored, "smpl_params_incam", "K_fullimg"), _read_gvhmr),
     (lambda stored: _has(stored, "imgname", "cam_int", "shape"), _read_camerahmr),
-    (lambda stored: _has(stored, "results") and isinstance(stored["results"], Mapping), _read_romp),
     (_is_sam, _read_sam),
 )
-_NPZ_NAMES = {"results", "imgname", "cam_int", "pose_cam", "pose", "shape", "trans_cam", "cam_t"}
+_NPZ_NAMES = {"imgname", "cam_int", "pose_cam", "pose", "shape", "trans_cam", "cam_t"}

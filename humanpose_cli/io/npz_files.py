@@ -22,17 +22,11 @@ _FORMAT_ERRORS = (
 )
 _MAX_MEMBERS = 10_000  # of an archive; a description of each is in memory
 _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError)
+_Objects: TypeAlias = Callable[[bytes], Any] | None  # reads the pickle of an array of objects
 
 
-ObjectReader: TypeAlias = Callable[[bytes], Any]
-"""Reads the pickle of an array of objects, such as `restricted_pickle.read_pickle`."""
-
-
-def read_npy(path: Path | str, objects: ObjectReader | None = None) -> Any:
-    """Read the array of a `.npy` file, or with `objects` what its pickle holds.
-
-    Raises InputError for pickled objects without `objects`, damage, or another kind of file.
-    """
+def read_npy(path: Path | str, objects: _Objects = None) -> Any:
+    """Read the array of a `.npy` file, or what `objects` makes of its pickle. Raises InputError as `read_npz`."""
     path = Path(path)
     with reading(path), open(path, "rb") as file:
         size = file.seek(0, io.SEEK_END)
@@ -40,7 +34,7 @@ def read_npy(path: Path | str, objects: ObjectReader | None = None) -> Any:
         return _read_array(path, "", file, size, objects)
 
 
-def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: ObjectReader | None = None) -> Any:
+def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: _Objects = None) -> Any:
     """Read one array from a stream of `size` bytes, whose header must describe just these bytes."""
     what = f"{path} ({name})" if name else str(path)
     if size == 0:
@@ -117,7 +111,7 @@ class NpzArchive:
         self._packed_size = self.path.stat().st_size if data is None else len(data)
         self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
 
-    def read(self, names: Collection[str] | None = None, objects: ObjectReader | None = None) -> dict[str, Any]:
+    def read(self, names: Collection[str] | None = None, objects: _Objects = None) -> dict[str, Any]:
         """Read the arrays of `names` that it has, or all of them. Raises InputError as `read_npz`."""
         members = {name: member for name, member in self._members.items() if names is None or name in names}
         UnpackedBudget(self.path, self._packed_size).take(sum(member.file_size for member in members.values()))
@@ -148,7 +142,7 @@ def read_npz(
     names: Collection[str] | None = None,
     *,
     data: bytes | None = None,
-    objects: ObjectReader | None = None,
+    objects: _Objects = None,
 ) -> dict[str, Any]:
     """Read arrays of an `.npz` file: those of `names` that it has, or all of them.
 

@@ -107,4 +107,5 @@ def test_the_model_adds_depth_and_mask_to_keypoints(pool: ModelPool, rendered) -
 def test_keypoints_in_which_the_model_sees_nothing_stay_alone(pool: ModelPool, rendered) -> None:
     person = person_from_keypoints(coco_of(rendered) * [0.2, 0.2, 1] + [0, 400, 0], COCO17, 720, 640)
     (watched,) = watch_keypoints(pool, rendered.image, [person], views=2)
-    assert watched is person
+    assert watched.absent
+    assert (watched.world, watched.mask) == (None, None)

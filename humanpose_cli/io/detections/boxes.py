@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,14 @@ from humanpose_cli.io.text_files import read_text
 _CORNERS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
 _SIZED = (("left", "top", "width", "height"), ("x", "y", "width", "height"), ("x", "y", "w", "h"))
 _BOXES = (*_CORNERS, ("left", "top", "right", "bottom"), *_SIZED)
-_IMAGES = ("filename", "imagename", "imageid", "imagepath", "image", "path", "file", "name", "frame", "frameid")
-_CLASSES = ("classname", "labelname", "label", "category", "class")
-_SCORES = ("score", "confidence", "conf")
-_SIZES = {"imagewidth": "image_width", "imageheight": "image_height"}
+_COLUMNS = {
+    "image": ("filename", "imagename", "imageid", "imagepath", "image", "path", "file", "name", "frame", "frameid"),
+    "class": ("classname", "labelname", "label", "category", "class"),
+    "score": ("score", "confidence", "conf"),
+    "track_id": ("trackid", "id", "track"),
+    "width": ("imagewidth", "width"),
+    "height": ("imageheight", "height"),
+}
 _MOT = ("frame", "id", "left", "top", "width", "height", "score")
 _MOT_TRUTH = (*_MOT, "class", "visibility")
 _KIND = "boxes"
@@ -71,26 +76,24 @@ def boxes_from_csv(path: Path) -> UserDetections:
         raise InputError(f"{path}, line {lines.line_num}", f"is no CSV ({error})") from error
     header = rows[0][1] if rows else []
     mot = len(header) >= len(_MOT) - 1 and all(re.fullmatch(r"[-+.\deE]+", cell) for cell in header if cell)
-    if mot:
-        names: Sequence[str] = _MOT_TRUTH if len(header) == len(_MOT_TRUTH) else _MOT
-    else:
-        names, rows = _short_names(header), rows[1:]
-    records = [(where, _record(names, cells)) for where, cells in rows]
-    columns = {*names, *(records[0][1] if records else ())}
-    box = next((box for box in _BOXES if columns.issuperset(box)), ())
-    image = _first(_IMAGES, columns)
-    if not box or not (image or "classname" in columns):
+    names = list(_MOT_TRUTH if len(header) == len(_MOT_TRUTH) else _MOT) if mot else _short_names(header)
+    box = next((box for box in _BOXES if set(box).issubset(names)), None)
+    columns = {key: name for key, few in _COLUMNS.items() for name in reversed(few) if name in names}
+    if box is None or not {"image", "class"} & columns.keys():
         expected, got = f"the columns name, {', '.join(_CORNERS[0])}", ", ".join(header)[:80] or "nothing"
         raise InputError(path, "has no usable header", expected=expected, got=got)
-    kept = _classes_of_people(path, {_value(_CLASSES, record) for _, record in records}, mot=mot)
-    detections = UserDetections(path, _KIND, names_image=bool(image), first_frame=int(mot))
+    records = [(where, _record(names, cells)) for where, cells in rows[0 if mot else 1 :]]
+    classes = _classes_of_people(path, {record[columns["class"]] for _, record in records if "class" in columns}, mot)
+    detections = UserDetections(path, _KIND, names_image="image" in columns, first_frame=int(mot))
     for where, record in records:
-        name = record[image] if image else path.stem
-        if not name:
+        values = {key: record[name] for key, name in columns.items() if name not in box}
+        if not (image := values.get("image", path.stem)):
             raise InputError(where, "has no name", expected="the image's")
-        people = detections.mention(f"{int(float(name)):06d}" if mot else name)
-        if _value(_CLASSES, record) in kept and any(record.get(column) for column in box):
-            people.append(_person(where, record, box))
+        if mot:
+            image = f"{int(*finite_numbers(where, 'frame', [_number(where, 'frame', image)], (1,))):06d}"
+        people = detections.mention(image)
+        if values.get("class", "") in classes and any(record[name] for name in box):
+            people.append(_person(where, {name: record[name] for name in box}, values))
     return detections
 
 
@@ -98,53 +101,38 @@ def _short_names(header: Sequence[str]) -> list[str]:
     names = [re.sub("^(bbox|box|bb)(?=.)", "", re.sub("[^a-z0-9]", "", name.lower())) for name in header]
     if {"name", "class", "confidence"}.issubset(names):  # YOLO's names of classes
         names[names.index("name")] = "classname"
-    return names
+    return [*names, *_CORNERS[2]] if "box" in names else names
 
 
-def _record(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    record = dict(zip(names, (cell.strip() for cell in cells), strict=False))
-    return record | dict(re.findall(r"([xy][12])\W+([-+.\deE]+)", record.get("box", "")))
+def _record(names: Sequence[str], cells: Sequence[str]) -> defaultdict[str, str]:
+    """Map the columns' names to a row's texts; a column box holds a table of corners."""
+    record = defaultdict(str, zip(names, (cell.strip() for cell in cells), strict=False))
+    return defaultdict(str, record | dict(re.findall(r"([xy][12])\W+([-+.\deE]+)", record["box"])))
 
 
-def _first(names: Sequence[str], columns: Mapping[str, str] | set[str]) -> str:
-    return next((name for name in names if name in columns), "")
-
-
-def _value(names: Sequence[str], record: Mapping[str, str]) -> str:
-    return record.get(_first(names, record), "")
-
-
-def _classes_of_people(path: Path, classes: set[str], *, mot: bool) -> set[str]:
+def _classes_of_people(path: Path, classes: set[str], mot: bool) -> set[str]:
     """Select the classes of people: by name, MOTChallenge's by number, and 0, or else 1, of other numbers."""
     numbers = {"1", "2", "7"} if mot else {"0"} if "0" in classes else {"1"}
-    people = {name for name in classes if not name or name.lower() in PEOPLE} or classes & numbers
+    people = {name for name in classes if name.lower() in PEOPLE} or classes & numbers
     if classes and not people:
         got = ", ".join(sorted(classes))[:80]
         raise InputError(path, "has no class of people", expected=", ".join(PEOPLE), got=got)
-    return people
+    return people or {""}
 
 
-def _person(where: str, record: Mapping[str, str], columns: Sequence[str]) -> UserDetection:
-    values = [_number(where, column, record.get(column, "")) for column in columns]
-    box = sized_box(where, values) if columns in _SIZED else None
-    if box is None:
-        box = corner_box(where, finite_numbers(where, "box", values, (4,)))
-    rest = {_SIZES.get(name, name): _plain(text) for name, text in record.items() if name not in columns}
-    (score,) = finite_numbers(where, "score", [_number(where, "score", _value(_SCORES, record) or "1")], (1,))
-    canvas = UNIT if np.abs(box).max() <= 1 else stated_size(rest)
-    track = track_of({"track_id": rest.get("trackid", rest.get("id", rest.get("track")))})
-    return UserDetection(box, None, 1.0 if score == -1 else float(score), track, canvas)
-
-
-def _plain(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _person(where: str, box: Mapping[str, str], values: Mapping[str, str]) -> UserDetection:
+    corners = [_number(where, column, text) for column, text in box.items()]
+    checked = sized_box(where, corners) if tuple(box) in _SIZED else None
+    if checked is None:
+        checked = corner_box(where, finite_numbers(where, "box", corners, (4,)))
+    (score,) = finite_numbers(where, "score", [_number(where, "score", values.get("score") or "1")], (1,))
+    numbers = {name: _number(where, name, text) for name, text in values.items() if re.fullmatch(r"-?\d+(\.0*)?", text)}
+    canvas = UNIT if np.abs(checked).max() <= 1 else stated_size(numbers)
+    return UserDetection(checked, None, 1.0 if score == -1 else float(score), track_of(numbers), canvas)
 
 
 def _number(where: str, column: str, text: str) -> float:
-    number = _plain(text)
-    if number is None:
-        raise InputError(where, f"has an unusable {column}", expected="a number", got=repr(text))
-    return number
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(where, f"has an unusable {column}", expected="a number", got=repr(text)) from error

@@ -11,7 +11,6 @@ and scores of joints go above 1 (docs/output.md), and idx is the number of the t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +45,23 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
     results = isinstance(document, list)
     records = document if results else document.get("annotations")
     detections = UserDetections(path, _kind(records, results=results))
-    table, sizes = ({}, {}) if results else _images(path, document, detections)
+    table = {} if results else _image_names(path, document, detections)
     if not isinstance(records, list):
         raise InputError(path, "has no list of annotations", got=type(records).__name__)
     categories = _categories_of_people(path, {} if results else document, records, want)
     for number, entry in enumerate(records):
         where = f"{path}, {'entry' if results else 'annotations'}[{number}]"
         record = check_record(where, entry)
-        name = _image(where, record, table)
-        people = detections.mention(name)
+        people = detections.mention(_image(where, record, table))
         category = record.get("category_id", next(iter(categories)))
         if record.get("iscrowd", 0) or not isinstance(category, int | str) or category not in categories:
             continue
         if want == "box":
-            person = _boxed_person(where, record)
+            people.append(_boxed_person(where, record))
         else:
-            person = _posed_person(where, record, detections.kind, categories[category], bool(table))
-        people.append(replace(person, canvas=sizes.get(name)))
+            people.append(_posed_person(where, record, detections.kind, categories[category], bool(table)))
+    for image in document.get("images", []) if table else []:
+        detections.state_size(stated_size(image), image["file_name"])
     return detections
 
 
@@ -78,13 +77,10 @@ def _kind(records: Any, *, results: bool) -> str:
     return "COCO's results" if results else "COCO's annotations"
 
 
-def _images(
-    path: Path, document: dict[str, Any], detections: UserDetections
-) -> tuple[dict[Any, str], dict[str | int, tuple[float, float] | None]]:
-    """Map image ids to file names, and these to the sizes that they state; every image counts as mentioned."""
+def _image_names(path: Path, document: dict[str, Any], detections: UserDetections) -> dict[Any, str]:
+    """Map image ids to file names; every image counts as mentioned."""
     images = document.get("images", [])
     names: dict[Any, str] = {}
-    sizes: dict[str | int, tuple[float, float] | None] = {}
     if not isinstance(images, list):
         raise InputError(f"{path}, images", "is no list", got=type(images).__name__)
     for number, image in enumerate(images):
@@ -92,9 +88,8 @@ def _images(
         if not isinstance(name, str) or not isinstance(image.get("id"), int | str):
             raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
         names[image["id"]] = name
-        sizes[name] = stated_size(image)
         detections.mention(name)
-    return names, sizes
+    return names
 
 
 def _categories_of_people(

@@ -13,14 +13,7 @@ from typing import Any
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.joint_orders import joints_by_count, to_blazepose
-from humanpose_cli.io.detections.records import (
-    UNIT,
-    UserDetection,
-    UserDetections,
-    check_record,
-    joint_rows,
-    posed_person,
-)
+from humanpose_cli.io.detections.records import UserDetection, UserDetections, check_record, joint_rows, posed_person
 
 _KIND = "MediaPipe's landmarks"
 _KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
@@ -68,4 +61,4 @@ def _person(where: str, landmarks: list[Any]) -> UserDetection | None:
     if not rows:
         raise InputError(where, f"has no landmarks ({_KIND})", expected="33")
     joints = joints_by_count(where, _KIND, len(rows))
-    return posed_person(to_blazepose(joint_rows(where, rows), joints), canvas=UNIT)
+    return posed_person(to_blazepose(joint_rows(where, rows), joints), canvas=(1.0, 1.0))

@@ -105,9 +105,10 @@ class UserDetections:
             return self.by_number.setdefault(image, [])
         return self.by_name.setdefault(_normal(image), [])
 
-    def state_size(self, size: tuple[float, float] | None) -> None:
-        """Set width and height of the images that coordinates refer to, for people without a canvas."""
-        for people in (*self.by_name.values(), *self.by_number.values()):
+    def state_size(self, size: tuple[float, float] | None, image: str | int | None = None) -> None:
+        """Set the canvas of an image's people, or of everyone, who have none."""
+        everyone = (*self.by_name.values(), *self.by_number.values())
+        for people in everyone if image is None else (self.mention(image),):
             people[:] = [replace(person, canvas=person.canvas or size) for person in people]
 
     def number_frames(self) -> None:

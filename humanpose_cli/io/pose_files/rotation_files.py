@@ -17,6 +17,8 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.foreign_fits import (
     ForeignFits,
     body_poses,
+    documented,
+    first_has,
     fits_of_object,
     json_files,
     numbers_of,
@@ -37,27 +39,22 @@ from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 # Names of poses, or of the pelvis' and the other joints' part: the first that a table has all of counts.
 _POSES = (
-    ("Rh", "poses"),  # EasyMocap
+    ("Rh", "poses"),  # EasyMocap: easymocap/mytools/file_utils.py, `write_smpl`
     ("poses",),  # AMASS, BEAT2
     ("smpl_poses",),  # AIST++: aist_plusplus/loader.py and demos/extract_motion_feats.py
     ("root_orient", "pose_body"),  # AMASS' SMPL-X files, VPoser; SLAHMR: slahmr/optim/base_scene.py
     ("global_orient", "body_pose"),  # smplx: `forward` of smplx/body_models.py; SMPLify-X, EMAGE
     ("global_orient", "rotations"),  # MDM's bodies: visualize/vis_utils.py, `save_npy`
+    ("pose",),  # VIBE, a table a person: demo.py of mkocabas/VIBE, also of PyMAF and TCMR
+    ("smpl_thetas",),  # ROMP and BEV: simple_romp/romp/utils.py, `ResultSaver` and `save_video_results`
 )
-_TRANS = ("trans", "transl", "smpl_trans", "Th", "root_translation")
-_BETAS = ("betas", "shapes")
+_TRANS = ("trans", "transl", "smpl_trans", "Th", "root_translation", "cam_trans")
+_BETAS = ("betas", "shapes", "smpl_betas")
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
-_NAMES = {
-    *(name for names in _POSES for name in names),
-    *_TRANS,
-    *_BETAS,
-    *_FRAME_RATES,
-    "smpl_scaling",
-    "cam_R",
-    "results",
-}
-_AIST_RATE = 60.0
-_MOTION_X_RATE = 30.0
+_IN_CAMERA = ("pose", "smpl_thetas", "cam_R")  # of programs that use camera axes, or SLAHMR's world of the first camera
+_NAMES = {name for names in (*_POSES, _TRANS, _BETAS, _FRAME_RATES, _IN_CAMERA) for name in names}
+_NAMES |= {"smpl_scaling", "results"}
+_AIST_RATE, _MOTION_X_RATE = 60.0, 30.0
 _WITHOUT_PELVIS = (63, 69)  # numbers of EasyMocap's poses that lack the pelvis, which is zero in others
 
 
@@ -81,36 +78,65 @@ def read_rotations(path: Path, axes: str | None, track: int | None = None) -> Ro
 
 def rotations_of(path: Path, content: Any, axes: str | None, track: int | None) -> RotationTarget:
     """Build the target as `read_rotations`, of what `read_object` has read."""
-    if isinstance(content, np.ndarray) and content.shape[1:] == (MOTION_X,):
-        content = _motion_x(content)
-    if (
-        isinstance(content, Mapping)
-        and content
-        and all(isinstance(part, Mapping) and "Rh" in part for part in content.values())
-    ):
-        content, track = _motion_of_one(path, content, track)
-    if isinstance(content, Mapping) and any(name in content for names in _POSES for name in names):
-        return _target_of_table(path, {name: content[name] for name in _NAMES & content.keys()}, axes, track)
     if (fits := fits_of_object(path, content)) is not None:
         return target_of_foreign_fits(fits, track, path)
+    with documented(path):
+        content = _people(content)
+    notes: tuple[str, ...] = ()
+    if first_has(content, "frame_ids"):
+        people = len(content)
+        content, track = _motion_of_one(path, content, track)
+        notes = _choice(path, people, track)
+    if isinstance(content, Mapping) and any(name in content for names in _POSES for name in names):
+        target = _target_of_table(path, {name: content[name] for name in _NAMES & content.keys()}, axes, track)
+        return replace(target, warnings=(*notes, *target.warnings))
     expected = "smpl_poses, poses, root_orient or global_orient, or results of another program"
     names = sorted(npz_names(path))[:8] if path.suffix.lower() == ".npz" else []
     raise InputError(path, "holds no poses", expected=expected, got=", ".join(names) or outline_of(content))
 
 
-def _motion_x(rows: np.ndarray) -> dict[str, Any]:
-    """Name the columns (T, 322) of Motion-X (README.md, "Data Loading", IDEA-Research/Motion-X)."""
-    starts = {"root_orient": (0, 3), "pose_body": (3, 66), "trans": (309, 312), "betas": (312, MOTION_X)}
-    return {**{name: rows[:, slice(*ends)] for name, ends in starts.items()}, "fps": np.array(_MOTION_X_RATE)}
+def _people(content: Any) -> Any:
+    """Name the columns of Motion-X, and gather a table a person of EasyMocap's and ROMP's frames; else nothing changes.
+
+    ROMP without tracks numbers people from the nearest on.
+    """
+    if isinstance(content, np.ndarray) and content.shape[1:] == (MOTION_X,):  # README.md, "Data Loading"
+        columns = {"poses": content[:, :66], "trans": content[:, 309:312], "betas": content[:, 312:]}
+        return {**columns, "fps": _MOTION_X_RATE}
+    frames: list[list[tuple[Any, Mapping[str, Any]]]] = []
+    if isinstance(content, list) and "Rh" in str(content[:1]):
+        documents = (frame.get("annots", [frame]) if isinstance(frame, Mapping) else frame for frame in content)
+        frames = [[(person.get("id", 0), person) for person in people] for people in documents]
+    elif isinstance(content, Mapping) and isinstance(results := content.get("results"), Mapping):
+        for image in [results] if "smpl_thetas" in results else results.values():
+            tracks = image.get("track_ids", np.argsort(np.argsort(image["cam_trans"][:, 2])))
+            rows = [{name: image[name][row] for name in _NAMES & image.keys()} for row in range(len(tracks))]
+            frames.append(list(zip(tracks, rows, strict=True)))
+    if not frames:
+        return content
+    tables: dict[int, dict[str, list[Any]]] = {}
+    for number, frame in enumerate(frames):
+        for key, person in frame:
+            table = tables.setdefault(int(key), {})
+            for name in _NAMES & person.keys():
+                table.setdefault(name, []).append(np.ravel(person[name]))
+            table.setdefault("frame_ids", []).append(number)
+    return tables
 
 
 def _motion_of_one(path: Path, people: Mapping[Any, Any], track: int | None) -> tuple[dict[str, Any], int]:
-    """Choose a person of EasyMocap's frames, or who is in most of them; frames without them hold the last pose."""
-    key = max(people, key=lambda key: len(people[key]["frame_ids"])) if track is None else str(track)
-    if key not in people:
-        raise UsageError(path, f"holds no person {key}", expected=", ".join(people))
-    rows = _held_rows(np.array(people[key]["frame_ids"]))
-    return {name: np.array(values)[rows] for name, values in people[key].items()}, int(key)
+    """Choose a person, or who is in most frames, of tables by number; frames without them hold the last pose."""
+    person = max(people, key=lambda key: len(people[key]["frame_ids"])) if track is None else track
+    if person not in people:
+        raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, people)))
+    rows = _held_rows(np.array(people[person]["frame_ids"]))
+    table = {name: values for name, values in people[person].items() if name in _NAMES}
+    with documented(path):
+        return {name: np.array(values)[rows] for name, values in table.items()}, int(person)
+
+
+def _choice(path: Path, count: int, person: int) -> tuple[str, ...]:
+    return (f"{path} holds {count} people: {person} is taken; `target_person` takes others",) if count > 1 else ()
 
 
 def _held_rows(frames: np.ndarray) -> np.ndarray:
@@ -130,7 +156,12 @@ def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None, tra
             got=f"{largest:.3g}",
             remedy="if these are degrees, save numpy.deg2rad(poses)",
         )
-    rate, trans, betas = _frame_rate(path, arrays), _path(path, arrays, poses.shape[:-1]), _first(arrays, _BETAS)
+    rate, trans, betas = _frame_rate(path, arrays), _first(arrays, _TRANS), _first(arrays, _BETAS)
+    expected = (*poses.shape[:-1], 3)
+    trans = np.zeros(expected) if trans is None else trans.T if "root_translation" in arrays else trans
+    if trans.size != math.prod(expected):
+        raise InputError(path, "holds trans of the wrong shape", expected=str(expected), got=str(trans.shape))
+    trans = trans.reshape(expected)
     if "smpl_scaling" in arrays:
         rate, trans = rate or _AIST_RATE, trans / max(float(arrays["smpl_scaling"].ravel()[0]), 1e-6)
     notes: tuple[str, ...] = ()
@@ -140,20 +171,19 @@ def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None, tra
             raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, range(count))))
         poses, trans, track = poses[person], trans[person], person
         betas = betas[person] if betas is not None and betas.ndim > 1 and len(betas) == count else betas
-        notes = (f"{path} holds {count} people: {person} is taken; `target_person` takes others",) if count > 1 else ()
+        notes = _choice(path, count, person)
     poses, trans = np.atleast_2d(poses), np.atleast_2d(trans)
     check_limits("trans", trans, path)
     body = np.pad(poses, ((0, 0), (0, 3 * len(SMPL24) - poses.shape[1])))
     # EasyMocap turns bodies about the origin of the rest body, others about the pelvis.
     turn = BodyParams(body, None, trans).rotations[:, 0] if "Rh" in arrays else np.eye(3)
     if axes is None:
-        default = "camera" if "cam_R" in arrays else "z-up"  # SLAHMR's world is that of its first camera
+        default = "camera" if any(name in arrays for name in _IN_CAMERA) else "z-up"
         chest, feet = _chest_and_feet(body, trans + turn @ _REST_PELVIS)
         axes, axes_notes = standing_axes(chest, feet, default, [name for name in AXES if name != default])
         notes += axes_notes
     check_axes(axes)
-    rotation = AXES[axes]
-    shape = np.tile(_mean_betas(path, betas), (len(body), 1))
+    rotation, shape = AXES[axes], np.tile(_mean_betas(path, betas), (len(body), 1))
     params = BodyParams(body, shape, trans).in_axes(rotation, np.zeros(3), 0)
     params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
     return RotationTarget(params, rate, (rotation @ turn).astype(np.float32), notes, person=track)
@@ -168,8 +198,7 @@ def _poses(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     names: Sequence[str] = next((names for names in _POSES if arrays.keys() >= {*names}), ())
     if not names:
         wanted = next((names[-1] for names in _POSES if names[0] in arrays), "poses")
-        remedy = "save joint positions as .npy, or rotations with the names of AMASS"
-        got = ", ".join(sorted(arrays))
+        remedy, got = "save joint positions as .npy, or rotations with the names of AMASS", ", ".join(sorted(arrays))
         raise InputError(path, f"holds no {wanted}", expected="an AMASS or a fit file", got=got, remedy=remedy)
     parts = [arrays[name] for name in names]
     if names[0] == "Rh" and parts[1].shape[-1] not in _WITHOUT_PELVIS:
@@ -180,17 +209,6 @@ def _poses(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         problem = f"holds {' and '.join(names)} of the wrong shape"
         got = " and ".join(str(arrays[name].shape) for name in names)
         raise InputError(path, problem, expected="(T, 66 or more) in all", got=got) from error
-
-
-def _path(path: Path, arrays: Mapping[str, np.ndarray], axes: tuple[int, ...]) -> np.ndarray:
-    """Read translations (…, 3), zero if the file has none, for poses with these axes."""
-    trans = _first(arrays, _TRANS)
-    if trans is None:
-        return np.zeros((*axes, 3))
-    trans = trans.T if "root_translation" in arrays else trans
-    if trans.size != 3 * math.prod(axes):
-        raise InputError(path, "holds trans of the wrong shape", expected=str((*axes, 3)), got=str(trans.shape))
-    return trans.reshape(*axes, 3)
 
 
 _REST_PELVIS = np.array([0, -0.3, 0])  # of the rest bodies of SMPL (−0.24) and SMPL-X (−0.35)
@@ -242,8 +260,7 @@ def _mean_betas(path: Path, betas: np.ndarray | None) -> np.ndarray:
 
 
 def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> RotationTarget:
-    """Select one person of another program's fits: `track`, or else the largest, with the sum of 1 / z² over frames, or
-    the one of most frames if nobody is before a camera.
+    """Select one person of another program's fits: `track`, or else the largest, with the sum of 1 / z² over frames.
 
     Frames that do not show the person hold the last pose shown. Raises InputError for fits without rotations.
     """
@@ -251,7 +268,7 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
         remedy = f"hpc refine {shell_word(path)} --frames VIDEO makes a fit file, which is read"
         raise InputError(path, f"holds joints of {fits.program} without rotations of SMPL", remedy=remedy)
     tracks, people = np.unique(fits.track, return_inverse=True)
-    area = np.bincount(people, weights=1 / fits.trans[:, 2] ** 2 if fits.placed else None)
+    area = np.bincount(people, weights=1 / fits.trans[:, 2] ** 2)
     person = int(tracks[area.argmax()]) if track is None else track
     if person not in tracks:
         raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, tracks.tolist())))
@@ -259,8 +276,6 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
     rows = rows[np.argsort(fits.frame[rows], kind="stable")]
     rows = rows[_held_rows(fits.frame[rows])]
     notes: tuple[str, ...] = (f"{fits.program}'s poses are read in camera axes",)
-    if not fits.trans.any():
-        notes = (f"{notes[0]} and in place: the file has no path",)
     if track is None and len(tracks) > 1:
         notes += (f"{path} holds {len(tracks)} people: the largest is taken, {person}; `target_person` takes others",)
     poses, betas, trans = (values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans))
