@@ -102,3 +102,9 @@ def test_a_camera_that_walks_is_a_reason_beside_the_others():
     assert row_doubts(walks) == ["the camera walks", "the camera walks; right arm uncertain", ""]
     assert doubts_of_tracks(walks) == {0: "the camera walks"}
     assert doubts_of_tracks(replace(people({}, {}, {}), options={"camera_walks": [2]})) == {0: ""}
+
+
+def test_frames_with_nobody_at_the_keypoints_are_doubtful():
+    fit = replace(people({}, {}, {}), options={"nobody_there": [0, 2]})
+    assert row_doubts(fit) == ["nobody at the keypoints", "", "nobody at the keypoints"]
+    assert doubts_of_tracks(fit) == {0: "nobody at the keypoints"}

@@ -9,6 +9,8 @@ import pytest
 
 from humanpose_cli.core.conventions import COCO17, COCO21
 from humanpose_cli.detect.options import DetectOptions
+from humanpose_cli.fitting.doubt import row_doubts
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.people import find_people, user_people, user_people_notes
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame, InputItem
@@ -64,3 +66,10 @@ def test_feet_of_the_file_are_used(tmp_path):
     assert person.skeleton is COCO21
     rows = COCO21.indices(["left_heel", "right_heel", "left_foot_index", "right_foot_index"])
     np.testing.assert_allclose(person.keypoints[rows], halpe[[24, 25, 20, 21]], atol=1e-4)
+
+
+def test_a_fit_says_where_nobody_is_at_the_keypoints(file, image):
+    with Fitter(people_source=find_people("fast", 1, keypoints=file)) as fitter:
+        fit = fitter.fit(image.path)
+    assert fit.options["nobody_there"] == [0]
+    assert "nobody at the keypoints" in row_doubts(fit)[0]

@@ -10,7 +10,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.detections import read_boxes, read_keypoints
+from humanpose_cli.io.detections import FrameKey, read_boxes, read_keypoints
 
 # OpenPose's documented orders, written out independently of the reader.
 UPPER = ["Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist"]
@@ -335,3 +335,75 @@ class TestBoxes:
         (tmp_path / "x.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
         with raises(InputError, got="an image"):
             read_boxes(tmp_path / "x.csv")
+
+
+TABLES = {
+    "TensorFlow": "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,200,100,person,1,2,30,40\n"
+    "a.jpg,200,100,dog,1,2,3,4\n",
+    "YOLOv5": "xmin,ymin,xmax,ymax,confidence,class,name\n1,2,30,40,0.5,0,person\n5,6,7,8,0.9,2,car\n",
+    "Ultralytics": """name,class,confidence,box\nperson,0,0.5,"{'x1': 1.0, 'y1': 2.0, 'x2': 30.0, 'y2': 40.0}"\n""",
+    "sizes": "Image;bbox_x;bbox_y;bbox_w;bbox_h;conf;track_id\na.jpg;1;2;29;38;0.5;3\nb.jpg;;;;;;\n",
+}
+
+
+class TestTables:
+    @pytest.mark.parametrize("name", TABLES)
+    def test_columns_are_found_by_their_names(self, save, name):
+        people = read_boxes(save(TABLES[name], "a.csv"))
+        (person,) = people.people_in("a.jpg" if people.names_image else "a")
+        assert person.box.tolist() == [1, 2, 30, 40]
+        assert (person.score, person.track) == (1.0 if name == "TensorFlow" else 0.5, 3 if name == "sizes" else None)
+        assert person.canvas == ((200, 100) if name == "TensorFlow" else None)
+        assert people.image_count == (2 if name == "sizes" else 1)
+
+    def test_other_classes_alone_are_refused(self, save):
+        with raises(InputError, problem="no class of people", got="car"):
+            read_boxes(save("filename,class,xmin,ymin,xmax,ymax\na.jpg,car,1,2,3,4\n", "a.csv"))
+
+    @pytest.mark.parametrize("separator", [",", " "])
+    def test_motchallenge_counts_frames_from_one(self, save, separator):
+        rows = ["1 -1 10 20 30 40 0.9 -1 -1 -1", "3 4 11 20 30 40 -1 -1 -1 -1"]
+        people = read_boxes(save("\n".join(row.replace(" ", separator) for row in rows), "det.txt"))
+        of_video = [people.people_of(FrameKey(f"{index:06d}", index)) for index in range(4)]
+        assert [found and (found[0].box[0], found[0].score, found[0].track) for found in of_video] == [
+            (10, 0.9, None),
+            None,
+            (11, 1.0, 4),
+            None,
+        ]
+        (of_image,) = people.people_of(FrameKey("000003.jpg", 2, "img1/000003.jpg"))  # as MOTChallenge names images
+        assert of_image.track == 4
+
+    def test_motchallenges_truth_has_classes(self, save):
+        rows = ["1,3,10,20,30,40,1,1,0.5", "1,4,10,20,30,40,1,9,0.5", "1,5,10,20,30,40,0,7,0.5"]
+        people = read_boxes(save("\n".join(rows), "gt.txt")).people_of(FrameKey("000000", 0))
+        assert [(person.track, person.score) for person in people] == [(3, 1.0), (5, 0.0)]
+
+
+class TestStatedSizes:
+    def test_coco_annotations_are_of_images_of_their_size(self, save):
+        images = [{"id": 1, "file_name": "a.jpg", "width": 320, "height": 240}, {"id": 2, "file_name": "b.jpg"}]
+        records = [{"image_id": n, "category_id": 1, "bbox": [10, 20, 30, 40]} for n in (1, 2)]
+        people = read_boxes(save({"images": images, "annotations": records}))
+        (person,) = people.people_in("a.jpg")
+        assert person.in_image("x", 640, 480).box.tolist() == [20, 40, 80, 120]
+        with raises(InputError, problem="images of another shape", got="320 × 240 for an image of 480 × 640"):
+            person.in_image("x", 480, 640)
+        (person,) = people.people_in("b.jpg")
+        assert person.in_image("x", 640, 480).box.tolist() == [10, 20, 40, 60]
+
+    def test_annotations_may_have_confidences(self, save):
+        record = {"image_id": 1, "category_id": 1, "keypoints": coco_keypoints(third=0.75)}
+        images = [{"id": 1, "file_name": "a.jpg"}]
+        (person,) = read_keypoints(save({"images": images, "annotations": [record]})).people_in("a.jpg")
+        assert (person.keypoints[COCO_ROWS, 2] == 0.75).all()
+
+    @pytest.mark.parametrize("key", ["frames", "results", "predictions", "data", "annotations"])
+    def test_a_list_behind_a_key(self, save, key):
+        frame = {"people": [{"pose_keypoints_2d": [100.0, 50.0, 0.5] * 18}]}
+        people = read_keypoints(save({"fps": 30, "width": 320, "height": 240, key: [frame, {"people": []}]}))
+        (person,) = people.people_in("000000", 0)
+        assert person.in_image("x", 640, 480).keypoints[0].tolist() == [200, 100, 0.5]
+        assert people.people_in("000001", 1) == ()
+        results = [{"image_id": "a.jpg", "category_id": 1, "keypoints": coco_keypoints()}]
+        assert len(read_keypoints(save({key: results})).people_in("a.jpg")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -365,3 +365,22 @@ def test_detections_without_a_body_come_back_by_frame(tmp_path):
 def test_detections_that_are_none_are_refused(wrong):
     with raises(InputError, subject="not_fitted"):
         record(options={"not_fitted": wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "error"),
+    [
+        ("clothes", lambda a: a + np.array([np.nan, 0, 0, 0]), {"problem": "clothes are damaged", "got": "person 0"}),
+        ("boxes", lambda a: a + np.float32([0, 0, 1e12, 1e12]), {"problem": "boxes holds impossible values"}),
+        ("betas", lambda a: np.zeros((len(a), 50), "<f4"), {"problem": "betas has the wrong shape", "got": "(3, 50)"}),
+        ("trans", lambda a: -a, {"problem": "has people behind the camera", "got": "row 0"}),
+        ("joints3d", lambda a: -1 - a, {"problem": "has people behind the camera"}),
+        ("joints2d", lambda a: a * np.float32(1e20), {"problem": "joints2d holds impossible values"}),
+    ],
+)
+def test_what_no_camera_shows_is_refused_by_name(tmp_path, name, change, error):
+    write_fit(tmp_path / "a.fit.npz", replace(record(), clothes={track: np.ones((6, 4)) for track in (0, 2)}))
+    arrays = dict(np.load(tmp_path / "a.fit.npz"))
+    np.savez(tmp_path / "b.fit.npz", **{**arrays, name: change(arrays[name])})
+    with raises(InputError, **error):
+        read_fit(tmp_path / "b.fit.npz")

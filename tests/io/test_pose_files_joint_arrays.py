@@ -131,6 +131,22 @@ def test_poses_of_all_kinds_pass(save):
         np.testing.assert_allclose(read_pose(save(joints)).joints, joints, rtol=1e-6, atol=1e-6)
 
 
+def test_samples_of_mdm(tmp_path):
+    """`results.npy` of motion-diffusion-model: (N, 22, 3, T), of which a sample's length counts."""
+    joints = np.tile(person(SMPL24)[:22], (6, 1, 1))
+    motion = np.stack((joints, joints + np.array([1, 0, 0]))).transpose(0, 2, 3, 1)
+    content = {"motion": motion, "text": ["a", "b"], "lengths": np.array([6, 4]), "num_samples": 2}
+    np.save(tmp_path / "results.npy", content)  # type: ignore[arg-type]
+    first, second = read_pose(tmp_path / "results.npy"), read_pose(tmp_path / "results.npy", track=1)
+    assert (len(first), first.person, first.frame_rate, len(second), second.person) == (6, 0, 20.0, 4, 1)
+    np.testing.assert_allclose(second.joints, first.joints[:4] + np.array([1, 0, 0]), atol=1e-6)
+    with raises(UsageError, problem="no motion 2", expected="0 to 1"):
+        read_pose(tmp_path / "results.npy", track=2)
+    np.save(tmp_path / "results.npy", {**content, "motion": motion[:, :, :2]})  # type: ignore[arg-type]
+    with raises(InputError, problem="wrong shape", got="(2, 22, 2, 6)"):
+        read_pose(tmp_path / "results.npy")
+
+
 class TestRefused:
     def refuse(self, path, message, skeleton=None):
         with pytest.raises(InputError, match=message) as caught:

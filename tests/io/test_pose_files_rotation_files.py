@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
@@ -180,6 +181,85 @@ def test_the_largest_of_several_people_or_the_one_requested(tmp_path):
     assert other.person == 1
     with raises(UsageError, problem="no person 2", expected="0, 1"):
         read_pose(tmp_path / "x.pkl", track=2)
+
+
+REST_PELVIS = np.array([0.01, -0.24, 0.03])
+
+
+def others_files(folder, person) -> dict:
+    """A person alone or beside a farther one, in the layouts of programs, by name: path and track."""
+    root, body, trans, betas = person.poses[:, :3], person.poses[:, 3:66], person.trans, person.betas
+    both = {name: np.stack((rows, rows)) for name, rows in (("root_orient", root), ("pose_body", body))}
+    both |= {"betas": betas[:2], "cam_R": np.zeros((2, 3, 3, 3)), "trans": np.stack((trans + 9, trans))}
+    np.savez(folder / "slahmr.npz", **both)
+    vibe = {"pose": person.poses, "betas": betas, "frame_ids": np.arange(3), "verts": np.zeros((3, 4, 3))}
+    (folder / "vibe.pkl").write_bytes(pickle.dumps({4: {name: rows[:1] for name, rows in vibe.items()}, 7: vibe}))
+    np.save(folder / "motion_x.npy", np.hstack((person.poses[:, :66], np.full((3, 243), 9), trans, betas)))
+    np.save(folder / "objects.npy", {"root_orient": root, "pose_body": body, "trans": trans, "betas": betas})
+    turns = Rotation.from_rotvec(root).as_matrix()
+    (folder / "smpl").mkdir()
+    for frame in range(3):
+        of_frame = {"Rh": root[frame], "Th": trans[frame] + REST_PELVIS - turns[frame] @ REST_PELVIS}
+        of_frame |= {"poses": np.append((0, 0, 0), person.poses[frame, 3:]), "shapes": betas[0]}
+        shown = [{"id": 5, **{name: [values.tolist()] for name, values in of_frame.items()}}]
+        (folder / "smpl" / f"{frame:06d}.json").write_text(json.dumps(shown if frame % 2 else {"annots": shown}))
+    rows = {"smpl_thetas": person.poses, "smpl_betas": betas, "cam_trans": trans}
+    romp = {f"{n}.png": {name: np.stack((values[n] + 9, values[n])) for name, values in rows.items()} for n in range(3)}
+    np.savez(folder / "video_results.npz", results=romp, sequence_results={})  # type: ignore[arg-type]
+    prompt = {"pose": np.pad(person.poses[:, :66], ((0, 0), (0, 9))), "shape": betas, "trans": trans}
+    people = {1: {"frames": np.arange(3), "smplx_cam": prompt}}
+    camera = {"img_focal": np.float32(300), "img_center": np.array([160.0, 120])}
+    (folder / "results.pkl").write_bytes(pickle.dumps({"people": people, "camera": camera, "has_tracks": True}))
+    return {
+        "slahmr": ("slahmr.npz", 1),
+        "vibe": ("vibe.pkl", None),
+        "motion_x": ("motion_x.npy", None),
+        "easymocap": ("smpl", None),
+        "romp": ("video_results.npz", None),
+        "prompthmr": ("results.pkl", None),
+        "objects": ("objects.npy", None),
+    }
+
+
+@pytest.mark.parametrize("program", ["slahmr", "vibe", "motion_x", "easymocap", "romp", "prompthmr", "objects"])
+def test_layouts_of_other_programs(tmp_path, program):
+    truth = foreign_files.true_person()
+    truth.poses[:, :3] = Rotation.from_euler("xyz", [(3.0, 0.1, 0), (3.2, 0.2, 0.1), (2.9, 0, -0.1)]).as_rotvec()
+    name, track = others_files(tmp_path, truth)[program]
+    pose = read_pose(tmp_path / name, track=track)
+    turns = Rotation.from_rotvec(pose.params.poses[:, :66].reshape(-1, 3))
+    true_turns = Rotation.from_rotvec(truth.poses[:, :66].reshape(-1, 3))
+    assert (turns.inv() * true_turns).magnitude().max() < 1e-5
+    pelvis = pose.axes_rotation @ REST_PELVIS + pose.params.trans
+    np.testing.assert_allclose(pelvis - REST_PELVIS, truth.trans * (program != "vibe"), atol=1e-5)
+    np.testing.assert_allclose(pose.params.betas[0], truth.betas[0], atol=1e-5)
+    last = pose.rows(np.array([2]))
+    np.testing.assert_allclose(last.axes_rotation @ REST_PELVIS + last.params.trans, pelvis[2:], atol=1e-6)
+
+
+def test_people_of_a_motion_are_chosen_by_their_numbers(tmp_path):
+    others_files(tmp_path, foreign_files.true_person())
+    assert len(read_pose(tmp_path / "vibe.pkl", track=4)) == 1
+    assert "holds 2 people: 7 is taken" in read_pose(tmp_path / "vibe.pkl").warnings[0]
+    for name, expected in (("vibe.pkl", "4, 7"), ("slahmr.npz", "0, 1"), ("smpl", "5")):
+        with raises(UsageError, problem="no person 3", expected=expected):
+            read_pose(tmp_path / name, track=3)
+    (tmp_path / "smpl" / "000001.json").write_text('[{"id": 5, "Rh": [[0, 0, 0]], "poses": "x"}]')
+    with raises(InputError, subject="smpl"):
+        read_pose(tmp_path / "smpl")
+
+
+@pytest.mark.parametrize("root", [(1, 3), (3,), (1, 3, 3), (3, 3)])
+@pytest.mark.parametrize("body", [(21, 3), (63,), (1, 21, 3), (21, 3, 3)])
+def test_one_pose_in_any_form(tmp_path, root, body):
+    poses = foreign_files.true_person().poses[0, :66]
+    table = {"global_orient": poses[:3], "body_pose": poses[3:].reshape(21, 3)}
+    for name, shape in (("global_orient", root), ("body_pose", body)):
+        values = as_matrices(table[name]) if np.prod(shape) == 3 * table[name].size else table[name]
+        table[name] = values.reshape(shape)
+    np.savez(tmp_path / "x.npz", **table)
+    turns = Rotation.from_rotvec(read_pose(tmp_path / "x.npz", axes="camera").params.poses[0, :66].reshape(-1, 3))
+    assert (turns.inv() * Rotation.from_rotvec(poses.reshape(-1, 3))).magnitude().max() < 1e-5
 
 
 @pytest.mark.parametrize(

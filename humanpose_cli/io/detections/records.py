@@ -142,8 +142,9 @@ class UserDetections:
 
     def people_of(self, key: FrameKey) -> tuple[UserDetection, ...] | None:
         """Return the people of an image, or None if the file does not mention it."""
-        if not key.path and key.index in self.by_frame:
-            return tuple(self.by_frame[key.index])
+        if self.by_frame and not key.path and key.index is not None:
+            of_frame = self.by_frame.get(key.index, self.by_number.get(key.index))
+            return None if of_frame is None else tuple(of_frame)
         # By its path first: folders side by side often hold images of the same names.
         people = self.people_in(key.path, key.index) if key.path else None
         return self.people_in(key.name, key.index) if people is None else people

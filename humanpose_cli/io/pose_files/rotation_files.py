@@ -126,7 +126,7 @@ def _people(content: Any) -> Any:
 
 def _motion_of_one(path: Path, people: Mapping[Any, Any], track: int | None) -> tuple[dict[str, Any], int]:
     """Choose a person, or who is in most frames, of tables by number; frames without them hold the last pose."""
-    person = max(people, key=lambda key: len(people[key]["frame_ids"])) if track is None else track
+    person = max(people, key=lambda key: (len(people[key]["frame_ids"]), -key)) if track is None else track
     if person not in people:
         raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, people)))
     rows = _held_rows(np.array(people[person]["frame_ids"]))
