@@ -150,12 +150,31 @@ def amass(path: Path) -> None:
     np.savez_compressed(path, poses=np.zeros((5, 156)), trans=np.zeros((5, 3)), mocap_framerate=30.0)
 
 
+def vibe(path: Path) -> None:
+    path.write_bytes(pickle.dumps({1: {"pose": np.zeros((2, 72)), "betas": np.zeros((2, 10)), "frame_ids": [0, 2]}}))
+
+
+def romp(path: Path) -> None:
+    rows = {"smpl_thetas": np.zeros((2, 72)), "smpl_betas": np.zeros((2, 10)), "cam_trans": np.ones((2, 3))}
+    np.savez(path, results=rows)  # type: ignore[arg-type]
+
+
+def easymocap(path: Path) -> None:
+    rows = {"Rh": [[0.0] * 3], "Th": [[0.0] * 3], "poses": [[0.0] * 72], "shapes": [[0.0] * 10]}
+    path.write_text(json.dumps([{"id": 0, **rows}]))
+
+
 def aist(path: Path) -> None:
     motion = {"smpl_poses": np.zeros((5, 72)), "smpl_scaling": np.array([92.0]), "smpl_trans": np.ones((5, 3))}
     path.write_bytes(pickle.dumps(motion))
 
 
 BODY = default_body()
+
+
+def mdm(path: Path) -> None:
+    joints = BODY.joint_template.numpy()[None, :22, :, None] * [1, 1]
+    np.save(path, {"motion": joints, "lengths": np.array([2])})  # type: ignore[arg-type]
 
 
 def look(path: Path) -> None:
@@ -283,6 +302,10 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
     "aist.pkl": (aist, read_pose),
+    "objects.npy": (mdm, read_pose),
+    "vibe.pkl": (vibe, read_pose),
+    "romp.npz": (romp, read_pose),
+    "000000.json": (easymocap, read_pose),
     "x.bvh": (motion, read_pose),
     "x.fit.npz": (copied(GOLDEN), load_fit),
     "foreign.npz": (copied(GOLDEN), read_foreign_fits),
@@ -296,6 +319,10 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "mediapipe.json": (mediapipe, read_keypoints),
     "labels.txt": (lambda path: path.write_text(f"0 .5 .5 .2 .4 {'.5 .25 .9 ' * 17}.8 3\n"), read_keypoints),
     "boxes.csv": (lambda path: path.write_text("name,x0,y0,x1,y1\na.jpg,1,2,30,40\nb.jpg,1,2,30,41\n"), read_boxes),
+    "det.txt": (
+        lambda path: path.write_text("1,-1,10,20,30,40,0.9,-1,-1,-1\n2,3,10,20,30,40,1,-1,-1,-1\n"),
+        read_boxes,
+    ),
     "predictions.json": (predictions, read_predictions),
     "predictions.npz": (predictions, read_predictions),
     "x.person0.look.npz": (look, lambda path: read_look(path, BODY, "rows")),
