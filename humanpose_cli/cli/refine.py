@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 _FITS = argument(
     "FITS...",
-    "Fit files, folders of them, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR, GVHMR, SAM 3D Body or AMASS.",
+    "Fit files, folders of them, or results of 4D-Humans (PHALP), WHAM, TRAM, PromptHMR, CameraHMR, GVHMR, SAM 3D Body "
+    "or AMASS.",
 )
 _FRAMES = option(
     "--frames INPUT",

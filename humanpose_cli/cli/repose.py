@@ -52,9 +52,9 @@ _INPUT = option(
 )
 _TARGET = option(
     "--target-pose POSE",
-    "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, .npz or pickle of AMASS, SMPL-X or AIST++, "
-    "results of GVHMR, WHAM or 4D-Humans, .fit.npz, .bvh, an image, or a driving video, folder of frames or numbered "
-    "pattern (f_%04d.png). Default: the last argument.",
+    "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, rotations of AMASS, SMPL-X, AIST++, SLAHMR, "
+    "Motion-X or EasyMocap, results of GVHMR, PromptHMR, WHAM, TRAM, 4D-Humans, VIBE, ROMP or MDM, .fit.npz, .bvh, an "
+    "image, or a driving video, folder of frames or numbered pattern (f_%04d.png). Default: the last argument.",
     show_default=False,
 )
 _SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
