@@ -68,7 +68,7 @@ class DetectedPerson:
     shape         prior of the body's shape; None: that of all people
     not_fitted    why no body can be fitted, such as "hidden by another person"; "" if one can
     number        of the track in the user's own file; None if there is none
-    absent        the landmark model sees nobody, or somebody else, at keypoints from the user's file
+    absent        the landmark model sees no person, or another one, at keypoints from the user's file
     """
 
     box: np.ndarray

@@ -122,7 +122,7 @@ def row_doubts(record: FitRecord) -> list[str]:
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons: tuple[tuple[str, Any], ...] = (
         ("not detected here", record.interpolated),
-        ("nobody at the keypoints", np.isin(record.frame_index, record.options.get("nobody_there", []))),
+        ("no person at the keypoints", np.isin(record.frame_index, record.options.get("no_person", []))),
         ("hips not visible", ~_visible(record)[:, _HIPS].any(1) & ~unknown),
         ("low confidence", record.confidence < _MIN_CONFIDENCE),
         ("far from the joints", record.reprojection_error > _MAX_ERROR * diagonal),

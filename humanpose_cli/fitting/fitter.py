@@ -533,7 +533,7 @@ class Fitter:
             **({"camera_walks": walks} if walks else {}),
             "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             **({"not_searched": unsearched} if unsearched else {}),
-            **({"nobody_there": sorted(absent)} if absent else {}),
+            **({"no_person": sorted(absent)} if absent else {}),
             **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
         }
         return fit_record(

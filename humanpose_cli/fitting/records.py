@@ -147,10 +147,10 @@ def joined(fits: Sequence[Fit]) -> Fit:
             unknown = (np.zeros((fit.frame_count, *width)) for fit in fits)
             together[name] = np.concatenate([u if p is None else p for p, u in zip(parts, unknown, strict=True)])
     last = fits[-1]
-    options = {name: value for name, value in last.options.items() if name not in ("not_fitted", "nobody_there")}
+    options = {name: value for name, value in last.options.items() if name not in ("not_fitted", "no_person")}
     detections = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
-    if absent := [number for number, fit in enumerate(fits) if fit.options.get("nobody_there")]:
-        options["nobody_there"] = absent
+    if absent := [number for number, fit in enumerate(fits) if fit.options.get("no_person")]:
+        options["no_person"] = absent
     if detections:
         options["not_fitted"] = [detection.document() for detection in detections]
     if "left_out" in options:

@@ -58,7 +58,7 @@ COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
 # Of images with a ground under several people: name → sizes behind the F frames. Others have none of them.
 GROUND_COLUMNS: dict[str, tuple[int, ...]] = {"ground": (4,), "focal_people": ()}
 _GROUND_TYPES = {"ground": "<f4", "focal_people": "<i4"}
-FRAME_LISTS = ("camera_unknown", "camera_walks", "damaged", "not_searched", "nobody_there")  # in options
+FRAME_LISTS = ("camera_unknown", "camera_walks", "damaged", "not_searched", "no_person")  # in options
 CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight of each
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
@@ -245,7 +245,7 @@ class FitRecord:
     options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
                       camera's motion is unknown (camera_unknown) or a walk whose path is not found (camera_walks),
                       of damaged ones (damaged), of those between searched ones (not_searched), and of those in which
-                      nobody is at the user's keypoints (nobody_there). camera_paths: of each
+                      no person is at the user's keypoints (no_person). camera_paths: of each
                       shot whose camera walks, its number (shot), length (metres), relative standard deviation but
                       for people's sizes (deviation), largest focal length in the smallest (zoom), whether the
                       background shows the ground (ground), its median error (background_error, pixels) and points

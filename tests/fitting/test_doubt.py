@@ -104,7 +104,7 @@ def test_a_camera_that_walks_is_a_reason_beside_the_others():
     assert doubts_of_tracks(replace(people({}, {}, {}), options={"camera_walks": [2]})) == {0: ""}
 
 
-def test_frames_with_nobody_at_the_keypoints_are_doubtful():
-    fit = replace(people({}, {}, {}), options={"nobody_there": [0, 2]})
-    assert row_doubts(fit) == ["nobody at the keypoints", "", "nobody at the keypoints"]
-    assert doubts_of_tracks(fit) == {0: "nobody at the keypoints"}
+def test_frames_without_a_person_at_the_keypoints_are_doubtful():
+    fit = replace(people({}, {}, {}), options={"no_person": [0, 2]})
+    assert row_doubts(fit) == ["no person at the keypoints", "", "no person at the keypoints"]
+    assert doubts_of_tracks(fit) == {0: "no person at the keypoints"}

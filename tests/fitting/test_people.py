@@ -68,8 +68,8 @@ def test_feet_of_the_file_are_used(tmp_path):
     np.testing.assert_allclose(person.keypoints[rows], halpe[[24, 25, 20, 21]], atol=1e-4)
 
 
-def test_a_fit_says_where_nobody_is_at_the_keypoints(file, image):
+def test_keypoints_without_a_person_are_doubtful(file, image):
     with Fitter(people_source=find_people("fast", 1, keypoints=file)) as fitter:
         fit = fitter.fit(image.path)
-    assert fit.options["nobody_there"] == [0]
-    assert "nobody at the keypoints" in row_doubts(fit)[0]
+    assert fit.options["no_person"] == [0]
+    assert "no person at the keypoints" in row_doubts(fit)[0]
