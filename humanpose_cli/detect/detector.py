@@ -243,7 +243,7 @@ def predictions_for_keypoints(
 def _look_around(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
 ) -> Iterator[tuple[DetectedPerson, float]]:
-    """Yield for each person the landmark model's prediction around them and how alike it is, 0 if it shows no person."""
+    """Yield for each person the landmark model's prediction and how alike it is, 0 if it shows no person."""
     pyramid = Pyramid(image)
     regions = [_region_around(person) for person in people]
     for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):

@@ -274,6 +274,11 @@ def test_one_pose_in_any_form(tmp_path, root, body):
         ),
         ({"smpl_poses": ["x"]}, {"problem": ("smpl_poses", "finite")}),
         ({"smpl_poses": print}, {"problem": "refused"}),
+        ({"a": {"pose": np.zeros((1, 72)), "frame_ids": [0]}}, {"problem": "documented layout"}),
+        ({0: {"pose": np.zeros((1, 72)), "frame_ids": [10**12]}}, {"problem": "frame holds impossible values"}),
+        ({0: {"pose": np.zeros((2, 72)), "frame_ids": [0, 1, 2]}}, {"problem": "documented layout"}),
+        ([1, 2], {"problem": "documented layout"}),
+        ([], {"problem": "holds no poses", "got": "list of 0"}),
     ],
 )
 def test_pickles_without_poses(tmp_path, content, error):

@@ -96,17 +96,17 @@ def rotations_of(path: Path, content: Any, axes: str | None, track: int | None) 
 
 
 def _people(content: Any) -> Any:
-    """Name the columns of Motion-X, and gather a table a person of EasyMocap's and ROMP's frames; else nothing changes.
+    """Name the columns of Motion-X, and gather a table a person of frames: EasyMocap's and ROMP's, or a list of tables.
 
-    ROMP without tracks numbers people from the nearest on.
+    ROMP without tracks numbers people from the nearest on. Anything else stays.
     """
     if isinstance(content, np.ndarray) and content.shape[1:] == (MOTION_X,):  # README.md, "Data Loading"
         columns = {"poses": content[:, :66], "trans": content[:, 309:312], "betas": content[:, 312:]}
         return {**columns, "fps": _MOTION_X_RATE}
     frames: list[list[tuple[Any, Mapping[str, Any]]]] = []
-    if isinstance(content, list) and "Rh" in str(content[:1]):
-        documents = (frame.get("annots", [frame]) if isinstance(frame, Mapping) else frame for frame in content)
-        frames = [[(person.get("id", 0), person) for person in people] for people in documents]
+    if isinstance(content, list):
+        lists = (frame.get("annots", [frame]) if isinstance(frame, Mapping) else frame for frame in content)
+        frames = [[(person.get("id", 0), person) for person in people] for people in lists]
     elif isinstance(content, Mapping) and isinstance(results := content.get("results"), Mapping):
         for image in [results] if "smpl_thetas" in results else results.values():
             tracks = image.get("track_ids", np.argsort(np.argsort(image["cam_trans"][:, 2])))
@@ -126,13 +126,14 @@ def _people(content: Any) -> Any:
 
 def _motion_of_one(path: Path, people: Mapping[Any, Any], track: int | None) -> tuple[dict[str, Any], int]:
     """Choose a person, or who is in most frames, of tables by number; frames without them hold the last pose."""
-    person = max(people, key=lambda key: (len(people[key]["frame_ids"]), -key)) if track is None else track
-    if person not in people:
-        raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, people)))
-    rows = _held_rows(np.array(people[person]["frame_ids"]))
-    table = {name: values for name, values in people[person].items() if name in _NAMES}
     with documented(path):
-        return {name: np.array(values)[rows] for name, values in table.items()}, int(person)
+        person = max(people, key=lambda key: (len(people[key]["frame_ids"]), -key)) if track is None else track
+        if person not in people:
+            raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, people)))
+        frames = np.array(people[person]["frame_ids"])
+        check_limits("frame", frames, path)
+        rows = _held_rows(frames)
+        return {name: np.array(people[person][name])[rows] for name in _NAMES & people[person].keys()}, int(person)
 
 
 def _choice(path: Path, count: int, person: int) -> tuple[str, ...]:
