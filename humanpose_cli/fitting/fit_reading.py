@@ -493,11 +493,11 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
     poses = read_npz(path, {"poses"}).get("poses")
     if body.name == "default" and (poses is None or poses[0].size != 72):
         raise UsageError(
-            path, "holds AMASS' SMPL parameters", expected="SMPL's model file", remedy="give --body smpl:FILE"
+            path, "holds SMPL parameters of a motion", expected="SMPL's model file", remedy="give --body smpl:FILE"
         )
     if camera is None:
         raise UsageError(
-            path, "holds AMASS' motion, which has no camera", expected="--camera FILE with focal and world_to_camera"
+            path, "holds a motion that has no camera", expected="--camera FILE with focal and world_to_camera"
         )
     upright = True
     if _is_fit_file(Path(camera)):
