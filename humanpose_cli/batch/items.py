@@ -1,7 +1,8 @@
 """The items of a batch, the fingerprint by which a rerun knows that an item is unchanged, and shards.
 
-`--shard i/N` picks items by a digest of their keys. The choice depends on nothing but the key and N, so every shard
-finds its own items without asking the others, on any operating system and in any order of the input.
+`--shard i/N` deals the items out in turn, ranked by a digest of their keys. The choice depends on nothing but N and the
+keys of all items, so every shard finds its own items without asking the others, on any operating system and in any
+order of the input.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Item:
     journals files in which the worker keeps what it has found; they go when the ledger has the item
     payload  whatever the worker needs; the batch never reads it
     error    a problem that is known already; the item then fails without reaching the worker
+    waits    it cannot be done yet and is left to a later run
     """
 
     key: str
@@ -46,6 +48,7 @@ class Item:
     journals: tuple[Path, ...] = ()
     payload: Any = None
     error: HpcError | None = None
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -151,13 +154,13 @@ def ignores_case(folder: Path) -> bool:
 _SYNTAX = re.compile(r"([0-9]{1,15})/([0-9]{1,15})")
 
 
-def shard_of(key: str, count: int) -> int:
-    """Shard 0 … count-1 of an item: SHA-256 of its NFC-normalised key, as an integer, modulo `count`.
+def _rank(item: Item) -> tuple[bytes, str]:
+    """Return what ranks an item among others, nearly always the SHA-256 of its NFC-normalised key.
 
     Normalised, because macOS hands out decomposed names and Linux composed ones for the same file.
     """
-    normal = unicodedata.normalize("NFC", key).encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.sha256(normal).digest(), "big") % count
+    normal = unicodedata.normalize("NFC", item.key).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(normal).digest(), item.key
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,10 @@ class Shard:
             raise UsageError("shard", "cannot be read", expected="i/N, such as 0/4", got=repr(text))
         return cls(int(match[1]), int(match[2]))
 
-    def owns(self, key: str) -> bool:
-        """Return whether the item with this key belongs to this shard."""
-        return self.count == 1 or shard_of(key, self.count) == self.index
+    def part(self, items: Sequence[Item]) -> list[Item]:
+        """List the items of this shard in order: of all shards, the largest has one more than the smallest."""
+        mine = {item.key for item in sorted(items, key=_rank)[self.index :: self.count]} if self.count > 1 else None
+        return [item for item in items if mine is None or item.key in mine]
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

@@ -182,7 +182,7 @@ def run_items(
     """
     items = unique_items(items)
     refuse_case_twins(items, batch.out)
-    mine = [item for item in items if batch.shard.owns(item.key)]
+    mine = [item for item in batch.shard.part(items) if not item.waits]
     progress = progress or BatchProgress()
     if batch.dry_run:
         plan = plan_items(mine, batch)

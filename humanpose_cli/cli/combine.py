@@ -377,10 +377,10 @@ def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> Comman
             problem = f"has no fit of {', '.join(view.path.name for view in lost)}"
             take = replace(take, error=InputError(take.key, problem, remedy="see the camera's own error"))
         waiting = [path for path in work.fits(take) if not path.exists()] if flags.shard and not flags.dry_run else []
-        if waiting and take.error is None:
-            session.reporter.info(f"{take.key}: {len(waiting)} cameras are not fitted yet; the last part combines them")
-            continue
-        items.append(work.item(take))
+        if waits := bool(waiting) and take.error is None:
+            problem = f"{len(waiting)} cameras are not fitted yet"
+            session.reporter.info(f"{take.key}: {problem}; when all parts have ended, the same command combines them")
+        items.append(replace(work.item(take), waits=waits))
 
     def read(item: Item, progress: Progress) -> list[Fit]:
         return work.read(item.payload, overlay=work.outputs.overlay)

@@ -262,7 +262,7 @@ def read_items(items: Path, *, null: bool) -> list[str]:
     """Read the paths of --items FILE|-."""
     import sys
 
-    from humanpose_cli.io.inputs import read_list
+    from humanpose_cli.io.text_files import read_list
 
     return read_list(sys.stdin if str(items) == "-" else items, null=null)
 

@@ -6,7 +6,6 @@ the arguments and makes the items.
 
 from __future__ import annotations
 
-import codecs
 import glob
 import os
 import re
@@ -31,7 +30,8 @@ from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, na
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, check_image_file, image_size, read_image
 from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
-from humanpose_cli.io.sniffing import file_kind, reader_of, reading, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import file_kind, reader_of, reading_error, refuse_pipes
+from humanpose_cli.io.text_files import read_list
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video, video_range
 
 
@@ -356,29 +356,6 @@ def _numbered(pattern: Path) -> _Argument:
     if not numbers:
         return _Argument(pattern, pattern.parent, InputError(pattern, "matches no file", remedy="check the pattern"))
     return _Argument(pattern, pattern.parent, series=tuple(sorted(numbers, key=numbers.__getitem__)))
-
-
-def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
-    """Read the paths in a file or on a stream: one a line, or ending with NUL bytes if there are any or `null` says so.
-
-    Raises InputError if there is none, UsageError without a stream.
-    """
-    if source is None:
-        raise UsageError("-", "needs a list on stdin", expected="paths, one a line or separated by NUL bytes")
-    if isinstance(source, Path):
-        with reading(source):
-            content = source.read_bytes()
-    else:
-        content = getattr(source, "buffer", source).read()
-    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    data = data.removeprefix(codecs.BOM_UTF8)  # as Windows' own tools begin a list
-    nul = null or b"\0" in data
-    names = data.split(b"\0") if nul else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    paths = [os.fsdecode(name) for name in names if name.strip()]
-    if not paths:
-        what = source if isinstance(source, Path) else "stdin"
-        raise InputError(what, "holds no path", expected="paths, one a line or separated by NUL bytes")
-    return paths
 
 
 def _common_root(arguments: Sequence[_Argument]) -> Path:

@@ -1,14 +1,16 @@
-"""Text, JSON and TOML of others: an error names the file, and the line where it is wrong."""
+"""Text, JSON, TOML and lists of others: an error names the file, and the line where it is wrong."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.sniffing import describe_file, reading, refuse_pipes
 
 if sys.version_info >= (3, 11):
@@ -90,3 +92,45 @@ def parse_toml(text: str) -> dict[str, Any]:
     except ValueError:
         raise ValueError("a number of thousands of digits") from None
     return document
+
+
+_WIDE_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+_PATHS = "paths, one a line or separated by NUL bytes"
+
+
+def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
+    """Read the paths in a file or on a stream: one a line, or ending with NUL bytes if there are any or `null` says so.
+
+    UTF-16, as PowerShell writes it, is known by its byte order mark. Raises InputError if there is no path and, unless
+    `null` says so, for NUL bytes beside line ends or after each letter; UsageError without a stream.
+    """
+    if source is None:
+        raise UsageError("-", "needs a list on stdin", expected=_PATHS)
+    if isinstance(source, Path):
+        with reading(source):
+            content = source.read_bytes()
+    else:
+        content = getattr(source, "buffer", source).read()
+    what = source if isinstance(source, Path) else "stdin"
+    data = _narrow(what, content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+    nul = null or b"\0" in data
+    names = data.split(b"\0") if nul else [line.rstrip(b"\r") for line in data.split(b"\n")]
+    names = [name for name in names if name.strip()]
+    letters = sum(len(name) == 1 for name in names)
+    if nul and not null and (b"\n" in data or letters > max(1, len(names) / 2)):
+        problem = "mixes NUL bytes with letters or line ends, as UTF-16 without a mark and damaged files do"
+        remedy = "save the list as UTF-8; `null` takes names that end with NUL bytes as they are"
+        raise InputError(what, problem, expected=_PATHS, remedy=remedy)
+    if not names:
+        raise InputError(what, "holds no path", expected=_PATHS)
+    return [os.fsdecode(name) for name in names]
+
+
+def _narrow(what: Path | str, data: bytes) -> bytes:
+    """Return text as UTF-8 without a byte order mark; without one, bytes are not changed."""
+    encoding = next((name for mark, name in _WIDE_MARKS.items() if data.startswith(mark)), "")
+    try:
+        return data.decode(encoding).encode() if encoding else data.removeprefix(codecs.BOM_UTF8)
+    except UnicodeError as error:
+        problem = f"begins as a list in {encoding} and does not go on as one"
+        raise InputError(what, problem, remedy="save the list as UTF-8") from error

@@ -6,14 +6,12 @@ import io
 import os
 
 import pytest
-from helpers.errors import raises
 
 from humanpose_cli.batch.items import Fingerprint, Item, Shard
 from humanpose_cli.batch.ledger import Ledger
 from humanpose_cli.cli.options import BatchFlags
-from humanpose_cli.core.errors import ExitCode, InputError
+from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.inputs import read_list
 
 
 @pytest.fixture
@@ -64,13 +62,6 @@ def test_lists_of_inputs(tmp_path, monkeypatch, content, null):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
     from_stdin = BatchFlags(items=type(tmp_path)("-"), null=null)
     assert from_stdin.listed() == ["a.jpg", "b c.jpg"]
-
-
-def test_a_name_with_a_line_end_needs_nul_bytes(tmp_path):
-    assert read_list(io.BytesIO(b"a\nb.jpg"), null=True) == ["a\nb.jpg"]
-    (tmp_path / "empty").touch()
-    with raises(InputError, subject="empty", problem="holds no path"):
-        read_list(tmp_path / "empty")
 
 
 def test_a_dry_run_of_a_list_reports_what_is_to_do_and_writes_nothing(hpc, tmp_path):

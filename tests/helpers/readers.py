@@ -52,9 +52,10 @@ from humanpose_cli.io.detections import read_boxes, read_keypoints
 from humanpose_cli.io.displacement_files import DisplacementField, DisplacementFile, displacement_writer
 from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.inputs import open_inputs, read_list
+from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
+from humanpose_cli.io.text_files import read_list
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.datasets.densepose import person_of

@@ -1,8 +1,54 @@
-"""TOML of strangers: keys of so many parts that the parser would take all memory."""
+"""Lists of paths in any encoding that has a mark, and TOML with keys of so many parts that a parser takes all memory."""
+
+from __future__ import annotations
+
+import io
 
 import pytest
+from helpers.errors import raises
 
-from humanpose_cli.io.text_files import parse_toml
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.text_files import parse_toml, read_list
+
+NAMES = ["usb/IMG_0001.JPG", "Zoë/b c.jpg", "写真/一.jpg"]
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("ending", ["\r\n", "\n", "\0"])
+def test_a_list_is_decoded_by_its_mark(tmp_path, codec, ending):
+    mark = "" if codec.startswith("utf-8") else "\ufeff"
+    (tmp_path / "list").write_bytes((mark + ending.join([*NAMES, ""])).encode(codec))
+    assert read_list(tmp_path / "list") == NAMES
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["a.jpg\r\nb.jpg\r\n", "usb/IMG_0001.JPG", "写真.jpg"])
+def test_utf_16_without_a_mark_is_no_list_of_letters(codec, text):
+    with raises(InputError, subject="stdin", remedy="UTF-8"):
+        read_list(io.BytesIO(text.encode(codec)))
+
+
+@pytest.mark.parametrize("data", [b"a.jpg\nb.jpg\n\0\0\0", b"\0\0a.jpg\n", b"a.jpg\0b.jpg\n"])
+def test_nul_bytes_beside_line_ends_are_names_only_if_the_user_says_so(data):
+    with raises(InputError, problem="NUL"):
+        read_list(io.BytesIO(data))
+    assert read_list(io.BytesIO(b"a\nb.jpg\0"), null=True) == ["a\nb.jpg"]
+    assert read_list(io.BytesIO(b"a\nb.jpg"), null=True) == ["a\nb.jpg"]
+    assert read_list(io.BytesIO(b"a\0b\0"), null=True) == ["a", "b"]
+    assert read_list(io.BytesIO(b"a\0")) == ["a"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe", b" \n\t\n", b"\0\0"])
+def test_a_list_without_a_path_is_refused(tmp_path, data):
+    (tmp_path / "empty").write_bytes(data)
+    with raises(InputError, subject="empty", problem="holds no path"):
+        read_list(tmp_path / "empty")
+
+
+def test_damaged_utf_16_is_refused():
+    with raises(InputError, subject="stdin", remedy="UTF-8"):
+        read_list(io.BytesIO(b"\xff\xfea\0b"))
+
 
 LONG = ".".join("a" * 52)
 
