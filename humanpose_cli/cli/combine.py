@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.body.model_files import check_body
 from humanpose_cli.cli.fit import FitRun
 from humanpose_cli.cli.options import (
     BatchFlags,
@@ -29,6 +28,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, Status, combine_status
 from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT, DetectorMode, FitOptions, FitOutputs
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
+from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.views.options import ViewsOptions
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def find_takes(
     for name in arguments:
         path = Path(name)
         if path.name.endswith(".npz"):
+            check_readable(path)
             loose_fits.append(path)
         elif not path.is_dir():
             loose.append(name)
@@ -327,7 +328,6 @@ def combine(
     from humanpose_cli.views.inputs import separate_takes
 
     takes.check()
-    check_body(body)
     fitting = session.tune(FitOptions(body=body, detector=detector, focal=focal), without="views")
     options = session.tune_part("views", ViewsOptions())
     frame_range = parse_range(frames)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.body.model_files import check_body, prior_file
+from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -40,7 +40,6 @@ from humanpose_cli.fitting.options import (
     PeopleChoice,
     parse_heights,
 )
-from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.refining.options import RefineOptions
 
 if TYPE_CHECKING:
@@ -344,9 +343,6 @@ def fit(
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
-    for path in filter(None, vars(evidence).values()):
-        check_readable(path)
-    check_body(body)
     refinement = session.tune_part("refine", RefineOptions())
     if refine:
         prior_file(refinement.prior)

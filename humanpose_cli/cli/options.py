@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from humanpose_cli.batch.items import Shard
+from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.options import Options, infos
 from humanpose_cli.fitting.options import FitOptions, OverlayLabels, SurfaceFiles
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
-from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.refining.options import DisplacementOutputs
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def use_threads(count: int | None) -> int:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Check what every command refuses. Raises InputError for a pipe or a device among the files, which are read more
-    than once, and UsageError for numbers that are not finite and for `null` without a list.
+    """Check what every command refuses. Raises InputError for files that are missing, may not be read, or are pipes or
+    devices, and UsageError for numbers that are not finite and for `null` without a list.
     """
     stdin = any("-" in value for value in values.values() if isinstance(value, list))
     if values.get("null") and values.get("items") is None and not stdin:
@@ -57,9 +58,40 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
-        for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and name not in ("out", "items"):  # a list of items is read once
-                refuse_pipes(path)
+        if isinstance(value, str) and value:
+            _check_file_in_text(name, value)
+        elif name not in ("out", "items"):  # a list of items is read once, from a pipe, too
+            _check_files(
+                name, [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
+            )
+
+
+_WORDS = {"texture": ("frames", "none"), "background": ("keep", "transparent")}  # that stand in place of a file
+
+
+def _check_file_in_text(name: str, text: str) -> None:
+    if name == "body":
+        check_body(text)
+    elif name == "prior":
+        prior_file(text)
+    elif name in ("weights", "segmenter"):
+        from humanpose_cli.networks.weights import find_weights
+
+        find_weights(text)
+    elif text not in _WORDS.get(name, (text,)):
+        check_readable(text)
+
+
+def _check_files(name: str, paths: Sequence[Path]) -> None:
+    problems = []
+    for path in paths:
+        try:
+            if "%" not in path.name:  # a pattern of numbered files
+                check_readable(path)
+        except HpcError as error:
+            problems.append(error)
+    if problems and (name != "fits" or len(problems) == len(paths)):  # of several fits, each has its own result
+        raise problems[0]
 
 
 def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:

@@ -159,17 +159,11 @@ def refine(
     better so, and only as far; the fit file records where and how far. The fit of a take of several cameras is refined
     with the pixels of all of them.
     """
-    from humanpose_cli.body.model_files import prior_file
-    from humanpose_cli.networks.weights import find_weights
-
     check_surface_files(method, densepose, charts)
     paths = flags.fits(fits)
     inputs = flags.inputs(session, frames, out) if frames else None
     if inputs is None:
         _check_named_inputs(paths)
-    if weights:
-        find_weights(weights)
-    prior_file(prior)
     _check_models(paths, body, smplx)
     options = session.tune(preset_options(preset, correspondence, prior))
 

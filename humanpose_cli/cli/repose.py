@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.body.model_files import check_body
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -25,7 +24,6 @@ from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import DetectorMode, FitOptions
-from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
 
 if TYPE_CHECKING:
@@ -213,9 +211,7 @@ def repose(
     if fit is not None and len(input_set) > 1:
         raise UsageError("fit", "is of one photograph", got=f"{len(input_set)} inputs")
     if fit is not None:
-        check_readable(fit)
         check_fits(fit)
-    check_body(body)
     who = PeopleOptions(",".join(person or ("largest",)), target_person)
     file_target = _pose_of_file(pose, skeleton, axes, frames, who.drivers)
 

@@ -24,6 +24,7 @@ from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, read_frame_files
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, TakeViews, check_view_arrays, views_of_arrays
 from humanpose_cli.io.unfitted_detections import NOT_FITTED, UnfittedDetection, check_unfitted
@@ -534,6 +535,7 @@ def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
 
 def named_inputs(path: Path | str) -> tuple[InputItem, ...]:
     """Open the inputs whose frames a fit file has. Raises InputError if it does not name them, or one is gone."""
+    check_readable(path)
     inputs = stored_inputs(path) if str(path).endswith(".npz") and Path(path).is_file() else ()
     if not inputs:
         expected = "the photograph, video or folder that the fits were made of"

@@ -416,7 +416,7 @@ def find_weights(name: str | Path) -> Path:
     entry = WEIGHTS.get(str(name))
     if entry is None:
         raise InputError(
-            name, "is no weights file", expected="a file, a run's folder, or a name that hpc weights list shows"
+            name, "does not exist", expected="a file, a run's folder, or a name that hpc weights list shows"
         )
     if not entry.path.is_file():
         raise UnavailableError(entry.name, "is not here", remedy=f"hpc weights fetch {entry.name}")

@@ -171,7 +171,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
             "paper, small, landmarks",
         ),
         (("deform-and-learn", "--data", "CACHE", "--ablation", "colours"), 2, "'rounds', 'losses', 'correspondence'"),
-        (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
+        (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "does not exist"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
         (("fit", "--data", "CACHE", "--predictions", "none"), 3, "none: holds no fits"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--weights", "segmenter"), 3, "holds another model"),

@@ -242,7 +242,7 @@ def test_weights_that_do_not_serve_are_refused_in_a_sentence(hpc, photos, tmp_pa
         (*method, "--weights", "warp3d"): (3, "holds another model, expected deform-and-learn, found warp3d"),
         (*method, "--weights", str(unfinished)): (3, "of deform-and-learn after its first round"),
         (*method, "--weights", f"{tmp_path}/smpl.safetensors"): (3, "expected smpl-neutral, found default; --body"),
-        (*method, "--weights", f"{tmp_path}/none"): (3, "is no weights file"),
+        (*method, "--weights", f"{tmp_path}/none"): (3, "does not exist"),
         (*method, "--weights", "imagenet-resnet18"): (5, "hpc weights fetch imagenet-resnet18"),
         method: (2, "--weights: are missing, expected a run of hpc train deform-and-learn"),
         (*method, "--weights", str(deform), "--set", "network.segmenter=segmenter"): (2, "is of no use with --method"),
@@ -504,7 +504,7 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
         (("fit", "x.jpg", "--body", "smpl:absent.pkl"), 5, "absent.pkl"),
         (("fit", "x.jpg", "--body", "dragon"), 2, "default or smpl:FILE"),
         (("fit", "x.jpg", "--method", "keypoints", "--weights", "nbf-proxy"), 2, "--method auto or nbf"),
-        (("fit", "x.jpg", "--method", "nbf", "--weights", "absent"), 3, "is no weights file"),
+        (("fit", "x.jpg", "--method", "nbf", "--weights", "absent"), 3, "does not exist"),
         (("fit", "x.jpg", "--method", "nbf", "--weights", "segmenter"), 3, "holds another model"),
         (("fit", "x.jpg", "--weights", "imagenet-vgg19"), 5, "hpc weights fetch imagenet-vgg19"),
         (

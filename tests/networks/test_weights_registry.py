@@ -105,7 +105,7 @@ def test_weights_are_found_by_file_run_or_name(tmp_path, folder):
         find_weights(run)
     (run / registry.BEST).write_bytes(b"x")
     assert find_weights(run) == run / registry.BEST
-    with raises(InputError, problem="is no weights file"):
+    with raises(InputError, problem="does not exist"):
         find_weights("nothing-like-it")
     with raises(UnavailableError, remedy="hpc weights fetch imagenet-vgg19"):
         find_weights("imagenet-vgg19")

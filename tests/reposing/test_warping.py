@@ -230,7 +230,7 @@ def test_weights_must_be_there_and_of_this_network(tmp_path):
         ReposeOptions(weights="x")
     with raises(UsageError, problem="has no effect without `method=warp3d`"):
         ReposeOptions(method="mesh", mesh_input=False)
-    with raises(InputError, problem="is no weights file"):
+    with raises(InputError, problem="does not exist"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
     other = tmp_path / "other.safetensors"
     write_weights(other, {"a": torch.zeros(1)}, WeightsHeader("segmenter"))

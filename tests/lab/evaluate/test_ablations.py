@@ -106,7 +106,7 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
         (
             "NEUTRAL",
             {"segmenters": {"best": replace(SEGMENTER, backbone="nothing")}},
-            {"subject": "nothing", "problem": "is no weights file"},
+            {"subject": "nothing", "problem": "does not exist"},
         ),
         (
             "NEUTRAL",

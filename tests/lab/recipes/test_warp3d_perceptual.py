@@ -138,5 +138,5 @@ def test_files_of_other_things(tmp_path):
     torch.save({k: v for k, v in ResNet(18, width=8).state_dict().items() if "layer3.1" not in k}, path)
     with raises(InputError, problem="no known ResNet"):
         perceptual_loss(path)
-    with raises(InputError, problem="is no weights file"):
+    with raises(InputError, problem="does not exist"):
         perceptual_loss(tmp_path / "nothing.pth")
