@@ -138,7 +138,7 @@ def _refuse_one_position(
     apart = max(float(np.linalg.norm(camera.centre - cameras[0].centre)) for camera in cameras)
     if apart < _MIN_BASELINE * distance:
         expected = f"a distance between them of {_MIN_BASELINE:.0%} of that to the people, or more"
-        remedy = "film from several sides; of one camera, fit one video without `views`"
+        remedy = "film from several sides; hpc fit reads one video"
         raise InputError(", ".join(names), "stand at one position", expected=expected, remedy=remedy)
 
 
@@ -235,7 +235,7 @@ def _has_path(fit: Fit) -> bool:
 def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) -> InputError:
     """Make the error for fewer than two views; `explained`: for the reasons that the messages have."""
     problem = "leave fewer than two views: " + "; ".join(messages) if explained else "share no person"
-    remedy = "film the same people at the same time from stands, or fit the videos without `views`"
+    remedy = "film the same people at the same time from stands; hpc fit reads each video alone"
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
