@@ -32,9 +32,9 @@ from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerp
 from humanpose_cli.batch.ledger import Ledger, now, output_size, run_record, run_record_path
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, is_system_fault
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import is_about_output, is_writing_error, removed_on_failure, write_json, writing_error
+from humanpose_cli.io.atomic import is_about_output, removed_on_failure, write_json, writing_error
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.version import __version__
 
@@ -118,7 +118,7 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path], out: Path | None) 
     if where and any(where == str(path) for path in inputs):
         return explain(reading_error(where, error))
     long_name = error.errno == errno.ENAMETOOLONG
-    if long_name or is_writing_error(error) or (out is not None and is_about_output(out, error)):
+    if long_name or is_system_fault(error) or (out is not None and is_about_output(out, error)):
         return explain(writing_error(Path(where or "output"), error))
     return None
 

@@ -227,10 +227,13 @@ class _Takes:
         """Read the fits of a take's cameras, with their frames if overlays are drawn."""
         from humanpose_cli.fitting.fit_reading import read_fits
         from humanpose_cli.io.fit_files import stored_inputs
+        from humanpose_cli.io.frame_files import FrameFiles
 
-        fits = []
+        fits, views = [], {fit_path(view.key, self.out / CAMERAS): view for view in take.views}
         for path in self.fits(take):
-            fit = read_fits(path, self.fitting.body, (stored_inputs(path) or None) if overlay else None)
+            frames = (views[path],) if path in views else stored_inputs(path) if overlay else ()
+            fit = read_fits(path, self.fitting.body, (frames or None) if overlay else None)
+            fit = replace(fit, frame_files=(FrameFiles.of(frames),)) if frames else fit
             if overlay and fit.images is None:
                 problem = "does not name the files of its frames"
                 raise InputError(path, problem, remedy="`overlay=False`, or fit the frames again")

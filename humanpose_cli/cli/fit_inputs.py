@@ -28,7 +28,10 @@ _FRAMES = option(
 )
 TEXTURED = 0.5  # fraction of the work on a fit that is done when its textures are read or made
 _PERSON = option("--person ID|largest|all", "Whose bodies.")
-_NO_FRAMES = "the frames were not found, so people have no clothes; --frames INPUT names them"
+_NO_FRAMES = (
+    "the frames were not found in the folder of the fit, so they are not shown and people have no clothes; "
+    "--frames INPUT names them"
+)
 
 
 @dataclass(frozen=True)

@@ -56,23 +56,15 @@ def reason_of(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-_MACHINE_ERRNOS = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("ESTALE", "ETIMEDOUT", "EREMOTEIO", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
-        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "ESHUTDOWN", "ENODEV", "ENXIO", "EBUSY", "ENOLCK"),
-        *("EMFILE", "ENFILE"),
-    )
-    if hasattr(errno, name)
-)
+_OF_A_FILE = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
+"""What the system says of a file alone, whatever the state of the machine."""
 
 
-def is_machine_fault(error: OSError) -> bool:
-    """Return whether a system error is the machine's or its network's, whatever file is read or written.
-
-    A full disk or a missing permission is not among these: what they mean depends on the file.
+def is_system_fault(error: OSError) -> bool:
+    """Return whether a system error is the machine's, and not about a file that is missing or in the way. Errors of
+    libraries that only look like the system's have no number of it.
     """
-    return error.errno in _MACHINE_ERRNOS
+    return error.errno in errno.errorcode and not isinstance(error, _OF_A_FILE)
 
 
 class HpcError(Exception):

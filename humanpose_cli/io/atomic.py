@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_machine_fault
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_system_fault
 from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
 from humanpose_cli.io.protected import refuse_input
 
@@ -75,17 +75,12 @@ def writing_error(path: Path, error: OSError) -> HpcError:
     return UnavailableError(path, "cannot be written", got=error.strerror or str(error), remedy=_TEMPORARY)
 
 
-def is_writing_error(error: OSError) -> bool:
-    """Return whether only a write or a failing machine raises a system error of this kind, whatever file it names."""
-    return is_machine_fault(error) or (error.errno in _UNAVAILABLE and error.errno != errno.ENOENT)
-
-
 def is_about_output(folder: Path, error: OSError) -> bool:
     """Return whether a system error is about `folder` or a path below it; of one that names no file, whether it is a
-    `is_writing_error`.
+    `is_system_fault`.
     """
     if not isinstance(error.filename, str | bytes):
-        return is_writing_error(error)
+        return is_system_fault(error)
     try:
         return Path(os.path.abspath(os.fsdecode(error.filename))).is_relative_to(os.path.abspath(folder))
     except ValueError:  # a name with a zero byte
@@ -114,7 +109,7 @@ def _writing_to(path: Path, *others: Path) -> Iterator[None]:
     except OSError as error:
         output_names = {os.fspath(name) for name in (path, path.parent, *path.parents, *others)}
         name = error.filename
-        about_us = os.fsdecode(name) in output_names if isinstance(name, str | bytes) else is_writing_error(error)
+        about_us = os.fsdecode(name) in output_names if isinstance(name, str | bytes) else is_system_fault(error)
         if not about_us:
             raise
         raise writing_error(path, error) from error

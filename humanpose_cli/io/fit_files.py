@@ -21,7 +21,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
-from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, read_frame_files
+from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, frame_inputs, read_frame_files
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.sniffing import check_readable
@@ -508,7 +508,8 @@ def read_fit(path: Path | str) -> FitRecord:
             times = np.ascontiguousarray(times, np.float64)
         if arrays.keys() >= {*_OF_CAMERAS}:
             text = _scalar("frame_files", arrays["frame_files"])
-            values["frame_files"] = read_frame_files(text, Path(path).parent)
+            files, folder = read_frame_files(text, Path(path).parent), Path(path).parent
+            values["frame_files"] = () if any(each.outside(folder) for each in files) else files
             values["clothes"] = _clothes(arrays["clothes"], values["track_id"])
         record = FitRecord(**values, frame_times=times, views=views_of_arrays(arrays))
         behind = (record.joints3d[:, 0, 2] < 0) | (record.trans[:, 2] < 0)
@@ -524,12 +525,16 @@ def read_fit(path: Path | str) -> FitRecord:
 def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
     """Open the inputs whose frames a fit file has, as `frame_inputs` does; () if it does not name them.
 
-    Raises InputError for a damaged file, and if an input is gone.
+    Raises InputError for a damaged file, and if an input is gone or lies where the file may not name one.
     """
     arrays = read_npz(path, {"frame_files", _VIEW_NAMES})
     if "frame_files" not in arrays:
         return ()
-    files = read_frame_files(_scalar("frame_files", arrays["frame_files"]), Path(path).parent)
+    folder = Path(path).parent
+    files = read_frame_files(_scalar("frame_files", arrays["frame_files"]), folder)
+    if outside := next((gone for each in files if (gone := each.outside(folder))), None):
+        problem = f"has the frames of {outside}, outside of its folder, where a fit file names none"
+        raise InputError(path, problem, remedy="name them with `frames`")
     return frame_inputs(files, arrays[_VIEW_NAMES].tolist() if _VIEW_NAMES in arrays else ())
 
 
@@ -541,14 +546,6 @@ def named_inputs(path: Path | str) -> tuple[InputItem, ...]:
         expected = "the photograph, video or folder that the fits were made of"
         raise InputError(path, "does not name the files of its frames", expected=expected, remedy="`frames`")
     return inputs
-
-
-def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
-    """Open the files of a fit's frames; those of a take have the names of its views as keys."""
-    if not view_names:
-        return tuple(item for each in files for item in each.items())
-    pairs = zip(view_names, files, strict=False)
-    return tuple(replace(item, key=str(name)) for name, each in pairs for item in each.items()[:1])
 
 
 def _check_version(path: Path | str, array: np.ndarray | None) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.io.folders import files_below
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
+from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from humanpose_cli.io.inputs import InputItem, open_inputs
 
 Kind: TypeAlias = Literal["image", "video", "frames"]
@@ -34,8 +37,47 @@ class FrameFiles:
         return cls(items[0].kind, tuple(Path(os.path.abspath(item.path)) for item in items), items[0].range)
 
     def items(self) -> tuple[InputItem, ...]:
-        """Open the inputs again. Raises InputError if they are not there."""
-        return tuple(open_inputs(self.paths, sequence=self.kind == "frames", frames=self.range))
+        """Open the inputs again, whose names are taken literally. Raises InputError if they are not there or of another
+        kind.
+        """
+        arguments, listed = self._arguments()
+        found = open_inputs(arguments, listed=map(str, listed), sequence=self.kind == "frames", frames=self.range)
+        wrong = next((item.path for item in found if item.error is None and item.kind != self.kind), None)
+        link = next((file for item in found for file in item.files if os.path.islink(file)), None)
+        if wrong or link:
+            problem = "is of another kind than the fit says" if wrong else "is a link"
+            raise InputError(wrong or link, problem, expected=self.kind, remedy="name the input with `frames`")
+        return tuple(found)
+
+    def _arguments(self) -> tuple[list[Path], list[Path]]:
+        """Return numbered patterns, and files: those of a folder of frames, but not those below it."""
+        folder = next((path for path in self.paths if path.is_dir()), None)
+        if folder is None:
+            patterns = [path for path in self.paths if self.kind == "frames" and not glob.has_magic(str(path))]
+            return patterns, [path for path in self.paths if path not in patterns]
+        if self.kind != "frames":
+            raise InputError(folder, "is a folder", expected=self.kind)
+        _, names = next(files_below(folder, (), []), (folder, []))
+        files = [folder / name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES | OTHER_IMAGE_SUFFIXES]
+        if not files:
+            raise InputError(folder, "holds no images", expected="the frames of the fit")
+        return [], files
+
+    def outside(self, folder: Path) -> Path | None:
+        """Return a path that a fit file in `folder` may not name: it lies outside of this folder, and of the folder
+        that holds hpc-out, if the file is below that. Paths elsewhere are not touched, as they may be of a network.
+        """
+        base = Path(os.path.abspath(folder))
+        base = next((each.parent for each in (base, *base.parents) if each.name == "hpc-out"), base)
+        return next((path for path in self.paths if not _is_within(path, base)), None)
+
+
+def frame_inputs(files: Sequence[FrameFiles], view_names: Sequence[str] = ()) -> tuple[InputItem, ...]:
+    """Open the files of a fit's frames; those of a take have the names of its views as keys."""
+    if not view_names:
+        return tuple(item for each in files for item in each.items())
+    pairs = zip(view_names, files, strict=False)
+    return tuple(replace(item, key=str(name)) for name, each in pairs for item in each.items()[:1])
 
 
 def frame_files_text(files: Sequence[FrameFiles], folder: Path) -> str:
@@ -62,6 +104,11 @@ def _parse(document: Any, folder: Path) -> FrameFiles:
     if kind not in get_args(Kind) or not paths or any("\0" in str(path) for path in paths):
         raise ValueError(kind)
     return FrameFiles(kind, paths, parse_frame_range(document["range"]))
+
+
+def _is_within(path: Path, base: Path) -> bool:
+    within = base in (path, *path.parents)
+    return within and Path(os.path.realpath(base)) in (real := Path(os.path.realpath(path)), *real.parents)
 
 
 def _relative(path: Path, folder: Path) -> str:

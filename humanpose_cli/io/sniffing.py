@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_machine_fault, shell_word
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_system_fault, shell_word
 
 FileKind = str
 """'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
@@ -152,9 +152,6 @@ def reading_error(path: Path | str, error: OSError) -> HpcError:
     """Explain why a file cannot be opened or read: InputError, or UnavailableError for a machine or a network mount
     that fails whatever file is read.
     """
-    if is_machine_fault(error):
-        remedy = "check the disk or network mount; the same command goes on"
-        return UnavailableError(path, "cannot be read", got=error.strerror or "", remedy=remedy)
     if isinstance(error, FileNotFoundError):
         return InputError(path, "does not exist", remedy="check the spelling and the folder")
     if isinstance(error, IsADirectoryError):
@@ -164,4 +161,8 @@ def reading_error(path: Path | str, error: OSError) -> HpcError:
     if isinstance(error, PermissionError):
         return InputError(path, "may not be read", remedy="change its mode or its owner")
     reason = error.strerror or "it cannot be read"
+    if is_system_fault(error) and error.errno not in (errno.EIO, errno.ELOOP, errno.EINVAL):  # those are one file's
+        return UnavailableError(
+            path, "cannot be read", got=reason, remedy="check the machine; the same command goes on"
+        )
     return InputError(path, f"cannot be read ({reason})", remedy="check the disk or network mount")

@@ -15,7 +15,8 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.fit_reading import items_of, on_frames, on_views
 from humanpose_cli.fitting.fitter import check_pixels
 from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.io.fit_files import FitRecord, frame_inputs
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.frame_files import frame_inputs
 from humanpose_cli.io.inputs import Frame, InputItem
 
 _LISTED = 5  # missing frames that a message lists

@@ -46,7 +46,7 @@ def html_page(title: str, facts: str, style: str, content: str) -> str:
 
 def json_script(document: Any) -> str:
     """Write JSON values as a script element `data` for scripts of the page; none of the values can end it."""
-    text = json.dumps(document).replace("</", "<\\/")
+    text = json.dumps(document).replace("<", "\\u003c")
     return f'<script type="application/json" id="data">{text}</script>\n'
 
 

@@ -312,7 +312,12 @@ def test_what_a_failing_item_has_written_vanishes_and_what_stood_there_stays(tmp
 
 
 @pytest.mark.parametrize(
-    "fault", [UnavailableError("disk", "is full"), OSError(errno.ENOSPC, "No space left on device", "out/x")]
+    "fault",
+    [
+        UnavailableError("disk", "is full"),
+        OSError(errno.ENOSPC, "No space left on device", "out/x"),
+        OSError(errno.EAGAIN, "again"),
+    ],
 )
 def test_what_would_fail_everywhere_stops_the_run_and_is_not_held_against_the_item(tmp_path, photos, fault):
     worker = Recorder(tmp_path / "out", {"b.jpg": fault})
