@@ -27,7 +27,8 @@ from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.fit_files import COLUMNS, FRAME_LISTS, GROUND_COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.fit_options import FRAME_LISTS
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign_fits
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable

@@ -21,6 +21,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
+from humanpose_cli.io.fit_options import read_options
 from humanpose_cli.io.frame_files import FrameFiles, frame_files_text, frame_inputs, read_frame_files
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
@@ -59,7 +60,6 @@ COLUMNS: dict[str, tuple[tuple[str | int, ...], str]] = {
 # Of images with a ground under several people: name → sizes behind the F frames. Others have none of them.
 GROUND_COLUMNS: dict[str, tuple[int, ...]] = {"ground": (4,), "focal_people": ()}
 _GROUND_TYPES = {"ground": "<f4", "focal_people": "<i4"}
-FRAME_LISTS = ("camera_unknown", "camera_walks", "damaged", "not_searched", "no_person")  # in options
 CLOTHES = (6, 4)  # spots of a person's body; CIELAB and weight of each
 ROW_COLUMNS = tuple(name for name, (shape, _) in COLUMNS.items() if shape[0] == "N")
 
@@ -500,7 +500,7 @@ def read_fit(path: Path | str) -> FitRecord:
     try:
         values: dict[str, Any] = {name: _narrowed(name, arrays[name], dtype) for name, (_, dtype) in COLUMNS.items()}
         values |= {name: _scalar(name, arrays[name]) for name in _SCALARS}
-        values["options"] = _options(values["options"])
+        values["options"] = read_options(values["options"])
         for name in GROUND_COLUMNS & arrays.keys():
             values[name] = _narrowed(name, arrays[name], _GROUND_TYPES[name])
         times = arrays.get("frame_times")  # files of images and old ones have none
@@ -575,16 +575,6 @@ def _clothes(array: np.ndarray, track_id: np.ndarray) -> dict[int, np.ndarray]:
         got = f"{array.shape} {array.dtype}"
         raise InputError("clothes", "are damaged", expected=f"{(len(tracks), *CLOTHES)} float64", got=got)
     return {int(t): np.asarray(c, np.float64) for t, c in zip(tracks, array, strict=True) if c[:, 3].any()}
-
-
-def _options(text: str) -> dict[str, Any]:
-    try:
-        options = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError("options", f"are no JSON ({error})") from error
-    if not isinstance(options, dict):
-        raise InputError("options", "are no JSON object", got=type(options).__name__)
-    return options
 
 
 def _narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.stature import statures
-from humanpose_cli.io.fit_files import FRAME_LISTS
+from humanpose_cli.io.fit_options import FRAME_LISTS
 from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.io.unfitted_detections import NOT_FITTED
 from humanpose_cli.views.bodies import PersonBodies, landmarks_of
