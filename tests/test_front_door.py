@@ -160,8 +160,8 @@ def test_a_person_of_a_fit_is_a_target(fit, photo):
     assert calls
 
 
-def test_fits_are_read_with_their_frames_and_refined(fit, photo, tmp_path):
-    saved = fit.save(tmp_path / "a.fit.npz")
+def test_fits_are_read_with_their_frames_and_refined(fit, photo):
+    saved = fit.save(photo.parent / "a.fit.npz")
     fits = hp.read_fits(saved, frames=[photo])
     np.testing.assert_array_equal(fits.images.frame(0), read_image(photo).pixels)
     with hp.Refiner(device="cpu", threads=1) as refiner:
@@ -178,10 +178,10 @@ def test_an_array_gives_what_its_file_gives(fit, photo):
     np.testing.assert_array_equal(again.overlay(), fit.overlay())
 
 
-def test_a_fit_is_saved_and_loaded(fit, photo, tmp_path):
-    saved = fit.save(tmp_path / "a.fit.npz")
+def test_a_fit_is_saved_and_loaded(fit, photo):
+    saved = fit.save(photo.parent / "a.fit.npz")
     loaded = hp.load_fit(saved)
-    assert saved.read_bytes() == loaded.save(tmp_path / "b.fit.npz").read_bytes()
+    assert saved.read_bytes() == loaded.save(photo.parent / "b.fit.npz").read_bytes()
     with raises(hp.UsageError, subject="image", problem="is missing: a fit file holds no pixels"):
         loaded.overlay()
     pixels = read_image(photo).pixels

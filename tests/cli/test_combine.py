@@ -60,7 +60,7 @@ def test_folders_of_frames_are_one_take_together(hpc, tmp_path):
     [
         (("--height", "9"), "--height: is out of range, expected 0.5 to 2.6 metres, found 9"),
         (("--offsets", "0,x"), "--offsets: cannot be read"),
-        (("--calibration", "c.toml", "--focal", "900"), "--focal: cannot be combined with --calibration"),
+        (("--calibration", __file__, "--focal", "900"), "--focal: cannot be combined with --calibration"),
     ],
 )
 def test_what_does_not_go_together_is_refused(hpc, tmp_path, arguments, message):

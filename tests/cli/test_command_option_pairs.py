@@ -28,7 +28,7 @@ import humanpose_cli.refining.refiner
 import humanpose_cli.reposing.reposer
 import humanpose_cli.views.inputs
 from humanpose_cli.body.body import default_body
-from humanpose_cli.cli import cluster, combine, fit, repose
+from humanpose_cli.cli import cluster, combine, options, repose
 from humanpose_cli.cli.command import Invocation, build_command
 from humanpose_cli.cli.fit_work import FitWork
 from humanpose_cli.cli.options import BatchFlags
@@ -307,15 +307,14 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
         (humanpose_cli.views.inputs, "check_take", lambda *_: None),
         (combine, "FitRun", type("NotedFits", (combine.FitRun,), {"run": noted_fits})),
-        (combine, "check_body", str),
+        (options, "check_body", str),
+        (options, "check_readable", str),
         (combine._Takes, "read", lambda takes, take, **more: more),
         (combine._Takes, "fits", lambda takes, take: take.fits),
         (combine._Takes, "shared_calibration", lambda takes: f"of {takes.flags.height}"),
         (FitWithFrames, "read", noted_read),
         (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
         (humanpose_cli.body.smpl, "load_body", str),
-        (fit, "check_body", str),
-        (repose, "check_body", str),
         (repose, "_pose_of_file", noted_pose),
     ):
         monkeypatch.setattr(owner, name, value)

@@ -81,14 +81,14 @@ def test_formats_people_and_textures(hpc, fits, tmp_path):
         ["a.png.ply"],
     ]
     assert "map_Kd a.png.person1.png" in (tmp_path / "out" / "a.png.mtl").read_text("utf-8")
-    assert "the frames were not found, so people have no clothes; --frames INPUT names them" in ran.err
+    assert "people have no clothes; --frames INPUT names them" in ran.err
     ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
     assert names(ran) == ["a.png.person1.bvh"]
 
 
 @pytest.mark.parametrize("command", ["export", "view"])
 def test_frames_that_cannot_be_read_leave_the_body(hpc, fits, tmp_path, command):
-    path, frame = fits / "a.png.fit.npz", tmp_path / "a.png"
+    path, frame = fits / "a.png.fit.npz", fits / "a.png"
     write_image(frame, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     frame.write_bytes(frame.read_bytes()[:-6000])
     replace(load_fit(path), frame_files=(FrameFiles("image", (frame,)),)).save(path)

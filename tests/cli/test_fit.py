@@ -490,7 +490,7 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("repose", "--target-pose", "x.npy"), 2, "--input"),
+        (("repose", "--target-pose", "y.npy"), 2, "--input"),
         (("repose", "x.npy"), 2, "--input: is missing, expected photographs, then the pose"),
         (("repose", "x.jpg"), 2, "--target-pose: is missing"),
         (("repose", "x.npy", "x.jpg"), 2, "x.npy: is a pose file where a photograph should be"),
@@ -510,7 +510,7 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
         (
             ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "warp3d", "--weights", "no"),
             3,
-            "no weights",
+            "does not exist",
         ),
         (
             ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--mesh-input"),
@@ -533,7 +533,7 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, message):
     ("line", "named"),
     [
         (("refine", "--method", "registration"), "--densepose: is missing"),
-        (("refine", "--charts", "UV_Processed.mat"), "--charts: has no effect without --densepose"),
+        (("refine", "--charts", __file__), "--charts: has no effect without --densepose"),
         (("refine", "--method", "registration", "--prior", "none"), "--prior: cannot be combined with --method"),
         (("fit", "--set", "refine.prior=none"), "setting refine: has no effect without --refine"),
         (("fit", "--refine", "--set", "refine.prior=gmm"), "is not known, expected none, pose, gmm:FILE, vposer:FILE"),

@@ -241,7 +241,7 @@ def test_fits_are_not_replaced_by_their_refinement(hpc, photos):
 
 def test_charts_are_those_of_densepose(hpc, photos, tmp_path):
     fits, frames = photos / "fits", photos / "photos"
-    ran = hpc("refine", str(fits), "--frames", str(frames), "--charts", "x.mat", "--out", str(tmp_path))
+    ran = hpc("refine", str(fits), "--frames", str(frames), "--charts", __file__, "--out", str(tmp_path))
     assert (ran.code, "--charts: has no effect without --densepose" in ran.err) == (2, True)
     with raises(hp.UsageError, subject="charts", problem="has no effect without"):
         hp.refine(fits / "astronaut.png.fit.npz", frames / "astronaut.png", charts="x.mat")
