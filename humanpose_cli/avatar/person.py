@@ -266,8 +266,8 @@ class DressedPerson:
         reliable = stage.aligned.reliable.cpu().numpy()
         hands = [side for side in ("left", "right") if reliable[parts_mask(labels, (f"{side}_hand",))].mean() < 0.5]
         if hands:
-            name = "both hands" if len(hands) == 2 else f"{hands[0]} hand"
-            yield Doubt("hands", len(hands), f"{name} hidden", f"the photo does not show the {name}: made up")
+            name, article = ("both hands", "") if len(hands) == 2 else (f"{hands[0]} hand", "the ")
+            yield Doubt("hands", len(hands), f"{name} hidden", f"the photo does not show {article}{name}: made up")
         if stage.uncovered > self.options.max_uncovered:
             share = f"{stage.uncovered:.0%}"
             sentence = f"{share} of the person's image lie off the body and its clothes, and stay out of the drawing"

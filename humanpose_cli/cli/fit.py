@@ -100,7 +100,7 @@ def _statures(fit: Fit) -> str:
     rows = np.unique(fit.track_id, return_index=True)[1]
     body = fit.body_model()
     metres = statures(body, torch.from_numpy(fit.betas[rows])).tolist()
-    people = f"{min(metres):.2f}" if len(metres) == 1 else f"{min(metres):.2f} to {max(metres):.2f}"
+    people = " to ".join(dict.fromkeys(f"{each:.2f}" for each in (min(metres), max(metres))))
     return f"taken to be {people} m (±{BodyStature.of(body).spread:.0%})"
 
 

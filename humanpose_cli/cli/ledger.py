@@ -37,7 +37,10 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
 
     history = read_history(folder)
     if not history.entries:
-        raise InputError(folder, "holds no ledger with items", expected="the output folder of fit, refine or repose")
+        below = min((path.parent for path in folder.glob("*/ledger.*.jsonl")), default=None)
+        remedy = f"there is one in {below}" if below else ""
+        expected = "the output folder of fit, refine or repose"
+        raise InputError(folder, "holds no ledger with items", expected=expected, remedy=remedy)
     entries = list(history.entries.values())
     visible_entries = [entry for entry in entries if every or not entry.done]
     done_count = sum(entry.done for entry in entries)

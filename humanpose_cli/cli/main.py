@@ -117,7 +117,8 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
     try:
         with protected_inputs():
-            code = build_app(build).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
+            line = [*arguments[1:], "--help"] if arguments[:1] in ([], ["help"]) else arguments
+            code = build_app(build).main(line, prog_name="hpc", standalone_mode=False)
         if stop.requested and not has_begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
             raise KeyboardInterrupt
         write_stdout("")  # flushes what --help wrote: a reader that has gone is found out here

@@ -353,9 +353,10 @@ def parse_heights(text: str) -> dict[int | None, float]:
         except ValueError:
             number, height = None, float("nan")
         if not MIN_HEIGHT <= height <= MAX_HEIGHT or number in heights or (number is not None and number < 0):
-            raise UsageError(
-                "height", "is unusable", expected=f"metres, {MIN_HEIGHT} to {MAX_HEIGHT}, or PERSON=METRES,…", got=text
-            )
+            expected = f"metres, {MIN_HEIGHT} to {MAX_HEIGHT}, or PERSON=METRES,…"
+            centimetres = MIN_HEIGHT <= height / 100 <= MAX_HEIGHT
+            remedy = f"{height:g} cm are {height / 100:g} m" if centimetres else ""
+            raise UsageError("height", "is unusable", expected=expected, got=text, remedy=remedy)
         heights[number] = height
     return heights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import stat
@@ -148,12 +149,21 @@ def reader_of(path: Path | str) -> str:
     return ""
 
 
+def _similar_name(path: Path) -> str:
+    try:
+        close = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1, cutoff=0.85)
+    except OSError:  # the folder is missing, too
+        return ""
+    return f"did you mean {path.with_name(close[0])}?" if close else ""
+
+
 def reading_error(path: Path | str, error: OSError) -> HpcError:
     """Explain why a file cannot be opened or read: InputError, or UnavailableError for a machine or a network mount
     that fails whatever file is read.
     """
     if isinstance(error, FileNotFoundError):
-        return InputError(path, "does not exist", remedy="check the spelling and the folder")
+        remedy = _similar_name(Path(path)) or "check the spelling and the folder"
+        return InputError(path, "does not exist", remedy=remedy)
     if isinstance(error, IsADirectoryError):
         return InputError(path, "is a folder", expected="a file")
     if error.errno == errno.ENAMETOOLONG:
