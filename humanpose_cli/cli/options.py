@@ -66,7 +66,7 @@ def check_values(values: Mapping[str, Any]) -> None:
             )
 
 
-_WORDS = {"texture": ("frames", "none"), "background": ("keep", "transparent")}  # that stand in place of a file
+_NO_FILES = {"texture": ("frames", "none"), "background": ("keep", "transparent")}  # that stand in place of a file
 
 
 def _check_file_in_text(name: str, text: str) -> None:
@@ -78,7 +78,7 @@ def _check_file_in_text(name: str, text: str) -> None:
         from humanpose_cli.networks.weights import find_weights
 
         find_weights(text)
-    elif text not in _WORDS.get(name, (text,)):
+    elif text not in _NO_FILES.get(name, (text,)):
         check_readable(text)
 
 

@@ -119,7 +119,7 @@ def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]
     letters = sum(len(name) == 1 for name in names)
     if nul and not null and (b"\n" in data or letters > max(1, len(names) / 2)):
         problem = "mixes NUL bytes with letters or line ends, as UTF-16 without a mark and damaged files do"
-        remedy = "save the list as UTF-8; `null` takes names that end with NUL bytes as they are"
+        remedy = "save the list as UTF-8; `null` reads names that end with NUL bytes"
         raise InputError(what, problem, expected=_PATHS, remedy=remedy)
     if not names:
         raise InputError(what, "holds no path", expected=_PATHS)

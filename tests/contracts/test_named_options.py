@@ -68,6 +68,6 @@ def test_flags_in_errors_exist():
     unknown = set()
     for text in (text for tree in modules().values() for text in said(tree)):
         for command, line in re.findall(r"(?:hpc ([a-z]+))?([^;,]*?(?=hpc [a-z]|[;,]|$))", text):
-            known = of.get(command) or set().union(*of.values())
-            unknown |= {flag for flag in re.findall(r"--[a-z][a-z_-]*", line) if flag not in known | OTHERS}
+            flags = of.get(command) or set().union(*of.values())
+            unknown |= {flag for flag in re.findall(r"--[a-z][a-z_-]*", line) if flag not in flags | OTHERS}
     assert unknown == set()
