@@ -1,4 +1,4 @@
-"""Lists of paths in any encoding that has a mark, and TOML with keys of so many parts that a parser takes all memory."""
+"""Lists of paths in any encoding that has a mark, and TOML with keys of so many parts that it takes all memory."""
 
 from __future__ import annotations
 
