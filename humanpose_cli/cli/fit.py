@@ -336,7 +336,7 @@ def fit(
     videos with the sound. With --refine also the page and the textures that hpc refine writes. Of one input, --out may
     name the fit file.
     """
-    from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.io.frame_range import ALL_FRAMES, parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES
     from humanpose_cli.networks.weights import find_weights
@@ -366,6 +366,8 @@ def fit(
     chosen = parse_range(frames)
     listed = flags.listed()
     sources = flags.inputs(session, inputs or (), out, listed=listed, sequence=sequence, frames=chosen, rate=rate)
+    if not any(source.is_sequence for source in sources):  # the ledger records what has an effect
+        chosen, rate = ALL_FRAMES, None
     run = FitRun(
         session,
         flags,

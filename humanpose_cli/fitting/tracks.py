@@ -118,18 +118,16 @@ def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
 
 
 def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
-    """Compute rising seconds from the first frame on: those of the video's clock if the rate varies, else evenly
-    spaced.
+    """Compute rising seconds from the first frame on: those of the video's clock, or evenly spaced ones if they agree
+    with it.
 
     Clocks count in steps, some in full milliseconds, so that evenly spaced frames deviate by up to a tenth of an
     interval. Frames without a rising clock are evenly spaced too.
     """
     even = np.arange(len(times)) / frame_rate
-    if len(times) < 3 or any(time is None for time in times):
+    if any(time is None for time in times):
         return even.tolist()
     clock = np.array([float(time - times[0]) for time in times])  # type: ignore[operator]
-    step = clock[-1] / (len(clock) - 1)
     rises = bool((np.diff(clock) > 0).all())
-    if not rises or np.abs(clock - step * np.arange(len(clock))).max() < _CLOCK_ERROR * step:
-        return even.tolist()
-    return clock.tolist()
+    is_even = np.abs(clock - even).max(initial=0.0) < _CLOCK_ERROR / frame_rate
+    return even.tolist() if is_even or not rises else clock.tolist()

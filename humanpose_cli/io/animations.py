@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,8 @@ ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 """Names of images that may be animations (lower case)."""
 
 _HEAD_BYTES = 4096
+_MAX_FRAMES = 10_000
+_MAX_PIXELS = _MAX_FRAMES * 1920 * 1080  # of all frames: each is decoded as a complete image, whatever it changes
 _DEFAULT_SECONDS = Fraction(1, 10)  # that browsers show a frame without a duration
 
 
@@ -51,12 +54,13 @@ def animation_length(path: Path) -> tuple[tuple[int, int], int, float]:
 def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction, Fraction], None, None]:
     """Yield the frames (H, W, 3) uint8 sRGB, over white, with the seconds when each begins and ends.
 
-    Raises InputError for a damaged file, after the frames before the damage.
+    Raises InputError for a damaged file, after the frames before the damage, and for too many frames.
     """
     image = open_image(path)
     assert image is not None
     count, time = 0, Fraction(0)
     with image:
+        _refuse_long(path, image)
         try:
             for frame in ImageSequence.Iterator(image):
                 frame.load()
@@ -67,3 +71,12 @@ def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction,
         except DECODING_ERRORS as error:
             problem = f"breaks off after frame {count - 1}" if count else "is a damaged animation"
             raise InputError(path, problem, remedy="copy or save it again") from error
+
+
+def _refuse_long(path: Path, image: Image.Image) -> None:
+    frame_count, limit = 1, min(_MAX_FRAMES, _MAX_PIXELS // (image.width * image.height))
+    with suppress(*DECODING_ERRORS):  # of a damaged one, the frames before the damage are read
+        frame_count = getattr(image, "n_frames", 1)
+    if frame_count > limit:
+        expected = f"at most {limit} frames of {image.width} × {image.height}"
+        raise InputError(path, "is too long", expected=expected, got=str(frame_count), remedy="convert it to a video")

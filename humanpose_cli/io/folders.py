@@ -10,8 +10,12 @@ from humanpose_cli.core.errors import HpcError
 from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.sniffing import reading_error
 
-SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
-"""Never entered on the way down: folders of archives and systems, and where results go by default."""
+SKIPPED_FOLDERS = {
+    *("__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN", "System Volume Information"),
+    *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),
+}
+"""Never entered on the way down: folders of archives and systems, thumbnails, deleted files and snapshots of network
+drives, and where results go by default."""
 
 
 def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError]) -> Iterator[tuple[Path, list[str]]]:

@@ -54,6 +54,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }  # from stored to upright, by EXIF's number
 _SIDEWAYS = {5, 6, 7, 8}
+_NEARLY_BLACK = 16  # of 255: what 12 of 16 bits reach
 _BAND = 1 << 18  # pixels that are converted at once, so that conversions of huge images need little memory
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
@@ -139,13 +140,15 @@ def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
 
 _DEEP_MODES = ("I", "F")  # and their variants "I;16", "I;16B" …
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+_EIGHT_BIT_MODES = {"RGB", "RGBA", "LA"}  # which Pillow also has for 16 bits a channel
 _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Convert numbers of any type to uint8, over the range of their type or their values.
 
-    uint8 stays; uint16 spans 0–65535. Other types have no fixed range, so the values decide: floats of which 99 %
+    uint8 stays; uint16 spans 0–65535, or 8, 10 or 12 bits if no value needs more: as 16 bits these images would be
+    nearly black. Other types have no fixed range, so the values decide: floats of which 99 %
     are at most 1 span 0–1 (highlights clip), anything up to 255 spans 0–255, up to 65535 spans 0–65535, beyond that
     0–maximum. Negative numbers, infinities and NaN become 0. No gamma is applied.
     """
@@ -153,7 +156,7 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
-    full = 65535.0 if values.dtype == np.uint16 else _range_of(values)
+    full = _range_of(values)
     eight_bits = np.empty(values.shape, np.uint8)
     for rows in _bands(values.shape):
         eight_bits[rows] = np.rint(np.clip(_finite(values[rows]) * np.float32(255.0 / full), 0, 255))
@@ -176,7 +179,8 @@ def _range_of(values: np.ndarray) -> float:
         if fractions >= 0.99 * values.size:
             return 1.0
     largest = max((float(_finite(values[rows]).max(initial=0)) for rows in _bands(values.shape)), default=0.0)
-    return next((full for full in (255.0, 65535.0) if largest <= full), largest)
+    ranges = (255.0, 1023.0, 4095.0, 65535.0) if values.dtype == np.uint16 else (255.0, 65535.0)
+    return next((full for full in ranges if largest <= full), largest)
 
 
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -443,11 +447,14 @@ def read_image(path: Path | str) -> LoadedImage:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with header as image:
         try:
+            lacks_bits = image.mode in _EIGHT_BIT_MODES and ";16" in str(image.tile) and orientation_from_exif(image) == 1
             with _pillow_limit_lifted():
                 image.load()
             focal, is_part = focal_from_exif(image), is_cropped(image)
             orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
             pixels, alpha = to_rgb(image)
+            if lacks_bits and pixels.max() <= _NEARLY_BLACK:
+                pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:
             raise _damaged(path, error) from error
         if _is_animated(image):
@@ -461,6 +468,17 @@ def read_image(path: Path | str) -> LoadedImage:
     if focal is not None and is_part:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
     return LoadedImage(pixels, alpha, None if is_part else focal, focal if is_part else None)
+
+
+def _from_sixteen_bits(path: Path) -> np.ndarray:
+    """Read the colours of a PNG or TIFF of which Pillow keeps the upper 8 of 16 bits."""
+    import cv2
+
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
+    if values is None:
+        raise ValueError("its 16 bits a channel are damaged")
+    return to_eight_bits(values[..., ::-1])
 
 
 def _is_animated(image: Image.Image) -> bool:

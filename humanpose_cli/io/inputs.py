@@ -426,7 +426,7 @@ class _Search:
         """Return whether a glob matched an output of hpc. Below its fixed part `anchor` it enters the folders that
         `files_below` enters: results may lie beside the images.
         """
-        below = [folder for folder in path.parents if anchor in folder.parents]
+        below = [folder for folder in (path, *path.parents) if anchor in folder.parents]
         inside = any(folder in self.exclude or folder.name in SKIPPED_FOLDERS for folder in below)
         return inside or path in self.exclude or path.name.endswith(self.output_suffixes)
 

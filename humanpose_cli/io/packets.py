@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import av
 
-_LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header has the duration
+from humanpose_cli.io.containers import stated_seconds
+
+_LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf", "mxf"})  # containers that state their duration
 _LENGTH_TOLERANCE = 0.5  # seconds
+_HIDDEN_VP8 = 0x10  # the bit that is missing in the first byte of a VP8 frame that is never shown
 
 Damage = Literal["", "flawed", "lost"]
 """'lost': not decoded, the frame before takes its place; 'flawed': parts are filled in by the decoder, or the frame
@@ -29,12 +32,19 @@ class Decoded(NamedTuple):
 class Packets:
     """The packets of a video stream, decoded, with an account of what is missing.
 
-    count  of frames that are shown, among the packets read so far; an edit list leaves others out
+    times       of the frames that are shown, among the packets read so far, in the stream's unit (None: unknown); an
+                edit list leaves others out
+    byte_count  of these packets
+    is_regular  whether each of them becomes a frame, as far as packets tell
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container, self._stream = container, stream
-        self.count = 0
+        self.times: list[int | None] = []
+        self.byte_count = 0
+        self.is_regular = True
+        self._dts: int | None = None
+        self._restarts = False  # the clock, as where two recordings were joined
         self._end = Fraction(0)  # seconds, of the last packet of any stream
         self._waiting_times: list[int] = []  # a heap: times of packets that have not become frames
         self._has_failed = False
@@ -69,13 +79,48 @@ class Packets:
                     self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
                 if packet.stream is not self._stream:
                     continue
-                if packet.size and not packet.is_discard:
-                    self.count += 1
-                    if packet.pts is not None:
-                        heapq.heappush(self._waiting_times, packet.pts)
+                if packet.size and not packet.is_discard and not self._is_hidden(packet):
+                    self._count(packet)
                 yield packet
         except av.FFmpegError as error:
             self._error = error.strerror or "an error"
+
+    def _count(self, packet: Any) -> None:
+        first, pts = self.times[0] if self.times else packet.pts, packet.pts
+        # Frames before the first key frame cannot be decoded, nor can those after it that are shown before it.
+        starts = bool(self.times) or packet.is_keyframe
+        self.is_regular &= starts and not packet.is_corrupt and None not in (pts, first) and pts >= first
+        self._has_failed |= packet.is_corrupt
+        self._restarts |= None not in (packet.dts, self._dts) and packet.dts < self._dts
+        self._dts = packet.dts
+        self.times.append(pts)
+        self.byte_count += packet.size
+        if pts is not None:
+            heapq.heappush(self._waiting_times, pts)
+
+    def _is_hidden(self, packet: Any) -> bool:
+        return self._stream.codec_context.name == "vp8" and not memoryview(packet)[0] & _HIDDEN_VP8
+
+    def count_from(self, start: int | None) -> int:
+        """Count the frames read so far that are shown at `start` or later, all if a time is unknown."""
+        return sum(None in (time, start) or time >= start for time in self.times)  # type: ignore[operator]
+
+    def frame_rate(self, stated: Sequence[float]) -> float | None:
+        """Compute frames a second from the times of the packets read so far: (n − 1) ÷ (last − first).
+
+        stated  rates of the header; the first that agrees with the times, or else a usual one, is returned without
+                the error of clocks that count in full milliseconds
+        None: the times do not tell it.
+        """
+        times = [time for time in self.times if time is not None]
+        ticks, steps = max(times, default=0) - min(times, default=0), len(times) - 1
+        if self._restarts or len(times) < len(self.times) or ticks == 0:
+            return None
+        tick = float(self._stream.time_base)
+        measured = steps / (ticks * tick)
+        tolerance = min(1.0, ticks / steps / 4)
+        usual = (*stated, float(round(measured)), round(measured) * 1000 / 1001)
+        return next((rate for rate in usual if rate and abs(steps / (rate * tick) - ticks) <= tolerance), measured)
 
     def _lost(self, last: Any, pts: int | None) -> Generator[Decoded, None, None]:
         """Count frames between the last one and one at `pts`; None: the end."""
@@ -90,11 +135,13 @@ class Packets:
         """Explain why the end of the file is taken to be missing, once all packets have been read; "" if it is not."""
         if self._error:
             return self._error
-        if self._container.format.name in _LENGTH_IN_HEADER:  # some count frames that they leave out
-            seconds = (self._container.duration or 0) / av.time_base
+        name, expected = self._container.format.name, self._stream.frames
+        # FFmpeg shortens the duration of an AVI that is smaller than its header says.
+        is_shortened = name == "avi" and (self._stream.duration or expected) < expected
+        if name in _LENGTH_IN_HEADER and not is_shortened:  # some count frames that they leave out
+            seconds = stated_seconds(self._container)
             short = seconds - self._end > _LENGTH_TOLERANCE
             return f"{float(self._end):.1f} of {seconds:.1f} seconds in the file" if short else ""
-        expected = self._stream.frames
-        if expected and self._container.format.name.startswith("mov,"):  # it also counts what an edit list leaves out
+        if name.startswith("mov,"):  # its count includes what an edit list leaves out, and lacks all fragments
             expected = sum(not entry.is_discard for entry in self._stream.index_entries)
-        return f"{self.count} of {expected} frames in the file" if self.count < expected else ""
+        return f"{len(self.times)} of {expected} frames in the file" if len(self.times) < expected else ""

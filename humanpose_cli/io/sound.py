@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.io.containers import open_container
+from humanpose_cli.io.containers import open_container, video_streams
 
 _COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 """Codecs that players take in an MP4; others are encoded anew."""
@@ -126,7 +126,7 @@ def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float3
     """
     try:
         with open_container(path) as container:
-            if not container.streams.audio or not container.streams.video:
+            if not container.streams.audio or not video_streams(container):
                 return None
             stream, resampler = container.streams.audio[0], av.AudioResampler("flt", "mono", rate)
             parts: list[NDArray[np.float32]] = []
@@ -138,7 +138,7 @@ def read_sound(path: Path, rate: int, seconds: float) -> tuple[NDArray[np.float3
                     break
             parts += [block.to_ndarray()[0] for block in resampler.resample(None)]
         with open_container(path) as container:
-            first = next(container.decode(container.streams.video[0]), None)
+            first = next(container.decode(video_streams(container)[0]), None)
     except (av.FFmpegError, ValueError) as error:
         _log.info("%s: its sound cannot be read: %s", path, error)
         return None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +28,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.animations import animation_frames, animation_length, is_animation
 from humanpose_cli.io.atomic import atomic_path
-from humanpose_cli.io.containers import open_container
-from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, square_size
+from humanpose_cli.io.containers import open_container, stated_seconds, video_streams
+from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, note_once, square_size
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.packets import Damage, Decoded, Packets
 from humanpose_cli.io.sniffing import describe_file, file_kind
@@ -49,9 +51,14 @@ if hasattr(Interpolation, "BITEXACT"):
     _FROM_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
 
 _WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFmpeg's names of bare streams
+_PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # of a video whose header states the rate of its beginning
+_RATE_TOLERANCE = 0.002  # of the stated rate
+_MAX_RATE = 1000.0
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
+_SLOW_TICKS = 1000  # a second, of videos of less than a frame a second: encoders count in 32 bits
+_LONGEST = 3600  # seconds that a frame is shown at most
 
 VideoCodec = Literal["h264", "vp9"]
 """What videos are written with. h264: by x264, which is under the GPL. vp9: by libvpx, which is under a BSD licence."""
@@ -81,18 +88,20 @@ class VideoInfo:
 
 @contextmanager
 def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
-    """Open the container and its first video stream that is no cover image. Raises InputError if there is none."""
+    """Open the container and its largest video stream. Raises InputError if there is none."""
     file_kind(path)  # tells missing and forbidden files apart
     try:
         container = open_container(path)
     except av.FFmpegError as error:
         raise _no_frame(path, error.strerror or "") from error
     with container:
-        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        streams = video_streams(container)
         if not streams:
-            raise _no_frame(path, "no image in it, only sound or text")
-        if streams[0].codec_context is None:
-            raise _no_frame(path, "a codec that is not known")
+            is_film = any(not each.codec_context for each in container.streams.video)
+            raise _no_frame(path, "a codec that is not known" if is_film else "no image in it, only sound or text")
+        if len(streams) > 1:
+            size = f"{streams[0].width} × {streams[0].height}"
+            note_once(path, f"{len(streams)} video streams, of which the largest is used, {size}")
         streams[0].thread_type = "AUTO"
         streams[0].codec_context.thread_count = threads
         yield container, streams[0]
@@ -105,56 +114,99 @@ def _no_frame(path: Path, reason: str) -> InputError:
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Decode one frame to learn size and frame rate. Raises InputError if there is no readable frame."""
+    """Decode a frame to learn the size, and read packets to learn the frame rate: all of a short video, of a long one
+    only if the first ones contradict the header. Raises InputError if there is no readable frame.
+    """
     path = Path(path)
+    file_kind(path)  # tells missing and forbidden files apart
+    about = os.stat(path)
+    return _probe(path, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=1000)
+def _probe(path: Path, *_version: int) -> VideoInfo:
     if is_animation(path):
         size, count, seconds = animation_length(path)
         return VideoInfo(size, count / seconds, count)
     with _opened(path, threads=1) as (container, stream):
-        try:
-            frame = next(container.decode(stream), None)
-        except av.FFmpegError as error:
-            raise _no_frame(path, error.strerror or "") from error
-        if frame is None:
-            raise _no_frame(path, "no frame could be decoded")
+        packets = Packets(container, stream)
+        source = packets.packets()
+        frame = _first_frame(path, source)
         width, height = square_size(frame, stream)
         size = (height, width) if display_matrix(frame)[0, 0] == 0 else (width, height)
-        nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
-        rate = nominal if nominal and abs(nominal - average) < 0.006 + 0.001 * average else average or nominal or 25.0
         has_rate = container.format.name not in _WITHOUT_TIMES
-        if not has_rate:  # FFmpeg takes 25 for them, whatever the encoder's header says
-            rate = float(stream.codec_context.framerate or 25)
-        seconds = container.duration / av.time_base if container.duration else 0.0
+        # FFmpeg takes 25 for streams without times, whatever the encoder's header says.
+        stated = _stated_rates(stream) if has_rate else [float(stream.codec_context.framerate or 25)]
+        rate, is_complete = stated[0], False
+        if has_rate and not frame.interlaced_frame:  # whose fields may be packets of their own
+            rate, is_complete = _measured_rate(packets, source, stated)
+        if is_complete:
+            return VideoInfo(size, rate, packets.count_from(frame.pts))
+        seconds = stated_seconds(container)
         # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
         return VideoInfo(size, rate, min((count for count in counts if count), default=None), has_rate)
 
 
-def count_packets(path: Path | str) -> int:
-    """Count the frames of a video by its packets, without decoding. Raises InputError if there is none."""
-    if is_animation(Path(path)):
-        return animation_length(Path(path))[1]
-    with _opened(Path(path), threads=1) as (container, stream):
-        packets = Packets(container, stream)
-        deque(packets.packets(), maxlen=0)
-    if not packets.count:
-        raise _no_frame(Path(path), "the video has no packets")
-    return packets.count
+def _measured_rate(packets: Packets, source: Iterable[Any], stated: Sequence[float]) -> tuple[float, bool]:
+    """Compute frames a second from the packets, and return whether all have been read."""
+    for _ in source:
+        if len(packets.times) >= _PROBED_FRAMES or packets.byte_count >= _PROBED_BYTES:
+            break
+    else:
+        return packets.frame_rate(stated) or stated[0], True
+    rate = packets.frame_rate(stated)
+    if rate is None or abs(rate / stated[0] - 1) < _RATE_TOLERANCE:
+        return stated[0], False
+    deque(source, maxlen=0)
+    return packets.frame_rate(stated) or stated[0], True
+
+
+def _first_frame(path: Path, packets: Iterable[Any]) -> Any:
+    reason = "no frame could be decoded"
+    for packet in packets:
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            reason = error.strerror or reason
+            continue
+        if frames:
+            return frames[0]
+    raise _no_frame(path, reason)
+
+
+def _stated_rates(stream: Any) -> list[float]:
+    """List the rates that a header states, the likeliest first."""
+    nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
+    if abs(nominal - average) >= 0.006 + 0.001 * average:
+        nominal, average = average, nominal
+    # Clocks of a thousand and more ticks a second are taken for rates where nothing else is stated.
+    return [rate for rate in (nominal, average) if 0 < rate < _MAX_RATE] or [25.0]
+
+
+def count_frames(path: Path | str) -> int:
+    """Count the frames of a video; see `video_times`."""
+    return len(video_times(Path(path)))
 
 
 def video_times(path: Path) -> list[float]:
-    """List the times of a video's frames in seconds from the first on, by its packets, without decoding."""
-    info = probe_video(path)
-    rate = info.frame_rate
+    """List the times of a video's frames in seconds from the first on, by its packets if each is a frame, which is not
+    so before the first key frame and at a damaged end, else by decoding. Raises InputError if there is no frame.
+    """
+    rate = probe_video(path).frame_rate
     if is_animation(path):
-        return [index / rate for index in range(info.frame_count or 0)]
-    with _opened(path, threads=1) as (container, stream):
+        return [float(time) for _, time, _ in animation_frames(path)]
+    with _opened(path) as (container, stream):
         packets = Packets(container, stream)
-        stamps = [p.pts for p in packets.packets() if p.size and not p.is_discard]
-        times = sorted(pts * stream.time_base for pts in stamps if pts is not None)
-    if len(times) < len(stamps):
-        return [index / rate for index in range(len(stamps))]
-    return [float(time - times[0]) for time in times]
+        deque(packets.packets(), maxlen=0)
+        times, unit = packets.times, stream.time_base
+    if not packets.is_regular:
+        with _opened(path) as (container, stream):
+            times = [each.pts for each in Packets(container, stream).decoded()]
+    known = sorted(time for time in times if time is not None)
+    if len(known) < len(times):
+        return [index / rate for index in range(len(times))]
+    return [float((time - known[0]) * unit) for time in known]
 
 
 def video_range(path: Path, frames: FrameRange) -> FrameRange:
@@ -174,8 +226,8 @@ def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
         packets = Packets(container, stream)
         deque(packets.packets(), maxlen=0)
         reason = packets.end_missing()
-    if reason and (frames.stop is None or packets.count < frames.stop):
-        raise _breaks_off(path, frames, packets.count, reason)
+    if reason and (frames.stop is None or len(packets.times) < frames.stop):
+        raise _breaks_off(path, frames, len(packets.times), reason)
 
 
 def _breaks_off(path: Path, frames: FrameRange, count: int, reason: str) -> InputError:
@@ -357,8 +409,8 @@ class VideoWriter:
     """Context that takes frames and leaves an MP4 (4:2:0, BT.709) at its clean end; otherwise nothing.
 
     4:2:0 needs even sizes: an odd width or height is extended by its last column or row, so that no pixel moves.
-    Frames that come with times keep their distances, as all common players show them: where a video's rate varies, its
-    sound stays in time. The same frames give the same bytes, whatever the number of cores.
+    Frames that come with times keep their distances, up to an hour, as all common players show them: where a video's
+    rate varies, its sound stays in time. The same frames give the same bytes, whatever the number of cores.
     """
 
     # H.264 by default: browsers, phones and editing programs all read it; many editing programs do not read VP9.
@@ -378,10 +430,11 @@ class VideoWriter:
         quality     constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range
         """
         self.path = Path(path)
-        if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
-            raise UsageError("frame rate", "is unusable", expected="between 0 and 1000 a second", got=str(frame_rate))
+        if not (math.isfinite(frame_rate) and frame_rate > 0):
+            raise UsageError("frame rate", "is unusable", expected="more than 0 a second", got=str(frame_rate))
         self.frame_count = 0
-        self._rate = Fraction(frame_rate).limit_denominator(1001)
+        self._rate = max(Fraction(frame_rate).limit_denominator(_LONGEST), Fraction(1, _LONGEST))
+        self._ticks = _TICKS if frame_rate >= 1 else _SLOW_TICKS
         self._sound_path = sound
         self._sound: Sound | None = None
         self._start: Fraction | None = None
@@ -437,12 +490,15 @@ class VideoWriter:
 
     @property
     def _time_base(self) -> Fraction:
-        return 1 / self._rate if self._start is None else Fraction(1, _TICKS)
+        return 1 / self._rate if self._start is None else Fraction(1, self._ticks)
 
     def _next_pts(self, time: Fraction | None) -> int:
         if self._start is None or time is None:
-            return self._pts + (1 if self._start is None else round(_TICKS / self._rate))
-        return max(self._pts + 1, round((time - self._start) * _TICKS))  # broken clocks go backwards
+            return self._pts + (1 if self._start is None else round(self._ticks / self._rate))
+        pts = round((time - self._start) * self._ticks)
+        excess = max(0, pts - self._pts - _LONGEST * self._ticks)
+        self._start += Fraction(excess, self._ticks)
+        return max(self._pts + 1, pts - excess)  # broken clocks go backwards
 
     def _open(self, width: int, height: int, start: Fraction | None) -> None:
         # movflags: the index comes first, so that browsers can start before the end has arrived.

@@ -28,7 +28,7 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.pose_files import read_pose
-from humanpose_cli.io.video import VideoWriter, count_packets
+from humanpose_cli.io.video import VideoWriter, count_frames
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_the_commands_of_the_page_write_the_files_that_it_shows(made, capsys, mo
 
 def test_the_package_holds_a_clip():
     assert show.CLIP.is_relative_to(Path(show.__file__).parent)
-    assert count_packets(show.CLIP) > 20
+    assert count_frames(show.CLIP) > 20
 
 
 @pytest.mark.extensive

@@ -27,7 +27,7 @@ from humanpose_cli.io.video import (
     VideoReader,
     VideoWriter,
     check_complete,
-    count_packets,
+    count_frames,
     frame_list,
     made_ahead,
     prefetch,
@@ -214,7 +214,7 @@ def test_a_varying_frame_rate_gives_every_frame_once_and_the_average_rate(tmp_pa
 def test_other_containers_and_codecs(tmp_path, name, codec, pixel_format):
     encode(tmp_path / name, codec, pixel_format=pixel_format)
     assert [number_of(pixels) for _, pixels in VideoReader(tmp_path / name)] == list(range(COUNT))
-    assert count_packets(tmp_path / name) == COUNT
+    assert count_frames(tmp_path / name) == COUNT
 
 
 def test_frames_are_listed_in_runs():
@@ -366,7 +366,7 @@ class TestEditLists:
         frames = list(VideoReader(trimmed).frames())
         assert [number_of(each.pixels) for each in frames] == [2, 3, 4, 5]
         assert [each.damage for each in frames] == [""] * 4
-        assert count_packets(trimmed) == 4
+        assert count_frames(trimmed) == 4
         check_complete(trimmed)
 
     def test_a_trimmed_clip_that_breaks_off_is_named(self, trimmed, tmp_path):

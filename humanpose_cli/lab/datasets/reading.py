@@ -36,7 +36,7 @@ from humanpose_cli.io.images import (
 )
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.video import VideoReader, count_packets, probe_video
+from humanpose_cli.io.video import VideoReader, count_frames, probe_video
 
 COPY_AGAIN = "unpack or download it again"
 
@@ -218,7 +218,7 @@ def decode_pixels(image: StoredImage) -> NDArray[np.uint8]:
 def video_frame_count(path: Path) -> int:
     """Count the frames of a video without decoding them. Raises InputError if there is no such file."""
     existing_file(path, "a video")
-    return count_packets(path)
+    return count_frames(path)
 
 
 def video_frames(path: Path, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -247,5 +247,5 @@ def _black_frames(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield as many black frames as the video has, of its size."""
     existing_file(path, "a video")
     pixels = _black(probe_video(path).size)
-    for number in range(count_packets(path)):
+    for number in range(count_frames(path)):
         yield number, pixels
