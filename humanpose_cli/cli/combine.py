@@ -327,7 +327,7 @@ def combine(
     fit file and an overlay for each camera.
     """
     from humanpose_cli.io.calibrations import read_calibration
-    from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.io.frame_range import ALL_FRAMES, parse_range
     from humanpose_cli.views.inputs import separate_takes
 
     takes.check()
@@ -339,6 +339,8 @@ def combine(
     if calibration is not None:
         take_inputs = [part for take in take_inputs for part in separate_takes(take, calibration)]
     outputs = FitOutputs(overlay, False, video_codec, labels)
+    if not any(view.is_sequence for take in take_inputs for view in take.views):  # the range has no effect
+        frame_range = ALL_FRAMES
     work = _Takes(session, take_inputs, out, takes, options, fitting, calibration, outputs, fail_if_doubtful)
     run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, frame_range)
     work = work.checked(flags, run)

@@ -447,13 +447,13 @@ def read_image(path: Path | str) -> LoadedImage:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with header as image:
         try:
-            lacks_bits = image.mode in _EIGHT_BIT_MODES and ";16" in str(image.tile) and orientation_from_exif(image) == 1
+            lacks_bits = image.mode in _EIGHT_BIT_MODES and ";16" in str(image.tile)
             with _pillow_limit_lifted():
                 image.load()
             focal, is_part = focal_from_exif(image), is_cropped(image)
             orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
             pixels, alpha = to_rgb(image)
-            if lacks_bits and pixels.max() <= _NEARLY_BLACK:
+            if lacks_bits and orientation == 1 and pixels.max() <= _NEARLY_BLACK:
                 pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:
             raise _damaged(path, error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Generator, Sequence
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import av
 
@@ -13,6 +13,7 @@ from humanpose_cli.io.containers import stated_seconds
 
 _LENGTH_IN_HEADER = frozenset({"matroska,webm", "avi", "flv", "asf", "mxf"})  # containers that state their duration
 _LENGTH_TOLERANCE = 0.5  # seconds
+_CLOCK_STEP = 0.001  # seconds: what many clocks count in, whatever the unit of the file
 _HIDDEN_VP8 = 0x10  # the bit that is missing in the first byte of a VP8 frame that is never shown
 
 Damage = Literal["", "flawed", "lost"]
@@ -47,7 +48,7 @@ class Packets:
         self._restarts = False  # the clock, as where two recordings were joined
         self._end = Fraction(0)  # seconds, of the last packet of any stream
         self._waiting_times: list[int] = []  # a heap: times of packets that have not become frames
-        self._has_failed = False
+        self._has_failed = self._is_cut = False
         self._error = ""
 
     def decoded(self) -> Generator[Decoded, None, None]:
@@ -89,9 +90,10 @@ class Packets:
         first, pts = self.times[0] if self.times else packet.pts, packet.pts
         # Frames before the first key frame cannot be decoded, nor can those after it that are shown before it.
         starts = bool(self.times) or packet.is_keyframe
-        self.is_regular &= starts and not packet.is_corrupt and None not in (pts, first) and pts >= first
-        self._has_failed |= packet.is_corrupt
         self._restarts |= None not in (packet.dts, self._dts) and packet.dts < self._dts
+        self._is_cut = packet.is_corrupt
+        is_shown = None not in (pts, first) and pts >= first
+        self.is_regular &= starts and is_shown and not (self._is_cut or self._restarts)
         self._dts = packet.dts
         self.times.append(pts)
         self.byte_count += packet.size
@@ -112,15 +114,23 @@ class Packets:
                 the error of clocks that count in full milliseconds
         None: the times do not tell it.
         """
-        times = [time for time in self.times if time is not None]
-        ticks, steps = max(times, default=0) - min(times, default=0), len(times) - 1
-        if self._restarts or len(times) < len(self.times) or ticks == 0:
+        if None in self.times or self._restarts:
             return None
-        tick = float(self._stream.time_base)
+        times = sorted(cast("list[int]", self.times))
+        # Where packets end before all frames of a group have come, the last ones in time leave gaps before them.
+        groups = [time for time in times if self._dts is not None and time <= self._dts]
+        rates = [self._rate_of(clock, stated) for clock in (times, groups) if clock and clock[-1] > clock[0]]
+        return next((rate for rate, is_usual in rates if is_usual), rates[0][0] if rates else None)
+
+    def _rate_of(self, times: Sequence[int], stated: Sequence[float]) -> tuple[float, bool]:
+        """Return the rate of times, and whether it is a stated or usual one."""
+        tick, ticks, steps = float(self._stream.time_base), times[-1] - times[0], len(times) - 1
         measured = steps / (ticks * tick)
-        tolerance = min(1.0, ticks / steps / 4)
-        usual = (*stated, float(round(measured)), round(measured) * 1000 / 1001)
-        return next((rate for rate in usual if rate and abs(steps / (rate * tick) - ticks) <= tolerance), measured)
+        tolerance = min(max(1.0, _CLOCK_STEP / tick), ticks / steps / 4)
+        for rate in (*stated, float(round(measured)), round(measured) * 1000 / 1001):
+            if rate and abs(steps / (rate * tick) - ticks) <= tolerance:
+                return rate, True
+        return measured, False
 
     def _lost(self, last: Any, pts: int | None) -> Generator[Decoded, None, None]:
         """Count frames between the last one and one at `pts`; None: the end."""
@@ -128,7 +138,8 @@ class Packets:
             packet_time = heapq.heappop(self._waiting_times)
             if packet_time == pts:
                 break
-            if self._has_failed and last is not None:
+            # With several threads, the frames around a truncated last packet fail without an error.
+            if (self._has_failed or (self._is_cut and pts is None)) and last is not None:
                 yield Decoded(last, self._stream, packet_time, "lost")
 
     def end_missing(self) -> str:

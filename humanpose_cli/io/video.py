@@ -200,13 +200,14 @@ def video_times(path: Path) -> list[float]:
         packets = Packets(container, stream)
         deque(packets.packets(), maxlen=0)
         times, unit = packets.times, stream.time_base
-    if not packets.is_regular:
+    if packets.is_regular:
+        rising: list[Any] = sorted(times, key=float)  # packets come in the order of decoding
+    else:
         with _opened(path) as (container, stream):
-            times = [each.pts for each in Packets(container, stream).decoded()]
-    known = sorted(time for time in times if time is not None)
-    if len(known) < len(times):
-        return [index / rate for index in range(len(times))]
-    return [float((time - known[0]) * unit) for time in known]
+            rising = [each.pts for each in Packets(container, stream).decoded()]
+    if None in rising or rising != sorted(rising):
+        return [index / rate for index in range(len(rising))]
+    return [float((time - rising[0]) * unit) for time in rising]
 
 
 def video_range(path: Path, frames: FrameRange) -> FrameRange:

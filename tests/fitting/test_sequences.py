@@ -328,8 +328,10 @@ MILLISECONDS = [Fraction(round(1000 * n / 60), 1000) for n in range(9)]
         (MILLISECONDS, [n / 60 for n in range(9)]),
         ([Fraction(n, 60) for n in (5, 6, 8, 9)], [0, 1 / 60, 3 / 60, 4 / 60]),
         ([Fraction(n, 60) for n in (5, 9, 6, 12)], [0, 1 / 60, 2 / 60, 3 / 60]),
+        ([Fraction(n, 30) for n in range(4)], [0, 1 / 30, 2 / 30, 3 / 30]),
+        ([Fraction(7, 60)], [0]),
     ],
-    ids=["no clock", "whole milliseconds", "a frame dropped", "backwards"],
+    ids=["no clock", "whole milliseconds", "a frame dropped", "backwards", "another rate", "one frame"],
 )
 def test_frames_have_the_clocks_times_where_they_are_uneven(clock: list, expected: list[float]) -> None:
     assert frame_times(clock, 60.0) == pytest.approx(expected)

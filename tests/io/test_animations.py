@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -54,6 +55,21 @@ def test_transparency_is_white(tmp_path):
     images[0].save(tmp_path / "a.webp", save_all=True, append_images=images[1:], duration=40, lossless=True)
     colours = [pixels[20, 20].tolist() for _, pixels in VideoReader(tmp_path / "a.webp")]
     assert colours == [[255, 0, 0], [255, 255, 255]]
+
+
+def one_pixel_frames(count: int, size: tuple[int, int]) -> bytes:
+    """A GIF that changes one pixel of its screen a frame."""
+    control = b"\x21\xf9\x04\x04\x04\0\0\0"
+    pixel = b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0"
+    return b"GIF89a" + struct.pack("<HH", *size) + b"\x80\0\0\0\0\0\xff\xff\xff" + (control + pixel) * count + b";"
+
+
+@pytest.mark.parametrize(("count", "size"), [(10_001, (1, 1)), (1500, (4000, 4000))])
+def test_too_many_frames_are_refused_before_they_are_decoded(tmp_path, count, size):
+    (tmp_path / "a.gif").write_bytes(one_pixel_frames(count, size))
+    (item,) = open_inputs([tmp_path])
+    with raises(InputError, subject="a.gif", problem="is too long", got=str(count), remedy="convert it to a video"):
+        next(item.frames())
 
 
 def test_a_damaged_animation_is_named(tmp_path):

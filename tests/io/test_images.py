@@ -174,6 +174,22 @@ class TestPixelFormats:
         (tmp_path / "x.png").write_bytes(sixteen_bit_png(pixels.astype(np.uint16) * 257))
         self.check(tmp_path / "x.png", pixels)
 
+    @pytest.mark.parametrize(("bits", "shift"), [(12, 0), (10, 0), (8, 0), (8, 4)])
+    @pytest.mark.parametrize("name", ["grey.png", "rgb.png", "grey.tif", "rgb.tif"])
+    def test_fewer_bits_in_sixteen(self, tmp_path, name, bits, shift):
+        """As cameras of laboratories write them."""
+        largest = (2**bits - 1) << shift
+        values = np.linspace(0, largest, 16 * 16 * 3).round().astype(np.uint16).reshape(16, 16, 3)
+        if name.startswith("grey"):
+            Image.fromarray(values[..., 2].copy()).save(tmp_path / name)
+            values = values[..., 2:]
+        elif name == "rgb.png":
+            (tmp_path / name).write_bytes(sixteen_bit_png(values))
+        else:
+            tifffile.imwrite(tmp_path / name, values, photometric="rgb")
+        expected = values * (255 / (2 ** (bits + shift) - 1)) * np.ones(3)
+        assert np.abs(read_image(tmp_path / name).pixels - expected).max() <= 1
+
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
     @pytest.mark.parametrize("colour", [True, False])
     def test_float_tiff_from_zero_to_one_with_highlights_and_nan(self, tmp_path, ramp, dtype, colour):

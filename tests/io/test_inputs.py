@@ -193,6 +193,14 @@ class TestTrouble:
         assert keys(open_inputs(["in/.hidden.jpg"])) == [".hidden.jpg"]
         assert keys(open_inputs(["in/hpc-out"])) == ["fit/a.jpg"]
 
+    @pytest.mark.parametrize("name", ["@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"])
+    def test_thumbnails_and_deleted_files_of_network_drives_are_passed_over(self, folder, name):
+        for path in ("a.jpg", f"{name}/a.jpg", "sub/b.jpg", f"sub/{name}/b.jpg/thumbnail.jpg"):
+            image(folder / path)
+        for argument in (folder, "in/**/*.jpg", "in/*"):
+            assert keys(open_inputs([argument])) == ["a.jpg", "sub/b.jpg"]
+        assert keys(open_inputs([f"in/{name}"])) == ["a.jpg"]
+
     def test_outputs_of_the_package_are_no_inputs(self, folder):
         for name in ("a.jpg", "a.jpg.overlay.jpg", "results/a.jpg.overlay.jpg"):
             image(folder / name)

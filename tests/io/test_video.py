@@ -394,6 +394,23 @@ class TestWriting:
         assert (tmp_path / "x.mp4").read_text() == "old"
         assert os.listdir(tmp_path) == ["x.mp4"]
 
+    @pytest.mark.parametrize("codec", CODECS)
+    @pytest.mark.parametrize(("seconds", "shown"), [(3600, 3600), (86_400, 3600), (0.0005, 0.0005)])
+    @pytest.mark.parametrize("has_times", [True, False])
+    def test_a_frame_an_hour_and_two_thousand_a_second(self, tmp_path, codec, seconds, shown, has_times):
+        with VideoWriter(tmp_path / "x.mp4", 1 / seconds, codec=codec) as writer:
+            for i in range(COUNT):
+                writer.write(frame(i), Fraction(seconds) * i if has_times else None)
+        times = [float(each.time) for each in VideoReader(tmp_path / "x.mp4").frames()]
+        assert times == pytest.approx([shown * i for i in range(COUNT)])
+
+    def test_a_long_gap_is_shortened_and_the_rest_keeps_its_times(self, tmp_path):
+        with VideoWriter(tmp_path / "x.mp4", 1) as writer:
+            for i, time in enumerate((0, 1, 100_000, 100_001, 100_003)):
+                writer.write(frame(i), Fraction(time))
+        times = [each.time for each in VideoReader(tmp_path / "x.mp4").frames()]
+        assert times == [0, 1, 3601, 3602, 3604]
+
     def test_no_frame_and_wrong_frames(self, tmp_path):
         with raises(UsageError, problem="no frame"), VideoWriter(tmp_path / "x.mp4", 25):
             pass

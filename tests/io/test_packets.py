@@ -1,0 +1,200 @@
+"""What the packets of a video tell: its frame rate, how many frames it has, and whether its end is missing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from fractions import Fraction
+from itertools import accumulate
+
+import av
+import numpy as np
+import pytest
+from helpers.errors import raises
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.frame_range import parse_frame_range
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.video import VideoReader, check_complete, count_frames, probe_video, video_range, video_times
+
+MILLISECOND = Fraction(1, 1000)
+CODECS = {".webm": "libvpx", ".wmv": "wmv2", ".flv": "flv", ".avi": "mpeg4", ".mxf": "mpeg2video"}
+THIRTIETHS = [round(1000 * i / 30) for i in range(48)]  # ms, as most recorders count
+NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def encode(path, times, *, unit=MILLISECOND, rate=25, container=None, **options) -> None:
+    """Frames at `times` (in units), frame i moved by 2 i pixels, from an encoder that was promised `rate`."""
+    with av.open(str(path), "w", options=container or {}) as file:
+        stream = file.add_stream(CODECS.get(path.suffix, "libx264"), rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = unit
+        for i, time in enumerate(times):
+            image = av.VideoFrame.from_ndarray(np.roll(NOISE, 2 * i, 1), format="rgb24").reformat(format="yuv420p")
+            image.pts, image.time_base = time, unit
+            file.mux(stream.encode(image))
+        file.mux(stream.encode(None))
+
+
+def remux(source, path, times, *, duration=0) -> None:
+    """The packets of a video at other times, each said to last `duration` milliseconds."""
+    with av.open(str(source)) as before, av.open(str(path), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        for number, packet in enumerate(before.demux(video=0)):
+            if packet.size:
+                packet.time_base, packet.pts, packet.dts = MILLISECOND, times[number], times[number]
+                packet.duration, packet.stream = duration, stream
+                after.mux(packet)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packets")
+    encode(folder / "x.webm", THIRTIETHS)
+    encode(folder / "x.mkv", THIRTIETHS, bf="0")
+    return folder
+
+
+class TestRate:
+    @pytest.mark.parametrize(("suffix", "duration"), [(".webm", 1), (".mkv", 1), (".mkv", 16), (".webm", 0)])
+    def test_times_beat_the_duration_in_the_header(self, folder, tmp_path, suffix, duration):
+        path = tmp_path / f"y{suffix}"
+        remux(folder / f"x{suffix}", path, THIRTIETHS, duration=duration)
+        (item,) = open_inputs([path])
+        assert (item.frame_rate, item.frame_count) == (30, 48)
+        assert [frame.time for frame in item.frames()][-1] == Fraction(1567, 1000)
+
+    @pytest.mark.parametrize("suffix", [".flv", ".wmv", ".ts", ".mp4", ".mkv"])
+    def test_times_beat_the_rate_in_the_header(self, tmp_path, suffix):
+        encode(tmp_path / f"x{suffix}", THIRTIETHS, rate=60)
+        assert probe_video(tmp_path / f"x{suffix}").frame_rate == 30
+
+    @pytest.mark.parametrize("rate", [24, Fraction(30000, 1001), 50, Fraction(60000, 1001)])
+    def test_rounded_times_give_the_exact_rate(self, tmp_path, rate):
+        encode(tmp_path / "x.mkv", [round(1000 * i / rate) for i in range(240)], rate=rate + 1)
+        assert probe_video(tmp_path / "x.mkv").frame_rate == float(rate)
+
+    @pytest.mark.parametrize("suffix", [".webm", ".mkv", ".mp4", ".wmv"])
+    def test_a_varying_rate_is_the_mean(self, tmp_path, suffix):
+        times = list(accumulate([0, *[33] * 20, *[100] * 10, 500, *[20] * 16]))
+        encode(tmp_path / f"x{suffix}", times)
+        assert probe_video(tmp_path / f"x{suffix}").frame_rate == pytest.approx(47 / (times[-1] / 1000))
+
+    def test_two_frames_at_one_time_and_times_below_zero(self, folder, tmp_path):
+        times = [*THIRTIETHS[:9], THIRTIETHS[8], *THIRTIETHS[10:]]
+        remux(folder / "x.mkv", tmp_path / "equal.mkv", times)
+        encode(tmp_path / "below.mkv", [time - 1000 for time in THIRTIETHS], bf="0")
+        for name in ("equal.mkv", "below.mkv"):
+            assert probe_video(tmp_path / name).frame_rate == 30
+            assert len(list(VideoReader(tmp_path / name))) == count_frames(tmp_path / name) == 48
+
+    def test_without_a_clock_the_header_decides(self, folder, tmp_path):
+        """One frame, all frames at one time, and a clock that begins again where two recordings were joined."""
+        encode(tmp_path / "one.webm", [0])
+        remux(folder / "x.mkv", tmp_path / "stopped.mkv", [5] * 48)
+        encode(tmp_path / "x.ts", [3000 * i for i in range(24)], unit=Fraction(1, 90000), rate=30)
+        (tmp_path / "joined.ts").write_bytes(2 * (tmp_path / "x.ts").read_bytes())
+        rates = [probe_video(tmp_path / name).frame_rate for name in ("one.webm", "stopped.mkv", "joined.ts")]
+        assert rates == [25, 25, 30]
+        assert video_times(tmp_path / "joined.ts") == pytest.approx([i / 30 for i in range(48)])
+
+    @pytest.mark.parametrize(("shown", "read"), [(25, 1000), (20, 1200)])
+    def test_a_long_video_is_read_to_its_end_only_if_its_beginning_contradicts_the_header(
+        self, tmp_path, monkeypatch, shown, read
+    ):
+        # The gaps that B-frames leave at the end of what was read are no contradiction.
+        encode(tmp_path / "x.mkv", [round(1000 * i / shown) for i in range(1200)], preset="veryfast", bf="3")
+        counted = []
+        monkeypatch.setattr("humanpose_cli.io.packets.heapq.heappush", lambda _, time: counted.append(time))
+        assert probe_video(tmp_path / "x.mkv").frame_rate == shown
+        assert len(counted) == read
+
+
+@pytest.fixture(scope="module")
+def begun_late(folder):
+    """A transport stream without its first 5 frames, so that 15 come before the first key frame."""
+    options = {"g": "20", "sc_threshold": "0", "x264-params": "open-gop=0"}
+    encode(folder / "x.ts", [3000 * i for i in range(60)], unit=Fraction(1, 90000), rate=30, **options)
+    with av.open(str(folder / "x.ts")) as file:
+        start = [packet.pos for packet in file.demux(video=0) if packet.size][5]
+    (folder / "late.ts").write_bytes((folder / "x.ts").read_bytes()[start:])
+    return folder / "late.ts"
+
+
+class TestCount:
+    def test_frames_before_the_first_key_frame_do_not_count(self, begun_late):
+        assert len(list(VideoReader(begun_late))) == count_frames(begun_late) == 40
+        assert probe_video(begun_late).frame_count == 40
+
+    @pytest.mark.parametrize(("text", "expected"), [("-10:", (30, 10)), ("0.5s:", (15, 25)), ("-5:-3", (35, 2))])
+    def test_ranges_count_the_frames_that_there_are(self, begun_late, text, expected):
+        (item,) = open_inputs([begun_late], frames=parse_frame_range(text))
+        numbers = [frame.index for frame in item.frames()]
+        assert (numbers[0], len(numbers)) == expected
+
+    @pytest.mark.parametrize("share", [0.3, 0.47, 0.62, 0.81, 0.97])
+    @pytest.mark.parametrize("suffix", [".ts", ".flv"])
+    def test_an_end_that_is_cut(self, tmp_path, suffix, share):
+        encode(tmp_path / f"x{suffix}", [40 * i for i in range(60)])
+        content = (tmp_path / f"x{suffix}").read_bytes()
+        (tmp_path / f"cut{suffix}").write_bytes(content[: int(share * len(content))])
+        numbers = []
+        with suppress(InputError):  # of the formats that state their length
+            numbers.extend(number for number, _ in VideoReader(tmp_path / f"cut{suffix}"))
+        frames = video_range(tmp_path / f"cut{suffix}", parse_frame_range("-3:"))
+        assert frames.start == max(0, len(numbers) - 3)
+
+    def test_frames_of_vp8_that_are_never_shown_do_not_count(self, folder, tmp_path):
+        """The encoder's alternative references; here one frame is made such a one."""
+        with av.open(str(folder / "x.webm")) as before, av.open(str(tmp_path / "y.webm"), "w") as after:
+            stream = after.add_stream_from_template(before.streams.video[0])
+            for number, packet in enumerate(before.demux(video=0)):
+                if packet.size:
+                    data = bytearray(bytes(packet))
+                    data[0] &= ~0x10 if number == 7 else 0xFF
+                    hidden = av.Packet(bytes(data))
+                    hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
+                    hidden.is_keyframe, hidden.stream = packet.is_keyframe, stream
+                    after.mux(hidden)
+        assert len(list(VideoReader(tmp_path / "y.webm"))) == count_frames(tmp_path / "y.webm") == 47
+
+
+class TestMissingEnd:
+    @pytest.mark.parametrize("suffix", [".avi", ".wmv", ".mxf", ".mkv", ".flv"])
+    def test_what_the_header_promises_is_missed(self, tmp_path, suffix):
+        path, cut = tmp_path / f"x{suffix}", tmp_path / f"cut{suffix}"
+        encode(path, list(range(60)), unit=Fraction(1, 25))
+        check_complete(path)
+        assert len(list(VideoReader(path))) == count_frames(path) == 60
+        content = path.read_bytes()
+        cut.write_bytes(content[: len(content) // 2])
+        for read in (check_complete, lambda path: list(VideoReader(path))):
+            with raises(InputError, subject=cut.name, problem="breaks off after frame", got=" of "):
+                read(cut)
+
+    @pytest.mark.parametrize("share", [0.5, 0.95])
+    def test_an_avi_of_which_little_is_missing(self, tmp_path, share):
+        encode(tmp_path / "x.avi", list(range(60)), unit=Fraction(1, 25))
+        content = (tmp_path / "x.avi").read_bytes()
+        (tmp_path / "cut.avi").write_bytes(content[: int(share * len(content))])
+        with raises(InputError, subject="cut.avi", problem="breaks off", got="of 60 frames in the file"):
+            list(VideoReader(tmp_path / "cut.avi"))
+
+    def test_an_avi_without_the_frames_that_its_index_names(self, tmp_path):
+        """Cut in the middle, with its index at the new end, as tools that mend headers leave it."""
+        encode(tmp_path / "x.avi", list(range(60)), unit=Fraction(1, 25))
+        content = (tmp_path / "x.avi").read_bytes()
+        index = content[content.rindex(b"idx1") :]
+        short = bytearray(content[: len(content) // 2] + index)
+        short[4:8] = (len(short) - 8).to_bytes(4, "little")
+        (tmp_path / "cut.avi").write_bytes(short)
+        with raises(InputError, subject="cut.avi", problem="breaks off"):
+            list(VideoReader(tmp_path / "cut.avi"))
+
+    def test_an_mp4_in_fragments(self, tmp_path):
+        fragments = {"movflags": "frag_keyframe+empty_moov"}
+        encode(tmp_path / "x.mp4", list(range(60)), unit=Fraction(1, 25), container=fragments, g="12")
+        check_complete(tmp_path / "x.mp4")
+        content = (tmp_path / "x.mp4").read_bytes()
+        (tmp_path / "cut.mp4").write_bytes(content[: int(0.9 * len(content))])
+        with raises(InputError, subject="cut.mp4", problem="breaks off"):
+            list(VideoReader(tmp_path / "cut.mp4"))
