@@ -60,7 +60,12 @@ def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction,
     assert image is not None
     count, time = 0, Fraction(0)
     with image:
-        _refuse_long(path, image)
+        frame_count, limit = 1, min(_MAX_FRAMES, _MAX_PIXELS // (image.width * image.height))
+        with suppress(*DECODING_ERRORS):  # of a damaged one, the frames before the damage are read
+            frame_count = getattr(image, "n_frames", 1)
+        if frame_count > limit:
+            expected = f"at most {limit} frames of {image.width} × {image.height}"
+            raise InputError(path, "is too long", expected=expected, got=str(frame_count), remedy="make it a video")
         try:
             for frame in ImageSequence.Iterator(image):
                 frame.load()
@@ -71,12 +76,3 @@ def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction,
         except DECODING_ERRORS as error:
             problem = f"breaks off after frame {count - 1}" if count else "is a damaged animation"
             raise InputError(path, problem, remedy="copy or save it again") from error
-
-
-def _refuse_long(path: Path, image: Image.Image) -> None:
-    frame_count, limit = 1, min(_MAX_FRAMES, _MAX_PIXELS // (image.width * image.height))
-    with suppress(*DECODING_ERRORS):  # of a damaged one, the frames before the damage are read
-        frame_count = getattr(image, "n_frames", 1)
-    if frame_count > limit:
-        expected = f"at most {limit} frames of {image.width} × {image.height}"
-        raise InputError(path, "is too long", expected=expected, got=str(frame_count), remedy="convert it to a video")

@@ -15,7 +15,6 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -32,7 +31,7 @@ from humanpose_cli.io.paths import relative_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading_error, refuse_pipes
 from humanpose_cli.io.text_files import read_list
-from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video, video_range
+from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoReader, prefetch, probe_video, video_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +100,13 @@ class InputItem:
         """The item as the user knows it: its path, relative to the working folder where it lies below it."""
         return _shown(self.path)
 
-    @cached_property
-    def _video(self) -> VideoInfo:
-        return probe_video(self.path)
-
     @property
     def frame_rate(self) -> float | None:
         """Frames a second that `frames` gives of a sequence; None if unknown."""
         rate = self.rate
-        if self.kind == "video" and (self._video.has_rate or not rate):
-            rate = self._video.frame_rate
-            if not self._video.has_rate:
+        if self.kind == "video" and ((info := probe_video(self.path)).has_rate or not rate):
+            rate = info.frame_rate
+            if not info.has_rate:
                 note = f"a stream without times, taken to be {rate:g} frames a second; hpc fit --rate sets it"
                 note_once(self.path, note)
         return rate and rate / self.range.step
@@ -119,14 +114,14 @@ class InputItem:
     @property
     def frame_count(self) -> int | None:
         """How many frames `frames` will give; of a video an estimate, None if unknown."""
-        total = self._video.frame_count if self.kind == "video" else len(self.files)
+        total = probe_video(self.path).frame_count if self.kind == "video" else len(self.files)
         return total if total is None or not self.is_sequence else len(range(total)[self.range.slice])
 
     @property
     def sequence_size(self) -> tuple[int, int] | None:
         """Width and height in pixels of all frames of a sequence, those of its first file; None of an image."""
         if self.kind == "video":
-            return self._video.size
+            return probe_video(self.path).size
         return image_size(self.files[0]) if self.is_sequence else None
 
     def first_frame(self) -> Frame:

@@ -87,14 +87,13 @@ class Packets:
             self._error = error.strerror or "an error"
 
     def _count(self, packet: Any) -> None:
-        first, pts = self.times[0] if self.times else packet.pts, packet.pts
+        pts, dts = packet.pts, packet.dts
+        first = self.times[0] if self.times else pts
+        self._restarts |= None not in (dts, self._dts) and dts < self._dts
+        self._dts, self._is_cut = dts, packet.is_corrupt
         # Frames before the first key frame cannot be decoded, nor can those after it that are shown before it.
-        starts = bool(self.times) or packet.is_keyframe
-        self._restarts |= None not in (packet.dts, self._dts) and packet.dts < self._dts
-        self._is_cut = packet.is_corrupt
-        is_shown = None not in (pts, first) and pts >= first
-        self.is_regular &= starts and is_shown and not (self._is_cut or self._restarts)
-        self._dts = packet.dts
+        follows = None not in (pts, first) and pts >= first and (bool(self.times) or packet.is_keyframe)
+        self.is_regular &= follows and not (self._is_cut or self._restarts)
         self.times.append(pts)
         self.byte_count += packet.size
         if pts is not None:
@@ -112,7 +111,7 @@ class Packets:
 
         stated  rates of the header; the first that agrees with the times, or else a usual one, is returned without
                 the error of clocks that count in full milliseconds
-        None: the times do not tell it.
+        None: without times, or if they are all equal or begin anew.
         """
         if None in self.times or self._restarts:
             return None

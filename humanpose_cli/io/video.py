@@ -271,39 +271,37 @@ class VideoReader:
         if is_animation(self.path):
             yield from self._animation_frames()
             return
-        index, stop = 0, math.inf if self.range.stop is None else self.range.stop
         frame_count = 0
         frames_by_damage: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         converter = ImageConverter(self.path, self.info.size)
         try:
-            for decoded in self._decode():
-                if index >= self.range.start and (index - self.range.start) % self.range.step == 0:
+            with closing(self._decode()) as source:
+                for index, decoded in self._in_range(source):
                     if decoded.damage:
                         frames_by_damage[decoded.damage].append(index)
                     pixels = converter.pixels(decoded, index)
                     time = None if decoded.pts is None else decoded.pts * decoded.stream.time_base
                     yield VideoFrame(index, pixels, time, decoded.damage)
                     frame_count += 1
-                index += 1
-                if index >= stop:
-                    break
         except av.FFmpegError as error:  # a damaged header tells of colours that there are not
             raise _no_frame(self.path, error.strerror or "") from error
         finally:
             self._name(frames_by_damage)
-        if index <= self.range.start:
+        if not frame_count:
             raise self._outside_range()
         if frame_count == sum(map(len, frames_by_damage.values())):
             got = f"damage in {'the only one' if frame_count == 1 else f'all {frame_count}'}"
             raise InputError(self.path, "has no undamaged frame", got=got, remedy="copy or download it again")
 
+    def _in_range(self, frames: Iterable[T]) -> Iterator[tuple[int, T]]:
+        return islice(enumerate(frames), self.range.start, self.range.stop, self.range.step)
+
     def _animation_frames(self) -> Generator[VideoFrame, None, None]:
         if self.range.start >= (self.info.frame_count or 0):
             raise self._outside_range()
         with closing(animation_frames(self.path)) as frames:
-            for index, (pixels, time, _) in enumerate(islice(frames, self.range.stop)):
-                if index >= self.range.start and (index - self.range.start) % self.range.step == 0:
-                    yield VideoFrame(index, pixels, time, "")
+            for index, (pixels, time, _) in self._in_range(frames):
+                yield VideoFrame(index, pixels, time, "")
 
     def _outside_range(self) -> InputError:
         count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
