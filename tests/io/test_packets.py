@@ -22,10 +22,10 @@ THIRTIETHS = [round(1000 * i / 30) for i in range(48)]  # ms, as most recorders 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
-def encode(path, times, *, unit=MILLISECOND, rate=25, container=None, **options) -> None:
+def encode(path, times, *, codec=None, unit=MILLISECOND, rate=25, container=None, **options) -> None:
     """Frames at `times` (in units), frame i moved by 2 i pixels, from an encoder that was promised `rate`."""
     with av.open(str(path), "w", options=container or {}) as file:
-        stream = file.add_stream(CODECS.get(path.suffix, "libx264"), rate=rate, options=options)
+        stream = file.add_stream(codec or CODECS.get(path.suffix, "libx264"), rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = unit
         for i, time in enumerate(times):
@@ -142,6 +142,18 @@ class TestCount:
             numbers.extend(number for number, _ in VideoReader(tmp_path / f"cut{suffix}"))
         frames = video_range(tmp_path / f"cut{suffix}", parse_frame_range("-3:"))
         assert frames.start == max(0, len(numbers) - 3)
+        assert probe_video(tmp_path / f"cut{suffix}").frame_rate == 25  # B-frames before the last one are missing
+
+    def test_the_last_frame_takes_no_others_with_it(self, tmp_path):
+        """Where several threads decode, those before a truncated one are not given out."""
+        encode(tmp_path / "x.flv", [40 * i for i in range(60)], codec="libx264")
+        content = (tmp_path / "x.flv").read_bytes()
+        (tmp_path / "cut.flv").write_bytes(content[: int(0.97 * len(content))])
+        with av.open(str(tmp_path / "cut.flv")) as file:
+            packets = [packet for packet in file.demux(video=0) if packet.size]
+        assert packets[-1].is_corrupt
+        frames = list(VideoReader(tmp_path / "cut.flv").frames())
+        assert (len(frames), frames[-1].damage) == (len(packets), "lost")
 
     def test_frames_of_vp8_that_are_never_shown_do_not_count(self, folder, tmp_path):
         """The encoder's alternative references; here one frame is made such a one."""
