@@ -36,7 +36,7 @@ class Packets:
     times       of the frames that are shown, among the packets read so far, in the stream's unit (None: unknown); an
                 edit list leaves others out
     byte_count  of these packets
-    is_regular  whether each of them becomes a frame, as far as packets tell
+    is_regular  whether each of them becomes a frame, as far as they show it
     """
 
     def __init__(self, container: Any, stream: Any) -> None:

@@ -175,12 +175,6 @@ def test_other_options_do_not_replace_results_unasked(hpc, photos, fitted):
     assert "--overwrite" in ran.err
 
 
-def test_options_of_videos_are_not_recorded_with_photographs(hpc, photos, fitted):
-    line = ("fit", str(photos / "astronaut.png"), "--out", str(fitted), "--detector", "fast")
-    ran = hpc(*line, "--frames", "0:10", "--rate", "30")
-    assert (ran.code, "done before" in ran.out) == (0, True)
-
-
 @pytest.mark.extensive
 def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
     line = ("fit", str(photos / "astronaut.png"), "--detector", "fast", "--threads", "1")
