@@ -102,14 +102,10 @@ class Packets:
     def _is_hidden(self, packet: Any) -> bool:
         return self._stream.codec_context.name == "vp8" and not memoryview(packet)[0] & _HIDDEN_VP8
 
-    def count_from(self, start: int | None) -> int:
-        """Count the frames read so far that are shown at `start` or later, all if a time is unknown."""
-        return sum(None in (time, start) or time >= start for time in self.times)  # type: ignore[operator]
-
-    def frame_rate(self, stated: Sequence[float]) -> float | None:
+    def frame_rate(self, header: Sequence[float]) -> float | None:
         """Compute frames a second from the times of the packets read so far: (n − 1) ÷ (last − first).
 
-        stated  rates of the header; the first that agrees with the times, or else a usual one, is returned without
+        header  the rates that it states; the first that agrees with the times, or else a usual one, is returned without
                 the error of clocks that count in full milliseconds
         None: without times, or if they are all equal or begin anew.
         """
@@ -118,18 +114,18 @@ class Packets:
         times = sorted(cast("list[int]", self.times))
         # Where packets end before all frames of a group have come, the last ones in time leave gaps before them.
         groups = [time for time in times if self._dts is not None and time <= self._dts]
-        rates = [self._rate_of(clock, stated) for clock in (times, groups) if clock and clock[-1] > clock[0]]
+        rates = [self._rate_of(clock, header) for clock in (times, groups) if clock and clock[-1] > clock[0]]
         return next((rate for rate, is_usual in rates if is_usual), rates[0][0] if rates else None)
 
-    def _rate_of(self, times: Sequence[int], stated: Sequence[float]) -> tuple[float, bool]:
-        """Return the rate of times, and whether it is a stated or usual one."""
+    def _rate_of(self, times: Sequence[int], header: Sequence[float]) -> tuple[float, bool]:
+        """Return the rate of times, and whether it is one of the header or a usual one."""
         tick, ticks, steps = float(self._stream.time_base), times[-1] - times[0], len(times) - 1
-        measured = steps / (ticks * tick)
+        mean = steps / (ticks * tick)
         tolerance = min(max(1.0, _CLOCK_STEP / tick), ticks / steps / 4)
-        for rate in (*stated, float(round(measured)), round(measured) * 1000 / 1001):
+        for rate in (*header, float(round(mean)), round(mean) * 1000 / 1001):
             if rate and abs(steps / (rate * tick) - ticks) <= tolerance:
                 return rate, True
-        return measured, False
+        return mean, False
 
     def _lost(self, last: Any, pts: int | None) -> Generator[Decoded, None, None]:
         """Count frames between the last one and one at `pts`; None: the end."""

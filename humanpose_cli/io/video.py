@@ -136,30 +136,30 @@ def _probe(path: Path, *_version: int) -> VideoInfo:
         size = (height, width) if display_matrix(frame)[0, 0] == 0 else (width, height)
         has_rate = container.format.name not in _WITHOUT_TIMES
         # FFmpeg takes 25 for streams without times, whatever the encoder's header says.
-        stated = _stated_rates(stream) if has_rate else [float(stream.codec_context.framerate or 25)]
-        rate, is_complete = stated[0], False
+        header = _stated_rates(stream) if has_rate else [float(stream.codec_context.framerate or 25)]
+        rate, is_complete = header[0], False
         if has_rate and not frame.interlaced_frame:  # whose fields may be packets of their own
-            rate, is_complete = _measured_rate(packets, source, stated)
-        if is_complete:
-            return VideoInfo(size, rate, packets.count_from(frame.pts))
+            rate, is_complete = _measured_rate(packets, source, header)
+        if is_complete:  # those before the first frame that can be decoded do not count
+            return VideoInfo(size, rate, sum(None in (time, frame.pts) or time >= frame.pts for time in packets.times))
         seconds = stated_seconds(container)
         # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
         return VideoInfo(size, rate, min((count for count in counts if count), default=None), has_rate)
 
 
-def _measured_rate(packets: Packets, source: Iterable[Any], stated: Sequence[float]) -> tuple[float, bool]:
+def _measured_rate(packets: Packets, source: Iterable[Any], header: Sequence[float]) -> tuple[float, bool]:
     """Compute frames a second from the packets, and return whether all have been read."""
     for _ in source:
         if len(packets.times) >= _PROBED_FRAMES or packets.byte_count >= _PROBED_BYTES:
             break
     else:
-        return packets.frame_rate(stated) or stated[0], True
-    rate = packets.frame_rate(stated)
-    if rate is None or abs(rate / stated[0] - 1) < _RATE_TOLERANCE:
-        return stated[0], False
+        return packets.frame_rate(header) or header[0], True
+    rate = packets.frame_rate(header)
+    if rate is None or abs(rate / header[0] - 1) < _RATE_TOLERANCE:
+        return header[0], False
     deque(source, maxlen=0)
-    return packets.frame_rate(stated) or stated[0], True
+    return packets.frame_rate(header) or header[0], True
 
 
 def _first_frame(path: Path, packets: Iterable[Any]) -> Any:
@@ -201,13 +201,13 @@ def video_times(path: Path) -> list[float]:
         deque(packets.packets(), maxlen=0)
         times, unit = packets.times, stream.time_base
     if packets.is_regular:
-        rising: list[Any] = sorted(times, key=float)  # packets come in the order of decoding
+        clock: list[Any] = sorted(times, key=float)  # packets come in the order of decoding
     else:
         with _opened(path) as (container, stream):
-            rising = [each.pts for each in Packets(container, stream).decoded()]
-    if None in rising or rising != sorted(rising):
-        return [index / rate for index in range(len(rising))]
-    return [float((time - rising[0]) * unit) for time in rising]
+            clock = [each.pts for each in Packets(container, stream).decoded()]
+    if None in clock or clock != sorted(clock):
+        return [index / rate for index in range(len(clock))]
+    return [float((time - clock[0]) * unit) for time in clock]
 
 
 def video_range(path: Path, frames: FrameRange) -> FrameRange:
