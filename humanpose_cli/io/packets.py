@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, cast
 
@@ -30,20 +30,38 @@ class Decoded(NamedTuple):
     damage: Damage
 
 
+def mean_rate(clocks: Iterable[Sequence[int]], tick: float, header: Sequence[float]) -> float | None:
+    """Compute frames a second from rising times: (n − 1) ÷ (last − first), of the first clock that moves.
+
+    clocks  each of the times of a video's frames, in ticks
+    tick    seconds
+    header  the rates that the file states; the first that agrees with a clock, or else a whole one or 1000/1001 of
+            it, is returned without the error of clocks that count in full milliseconds
+    """
+    means = []
+    for first, last, steps in ((clock[0], clock[-1], len(clock) - 1) for clock in clocks if clock):
+        if last > first:
+            means.append(mean := steps / ((last - first) * tick))
+            tolerance = min(max(1.0, _CLOCK_STEP / tick), (last - first) / steps / 4)
+            for rate in (*header, round(mean), round(mean) * 1000 / 1001):
+                if rate and abs(steps / (rate * tick) - (last - first)) <= tolerance:
+                    return float(rate)
+    return means[0] if means else None
+
+
 class Packets:
     """The packets of a video stream, decoded, with an account of what is missing.
 
     times       of the frames that are shown, among the packets read so far, in the stream's unit (None: unknown); an
                 edit list leaves others out
-    byte_count  of these packets
-    is_regular  whether each of them becomes a frame, as far as they show it
+    is_regular  False: some of them may not become frames
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container, self._stream = container, stream
         self.times: list[int | None] = []
-        self.byte_count = 0
         self.is_regular = True
+        self._start: Any = None  # the time of the first key frame, also of one that an edit list leaves out
         self._dts: int | None = None
         self._restarts = False  # the clock, as where two recordings were joined
         self._end = Fraction(0)  # seconds, of the last packet of any stream
@@ -80,6 +98,8 @@ class Packets:
                     self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
                 if packet.stream is not self._stream:
                     continue
+                if self._start is None and packet.is_keyframe:
+                    self._start = packet.pts
                 if packet.size and not packet.is_discard and not self._is_hidden(packet):
                     self._count(packet)
                 yield packet
@@ -88,14 +108,12 @@ class Packets:
 
     def _count(self, packet: Any) -> None:
         pts, dts = packet.pts, packet.dts
-        first = self.times[0] if self.times else pts
         self._restarts |= None not in (dts, self._dts) and dts < self._dts
         self._dts, self._is_cut = dts, packet.is_corrupt
-        # Frames before the first key frame cannot be decoded, nor can those after it that are shown before it.
-        follows = None not in (pts, first) and pts >= first and (bool(self.times) or packet.is_keyframe)
-        self.is_regular &= follows and not (self._is_cut or self._restarts)
         self.times.append(pts)
-        self.byte_count += packet.size
+        # Frames before the first key frame cannot be decoded, nor can those after it that are shown before it.
+        follows = None not in (pts, self._start) and pts >= self._start
+        self.is_regular &= follows and not (self._is_cut or self._restarts)
         if pts is not None:
             heapq.heappush(self._waiting_times, pts)
 
@@ -105,8 +123,7 @@ class Packets:
     def frame_rate(self, header: Sequence[float]) -> float | None:
         """Compute frames a second from the times of the packets read so far: (n − 1) ÷ (last − first).
 
-        header  the rates that it states; the first that agrees with the times, or else a usual one, is returned without
-                the error of clocks that count in full milliseconds
+        header  the rates that it states, see `mean_rate`
         None: without times, or if they are all equal or begin anew.
         """
         if None in self.times or self._restarts:
@@ -114,18 +131,7 @@ class Packets:
         times = sorted(cast("list[int]", self.times))
         # Where packets end before all frames of a group have come, the last ones in time leave gaps before them.
         groups = [time for time in times if self._dts is not None and time <= self._dts]
-        rates = [self._rate_of(clock, header) for clock in (times, groups) if clock and clock[-1] > clock[0]]
-        return next((rate for rate, is_usual in rates if is_usual), rates[0][0] if rates else None)
-
-    def _rate_of(self, times: Sequence[int], header: Sequence[float]) -> tuple[float, bool]:
-        """Return the rate of times, and whether it is one of the header or a usual one."""
-        tick, ticks, steps = float(self._stream.time_base), times[-1] - times[0], len(times) - 1
-        mean = steps / (ticks * tick)
-        tolerance = min(max(1.0, _CLOCK_STEP / tick), ticks / steps / 4)
-        for rate in (*header, float(round(mean)), round(mean) * 1000 / 1001):
-            if rate and abs(steps / (rate * tick) - ticks) <= tolerance:
-                return rate, True
-        return mean, False
+        return mean_rate((times, groups), float(self._stream.time_base), header)
 
     def _lost(self, last: Any, pts: int | None) -> Generator[Decoded, None, None]:
         """Count frames between the last one and one at `pts`; None: the end."""

@@ -7,7 +7,6 @@ nor marks of damage, and takes no encoder options (quality, threads).
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -31,8 +30,8 @@ from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container, stated_seconds, video_streams
 from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, note_once, square_size
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.packets import Damage, Decoded, Packets
-from humanpose_cli.io.sniffing import describe_file, file_kind
+from humanpose_cli.io.packets import Damage, Decoded, Packets, mean_rate
+from humanpose_cli.io.sniffing import describe_file, file_kind, reading
 from humanpose_cli.io.sound import Sound
 
 VIDEO_SUFFIXES = frozenset(
@@ -58,6 +57,7 @@ _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, the mean difference that coding the frames of the self-test may cause
 _TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 _SLOW_TICKS = 1000  # a second, of videos of less than a frame a second: encoders count in 32 bits
+_FASTEST = 100_000  # frames a second, as in fit files
 _LONGEST = 3600  # seconds that a frame is shown at most
 
 VideoCodec = Literal["h264", "vp9"]
@@ -114,13 +114,12 @@ def _no_frame(path: Path, reason: str) -> InputError:
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Decode a frame to learn the size, and read packets to learn the frame rate: all of a short video, of a long one
-    only if the first ones contradict the header. Raises InputError if there is no readable frame.
+    """Decode a frame to learn the size, and read packets to learn the frame rate: of a long video all of them only if
+    the first ones contradict the header. Raises InputError if there is no readable frame.
     """
-    path = Path(path)
-    file_kind(path)  # tells missing and forbidden files apart
-    about = os.stat(path)
-    return _probe(path, about.st_ino, about.st_size, about.st_mtime_ns)
+    with reading(path):
+        about = os.stat(path)
+    return _probe(Path(path), about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 @lru_cache(maxsize=1000)
@@ -130,49 +129,41 @@ def _probe(path: Path, *_version: int) -> VideoInfo:
         return VideoInfo(size, count / seconds, count)
     with _opened(path, threads=1) as (container, stream):
         packets = Packets(container, stream)
-        source = packets.packets()
-        frame = _first_frame(path, source)
-        width, height = square_size(frame, stream)
-        size = (height, width) if display_matrix(frame)[0, 0] == 0 else (width, height)
+        first = next(packets.decoded(), None)
+        if first is None:
+            raise _no_frame(path, packets.end_missing() or "no frame could be decoded")
+        width, height = square_size(first.frame, stream)
+        size = (height, width) if display_matrix(first.frame)[0, 0] == 0 else (width, height)
         has_rate = container.format.name not in _WITHOUT_TIMES
         # FFmpeg takes 25 for streams without times, whatever the encoder's header says.
         header = _stated_rates(stream) if has_rate else [float(stream.codec_context.framerate or 25)]
         rate, is_complete = header[0], False
-        if has_rate and not frame.interlaced_frame:  # whose fields may be packets of their own
-            rate, is_complete = _measured_rate(packets, source, header)
+        if has_rate and not first.frame.interlaced_frame:  # whose fields may be packets of their own
+            rate, is_complete = _measured_rate(packets, stream, header)
         if is_complete:  # those before the first frame that can be decoded do not count
-            return VideoInfo(size, rate, sum(None in (time, frame.pts) or time >= frame.pts for time in packets.times))
+            start: Any = first.pts
+            return VideoInfo(size, rate, sum(None in (time, start) or time >= start for time in packets.times))
         seconds = stated_seconds(container)
         # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
         return VideoInfo(size, rate, min((count for count in counts if count), default=None), has_rate)
 
 
-def _measured_rate(packets: Packets, source: Iterable[Any], header: Sequence[float]) -> tuple[float, bool]:
-    """Compute frames a second from the packets, and return whether all have been read."""
-    for _ in source:
-        if len(packets.times) >= _PROBED_FRAMES or packets.byte_count >= _PROBED_BYTES:
+def _measured_rate(packets: Packets, stream: Any, header: Sequence[float]) -> tuple[float, bool]:
+    """Return frames a second by the packets' times, and whether all packets have been read."""
+    if stream.frames > _PROBED_FRAMES and len(stream.index_entries) >= stream.frames:  # nothing needs to be read
+        index = [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
+        return mean_rate([index], float(stream.time_base), header) or header[0], False
+    byte_count = 0
+    source = packets.packets()
+    for packet in source:
+        byte_count += packet.size
+        if len(packets.times) >= _PROBED_FRAMES or byte_count >= _PROBED_BYTES:
+            if abs((packets.frame_rate(header) or header[0]) / header[0] - 1) < _RATE_TOLERANCE:
+                return header[0], False
             break
-    else:
-        return packets.frame_rate(header) or header[0], True
-    rate = packets.frame_rate(header)
-    if rate is None or abs(rate / header[0] - 1) < _RATE_TOLERANCE:
-        return header[0], False
     deque(source, maxlen=0)
     return packets.frame_rate(header) or header[0], True
-
-
-def _first_frame(path: Path, packets: Iterable[Any]) -> Any:
-    reason = "no frame could be decoded"
-    for packet in packets:
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            reason = error.strerror or reason
-            continue
-        if frames:
-            return frames[0]
-    raise _no_frame(path, reason)
 
 
 def _stated_rates(stream: Any) -> list[float]:
@@ -190,8 +181,9 @@ def count_frames(path: Path | str) -> int:
 
 
 def video_times(path: Path) -> list[float]:
-    """List the times of a video's frames in seconds from the first on, by its packets if each is a frame, which is not
-    so before the first key frame and at a damaged end, else by decoding. Raises InputError if there is no frame.
+    """List the times of a video's frames in seconds from the first on. Raises InputError if there is no frame.
+
+    Packets tell them without decoding, unless some may not become frames: before the first key frame, at a damaged end.
     """
     rate = probe_video(path).frame_rate
     if is_animation(path):
@@ -429,8 +421,9 @@ class VideoWriter:
         quality     constant rate factor of H.264, 0 best … 51 worst; VP9 takes the same share of its range
         """
         self.path = Path(path)
-        if not (math.isfinite(frame_rate) and frame_rate > 0):
-            raise UsageError("frame rate", "is unusable", expected="more than 0 a second", got=str(frame_rate))
+        if not 0 < frame_rate <= _FASTEST:
+            expected = f"more than 0 and at most {_FASTEST} a second"
+            raise UsageError("frame rate", "is unusable", expected=expected, got=str(frame_rate))
         self.frame_count = 0
         self._rate = max(Fraction(frame_rate).limit_denominator(_LONGEST), Fraction(1, _LONGEST))
         self._ticks = _TICKS if frame_rate >= 1 else _SLOW_TICKS

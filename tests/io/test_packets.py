@@ -35,14 +35,14 @@ def encode(path, times, *, codec=None, unit=MILLISECOND, rate=25, container=None
         file.mux(stream.encode(None))
 
 
-def remux(source, path, times, *, duration=0) -> None:
-    """The packets of a video at other times, each said to last `duration` milliseconds."""
+def remux(source, path, times, *, duration=0, last=0) -> None:
+    """The packets of a video at other times, each said to last `duration` milliseconds, the last one `last`."""
     with av.open(str(source)) as before, av.open(str(path), "w") as after:
         stream = after.add_stream_from_template(before.streams.video[0])
         for number, packet in enumerate(before.demux(video=0)):
             if packet.size:
                 packet.time_base, packet.pts, packet.dts = MILLISECOND, times[number], times[number]
-                packet.duration, packet.stream = duration, stream
+                packet.duration, packet.stream = (last if number == len(times) - 1 else duration), stream
                 after.mux(packet)
 
 
@@ -107,6 +107,18 @@ class TestRate:
         monkeypatch.setattr("humanpose_cli.io.packets.heapq.heappush", lambda _, time: counted.append(time))
         assert probe_video(tmp_path / "x.mkv").frame_rate == shown
         assert len(counted) == read
+
+    def test_a_long_mp4_is_not_read(self, tmp_path, monkeypatch):
+        """Its index has all times. The last frame lasts a minute, which changes the rate in the header."""
+        times = [40 * i for i in range(1001)]
+        encode(tmp_path / "x.mkv", times, preset="ultrafast")
+        counted = []
+        monkeypatch.setattr("humanpose_cli.io.packets.heapq.heappush", lambda _, time: counted.append(time))
+        for name, last in (("x.mp4", 0), ("y.mp4", 60_000)):
+            remux(tmp_path / "x.mkv", tmp_path / name, times, last=last)
+            counted.clear()
+            assert probe_video(tmp_path / name).frame_rate == 25
+            assert len(counted) < 100
 
 
 @pytest.fixture(scope="module")

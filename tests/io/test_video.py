@@ -23,6 +23,7 @@ from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
+from humanpose_cli.io.packets import Packets
 from humanpose_cli.io.video import (
     VideoReader,
     VideoWriter,
@@ -368,6 +369,10 @@ class TestEditLists:
         assert [each.damage for each in frames] == [""] * 4
         assert count_frames(trimmed) == 4
         check_complete(trimmed)
+        with av.open(str(trimmed)) as container:  # whose key frame is among those that are not shown
+            packets = Packets(container, container.streams.video[0])
+            assert len(list(packets.packets())) > 4
+        assert packets.is_regular
 
     def test_a_trimmed_clip_that_breaks_off_is_named(self, trimmed, tmp_path):
         with av.open(str(trimmed)) as container:
@@ -412,6 +417,9 @@ class TestWriting:
         assert times == [0, 1, 3601, 3602, 3604]
 
     def test_no_frame_and_wrong_frames(self, tmp_path):
+        for rate in (0, -1, 1e6, np.inf, np.nan):
+            with raises(UsageError, subject="frame rate", got=str(rate)):
+                VideoWriter(tmp_path / "x.mp4", rate)
         with raises(UsageError, problem="no frame"), VideoWriter(tmp_path / "x.mp4", 25):
             pass
         for wrong in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):
