@@ -118,8 +118,7 @@ def largest_tracks(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
 
 
 def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
-    """Compute rising seconds from the first frame on: those of the video's clock, or evenly spaced ones if they agree
-    with it.
+    """Compute rising seconds from the first frame on: the video's times, or those of the frame rate where these agree.
 
     Clocks count in steps, some in full milliseconds, so that evenly spaced frames deviate by up to a tenth of an
     interval. Frames without a rising clock are evenly spaced too.

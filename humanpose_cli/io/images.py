@@ -140,17 +140,15 @@ def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
 
 _DEEP_MODES = ("I", "F")  # and their variants "I;16", "I;16B" …
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
-_EIGHT_BIT_MODES = {"RGB", "RGBA", "LA"}  # which Pillow also has for 16 bits a channel
 _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Convert numbers of any type to uint8, over the range of their type or their values.
 
-    uint8 stays; uint16 spans 0–65535, or 8, 10 or 12 bits if no value needs more: as 16 bits these images would be
-    nearly black. Other types have no fixed range, so the values decide: floats of which 99 %
-    are at most 1 span 0–1 (highlights clip), anything up to 255 spans 0–255, up to 65535 spans 0–65535, beyond that
-    0–maximum. Negative numbers, infinities and NaN become 0. No gamma is applied.
+    uint8 stays. Otherwise the values decide: uint16 spans 8, 10, 12 or 16 bits, the least that hold the maximum; floats
+    of which 99 % are at most 1 span 0–1 (highlights clip), anything else up to 255 spans 0–255, up to 65535 spans
+    0–65535, beyond that 0–maximum. Negative numbers, infinities and NaN become 0. No gamma is applied.
     """
     if values.dtype == np.uint8:
         return values
@@ -447,7 +445,7 @@ def read_image(path: Path | str) -> LoadedImage:
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with header as image:
         try:
-            lacks_bits = image.mode in _EIGHT_BIT_MODES and ";16" in str(image.tile)
+            lacks_bits = ";16" in str(image.tile) and not image.mode.startswith(_DEEP_MODES)
             with _pillow_limit_lifted():
                 image.load()
             focal, is_part = focal_from_exif(image), is_cropped(image)
@@ -474,8 +472,7 @@ def _from_sixteen_bits(path: Path) -> np.ndarray:
     """Read the colours of a PNG or TIFF of which Pillow keeps the upper 8 of 16 bits."""
     import cv2
 
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if values is None:
         raise ValueError("its 16 bits a channel are damaged")
     return to_eight_bits(values[..., ::-1])
