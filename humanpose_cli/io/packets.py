@@ -93,7 +93,7 @@ class Packets:
     def packets(self) -> Generator[Any, None, None]:
         """Read the packets of the stream; the last one is empty."""
         try:
-            for packet in self._container.demux(self._stream, *self._container.streams.audio):
+            for packet in self._container.demux(*self._container.streams.video, *self._container.streams.audio):
                 if packet.size and packet.pts is not None:
                     self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
                 if packet.stream is not self._stream:

@@ -151,7 +151,8 @@ def _probe(path: Path, *_version: int) -> VideoInfo:
 
 def _measured_rate(packets: Packets, stream: Any, header: Sequence[float]) -> tuple[float, bool]:
     """Return frames a second by the packets' times, and whether all packets have been read."""
-    if stream.frames > _PROBED_FRAMES and len(stream.index_entries) >= stream.frames:  # nothing needs to be read
+    is_long = stream.frames > _PROBED_FRAMES or stream.container.size > _PROBED_BYTES
+    if is_long and len(stream.index_entries) >= stream.frames > 1:  # nothing needs to be read
         index = [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
         return mean_rate([index], float(stream.time_base), header) or header[0], False
     byte_count = 0

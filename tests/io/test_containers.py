@@ -62,6 +62,12 @@ def test_the_largest_of_several_video_streams_is_read(tmp_path, caplog, suffix, 
     assert f"{len(sizes)} video streams, of which the largest is used, 64 × 96" in caplog.text
 
 
+def test_streams_may_have_different_lengths(tmp_path):
+    """The header of a Matroska file has the length of the longest."""
+    write_streams(tmp_path / "x.mkv", [(32, 48), (64, 96)], [30, 4])
+    assert [pixels.shape for _, pixels in VideoReader(tmp_path / "x.mkv")] == [(96, 64, 3)] * 4
+
+
 @pytest.mark.parametrize(("covers", "counts"), [((1,), [4, 1]), ((), [4, 1])])
 def test_a_larger_cover_image_is_no_video(tmp_path, covers, counts):
     write_streams(tmp_path / "x.mp4", [(32, 48), (64, 96)], counts, covers)
