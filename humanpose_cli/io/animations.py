@@ -65,7 +65,7 @@ def animation_frames(path: Path) -> Generator[tuple[NDArray[np.uint8], Fraction,
             frame_count = getattr(image, "n_frames", 1)
         if frame_count > limit:
             expected = f"at most {limit} frames of {image.width} × {image.height}"
-            raise InputError(path, "is too long", expected=expected, got=str(frame_count), remedy="make it a video")
+            raise InputError(path, "is too long", expected=expected, got=str(frame_count), remedy="convert it to MP4")
         try:
             for frame in ImageSequence.Iterator(image):
                 frame.load()

@@ -184,7 +184,8 @@ def count_frames(path: Path | str) -> int:
 def video_times(path: Path) -> list[float]:
     """List the times of a video's frames in seconds from the first on. Raises InputError if there is no frame.
 
-    Packets tell them without decoding, unless some may not become frames: before the first key frame, at a damaged end.
+    They are those of the packets, or of decoded frames where packets may not become frames: before the first key frame
+    and at a damaged end.
     """
     rate = probe_video(path).frame_rate
     if is_animation(path):

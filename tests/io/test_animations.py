@@ -68,7 +68,7 @@ def one_pixel_frames(count: int, size: tuple[int, int]) -> bytes:
 def test_too_many_frames_are_refused_before_they_are_decoded(tmp_path, count, size):
     (tmp_path / "a.gif").write_bytes(one_pixel_frames(count, size))
     (item,) = open_inputs([tmp_path])
-    with raises(InputError, subject="a.gif", problem="is too long", got=str(count), remedy="make it a video"):
+    with raises(InputError, subject="a.gif", problem="is too long", got=str(count), remedy="convert it to MP4"):
         next(item.frames())
 
 
