@@ -55,12 +55,15 @@ class DeepFashionOptions(FolderOptions):
     resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
     images      'all', or only those that the pair lists name ('paired')
     poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
+    learn       'train' as in the authors' choice, or 'train+validation' as for the figures that they publish: clothes
+                of the split train of the protocol warp3d
     random_pairs, seed  number of random pairs of the protocol warp3d, which need all images, and the seed of their draw
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"
     images: Literal["all", "paired"] = "all"
     poses: Literal["auto", "estimator", "none"] = "auto"
+    learn: Literal["train", "train+validation"] = "train"
     random_pairs: int = 10_000
     seed: int = 0
 
@@ -222,7 +225,9 @@ class DeepFashionSource(FolderSource):
 
     def _authors_split(self, garment: str, names: Sequence[str]) -> dict[str, str]:
         """Return the reposing paper's split of a garment's images; {} for a single image."""
-        return {_AUTHORS: deepfashion_clothes().get(garment, "train")} if len(names) > 1 else {}
+        split = deepfashion_clothes().get(garment, "train")
+        learned = split == "validation" and self.options.learn == "train+validation"
+        return {_AUTHORS: "train" if learned else split} if len(names) > 1 else {}
 
     def _random_pairs(self, counts: Mapping[str, int]) -> Mapping[str, Sequence[tuple[int, int]]]:
         """Draw pairs of the authors' test clothes; none if only images of other lists' pairs are taken."""

@@ -41,6 +41,7 @@ from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, cl
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
+from humanpose_cli.lab.metrics.capsule_masks import capsule_mask
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
 from humanpose_cli.lab.recipes.people import People, people_of_images, require_model, usual_protocol
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import mesh_of, person_mask, pose_of
@@ -313,6 +314,8 @@ def _similarity(drawing: Drawn, second: Example, distances: Mapping[str, Distanc
     drawn_mask = torch.from_numpy(np.asarray(drawing.mask, np.float32))[None, None]
     metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
     metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}
+    capsules = torch.from_numpy(capsule_mask(frame_of_example(second), second.image.shape[0]))[None, None]
+    metrics["ssim_fg_capsules"] = float(ssim_foreground(a, b, capsules.float(), "uniform"))
     if inside := float(mask.sum()):
         metrics["ssim_fg"] = float(ssim_foreground(a, b, mask))
         metrics["ssim_fg_uniform"] = float(ssim_foreground(a, b, mask, "uniform"))
@@ -492,7 +495,8 @@ def reposing_report(
     notes = [
         *(["Of all: pairs that are left out count as the copied input."] if of_all else []),
         "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
-        "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
+        "ssim_fg_capsules looks where the target's joints have capsules, as the SSIM_fg of warp3d's paper.",
+        "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), the others uniform ones of 7 × 7, as papers.",
         *results.ceiling_note,
         *(f"{name}: {_METHODS[name]}." for name in names if name in _METHODS),
     ]

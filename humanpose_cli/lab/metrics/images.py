@@ -92,7 +92,7 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWin
 
     mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
           evaluated on the same pixels. Windows at the outline contain some background. (The warp3d paper's SSIM_fg
-          "only evaluates the foreground"; it does not say whose.)
+          "only evaluates the foreground"; its authors' is that of `capsule_masks`.)
     """
     inside = mask > 0.5
     values = ssim_map(first, second, window).mean(1, keepdim=True)

@@ -70,6 +70,9 @@ class GeneratorConfig:
                          nearest neighbours
     inpainter_unit_range gives the inpainter pixels from 0 to 1, as in the authors' code, and not from −1; its holes are
                          0
+    authors_details      further details of the authors' code: D2D's ReLU stands before the resolution doubles, a LeakyReLU
+                         behind the inpainter's last convolution, and the planar warp's rectangles are as wide as the
+                         sides of the trunk are long; see `warping_parts`
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -106,6 +109,7 @@ class GeneratorConfig:
     noise: bool = False
     inpainter_bilinear: bool = False
     inpainter_unit_range: bool = False
+    authors_details: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -151,11 +155,16 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """stem, widths, blocks of the ResNet: stride 4 before its stages, each halving the resolution at its end."""
+    """stem, widths, blocks of the ResNet: stride 4 before its stages, each halving the resolution at its end.
+
+    subsampled  the short cut of a stage's last block is every second pixel of its input, as in the authors' code, and
+                not a convolution
+    """
 
     stem: int = 64
     widths: tuple[int, ...] = (256, 512, 1024)
     blocks: tuple[int, ...] = (3, 4, 6)
+    subsampled: bool = False
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks) or min(self.stem, *self.widths, *self.blocks) < 1:
@@ -249,8 +258,9 @@ PRESETS: dict[str, Preset] = {
             noise=True,
             inpainter_bilinear=True,
             inpainter_unit_range=True,
+            authors_details=True,
         ),
-        DiscriminatorConfig(),
+        DiscriminatorConfig(subsampled=True),
     ),
 }
 

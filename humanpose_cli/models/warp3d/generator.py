@@ -143,7 +143,7 @@ class BackgroundInpainter(nn.Module):
             else:
                 x, mask = (interpolate(t, size=beside.shape[-2:], mode="nearest") for t in (x, mask))
             x, mask = conv(torch.cat((x, beside), 1), torch.cat((mask, beside_mask), 1))
-            if step < len(self.decoder) - 1:
+            if step < len(self.decoder) - 1 or config.authors_details:
                 x = leaky_relu(norm(x), _SLOPE)
         colours = torch.tanh(x[:, :3])
         if not config.keep_background:
@@ -180,6 +180,7 @@ def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> 
         planar=config.planar,
         head_shoulders=config.head_shoulders,
         fit_to_source=config.fit_to_source,
+        planar_sides=config.authors_details,
     ).in_voxels(config.voxel_size)
 
 

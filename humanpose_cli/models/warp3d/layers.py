@@ -131,6 +131,8 @@ class DecoderBottleneck(nn.Module):
               pointwise maps and interpolation commute, behind the short cut's
     fixed_groups  see `group_norm`
     inner_norms   normalises between the convolutions, not before them alone
+    relu_first    stands before the doubling of the resolution, too, where interpolation would mix other signs
+    subsampled    a short cut between equal channels is never a convolution
     """
 
     def __init__(
@@ -143,6 +145,8 @@ class DecoderBottleneck(nn.Module):
         dilation: int = 1,
         upsample: bool = False,
         inner_norms: bool = True,
+        relu_first: bool = False,
+        subsampled: bool = False,
     ) -> None:
         super().__init__()
         width = outputs // 4
@@ -152,15 +156,15 @@ class DecoderBottleneck(nn.Module):
         self.conv2 = Conv2d(width, width, 3, stride, dilation, dilation, bias=not inner_norms)
         self.norm3 = group_norm(width, fixed_groups) if inner_norms else nn.Identity()
         self.conv3 = nn.Conv2d(width, outputs, 1)
-        changes = inputs != outputs or stride != 1
+        changes = inputs != outputs or (stride != 1 and not subsampled)
         self.short_cut = PointwiseConv2d(inputs, outputs, stride) if changes else None
-        self.upsample = upsample
+        self.stride, self.upsample, self.relu_first = stride, upsample, relu_first
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, inputs, H, W) → (B, outputs, H', W')."""
         ready = torch.relu(self.norm1(x))
-        beside = x if self.short_cut is None else self.short_cut(ready)
-        inner = self.conv1(ready)
+        beside = x[..., :: self.stride, :: self.stride] if self.short_cut is None else self.short_cut(ready)
+        inner = torch.relu(self.conv1(ready)) if self.relu_first else self.conv1(ready)
         if self.upsample:
             beside, inner = _doubled(beside), _doubled(inner)
         inner = self.conv2(torch.relu(self.norm2(inner)))
@@ -284,6 +288,24 @@ def channels_last(module: Module) -> Module:
     return module
 
 
+def initialise(network: nn.Module, *he: nn.Module) -> None:
+    """Draw first weights as TensorFlow's layers and slim's ResNets do: Glorot's uniform ones, in `he` He's normal ones
+    cut off at two standard deviations; biases are 0. Normalisations stay.
+    """
+    of_he = {id(layer) for module in he for layer in module.modules()}
+    for layer in network.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+            continue
+        if id(layer) in of_he:
+            # slim's factor 1.3 makes up for the variance that is cut off.
+            deviation = math.sqrt(2.6 / layer.weight[0].numel())
+            nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        else:
+            nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
 _CARRIED_SHARE = 0.1  # of the features, at first, in channels that carry colours
 
 
@@ -316,6 +338,11 @@ class LiftingEncoder(nn.Module):
         if config.carry_colours and isinstance(norm3d, nn.GroupNorm):
             nn.init.constant_(norm3d.weight[:3], _CARRIED_SHARE)
         self.norm3d = norm3d
+
+    @property
+    def regularised(self) -> tuple[nn.Module, ...]:
+        """The layers of the authors' ResNet, which weight decay and its own first weights are for."""
+        return self.stem, self.stages
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute features of an image, −1 to 1."""
@@ -448,10 +475,12 @@ class ProjectionDecoder(nn.Module):
         channels *= config.depth
         for stage, (width, count) in enumerate(zip(config.decoder_widths, config.decoder_blocks, strict=True)):
             for block in range(count):
-                upsample, inner_norms = stage > 0 and block == 0, config.decoder_norms
-                blocks.append(
-                    DecoderBottleneck(channels, width, fixed_groups, upsample=upsample, inner_norms=inner_norms)
-                )
+                block_options = {
+                    "upsample": stage > 0 and block == 0,
+                    "inner_norms": config.decoder_norms,
+                    "relu_first": config.authors_details and not config.decoder_norms,
+                }
+                blocks.append(DecoderBottleneck(channels, width, fixed_groups, **block_options))
                 channels = width
         if config.depth_norm:
             of_slice = config.channels + config.pose_channels
@@ -530,12 +559,18 @@ class Discriminator(nn.Module):
         for width, count in zip(config.widths, config.blocks, strict=True):
             for block in range(count):
                 stride = 2 if block == count - 1 else 1
-                blocks.append(DecoderBottleneck(channels, width, generator.fixed_groups, stride=stride))
+                block_options = {"stride": stride, "subsampled": config.subsampled}
+                blocks.append(DecoderBottleneck(channels, width, generator.fixed_groups, **block_options))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = group_norm(channels, generator.fixed_groups)
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
         channels_last(self)
+
+    @property
+    def regularised(self) -> tuple[nn.Module, ...]:
+        """The layers of the authors' ResNet; see `LiftingEncoder.regularised`."""
+        return self.images, self.pose, self.blocks
 
     def forward(self, source: Tensor, image: Tensor, heatmaps: Tensor) -> Tensor:
         """Score (B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W): logits (B, 1, S / n, S / n), each for one patch; n is 4

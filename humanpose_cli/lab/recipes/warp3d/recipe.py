@@ -44,12 +44,11 @@ from humanpose_cli.lab.recipes.warp3d.perceptual import distance_within, percept
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
-from humanpose_cli.models.warp3d.layers import Discriminator
+from humanpose_cli.models.warp3d.layers import Discriminator, initialise
 from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights, trainings_of
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
 PairKind = Literal["auto", "listed", "drawn"]
-_HELD_OUT = 10  # every so many groups, where a protocol has no validation
 _SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
 
 
@@ -101,6 +100,9 @@ class Warp3dTraining(Options):
     )
     learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
     betas: tuple[float, float] = option((0.5, 0.999), "Of Adam, for both sides.")
+    initial: Literal["torch", "authors"] = option(
+        "torch", "First weights: torch's, or those of the authors' layers; see `initialise`."
+    )
     start: str = option(
         "",
         "Weights to begin with, of a generator of the same shapes (and `colour_stride`), which may lack what "
@@ -114,9 +116,14 @@ class Warp3dTraining(Options):
     )
     protocol: str = option(
         "",
-        "Protocol of the cache. In one without splits for validation and test, every tenth group of the split train is "
-        "held out.",
+        "Protocol of the cache.",
         unset="the first that lists pairs to learn from, else its usual one",
+    )
+    hold_out: int = option(
+        10,
+        "Every so many groups of the split train are held out if the protocol has no split for validation. 0: none; "
+        "validations are of its split test, as the authors' are, for weights of the last step.",
+        minimum=0,
     )
     validation: int = option(128, "Pairs of a validation at most.", minimum=1)
 
@@ -134,6 +141,8 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
             depth_jitter=0.5,
             label_smoothing=0.25,
             weight_decay=1e-4,
+            initial="authors",
+            hold_out=0,
         ),
         TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last", precision="full"),
     ),
@@ -177,16 +186,20 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.perceptual = perceptual_loss(self.options.perceptual)
         torch.manual_seed(seed)
         self.cache = open_cache(data)
-        self.pairs, self.held_out = _split_pairs(self.cache, self.options)
+        self.pairs, self.held_out, from_test = _split_pairs(self.cache, self.options)
         train, held_out_images = (pairs.images(range(len(pairs))) for pairs in (self.pairs, self.held_out))
         protocol, count = _protocol(self.cache, self.options), min(len(self.held_out), self.options.validation)
         self.validation_data = validation_facts(self.cache, protocol, train, held_out_images, count, "pairs")
+        if from_test:
+            self.validation_data |= {"split": "test", "apart": False}
         if left_out := self.pairs.left_out(self.held_out):
             self.validation_data["left_out"] = left_out
         if self.options.mesh_share:
             rows = np.unique(np.concatenate([pairs.inputs[:, 0] for pairs in (self.pairs, self.held_out)]))
             require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
         self.generator = Generator(self.options.generator)
+        if self.options.initial == "authors":
+            initialise(self.generator, *self.generator.lifting.regularised)
         self._began_with: list[dict[str, Any]] = []
         if self.options.start:
             path = find_weights(self.options.start)
@@ -197,6 +210,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.model = nn.ModuleDict({"generator": self.generator})
         if self.options.adversarial_weight:
             self.discriminator = Discriminator(self.options.discriminator, self.options.generator)
+            if self.options.initial == "authors":
+                initialise(self.discriminator, *self.discriminator.regularised)
             self.model["discriminator"] = self.discriminator
         self._collate = partial(collated_pairs, config=self.options.generator)
         self._made: Generated | None = None
@@ -240,8 +255,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         true_loss = softplus(-true_logits) + self.options.label_smoothing / 2 * true_logits
         loss = true_loss.mean() + softplus(made_logits).mean()
         if self.options.weight_decay:
-            sides = (self.discriminator.images, self.discriminator.pose, self.discriminator.blocks)
-            loss = loss + self.options.weight_decay * _half_squares(sides)
+            loss = loss + self.options.weight_decay * _half_squares(self.discriminator.regularised)
         return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
@@ -263,7 +277,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             terms["person"] = _person_loss(maps, batch)
             loss = loss + o.person_weight * terms["person"]
         if o.weight_decay:
-            loss = loss + o.weight_decay * _half_squares((self.generator.lifting.stem, self.generator.lifting.stages))
+            loss = loss + o.weight_decay * _half_squares(self.generator.lifting.regularised)
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
@@ -363,16 +377,18 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         }
 
 
-def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs]:
-    """Select the pairs to learn from, and those held out."""
+def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs, bool]:
+    """Select the pairs to learn from and those that validations are of, and say whether these are of the split test."""
     protocol = _protocol(cache, options)
     train = pairs_of(cache, protocol, "train", options.pairs)
     if validation_split(cache, protocol) == "validation":
-        return train, pairs_of(cache, protocol, "validation", options.pairs)
-    train, held_out = train.groups_held_out(_HELD_OUT)
+        return train, pairs_of(cache, protocol, "validation", options.pairs), False
+    if not options.hold_out and "test" in cache.splits.get(protocol, ()):
+        return train, pairs_of(cache, protocol, "test", options.pairs), True
+    train, held_out = train.groups_held_out(options.hold_out or Warp3dTraining().hold_out)
     if not len(train):
         raise InputError(cache.path, "has too few pairs to hold some out", expected="two groups of images or more")
-    return train, held_out
+    return train, held_out, False
 
 
 def _protocol(cache: Cache, options: Warp3dTraining) -> str:
