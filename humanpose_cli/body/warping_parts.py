@@ -153,13 +153,7 @@ class WarpingParts:
 @without_autocast
 @torch.no_grad()
 def warping_parts(
-    source: Tensor,
-    target: Tensor,
-    *,
-    planar: bool = False,
-    head_shoulders: bool = False,
-    fit_to_source: bool = False,
-    planar_sides: bool = False,
+    source: Tensor, target: Tensor, *, planar: bool = False, head_shoulders: bool = False, fit_to_source: bool = False
 ) -> WarpingParts:
     """Compute the capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
@@ -172,8 +166,6 @@ def warping_parts(
                     it is the Helmert transform of the joints; rotation 0 and scale 1 if they coincide in the source
     head_shoulders  fits the head's transform to the shoulders too
     fit_to_source   fits the points of the target to those of the source if they are not in a line
-    planar_sides    the trunk's size in the image is the root mean square of its two sides, shoulder to hip, as in the
-                    authors' code, and not the longer diagonal
 
     Not differentiable: poses are data. Raises UsageError for other shapes and dtypes than float32 and float64.
     """
@@ -184,7 +176,7 @@ def warping_parts(
             raise UsageError(name, "has a dtype without fits", expected="float32 or float64", got=str(pose.dtype))
     check_tensors(source=source, target=target)
     source, target = _prepared(source), _prepared(target)
-    fit = partial(_planar_transforms, trunk=_sides if planar_sides else _trunk) if planar else _transforms
+    fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target, head_shoulders, fit_to_source)
     return WarpingParts(_capsules(source), torch.cat((linear, offset[..., None]), -1))
 
@@ -224,12 +216,6 @@ def _trunk(pose: Tensor) -> Tensor:
     """Measure st (B,) of joints (B, 19, n), without unknown diagonals."""
     diagonals = (_joints(pose, _SHOULDERS) - _joints(pose, ("right_hip", "left_hip"))).norm(dim=-1)
     return torch.fmax(*torch.where(diagonals.isfinite(), diagonals, torch.nan).unbind(-1))
-
-
-def _sides(pose: Tensor) -> Tensor:
-    """Measure the root mean square (B,) of the trunk's sides in joints (B, 19, n), without an unknown one."""
-    lengths = (_joints(pose, _SHOULDERS) - _joints(pose, _both_sides("hip"))).norm(dim=-1)
-    return torch.where(lengths.isfinite(), lengths, torch.nan).square().nanmean(-1).sqrt()
 
 
 def _mask_points(source: Tensor) -> Tensor:
@@ -388,10 +374,10 @@ def _outer(v: Tensor) -> Tensor:
 
 
 def _planar_transforms(
-    source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool, trunk: Callable[[Tensor], Tensor]
+    source: Tensor, target: Tensor, head_shoulders: bool, fit_to_source: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
-    widths = [LIMB_DIAMETER / 2 * trunk(pose[..., :2]) for pose in (source, target)]
+    widths = [LIMB_DIAMETER / 2 * _trunk(pose[..., :2]) for pose in (source, target)]
     linear, offset = [], []
     for part in WARPING10.names:
         names = _planar_joints(part, head_shoulders)

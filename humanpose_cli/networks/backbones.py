@@ -89,13 +89,21 @@ class ResNet(nn.Module):
     inputs   channels of the image
     width    channels of the first stage; 64 is the original
     depth    how many of the four stages there are
+    first_pool  side of the first pool's windows: 3, or 2 without overlap
     dilated_stages  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
 
     channels  of the stages' maps
     """
 
     def __init__(
-        self, layers: int, *, inputs: int = 3, width: int = 64, dilated_stages: int = 0, depth: int = 4
+        self,
+        layers: int,
+        *,
+        inputs: int = 3,
+        width: int = 64,
+        dilated_stages: int = 0,
+        depth: int = 4,
+        first_pool: int = 3,
     ) -> None:
         super().__init__()
         if layers not in RESNETS:
@@ -103,7 +111,7 @@ class ResNet(nn.Module):
         block, counts = RESNETS[layers]
         self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.maxpool = nn.MaxPool2d(first_pool, 2, first_pool - 2)
         channels, dilation = width, 1
         self.channels: tuple[int, ...] = ()
         for stage, count in enumerate(counts[:depth]):

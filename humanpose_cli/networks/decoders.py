@@ -3,9 +3,9 @@
 DeepLab v2 (Chen et al. 2018): dilated backbones and atrous pyramid pooling. Behind a ResNet each dilation is one
 convolution to the scores (section 4.1.2 of that paper); behind VGG-16 each is a whole classifier, fc6, fc7 and fc8.
 
-RefineNet (Lin et al. 2017) as Neural Body Fitting uses it (section 4.2; widths from its authors' public code): four
-blocks from the coarsest map up, two residual units before and one behind each fusion, chained residual pooling of four
-5×5 pools, no normalisation.
+RefineNet (Lin et al. 2017) as Neural Body Fitting uses it (section 4.2 and its authors' public code, model.py): four
+blocks from the coarsest map up, two residual units before and one behind each fusion, whose inputs count twice, chained
+residual pooling of four 5×5 pools, no normalisation. The coarser map of a fusion has no units.
 
 Partial convolutions (Liu et al. 2018) use known pixels only and return which pixels are known then:
 
@@ -27,7 +27,7 @@ from torch.nn.functional import conv2d, interpolate
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
 
-_UNITS, _POOLS = 2, 4  # of a RefineNet
+_UNITS, _POOLS, _FIRST_WEIGHTS = 2, 4, 0.005  # of a RefineNet; the last is a standard deviation
 _FULLY_CONNECTED = 1024  # channels of DeepLab's fc6 and fc7
 
 
@@ -95,18 +95,18 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class ResidualUnit(nn.Module):
-    """Two 3×3 convolutions behind ReLUs, beside a short cut."""
+    """Two 3×3 convolutions behind ReLUs, beside two short cuts."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = _conv(channels, channels), _conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(torch.relu(self.conv1(torch.relu(x))))
+        return 2 * x + self.conv2(torch.relu(self.conv1(torch.relu(x))))
 
 
 class ChainedPooling(nn.Module):
-    """Pools of growing reach, each with a convolution, added one after the other to a linear sum."""
+    """Pools of growing reach, each behind a convolution, added one after the other to a linear sum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -117,27 +117,26 @@ class ChainedPooling(nn.Module):
         x = torch.relu(x)
         total, path = x, x
         for conv in self.convs:
-            path = conv(self.pool(path))
+            path = self.pool(conv(path))
             total = total + path
         return total
 
 
 class RefineBlock(nn.Module):
-    """Fuses maps of several resolutions into one of the finest, of `channels` channels."""
+    """Refines a map of `channels` channels, and adds a coarser one of `coarser` channels if there is one."""
 
-    def __init__(self, inputs: Sequence[int], channels: int) -> None:
+    def __init__(self, channels: int, coarser: int = 0) -> None:
         super().__init__()
-        self.adapt = nn.ModuleList(nn.Sequential(*(ResidualUnit(width) for _ in range(_UNITS))) for width in inputs)
-        self.fuse = nn.ModuleList(_conv(width, channels) for width in inputs)
+        self.adapt = nn.Sequential(*(ResidualUnit(channels) for _ in range(_UNITS)))
+        self.fuse = nn.ModuleList(_conv(width, channels) for width in (channels, coarser) if coarser)
         self.pooling = ChainedPooling(channels)
         self.output = ResidualUnit(channels)
 
-    def forward(self, *maps: Tensor) -> Tensor:
-        """Fuse maps, the finest first."""
-        size = maps[0].shape[-2:]
-        maps_to_add = [fuse(adapt(x)) for fuse, adapt, x in zip(self.fuse, self.adapt, maps, strict=True)]
-        terms = [x if x.shape[-2:] == size else _resized(x, size) for x in maps_to_add]
-        return self.output(self.pooling(sum(terms[1:], terms[0])))
+    def forward(self, finer: Tensor, coarser: Tensor | None = None) -> Tensor:
+        x = self.adapt(finer)
+        if coarser is not None:
+            x = self.fuse[0](x) + _resized(self.fuse[1](coarser), x.shape[-2:])
+        return self.output(self.pooling(x))
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -155,11 +154,9 @@ class RefineNet(nn.Module):
         super().__init__()
         coarse_first = list(reversed(inputs))
         self.reduce = nn.ModuleList(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            for channels, width in zip(coarse_first, widths, strict=True)
+            _conv(channels, width) for channels, width in zip(coarse_first, widths, strict=True)
         )
-        blocks = [RefineBlock([widths[0]], widths[0])]
-        blocks += [RefineBlock([finer, coarser], finer) for coarser, finer in pairwise(widths)]
+        blocks = [RefineBlock(widths[0]), *(RefineBlock(finer, coarser) for coarser, finer in pairwise(widths))]
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -171,7 +168,7 @@ class RefineNet(nn.Module):
 
 
 class RefineNetSegmenter(nn.Module):
-    """Image → class scores, by a ResNet and a RefineNet.
+    """Image → class scores, by a ResNet and a RefineNet, with the first weights of Neural Body Fitting's public code.
 
     layers, width  of the ResNet; widths of the RefineNet's blocks, from the coarsest up
     """
@@ -180,15 +177,17 @@ class RefineNetSegmenter(nn.Module):
         self, classes: int, *, layers: int = 101, width: int = 64, widths: Sequence[int] = (512, 256, 256, 256)
     ) -> None:
         super().__init__()
-        self.backbone = ResNet(layers, width=width)
+        self.backbone = ResNet(layers, width=width, first_pool=2)
         self.decoder = RefineNet(self.backbone.channels, widths)
-        self.last_units = nn.Sequential(*(ResidualUnit(widths[-1]) for _ in range(_UNITS)))
         self.head = _conv(widths[-1], classes)
+        for layer in (*self.decoder.modules(), self.head):
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=_FIRST_WEIGHTS)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
         """Score the classes of images (B, 3, H, W): (B, classes, H, W)."""
-        features = self.last_units(self.decoder(self.backbone.maps(image)))
-        return _resized(self.head(features), image.shape[-2:])
+        return _resized(self.head(self.decoder(self.backbone.maps(image))), image.shape[-2:])
 
 
 class PartialConv2d(nn.Module):

@@ -57,6 +57,7 @@ OFFICIAL_VIDEOS = {"train": 164, "val": 42}
 """The owners' lists, and how many videos each has."""
 _SPLITS = {"train": ("train", "validation"), "val": ("test",)}  # whose videos each list names
 _CLOTHES_OF = "Knoche et al., Reposing Humans by Warping 3D Features, 2020, section 4.1"
+_DEFINITIONS = "MKnoche/warp3d_reposing@522e783a, dataset_definitions.py"
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
@@ -111,8 +112,8 @@ class IperSource(FolderSource):
     published = (
         PublishedCount("sequences", OFFICIAL_VIDEOS["val"], "the owners' list val.txt", "iper", "test"),
         *(
-            PublishedCount("clothes", 21, "MKnoche/warp3d_reposing@522e783a, dataset_definitions.py", "iper", split)
-            for split in ("validation", "test")
+            PublishedCount("clothes", 21, _DEFINITIONS, "iper", split, needs=needs)
+            for split, needs in (("validation", {"learn": ("train",)}), ("test", {}))
         ),
         PublishedCount("identities", 30, _CLOTHES_OF),
         PublishedCount("clothes", 103, _CLOTHES_OF),

@@ -80,6 +80,9 @@ class RegressorOptions(Options):
     blocks: int = option(2, "Residual blocks of the MLP.", minimum=0)
     dropout: float = option(0.1, "Share of the MLP's features left out in training.", minimum=0, below=1)
     noise: bool = option(False, "Predict the joints' expected errors too.")
+    first_pool: int = option(
+        3, "Side of the windows of the ResNet's first pool; the authors' have 2.", unit="pixels", choices=(2, 3)
+    )
 
 
 class Regressor(nn.Module):
@@ -103,7 +106,9 @@ class Regressor(nn.Module):
         self.reduce: nn.Module = nn.Identity()
         features = 0
         if inputs.channels:
-            self.backbone = ResNet(options.layers, inputs=inputs.channels, width=options.width)
+            self.backbone = ResNet(
+                options.layers, inputs=inputs.channels, width=options.width, first_pool=options.first_pool
+            )
             # Channels last: a third less time on a processor.
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             channels = self.backbone.channels[-1]

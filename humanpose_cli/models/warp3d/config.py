@@ -70,9 +70,8 @@ class GeneratorConfig:
                          nearest neighbours
     inpainter_unit_range gives the inpainter pixels from 0 to 1, as in the authors' code, and not from −1; its holes are
                          0
-    authors_details      further details of the authors' code: D2D's ReLU stands before the resolution doubles, a LeakyReLU
-                         behind the inpainter's last convolution, and the planar warp's rectangles are as wide as the
-                         sides of the trunk are long; see `warping_parts`
+    authors_details      more of the authors' code: D2D's ReLU stands before the resolution doubles, a LeakyReLU
+                         behind the inpainter's last convolution; a training begins with weights of `initialise`
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 

@@ -180,7 +180,6 @@ def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> 
         planar=config.planar,
         head_shoulders=config.head_shoulders,
         fit_to_source=config.fit_to_source,
-        planar_sides=config.authors_details,
     ).in_voxels(config.voxel_size)
 
 

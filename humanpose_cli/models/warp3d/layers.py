@@ -339,11 +339,6 @@ class LiftingEncoder(nn.Module):
             nn.init.constant_(norm3d.weight[:3], _CARRIED_SHARE)
         self.norm3d = norm3d
 
-    @property
-    def regularised(self) -> tuple[nn.Module, ...]:
-        """The layers of the authors' ResNet, which weight decay and its own first weights are for."""
-        return self.stem, self.stages
-
     def forward(self, image: Tensor) -> Tensor:
         """Compute features of an image, −1 to 1."""
         x = self.stages(self.pool(self.stem(image)))
@@ -566,11 +561,6 @@ class Discriminator(nn.Module):
         self.norm = group_norm(channels, generator.fixed_groups)
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
         channels_last(self)
-
-    @property
-    def regularised(self) -> tuple[nn.Module, ...]:
-        """The layers of the authors' ResNet; see `LiftingEncoder.regularised`."""
-        return self.images, self.pose, self.blocks
 
     def forward(self, source: Tensor, image: Tensor, heatmaps: Tensor) -> Tensor:
         """Score (B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W): logits (B, 1, S / n, S / n), each for one patch; n is 4

@@ -10,7 +10,8 @@ units of half the crop:
                                          network; without the pelvis, which the errors are relative to
 
 each summed over the batch's samples with labels and divided by the batch's size, so that a sample without labels
-counts as zero (equation 9).
+counts as zero (equation 9). With `of_labelled`, L_lat and L_3D are divided by the number of those that have labels, as
+in the authors' code.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class LossOptions(Options):
     extra_2d: bool = option(
         True, "Whether the others keep their 2-D labels (the paper's Table 4) or are of no use (its control)."
     )
+    of_labelled: bool = option(False, "Average L_lat and L_3D over the samples of a batch that have 3-D labels.")
     seed: int = option(0, "Decides which samples keep them.")
 
     def __post_init__(self) -> None:
@@ -92,19 +94,20 @@ def nbf_losses(estimate: BodyParameters, targets: Targets, layer: BodyLayer, opt
     # Unknown labels are replaced, not multiplied by zero: NaN times zero is NaN.
     betas = torch.where(has_3d[:, None], targets.betas, estimate.betas.detach())
     rotations = torch.where(has_3d[:, None, None, None], targets.rotations, estimate.rotations.detach())
+    count = has_3d.sum().clamp_min(1) if options.of_labelled else len(has_3d)
     terms: dict[str, Tensor] = {}
     weights = {"latent": options.latent, "points3d": options.points3d, "points2d": options.points2d}
     if options.latent:
         # Equation 6.
         rotation_errors = (estimate.rotations - rotations).abs().flatten(1).sum(1)
-        terms["latent"] = (rotation_errors + (estimate.betas - betas).abs().sum(1)).mean()
+        terms["latent"] = (rotation_errors + (estimate.betas - betas).abs().sum(1)).sum() / count
     if options.points3d or options.points2d or options.noise:
         joints = layer(estimate.betas, estimate.rotations)
         with torch.no_grad():
             true = layer(betas, rotations)
         if options.points3d:
             apart = (joints - true).square().sum(-1).mean(1)  # (B,), equation 7 over 24
-            terms["points3d"] = len(SMPL24) * (apart * has_3d).mean()
+            terms["points3d"] = len(SMPL24) * (apart * has_3d).sum() / count
         if options.points2d:
             terms["points2d"] = _projected(layer.project(joints), targets.joints2d)
         if options.noise and estimate.log_noise is not None:

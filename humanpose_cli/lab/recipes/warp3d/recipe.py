@@ -44,7 +44,7 @@ from humanpose_cli.lab.recipes.warp3d.perceptual import distance_within, percept
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
-from humanpose_cli.models.warp3d.layers import Discriminator, initialise
+from humanpose_cli.models.warp3d.layers import Discriminator, LiftingEncoder, initialise
 from humanpose_cli.networks.weights import fill, find_weights, read_header, read_weights, trainings_of
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
@@ -100,9 +100,6 @@ class Warp3dTraining(Options):
     )
     learning_rate: float = option(2e-4, "Of Adam, for both sides.", above=0)
     betas: tuple[float, float] = option((0.5, 0.999), "Of Adam, for both sides.")
-    initial: Literal["torch", "authors"] = option(
-        "torch", "First weights: torch's, or those of the authors' layers; see `initialise`."
-    )
     start: str = option(
         "",
         "Weights to begin with, of a generator of the same shapes (and `colour_stride`), which may lack what "
@@ -141,7 +138,6 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
             depth_jitter=0.5,
             label_smoothing=0.25,
             weight_decay=1e-4,
-            initial="authors",
             hold_out=0,
         ),
         TrainOptions(steps=150_000, batch_size=2, decay=0.0, keep="last", precision="full"),
@@ -198,8 +194,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             rows = np.unique(np.concatenate([pairs.inputs[:, 0] for pairs in (self.pairs, self.held_out)]))
             require_model(people_of_images(self.cache, rows), default_body(), remedy="`mesh_share=0`")
         self.generator = Generator(self.options.generator)
-        if self.options.initial == "authors":
-            initialise(self.generator, *self.generator.lifting.regularised)
+        if self.options.generator.authors_details:
+            initialise(self.generator, *_resnet(self.generator.lifting))
         self._began_with: list[dict[str, Any]] = []
         if self.options.start:
             path = find_weights(self.options.start)
@@ -210,8 +206,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.model = nn.ModuleDict({"generator": self.generator})
         if self.options.adversarial_weight:
             self.discriminator = Discriminator(self.options.discriminator, self.options.generator)
-            if self.options.initial == "authors":
-                initialise(self.discriminator, *self.discriminator.regularised)
+            if self.options.generator.authors_details:
+                initialise(self.discriminator, *_resnet(self.discriminator))
             self.model["discriminator"] = self.discriminator
         self._collate = partial(collated_pairs, config=self.options.generator)
         self._made: Generated | None = None
@@ -255,7 +251,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         true_loss = softplus(-true_logits) + self.options.label_smoothing / 2 * true_logits
         loss = true_loss.mean() + softplus(made_logits).mean()
         if self.options.weight_decay:
-            loss = loss + self.options.weight_decay * _half_squares(self.discriminator.regularised)
+            loss = loss + self.options.weight_decay * _half_squares(_resnet(self.discriminator))
         return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
@@ -277,7 +273,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             terms["person"] = _person_loss(maps, batch)
             loss = loss + o.person_weight * terms["person"]
         if o.weight_decay:
-            loss = loss + o.weight_decay * _half_squares(self.generator.lifting.regularised)
+            loss = loss + o.weight_decay * _half_squares(_resnet(self.generator.lifting))
         return {"loss": loss, **terms}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
@@ -422,6 +418,12 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
             remedy="make it with pairs or clips: hpc preprocess synthetic --pairs, or of a source that has them",
         )
     return pairs
+
+
+def _resnet(network: nn.Module) -> list[nn.Module]:
+    """List the layers of the authors' ResNet, which weight decay and He's first weights are for."""
+    names = ("stem", "stages") if isinstance(network, LiftingEncoder) else ("images", "pose", "blocks")
+    return [network.get_submodule(name) for name in names]
 
 
 def _half_squares(modules: Sequence[nn.Module]) -> Tensor:
