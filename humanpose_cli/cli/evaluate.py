@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.evaluated_caches import (
     JOINT_REGRESSOR,
+    TRAININGS,
     CacheFlags,
     Evaluation,
     JointFlags,
     PeopleFlags,
     PublishedFlags,
     PublishedPeopleFlags,
+    SeveralTrainingFlags,
+    TrainingFlags,
     evaluate_caches,
 )
 from humanpose_cli.cli.evaluated_fits import motion as motion
@@ -33,12 +36,10 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
-    from humanpose_cli.lab.evaluate.ablations import Ablation
     from humanpose_cli.lab.evaluate.people import EvaluationRun
     from humanpose_cli.lab.evaluate.report import Report
 
 
-_TRAININGS = "Trainings"
 _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
 _RUN_OF_DEFORM = option(
     "--weights FILE|RUN", "Needed without --ablation: a run of hpc train deform-and-learn.", show_default=False
@@ -84,23 +85,26 @@ _MATCH = option(
 _FIT_ABLATION = option(
     "--ablation",
     "Train the variants of one of Neural Body Fitting's tables and print it. Default: none.",
-    _TRAININGS,
+    TRAININGS,
 )
 _DEFORM_ABLATION = option(
     "--ablation",
     "Train the variants of rounds (the paper's Figure 2 and its control), losses or correspondence, and compare them. "
     "Default: evaluate --weights.",
-    _TRAININGS,
+    TRAININGS,
     show_default=False,
 )
 _REFINE_ABLATION = option(
     "--ablation",
     "inputs: train networks that lack an input. robustness: noisy textures and other light. acceptance: what is gained "
     "and harmed as less of the refinement is accepted, as a curve. Only inputs trains. Default: none.",
-    _TRAININGS,
+    TRAININGS,
 )
-_PRESET = option("--preset ablation|paper", "Trainings of minutes, or of days.", _TRAININGS)
-_SEEDS = option("--seeds N", "Trainings of each network.", _TRAININGS, min=1)
+_METHODS = option(
+    "--methods NAME",
+    "What draws the pairs: warp3d alone takes a third of the time; may be repeated. Default: all.",
+    show_default=False,
+)
 _PERCEPTUAL = option(
     "--perceptual WEIGHTS",
     "Network whose features measure how similar images look: a file, a run's folder, a name of hpc weights list, or "
@@ -160,29 +164,6 @@ class SurfaceFlags:
     def files(self) -> list[Path]:
         """List what is read beside the weights."""
         return [path for path in (self.predictions, self.densepose, self.charts, self.distances) if path is not None]
-
-
-@dataclass(frozen=True)
-class TrainingFlags:
-    """How an ablation is trained, as one parameter."""
-
-    preset: Annotated[str, _PRESET] = "ablation"
-    seeds: Annotated[int, _SEEDS] = 1
-
-    def options(self, session: Session) -> dict[str, Any]:
-        """List what decides the trainings."""
-        return {**asdict(self), "settings": dict(session.settings)}
-
-    def evaluate(self, session: Session, ablation: Ablation[Any], run: EvaluationRun) -> Report:
-        """Train an ablation, and report on it."""
-        return ablation.evaluate(run, self.preset, self.seeds, session.tune)
-
-
-@dataclass(frozen=True)
-class SeveralTrainingFlags(TrainingFlags):
-    """Likewise, from two seeds."""
-
-    seeds: Annotated[int, _SEEDS] = 2
 
 
 @command(
@@ -422,13 +403,15 @@ def repose(
     pose: Annotated[bool, _POSE] = True,
     size: Annotated[int | None, _SIZE] = None,
     full: Annotated[bool, _FULL_IMAGES] = False,
+    methods: Annotated[list[Literal["copy", "mesh", "pasted", "mesh-input", "warp3d"]] | None, _METHODS] = None,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Evaluate reposed images: by a network, by the mesh, and by copying the input.
 
-    All methods draw the same pairs; the report shows some of them.
+    All methods draw the same pairs; the report shows some of them. Processes with --shard divide the pairs of a cache;
+    the same command without --shard then reports on all.
     """
 
     def report(run: EvaluationRun) -> Report:
@@ -442,10 +425,12 @@ def repose(
             pose=pose,
             size=size or 0,
             full_images=full,
+            only=methods or (),
         )
 
     options = {"weights": weights, "perceptual": perceptual, "lpips": lpips, "pose": pose, "size": size, "whole": full}
-    return evaluate_caches(session, flags, Evaluation("repose", people, report, options), out, device)
+    evaluation = Evaluation("repose", people, report, {**options, "methods": methods}, divides=True)
+    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 @command(tunes=True, examples=("hpc evaluate warping --data pairs --seeds 2",))
@@ -463,7 +448,8 @@ def warping(
     """Train and evaluate warp3d in two and three dimensions: Table 1 of its paper.
 
     The same command continues an interrupted run; --set changes what the trainings share, such as --set
-    network.generator.depth=16 or --set loop.steps=2000.
+    network.generator.depth=16 or --set loop.steps=2000. --shard divides the pairs as in hpc evaluate repose, once the
+    networks are trained (--runs).
     """
 
     def report(run: EvaluationRun) -> Report:
@@ -472,7 +458,8 @@ def warping(
         return trainings.evaluate(session, warping_ablation(pose=pose, full_images=full), run)
 
     options = {"pose": pose, "whole": full, **trainings.options(session)}
-    return evaluate_caches(session, flags, Evaluation("warping", people, report, options), out, device)
+    evaluation = Evaluation("warping", people, report, options, divides=True)
+    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 @command(
@@ -597,4 +584,4 @@ def _check_training(session: Session, *, trains: bool) -> None:
     if session.settings:
         setting, remedy = next(iter(session.settings)), "--ablation trains networks that can be set"
         raise UsageError(f"setting {setting}", "is not for this", remedy=remedy)
-    _refuse(session, "preset", "seeds", only="is for --ablation")
+    _refuse(session, "preset", "seeds", "runs", only="is for --ablation")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.lab.evaluate.ablations import Ablation
     from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
     from humanpose_cli.lab.evaluate.report import Report
 
@@ -62,6 +63,16 @@ _PUBLISHED_PROTOCOL = option(
     "Protocol of the cache, or of published figures, which decides split, joints, root and sizes: 3dpw-camerahmr, "
     "coco-keypoints, iper-random-pairs and others, see docs/reference/protocols.md. Default: the cache's usual one.",
 )
+
+TRAININGS = "Trainings"
+_RUNS = option(
+    "--runs FOLDER",
+    "Folder of the trainings; tables that share it train equal networks once. Default: runs in --out.",
+    TRAININGS,
+    show_default=False,
+)
+_PRESET = option("--preset ablation|paper", "Trainings of minutes, or of days.", TRAININGS)
+_SEEDS = option("--seeds N", "Trainings of each network.", TRAININGS, min=1)
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,30 @@ class JointFlags(PublishedPeopleFlags):
 
 
 @dataclass(frozen=True)
+class TrainingFlags:
+    """How an ablation is trained, as one parameter."""
+
+    preset: Annotated[str, _PRESET] = "ablation"
+    seeds: Annotated[int, _SEEDS] = 1
+    runs: Annotated[Path | None, _RUNS] = None
+
+    def options(self, session: Session) -> dict[str, Any]:
+        """List what decides the trainings."""
+        return {**asdict(self), "settings": dict(session.settings)}
+
+    def evaluate(self, session: Session, ablation: Ablation[Any], run: EvaluationRun) -> Report:
+        """Train an ablation, and report on it."""
+        return ablation.evaluate(run, self.preset, self.seeds, session.tune, self.runs)
+
+
+@dataclass(frozen=True)
+class SeveralTrainingFlags(TrainingFlags):
+    """Likewise, from two seeds."""
+
+    seeds: Annotated[int, _SEEDS] = 2
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A sub-command of `hpc evaluate` as it was called.
 
@@ -141,6 +176,7 @@ class Evaluation:
     report   evaluates one cache; a dry run begins it, too, and stops it at once, so that it refuses what a run refuses
     options  everything that decides the figures, beside the people; weights and segmenters are inputs
     files    and folders that are inputs, too
+    divides  whether --shard divides the pairs of one cache
     """
 
     name: str
@@ -148,6 +184,7 @@ class Evaluation:
     report: Callable[[EvaluationRun], Report]
     options: Mapping[str, Any]
     files: Sequence[Path] = ()
+    divides: bool = False
 
 
 def evaluate_caches(
@@ -171,7 +208,10 @@ def evaluate_caches(
     from humanpose_cli.lab.evaluate.report import read_metrics, write_report
     from humanpose_cli.version import __version__
 
-    on = resolve_device(device)
+    on, part = resolve_device(device), (0, 1)
+    if evaluation.divides and not several and flags.shard is not None:
+        part, out = (flags.shard.index, flags.shard.count), out / f"part-{flags.shard.file_part}"
+        flags = replace(flags, shard=None)
     inputs = [*_weights_files(options.get("weights"), options.get("segmenter"))]
     for entry in evaluation.files:
         inputs += sorted(path for path in (entry, *entry.rglob("*")) if path.is_file())
@@ -183,7 +223,7 @@ def evaluate_caches(
 
     def work(item: Item) -> Outcome:
         cache, folder = item.payload
-        run = EvaluationRun(people.selection(cache), folder, on, session.reporter.step, stop)
+        run = EvaluationRun(people.selection(cache), folder, on, session.reporter.step, stop, part)
         try:
             report = evaluation.report(run)
         except InterruptedRun:  # which is no failure of this cache

@@ -30,6 +30,7 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.options import option
 from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS, H36M_FIRST_PIXEL, h36m_numbers, h36m_rotation
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
@@ -166,10 +167,12 @@ class H36mOptions(CropOptions):
     mosh       folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
                takes bodies from the joint fitter, where one is passed in
     densepose  folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted from 1
+    cameras    whose videos are taken, of all actors
     """
 
     mosh: str | None = None
     densepose: str | None = None
+    cameras: tuple[str, ...] = option(CAMERAS, "Cameras whose videos are taken.")
 
 
 @dataclass(frozen=True)
@@ -254,7 +257,9 @@ class H36mSource(FolderSource):
         self._check_count(world, "actions", _ACTIONS, len(actions), notes)
         views: list[_Video] = []
         missing: list[Path] = []
-        for action, camera in product(sorted(actions, key=lambda name: natural_order(Path(name))), CAMERAS):
+        for action, camera in product(
+            sorted(actions, key=lambda name: natural_order(Path(name))), self.options.cameras
+        ):
             if (folder.name, action, camera) in _DAMAGED_VIEWS:
                 continue
             view = self._with_frames(_Video(folder.name, action, camera), notes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -51,8 +52,9 @@ class Ablation(Generic[Shared]):
         preset: str = "ablation",
         seeds: int = 1,
         tune: Callable[[Shared], Shared] = lambda shared: shared,
+        runs: Path | None = None,
     ) -> Report:
-        """Train and evaluate it anew; `runs` in the folder keeps the trainings, finished or not.
+        """Train and evaluate it anew; `runs`, by default in the folder, keeps the trainings, finished or not.
 
         Raises UsageError for an unknown preset.
 
@@ -63,7 +65,7 @@ class Ablation(Generic[Shared]):
         study = self.study(run, tune(self.presets[preset]))
         trainings = Trainings(
             run.selection.data,
-            run.folder / "runs",
+            runs or run.folder / "runs",
             run.device,
             seeds,
             planned=sum(seeds if training.seeds else 1 for training in study.planned),

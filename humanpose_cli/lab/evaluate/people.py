@@ -426,6 +426,7 @@ class EvaluationRun:
     """An evaluation on one cache: of which people, where its files go, and on what it runs.
 
     stop  called often; True ends with InterruptedRun
+    part  (i, N): of pairs, those that part i of N evaluates
     """
 
     selection: PeopleSelection
@@ -433,3 +434,4 @@ class EvaluationRun:
     device: str = "cpu"
     progress: Progress = no_progress
     stop: Callable[[], bool] = lambda: False
+    part: tuple[int, int] = (0, 1)

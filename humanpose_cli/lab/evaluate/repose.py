@@ -37,6 +37,7 @@ from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.image_fits import posed_rows
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
+from humanpose_cli.lab.evaluate.pair_parts import Figures, PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, under_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, titled
@@ -63,6 +64,7 @@ _MIN_SCORE = 0.3  # of a detected person
 _LABELLED_MARGIN = 0.01  # of a hole round a labelled mask, which is more exact than a detected one
 _LISTED = ("three-frames", "random-pairs", "pairs")
 _BASELINES = ("copy", "mesh")
+_CEILING = ""  # the true image, among the methods
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
 
 
@@ -218,6 +220,7 @@ def measure_reposing(
     *,
     distances: Mapping[str, Distance] | None = None,
     joints: JointEstimator | None = None,
+    parts: PairParts | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> EvaluatedReposing:
@@ -226,36 +229,34 @@ def measure_reposing(
     distances  name → a further measure of two images (1, 3, H, W), −1 to 1: distances by the features of a network,
                similarities that a protocol has
     joints     estimator of the pose in an image, for the pose AUC
+    parts      where figures of pairs are that other processes measured, and where these go
     """
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    known: dict[int, Figures] = {} if parts is None else parts.known()
     sheet_rows = spread_evenly(len(numbers), _SHOWN)
     sheet_images: dict[int, list[NDArray[np.uint8]]] = {}
-    ceiling = np.full(len(numbers), np.nan)
     for count, number in enumerate(numbers, 1):
         if stop():
             raise InterruptedRun()
-        # One draw for each pair: the same target for every method and every run.
-        first, second = crops.crops(number, np.random.default_rng(number))
-        true_joints = None if joints is None else joints(second.image, _box_of(second))
-        if joints is not None:
-            ceiling[count - 1] = _pose_auc(true_joints, _labelled_joints(second))
-        images = [first.image, second.image]
-        for name, method in methods.items():
-            drawing = method(first, second)
-            metrics = _similarity(drawing, second, distances or {})
-            if not _of_one_person(first, second):
-                metrics = dict.fromkeys(metrics, float("nan"))  # there is no true image
-            if joints is not None:
-                metrics["pose_auc"] = _pose_auc(joints(drawing.image, _box_of(second)), true_joints)
-            rows[name].append(metrics)
-            images.append(drawing.image)
-        if count - 1 in sheet_rows:
-            sheet_images[count - 1] = [resized(image, SHOWN_SIDE) for image in images]
+        if number not in known or count - 1 in sheet_rows:
+            # One draw for each pair: the same target for every method and every run.
+            first, second = crops.crops(number, np.random.default_rng(number))
+            drawings = {name: method(first, second) for name, method in methods.items()}
+            if number not in known:
+                known[number] = _measured(first, second, drawings, distances or {}, joints)
+            if count - 1 in sheet_rows:
+                images = [first.image, second.image, *(drawing.image for drawing in drawings.values())]
+                sheet_images[count - 1] = [resized(image, SHOWN_SIDE) for image in images]
         progress(count, len(numbers), "pairs")
+    if parts is not None:
+        parts.write({number: known[number] for number in numbers})
     values = {
-        name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
-        for name, pairs in rows.items()
+        name: {
+            key: np.array([known[number][name][key] for number in numbers], np.float64)
+            for key in (known[numbers[0]][name] if numbers else {})
+        }
+        for name in methods
     }
+    ceiling = np.array([known[number][_CEILING]["pose_auc"] for number in numbers], np.float64)
     copies: Mapping[str, NDArray[np.float64]] = {}
     if len(lost_pairs := crops.pairs.lost):
         some = spread_evenly(
@@ -265,6 +266,27 @@ def measure_reposing(
         complete = PairCrops(lost_pairs, crops.size, full_images=True)
         copies = measure_reposing(complete, some, {"copy": copying}, **options).values["copy"]
     return EvaluatedReposing(_clusters(crops.pairs, numbers), values, sheet_images, ceiling, copies)
+
+
+def _measured(
+    first: Example,
+    second: Example,
+    drawings: Mapping[str, Drawn],
+    distances: Mapping[str, Distance],
+    joints: JointEstimator | None,
+) -> Figures:
+    """Measure what the methods drew of a pair: metrics of each by its name, and the pose AUC of the true image."""
+    true_joints = None if joints is None else joints(second.image, _box_of(second))
+    ceiling = float("nan") if joints is None else _pose_auc(true_joints, _labelled_joints(second))
+    figures = {_CEILING: {"pose_auc": ceiling}}
+    for name, drawing in drawings.items():
+        metrics = _similarity(drawing, second, distances)
+        if not _of_one_person(first, second):
+            metrics = dict.fromkeys(metrics, float("nan"))  # there is no true image
+        if joints is not None:
+            metrics["pose_auc"] = _pose_auc(joints(drawing.image, _box_of(second)), true_joints)
+        figures[name] = metrics
+    return figures
 
 
 def _clusters(pairs: Pairs, numbers: Sequence[int]) -> Clusters:
@@ -405,6 +427,7 @@ def evaluate_reposing(
     pose: bool = True,
     size: int = 0,
     full_images: bool = False,
+    only: Sequence[str] = (),
 ) -> Report:
     """Evaluate copying, the mesh and the network ("": the shipped one) on the same pairs.
 
@@ -415,6 +438,7 @@ def evaluate_reposing(
     pose        evaluate the pose by `hpc fit`, which takes most of the time
     size        pixels of the crops; 0 for the network's
     full_images  see `evaluated_pairs`
+    only        copy, mesh, pasted, mesh-input and warp3d: what is evaluated; () for all
 
     A protocol of published figures in `selection` decides size and full_images.
     """
@@ -427,8 +451,10 @@ def evaluate_reposing(
         what, remedy = "size of the network's images", "`weights` of a network that was trained at that size"
         protocol.agreed_size(network.config.size, what, remedy)
     crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, full_images=full_images)
+    numbers = numbers[run.part[0] :: run.part[1]]
     methods: dict[str, Method] = {"copy": copying}
-    body = load_body(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
+    wraps = not only or not {"copy", "warp3d"}.issuperset(only)
+    body = load_body(selection.body) if wraps and crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
         cache, images = crops.pairs.cache, np.unique(crops.pairs.inputs[:, 0])
         require_model(people_of_images(cache, images), body)
@@ -438,6 +464,7 @@ def evaluate_reposing(
         if network.config.drawing:
             methods["warp3d, mesh input"] = pasting(network, people, mesh_input=True)
     methods["warp3d"] = warping(network)
+    methods = {name: method for name, method in methods.items() if not only or _short(name) in only}
     facts |= weights_facts(path, crops.pairs.cache, crops.pairs.images(numbers))
     distances: dict[str, Distance] = {}
     if lpips is not None:
@@ -456,11 +483,17 @@ def evaluate_reposing(
             methods,
             distances=distances,
             joints=joints if pose else None,
+            parts=PairParts(run, [facts, list(methods), pose]),
             stop=run.stop,
             progress=run.progress,
         )
-    split = "" if selection.limit or crops.pairs.missed else facts["split"]
+    split = "" if selection.limit or crops.pairs.missed or run.part != (0, 1) else facts["split"]
     return reposing_report(results, facts, protocol, crops.pairs.cache.header, split)
+
+
+def _short(method: str) -> str:
+    """Return a method's name on the command line."""
+    return method.removeprefix("warp3d, ").replace(" ", "-")
 
 
 _METHODS = {

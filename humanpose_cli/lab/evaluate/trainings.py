@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import write_json
-from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.weights import checkpoints_facts
 from humanpose_cli.lab.recipes.nbf.examples import Memory
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
@@ -137,9 +137,12 @@ class Trainings:
         """Run a training unless it has finished; return its last weights. make  seed → recipe"""
         self._started += 1
         loop = replace(loop, keep="last")
-        # A moved cache is the same data.
-        text = json.dumps([asdict(options), loop.result_settings, self.data.name], sort_keys=True, default=str)
-        folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        # A moved cache is the same data, and another variant's name of the same settings the same training.
+        data = open_cache(self.data).header.content_digest
+        text = json.dumps([asdict(options), loop.result_settings, data], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        trained = sorted(self.folder.glob(f"*-{digest}"))
+        folder = trained[0] if trained else self.folder / f"{name.replace(' ', '-')}-{digest}"
         if not (folder / _DONE).is_file() or not (folder / LAST).is_file():
             part = part_of(self.progress, self._share(self._started - 1), self._share(self._started))
 

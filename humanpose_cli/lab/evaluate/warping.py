@@ -12,6 +12,7 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Measured, Study, variants_table
 from humanpose_cli.lab.evaluate.intervals import Summary
+from humanpose_cli.lab.evaluate.pair_parts import PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun
 from humanpose_cli.lab.evaluate.protocols import agrees
 from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
@@ -55,14 +56,21 @@ def _study(pose: bool, full_images: bool, run: EvaluationRun, shared: WarpingSha
     crops, numbers, facts = evaluated_pairs(run.selection, size, full_images=full_images, usual=("random-pairs",))
     if not numbers:
         raise InputError(run.selection.data, "has no pairs to evaluate on")
-    incomplete = run.selection.limit or crops.pairs.missed or facts["pixels"] != 256
+    numbers = numbers[run.part[0] :: run.part[1]]
+    incomplete = run.selection.limit or crops.pairs.missed or facts["pixels"] != 256 or run.part != (0, 1)
     split = "" if incomplete else facts["split"]
     published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
 
     def report(trainings: Trainings) -> Report:
         with FittedJoints(device=run.device) as joints:
             tables, results = warping_table(
-                trainings, shared, crops, numbers, joints if pose else None, published=published
+                trainings,
+                shared,
+                crops,
+                numbers,
+                joints if pose else None,
+                published=published,
+                parts=PairParts(run, [facts, pose, trainings.seeds, shared]),
             )
         weights = trainings.facts(crops.pairs.cache, crops.pairs.images(numbers))
         rows = [", ".join(map(str, variant.cells)) for variant in VARIANTS["warping"]]
@@ -83,9 +91,11 @@ def warping_table(
     joints: JointEstimator | None,
     *,
     published: bool = False,
+    parts: PairParts | None = None,
 ) -> tuple[list[Table], EvaluatedReposing]:
     """Train generators that differ in `warping` and `pose` only and evaluate them on the same pairs.
 
+    parts      see `measure_reposing`
     published  whether the pairs are the paper's, so that its figures stand beside ours
 
     Returns the table with that of all figures, and what all trainings drew. Differences are paired over the pairs,
@@ -98,7 +108,7 @@ def warping_table(
     }
     methods = {str(path): warping(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds}
     results = measure_reposing(
-        crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.evaluation
+        crops, numbers, methods, joints=joints, parts=parts, stop=trainings.stop, progress=trainings.evaluation
     )
     measures: dict[str, Measured] = {}
     summaries: dict[str, Mapping[str, Summary]] = {}

@@ -554,8 +554,10 @@ class Discriminator(nn.Module):
         for width, count in zip(config.widths, config.blocks, strict=True):
             for block in range(count):
                 stride = 2 if block == count - 1 else 1
-                block_options = {"stride": stride, "subsampled": config.subsampled}
-                blocks.append(DecoderBottleneck(channels, width, generator.fixed_groups, **block_options))
+                subsampled = config.subsampled
+                blocks.append(
+                    DecoderBottleneck(channels, width, generator.fixed_groups, stride=stride, subsampled=subsampled)
+                )
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = group_norm(channels, generator.fixed_groups)
