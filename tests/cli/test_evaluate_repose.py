@@ -43,7 +43,8 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     ran = hpc(*line, "--limit", "2", "--size", "64", "--json")
     assert ran.code == 0, ran.err
     assert set(ran.document["metrics"]) == {
-        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "l1_fg", "mask_iou", "perceptual", "pose_auc")
+        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "ssim_fg_capsules"),
+        *("l1_fg", "mask_iou", "perceptual", "pose_auc"),
     }
     assert ran.document["metrics"]["ssim"]["n"] == 2
     methods, differences, figures = ran.document["tables"]

@@ -10,7 +10,9 @@ from torch import nn
 
 from humanpose_cli.body.warping_parts import warping_parts
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.models.warp3d.layers import CarriedColours
+from humanpose_cli.models.warp3d.config import PRESETS
+from humanpose_cli.models.warp3d.generator import BackgroundInpainter
+from humanpose_cli.models.warp3d.layers import CarriedColours, DecoderBottleneck, Discriminator, initialise
 
 
 def test_colours_move_as_features_do_at_a_separate_stride():
@@ -167,3 +169,59 @@ def test_silhouettes_of_other_shapes_are_refused():
         generator(replace(MINI, silhouette=True))(images(), pose, pose, silhouette=half_a_silhouette(16))
     with raises(UsageError, remedy="generator.silhouette=true"):
         generator()(images(), pose, pose, silhouette=half_a_silhouette())
+
+
+def test_the_discriminators_blocks_are_those_of_the_authors():
+    """Short cuts between equal channels have no weights (`bottleneck` of adapted_resnet_v2.py)."""
+    preset = PRESETS["paper"]
+    with torch.device("meta"):
+        blocks, before = (
+            Discriminator(replace(preset.discriminator, subsampled=s), preset.generator).blocks for s in (True, False)
+        )
+    expected, channels = 0, 64
+    for width, count in ((256, 3), (512, 4), (1024, 6)):
+        for _ in range(count):
+            inner = width // 4
+            expected += 2 * (channels + inner + inner) + channels * inner + 9 * inner * inner + inner * width + width
+            expected += (channels * width + width) * (channels != width)
+            channels = width
+    found, old = (sum(p.numel() for p in module.parameters()) for module in (blocks, before))
+    assert found == expected == 8_539_008
+    assert old - found == 1_378_048
+    block, x = DecoderBottleneck(8, 8, True, stride=2, subsampled=True), torch.randn(1, 8, 6, 6)
+    nn.init.zeros_(block.conv3.weight)
+    nn.init.zeros_(block.conv3.bias)
+    torch.testing.assert_close(block(x), x[..., ::2, ::2])
+
+
+def test_details_of_the_authors_activations():
+    """D2D: a ReLU before the resolution doubles; the inpainter: a LeakyReLU of 0.2 before the hyperbolic tangent."""
+    torch.manual_seed(0)
+    block, x = (
+        DecoderBottleneck(8, 12, True, upsample=True, inner_norms=False, relu_first=True),
+        torch.randn(1, 8, 4, 4),
+    )
+
+    def doubled(x):
+        return nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+
+    ready = block.norm1(x).relu()
+    expected = doubled(block.short_cut(ready)) + block.conv3(block.conv2(doubled(block.conv1(ready).relu())).relu())
+    torch.testing.assert_close(block(x), expected)
+    plain, leaky = BackgroundInpainter(MINI), BackgroundInpainter(replace(MINI, authors_details=True))
+    leaky.load_state_dict(plain.state_dict())
+    before, after = (network(images(), torch.ones(1, 1, 32, 32)) for network in (plain, leaky))
+    assert (before < -0.01).any()
+    torch.testing.assert_close(after, torch.tanh(nn.functional.leaky_relu(torch.atanh(before), 0.2)))
+
+
+def test_first_weights_are_those_of_the_authors_layers():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(64, 64, 3), nn.Conv3d(16, 32, 3))
+    initialise(network, network[0])
+    he, glorot = (layer.weight.detach() for layer in network)
+    assert float(he.std()) == pytest.approx((2 / 576) ** 0.5, rel=0.02)
+    assert float(he.abs().max()) <= 2 * (2.6 / 576) ** 0.5 + 1e-6
+    bound = (6 / (27 * 48)) ** 0.5
+    assert 0.99 * bound < float(glorot.abs().max()) <= bound
+    assert not any(layer.bias.any() for layer in network)

@@ -7,7 +7,7 @@ from helpers.extensive import extensive
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
-from humanpose_cli.networks.decoders import AtrousPyramid, DeepLabSegmenter, RefineNetSegmenter
+from humanpose_cli.networks.decoders import AtrousPyramid, DeepLabSegmenter, RefineBlock, RefineNetSegmenter
 
 # Published by torchvision with its ImageNet weights, and what their classifiers have of them.
 PARAMETERS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160}
@@ -84,9 +84,41 @@ def test_segmenters_give_scores_at_the_images_size():
     assert DeepLabSegmenter(13, backbone="resnet18", width=8)(image).shape == (2, 13, 72, 64)
 
 
+def test_the_refinenet_is_that_of_the_authors():
+    """59,027,981 parameters by their code (model.py, `refinenet_decoder`), and its maps by hand."""
+    with torch.device("meta"):
+        network = RefineNetSegmenter(13)
+    decoder = [p for name, p in network.named_parameters() if not name.startswith("backbone.")]
+    widths, inputs, convolutions = (512, 256, 256, 256), (2048, 1024, 512, 256), 10
+    expected = sum(
+        sum(a * width * 9 + width for a in (channels, *[width] * convolutions))
+        for channels, width in zip(inputs, widths, strict=True)
+    )
+    expected += sum(a * 256 * 9 + 256 for a in (256, 512, 256, 256, 256, 256)) + 256 * 13 * 9 + 13
+    assert sum(p.numel() for p in decoder) == expected == 59_027_981
+    assert (network.backbone.maxpool.kernel_size, network.backbone.maxpool.padding) == (2, 0)
+    torch.manual_seed(0)
+    block, x, coarser = RefineBlock(4, 6), torch.randn(1, 4, 8, 8), torch.randn(1, 6, 4, 4)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+
+    def unit(layer, x):
+        return 2 * x + layer.conv2(layer.conv1(x.relu()).relu())
+
+    fine = block.fuse[0](unit(block.adapt[1], unit(block.adapt[0], x)))
+    y = (fine + torch.nn.functional.interpolate(block.fuse[1](coarser), size=(8, 8), mode="bilinear")).relu()
+    total, path = y, y
+    for layer in block.pooling.convs:
+        path = torch.nn.functional.max_pool2d(layer(path), 5, 1, 2)
+        total = total + path
+    torch.testing.assert_close(block(x, coarser), unit(block.output, total))
+
+
 def test_every_parameter_of_a_segmenter_learns():
     torch.manual_seed(0)
     network = RefineNetSegmenter(5, layers=18, width=8, widths=(16, 16, 16, 16))
+    for parameter in network.decoder.parameters():  # the authors' first weights are too small for this
+        torch.nn.init.normal_(parameter, std=0.05)
     network(torch.randn(2, 3, 64, 64)).square().mean().backward()
     still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still

@@ -336,8 +336,10 @@ def _similarity(drawing: Drawn, second: Example, distances: Mapping[str, Distanc
     drawn_mask = torch.from_numpy(np.asarray(drawing.mask, np.float32))[None, None]
     metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
     metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}
-    capsules = torch.from_numpy(capsule_mask(frame_of_example(second), second.image.shape[0]))[None, None]
-    metrics["ssim_fg_capsules"] = float(ssim_foreground(a, b, capsules.float(), "uniform"))
+    metrics["ssim_fg_capsules"] = np.nan
+    if REPOSING19.name in second.person.joints:
+        capsules = torch.from_numpy(capsule_mask(frame_of_example(second), second.image.shape[0]))[None, None]
+        metrics["ssim_fg_capsules"] = float(ssim_foreground(a, b, capsules.float(), "uniform"))
     if inside := float(mask.sum()):
         metrics["ssim_fg"] = float(ssim_foreground(a, b, mask))
         metrics["ssim_fg_uniform"] = float(ssim_foreground(a, b, mask, "uniform"))

@@ -109,6 +109,9 @@ def test_the_authors_splits_are_by_garment_and_random_pairs_are_of_their_test(
     groups = source.groups()
     splits_of_groups = [{sample.splits["warp3d"] for sample in source.read(group)} for group in groups]
     assert splits_of_groups == [{"test"}, {"validation"}, {"train"}]
+    learning = DeepFashionSource(tmp_path, DeepFashionOptions(learn="train+validation"))
+    splits_of_groups = [{sample.splits["warp3d"] for sample in learning.read(group)} for group in learning.groups()]
+    assert splits_of_groups == [{"test"}, {"train"}, {"train"}]
     pairs = groups[0].pairs["warp3d", "test"]
     assert len(pairs) == 50
     assert {a for a, _ in pairs} == {b for _, b in pairs} == {0, 1, 2}

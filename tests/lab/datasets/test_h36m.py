@@ -87,7 +87,7 @@ def test_groups_are_videos_and_their_counts_what_reading_gives(intact):
     assert source.notes == ()
     assert source.info.options == {
         "allow_missing": False, "split": "", "every": 10, "crop_size": 384, "mosh": False, "densepose": False,
-        "bodies_by": None,
+        "cameras": h36m.CAMERAS, "bodies_by": None,
     }  # fmt: skip
 
 
@@ -410,3 +410,10 @@ def test_the_check_counts_it(intact):
         "deform-and-learn/test": 21,
     }
     assert not check.labels.reprojection  # keypoints are projected from the joints
+
+
+def test_the_videos_of_one_camera(intact):
+    groups = H36mSource(intact, H36mOptions(cameras=("55011271",))).groups()
+    every = H36mSource(intact, H36mOptions()).groups()
+    assert [group.name for group in groups] == [group.name for group in every if group.name.endswith(".55011271")]
+    assert 0 < len(groups) < len(every)

@@ -286,7 +286,8 @@ def test_presets_of_ablations():
     assert set(nbf_shared("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
     paper = nbf_shared("paper")
     assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
-    assert paper.network.losses == paper.weights == LossOptions(1.0, 1.0, 1.0)
+    assert paper.network.losses == paper.weights == LossOptions(1 / 226, 1 / 24, 1 / 24, of_labelled=True)
+    assert paper.network.regressor.first_pool == 2
     assert nbf_shared("ablation").loop.epochs > 1
     names = ("inputs", "segmenters", "losses", "supervision")
     assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in names) == 32

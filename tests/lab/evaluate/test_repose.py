@@ -19,6 +19,7 @@ from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.schema import Header
+from humanpose_cli.lab.evaluate.pair_parts import PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Evaluator, ImageProtocol
 from humanpose_cli.lab.evaluate.repose import (
@@ -90,6 +91,29 @@ def test_the_truth_is_best_and_a_copy_is_worse(crops):
     assert copy["ssim_uniform"][0] == pytest.approx(usual, abs=1e-3)
 
 
+def test_parts_of_the_pairs_are_measured_once(crops, tmp_path):
+    """What two parts wrote is read by the run of all, which measures nothing again; of other settings nothing is."""
+    methods, calls = {"copy": copying}, []
+
+    def joints(image, box):
+        calls.append(1)
+        return np.zeros((19, 3)) if len(calls) % 3 else None
+
+    everything = measure_reposing(crops, range(4), methods)
+    for part in (0, 1):
+        run = EvaluationRun(PeopleSelection(tmp_path), tmp_path / f"part-{part}-of-2", part=(part, 2))
+        measure_reposing(crops, range(4)[part::2], methods, joints=joints, parts=PairParts(run, ["a"]))
+    assert len(calls) == 8
+    run = EvaluationRun(PeopleSelection(tmp_path), tmp_path)
+    joined = measure_reposing(crops, range(4), methods, joints=joints, parts=PairParts(run, ["a"]))
+    assert len(calls) == 8
+    np.testing.assert_array_equal(joined.values["copy"]["ssim"], everything.values["copy"]["ssim"])
+    assert np.isnan(joined.values["copy"]["pose_auc"]).any()
+    assert list(joined.shown) == [0, 1, 2, 3]
+    measure_reposing(crops, range(4), methods, joints=joints, parts=PairParts(run, ["b"]))
+    assert len(calls) == 16
+
+
 def shown_first(evaluated):
     """The pair in the first row: that of the least quality."""
     return int(np.argmin(evaluated.values["warp3d"]["ssim"]))
@@ -104,7 +128,8 @@ def test_networks_are_evaluated_and_images_shown(crops):
         crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3))
     )
     assert set(evaluated.values["warp3d"]) == {
-        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "l1_fg", "mask_iou", "perceptual", "pose_auc")
+        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "ssim_fg_capsules"),
+        *("l1_fg", "mask_iou", "perceptual", "pose_auc"),
     }
     assert (evaluated.values["warp3d"]["pose_auc"] == 1).all()
     assert list(evaluated.shown) == [0, 1, 2]

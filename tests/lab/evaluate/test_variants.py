@@ -30,7 +30,7 @@ def test_variants_change_what_they_name():
     shares = {variant.name: variant.of(shared).losses for variant in VARIANTS["supervision"]}
     assert shares["labels 20"] == LossOptions(1.0, 0.0, 3.0, fraction_3d=0.2)
     assert shares["only 20"] == LossOptions(1.0, 0.0, 3.0, fraction_3d=0.2, extra_2d=False)
-    assert shares["labels 0"] == LossOptions(0.0, 0.0, 3.0, fraction_3d=0.0)
+    assert shares["labels 0"] == changed["2D"] == LossOptions(0.0, 0.0, 3.0)
     inputs = {variant.name: variant.of(network).inputs for variant in VARIANTS["inputs"]}
     assert inputs["joints 14"] == replace(network.inputs, kind="joints", joints=14)
     (twelve,) = (variant for variant in VARIANTS["inputs"] if variant.name == "parts 12")

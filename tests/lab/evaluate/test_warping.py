@@ -27,7 +27,7 @@ def test_papers_figures_stand_beside_networks_of_their_size_alone(
     crops = SimpleNamespace(pairs=SimpleNamespace(cache=SimpleNamespace(header=header), missed=[]))
     found: dict[str, Any] = {}
 
-    def table(*_: Any, published: bool) -> None:
+    def table(*_: Any, published: bool, parts: Any) -> None:
         found["published"] = published
         raise _TableError
 

@@ -1,5 +1,7 @@
 """The losses: known values, samples without labels, fractions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.nbf_people import UPRIGHT, posed
@@ -54,6 +56,22 @@ def test_reference_values(layer):
     apart = (layer.project(joints) - layer.project(true)).square().sum() / 2
     assert float(terms["points2d"]) == pytest.approx(float(apart), rel=1e-4)
     assert float(terms["loss"]) == pytest.approx(float(terms["points3d"] + terms["points2d"]), rel=1e-5)
+
+
+def test_the_labelled_of_a_batch_share_its_loss(layer):
+    """One of four keeps its labels: its own loss with `of_labelled`, a quarter of it without. Nobody: no loss."""
+    targets = targets_of(layer, 4)
+    found = BodyParameters(targets.betas + 0.5, UPRIGHT @ targets.rotations)
+    alone = Targets(targets.betas, targets.rotations, torch.arange(4) == 1, targets.joints2d)
+    one = Targets(*(getattr(targets, name)[1:2] for name in ("betas", "rotations", "has_3d", "joints2d")))
+    options = LossOptions(1.0, 1.0)
+    expected = nbf_losses(BodyParameters(found.betas[1:2], found.rotations[1:2]), one, layer, options)
+    for of_labelled, share in ((True, 1.0), (False, 0.25)):
+        terms = nbf_losses(found, alone, layer, replace(options, of_labelled=of_labelled))
+        for name in ("latent", "points3d"):
+            assert float(terms[name]) == pytest.approx(share * float(expected[name]), rel=1e-5)
+    nobody = replace(alone, has_3d=torch.zeros(4, dtype=torch.bool))
+    assert float(nbf_losses(found, nobody, layer, replace(options, of_labelled=True))["loss"]) == 0
 
 
 @pytest.mark.slow

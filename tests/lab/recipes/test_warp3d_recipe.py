@@ -116,6 +116,26 @@ def test_a_training_names_the_pairs_it_lacks(folder):
     assert "left_out" not in Warp3dRecipe(folder(test=True), ALONE).validation_data
 
 
+class Published(PosedPeople):
+    """As for the figures that the authors publish: the groups for validation are learned from."""
+
+    def split(self, group: int) -> str:
+        return "test" if group == self.count else "train"
+
+
+def test_all_groups_are_learned_from_if_none_is_held_out(tmp_path):
+    build_cache(Published(test=True), tmp_path)
+    recipe = Warp3dRecipe(tmp_path, replace(ALONE, hold_out=0))
+    assert (len(recipe.pairs), len(recipe.held_out)) == (16, 2)
+    data = recipe.validation_data
+    assert (data["split"], data["apart"]) == ("test", False)
+    held_out = Warp3dRecipe(tmp_path, ALONE)
+    assert (len(held_out.pairs), len(held_out.held_out)) == (14, 2)
+    assert held_out.validation_data["split"] == "train"
+    assert WARP3D_PRESETS["paper"][0].hold_out == 0
+    assert WARP3D_PRESETS["paper"][1].keep == "last"
+
+
 def test_the_person_is_found_by_name_in_a_crowd(folder):
     cache = open_cache(folder(crowd=True))
     for pairs in (listed_pairs(cache, "p", "train"), drawn_pairs(cache, cache.rows("p", "train"))):
