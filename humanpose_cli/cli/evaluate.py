@@ -102,7 +102,8 @@ _REFINE_ABLATION = option(
 )
 _METHODS = option(
     "--methods NAME",
-    "What draws the pairs: warp3d alone takes a third of the time; may be repeated. Default: all.",
+    "What draws the pairs: copy, mesh, pasted, mesh-input or warp3d, which alone takes a third of the time; may be "
+    "repeated. Default: all.",
     show_default=False,
 )
 _PERCEPTUAL = option(
@@ -403,7 +404,7 @@ def repose(
     pose: Annotated[bool, _POSE] = True,
     size: Annotated[int | None, _SIZE] = None,
     full: Annotated[bool, _FULL_IMAGES] = False,
-    methods: Annotated[list[Literal["copy", "mesh", "pasted", "mesh-input", "warp3d"]] | None, _METHODS] = None,
+    methods: Annotated[list[str] | None, _METHODS] = None,
     out: Out = DEFAULT_OUT,
     device: Device = "auto",
     threads: Threads = None,

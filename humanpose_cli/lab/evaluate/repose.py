@@ -22,7 +22,7 @@ from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.errors import InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
@@ -444,6 +444,9 @@ def evaluate_reposing(
 
     A protocol of published figures in `selection` decides size and full_images.
     """
+    if unknown := set(only) - set(map(_short, _METHODS)):
+        expected = ", ".join(map(_short, _METHODS))
+        raise UsageError("methods", "are not known", expected=expected, got=", ".join(sorted(unknown)))
     selection, protocol = under_protocol(run.selection, ImageProtocol)
     if protocol is not None:
         size, full_images = protocol.agreed_size(size), True

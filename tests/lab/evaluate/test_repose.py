@@ -388,7 +388,7 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
         monkeypatch.setattr(repose, name, lambda *_, value=value: value)
     published = []
 
-    def table(*args, published: bool, found=published):
+    def table(*args, published: bool, parts, found=published):
         found.append(published)
         raise InterruptedRun()
 
