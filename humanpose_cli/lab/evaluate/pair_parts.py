@@ -26,14 +26,14 @@ class PairParts:
     run: EvaluationRun
     settings: Any
 
-    def known(self) -> dict[int, Figures]:
+    def measured(self) -> dict[int, Figures]:
         """Read what the parts of this run measured: number of a pair → its figures."""
-        known: dict[int, Figures] = {}
+        measured: dict[int, Figures] = {}
         for path in sorted(self.run.folder.glob("part-*/pairs.json")):
             document = read_json_object(path)
             if document.get("settings") == self._text:
-                known |= {int(number): figures for number, figures in document["pairs"].items()}
-        return known
+                measured |= {int(number): figures for number, figures in document["pairs"].items()}
+        return measured
 
     def write(self, pairs: Mapping[int, Figures]) -> None:
         """Write the figures of the pairs of a part; JSON has no NaN."""

@@ -231,32 +231,32 @@ def measure_reposing(
     joints     estimator of the pose in an image, for the pose AUC
     parts      where figures of pairs are that other processes measured, and where these go
     """
-    known: dict[int, Figures] = {} if parts is None else parts.known()
+    measured: dict[int, Figures] = {} if parts is None else parts.measured()
     sheet_rows = spread_evenly(len(numbers), _SHOWN)
     sheet_images: dict[int, list[NDArray[np.uint8]]] = {}
     for count, number in enumerate(numbers, 1):
         if stop():
             raise InterruptedRun()
-        if number not in known or count - 1 in sheet_rows:
+        if number not in measured or count - 1 in sheet_rows:
             # One draw for each pair: the same target for every method and every run.
             first, second = crops.crops(number, np.random.default_rng(number))
             drawings = {name: method(first, second) for name, method in methods.items()}
-            if number not in known:
-                known[number] = _measured(first, second, drawings, distances or {}, joints)
+            if number not in measured:
+                measured[number] = _measured(first, second, drawings, distances or {}, joints)
             if count - 1 in sheet_rows:
                 images = [first.image, second.image, *(drawing.image for drawing in drawings.values())]
                 sheet_images[count - 1] = [resized(image, SHOWN_SIDE) for image in images]
         progress(count, len(numbers), "pairs")
     if parts is not None:
-        parts.write({number: known[number] for number in numbers})
+        parts.write({number: measured[number] for number in numbers})
     values = {
         name: {
-            key: np.array([known[number][name][key] for number in numbers], np.float64)
-            for key in (known[numbers[0]][name] if numbers else {})
+            key: np.array([measured[number][name][key] for number in numbers], np.float64)
+            for key in (measured[numbers[0]][name] if numbers else {})
         }
         for name in methods
     }
-    ceiling = np.array([known[number][_CEILING]["pose_auc"] for number in numbers], np.float64)
+    ceiling = np.array([measured[number][_CEILING]["pose_auc"] for number in numbers], np.float64)
     copies: Mapping[str, NDArray[np.float64]] = {}
     if len(lost_pairs := crops.pairs.lost):
         some = spread_evenly(

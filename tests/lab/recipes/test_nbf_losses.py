@@ -70,8 +70,8 @@ def test_the_labelled_of_a_batch_share_its_loss(layer):
         terms = nbf_losses(found, alone, layer, replace(options, of_labelled=of_labelled))
         for name in ("latent", "points3d"):
             assert float(terms[name]) == pytest.approx(share * float(expected[name]), rel=1e-5)
-    nobody = replace(alone, has_3d=torch.zeros(4, dtype=torch.bool))
-    assert float(nbf_losses(found, nobody, layer, replace(options, of_labelled=True))["loss"]) == 0
+    unlabelled = replace(alone, has_3d=torch.zeros(4, dtype=torch.bool))
+    assert float(nbf_losses(found, unlabelled, layer, replace(options, of_labelled=True))["loss"]) == 0
 
 
 @pytest.mark.slow
