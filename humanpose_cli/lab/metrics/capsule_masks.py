@@ -34,7 +34,7 @@ def capsule_mask(joints: ArrayLike, size: int) -> NDArray[np.bool_]:
 
 
 def _draw(mask: NDArray[np.bool_], start: NDArray, end: NDArray, half_widths: NDArray) -> None:
-    """Draw a capsule in voxels, seen from the front."""
+    """Draw a capsule in voxels as the camera views it."""
     reach = half_widths.astype(int) + 1
     # A stamp's middle is its half-width, not its middle voxel.
     x, y, z = (((np.arange(2 * r + 1) - w) / (w + 1)) ** 2 for r, w in zip(reach, half_widths, strict=True))
