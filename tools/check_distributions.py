@@ -28,13 +28,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL, MAX_SOURCE = 90 * 10**6, 100 * 10**6  # bytes; the package index takes files of 100 MB
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-CLIP = ROOT / "humanpose_cli" / "demo" / "data" / "balance.mp4"
+DATA = ROOT / "humanpose_cli" / "demo" / "data"
+PHOTO, CLIP = DATA / "astronaut.webp", DATA / "balance.mp4"
 OUTPUTS = (
-    *("fits/astronaut.png.fit.npz", "fits/astronaut.png.overlay.jpg", "fits/balance.mp4.fit.npz"),
+    *("fits/astronaut.webp.fit.npz", "fits/astronaut.webp.overlay.jpg", "fits/balance.mp4.fit.npz"),
     *("fits/balance.mp4.overlay.mp4", "reposed.png", "exports/balance.mp4.glb", "exports/balance.mp4.person0.bvh"),
 )
-FIND_PHOTO = "import importlib.util as u, pathlib as p; print(p.Path(u.find_spec('skimage').origin).parent / 'data')"
-IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.load_fit('fits/astronaut.png.fit.npz')"
+IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.load_fit('fits/astronaut.webp.fit.npz')"
 
 
 def run(*line: str | Path, cwd: Path | None = None) -> str:
@@ -136,12 +136,11 @@ def try_wheel(python: str, wheel: Path, folder: Path, versions: str = "newest", 
         run(*install, "--no-deps", *torch.split())
     run(*install, wheel)
     print(" ".join(run(*pip, "freeze").split("\n")))
-    photo = Path(run(inside, "-c", FIND_PHOTO).strip()) / "astronaut.png"
     steps: list[tuple[str | Path, ...]] = [
         (hpc, "--version"),
         (hpc, "doctor"),
-        (hpc, "fit", photo, "--out", "fits"),
-        (hpc, "repose", "--input", photo, "--target-pose", "fits/astronaut.png.fit.npz", "-o", "reposed.png"),
+        (hpc, "fit", PHOTO, "--out", "fits"),
+        (hpc, "repose", "--input", PHOTO, "--target-pose", "fits/astronaut.webp.fit.npz", "-o", "reposed.png"),
         (hpc, "fit", CLIP, "--frames", "0:10", "--out", "fits"),
         (hpc, "export", "fits/balance.mp4.fit.npz", "--format", "glb,bvh", "--out", "exports"),
         (inside, "-c", IMPORT),

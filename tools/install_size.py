@@ -1,4 +1,4 @@
-"""Prints the tables of docs/research/install-size.md: what a plain install and the extra `train` take.
+"""Prints the tables of docs/research/install-size.md: what a plain install takes.
 
     python tools/install_size.py
 
@@ -31,7 +31,7 @@ PROGRAMS = {
     "`hpc --help`": "from humanpose_cli.cli.main import main; main(['--help'])",
     "`import humanpose_cli`": "import humanpose_cli",
     "`hpc fit`, before its first image": "import humanpose_cli; humanpose_cli.Fitter()",
-    "`import matplotlib.figure` (`train`)": "import matplotlib.figure",
+    "`import matplotlib.figure`": "import matplotlib.figure",
 }
 
 
@@ -75,20 +75,18 @@ def seconds(program: str) -> float:
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     plain = closure(project["dependencies"])
-    more = closure(project["optional-dependencies"]["train"]) - plain
     package = sum(path.stat().st_size for path in (ROOT / "humanpose_cli").rglob("*") if path.suffix != ".pyc") / 1e6
-    sizes = {name: size(name) for name in plain | more}
+    sizes = {name: size(name) for name in plain}
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}\n")
-    print("| distribution | version | MB | extra |\n|---|---|---|---|")
+    print("| distribution | version | MB |\n|---|---|---|")
     version = runpy.run_path(str(ROOT / "humanpose_cli" / "version.py"))["__version__"]
-    print(f"| humanpose-cli | {version} | {package:.0f} | |")
+    print(f"| humanpose-cli | {version} | {package:.0f} |")
     for name in sorted(sizes, key=lambda name: -sizes[name]):
         if sizes[name] >= LISTED:
-            print(f"| {name} | {metadata.version(name)} | {sizes[name]:.0f} | {'train' * (name in more)} |")
+            print(f"| {name} | {metadata.version(name)} | {sizes[name]:.0f} |")
     small = [name for name in sizes if sizes[name] < LISTED]
-    print(f"| {len(small)} others | | {sum(sizes[name] for name in small):.0f} | |")
-    for title, names in (("plain install", plain), ("with `train`", plain | more)):
-        print(f"| **{title}** | | **{package + sum(sizes[name] for name in names):.0f}** | |")
+    print(f"| {len(small)} others | | {sum(sizes[name] for name in small):.0f} |")
+    print(f"| **plain install** | | **{package + sum(sizes.values()):.0f}** |")
     print("\n| what is started | processor seconds |\n|---|---|")
     for title, program in PROGRAMS.items():
         print(f"| {title} | {seconds(program):.2f} |")

@@ -120,9 +120,14 @@ def load_smpl(path: str | Path, shape_count: int = BETAS, *, mean_hands: bool = 
     The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender in the file's name.
     Raises UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
+    kind, fields = read_model(path)
+    return Body(_to_body(Path(path), kind, fields, shape_count, mean_hands=mean_hands))
+
+
+def read_model(path: str | Path) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Read the kind of model ("smpl", "smplh" or "smplx") and the arrays of its file; errors as `load_smpl`'s."""
     path = model_file(path)
-    kind, fields = _check(path, _read(path))
-    return Body(_to_body(path, kind, fields, shape_count, mean_hands=mean_hands))
+    return _check(path, _read(path))
 
 
 def _read(path: Path) -> Mapping[str, Any]:

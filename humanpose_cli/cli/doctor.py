@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 from humanpose_cli.batch.runner import explain
+from humanpose_cli.cli.options import body_option
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, shell_word
@@ -32,6 +34,7 @@ from humanpose_cli.version import __version__
 _MIN_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
 _KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
 _TRAINING = (sys.executable, "-m", "humanpose_cli.models.self_test")
+_SKINNING_TOLERANCE = 0.1  # mm
 _TRAINING_SECONDS = 300.0  # that the program may take on a busy machine: 25 times the seconds of a quiet core
 _OLDER_INSTRUCTIONS = ("AVX2", "SSE41")  # values of ONEDNN_MAX_CPU_ISA with which training may work, the fastest first
 
@@ -102,6 +105,17 @@ def _body() -> str:
 
     body = default_body()
     return f"{len(body.template):,} vertices, {len(body.faces):,} triangles"
+
+
+def _skinning(spec: str) -> str:
+    """Compare bodies of a model file with those of the package smplx."""
+    from humanpose_cli.body.self_test import difference_from_smplx
+
+    millimetres = 1000 * difference_from_smplx(spec.partition(":")[2])
+    if not millimetres <= _SKINNING_TOLERANCE:
+        problem = f"vertices of {spec} are up to {millimetres:.3g} mm from smplx's"
+        raise UnavailableError("skinning", problem, remedy="report it, with the versions above")
+    return f"vertices of {spec} are those of smplx, at most {millimetres:.1g} mm apart"
 
 
 def _pose_library() -> str:
@@ -280,7 +294,7 @@ CHECKS = (
     _import_check("torch", "torch"),
     _import_check("warp", "warp-lang"),
     _import_check("onnxruntime", _onnx_runtime()),
-    _import_check("skimage", "scikit-image"),
+    _import_check("matplotlib", "matplotlib"),
     _import_check("PIL", "pillow"),
     Check("processors", _processors, ""),
     Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", is_needed=False),
@@ -306,24 +320,35 @@ _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "fail
 @command(
     columns=(("found", "found", "What is installed, or what is wrong with it."),),
     labels=_LABELS,
-    examples=("hpc doctor", "hpc doctor --json"),
+    examples=("hpc doctor", "hpc doctor --json", "hpc doctor --body smpl:SMPL_NEUTRAL.pkl"),
 )
-def doctor(session: Session) -> CommandResult:
+def doctor(
+    session: Session,
+    body: Annotated[str, body_option("A body whose file is read and posed, too")] = "default",
+) -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
     Checks versions, devices, the shipped body and models, video and folders, runs the engine and the detector once,
-    and trains a small network. The exit code is 0 if everything that is needed works, else 5.
+    and trains a small network. The exit code is 0 if everything that is needed works, else 5. With a body of SMPL,
+    random poses are compared with those of the package smplx if that is installed.
     """
+    checks = CHECKS
+    if body != "default":
+        from humanpose_cli.body.smpl import load_body
+
+        load_body(body)  # a file that is missing or wrong ends the command
+        remedy = f"{remedy_of('smplx')}, for non-commercial research only"
+        checks = (*CHECKS, Check("smplx", partial(_skinning, body), remedy, is_needed=False))
     with ThreadPoolExecutor() as pool:
-        looks = [pool.submit(check.look).result if check.apart else check.look for check in CHECKS]
-        return _checked(session, looks)
+        looks = [pool.submit(check.look).result if check.apart else check.look for check in checks]
+        return _checked(session, checks, looks)
 
 
-def _checked(session: Session, looks: Sequence[Callable[[], str]]) -> CommandResult:
+def _checked(session: Session, checks: Sequence[Check], looks: Sequence[Callable[[], str]]) -> CommandResult:
     """Run the `look` of each check, and return its results or errors."""
     items, messages = [], []
-    session.reporter.start(len(CHECKS))
-    for check, look in zip(CHECKS, looks, strict=True):
+    session.reporter.start(len(checks))
+    for check, look in zip(checks, looks, strict=True):
         session.reporter.item_started(check.name)
         finding, remedy, status = "", "", Status.SUCCESS
         try:

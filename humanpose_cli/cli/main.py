@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 # Start-up chatter of native libraries that read these once, when they are loaded.
 _QUIET = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2", "ABSL_MIN_LOG_LEVEL": "2"}
 
-_OF_EXTRA_TRAIN = ("train", "evaluate")  # the commands that draw plots, which a plain install cannot
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `hpc` with these arguments and return its exit code.
@@ -147,7 +145,6 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.cli.render import close, failed
     from humanpose_cli.cli.reporter import Reporter, private_stderr
     from humanpose_cli.cli.session import Session
-    from humanpose_cli.core.extras import require_extra
 
     name, as_json = invocation.name.split()[0], invocation.json
     with (
@@ -166,8 +163,6 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
             options = {**invocation.values, **vars(invocation.values.get("compute", SimpleNamespace()))}
             if "threads" in options:
                 use_threads(options["threads"])
-            if name in _OF_EXTRA_TRAIN:
-                require_extra("train")
             session = Session(
                 name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.on_command_line
             )

@@ -1,4 +1,4 @@
-"""The extras that a plain install leaves out, as in `pip install "humanpose-cli[train]"`; how to install it again."""
+"""The extras that a plain install leaves out, as in `pip install "humanpose-cli[usd]"`; how to install it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ class Extra(NamedTuple):
 EXTRAS = {
     "heic": Extra("pi-heif", "pi_heif", "HEIC images"),
     "slurm": Extra("submitit", "submitit", "jobs of Slurm"),
-    "train": Extra("matplotlib", "matplotlib", "trainings and evaluations"),
     "usd": Extra("usd-core", "pxr", "USD files"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,10 +21,13 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.images import read_image
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 
 Array = NDArray[Any]
+
+DATA = Path(__file__).parent / "data"
 
 Colour = tuple[int, int, int]
 
@@ -219,6 +223,11 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
+def photograph(name: str) -> NDArray[np.uint8]:
+    """Read a photograph of the demo, (H, W, 3)."""
+    return np.asarray(read_image(DATA / f"{name}.webp").pixels, np.uint8)
+
+
 def key_pose(name: str) -> Tensor:
     """Return (24, 3, 3) rotations of a key pose, which faces +z in a world with y up."""
     poses = key_poses()
@@ -243,9 +252,7 @@ def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.flo
 
 
 def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
-    """Draw a brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
-    import skimage.data
-
+    """Draw a brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; from photographs of both."""
     height, width = size
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
     ray_x, ray_y = (x - width / 2) / focal, (y - height / 2) / focal
@@ -253,8 +260,8 @@ def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
     on_wall = ray_y * wall_depth < _CAMERA_HEIGHT
     depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
     across, up = ray_x * depth, np.where(on_wall, ray_y * depth, depth)
-    bricks = _tile(skimage.data.brick().T, across, up, 2.4, wall_depth / focal)
-    grass = _tile(skimage.data.grass(), across, up, 1.2, 2 * wall_depth / focal)
+    bricks = _tile(photograph("brick")[..., 0].T, across, up, 2.4, wall_depth / focal)
+    grass = _tile(photograph("grass")[..., 0], across, up, 1.2, 2 * wall_depth / focal)
     wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
     lawn = grass * np.array([0.62, 0.86, 0.45], np.float32) + 18
     return np.where(on_wall[..., None], wall, lawn).astype(np.float32)

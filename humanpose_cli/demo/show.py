@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
@@ -19,7 +18,7 @@ from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.demo.clip import DemoClip, drawn_pair, key_pose
+from humanpose_cli.demo.clip import DATA, DemoClip, drawn_pair, key_pose, photograph
 from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.export.looks import looks_of_fit
 from humanpose_cli.export.viewing import view
@@ -39,6 +38,7 @@ from humanpose_cli.io.output_names import fit_path, people_journal
 from humanpose_cli.io.pose_files import AXES, RotationTarget, read_pose
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.lab.metrics.images import ssim_foreground
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.outputs import write_outputs
 from humanpose_cli.rendering.overlay import person_colour
@@ -56,7 +56,7 @@ NEXT = (
 )
 """Commands for a photograph of the user's, in the folder of the demo."""
 
-CLIP = Path(__file__).parent / "data" / "balance.mp4"
+CLIP = DATA / "balance.mp4"
 """A man who balances, filmed from behind."""
 
 _MOTION, _MOTION_FRAMES = "directing_traffic_01", slice(0, 90, 2)
@@ -329,10 +329,8 @@ def _two_people(work: _Work) -> Section:
 
 def _limits(work: _Work) -> Section:
     """Fit a photograph without hips, which gives a doubtful fit, and one without people."""
-    import skimage.data
-
-    astronaut = work.image("astronaut.png", skimage.data.astronaut())
-    cat = work.image("cat.png", skimage.data.cat())
+    astronaut = work.image("astronaut.png", photograph("astronaut"))
+    cat = work.image("cat.png", photograph("cat"))
     pose = work.path(f"{_LIMITS_POSE}.npz")
     write_npz(pose, _key_pose(_LIMITS_POSE, _Y_UP_TO_CAMERA))
     made = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
@@ -425,5 +423,5 @@ def _similarity(work: _Work, clip: DemoClip, frame: NDArray[np.uint8]) -> tuple[
 
 def _ssim_at(made: NDArray[np.uint8], true: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
     """Average SSIM over the true person's pixels."""
-    _, everywhere = structural_similarity(made, true, channel_axis=2, full=True)
-    return float(everywhere[where].mean())
+    images = (torch.from_numpy(image).double().permute(2, 0, 1)[None] / 255 for image in (made, true))
+    return float(ssim_foreground(*images, torch.from_numpy(where)[None, None], "uniform"))

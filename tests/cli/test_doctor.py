@@ -281,3 +281,25 @@ def test_every_check_that_can_fail_has_a_remedy():
     without_remedy = {"humanpose-cli", "python", "processors"}
     assert [check.name for check in CHECKS if not check.remedy and check.name not in without_remedy] == []
     assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_body_is_compared_with_smplx(hpc, monkeypatch, tmp_path):
+    """Its difference is said, a large one fails nothing that is needed, and a missing package has the line for it."""
+    monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD,))
+    monkeypatch.setattr("humanpose_cli.body.smpl.load_body", lambda spec: None)
+    for difference, status in ((2e-6, "success"), (0.02, "partial"), (float("nan"), "partial")):
+        monkeypatch.setattr("humanpose_cli.body.self_test.difference_from_smplx", lambda path, d=difference: d)
+        ran = hpc("doctor", "--body", "smpl:a.pkl", "--json")
+        item = ran.document["items"][1]
+        assert (ran.code, item["input"], item["status"]) == (0, "smplx", status)
+        assert f"{1000 * difference:.1g} mm" in item["found"] or f"{1000 * difference:.3g} mm" in item["found"]
+    monkeypatch.setattr("humanpose_cli.body.self_test.difference_from_smplx", missing(ImportError("no smplx")))
+    item = hpc("doctor", "--body", "smpl:a.pkl", "--json").document["items"][1]
+    assert item["status"] == "partial"
+    assert "humanpose-cli[smplx]" in item["remedy"]
+
+
+def test_a_body_that_is_missing_ends_the_command(hpc, monkeypatch):
+    monkeypatch.setattr(doctor_checks, "CHECKS", (missing,))  # never looked at
+    assert hpc("doctor", "--body", "smpl:missing.pkl").code == 5
+    assert hpc("doctor", "--body", "unknown").code == 2
