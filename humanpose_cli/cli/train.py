@@ -47,7 +47,10 @@ _PERCEPTUAL = option(
     "Network of warp3d's perceptual loss: a file, a name of hpc weights list, pixels, or auto (imagenet-vgg19 if "
     "it is here, else the segmenter). Default: the preset's.",
 )
-_MINUTES = option("--minutes N", "Stop after this time; the same command continues. Default: never.")
+_MINUTES = option(
+    "--minutes N",
+    "Stop after this time, with status interrupted and exit code 0; the same command continues. Default: never.",
+)
 _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the run's folder.")
 
 
@@ -58,6 +61,7 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
         ("criterion", "criterion", "The metric that chooses the best weights, where the best are kept."),
         ("minutes", "minutes", "Training time, earlier parts of the run included."),
     ),
+    labels={Status.INTERRUPTED: "not finished"},
     tunes=True,
     cluster="job",
     examples=(
@@ -221,8 +225,9 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
     messages = (result.kept, *result.cautions, *((f"to use these weights: {use}",) if use else ()))
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
+        status = Status.INTERRUPTED
         messages = (f"{folder}: {result.step} of {result.steps} {result.unit} are done; the same command continues",)
     if session.stop.signal_number is not None and not result.finished:
-        status, code = Status.INTERRUPTED, ExitCode(128 + session.stop.signal_number)
+        code = ExitCode(128 + session.stop.signal_number)
     item = ItemResult(model, status, outputs, result.seconds, exit_code=code, details=details)
     return CommandResult("train", status, (item,), messages, code)

@@ -119,6 +119,7 @@ def test_a_dry_run_reports_what_would_be_trained(hpc, cache, tmp_path):
     assert (plan["preset"], plan["device"], plan["done"]) == ("ablation", "cpu", 0)
     assert (plan["steps"], plan["batch_size"]) == (planned.details["steps"], 4)
     begun = hpc(*command, "--minutes", "0.0001", "--json")
+    assert (begun.code, begun.document["status"], begun.details["status"]) == (0, "interrupted", "interrupted")
     assert begun.details["steps_in_all"] == planned.details["steps"] == 2 * plan["per_epoch"]
     assert plan["per_epoch"] == plan["examples"] // 4
     files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}

@@ -68,6 +68,10 @@ class Table:
             lines += ["", note]
         return "\n".join(lines) + "\n"
 
+    def summary(self) -> str:
+        """Format a Markdown section that leaves the rows to report.json."""
+        return "\n\n".join((f"## {self.title}", f"report.json has the {len(self.rows)} rows.", *self.notes)) + "\n"
+
     def texts(self) -> list[list[str]]:
         """Format the rows' cells as text; a dash for what is not known."""
         digits = [self.digits] * len(self.columns) if isinstance(self.digits, int) else list(self.digits)
@@ -303,6 +307,7 @@ def _column(images: Sequence[Image]) -> Image:
 
 
 REPORTS = ("report.md", "report.json")
+_READABLE_ROWS = 60  # of a table, above which report.md leaves them out
 
 
 @dataclass(frozen=True)
@@ -369,7 +374,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     lines.append("")
     for caution in report.cautions:
         lines += [f"**{caution[0].upper()}{caution[1:]}.**", ""]
-    lines += [table.markdown() for table in report.tables]
+    lines += [table.markdown() if len(table.rows) <= _READABLE_ROWS else table.summary() for table in report.tables]
     for name, (image, _) in report.images.items():
         write_image(folder / name, image)
     texts = {name: text for name, (_, text) in report.images.items()} | dict(report.plots)

@@ -32,6 +32,7 @@ from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, counted_activations, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
+from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.networks.precision import BFLOAT16_FROM
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
 
@@ -570,23 +571,13 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         progress.pop("seconds", None)  # of earlier versions
         progress["position"] = Position(**progress["position"])
         result, state = TrainProgress(**progress), dict(document["state"])
-        names = sorted({*old, *settings})
-        differences = [name for name in names if old.get(name) != settings.get(name)]
     except InputError:
         raise
     except Exception as error:  # torch's unpickler raises many kinds
         raise InputError(
             path, f"cannot be read ({reason_of(error)})", remedy="delete it to start anew, or `resume=False`"
         ) from error
-    if differences:
-        name = differences[0]
-        raise InputError(
-            path,
-            f"was made with another {name}",
-            expected=str(settings.get(name)),
-            got=str(old.get(name)),
-            remedy="give the old value, another `out`, or `resume=False`",
-        )
+    refuse_other_settings(path, old, settings)
     return result, state
 
 

@@ -77,3 +77,14 @@ def test_captions_of_plots_say_what_was_measured_on_which_data(tmp_path):
         "![Errors by share.](p.png)\n\nErrors by share. Measured on 40 people of up3d, digest 01, nbf/validation.\n"
         in text
     )
+
+
+def test_a_long_table_stands_in_the_values_alone(tmp_path):
+    table = Table("t", "Every figure", ("row",), [[f"row {i}"] for i in range(256)], notes=["over people"])
+    readable, values = write_report(Report("R", {}, tables=[table]), tmp_path)
+    text = readable.read_text()
+    assert "## Every figure" in text
+    assert "256" in text
+    assert "over people" in text
+    assert "row 7" not in text
+    assert len(json.loads(values.read_text())["tables"][0]["rows"]) == 256

@@ -201,7 +201,7 @@ def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(c
 
 def test_other_settings_are_refused_and_more_rounds_are_not(cache, complete_run):
     folder = complete_run[0]
-    with raises(InputError, problem="another recipe"):
+    with raises(InputError, problem="another points", expected="8"):
         run(cache, folder, replace(TINY, points=8))
     again = run(cache, folder)
     assert (again.step, again.metrics) == (2, complete_run[1].metrics)
@@ -227,9 +227,9 @@ def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cach
             del settings["recipe"][name][field]
     path.write_text(json.dumps(settings))
     assert rounds.plan_rounds(DeformAndLearn(cache, former, seed=1), LOOP, tmp_path).done == 1
-    for other in (replace(former, handover="blend"), replace(former, lifter_batch=32), replace(former, registration=
-                  TINY.registration)):  # fmt: skip
-        with raises(InputError, problem="another recipe"):
+    for name, value in (("handover", "blend"), ("lifter_batch", 32), ("registration", TINY.registration)):
+        other = replace(former, **{name: value})
+        with raises(InputError, problem=f"another {name}"):
             rounds.plan_rounds(DeformAndLearn(cache, other, seed=1), LOOP, tmp_path)
 
 

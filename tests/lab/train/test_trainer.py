@@ -264,7 +264,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     run(tmp_path, until=2)
     with raises(InputError, problem="another batch_size"):
         run(tmp_path, options=replace(OPTIONS, batch_size=4))
-    with raises(InputError, problem="another recipe"):
+    with raises(InputError, problem="another count", expected="32"):
         run(tmp_path, LineRecipe(count=32))
     assert run(tmp_path, options=replace(OPTIONS, batch_size=4), resume=False).finished
     (tmp_path / CHECKPOINT).write_bytes(b"broken")

@@ -42,6 +42,7 @@ from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.lab.train.kept import validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, check_batch
+from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.lab.train.trainer import BEST, LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
@@ -132,10 +133,7 @@ def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     former_settings = json.loads(path.read_text("utf-8"))
     former_settings["recipe"] = _completed(former_settings["recipe"], _FORMER)
     former_settings["loop"] = {"keep": "last", **former_settings["loop"]}  # as earlier versions did without saying so
-    for name in sorted(set(former_settings) | set(settings)):
-        if former_settings.get(name) != settings.get(name):
-            remedy = "give the old values, another `out`, or `resume=False`"
-            raise InputError(path, f"is of a run with another {name}", remedy=remedy)
+    refuse_other_settings(path, former_settings, settings)
 
 
 def _completed(settings: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""The settings with which a run was begun, against those with which it is to go on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from humanpose_cli.core.errors import InputError
+
+_NAMED, _LENGTH = 3, 80  # settings in the sentence, and characters of a value
+
+
+def refuse_other_settings(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise InputError with the names of settings that differ from those of the run in `path`."""
+    changes = list(_changes(_parsed(old), _parsed(new)))
+    if not changes:
+        return
+    names = [name.removeprefix("recipe.").removeprefix("recipe.") for name, _, _ in changes]  # as --set takes them
+    _, got, expected = changes[0]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    raise InputError(
+        path,
+        f"was made with another {', '.join(names[:_NAMED])}{more}",
+        expected=shorten(str(expected), _LENGTH, placeholder="…"),
+        got=shorten(str(got), _LENGTH, placeholder="…"),
+        remedy="give the old value, another `out`, or `resume=False`",
+    )
+
+
+def _parsed(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Parse the recipe's settings, which checkpoints hold as the text of a list of pairs."""
+    try:
+        return {**settings, "recipe": dict(ast.literal_eval(settings["recipe"]))}
+    except (KeyError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return settings
+
+
+def _changes(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, old and new value of each setting that differs."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _changes(old.get(key), new.get(key), f"{name}.{key}".removeprefix("."))
+    elif old != new:
+        yield name, old, new
