@@ -423,5 +423,5 @@ def _similarity(work: _Work, clip: DemoClip, frame: NDArray[np.uint8]) -> tuple[
 
 def _ssim_at(made: NDArray[np.uint8], true: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
     """Average SSIM over the true person's pixels."""
-    images = (torch.from_numpy(image).double().permute(2, 0, 1)[None] / 255 for image in (made, true))
-    return float(ssim_foreground(*images, torch.from_numpy(where)[None, None], "uniform"))
+    first, second = (torch.from_numpy(image).double().permute(2, 0, 1)[None] / 255 for image in (made, true))
+    return float(ssim_foreground(first, second, torch.from_numpy(where)[None, None], "uniform"))
