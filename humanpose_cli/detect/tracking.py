@@ -135,7 +135,8 @@ class Follower:
     """People followed from frame to frame.
 
     Each frame that is searched costs `scheme.following` + 1 passes of BlazePose full and those of heavy a person; every
-    sixth frame MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed.
+    sixth frame MultiPose looks for newcomers, in turn in the full image and in one of its parts, where these changed;
+    in the first frame, on which all others depend, in the full image and all of its parts.
     Around a newcomer, and where a person was lost, the image is searched; a region where no person is found is skipped
     for a second, so that a lamp-post does not slow down the rest of the video. Uncertain candidates are followed, too:
     one that walks is a person. A person who is lost in the middle of a movement is searched in every orientation where
@@ -230,22 +231,26 @@ class Follower:
         """Begin the work for a coming frame: its search, and, if its image changed so far, its look."""
         if number % self._options.key_every == 0:
             self._begun_searches[number] = self._pool.begin(lambda: self._propose_everywhere(pyramid))
-        view = self._view_to_look_at(number, pyramid)
-        if view is not None and self._layout_if_changed(pyramid, view[0]) is not None:
-            self._begun_looks[number] = self._pool.begin(lambda: self._look_at(pyramid, view))
+        views = self._views_to_look_at(number, pyramid)
+        if any(self._layout_if_changed(pyramid, window) is not None for window, _ in views):
+            self._begun_looks[number] = self._pool.begin(lambda: propose_by_multipose(self._pool, pyramid, views))
 
-    def _view_to_look_at(self, number: int, pyramid: Pyramid) -> tuple[Region, int] | None:
-        """Choose the window that MultiPose looks at in a frame, and the side of its input; None in most frames."""
+    def _views_to_look_at(self, number: int, pyramid: Pyramid) -> list[tuple[Region, int]]:
+        """Choose the windows that MultiPose looks at in a frame, and the sides of its input: all in the first frame,
+        none in most others.
+        """
         turn, step = divmod(number, self._look_every)
         if step:
-            return None
+            return []
         side = self._options.look_side
         full = windows_over(pyramid.width, pyramid.height, (1.0,))[0]
         # Parts of a small image show nothing that the full image does not.
         share = self._options.look_part if max(pyramid.size) > side else 1.0
         parts = windows_over(pyramid.width, pyramid.height, (share,)) or [full]
-        window = full if turn % 2 == 0 else parts[turn // 2 % len(parts)]
-        return window, min(side, max(32 * math.ceil(window.side / 32), 256))
+        windows = [full] if turn % 2 == 0 else [parts[turn // 2 % len(parts)]]
+        if number == 0:
+            windows = list(dict.fromkeys([full, *parts]))
+        return [(window, min(side, max(32 * math.ceil(window.side / 32), 256))) for window in windows]
 
     def next_frame(self, pyramid: Pyramid, *, is_last: bool = False) -> list[Candidate] | None:
         """Find the people and uncertain candidates in the next frame; None if it need not be searched."""
@@ -267,8 +272,7 @@ class Follower:
             self._add(search_proposed(self._pool, pyramid, self._tentative, new_proposals))
             self._add(self._look_behind(pyramid))
         # Else around newcomers and lost people.
-        fresh = sorted((p for p in proposals if not self._is_handled(p.region)), key=lambda p: -p.score)
-        newcomers = fresh[: self._options.max_newcomers]
+        newcomers = self._newcomers(proposals)[: self._options.max_newcomers]
         if lost_regions or newcomers:
             regions = [*lost_regions, *(p.region for p in newcomers)]
             windows = [window for region in regions for window in _windows_around(region)]
@@ -373,16 +377,14 @@ class Follower:
         return propose_everywhere(self._pool, pyramid, self._tentative)
 
     def _look_round(self, pyramid: Pyramid) -> PendingProposals:
-        """Find people by MultiPose in this frame's part of the image, if it changed since the last look."""
-        view, pending = self._view_to_look_at(self._frame, pyramid), self._begun_looks.pop(self._frame, None)
-        layout = None if view is None else self._layout_if_changed(pyramid, view[0])
-        if view is None or layout is None:
+        """Find people by MultiPose in this frame's windows, if one of them changed since the last look."""
+        views, pending = self._views_to_look_at(self._frame, pyramid), self._begun_looks.pop(self._frame, None)
+        layouts = {window: self._layout_if_changed(pyramid, window) for window, _ in views}
+        changed = {window: layout for window, layout in layouts.items() if layout is not None}
+        if not changed:
             return list
-        self._looks[view[0]] = layout
-        return pending or (lambda: self._look_at(pyramid, view))
-
-    def _look_at(self, pyramid: Pyramid, view: tuple[Region, int]) -> list[Proposal]:
-        return propose_by_multipose(self._pool, pyramid, [view])
+        self._looks |= changed
+        return pending or (lambda: propose_by_multipose(self._pool, pyramid, views))
 
     def _layout_if_changed(self, pyramid: Pyramid, window: Region) -> np.ndarray | None:
         """Compute the layout of a window; None if it did not change since the last look where no person is followed."""
@@ -426,6 +428,7 @@ class Follower:
             likely = candidate.probability > _probability(threshold)
             certain = candidate.probability > _probability(threshold + self._options.certain)
             # Videos seldom begin with things alone, while over all frames something resembles a person in one.
+            likely |= self._frame == 0 and candidate.multipose > self._options.clear_score
             certain |= likely and self._frame == 0
             # A search that finds a followed person again confirms them; what is likely twice is a person.
             same = next((f for f in self._people if f.candidate and self._is_same(candidate, f.candidate)), None)
@@ -438,6 +441,15 @@ class Follower:
             self._people = [f for f in self._people if f.candidate is not None or not self._near(f.region, region)]
             points = mean_points(candidate.passes)
             self._people.append(_FollowedPerson(region, candidate, certain, region, likely, points=points))
+
+    def _newcomers(self, proposals: Sequence[Proposal]) -> list[Proposal]:
+        """Select one proposal of each person who is neither followed nor rejected, best score first."""
+        distinct: list[Proposal] = []
+        for proposal in sorted(proposals, key=lambda p: -p.score):
+            twice = any(self._near(proposal.region, other.region) for other in distinct)
+            if not (twice or self._is_handled(proposal.region)):
+                distinct.append(proposal)
+        return distinct
 
     def _is_handled(self, region: Region) -> bool:
         regions = [f.region for f in self._people] + [rejection for rejection, _ in self._rejections]
