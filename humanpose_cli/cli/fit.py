@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from humanpose_cli.fitting.options import (
     PeopleChoice,
     parse_heights,
 )
+from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 from humanpose_cli.refining.options import RefineOptions
 
 if TYPE_CHECKING:
@@ -250,9 +252,14 @@ class FitRun:
     def report(self, item: Item, fit: Fit) -> None:
         """Say what the user should know about a fit."""
         reporter = self.session.reporter
-        if not len(fit):
-            quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
-            remedy = "; `detector=thorough` searches longer" if fit.options.get("detector") in quick else ""
+        quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
+        remedy = "; `detector=thorough` searches longer" if fit.options.get("detector") in quick else ""
+        uncertain = Counter(detection.frame for detection in fit.unfitted if detection.reason == POSE_NOT_CERTAIN)
+        if uncertain:
+            count = max(uncertain.values())
+            people = "1 more person" if count == 1 else f"{count} more people"
+            reporter.info(f"{item.short}: {people} may be there{remedy}")
+        elif not len(fit):
             reporter.info(f"{item.short}: no person was found{remedy}")
         if fit.focal_people is not None and (count := fit.focal_people.max(initial=0)) > 0:
             focal = fit.focal[fit.focal_people.argmax()]

@@ -19,6 +19,7 @@ from humanpose_cli.detect.clothes import body_colours, colour_difference, median
 from humanpose_cli.detect.options import DetectOptions, LinkOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.track_numbers import FrameIds, TrackAssigner, distinct_rows
+from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
 _DUPLICATE = -1  # tracklet of a second detection of one person
 
@@ -97,7 +98,7 @@ class TrackLinker:
         scores: dict[int, list[float]] = {}
         for row in self._rows:
             scores.setdefault(row.tracklet, []).append(row.score)
-        why = {number: "pose not certain" if np.median(s) >= likely else "" for number, s in scores.items()}
+        why = {number: POSE_NOT_CERTAIN if np.median(s) >= likely else "" for number, s in scores.items()}
         why |= {row.tracklet: "hidden by another person" for row in self._rows if row.confirmed}
         fleeting = [number for number, values in scores.items() if why[number] and self._is_fleeting(len(values))]
         why |= dict.fromkeys(fleeting, "in one frame alone")

@@ -47,6 +47,7 @@ from humanpose_cli.detect.search import (
     within_mask,
 )
 from humanpose_cli.detect.similarity import PosePoints, same_person, similarity
+from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 _SAME_BOX = 0.5  # overlap of boxes of listed people who are one
@@ -247,7 +248,7 @@ class _SecondLook:
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
             box = np.clip(corners, 0, limits).astype(np.float32)
             if max((box_overlap(box, other.box) for other in result), default=0.0) < _SAME_BOX:
-                result.append(Unfitted(box, proposal.score, "pose not certain"))
+                result.append(Unfitted(box, proposal.score, POSE_NOT_CERTAIN))
         return [item for item in result if (item.box[2:] > item.box[:2]).all()]
 
     def _reason(self, candidate: Candidate, people: Sequence[Candidate]) -> str:
@@ -260,7 +261,7 @@ class _SecondLook:
         poses = ((body_pose(mean_points(p.passes), p.region.side), p.region.side) for p in people)
         if any(same_person(pose, body_pose(points, side), self._options.touching) for pose, side in poses):
             return "hidden by another person"
-        return "pose not certain"
+        return POSE_NOT_CERTAIN
 
 
 def _odds(share: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, BLAZEPOSE33, SMPL24
 from humanpose_cli.io.fit_files import FitRecord
 
 # A plainly visible man has 0.58 or more, and 3 % of his limbs in 20 photographs, 1 % in 120 frames of videos, are below
@@ -24,6 +24,8 @@ _EARS = BLAZEPOSE33.indices(("left_ear", "right_ear"))
 _EARS_ABOVE_HEAD = 0.6  # of the way from the neck's joint to the head's
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _OF_LIMB = {"arm": ("elbow", "wrist"), "leg": ("knee", "ankle")}  # joints and landmarks have the same names
+_LOST_SECONDS = 0.2  # between a person's last frame and that of the shot; a shorter loss is one at the clip's end
+_EDGE = 0.02  # of the image's width: people whose box is nearer to its left or right edge may have walked out
 _PARTS_OF_LIMB = {"arm": ("shoulder", "elbow", "wrist", "hand"), "leg": ("hip", "knee", "ankle", "foot")}
 
 
@@ -141,6 +143,25 @@ def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
     doubts, is_detected = row_doubts(record), ~record.interpolated
     rows = {track: np.flatnonzero(is_detected & (record.track_id == track)) for track in record.tracks}
     return {track: _usual([doubts[row] for row in of_track]) for track, of_track in rows.items()}
+
+
+def losses_in_view(record: FitRecord) -> dict[int, float]:
+    """Find the tracks that end in the middle of the image before their shot does, and the second in which each ends.
+
+    Of takes none: another camera may show why.
+    """
+    if record.views is not None or record.options.get("of_take"):
+        return {}
+    seconds, losses = record.seconds(ASSUMED_FRAME_RATE), {}
+    for track in record.tracks:
+        last = np.flatnonzero(record.track_id == track)[-1]
+        frame = record.frame_index[last]
+        shot_end = np.flatnonzero(record.shot_id == record.shot_id[frame])[-1]
+        width, (left, right) = record.image_size[frame, 0], record.boxes[last, [0, 2]]
+        is_inside = left > _EDGE * width and right < (1 - _EDGE) * width
+        if is_inside and seconds[shot_end] - seconds[frame] > _LOST_SECONDS:
+            losses[track] = float(seconds[frame])
+    return losses
 
 
 def _usual(row_reasons: Sequence[str]) -> str:

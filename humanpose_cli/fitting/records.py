@@ -15,7 +15,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.doubt import doubts_of_tracks
+from humanpose_cli.fitting.doubt import doubts_of_tracks, losses_in_view
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
@@ -163,7 +163,8 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     confidence of rows that are not interpolated.
 
     doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" if no fit is doubtful
-    not_fitted  such as "2 hidden by another person"; missing if every detection has a body
+    not_fitted  such as "2 hidden by another person; person 1 last detected at 1.4 s, still in view"; missing if every
+                detection has a body and nobody is lost within the image
     left_out    people below the minimum confidence; only if there is one
     accepted    mean share of a refinement or registration that was kept, 0 to 1; overlap_before, overlap_after
     views       cameras of a take
@@ -171,6 +172,9 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     tracks, is_detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track, doubt in doubts_of_tracks(record).items() if doubt}
     reasons = Counter(detection.reason for detection in record.unfitted)
+    not_fitted = [f"{count} {reason}" for reason, count in reasons.items()]
+    losses = losses_in_view(record).items()
+    not_fitted += [f"person {track} last detected at {seconds:.1f} s, still in view" for track, seconds in losses]
     sentences = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {
         "people": len(tracks),
@@ -178,7 +182,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "error_px": float(np.median(record.reprojection_error[is_detected])) if is_detected.any() else None,
         "confidence": float(np.median(record.confidence[is_detected])) if is_detected.any() else None,
         "doubtful": "; ".join(sentences),
-        **({"not_fitted": "; ".join(f"{n} {reason}" for reason, n in reasons.items())} if reasons else {}),
+        **({"not_fitted": "; ".join(not_fitted)} if not_fitted else {}),
         **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
         **_step_summary(record),
     }

@@ -11,6 +11,8 @@ from humanpose_cli.io.value_limits import LIMITS
 
 NOT_FITTED = "not_fitted"
 """Of a fit's options."""
+POSE_NOT_CERTAIN = "pose not certain"
+"""The reason of detections by one network that the others do not confirm."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -14,13 +14,18 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import predictions_for_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.options import DetectOptions
+from humanpose_cli.detect.regions import Pyramid
+from humanpose_cli.detect.search import SCHEMES, search
 from humanpose_cli.detect.similarity import PosePoints, similarity
 from humanpose_cli.detect.user_people import select_people
 from humanpose_cli.fitting.options import MIN_SCORE
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.acceptance import people_of_rows
+from humanpose_cli.refining.cameras import CameraFit
 from humanpose_cli.refining.frames import FitFrames
+
+_CHECK_EVERY, _CHECKED_FRAMES = 4, 6  # every fourth frame, until so many show others
 
 
 def detected_keypoints(
@@ -37,6 +42,37 @@ def detected_keypoints(
                     keypoints[row] = person.keypoints
             progress(count, record.frame_count, "frames for keypoints")
     return keypoints
+
+
+def check_frames_show(cameras: Iterable[CameraFit], pool: ModelPool) -> None:
+    """Raise InputError if the first frames of a camera show people, but nobody of the fit where it has them.
+
+    Ends at the first frame that shows one of the fit's people. Fits without keypoints are not checked, and frames in
+    which nobody is found, such as drawings, are no evidence.
+    """
+    for camera in cameras:
+        if _shows_others(camera, pool):
+            problem = f"shows other people than the fit in {_CHECKED_FRAMES} frames, as of another camera or clip"
+            name = ", ".join(item.label for item in camera.frames.source.items) or "frames"
+            raise InputError(name, problem, remedy="give the input that the fit was made from")
+
+
+def _shows_others(camera: CameraFit, pool: ModelPool) -> bool:
+    fit, count = camera.fit, 0
+    is_detected = fit.keypoints2d[..., 2].any(1) & ~fit.interpolated
+    with closing(camera.frames.read()) as reading:
+        for frame, pixels in reading:
+            rows = fit.rows_for(frame)
+            rows = rows[is_detected[rows]]
+            if frame % _CHECK_EVERY or not len(rows):
+                continue
+            predictions = predictions_for_keypoints(pool, pixels, people_of_rows(fit, rows), 0)
+            if any(person is not None for person in predictions):
+                return False
+            count += bool(search(pool, Pyramid(pixels), SCHEMES["fast"]))
+            if count == _CHECKED_FRAMES:
+                return True
+    return False
 
 
 def keypoints_of_file(

@@ -57,7 +57,7 @@ from humanpose_cli.refining.correspondences import (
     SurfaceSource,
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
-from humanpose_cli.refining.keypoints import detected_keypoints, keypoints_of_file
+from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
@@ -264,6 +264,7 @@ class Refiner:
         of_one = {"densepose": self._surface, "keypoints": self._keypoints, "save_displacements": on_displacements}
         if fit.views is not None and (name := next((name for name in of_one if of_one[name] is not None), "")):
             raise UsageError(name, "is of one camera", got="a take of several cameras")
+        check_frames_show(cameras_of(fit, frames), self._pool)
         if fit.views is None and (self._keypoints is not None or not fit.keypoints2d[..., 2].any()):
             report = part_of(progress, 0, 0.1)
             if self._keypoints is not None:
