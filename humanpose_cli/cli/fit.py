@@ -258,7 +258,7 @@ class FitRun:
         if uncertain:
             count = max(uncertain.values())
             people = "1 more person" if count == 1 else f"{count} more people"
-            reporter.info(f"{item.short}: {people} may be there{remedy}")
+            reporter.warn(f"{item.short}: {people} may be there{remedy}")
         elif not len(fit):
             reporter.info(f"{item.short}: no person was found{remedy}")
         if fit.focal_people is not None and (count := fit.focal_people.max(initial=0)) > 0:

@@ -147,3 +147,36 @@ def test_people_who_move_evenly_are_searched_for_in_every_third_frame_and_fast_o
 def test_a_cut_between_searched_frames_is_searched(follow_movements) -> None:
     images = 7 * [scene(1, 0)] + 6 * [scene(2)]
     assert follow_movements([(300, 300)] * 13, images) == [0, 1, 3, 6, 7, 9, 12]
+
+
+def test_multipose_looks_at_all_windows_of_the_first_frame_and_at_one_of_later_frames(monkeypatch) -> None:
+    looks: dict[int, list[Region]] = {}
+
+    def propose(pool, pyramid, views):
+        looks[follower.state["frame"]] = [window for window, _ in views]
+        return []
+
+    monkeypatch.setattr(tracking, "propose_everywhere", lambda *_: [])
+    monkeypatch.setattr(tracking, "propose_by_multipose", propose)
+    follower = Follower(ModelPool(1), SCHEMES["fast"])
+    for frame in range(13):  # brightness changes, so that every due window is looked at
+        follower.next_frame(Pyramid(np.full((600, 800, 3), 15 * frame, np.uint8)))
+    assert list(looks) == [0, 6, 12]
+    full, *parts = looks[0]
+    assert full.side == 800
+    assert {part.side for part in parts} == {400}
+    assert len(set(parts)) == len(parts) > 4
+    assert looks[6][0] in parts
+    assert looks[12] == [full]
+
+
+@pytest.mark.parametrize(("score", "is_person"), [(0.5, True), (0.4, False)])
+def test_a_clear_look_confirms_a_candidate_of_the_first_frame(monkeypatch, score: float, is_person: bool) -> None:
+    """One that the search itself is unsure of."""
+    unsure = replace(candidate(observed(standing(300.0))), probability=0.4, multipose=score)
+    monkeypatch.setattr(tracking, "search_proposed", lambda *_: [unsure])
+    monkeypatch.setattr(tracking, "observe_jittered", lambda *_, **__: [])
+    for name in ("propose_everywhere", "propose_by_multipose", "look_behind"):
+        monkeypatch.setattr(tracking, name, lambda *_: [])
+    (person,) = Follower(ModelPool(1), SCHEMES["fast"]).next_frame(Pyramid(np.zeros((600, 800, 3), np.uint8)))
+    assert person.confirmed == is_person

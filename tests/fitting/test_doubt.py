@@ -9,7 +9,7 @@ import pytest
 from helpers.fit_values import record
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.fitting.doubt import doubts_of_tracks, limb_doubts, row_doubts
+from humanpose_cli.fitting.doubt import doubts_of_tracks, limb_doubts, losses_in_view, row_doubts
 from humanpose_cli.io.fit_files import FitRecord
 
 
@@ -108,3 +108,20 @@ def test_frames_without_a_person_at_the_keypoints_are_doubtful():
     fit = replace(people({}, {}, {}), options={"no_person": [0, 2]})
     assert row_doubts(fit) == ["no person at the keypoints", "", "no person at the keypoints"]
     assert doubts_of_tracks(fit) == {0: "no person at the keypoints"}
+
+
+@pytest.mark.parametrize(
+    ("box", "frames", "losses"),
+    [
+        ([200.0, 20.0, 400.0, 420.0], range(20), {0: 19 / 25}),
+        ([200.0, 20.0, 400.0, 420.0], range(26), {}),  # too near the end
+        ([200.0, 20.0, 632.0, 420.0], range(20), {}),  # at the right edge
+    ],
+)
+def test_a_track_that_ends_in_the_middle_of_the_image_is_lost(box, frames, losses):
+    fit = people(*({} for _ in range(30))).select(np.isin(np.arange(30), frames))
+    fit = replace(fit, boxes=np.tile(np.float32(box), (len(frames), 1)))
+    assert losses_in_view(fit) == pytest.approx(losses)
+    # The next shot is another matter.
+    cut = replace(fit, shot_id=(np.arange(30) >= 20).astype(fit.shot_id.dtype))
+    assert losses_in_view(cut) == {}

@@ -18,9 +18,11 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.detections import read_keypoints
 from humanpose_cli.io.detections.joint_orders import ORDERS
+from humanpose_cli.io.fit_files import COLUMNS
+from humanpose_cli.refining.cameras import cameras_of
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import keypoints_note
-from humanpose_cli.refining.keypoints import detected_keypoints, keypoints_of_file
+from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import RefineOptions
 from humanpose_cli.refining.refiner import Refiner
 
@@ -90,3 +92,28 @@ def test_refinement_follows_the_keypoints_of_a_file(fit: Fit, tmp_path: Path) ->
     assert usual.options["refinement"]["settings"] != moved.options["refinement"]["settings"]
     with raises(UsageError, subject="keypoints", problem="have no effect"):
         Refiner(RefineOptions(with_keypoints=False), keypoints=read_keypoints(path))
+
+
+def test_frames_with_people_elsewhere_are_refused_and_the_fits_own_are_not(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 frames of a photograph; the wrong ones are mirrored. An empty frame is no evidence."""
+    search = "humanpose_cli.refining.keypoints.search"
+    monkeypatch.setattr(search, lambda pool, pyramid, scheme: ["a person"] if pyramid.image.any() else [])
+    frames = np.tile(PHOTO, (24, 1, 1, 1))
+    columns = {name: np.repeat(getattr(fit, name), 24, 0) for name in COLUMNS}
+    columns |= {"frame_index": np.arange(24), "frame_names": np.array([f"{n:06d}" for n in range(24)])}
+    columns |= {"shot_id": np.zeros(24, int), "world_to_camera": np.tile(np.eye(4), (24, 1, 1))}
+    clip = Fit.build(**columns)
+    wrong = np.ascontiguousarray(frames[:, :, ::-1])
+    with ModelPool(1) as pool:
+
+        def check(pixels: np.ndarray, of: Fit = clip) -> None:
+            check_frames_show(cameras_of(of, FitFrames.of(of, pixels)), pool)
+
+        check(frames)
+        check(np.concatenate((wrong[:20], frames[20:])))
+        check(np.zeros_like(frames))
+        check(wrong, replace(clip, keypoints2d=np.zeros_like(clip.keypoints2d)))
+        with raises(InputError, problem="shows other people than the fit"):
+            check(wrong)
