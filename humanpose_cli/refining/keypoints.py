@@ -25,7 +25,7 @@ from humanpose_cli.refining.acceptance import people_of_rows
 from humanpose_cli.refining.cameras import CameraFit
 from humanpose_cli.refining.frames import FitFrames
 
-_CHECK_EVERY, _CHECKED_FRAMES = 4, 6  # every fourth frame, until so many show others
+_CHECK_EVERY, _CHECKED_FRAMES = 4, 5  # every fourth frame, until so many show others
 
 
 def detected_keypoints(

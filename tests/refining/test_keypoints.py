@@ -94,9 +94,7 @@ def test_refinement_follows_the_keypoints_of_a_file(fit: Fit, tmp_path: Path) ->
         Refiner(RefineOptions(with_keypoints=False), keypoints=read_keypoints(path))
 
 
-def test_frames_with_people_elsewhere_are_refused_and_the_fits_own_are_not(
-    fit: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_with_people_elsewhere_are_refused(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     """24 frames of a photograph; the wrong ones are mirrored. An empty frame is no evidence."""
     search = "humanpose_cli.refining.keypoints.search"
     monkeypatch.setattr(search, lambda pool, pyramid, scheme: ["a person"] if pyramid.image.any() else [])
