@@ -104,11 +104,7 @@ class SecondLookOptions(Options):
     )
     person: float = _odds(0.5, "From here on, a candidate is a person.")
     listing: float = _odds(0.0, "From here on, a candidate is listed without a body.")
-    listing_score: float = _share(
-        0.3,
-        "MultiPose's score from which a person without a candidate is listed: a man at the edge of a street has 0.32, "
-        "things and animals in 33 images without people 0.28, but for a dog.",
-    )
+    listing_score: float = _share(0.3, "MultiPose's score from which a person without a candidate is listed.")
     max_shift: float = _sides(
         0.08, "Distance between MultiPose's region and that of the person in it, at most 0.036 in ten real images."
     )

@@ -163,8 +163,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     confidence of rows that are not interpolated.
 
     doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" if no fit is doubtful
-    not_fitted  such as "2 hidden by another person; person 1 last detected at 1.4 s, still in view"; missing if every
-                detection has a body and nobody is lost within the image
+    not_fitted  such as "2 hidden by another person; person 1 last detected at 1.4 s, still in view"; missing if empty
     left_out    people below the minimum confidence; only if there is one
     accepted    mean share of a refinement or registration that was kept, 0 to 1; overlap_before, overlap_after
     views       cameras of a take

@@ -45,16 +45,15 @@ def detected_keypoints(
 
 
 def check_frames_show(cameras: Iterable[CameraFit], pool: ModelPool) -> None:
-    """Raise InputError if the first frames of a camera show people, but nobody of the fit where it has them.
+    """Raise InputError if the first frames of a camera show people, but none of the fit's.
 
-    Ends at the first frame that shows one of the fit's people. Fits without keypoints are not checked, and frames in
-    which nobody is found, such as drawings, are no evidence.
+    Fits without keypoints are not checked. Frames in which no person is detected, such as drawings, are no evidence.
     """
     for camera in cameras:
         if _shows_others(camera, pool):
             problem = f"shows other people than the fit in {_CHECKED_FRAMES} frames, as of another camera or clip"
-            name = ", ".join(item.label for item in camera.frames.source.items) or "frames"
-            raise InputError(name, problem, remedy="give the input that the fit was made from")
+            names = [item.label for item in camera.frames.source.items]
+            raise InputError(", ".join(names) or "frames", problem, remedy="give the input that the fit was made from")
 
 
 def _shows_others(camera: CameraFit, pool: ModelPool) -> bool:
@@ -64,14 +63,12 @@ def _shows_others(camera: CameraFit, pool: ModelPool) -> bool:
         for frame, pixels in reading:
             rows = fit.rows_for(frame)
             rows = rows[is_detected[rows]]
-            if frame % _CHECK_EVERY or not len(rows):
-                continue
-            predictions = predictions_for_keypoints(pool, pixels, people_of_rows(fit, rows), 0)
-            if any(person is not None for person in predictions):
-                return False
-            count += bool(search(pool, Pyramid(pixels), SCHEMES["fast"]))
-            if count == _CHECKED_FRAMES:
-                return True
+            if frame % _CHECK_EVERY == 0 and len(rows):
+                if any(predictions_for_keypoints(pool, pixels, people_of_rows(fit, rows), 0)):
+                    return False
+                count += bool(search(pool, Pyramid(pixels), SCHEMES["fast"]))
+                if count == _CHECKED_FRAMES:
+                    return True
     return False
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +32,6 @@ from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
-from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.shading import rasterise_view
 
@@ -472,22 +470,6 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
     said = f"walk.mp4: the camera walks in {len(walks)} of 10 frames; its path is not found"
     assert said in ran.err
     assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
-
-
-def test_a_detection_that_is_not_certain_is_said(hpc, monkeypatch, tmp_path):
-    class Unsure(BlindDetector):
-        def detect(self, pixels):
-            (person, *_) = StandingPeople(tilt=0.6, height=5.0, focal=800.0).detected()
-            reasons = (POSE_NOT_CERTAIN, POSE_NOT_CERTAIN, "hidden by another person")
-            return [replace(person, not_fitted=reason) for reason in reasons]
-
-    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", Unsure)
-    write_image(tmp_path / "street.png", np.zeros((960, 1280, 3), np.uint8))
-    line = ("fit", str(tmp_path / "street.png"), "--out", str(tmp_path), "--no-overlay", "--json")
-    (said,) = json.loads(hpc(*line).out)["messages"]
-    assert said == "street.png: 2 more people may be there"
-    (said,) = json.loads(hpc(*line, "--detector", "fast", "--overwrite").out)["messages"]
-    assert said.startswith("street.png: 2 more people may be there; --detector thorough")
 
 
 @pytest.mark.extensive

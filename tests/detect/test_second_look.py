@@ -209,7 +209,7 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     tiny = candidate(observed(0.1 * standing(0, 0) + [900, 80], Region(900.0, 80.0, 40.0)))
     outside = person_at(1230)
     lone = Proposal(Region(80.0, 300.0, 100.0), 0.4, 0, multipose=True)
-    faint = Proposal(Region(500.0, 500.0, 100.0), 0.3, 0, multipose=True)
+    faint = Proposal(Region(500.0, 500.0, 100.0), 0.29, 0, multipose=True)
     looks = {unlikely: 0.9, unclear: 2.2, touching: 0.2, tiny: 2.2, outside: 2.2}
     doubtful = [(c, 0.1 + 0.01 * row) for row, c in enumerate(looks)]
     by_odds = {odds: looks[c] for c, odds in doubtful}
