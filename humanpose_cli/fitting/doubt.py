@@ -146,10 +146,7 @@ def doubts_of_tracks(record: FitRecord) -> dict[int, str]:
 
 
 def losses_in_view(record: FitRecord) -> dict[int, float]:
-    """Find the tracks that end in the middle of the image before their shot does, and the second in which each ends.
-
-    Of takes none: another camera may show why.
-    """
+    """Find the tracks of one camera that end within the image before their shot does, and the second of each end."""
     if record.views is not None or record.options.get("of_take"):
         return {}
     seconds, losses = record.seconds(ASSUMED_FRAME_RATE), {}
