@@ -120,8 +120,9 @@ def solve_person_in_views(
     main, poses = cameras[best], _poses(evidence, cameras[best])
     start = _single_view(evidence, fits[best], best) if before is None else _turned(before.fit, poses)
     fitting = replace(keypoint_options, lift=False, lean_noise=_UNKNOWN_LEAN, min_confidence=0.1)
-    fitting = replace(fitting, shape_noise=options.shape_noise, shape_evidence=options.shape_evidence)
-    count = len(evidence.frames)
+    # The start's shape has no weight of its own: it would count once a frame, and again in every refinement.
+    fitting = replace(fitting, predicted_shape=NO_EVIDENCE, shape_evidence=options.shape_evidence)
+    count, shape = len(evidence.frames), _mean_shape(evidence, fits)
     observations = KeypointObservations(
         keypoints=_tensor(evidence.keypoints[best, ..., :2]),
         confidence=_tensor(evidence.keypoints[best, ..., 2]),
@@ -132,6 +133,8 @@ def solve_person_in_views(
         predicted_betas=_tensor(start.betas),
         predicted_joints=_tensor(start.joints3d),
         predicted_noise=_tensor(np.full((count, len(SMPL24), 2), NO_EVIDENCE)),  # a start alone, without weight
+        shape_mean=_tensor(np.tile(shape, (count, 1))),
+        shape_noise=_tensor(np.full((count, len(shape)), options.shape_noise)),
         views=tuple(_other_view(evidence, cameras[view], poses, view) for view in evidence.views if view != best),
         shape_group=_tensor(np.zeros(count)) if count > 1 else None,
         frame=_tensor(evidence.frames) if count > 1 else None,
@@ -198,6 +201,15 @@ def _single_view(evidence: PersonEvidence, fit: Fit, view: int) -> KeypointFit:
     if len(rows) > 1:
         nearest = rows[np.abs(evidence.times[:, None] - times).argmin(1)]
     return KeypointFit(**{name: getattr(fit, name)[nearest] for name in _FIT_COLUMNS})
+
+
+def _mean_shape(evidence: PersonEvidence, fits: Sequence[Fit]) -> Array:
+    """Average the betas (S,) of the single views' fits, each of which has one shape for all of its frames."""
+    shapes = [
+        np.concatenate([fits[view].betas[track.rows] for track in evidence.tracks if track.view == view]).mean(0)
+        for view in evidence.views
+    ]
+    return np.mean(shapes, axis=0, dtype=np.float64)
 
 
 def _turned(fit: KeypointFit, matrices: Array) -> KeypointFit:

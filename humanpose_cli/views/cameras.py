@@ -134,6 +134,7 @@ class ViewSamples(NamedTuple):
     speeds    (V, K, L, 2) pixels a second
     heights   (V,) the person's height in each image, pixels
     leg       metres from hip to ankle along the bones, of the single fits
+    seconds   that two cameras or more show the person
     joints    (V, K, 24, 3) metres, of the single fits, camera axes; None where nothing needs them
     """
 
@@ -143,6 +144,7 @@ class ViewSamples(NamedTuple):
     speeds: Array
     heights: Array
     leg: float
+    seconds: float = 0.0
     joints: Array | None = None
 
     def of_views(self, count: int) -> ViewSamples:
@@ -337,6 +339,20 @@ def path_errors(
         every = np.concatenate(distances)
         errors.append(float(np.median(every)) if len(every) else 0.0)
     return errors
+
+
+def reprojection(
+    cameras: Sequence[ViewCamera], person: ViewSamples, options: ViewsOptions
+) -> tuple[Array, Array, Array]:
+    """Triangulate a person's landmarks (K, L, 3), and measure how far they lie from those of each view (V, K, L), in
+    noise levels. Also return their weights (V, K, L), zero for landmarks that fewer than two views show.
+    """
+    (points,), (visible,) = triangulated_people(cameras, [person], options)
+    errors = [
+        np.linalg.norm(camera.project(points, person.times) - pixels, axis=-1) / (options.keypoint_noise * height)
+        for camera, pixels, height in zip(cameras, person.points, person.heights, strict=True)
+    ]
+    return points, np.stack(errors), visible.weights
 
 
 def triangulated_people(

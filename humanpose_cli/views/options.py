@@ -55,5 +55,7 @@ class ViewsOptions(Options):
         minimum=0,
     )
     refinements: int = option(2, "How often cameras and bodies are refined together.", minimum=0)
-    shape_noise: float = option(1.5, "Standard deviation of the body's shape components.", above=0)
+    shape_noise: float = option(
+        0.45, "Standard deviation of the body's shape components about the mean of the single views'.", above=0
+    )
     shape_evidence: int = option(30, "Frames that count as independent evidence of shape, at most.", above=0)

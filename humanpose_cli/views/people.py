@@ -2,22 +2,30 @@
 
 A pair of tracks that may be one person proposes how two cameras stand: the rotation between their joints about the
 pelvis, and the translation between their pelvises. The proposal under which the most people of the two cameras agree in
-pose, position and the colours of their clothes wins. Cameras are joined along the best proposals; who is matched in one
-pair of cameras is the same person in all.
+pose, position and the colours of their clothes wins; if others come near it, the one under which landmarks meet best in
+points. Cameras are joined along the best proposals; who is matched in one pair of cameras is the same person in all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.detect.clothes import colour_difference
+from humanpose_cli.views.cameras import ViewCamera, adjust_cameras
+from humanpose_cli.views.joining import (
+    clothes_factor,
+    depth_share,
+    explained_seconds,
+    join_tracks,
+    simultaneous,
+    sorted_people,
+)
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.relative import (
     Agreement,
@@ -27,12 +35,14 @@ from humanpose_cli.views.relative import (
     likely_clocks,
     shared_times,
 )
+from humanpose_cli.views.samples import sample_people, sample_person
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
 
 _PELVIS = SMPL24.index("pelvis")
 _LATERAL, _ROUGHLY = 0.6, 3.0  # metres beside the expected position; times as much for a first match
-_LIGHTNESS = 0.4  # weight of lightness: cameras are exposed differently
-_CLOTHES = 0.25  # logarithm of the factor by which clothes change a distance, at most
+_VAGUE = 1.5  # times the largest disagreement: such a pair is one person if its landmarks meet in points
+_RIVALS, _RIVAL = 3, 0.15  # proposals that are tried, at most, and the least share of the largest score
+_FAINT = 0.1  # of the largest disagreement, by which a pair agrees at least
 _DIRECT = 1e-6  # seconds of overlap with which a single moment counts
 
 
@@ -43,6 +53,7 @@ class PairPose(NamedTuple):
     offset   seconds that the second clock is ahead
     pairs    (track of the first, track of the second, distance in metres), one a person
     score    how much agrees: larger is better
+    vague    whether the pair agrees so little that only their landmarks can show that it is one person
     """
 
     rotation: Array
@@ -50,6 +61,7 @@ class PairPose(NamedTuple):
     offset: float
     pairs: list[tuple[int, int, float]]
     score: float
+    vague: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +82,16 @@ class RelatedViews:
 
 
 def relate_views(
-    views: Sequence[Sequence[ViewTrack]], options: ViewsOptions, offsets: Sequence[float | None] | None = None
+    views: Sequence[Sequence[ViewTrack]],
+    options: ViewsOptions,
+    offsets: Sequence[float | None] | None = None,
+    lenses: Sequence[ViewCamera] | None = None,
 ) -> RelatedViews:
     """Find poses, clocks and people of the views.
 
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
+    lenses   a camera of each, whose pose does not matter. None: rival proposals are not tried on landmarks
     """
     # Movements speak for several sets of clocks; under the right one, people also agree in pose and position.
     pairs = list(combinations(range(len(views)), 2))
@@ -86,7 +102,11 @@ def relate_views(
         alternatives = likely_clocks(evidence, fixed_clocks, options.clear_clock)
     results = [(clocks, speaks, _compare(views, clocks, options)) for clocks, speaks in alternatives]
     clocks, _, comparison = max(results, key=lambda result: result[1] * _count_people(result[2].proposals, options))
-    proposals = comparison.proposals
+    proposals = {}
+    for (a, b), rivals in comparison.proposals.items():
+        pair = None if lenses is None else (lenses[a], lenses[b])
+        if best := _best_proposal(rivals, views[a], views[b], pair, options):
+            proposals[a, b] = best
     # A mirror image would agree with the others in a pose that no camera has.
     mirror_images = _mirror_images(comparison.mirror, len(views))
     poses = _chain_poses(proposals, [bool(tracks) for tracks in views], mirror_images)
@@ -121,11 +141,11 @@ def _chain_poses(
 class _Comparison(NamedTuple):
     """Pairs of views under one set of clocks.
 
-    proposals  of those that show a person in common
+    proposals  of those that may show a person in common, the best first
     mirror     whether their people agree best as mirror images; without pairs whose people are not alike
     """
 
-    proposals: dict[tuple[int, int], PairPose]
+    proposals: dict[tuple[int, int], list[PairPose]]
     mirror: dict[tuple[int, int], bool]
 
 
@@ -134,18 +154,17 @@ def _compare(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], opti
     for first, second in combinations(range(len(views)), 2):
         offset = clocks[second] - clocks[first]
         agreements = _agreements(views[first], views[second], offset)
-        proposal = _propose(views[first], views[second], agreements, options, offset)
-        if proposal is not None:
-            comparison.proposals[first, second] = proposal
+        comparison.proposals[first, second] = _propose(views[first], views[second], agreements, options, offset)
         best = max(agreements.values(), key=lambda one: one.similarity, default=None)
         if best is not None and best.similarity > 0:
             comparison.mirror[first, second] = best.is_mirror
     return comparison
 
 
-def _count_people(proposals: Mapping[tuple[int, int], PairPose], options: ViewsOptions) -> float:
+def _count_people(proposals: Mapping[tuple[int, int], list[PairPose]], options: ViewsOptions) -> float:
     """Count the people in two views by how well they agree: one counts fully if no joint is apart."""
-    return sum(1 - distance / options.max_disagreement for one in proposals.values() for _, _, distance in one.pairs)
+    best = [one for each in proposals.values() for one in each[:1] if not one.vague]
+    return sum(1 - distance / options.max_disagreement for one in best for _, _, distance in one.pairs)
 
 
 def agreeing_offsets(
@@ -192,7 +211,59 @@ def propose_pose(
     """Propose how the second camera stands to the first, whose clock is `offset` seconds behind; None if no person is
     in both.
     """
-    return _propose(first, second, _agreements(first, second, offset), options, offset)
+    rivals = _propose(first, second, _agreements(first, second, offset), options, offset)
+    return _best_proposal(rivals, first, second, None, options)
+
+
+def _best_proposal(
+    rivals: Sequence[PairPose],
+    first: Sequence[ViewTrack],
+    second: Sequence[ViewTrack],
+    lenses: tuple[ViewCamera, ViewCamera] | None,
+    options: ViewsOptions,
+) -> PairPose | None:
+    """Choose the best of some proposals, by landmarks if several come near the best one and the cameras are known."""
+    rivals = [one for one in rivals if one.score >= _RIVAL * rivals[0].score][:_RIVALS]
+    if lenses is not None and (len(rivals) > 1 or any(one.vague for one in rivals)):
+        rivals = [_tried(one, first, second, lenses, options) for one in rivals]
+        return max((one for one in rivals if one.pairs), key=lambda one: one.score, default=None)
+    return next((one for one in rivals if not one.vague), None)
+
+
+def _tried(
+    proposal: PairPose,
+    first: Sequence[ViewTrack],
+    second: Sequence[ViewTrack],
+    lenses: tuple[ViewCamera, ViewCamera],
+    options: ViewsOptions,
+) -> PairPose:
+    """Adjust two cameras that stand as proposed, and join the tracks whose landmarks then meet in points."""
+    tracks = [[replace(t, view=0) for t in first], [replace(t, view=1).moved(proposal.offset) for t in second]]
+    start = [
+        replace(lenses[0], rotation=np.eye(3), translation=np.zeros(3), offset=0.0, path=None),
+        replace(lenses[1], rotation=proposal.rotation, translation=proposal.translation, offset=0.0, path=None),
+    ]
+    samples = sample_people([[tracks[0][i], tracks[1][j]] for i, j, _ in proposal.pairs], 2, options)
+    cameras = adjust_cameras(start, samples, options, clocks=False)
+    pairs, score = [], 0.0
+    for person in join_tracks([*tracks[0], *tracks[1]], cameras, options):
+        for one, other in product(*([t for t in person if t.view == view] for view in (0, 1))):
+            # The adjustment turns equal images of one direction until they show depth.
+            share = _depth_share(one, other, proposal)
+            seconds = explained_seconds([one, other], cameras, options) * share
+            shared = sample_person([one, other], 2, 1, options.min_confidence).seconds
+            if seconds > 0:
+                distance = options.max_disagreement * (1 - min(seconds / shared, 1))
+                pairs.append((tracks[0].index(one), tracks[1].index(other), distance))
+                score += options.max_disagreement * seconds
+    return PairPose(cameras[1].rotation, cameras[1].translation, proposal.offset, pairs, score)
+
+
+def _depth_share(first: ViewTrack, second: ViewTrack, proposal: PairPose) -> float:
+    """Measure how much of a person's depth two views show whose cameras stand as proposed."""
+    a, b = (joints[:, _PELVIS] for joints in _moments(first, second))
+    rays = [values / np.linalg.norm(values, axis=-1, keepdims=True) for values in (a @ proposal.rotation.T, b)]
+    return float(np.median(depth_share(1 - np.square((rays[0] * rays[1]).sum(-1)))))
 
 
 def _agreements(
@@ -209,11 +280,12 @@ def _propose(
     agreements: Mapping[tuple[int, int], Agreement],
     options: ViewsOptions,
     offset: float,
-) -> PairPose | None:
+) -> list[PairPose]:
+    """Propose poses under which different tracks are one person, those first with most agreement."""
     agreements = {pair: one for pair, one in agreements.items() if not one.is_mirror}
-    best: PairPose | None = None
+    largest, proposals = options.max_disagreement, dict[frozenset[tuple[int, int]], PairPose]()
     for (a, b), one in agreements.items():
-        if one.distance > options.max_disagreement:
+        if one.distance > _VAGUE * largest:
             continue
         # If these two tracks are one person, this is how the cameras stand.
         poses = [_pose_of([(first[a], second[b])], offset)]
@@ -222,11 +294,16 @@ def _propose(
             poses.append(_pose_of([(first[i], second[j]) for i, j, _ in roughly], offset))
         for rotation, translation, _ in poses:
             pairs = _match(first, second, agreements, (rotation, translation, offset), options)
+            vague = not pairs
+            pairs = pairs or [(a, b, largest)]
             # Long agreement of many people wins; of photographs, every one counts alike.
-            score = sum((options.max_disagreement - d) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs)
-            if best is None or score > best.score:
-                best = PairPose(rotation, translation, offset, pairs, score)
-    return best if best is not None and best.pairs else None
+            score = sum(
+                max(largest - d, _FAINT * largest) * max(agreements[i, j].overlap, _DIRECT) for i, j, d in pairs
+            )
+            members = frozenset((i, j) for i, j, _ in pairs)
+            if members not in proposals or score > proposals[members].score:
+                proposals[members] = PairPose(rotation, translation, offset, pairs, score, vague)
+    return sorted(proposals.values(), key=lambda proposal: -proposal.score)
 
 
 def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
@@ -267,20 +344,10 @@ def _match(
         a, b = _moments(first[i], second[j].moved(offset))
         posture = float(np.linalg.norm(about_pelvis(a) @ rotation.T - about_pelvis(b), axis=-1).mean())
         beside = _beside(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
-        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * _clothes_factor(first[i], second[j], options)
+        cost[i, j] = posture * (1 + (beside / lateral) ** 2) * clothes_factor(first[i], second[j], options)
     usable = np.where(cost <= options.max_disagreement, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)
     return [(int(i), int(j), float(cost[i, j])) for i, j in zip(rows, columns, strict=True) if usable[i, j] < 1e3]
-
-
-def _clothes_factor(first: ViewTrack, second: ViewTrack, options: ViewsOptions) -> float:
-    """Compute a factor of their distance: below 1 for clothes of like colours, above for others; 1 if unknown."""
-    if first.clothes is None or second.clothes is None:
-        return 1.0
-    difference = colour_difference(first.clothes, second.clothes, _LIGHTNESS)
-    if difference is None:
-        return 1.0
-    return float(np.exp(np.clip((difference / options.clothes_difference - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))
 
 
 def _beside(predictions: Array, positions: Array) -> float:
@@ -301,21 +368,9 @@ def _unite(
         for i, j, distance in one.pairs
     )
     for _, a, b in pairs:
-        if group[a] is group[b]:
-            continue
         together = group[a] | group[b]
-        if not _simultaneous(views, together):
+        if group[a] is not group[b] and not simultaneous([views[view][index] for view, index in together]):
             for member in together:
                 group[member] = together
     people = {id(members): [views[view][index] for view, index in sorted(members)] for members in group.values()}
-    return sorted(people.values(), key=lambda tracks: (-len({t.view for t in tracks}), -sum(map(len, tracks))))
-
-
-def _simultaneous(views: Sequence[Sequence[ViewTrack]], members: set[tuple[int, int]]) -> bool:
-    """Check whether two of some tracks are of one view at one time."""
-    for one, other in combinations(sorted(members), 2):
-        if one[0] == other[0]:
-            a, b = views[one[0]][one[1]], views[other[0]][other[1]]
-            if a.times[0] <= b.times[-1] and b.times[0] <= a.times[-1]:
-                return True
-    return False
+    return sorted_people(people.values())

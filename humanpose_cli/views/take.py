@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.options import KeypointFitOptions
@@ -32,19 +31,20 @@ from humanpose_cli.views.cameras import (
     path_errors,
     resect_cameras,
 )
+from humanpose_cli.views.joining import explained_seconds, join_tracks
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import RelatedViews, agreeing_offsets, relate_views
+from humanpose_cli.views.samples import sample_people
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
 _Role = Literal["still", "moving", "unused"]  # of a camera in a take
-_LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
 _SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustments, at most
 _ATTACHING_ROUNDS = 2
+_JOINING_ROUNDS, _SAVED = 3, 1e-9  # joinings, at most; seconds of people that one must save
 _MAX_PATH_ERROR = 2.5  # noise levels, median, of the landmarks of a camera on a path that is right
 _MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the people
-_SPEED_STEP = 1 / 30  # seconds before and after a moment between which a landmark's speed is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +91,11 @@ def solve_take(
     options = options or ViewsOptions()
     roles = _roles(fits, options, calibrated is not None)
     views = [
-        tracks_of(fit, number, moving=roles[number] == "moving") if roles[number] != "unused" else []
+        tracks_of(fit, number, body, moving=roles[number] == "moving") if roles[number] != "unused" else []
         for number, fit in enumerate(fits)
     ]
-    related = relate_views(views, options, offsets if offsets is not None else agreeing_offsets(views, heard, options))
+    clocks_known = offsets if offsets is not None else agreeing_offsets(views, heard, options)
+    related = relate_views(views, options, clocks_known, [_lens(fit) for fit in fits])
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
     messages = _messages(related, fits, names, roles)
@@ -109,18 +110,20 @@ def solve_take(
     if calibrated is None:
         cameras, people, wrong = _solved_cameras(cameras, still, people, options, clocks=clocks)
     else:
-        before = _samples(_shared(people, still), still, options)
+        before = sample_people(_shared(people, still), still, options)
         calibrated = calibrated.in_unit_of_people(cameras, before, options)
         cameras = _start_cameras(fits, related, used, calibrated, [])
         cameras, people = _adjusted(cameras, people, options, fixed_poses=True, clocks=clocks)
-        after = _samples(_shared(people, still), still, options)
-        calibrated.refuse_contradiction(names, used, cameras, before, after, options)
     for view, number in enumerate(used[still:], still):
         outcome = "it contradicts the others, and is left out" if view in wrong else "it counts along its path"
         messages.append(f"{names[number]} is from a camera that moves: {outcome}")
     used = [number for view, number in enumerate(used) if view not in wrong]
     if len(used) < 2:
         raise _too_few(names, messages, explained=True)
+    cameras, people = _rejoined(cameras, people, options, fixed_poses=calibrated is not None, clocks=clocks)
+    if calibrated is not None:
+        after = sample_people(_shared(people, still), still, options)
+        calibrated.refuse_contradiction(names, used, cameras, before, after, options)
     _refuse_one_position(cameras, people, [names[number] for number in used])
     evidence = [one for tracks in people if (one := gather_person(tracks, times, len(used))) is not None]
     chosen = [fits[number] for number in used]
@@ -149,7 +152,7 @@ def _adjusted(
     for _ in range(_CLOCK_ROUNDS):
         shared = _placing(_shared(people, len(cameras)))
         moving = any(len(track) > 1 for tracks in shared for track in tracks)
-        samples = _samples(shared, len(cameras), options)
+        samples = sample_people(shared, len(cameras), options)
         solved = adjust_cameras(cameras, samples, options, fixed_poses=fixed_poses, clocks=clocks and moving)
         shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
         people = _moved(people, shifts)
@@ -157,6 +160,23 @@ def _adjusted(
         # Within an adjustment landmarks move at constant speeds: only for small changes of a clock.
         if max(map(abs, shifts)) < _SMALL_SHIFT:
             break
+    return cameras, people
+
+
+def _rejoined(
+    cameras: list[ViewCamera], people: list[list[ViewTrack]], options: ViewsOptions, *, fixed_poses: bool, clocks: bool
+) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
+    """Join the tracks again, by what the cameras explain, and adjust the cameras to who they are then."""
+    for _ in range(_JOINING_ROUNDS):
+        before = sum(explained_seconds(tracks, cameras, options) for tracks in people)
+        again = join_tracks([track for tracks in people for track in tracks], cameras, options)
+        if sum(explained_seconds(tracks, cameras, options) for tracks in again) <= before + _SAVED:
+            break
+        if not _shared(again, len(cameras)):
+            break
+        people = again
+        if all(camera.path is None for camera in cameras):
+            cameras, people = _adjusted(cameras, people, options, fixed_poses=fixed_poses, clocks=clocks)
     return cameras, people
 
 
@@ -187,7 +207,7 @@ def _solved_cameras(
     if still == len(cameras):
         return cameras, people, []
     for _ in range(_ATTACHING_ROUNDS):
-        before, samples = cameras, _samples(_shared(people, len(cameras)), len(cameras), options)
+        before, samples = cameras, sample_people(_shared(people, len(cameras)), len(cameras), options)
         cameras = attach_cameras(before, first, samples, options, clocks=clocks)
         people = _moved(people, [here.offset - there.offset for here, there in zip(cameras, before, strict=True)])
     errors = path_errors(cameras, first, samples, options)
@@ -239,6 +259,13 @@ def _too_few(names: Sequence[str], messages: Sequence[str], *, explained: bool) 
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
 
 
+def _lens(fit: Fit) -> ViewCamera:
+    """Make a camera of a fit's focal length in the axes of its own images."""
+    camera = fit.camera(0)
+    is_fixed = bool(fit.options.get("focal"))
+    return ViewCamera(np.eye(3), np.zeros(3), camera.focal, camera.principal_point, camera.size, fixed_focal=is_fixed)
+
+
 def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], roles: Sequence[_Role]) -> list[str]:
     messages = []
     for number, pose in enumerate(related.poses):
@@ -275,20 +302,8 @@ def _start_cameras(
             continue
         pose, fit = related.poses[number], fits[number]
         assert pose is not None
-        rotation, translation = pose
-        camera = fit.camera(0)
-        cameras.append(
-            ViewCamera(
-                rotation,
-                translation,
-                focal=camera.focal,
-                principal_point=camera.principal_point,
-                size=camera.size,
-                fixed_focal=bool(fit.options.get("focal")),
-                offset=offset,
-                path=ViewPath(clock_times(fit), fit.world_to_camera.astype(float)) if number in moving else None,
-            )
-        )
+        path = ViewPath(clock_times(fit), fit.world_to_camera.astype(float)) if number in moving else None
+        cameras.append(replace(_lens(fit), rotation=pose[0], translation=pose[1], offset=offset, path=path))
     return in_axes_of_first(cameras)
 
 
@@ -301,53 +316,6 @@ def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
         for tracks, views in zip(people, shown, strict=True)
         if any(len(views) == largest[view] for view in views)
     ]
-
-
-def _samples(people: Sequence[Sequence[ViewTrack]], views: int, options: ViewsOptions) -> list[ViewSamples]:
-    """Select moments of each person that two views or more show, spread over the take."""
-    count = max(options.samples // max(len(people), 1), 1)
-    return [_sampled(tracks, views, count, options.min_confidence) for tracks in people]
-
-
-def _sampled(tracks: Sequence[ViewTrack], views: int, count: int, min_confidence: float) -> ViewSamples:
-    every = np.unique(np.concatenate([track.times for track in tracks]))
-    if all(len(track) == 1 for track in tracks):
-        every = every[:1]
-    visible = np.zeros((views, len(every)), bool)
-    for track in tracks:
-        visible[track.view] |= track.at(every).visible if len(every) > 1 else True
-    several = every[visible.sum(0) >= 2]
-    chosen = (
-        several[np.unique(np.linspace(0, len(several) - 1, count).round().astype(int))] if len(several) else every[:1]
-    )
-    points = np.zeros((views, len(chosen), len(LANDMARKS), 2))
-    weights, speeds = np.zeros(points.shape[:3]), np.zeros_like(points)
-    joints = np.zeros((views, len(chosen), len(SMPL24), 3))
-    heights, legs = np.ones(views), []
-    for track in tracks:
-        at = chosen if len(track) > 1 else track.times
-        moments = track.at(at)
-        landmarks = moments.keypoints[:, list(LANDMARKS)]
-        confident = np.where(landmarks[..., 2] >= min_confidence, landmarks[..., 2], 0.0) * moments.visible[:, None]
-        fresh = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
-        points[track.view][fresh], weights[track.view][fresh] = landmarks[fresh, :, :2], confident[fresh]
-        joints[track.view][fresh] = moments.joints[fresh]
-        sides = [track.at(at + step) for step in (-_SPEED_STEP, _SPEED_STEP)]
-        moving = fresh & sides[0].visible & sides[1].visible
-        change = sides[1].keypoints[:, list(LANDMARKS), :2] - sides[0].keypoints[:, list(LANDMARKS), :2]
-        speeds[track.view][moving] = change[moving] / (2 * _SPEED_STEP)
-        heights[track.view] = max(heights[track.view], track.height)
-        legs.append((len(track), _leg_length(track)))
-    lengths = np.array(legs)
-    leg = float(np.average(lengths[:, 1], weights=lengths[:, 0]))
-    return ViewSamples(chosen, points, weights, speeds, heights, leg, joints)
-
-
-def _leg_length(track: ViewTrack) -> float:
-    bones = [
-        track.joints[:, a] - track.joints[:, b] for hip, knee, ankle in _LEG for a, b in ((hip, knee), (knee, ankle))
-    ]
-    return float(np.median(sum(np.linalg.norm(bone, axis=-1) for bone in bones)) / 2)
 
 
 def _bodies(

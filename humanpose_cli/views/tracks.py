@@ -6,15 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 
 Array = NDArray[np.float64]
 
-_MAX_GAP = 0.25  # seconds between two frames of a track that are interpolated
+MAX_GAP = 0.25
+"""Seconds between two frames of a track that are interpolated."""
+_PELVIS = SMPL24.index("pelvis")
+_LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be that frame
 
 
@@ -39,8 +45,10 @@ class ViewTrack:
     rows       (T,) rows of its fit
     times      (T,) seconds, rising, on the clock that the take's cameras have in common
     keypoints  (T, 33, 3) x, y pixels and confidence 0..1
-    joints     (T, 24, 3) metres, camera axes; of a camera that moves, axes of its path's world
+    joints     (T, 24, 3) metres, camera axes; of a camera that moves, axes of its path's world. Of the mean shape: two
+               views do not agree about a person's shape
     clothes    (6, 4) colours and weights of the clothes; None where they are not known
+    leg        metres from hip to ankle of the fit's own shape
     """
 
     view: int
@@ -50,6 +58,7 @@ class ViewTrack:
     keypoints: Array
     joints: Array
     clothes: Array | None = None
+    leg: float = 0.85
 
     def __len__(self) -> int:
         return len(self.times)
@@ -68,14 +77,22 @@ class ViewTrack:
         """Set the clock back by `offset` seconds."""
         return replace(self, times=self.times - offset)
 
-    def at(self, times: Array) -> Moments:
-        """Interpolate keypoints and joints at times (K,), linearly between frames that are at most 0.25 s apart."""
+    def shows(self, times: Array) -> NDArray[np.bool_]:
+        """Return whether the camera shows the person at times (K,)."""
+        return self._neighbours(times)[2]
+
+    def _neighbours(self, times: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """Find the frames (K,) before and after times, and whether they show the person in between."""
         after = np.searchsorted(self.times, times - _MOMENT).clip(0, len(self) - 1)
         exact = np.abs(self.times[after] - times) <= _MOMENT
         before = np.where(exact, after, (after - 1).clip(0))
+        inside = (self.times[before] <= times) & (times <= self.times[after])
+        return before, after, exact | (inside & (self.times[after] - self.times[before] <= MAX_GAP))
+
+    def at(self, times: Array) -> Moments:
+        """Interpolate keypoints and joints at times (K,), linearly between frames that are at most 0.25 s apart."""
+        before, after, visible = self._neighbours(times)
         gap = self.times[after] - self.times[before]
-        inside = (self.times[before] <= times) & (times <= self.times[after]) & (gap <= _MAX_GAP)
-        visible = exact | inside
         share = np.where(gap > 0, (times - self.times[before]) / np.where(gap > 0, gap, 1), 0.0).clip(0, 1)
         share = share[:, None, None]
         low, high = self.keypoints[before], self.keypoints[after]
@@ -93,9 +110,10 @@ def clock_times(fit: FitRecord) -> Array:
     return np.arange(fit.frame_count) / (fit.frame_rate or ASSUMED_FRAME_RATE)
 
 
-def tracks_of(fit: Fit, view: int, *, moving: bool = False) -> list[ViewTrack]:
+def tracks_of(fit: Fit, view: int, body: Body, *, moving: bool = False) -> list[ViewTrack]:
     """List the people of one camera's fit, those in most frames first, without frames that were filled in.
 
+    body    of the fit
     moving  whether the camera moves: without the frames in which its motion is unknown
     """
     times, tracks = clock_times(fit), []
@@ -105,17 +123,32 @@ def tracks_of(fit: Fit, view: int, *, moving: bool = False) -> list[ViewTrack]:
         rows = rows[usable[rows] & ~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
         if len(rows):
             seconds = times[fit.frame_index[rows]]
-            keypoints, joints = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
+            keypoints, shaped = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
+            joints = _mean_shaped(body, fit.poses[rows]) + shaped[:, [_PELVIS]]
             if moving:
                 poses = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
                 joints = (joints - poses[:, None, :3, 3]) @ poses[:, :3, :3]
-            tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track)))
+            leg = _leg_length(shaped)
+            tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track), leg))
     return sorted(tracks, key=lambda track: -len(track))
+
+
+def _mean_shaped(body: Body, poses: NDArray[np.float32]) -> Array:
+    """Pose the mean shape; return its joints (T, 24, 3) about the pelvis."""
+    betas = torch.zeros(1, body.joint_directions.shape[-1]).to(body.template)
+    rotations = axis_angle_to_matrix(torch.from_numpy(poses).to(body.template).unflatten(1, (-1, 3)))
+    with torch.no_grad():
+        return about_pelvis(body.pose(rotations, betas, vertices=False).joints.double().cpu().numpy())
+
+
+def _leg_length(joints: Array) -> float:
+    bones = [joints[:, a] - joints[:, b] for hip, knee, ankle in _LEG for a, b in ((hip, knee), (knee, ankle))]
+    return float(np.median(sum(np.linalg.norm(bone, axis=-1) for bone in bones)) / 2)
 
 
 def about_pelvis(joints: Array) -> Array:
     """Subtract the pelvis from joints (..., 24, 3)."""
-    return joints - joints[..., SMPL24.index("pelvis"), None, :]
+    return joints - joints[..., _PELVIS, None, :]
 
 
 def mirrored(joints: Array) -> Array:
