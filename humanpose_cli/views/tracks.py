@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 MAX_GAP = 0.25
 """Seconds between two frames of a track that are interpolated."""
+_COVERED = 0.3  # of the confidence of a keypoint in the box of another person
 _PELVIS = SMPL24.index("pelvis")
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be that frame
@@ -124,6 +125,7 @@ def tracks_of(fit: Fit, view: int, body: Body, *, moving: bool = False) -> list[
         if len(rows):
             seconds = times[fit.frame_index[rows]]
             keypoints, shaped = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
+            keypoints[..., 2] *= np.where(_before_others(fit, rows), _COVERED, 1.0)
             joints = _mean_shaped(body, fit.poses[rows]) + shaped[:, [_PELVIS]]
             if moving:
                 poses = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
@@ -131,6 +133,21 @@ def tracks_of(fit: Fit, view: int, body: Body, *, moving: bool = False) -> list[
             leg = _leg_length(shaped)
             tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track), leg))
     return sorted(tracks, key=lambda track: -len(track))
+
+
+def _before_others(fit: Fit, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the keypoints (T, 33) of rows that lie in the box of another person of the frame, who may hide them."""
+    points = fit.keypoints2d[rows, :, None, :2]  # (T, 33, 1, 2)
+    inside = np.zeros(points.shape[:2], bool)
+    for track in fit.tracks:
+        others = fit.rows_of(track)
+        position = np.searchsorted(fit.frame_index[others], fit.frame_index[rows]).clip(0, len(others) - 1)
+        other = others[position]
+        both = (fit.frame_index[other] == fit.frame_index[rows]) & (other != rows)
+        boxes = fit.boxes[other][:, None]  # (T, 1, 4)
+        within = (points[..., 0, :] >= boxes[..., :2]) & (points[..., 0, :] <= boxes[..., 2:])
+        inside |= within.all(-1) & both[:, None]
+    return inside
 
 
 def _mean_shaped(body: Body, poses: NDArray[np.float32]) -> Array:
