@@ -44,6 +44,8 @@ _SMALL_SHIFT, _CLOCK_ROUNDS = 0.01, 5  # seconds of a clock's change; adjustment
 _ATTACHING_ROUNDS = 2
 _JOINING_ROUNDS, _SAVED = 3, 1e-9  # joinings, at most; seconds of people that one must save
 _MAX_PATH_ERROR = 2.5  # noise levels, median, of the landmarks of a camera on a path that is right
+_LOST = 0.15  # seconds after a view's last frame of a person, at least, that a message says
+_IN_IMAGE = 0.9  # share of the landmarks of a body that is in an image
 _MIN_BASELINE = 0.05  # distance between two cameras, as a share of that to the people
 
 
@@ -95,7 +97,7 @@ def solve_take(
         for number, fit in enumerate(fits)
     ]
     clocks_known = offsets if offsets is not None else agreeing_offsets(views, heard, options)
-    related = relate_views(views, options, clocks_known, [_lens(fit) for fit in fits])
+    related = relate_views(views, options, clocks_known, calibrated or [_lens(fit) for fit in fits])
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
     messages = _messages(related, fits, names, roles)
@@ -129,6 +131,7 @@ def solve_take(
     chosen = [fits[number] for number in used]
     cameras, bodies = _bodies(body, evidence, chosen, cameras, options, keypoint_options, calibrated is None, progress)
     messages += _parallel(cameras, bodies, [names[number] for number in used], options)
+    messages += _losses(cameras, bodies, chosen, times, [names[number] for number in used])
     return Take(cameras, used, times, bodies, messages, calibrated)
 
 
@@ -383,4 +386,29 @@ def _parallel(
             messages.append(
                 f"{names[later]} and {names[other]} look along one line to {angle:.0f}°: they show little depth"
             )
+    return messages
+
+
+def _losses(
+    cameras: Sequence[ViewCamera],
+    people: Sequence[PersonBodies],
+    fits: Sequence[Fit],
+    times: Array,
+    names: Sequence[str],
+) -> list[str]:
+    """Write a sentence for each person whom a view stops showing although the body is in its image."""
+    messages = []
+    for number, person in enumerate(people):
+        evidence = person.evidence
+        for view in evidence.views if len(evidence.views) > 1 else ():
+            last = int(np.flatnonzero(evidence.visible[view])[-1])
+            end = min(times[-1], clock_times(fits[view])[-1] - cameras[view].offset)
+            # Behind the last frame of all views, the body stays where it was.
+            rows = slice(min(last + 1, len(evidence.times) - 1), None)
+            pixels = cameras[view].project(person.landmarks[rows], evidence.times[rows])
+            inside = ((pixels >= 0) & (pixels <= cameras[view].size)).all(-1).mean()
+            if end - evidence.times[last] > _LOST and inside > _IN_IMAGE:
+                messages.append(
+                    f"{names[view]} loses person {number} at {evidence.times[last]:.2f} s, still in its image"
+                )
     return messages

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 MAX_GAP = 0.25
 """Seconds between two frames of a track that are interpolated."""
-_COVERED = 0.3  # of the confidence of a keypoint in the box of another person
+_COVERED = 0.2  # of the confidence of a keypoint in the box of another person
 _PELVIS = SMPL24.index("pelvis")
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _MOMENT = 1e-3  # seconds by which a time may lie beside a frame and still be that frame

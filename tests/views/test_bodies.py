@@ -17,7 +17,7 @@ def test_a_body_stays_in_the_image_of_a_camera_with_another_lens():
     true = camera_at(0)
     fit = film([true], frames=10).fits[0]
     fit = replace(fit, focal=np.full(10, true.focal, np.float32))
-    evidence = gather_person(tracks_of(fit, 0), np.arange(10) / RATE, 1)
+    evidence = gather_person(tracks_of(fit, 0, default_body()), np.arange(10) / RATE, 1)
     longer = replace(true, focal=1.2 * true.focal, principal_point=(630.0, 370.0))
     moved = moved_person(default_body(), evidence, fit, longer).fit
     pixels = longer.project(moved.joints3d.astype(float))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.views import people
+from humanpose_cli.views import joining, people
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import propose_pose, relate_views
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, mirrored
@@ -184,7 +184,7 @@ def test_clothes_change_a_distance_by_a_quarter_of_its_logarithm_as_a_maximum() 
         return track(A, 0, clothes=np.tile((lightness, 10.0, 20.0, weight), (6, 1)))
 
     def factor(one: ViewTrack, other: ViewTrack) -> float:
-        return people._clothes_factor(one, other, OPTIONS)
+        return joining.clothes_factor(one, other, OPTIONS)
 
     assert factor(dressed(50), dressed(50)) == pytest.approx(np.exp(-0.25))
     # Lightness counts 0.4: a difference of 45 is one of 18, where clothes say nothing.

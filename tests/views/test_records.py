@@ -58,7 +58,9 @@ def take_of(filmed: Filmed, offset: float = 0.0) -> Take:
     cameras = in_axes_of_first(filmed.cameras)
     cameras[1] = replace(cameras[1], offset=offset)
     times = np.arange(FRAMES) / RATE
-    evidence = gather_person([t for n, fit in enumerate(filmed.fits) for t in tracks_of(fit, n)], times, 2)
+    evidence = gather_person(
+        [t for n, fit in enumerate(filmed.fits) for t in tracks_of(fit, n, default_body())], times, 2
+    )
     assert evidence is not None
     best = evidence.best_view
     return Take(cameras, [0, 1], times, [moved_person(default_body(), evidence, filmed.fits[best], cameras[best])])

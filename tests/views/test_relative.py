@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.filmed_people import RATE, camera_at, film
 
+from humanpose_cli.body.body import default_body
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.relative import STEP, agreement, clock_evidence, likely_clocks
 from humanpose_cli.views.tracks import ViewTrack, mirrored, tracks_of
@@ -20,7 +21,7 @@ OPTIONS = ViewsOptions(max_offset=2.0)
 @pytest.fixture(scope="module")
 def views() -> list[list[ViewTrack]]:
     filmed = film(CAMERAS, ((0, (-0.6, 0.0)), (3, (0.7, 0.3))), frames=70, offsets=OFFSETS)
-    return [tracks_of(fit, number) for number, fit in enumerate(filmed.fits)]
+    return [tracks_of(fit, number, default_body()) for number, fit in enumerate(filmed.fits)]
 
 
 def evidence_of(views: list[list[ViewTrack]]) -> dict[tuple[int, int], np.ndarray]:

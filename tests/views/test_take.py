@@ -77,7 +77,7 @@ def test_clocks_differ_by_parts_of_a_frame():
 @pytest.mark.extensive
 def test_sound_gives_the_clocks_unless_movements_contradict_it():
     filmed = film(THREE[:2], ONE_PERSON, frames=60, offsets=(0.0, 0.45))
-    views = [tracks_of(fit, number) for number, fit in enumerate(filmed.fits)]
+    views = [tracks_of(fit, number, default_body()) for number, fit in enumerate(filmed.fits)]
     assert agreeing_offsets(views, [0.0, 0.46], ViewsOptions()) == [0.0, 0.46]
     for wrong in ([0.0, -0.9], [0.0, None], []):
         assert agreeing_offsets(views, wrong, ViewsOptions()) is None

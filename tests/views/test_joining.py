@@ -1,0 +1,89 @@
+"""Who is who under given cameras, and between rival ways to place them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.filmed_people import Filmed, camera_at, film
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.views.cameras import ViewCamera
+from humanpose_cli.views.joining import explained_seconds, join_tracks
+from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.people import relate_views
+from humanpose_cli.views.tracks import ViewTrack, about_pelvis, tracks_of
+
+OPTIONS = ViewsOptions()
+CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
+TWO_PEOPLE = ((0, (-0.6, 0.0)), (3, (0.7, 0.3)))
+
+
+def all_tracks(filmed: Filmed) -> list[ViewTrack]:
+    return [track for view, fit in enumerate(filmed.fits) for track in tracks_of(fit, view, default_body())]
+
+
+def members(people: Sequence[Sequence[ViewTrack]]) -> list[list[tuple[int, int]]]:
+    return sorted([(track.view, track.track) for track in tracks] for tracks in people)
+
+
+@pytest.fixture(scope="module")
+def filmed() -> Filmed:
+    return film(CAMERAS, TWO_PEOPLE)
+
+
+def test_tracks_whose_landmarks_meet_are_one_person(filmed: Filmed) -> None:
+    tracks = all_tracks(filmed)
+    people = join_tracks(tracks, filmed.cameras, OPTIONS)
+    assert members(people) == [[(0, 0), (1, 0), (2, 0)], [(0, 1), (1, 1), (2, 1)]]
+    right = [explained_seconds(person, filmed.cameras, OPTIONS) for person in people]
+    exchanged = [tracks[0], tracks[3]]
+    assert min(right) > 0 > explained_seconds(exchanged, filmed.cameras, OPTIONS)
+    assert explained_seconds(tracks[:1], filmed.cameras, OPTIONS) == 0
+
+
+def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
+    """Two cameras at nearly one position explain everything, and show no depth."""
+    first = filmed.cameras[0]
+    beside = replace(first, translation=first.translation + np.array((0.02, 0.0, 0.0)))
+    track = all_tracks(film([first, beside]))
+    assert explained_seconds(track, [first, beside], OPTIONS) <= 0
+
+
+def test_shapes_of_single_views_do_not_part_a_person(filmed: Filmed) -> None:
+    fit = filmed.fits[1]
+    betas = np.tile(np.linspace(-3, 3, 10, dtype=np.float32), (len(fit), 1))
+    wide = replace(fit, betas=betas, joints3d=fit.joints3d * np.float32(1.1))
+    for plain, other in zip(*(tracks_of(one, 1, default_body()) for one in (fit, wide)), strict=True):
+        np.testing.assert_array_equal(about_pelvis(other.joints), about_pelvis(plain.joints))
+        assert other.leg == pytest.approx(1.1 * plain.leg, rel=1e-5)
+
+
+def test_keypoints_in_the_box_of_another_person_count_less(filmed: Filmed) -> None:
+    fit = filmed.fits[0]
+    boxes = fit.boxes.copy()
+    second = fit.rows_of(1)
+    boxes[second] = (0, 0, 1280, 720)
+    first, _ = tracks_of(replace(fit, boxes=boxes), 0, default_body())
+    assert (first.keypoints[..., 2] < 0.3).all()
+    far = fit.boxes.copy()
+    far[second] = (0, 0, 1, 1)
+    first, _ = tracks_of(replace(fit, boxes=far), 0, default_body())
+    assert (first.keypoints[..., 2] > 0.8).all()
+
+
+def test_one_image_in_two_views_places_no_cameras() -> None:
+    """A poster in two views agrees with itself, but places both cameras in one direction."""
+    truth = CAMERAS[:2]
+    man = film(truth, ((0, (0.0, 0.0)),))
+    woman = tracks_of(film([camera_at(0)], ((3, (0.7, 0.3)),)).fits[0], 0, default_body())[0]
+    views = [tracks_of(fit, view, default_body()) for view, fit in enumerate(man.fits)]
+    moved = woman.keypoints + np.array((40.0, 0.0, 0.0))
+    poster = [replace(woman, track=1), replace(woman, view=1, track=1, keypoints=moved)]
+    posters = [[*tracks, one] for tracks, one in zip(views, poster, strict=True)]
+    lenses = [ViewCamera(np.eye(3), np.zeros(3), c.focal, c.principal_point, c.size) for c in truth]
+    assert members(relate_views(posters, OPTIONS, [0.0, 0.0]).people) == [[(0, 0)], [(0, 1), (1, 1)], [(1, 0)]]
+    related = relate_views(posters, OPTIONS, [0.0, 0.0], lenses)
+    assert members(related.people) == [[(0, 0), (1, 0)], [(0, 1)], [(1, 1)]]
