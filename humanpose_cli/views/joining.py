@@ -21,6 +21,7 @@ from humanpose_cli.views.tracks import Array, ViewTrack
 _MOMENTS = 24  # of a person, at most, that are compared
 _HALF = 3.0  # noise levels of a landmark's distance at which it is half explained
 _DOUBT = 0.1  # of a view that a joined track must explain more than it leaves unexplained
+_NEAR = 1e-6  # metres
 _UNKNOWN = 0.5  # of a view without a landmark that another view shows: neither for nor against
 # Radians between two views at which they show a person's depth as well as one view does: 14 mm of noise to 0.1 m.
 _PARALLAX = 0.14
@@ -71,12 +72,12 @@ def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]
     shared = np.asarray(weights.any(0))[..., None]  # (K, L, 1)
     middles = (points * shared).sum(1) / shared.sum(1).clip(1)
     rays = np.stack([middles + _to_camera(camera, samples.times) for camera in cameras])
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True).clip(_NEAR)
     cosines = np.einsum("akx,bkx->abk", rays, rays)
     parallax = ((1 - cosines**2).clip(0) * visible[:, None] * visible).max((0, 1))
-    further = (visible.sum(0) - 1).clip(0) * (depth_share(parallax) - _DOUBT)
     pairs = [clothes_factor(a, b, options) for a, b in combinations(tracks, 2) if a.view != b.view]
-    per_second = float((further - unexplained.sum(0) * np.mean(pairs)).mean())
+    further = (visible.sum(0) - 1).clip(0) * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
+    per_second = float((further - unexplained.sum(0)).mean())
     return per_second * _independent_seconds(samples, options)
 
 

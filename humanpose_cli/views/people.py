@@ -85,13 +85,14 @@ def relate_views(
     views: Sequence[Sequence[ViewTrack]],
     options: ViewsOptions,
     offsets: Sequence[float | None] | None = None,
-    lenses: Sequence[ViewCamera] | None = None,
+    lenses: Sequence[ViewCamera | None] = (),
 ) -> RelatedViews:
     """Find poses, clocks and people of the views.
 
     views    tracks of each, on its own clock
     offsets  seconds that each clock is ahead of the first one's, where they are given
-    lenses   a camera of each, whose pose does not matter. None: rival proposals are not tried on landmarks
+    lenses   a camera of each, whose pose does not matter; rival proposals are not tried on landmarks without it, as of
+             cameras that move
     """
     # Movements speak for several sets of clocks; under the right one, people also agree in pose and position.
     pairs = list(combinations(range(len(views)), 2))
@@ -104,7 +105,7 @@ def relate_views(
     clocks, _, comparison = max(results, key=lambda result: result[1] * _count_people(result[2].proposals, options))
     proposals = {}
     for (a, b), rivals in comparison.proposals.items():
-        pair = None if lenses is None else (lenses[a], lenses[b])
+        pair = [lens for view in (a, b) for lens in lenses[view : view + 1] if lens is not None]
         if best := _best_proposal(rivals, views[a], views[b], pair, options):
             proposals[a, b] = best
     # A mirror image would agree with the others in a pose that no camera has.
@@ -212,19 +213,19 @@ def propose_pose(
     in both.
     """
     rivals = _propose(first, second, _agreements(first, second, offset), options, offset)
-    return _best_proposal(rivals, first, second, None, options)
+    return _best_proposal(rivals, first, second, (), options)
 
 
 def _best_proposal(
     rivals: Sequence[PairPose],
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
-    lenses: tuple[ViewCamera, ViewCamera] | None,
+    lenses: Sequence[ViewCamera],
     options: ViewsOptions,
 ) -> PairPose | None:
     """Choose the best of some proposals, by landmarks if several come near the best one and the cameras are known."""
     rivals = [one for one in rivals if one.score >= _RIVAL * rivals[0].score][:_RIVALS]
-    if lenses is not None and (len(rivals) > 1 or any(one.vague for one in rivals)):
+    if len(lenses) == 2 and (len(rivals) > 1 or any(one.vague for one in rivals)):
         rivals = [_tried(one, first, second, lenses, options) for one in rivals]
         return max((one for one in rivals if one.pairs), key=lambda one: one.score, default=None)
     return next((one for one in rivals if not one.vague), None)
@@ -234,7 +235,7 @@ def _tried(
     proposal: PairPose,
     first: Sequence[ViewTrack],
     second: Sequence[ViewTrack],
-    lenses: tuple[ViewCamera, ViewCamera],
+    lenses: Sequence[ViewCamera],
     options: ViewsOptions,
 ) -> PairPose:
     """Adjust two cameras that stand as proposed, and join the tracks whose landmarks then meet in points."""

@@ -97,7 +97,8 @@ def solve_take(
         for number, fit in enumerate(fits)
     ]
     clocks_known = offsets if offsets is not None else agreeing_offsets(views, heard, options)
-    related = relate_views(views, options, clocks_known, calibrated or [_lens(fit) for fit in fits])
+    lenses = [_lens(fit) if role == "still" else None for fit, role in zip(fits, roles, strict=True)]
+    related = relate_views(views, options, clocks_known, calibrated or lenses)
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
     messages = _messages(related, fits, names, roles)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import ASSUMED_FRAME_RATE, BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 
 Array = NDArray[np.float64]
 
 MAX_GAP = 0.25
 """Seconds between two frames of a track that are interpolated."""
+_NEAR = 1e-6  # metres
 _COVERED = 0.2  # of the confidence of a keypoint in the box of another person
 _PELVIS = SMPL24.index("pelvis")
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
@@ -126,7 +126,7 @@ def tracks_of(fit: Fit, view: int, body: Body, *, moving: bool = False) -> list[
             seconds = times[fit.frame_index[rows]]
             keypoints, shaped = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
             keypoints[..., 2] *= np.where(_before_others(fit, rows), _COVERED, 1.0)
-            joints = _mean_shaped(body, fit.poses[rows]) + shaped[:, [_PELVIS]]
+            joints = _mean_shaped(body, shaped)
             if moving:
                 poses = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
                 joints = (joints - poses[:, None, :3, 3]) @ poses[:, :3, :3]
@@ -150,12 +150,18 @@ def _before_others(fit: Fit, rows: NDArray[Any]) -> NDArray[np.bool_]:
     return inside
 
 
-def _mean_shaped(body: Body, poses: NDArray[np.float32]) -> Array:
-    """Pose the mean shape; return its joints (T, 24, 3) about the pelvis."""
-    betas = torch.zeros(1, body.joint_directions.shape[-1]).to(body.template)
-    rotations = axis_angle_to_matrix(torch.from_numpy(poses).to(body.template).unflatten(1, (-1, 3)))
-    with torch.no_grad():
-        return about_pelvis(body.pose(rotations, betas, vertices=False).joints.double().cpu().numpy())
+def _mean_shaped(body: Body, joints: Array) -> Array:
+    """Give the bones of joints (T, 24, 3) the lengths of the mean shape; pelvis and directions stay."""
+    rest = body.rest_joints(torch.zeros(1, body.joint_directions.shape[-1]).to(body.template))[0].double().cpu().numpy()
+    result = joints.copy()
+    for joint, parent in enumerate(body.skeleton.parents):
+        if parent >= 0:
+            bone = joints[:, joint] - joints[:, parent]
+            length = np.linalg.norm(rest[joint] - rest[parent])
+            result[:, joint] = result[:, parent] + length * bone / np.linalg.norm(bone, axis=-1, keepdims=True).clip(
+                _NEAR
+            )
+    return result
 
 
 def _leg_length(joints: Array) -> float:

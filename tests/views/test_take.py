@@ -98,6 +98,15 @@ def test_clothes_identify_people_where_two_move_alike():
 
 
 @pytest.mark.extensive
+def test_a_person_whom_a_view_loses_in_sight_is_named():
+    filmed = film(THREE, ONE_PERSON)
+    last = filmed.fits[1].frame_index > 25
+    filmed.fits[1] = replace(filmed.fits[1], interpolated=last)
+    assert [m for m in solved(filmed).messages if "loses" in m] == [
+        f"b.mp4 loses person 0 at {25 / RATE:.2f} s, still in its image"
+    ]
+
+
 def test_a_person_shown_by_one_camera_alone_stays():
     filmed = film(THREE, TWO_PEOPLE, hidden=((1, 1), (2, 1)))
     take = solved(filmed)
