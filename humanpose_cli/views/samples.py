@@ -1,4 +1,4 @@
-"""Moments of a person that several views show: what cameras are solved from, and judged by."""
+"""Moments of a person that several views show, by which cameras are solved and compared."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def filmed() -> Filmed:
     return film(CAMERAS, TWO_PEOPLE)
 
 
-def test_tracks_whose_landmarks_meet_are_one_person(filmed: Filmed) -> None:
+def test_tracks_with_common_points_are_a_person(filmed: Filmed) -> None:
     tracks = all_tracks(filmed)
     people = join_tracks(tracks, filmed.cameras, OPTIONS)
     assert members(people) == [[(0, 0), (1, 0), (2, 0)], [(0, 1), (1, 1), (2, 1)]]
@@ -73,7 +73,7 @@ def test_keypoints_in_the_box_of_another_person_count_less(filmed: Filmed) -> No
     assert (first.keypoints[..., 2] > 0.8).all()
 
 
-def test_one_image_in_two_views_places_no_cameras() -> None:
+def test_an_image_in_two_views_places_no_cameras() -> None:
     """A poster in two views agrees with itself, but places both cameras in one direction."""
     truth = CAMERAS[:2]
     man = film(truth, ((0, (0.0, 0.0)),))
