@@ -96,9 +96,9 @@ def solve_take(
         tracks_of(fit, number, body, moving=roles[number] == "moving") if roles[number] != "unused" else []
         for number, fit in enumerate(fits)
     ]
-    given_clocks = offsets if offsets is not None else agreeing_offsets(views, heard, options)
+    fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, heard, options)
     lenses = [_lens(fit) if role == "still" else None for fit, role in zip(fits, roles, strict=True)]
-    related = relate_views(views, options, given_clocks, calibrated or lenses)
+    related = relate_views(views, options, fixed_offsets, calibrated or lenses)
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
     messages = _messages(related, fits, names, roles)

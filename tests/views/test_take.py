@@ -98,7 +98,7 @@ def test_clothes_identify_people_where_two_move_alike():
 
 
 @pytest.mark.extensive
-def test_a_person_that_a_view_loses_in_sight_is_named():
+def test_people_without_later_keypoints_have_a_message():
     filmed = film(THREE, ONE_PERSON)
     last = filmed.fits[1].frame_index > 25
     filmed.fits[1] = replace(filmed.fits[1], interpolated=last)
