@@ -39,19 +39,19 @@ def join_tracks(
     groups = {number: [track] for number, track in enumerate(tracks)}
     values = dict.fromkeys(groups, 0.0)
     together: dict[tuple[int, int], float] = {}
-    changed = list(groups)
+    recent = list(groups)
     while True:
         for a, b in combinations(groups, 2):
-            if a in changed or b in changed:
-                united = [*groups[a], *groups[b]]
-                together[a, b] = -np.inf if simultaneous(united) else explained_seconds(united, cameras, options)
+            if a in recent or b in recent:
+                group = [*groups[a], *groups[b]]
+                together[a, b] = -np.inf if simultaneous(group) else explained_seconds(group, cameras, options)
         saved = {pair: value - values[pair[0]] - values[pair[1]] for pair, value in together.items()}
         pair = max(saved, key=lambda pair: saved[pair], default=None)
         if pair is None or saved[pair] <= 0:
             return sorted_people(groups.values())
         a, b = pair
         groups[a] += groups.pop(b)
-        values[a], changed = together[pair], [a]
+        values[a], recent = together[pair], [a]
         together = {pair: value for pair, value in together.items() if b not in pair}
 
 
@@ -69,8 +69,8 @@ def explained_seconds(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]
     total = weights.sum(2)
     unexplained = (weights * errors**2 / (errors**2 + _HALF**2)).sum(2) / np.where(total > 0, total, 1)
     unexplained = np.where(total > 0, unexplained, _UNKNOWN) * visible
-    shared = np.asarray(weights.any(0))[..., None]  # (K, L, 1)
-    middles = (points * shared).sum(1) / shared.sum(1).clip(1)
+    common = np.asarray(weights.any(0))[..., None]  # (K, L, 1)
+    middles = (points * common).sum(1) / common.sum(1).clip(1)
     rays = np.stack([middles + _to_camera(camera, samples.times) for camera in cameras])
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True).clip(_NEAR)
     cosines = np.einsum("akx,bkx->abk", rays, rays)

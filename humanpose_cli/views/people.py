@@ -252,9 +252,9 @@ def _tried(
             # The adjustment turns equal images of one direction until they show depth.
             share = _depth_share(one, other, proposal)
             seconds = explained_seconds([one, other], cameras, options) * share
-            shared = sample_person([one, other], 2, 1, options.min_confidence).seconds
+            overlap = sample_person([one, other], 2, 1, options.min_confidence).seconds
             if seconds > 0:
-                distance = options.max_disagreement * (1 - min(seconds / shared, 1))
+                distance = options.max_disagreement * (1 - min(seconds / overlap, 1))
                 pairs.append((tracks[0].index(one), tracks[1].index(other), distance))
                 score += options.max_disagreement * seconds
     return PairPose(cameras[1].rotation, cameras[1].translation, proposal.offset, pairs, score)

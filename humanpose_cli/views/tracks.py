@@ -124,13 +124,13 @@ def tracks_of(fit: Fit, view: int, body: Body, *, moving: bool = False) -> list[
         rows = rows[usable[rows] & ~fit.interpolated[rows] & (fit.keypoints2d[rows, :, 2] > 0).any(1)]
         if len(rows):
             seconds = times[fit.frame_index[rows]]
-            keypoints, shaped = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
+            keypoints, points = (getattr(fit, name)[rows].astype(np.float64) for name in ("keypoints2d", "joints3d"))
             keypoints[..., 2] *= np.where(_before_others(fit, rows), _COVERED, 1.0)
-            joints = _mean_shaped(body, shaped)
+            joints = _mean_shaped(body, points)
             if moving:
                 poses = fit.world_to_camera[fit.frame_index[rows]].astype(np.float64)
                 joints = (joints - poses[:, None, :3, 3]) @ poses[:, :3, :3]
-            leg = _leg_length(shaped)
+            leg = _leg_length(points)
             tracks.append(ViewTrack(view, track, rows, seconds, keypoints, joints, fit.clothes.get(track), leg))
     return sorted(tracks, key=lambda track: -len(track))
 
