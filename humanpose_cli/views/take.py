@@ -98,7 +98,7 @@ def solve_take(
     ]
     fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, heard, options)
     lenses = [_lens(fit) if role == "still" else None for fit, role in zip(fits, roles, strict=True)]
-    related = relate_views(views, options, fixed_offsets, calibrated or lenses)
+    related = relate_views(views, options, fixed_offsets, lenses if calibrated is None else calibrated.views)
     used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     used.sort(key=lambda number: roles[number] == "moving")  # the first one stands
     messages = _messages(related, fits, names, roles)
