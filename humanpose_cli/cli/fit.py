@@ -41,7 +41,6 @@ from humanpose_cli.fitting.options import (
     PeopleChoice,
     parse_heights,
 )
-from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 from humanpose_cli.refining.options import RefineOptions
 
 if TYPE_CHECKING:
@@ -251,6 +250,8 @@ class FitRun:
 
     def report(self, item: Item, fit: Fit) -> None:
         """Say what the user should know about a fit."""
+        from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
+
         reporter = self.session.reporter
         quick = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
         remedy = "; `detector=thorough` searches longer" if fit.options.get("detector") in quick else ""

@@ -286,15 +286,17 @@ def test_every_check_that_can_fail_has_a_remedy():
 def test_a_body_is_compared_with_smplx(hpc, monkeypatch, tmp_path):
     """Its difference is said, a large one fails nothing that is needed, and a missing package has the line for it."""
     monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD,))
+    model = tmp_path / "a.pkl"
+    model.touch()
     monkeypatch.setattr("humanpose_cli.body.smpl.load_body", lambda spec: None)
     for difference, status in ((2e-6, "success"), (0.02, "partial"), (float("nan"), "partial")):
         monkeypatch.setattr("humanpose_cli.body.self_test.difference_from_smplx", lambda path, d=difference: d)
-        ran = hpc("doctor", "--body", "smpl:a.pkl", "--json")
+        ran = hpc("doctor", "--body", f"smpl:{model}", "--json")
         item = ran.document["items"][1]
         assert (ran.code, item["input"], item["status"]) == (0, "smplx", status)
         assert f"{1000 * difference:.1g} mm" in item["found"] or f"{1000 * difference:.3g} mm" in item["found"]
     monkeypatch.setattr("humanpose_cli.body.self_test.difference_from_smplx", missing(ImportError("no smplx")))
-    item = hpc("doctor", "--body", "smpl:a.pkl", "--json").document["items"][1]
+    item = hpc("doctor", "--body", f"smpl:{model}", "--json").document["items"][1]
     assert item["status"] == "partial"
     assert "humanpose-cli[smplx]" in item["remedy"]
 

@@ -36,6 +36,7 @@ def mail(tmp_path):
     return tmp_path / "mail"
 
 
+@pytest.mark.posix("symbolic links")
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -59,6 +60,7 @@ def test_what_lies_outside_the_folder_of_a_fit_is_not_read(mail, kind, name):
     assert read_fit(path).frame_files == ()
 
 
+@pytest.mark.posix("symbolic links")
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

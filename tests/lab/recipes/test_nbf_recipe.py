@@ -290,7 +290,8 @@ def test_presets_are_the_papers_where_they_say_so():
     options, loop = NBF_PRESETS["paper"]
     assert (options.learning_rate, loop.epochs, loop.batch_size, options.weight_decay) == (4e-5, 150, 5, 1e-4)
     assert (options.inputs.size, options.regressor.layers, options.crop) == (224, 50, 512)
-    assert (options.losses.latent, options.losses.points3d, options.losses.points2d) == (1, 1, 1)
+    weights = (options.losses.latent, options.losses.points3d, options.losses.points2d)
+    assert weights == pytest.approx((1 / 226, 1 / 24, 1 / 24))  # the authors' means in place of our sums
     assert options.backbone == SEGMENTER_PRESETS["paper"][0].backbone == "imagenet"
     options, loop = SEGMENTER_PRESETS["paper"]
     assert (options.learning_rate, loop.epochs, loop.batch_size, options.weight_decay) == (2e-5, 20, 5, 1e-4)
