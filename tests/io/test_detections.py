@@ -128,7 +128,7 @@ class TestCoco:
                 },
                 {"subject": "annotations[0]", "problem": "not in the list"},
             ),
-            ({"a.jpg": [[1, 2, 3, 4]]}, {"problem": "no keypoints", "got": "'a.jpg'"}),
+            ({"a.jpg": [[1, 2, 3, 4]]}, {"problem": "no keypoints", "got": "a.jpg"}),
             (3, {"problem": "no keypoints", "got": "int"}),
             ("[1, 2", {"problem": "no JSON from line 1"}),
             ("", {"problem": "is empty"}),
@@ -356,6 +356,25 @@ class TestTables:
         assert person.canvas == ((200, 100) if name == "TensorFlow" else None)
         assert people.image_count == (2 if name == "sizes" else 1)
 
+    @pytest.mark.parametrize(
+        ("more", "values"),
+        [
+            ("width,height", "29,38"),
+            ("id", "7"),
+            ("class,confidence", "person,0.5"),
+            ("left,top,width,height", "1,2,29,38"),
+        ],
+    )
+    def test_other_columns_beside_corners(self, save, more, values):
+        """Sizes of the box are not of the image, numbers of rows not of tracks, and names are of images."""
+        people = read_boxes(save(f"name, x0, y0, x1, y1,{more}\na.jpg,1,2,30,40,{values}\n", "b.csv"))
+        (person,) = people.people_in("a.jpg")
+        assert (person.box.tolist(), person.track, person.canvas) == ([1, 2, 30, 40], None, None)
+
+    def test_six_numbers_without_a_header_may_be_anything(self, save):
+        with raises(InputError, problem="no usable header"):
+            read_boxes(save("1,2,10,20,30,40\n", "det.txt"))
+
     def test_other_classes_alone_are_refused(self, save):
         with raises(InputError, problem="no class of people", got="car"):
             read_boxes(save("filename,class,xmin,ymin,xmax,ymax\na.jpg,car,1,2,3,4\n", "a.csv"))
@@ -375,9 +394,14 @@ class TestTables:
         assert of_image.track == 4
 
     def test_motchallenges_truth_has_classes(self, save):
-        rows = ["1,3,10,20,30,40,1,1,0.5", "1,4,10,20,30,40,1,9,0.5", "1,5,10,20,30,40,0,7,0.5"]
+        rows = [
+            "1,3,10,20,30,40,1,1,0.5",
+            "1,6,10,20,30,40,0,-1,-1",
+            "1,4,10,20,30,40,1,9,0.5",
+            "1,5,10,20,30,40,0,7,0.5",
+        ]
         people = read_boxes(save("\n".join(rows), "gt.txt")).people_of(FrameKey("000000", 0))
-        assert [(person.track, person.score) for person in people] == [(3, 1.0), (5, 0.0)]
+        assert [(person.track, person.score) for person in people] == [(3, 1.0), (6, 0.0), (5, 0.0)]
 
 
 class TestStatedSizes:
@@ -407,3 +431,5 @@ class TestStatedSizes:
         assert people.people_in("000001", 1) == ()
         results = [{"image_id": "a.jpg", "category_id": 1, "keypoints": coco_keypoints()}]
         assert len(read_keypoints(save({key: results})).people_in("a.jpg")) == 1
+        other = {"frames": [{"file": "a.jpg"}], "data": {"made": 2026}, "detections": []}
+        assert len(read_keypoints(save({**other, key: results})).people_in("a.jpg")) == 1

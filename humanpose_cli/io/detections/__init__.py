@@ -20,6 +20,7 @@ from humanpose_cli.io.detections.openpose import SUFFIX, is_openpose, people_fro
 from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections, stated_size
 from humanpose_cli.io.detections.vitpose import is_vitpose, people_from_vitpose
 from humanpose_cli.io.detections.yolo import is_labels, is_yolo, people_from_labels, people_from_yolo
+from humanpose_cli.io.foreign_fits import outline_of
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.text_files import file_head, read_json
 
@@ -59,6 +60,7 @@ _FORMS_OF_JSON: tuple[tuple[Callable[[Any], bool], Callable[..., UserDetections]
     (is_vitpose, people_from_vitpose, False),
     (is_mediapipe, people_from_mediapipe, False),
     (is_coco, people_from_coco, True),
+    (lambda document: isinstance(document, list), people_from_coco, True),  # which says what its entries lack
 )
 _ENVELOPES = ("frames", "results", "predictions", "data", "annotations", "detections", "instances")
 
@@ -87,18 +89,13 @@ def _people_of_document(path: Path, document: Any, want: str) -> UserDetections:
         if isinstance(document, dict):
             detections.state_size(stated_size(document))
         return detections
-    if want == "box" and isinstance(contents[-1], dict):
-        return boxes_from_table(path, contents[-1])
-    raise _other_document(path, document, want)
-
-
-def _other_document(path: Path, document: Any, want: str) -> InputError:
-    names = ", ".join(map(repr, document)) or "nothing" if isinstance(document, dict) else ""
-    got = f"an object with {names}"[:80] if names else type(document).__name__
+    tables = [content for content in (*contents[1:], document) if isinstance(content, dict)]
+    if want == "box" and tables:
+        return boxes_from_table(path, tables[0])
     problem, expected = "holds no keypoints", f"{_FORMS} files"
     if want == "box":
         problem, expected = "holds no boxes", "names and their boxes, or COCO's results"
-    return InputError(path, problem, expected=expected, got=got)
+    raise InputError(path, problem, expected=expected, got=outline_of(document))
 
 
 def _people_of_folder(folder: Path, want: str) -> UserDetections:

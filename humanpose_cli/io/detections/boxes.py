@@ -42,11 +42,11 @@ _COLUMNS = {
     "image": ("filename", "imagename", "imageid", "imagepath", "image", "path", "file", "name", "frame", "frameid"),
     "class": ("classname", "labelname", "label", "category", "class"),
     "score": ("score", "confidence", "conf"),
-    "track_id": ("trackid", "id", "track"),
+    "track_id": ("trackid", "track"),
     "width": ("imagewidth", "width"),
     "height": ("imageheight", "height"),
 }
-_MOT = ("frame", "id", "left", "top", "width", "height", "score")
+_MOT = ("frame", "trackid", "left", "top", "width", "height", "score")
 _MOT_TRUTH = (*_MOT, "class", "visibility")
 _KIND = "boxes"
 
@@ -69,13 +69,14 @@ def boxes_from_csv(path: Path) -> UserDetections:
     """Read the boxes of a table. Raises InputError for the line that is wrong."""
     text = read_text(path, kind="CSV")
     first = text.split("\n", 1)[0]
-    lines = csv.reader(io.StringIO(text), delimiter=max(",;\t ", key=first.count), skipinitialspace=True)
+    sign = max(",;\t", key=first.count)
+    lines = csv.reader(io.StringIO(text), delimiter=sign if sign in first else " ", skipinitialspace=True)
     try:
         rows = [(f"{path}, line {lines.line_num}", cells) for cells in lines if any(cells)]
     except csv.Error as error:
         raise InputError(f"{path}, line {lines.line_num}", f"is no CSV ({error})") from error
     header = rows[0][1] if rows else []
-    mot = len(header) >= len(_MOT) - 1 and all(re.fullmatch(r"[-+.\deE]+", cell) for cell in header if cell)
+    mot = len(header) >= len(_MOT) and all(re.fullmatch(r"[-+.\deE]+", cell) for cell in header if cell)
     names = list(_MOT_TRUTH if len(header) == len(_MOT_TRUTH) else _MOT) if mot else _short_names(header)
     box = next((box for box in _BOXES if set(box).issubset(names)), None)
     columns = {key: name for key, few in _COLUMNS.items() for name in reversed(few) if name in names}
@@ -99,7 +100,7 @@ def boxes_from_csv(path: Path) -> UserDetections:
 
 def _short_names(header: Sequence[str]) -> list[str]:
     names = [re.sub("^(bbox|box|bb)(?=.)", "", re.sub("[^a-z0-9]", "", name.lower())) for name in header]
-    if {"name", "class", "confidence"}.issubset(names):  # YOLO's names of classes
+    if {"name", "class", "confidence"}.issubset(names) and "x0" not in names:  # YOLO's names of classes
         names[names.index("name")] = "classname"
     return [*names, *_CORNERS[2]] if "box" in names else names
 
@@ -112,7 +113,7 @@ def _record(names: Sequence[str], cells: Sequence[str]) -> defaultdict[str, str]
 
 def _classes_of_people(path: Path, classes: set[str], mot: bool) -> set[str]:
     """Select the classes of people: by name, MOTChallenge's by number, and 0, or else 1, of other numbers."""
-    numbers = {"1", "2", "7"} if mot else {"0"} if "0" in classes else {"1"}
+    numbers = {"1", "2", "7", "-1"} if mot else {"0"} if "0" in classes else {"1"}
     people = {name for name in classes if name.lower() in PEOPLE} or classes & numbers
     if classes and not people:
         got = ", ".join(sorted(classes))[:80]
@@ -127,7 +128,10 @@ def _person(where: str, box: Mapping[str, str], values: Mapping[str, str]) -> Us
         checked = corner_box(where, finite_numbers(where, "box", corners, (4,)))
     (score,) = finite_numbers(where, "score", [_number(where, "score", values.get("score") or "1")], (1,))
     numbers = {name: _number(where, name, text) for name, text in values.items() if re.fullmatch(r"-?\d+(\.0*)?", text)}
-    canvas = UNIT if np.abs(checked).max() <= 1 else stated_size(numbers)
+    size = stated_size(numbers)
+    if size and checked[:2].any() and np.allclose(checked[2:] - checked[:2], size, atol=1):
+        size = None  # the box's own
+    canvas = UNIT if np.abs(checked).max() <= 1 else size
     return UserDetection(checked, None, 1.0 if score == -1 else float(score), track_of(numbers), canvas)
 
 

@@ -67,7 +67,9 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> UserDetections:
 
 def is_coco(document: Any) -> bool:
     """Return whether a parsed document has the form of results or of annotations."""
-    return isinstance(document, list) or (isinstance(document, dict) and "annotations" in document)
+    is_list = isinstance(document, list)
+    first, key = (next(iter(document), None), "image_id") if is_list else (document, "annotations")
+    return isinstance(first, dict) and key in first
 
 
 def _kind(records: Any, *, results: bool) -> str:

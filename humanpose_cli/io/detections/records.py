@@ -113,11 +113,9 @@ class UserDetections:
 
     def number_frames(self) -> None:
         """Collect names that differ in their last number only as the frames of one video."""
-        numbers = [re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name]
-        if len({match[1] if match else None for match in numbers}) == 1:
-            frames = {
-                int(match[2]): people for match, people in zip(numbers, self.by_name.values(), strict=True) if match
-            }
+        numbers = {name: re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name}
+        if len({match[1] if match else None for match in numbers.values()}) == 1:
+            frames = {int(match[2]): self.by_name[name] for name, match in numbers.items() if match}
             first = 0 if 0 in frames else self.first_frame
             self.by_frame.update((number - first, people) for number, people in frames.items())
 

@@ -51,7 +51,8 @@ def is_labels(text: str) -> bool:
 
 def people_from_labels(path: Path, *, want: str) -> UserDetections:
     """Read the people of one file of labels. want 'keypoints' or 'box': what is read of every person."""
-    detections = UserDetections(path, _KIND, names_image=False, first_frame=1)
+    # The names of frames are those of the video and their number from 1; numbers alone are names of images.
+    detections = UserDetections(path, _KIND, names_image=False, first_frame=int(not path.stem.isdigit()))
     people = detections.mention(path.stem)
     for number, line in enumerate(read_text(path, kind="text").splitlines(), 1):
         person = _person_of_line(f"{path}, line {number}", line, want) if line.strip() else None
