@@ -13,7 +13,7 @@
 
 All of them use camera axes as ours (x right, y down, z forward) and add the translation after posing, as smplx does.
 Weak-perspective cameras (s, tx, ty) of crops never need to be read: every file also has the translation for the full
-image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader or row of `_SUBJECTS` names the file.
+image, tz = 2 f / (s · box). Facts are from the programs' public code; each reader names the file.
 torch is imported only for files that need it, so that errors of a command come at once.
 """
 
@@ -32,7 +32,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.io.npz_files import check_archive, npz_names, read_npy, read_npz
+from humanpose_cli.io.npz_files import NpzArchive, check_archive, npz_names, read_npy
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 from humanpose_cli.io.sniffing import describe_file, reader_of
 from humanpose_cli.io.text_files import file_head, read_json
@@ -93,33 +93,31 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     Raises InputError for damaged files and unknown contents: it names what was found and what is read.
     """
     path = Path(path)
-    if path.is_dir():
-        with documented(path):
-            return _checked(path, _read_tram(path))
-    if describe_file(path) == "a ZIP archive" and not _is_torch(path):
-        return fits_of_object(path, read_object(path, _NPZ_NAMES))
-    check_fits(path)
-    content = read_object(path)
+    is_npz = not path.is_dir() and describe_file(path) == "a ZIP archive" and not _is_torch(path)
+    if not is_npz:
+        check_fits(path)
+    content = read_object(path, NPZ_NAMES)
     fits = fits_of_object(path, content)
-    if fits is None:
+    if fits is None and not is_npz:
         raise InputError(path, "holds no fits that are known", expected=_EXPECTED, got=outline_of(content))
     return fits
 
 
 def read_object(path: Path, names: set[str] | None = None) -> Any:
-    """Read what a pickle, a file of NumPy or of `torch.save`, or a file or folder of EasyMocap holds, without running
-    anything in it: tables, arrays or tensors.
+    """Read what a pickle, a file of NumPy or of `torch.save`, or a folder of EasyMocap or TRAM holds, without running
+    anything in it: tables, arrays or tensors; of a folder a list.
 
     names  the arrays of an `.npz` that are read; None: all
     """
-    if files := json_files(path):
-        return [read_json(file) for file in files]
-    kind, objects = describe_file(path), partial(read_pickle, path)
-    if kind == "a ZIP archive" and _is_torch(path):
+    if files := files_of_motion(path):
+        return [read_json(file) if file.suffix.lower() == ".json" else read_object(file) for file in files]
+    objects = partial(read_pickle, path)
+    if describe_file(path) != "a ZIP archive":
+        return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else read_pickle(path))
+    if _is_torch(path):
         return _read_torch(path)
-    if kind == "a ZIP archive":
-        return {name: _item(array) for name, array in read_npz(path, names, objects=objects).items()}
-    return _item(read_npy(path, objects) if path.suffix.lower() == ".npy" else read_pickle(path))
+    with NpzArchive(path) as archive:
+        return {name: _item(array) for name, array in archive.read(names, objects).items()}
 
 
 def _item(content: Any) -> Any:
@@ -131,10 +129,10 @@ def _has_objects(content: Any) -> bool:
     return isinstance(content, np.ndarray) and content.dtype.hasobject
 
 
-def json_files(path: Path) -> list[Path]:
-    """List the files of a motion of EasyMocap, a frame each; none if a path is something else."""
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
-    return files if files and '"Rh"' in file_head(files[0]) else []
+def files_of_motion(path: Path) -> list[Path]:
+    """List the files of EasyMocap (a frame each) or TRAM (a person each) in a folder; none if it is something else."""
+    files = [path] if path.suffix.lower() == ".json" else sorted(path.glob("*.json"))
+    return files if files and '"Rh"' in file_head(files[0]) else sorted(path.glob("hps/hps_track_*.npy"))
 
 
 def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
@@ -284,8 +282,9 @@ def body_poses(parts: Sequence[Any]) -> Array:
     *roots, body = (numbers_of(part, *np.shape(part)) for part in parts)
     body = _axis_angles(body) if body.ndim > 2 and body.shape[-2:] == (3, 3) else body
     axes = body.shape[:-2] if body.ndim > 1 and body.shape[-1] == 3 else body.shape[:-1]
-    axes = axes[:-1] if len(axes) > 1 and axes[-1] == 1 else axes
-    if 0 in body.shape or len(axes) > 2:
+    several = tuple(length for length in axes if length > 1)
+    forms = ((*several, 3), (*several, 3, 3))
+    if 0 in body.shape or len(axes) > 2 or any(root.squeeze().shape not in forms for root in roots):
         raise ValueError(f"an array {body.shape}")
     roots = [_axis_angles(root.reshape(*axes, 3, 3)) if root.size == 9 * math.prod(axes) else root for root in roots]
     poses = np.concatenate([array.reshape(*axes, -1) for array in (*roots, body)], axis=-1)
@@ -303,38 +302,29 @@ def _axis_angles(matrices: Array) -> Array:
     return matrix_to_axis_angle(torch.from_numpy(matrices)).numpy()
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """Names of a person's arrays in T frames: frames' numbers (T,) ("": all), poses, betas (T, 10), trans (T, 3)."""
-
-    frames: str
-    poses: tuple[str, ...]
-    betas: str
-    trans: str
-
-    def rows(self, table: Mapping[str, Any], track: int, **more: Array) -> Iterator[dict[str, Any]]:
-        """Read the rows of a person; `more` are (T, …) of other fields."""
-        poses = body_poses([table[name] for name in self.poses])
-        count = len(poses)
-        columns = {
-            "frame": numbers_of(table[self.frames], count).astype(int) if self.frames else np.arange(count),
-            "poses": np.pad(poses, ((0, 0), (0, _SMPL - poses.shape[-1]))),
-            "betas": numbers_of(table[self.betas], count, 10),
-            "trans": numbers_of(table[self.trans], count, 3),
-            **more,
-        }
-        return ({"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count))
+# Names in a person's table of T frames; the first that it has counts.
+_POSES = ("pose_cam", "pose", "pred_rotmat")
+_BETAS = ("betas", "shape", "pred_shape")
+_TRANS = ("trans_cam", "trans", "transl", "pred_trans", "cam_t")
 
 
-_SUBJECTS = {
-    "WHAM": _Subject("frame_ids", ("pose",), "betas", "trans"),  # demo.py, with --save_pkl
-    "TRAM": _Subject("frame", ("pred_rotmat",), "pred_shape", "pred_trans"),  # scripts/estimate_humans.py
-    # hmr4d/model/gvhmr/gvhmr_pl_demo.py; the neutral SMPL-X of hmr4d/utils/smplx_utils.py, "supermotion"
-    "GVHMR": _Subject("", ("global_orient", "body_pose"), "betas", "transl"),
-    "PromptHMR": _Subject("", ("pose",), "shape", "trans"),  # pipeline/phmr_vid.py, `run`
-    "CameraHMR": _Subject("", ("pose_cam",), "shape", "trans_cam"),  # dataset_vis.py
-    "CamSMPLify": _Subject("", ("pose",), "shape", "cam_t"),  # CamSMPLify/optimize.py
-}
+def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> Iterator[dict[str, Any]]:
+    """Read a person's rows; `more` are (T, …) of other fields. A table without numbers of frames has all frames."""
+
+    def first_of(*names: str) -> Any:
+        return table[next((name for name in names if name in table), names[0])]
+
+    parts = [table["global_orient"], table["body_pose"]] if "body_pose" in table else [first_of(*_POSES)]
+    poses = body_poses(parts)
+    count = len(poses)
+    columns = {
+        "poses": np.pad(poses, ((0, 0), (0, _SMPL - poses.shape[-1]))),
+        "betas": numbers_of(first_of(*_BETAS), count, 10),
+        "trans": numbers_of(first_of(*_TRANS), count, 3),
+        "frame": numbers_of(table.get("frame_ids", table.get("frame", np.arange(count))), count).astype(int),
+        **more,
+    }
+    return ({"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count))
 
 
 _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
@@ -373,35 +363,35 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
 
 
 def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
-    """Read WHAM's table of subjects.
+    """Read WHAM's table of subjects (`demo.py`, with `--save_pkl`).
 
     They have `pose_world` and `trans_world`, too, whose world has no camera in the file. The camera is centred with the
     image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
     calibration.
     """
-    rows = [row for track, table in enumerate(content.values()) for row in _SUBJECTS["WHAM"].rows(table, track)]
+    rows = [row for track, table in enumerate(content.values()) for row in _rows_of_person(table, track)]
     return _rows(path, rows, "WHAM")
 
 
-def _read_tram(path: Path, content: Any = None) -> ForeignFits:
-    """Read TRAM's tracks: one `hps/hps_track_N.npy`, or the folder that holds `hps`.
+def _is_tram(content: Any) -> bool:
+    return _has(content[0] if isinstance(content, list) and content else content, "pred_rotmat", "pred_trans", "frame")
+
+
+def _read_tram(path: Path, content: Any) -> ForeignFits:
+    """Read TRAM's tracks (`scripts/estimate_humans.py`): one `hps/hps_track_N.npy`, or the folder that holds `hps`.
 
     `camera.npy` beside `hps` (`scripts/estimate_camera.py`) has `img_focal`, `img_center`, and the camera's motion
     `world_cam_R` (F, 3, 3), `world_cam_T` (F, 3), which map camera to world (`lib/pipeline/visualization.py`). Up is
     the world's y there (`align_cam_to_world`); ours points down.
     """
-    folder = path if path.is_dir() else path.parent.parent
-    files = [path] if path.is_file() else sorted((folder / "hps").glob("hps_track_*.npy"))
-    camera_file = folder / "camera.npy"
-    if not files:
-        raise InputError(path, "holds no tracks of TRAM", expected="hps/hps_track_0.npy …", got="none")
+    camera_file = (path if path.is_dir() else path.parent.parent) / "camera.npy"
     if not camera_file.is_file():
         raise InputError(
             path, "has no camera", expected=f"{camera_file}, as TRAM writes it", remedy="keep TRAM's folder together"
         )
     camera = read_object(camera_file)
-    tracks = [content if content is not None else read_object(file) for file in files]
-    rows = [row for number, track in enumerate(tracks) for row in _SUBJECTS["TRAM"].rows(track, number)]
+    tracks = content if isinstance(content, list) else [content]
+    rows = [row for number, track in enumerate(tracks) for row in _rows_of_person(track, number)]
     turns, offsets = numbers_of(camera["world_cam_R"], -1, 3, 3), numbers_of(camera["world_cam_T"], -1, 3)
     down = np.array([1.0, -1.0, -1.0])
     to_world = np.tile(np.eye(4), (len(turns), 1, 1))
@@ -417,14 +407,14 @@ def _before(rows: Iterable[dict[str, Any]], camera: Mapping[str, Any]) -> list[d
 
 
 def _read_prompthmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read PromptHMR's results (`pipeline/pipeline.py`): a table of people, each with `frames` (T,) and `smplx_cam`.
+    """Read PromptHMR's results (`pipeline/phmr_vid.py`): a table of people, each with `frames` (T,) and `smplx_cam`.
 
     It makes images smaller, to 896 pixels at most (`load_video_frames`), and the camera is that of the smaller ones.
     """
     rows: list[dict[str, Any]] = []
     for track, person in enumerate(content["people"].values()):
         frames = numbers_of(person["frames"], -1).astype(int)
-        rows += _SUBJECTS["PromptHMR"].rows(person["smplx_cam"], track, frame=frames)
+        rows += _rows_of_person(person["smplx_cam"], track, frame=frames)
     rows = [{**row, "image_size": np.round(2 * row["principal_point"])} for row in _before(rows, content["camera"])]
     return _rows(path, rows, "PromptHMR", "smplx")
 
@@ -438,21 +428,24 @@ def _intrinsics(matrices: Any, count: int) -> dict[str, Array]:
 def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     """Read CameraHMR's labels or CamSMPLify's results: a row a person with `imgname` and `cam_int` (N, 3, 3).
 
-    CameraHMR's demo itself writes meshes (`.obj`) without a camera, which cannot be read back as parameters.
+    They are of `dataset_vis.py` and `CamSMPLify/optimize.py`. CameraHMR's demo itself writes meshes (`.obj`) without a
+    camera, which cannot be read back as parameters.
     """
-    subject = _SUBJECTS["CameraHMR" if "pose_cam" in content else "CamSMPLify"]
     images = [Path(str(name)).name for name in content["imgname"].tolist()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
     frames = np.array([numbers[image] for image in images])
     cameras = _intrinsics(content["cam_int"], len(images))
-    rows = subject.rows(content, -1, frame=frames, names=np.array(images), **cameras)
+    rows = _rows_of_person(content, -1, frame=frames, names=np.array(images), **cameras)
     return _rows(path, list(rows), "CameraHMR")
 
 
 def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
-    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`): one person, every frame, `K_fullimg` (L, 3, 3)."""
+    """Read GVHMR's `hmr4d_results.pt` (`tools/demo/demo.py`): one person, every frame, `K_fullimg` (L, 3, 3).
+
+    Bodies are of the neutral SMPL-X of `hmr4d/utils/smplx_utils.py`, "supermotion".
+    """
     count = len(content["K_fullimg"])
-    rows = _SUBJECTS["GVHMR"].rows(content["smpl_params_incam"], 0, **_intrinsics(content["K_fullimg"], count))
+    rows = _rows_of_person(content["smpl_params_incam"], 0, **_intrinsics(content["K_fullimg"], count))
     return _rows(path, list(rows), "GVHMR", "smplx", frame_count=count)
 
 
@@ -529,10 +522,10 @@ def first_has(content: Any, *names: str) -> bool:
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]], ...] = (
     (lambda stored: first_has(stored, "smpl", "camera", "tid"), _read_phalp),
     (lambda stored: first_has(stored, "pose", "trans", "betas"), _read_wham),
-    (lambda stored: _has(stored, "pred_rotmat", "pred_shape", "pred_trans", "frame"), _read_tram),
+    (_is_tram, _read_tram),
     (lambda stored: _has(stored, "people", "camera"), _read_prompthmr),
     (lambda stored: _has(stored, "smpl_params_incam", "K_fullimg"), _read_gvhmr),
     (lambda stored: _has(stored, "imgname", "cam_int", "shape"), _read_camerahmr),
     (_is_sam, _read_sam),
 )
-_NPZ_NAMES = {"imgname", "cam_int", "pose_cam", "pose", "shape", "trans_cam", "cam_t"}
+NPZ_NAMES = {"imgname", "cam_int", "pose_cam", "pose", "shape", "trans_cam", "cam_t"}

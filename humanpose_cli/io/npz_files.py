@@ -138,22 +138,17 @@ class NpzArchive:
 
 
 def read_npz(
-    path: Path | str,
-    names: Collection[str] | None = None,
-    *,
-    data: bytes | None = None,
-    objects: _Objects = None,
-) -> dict[str, Any]:
+    path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
+) -> dict[str, np.ndarray]:
     """Read arrays of an `.npz` file: those of `names` that it has, or all of them.
 
-    data     the part of the file that is the archive; None for all of it
-    objects  reads arrays of objects, which are refused without it
+    data  the part of the file that is the archive; None for all of it
 
     Raises InputError for pickled objects, damage (checksums are compared), more than 10,000 arrays, those that need
     more than an `UnpackedBudget` allows, or no such file.
     """
     with NpzArchive(path, data) as archive:
-        return archive.read(names, objects)
+        return archive.read(names)
 
 
 def refuse_bomb(path: Path) -> None:

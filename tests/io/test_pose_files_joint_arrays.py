@@ -140,7 +140,7 @@ def test_samples_of_mdm(tmp_path):
     first, second = read_pose(tmp_path / "results.npy"), read_pose(tmp_path / "results.npy", track=1)
     assert (len(first), first.person, first.frame_rate, len(second), second.person) == (6, 0, 20.0, 4, 1)
     np.testing.assert_allclose(second.joints, first.joints[:4] + np.array([1, 0, 0]), atol=1e-6)
-    with raises(UsageError, problem="no motion 2", expected="0 to 1"):
+    with raises(UsageError, problem="no person 2", expected="0, 1"):
         read_pose(tmp_path / "results.npy", track=2)
     np.save(tmp_path / "results.npy", {**content, "motion": motion[:, :, :2]})  # type: ignore[arg-type]
     with raises(InputError, problem="wrong shape", got="(2, 22, 2, 6)"):

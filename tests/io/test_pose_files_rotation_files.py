@@ -175,7 +175,7 @@ def test_the_largest_of_several_people_or_the_one_requested(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
     pose = read_pose(tmp_path / "x.pkl")
     np.testing.assert_array_equal(pose.params.betas, near.betas)
-    assert "holds 2 people: the largest is taken, 0" in pose.warnings[1]
+    assert "holds 2 people: 0 is taken" in pose.warnings[1]
     other = read_pose(tmp_path / "x.pkl", track=1)
     np.testing.assert_array_equal(other.params.trans[:, 0], far.trans[[0, 1, 1, 1, 2], 0])  # frames 4 and 5: held
     assert other.person == 1
@@ -249,6 +249,21 @@ def test_people_of_a_motion_are_chosen_by_their_numbers(tmp_path):
         read_pose(tmp_path / "smpl")
 
 
+def test_one_frame_of_two_people(tmp_path):
+    np.savez(tmp_path / "x.npz", root_orient=np.zeros((2, 1, 3)), pose_body=np.ones((2, 1, 63)) * [[[0.1]], [[0.2]]])
+    pose = read_pose(tmp_path / "x.npz", track=1)
+    np.testing.assert_allclose(pose.params.poses[:, 3:66], np.full((1, 63), 0.2), atol=1e-6)
+    assert not any("holds 2 people" in warning for warning in pose.warnings)  # which one was said
+
+
+def test_rows_of_unnumbered_people_are_no_motion(tmp_path):
+    """CamSMPLify's table has a row a person of any image."""
+    rows = {"pose": np.zeros((2, 72)), "shape": np.zeros((2, 10)), "cam_t": np.ones((2, 3))}
+    np.savez(tmp_path / "x.npz", imgname=np.array(["a.jpg"] * 2), cam_int=np.tile(np.eye(3), (2, 1, 1)), **rows)
+    with raises(InputError, problem="CameraHMR without numbers of people"):
+        read_pose(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("root", [(1, 3), (3,), (1, 3, 3), (3, 3)])
 @pytest.mark.parametrize("body", [(21, 3), (63,), (1, 21, 3), (21, 3, 3)])
 def test_one_pose_in_any_form(tmp_path, root, body):
@@ -311,6 +326,11 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
         ({"poses": np.full((5, 72), np.nan)}, {"problem": ("poses", "finite")}),
         ({"trans": np.full((5, 3), np.inf)}, {"problem": ("trans", "finite")}),
         ({"trans": np.zeros((4, 3))}, {"problem": "trans", "expected": "(5, 3)"}),
+        ({"trans": np.zeros((3, 5))}, {"problem": "trans", "expected": "(5, 3)"}),
+        (
+            {"poses": None, "root_orient": np.zeros((3, 5)), "pose_body": np.zeros((5, 63))},
+            {"problem": "root_orient and pose_body of the wrong shape"},
+        ),
         (
             {"trans": [[0, 0, 0]] * 4 + [[0, 1e30, 0]]},
             {"problem": "trans holds", "expected": "to 100000 metres", "got": "1e+30 in row 4"},

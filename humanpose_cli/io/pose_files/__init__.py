@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.fit_files import read_fit
-from humanpose_cli.io.foreign_fits import json_files, read_object
+from humanpose_cli.io.foreign_fits import files_of_motion, read_object
 from humanpose_cli.io.npz_files import npz_names
+from humanpose_cli.io.pose_files.joint_arrays import joint_target, joints_of
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, RotationTarget, Target, check_axes
 from humanpose_cli.io.sniffing import describe_file
 
@@ -29,7 +31,7 @@ def is_fit_file(path: Path | str) -> bool:
 def is_pose(path: Path | str) -> bool:
     """Return whether a path is a pose: a file by its suffix, a folder or JSON if it is of TRAM or EasyMocap."""
     path = Path(path)
-    return path.suffix.lower() in POSE_SUFFIXES or (path / "hps").is_dir() or bool(json_files(path))
+    return path.suffix.lower() in POSE_SUFFIXES or bool(files_of_motion(path))
 
 
 def read_pose(
@@ -58,19 +60,14 @@ def read_pose(
         from humanpose_cli.io.pose_files.bvh import read_bvh
 
         return read_bvh(path, axes)
-    if path.suffix.lower() == ".npy":
-        from humanpose_cli.io.pose_files.joint_arrays import joint_target, joints_of
-
-        content = read_object(path)
-        if (joints := joints_of(content, track, path)) is not None:
-            return joint_target(joints[0], path, skeleton, axes, sample=joints[1])
-        from humanpose_cli.io.pose_files.rotation_files import rotations_of
-
-        return rotations_of(path, content, axes, track)
+    content = read_object(path) if path.suffix.lower() == ".npy" else None
+    if (motion := joints_of(content, track, path)) is not None:
+        joints, sample = motion
+        return replace(joint_target(joints, path, skeleton, axes), person=sample)
     holds_fit = is_fit_file(path)
     # Only for these files, where they can be read: torch, which rotations need, takes seconds to import.
     from humanpose_cli.io.pose_files.rotation_files import read_rotations, target_of_fit
 
     if holds_fit:
         return target_of_fit(read_fit(path), track, path)
-    return read_rotations(path, axes, track)
+    return read_rotations(path, axes, track, content)

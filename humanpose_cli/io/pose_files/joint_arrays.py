@@ -16,7 +16,14 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SKELETONS, SMPL24, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, axes_to_camera, check_axes, standing_axes
+from humanpose_cli.io.pose_files.target_pose import (
+    AXES,
+    JointTarget,
+    axes_to_camera,
+    check_axes,
+    choose_person,
+    standing_axes,
+)
 from humanpose_cli.io.value_limits import check_limits
 
 _LIMBS = {
@@ -188,8 +195,6 @@ _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint o
 _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETONS.values())
 _WITHOUT_HANDS = len(SMPL24) - 2
 _TEXT_TO_MOTION_RATE = 20.0
-
-
 MOTION_X = 322
 """Numbers a frame of Motion-X's `.npy`, which are rotations of SMPL-X."""
 
@@ -204,22 +209,16 @@ def joints_of(content: Any, track: int | None, path: Path) -> tuple[np.ndarray, 
         return content, None
     if not isinstance(content, Mapping) or not {"motion", "lengths"} <= content.keys():
         return None
-    motion, sample = np.asarray(content["motion"]), track or 0
+    motion = np.asarray(content["motion"])
     if motion.ndim != 4 or motion.shape[2] != 3:
         raise InputError(path, "has a motion of the wrong shape", expected="(N, J, 3, T)", got=str(motion.shape))
-    if not 0 <= sample < len(motion):
-        raise UsageError(path, f"holds no motion {sample}", expected=f"0 to {len(motion) - 1}")
+    sample, _ = choose_person(path, range(len(motion)), 0, track)
     length = int(np.ravel(content["lengths"])[sample])
     return motion[sample].transpose(2, 0, 1)[:length], sample
 
 
 def joint_target(
-    values: np.ndarray,
-    path: Path | str,
-    skeleton: Skeleton | str | None,
-    axes: str | None,
-    *,
-    sample: int | None = None,
+    values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str | None
 ) -> JointTarget:
     """Check an array (J, 3) or (T, J, 3) of joint positions in the named axes; None: the camera's.
 
@@ -227,11 +226,8 @@ def joint_target(
     (HumanML3D's `new_joints`: utils/paramUtil.py and README.md, EricGuo5513/HumanML3D). Networks make their limbs'
     lengths change, which is a warning.
 
-    path    what errors call it
-    sample  its number in a file of several
-
-    Raises InputError for shapes, counts and values that cannot be joint positions in metres; UsageError if 17 joints
-    come without the skeleton's name.
+    path is what errors call it. Raises InputError for shapes, counts and values that cannot be joint positions in
+    metres; UsageError if 17 joints come without the skeleton's name.
     """
     if values.dtype.kind not in "fiu":
         raise InputError(path, "holds no numbers", expected="joint positions", got=str(values.dtype))
@@ -256,7 +252,7 @@ def joint_target(
     notes += orientation_warnings(joints, source_skeleton, axes)
     in_camera = axes_to_camera(joints, axes).astype(np.float32)
     warnings = tuple(dict.fromkeys(notes))
-    return JointTarget(in_camera, source_skeleton, frame_rate, confidence, warnings, person=sample)
+    return JointTarget(in_camera, source_skeleton, frame_rate, confidence, warnings)
 
 
 def _check_shape(path: Path | str, values: np.ndarray) -> None:

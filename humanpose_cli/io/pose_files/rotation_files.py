@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +10,18 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError, UsageError, shell_word
+from humanpose_cli.core.errors import InputError, shell_word
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.foreign_fits import (
+    NPZ_NAMES,
     ForeignFits,
     body_poses,
     documented,
     first_has,
     fits_of_object,
-    json_files,
     numbers_of,
     outline_of,
-    read_foreign_fits,
     read_object,
 )
 from humanpose_cli.io.npz_files import npz_names
@@ -33,6 +31,7 @@ from humanpose_cli.io.pose_files.target_pose import (
     DetectedKeypoints,
     RotationTarget,
     check_axes,
+    choose_person,
     standing_axes,
 )
 from humanpose_cli.io.value_limits import LIMITS, check_limits
@@ -58,12 +57,13 @@ _AIST_RATE, _MOTION_X_RATE = 60.0, 30.0
 _WITHOUT_PELVIS = (63, 69)  # numbers of EasyMocap's poses that lack the pelvis, which is zero in others
 
 
-def read_rotations(path: Path, axes: str | None, track: int | None = None) -> RotationTarget:
+def read_rotations(path: Path, axes: str | None, track: int | None = None, content: Any = None) -> RotationTarget:
     """Read rotations of SMPL's joints from an `.npz`, a pickle or a file of `torch.save`, or another program's fits.
 
     axes   None: z up as AMASS has it, unless the person stands along y in most frames, as in BEAT2's and AIST++'s files
     track  the person of other programs' fits, which are in camera axes (None takes the largest), or of a motion of
            several (None takes the first)
+    content  what `read_object` has read; None reads it
 
     A file has `poses` (T, 66 or more) axis-angle, or one of the other names in `_POSES`, and may have a path, betas and
     a frame rate. Rotations may also be matrices (…, 3, 3), of one pose, or of several people (P, T, …). A file of
@@ -71,22 +71,16 @@ def read_rotations(path: Path, axes: str | None, track: int | None = None) -> Ro
 
     Raises InputError if an array is missing, damaged, or in degrees.
     """
-    if path.is_dir() and not json_files(path) and (fits := read_foreign_fits(path)) is not None:
-        return target_of_foreign_fits(fits, track, path)
-    return rotations_of(path, read_object(path, _NAMES), axes, track)
-
-
-def rotations_of(path: Path, content: Any, axes: str | None, track: int | None) -> RotationTarget:
-    """Build the target as `read_rotations`, of what `read_object` has read."""
+    content = read_object(path, _NAMES | NPZ_NAMES) if content is None else content
     if (fits := fits_of_object(path, content)) is not None:
         return target_of_foreign_fits(fits, track, path)
+    notes: tuple[str, ...] = ()
     with documented(path):
         content = _people(content)
-    notes: tuple[str, ...] = ()
-    if first_has(content, "frame_ids"):
-        people = len(content)
-        content, track = _motion_of_one(path, content, track)
-        notes = _choice(path, people, track)
+        if first_has(content, "frame_ids"):
+            best = max(content, key=lambda key: (len(content[key]["frame_ids"]), -key))
+            track, notes = choose_person(path, content, best, track)
+            content = _motion_of_one(path, content[track])
     if isinstance(content, Mapping) and any(name in content for names in _POSES for name in names):
         target = _target_of_table(path, {name: content[name] for name in _NAMES & content.keys()}, axes, track)
         return replace(target, warnings=(*notes, *target.warnings))
@@ -124,20 +118,12 @@ def _people(content: Any) -> Any:
     return tables
 
 
-def _motion_of_one(path: Path, people: Mapping[Any, Any], track: int | None) -> tuple[dict[str, Any], int]:
-    """Choose a person, or who is in most frames, of tables by number; frames without them hold the last pose."""
-    with documented(path):
-        person = max(people, key=lambda key: (len(people[key]["frame_ids"]), -key)) if track is None else track
-        if person not in people:
-            raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, people)))
-        frames = np.array(people[person]["frame_ids"])
-        check_limits("frame", frames, path)
-        rows = _held_rows(frames)
-        return {name: np.array(people[person][name])[rows] for name in _NAMES & people[person].keys()}, int(person)
-
-
-def _choice(path: Path, count: int, person: int) -> tuple[str, ...]:
-    return (f"{path} holds {count} people: {person} is taken; `target_person` takes others",) if count > 1 else ()
+def _motion_of_one(path: Path, table: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Repeat the last pose of a person in frames without them."""
+    frames = np.array(table["frame_ids"])
+    check_limits("frame", frames, path)
+    rows = _held_rows(frames)
+    return {name: np.array(table[name])[rows] for name in _NAMES & table.keys()}
 
 
 def _held_rows(frames: np.ndarray) -> np.ndarray:
@@ -160,19 +146,16 @@ def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None, tra
     rate, trans, betas = _frame_rate(path, arrays), _first(arrays, _TRANS), _first(arrays, _BETAS)
     expected = (*poses.shape[:-1], 3)
     trans = np.zeros(expected) if trans is None else trans.T if "root_translation" in arrays else trans
-    if trans.size != math.prod(expected):
+    if trans.squeeze().shape != np.zeros(expected).squeeze().shape:
         raise InputError(path, "holds trans of the wrong shape", expected=str(expected), got=str(trans.shape))
     trans = trans.reshape(expected)
     if "smpl_scaling" in arrays:
         rate, trans = rate or _AIST_RATE, trans / max(float(arrays["smpl_scaling"].ravel()[0]), 1e-6)
     notes: tuple[str, ...] = ()
     if poses.ndim == 3:
-        count, person = len(poses), track or 0
-        if not 0 <= person < count:
-            raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, range(count))))
-        poses, trans, track = poses[person], trans[person], person
-        betas = betas[person] if betas is not None and betas.ndim > 1 and len(betas) == count else betas
-        notes = _choice(path, count, person)
+        track, notes = choose_person(path, range(len(poses)), 0, track)
+        betas = betas[track] if betas is not None and betas.ndim > 1 and len(betas) == len(poses) else betas
+        poses, trans = poses[track], trans[track]
     poses, trans = np.atleast_2d(poses), np.atleast_2d(trans)
     check_limits("trans", trans, path)
     body = np.pad(poses, ((0, 0), (0, 3 * len(SMPL24) - poses.shape[1])))
@@ -263,25 +246,22 @@ def _mean_betas(path: Path, betas: np.ndarray | None) -> np.ndarray:
 def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> RotationTarget:
     """Select one person of another program's fits: `track`, or else the largest, with the sum of 1 / z² over frames.
 
-    Frames that do not show the person hold the last pose shown. Raises InputError for fits without rotations.
+    Frames that do not show the person hold the last pose shown. Raises InputError for fits without rotations or
+    numbers of people.
     """
-    if fits.model == "joints":
+    lacking = "rotations of SMPL" if fits.model == "joints" else "numbers of people" if (fits.track < 0).any() else ""
+    if lacking:
         remedy = f"hpc refine {shell_word(path)} --frames VIDEO makes a fit file, which is read"
-        raise InputError(path, f"holds joints of {fits.program} without rotations of SMPL", remedy=remedy)
+        raise InputError(path, f"holds results of {fits.program} without {lacking}", remedy=remedy)
     tracks, people = np.unique(fits.track, return_inverse=True)
     area = np.bincount(people, weights=1 / fits.trans[:, 2] ** 2)
-    person = int(tracks[area.argmax()]) if track is None else track
-    if person not in tracks:
-        raise UsageError(path, f"holds no person {person}", expected=", ".join(map(str, tracks.tolist())))
+    person, notes = choose_person(path, tracks.tolist(), int(tracks[area.argmax()]), track)
     rows = np.flatnonzero(fits.track == person)
     rows = rows[np.argsort(fits.frame[rows], kind="stable")]
     rows = rows[_held_rows(fits.frame[rows])]
-    notes: tuple[str, ...] = (f"{fits.program}'s poses are read in camera axes",)
-    if track is None and len(tracks) > 1:
-        notes += (f"{path} holds {len(tracks)} people: the largest is taken, {person}; `target_person` takes others",)
     poses, betas, trans = (values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans))
-    params = BodyParams(poses, betas, trans)
-    return RotationTarget(params, warnings=notes, person=person)
+    notes = (f"{fits.program}'s poses are read in camera axes", *notes)
+    return RotationTarget(BodyParams(poses, betas, trans), warnings=notes, person=person)
 
 
 def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "fit") -> RotationTarget:
@@ -293,10 +273,7 @@ def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "
     """
     if len(fit) == 0:
         raise InputError(name, "holds no person", expected="a fit with at least one person")
-    if track is None:
-        track = fit.largest_track
-    if track not in fit.tracks:
-        raise UsageError(name, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
+    track, _ = choose_person(name, fit.tracks, fit.largest_track, track)
     rows = fit.held_rows(track)
     frames = fit.frame_index[rows]
     keypoints = DetectedKeypoints(fit.keypoints2d[rows], fit.focal[frames], fit.principal_point[frames], fit.body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,18 @@ def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
     """Turn points (..., 3) in the named axes to (..., 3) in camera axes."""
     check_axes(axes)
     return points @ AXES[axes].T
+
+
+def choose_person(
+    path: Path | str, people: Collection[int], default: int, requested: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """Return the number of the person to take, with a sentence if others could be. Raises UsageError otherwise."""
+    if requested is None:
+        others = f"{path} holds {len(people)} people: {default} is taken; `target_person` takes others"
+        return default, (others,) if len(people) > 1 else ()
+    if requested not in people:
+        raise UsageError(path, f"holds no person {requested}", expected=", ".join(map(str, people)))
+    return requested, ()
 
 
 _UPRIGHT = 0.8  # cosine between chest − feet and the way up, at least, of a person who stands or sits
