@@ -150,9 +150,8 @@ def check_fits(path: Path) -> None:
         names = (name for _, folders, files in os.walk(path) for name in (*folders, *files))
         if not any(name == "hps" or name.endswith((".fit.npz", "_track_0.npy")) for name in names):
             remedy = f"hpc fit {shell_word(path)} makes those of images and videos"
-            raise InputError(
-                path, "holds no fits", expected=_EXPECTED.replace("a fit file", "fit files in it"), remedy=remedy
-            )
+            expected = _EXPECTED.replace("a fit file", "fit files in it")
+            raise InputError(path, "holds no fits", expected=expected, remedy=remedy)
         return
     kind = describe_file(path)
     if kind in _NO_FITS:
@@ -165,20 +164,13 @@ def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
     body   the name of the body that the fits shall be of; smplx  SMPL-X's model file, or None
     """
     if fits.model != "joints" and not body.startswith("smpl"):
-        raise UsageError(
-            path,
-            f"holds SMPL{'-X' if fits.model == 'smplx' else ''} parameters of {fits.program}",
-            expected="SMPL's model file",
-            got=f"the body {body}",
-            remedy="register at https://smpl.is.tue.mpg.de and give --body smpl:FILE",
-        )
+        problem = f"holds SMPL{'-X' if fits.model == 'smplx' else ''} parameters of {fits.program}"
+        remedy = "register at https://smpl.is.tue.mpg.de and give --body smpl:FILE"
+        raise UsageError(path, problem, expected="SMPL's model file", got=f"the body {body}", remedy=remedy)
     if fits.model == "smplx" and smplx is None:
-        raise UsageError(
-            path,
-            f"holds SMPL-X shapes and translations of {fits.program}",
-            expected="SMPL-X's model file beside SMPL's",
-            remedy="give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with",
-        )
+        problem = f"holds SMPL-X shapes and translations of {fits.program}"
+        remedy = "give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with"
+        raise UsageError(path, problem, expected="SMPL-X's model file beside SMPL's", remedy=remedy)
     if fits.model != "smplx" and smplx is not None:
         raise UsageError("smplx", f"is of no use: {fits.program} has no SMPL-X parameters", remedy="leave it out")
 
@@ -202,10 +194,8 @@ def _read_torch(path: Path) -> Any:
         check_torch_pickles(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged archives raise whatever they lead to
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            path, "is refused: it cannot be read as plain tensors", got=reason, remedy="make it again"
-        ) from error
+        problem, got = "is refused: it cannot be read as plain tensors", " ".join(str(error).split())[:200]
+        raise InputError(path, problem, got=got, remedy="make it again") from error
 
 
 @contextmanager
@@ -243,9 +233,14 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
 
 
 def _rows(
-    path: Path, rows: Sequence[Mapping[str, Any]], program: str, model: Foreign = "smpl", **of_all: Any
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    program: str,
+    model: Foreign = "smpl",
+    frame_count: int | None = None,
+    world_to_camera: Array | None = None,
 ) -> ForeignFits:
-    """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown. `of_all`: its other fields."""
+    """Build the record of rows; what a row lacks is what `ForeignFits` says of unknown."""
     unknown: dict[str, Any] = {
         "track": -1,
         "names": "",
@@ -262,7 +257,8 @@ def _rows(
     columns: dict[str, Any] = {name: np.stack([np.asarray(row[name]) for row in full]) for name in full[0]}
     for name in ("poses", "betas", "trans", "focal", "principal_point", "image_size", "confidence"):
         columns[name] = columns[name].astype(np.float64)
-    return ForeignFits(program, model, **columns, **of_all)
+    columns["poses"] = np.pad(columns["poses"], ((0, 0), (0, _SMPL - columns["poses"].shape[1])))
+    return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera)
 
 
 def numbers_of(value: Any, *shape: int) -> Array:
@@ -308,23 +304,23 @@ _BETAS = ("betas", "shape", "pred_shape")
 _TRANS = ("trans_cam", "trans", "transl", "pred_trans", "cam_t")
 
 
-def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> Iterator[dict[str, Any]]:
+def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> list[dict[str, Any]]:
     """Read a person's rows; `more` are (T, …) of other fields. A table without numbers of frames has all frames."""
 
     def first_of(*names: str) -> Any:
         return table[next((name for name in names if name in table), names[0])]
 
-    parts = [table["global_orient"], table["body_pose"]] if "body_pose" in table else [first_of(*_POSES)]
-    poses = body_poses(parts)
+    names = ("global_orient", "body_pose")
+    poses = body_poses([table[name] for name in names] if names[1] in table else [first_of(*_POSES)])
     count = len(poses)
     columns = {
-        "poses": np.pad(poses, ((0, 0), (0, _SMPL - poses.shape[-1]))),
+        "poses": poses,
         "betas": numbers_of(first_of(*_BETAS), count, 10),
         "trans": numbers_of(first_of(*_TRANS), count, 3),
         "frame": numbers_of(table.get("frame_ids", table.get("frame", np.arange(count))), count).astype(int),
         **more,
     }
-    return ({"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count))
+    return [{"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count)]
 
 
 _PHALP_FOCAL, _PHALP_SIZE = 5000.0, 256.0
@@ -386,9 +382,8 @@ def _read_tram(path: Path, content: Any) -> ForeignFits:
     """
     camera_file = (path if path.is_dir() else path.parent.parent) / "camera.npy"
     if not camera_file.is_file():
-        raise InputError(
-            path, "has no camera", expected=f"{camera_file}, as TRAM writes it", remedy="keep TRAM's folder together"
-        )
+        expected = f"{camera_file}, as TRAM writes it"
+        raise InputError(path, "has no camera", expected=expected, remedy="keep TRAM's folder together")
     camera = read_object(camera_file)
     tracks = content if isinstance(content, list) else [content]
     rows = [row for number, track in enumerate(tracks) for row in _rows_of_person(track, number)]
@@ -436,7 +431,7 @@ def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     frames = np.array([numbers[image] for image in images])
     cameras = _intrinsics(content["cam_int"], len(images))
     rows = _rows_of_person(content, -1, frame=frames, names=np.array(images), **cameras)
-    return _rows(path, list(rows), "CameraHMR")
+    return _rows(path, rows, "CameraHMR")
 
 
 def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
@@ -446,7 +441,7 @@ def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     """
     count = len(content["K_fullimg"])
     rows = _rows_of_person(content["smpl_params_incam"], 0, **_intrinsics(content["K_fullimg"], count))
-    return _rows(path, list(rows), "GVHMR", "smplx", frame_count=count)
+    return _rows(path, rows, "GVHMR", "smplx", frame_count=count)
 
 
 # The rows of MHR's 70 keypoints (`sam_3d_body/metadata/mhr70.py`) that blazepose33 has too.

@@ -371,6 +371,13 @@ class TestTables:
         (person,) = people.people_in("a.jpg")
         assert (person.box.tolist(), person.track, person.canvas) == ([1, 2, 30, 40], None, None)
 
+    @pytest.mark.parametrize("more", ["", ",width,height"])
+    def test_boxes_from_zero_to_one(self, save, more):
+        values = ",640,480" if more else ""
+        people = read_boxes(save(f"name,x0,y0,x1,y1{more}\na.jpg,0.25,0.5,0.5,1{values}\n", "b.csv"))
+        (person,) = people.people_in("a.jpg")
+        assert person.in_image("x", 640, 480).box.tolist() == [160, 240, 320, 480]
+
     def test_six_numbers_without_a_header_may_be_anything(self, save):
         with raises(InputError, problem="no usable header"):
             read_boxes(save("1,2,10,20,30,40\n", "det.txt"))

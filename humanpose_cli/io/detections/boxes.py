@@ -122,16 +122,13 @@ def _classes_of_people(path: Path, classes: set[str], mot: bool) -> set[str]:
 
 
 def _person(where: str, box: Mapping[str, str], values: Mapping[str, str]) -> UserDetection:
-    corners = [_number(where, column, text) for column, text in box.items()]
-    checked = sized_box(where, corners) if tuple(box) in _SIZED else None
-    if checked is None:
-        checked = corner_box(where, finite_numbers(where, "box", corners, (4,)))
+    corners = finite_numbers(where, "box", [_number(where, column, text) for column, text in box.items()], (4,))
+    checked = sized_box(where, corners.tolist()) if tuple(box) in _SIZED else corner_box(where, corners)
     (score,) = finite_numbers(where, "score", [_number(where, "score", values.get("score") or "1")], (1,))
     numbers = {name: _number(where, name, text) for name, text in values.items() if re.fullmatch(r"-?\d+(\.0*)?", text)}
     size = stated_size(numbers)
-    if size and checked[:2].any() and np.allclose(checked[2:] - checked[:2], size, atol=1):
-        size = None  # the box's own
-    canvas = UNIT if np.abs(checked).max() <= 1 else size
+    is_of_box = size and checked[:2].any() and np.allclose(checked[2:] - checked[:2], size, atol=1)
+    canvas = UNIT if np.abs(checked).max() <= 1 else None if is_of_box else size
     return UserDetection(checked, None, 1.0 if score == -1 else float(score), track_of(numbers), canvas)
 
 

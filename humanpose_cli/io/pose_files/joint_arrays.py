@@ -89,13 +89,9 @@ def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton, *, ri
     _check_unit(path, joints, size)
     check_limits("joints", joints, path)
     if change:
-        raise InputError(
-            path,
-            "cannot be joint positions of one person: bone lengths change",
-            expected="lengths that stay",
-            got=change,
-            remedy=f"give one person's joints, scaled alike in all frames; {AXIS_ANGLE_WAY_OUT}",
-        )
+        problem = "cannot be joint positions of one person: bone lengths change"
+        remedy = f"give one person's joints, scaled alike in all frames; {AXIS_ANGLE_WAY_OUT}"
+        raise InputError(path, problem, expected="lengths that stay", got=change, remedy=remedy)
     return ()
 
 
@@ -145,13 +141,8 @@ def _check_build(
 def _impossible(path: Path | str, skeleton: Skeleton, description: str) -> InputError:
     other_order = f"check that the joints stand in the order of {skeleton.name}"
     remedy = f"{AXIS_ANGLE_WAY_OUT}; otherwise {other_order}" if len(skeleton) == 24 else other_order
-    return InputError(
-        path,
-        "cannot be joint positions",
-        expected="a person's joints (J, 3) or (T, J, 3)",
-        got=description,
-        remedy=remedy,
-    )
+    expected = "a person's joints (J, 3) or (T, J, 3)"
+    return InputError(path, "cannot be joint positions", expected=expected, got=description, remedy=remedy)
 
 
 def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
@@ -276,10 +267,8 @@ def _check_shape(path: Path | str, values: np.ndarray) -> None:
         remedy = f"these look like rotation matrices; {AXIS_ANGLE_WAY_OUT}"
     elif len(shape) == 4 and shape[3] == 3:
         remedy = "if it holds several persons, save one of them: pose[:, 0]"
-    joint_shape = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    raise InputError(
-        path, "has the wrong shape", expected="(J, 3) or (T, J, 3)", got=str(tuple(joint_shape)), remedy=remedy
-    )
+    got = str(tuple(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape))
+    raise InputError(path, "has the wrong shape", expected="(J, 3) or (T, J, 3)", got=got, remedy=remedy)
 
 
 def _skeleton_for(path: Path | str, count: int, requested_skeleton: Skeleton | str | None) -> Skeleton:
@@ -287,17 +276,12 @@ def _skeleton_for(path: Path | str, count: int, requested_skeleton: Skeleton | s
         try:
             requested_skeleton = skeleton_by_name(requested_skeleton)
         except KeyError:
-            raise UsageError(
-                "skeleton", "is unknown", expected=", ".join(SKELETONS), got=str(requested_skeleton)
-            ) from None
+            expected, got = ", ".join(SKELETONS), str(requested_skeleton)
+            raise UsageError("skeleton", "is unknown", expected=expected, got=got) from None
     if requested_skeleton is not None:
         if len(requested_skeleton) != count:
-            raise InputError(
-                path,
-                "has the wrong number of joints",
-                expected=f"{len(requested_skeleton)} for {requested_skeleton.name}",
-                got=str(count),
-            )
+            expected = f"{len(requested_skeleton)} for {requested_skeleton.name}"
+            raise InputError(path, "has the wrong number of joints", expected=expected, got=str(count))
         return requested_skeleton
     candidates = skeletons_with(count)
     if len(candidates) > 1:

@@ -81,12 +81,15 @@ def read_rotations(path: Path, axes: str | None, track: int | None = None, conte
             best = max(content, key=lambda key: (len(content[key]["frame_ids"]), -key))
             track, notes = choose_person(path, content, best, track)
             content = _motion_of_one(path, content[track])
-    if isinstance(content, Mapping) and any(name in content for names in _POSES for name in names):
-        target = _target_of_table(path, {name: content[name] for name in _NAMES & content.keys()}, axes, track)
-        return replace(target, warnings=(*notes, *target.warnings))
-    expected = "smpl_poses, poses, root_orient or global_orient, or results of another program"
-    names = sorted(npz_names(path))[:8] if path.suffix.lower() == ".npz" else []
-    raise InputError(path, "holds no poses", expected=expected, got=", ".join(names) or outline_of(content))
+    table = content if isinstance(content, Mapping) else {}
+    names = next((names for names in _POSES if table.keys() >= {*names}), None)
+    if names is None:
+        lack = next((names[-1] for names in _POSES if names[0] in table), "poses")
+        expected = "smpl_poses, poses, root_orient or global_orient, or results of another program"
+        got = ", ".join(sorted(npz_names(path))[:8]) if path.suffix.lower() == ".npz" else outline_of(content)
+        raise InputError(path, f"holds no {lack}", expected=expected, got=got)
+    target = _target_of_table(path, {name: table[name] for name in _NAMES & table.keys()}, names, axes, track)
+    return replace(target, warnings=(*notes, *target.warnings))
 
 
 def _people(content: Any) -> Any:
@@ -131,18 +134,15 @@ def _held_rows(frames: np.ndarray) -> np.ndarray:
     return np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1
 
 
-def _target_of_table(path: Path, table: Mapping[str, Any], axes: str | None, track: int | None) -> RotationTarget:
+def _target_of_table(
+    path: Path, table: Mapping[str, Any], names: Sequence[str], axes: str | None, track: int | None
+) -> RotationTarget:
     arrays = {name: _numbers(path, name, value) for name, value in table.items()}
-    poses = _poses(path, arrays)
+    poses = _poses(path, arrays, names)
     largest = float(np.abs(poses).max())
     if largest > LIMITS["poses"].high:
-        raise InputError(
-            path,
-            "holds rotations that are too large",
-            expected="axis-angle in radians",
-            got=f"{largest:.3g}",
-            remedy="if these are degrees, save numpy.deg2rad(poses)",
-        )
+        problem, remedy = "holds rotations that are too large", "if these are degrees, save numpy.deg2rad(poses)"
+        raise InputError(path, problem, expected="axis-angle in radians", got=f"{largest:.3g}", remedy=remedy)
     rate, trans, betas = _frame_rate(path, arrays), _first(arrays, _TRANS), _first(arrays, _BETAS)
     expected = (*poses.shape[:-1], 3)
     trans = np.zeros(expected) if trans is None else trans.T if "root_translation" in arrays else trans
@@ -177,13 +177,8 @@ def _first(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray
     return next((arrays[name] for name in names if name in arrays), None)
 
 
-def _poses(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _poses(path: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Read axis-angle poses as `body_poses`. The two hand joints of SMPL, which other models split, stay straight."""
-    names: Sequence[str] = next((names for names in _POSES if arrays.keys() >= {*names}), ())
-    if not names:
-        wanted = next((names[-1] for names in _POSES if names[0] in arrays), "poses")
-        remedy, got = "save joint positions as .npy, or rotations with the names of AMASS", ", ".join(sorted(arrays))
-        raise InputError(path, f"holds no {wanted}", expected="an AMASS or a fit file", got=got, remedy=remedy)
     parts = [arrays[name] for name in names]
     if names[0] == "Rh" and parts[1].shape[-1] not in _WITHOUT_PELVIS:
         parts[1] = parts[1][..., 3:]
@@ -249,10 +244,10 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
     Frames that do not show the person hold the last pose shown. Raises InputError for fits without rotations or
     numbers of people.
     """
-    lacking = "rotations of SMPL" if fits.model == "joints" else "numbers of people" if (fits.track < 0).any() else ""
-    if lacking:
+    lack = "rotations of SMPL" if fits.model == "joints" else "numbers of people" if (fits.track < 0).any() else ""
+    if lack:
         remedy = f"hpc refine {shell_word(path)} --frames VIDEO makes a fit file, which is read"
-        raise InputError(path, f"holds results of {fits.program} without {lacking}", remedy=remedy)
+        raise InputError(path, f"holds results of {fits.program} without {lack}", remedy=remedy)
     tracks, people = np.unique(fits.track, return_inverse=True)
     area = np.bincount(people, weights=1 / fits.trans[:, 2] ** 2)
     person, notes = choose_person(path, tracks.tolist(), int(tracks[area.argmax()]), track)
