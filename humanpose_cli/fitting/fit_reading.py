@@ -493,13 +493,13 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
     motion = read_rotations(path, "camera")
     poses = read_npz(path, {"poses"}).get("poses")
     if body.name == "default" and (poses is None or poses[0].size != 72):
-        raise UsageError(
-            path, "holds SMPL parameters of a motion", expected="SMPL's model file", remedy="give --body smpl:FILE"
-        )
+        problem = "holds SMPL parameters of a motion"
+        raise UsageError(path, problem, expected="SMPL's model file", remedy="give --body smpl:FILE")
+    if motion.person is not None:
+        raise InputError(path, "has an axis of people", expected="one person's motion, (T, 66 or more)")
     if camera is None:
-        raise UsageError(
-            path, "holds a motion that has no camera", expected="--camera FILE with focal and world_to_camera"
-        )
+        expected = "--camera FILE with focal and world_to_camera"
+        raise UsageError(path, "holds a motion that has no camera", expected=expected)
     upright = True
     if _is_fit_file(Path(camera)):
         fit = load_fit(camera)

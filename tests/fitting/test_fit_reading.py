@@ -198,6 +198,12 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
 
 
+def test_a_motion_of_several_people_has_no_fit(smpl: Body, tmp_path: Path) -> None:
+    np.savez(tmp_path / "people.npz", root_orient=np.zeros((2, 3, 3)), pose_body=np.zeros((2, 3, 63)))
+    with raises(InputError, subject="people.npz", problem="axis of people"):
+        read_fits(tmp_path / "people.npz", smpl, camera=tmp_path / "camera.npz")
+
+
 @pytest.mark.slow
 def test_an_amass_export_knows_its_world(smpl: Body, folder: Path, tmp_path: Path) -> None:
     """One that stands on the ground comes back before the cameras; what other programs wrote again is in the fit's."""
