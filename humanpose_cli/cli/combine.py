@@ -224,22 +224,24 @@ class _Takes:
         return Item(take.key, self.fits(take), take.key, None, tuple(paths), payload=take, error=take.error)
 
     def read(self, take: TakeInput, *, overlay: bool) -> list[Fit]:
-        """Read the fits of a take's cameras, with their frames if overlays are drawn."""
+        """Read the fits of a take's cameras, with their frames if overlays are drawn and the frames can be found."""
         from humanpose_cli.fitting.fit_reading import read_fits
-        from humanpose_cli.io.fit_files import stored_inputs
         from humanpose_cli.io.frame_files import FrameFiles
 
-        fits, views = [], {fit_path(view.key, self.out / CAMERAS): view for view in take.views}
+        fits, problems = [], []
+        views = {fit_path(view.key, self.out / CAMERAS): view for view in take.views}
         for path in self.fits(take):
-            frames = (views[path],) if path in views else stored_inputs(path) if overlay else ()
+            frames, problem = ((views[path],), "") if path in views else _frames_of(path)
+            problems += [problem] if problem else []
             fit = read_fits(path, self.fitting.body, (frames or None) if overlay else None)
             fit = replace(fit, frame_files=(FrameFiles.of(frames),)) if frames else fit
-            if overlay and fit.images is None:
-                problem = "does not name the files of its frames"
-                raise InputError(path, problem, remedy="`overlay=False`, or fit the frames again")
             if fit.views is not None:
                 raise InputError(path, "is the fit of a take", expected="the fit of one camera")
             fits.append(fit)
+        if problems:
+            lost = "there are no overlays, and clocks come from movements, not from sound"
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            self.session.reporter.info_once(f"{take.key}: {lost}: {problems[0]}{more}")
         return fits
 
     def solver(self, take: TakeInput) -> TakeSolver:
@@ -405,6 +407,19 @@ def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> Comman
         max_error=_MAX_ERROR,
     )
     return flags.run(session, items, worker, work.out, work.identity)
+
+
+def _frames_of(path: Path) -> tuple[tuple[InputItem, ...], str]:
+    """Open the inputs that a fit file names; () and the reason if it names none, or they cannot be read."""
+    from humanpose_cli.io.fit_files import stored_inputs
+
+    try:
+        frames = stored_inputs(path)
+        if error := next((item.error for item in frames if item.error is not None), None):
+            raise error
+    except InputError as error:
+        return (), f"{error.subject}: {error.problem}"  # whose remedy, `frames`, is another command's
+    return frames, "" if frames else f"{path}: does not name the files of its frames"
 
 
 def _is_done(earlier: EarlierRuns, item: Item) -> bool:

@@ -17,6 +17,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.video import VideoWriter
 
@@ -180,7 +181,7 @@ def combine(hpc, tmp_path):
 
     def run(inputs, name, *options):
         FilmedDetector.looks = 0
-        ran = hpc("combine", *inputs, "--offsets", "0,0", *options, "--out", str(tmp_path / name), "--json")
+        ran = hpc("combine", *inputs, "--offsets", "0,0", *options, "--out", str(tmp_path / "hpc-out" / name), "--json")
         return ran, FilmedDetector.looks
 
     return run
@@ -205,8 +206,8 @@ def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     assert stopped.code == 5
     again, looks = combine(videos, "out")
     assert (again.code, looks) == (0, 0), again.err
-    assert results(tmp_path / "complete") == results(tmp_path / "out")
-    assert len(results(tmp_path / "out")) == 6
+    assert results(tmp_path / "hpc-out" / "complete") == results(tmp_path / "hpc-out" / "out")
+    assert len(results(tmp_path / "hpc-out" / "out")) == 6
     with pytest.MonkeyPatch.context() as patched:
         patched.delattr(humanpose_cli.views.inputs.TakeInput, "checked")
         done, looks = combine(videos, "out")  # opens no video
@@ -216,16 +217,18 @@ def test_cameras_are_fitted_once(hpc, combine, videos, tmp_path):
     assert (other.code, looks) == (0, 0), other.err
     states = {item["input"]: item["status"] for item in other.document["items"]}
     assert [state for name, state in states.items() if name != "take"] == ["skipped", "skipped"]
-    heights = [read_fit(tmp_path / name / "take.fit.npz").segment_scales.mean() for name in ("complete", "out")]
+    heights = [
+        read_fit(tmp_path / "hpc-out" / name / "take.fit.npz").segment_scales.mean() for name in ("complete", "out")
+    ]
     assert heights[0] != heights[1]
 
-    fits = sorted(str(path) for path in (tmp_path / "complete" / "cameras").glob("*.fit.npz"))
+    fits = sorted(str(path) for path in (tmp_path / "hpc-out" / "complete" / "cameras").glob("*.fit.npz"))
     from_fits, looks = combine(fits, "from-fits")
     assert (from_fits.code, looks) == (0, 0), from_fits.err
-    assert results(tmp_path / "complete") == results(tmp_path / "from-fits")
-    folder, looks = combine([str(tmp_path / "complete" / "cameras")], "of-folder", "--no-overlay")
+    assert results(tmp_path / "hpc-out" / "complete") == results(tmp_path / "hpc-out" / "from-fits")
+    folder, looks = combine([str(tmp_path / "hpc-out" / "complete" / "cameras")], "of-folder", "--no-overlay")
     assert (folder.code, looks) == (0, 0), folder.err
-    take, python = load_fit(tmp_path / "complete" / "take.fit.npz"), hp.combine(fits, offsets=[0, 0])
+    take, python = load_fit(tmp_path / "hpc-out" / "complete" / "take.fit.npz"), hp.combine(fits, offsets=[0, 0])
     np.testing.assert_array_equal(python.joints3d, take.joints3d)
 
 
@@ -237,7 +240,7 @@ def test_parts_fit_cameras_and_the_last_run_combines_them(combine, videos, tmp_p
     assert sum(looks for _, looks in parts) == 2 * FRAMES
     last, looks = combine(videos, "out", "--no-overlay")
     assert (last.code, looks, complete.code) == (0, 0, 0), last.err
-    assert results(tmp_path / "complete") == results(tmp_path / "out")
+    assert results(tmp_path / "hpc-out" / "complete") == results(tmp_path / "hpc-out" / "out")
 
     write_video(Path(videos[1]), 180, 3)
     changed, looks = combine(videos, "out", "--no-overlay")
@@ -259,9 +262,28 @@ def test_a_fit_file_of_moved_frames_is_combined_without_overlays(combine, videos
     combine(videos, "complete", "--no-overlay")
     for path in videos:
         Path(path).rename(Path(path).with_suffix(".moved.mp4"))
-    fits = sorted(str(path) for path in (tmp_path / "complete" / "cameras").glob("*.fit.npz"))
+    fits = sorted(str(path) for path in (tmp_path / "hpc-out" / "complete" / "cameras").glob("*.fit.npz"))
     drawn, _ = combine(fits, "drawn")
-    assert (drawn.code, "a.mp4: does not exist" in drawn.err) == (3, True), drawn.err
+    assert (drawn.code, "a.mp4: does not exist" in drawn.err) == (0, True), drawn.err
     plain, _ = combine(fits, "plain", "--no-overlay")
     assert plain.code == 0, plain.err
-    assert read_fit(tmp_path / "plain" / "take.fit.npz").views.names.tolist() == ["a.mp4", "b.mp4"]
+    assert results(tmp_path / "hpc-out" / "drawn") == results(tmp_path / "hpc-out" / "plain")
+    assert read_fit(tmp_path / "hpc-out" / "plain" / "take.fit.npz").views.names.tolist() == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--overlay",), ("--no-overlay",)])
+def test_fits_whose_videos_lie_elsewhere_are_combined_by_movements(hpc, tmp_path, options):
+    films, elsewhere, folder = film(CAMERAS, frames=FRAMES), tmp_path / "elsewhere", tmp_path / "fits"
+    folder.mkdir()
+    for path in (elsewhere, elsewhere / "a.mp4", elsewhere / "b.mp4"):
+        path.mkdir()  # which is not opened: a video would be read
+    for name, fit in zip(("a.mp4", "b.mp4"), films.fits, strict=True):
+        replace(fit, frame_files=(FrameFiles("video", (elsewhere / name,)),)).save(folder / f"{name}.fit.npz")
+    ran = hpc("combine", *sorted(map(str, folder.iterdir())), *options, "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 0, ran.err
+    (line,) = [line for line in ran.err.splitlines() if "overlays" in line]
+    assert str(elsewhere / "a.mp4") in line
+    assert "movements" in line
+    assert read_fit(tmp_path / "out" / "take.fit.npz").views.names.tolist() == ["a.mp4", "b.mp4"]
+    assert not list((tmp_path / "out").glob("*.mp4"))
