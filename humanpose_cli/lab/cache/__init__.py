@@ -1,7 +1,7 @@
 """Labelled people: the dataset cache, what is read from it for training, and its checks.
 
 samples, encoding     what a source gives; stored JPEG and PNG      label_maps     drawn from posed bodies
-schema                every table and column of the cache           reading        the files, mapped into memory
+schema                every table and column of the cache           reading        the files, row by row
 writing, workers      samples to shards, in several processes       building       `build_cache`, plan and index
 cache                 `open_cache`                                  export         images as files
 verification          what is damaged, record by record             contents       what there is, counted

@@ -1,7 +1,8 @@
-"""The files of a cache, shards and the index: mapped into memory where HDF5 says that their datasets lie.
+"""The files of a cache, shards and the index: rows are read where HDF5 says that their datasets lie.
 
-HDF5 reads the root's attributes, and type, shape and offset of the contiguous datasets; rows are then slices of one
-`np.memmap`. No handle and no lock of HDF5 stays open, so threads and forked processes share a file.
+HDF5 reads the root's attributes, and type, shape and offset of the contiguous datasets; rows are then read at their
+offsets, without a position in the file. No handle and no lock of HDF5 stays open, so threads and forked processes
+share a file. It is not mapped into memory: a mapped file that becomes shorter would end the process.
 The file is not trusted: attributes are single numbers and texts, datasets have the types and row shapes of the schema
 and lie within the file, and no link is followed. What differs is an InputError and not a fault of the memory.
 """
@@ -9,6 +10,7 @@ and lie within the file, and no link is followed. What differs is an InputError 
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,15 +49,38 @@ _INDEX = {column.path: column for column in INDEX_COLUMNS}
 _SHARD_TYPES, _INDEX_TYPES = dataset_types(COLUMNS), dataset_types(INDEX_COLUMNS)
 # Nearly every reader needs these first, and the file is open anyway. A reader that needs more reads all.
 _FIRST = ("pictures/image/values", "pictures/image/offsets", "pictures/image/checksums", "pictures/size")
+_SMALL = 1 << 16  # bytes of a dataset that is read at once, since most of its rows are read soon
+_HAS_PREAD = hasattr(os, "pread")
 _LONGEST_TEXT = 1 << 16  # bytes of an attribute: more do not fit into the headers that are written
 
 
 class _Dataset(NamedTuple):
     """Where a contiguous dataset begins in the file, and what it holds."""
 
+    name: str
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    row_count: int
+    row_size: int  # bytes
+
+
+class _OpenFile:
+    """A file that is closed with the last reference to it: a thread that reads from it is not disturbed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self._lock = descriptor, threading.Lock()
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Read bytes; fewer at the end of the file, and 2 GB at most."""
+        if _HAS_PREAD:
+            return os.pread(self.descriptor, size, offset)
+        with self._lock:  # Windows, where no forked process shares the position
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            return os.read(self.descriptor, size)
 
 
 class TableFile:
@@ -67,10 +92,10 @@ class TableFile:
 
     def __init__(self, path: Path | str, kind: str | None = None) -> None:
         self.path = Path(path)
-        self._map: NDArray[np.uint8] | None = None
+        self._file: _OpenFile | None = None
         self._identity: tuple[int, int, int] | None = None
-        self._map_file()
-        self._arrays: dict[str, NDArray[Any] | None] = {}  # by the datasets' names, those that were read
+        self._open()
+        self._complete: dict[str, NDArray[Any]] = {}  # datasets that were read at once, by their names
         self._datasets: dict[str, _Dataset] = {}
         self._links: dict[str, str] | None = None  # None until all datasets and links are known
         with _hdf5(self.path) as file:
@@ -82,7 +107,7 @@ class TableFile:
             for name in _FIRST if kind == "shard" else ():
                 with suppress(KeyError):  # missing: reported when it is read
                     self._datasets[name] = self._locate(name, _entry(file, name))
-        self._column_arrays: dict[str, NDArray[Any] | None] = {}
+        self._columns: dict[str, _Dataset | None] = {}  # those that were checked
         header = self.header
         self._rows = {"pictures": header.picture_count, "people": header.person_count} if shard else {}
         self._rows["groups"] = header.group_count
@@ -105,17 +130,17 @@ class TableFile:
     def numbers(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read rows start … stop−1 of a plain column: (N, …), texts as (N,) bytes. KeyError if it is missing."""
         column = self._present(path)
-        if stop is None:
-            return column[start:].copy()
-        if not 0 <= start <= stop <= len(column):
+        stop = column.row_count if stop is None else stop
+        if not 0 <= start <= stop <= column.row_count:
             raise self._damaged(
-                f"{path} has {len(column)} rows, and another table refers to rows {start} to {stop - 1}"
+                f"{path} has {column.row_count} rows, and another table refers to rows {start} to {stop - 1}"
             )
-        return column[start:stop].copy()
+        return self._rows_of(column, start, stop).copy()
 
     def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read rows of a plain column, in the order of `rows`."""
-        return self._present(path)[rows]
+        first, last = int(rows.min()), int(rows.max())
+        return self._rows_of(self._present(path), first, last + 1)[rows - first]
 
     def text(self, path: str, row: int) -> str:
         return str(self.decoded(path, self.numbers(path, row, row + 1))[0])
@@ -134,7 +159,7 @@ class TableFile:
     def ragged(self, path: str, row: int) -> NDArray[Any]:
         """Read one row of a ragged column: (M, …)."""
         values = self._present(path)
-        return values[self._span(path, values, row)].copy()
+        return self._rows_of(values, *self._span(path, values, row)).copy()
 
     def encoded(self, path: str, row: int) -> bytes:
         """Read one row of an encoded column; empty without a value, also if the file lacks the column.
@@ -157,7 +182,7 @@ class TableFile:
     def offsets(self, path: str) -> NDArray[np.int64]:
         """Return the offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
         values, rows = self._present(path), self._part(path, "offsets")
-        if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
+        if rows[0] != 0 or rows[-1] != values.row_count or (np.diff(rows) < 0).any():
             raise self._damaged(f"{path}/offsets do not fit the values")
         return rows.copy()
 
@@ -241,11 +266,11 @@ class TableFile:
 
     # Datasets
 
-    @cached_property
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All datasets by their names, of the file's own memory: for those who read everything once."""
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Iterate over all datasets by their names, sorted: for those who read everything once."""
         _ = self.links
-        return {name: array for name in self._datasets if (array := self._array(name)) is not None}
+        for name, dataset in sorted(self._datasets.items()):
+            yield name, self._rows_of(dataset, 0, dataset.row_count).reshape(dataset.shape)
 
     def checksums_of_datasets(self) -> dict[str, int]:
         """Read the CRC-32 that is stored beside each dataset, −1 if there is none."""
@@ -264,45 +289,49 @@ class TableFile:
 
     def close(self) -> None:
         """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
-        self._column_arrays, self._arrays, self._map = {}, {}, None
+        self._columns, self._complete, self._file = {}, {}, None
 
     # Within
 
-    def _present(self, path: str) -> NDArray[Any]:
+    def _present(self, path: str) -> _Dataset:
         column = self._column(path)
         if column is None:
             raise KeyError(path)
         return column
 
-    def _column(self, path: str) -> NDArray[Any] | None:
-        """Return a column's values, checked at first use; None for an optional column that is missing."""
-        columns = self._column_arrays  # another thread may let go meanwhile
+    def _column(self, path: str) -> _Dataset | None:
+        """Return where a column's values lie, checked at first use; None for an optional column that is missing."""
+        columns = self._columns  # another thread may let go meanwhile
         if path not in columns:
             column = self.columns[path]
-            array = self._array(path if column.kind is Kind.PLAIN else f"{path}/values")
-            if array is not None:
-                self._check(column, array)
+            dataset = self._dataset(path if column.kind is Kind.PLAIN else f"{path}/values")
+            if dataset is not None:
+                self._check(column, dataset)
             elif not column.optional:
                 raise self._damaged(f"lacks {path}")
-            columns[path] = array
+            columns[path] = dataset
         return columns[path]
 
-    def _check(self, column: Column, array: NDArray[Any]) -> None:
-        count = len(array) if column.kind is Kind.PLAIN else len(self._part(column.path, "offsets")) - 1
+    def _check(self, column: Column, values: _Dataset) -> None:
+        count = values.row_count if column.kind is Kind.PLAIN else len(self._part(column.path, "offsets")) - 1
         if self._rows.setdefault(column.table, count) != count:
             raise self._damaged(f"{column.path} has {count} rows where the table has {self._rows[column.table]}")
         if column.kind is Kind.ENCODED and len(self._part(column.path, "checksums")) != count:
             raise self._damaged(f"{column.path}/checksums are not one for each of {count} rows")
 
     def _part(self, path: str, part: str) -> NDArray[Any]:
-        array = self._array(f"{path}/{part}")
-        if array is None or not (len(array) or part == "checksums"):
+        """Return a column's offsets or checksums."""
+        dataset = self._dataset(f"{path}/{part}")
+        if dataset is None or not (dataset.row_count or part == "checksums"):
             raise self._damaged(f"lacks {path}/{part}")
-        return array
+        return self._all_rows(dataset)
 
     def _bytes(self, path: str, row: int) -> bytes:
         values = self._column(path)
-        return b"" if values is None else values[self._span(path, values, row)].tobytes()
+        if values is None:
+            return b""
+        start, stop = self._span(path, values, row)
+        return self._read(stop - start, values.offset + start)
 
     def _image_of(self, path: str, row: int) -> int:
         """Return the row of the image that a row of an encoded column belongs to."""
@@ -316,44 +345,62 @@ class TableFile:
         if not data:
             return "is missing" if path == "pictures/image" else ""
         size = self.numbers("pictures/size", image, image + 1)[0].tolist()
-        photograph = self._span("pictures/image", self._present("pictures/image"), image)
-        return encoded_problem(path, data, size, photograph.stop - photograph.start)
+        start, stop = self._span("pictures/image", self._present("pictures/image"), image)
+        return encoded_problem(path, data, size, stop - start)
 
-    def _span(self, path: str, values: NDArray[Any], row: int) -> slice:
+    def _span(self, path: str, values: _Dataset, row: int) -> tuple[int, int]:
         offsets = self._part(path, "offsets")
         if not 0 <= row < len(offsets) - 1:
             raise self._damaged(f"{path} has {len(offsets) - 1} rows, and another table refers to row {row}")
         start, stop = int(offsets[row]), int(offsets[row + 1])
-        if not 0 <= start <= stop <= len(values):
+        if not 0 <= start <= stop <= values.row_count:
             raise self._damaged(f"{path}/offsets do not fit the values in row {row}")
-        return slice(start, stop)
+        return start, stop
 
-    def _array(self, name: str) -> NDArray[Any] | None:
-        """Return a dataset as a slice of the mapped file, None if there is none of this name."""
-        arrays = self._arrays
-        if name not in arrays:
-            if name not in self._datasets:
-                _ = self.links
-            dataset = self._datasets.get(name)
-            if dataset is None:
-                arrays[name] = None
-            elif not all(dataset.shape):
-                arrays[name] = np.zeros(dataset.shape, dataset.dtype)
-            else:
-                memory = self._map if self._map is not None else self._map_file()
-                arrays[name] = np.ndarray(dataset.shape, dataset.dtype, memory, dataset.offset)
-        return arrays[name]
+    def _dataset(self, name: str) -> _Dataset | None:
+        """Return where a dataset lies, None if there is none of this name."""
+        if name not in self._datasets:
+            _ = self.links
+        return self._datasets.get(name)
 
-    def _map_file(self) -> NDArray[np.uint8]:
-        """Map the file. Raises InputError if another file of the same name has replaced the one that was opened."""
-        with reading(self.path), open(self.path, "rb") as file:
-            status = os.fstat(file.fileno())
-            memory = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
+    def _rows_of(self, dataset: _Dataset, start: int, stop: int) -> NDArray[Any]:
+        """Read rows start … stop−1 of a dataset; the array is read-only."""
+        if dataset.row_count * dataset.row_size <= _SMALL:
+            return self._all_rows(dataset)[start:stop]
+        data = self._read((stop - start) * dataset.row_size, dataset.offset + start * dataset.row_size)
+        return np.ndarray((stop - start, *dataset.shape[1:]), dataset.dtype, data)
+
+    def _all_rows(self, dataset: _Dataset) -> NDArray[Any]:
+        """Return all rows of a dataset, which are read once and kept in memory."""
+        arrays = self._complete
+        if dataset.name not in arrays:
+            data = self._read(dataset.row_count * dataset.row_size, dataset.offset)
+            arrays[dataset.name] = np.ndarray((dataset.row_count, *dataset.shape[1:]), dataset.dtype, data)
+        return arrays[dataset.name]
+
+    def _read(self, size: int, offset: int) -> bytes:
+        """Read bytes of the file. Raises InputError if it ends before them."""
+        file = self._file or self._open()
+        try:  # not `reading`, which looks at the path again
+            data = file.read(size, offset)
+            while len(data) < size and (more := file.read(size - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise reading_error(self.path, error) from error
+        if len(data) < size:
+            raise InputError(self.path, "became shorter while it was being read", remedy=_COPY_AGAIN)
+        return data
+
+    def _open(self) -> _OpenFile:
+        """Open the file. Raises InputError if another file of the same name has replaced the one that was opened."""
+        with reading(self.path):
+            file = _OpenFile(os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+            status = os.fstat(file.descriptor)
         identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._identity not in (None, identity):
             raise InputError(self.path, "was replaced while it was being read", remedy="start again")
-        self._identity, self._map = identity, memory
-        return memory
+        self._identity, self._file = identity, file
+        return file
 
     def _look_through(self, file: Any) -> None:
         """Note all datasets and external links of the file; links are not followed."""
@@ -387,7 +434,7 @@ class TableFile:
         size = self._identity[1] if self._identity is not None else 0
         if offset + prod(side or 1 for side in shape) * dtype.itemsize > size:
             raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
-        return _Dataset(offset, dtype, shape)
+        return _Dataset(name, offset, dtype, shape, shape[0] if shape else 1, prod(shape[1:]) * dtype.itemsize)
 
     def _damaged(self, problem: str) -> InputError:
         return InputError(self.path, problem, remedy="copy or make it again; hpc cache verify lists all damage")

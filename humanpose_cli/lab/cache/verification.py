@@ -249,7 +249,7 @@ def changed_datasets(file: TableFile, *, with_encoded: bool = True) -> Iterator[
     with_encoded  False leaves out encoded images, each of which has a checksum of its own
     """
     checksums = file.checksums_of_datasets()
-    for name, array in file.arrays.items():
+    for name, array in file.arrays():
         if (with_encoded or not _is_encoded(file, name)) and zlib.crc32(bytes_of(array)) != checksums[name]:
             yield name
 
@@ -264,7 +264,7 @@ def _changed(file: TableFile) -> Iterator[str]:
     for name in wrong:
         if not _is_encoded(file, name):  # those are named one by one
             yield f"column {name}: does not match its checksum"
-    if not wrong and digest_of_arrays(file.arrays) != file.header.content_digest:
+    if not wrong and digest_of_arrays(file.arrays()) != file.header.content_digest:
         yield "its contents do not match the digest in its header"
 
 

@@ -44,11 +44,10 @@ def bytes_of(array: NDArray[Any]) -> memoryview:
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
-def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Hash all datasets with SHA-256 in the order of their paths: path, type, shape and bytes of each."""
+def digest_of_arrays(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    """Hash datasets, sorted by their paths, with SHA-256: path, type, shape and bytes of each."""
     digest = hashlib.sha256()
-    for path in sorted(arrays):
-        array = arrays[path]
+    for path, array in arrays:
         digest.update(f"{path}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0".encode())
         digest.update(bytes_of(array))
     return digest.hexdigest()
@@ -67,7 +66,8 @@ def write_hdf5(
 
     Raises OSError as the system does.
     """
-    header = replace(header, content_digest=digest_of_arrays({name: data.values for name, data in datasets.items()}))
+    digest = digest_of_arrays((name, datasets[name].values) for name in sorted(datasets))
+    header = replace(header, content_digest=digest)
     offsets: dict[str, int] = {}
     with h5py.File(_create(path)) as file:
         for name, value in header.attributes.items():

@@ -15,6 +15,7 @@ from helpers.cache_source import SmallSource
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.lab.cache import reading
 from humanpose_cli.lab.cache.building import build_cache, write_index
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.contents import describe
@@ -325,3 +326,14 @@ def test_bytes_are_compared_with_their_checksum_wherever_they_are_read(folder):
     for read in (cache.sample, cache.image):
         with raises(InputError, problem="image 'clip0/0': image does not match its checksum"):
             read(0)
+
+
+@pytest.mark.parametrize("small", [0, 1 << 16])
+def test_a_shard_that_shrinks_while_it_is_open_is_damaged(folder, monkeypatch, small):
+    """A copy over the file cuts it first; a file that is mapped into memory would end the process by a signal."""
+    monkeypatch.setattr(reading, "_SMALL", small)
+    cache = open_cache(folder)
+    cache.sample(0)
+    os.truncate(folder / SHARD, 0)
+    with raises(InputError, subject=SHARD, problem="became shorter while it was being read"):
+        cache.sample(1)
