@@ -81,3 +81,10 @@ def test_a_body_is_identified_by_the_contents_of_its_file(tmp_path):
     other.write_bytes(b"another")
     assert body_identity(f"smpl:{here}") == body_identity(f"smpl:{there}") != body_identity(f"smpl:{other}")
     assert body_identity("default") == "default"
+
+
+@pytest.mark.parametrize("option", ["--threads", "--batch-size"])
+def test_whole_numbers_beyond_32_bits_are_refused_by_their_flag(hpc, tmp_path, option):
+    ran = hpc("fit", str(tmp_path), option, str(10**30))
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+    assert f"{option}: is out of range" in ran.err

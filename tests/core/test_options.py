@@ -62,6 +62,13 @@ def test_values_out_of_range_are_refused(wrong, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("number", [2**31, -(2**31), 10**30, 10**4000])
+def test_whole_numbers_beyond_32_bits_are_refused(number):
+    with raises(UsageError, subject="batch_size", problem="is out of range"):
+        ComputeOptions(batch_size=number)
+    assert ComputeOptions(batch_size=2**31 - 1).batch_size == 2**31 - 1
+
+
 def test_values_at_the_bounds_are_taken():
     assert Sample(size=16, noise=(1e-9, 1.0), decay=0.999, way="slow", layers=34).size == 16
     assert [apply_settings(Sample(), {"angle": angle}).angle for angle in ("180", "0", "auto")] == [180.0, 0.0, "auto"]
