@@ -26,7 +26,7 @@ from humanpose_cli.cli.reporter import Translation
 from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
 from humanpose_cli.cli.table import CONTEXT, command_names
-from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import Options
 from humanpose_cli.io.protected import name_output, paths_in, protect
@@ -197,6 +197,13 @@ class _Command(TyperCommand):
     """Shows options under headings: those of this command alone first."""
 
     info = CommandInfo()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse a long option behind a single dash, which would be taken for short ones."""
+        flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts if flag.startswith("--")}
+        if wrong := next((text for text in args if f"-{text.partition('=')[0]}" in flags), None):
+            raise UsageError(wrong, "there is no such option", remedy=f"did you mean -{wrong}?")
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
