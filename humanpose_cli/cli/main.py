@@ -145,7 +145,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.cli.render import close, failed
     from humanpose_cli.cli.reporter import Reporter, private_stderr
     from humanpose_cli.cli.session import Session
-    from humanpose_cli.core.options import check_whole
+    from humanpose_cli.core.options import check_integers
 
     name, as_json = invocation.name.split()[0], invocation.json
     with (
@@ -163,7 +163,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         try:
             options = {**invocation.values, **vars(invocation.values.get("compute", SimpleNamespace()))}
             for option, value in options.items():
-                check_whole(option, value)
+                check_integers(option, value)
             if "threads" in options:
                 use_threads(options["threads"])
             session = Session(

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from humanpose_cli.core.errors import UsageError
 
 _KEY = "humanpose_cli.option"
-_MAX_WHOLE = 2**31 - 1  # what native code takes as a whole number
+_MAX_INTEGER = 2**31 - 1  # what native code takes as a whole number
 _WIDTH = 116  # characters of a line in a docstring
 Target = TypeVar("Target", bound=Callable[..., Any])
 Record = TypeVar("Record")
@@ -115,19 +115,19 @@ class Options:
                     _TEXTS.get(choice, str(choice)) for choice in choices[name] if choice is not None
                 )
                 raise UsageError(name, "is not known", expected=requirement, got=str(value))
-            check_whole(name, value)
+            check_integers(name, value)
             numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
             if not all(info.allows(number) for number in numbers):
                 requirement = f"{info.range or 'a finite number'}{f' ({info.unit})' if info.unit else ''}"
                 raise UsageError(name, "is out of range", expected=requirement, got=str(value))
 
 
-def check_whole(name: str, value: object) -> None:
+def check_integers(name: str, value: object) -> None:
     """Raise UsageError if a value, or one of a tuple, is a whole number of more than 32 bits."""
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int) and abs(number) > _MAX_WHOLE:
+        if isinstance(number, int) and abs(number) > _MAX_INTEGER:
             got = f"a number of {number.bit_length()} bits"  # Python refuses to write longer ones
-            raise UsageError(name, "is out of range", expected=f"a whole number up to {_MAX_WHOLE}", got=got)
+            raise UsageError(name, "is out of range", expected=f"a whole number up to {_MAX_INTEGER}", got=got)
 
 
 _TEXTS: Mapping[Any, str] = {float: "a number"}  # of choices that are types

@@ -63,7 +63,7 @@ def test_values_out_of_range_are_refused(wrong, message):
 
 
 @pytest.mark.parametrize("number", [2**31, -(2**31), 10**30, 10**4000])
-def test_whole_numbers_beyond_32_bits_are_refused(number):
+def test_integers_beyond_32_bits_are_refused(number):
     with raises(UsageError, subject="batch_size", problem="is out of range"):
         ComputeOptions(batch_size=number)
     assert ComputeOptions(batch_size=2**31 - 1).batch_size == 2**31 - 1
