@@ -13,7 +13,6 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 
 if TYPE_CHECKING:
     from humanpose_cli.lab.datasets.checking import ComparedCount, DatasetCheck, Tally
-    from humanpose_cli.lab.datasets.label_statistics import ValueRange
     from humanpose_cli.lab.datasets.preprocess import SourceRequest
 
 _OF_A_CACHE = ("detections", "shard_size", "workers", "device", "shard", "resume", "overwrite", "dry_run")
@@ -84,11 +83,6 @@ def _tables(check: DatasetCheck) -> Iterator[ResultTable]:
         [f"[{number}] {source}" for number, source in enumerate(sources, start=1)]
         or ["none is known that can be compared"],
     )
-    rows = [(f"{first} to {second}", *_figures(d)) for (first, second), d in sorted(check.labels.reprojection.items())]
-    if rows:
-        yield ResultTable("reprojection errors, px", ("labels", *_FIGURES), rows)
-    rows = [(name, *_figures(values)) for name, values in sorted(check.labels.ranges.items())]
-    yield ResultTable("ranges", ("label", *_FIGURES), rows)
 
 
 def _contents(check: DatasetCheck) -> Iterator[tuple[str, str]]:
@@ -106,15 +100,6 @@ def _contents(check: DatasetCheck) -> Iterator[tuple[str, str]]:
 
 def _counts(tally: Tally) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in tally.document().items() if count) or "nothing"
-
-
-_FIGURES = ("min", "mean", "max", "count", "not finite")
-
-
-def _figures(values: ValueRange) -> list[str]:
-    figures = values.document()
-    sizes = ["–" if figures[name] is None else f"{figures[name]:.4g}" for name in ("min", "mean", "max")]
-    return [*sizes, f"{values.count:,}", f"{values.not_finite:,}"]
 
 
 def _subject(count: ComparedCount) -> str:

@@ -23,7 +23,6 @@ from humanpose_cli.cli.evaluated_fits import motion as motion
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
-    DensePoseCharts,
     Device,
     Threads,
     argument,
@@ -123,17 +122,6 @@ _CALIBRATION = option(
     "not chosen.",
     show_default=False,
 )
-_DENSEPOSE_DUMP = option(
-    "--densepose FILE",
-    "Evaluate DensePose's own output: a dump of detectron2's apply_net.py. Default: evaluate fits.",
-    show_default=False,
-)
-_DISTANCES = option(
-    "--distances FOLDER",
-    "DensePose's eval_data, which its get_eval_data.sh fetches: SMPL_subdiv.mat, SMPL_SUBDIV_TRANSFORM.mat and "
-    "Pdist_matrix.mat or .pkl, 1.5 GB of memory. Default: distances along the mesh of --body.",
-    show_default=False,
-)
 _OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
 Out = Annotated[Path, _OUT]
 DEFAULT_OUT = Path("hpc-out/evaluate")
@@ -150,21 +138,6 @@ class FitFlags:
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
     match: Annotated[Literal["boxes", "tracks"], _MATCH] = "boxes"
-
-
-@dataclass(frozen=True)
-class SurfaceFlags:
-    """Which surfaces are evaluated, as one parameter."""
-
-    detector: Annotated[Literal["stored", "auto", "thorough", "fast"], _KEYPOINT_DETECTOR] = "auto"
-    predictions: Annotated[Path | None, _FIT_FILES] = None
-    densepose: Annotated[Path | None, _DENSEPOSE_DUMP] = None
-    charts: DensePoseCharts = None
-    distances: Annotated[Path | None, _DISTANCES] = None
-
-    def files(self) -> list[Path]:
-        """List what is read beside the weights."""
-        return [path for path in (self.predictions, self.densepose, self.charts, self.distances) if path is not None]
 
 
 @command(
@@ -273,12 +246,7 @@ def compare(
     return evaluate_caches(session, flags, evaluation, out, device)
 
 
-@command(
-    examples=(
-        "hpc evaluate keypoints --data coco --limit 200",
-        "hpc evaluate keypoints --data crowdpose --protocol crowdpose",
-    )
-)
+@command(examples=("hpc evaluate keypoints --data coco --limit 200",))
 def keypoints(
     session: Session,
     flags: BatchFlags,
@@ -310,56 +278,6 @@ def keypoints(
     options |= {"weights": weights, "segmenter": segmenter}
     paths = [] if predictions is None else [predictions]
     return evaluate_caches(session, flags, Evaluation("keypoints", people, report, options, paths), out, device)
-
-
-@command(
-    examples=(
-        "hpc evaluate densepose --data densepose --predictions fits --body smpl:SMPL_NEUTRAL.pkl "
-        "--charts UV_Processed.mat --distances eval_data --protocol densepose-coco",
-        "hpc evaluate densepose --data densepose --densepose results.pkl --distances eval_data",
-    )
-)
-def densepose(
-    session: Session,
-    flags: BatchFlags,
-    people: PublishedFlags,
-    surfaces: SurfaceFlags,
-    method: Annotated[Literal["auto", "keypoints", "nbf", "deform-and-learn"], _METHOD] = "auto",
-    weights: Annotated[str | None, _WEIGHTS] = None,
-    segmenter: Annotated[str | None, _SEGMENTER] = None,
-    out: Out = DEFAULT_OUT,
-    device: Device = "auto",
-    threads: Threads = None,
-) -> CommandResult:
-    """Evaluate the surfaces of bodies in images with annotated points, by DensePose's GPS.
-
-    Bodies are of hpc fit, or of fit files, and are drawn by the camera of the fit; or DensePose's own output is
-    evaluated. --distances gives the distances on the surface that DensePose's evaluator takes; without it they are
-    those along the mesh of --body, and figures are not DensePose's.
-    """
-    if surfaces.predictions is not None and surfaces.densepose is not None:
-        raise UsageError("--densepose", "cannot be given together with --predictions")
-    if surfaces.predictions is not None or surfaces.densepose is not None:
-        _refuse(session, "method", "detector", only="is for fits to images", remedy="leave it out")
-
-    def report(run: EvaluationRun) -> Report:
-        from humanpose_cli.fitting.options import FitOptions, NetworkOptions
-        from humanpose_cli.lab.evaluate.densepose import SurfaceInputs, evaluate_densepose
-
-        options = FitOptions(people.body, method=method, network=NetworkOptions(weights or "", segmenter or ""))
-        inputs = SurfaceInputs(
-            surfaces.detector,
-            predictions=surfaces.predictions,
-            densepose=surfaces.densepose,
-            charts=surfaces.charts,
-            distances=surfaces.distances,
-            threads=threads,
-        )
-        return evaluate_densepose(run, options, inputs)
-
-    options = {**asdict(surfaces), "method": method, "weights": weights, "segmenter": segmenter}
-    evaluation = Evaluation("densepose", people, report, options, surfaces.files())
-    return evaluate_caches(session, flags, evaluation, out, device)
 
 
 @command(examples=("hpc evaluate segmenter --data people",))

@@ -54,10 +54,6 @@ _SMPLX_TO_SMPL = option(
     "Matrix from SMPL-X's vertices to SMPL's, 6890 x 10475, such as smplx2smpl.pkl of WHAM: errors of joints by a "
     "regressor, and of vertices, are then of SMPL's mesh. Default: none.",
 )
-_BODY_VERTICES = option(
-    "--body-vertices FILE",
-    "Vertices that AGORA's errors are of: body_verts_smpl.npy of its evaluator. Default: all.",
-)
 _PUBLISHED_PROTOCOL = option(
     "--protocol NAME",
     "Protocol of the cache, or of published figures, which decides split, joints, root and sizes: 3dpw-camerahmr, "
@@ -140,7 +136,6 @@ class JointFlags(PublishedPeopleFlags):
     root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
     regressor: Annotated[Path | None, JOINT_REGRESSOR] = None
     smplx_to_smpl: Annotated[Path | None, _SMPLX_TO_SMPL] = None
-    body_vertices: Annotated[Path | None, _BODY_VERTICES] = None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 _SOURCE = argument(
     "SOURCE",
     "synthetic, images (your own), coco (and what comes in its form), iper, deepfashion, up3d, h36m, "
-    "humaneva, mpi-inf-3dhp, 3dpw, emdb, ssp-3d, agora, bedlam, rich, densepose or densepose-posetrack.",
+    "humaneva, 3dpw, emdb, rich, densepose or densepose-posetrack.",
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
 _OUT = out_option("--out CACHE", "Folder for the cache; with --check for the report, or its file.")

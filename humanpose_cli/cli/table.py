@@ -38,7 +38,6 @@ SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
         "motion": "Evaluate how people of clips move, without any truth: feet, floor, accelerations, size and flights.",
         "compare": "Compare two or more sets of fits on the same people, pair by pair.",
         "keypoints": "Evaluate the joints of bodies in images with labelled ones, such as COCO's, by OKS and PCK.",
-        "densepose": "Evaluate the surfaces of bodies in images with annotated points, by DensePose's GPS.",
         "segmenter": "Evaluate a segmenter: IoU and F1 of the body parts.",
         "repose": "Evaluate reposed images: by a network, by the mesh, and by copying the input.",
         "warping": "Train and evaluate warp3d in two and three dimensions: Table 1 of its paper.",

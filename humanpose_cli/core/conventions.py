@@ -224,23 +224,7 @@ BLAZEPOSE33 = _tree(
 # COCO's joints, where annotators set them, and the feet, of detectors that have both.
 COCO21 = _tree("coco21", *zip(COCO17.joint_names, COCO17.parent_names, strict=True), *_FEET)
 
-# Joints that people of single data sets are labelled with, in the image only, in the order of their owners.
-
-CROWDPOSE14 = _tree(
-    "crowdpose14", ("left_shoulder", "neck"), ("right_shoulder", "neck"), *_LIMBS, ("head_top", "neck"), ("neck", "")
-)
-
-# Without the ears, which PoseTrack does not label.
-POSETRACK15 = _tree(
-    "posetrack15",
-    ("nose", "head_bottom"),
-    ("head_bottom", ""),
-    ("head_top", "nose"),
-    ("left_shoulder", "head_bottom"),
-    ("right_shoulder", "head_bottom"),
-    *_LIMBS,
-)
-
+# Joints of detectors, in the order of MPII.
 MPII16 = _tree(
     "mpii16",
     ("right_ankle", "right_knee"),
@@ -267,8 +251,6 @@ LIMB_JOINTS = tuple(
 """The twelve joints of arms and legs, which all skeletons of bodies and images name alike."""
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
 """Skeletons of poses and bodies, by name."""
-IMAGE_SKELETONS: dict[str, Skeleton] = SKELETONS | {s.name: s for s in (CROWDPOSE14, POSETRACK15, MPII16)}
-"""Skeletons of keypoints in images, by name: also those of single data sets."""
 
 
 def skeleton_by_name(name: str) -> Skeleton:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import COCO17, Skeleton
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 
 Array = NDArray[Any]
@@ -77,16 +77,11 @@ def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence
 
 
 def to_coco17(points: Array, names: Sequence[str]) -> Array:
-    """Reorder points as `to_skeleton`: (17, 3)."""
-    return to_skeleton(points, names, COCO17)
-
-
-def to_skeleton(points: Array, names: Sequence[str], skeleton: Skeleton) -> Array:
-    """Reorder points (J, 3) x, y, confidence of the joints `names` to those of a skeleton; its other joints have 0."""
-    result = np.zeros((len(skeleton), 3))
+    """Reorder points (J, 3) x, y, confidence of the joints `names` to COCO's 17; joints without a point have 0."""
+    result = np.zeros((len(COCO17), 3))
     for name, point in zip(names, points, strict=True):
-        if name in skeleton and point[2] > 0:
-            result[skeleton.index(name)] = point
+        if name in COCO17 and point[2] > 0:
+            result[COCO17.index(name)] = point
     return result
 
 

@@ -1,6 +1,6 @@
-"""Reading MATLAB's files, of version 5 and of version 7.3 (HDF5): never more than the file can hold.
+"""Reading MATLAB's files of version 5: never more than the file can hold.
 
-Version 5 is read here, after MathWorks' "MAT-File Format": scipy's reader is compiled and ends the whole process where
+They are read here, after MathWorks' "MAT-File Format": scipy's reader is compiled and ends the whole process where
 a file is cut short (found by `tools/fuzz_readers.py`).
 """
 
@@ -13,12 +13,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.sniffing import reading, reading_error, refuse_pipes
+from humanpose_cli.io.sniffing import reading
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 _COPY_AGAIN = "copy or download it again"
@@ -100,34 +99,3 @@ def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any
     content_type, numbers = rest[0]
     values = np.frombuffer(numbers, f"{order}{_NUMBERS[content_type]}")
     return values.reshape(shape, order="F").astype(_CLASSES[kind])
-
-
-def read_mat73(path: Path, name: str) -> NDArray[Any]:
-    """Read a numeric variable of a MATLAB 7.3 file, its axes in the file's order. Raises InputError as `read_mat`."""
-    variable = read_optional_mat73(path, name)
-    if variable is None:
-        raise InputError(path, f"lacks {name}")
-    return variable
-
-
-def read_optional_mat73(path: Path, name: str) -> NDArray[Any] | None:
-    """Read the same; None if the file has no such variable."""
-    refuse_pipes(path)
-    try:
-        with h5py.File(path, "r") as file:
-            links, key = file.id.links, name.encode()
-            if not links.exists(key):
-                return None
-            # Soft and external links, external storage and virtual datasets lead to other files.
-            entry = file[name] if links.get_info(key).type == h5py.h5l.TYPE_HARD else None
-            if entry is None or (isinstance(entry, h5py.Dataset) and (entry.external or entry.is_virtual)):
-                raise InputError(path, f"has {name} in another file", expected="its numbers in the file itself")
-            if not isinstance(entry, h5py.Dataset):
-                return None
-            UnpackedBudget(path, path.stat().st_size).take(entry.nbytes)
-            return np.asarray(entry)
-    except FileNotFoundError as error:
-        raise reading_error(path, error) from error
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        problem = f"is no readable MATLAB 7.3 file ({reason_of(error)})"
-        raise InputError(path, problem, remedy=_COPY_AGAIN) from error

@@ -1,8 +1,8 @@
 """Reading the pickles that licensed models, data sets and other programs' results come as, without running them.
 
 A pickle names functions and calls them. Here every name leads to a stand-in that only keeps what it is given; arrays
-of numpy, scipy.sparse and chumpy, tensors of torch and data frames of pandas are then made of what was kept, and any
-other name is refused. Neither chumpy, joblib, pandas nor the version of scipy or numpy that wrote the file is needed.
+of numpy, scipy.sparse and chumpy and tensors of torch are then made of what was kept, and any other name is refused.
+Neither chumpy, joblib nor the version of scipy or numpy that wrote the file is needed.
 
 Damaged files crash Python's and numpy's unpickling, or make them ask for any amount of memory: so every length is
 compared with what the file holds, the memo is a table, and numpy never sees the state of an array. Python's own
@@ -40,9 +40,8 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
     """Read the object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy
     arrays.
 
-    Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays
-    and data frames as tables: column → array (rows,), without their index. An object of chumpy that is an expression
-    rather than an array comes as None.
+    Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays. An
+    object of chumpy that is an expression rather than an array comes as None.
 
     content  a pickle within the file, as `.npy` and `.npz` hold them; None: all of the file
     more     bytes that the result may take beyond 256 MiB and fifty times the file's size
@@ -274,60 +273,6 @@ class _SparseTriples(_Sparse):
         return as_array(rows), as_array(columns)
 
 
-class _NewIndex(_Node):
-    """pandas.core.indexes.base._new_Index: (class, table); a range of rows has no names."""
-
-    def make(self, resolve: _Resolver) -> list[Any] | None:
-        table = resolve(self.args[1])
-        if "data" not in table:
-            return None
-        resolve.budget.take(OBJECT_BYTES * len(table["data"]))
-        return list(table["data"])
-
-
-class _Index(_Node):
-    """A class of indices of pandas, which is only ever an argument."""
-
-
-class _Block(_Node):
-    """pandas._libs.internals._unpickle_block: (values (columns, rows), where these columns are, dimensions)."""
-
-    def make(self, resolve: _Resolver) -> tuple[Any, Any]:
-        values, where = (resolve(value) for value in self.args[:2])
-        return values, where
-
-
-class _Blocks(_Node):
-    """pandas.core.internals.managers.BlockManager: (blocks, axes), before version 1.3 as its state."""
-
-    def make(self, resolve: _Resolver) -> dict[str, NDArray[Any]]:
-        if self.args:
-            blocks, axes = (resolve(value) for value in self.args[:2])
-        else:
-            table = resolve(self.state[3])["0.14.1"]
-            axes, blocks = table["axes"], [(block["values"], block["mgr_locs"]) for block in table["blocks"]]
-        names = np.empty(len(axes[0]), object)
-        for column, name in enumerate(axes[0]):
-            names[column] = checked_key(name)
-        columns: dict[str, NDArray[Any]] = {}
-        for values, where in blocks:
-            indices = names[where]
-            if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(indices):
-                raise ValueError("a block of a data frame that does not fit its columns")
-            columns |= {str(name): column for name, column in zip(indices, values, strict=True)}
-        if len({len(column) for column in columns.values()}) > 1:
-            raise ValueError("a data frame whose columns differ in length")
-        return {str(name): columns[str(name)] for name in names}
-
-
-class _Frame(_Node):
-    """pandas.core.frame.DataFrame."""
-
-    def make(self, resolve: _Resolver) -> Any:
-        state = self.kept()
-        return resolve(state["_mgr"] if "_mgr" in state else state["_data"])
-
-
 def _elements(shape: Any) -> int:
     """Count the elements of an array of a shape. Raises ValueError for an invalid shape, and for more than a file may
     have.
@@ -427,10 +372,6 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
     ("torch.storage", "_load_from_bytes"): _Storage,
     ("_codecs", "encode"): _Encode,
-    ("pandas.core.frame", "DataFrame"): _Frame,
-    ("pandas.core.internals.managers", "BlockManager"): _Blocks,
-    ("pandas._libs.internals", "_unpickle_block"): _Block,
-    ("pandas.core.indexes.base", "_new_Index"): _NewIndex,
     ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
     **{
@@ -468,11 +409,9 @@ class _Reader(GuardedUnpickler):
         layout, _, kind = name.partition("_")
         if module.startswith("scipy.sparse") and layout in _SPARSE and kind in ("matrix", "array"):
             return _SPARSE[layout]
-        if module.startswith("pandas.core.indexes.") and name.isidentifier() and name.endswith("Index"):
-            return _Index
         raise InputError(
             self.path,
             "is refused, because it is a pickle that would run code",
-            expected="arrays of numpy, scipy.sparse, chumpy and torch, or data frames of pandas",
+            expected="arrays of numpy, scipy.sparse, chumpy and torch",
             got=f"{module}.{name}"[:100],
         )

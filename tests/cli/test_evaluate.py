@@ -64,7 +64,7 @@ def test_segmenters_and_networks_are_evaluated(hpc, cache, segmenter, network, t
     assert set(labels.document["metrics"]) == {
         *("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "pckh", "mpjae_deg", "pa_mpjae_deg"),
         *("err_quat_rad", "err_quat_absolute_rad"),
-        *("pck_150", "auc_150", "pa_pck_150", "pa_auc_150", "pve_t_sc_mm", "pve_t_sc_true_model_mm", "depth_signs"),
+        *("pck_150", "auc_150", "pa_pck_150", "pa_auc_150", "depth_signs"),
     }
     assert labels.document["metrics"]["mpjpe_mm"]["ci95"] == [None, None]  # four people are too few
     result = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
@@ -129,9 +129,6 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (("fits", "--data", "x"), 2, "fits"),
         (("fit", "--data", "nowhere"), 3, "nowhere"),
         (("keypoints", "--data", "CACHE"), 3, "lacks people/keypoints/coco17"),
-        (("densepose", "--data", "CACHE"), 3, "lacks people/surface_points"),
-        (("densepose", "--data", "CACHE", "--densepose", "x", "--predictions", "y"), 2, "together with --predictions"),
-        (("densepose", "--data", "CACHE", "--densepose", "x", "--method", "nbf"), 2, "is for fits to images"),
         (("keypoints", "--data", "CACHE", "--crops", "labels"), 2, "it is one of hpc evaluate fit;"),
         (("fit", "--data", "CACHE", "--set", "loop.steps=3"), 2, "is not for this"),
         (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "is not for this"),
@@ -152,7 +149,7 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
         (
             ("segmenter", "--data", "CACHE", "--method", "nbf"),
             2,
-            "hpc evaluate fit, hpc evaluate keypoints, hpc evaluate densepose;",
+            "hpc evaluate fit, hpc evaluate keypoints;",
         ),
         (("fit", "--data", "CACHE", "--crops", "labels", "--method", "nbf"), 2, "is for fits to images"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--joint-regressor", "x"), 2, "--joint-regressor: is for"),
@@ -234,7 +231,7 @@ def test_help_lists_the_sub_commands(hpc):
     shown = hpc("evaluate", "--help")
     assert shown.code == 0
     listed = [line.split()[0] for line in shown.out.splitlines() if line.startswith("  ") and line[2:3].islower()]
-    names = ["fit", "keypoints", "densepose", "segmenter", "repose", "warping", "refine", "deform-and-learn"]
+    names = ["fit", "keypoints", "segmenter", "repose", "warping", "refine", "deform-and-learn"]
     assert [name for name in listed if name in names] == names
 
 

@@ -20,7 +20,7 @@ from scipy.io import savemat
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.mat_files import read_mat, read_mat73
+from humanpose_cli.io.mat_files import read_mat
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.train.trainer import read_checkpoint
 from humanpose_cli.networks.weights import read_tensors
@@ -85,7 +85,6 @@ def mat(path: Path) -> None:
         ("x.pth", pth, read_tensors),
         ("x.pt", pth, lambda path: read_checkpoint(path, {})),
         ("x.mat", mat, lambda path: read_mat(path, ("a",))),
-        ("x73.mat", lambda path: hdf5(path, "a"), lambda path: read_mat73(path, "a")),
         ("shard-00000.h5", lambda path: hdf5(path, "pictures/bytes"), open_cache),
     ],
 )

@@ -44,13 +44,9 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
     return Person(
         **names,
         box=np.array([1.5, 2.5, width - 1, height - 2], np.float32),
-        head_box=np.array([3, 4, 9, 11], np.float32),
-        kid=True,
-        occlusion=np.float32(12.5),
         area=np.float32(812.5),
         poses=numbers(72),
         betas=numbers(10),
-        more_betas=numbers(6),
         trans=numbers(3),
         segment_scales=random.uniform(0.5, 2, 24).astype(np.float32),
         keypoints={
@@ -88,7 +84,6 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
         principal_point=(24.0, 20.0) if full else None,
         frame_rate=50.0 if full else None,
         world_to_camera=np.eye(3, 4) if full else None,
-        crowd_index=0.25 if full else None,
         people=tuple(
             replace(random_person(random, size, full and number == 0), crowd=number > 0) for number in range(people)
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.lab.datasets.checking import DatasetCheck, check_dataset
-from humanpose_cli.lab.datasets.label_statistics import LabelDigest
+from humanpose_cli.lab.datasets.label_digest import LabelDigest
 from humanpose_cli.lab.datasets.preprocess import SourceRequest
 from humanpose_cli.lab.datasets.registry import open_source
 

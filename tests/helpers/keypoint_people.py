@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.core.conventions import COCO17, CROWDPOSE14, Skeleton
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.lab.metrics.keypoints import SIGMAS
 
 AREA = 6400.0
@@ -29,17 +29,14 @@ def shifted(true: np.ndarray, similarity: float) -> np.ndarray:
 SIZE = (640, 480)
 
 
-def coco_document(seed: int = 0, skeleton: Skeleton = COCO17) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def coco_document(seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """An annotation file of COCO's form and results for it, in its pixels: images without people, crowds with several
-    predictions, people without joints, and predictions where nobody is. Images of CrowdPose have a crowd
-    index.
+    predictions, people without joints, and predictions where nobody is.
     """
-    random, joints = np.random.default_rng(seed), len(skeleton)
+    random, joints = np.random.default_rng(seed), len(COCO17)
     images = [{"id": n, "file_name": f"{n:012d}.jpg", "width": SIZE[0], "height": SIZE[1]} for n in range(24)]
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    if skeleton == CROWDPOSE14:
-        images = [{**image, "crowdIndex": round(float(random.random()), 2)} for image in images]
 
     def found(image: int, points: np.ndarray, spread: float) -> None:
         moved = (points + random.normal(0, spread, (joints, 2))).round(2)
@@ -72,5 +69,5 @@ def coco_document(seed: int = 0, skeleton: Skeleton = COCO17) -> tuple[dict[str,
                 found(image, points, spread)
         if random.random() < 0.4:
             found(image, random.uniform((0, 0), SIZE, (joints, 2)), 0)
-    categories = [{"id": 1, "name": "person", "keypoints": list(skeleton.joint_names), "skeleton": []}]
+    categories = [{"id": 1, "name": "person", "keypoints": list(COCO17.joint_names), "skeleton": []}]
     return {"images": images, "annotations": annotations, "categories": categories}, results

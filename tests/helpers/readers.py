@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from PIL import Image
@@ -19,12 +18,10 @@ from scipy.io import savemat
 from helpers import calibration_files as calibrations
 from helpers import dataset_files as trees
 from helpers import humaneva_tree as humaneva
-from helpers.agora_tree import frame_bytes
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
-from helpers.surface_people import write_eval_data
 from humanpose_cli.avatar.look import Look, Sheet, look_arrays, read_look
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
@@ -62,12 +59,9 @@ from humanpose_cli.lab.datasets.densepose import person_of
 from humanpose_cli.lab.datasets.h36m import read_cameras
 from humanpose_cli.lab.datasets.humaneva import read_cal_file
 from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
-from humanpose_cli.lab.datasets.mpi_inf_3dhp import _cells, _test_array
 from humanpose_cli.lab.datasets.reading import read_csv
 from humanpose_cli.lab.datasets.rich import read_rich_camera
-from humanpose_cli.lab.datasets.ssp3d import read_labels
 from humanpose_cli.lab.evaluate.predictions import read_predictions
-from humanpose_cli.lab.evaluate.surface_distances import read_subdivided_distances
 from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.models.vposer.prior import read_vposer
@@ -229,25 +223,6 @@ def charts(path: Path) -> None:
     savemat(path, {**numbers, **uv, "All_FaceIndices": np.array([1, 24])}, do_compression=True)
 
 
-def subdivided(path: Path) -> None:
-    """The file of DensePose's eval_data that is named so; the others stand beside it."""
-    write_eval_data(path.parent, np.arange(1, 7), np.full((6, 2), 0.5), np.arange(1, 7), np.ones(15))
-    if path.suffix == ".pkl":
-        (path.parent / "Pdist_matrix.mat").unlink()
-        path.write_bytes(pickle.dumps({"Pdist_matrix": np.ones((15, 1))}))
-
-
-def cells(path: Path) -> None:
-    cameras = np.empty(14, object)
-    cameras[:] = [np.zeros((1, 56))] * 14
-    savemat(path, {"annot2": cameras}, do_compression=True)
-
-
-def joints(path: Path) -> None:
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file["annot3"] = np.zeros((2, 1, 17, 3))
-
-
 def surfaces(path: Path) -> None:
     image = {"id": 1, "file_name": "a.jpg", "width": 400, "height": 300}
     trees.write_annotations(path, [image], [trees.surface_annotation(1, 1, (1, 2, 30, 40))])
@@ -266,12 +241,6 @@ def dump(path: Path) -> None:
 
 def camera(path: Path) -> None:
     trees.write_rich_camera(path, np.eye(3), np.zeros(3), np.eye(3), np.zeros(5))
-
-
-def ssp3d_labels(path: Path) -> None:
-    shapes = {"shapes": (10,), "poses": (72,), "cam_trans": (3,), "joints2D": (17, 3), "bbox_centres": (2,)}
-    numbers = {name: np.ones((2, *shape)) for name, shape in {**shapes, "bbox_whs": ()}.items()}
-    np.savez_compressed(path, fnames=np.array(["a.png", "b.png"]), genders=np.array(["m", "f"]), **numbers)
 
 
 def cameras_json(path: Path) -> None:
@@ -346,12 +315,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "ledger.0-of-1.jsonl": (ledger, lambda path: read_history(path.parent)),
     "x.people": (one_detection, lambda path: journal(path).read()),
     "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
-    **{
-        name: (subdivided, lambda path: read_subdivided_distances(path.parent))
-        for name in ("SMPL_subdiv.mat", "SMPL_SUBDIV_TRANSFORM.mat", "Pdist_matrix.mat", "Pdist_matrix.pkl")
-    },
-    "annot.mat": (cells, lambda path: _cells(path, "annot2", 2)),
-    "annot_data.mat": (joints, lambda path: _test_array(path, "annot3", (None, 1, 17, 3))),
     "densepose.json": (surfaces, masks),
     "densepose.pkl": (dump, lambda path: DensePoseDump(path).people(0)),
     "x.c3d": (lambda path: humaneva.write_c3d(path, humaneva.moving_points(2)), read_c3d),
@@ -362,8 +325,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     ),
     "metadata.xml": (trees.write_metadata, read_cameras),
     "camera.xml": (camera, read_rich_camera),
-    "frame.pkl": (lambda path: path.write_bytes(frame_bytes({"a": [1.0, 2.0], "b": [["x"], []]})), read_pickle),
-    "labels.npz": (ssp3d_labels, read_labels),
     "Calib.toml": (calibrations.write_pose2sim, read_cameras_of_views),
     "camera_array.toml": (calibrations.write_caliscope, read_cameras_of_views),
     "panoptic.json": (calibrations.write_panoptic, read_cameras_of_views),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import os
 import pickle
@@ -19,7 +18,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from helpers.agora_tree import frame_bytes
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
@@ -90,63 +88,6 @@ def test_chumpy_selection_is_followed(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     path.write_bytes(b"\x80\x02cchumpy.reordering\nSelect\n)\x81" + body + b"b.")
     np.testing.assert_array_equal(read_pickle(path), [[0, 4], [8, 1]])
-
-
-COLUMNS = {
-    "imgPath": ["a.png", "b.png"],
-    "camX": [1.5, 2.5],
-    "isValid": [[True], [True, False]],
-    "gt": [[1.0], [2, None]],
-}
-PANDAS = {
-    "1.5.3": (
-        "eNptU0tv00AQjh2HlocoFQKCQJzLAZ85VAqiCAksAooQ4hJZY3tjW7U3lnetEolKcGhIpL11+A38PY7cYGadQEqzlnZm1/P4duab"
-        "L973H92OXWa/ApmA8uNpLfxJDaVAc/UFaHhp9XN8/BVP8cB4YZnWaB5tmudSi1pCofwSJKSiVmhuPC+m8fGb9kzu5u7KIyzySP1z"
-        "QbMXNrLK4+NChBH7sPEd2ZTVrI1eNoXOoa5hRlHDWsRTqXTdxJoNe9YQzQ7FtibnGHTO8MiJ8BuO8CBw6HPnmO2ZXqJnFb/EuJOn"
-        "uFy0/7vGOcThcPj6Ny27BR2N0fLoVluYX4NWes+Qrs1u1OQERxLunirymONxhsDhcIHLe3Y9u5ntM4zs9hpE14LoG/fthdSf/0s9"
-        "4NRjKnMP/EqmlCSycowLoOvFUozxcnCXDg/+Il6vnwNGzG6XPZzWY3fTMnCFILEF+5lFnm8gzx5uK1l/ndpdyRW5Om149p0jv65/"
-        "kT2J+CSUH4Eizl0LpTgJX/EdlTYbmd5at+xLiJFbKuDR4Ykt3E5epu9AZ2i8GMqPxIxcfYAiT6jtqUZ+ofEkU3rYzLlZ7839bWhq"
-        "kCnDGbHcgJDFQ+q8hloT0Yyn9LSitrMiSHFsTMEbTQrxjYaIIa8HKiyFBvuGMfUWtKZROUVzJZwUkFr1HhTF9ESFSVMRvUCLsIBI"
-        "0JwsVBP5fwAxpmIw"
-    ),
-    "2.2.3": (
-        "eNptU0tv00AQjh2HlocoFRIEgTiXAz5zQAqiFRJYBBQhxCVaje2NbdXeWLtrlUitBIeGRNpbh//Az+PIDWbXCaQ0a2lndj2Pb2e+"
-        "+RJ8/9HtuGX2axApqDCZSh5OJFQczfUj0PDK6Rf45Cue4YEJWJVJNI83zQuhuRRQqrACARmXCs2tl+U0OX7bnsnd3Ft5sLKI1T8X"
-        "NHusEXWRHJecxdbHGYumqmchc+GrptQFSAkzCsskT6ZCadkk2lr2nCWaHQruTC4w6pzjoRfjNxzhQeTR588x3zO9VM9q+xTjT57h"
-        "ctH+7xrvOQ6Hwze/abkt6miMl4d32sr8GrQyeIF0bXbjpiA4goD3VFkkNp7NEHk2XOTbPb+Z3873LYz87hpE14HoG//dpdSn/6Ue"
-        "2NRjqnMPwlpklCR2cowLoOvFko/xanCfDg//Il6vnwOL2Lpd9fBaj91Ny8jnnMQW7OcOebGBPH+0rWT9dWp/JVfs6rThre8c7ev6"
-        "l+mT8s9chTEoIt0NJvgJe23vqLT5yPTWuqNfSpTcUoGADk9d4XaKKnsPOkcTJFB9ImYU6iOURUptzzTaF5pAWE4Pm7lt1gfzYBsa"
-        "CSKzcEZWbkDIkyF1XoPURDQTKD2tqe1W4aR4Lia3G40K8Y2myEJeTxSruAb3hjH1FrSmWTlDc41NSsiceh/KcnqiWNrURC/QnJUQ"
-        "cxqUhWri8A+aAGKR"
-    ),
-}
-"""pickle.dumps(pandas.DataFrame(…), 4), packed: the columns below."""
-
-
-@pytest.mark.parametrize("version", PANDAS)
-def test_data_frames_of_pandas_are_tables(version: str, tmp_path: Path) -> None:
-    (tmp_path / "a.pkl").write_bytes(base64.b64decode(PANDAS[version]))
-    table = read_pickle(tmp_path / "a.pkl")
-    assert list(table) == ["imgPath", "camX", "isValid", "gt"]
-    np.testing.assert_array_equal(table["camX"], [1.5, 2.5])
-    assert (table["imgPath"].tolist(), table["isValid"].tolist()) == (["a.png", "b.png"], [[True], [True, False]])
-    np.testing.assert_equal(table["gt"].tolist(), [[np.arange(2.0)], [np.ones(1), 2]])
-
-
-@pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_data_frames_of_every_version(protocol: int, old: bool, tmp_path: Path) -> None:
-    (tmp_path / "a.pkl").write_bytes(frame_bytes(COLUMNS, old=old, protocol=protocol))
-    table = read_pickle(tmp_path / "a.pkl")
-    assert {name: values.tolist() for name, values in table.items()} == COLUMNS
-
-
-@pytest.mark.parametrize("where", [np.array([0]), np.array([0, 0]), np.array([0, 7]), slice(0, 1), None])
-def test_damaged_data_frames_are_named(where: Any, tmp_path: Path) -> None:
-    """Blocks that lack columns, have others, or none."""
-    (tmp_path / "a.pkl").write_bytes(frame_bytes({"a": [[1], [2]], "b": [[3], [4]]}, where=where))
-    with raises(InputError, subject="a.pkl", problem="is not a readable pickle"):
-        read_pickle(tmp_path / "a.pkl")
 
 
 @pytest.mark.parametrize(
@@ -344,10 +285,9 @@ def times(count: int, made: bytes) -> bytes:
         named("builtins", "frozenset") + b"(" + NESTED + b"\x85t\x81.",
         named("builtins", "dict") + b"](" + NESTED + b"N\x86e\x85R.",
         named("collections", "OrderedDict") + b"](" + NESTED + b"N\x86e\x85R.",
-        b"}" + named("pandas._libs.internals", "_unpickle_block") + NESTED + b"N\x86RNs.",
         b"}" + b"\x8b\x00\x02\x00\x00" + 511 * b"\x00" + b"\x01Ns.",  # a number of 4096 bits
     ],
-    ids=["item", "items", "table", "set", "frozen", "set()", "frozen()", "table()", "ordered()", "node", "number"],
+    ids=["item", "items", "table", "set", "frozen", "set()", "frozen()", "table()", "ordered()", "number"],
 )
 def test_keys_with_a_slow_hash_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + content)

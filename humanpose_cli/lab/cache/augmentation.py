@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import default_focal
-from humanpose_cli.core.conventions import IMAGE_SKELETONS, SMPL24
+from humanpose_cli.core.conventions import SKELETONS, SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
@@ -211,7 +211,7 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         return np.concatenate((crop.directions(points[:, :3]), np.asarray(points[:, 3:], np.float32)), 1)
 
     def swapped(points: Array | None, skeleton: str) -> Array | None:
-        return points[list(IMAGE_SKELETONS[skeleton].mirror)] if crop.mirror and points is not None else points
+        return points[list(SKELETONS[skeleton].mirror)] if crop.mirror and points is not None else points
 
     def every(points: Mapping[str, Array], move: Callable[[Array | None], Array | None]) -> dict[str, Any]:
         return {name: swapped(move(its), name) for name, its in points.items()}
@@ -229,7 +229,6 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
     return replace(
         person,
         box=upright(person.box),
-        head_box=upright(person.head_box),
         poses=truth[0],
         trans=truth[1],
         segment_scales=swapped(person.segment_scales, SMPL24.name),

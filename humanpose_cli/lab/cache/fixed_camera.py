@@ -82,7 +82,6 @@ def to_fixed_camera(
         view.person,
         poses=axis_angles.reshape(-1),
         betas=shapes[1].numpy(),
-        more_betas=None,
         trans=trans[1].numpy(),
         joints={"smpl24": np.concatenate((joints[1].numpy(), np.ones((len(SMPL24), 1), np.float32)), 1)},
         fit_poses=None,

@@ -526,8 +526,8 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
 
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
-    optional = "focal", "principal_point", "frame_rate", "crowd_index"
-    focal, point, rate, crowd_index = (shard.valid_value(f"pictures/{name}", row) for name in optional)
+    optional = "focal", "principal_point", "frame_rate"
+    focal, point, rate = (shard.valid_value(f"pictures/{name}", row) for name in optional)
     sequence = number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -543,7 +543,6 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         splits=shard.splits_of(row),
         frame_rate=None if rate is None else float(rate),
         world_to_camera=shard.valid_value("pictures/world_to_camera", row),
-        crowd_index=None if crowd_index is None else float(crowd_index),
     )
 
 
@@ -557,5 +556,4 @@ def read_person(shard: TableFile, row: int) -> Person:
             values[family] = value
         elif value is not None:
             values[family][skeleton] = value
-    flags = {name: values[name] is not None for name in ("crowd", "kid")}
-    return Person(**{**values, **flags})
+    return Person(**{**values, "crowd": values["crowd"] is not None})

@@ -20,8 +20,6 @@ SPLITS = ("train", "validation", "test")
 """Names of splits in every protocol: to learn from, to choose by, to evaluate on."""
 CROSS_IMITATION = "cross-imitation"
 """The protocol whose pairs are of two people: the first in the pose of the second, of which there is no true image."""
-MORE_BETAS = 6
-"""Shape components that a person may have after the first ten: BEDLAM's labels have 11, BEDLAM 2's 16."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 
@@ -62,13 +60,9 @@ class Person:
     body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
     box             (4,) x0, y0, x1, y1 pixels
     crowd           whether this is a region of several people who are not labelled singly; nobody learns from those
-    kid             whether this is a child, whose body is none of the adult model
-    occlusion       percent of the body that is hidden, as its owner counts it
-    head_box        (4,) x0, y0, x1, y1 pixels: the head as its owner draws it, whose diagonal errors are relative to
     area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
     poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
     betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
-    more_betas      (6,) shape components 11 to 16 of labels that have them, 0 beyond theirs; the body is that of all
     segment_scales  (24,)
     keypoints       skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled)
     joints          skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled)
@@ -87,13 +81,9 @@ class Person:
     body: str = ""
     box: Array | None = None
     crowd: bool = False
-    kid: bool = False
-    occlusion: float | None = None
-    head_box: Array | None = None
     area: float | None = None
     poses: Array | None = None
     betas: Array | None = None
-    more_betas: Array | None = None
     trans: Array | None = None
     segment_scales: Array | None = None
     keypoints: Mapping[str, Array] = field(default_factory=dict)
@@ -109,11 +99,10 @@ class Person:
     mask: bytes | None = None
 
     def shape(self, count: int) -> Array | None:
-        """Return the first `count` shape components, `betas` and `more_betas`, padded with 0; None if unknown."""
+        """Return the first `count` shape components, padded with 0; None if unknown."""
         if self.betas is None:
             return None
-        components = self.betas if self.more_betas is None else np.concatenate((self.betas, self.more_betas))
-        return np.pad(components, (0, max(0, count - len(components))))[:count]
+        return np.pad(self.betas, (0, max(0, count - len(self.betas))))[:count]
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,6 @@ class Sample:
     sequence         name of the video or set of images that belong together, "" for a single image
     frame            its index there, counted in frames of the original recording
     frame_rate       of the original recording, frames per second; None if unknown
-    crowd_index      CrowdPose's measure of how much the people overlap, 0…1; None if unknown
     world_to_camera  (3, 4) rotation and translation in metres, from axes in which the scene stands still; None unknown
     splits           protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
@@ -146,7 +134,6 @@ class Sample:
     splits: Mapping[str, str] = field(default_factory=dict)
     frame_rate: float | None = None
     world_to_camera: Array | None = None
-    crowd_index: float | None = None
 
 
 @dataclass(frozen=True)

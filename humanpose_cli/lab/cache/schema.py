@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, DENSEPOSE_CHARTS, IMAGE_SKELETONS, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, DENSEPOSE_CHARTS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.io.text_files import json_object
-from humanpose_cli.lab.cache.samples import LABEL_MAPS, MORE_BETAS
+from humanpose_cli.lab.cache.samples import LABEL_MAPS
 
 Attributes = Mapping[str, str | int]
 """The attributes of a file's root or of a dataset."""
@@ -149,7 +149,6 @@ def _images() -> list[Column]:
     optional = partial(column, dtype="<f8", optional=True)
     centre = "where the camera's axis meets the picture; its centre where this is not known"
     pose = "rotation and translation from the world's axes to the camera's, of cameras that move"
-    overlap = "CrowdPose's measure of how much people overlap"
     finite, positive = Rule.FINITE, Rule.POSITIVE
     return [
         column("name", "text", "unique within the cache"),
@@ -158,7 +157,6 @@ def _images() -> list[Column]:
         optional("principal_point", meaning=centre, shape=(2,), units="pixels", axes=_PIXELS, rule=finite),
         optional("world_to_camera", meaning=pose, shape=(3, 4), units="metres", axes=_CAMERA, rule=finite),
         optional("frame_rate", meaning="of the recording", units="frames per second", rule=positive),
-        optional("crowd_index", meaning=overlap, units="0…1", rule=finite),
         column("group", "<i8", "row of its group"),
         column("sequence", "<i8", "row of its sequence, -1 for a single picture"),
         column("frame", "<i8", "place in the sequence", (), "frames of the original recording"),
@@ -201,16 +199,12 @@ def _people() -> list[Column]:
         *texts(body="the body model whose parameters these are"),
         numbers("box", "x0, y0, x1, y1", (4,), "pixels", _PIXELS, rule=Rule.BOX),
         numbers("crowd", "1 for a region of several people, who are not labelled singly", (), "1", rule=Rule.POSITIVE),
-        numbers("kid", "1 for a child", (), "1", rule=Rule.POSITIVE),
-        numbers("occlusion", "of the body that is hidden, as its owner counts it", (), "percent"),
-        numbers("head_box", "of the head, as its owner draws it: x0, y0, x1, y1", (4,), "pixels", _PIXELS),
         numbers("area", "of the person's outline, as its owner counts it", (), "square pixels", rule=Rule.POSITIVE),
         numbers("poses", f"axis-angle; {relative}", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("betas", "shape components", (10,), "the body model's"),
-        numbers("more_betas", "shape components after those, 0 beyond the last", (MORE_BETAS,), "the body model's"),
         numbers("trans", root, (3,), "metres", _CAMERA),
         numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
-        *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in IMAGE_SKELETONS.items()),
+        *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in SKELETONS.items()),
         *(points(f"joints/{name}", skeleton, 4, joints) for name, skeleton in SKELETONS.items()),
         numbers("fit_poses", "poses of an imperfect fit", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("fit_betas", "betas of an imperfect fit", (10,), "the body model's"),

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.conventions import IMAGE_SKELETONS, SKELETONS
+from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, is_about_output
 from humanpose_cli.io.value_limits import refuse_image_size
@@ -395,7 +395,7 @@ def table_datasets(
 _GENDERS = ("", "neutral", "male", "female")
 _FAMILY_MEMBERS = {
     "maps": frozenset(LABEL_MAPS),
-    "keypoints": frozenset(IMAGE_SKELETONS),
+    "keypoints": frozenset(SKELETONS),
     "joints": frozenset(SKELETONS),
 }
 

@@ -13,28 +13,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.body.body import Body
-from humanpose_cli.body.smpl import load_models
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import write_json
 from humanpose_cli.lab.cache.samples import Group, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource
 from humanpose_cli.lab.datasets.estimators import SourceTools
-from humanpose_cli.lab.datasets.label_statistics import (
-    DIGEST_COVERS,
-    LabelDigest,
-    ValueRange,
-    label_values,
-    reprojection_errors,
-)
+from humanpose_cli.lab.datasets.label_digest import DIGEST_COVERS, LabelDigest
 from humanpose_cli.lab.datasets.preprocess import SourceRequest, chosen_groups, open_folder
 from humanpose_cli.lab.datasets.published import PublishedCount
 from humanpose_cli.lab.datasets.reading import labels_only
 from humanpose_cli.version import __version__
 
 FORMAT = "humanpose-cli data set check"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_PROBLEMS = 50
 _PROGRESS_EVERY = 16  # samples
 
@@ -103,12 +95,10 @@ class ComparedCount:
 
 @dataclass
 class LabelCounts:
-    """Counts, ranges and digest of the labels of a folder.
+    """Counts and digest of the labels of a folder.
 
     total         of all samples; splits by (protocol, split), parts by the annotation files with published counts
     pairs         (protocol, split) → pairs
-    ranges        name with unit → its range
-    reprojection  (3-D labels, 2-D labels) → pixels
     digest        of the labels of the groups without problems
     """
 
@@ -116,13 +106,9 @@ class LabelCounts:
     splits: dict[tuple[str, str], Tally] = field(default_factory=dict)
     parts: dict[str, Tally] = field(default_factory=dict)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ranges: dict[str, ValueRange] = field(default_factory=dict)
-    reprojection: dict[tuple[str, str], ValueRange] = field(default_factory=dict)
     digest: LabelDigest = field(default_factory=LabelDigest)
 
-    def add_group(
-        self, group: Group, samples: Iterable[Sample], folder: FolderSource, models: Mapping[str, Body]
-    ) -> None:
+    def add_group(self, group: Group, samples: Iterable[Sample], folder: FolderSource) -> None:
         """Count the labels of a group. Raises InputError at a damaged file; what stands before it is counted."""
         parts = [self.parts.setdefault(part, Tally()) for part in _parts(folder) if group.name.startswith(f"{part}/")]
         digest = self.digest.group(group)
@@ -130,14 +116,7 @@ class LabelCounts:
             splits = (self.splits.setdefault(key, Tally()) for key in sample.splits.items())
             for tally in (self.total, *splits, *parts):
                 tally.add(sample)
-            for name, values in label_values(sample):
-                self.ranges.setdefault(name, ValueRange()).add(values)
-            for labels, errors in reprojection_errors(sample, models, folder.projected):
-                if len(errors):
-                    self.reprojection.setdefault(labels, ValueRange()).add(errors)
             digest.add(sample)
-        for first, second, errors in folder.label_residuals(group):
-            self.reprojection.setdefault((first, second), ValueRange()).add(errors)
         digest.close()
         self.pairs.update({key: len(pairs) for key, pairs in group.pairs.items()})
 
@@ -156,7 +135,7 @@ class LabelCounts:
 class DatasetCheck:
     """The contents of a data set's folder beside what is published of it.
 
-    options    of the source, without paths; models: those that were posed
+    options    of the source, without paths
     groups     how many there are
     compared   all counts that are published
     problems   sentences on what is missing or damaged; notes on what is unusual
@@ -165,7 +144,6 @@ class DatasetCheck:
     source: str
     title: str
     options: Mapping[str, Any]
-    models: Sequence[str]
     groups: int
     labels: LabelCounts
     compared: Sequence[ComparedCount]
@@ -197,18 +175,12 @@ class DatasetCheck:
             "source": self.source,
             "title": self.title,
             "options": dict(self.options),
-            "models": list(self.models),
             "agrees": self.agrees,
             "counts": {"groups": self.groups, **labels.total.document()},
             "splits": {"/".join(key): tally.document() for key, tally in sorted(labels.splits.items())},
             "parts": {name: tally.document() for name, tally in sorted(labels.parts.items())},
             "pairs": {"/".join(key): count for key, count in sorted(labels.pairs.items())},
             "published": [count.document() for count in self.compared],
-            "ranges": {name: values.document() for name, values in sorted(labels.ranges.items())},
-            "reprojection": [
-                {"first": first, "second": second, **pixels.document()}
-                for (first, second), pixels in sorted(labels.reprojection.items())
-            ],
             "problem_count": len(self.problems),
             "problems": list(self.problems[:MAX_PROBLEMS]),
             "notes": list(self.notes[:MAX_PROBLEMS]),
@@ -231,8 +203,7 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     Missing and damaged files are problems of the result. Raises UsageError if parts of the request do not agree,
     Raises InputError if nothing can be read.
 
-    request   as for `make_source`; its models are posed and compared with the data set's 2-D labels. Nothing is fitted
-              or detected.
+    request   as for `make_source`, whose models are not used. Nothing is fitted or detected.
     progress  in images
     """
     root = None if request.root is None else Path(os.path.abspath(request.root))  # which messages can be freed of
@@ -240,7 +211,6 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         replace(request, root=root, options={**request.options, "allow_missing": value}) for value in (False, True)
     )
     folder = open_folder(strict, SourceTools())
-    models = load_models(request.models, folder.shape_count, mean_hands=folder.mean_hands)
     problems: list[str] = []
     try:
         source = chosen_groups(folder, request.items)
@@ -262,7 +232,7 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
     with labels_only():
         for group in groups:
             try:
-                labels.add_group(group, samples_of(group), folder, models)
+                labels.add_group(group, samples_of(group), folder)
             except InputError as error:
                 problems.append(_sentence(error))
     progress(total, total, "images")
@@ -273,7 +243,6 @@ def check_dataset(request: SourceRequest, progress: Progress = no_progress) -> D
         options={
             name: _without_paths(value, paths) for name, value in folder.info.options.items() if name != "allow_missing"
         },
-        models=sorted(body.name for body in models.values()),
         groups=len(groups),
         labels=labels,
         compared=[

@@ -61,7 +61,6 @@ class FolderSource(ABC):
     mean_hands    whether the fingers of its bodies, whose poses are not read, have the mean pose of SMPL-X
     options_type  the frozen dataclass of its options; its docstring says what they mean
     published     counts that papers and the owner publish of it
-    projected     skeletons whose keypoints the adapter itself projects from the joints
     """
 
     name: ClassVar[str]
@@ -75,7 +74,6 @@ class FolderSource(ABC):
     mean_hands: ClassVar[bool] = False
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
     published: ClassVar[tuple[PublishedCount, ...]] = ()
-    projected: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None
@@ -124,13 +122,6 @@ class FolderSource(ABC):
     @abstractmethod
     def read(self, group: Group) -> Iterator[Sample]:
         """Read the group's samples. Raises InputError that names a damaged file."""
-
-    def label_residuals(self, group: Group) -> Iterator[tuple[str, str, NDArray[Any]]]:
-        """Compare a group's 3-D labels, projected, with 2-D labels that its samples do not hold.
-
-        Yields the names of both in the owner's files, and distances (N,) in pixels.
-        """
-        yield from ()
 
     @cached_property
     def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:

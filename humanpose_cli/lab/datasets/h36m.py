@@ -221,7 +221,6 @@ class H36mSource(FolderSource):
             for split, count in (("train", 5), ("test", 2))
         ),
     )
-    projected = (H36M17.name,)
 
     def _prepare(self) -> None:
         for folder in (self.options.mosh, self.options.densepose):

@@ -353,7 +353,6 @@ class HumanEvaSource(FolderSource):
         for split in ("train", "validation")
         for what, count in (("sequences", 14 * 3), ("identities", 3))
     )
-    projected = (H36M17.name,)
 
     def _more_info(self) -> Mapping[str, Any]:
         return self._fitter_info()

@@ -147,7 +147,6 @@ class RichSource(FolderSource):
     splits = SPLITS
     options: RichOptions
     options_type = RichOptions
-    projected = (SMPL24.name,)
 
     def _more_info(self) -> Mapping[str, Any]:
         return {"smplx": bool(self._models)}

@@ -106,7 +106,6 @@ class ThreedpwSource(FolderSource):
             needs={"every": (1,)},
         ),
     )
-    projected = (SMPL24.name,)
 
     def _list(self, notes: list[str]) -> Iterator[Group]:
         existing_folder(self.root / "imageFiles", "the folder of 3DPW's images")

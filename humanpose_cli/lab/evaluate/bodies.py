@@ -17,7 +17,7 @@ from humanpose_cli.body.limb_rotations import neutral_rotations, upright_heading
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Affine2D, best_pairs
-from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
@@ -31,8 +31,6 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.datasets.mpi_inf_3dhp import SCENES, MpiInf3dhpSource
-from humanpose_cli.lab.evaluate.agora import agora_report, is_agora, measure_images
 from humanpose_cli.lab.evaluate.confidence import (
     JointConfidences,
     confidence_table,
@@ -297,16 +295,12 @@ def evaluate_fits(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
     needs = ("box",) if detections == "boxes" else ()  # who was not detected is missed
-    people = None if is_agora(cache) else selection.people(*needs, joints=selection.joint_set())
+    people = selection.people(*needs, joints=selection.joint_set())
     boxed_people: BoxedPeople | None = None
     source: PeopleSource
     if detections == "stored":
         source = StoredPeople(cache)
     elif detections == "boxes":
-        if people is None:
-            raise UsageError(
-                "detector", "gives the people, and AGORA's figures are of finding them", got="boxes", remedy="auto"
-            )
         source = boxed_people = BoxedPeople(people, threads)
     else:
         source = DetectedPeople(detections, threads, run.device if run.device == "cpu" else "auto")
@@ -315,19 +309,15 @@ def evaluate_fits(
         def fit(row: int) -> list[FoundBody]:
             record = fit_row(fitter, cache, row)
             bodies = found_in(record, range(len(record)))
-            if boxed_people is None or people is None:
+            if boxed_people is None:
                 return bodies
             indices = people.people.indices[boxed_people.rows(row)]
             return [one._replace(person=int(person)) for one, person in zip(bodies, indices, strict=True)]
 
         def facts() -> dict[str, Any]:
             lines = {**selection.facts(), "method": options.method, "detector": detections}
-            images = cache.rows(*selection.protocol_and_split()) if people is None else people.people.images
-            return {**lines, **network_facts(fitter, cache, images)}
+            return {**lines, **network_facts(fitter, cache, people.people.images)}
 
-        if people is None:
-            images = measure_images(selection, fit, fitter.body, stop=run.stop, progress=run.progress)
-            return agora_report(selection, images, facts(), protocol)
         errors = measure_fits(people, fit, fitter.body, protocol=protocol, stop=run.stop, progress=run.progress)
         return fits_report(people, errors, facts(), protocol)
 
@@ -340,14 +330,9 @@ def evaluate_predictions(run: EvaluationRun, predictions: Path, *, match: Match 
     """
     selection, protocol = under_protocol(run.selection, BodyProtocol)
     cache, body = open_cache(selection.data), load_body(selection.body, mean_hands=selection.mean_hands)
-    people = None if is_agora(cache) else selection.people(joints=selection.joint_set())
+    people = selection.people(joints=selection.joint_set())
     fit = fits_from_files(predictions, cache, body, selection.models, mean_hands=selection.mean_hands)
     facts = {**selection.facts(), **predictions_facts(predictions), "matched by": match}
-    if people is None:
-        if match == "tracks":
-            raise UsageError("match", "is by joints in the image on AGORA", got="tracks", remedy="leave it out")
-        images = measure_images(selection, fit, body, stop=run.stop, progress=run.progress)
-        return agora_report(selection, images, {**facts, "matched by": "joints in the image"}, protocol)
     fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     errors = measure_fits(people, fit, body, protocol=protocol, stop=run.stop, progress=run.progress)
     return fits_report(people, errors, facts, protocol)
@@ -364,8 +349,6 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "err_quat_absolute_rad": ("absolute_rotation", "absolute rotations of parts, radians", 1.0),
     "mpjae_deg": ("angle", "absolute rotations of nine joints, degrees", 180 / np.pi),
     "pa_mpjae_deg": ("pa_angle", "the same after Procrustes, degrees", 180 / np.pi),
-    "pve_t_sc_mm": ("pve_t_sc", "vertices in the T pose, scaled", 1e3),
-    "pve_t_sc_true_model_mm": ("pve_t_sc_true_model", "the same, betas in the true body's model", 1e3),
     "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
     "pa_pck_150": ("pa_pck", "share of joints within 150 mm after Procrustes", 1.0),
@@ -442,24 +425,19 @@ def error_tables(
 
 
 def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
-    """Tabulate errors of those found by activity and, of MPI-INF-3DHP, by scene, if there are several."""
+    """Tabulate errors of the people found by activity, if there are several activities."""
     some, errors = people.people.taken(fits.found), fits.errors
-    labels_by_kind = {"activity": some.column("activity") if "activity" in some.cache.people else np.array([])}
-    if some.cache.header.source == MpiInf3dhpSource.name:
-        sequences = [str(name).partition("/")[0] for name in some.cache.images["name"][some.images]]
-        labels_by_kind["scene"] = np.array([SCENES.get(name, "outdoors") for name in sequences])
-    tables = []
-    for what, labels in labels_by_kind.items():
-        groups = sorted({str(label) for label in labels} - {""})
-        rows: list[list[Cell]] = []
-        for group in groups:
-            part = errors.taken(np.flatnonzero(labels == group))
-            means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe, 100 * part.pck, 100 * part.auc)
-            rows.append([group, len(part.mpjpe), *(float(np.nanmean(column)) for column in means)])
-        columns = (what, "people", "mpjpe mm", "PA mm", "PCK %", "AUC %")
-        if len(groups) > 1:
-            tables.append(Table(what, f"By {what}", columns, rows))
-    return tables
+    if "activity" not in some.cache.people:
+        return []
+    labels = some.column("activity")
+    groups = sorted({str(label) for label in labels} - {""})
+    rows: list[list[Cell]] = []
+    for group in groups:
+        part = errors.taken(np.flatnonzero(labels == group))
+        means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe, 100 * part.pck, 100 * part.auc)
+        rows.append([group, len(part.mpjpe), *(float(np.nanmean(column)) for column in means)])
+    columns = ("activity", "people", "mpjpe mm", "PA mm", "PCK %", "AUC %")
+    return [Table("activity", "By activity", columns, rows)] if len(groups) > 1 else []
 
 
 def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, Any]:

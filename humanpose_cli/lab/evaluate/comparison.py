@@ -18,8 +18,6 @@ from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import part_of
 from humanpose_cli.io.atomic import ensure_folder
-from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.evaluate.agora import is_agora
 from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
 from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
@@ -43,9 +41,6 @@ def compare_predictions(run: EvaluationRun, predictions: Sequence[Path], *, matc
     if len(names) < 2:
         raise UsageError("predictions", "are of one method", expected="two or more", remedy="hpc evaluate fit")
     selection, protocol = under_protocol(run.selection, BodyProtocol)
-    if is_agora(open_cache(selection.data)):
-        remedy = "hpc evaluate fit --predictions evaluates each"
-        raise UsageError("data", "are AGORA, whose figures are not of single people", remedy=remedy)
     people, hands = selection.people(joints=selection.joint_set()), {"mean_hands": selection.mean_hands}
     cache, body = people.people.cache, load_body(selection.body, **hands)
     fits = [fits_from_files(path, cache, body, selection.models, **hands) for path in predictions]

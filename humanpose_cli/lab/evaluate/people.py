@@ -18,7 +18,7 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_body, load_models, model_for
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
@@ -39,7 +39,7 @@ from humanpose_cli.lab.recipes.people import (
     visible_people,
 )
 
-_MEASURED = ("h36m", "humaneva", "mpi-inf-3dhp")  # sources whose joints were measured, and bodies only fitted to them
+_MEASURED = ("h36m", "humaneva")  # sources whose joints were measured, and bodies only fitted to them
 # Source → column whose values are independent of each other, and what they are; others are drawn by sequence.
 _DRAWN_BY = {
     **dict.fromkeys(_MEASURED, ("identity", "subjects")),
@@ -192,7 +192,6 @@ class PeopleSelection:
     limit     people, or pairs, at most, spread evenly; 0 for all
     body      that predictions are of: "default" or "smpl:FILE"
     models    SMPL model files, of which the true bodies are: of each person's gender
-    body_vertices  file that lists the vertices of AGORA's errors (`lab.evaluate.agora`)
     joints, root, regressor, smplx_to_smpl  see `lab.metrics.joints.joint_set`; no joints: a data set's own where these
               were measured and its bodies only fitted to them, else smpl24
     straight_hands  keep fingers of SMPL-X straight in data whose owners have them in the mean pose
@@ -210,7 +209,6 @@ class PeopleSelection:
     root: RootName | None = None
     regressor: Path | None = None
     smplx_to_smpl: Path | None = None
-    body_vertices: Path | None = None
     straight_hands: bool | None = None
 
     def protocol_and_split(self) -> tuple[str, str]:
@@ -273,10 +271,8 @@ class PeopleSelection:
     def people(self, *needs: str, joints: JointSet = SMPL24_JOINTS) -> EvaluatedPeople:
         """Select people with the labels that are needed, and with bodies or measured joints that are known.
 
-        Raises InputError if a label is missing, or the model of a person's body, UsageError for AGORA's vertices.
+        Raises InputError if a label is missing, or the model of a person's body.
         """
-        if self.body_vertices is not None:
-            raise UsageError("body_vertices", "is for AGORA alone", remedy="leave it out")
         truth = "measured" if joints.measured else "poses"
         people, body = self.labelled(truth, *needs), load_body(self.body, mean_hands=self.mean_hands)
         left_out = self.left_out(truth, needs)
@@ -370,14 +366,11 @@ class PeopleSelection:
 
 
 def _shapes(people: People) -> Tensor:
-    """Return all betas (N, 10 or 16) of the people, NaN where not known."""
+    """Return the betas (N, 10) of the people, NaN where not known."""
     columns = people.cache.people
     if "betas" not in columns:
         return torch.zeros(len(people), 10)
-    betas = torch.from_numpy(people.column("betas")).float()
-    if "more_betas" not in columns:
-        return betas
-    return torch.cat((betas, torch.from_numpy(people.column("more_betas")).float().nan_to_num()), 1)
+    return torch.from_numpy(people.column("betas")).float()
 
 
 def clusters_of(people: People) -> Clusters:

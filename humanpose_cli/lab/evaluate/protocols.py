@@ -2,7 +2,7 @@
 
 Figures of one data set differ by protocol: EMDB 1 alone is evaluated in three ways. A published row therefore stands
 beside ours under its own protocol only, and only where the complete split was evaluated. `--protocol NAME` of `hpc
-evaluate fit`, `compare`, `keypoints`, `densepose`, `repose` and `deform-and-learn` chooses a protocol;
+evaluate fit`, `compare`, `keypoints`, `repose` and `deform-and-learn` chooses a protocol;
 docs/reference/protocols.md lists them.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from math import isnan
 from typing import Any, ClassVar, TypeVar
 
-from humanpose_cli.core.conventions import COCO17, CROWDPOSE14, MPII16, POSETRACK15, Skeleton
+from humanpose_cli.core.conventions import COCO17, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Summary
@@ -154,19 +154,6 @@ class KeypointProtocol(Protocol):
 
 
 @dataclass(frozen=True)
-class DensePoseProtocol(Protocol):
-    """Of annotated points of the surface, by the owners' distances.
-
-    point_scale  on the points' positions from the corner of the person's box: the evaluator divides by 255 what the
-                 format of the data counts in 256 parts of the box
-    """
-
-    _: KW_ONLY
-    point_scale: float = 1.0
-    commands: ClassVar[str] = "densepose"
-
-
-@dataclass(frozen=True)
 class ImageProtocol(Protocol):
     """Of reposed images, complete and of `size` pixels a side."""
 
@@ -190,19 +177,11 @@ _TOKENHMR = Evaluator("saidwivedi/TokenHMR", "198645f7784a27a4df0eac32478b1e7bc3
 _EMDB = Evaluator("eth-ait/emdb", "9a4eab677181a3789bda7ba5c36ab8cff797380c")
 _TRAM = Evaluator("yufu-wang/tram", "4861c112f3c148201326680a50c9199650da6088")
 _GVHMR = Evaluator("zju3dv/GVHMR", "44fbc1999dd57d2180e882c62c78d356d4c840d0")
-_3DHP = Evaluator("test_util of the owners' mpi_inf_3dhp_test_set.zip")
 _DEFORM = Evaluator("Yoshiyasu and Gamez 2021, whose code is not public")
 _COCO = Evaluator("cocodataset/cocoapi", "8c9bcc3cf640524c4c20a9c40e89cb6a2f2fa0e9")
-_CROWDPOSE = Evaluator("Jeff-sjtu/CrowdPose", "86fe5e11e570cad02d553db52ec72545578cd1c8")
-_POSEVAL = Evaluator("leonid-pishchulin/poseval", "4258a1575b9f2ddd0bdb85f74557235ab5df0f52")
-_MMPOSE = Evaluator("open-mmlab/mmpose", "016ee42913efa72adc82f638e10ad3fdb6ae7439")
-_DENSEPOSE = Evaluator("facebookresearch/DensePose", "51fb9f110a454c77b0c5acfa0c7cceb317f38aa1")
 _WARP3D = Evaluator("MKnoche/warp3d_reposing", "522e783ae36b6202495aded049937eee35f00b50")
 _IMPERSONATOR = Evaluator("svip-lab/impersonator", "b041dd415157c1e7f5b46e579a1ad4dffabb2e66")
 _PATN = Evaluator("tengteng95/Pose-Transfer", "281ee2d3f9381299220989207dcfb4217298d8f5")
-_SSP3D_OWNERS = Evaluator("akashsengupta1997/SSP-3D", "b99a7de25698bc706403e71cb52ca6c6ef71c678")
-_AGORA = Evaluator("pixelite1201/agora_evaluation", "8c9dece5fc89c8b2acc24203bf9e8f8d5cd0b8b1")
-_HIERPROB = Evaluator("akashsengupta1997/HierarchicalProbabilistic3DHuman", "3e5c64eedd627c9e4d6bd5fd05e8d8dcb274ec0a")
 
 _POSE = ("pa_mpjpe_mm", "mpjpe_mm", "pve_mm")
 _WORLD = ("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent")
@@ -212,7 +191,6 @@ _VALID = "Frames that the owners call valid"
 _3DPW, _EMDB1, _EMDB2 = ("3dpw", "3dpw/test"), ("emdb", "emdb1/test"), ("emdb", "emdb2/test")
 _RICH, _SMPLX_AS_SMPL = ("rich", "rich/test"), "Truth and predictions of SMPL-X as SMPL's mesh, by the given matrix"
 _MEAN_HANDS = f"{_SMPLX_AS_SMPL}, with fingers in the mean pose"
-_SSP3D = ("ssp-3d", "ssp-3d/test")
 _FIFTH = "S9 and S11, every 5th frame"
 _EMDB_METRICS = (*_POSE, "pa_pve_mm", "mpjae_deg", "pa_mpjae_deg", "jitter_emdb_10m_s3")
 
@@ -273,36 +251,6 @@ _BODIES = (
     ),
     _body("h36m-p1-spin", ("h36m", "p1/test"), _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5),
     _body("h36m-p2-spin", ("h36m", "p2/test"), _SPIN, "mocap14", "pelvis", metrics=_POSE[:2], frames=_FIFTH, every=5),
-    _body(
-        "mpi-inf-3dhp-owners",
-        ("mpi-inf-3dhp", "mpi-inf-3dhp/test"),
-        _3DHP,
-        "mocap17",
-        "pelvis",
-        metrics=("pck_150", "auc_150", "mpjpe_mm"),
-        frames="Valid frames",
-    ),
-    _body(
-        "mpi-inf-3dhp-spin",
-        ("mpi-inf-3dhp", "spin/test"),
-        _SPIN,
-        "mocap17",
-        "pelvis",
-        metrics=_POSE[:2],
-        frames="Valid frames all of whose joints are inside the image",
-        version=2,
-    ),
-    _body(
-        "agora-smpl",
-        ("agora", "agora/validation"),
-        _AGORA,
-        "smpl24",
-        "hips",
-        metrics=("nmve_mm", "nmje_mm", "mve_mm", "mpjpe_mm", "f1", "precision", "recall"),
-        frames="All people with 90 % of the body or less hidden",
-    ),
-    _body("ssp3d-owners", _SSP3D, _SSP3D_OWNERS, "smpl24", "pelvis", metrics=("pve_t_sc_true_model_mm",)),
-    _body("ssp3d-hierprob", _SSP3D, _HIERPROB, "smpl24", "pelvis", metrics=("pve_t_sc_mm",)),
 )
 _SCALED = (
     ScaledJointProtocol(
@@ -328,7 +276,6 @@ _SCALED = (
 )
 _AP = ("oks_ap", "oks_ap_50", "oks_ap_75", "oks_ar")
 _ALL_IMAGES = "All images of the annotation file, those without people too"
-_LIMBS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")  # as poseval's table has them
 _KEYPOINTS = (
     KeypointProtocol(
         "coco-keypoints",
@@ -339,45 +286,6 @@ _KEYPOINTS = (
         metrics=_AP,
         frames=_ALL_IMAGES,
         names="person_keypoints_val2017/",
-    ),
-    KeypointProtocol(
-        "crowdpose",
-        "coco",
-        "coco/test",
-        _CROWDPOSE,
-        CROWDPOSE14,
-        metrics=(*_AP, "oks_ap_easy", "oks_ap_medium", "oks_ap_hard"),
-        frames=f"{_ALL_IMAGES}; areas are 53 % of the box",
-    ),
-    KeypointProtocol(
-        "posetrack18-ap",
-        "coco",
-        "coco/validation",
-        _POSEVAL,
-        POSETRACK15,
-        metrics=("pckh_ap", *(f"pckh_ap_{name}" for name in _LIMBS)),
-        frames="Labelled frames with a person",
-    ),
-    KeypointProtocol("mpii-pckh", "coco", "coco/validation", _MMPOSE, MPII16, metrics=("pckh_50",)),
-)
-_SURFACES = (
-    DensePoseProtocol(
-        "densepose-coco",
-        "densepose",
-        "densepose/validation",
-        _DENSEPOSE,
-        metrics=("gps_ap", "gps_ap_50", "gps_ap_75", "gps_ap_medium", "gps_ap_large"),
-        frames="Images of minival with annotated points",
-        rows={
-            "DensePose-RCNN, ResNet50_FPN_s1x": (0.4748, 0.8368, 0.4820, 0.4262, 0.4948),
-            "DensePose-RCNN, ResNet50_FPN_s1x-e2e": (0.4892, 0.8490, 0.5078, 0.4384, 0.5059),
-            "DensePose-RCNN, ResNet101_FPN_s1x": (0.4978, 0.8521, 0.5276, 0.4373, 0.5164),
-            "DensePose-RCNN, ResNet101_FPN_s1x-e2e": (0.5147, 0.8660, 0.5601, 0.4716, 0.5291),
-            "DensePose-RCNN, ResNet101_FPN_32x8d_s1x": (0.5095, 0.8590, 0.5381, 0.4605, 0.5272),
-            "DensePose-RCNN, ResNet101_FPN_32x8d_s1x-e2e": (0.5554, 0.8908, 0.6080, 0.5067, 0.5676),
-        },
-        rows_source="MODEL_ZOO.md of the same repository and commit",
-        point_scale=256 / 255,
     ),
 )
 _SIMILAR, _SIGNED = ("ssim_uniform", "lpips"), ("ssim_signed", "lpips")
@@ -440,7 +348,7 @@ _IMAGES = (
         frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (*_BODIES, *_SCALED, *_KEYPOINTS, *_SURFACES, *_IMAGES)}
+PROTOCOLS: Mapping[str, Protocol] = {one.name: one for one in (*_BODIES, *_SCALED, *_KEYPOINTS, *_IMAGES)}
 """Name → protocol."""
 
 _P = TypeVar("_P", bound=Protocol)

@@ -160,22 +160,6 @@ def pve(
     return np.linalg.norm(a - b, axis=-1).mean(1)
 
 
-def pve_scaled(predicted_vertices: ArrayLike, true_vertices: ArrayLike) -> Floats:
-    """Measure the per-vertex error per sample after the scale and translation that make the vertices' means and root
-    mean square distances from them equal: (N, V, 3) twice → (N,) metres.
-
-    Of meshes in the T pose this is PVE-T-SC, an error of shape alone (Sengupta et al. 2020; `metrics.py` of
-    akashsengupta1997/SSP-3D@b99a7de2). The scale is not the one of least squares. UsageError where the mesh that is
-    predicted has no extent.
-    """
-    a, b = _pair(predicted_vertices, true_vertices, 3)
-    a, b = (values - values.mean(1, keepdims=True) for values in (a, b))
-    spreads = [np.sqrt((values**2).sum((1, 2), keepdims=True)) for values in (a, b)]
-    if (spreads[0] == 0).any():
-        raise UsageError("vertices", "lie in one point", expected="a mesh of some extent")
-    return np.linalg.norm(a / spreads[0] * spreads[1] - b, axis=-1).mean(1)
-
-
 def pckh(predictions: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
     """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
 
@@ -240,13 +224,6 @@ class Bodies(NamedTuple):
         trans = body.translation_of_root(self.root, betas)
         return body.pose(self.rotations, betas, trans, self.segment_scales, vertices=vertices)
 
-    def shaped(self, body: Body) -> Tensor:
-        """Return vertices (N, V, 3) of the resting body in their shapes; they have as many betas as the body."""
-        rest = body.rest_rotations.mT.expand(len(self.betas), -1, -1, -1)
-        vertices = body.pose(rest, self.betas, None, self.segment_scales, absolute=True).vertices
-        assert vertices is not None
-        return vertices
-
 
 SHARES = ("pckh", "pck", "auc", "pa_pck", "pa_auc")
 """Columns of `BodyErrors` of which more is better."""
@@ -262,8 +239,6 @@ class BodyErrors(NamedTuple):
     pck, auc  share of joints (`JointSet.counted`) in space within 150 mm, and its mean over thresholds up to there
     pa_pck, pa_auc  the same after the similarity of pa_mpjpe, which papers call rigidly aligned
     angle     mean angle between absolute rotations of `MAJOR_JOINTS` (MPJAE); pa_angle after the rotation of pa_mpjpe
-    pve_t_sc  vertices in the T pose after scale and translation (`pve_scaled`); pve_t_sc_true_model where the predicted
-              betas are given to the true body's model
     depth_signs  share of limb bones with the wrong sign of depth (see `depth_sign_errors`)
     """
 
@@ -279,8 +254,6 @@ class BodyErrors(NamedTuple):
     pa_auc: NDArray[np.float64]
     angle: NDArray[np.float64]
     pa_angle: NDArray[np.float64]
-    pve_t_sc: NDArray[np.float64]
-    pve_t_sc_true_model: NDArray[np.float64]
     depth_signs: NDArray[np.float64]
     absolute_rotation: NDArray[np.float64]
 
@@ -309,8 +282,8 @@ def body_errors(
 ) -> BodyErrors:
     """Measure N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
-    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve and pve_t_sc are
-               known for two genders of one kind of body only, pve also where `joints.conversion` makes SMPL's mesh of
+    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
+               genders of one kind of body only, and where `joints.conversion` makes SMPL's mesh of
                SMPL-X's
     joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
@@ -349,7 +322,7 @@ def _errors(
     ]
     (kind, vertices), (true_kind, true_vertices) = (joints.surface(*pair) for pair in zip(rigs, sets, strict=True))
     mesh, true_mesh = vertices.cpu().numpy(), true_vertices.cpu().numpy()
-    surface, aligned_surface, shape, shape_of_true_model = np.full((4, len(mesh)), np.nan)
+    surface, aligned_surface = np.full((2, len(mesh)), np.nan)
     ours, truth = points[0], points[1] if labels is None else labels
     ours = ours if predictions is None else np.where(np.isfinite(predictions), predictions, ours)
     rows, root = range(len(joints.joints)), joints.rows
@@ -360,13 +333,6 @@ def _errors(
         shifts = [joint[:, root].mean(1) if root else nowhere for joint in points]
         surface = pve(mesh, true_mesh, shifts[0], shifts[1])
         aligned_surface = pve(_transform(alignment, mesh.astype(np.float64)), true_mesh, nowhere, nowhere)
-    if len({rig.name.partition("-")[0] for rig in rigs}) == 1 and rigs[0].template.shape == rigs[1].template.shape:
-        shape = shape_of_true_model = _shape_error(rigs, bodies)
-        betas = bodies[0].betas
-        if rigs[0] is not rigs[1] and rigs[1].shape_count >= betas.shape[1]:
-            more = betas.new_zeros(len(mesh), rigs[1].shape_count - betas.shape[1])
-            with_more = bodies[0]._replace(betas=torch.cat((betas, more), 1))
-            shape_of_true_model = _shape_error((rigs[1], rigs[1]), (with_more, bodies[1]))
     absolute = [body.rotations.double().cpu() for body in sets]
     turns = [rotations[:, MAJOR_JOINTS] for rotations in absolute]
     aligned_turns = alignment.rotation[:, None] @ turns[0]
@@ -387,17 +353,9 @@ def _errors(
         _nearer(distances[:, joints.counted], AUC_LIMITS),
         joint_angle_error(turns[0], turns[1]),
         joint_angle_error(aligned_turns, turns[1]),
-        shape,
-        shape_of_true_model,
         depth_sign_errors(ours, truth, joints.limb_bones),
         joint_angle_error(absolute[0], absolute[1]),
     )
-
-
-def _shape_error(rigs: tuple[Body, Body], bodies: Sequence[Bodies]) -> Floats:
-    """Measure PVE-T-SC (N,) in metres of predicted and true bodies, each of its model."""
-    meshes = [some.shaped(rig).cpu().numpy() for rig, some in zip(rigs, bodies, strict=True)]
-    return pve_scaled(meshes[0], meshes[1])
 
 
 def head_height(body: Body, betas: Tensor) -> Tensor:

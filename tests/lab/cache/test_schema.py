@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.cache_source import SmallSource, jpeg, random_sample
 
-from humanpose_cli.core.conventions import IMAGE_SKELETONS, SKELETONS
+from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.building import make_plan
 from humanpose_cli.lab.cache.encoding import encode_png, read_image_header
@@ -60,7 +60,7 @@ def test_every_field_of_a_person_has_a_column():
 def test_every_map_and_skeleton_has_a_column():
     paths = {column.path for column in COLUMNS}
     assert {f"pictures/maps/{name}" for name in LABEL_MAPS} <= paths
-    assert {f"people/keypoints/{name}" for name in IMAGE_SKELETONS} <= paths
+    assert {f"people/keypoints/{name}" for name in SKELETONS} <= paths
     assert {f"people/joints/{name}" for name in SKELETONS} <= paths
 
 

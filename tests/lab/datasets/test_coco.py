@@ -1,4 +1,4 @@
-"""COCO's keypoints and sets in its form: joints by name, outlines, areas, videos, splits, and damaged files."""
+"""COCO's keypoints and sets in its form: joints by name, outlines, areas, splits, and damaged files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 from helpers.dataset_checks import checked, images_of, total_of
 from helpers.errors import raises
-from helpers.paper_datasets import assert_travels, image, write
+from helpers.paper_datasets import image, write
 from PIL import Image
-from scipy.io import savemat
 
-from humanpose_cli.core.conventions import COCO17, CROWDPOSE14
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.datasets.coco import CocoOptions, CocoSource
-from humanpose_cli.lab.metrics.keypoints import head_length
 
 SIZE = (64, 48)
 FIRST = "person_keypoints_val2017.json"
@@ -105,7 +102,7 @@ def test_people_with_joints_boxes_outlines_and_areas(tmp_path: Path) -> None:
         ("annotations/person_keypoints_train2014.json", "train2014", "COCO_train2014_{:012d}.jpg", "train"),
         ("annotations/person_keypoints_val2017.json", "images/val2017", "{:012d}.jpg", "validation"),
         ("ochuman_coco_format_test_range_0.00_1.00.json", "images", "{:06d}.jpg", "test"),
-        ("json/crowdpose_val.json", "images", "{}.jpg", "validation"),
+        ("json/ochuman_coco_format_val_range_0.00_1.00.json", "images", "{}.jpg", "validation"),
         ("annotations/training_humanart.json", "", "HumanArt/images/2D/{}.jpg", "train"),
     ],
 )
@@ -120,7 +117,10 @@ def test_layouts_of_several_owners(tmp_path: Path, file: str, folder: str, name:
 def test_joints_go_by_their_names(tmp_path: Path) -> None:
     names = ["left_shoulder", "right_shoulder", "tail", "neck"]
     keypoints = [11, 12, 1, 13, 14, 2, 15, 16, 2, 17, 18, 2]
-    write(tmp_path / "json" / "crowdpose_test.json", document(records(1), [person(1, 0, keypoints=keypoints)], names))
+    write(
+        tmp_path / "json" / "ochuman_coco_format_test_range_0.00_1.00.json",
+        document(records(1), [person(1, 0, keypoints=keypoints)], names),
+    )
     write(tmp_path / "images" / f"{0:012d}.jpg", image(SIZE, 9))
     source = CocoSource(tmp_path)
     (sample,) = source.read(source.groups()[0])
@@ -131,80 +131,6 @@ def test_joints_go_by_their_names(tmp_path: Path) -> None:
     assert "tail, neck are joints of no skeleton" in source.notes[0]
 
 
-@pytest.mark.parametrize("head", ["top_head", "head"])
-def test_crowdpose_has_its_joints_beside_cocos_and_its_index(tmp_path: Path, head: str) -> None:
-    names = [head if name == "head_top" else name for name in CROWDPOSE14.joint_names]
-    keypoints = [value for row in range(14) for value in (row + 1, row + 2, 2)]
-    images = records(1, crowdIndex=0.25)
-    write(tmp_path / "json" / "crowdpose_test.json", document(images, [person(1, 0, keypoints=keypoints)], names))
-    write(tmp_path / "images" / f"{0:012d}.jpg", image(SIZE, 9))
-    source = CocoSource(tmp_path)
-    (sample,) = source.read(source.groups()[0])
-    assert (sample.crowd_index, source.notes) == (0.25, ())
-    points = sample.people[0].keypoints
-    np.testing.assert_array_equal(points["crowdpose14"][:, 0], np.arange(14) + 1.5)
-    assert (points["coco17"][:, 2] > 0).sum() == 12
-    np.testing.assert_array_equal(points["coco17"][COCO17.index("left_knee")], [9.5, 10.5, 1])
-
-
-def mpii(root: Path, entries: int = 3, heads: int = 3, **changes: Any) -> Path:
-    """MMPose's list: two people on the first image, one on the second; heads beside it."""
-    people = [
-        {
-            "joints": [[float(row + 2 * number + 1), float(row + 11)] for row in range(16)],
-            "joints_vis": [1] * 15 + [0],
-            "image": f"{number // 2:09d}.jpg",
-            "scale": 0.1,
-            "center": [31.0, 25.0],
-            **changes,
-        }
-        for number in range(entries)
-    ]
-    write(root / "annotations" / "mpii_val.json", json.dumps(people))
-    boxes = np.stack([np.array([[1 + n, 2], [13 + n, 7]], float) for n in range(heads)], -1)
-    savemat(root / "annotations" / "mpii_gt_val.mat", {"headboxes_src": boxes}, format="5")
-    for number in range(2):
-        write(root / "images" / f"{number:09d}.jpg", image(SIZE, 9))
-    return root
-
-
-def test_mpii_is_mmposes_list(tmp_path: Path) -> None:
-    source = CocoSource(mpii(tmp_path))
-    first, second = (next(source.read(group)) for group in source.groups())
-    assert [len(sample.people) for sample in (first, second)] == [2, 1]
-    assert first.splits == {"coco": "validation"}
-    person_of = first.people[1]
-    np.testing.assert_array_equal(person_of.keypoints["mpii16"][0], [2.5, 10.5, 1])  # 3, 11 counted from 1
-    assert not person_of.keypoints["mpii16"][15].any()
-    ankle = person_of.keypoints["coco17"][COCO17.index("right_ankle")]
-    np.testing.assert_array_equal(ankle, person_of.keypoints["mpii16"][0])
-    np.testing.assert_array_equal(person_of.box, [20, 14, 40, 34])
-    np.testing.assert_array_equal(person_of.head_box, [1.5, 1.5, 13.5, 6.5])
-    assert head_length(person_of.head_box[None]) == pytest.approx(0.6 * 13)
-    assert_travels(source)
-    (tmp_path / "annotations" / "mpii_gt_val.mat").unlink()
-    source = CocoSource(tmp_path)
-    assert next(source.read(source.groups()[0])).people[0].head_box is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "subject"),
-    [
-        (
-            {"heads": 2},
-            {"subject": "mpii_gt_val.mat", "problem": "headboxes_src has another shape", "expected": "(2, 2, 3)"},
-        ),
-        ({"image": None}, {"subject": "mpii_val.json, [0]", "problem": "names no image"}),
-        ({"joints": [[1, 2]]}, {"subject": "mpii_val.json, [0]", "problem": "has an unusable joints"}),
-        ({"joints_vis": [0] * 16}, {"subject": "mpii_val.json", "problem": "has no person with a labelled joint"}),
-        ({"image": "../a.jpg"}, {"problem": "names an image outside of its folder"}),
-    ],
-)
-def test_damaged_lists_of_mpii_are_named(tmp_path: Path, changes: dict[str, Any], subject: str) -> None:
-    with raises(InputError, **subject):
-        CocoSource(mpii(tmp_path, **changes)).groups()
-
-
 def test_images_without_people_are_for_evaluation(tmp_path: Path) -> None:
     people = [person(1, 0), person(2, 1, iscrowd=1, keypoints=[0] * 51)]
     for split, count in (("train", 1), ("val", 3)):
@@ -212,52 +138,6 @@ def test_images_without_people_are_for_evaluation(tmp_path: Path) -> None:
         for number in range(3):
             write(tmp_path / f"{split}2017" / f"{number:012d}.jpg", image(SIZE, 9))
         assert len(CocoSource(tmp_path, CocoOptions(split=split)).groups()) == count
-
-
-def test_videos_stay_together_and_people_are_their_tracks(tmp_path: Path) -> None:
-    """PoseTrack as its owners have it: a file a video, flags of 0 and 1."""
-    flags = [value for i in range(17) for value in (i + 10, 2 * i + 5, 1)]
-    name = "images/val/000342_mpii_test/{:06d}.jpg"
-    images = [
-        {**r, "frame_id": 3420000 + n, "is_labeled": n != 1} for n, r in enumerate(records(3, name, vid_id="000342"))
-    ]
-    people = [person(n, n, keypoints=flags, track_id=4, bbox=None, bbox_head=[1, 2, 3, 4]) for n in (0, 2)]
-    write(tmp_path / "annotations/val/000342_mpii_test.json", document(images, people))
-    for number in range(3):
-        write(tmp_path / name.format(number), image(SIZE, number))
-    source = CocoSource(tmp_path)
-    (group,) = source.groups()
-    assert group.count == 2
-    samples = list(source.read(group))
-    assert [sample.frame for sample in samples] == [0, 2]
-    assert {sample.sequence for sample in samples} == {group.name} == {"000342_mpii_test/000342"}
-    assert {person.identity for sample in samples for person in sample.people} == {f"{group.name}/4"}
-    assert (samples[0].people[0].keypoints["coco17"][:, 2] == 1).all()
-    np.testing.assert_array_equal(samples[0].people[0].box, [10, 5, 27, 38])
-    np.testing.assert_array_equal(samples[0].people[0].head_box, [1, 2, 4, 6])
-    assert_travels(source)
-
-
-def test_regions_that_posetrack_does_not_evaluate_are_crowds(tmp_path: Path) -> None:
-    flags = [value for i in range(17) for value in (i + 10, 2 * i + 5, 1)]
-    name = "images/val/000342_mpii_test/{:06d}.jpg"
-    regions: dict[str, Any] = {"ignore_regions_x": [[2, 6, 6, 2], []], "ignore_regions_y": [[1, 1, 4, 4], []]}
-    images = [{**r, "frame_id": 1, **regions} for r in records(1, name, vid_id="000342")]
-    path = tmp_path / "annotations/val/000342_mpii_test.json"
-    write(path, document(images, [person(0, 0, keypoints=flags, track_id=4)]))
-    write(tmp_path / name.format(0), image(SIZE, 0))
-    source = CocoSource(tmp_path)
-    (sample,) = source.read(source.groups()[0])
-    single, region = sample.people
-    assert (single.crowd, region.crowd, region.keypoints) == (False, True, {})
-    np.testing.assert_array_equal(region.box, [2.5, 1.5, 6.5, 4.5])
-    assert region.mask is not None
-    rows, columns = np.nonzero(decode_png(region.mask))  # the pixels that a joint of 2 to 5 and 1 to 3 lies in
-    assert (set(rows.tolist()), set(columns.tolist())) == ({1, 2, 3}, {2, 3, 4, 5})
-    images[0]["ignore_regions_y"] = [[1, 1]]
-    write(path, document(images, [person(0, 0, keypoints=flags)]))
-    with raises(InputError, problem="has unusable ignore_regions"):
-        CocoSource(tmp_path).groups()
 
 
 def test_one_split_or_one_file(tmp_path: Path) -> None:
@@ -334,5 +214,4 @@ def test_the_check_counts_it(tmp_path: Path) -> None:
     check = checked("coco", build(tmp_path))
     assert total_of(check) == {"groups": 3, "images": 3, "people": 3, "crowds": 1}
     assert images_of(check) == {"coco/validation": 3}
-    assert check.labels.ranges["keypoints/coco17 labelled of a person"].count == 2
     assert [count.not_compared for count in check.compared] == ["", "not in this folder"]

@@ -15,7 +15,7 @@ from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -57,9 +57,6 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     report = evaluated(cache, tmp_path)
     assert report.facts["found"] == "6 (75.0 %)"
     assert report.metrics["mpjpe_mm"].value < 25
-    selection = PeopleSelection(cache, body_vertices=tmp_path / "body_verts_smpl.npy")
-    with raises(UsageError, subject="body_vertices", problem="is for AGORA alone"):
-        evaluate_predictions(EvaluationRun(selection), tmp_path)
     alone = evaluated(cache, tmp_path / "clip1.pkl")
     assert alone.facts["found"] == "2 (25.0 %)"
 
