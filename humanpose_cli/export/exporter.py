@@ -59,11 +59,6 @@ class Export:
     meshes: Mapping[int, Sequence[SkinnedMesh]]
     progress: Progress
 
-    @property
-    def has_textures(self) -> bool:
-        """Whether a person has a texture."""
-        return any(mesh.image is not None for meshes in self.meshes.values() for mesh in meshes)
-
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
         """Write each of the formats, keys of `FORMATS`, atomically; returns the files in the order written."""
         files: list[Path] = []

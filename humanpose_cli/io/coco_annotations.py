@@ -40,7 +40,7 @@ def image_id(where: str, image: Mapping[str, Any]) -> Any:
 
 
 def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
-    """Return the joints of the file's keypoints: COCO's 17, or PoseTrack's with the neck and the top of the head."""
+    """Return the joints of the file's keypoints: those of its category person."""
     for category in records(path, document, "categories"):
         names = category.get("keypoints")
         if category.get("name") == "person" and isinstance(names, list) and all(isinstance(n, str) for n in names):

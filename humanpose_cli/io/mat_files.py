@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,11 @@ _HEADER = 128  # bytes before the first element; the last two say which byte of 
 _ORDERS = {b"MI": ">", b"IM": "<"}
 _MATRIX, _COMPRESSED_TYPE = 14, 15  # types of elements; those of numbers follow
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_CELL = 1  # classes of arrays; those of numbers follow
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 
 
 def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """Read variables of a MATLAB 5 file: numbers, or cells of numbers as arrays of objects.
+    """Read variables of a MATLAB 5 file that are arrays of numbers.
 
     Raises InputError for a missing or damaged file, for one that lacks a variable, for a variable of another kind, and
     where it unpacks to more than 256 MiB and fifty times the file's size.
@@ -84,18 +82,10 @@ def _name(body: memoryview, order: str) -> str:
     return _head(body, order)[2]
 
 
-def _array(body: memoryview, order: str, *, inside: bool = False) -> NDArray[Any]:
-    if inside and not body:  # an empty cell
-        return np.empty((0, 0))
+def _array(body: memoryview, order: str) -> NDArray[Any]:
     kind, shape, name, rest = _head(body, order)
-    if kind == _CELL and not inside:
-        if len(rest) != prod(shape) or any(what != _MATRIX for what, _ in rest):
-            raise ValueError(f"{name} has not {prod(shape)} cells")
-        cells = np.empty(len(rest), object)
-        cells[:] = [_array(content, order, inside=True) for _, content in rest]
-        return cells.reshape(shape, order="F")
     if kind not in _CLASSES or not rest or rest[0][0] not in _NUMBERS:
-        raise ValueError(f"{name or 'a cell'} holds no numbers")
+        raise ValueError(f"{name} holds no numbers")
     content_type, numbers = rest[0]
     values = np.frombuffer(numbers, f"{order}{_NUMBERS[content_type]}")
     return values.reshape(shape, order="F").astype(_CLASSES[kind])

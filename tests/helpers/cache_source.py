@@ -60,7 +60,6 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         detected=np.concatenate([numbers(33, 2), random.uniform(size=(33, 1))], -1).astype(np.float32),
         detected_world=np.concatenate([numbers(33, 3), random.uniform(size=(33, 1))], -1).astype(np.float32),
         detected_mask=encode_png(mask // 2),
-        vertices=numbers(4, 3),
         surface_points=np.array([[3, 4, 7, 0.25, 0.5], [5, 6, 24, 1, 0]], np.float32),
         mask=encode_png(mask),
     )

@@ -238,7 +238,6 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         fit_trans=fit[1],
         detected=swapped(pixels(person.detected), "blazepose33"),
         detected_world=swapped(space(person.detected_world), "blazepose33"),
-        vertices=None if crop.mirror else space(person.vertices),
         surface_points=None if crop.mirror else pixels(person.surface_points),
         detected_mask=None,
         mask=None,

@@ -69,7 +69,6 @@ class Person:
     fit_poses, fit_betas, fit_trans  an imperfect fit of this person, from which refinement starts
     detected        (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world landmarks
     detected_mask   PNG bytes, 8 bit, the image's size: the detector's person mask · 255
-    vertices        (V, 3) metres in camera axes: the true surface, of sources that give it without body parameters
     surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
     mask            PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map
     """
@@ -94,7 +93,6 @@ class Person:
     detected: Array | None = None
     detected_world: Array | None = None
     detected_mask: bytes | None = None
-    vertices: Array | None = None
     surface_points: Array | None = None
     mask: bytes | None = None
 

@@ -212,7 +212,6 @@ def _people() -> list[Column]:
         points("detected", BLAZEPOSE33, 3, "the detector's x, y and confidence 0…1"),
         points("detected_world", BLAZEPOSE33, 4, "the detector's world landmarks and confidence 0…1"),
         _image("people", "detected_mask", f"{mask_format}the detector's person mask × 255"),
-        numbers("vertices", "of the true surface", (3,), "metres", _CAMERA, kind=Kind.RAGGED),
         numbers("surface_points", "x, y, DensePose chart 1…24, U, V 0…1", (5,), "pixels, -, -, -", _PIXELS, **surface),
         _image("people", "mask", f"{mask_format}255 where this person is seen"),
     ]

@@ -16,7 +16,7 @@ _OF_SAMPLE = (
 )
 _OF_PERSON = (
     *("identity", "clothing", "activity", "gender", "body", "crowd", "box", "area"),
-    *("poses", "betas", "trans", "segment_scales", "keypoints", "joints", "vertices", "surface_points"),
+    *("poses", "betas", "trans", "segment_scales", "keypoints", "joints", "surface_points"),
 )
 DIGEST_COVERS = (
     "of each group its name, its pairs by protocol and split, and of its samples in the adapter's order: "

@@ -134,7 +134,7 @@ def test_datasets_of_references_are_refused(folder, name, dtype):
         ("pictures/image/offsets", np.arange(4.0), "<f8 (4,)"),
         ("pictures/image/offsets", np.zeros((4, 1), "<i8"), "<i8 (4, 1)"),
         ("people/mask/checksums", np.zeros(3, "<i4"), "<i4 (3,)"),
-        ("people/vertices/values", np.zeros((4, 4), "<f4"), "<f4 (4, 4)"),
+        ("people/surface_points/values", np.zeros((4, 4), "<f4"), "<f4 (4, 4)"),
         ("pictures/name", np.zeros(3, "<i8"), "<i8 (3,)"),
         ("pictures/group", np.array(1), "<i8 ()"),
     ],
