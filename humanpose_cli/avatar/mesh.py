@@ -16,7 +16,7 @@ from torch import Tensor
 from humanpose_cli.avatar.doubts import Doubt
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.person import DressedPerson, Props, TargetPose, dress_person, locate_person, outside
+from humanpose_cli.avatar.person import DressedPerson, TargetPose, dress_person, locate_person, outside
 from humanpose_cli.avatar.stages import PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
@@ -113,20 +113,18 @@ class MeshReposer:
         body: Body,
         *,
         background: Background | NDArray[np.uint8] = "keep",
-        props: Props = "carry",
         options: MeshOptions | None = None,
     ) -> MeshReposer:
         """Make one of a photo, and its background in a thread beside the texture.
 
         background  'keep' the photo's; 'transparent'; or an image (h, w, 3) uint8, which is scaled and cropped to the
                     photo's size
-        props       as of `locate_person`
         Raises UsageError for another background.
         """
         if isinstance(background, str) and background not in ("keep", "transparent"):
             raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)
         photo, options = photo_person.photo, options or MeshOptions()
-        location = locate_person(photo_person, body, options, props)
+        location = locate_person(photo_person, body, options)
         if isinstance(background, np.ndarray):
             plate = cover_image(background, photo.shape[:2])
             return cls(dress_person(location, options), PersonFrame(photo_person.view, plate, shadows=False))

@@ -211,30 +211,6 @@ class SkirtOptions(Options):
 
 
 @dataclass(frozen=True)
-class PropOptions(Options):
-    """Which straight pieces of a photo are things in somebody's hands."""
-
-    resolution: float = option(150.0, "Maximum resolution at the person's distance.", unit="pixels per metre", above=0)
-    surroundings: float = option(0.13, "Width of the median that a thing differs from.", unit="metres", above=0)
-    contrast: float = option(18.0, "Difference of colour (CIELAB of 8 bits).", above=0)
-    lightness: float = option(0.6, "Weight of lightness in it.", minimum=0)
-    min_length: float = option(0.3, "Minimum length.", unit="metres", above=0)
-    max_length: float = option(2.4, "Maximum length.", unit="metres", above=0)
-    max_width: float = option(0.08, "Maximum mean width.", unit="metres", above=0)
-    bend: float = option(0.04, "Maximum deviation from a straight line, in lengths.", above=0)
-    reach: float = option(0.11, "Maximum distance from the hand.", unit="metres", above=0)
-    aside: float = option(0.03, "Maximum distance of the thing's line from the hand.", unit="metres", minimum=0)
-    beside: float = option(0.06, "Distance from the body of what runs along it.", unit="metres", minimum=0)
-    max_beside: float = option(
-        0.5, "Share of a piece along the body with which it is an edge of the scene.", minimum=0, maximum=1
-    )
-    goes_on: float = option(
-        0.5, "Share of pixels on the line beyond hand and end with which it goes on there.", minimum=0, maximum=1
-    )
-    max_pieces: int = option(8, "Straight pieces of a photo, with more of which none is taken for a thing.", minimum=0)
-
-
-@dataclass(frozen=True)
 class LightOptions(Options):
     """How the light of a photograph is found, by least squares on log brightness."""
 
@@ -459,7 +435,6 @@ class MeshOptions(Options):
     cloth: ClothOptions = option(ClothOptions(), "The form of close clothes.")
     loose: LooseClothOptions = option(LooseClothOptions(), "Clothes beside the body.")
     skirt: SkirtOptions = option(SkirtOptions(), "Skirts, dresses and long coats.")
-    props: PropOptions = option(PropOptions(), "Long things in hands.")
     light: LightOptions = option(LightOptions(), "The photograph's light.")
     colours: ClothColours = option(ClothColours(), "Comparing colours.")
     garments: GarmentOptions = option(GarmentOptions(), "Recognising garments.")

@@ -9,9 +9,9 @@ Both are frozen. The stages between them are those of `avatar.stages`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +26,6 @@ from humanpose_cli.avatar.ground import contact_shadow, ground_under, sole_heigh
 from humanpose_cli.avatar.head import head_yaw, kept_head, shows_face
 from humanpose_cli.avatar.loose import LooseCloth
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.props import HeldThing, find_props
 from humanpose_cli.avatar.skirt import SkirtTube
 from humanpose_cli.avatar.stages import (
     Aligned,
@@ -46,8 +45,6 @@ from humanpose_cli.rendering.boxes import NEAR, Box
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 
-Props = Literal["carry", "keep", "remove"]
-
 
 class TargetPose(NamedTuple):
     """A pose to draw.
@@ -66,14 +63,11 @@ class PersonInPhoto:
     """A person before they are dressed. Made by `locate_person`, read by `dress_person`.
 
     aligned  the first stage
-    props    long things that move with the hands
-    hole     (H, W) bool: pixels of the photo that show the person, things that leave it, or a fringe around them, and
-             no other person
+    hole     (H, W) bool: pixels of the photo that show the person or a fringe around them, and no other person
     """
 
     photographed: PhotographedPerson
     aligned: Aligned
-    props: tuple[HeldThing, ...]
     hole: NDArray[np.bool_]
 
 
@@ -84,7 +78,6 @@ class DressedPerson:
     photographed   photo, masks, fit and camera
     avatar         the resting body with clothes, sheets beside it, the photo's light, and the texture, whose fourth
                    channel is its confidence
-    props          long things that move with the hands
     hole           (H, W) bool: as of `PersonInPhoto`
     down           (3,) unit vector: the way down in the photo
     ground         metres along `down` to the ground that the person stands on; None if they do not stand
@@ -95,7 +88,6 @@ class DressedPerson:
 
     photographed: PhotographedPerson
     avatar: Completed
-    props: tuple[HeldThing, ...]
     hole: NDArray[np.bool_]
     down: Tensor
     ground: float | None
@@ -131,7 +123,7 @@ class DressedPerson:
         return TargetPose(kept_head(rotations, yaw, self.avatar.head_yaw, self.options.head), trans, pose.shifts)
 
     def surfaces(self, pose: TargetPose, image: NDArray[np.float32] | None = None) -> list[Surface]:
-        """Compute surfaces of the body, things in its hands and cloth beside it in a pose, with their textures.
+        """Compute surfaces of the body and cloth beside it in a pose, with their textures.
 
         image  (S, S, C) in place of the body's texture; everything else is then 1
         """
@@ -143,7 +135,7 @@ class DressedPerson:
         bright = self.avatar.light.on(vertex_normals(vertices, faces)) if image is None else None
         surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
         posed_body, stage = self.body.posed(rotations, trans), self.avatar.dressed
-        things: tuple[SkirtTube | HeldThing | LooseCloth | None, ...] = (stage.skirt, *self.props, stage.loose)
+        things: tuple[SkirtTube | LooseCloth | None, ...] = (stage.skirt, stage.loose)
         for thing in (thing for thing in things if thing is not None):
             points = thing.pose(posed_body) + thing.shift(shift, self.body.body)
             colours = thing.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
@@ -241,9 +233,6 @@ class DressedPerson:
             )
             yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
         yield from self._doubts_of_photo()
-        for prop in self.props:
-            sentence = f"a thing of {prop.length:.1f} m in the {prop.side} hand is drawn with the hand; see `props`"
-            yield Doubt("props", prop.length, f"thing in the {prop.side} hand", sentence)
         yaw = head_yaw(self.body.posed(pose.rotations, pose.trans))
         if shows_face(yaw, options.head) and not shows_face(self.avatar.head_yaw, options.head):
             sentence = "the photo does not show the face: it is made up without features"
@@ -279,32 +268,21 @@ class DressedPerson:
 
 
 @torch.no_grad()
-def locate_person(
-    photo_person: PhotographedPerson, body: Body, options: MeshOptions, props: Props = "carry"
-) -> PersonInPhoto:
-    """Align a person's body with the photo, and find things in their hands and the hole that they leave.
-
-    props  'carry' moves long things with the hands that hold them, 'keep' leaves them in the background, 'remove' makes
-           up the background there
-    """
+def locate_person(photo_person: PhotographedPerson, body: Body, options: MeshOptions) -> PersonInPhoto:
+    """Align a person's body with the photo, and find the hole that they leave."""
     alignment = align(photo_person, body, options)
-    things = find_props(photo_person, alignment, options.props) if props != "keep" else ()
-    hole = _hole(photo_person, max(1.0, options.hole_margin * alignment.height_pixels), things)
-    return PersonInPhoto(photo_person, alignment, things if props == "carry" else (), hole)
+    hole = _hole(photo_person, max(1.0, options.hole_margin * alignment.height_pixels))
+    return PersonInPhoto(photo_person, alignment, hole)
 
 
-def _hole(photo_person: PhotographedPerson, radius: float, things: Sequence[HeldThing]) -> NDArray[np.bool_]:
-    """Widen the silhouette by a radius in pixels as far as no other person is there, and add things."""
+def _hole(photo_person: PhotographedPerson, radius: float) -> NDArray[np.bool_]:
+    """Widen the silhouette by a radius in pixels as far as no other person is there."""
     person = photo_person.silhouette > 0.3
     if not person.any():
         return person
     others = (photo_person.others > 0.5) & ~person
     away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
-    hole = (away <= radius) & ~others
-    for thing in things:
-        near = cv2.dilate(thing.pixels.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        hole |= near & (photo_person.others <= 0.5)
-    return np.asarray(hole)
+    return np.asarray((away <= radius) & ~others)
 
 
 @torch.no_grad()
@@ -319,7 +297,6 @@ def dress_person(location: PersonInPhoto, options: MeshOptions) -> DressedPerson
     return DressedPerson(
         location.photographed,
         avatar,
-        location.props,
         location.hole,
         down,
         ground=sole_height(vertices, body.body, alignment.standing, down, options.ground),

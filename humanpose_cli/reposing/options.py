@@ -129,11 +129,6 @@ class DrawingOptions(Options):
         unset="if it was trained with drawings",
     )
 
-    props: Literal["carry", "keep", "remove"] = option(
-        "carry",
-        "Long things in the hands, such as bats, poles and sticks. carry: they move with the hand. keep: they stay in "
-        "their place. remove: the background is made up there.",
-    )
     layers: bool = option(
         False,
         "Also write what each image consists of, for compositing: person, shadow, background, people in front, matte "

@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.avatar.person import Props
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.device import ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
@@ -68,7 +67,6 @@ class Reposer:
         in_place: bool | None = None,
         weights: str | None = None,
         mesh_input: bool | None = None,
-        props: Props | None = None,
         layers: bool | None = None,
         force: bool | None = None,
         body: str | Body | None = None,
@@ -82,7 +80,7 @@ class Reposer:
     ) -> None:
         values: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
         values |= {"mesh_input": mesh_input, "person": None if person is None else _as_option(person)}
-        values |= {"force": force, "canvas": canvas, "props": props, "layers": layers, "in_place": in_place}
+        values |= {"force": force, "canvas": canvas, "layers": layers, "in_place": in_place}
         values["target_person"] = None if target_person is None else str(target_person)
         self._plate, values["background"] = _plate_of(background)
         self.options = replace(
@@ -123,7 +121,7 @@ class Reposer:
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
         # So that results of versions without these options are still known.
-        usual = {"target_person": "largest", "canvas": "keep", "props": "carry", "layers": False, "in_place": False}
+        usual = {"target_person": "largest", "canvas": "keep", "layers": False, "in_place": False}
         for name, value in usual.items():
             if options[name] == value:
                 del options[name]
@@ -285,7 +283,6 @@ def repose(
     in_place: bool = False,
     weights: str = SHIPPED,
     mesh_input: bool | None = None,
-    props: Props = "carry",
     layers: bool = False,
     force: bool = False,
     skeleton: str | None = None,
@@ -324,7 +321,6 @@ def repose(
         in_place=in_place,
         weights=weights,
         mesh_input=mesh_input,
-        props=props,
         layers=layers,
         force=force,
         body=body,

@@ -146,7 +146,6 @@ class ReposingScene:
             self.photographed(row),
             self._body,
             background=background,
-            props=self._options.props if row in self.rows else "keep",
             options=self._options.mesh,
         )
 

@@ -73,7 +73,6 @@ def test_a_digest_does_not_depend_on_the_order_of_groups_or_on_rounding() -> Non
         {"poses": np.zeros(72)},
         {"segment_scales": np.ones(24)},
         {"surface_points": np.ones((1, 5))},
-        {"surface_points": np.ones((1, 5))},
         {"joints": {}},
         {"keypoints": {"coco17": np.zeros((17, 3))}},
     ],
