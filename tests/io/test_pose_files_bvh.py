@@ -61,7 +61,6 @@ VRM = {**UNREAL} | {
     "hip": "UpperLeg", "knee": "LowerLeg", "ankle": "Foot", "foot": "ToeBase", "collar": "Shoulder",
     "shoulder": "UpperArm", "elbow": "LowerArm", "wrist": "Hand", "hand": "Middle1",
 }  # fmt: skip
-THEIA = {**UNREAL} | {"knee": "shank", "foot": "toes", "collar": "shoulder", "shoulder": "uarm", "elbow": "larm"}
 OPENSIM = {**ACCLAIM} | {"ankle": "talus", "elbow": "radius"}
 MOCOPI = {**MIXAMO, "spine1": "torso_1", "spine2": "torso_3", "spine3": "torso_6", "neck": "neck_1"} | {
     "hip": "up_leg", "knee": "low_leg", "ankle": "foot", "foot": "toes",
@@ -72,11 +71,6 @@ ARKIT = {**MIXAMO, "neck": "neck_1", "spine1": "spine_1", "spine2": "spine_3", "
     "collar": "shoulder_1", "shoulder": "arm", "elbow": "forearm", "wrist": "hand", "hand": "handMiddle_1",
 }  # fmt: skip
 MAYA = {**PLAIN} | {"collar": "Scapula", "foot": "Toes"}
-MMD = {
-    "pelvis": "下半身", "spine1": "上半身", "spine2": "上半身2", "spine3": "上半身3", "neck": "首", "head": "頭",
-    "hip": "足", "knee": "ひざ", "ankle": "足首", "foot": "つま先",
-    "collar": "肩", "shoulder": "腕", "elbow": "ひじ", "wrist": "手首", "hand": "hand",
-}  # fmt: skip
 
 DIALECTS = {
     "n_smpl": ("m_avg_{S}_{part}", PLAIN),
@@ -91,7 +85,6 @@ DIALECTS = {
     "second life": ("m{part}{Side}", PLAIN),
     "kinect": ("{part}{Side}", PLAIN),
     "azure kinect": ("{part}_{SIDE}", {joint: name.upper() for joint, name in PLAIN.items()}),
-    "theia": ("{s}_{part}", THEIA),
     "opensim": ("{part}_{s}", OPENSIM),
     "mocopi": ("{s}_{part}", MOCOPI),
     "arkit": ("{side}_{part}_joint", ARKIT),
@@ -99,7 +92,6 @@ DIALECTS = {
     "advanced skeleton": ("{part}_{S}", MAYA),
     "smplx": ("{side}_{part}", {joint: name.lower() for joint, name in PLAIN.items()}),
     "unity": ("{Side}{part}", VRM),
-    "mikumikudance": ("{kanji}{part}", MMD),
     "mixamo": ("mixamorig:{Side}{part}", MIXAMO),
     "mixamo underscore": ("mixamorig_{Side}{part}", MIXAMO),
     "cmu": ("{Side}{part}", MIXAMO),
@@ -121,10 +113,9 @@ def bvh_name(joint: str, dialect: str) -> str:
     for side in ("left", "right"):
         if joint.startswith(side):
             part = parts[joint.removeprefix(side + "_")]
-            kanji = {"left": "左", "right": "右"}[side]
             forms = {"Side": side.title(), "SIDE": side.upper(), "side": side, "S": side[0].upper(), "s": side[0]}
-            return pattern.format(**forms, kanji=kanji, part=part)
-    start, _, end = re.sub(r"\{(Side|SIDE|side|kanji)\}_?", "", pattern).partition("{part}")
+            return pattern.format(**forms, part=part)
+    start, _, end = re.sub(r"\{(Side|SIDE|side)\}_?", "", pattern).partition("{part}")
     start, end = re.sub(r"[ _]?\{[Ss]\}_?", "_C_" if "J_Bip" in start else "_", start), re.sub(r"[_.]\{[Ss]\}", "", end)
     return f"{start.removeprefix('_')}{parts[joint]}{end}"
 

@@ -4,11 +4,10 @@ A file holds a tree of joints with offsets, and channel values for each frame. K
 CMU (LeftUpLeg, LeftLeg, LeftFoot, LeftToeBase; LeftShoulder, LeftArm, LeftForeArm, LeftHand), plain (LeftHip,
 LeftKnee, LeftAnkle; LeftCollar, LeftShoulder, LeftElbow, LeftWrist), SMPL (L_Hip …), Poser and Daz (lThigh, lShin,
 lShldr, lForeArm), 3ds Max Biped (Bip01 L Thigh, Calf, UpperArm, Clavicle), Blender and MakeHuman (thigh.L, shin.L,
-upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus), OptiTrack (LThigh, LUArm, LFArm), Theia
-(l_thigh, l_shank, l_uarm), OpenSim (talus_l), SOMA, whose Leg is the thigh and whose Shin is below
-(kimodo/skeleton/definitions.py, nv-tlabs/kimodo@7330e7eb), and MikuMikuDance's in Japanese. What most names of a file
-begin or end with is cut (m_avg_, Bob_, Skeleton1_, DEF-, J_Bip_, _joint). The trunk follows from the tree: what lies
-between the hips' and the arms' branching points.
+upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus), OptiTrack (LThigh, LUArm, LFArm), OpenSim
+(talus_l), and SOMA, whose Leg is the thigh and whose Shin is below (kimodo/skeleton/definitions.py,
+nv-tlabs/kimodo@7330e7eb). What most names of a file begin or end with is cut (m_avg_, Bob_, Skeleton1_, DEF-, J_Bip_,
+_joint). The trunk follows from the tree: what lies between the hips' and the arms' branching points.
 """
 
 from __future__ import annotations
@@ -249,7 +248,7 @@ def _count(text: str) -> int | None:
 
 
 # Known names of joints, in the order in which they claim one: "Foot" is the ankle unless there is an "Ankle".
-_SHINS = ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "shank", "leglower")
+_SHINS = ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "leglower")
 _THIGH_OVER_SHIN = "leg"
 _ROLES = {
     "hip": ("upleg", "upperleg", "thigh", "femur", "hip", "legupper", _THIGH_OVER_SHIN),
@@ -258,7 +257,7 @@ _ROLES = {
     "foot": ("toebase", "toe", "toes", "ball", "toe0", "foot"),
     "shoulder": ("uparm", "upperarm", "uarm", "arm", "shldr", "humerus", "shoulder"),
     "collar": ("collar", "clavicle", "scapula", "shoulder"),
-    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "farm", "larm", "radius"),
+    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "farm", "radius"),
     "wrist": ("wrist", "hand"),
     "hand": (
         *("hand", "handmiddle1", "middle1", "middleproximal", "mid1", "fingerbase", "finger2"),
@@ -268,13 +267,6 @@ _ROLES = {
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _ALIASES = {word for aliases in _ROLES.values() for word in aliases}
 
-# MikuMikuDance's names, longer ones first.
-# fmt: off
-_JAPANESE = {
-    "左": "left_", "右": "right_", "足首": "ankle", "つま先": "toe", "ひざ": "knee", "足": "hip", "肩": "collar",
-    "手首": "wrist", "ひじ": "elbow", "腕": "arm", "首": "neck", "頭": "head",
-}
-# fmt: on
 _COMMON = 0.6  # share of the joints that a prefix or an ending has to have in common
 
 _HEAD = ("head", "skull")
@@ -308,8 +300,6 @@ def _plain_names(names: Sequence[str]) -> list[str]:
 
 def _side_and_alias(plain: str) -> tuple[str, str]:
     """Split 'LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur', 'LUArm' to ('left', 'upleg'), ('left', 'thigh') …"""
-    for japanese, english in _JAPANESE.items():
-        plain = plain.replace(japanese, english)
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
     side, rest = "", list[str]()
     for part in parts:
