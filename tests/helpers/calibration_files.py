@@ -96,15 +96,6 @@ def write_storage(path: Path, **values: object) -> None:
     storage.release()
 
 
-def write_stereo(path: Path, *, unit: float = 1.0, matrix: str = "K") -> None:
-    """The first two cameras as stereoCalibrate returns them: x_2 = R x_1 + T."""
-    first, second = RIG[:2]
-    rotation = second.rotation @ first.rotation.T
-    translation = (second.translation - rotation @ first.translation) * unit
-    values = {f"{matrix}1": first.matrix, "D1": first.distortion, f"{matrix}2": second.matrix, "D2": second.distortion}
-    write_storage(path, **values, R=rotation, T=translation)
-
-
 def write_multiview(path: Path) -> None:
     """As samples/python/multiview_calibration.py of OpenCV saves its results."""
     write_storage(
@@ -117,17 +108,6 @@ def write_multiview(path: Path) -> None:
         image_sizes=np.array([camera.size for camera in RIG], np.int32),
         cam_ids=",".join(camera.name for camera in RIG),
     )
-
-
-def write_ccalib(path: Path) -> None:
-    """As MultiCameraCalibration::writeParameters of OpenCV's ccalib does."""
-    values: dict[str, object] = {"nCameras": len(RIG)}
-    for row, camera in enumerate(RIG):
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = camera.rotation, camera.translation
-        values |= {f"camera_matrix_{row}": camera.matrix, f"camera_distortion_{row}": camera.distortion[None]}
-        values[f"camera_pose_{row}"] = pose
-    write_storage(path, **values, meanReprojectError=0.3)
 
 
 def write_caliscope(path: Path) -> None:

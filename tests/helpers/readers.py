@@ -331,9 +331,8 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "setting1.json": (calibrations.write_aniposelib_json, read_cameras_of_views),
     "Calib.qca.txt": (calibrations.write_qualisys, read_cameras_of_views),
     "cameras.json": (cameras_json, read_cameras_of_views),
-    "stereo.xml": (calibrations.write_stereo, read_cameras_of_views),
+    "multiview.xml": (calibrations.write_multiview, read_cameras_of_views),
     "multiview.yml": (calibrations.write_multiview, read_cameras_of_views),
-    "multi.yml": (calibrations.write_ccalib, read_cameras_of_views),
     "intri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "extri.yml": (lambda path: calibrations.write_easymocap(path.parent), read_cameras_of_views),
     "pose.onnx": (peak_network, joints_of_two),
@@ -364,7 +363,7 @@ def try_reader(name: str, path: Path) -> None:
 
 
 NATIVE = (
-    *("pose.onnx", "pose.onnx.gz", "body.onnx", "stereo.xml", "multiview.yml", "multi.yml", "intri.yml", "extri.yml"),
+    *("pose.onnx", "pose.onnx.gz", "body.onnx", "multiview.xml", "multiview.yml", "intri.yml", "extri.yml"),
     *STRUCTURES,
 )
 """Of which other programs' parsers read what ours let through: they may end the interpreter."""

@@ -128,11 +128,10 @@ def test_an_impossible_camera(tmp_path, cameras, field, value, problem):
         ("a = 1", {"problem": "holds no cameras"}),
         ("cameras: none", {"problem": "is no calibration file that can be read", "expected": "TOML"}),
         ("%YAML:1.0\n---\nK: [1, 2", {"problem": "is no OpenCV FileStorage that can be read"}),
-        ("%YAML:1.0\n---\nK: 3\n", {"problem": "lacks R", "expected": "EasyMocap's names"}),
-        ("%YAML:1.0\n---\nR: [a, b]\nT: 3\n", {"subject": "(R)", "problem": "is damaged"}),
+        ("%YAML:1.0\n---\nK: 3\n", {"problem": "lacks Ks", "expected": "EasyMocap's names"}),
+        ("%YAML:1.0\n---\nKs: [a, b]\nTs: 3\n", {"subject": "(Ks)", "problem": "is damaged"}),
         ("%YAML:1.0\n---\nnames: [a, 2.5]\n", {"subject": "(names)", "problem": "is damaged"}),
         ("%YAML:1.0\n---\nnames: []\n", {"problem": "holds no cameras"}),
-        ("%YAML:1.0\n---\nnCameras: 0\n", {"problem": "is damaged", "expected": "1 or more"}),
         (
             "<a><b/></a>",
             {"problem": "is no calibration file", "expected": "OpenCV's, Qualisys' or Human3.6M's XML", "got": "<a>"},

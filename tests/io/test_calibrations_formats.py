@@ -33,7 +33,7 @@ def assert_shows_the_same(camera: CalibratedCamera, expected, points: np.ndarray
     [
         ("Calib.toml", files.write_pose2sim, "m", "z", SIZES),
         ("cal.yaml", files.write_multiview, None, None, SIZES),
-        ("multi.xml", files.write_ccalib, None, None, [None] * 3),
+        ("cal.xml", files.write_multiview, None, None, SIZES),
         ("Calib.qca.txt", files.write_qualisys, "mm", "z", SIZES),
     ],
 )
@@ -42,7 +42,7 @@ def test_a_file_of_three_cameras(tmp_path, name, write, unit, up, sizes):
     calibration = read_calibration(tmp_path / name)
     assert (calibration.unit, calibration.up) == (unit, up)
     assert [camera.size for camera in calibration.cameras.values()] == sizes
-    assert list(calibration.cameras) == (["0", "1", "2"] if name == "multi.xml" else NAMES)
+    assert list(calibration.cameras) == NAMES
     assert calibration.notes == ()
     for camera, expected in zip(calibration.cameras.values(), RIG, strict=True):
         assert_shows_the_same(camera, expected)
@@ -118,27 +118,18 @@ def test_easymocap_s_file_without_the_other_one(tmp_path):
 # OpenCV
 
 
-@pytest.mark.parametrize("suffix", [".yml", ".xml"])
-@pytest.mark.parametrize(("unit", "matrix"), [(1, "K"), (1000, "M")])
-def test_a_pair_of_stereo_calibrate(tmp_path, suffix, unit, matrix):
-    path = tmp_path / f"stereo{suffix}"
-    files.write_stereo(path, unit=unit, matrix=matrix)
-    calibration = read_calibration(path)
-    assert (list(calibration.cameras), calibration.unit, calibration.up) == (["1", "2"], None, None)
-    first = (POINTS @ RIG[0].rotation.T + RIG[0].translation) * unit  # the world's axes are the first camera's
-    for camera, expected in zip(calibration.cameras.values(), RIG, strict=False):
-        assert_shows_the_same(camera, expected, first)
+def test_a_storage_without_a_calibration_is_refused(tmp_path):
+    files.write_storage(tmp_path / "stereo.yml", K1=RIG[0].matrix, D1=RIG[0].distortion)
+    with raises(InputError, subject="stereo.yml", problem="lacks Ks", got="K1, D1"):
+        read_calibration(tmp_path / "stereo.yml")
 
 
 def test_lenses_that_are_no_pinholes_are_refused(tmp_path):
     files.write_toml(tmp_path / "fisheye.toml", fisheye="fisheye = true\n")
-    files.write_ccalib(tmp_path / "omni.xml")
-    text = (tmp_path / "omni.xml").read_text()
-    (tmp_path / "omni.xml").write_text(text.replace("<meanReprojectError>", "<xi_1>1.2</xi_1><meanReprojectError>"))
     files.write_multiview(tmp_path / "fisheye.yml")
     text = (tmp_path / "fisheye.yml").read_text()
     (tmp_path / "fisheye.yml").write_text(text.replace("[ 0, 0, 0 ]", "[ 0, 1, 0 ]"))
-    for name in ("fisheye.toml", "omni.xml", "fisheye.yml"):
+    for name in ("fisheye.toml", "fisheye.yml"):
         with pytest.raises(InputError, match=r"which (is|are) not supported"):
             read_calibration(tmp_path / name)
 

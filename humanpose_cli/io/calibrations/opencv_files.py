@@ -7,17 +7,13 @@ EasyMocap      `names`, and of each name K_, dist_ or D_, H_, W_ (intri.yml), R_
                quickstart/calibration.md, chingswy/easymocap-public-doc@04066cf4
 multi-view     `Ks`, `distortions`, `rvecs`, `Ts`, `image_sizes`, `cam_ids`, `is_fisheye` of
                samples/python/multiview_calibration.py, opencv/opencv@053a9a18
-ccalib         `nCameras`, camera_matrix_N, camera_distortion_N, camera_pose_N (4, 4) of
-               modules/ccalib/src/multicalib.cpp, opencv/opencv_contrib@0184e33d
-stereo         K1 D1 K2 D2 R T as stereoCalibrate returns them: x_2 = R x_1 + T, the first camera's axes are the
-               world's. Also M1 and M2, as samples/cpp/stereo_calib.cpp writes them, opencv/opencv@03bb7dbc
 
-Units of all but EasyMocap's are those of the board. No axis is up: the world's axes are the board's or a camera's.
+The units of multi-view calibrations are those of the board. No axis is up: the world's axes are a camera's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +33,7 @@ from humanpose_cli.io.text_files import read_text
 
 _PAIR = ("intri", "extri")
 _MAX_NUMBERS = 100_000  # of one matrix that is read: thousands of cameras
-_EXPECTED = "EasyMocap's names, K_ and R_, OpenCV's K1 D1 K2 D2 R T, or the results of its multi-view calibrations"
+_EXPECTED = "EasyMocap's names, K_ and R_, or the results of OpenCV's multiview_calibration.py"
 
 
 class _Storage:
@@ -126,13 +122,7 @@ def read_opencv_calibration(path: Path, text: str) -> Calibration:
     storage = _Storage(path, text)
     if "names" in storage:
         return _easymocap(_with_partner(path, text))
-    if "Ks" in storage and "rvecs" in storage:
-        cameras = _multiview(storage)
-    elif "nCameras" in storage:
-        cameras = _ccalib(storage)
-    else:
-        cameras = _stereo(storage)
-    return build_calibration(path, cameras, unit=None)
+    return build_calibration(path, _multiview(storage), unit=None)
 
 
 def read_easymocap_folder(folder: Path) -> Calibration:
@@ -173,7 +163,8 @@ def _easymocap(storage: _Storage) -> Calibration:
 def _multiview(storage: _Storage) -> Iterator[CalibratedCamera]:
     matrices = storage.numbers("Ks")
     count = len(matrices) // 9
-    names: Sequence[str] = storage.text("cam_ids").split(",") if storage.text("cam_ids") else _numbered(count, 0)
+    cam_ids = storage.text("cam_ids")
+    names = cam_ids.split(",") if cam_ids else [*map(str, range(count))]
     sizes = storage.optional("image_sizes", count=2 * count)
     distortions = storage.numbers("distortions")
     poses = storage.numbers("rvecs", count=3 * count), storage.numbers("Ts", count=3 * count)
@@ -195,42 +186,3 @@ def _multiview(storage: _Storage) -> Iterator[CalibratedCamera]:
             rotation=poses[0].reshape(count, 3)[row],
             translation=poses[1].reshape(count, 3)[row],
         )
-
-
-def _ccalib(storage: _Storage) -> Iterator[CalibratedCamera]:
-    (number,) = storage.numbers("nCameras", count=1)
-    if not 1 <= number <= _MAX_NUMBERS:
-        raise InputError(f"{storage.path} (nCameras)", "is damaged", expected="1 or more", got=f"{number:g}")
-    for name in _numbered(int(number), 0):
-        if f"xi_{name}" in storage:
-            problem, remedy = "has omnidirectional lenses, which are not supported", "undistort the videos first"
-            raise InputError(storage.path, problem, remedy=remedy)
-        pose = storage.numbers(f"camera_pose_{name}", count=16).reshape(4, 4)
-        yield build_camera(
-            storage.path,
-            name,
-            size=None,
-            matrix=storage.numbers(f"camera_matrix_{name}", count=9).reshape(3, 3),
-            distortion=storage.numbers(f"camera_distortion_{name}"),
-            rotation=pose[:3, :3],
-            translation=pose[:3, 3],
-        )
-
-
-def _stereo(storage: _Storage) -> Iterator[CalibratedCamera]:
-    size = storage.optional("image_size", "imageSize", count=2)
-    poses = {"1": (np.eye(3), np.zeros(3)), "2": (storage.numbers("R"), storage.numbers("T", count=3))}
-    for name, (rotation, translation) in poses.items():
-        yield build_camera(
-            storage.path,
-            name,
-            size=size,
-            matrix=storage.numbers(f"K{name}", f"M{name}", count=9).reshape(3, 3),
-            distortion=storage.optional(f"D{name}"),
-            rotation=rotation,
-            translation=translation,
-        )
-
-
-def _numbered(count: int, first: int) -> list[str]:
-    return [str(number) for number in range(first, first + count)]
