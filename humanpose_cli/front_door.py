@@ -24,10 +24,10 @@ from humanpose_cli.fitting.options import (
     NetworkOptions,
     PeopleChoice,
     SurfaceFiles,
+    check_charts,
 )
 from humanpose_cli.fitting.people import UserPeople, user_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.registering import SurfaceRegistration
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.frame_range import FrameRange
@@ -36,10 +36,8 @@ from humanpose_cli.refining.displacements import refine_with_displacements
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import (
     CorrespondenceKind,
-    RefineMethod,
     RefineOptions,
     RefinePreset,
-    check_surface_files,
     preset_options,
 )
 from humanpose_cli.refining.refiner import Refiner
@@ -159,7 +157,6 @@ def refine(
     fit: Fit | str | Path,
     frames: AnyFrames = None,
     *,
-    method: RefineMethod = "displacements",
     preset: RefinePreset = "default",
     correspondence: CorrespondenceKind = "auto",
     prior: str = "pose",
@@ -180,7 +177,6 @@ def refine(
 
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
-    method          "registration": to the surface points of `densepose`, as the deform-and-learn paper does
     preset          "paper": the paper's procedure, SMPLify by the network's displacements at all visible vertices, by
                     frames; all of it is kept
     keypoints       of the user's detector, as in `hp.fit`, in place of the fit's own; None: the fit's, or found
@@ -196,14 +192,9 @@ def refine(
     `refined.textures` the textures, if images were compared.
     """
     check_options(locals(), refine.__kwdefaults__)
-    check_surface_files(method, densepose, charts)
-    loaded = fit_of(fit)
+    check_charts(densepose, charts)
     densepose, charts = (None if path is None else Path(path) for path in (densepose, charts))
-    if method == "registration":
-        assert densepose is not None
-        with progress_of(progress) as report:
-            return SurfaceRegistration(densepose, charts, body)([loaded], progress=report)
-    loaded, fit_frames = frames_of_fit(loaded, frames)
+    loaded, fit_frames = frames_of_fit(fit_of(fit), frames)
     options, surface = preset_options(preset, correspondence, prior), None
     if densepose is not None:
         surface = charted_points(loaded.body_model(body), densepose, charts)

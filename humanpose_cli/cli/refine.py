@@ -29,13 +29,11 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import FitOutputs
+from humanpose_cli.fitting.options import FitOutputs, check_charts
 from humanpose_cli.refining.options import (
     CorrespondenceKind,
-    RefineMethod,
     RefineOptions,
     RefinePreset,
-    check_surface_files,
     preset_options,
 )
 
@@ -62,11 +60,6 @@ _PRESET = option(
     "default: this package's procedure. paper: the paper's: SMPLify, frame by frame, by the displacements of the "
     "network of --weights at all visible vertices, or with --correspondence keypoints SMPLify itself; all of it is "
     "kept. --prior gmm:FILE is SMPLify's.",
-)
-_METHOD = option(
-    "--method",
-    "displacements: compare a textured rendering of the fit with the frames, or take --correspondence. registration: "
-    "register the bodies to the surface points of --densepose, as the deform-and-learn paper does.",
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
@@ -118,7 +111,6 @@ _PAGE = option(
         "hpc refine take.fit.npz",
         "hpc refine clip.mp4.fit.npz --save-displacements",
         "hpc refine clip.mp4.fit.npz --compare flow/ --truth truth.fit.npz",
-        "hpc refine photo.jpg.fit.npz --method registration --densepose iuv/",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl --keypoints openpose/",
     ),
 )
@@ -127,7 +119,6 @@ def refine(
     flags: BatchFlags,
     fits: Annotated[list[Path] | None, _FITS] = None,
     frames: Annotated[list[str] | None, _FRAMES] = None,
-    method: Annotated[RefineMethod, _METHOD] = "displacements",
     preset: Annotated[RefinePreset, _PRESET] = "default",
     correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
@@ -159,7 +150,7 @@ def refine(
     better so, and only as far; the fit file records where and how far. The fit of a take of several cameras is refined
     with the pixels of all of them.
     """
-    check_surface_files(method, densepose, charts)
+    check_charts(densepose, charts)
     paths = flags.fits(fits)
     inputs = flags.inputs(session, frames, out) if frames else None
     if inputs is None:
@@ -176,12 +167,12 @@ def refine(
     from humanpose_cli.export.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.people import user_people
-    from humanpose_cli.fitting.registering import SurfaceRegistration, points_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points
     from humanpose_cli.refining.items import fits_with_frames
     from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.refining.steps import Refinement
+    from humanpose_cli.refining.surface_points import points_identity
 
     tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out, compare=compare or (), truth=truth)
     if texture is not None and texture.is_file() and len(tasks) > 1:
@@ -189,19 +180,14 @@ def refine(
     outputs = FitOutputs(overlay, page, video_codec, labels, side_view)
     session.reporter.step(0, None, "loading models")
     with ExitStack() as stack:
-        step: FitStep
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
-        if method == "registration":
-            assert densepose is not None
-            step = SurfaceRegistration(densepose, charts)
-        else:
-            surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
-            file = user_people(keypoints=keypoints)
-            refiner = stack.enter_context(
-                Refiner(options, weights=weights, surface=surface, keypoints=file, **vars(compute))
-            )
-            recorded |= {} if densepose is None else points_identity(densepose, charts)
-            step = Refinement(refiner, texture, displacements.frames)
+        surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
+        file = user_people(keypoints=keypoints)
+        refiner = stack.enter_context(
+            Refiner(options, weights=weights, surface=surface, keypoints=file, **vars(compute))
+        )
+        recorded |= {} if densepose is None else points_identity(densepose, charts)
+        step = Refinement(refiner, texture, displacements.frames)
         recorded |= step.identity
         steps: list[FitStep] = [step, Dressing()] if page else [step]
         if compare or truth:  # the files themselves belong to the items
@@ -211,7 +197,7 @@ def refine(
 
         def read(item: Item, progress: Progress) -> list[Fit]:
             fit = item.payload.read(body, camera=camera, smplx=smplx)
-            if "refinement" in fit.options and method == "displacements":
+            if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if fit.views is not None:
                 _refuse_for_takes(item.payload, outputs, displacements)

@@ -17,20 +17,8 @@ _NEEDED = {
     "keypoints|boxes": ("min_score",),
     "cluster=slurm": ("shards", "cluster_set", "wait"),
 }
-# Option, or a value of one → those that cannot be combined with it.
+# Option → those that cannot be combined with it.
 _EXCLUDED = {
-    "method=registration": (
-        "preset",
-        "correspondence",
-        "weights",
-        "prior",
-        "keypoints",
-        "texture",
-        "textures",
-        "save_displacements",
-        "batch_size",
-        "precision",
-    ),
     "calibration": ("same_cameras", "focal"),
     "keypoints": ("boxes", "pose_model"),
 }
@@ -48,7 +36,5 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
         for other in sorted(changed_options.intersection(others)) if missing else ():
             raise UsageError(other, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
     for option, others in _EXCLUDED.items():
-        name, _, value = option.partition("=")
-        applies = values.get(name) == value if value else values.get(name)
-        for other in sorted(changed_options.intersection(others)) if applies else ():
+        for other in sorted(changed_options.intersection(others)) if values.get(option) else ():
             raise UsageError(other, f"cannot be combined with `{option}`")

@@ -165,7 +165,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
     doubtful    such as "left leg hidden, guessed"; of several people with their numbers; "" if no fit is doubtful
     not_fitted  such as "2 hidden by another person; person 1 last detected at 1.4 s, still in view"; missing if empty
     left_out    people below the minimum confidence; only if there is one
-    accepted    mean share of a refinement or registration that was kept, 0 to 1; overlap_before, overlap_after
+    accepted    mean share of a refinement that was kept, 0 to 1; overlap_before, overlap_after
     views       cameras of a take
     """
     tracks, is_detected = record.tracks, ~record.interpolated
@@ -190,9 +190,6 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
 def _step_summary(record: FitRecord) -> dict[str, Any]:
     """Summarise what steps have changed."""
     summary: dict[str, Any] = {} if record.views is None else {"views": len(record.views)}
-    if "registered" in record.options:
-        accepted = record.options["registered"]
-        summary["accepted"] = float(np.mean(accepted)) if accepted else None
     if "refinement" in record.options:
         tracks = record.options["refinement"]["tracks"].values()
         for name in ("accepted", "overlap_before", "overlap_after"):

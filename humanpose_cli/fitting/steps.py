@@ -1,4 +1,4 @@
-"""The steps that make a fit of fits: registration, refinement, and the combination of several cameras.
+"""The steps that make a fit of fits: refinement, and the combination of several cameras.
 
 `hpc fit --refine`, `hpc refine` and `hpc combine` read or make fits, apply steps to them, and write the last one.
 """

@@ -22,9 +22,9 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.fitting.registering import SurfacePointFile, surface_charts
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, SurfaceCharts
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
+from humanpose_cli.refining.surface_points import SurfacePointFile, surface_charts
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 Array = NDArray[Any]
@@ -156,7 +156,10 @@ class ChartedPoints:
 
 
 def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
-    """Read which pixels show which vertices of a body; arguments as those of `SurfaceRegistration`."""
+    """Read which pixels show which vertices of a body.
+
+    densepose  as `SurfacePointFile` reads it; charts  as of `surface_charts`
+    """
     return ChartedPoints(surface_charts(body, charts), SurfacePointFile(densepose).points)
 
 

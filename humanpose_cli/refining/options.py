@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from humanpose_cli.body.model_files import check_prior
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
-from humanpose_cli.fitting.options import check_charts
 
 CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
-RefineMethod = Literal["displacements", "registration"]
 RefinePreset = Literal["default", "paper"]
 
 
@@ -164,10 +161,3 @@ def preset_options(
     kind = options.correspondence if correspondence == "auto" else correspondence
     pulls = options.with_keypoints if with_keypoints is None else with_keypoints
     return replace(options, correspondence=kind, with_keypoints=pulls or kind == "keypoints", prior=prior)
-
-
-def check_surface_files(method: RefineMethod, densepose: Path | str | None, charts: Path | str | None) -> None:
-    """Raise UsageError for a registration without surface points, and for charts without them."""
-    if method == "registration" and densepose is None:
-        raise UsageError("densepose", "is missing", expected="DensePose's output for `method=registration`")
-    check_charts(densepose, charts)

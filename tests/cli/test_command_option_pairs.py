@@ -103,15 +103,12 @@ OF_COMMAND: dict[str, dict[str, str]] = {
     "refine": {
         "--correspondence": "keypoints",
         "--frames": "photos/b.png",
-        "--method": "--densepose uv.npz --method registration",
         "--weights": "--correspondence network --weights lifter",
     },
     "repose": {"--method": "warp3d", "--video": "", "--weights": "--method warp3d --weights lifter"},
 }
 REDUNDANT = [
     {"--numbered", "--background"},  # transparent images are numbered
-    {"--device", "--method"},  # a registration is computed on the CPU
-    {"--threads", "--method"},  # which the command line sets for all libraries
 ]
 REFUSED = "refused"
 Sample = tuple[str, list[str], list[str]]  # name of the parameter, what it needs, and itself

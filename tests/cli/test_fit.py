@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import skimage.data
 import torch
 from helpers.blind_detector import BlindDetector
 from helpers.deform_weights import deform_weights
-from helpers.errors import raises
 from helpers.fit_values import record
 from helpers.standing_people import StandingPeople
 from helpers.textured_room import blobs, room
@@ -25,15 +23,11 @@ import humanpose_cli as hp
 import humanpose_cli.fitting.people
 from humanpose_cli.cli.fit import fit_rows
 from humanpose_cli.cli.main import main
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.rasterising.op import interpolate
 from humanpose_cli.fitting.doubt import row_doubts
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.video import VideoWriter
-from humanpose_cli.rendering.shading import rasterise_view
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meshes_made_once")]
 
@@ -532,9 +526,7 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, message):
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        (("refine", "--method", "registration"), "--densepose: is missing"),
         (("refine", "--charts", __file__), "--charts: has no effect without --densepose"),
-        (("refine", "--method", "registration", "--prior", "none"), "--prior: cannot be combined with --method"),
         (("fit", "--set", "refine.prior=none"), "setting refine: has no effect without --refine"),
         (("fit", "--refine", "--set", "refine.prior=gmm"), "is not known, expected none, pose, gmm:FILE, vposer:FILE"),
     ],
@@ -543,53 +535,6 @@ def test_steps_and_their_options_go_together(hpc, photos, out, line, named):
     ran = hpc(line[0], str(photos), "--out", str(out), *line[1:])
     assert ran.code == 2
     assert named in ran.err
-
-
-@pytest.mark.extensive
-def test_registration_brings_back_a_body_from_its_surface_points(hpc, tmp_path, request):
-    """A long-legged person, of whom there are coarse keypoints and a map of charts; from Python it is the same."""
-    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
-    torch.set_num_threads(1)  # sums are rounded otherwise with other numbers of threads
-    body, camera, side = hp.Body.default(), Camera(600.0, (120.0, 160.0), (240, 320)), np.array([240, 320])
-    poses, scales, shape = torch.zeros(1, 24, 3), torch.ones(1, 24), torch.zeros(1, body.shape_count)
-    poses[0, 0] = torch.tensor([torch.pi, 0.0, 0.0])
-    poses[0, SMPL24.indices(("left_shoulder", "right_shoulder")), 2] = torch.tensor([-0.9, 0.7])
-    scales[0, SMPL24.indices(("left_knee", "right_knee", "left_hip", "right_hip"))] = 1.12
-    rotations, trans = axis_angle_to_matrix(poses), torch.tensor([[0.0, -0.1, 4.5]])
-    true = body.pose(rotations, shape, trans, scales)
-    raster = rasterise_view(true.vertices, body.faces, camera)
-    uv = interpolate(raster, body.uv_faces, body.uv[None])[0].numpy()
-    face = raster.face[0].numpy()
-    part = np.sort(body.part_labels.numpy()[body.faces.numpy()[face]], -1)[..., 1]
-    charts = np.dstack((1 + part, np.rint(255 * uv))) * (face >= 0)[..., None]
-    np.savez(tmp_path / "a_IUV.npz", iuv=charts.astype(np.uint8))
-    joints = camera.project(body.pose_landmarks("coco17", body.pose(rotations, shape, trans, scales), shape)[0].numpy())
-    joints = joints + np.random.default_rng(0).normal(0, 4, joints.shape)
-    keypoints = np.column_stack((joints, np.ones(17))).ravel().tolist()
-    (tmp_path / "people.json").write_text(json.dumps([{"image_id": "a.png", "category_id": 1, "keypoints": keypoints}]))
-    photo = tmp_path / "a.png"
-    write_image(photo, np.full((*side[::-1], 3), 90, np.uint8))
-    people, densepose = str(tmp_path / "people.json"), str(tmp_path)
-    line = ("fit", str(photo), "--keypoints", people, "--focal", "600", "--detector", "fast", "--no-overlay")
-    ran = hpc(*line, "--out", str(tmp_path / "fits"))
-    assert ran.code == 0, ran.err
-    fits = str(tmp_path / "fits" / "a.png.fit.npz")
-    line = ("refine", fits, "--method", "registration", "--densepose", densepose, "--out", str(tmp_path / "out"))
-    ran = hpc(*line, "--json")
-    assert ran.code == 0, ran.err
-    assert ran.details["accepted"] == 1
-    fit = read_fit(tmp_path / "out" / "a.png.fit.npz")
-    assert fit.options["registered"] == [True]
-    error = np.linalg.norm(fit.joints2d[0] - camera.project(true.joints[0].numpy()), axis=1).mean()
-    assert error < 3, "pixels; the keypoints are 5 off"
-    options = {"keypoints": people, "focal": 600, "detector": "fast", "device": "cpu"}
-    registered = hp.refine(hp.fit(photo, **options), method="registration", densepose=densepose)
-    np.testing.assert_array_equal(registered.poses, fit.poses)
-    with raises(hp.UsageError, subject="densepose", problem="is missing"):
-        hp.refine(registered, method="registration")
-    np.savez(tmp_path / "a_IUV.npz", iuv=np.zeros_like(charts, np.uint8))
-    refused = hpc(*line)
-    assert (refused.code, "made with other options (another --densepose)" in refused.err) == (2, True)
 
 
 def test_json_lists_detections_without_a_body():

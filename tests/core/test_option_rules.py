@@ -61,7 +61,6 @@ def test_fit_in_python_refuses_what_the_command_line_refuses(arguments, message)
     [
         ({"displacement_frames": 3}, "displacement_frames: has no effect without `save_displacements`"),
         ({"charts": "UV_Processed.mat"}, "charts: has no effect without `densepose`"),
-        ({"method": "registration", "prior": "none"}, "prior: cannot be combined with `method=registration`"),
     ],
 )
 def test_refine_in_python_refuses_what_the_command_line_refuses(arguments, message):

@@ -15,14 +15,12 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting import registering
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.models.deform_and_learn import network
-from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 
 
@@ -149,40 +147,6 @@ def test_people_without_landmarks(clip, weights, tmp_path):
 def test_no_person_is_no_rows(clip, weights):
     with deform_fitter(ReferencePeople(), weights) as fitter:
         assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("unrefined")
-@pytest.mark.parametrize("predicted", [True, False])
-def test_registrations_start_from_the_predictions(clip, weights, predicted, tmp_path, monkeypatch):
-    """Instead of the keypoint fit, where there are weights; without surface points both stay as they are."""
-    started = []
-    register = registering.register
-
-    def watched(body, evidence, start=None, options=None):
-        started.append(start)
-        return register(body, evidence, start, replace(registering.RegistrationOptions(), steps=1))
-
-    monkeypatch.setattr(registering, "register", watched)
-    charts = texture_charts(default_body())
-    pixel = true_person(clip, 0).keypoints[11, :2]
-    points = np.array([[*pixel, int(charts.charts[0]), *charts.uv[0].tolist(), -1]])
-    monkeypatch.setattr(registering.SurfacePointFile, "points", lambda self, name, size: points)
-    (tmp_path / "iuv").mkdir()
-    people = ReferencePeople({0: [true_person(clip, 0)]})
-    method = {"method": "deform-and-learn", "weights": weights} if predicted else {}
-    with Fitter(**method, people_source=people, focal=clip.focal) as fitter:
-        fit = fitter.fit(np.zeros((*clip.size, 3), np.uint8))
-    fit = registering.SurfaceRegistration(tmp_path / "iuv")([fit])
-    (start,) = started
-    assert len(fit) == 1
-    pose = bent_pose()
-    near = torch.allclose(start.axis_angles, pose.axis_angles, atol=1e-3)
-    assert near == predicted
-    if predicted:
-        torch.testing.assert_close(start.segment_scales, pose.segment_scales, atol=1e-3, rtol=0)
-        torch.testing.assert_close(start.orientation, pose.orientation, atol=0.01, rtol=0)
-        assert fit.options["network"] == fitter.network_identity != ""
 
 
 def test_what_does_not_go_together_is_refused(weights, tmp_path):

@@ -1,4 +1,4 @@
-"""From a crop's weak-perspective camera to the image's perspective one, and back."""
+"""From a crop's weak-perspective camera to the image's perspective one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 from helpers.deform_weights import bent_pose
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.body.scaled_body import ScaledBody, in_image
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.geometry.rotations import geodesic_angle, viewing_rotation
-from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera, to_crop
+from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
 
 CAMERA = Camera(torch.tensor([1000.0]), torch.tensor([[640.0, 360.0]]))
 
@@ -33,20 +33,13 @@ def joints_of(body: ScaledBody, placed, scales: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("x", "tolerance"), [(640.0, 0.08), (1200.0, 0.25)])
 def test_a_person_far_away_projects_to_the_pixels_of_the_crop(body, x, tolerance):
-    """And comes back from there: from afar, a perspective camera is a weak-perspective one, but that it stretches what
-    is off the middle.
-    """
+    """From afar, a perspective camera is a weak-perspective one, but that it stretches what is off the middle."""
     pose, crop = bent_pose(), units(x, 300.0, 5.0)
     placed = to_camera(body, pose, crop, CAMERA)
     expected = crop.origin + 5.0 * in_image(body.points(pose, body.landmarks("smpl24")), pose)[0, :, :2]
     pixels = CAMERA.project(joints_of(body, placed, pose.segment_scales))[0]
     assert float((pixels - expected).norm(dim=-1).max()) < tolerance  # of 5 pixels a metre
     assert float((pixels - expected).mean(0).norm()) < 0.01
-    back = to_crop(placed, pose.segment_scales, crop, CAMERA)
-    points = (body.points(each, body.landmarks("smpl24")) for each in (back, pose))
-    torch.testing.assert_close(*points, atol=2e-3, rtol=0)
-    torch.testing.assert_close(back.translation, pose.translation, atol=0.01, rtol=0)
-    torch.testing.assert_close(back.scale, pose.scale, atol=0.0, rtol=0.15)
 
 
 def test_a_person_in_the_middle_is_as_far_away_as_they_are_small(body):
@@ -74,9 +67,3 @@ def test_a_scale_that_is_none_gives_a_body_far_away(body, scale):
     placed = to_camera(body, pose, units(640.0, 360.0, 100.0), CAMERA)
     assert torch.isfinite(placed.pelvis).all()
     assert 100 < float(placed.pelvis[0, 2]) < 2000
-
-
-def test_a_pelvis_at_the_camera_has_a_finite_crop(body):
-    placed = to_camera(body, bent_pose(), units(640.0, 360.0, 20.0), CAMERA)
-    crop = to_crop(placed._replace(pelvis=torch.zeros(1, 3)), torch.ones(1, 24), units(640.0, 360.0, 20.0), CAMERA)
-    assert torch.isfinite(ScaledPose(*crop).vector).all()

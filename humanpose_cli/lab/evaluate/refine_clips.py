@@ -25,7 +25,6 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.fitting.registering import SurfacePointFile, surface_charts
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -37,6 +36,7 @@ from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of_images
 from humanpose_cli.lab.evaluate.predictions import records_from_files
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.correspondences import ChartedPoints, SurfaceSource
+from humanpose_cli.refining.surface_points import SurfacePointFile, surface_charts
 
 Base = Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08", "predictions"]
 """`truth+A`: the truth with A radians of noise an axis at every joint, the same in all frames."""

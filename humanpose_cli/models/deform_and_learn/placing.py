@@ -15,11 +15,10 @@ from torch import Tensor
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle, viewing_rotation
+from humanpose_cli.geometry.rotations import viewing_rotation
 from humanpose_cli.models.nbf.body import place_about_pixels
 
 _MIN_SCALE = 0.02  # image units a metre: a person is at most some 90 m high in a crop
-_NEAREST = 0.1  # metres from the camera to a pelvis
 
 
 class CropUnits(NamedTuple):
@@ -59,20 +58,3 @@ def to_camera(body: ScaledBody, pose: ScaledPose, units: CropUnits, camera: Came
     turn = viewing_rotation(pelvis_pixel, camera.focal, camera.principal_point)
     bodies = PlacedBodies(pose.rotations, torch.zeros_like(joints[:, 0])).turned(turn)
     return bodies._replace(pelvis=place_about_pixels(joints @ turn.mT, pixels, camera))
-
-
-def to_crop(bodies: PlacedBodies, segment_scales: Tensor, units: CropUnits, camera: Camera) -> ScaledPose:
-    """Invert `to_camera`, up to the perspective that a crop's camera lacks.
-
-    segment_scales  (B, 24)
-    """
-    depth = bodies.pelvis[:, 2].clamp_min(_NEAREST)
-    pixels = bodies.pelvis[:, :2] * (camera.focal / depth)[:, None] + camera.principal_point
-    orientation = viewing_rotation(pixels, camera.focal, camera.principal_point).mT @ bodies.rotations[:, 0]
-    return ScaledPose(
-        segment_scales,
-        matrix_to_axis_angle(bodies.rotations[:, 1:]),
-        orientation.flatten(1),
-        camera.focal / depth / units.unit,
-        (pixels - units.origin) / units.unit[:, None],
-    )
