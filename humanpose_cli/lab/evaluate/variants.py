@@ -122,7 +122,6 @@ VARIANTS: dict[str, Sequence[Variant]] = {
     # Figure 2 of deform-and-learn and its control; `deform_and_learn_ablations` makes trainings in one round as long.
     "deform rounds": [
         Variant("rounds", ("rounds",), {}),
-        Variant("no handover", ("rounds without handover",), {"handover": "none"}),
         Variant("long network", ("one round, network as long",), {"rounds": 1}),
         Variant("long lifter", ("one round, lifter and network as long",), {"rounds": 1}),
     ],

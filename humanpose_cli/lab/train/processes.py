@@ -97,9 +97,9 @@ class Processes:
             dist.all_gather_object(states, states_here, group=self.patient)
         return {"random": [cpu for cpu, _ in states], "cuda_random": [cuda for _, cuda in states]}
 
-    def restore_random(self, states: Mapping[str, Sequence[Tensor | None] | None], device: torch.device) -> None:
+    def restore_random(self, states: Mapping[str, Sequence[Tensor | None]], device: torch.device) -> None:
         """Restore `random_states`; what another kind of device or fewer processes left out stays unchanged."""
-        cpu, cuda = ((states[name] or ())[self.rank : self.rank + 1] for name in ("random", "cuda_random"))
+        cpu, cuda = (states[name][self.rank : self.rank + 1] for name in ("random", "cuda_random"))
         if cpu and cpu[0] is not None:
             torch.set_rng_state(cpu[0])
         if device.type == "cuda" and cuda and cuda[0] is not None:

@@ -567,8 +567,6 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         if document["schema"] != SCHEMA:
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
         old, progress = dict(document["settings"]), dict(document["progress"])
-        old |= {"keep": "best"} if settings.keys() - old.keys() == {"keep"} else {}  # as earlier versions did
-        progress.pop("seconds", None)  # of earlier versions
         progress["position"] = Position(**progress["position"])
         result, state = TrainProgress(**progress), dict(document["state"])
     except InputError:

@@ -129,16 +129,14 @@ def test_rounds_have_figure_2_and_both_controls(constructed_errors, cache, tmp_p
     assert [row[:5] for row in table.rows] == [
         ["rounds", 1, 100.0, 50.5, 50.0],
         ["rounds", 2, 100.0, 50.5, 60.0],
-        ["rounds without handover", 1, 100.0, 50.5, 50.0],
-        ["rounds without handover", 2, 100.0, 50.5, 60.0],
         ["one round, network as long", 1, 100.0, 50.5, 50.0],
         ["one round, lifter and network as long", 1, 100.0, 50.5, 50.0],
     ]
-    assert [row[-2:] for row in table.rows] == [*2 * [[201.0, 100.5], [181.0, 90.5]], [191.0, 95.5], [191.0, 95.5]]
+    assert [row[-2:] for row in table.rows] == [[201.0, 100.5], [181.0, 90.5], [191.0, 95.5], [191.0, 95.5]]
     assert np.isnan(table.rows[0][5]), "one seed without a figure leaves none"
     # Two seeds are drawn for either side, so that the interval is wider than the difference between people, nothing.
     assert table.notes[1] == "Intervals are over seeds and 6 different people: too few for a reliable interval."
-    first, _, long_network, _ = table.notes[2:]
+    first, long_network, _ = table.notes[2:]
     assert first.startswith("Network of the last round against the first: -20.0 (-22.0 to -18.0) mm, -10.0 %; after")
     assert "against one round, network as long: -10.0 (-12.0 to -8.0) mm, -5.2 %" in long_network
     assert [row[:3] for row in figures.rows[:4:2]] == [

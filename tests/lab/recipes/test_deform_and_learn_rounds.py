@@ -208,69 +208,6 @@ def test_other_settings_are_refused_and_more_rounds_are_not(cache, complete_run)
 
 
 @pytest.mark.extensive
-def test_a_run_without_todays_options_goes_on_with_what_it_was_trained_with(cache, tmp_path):
-    former = replace(
-        TINY,
-        handover="none",
-        lifter=replace(TINY.lifter, turn=180.0, rescaled=False),
-        registration=replace(TINY.registration, paper=True),
-    )
-    run(cache, tmp_path, replace(former, rounds=1))
-    path = tmp_path / rounds.SETTINGS
-    settings = json.loads(path.read_text())
-    added = {"registration": ("paper", "outlier", "depths", "stiff", "falling"),
-             "lifter": ("turn", "mirror", "rescaled")}  # fmt: skip
-    for name in ("lifter_batch", "lifter_average", "handover"):
-        del settings["recipe"][name]
-    for name, fields in added.items():
-        for field in fields:
-            del settings["recipe"][name][field]
-    path.write_text(json.dumps(settings))
-    assert rounds.plan_rounds(DeformAndLearn(cache, former, seed=1), LOOP, tmp_path).done == 1
-    for name, value in (("handover", "blend"), ("lifter_batch", 32), ("registration", TINY.registration)):
-        other = replace(former, **{name: value})
-        with raises(InputError, problem=f"another {name}"):
-            rounds.plan_rounds(DeformAndLearn(cache, other, seed=1), LOOP, tmp_path)
-
-
-@pytest.mark.extensive
-@pytest.mark.parametrize("handover", ["none", "blend"])
-def test_depths_of_the_second_round_are_blended_with_the_networks(handover, cache, tmp_path, monkeypatch):
-    lifted, inputs = [], []
-    lift, gathered = rounds.lift, rounds.RoundData
-    monkeypatch.setattr(rounds, "lift", lambda *values: lifted.append(lift(*values)) or lifted[-1])
-    monkeypatch.setattr(rounds, "RoundData", lambda *values: inputs.append(values[4]) or gathered(*values))
-    options = replace(TINY, handover=handover)
-    run(cache, tmp_path, options)
-    plan = DeformAndLearn(cache, options, seed=1)
-    network = BodyRegressor.load(tmp_path / "round-1" / "network" / LAST)
-    predicted = recipe.predict_people(network, plan.people, 64)
-    depths = recipe.joints_in_image(ScaledBody(plan.body), predicted, SMPL24)[..., 2]
-    depths = depths - depths[:, [1, 2]].mean(1, keepdims=True)
-    np.testing.assert_array_equal(inputs[0], lifted[0])  # of people to learn from; then of those held out
-    if handover == "none":
-        np.testing.assert_array_equal(inputs[1], lifted[2])
-        return
-    apart, shares = depths - lifted[2], inputs[1] - lifted[2]
-    shares = (shares * apart).sum(1, keepdims=True) / np.square(apart).sum(1, keepdims=True)
-    assert 0 < shares.min() < shares.max() < 0.5
-    np.testing.assert_allclose(inputs[1], lifted[2] + shares * apart, atol=1e-4)
-
-
-def test_a_network_far_from_the_keypoints_has_little_share_in_depths():
-    random = np.random.default_rng(0)
-    joints = random.normal(size=(3, 24, 3))
-    joints[..., 2] -= joints[:, [1, 2], 2].mean(1, keepdims=True)
-    keypoints = np.concatenate((joints[..., :2], np.ones((3, 24, 1))), -1)
-    keypoints[1, :, 0] += 0.1
-    keypoints[2, :, 0] += 0.3
-    keypoints[2, 5] = 99.0, 0.0, 0.0  # unknown
-    blended = rounds.blended_depths(np.zeros((3, 24), np.float32), keypoints, joints, SMPL24)
-    shares = np.array([0.5, 0.25, 0.05])
-    np.testing.assert_allclose(blended, shares[:, None] * joints[..., 2], atol=1e-5)
-
-
-@pytest.mark.extensive
 def test_the_trainings_of_a_round_are_of_the_processes_of_the_run(cache, tmp_path, monkeypatch):
     """The folder is refused to all of them, and none joins the others a second time."""
     trained, loops, train = [], [], rounds.train

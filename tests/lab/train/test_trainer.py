@@ -379,14 +379,6 @@ def test_the_best_weights_say_by_what_they_were_chosen(tmp_path):
     assert find_weights(tmp_path) == tmp_path / LAST  # the best ones were of another training
 
 
-def test_a_run_of_a_version_that_kept_the_best_goes_on_as_such(tmp_path):
-    path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
-    torch.save({"schema": SCHEMA, "progress": progress, "state": {}, "settings": {"seed": 1}}, path)
-    assert read_checkpoint(path, {"seed": 1, "keep": "best"})[0].step == 3
-    with raises(InputError, problem="was made with another keep", expected="last", got="best"):
-        read_checkpoint(path, {"seed": 1, "keep": "last"})
-
-
 def test_the_steps_since_the_last_line_are_logged_at_the_end(tmp_path):
     run(tmp_path, options=replace(OPTIONS, log_every=50))
     assert [line["step"] for line in lines(tmp_path, "train")] == [24]
@@ -413,7 +405,7 @@ def test_half_precision_learns_too(tmp_path):
 def test_a_checkpoint_of_other_contents_is_refused(tmp_path, change):
     path, progress = tmp_path / CHECKPOINT, {"step": 3, "position": {"epoch": 1, "batch": 2}}
     complete = {"schema": SCHEMA, "progress": progress, "state": {}, "settings": {}}
-    torch.save({**complete, "progress": {**progress, "seconds": 2.5}}, path)  # as of earlier versions
+    torch.save(complete, path)
     assert read_checkpoint(path, {})[0].step == 3
     for document in ({**complete, **change}, {name: complete[name] for name in complete if name not in change}):
         torch.save(document, path)
@@ -459,7 +451,6 @@ def test_a_run_of_another_device_goes_on(monkeypatch):
     on_cpu = Processes().random_states(CPU)
     assert on_cpu["cuda_random"] == [None]
     Processes().restore_random(on_cpu, gpu)
-    Processes().restore_random({"random": [before], "cuda_random": None}, gpu)  # of earlier versions
     Processes(1, 2).restore_random({"random": [None], "cuda_random": [gpu_state]}, gpu)  # begun by one process
     Processes().restore_random({"random": [before], "cuda_random": [gpu_state]}, CPU)
     assert set_states == []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -105,11 +105,6 @@ class DeformTraining(Options):
     )
     augmentation: CropChange = option(CropChange(), "Of crops.")
     rounds: int = option(5, "Rounds of lifter, registration and network.", minimum=1)
-    handover: Literal["none", "blend"] = option(
-        "blend",
-        "Depths for the registration and the network. none: the lifter's, as in the paper. blend: where there is a "
-        "network to begin from, means of the lifter's and its own, by how near its joints are to the keypoints.",
-    )
     correspondence: Quality = option(
         "labels",
         "labels: unchanged from the cache. degraded: to about DensePose's quality. none: keypoints alone, for "
@@ -163,7 +158,6 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
                 consistency=0.0, bones=0.0, turn=180.0, pitch=0.0, roll=0.0, mirror=0.0, rescaled=False
             ),
             registration=RegistrationOptions(paper=True, stiff=1.0, falling=0.0),
-            handover="none",
             skeleton="h36m17",
             backbone=IMAGENET,
             lifter_batch=16,

@@ -43,7 +43,7 @@ from humanpose_cli.lab.train.kept import validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Recipe, TrainOptions, check_batch
 from humanpose_cli.lab.train.settings import refuse_other_settings
-from humanpose_cli.lab.train.trainer import BEST, LAST, TrainPlan, TrainResult, train
+from humanpose_cli.lab.train.trainer import LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
 from humanpose_cli.models.lifter.depth import DepthLifter
@@ -55,13 +55,6 @@ _GATHERED = 256  # people whose evidence is kept at once
 _POSITION_NOISE = 0.01  # image units by which keypoints err; without it few people would not define the distribution
 _REGISTERED = "registration.npz"  # of a round
 _EVIDENCE = 0.1  # fraction of the work that is done before the first round
-_FORMER: Mapping[str, Any] = {
-    "lifter_batch": 64,
-    "lifter_average": 0.995,
-    "handover": "none",
-    "registration": {"paper": False, "outlier": 0.0, "depths": 1.0, "stiff": 0.5, "falling": 0.5},
-    "lifter": {"turn": 180.0, "mirror": 0.5, "rescaled": False},
-}  # what runs of versions were trained with that did not have these options
 _MAX_DEEP_SHARE = 0.15  # of people, above which a lifter has diverged: 0.05 of true poses, 0.25 of one that diverged
 _MIN_ACCEPTED = 0.5  # share of the registrations, below which something is wrong with their evidence
 _CURVES = {
@@ -130,16 +123,7 @@ def _settings(plan: DeformAndLearn, options: TrainOptions) -> dict[str, Any]:
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Raise InputError if a run was begun with others."""
-    former_settings = json.loads(path.read_text("utf-8"))
-    former_settings["recipe"] = _completed(former_settings["recipe"], _FORMER)
-    former_settings["loop"] = {"keep": "last", **former_settings["loop"]}  # as earlier versions did without saying so
-    refuse_other_settings(path, former_settings, settings)
-
-
-def _completed(settings: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete saved options with those that they lack."""
-    inner = {name: _completed(settings[name], values) for name, values in former.items() if isinstance(values, Mapping)}
-    return {**former, **settings, **inner}
+    refuse_other_settings(path, json.loads(path.read_text("utf-8")), settings)
 
 
 class _StopRequestedError(Exception):
@@ -203,10 +187,7 @@ class _Run:
             (self.folder / ROUNDS).unlink(missing_ok=True)
             write_json(path, settings)
         if (self.folder / ROUNDS).exists():
-            # Version 1.0.0 wrote the error of those accepted as that of the registration.
-            name, other = "accepted_registration", "registration"
-            records = json.loads((self.folder / ROUNDS).read_text("utf-8"))
-            self.done = [e if name in e else {**e, name: e[other], other: {}} for e in records]
+            self.done = json.loads((self.folder / ROUNDS).read_text("utf-8"))
         self.report = part_of(self.progress, 0, 0.5 * _EVIDENCE)
         self.evidence = self._evidence("evidence.npz", self.plan.people)
         self.report = part_of(self.progress, 0.5 * _EVIDENCE, _EVIDENCE)
@@ -257,12 +238,7 @@ class _Run:
         progress = part_of(self.progress, _EVIDENCE + share * (number - 1), _EVIDENCE + share * number)
         self.report = part_of(progress, 0, 0.2)
         depths, lifter = self._lifter()
-        blend = self.plan.options.handover == "blend"
-        start = self._start() if blend or not self._at(_REGISTERED).exists() else None
-        if blend and start is not None:
-            depths = blended_depths(
-                depths, self.evidence.keypoints, joints_in_image(self.body, start, self.skeleton), self.skeleton
-            )
+        start = None if self._at(_REGISTERED).exists() else self._start()
         self.report = part_of(progress, 0.2, 0.5)
         parameters, accepted, registrations = self._registration(depths, start)
         self.report = part_of(progress, 0.5, 1)
@@ -270,7 +246,6 @@ class _Run:
         errors = {**registrations, "network": network, "lifter": lifter}
         self.done.append({"round": number, "accepted": float(accepted.mean()), **errors})
         write_bytes(self.folder / LAST, (self._at("network") / LAST).read_bytes())
-        (self.folder / BEST).unlink(missing_ok=True)  # what earlier versions called the last round's
         write_json(self.folder / ROUNDS, self.done)
         plot_rounds(self.done, self.folder / PLOT, len(self.plan.people), len(self.plan.held_out))
 
@@ -459,27 +434,6 @@ def lift(lifter: DepthLifter, evidence: PeopleEvidence, complete: NDArray[np.flo
     points = torch.from_numpy(with_probable(evidence.keypoints, complete))
     with torch.no_grad():
         return np.asarray(lifter.lift(points).numpy(), np.float32)
-
-
-def hip_depths(joints: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float32]:
-    """Measure depths (N, J) of joints (N, J, 3) from the middle of the hips."""
-    hips = skeleton.indices(("left_hip", "right_hip"))
-    return np.asarray(joints[..., 2] - joints[:, hips, 2].mean(1, keepdims=True), np.float32)
-
-
-def blended_depths(
-    depths: NDArray[np.float32], keypoints: NDArray[np.float32], joints: NDArray[Any], skeleton: Skeleton
-) -> NDArray[np.float32]:
-    """Blend depths (N, J) of the lifter with those of the network's bodies, whose joints (N, J, 3) are in the image.
-
-    The network's share is (1 + e²/m²)⁻¹ / 2, with e the root mean square distance of its joints from the keypoints
-    (N, J, 3) and m the median of e: nothing else is known about its errors without labels.
-    """
-    weight = keypoints[..., 2]
-    apart = np.square(joints[..., :2] - keypoints[..., :2]).sum(-1)
-    misfit = (weight * apart).sum(1) / np.maximum(weight.sum(1), 1)
-    share = 0.5 / (1 + misfit / max(float(np.median(misfit)), 1e-12))
-    return np.asarray(depths + share[:, None] * (hip_depths(joints, skeleton) - depths), np.float32)
 
 
 def with_probable(keypoints: NDArray[np.float32], complete: NDArray[np.float32]) -> NDArray[np.float32]:
