@@ -95,8 +95,8 @@ _DEFORM_ABLATION = option(
 )
 _REFINE_ABLATION = option(
     "--ablation",
-    "inputs: train networks that lack an input. robustness: noisy textures and other light. acceptance: what is gained "
-    "and harmed as less of the refinement is accepted, as a curve. Only inputs trains. Default: none.",
+    "inputs: train networks that lack an input. robustness: noisy textures and other light. Only inputs trains. "
+    "Default: none.",
     TRAININGS,
 )
 _METHODS = option(
@@ -115,12 +115,6 @@ _POSE = option("--pose/--no-pose", "Measure the pose by fitting the new images, 
 _SIZE = option("--size N", "Pixels of the crops that are compared. Default: the network's.", min=32)
 _FULL_IMAGES = option(
     "--whole", "Complete images, which papers' figures are of (--size 256). Default: crops of the person."
-)
-_CALIBRATION = option(
-    "--calibration CACHE",
-    "With --ablation acceptance: clips that the rule's constant is chosen on; --data must have others. Default: it is "
-    "not chosen.",
-    show_default=False,
 )
 _OUT = out_option("--out FOLDER", "Folder for report.md, report.json and images.")
 Out = Annotated[Path, _OUT]
@@ -386,7 +380,6 @@ def warping(
     examples=(
         "hpc evaluate refine --data clips --base keypoints",
         "hpc evaluate refine --data clips --correspondence flow --no-keypoints --prior gmm:gmm_08.pkl",
-        "hpc evaluate refine --data clips --ablation acceptance --correspondence flow --calibration other-clips",
     ),
 )
 def refine(
@@ -394,8 +387,7 @@ def refine(
     flags: BatchFlags,
     people: JointFlags,
     refinements: RefineFlags,
-    ablation: Annotated[Literal["inputs", "robustness", "acceptance"] | None, _REFINE_ABLATION] = None,
-    calibration: Annotated[Path | None, _CALIBRATION] = None,
+    ablation: Annotated[Literal["inputs", "robustness"] | None, _REFINE_ABLATION] = None,
     *,
     trainings: TrainingFlags,
     out: Out = DEFAULT_OUT,
@@ -409,8 +401,6 @@ def refine(
     command continues interrupted trainings, and --set changes what these share, such as --set loop.steps=2000.
     """
     _check_training(session, trains=ablation == "inputs")
-    if ablation != "acceptance":
-        _refuse(session, "calibration", only="is for --ablation acceptance")
     if ablation and refinements.correspondence == "truth":
         raise UsageError(
             "correspondence",
@@ -424,20 +414,15 @@ def refine(
 
     def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
-        from humanpose_cli.lab.evaluate.refine_acceptance import evaluate_acceptance
         from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if ablation == "inputs":
             return trainings.evaluate(session, ABLATIONS["refine inputs"], run)
         selection = RefineSelection(**{**vars(refinements), "weights": refinements.weights or ""})
-        if ablation == "acceptance":
-            other = None if calibration is None else replace(people, split=None, limit=None).selection(calibration)
-            return evaluate_acceptance(run, other, selection, threads=threads)
         evaluate = evaluate_robustness if ablation == "robustness" else evaluate_refinement
         return evaluate(run, selection, threads=threads)
 
-    options = {**asdict(refinements), "ablation": ablation, "calibration": calibration, **trainings.options(session)}
-    files += [] if calibration is None else [calibration]
+    options = {**asdict(refinements), "ablation": ablation, **trainings.options(session)}
     return evaluate_caches(session, flags, Evaluation("refine", people, report, options, files), out, device)
 
 

@@ -76,7 +76,7 @@ class DisplacementOutputs(Options):
 class AcceptanceOptions(Options):
     """How much of a refinement is kept (`refining.acceptance`).
 
-    `hpc evaluate refine --ablation acceptance --calibration CACHE` chooses the noise of the gain.
+    `tools/measure_acceptance.py` chooses the noise of the gain.
     """
 
     everything: bool = option(False, "Keep all of every refinement.")

@@ -172,45 +172,6 @@ def plot_curves(
     save_plot(figure, path)
 
 
-def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
-    """Draw two panels: mean share that is kept against the change of the mean error, and against the share of harmed
-    tracks.
-
-    curves  name → points with `coverage`, `change` and `risk` as shares: the first drawn bold, the last dashed
-    marks   single points
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    panels = figure.subplots(1, 2)
-    labels = ("mean joint error changes by [%]", "tracks that are harmed [%]")
-    styles: list[dict[str, Any]] = [{"linewidth": 1.0, "alpha": 0.8} for _ in curves]
-    styles[0] = {"color": "black", "linewidth": 2.2, "zorder": 3}
-    styles[-1] = {"color": "grey", "linestyle": "--", "zorder": 2}
-    for panel, value, label in zip(panels, ("change", "risk"), labels, strict=True):
-        for (name, points), style in zip(curves.items(), styles, strict=True):
-            values = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
-            panel.plot(values[:, 0], values[:, 1], label=name, **style)
-        for number, (name, point) in enumerate(marks.items()):  # marks at one position stand within each other
-            panel.plot(
-                100 * point.coverage,
-                100 * getattr(point, value),
-                "s",
-                markersize=11 - 5 * number,
-                label=name,
-                zorder=4 + number,
-                color=("#c04020", "white")[number % 2],
-                markeredgecolor="black",
-            )
-        panel.set_xlabel("kept of the refinement [%]")
-        panel.set_ylabel(label)
-        panel.grid(alpha=0.3)
-    panels[0].axhline(0, color="grey", linewidth=0.8)
-    panels[1].set_ylim(bottom=0)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    save_plot(figure, path)
-
-
 def save_plot(figure: object, path: Path) -> None:
     """Write a matplotlib figure as PNG."""
     with atomic_path(path) as temporary:

@@ -1,5 +1,11 @@
 """How well the silhouette decides what is kept of a refinement: risk against coverage, and the rule's constant.
 
+    python tools/measure_acceptance.py CLIPS --out report [--calibration OTHER_CLIPS] [--correspondence flow]
+
+CLIPS and OTHER_CLIPS are caches of clips with true joints, as of `hpc preprocess synthetic --clips 4`. `report` gets
+report.md, report.json and the curve. With other clips, the noise of the gain (`hpc refine --set acceptance.gain_noise`)
+is chosen on those.
+
 Every track is refined without refusal, and its joint error is measured at shares of the way from the fit to the moved
 bodies. A rule (`refining.acceptance.AcceptanceOptions`) is then applied to the overlaps alone and compared with the
 errors, which it does not use. The curve shows, for a rising noise of the gain, the mean share that is kept (coverage),
@@ -10,10 +16,12 @@ constant is chosen on clips of their own.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +35,7 @@ from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_diffe
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import HARM, HARMED, RefineSelection, harmed, made_refiners, true_joints
 from humanpose_cli.lab.evaluate.refine_clips import EvaluatedClip, Floats, InitialFits, MatchedRows
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, plot_risk_coverage
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, save_plot, write_report
 from humanpose_cli.refining.acceptance import accepted_share
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import AcceptanceOptions
@@ -310,3 +318,62 @@ def _curve_table(curve: Mapping[str, Sequence[CurvePoint]]) -> Table:
     columns = ("noise of the gain", "kept", "mpjpe changes by %", "tracks harmed %", "same share: mpjpe %", "harmed %")
     text = "The change is averaged over initial fits, each of which counts alike. Last, the same share of every track."
     return Table("risk-coverage", "Risk and coverage", columns, rows, (2, 2, 1, 1, 1, 1), (text,))
+
+
+def plot_risk_coverage(path: Path, curves: Mapping[str, Sequence[Any]], marks: Mapping[str, Any]) -> None:
+    """Draw two panels: mean share that is kept against the change of the mean error, and against the share of harmed
+    tracks.
+
+    curves  name → points with `coverage`, `change` and `risk` as shares: the first drawn bold, the last dashed
+    marks   single points
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    labels = ("mean joint error changes by [%]", "tracks that are harmed [%]")
+    styles: list[dict[str, Any]] = [{"linewidth": 1.0, "alpha": 0.8} for _ in curves]
+    styles[0] = {"color": "black", "linewidth": 2.2, "zorder": 3}
+    styles[-1] = {"color": "grey", "linestyle": "--", "zorder": 2}
+    for panel, value, label in zip(panels, ("change", "risk"), labels, strict=True):
+        for (name, points), style in zip(curves.items(), styles, strict=True):
+            values = np.array([(100 * point.coverage, 100 * getattr(point, value)) for point in points])
+            panel.plot(values[:, 0], values[:, 1], label=name, **style)
+        for number, (name, point) in enumerate(marks.items()):  # marks at one position stand within each other
+            panel.plot(
+                100 * point.coverage,
+                100 * getattr(point, value),
+                "s",
+                markersize=11 - 5 * number,
+                label=name,
+                zorder=4 + number,
+                color=("#c04020", "white")[number % 2],
+                markeredgecolor="black",
+            )
+        panel.set_xlabel("kept of the refinement [%]")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+    panels[0].axhline(0, color="grey", linewidth=0.8)
+    panels[1].set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    save_plot(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path)
+    parser.add_argument("--correspondence", choices=("network", "flow", "keypoints"))
+    parser.add_argument("--weights", default="", help="the displacement network")
+    arguments = parser.parse_args()
+    other = None if arguments.calibration is None else PeopleSelection(arguments.calibration)
+    refinements = RefineSelection(correspondence=arguments.correspondence, weights=arguments.weights)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    run = EvaluationRun(PeopleSelection(arguments.clips), arguments.out)
+    for path in write_report(evaluate_acceptance(run, other, refinements), arguments.out):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

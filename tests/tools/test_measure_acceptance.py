@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine, refine_clips
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.refine import HARM, RefineSelection, harmed
-from humanpose_cli.lab.evaluate.refine_acceptance import (
+from humanpose_cli.lab.evaluate.refine_clips import with_bodies
+from humanpose_cli.refining.options import AcceptanceOptions
+from humanpose_cli.refining.refiner import Alignment
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from measure_acceptance import (
     NOISES,
     SHARES,
     StudiedTrack,
@@ -25,9 +31,6 @@ from humanpose_cli.lab.evaluate.refine_acceptance import (
     outcome,
     risk_coverage,
 )
-from humanpose_cli.lab.evaluate.refine_clips import with_bodies
-from humanpose_cli.refining.options import AcceptanceOptions
-from humanpose_cli.refining.refiner import Alignment
 
 RULE = AcceptanceOptions()
 
