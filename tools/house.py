@@ -76,7 +76,7 @@ def _called(node: ast.expr | None) -> str:
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
 
 
-def number_of_words(paths: Iterable[Path]) -> int:
+def prose_length(paths: Iterable[Path]) -> int:
     """Count the words of texts, their code included."""
     return sum(len(path.read_text("utf-8").split()) for path in paths)
 
@@ -138,9 +138,9 @@ def texts() -> dict[str, int]:
         lines[name] = len(printed)
     docs = ROOT / "docs"
     return {
-        "words, docs": number_of_words(docs.rglob("*.md")),
-        "words, docs/guides": number_of_words((docs / "guides").rglob("*.md")),
-        "words, README": number_of_words([ROOT / "README.md"]),
+        "words, docs": prose_length(docs.rglob("*.md")),
+        "words, docs/guides": prose_length((docs / "guides").rglob("*.md")),
+        "words, README": prose_length([ROOT / "README.md"]),
         "flags": len(flags),
         "lines of help, hpc fit": lines["fit"],
         "lines of help, all commands": sum(lines.values()),

@@ -40,8 +40,8 @@ def read_pickle(path: Path, content: bytes | None = None, *, more: int = 0) -> A
     """Read the object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy
     arrays.
 
-    Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays. An
-    object of chumpy that is an expression rather than an array comes as None.
+    Also what joblib.dump wrote (plain, or compressed by zlib or gzip). Sparse matrices come dense, tensors as arrays.
+    An object of chumpy that is an expression rather than an array comes as None.
 
     content  a pickle within the file, as `.npy` and `.npz` hold them; None: all of the file
     more     bytes that the result may take beyond 256 MiB and fifty times the file's size
