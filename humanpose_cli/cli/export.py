@@ -34,6 +34,7 @@ _WORLD = option(
 
 @command(
     columns=(
+        ("format", "format", "What was written."),
         ("people", "people", "How many were written."),
         ("frames", "frames", "How many frames the input has."),
         ("files", "files", "How many files were written."),
@@ -115,7 +116,7 @@ def export(
         if kind in ("bvh", "amass") and times is not None and not evenly_spaced(times, task.fit.frame_rate):
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
-        details = {"people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
+        details = {"format": kind, "people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
         details["doubtful"] = record_summary(task.fit)["doubtful"]
         return Outcome(path, details)
 

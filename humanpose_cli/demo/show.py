@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -336,7 +337,9 @@ def _limits(work: _Work) -> Section:
     made = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
     work.image("astronaut.overlay.jpg", made.scene.record.overlay(image=made.scene.photo))
     work.wrote(*made.save(work.path(f"astronaut.{_LIMITS_POSE}.png")))
-    lines = [f"warning: {astronaut.name}: {warning}" for warning in made.warnings]
+    # The library names arguments, the command that the page shows has flags.
+    warnings = [re.sub(r"`(\w+)=(\w+)`", r"--\1 \2", warning) for warning in made.warnings]
+    lines = [f"warning: {astronaut.name}: {warning}" for warning in warnings]
     try:
         work.reposer.repose(cat, pose, progress=work.part(0.6, 1.0).progress)
     except InputError as error:
