@@ -60,7 +60,7 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
         if isinstance(value, str) and value:
             _check_file_in_text(name, value)
-        elif name not in ("out", "items"):  # a list of items is read once, from a pipe, too
+        elif name not in ("out", "runs", "items"):  # the first two are made; a list is read once, from a pipe, too
             _check_files(
                 name, [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
             )
@@ -105,9 +105,9 @@ def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
     return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, **more)
 
 
-def argument(metavar: str, text: str) -> Any:
+def argument(metavar: str, text: str, **more: Any) -> Any:
     """Declare an argument of a command, with the text of its help."""
-    return typer.Argument(metavar=metavar, help=text, show_default=False)
+    return typer.Argument(metavar=metavar, help=text, show_default=False, **more)
 
 
 _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")

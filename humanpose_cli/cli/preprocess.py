@@ -26,6 +26,7 @@ from humanpose_cli.cli.session import Session, command
 from humanpose_cli.cli.settings import nearest
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.lab.datasets.registry import SOURCES, SYNTHETIC
 from humanpose_cli.lab.synthetic.options import Camera, SyntheticOptions
 
 if TYPE_CHECKING:
@@ -34,6 +35,17 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.cache.building import BuildResult, PlannedShard
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
+
+
+def _source(name: str) -> str:
+    """Raise UsageError for an unknown source."""
+    if name in (SYNTHETIC, *SOURCES):
+        return name
+    remedy = nearest(name, (SYNTHETIC, *SOURCES))
+    if Path(name).exists():
+        remedy = f"hpc preprocess images {name if Path(name).is_dir() else 'FOLDER'} reads your own images"
+    raise UsageError("SOURCE", "there is no such source", got=name, remedy=remedy)
+
 
 _SOURCE = argument(
     "SOURCE",
@@ -188,8 +200,7 @@ def preprocess(
     """
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.lab.cache.building import build_cache, plan_build
-    from humanpose_cli.lab.datasets.preprocess import SYNTHETIC, SourceRequest, open_request
-    from humanpose_cli.lab.datasets.registry import SOURCES
+    from humanpose_cli.lab.datasets.preprocess import SourceRequest, open_request
 
     _refuse_flags_for_others(session, source, DatasetFlags if source == SYNTHETIC else GeneratorFlags)
     request = SourceRequest(
@@ -204,14 +215,8 @@ def preprocess(
     )
     if source == SYNTHETIC:
         request = replace(request, synthetic=session.tune(generator.options(seed)))
-    elif source in SOURCES:
-        request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     else:
-        remedy = nearest(source, (SYNTHETIC, *SOURCES))
-        if Path(source).exists():
-            folder = source if Path(source).is_dir() else "FOLDER"
-            remedy = f"hpc preprocess images {folder} reads your own images"
-        raise UsageError("SOURCE", "there is no such source", got=source, remedy=remedy)
+        request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     if dataset.check:
         refuse_flags_of_building(session)
         return check_folder(session, request, out)
@@ -252,8 +257,6 @@ def _refuse_flags_for_others(session: Session, source: str, others: type[Generat
 
 def _source_options(session: Session, source: str, values: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return the options of a data set by name, those of the flags and of the settings."""
-    from humanpose_cli.lab.datasets.registry import SOURCES
-
     options_type = SOURCES[source].source_class().options_type
     names = options_type.__dataclass_fields__
     for name in values:

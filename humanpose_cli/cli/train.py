@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.train.recipe import TrainOptions
     from humanpose_cli.lab.train.trainer import TrainPlan, TrainResult
 
-_MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
+
+def _model(name: str) -> str:
+    """Raise UsageError for an unknown model."""
+    if name not in MODELS:
+        raise UsageError("MODEL", "there is no such model", got=name, remedy=nearest(name, MODELS))
+    return name
+
+
+_MODELS = "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + "."
+_MODEL = argument("MODEL", _MODELS, parser=_model)
 _DATA = option(
     "--data CACHE",
     "Dataset cache of hpc preprocess. Needed by all models but lifter; may be repeated for deform-and-learn.",
@@ -101,8 +110,6 @@ def train(
     continues an interrupted run and ends with the same files; run.json alone holds how long it took. --set sets options
     that have no flag. Under torchrun, all processes train one model.
     """
-    if model not in MODELS:
-        raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
     entry = MODELS[model]
     if not data and entry.needs_data:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")

@@ -66,8 +66,11 @@ def test_stale_handles_are_the_machines_fault_whatever_they_are_about(code, name
         ("ENAMETOOLONG", "/out/x", ExitCode.BAD_INPUT),
         ("EACCES", "/out/in/a.jpg", ExitCode.BAD_INPUT),
         ("EIO", "/out/in/a.jpg", ExitCode.BAD_INPUT),
-        ("EINVAL", "/outside/x", ExitCode.BUG),
-        ("EINVAL", None, ExitCode.BUG),
+        ("EAGAIN", "/out/x", ExitCode.UNAVAILABLE),
+        ("EAGAIN", None, ExitCode.UNAVAILABLE),
+        ("EINVAL", None, ExitCode.UNAVAILABLE),
+        ("ENOENT", "/outside/x", ExitCode.BUG),
+        ("EISDIR", None, ExitCode.BUG),
     ],
 )
 def test_errors_below_the_output_folder_are_the_machines_unless_they_are_those_of_an_input(code, name, exit_code):

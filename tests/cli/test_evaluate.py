@@ -188,6 +188,10 @@ def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch
 )
 def test_wrong_options_are_refused(hpc, cache, tmp_path, monkeypatch, arguments, code, message, dry):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("x", "y", "x.mat"):  # whether files exist is asked first
+        Path(name).write_bytes(b"PK\3\4")
+    Path("none").mkdir()
     values = [cache if text == "CACHE" else text for text in arguments]
     ran = hpc("evaluate", *values, "--out", str(tmp_path / "report"), *dry)
     assert ran.code == code, ran.err
@@ -199,18 +203,19 @@ def test_wrong_options_are_refused(hpc, cache, tmp_path, monkeypatch, arguments,
 def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, monkeypatch):
     ran_with = {}
 
-    def evaluate(ablation, run, preset, seeds, tune):
+    def evaluate(ablation, run, preset, seeds, tune, runs):
         assert ablation is ABLATIONS["deform-and-learn losses"]
-        ran_with.update(selection=run.selection, seeds=seeds, shared=tune(ablation.presets[preset]))
+        ran_with.update(selection=run.selection, seeds=seeds, runs=runs, shared=tune(ablation.presets[preset]))
         return Report("an ablation", {}, {}, [Table("losses", "Losses", ("variant",), [["all"]])])
 
     monkeypatch.setattr(Ablation, "evaluate", evaluate)
     line = ("--ablation", "losses", "--preset", "small", "--seeds", "3", "--protocol", "painted")
     settings = ("--set", "network.rounds=2", "--set", "loop.epochs=5", "--set", "network.registration.steps=9")
-    out = str(tmp_path / "report")
+    out, runs = str(tmp_path / "report"), tmp_path / "runs"  # made by the trainings
+    settings += ("--runs", str(runs))
     ran = hpc("evaluate", "deform-and-learn", "--data", cache, *line, *settings, "--out", out, "--json")
     assert ran.code == 0, ran.err
-    assert (ran_with["seeds"], ran_with["selection"].protocol) == (3, "painted")
+    assert (ran_with["seeds"], ran_with["runs"], ran_with["selection"].protocol) == (3, runs, "painted")
     network, loop = ran_with["shared"].network, ran_with["shared"].loop
     assert (network.rounds, network.registration.steps, loop.epochs, loop.batch_size) == (2, 9, 5, 16)
     assert ran.document["tables"][0]["rows"] == [["all"]]

@@ -86,7 +86,7 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
     ("arguments", "code", "message"),
     [
         (("--weights", "segmenter"), 3, "holds another model"),
-        (("--perceptual", "nothing"), 3, "is no weights file"),
+        (("--perceptual", "nothing"), 3, "nothing: does not exist"),
         (("--split", "exam"), 3, "exam"),
         (("--ablation", "inputs"), 2, "it is one of hpc evaluate fit, hpc evaluate refine, "),
         (("--lpips",), 5, "hpc weights fetch"),

@@ -169,7 +169,7 @@ def _flags(arguments):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("segmentor", "--data", "x"), 2, "did you mean segmenter?"),
+        (("segmentor", "--data", "nowhere"), 2, "did you mean segmenter?"),
         (("segmenter",), 2, "--data"),
         (("segmenter", "--data", "nowhere"), 3, "nowhere"),
         (("segmenter", "--data", "CACHE", "--preset", "huge"), 2, "--preset"),

@@ -32,7 +32,7 @@ _LAST = {"repose arguments": ["pose.npy"]}
 def lines():
     for command in command_names():
         for parameter in build_command(command, lambda _: 0).params:
-            if parameter.name == "out" or not _NAMES_A_FILE.search(parameter.metavar or ""):
+            if parameter.name in ("out", "runs") or not _NAMES_A_FILE.search(parameter.metavar or ""):
                 continue
             name = parameter.opts[0]
             first = _FIRST.get(f"{command} {name}") or ([] if parameter.required else _FIRST.get(command, []))

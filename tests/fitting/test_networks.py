@@ -182,7 +182,7 @@ def test_a_network_that_has_no_noise_only_serves_alone(clip, reference_people, t
 
 
 def test_wrong_weights_are_refused(tmp_path, weights):
-    with raises(InputError, problem="is no weights file"):
+    with raises(InputError, problem="does not exist"):
         Fitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
     with raises(UsageError, subject="segmenter", problem="is of no use"):
         Fitter(FitOptions(method="nbf", network=NetworkOptions(weights, weights)))

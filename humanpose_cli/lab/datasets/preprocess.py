@@ -21,11 +21,9 @@ from humanpose_cli.lab.cache.samples import Group, LabellingSource, Source
 from humanpose_cli.lab.datasets.common import FolderSource
 from humanpose_cli.lab.datasets.estimators import BodyJointFitter, FitEstimator, SourceTools
 from humanpose_cli.lab.datasets.labelling import DetectedLabels, RenderedLabels
-from humanpose_cli.lab.datasets.registry import SOURCES, SourceEntry, open_source
+from humanpose_cli.lab.datasets.registry import SOURCES, SYNTHETIC, SourceEntry, open_source
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
-
-SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ def _entry(module: str, name: str, *needs: str) -> SourceEntry:
     return SourceEntry(f"humanpose_cli.lab.datasets.{module}", f"{name}Source", needs)
 
 
+SYNTHETIC = "synthetic"
+"""The source of drawn people, which is no data set."""
+
 SOURCES: Mapping[str, SourceEntry] = {
     "images": _entry("images", "Images", "estimator"),
     "iper": _entry("iper", "Iper", "estimator"),
