@@ -302,7 +302,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (humanpose_cli.networks.weights, "find_weights", Path),
         (humanpose_cli.io.calibrations, "read_calibration", Path),
         (humanpose_cli.views.inputs, "separate_takes", lambda take, _: [take]),
-        (humanpose_cli.views.inputs, "check_take", lambda *_: None),
+        (humanpose_cli.views.inputs, "check_take", lambda *_: []),
         (combine, "FitRun", type("NotedFits", (combine.FitRun,), {"run": noted_fits})),
         (options, "check_body", str),
         (options, "check_readable", str),
