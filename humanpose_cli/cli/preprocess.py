@@ -51,6 +51,7 @@ _SOURCE = argument(
     "SOURCE",
     "synthetic, images (your own), coco (and what comes in its form), iper, deepfashion, up3d, h36m, "
     "humaneva, 3dpw, emdb, rich, densepose or densepose-posetrack.",
+    parser=_source,
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
 _OUT = out_option("--out CACHE", "Folder for the cache; with --check for the report, or its file.")
