@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.unpacking import UnpackedBudget
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger("humanpose_cli.detect")
 
@@ -48,10 +51,15 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "movenet-multipose": "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
 }
 """SHA-256 of these files, which is compared when one is loaded: 2 ms for 4 MB."""
-_POSE_MAPS = {8: ("t635",), 16: ("t552", "t253"), 32: ("t469", "t110"), 64: ("t395", "t62")}
-"""Values inside blazepose-heavy by the side of their maps: sums of the branches of its landmarks and heat map, and of
-the encoder that both look at."""
-POSE_CHANNELS = {8: 288, 16: 192 + 160, 32: 96 + 56, 64: 48 + 32}
+_POSE_MAPS = {
+    8: {"t635": 288},
+    16: {"t552": 192, "t253": 160},
+    32: {"t469": 96, "t110": 56},
+    64: {"t395": 48, "t62": 32},
+}
+"""Values inside blazepose-heavy by the side of their maps, and their channels: sums of the branches of its landmarks and
+heat map, and of the encoder that both look at."""
+POSE_CHANNELS = {side: sum(values.values()) for side, values in _POSE_MAPS.items()}
 """Channels of `pose_maps` by their side."""
 # Their masks, which take up to half of their time, are computed on request.
 _MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
@@ -148,20 +156,31 @@ def _run(session: Any, name: PoseNetworkName, outputs: Sequence[str], images: np
     return results
 
 
-def pose_maps(images: np.ndarray, device: str = "cpu") -> list[np.ndarray]:
+def pose_maps(images: Tensor) -> list[Tensor]:
     """Compute maps (N, C, S, S) float32 inside blazepose-heavy, S and C of `POSE_CHANNELS`, coarsest first.
 
-    images (N, 256, 256, 3) uint8 RGB
+    images (N, 256, 256, 3) uint8 RGB, on the CPU or a GPU, where the maps then lie, too: nothing is copied to the host.
     """
-    names = [name for values in _POSE_MAPS.values() for name in values]
+    import torch
 
-    def run(part: np.ndarray) -> list[np.ndarray]:
-        session = _map_session(device, () if device == "cpu" else part.shape)
-        return _run(session, "blazepose-heavy", names, part)
-
-    maps = run(images) if device == "cpu" else _in_equal_batches(run, images)
-    values = dict(zip(names, maps, strict=True))
-    return [np.concatenate([values[name] for name in values_of_side], 1) for values_of_side in _POSE_MAPS.values()]
+    kind, index = images.device.type, images.device.index or 0
+    device = "cpu" if kind == "cpu" else runtime_device(f"{kind}:{index}")
+    images, count = images.contiguous(), len(images)
+    session = _map_session(device, () if device == "cpu" else tuple(images.shape))
+    binding = session.io_binding()
+    binding.bind_input("image", kind, index, np.uint8, tuple(images.shape), images.data_ptr())
+    binding.bind_cpu_input("masked", np.array(False))
+    maps = []
+    for side, values in _POSE_MAPS.items():
+        parts = [torch.empty((count, channels, side, side), device=images.device) for channels in values.values()]
+        for name, part in zip(values, parts, strict=True):
+            binding.bind_output(name, kind, index, np.float32, tuple(part.shape), part.data_ptr())
+        maps.append(parts)
+    if kind == "cuda":  # ONNX Runtime computes in a stream of its own
+        torch.cuda.current_stream(images.device).synchronize()
+    session.run_with_iobinding(binding)
+    binding.synchronize_outputs()
+    return [torch.cat(parts, 1) for parts in maps]
 
 
 @cache

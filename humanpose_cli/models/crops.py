@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humanpose_cli.core.camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -78,12 +80,14 @@ def frame_person(person: DetectedPerson, size: int) -> Crop:
 
 def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Normalise (H, W, 3) uint8 RGB to (3, H, W) of mean 0 and variance 1 over ImageNet."""
-    return np.ascontiguousarray((image * _SCALE + _SHIFT).transpose(2, 0, 1))
+    channels = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return channels * _SCALE[:, None, None] + _SHIFT[:, None, None]
 
 
-def pixels_of_normalised(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Convert `normalised_image` (N, 3, H, W) back to pixels (N, H, W, 3)."""
-    return np.rint(np.clip((images.transpose(0, 2, 3, 1) - _SHIFT) / _SCALE, 0, 255)).astype(np.uint8)
+def pixels_of_normalised(images: Tensor) -> Tensor:
+    """Convert `normalised_image` (N, 3, H, W) back to pixels (N, H, W, 3) uint8, on their device."""
+    scale, shift = (torch.as_tensor(values, device=images.device) for values in (_SCALE, _SHIFT))
+    return ((images.permute(0, 2, 3, 1) - shift) / scale).clamp(0, 255).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_maps_are_the_values_inside_the_graph() -> None:
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     values = dict(zip(names, session.run(names, {"image": images(2), "masked": np.array(False)}), strict=True))
-    maps = pose_maps(images(2))
+    maps = [values.numpy() for values in pose_maps(torch.from_numpy(images(2)))]
     assert [m.shape for m in maps] == [(2, channels, side, side) for side, channels in POSE_CHANNELS.items()]
     np.testing.assert_array_equal(maps[0], values["t635"])
     np.testing.assert_array_equal(maps[1], np.concatenate((values["t552"], values["t253"]), 1))
@@ -35,7 +35,7 @@ def test_maps_are_the_values_inside_the_graph() -> None:
 
 def test_the_pose_network_gets_the_pixels_again() -> None:
     pixels = images(2, 32)
-    normalised = np.stack([normalised_image(image) for image in pixels])
+    normalised = torch.from_numpy(np.stack([normalised_image(image) for image in pixels]))
     np.testing.assert_array_equal(pixels_of_normalised(normalised), pixels)
 
 

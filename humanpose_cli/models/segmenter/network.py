@@ -25,7 +25,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.models import LANDMARK_SIZE
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.runtime import POSE_CHANNELS, pose_maps, runtime_device
+from humanpose_cli.detect.runtime import POSE_CHANNELS, pose_maps
 from humanpose_cli.models.crops import (
     BOX_FILL,
     CropEvidence,
@@ -75,9 +75,7 @@ def pose_features(images: Tensor) -> list[Tensor]:
     size = (LANDMARK_SIZE, LANDMARK_SIZE)
     if images.shape[-2:] != size:
         images = interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
-    device = "cpu" if images.device.type == "cpu" else runtime_device()
-    pixels = pixels_of_normalised(images.float().cpu().numpy())
-    return [torch.from_numpy(values).to(images.device) for values in pose_maps(pixels, device)]
+    return pose_maps(pixels_of_normalised(images.float()))
 
 
 class LightSegmenter(nn.Module):

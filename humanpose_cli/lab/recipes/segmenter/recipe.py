@@ -136,7 +136,7 @@ class SegmenterCrops:
         crop = random_crop(example, self.options.crop, random, augmentation, fill=self.options.fill)
         evidence = evidence_of_example(crop)
         assert evidence.parts is not None
-        labels = labels_of_parts(evidence.parts, self.options.part_map).astype(np.int64)
+        labels = labels_of_parts(evidence.parts, self.options.part_map)
         evidence = replace(evidence, parts=None)
         if not self.guided or (self.training is not None and random.random() < self.training.unguided):
             evidence = replace(evidence, landmarks=None, world=None, mask=None)
@@ -182,7 +182,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         scores = self.model(batch["segmenter_input"].contiguous(memory_format=torch.channels_last)).float()
         weights = scores.new_ones(scores.shape[1])
         weights[:1].fill_(self.options.background)  # an assignment would make the host wait for a GPU
-        return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"], weights)}
+        return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"].long(), weights)}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """Return iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
