@@ -57,8 +57,8 @@ _POSE_MAPS = {
     32: {"t469": 96, "t110": 56},
     64: {"t395": 48, "t62": 32},
 }
-"""Values inside blazepose-heavy by the side of their maps, and their channels: sums of the branches of its landmarks and
-heat map, and of the encoder that both look at."""
+"""Values inside blazepose-heavy and their channels, by the side of their maps: sums of the branches of its landmarks
+and heat map, and of the encoder that both look at."""
 POSE_CHANNELS = {side: sum(values.values()) for side, values in _POSE_MAPS.items()}
 """Channels of `pose_maps` by their side."""
 # Their masks, which take up to half of their time, are computed on request.
