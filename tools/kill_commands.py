@@ -39,7 +39,8 @@ _SMALL = "--set texture_size=64 --set validation=0.3 --set test=0 --workers 1"
 INPUTS = {
     "people": f"preprocess synthetic --count 32 --size 64 --detections {_SMALL}",
     "pairs": f"preprocess synthetic --pairs --count 24 --size 64 {_SMALL}",
-    "clips": f"preprocess synthetic --clips 4 --count 32 --size 160 --set frame_rate=1.5 --imperfect-fits {_SMALL}",
+    "clips": "preprocess synthetic --clips 4 --count 32 --size 160 --set frame_rate=1.5 "
+    f"--set imperfect_fits=true {_SMALL}",
     "fits": f"fit {CLIP} --frames 0:12",
 }
 """Folders that commands read, and how each is made."""
@@ -59,12 +60,12 @@ COMMANDS = {
     "train-segmenter": f"train segmenter --data people --preset ablation --batch-size 4 {_ONE} --epochs 2",
     "train-nbf": f"train nbf --data people --preset ablation --batch-size 4 {_ONE} --epochs 3",
     "train-workers": "train nbf --data people --preset ablation --batch-size 4 --workers 2 --threads 1 --epochs 3",
-    "train-lifter": "train lifter --steps 400 --batch-size 32 --set poses=128 --set held_out=64 --set network.blocks=1 "
-    f"--set validate_every=50 {_ONE}",
-    "train-refiner": f"train refiner --data clips --preset ablation --batch-size 2 --steps 6 {_ONE}",
+    "train-lifter": "train lifter --set steps=400 --batch-size 32 --set poses=128 --set held_out=64 "
+    f"--set network.blocks=1 --set validate_every=50 {_ONE}",
+    "train-refiner": f"train refiner --data clips --preset ablation --batch-size 2 --set steps=6 {_ONE}",
     "train-deform": "train deform-and-learn --data people --batch-size 4 --epochs 1 --set rounds=2 "
     f"--set lifter_steps=4 {_ONE}",
-    "train-warp3d": "train warp3d --data pairs --preset tiny --batch-size 2 --steps 6 --set perceptual=pixels "
+    "train-warp3d": "train warp3d --data pairs --preset tiny --batch-size 2 --set steps=6 --set perceptual=pixels "
     f"--set validate_every=2 {_ONE}",
 }
 """Commands by name, without --out; {cameras} stands for the videos of --cameras."""

@@ -1,7 +1,7 @@
 """Measures the noise levels that refinement assumes, on clips of known people that no evaluation uses.
 
-    hpc preprocess synthetic --clips 4 --count 160 --set validation=0.99 --set test=0 --backgrounds photos --seed 7 \
-        --out clips
+    hpc preprocess synthetic --clips 4 --count 160 --set validation=0.99 --set test=0 --set backgrounds=photos \
+        --seed 7 --out clips
     python tools/measure_refinement_noise.py clips [clips at most [weights]]      default: 12, flow alone
 
 One JSON line each; every σ is along one axis, from the median of the errors' lengths:

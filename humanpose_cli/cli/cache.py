@@ -16,23 +16,20 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.cache.verification import FileReport, Verification
 
 
-_ACTIONS = ("show", "verify", "index", "export")
+_ACTIONS = ("show", "verify", "index", "export", "videos")
 _ARGUMENTS = argument(
-    "[show|verify|index|export] CACHE",
+    "[show|verify|index|export|videos] CACHE",
     "What to do, and the cache's folder or a single file of it. show: summarise the contents, which is the default. "
     "verify: read everything and name what is damaged. index: rebuild the index. export: write the images as files, "
-    "with a list of them, or clips as videos, for other programs.",
+    "with a list of them, for other programs. videos: export clips as videos, each with its truth beside it, "
+    "NAME.truth.npz.",
 )
 _OUT = out_option(
     "--out FILE|FOLDER",
-    "With show: write a contact sheet of people with their labels. With export: folder for the images. Default: none.",
+    "With show: write a contact sheet of people with their labels. Else the folder of what is exported. Default: none.",
 )
 _COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
-_SPLIT = option("--split PROTOCOL/SPLIT", "With show and export: take the images from this split. Default: from all.")
-_VIDEOS = option(
-    "--videos",
-    "With export: write the clips as videos, each with its truth beside it, NAME.truth.npz. Default: the images.",
-)
+_SPLIT = option("--split PROTOCOL/SPLIT", "Take the images to show or export from this split. Default: from all.")
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
 
@@ -45,7 +42,7 @@ _MAX_MESSAGES, _MAX_IN_TABLE = 50, 2
         "hpc cache show people --out sheet.jpg",
         "hpc cache verify people",
         "hpc cache export 3dpw --split 3dpw/test --out images",
-        "hpc cache export walks --videos --out clips",
+        "hpc cache videos walks --out clips",
     ),
 )
 def cache(
@@ -54,7 +51,6 @@ def cache(
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
     split: Annotated[str | None, _SPLIT] = None,
-    videos: Annotated[bool, _VIDEOS] = False,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
@@ -64,11 +60,9 @@ def cache(
     """
     action, path = _action_and_path(arguments)
     if action in ("verify", "index") and (out is not None or split is not None):
-        raise UsageError("--out" if out is not None else "--split", "is for hpc cache show and export")
-    if videos and action != "export":
-        raise UsageError("--videos", "is for hpc cache export")
-    if action == "export":
-        return _export(session, path, out, split, videos=videos)
+        raise UsageError("--out" if out is not None else "--split", "is for hpc cache show, export and videos")
+    if action in ("export", "videos"):
+        return _export(session, path, out, split, videos=action == "videos")
     if split is not None and out is None:
         raise UsageError("--split", "chooses the images of a contact sheet", remedy="add --out sheet.png")
     if action == "verify":

@@ -28,7 +28,7 @@ from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, 
 from humanpose_cli.cli.table import CONTEXT, command_names
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.option_rules import check_options
-from humanpose_cli.core.options import Options
+from humanpose_cli.core.options import Options, infos
 from humanpose_cli.io.protected import name_output, paths_in, protect
 
 
@@ -36,7 +36,7 @@ from humanpose_cli.io.protected import name_output, paths_in, protect
 class Invocation:
     """A command with all its values, ready to be carried out.
 
-    values  the function's own parameters
+    values  the function's own parameters; options  the same with those of groups by themselves
     on_command_line  names of those that stood on the command line
     cluster how it is submitted, if the command can be
     """
@@ -45,6 +45,7 @@ class Invocation:
     function: Function
     info: CommandInfo
     values: Mapping[str, Any]
+    options: Mapping[str, Any]
     settings: Mapping[str, Any]
     json: bool
     quiet: bool
@@ -81,11 +82,12 @@ def build_command(name: str, carry_out: Callable[[Invocation], int]) -> TyperCom
             f.name: f.default for f in dataclasses.fields(ClusterFlags) if f.name not in {*argument_names, "cluster"}
         }
         check_options({**values, **cluster}, {p.name: p.default for p in options})
+        flat = dict(values)
         for group, kind in groups.items():
-            values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
+            values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind) if f.name in values})
         universal["cluster"] = values.pop("cluster", None)
         return carry_out(
-            Invocation(name, function, info, values, settings, on_command_line=argument_names, **universal)
+            Invocation(name, function, info, values, flat, settings, on_command_line=argument_names, **universal)
         )
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
@@ -186,10 +188,12 @@ def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
         return [parameter]
     field_types = typing.get_type_hints(kind, include_extras=True)
     if issubclass(kind, Options):
-        field_types = {name: Annotated[hint, of(kind, name)] for name, hint in field_types.items()}
+        flags = {name for name, info in infos(kind).items() if info.flag}
+        field_types = {name: Annotated[hint, of(kind, name)] for name, hint in field_types.items() if name in flags}
     return [
         parameter.replace(name=f.name, default=f.default, annotation=field_types[f.name])
         for f in dataclasses.fields(kind)
+        if f.name in field_types
     ]
 
 

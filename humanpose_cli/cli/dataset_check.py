@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.datasets.preprocess import SourceRequest
 
 _OF_A_CACHE = ("detections", "shard_size", "workers", "device", "shard", "resume", "overwrite", "dry_run")
-_OF_BODIES = ("fit", "body", "allow_missing")
+_OF_BODIES = ("fit", "body")
 _MAX_MESSAGES = 20
 
 
@@ -25,8 +25,7 @@ def refuse_flags_of_building(session: Session) -> None:
     for name in (*_OF_A_CACHE, *_OF_BODIES):
         if name in session.on_command_line:
             flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
-            remedy = "leave it out" if name != "allow_missing" else "leave it out: what is missing is reported"
-            raise UsageError(flag, "is not for --check, which builds no cache", remedy=remedy)
+            raise UsageError(flag, "is not for --check, which builds no cache", remedy="leave it out")
 
 
 def report_path(source: str, out: Path) -> Path:

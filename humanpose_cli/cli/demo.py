@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption, option
+from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption, argument
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
-_CLIP = option(
-    "--clip FILE",
-    "A video of a person, shown first. Default: the package's, of a man who balances.",
-    show_default=False,
-)
+_CLIP = argument("CLIP", "A video of a person, shown first. Default: the package's, of a man who balances.")
 
 
 @command(
@@ -24,12 +20,12 @@ _CLIP = option(
         ("ssim_reposed", "SSIM reposed", "Similarity of the reposed frame to the true image of that pose; 1 is equal."),
         ("ssim_copied", "SSIM copied", "The same for the unchanged frame."),
     ),
-    examples=("hpc demo", "hpc demo --clip clip.mp4 --out /tmp/demo"),
+    examples=("hpc demo", "hpc demo clip.mp4 --out /tmp/demo"),
 )
 def demo(
     session: Session,
-    out: Out = Path("demo"),
     clip: Annotated[Path | None, _CLIP] = None,
+    out: Out = Path("demo"),
     video_codec: VideoCodecOption = "h264",
     device: Device = "auto",
     threads: Threads = None,

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from humanpose_cli.cli.options import BatchFlags, body_option, option
+from humanpose_cli.cli.options import BatchFlags, Device, Threads, body_option, option, out_option
 from humanpose_cli.cli.session import Session
+from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
 from humanpose_cli.core.result import CommandResult, ResultTable
@@ -23,17 +24,25 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
     from humanpose_cli.lab.evaluate.report import Report
 
+Options = TypeVar("Options")
+IMAGE_JOINTS: Final = "coco17"
+"""The value of --joints for joints labelled in the image, which `PeopleSelection` does not have."""
+
+PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")
+"""Fields of `PeopleSelection` that have no flag: `--set visible=0.4`."""
+
 _DATA = option(
     "--data CACHE",
     "Dataset cache of hpc preprocess. Needed; or several by --items, each with a report in a folder of its name.",
     show_default=False,
 )
-_PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
+_PROTOCOL = option(
+    "--protocol NAME",
+    "Protocol of the cache, or of published figures, which decides split, joints, root and sizes: 3dpw-camerahmr, "
+    "coco-keypoints, iper-random-pairs and others, see docs/reference/protocols.md. Default: the cache's usual one.",
+)
 _SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
 _LIMIT = option("--limit N", "People (images, pairs, clips) at most, spread evenly. Default: all.", min=1)
-_VISIBLE = option(
-    "--visible SHARE", "Leave out people with less than this share of their joints visible.", min=0, max=1
-)
 _MODELS = option(
     "--model FILE",
     "SMPL model of one gender, for labels that are parameters of it; may be repeated. Default: none.",
@@ -41,101 +50,76 @@ _MODELS = option(
 _JOINTS = option(
     "--joints NAME",
     "Joints that errors are of: smpl24, smpl24-mesh (by each SMPL model's own regressor), smpl24-neutral (by the "
-    "neutral one's), h36m14, h36m17, hmr14 (by --joint-regressor), lsp14, mocap14 or mocap17 (measured ones). Default: "
-    "measured ones where a data set has them, else smpl24.",
+    "neutral one's), h36m14, h36m17, hmr14 (by --joint-regressor), lsp14, mocap14 or mocap17 (measured ones), or "
+    "coco17, labelled in the image (hpc evaluate fit). Default: measured ones where a data set has them, else smpl24.",
 )
-_ROOT = option("--root", "What is put on the truth's before distances are taken. Default: usual one.")
-JOINT_REGRESSOR = option(
+_JOINT_REGRESSOR = option(
     "--joint-regressor FILE",
     "J_regressor_h36m.npy, 17 x 6890, of SPIN, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none.",
 )
-_SMPLX_TO_SMPL = option(
-    "--smplx-to-smpl FILE",
-    "Matrix from SMPL-X's vertices to SMPL's, 6890 x 10475, such as smplx2smpl.pkl of WHAM: errors of joints by a "
-    "regressor, and of vertices, are then of SMPL's mesh. Default: none.",
-)
-_PUBLISHED_PROTOCOL = option(
-    "--protocol NAME",
-    "Protocol of the cache, or of published figures, which decides split, joints, root and sizes: 3dpw-camerahmr, "
-    "coco-keypoints, iper-random-pairs and others, see docs/reference/protocols.md. Default: the cache's usual one.",
-)
-
-TRAININGS = "Trainings"
+_TRAININGS = "Trainings"
 _RUNS = option(
     "--runs FOLDER",
     "Folder of the trainings; tables that share it train equal networks once. Default: runs in --out.",
-    TRAININGS,
+    _TRAININGS,
     show_default=False,
 )
-_PRESET = option("--preset ablation|paper", "Trainings of minutes, or of days.", TRAININGS)
-_SEEDS = option("--seeds N", "Trainings of each network.", TRAININGS, min=1)
+_PRESET = option("--preset ablation|paper", "Trainings of minutes, or of days.", _TRAININGS)
+_SEEDS = option("--seeds N", "Trainings of each network. Default: 1; of warping 2.", _TRAININGS, min=1)
+
+
+def ablation_option(text: str) -> Any:
+    """Declare --ablation of a command, with what its values compare."""
+    return option("--ablation", f"{text} Default: none.", _TRAININGS, show_default=False)
 
 
 @dataclass(frozen=True)
-class CacheFlags:
-    """What is evaluated on, as one parameter. Fields are named as those of `PeopleSelection`."""
+class CacheFlags(BatchFlags):
+    """The options of every sub-command that evaluates caches, as one parameter."""
 
     data: Annotated[Path | None, _DATA] = None
     protocol: Annotated[str | None, _PROTOCOL] = None
     split: Annotated[str | None, _SPLIT] = None
     limit: Annotated[int | None, _LIMIT] = None
-
-    def selection(self, cache: Path) -> PeopleSelection:
-        """Select these people of a cache."""
-        from humanpose_cli.core.options import changed
-        from humanpose_cli.lab.evaluate.people import PeopleSelection
-
-        values = {name: value for name, value in vars(self).items() if name != "data" and value is not None}
-        # Flags that may be repeated are lists.
-        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return changed(PeopleSelection(cache), values | tuples)
+    out: Annotated[Path, out_option("--out FOLDER", "Folder for report.md, report.json and images.")] = Path(
+        "hpc-out/evaluate"
+    )
+    device: Device = "auto"
+    threads: Threads = None
 
 
 @dataclass(frozen=True)
-class BodiedFlags(CacheFlags):
-    """Likewise, of a body."""
+class BodyFlags:
+    """Which bodies and joints are compared, as one parameter."""
 
     body: Annotated[str, body_option("The body of the predictions")] = "default"
-
-
-@dataclass(frozen=True)
-class PublishedFlags(BodiedFlags):
-    """Likewise, under a protocol of published figures."""
-
-    protocol: Annotated[str | None, _PUBLISHED_PROTOCOL] = None
-
-
-@dataclass(frozen=True)
-class PeopleFlags(CacheFlags):
-    """Likewise, of people with visible joints."""
-
-    visible: Annotated[float, _VISIBLE] = 0.0
-
-
-@dataclass(frozen=True)
-class BodyPeopleFlags(PeopleFlags, BodiedFlags):
-    """Likewise, of people with a body."""
-
     models: Annotated[list[Path] | None, _MODELS] = None
-
-
-@dataclass(frozen=True)
-class PublishedPeopleFlags(BodyPeopleFlags, PublishedFlags):
-    """Likewise, under a protocol of published figures."""
-
-
-@dataclass(frozen=True)
-class JointFlags(PublishedPeopleFlags):
-    """Likewise, and which of their joints."""
-
     joints: Annotated[
-        Literal["smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17"]
+        Literal[
+            "smpl24",
+            "smpl24-mesh",
+            "smpl24-neutral",
+            "h36m14",
+            "h36m17",
+            "hmr14",
+            "lsp14",
+            "mocap14",
+            "mocap17",
+            "coco17",
+        ]
         | None,
         _JOINTS,
     ] = None
-    root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
-    regressor: Annotated[Path | None, JOINT_REGRESSOR] = None
-    smplx_to_smpl: Annotated[Path | None, _SMPLX_TO_SMPL] = None
+    regressor: Annotated[Path | None, _JOINT_REGRESSOR] = None
+
+
+def tuned(session: Session, options: Options, without: Sequence[str] = ()) -> Options:
+    """Apply the settings that are not of the evaluated people.
+
+    without  names of further settings that are not of these options
+    """
+    others = {*PEOPLE_SETTINGS, *without}
+    return apply_settings(options, {key: value for key, value in session.settings.items() if key not in others})
 
 
 @dataclass(frozen=True)
@@ -143,23 +127,28 @@ class TrainingFlags:
     """How an ablation is trained, as one parameter."""
 
     preset: Annotated[str, _PRESET] = "ablation"
-    seeds: Annotated[int, _SEEDS] = 1
+    seeds: Annotated[int | None, _SEEDS] = None
     runs: Annotated[Path | None, _RUNS] = None
 
-    def options(self, session: Session) -> dict[str, Any]:
-        """List what decides the trainings."""
-        return {**asdict(self), "settings": dict(session.settings)}
+    def evaluate(
+        self,
+        session: Session,
+        ablation: Ablation[Any],
+        run: EvaluationRun,
+        *,
+        seeds: int = 1,
+        without: Sequence[str] = (),
+    ) -> Report:
+        """Train the variants of an ablation with the settings, and report on them.
 
-    def evaluate(self, session: Session, ablation: Ablation[Any], run: EvaluationRun) -> Report:
-        """Train an ablation, and report on it."""
-        return ablation.evaluate(run, self.preset, self.seeds, session.tune, self.runs)
+        seeds    of each network, if no flag says how many
+        without  settings that are not of the trainings
+        """
 
+        def tune(shared: Any) -> Any:
+            return tuned(session, shared, without)
 
-@dataclass(frozen=True)
-class SeveralTrainingFlags(TrainingFlags):
-    """Likewise, from two seeds."""
-
-    seeds: Annotated[int, _SEEDS] = 2
+        return ablation.evaluate(run, self.preset, self.seeds or seeds, tune, self.runs)
 
 
 @dataclass(frozen=True)
@@ -167,29 +156,43 @@ class Evaluation:
     """A sub-command of `hpc evaluate` as it was called.
 
     name     of the sub-command
-    people   that are evaluated on
     report   evaluates one cache; a dry run begins it, too, and stops it at once, so that it refuses what a run refuses
     options  everything that decides the figures, beside the people; weights and segmenters are inputs
+    bodies   which bodies and joints are compared
     files    and folders that are inputs, too
     divides  whether --shard divides the pairs of one cache
     """
 
     name: str
-    people: CacheFlags
     report: Callable[[EvaluationRun], Report]
     options: Mapping[str, Any]
+    bodies: BodyFlags = BodyFlags()
     files: Sequence[Path] = ()
     divides: bool = False
 
+    def selection(self, session: Session, flags: CacheFlags, cache: Path) -> PeopleSelection:
+        """Select the people of a cache."""
+        from humanpose_cli.lab.evaluate.people import PeopleSelection
 
-def evaluate_caches(
-    session: Session, flags: BatchFlags, evaluation: Evaluation, out: Path, device: str
-) -> CommandResult:
+        selection = PeopleSelection(
+            cache,
+            flags.protocol or "",
+            flags.split or "",
+            limit=flags.limit or 0,
+            body=self.bodies.body,
+            models=tuple(self.bodies.models or ()),
+            joints=None if self.bodies.joints == IMAGE_JOINTS else self.bodies.joints,
+            regressor=self.bodies.regressor,
+        )
+        return apply_settings(selection, {key: v for key, v in session.settings.items() if key in PEOPLE_SETTINGS})
+
+
+def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation) -> CommandResult:
     """Report on each cache; several are a batch, of which a rerun does what is left."""
     from humanpose_cli.lab.cache.cache import open_cache
 
-    people, options = evaluation.people, evaluation.options
-    caches = [*([] if people.data is None else [people.data]), *map(Path, flags.listed())]
+    options, out = evaluation.options, flags.out
+    caches = [*([] if flags.data is None else [flags.data]), *map(Path, flags.listed())]
     if not caches:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     several = flags.items is not None
@@ -203,7 +206,8 @@ def evaluate_caches(
     from humanpose_cli.lab.evaluate.report import read_metrics, write_report
     from humanpose_cli.version import __version__
 
-    on, part = resolve_device(device), (0, 1)
+    on, part = resolve_device(flags.device), (0, 1)
+    selected = {"protocol": flags.protocol, "split": flags.split, "limit": flags.limit, **asdict(evaluation.bodies)}
     if evaluation.divides and not several and flags.shard is not None:
         part, out = (flags.shard.index, flags.shard.count), out / f"part-{flags.shard.file_part}"
         flags = replace(flags, shard=None)
@@ -218,7 +222,7 @@ def evaluate_caches(
 
     def work(item: Item) -> Outcome:
         cache, folder = item.payload
-        run = EvaluationRun(people.selection(cache), folder, on, session.reporter.step, stop, part)
+        run = EvaluationRun(evaluation.selection(session, flags, cache), folder, on, session.reporter.step, stop, part)
         try:
             report = evaluation.report(run)
         except InterruptedRun:  # which is no failure of this cache
@@ -237,8 +241,9 @@ def evaluate_caches(
     session.stop.allow(15.0)
     settings = {
         "what": evaluation.name,
-        "selection": {**asdict(people), "data": None},
+        "selection": selected,
         **options,
+        "settings": dict(session.settings),
         "version": __version__,
         "commit": commit_of_checkout(),
     }

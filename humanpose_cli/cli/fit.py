@@ -30,7 +30,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import (
-    MIN_SCORE,
     CameraMovement,
     DetectorMode,
     EvidenceFiles,
@@ -60,7 +59,7 @@ _SEQUENCE = option(
     show_default=False,
 )
 _RATE = option(
-    "--rate N",
+    "--frame-rate N",
     "Frames a second of folders of images and of streams without times (.h264, .mjpeg). Default: 25 of streams.",
     min=0.01,
     max=1000.0,
@@ -110,7 +109,7 @@ class FitRun:
     """A batch of fits: what decides them, and the networks, which load when there is something to fit.
 
     frames      the range of the sequences, which `--frames` gives
-    rate        frames a second of sequences that have none, which `--rate` gives
+    rate        frames a second of sequences that have none, which `--frame-rate` gives
     refinement  of the fits; None: they are not refined
     """
 
@@ -322,7 +321,6 @@ def fit(
     min_confidence: Annotated[float, of(FitOptions, "min_confidence")] = 0.0,
     height: Annotated[str, of(FitOptions, "height")] = "",
     camera: Annotated[CameraMovement, of(FitOptions, "camera")] = "auto",
-    min_score: Annotated[float, of(FitOptions, "min_score")] = MIN_SCORE,
     *,
     evidence: EvidenceFiles,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
@@ -365,7 +363,6 @@ def fit(
         min_confidence=min_confidence,
         height=height,
         camera=camera,
-        min_score=min_score,
         network=NetworkOptions(weights),
     )
     options = session.tune(options, without="refine")

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         ) as reporter,
     ):
         try:
-            options = {**invocation.values, **vars(invocation.values.get("compute", SimpleNamespace()))}
+            options = invocation.options
             for option, value in options.items():
                 check_integers(option, value)
             if "threads" in options:
@@ -172,11 +171,10 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
             stop.on_abandon = lambda number: _abandon(number, name, reporter, stop, as_json=as_json)
             cluster, values = invocation.cluster, invocation.values
-            dry_run = getattr(values.get("flags"), "dry_run", values.get("dry_run", False))
             kind = invocation.info.cluster
             if cluster is None or cluster.cluster == "local":
                 result = invocation.function(session, **values)
-            elif dry_run:
+            elif options.get("dry_run"):
                 submission = dry_submission(session, cluster, values, kind)
                 plan = invocation.function(session, **values)
                 result = replace(plan, messages=(*plan.messages, submission))
@@ -186,8 +184,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             with reporter.paused():
-                out = invocation.values.get("out")
-                return close(failed(error, name, reporter, stop, out), reporter, as_json=as_json)
+                ended = failed(error, name, reporter, stop, invocation.options.get("out"))
+                return close(ended, reporter, as_json=as_json)
 
 
 def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:

@@ -25,7 +25,6 @@ from humanpose_cli.core.options import Options, infos
 from humanpose_cli.fitting.options import FitOptions, OverlayLabels, SurfaceFiles
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import check_readable
-from humanpose_cli.refining.options import DisplacementOutputs
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -50,11 +49,8 @@ def use_threads(count: int | None) -> int:
 
 def check_values(values: Mapping[str, Any]) -> None:
     """Check what every command refuses. Raises InputError for files that are missing, may not be read, or are pipes or
-    devices, and UsageError for numbers that are not finite and for `null` without a list.
+    devices, and UsageError for numbers that are not finite.
     """
-    stdin = any("-" in value for value in values.values() if isinstance(value, list))
-    if values.get("null") and values.get("items") is None and not stdin:
-        raise UsageError("null", "has no effect without `items` or -")
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(name, "is out of range", expected="a finite number", got=str(value))
@@ -176,10 +172,11 @@ VerifyInputs = Annotated[
 DryRun = Annotated[bool, option("--dry-run", "Say what would be done, and do nothing.", _RUN)]
 ItemList = Annotated[
     Path | None,
-    option("--items FILE|-", "Take further inputs from a list, one path a line; - is stdin. Default: none.", _FILES),
-]
-NullSeparated = Annotated[
-    bool, option("--null -0", "Paths in lists end with a NUL byte, as find -print0 writes them.", _FILES)
+    option(
+        "--items FILE|-",
+        "Take further inputs from a list, one a line or of find -print0; - is stdin. Default: none.",
+        _FILES,
+    ),
 ]
 Device = Annotated[str, of(ComputeOptions, "device", _MACHINE, parser=parse_device)]
 PrecisionOption = Annotated[Precision, of(ComputeOptions, "precision", _MACHINE)]
@@ -261,24 +258,11 @@ FitCamera = Annotated[
 ]
 FitSmplx = Annotated[
     Path | None,
-    option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
+    option("--model FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False),
 ]
 DensePose = Annotated[Path | None, of(SurfaceFiles, "densepose")]
 DensePoseCharts = Annotated[Path | None, of(SurfaceFiles, "charts")]
 BodyOption = Annotated[str, of(FitOptions, "body")]
-
-
-@dataclass(frozen=True)
-class DisplacementFlags:
-    """What is written of a refinement's displacements, as one parameter."""
-
-    save_displacements: Annotated[bool, of(DisplacementOutputs, "save_displacements")] = False
-    displacement_frames: Annotated[int, of(DisplacementOutputs, "displacement_frames")] = 100
-
-    @property
-    def frames(self) -> int:
-        """Frames whose displacements are written; 0 for none."""
-        return self.displacement_frames if self.save_displacements else 0
 
 
 def body_option(text: str) -> Any:
@@ -290,13 +274,13 @@ BodyOfFits = Annotated[str, body_option("The body that the fits are of")]
 Focal = Annotated[float | None, of(FitOptions, "focal")]
 
 
-def read_items(items: Path, *, null: bool) -> list[str]:
+def read_items(items: Path) -> list[str]:
     """Read the paths of --items FILE|-."""
     import sys
 
     from humanpose_cli.io.text_files import read_list
 
-    return read_list(sys.stdin if str(items) == "-" else items, null=null)
+    return read_list(sys.stdin if str(items) == "-" else items)
 
 
 @dataclass(frozen=True)
@@ -313,11 +297,10 @@ class BatchFlags:
     shard: ShardOption = None
     dry_run: DryRun = False
     items: ItemList = None
-    null: NullSeparated = False
 
     def listed(self) -> list[str]:
         """Read the paths of --items."""
-        return [] if self.items is None else read_items(self.items, null=self.null)
+        return [] if self.items is None else read_items(self.items)
 
     def fits(self, arguments: Sequence[Path] | None) -> list[Path]:
         """Fit files and folders of them: arguments, then those of --items. Raises UsageError if there are none,
@@ -352,9 +335,7 @@ class BatchFlags:
         exclude = [] if from_list and out.is_file() else [out]  # a file on a list is an input, which is not replaced
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
-        input_set = open_inputs(
-            arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, null=self.null, **options
-        )
+        input_set = open_inputs(arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, **options)
         session.inform(input_set.messages)
         return input_set
 

@@ -11,7 +11,6 @@ from humanpose_cli.cli.dataset_check import check_folder, refuse_flags_of_buildi
 from humanpose_cli.cli.options import (
     Device,
     DryRun,
-    NullSeparated,
     Overwrite,
     Seed,
     ShardOption,
@@ -59,13 +58,6 @@ _PAIRS = option(
     "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
 )
 _CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
-_VIEWS = option(
-    "--views",
-    "Each folder of your own images is a take: what several cameras filmed at the same time, or photographs of one "
-    "moment. Bodies that two cameras or more show, as hpc combine finds them, are the labels.",
-    _OF_SETS,
-)
-_FITS = option("--fits FOLDER", "Fit files of hpc fit for these images. Default: none.", _OF_SETS)
 _DENSEPOSE = option("--densepose PATH", "DensePose's output for these images. Default: none.", _OF_SETS)
 _MODELS = option(
     "--model FILE",
@@ -81,7 +73,6 @@ _SPLIT = option(
     _OF_SETS,
     show_default=False,
 )
-_ALLOW_MISSING = option("--allow-missing", "Leave out listed files that are missing. Default: refuse.", _OF_SETS)
 _CHECK = option(
     "--check",
     "Build no cache: read the folder, count what it holds, compare it with what is published, and write a report that "
@@ -114,41 +105,34 @@ class GeneratorFlags:
     pairs: Annotated[bool, _PAIRS] = False
     clips: Annotated[int | None, _CLIPS] = None
     camera: Annotated[Camera, of(SyntheticOptions, "camera", _OF_SYNTHETIC)] = "still"
-    motions: Annotated[Path | None, of(SyntheticOptions, "motions", _OF_SYNTHETIC)] = None
-    backgrounds: Annotated[Path | None, of(SyntheticOptions, "backgrounds", _OF_SYNTHETIC)] = None
-    imperfect_fits: Annotated[bool, of(SyntheticOptions, "imperfect_fits", _OF_SYNTHETIC)] = False
 
     def options(self, seed: int) -> SyntheticOptions:
         """Return the generator's options. Raises UsageError if they do not fit together."""
         if self.pairs and self.clips is not None:
             raise UsageError("--pairs", "cannot be given together with --clips")
-        values: dict[str, Any] = {"motions": self.motions, "backgrounds": self.backgrounds, "camera": self.camera}
+        values: dict[str, Any] = {"camera": self.camera}
         if self.pairs:
             values["structure"] = "pairs"
         elif self.clips is not None:
             values |= {"structure": "clips", "clip_length": self.clips}
-        return SyntheticOptions(self.count, self.size, seed=seed, imperfect_fits=self.imperfect_fits, **values)
+        return SyntheticOptions(self.count, self.size, seed=seed, **values)
 
 
 @dataclass(frozen=True)
 class DatasetFlags:
     """What is taken of a data set, as one parameter."""
 
-    fits: Annotated[Path | None, _FITS] = None
     densepose: Annotated[Path | None, _DENSEPOSE] = None
-    views: Annotated[bool, _VIEWS] = False
     model: Annotated[list[Path] | None, _MODELS] = None
     fit: Annotated[bool, _FIT] = True
     body: Annotated[str, _BODY] = "default"
     split: Annotated[str | None, _SPLIT] = None
-    allow_missing: Annotated[bool, _ALLOW_MISSING] = False
     items: Annotated[Path | None, _ITEMS] = None
     check: Annotated[bool, _CHECK] = False
 
     def options(self) -> dict[str, Any]:
         """Return those that are the source's own and were given, by name."""
-        paths = {"fits": str(self.fits or ""), "densepose": str(self.densepose or "")}
-        values = {**paths, "allow_missing": self.allow_missing, "split": self.split or "", "views": self.views}
+        values = {"densepose": str(self.densepose or ""), "split": self.split or ""}
         return {name: value for name, value in values.items() if value}
 
 
@@ -165,9 +149,9 @@ class DatasetFlags:
         "hpc preprocess synthetic --count 2000 --out people",
         "hpc preprocess synthetic --pairs --count 2000 --out pairs",
         "hpc preprocess synthetic --clips 100 --camera walk --count 800 --size 960 --set frame_rate=30 --out walks",
-        "hpc preprocess images photos --fits hpc-out/fit --out mine",
+        "hpc preprocess images photos --set fits=hpc-out/fit --out mine",
         "hpc preprocess images photos --items chosen.txt --dry-run",
-        "hpc preprocess images takes --views --split test --out takes.cache",
+        "hpc preprocess images takes --set views=true --split test --out takes.cache",
         "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl --set every=10",
         "hpc preprocess 3dpw --check data/3DPW",
     ),
@@ -182,7 +166,6 @@ def preprocess(
     detections: Annotated[bool, _DETECTIONS] = False,
     seed: Seed = 0,
     dataset: DatasetFlags,
-    null: NullSeparated = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     device: Device = "auto",
@@ -193,7 +176,8 @@ def preprocess(
 ) -> CommandResult:
     """Make a dataset cache: synthetic people, or the files of a data set.
 
-    --set sets further options of a source, such as --set companions=0.5 or --set every=10; data/README.md lists them.
+    --set sets further options of a source, such as --set companions=0.5, --set every=10, --set fits=FOLDER (of your own
+    images) or --set allow_missing=true; data/README.md lists them.
     Several machines can build one cache with --shard i/N. A rerun writes again the files of your own images that
     changed; --dry-run lists the files that there would be.
 
@@ -212,7 +196,7 @@ def preprocess(
         fit_body=dataset.body,
         detections=detections,
         device=device,
-        items=None if dataset.items is None else tuple(read_items(dataset.items, null=null)),
+        items=None if dataset.items is None else tuple(read_items(dataset.items)),
     )
     if source == SYNTHETIC:
         request = replace(request, synthetic=session.tune(generator.options(seed)))

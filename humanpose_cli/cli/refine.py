@@ -15,7 +15,6 @@ from humanpose_cli.cli.options import (
     ComputeFlags,
     DensePose,
     DensePoseCharts,
-    DisplacementFlags,
     FitCamera,
     FitSmplx,
     Labels,
@@ -89,6 +88,12 @@ _TRUTH = option(
     "Fits of the true bodies for the page, which then shows errors: a file, or a folder of fit files. Default: none.",
     show_default=False,
 )
+_DISPLACEMENTS = option(
+    "--save-displacements",
+    "Write the displacement fields between the textured fit and the photographs (at most 100 frames of a clip, spread "
+    "evenly), and a contact sheet of each person; for flow and network.",
+)
+_DISPLACEMENT_FRAMES = 100
 _PAGE = option(
     "--page/--no-page", "Write one HTML page a clip that shows the bodies and their errors before and after."
 )
@@ -136,8 +141,8 @@ def refine(
     page: Annotated[bool, _PAGE] = True,
     compare: Annotated[list[Path] | None, _COMPARE] = None,
     truth: Annotated[Path | None, _TRUTH] = None,
+    save_displacements: Annotated[bool, _DISPLACEMENTS] = False,
     *,
-    displacements: DisplacementFlags,
     out: OutOrFile = Path("hpc-out/refine"),
     video_codec: VideoCodecOption = "h264",
     compute: ComputeFlags,
@@ -187,7 +192,7 @@ def refine(
             Refiner(options, weights=weights, surface=surface, keypoints=file, **vars(compute))
         )
         recorded |= {} if densepose is None else points_identity(densepose, charts)
-        step = Refinement(refiner, texture, displacements.frames)
+        step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)
         recorded |= step.identity
         steps: list[FitStep] = [step, Dressing()] if page else [step]
         if compare or truth:  # the files themselves belong to the items
@@ -200,7 +205,7 @@ def refine(
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if fit.views is not None:
-                _refuse_for_takes(item.payload, outputs, displacements)
+                _refuse_for_takes(item.payload, outputs, save_displacements=save_displacements)
                 _refuse_shared_files(item, fit.views.names.tolist(), items)
             return [fit]
 
@@ -245,9 +250,9 @@ def _check_named_inputs(paths: Sequence[Path]) -> None:
         named_inputs(paths[0])
 
 
-def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, displacements: DisplacementFlags) -> None:
+def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, *, save_displacements: bool) -> None:
     """Raise UsageError for options of fits of one camera."""
-    of_one = {"save_displacements": displacements.save_displacements, "side_view": outputs.side_view}
+    of_one = {"save_displacements": save_displacements, "side_view": outputs.side_view}
     of_one |= {"compare": bool(task.compared), "truth": task.truth is not None}
     for name in filter(of_one.__getitem__, of_one):
         remedy = "the fit file of one of its views"

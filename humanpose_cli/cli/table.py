@@ -37,12 +37,9 @@ SUBCOMMANDS: Mapping[str, Mapping[str, str]] = {
         "fit": "Evaluate bodies: of hpc fit, of a network alone, or of fit files.",
         "motion": "Evaluate how people of clips move, without any truth: feet, floor, accelerations, size and flights.",
         "compare": "Compare two or more sets of fits on the same people, pair by pair.",
-        "keypoints": "Evaluate the joints of bodies in images with labelled ones, such as COCO's, by OKS and PCK.",
         "segmenter": "Evaluate a segmenter: IoU and F1 of the body parts.",
         "repose": "Evaluate reposed images: by a network, by the mesh, and by copying the input.",
-        "warping": "Train and evaluate warp3d in two and three dimensions: Table 1 of its paper.",
         "refine": "Evaluate refinement: fits of clips before and after.",
-        "deform-and-learn": "Evaluate a network of deform-and-learn, at the size of a canonical skeleton.",
     },
 }
 

@@ -42,8 +42,9 @@ _PRESET = option(
     "Model and training settings: small (for a CPU), paper (the papers' networks and settings), ablation; also "
     "small-proxy of nbf, landmarks of deform-and-learn, and medium and tiny of warp3d.",
 )
-_EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
-_STEPS = option("--steps N", "Training steps, in place of --epochs. Default: the preset's.", min=1)
+_EPOCHS = option(
+    "--epochs N", "Passes over the data; --set steps=N counts steps in their place. Default: the preset's.", min=1
+)
 _BATCH = option("--batch-size N", "Examples per step. Default: the preset's.", min=1)
 _WORKERS = option(
     "--workers N",
@@ -51,11 +52,6 @@ _WORKERS = option(
     min=0,
 )
 _SEED = option("--seed N", "Seed of weights, order and augmentation. Default: the preset's.", min=0)
-_PERCEPTUAL = option(
-    "--perceptual WEIGHTS",
-    "Network of warp3d's perceptual loss: a file, a name of hpc weights list, pixels, or auto (imagenet-vgg19 if "
-    "it is here, else the segmenter). Default: the preset's.",
-)
 _MINUTES = option(
     "--minutes N",
     "Stop after this time, with status interrupted and exit code 0; the same command continues. Default: never.",
@@ -89,11 +85,9 @@ def train(
     out: Annotated[Path | None, _OUT] = None,
     variant: Annotated[str, _PRESET] = "small",
     epochs: Annotated[int | None, _EPOCHS] = None,
-    steps: Annotated[int | None, _STEPS] = None,
     batch_size: Annotated[int | None, _BATCH] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     seed: Annotated[int | None, _SEED] = None,
-    perceptual: Annotated[str | None, _PERCEPTUAL] = None,
     minutes: Annotated[float | None, _MINUTES] = None,
     resume: Annotated[bool, _RESUME] = True,
     dry_run: DryRun = False,
@@ -130,15 +124,9 @@ def train(
     of_loop = set(field_names(loop))
     loop = apply_settings(loop, {key: value for key, value in session.settings.items() if key in of_loop})
     options = apply_settings(options, {key: value for key, value in session.settings.items() if key not in of_loop})
-    if perceptual is not None:
-        if not hasattr(options, "perceptual"):
-            raise UsageError("--perceptual", f"is not for {model}", expected="hpc train warp3d")
-        options = replace(options, perceptual=perceptual)
-    if epochs is not None and steps is not None:
-        raise UsageError("--steps", "cannot be given together with --epochs")
     if epochs is not None:
         loop = replace(loop, steps=0)
-    flags: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size}
+    flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     flags |= {"workers": workers, "seed": seed, "minutes": minutes}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data if entry.several or not data else data[0], options, loop.seed)
@@ -163,10 +151,10 @@ def train(
 
 
 def _force(entry: ModelEntry, recipe: Any, loop: TrainOptions, result: TrainResult) -> str:
-    """Return the flag for weights of few steps, those of the trainings that they began with included."""
+    """Return the setting for weights of few steps, those of the trainings that they began with included."""
     earlier = recipe.describe().get("began_with", ())
     steps = (result.best_step if loop.keep == "best" else result.step) + sum(each["steps"] for each in earlier)
-    return " --force" if steps < entry.min_steps else ""
+    return " --set force=true" if steps < entry.min_steps else ""
 
 
 def _plan_lines(

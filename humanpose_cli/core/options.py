@@ -40,6 +40,7 @@ class OptionInfo:
     minimum, maximum  of a number, or of each number of a tuple
     above, below      bounds that the number must not reach
     choices    the allowed values; those of a Literal type need not be repeated
+    flag       whether commands have a flag for it; without one `--set` sets it
     """
 
     text: str
@@ -51,6 +52,7 @@ class OptionInfo:
     above: float | None = None
     below: float | None = None
     choices: tuple[Any, ...] = ()
+    flag: bool = True
 
     @property
     def range(self) -> str:

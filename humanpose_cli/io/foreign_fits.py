@@ -169,7 +169,7 @@ def check_model(path: Path, fits: ForeignFits, body: str, smplx: Any) -> None:
         raise UsageError(path, problem, expected="SMPL's model file", got=f"the body {body}", remedy=remedy)
     if fits.model == "smplx" and smplx is None:
         problem = f"holds SMPL-X shapes and translations of {fits.program}"
-        remedy = "give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with"
+        remedy = "give `smplx=SMPLX_NEUTRAL.npz`, which the program itself was run with"
         raise UsageError(path, problem, expected="SMPL-X's model file beside SMPL's", remedy=remedy)
     if fits.model != "smplx" and smplx is not None:
         raise UsageError("smplx", f"is of no use: {fits.program} has no SMPL-X parameters", remedy="leave it out")

@@ -107,7 +107,7 @@ class InputItem:
         if self.kind == "video" and ((info := probe_video(self.path)).has_rate or not rate):
             rate = info.frame_rate
             if not info.has_rate:
-                note = f"a stream without times, taken to be {rate:g} frames a second; hpc fit --rate sets it"
+                note = f"a stream without times, taken to be {rate:g} frames a second; hpc fit --frame-rate sets it"
                 note_once(self.path, note)
         return rate and rate / self.range.step
 
@@ -213,7 +213,6 @@ def open_inputs(
     exclude: Collection[Path | str] = (),
     output_suffixes: Collection[str] = (),
     listed: Iterable[str] = (),
-    null: bool = False,
 ) -> Inputs:
     """Find the items that the arguments mean; nothing is decoded yet.
 
@@ -226,7 +225,6 @@ def open_inputs(
     exclude    folders never entered and files never read: the output folder, earlier results
     output_suffixes  endings of outputs of hpc (".overlay.jpg"), passed over inside folders and lists
     listed     further files and folders, whose names are taken literally
-    null       whether the names on `stdin` end with NUL bytes
 
     The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
     of all arguments have in common. Duplicates are dropped. What is wrong with one argument becomes an item whose
@@ -234,7 +232,7 @@ def open_inputs(
     Raises UsageError if nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, rate, {_absolute(path) for path in exclude}, tuple(output_suffixes))
-    arguments_found = [*_expand(arguments, stdin, null), *map(_listed, listed)]
+    arguments_found = [*_expand(arguments, stdin), *map(_listed, listed)]
     if not arguments_found:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
     root = _common_root(arguments_found)
@@ -269,11 +267,11 @@ def _absolute(text: str | Path) -> Path:
     return Path(os.path.abspath(text))
 
 
-def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) -> list[_Argument]:
+def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Argument]:
     expansion: list[_Argument] = []
     for argument in arguments:
         if str(argument) == "-":
-            expansion.extend(map(_listed, read_list(stdin, null=null)))
+            expansion.extend(map(_listed, read_list(stdin)))
         elif _ADDRESS.match(str(argument)):
             error = InputError(str(argument), "is an address", expected="a file", remedy="download it first")
             expansion.append(_Argument(_absolute(argument), Path.cwd(), error))

@@ -98,11 +98,11 @@ _WIDE_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", cod
 _PATHS = "paths, one a line or separated by NUL bytes"
 
 
-def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
-    """Read the paths in a file or on a stream: one a line, or ending with NUL bytes if there are any or `null` says so.
+def read_list(source: IO[Any] | Path | None) -> list[str]:
+    """Read the paths in a file or on a stream: one a line, or each ended by a NUL byte, as of `find -print0`.
 
-    UTF-16, as PowerShell writes it, is known by its byte order mark. Raises InputError if there is no path and, unless
-    `null` says so, for NUL bytes beside line ends or after each letter; UsageError without a stream.
+    UTF-16, as PowerShell writes it, is known by its byte order mark. Raises InputError if there is no path, and for NUL
+    bytes between lines or after each letter; UsageError without a stream.
     """
     if source is None:
         raise UsageError("-", "needs a list on stdin", expected=_PATHS)
@@ -113,13 +113,14 @@ def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]
         content = getattr(source, "buffer", source).read()
     what = source if isinstance(source, Path) else "stdin"
     data = _narrow(what, content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
-    nul = null or b"\0" in data
+    nul = b"\0" in data
     names = data.split(b"\0") if nul else [line.rstrip(b"\r") for line in data.split(b"\n")]
     names = [name for name in names if name.strip()]
     letters = sum(len(name) == 1 for name in names)
-    if nul and not null and (b"\n" in data or letters > max(1, len(names) / 2)):
+    lines = b"\n" in data and (b"\n\0" in data or not data.endswith(b"\0"))
+    if nul and (lines or letters > max(1, len(names) / 2)):
         problem = "mixes NUL bytes with letters or line ends, as UTF-16 without a mark and damaged files do"
-        remedy = "save the list as UTF-8; `null` reads names that end with NUL bytes"
+        remedy = "save the list as UTF-8"
         raise InputError(what, problem, expected=_PATHS, remedy=remedy)
     if not names:
         raise InputError(what, "holds no path", expected=_PATHS)

@@ -59,20 +59,6 @@ class AlignmentWeights(Options):
 
 
 @dataclass(frozen=True)
-class DisplacementOutputs(Options):
-    """What is written of the displacements between textured renderings and photographs."""
-
-    save_displacements: bool = option(
-        False,
-        "Write the displacement fields between the textured fit and the photographs, and a contact sheet of each "
-        "person; for flow and network.",
-    )
-    displacement_frames: int = option(
-        100, "Frames of a clip whose displacements are written, at most, spread evenly.", minimum=1, value="N"
-    )
-
-
-@dataclass(frozen=True)
 class AcceptanceOptions(Options):
     """How much of a refinement is kept (`refining.acceptance`).
 

@@ -99,11 +99,13 @@ class DrawingOptions(Options):
         "Draw the pose at its own coordinates, which are those of the photograph's camera: of a fit, or of what hpc "
         "export wrote. Others, as AMASS's own, are an error if they put no person into the photograph.",
         unset="at the person's position",
+        flag=False,
     )
     in_place: bool = option(
         False,
         "Hold the path of a walk: the person steps, turns and jumps where they stand in the photograph.",
         unset="along the target's path",
+        flag=False,
     )
     size: int | None = option(
         None, "Longer side of the result.", unit="pixels", minimum=MIN_SIZE, maximum=MAX_SIZE, unset="the photograph's"
@@ -127,6 +129,7 @@ class DrawingOptions(Options):
         None,
         "Also give the network of `method=warp3d` the mesh's drawing, whose details it uses where they fit.",
         unset="if it was trained with drawings",
+        flag=False,
     )
 
     layers: bool = option(
@@ -134,7 +137,7 @@ class DrawingOptions(Options):
         "Also write what each image consists of, for compositing: person, shadow, background, people in front, matte "
         "and depth, as a multi-layer EXR file and as PNG files.",
     )
-    force: bool = option(False, "Use a network that has hardly been trained.")
+    force: bool = option(False, "Use a network that has hardly been trained.", flag=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -112,7 +112,7 @@ class Pans(Squares):
 @pytest.mark.slow
 def test_clips_are_exported_with_their_truth(hpc, tmp_path):
     build_cache(Pans(), tmp_path / "cache")
-    ran = hpc("cache", "export", str(tmp_path / "cache"), "--videos", "--out", str(tmp_path / "out"), "--json")
+    ran = hpc("cache", "videos", str(tmp_path / "cache"), "--out", str(tmp_path / "out"), "--json")
     assert (ran.code, ran.document["items"][0]["found"]) == (0, "1 videos")
     levels = [int(pixels.mean()) for _, pixels in VideoReader(tmp_path / "out" / "pan" / "a.mp4")]
     np.testing.assert_allclose(levels, [0, 60, 120], atol=3)
@@ -197,8 +197,7 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
             "--split: chooses the images of a contact sheet; add --out sheet.png",
         ),
         (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
-        (["export", "CACHE", "--videos", "--out", "clips"], 3, "holds no sequences, expected clips"),
-        (["show", "CACHE", "--videos"], 2, "--videos: is for hpc cache export"),
+        (["videos", "CACHE", "--out", "clips"], 3, "holds no sequences, expected clips"),
         (["verify", "CACHE", "--out", "a.png"], 2, "--out: is for hpc cache show"),
         (["index", "CACHE", "--split", "p"], 2, "--split: is for hpc cache show"),
         (["mend", "CACHE"], 2, "mend: there is no such action, expected show, verify, index, export"),

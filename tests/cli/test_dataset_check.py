@@ -78,7 +78,6 @@ def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
         (("--device", "cpu"), "--device"),
         (("--no-fit",), "--fit"),
         (("--body", "default"), "--body"),
-        (("--allow-missing",), "what is missing is reported"),
         (("--count", "8"), "--count"),
         (("--cluster", "slurm"), "--check: is not for a cluster"),
     ],

@@ -36,7 +36,7 @@ def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeyp
 def test_a_clip_that_is_no_video_is_refused_before_models_load(hpc, tmp_path, monkeypatch):
     monkeypatch.setattr(show, "run_demo", None)
     (tmp_path / "notes.mp4").write_text("no video")
-    ran = hpc("demo", "--out", str(tmp_path / "d"), "--clip", str(tmp_path / "notes.mp4"))
+    ran = hpc("demo", "--out", str(tmp_path / "d"), str(tmp_path / "notes.mp4"))
     assert ran.code == 3
     assert "notes.mp4: has no readable video frame" in ran.err
     assert not (tmp_path / "d").exists()

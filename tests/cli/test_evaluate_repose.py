@@ -16,6 +16,7 @@ SHAPES = {
     "decoder_widths": "16,16", "background_widths": "8,8",
 }  # fmt: skip
 TINY = [text for name, value in SHAPES.items() for text in ("--set", f"generator.{name}={value}")]
+NO_POSE = ("--set", "pose=false")
 LOOP = ("--epochs", "1", "--batch-size", "4", "--workers", "0", "--threads", "1")
 
 
@@ -30,7 +31,7 @@ def pairs(tmp_path_factory):
 @pytest.fixture
 def run(hpc, pairs, tmp_path):
     out = str(tmp_path / "run")
-    line = ("train", "warp3d", "--preset", "tiny", "--data", pairs, "--out", out, "--perceptual", "segmenter")
+    line = ("train", "warp3d", "--preset", "tiny", "--data", pairs, "--out", out, "--set", "perceptual=segmenter")
     ran = hpc(*line, *TINY, *LOOP)
     assert ran.code == 0, ran.err
     return out
@@ -57,7 +58,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     assert ran.details["facts"]["pixels"] == 64
     assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
     assert (out / "pairs.jpg").is_file()
-    result = hpc(*line, "--limit", "1", "--no-pose", "--perceptual", "pixels", "--json")
+    result = hpc(*line, "--limit", "1", *NO_POSE, "--set", "perceptual=pixels", "--json")
     assert result.details["facts"]["pixels"] == 32
     assert "pose_auc" not in result.document["metrics"]
 
@@ -68,8 +69,8 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
         "pairs-at-32", "synthetic", "synthetic/test", Evaluator("a/b", 40 * "0"), 32, metrics=("ssim_signed",)
     )
     monkeypatch.setitem(PROTOCOLS, protocol.name, protocol)
-    line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--out", str(tmp_path / "report"), "--no-pose")
-    line = (*line, "--protocol", protocol.name, "--limit", "1", "--perceptual", "pixels")
+    line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--out", str(tmp_path / "report"), *NO_POSE)
+    line = (*line, "--protocol", protocol.name, "--limit", "1", "--set", "perceptual=pixels")
     ran = hpc(*line, "--json")
     assert ran.code == 0, ran.err
     facts = ran.details["facts"]
@@ -86,10 +87,11 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
     ("arguments", "code", "message"),
     [
         (("--weights", "segmenter"), 3, "holds another model"),
-        (("--perceptual", "nothing"), 3, "nothing: does not exist"),
+        (("--set", "perceptual=nothing"), 3, "nothing: does not exist"),
         (("--split", "exam"), 3, "exam"),
-        (("--ablation", "inputs"), 2, "it is one of hpc evaluate fit, hpc evaluate refine, "),
-        (("--lpips",), 5, "hpc weights fetch"),
+        (("--ablation", "inputs"), 2, "warping"),
+        (("--ablation", "warping", "--size", "64"), 2, "--size"),
+        (("--set", "lpips=true"), 5, "hpc weights fetch"),
         (("--protocol", "iper-owners", "--size", "64"), 2, "size: is "),
         (
             ("--protocol", "iper-random-pairs"),
@@ -100,17 +102,13 @@ def test_a_protocol_decides_size_and_measures(hpc, pairs, run, tmp_path, monkeyp
 )
 def test_wrong_options_are_refused(hpc, pairs, tmp_path, monkeypatch, arguments, code, message, dry):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
-    line = ("--no-pose", "--limit", "1", *arguments, "--out", str(tmp_path / "report"), *dry)
+    line = (*NO_POSE, "--limit", "1", *arguments, "--out", str(tmp_path / "report"), *dry)
     ran = hpc("evaluate", "repose", "--data", pairs, *line)
     assert ran.code == code, ran.err
     assert message in ran.err
 
 
-def test_what_is_for_reposing_alone(hpc, pairs, tmp_path):
-    ran = hpc("train", "segmenter", "--data", pairs, "--perceptual", "pixels", "--out", str(tmp_path / "run"))
+def test_size_is_for_reposing_alone(hpc, pairs):
+    ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
     assert ran.code == 2
-    assert "hpc train warp3d" in ran.err
-    for name in ("fit", "warping"):
-        ran = hpc("evaluate", name, "--data", pairs, "--size", "64")
-        assert ran.code == 2
-        assert "it is one of hpc evaluate repose;" in ran.err
+    assert "it is one of hpc evaluate repose;" in ran.err

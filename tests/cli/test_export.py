@@ -226,8 +226,8 @@ def test_results_of_other_programs(hpc, tmp_path, monkeypatch):
     line = ("--body", "smpl:SMPL_NEUTRAL.pkl", "--out", "out", "--json")
     assert names(hpc("export", "tram", *line)) == ["tram.glb", "tram.blender.py"]
     refused = hpc("export", "hmr4d_results.pt", *line)
-    assert (refused.code, "--smplx" in refused.details["error"]) == (2, True)
-    line += ("--smplx", "SMPLX.npz", "--overwrite")
+    assert (refused.code, "--model" in refused.details["error"]) == (2, True)
+    line += ("--model", "SMPLX.npz", "--overwrite")
     written = ["hmr4d_results.pt.glb", "hmr4d_results.pt.blender.py"]
     assert names(hpc("export", "hmr4d_results.pt", *line)) == written
     assert names(hpc("view", "hmr4d_results.pt", *line)) == ["hmr4d_results.pt.html"]

@@ -107,7 +107,7 @@ def test_a_line_that_is_too_long_for_a_name_fails_alone(hpc, tmp_path, monkeypat
     listed = end.join(os.fsencode(folder / name) for name in names) + end
     (tmp_path / "items").write_bytes(listed)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
-    items = {"file": ("--items", f"{tmp_path}/items"), "null": ("-0", "--items", f"{tmp_path}/items"), "stdin": ("-",)}
+    items = {"file": ("--items", f"{tmp_path}/items"), "null": ("--items", f"{tmp_path}/items"), "stdin": ("-",)}
     ran = hpc("fit", *items[source], "--out", str(tmp_path / "out"), "--detector", "fast", "--no-overlay", "--json")
     assert ran.code == 4
     items = {Path(item["input"]).name: item for item in ran.document["items"]}
@@ -507,7 +507,7 @@ def test_a_focal_length_from_the_ground_is_said(hpc, monkeypatch, tmp_path):
             "does not exist",
         ),
         (
-            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--mesh-input"),
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--set", "mesh_input=true"),
             2,
             "--method warp3d",
         ),

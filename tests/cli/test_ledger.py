@@ -55,12 +55,12 @@ def test_a_folder_without_a_ledger(hpc, tmp_path):
     assert "holds no ledger" in ran.err
 
 
-@pytest.mark.parametrize(("content", "null"), [(b"a.jpg\nb c.jpg\r\n", False), (b"a.jpg\0b c.jpg\0", True)])
-def test_lists_of_inputs(tmp_path, monkeypatch, content, null):
+@pytest.mark.parametrize("content", [b"a.jpg\nb c.jpg\r\n", b"a.jpg\0b c.jpg\0"])
+def test_lists_of_inputs(tmp_path, monkeypatch, content):
     (tmp_path / "list").write_bytes(content)
-    assert BatchFlags(items=tmp_path / "list", null=null).listed() == ["a.jpg", "b c.jpg"]
+    assert BatchFlags(items=tmp_path / "list").listed() == ["a.jpg", "b c.jpg"]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-    from_stdin = BatchFlags(items=type(tmp_path)("-"), null=null)
+    from_stdin = BatchFlags(items=type(tmp_path)("-"))
     assert from_stdin.listed() == ["a.jpg", "b c.jpg"]
 
 

@@ -85,7 +85,7 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
         write_image(tmp_path / "photos" / name, np.zeros((24, 32, 3), np.uint8))
     (tmp_path / "list").write_bytes(b"photos/a.png\0sub\0")  # a path, and a name below the folder
     line = ("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--shard-size", "1")
-    line += ("--set", "sequence=false", "--items", "list", "-0")
+    line += ("--set", "sequence=false", "--items", "list")
     dry = hpc(*line, "--out", "cache", "--dry-run", "--json")
     assert dry.code == 0, dry.err
     assert [item["groups"] for item in dry.document["items"]] == [["a.png"], ["sub/c.png"], ["sub/d.png"]]

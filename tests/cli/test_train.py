@@ -78,19 +78,24 @@ def test_the_command_for_weights_of_few_steps_is_one_that_works(hpc, tmp_path, m
     assert ran.code == 0, ran.err
     message, command = ran.document["messages"][-1].split(": hpc ")
     assert message == "to use these weights"
-    assert command == "repose photo.jpg pose.npy --method warp3d --weights run --force"
+    assert command == "repose photo.jpg pose.npy --method warp3d --weights run --set force=true"
     write_image(tmp_path / "photo.jpg", np.zeros((64, 64, 3), np.uint8))
     np.save("pose.npy", default_body().pose(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10)).joints[0].numpy())
     used = hpc(*command.split())
     assert used.code == 3
     assert "photo.jpg: no person was found" in used.err
-    refused = hpc(*command.removesuffix(" --force").split())
+    refused = hpc(*command.removesuffix(" --set force=true").split())
     assert (refused.code, "has hardly been trained" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("keep", "earlier", "force"),
-    [("best", (), " --force"), ("last", (), ""), ("best", (400, 599), " --force"), ("best", (400, 600), "")],
+    [
+        ("best", (), " --set force=true"),
+        ("last", (), ""),
+        ("best", (400, 599), " --set force=true"),
+        ("best", (400, 600), ""),
+    ],
 )
 def test_earlier_trainings_count_and_the_step_that_is_kept(keep, earlier, force):
     recipe = SimpleNamespace(describe=lambda: {"began_with": [{"steps": steps} for steps in earlier]})
@@ -101,7 +106,7 @@ def test_earlier_trainings_count_and_the_step_that_is_kept(keep, earlier, force)
 
 def test_the_lifter_needs_no_data(hpc, tmp_path):
     few = [text for pair in ("poses=128", "held_out=64", "network.blocks=1") for text in ("--set", pair)]
-    ran = hpc("train", "lifter", "--out", str(tmp_path), "--steps", "1", "--batch-size", "32", *few, "--json")
+    ran = hpc("train", "lifter", "--out", str(tmp_path), "--set", "steps=1", "--batch-size", "32", *few, "--json")
     assert ran.code == 0, ran.err
     assert ran.details["criterion"] == "pa_mpjpe_mm"
     assert read_header(tmp_path / "best.safetensors").config["blocks"] == 1

@@ -159,7 +159,7 @@ def test_options_without_a_flag_can_be_set_as_documented():
 
 def test_options_of_data_sets_are_documented_and_can_be_set() -> None:
     """data/README.md names the options of every data set under its command; none is a flag that means another thing."""
-    same = {"split", "allow_missing", "fits", "densepose", "views"}  # flags that say the same of every data set
+    same = {"split", "allow_missing", "densepose"}  # options that mean the same of every data set
     flags = {parameter.name for parameter in shown("preprocess")} - same - {"seed"}
     sections: dict[str, str] = {}
     for section in (ROOT / "data/README.md").read_text("utf-8").split("\n### ")[1:]:

@@ -27,7 +27,7 @@ def arguments(*, lab: bool) -> frozenset[str]:
     found = {name for command in commands for name in flags_of(command)}
     for path, tree in modules().items():
         for node in ast.walk(tree) if lab or not path.startswith("humanpose_cli/lab") else ():
-            declares = isinstance(node, ast.ClassDef) and node.name.endswith(("Options", "Config"))
+            declares = isinstance(node, ast.ClassDef) and node.name.endswith(("Options", "Config", "Selection"))
             fields = [each.target for each in node.body if isinstance(each, ast.AnnAssign)] if declares else []
             found |= {ast.unparse(field) for field in fields}
     functions = [value for name in hp.__all__ if inspect.isfunction(value := getattr(hp, name))]

@@ -158,7 +158,7 @@ def test_commands(tmp_path, capsys, monkeypatch):
     assert read_image(out).size == (256, 256)
     cache = tmp_path / "cache"
     build_cache(SyntheticSource(SyntheticOptions(count=24, size=48, texture_size=64, validation=0.4)), cache)
-    run = ("--out", str(tmp_path / "run"), "--preset", "ablation", "--batch-size", "4", "--steps", "2")
+    run = ("--out", str(tmp_path / "run"), "--preset", "ablation", "--batch-size", "4", "--set", "steps=2")
     assert main(("train", "segmenter", "--data", str(cache), *run, *options)) == 0
     assert main(("doctor", "--quiet")) == 0
     capsys.readouterr()

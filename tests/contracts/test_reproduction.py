@@ -47,7 +47,7 @@ from humanpose_cli.networks.weights import WEIGHTS
 GUIDES = ROOT / "docs" / "guides"
 PAGES = sorted(GUIDES.glob("reproduce-*.md"))
 
-_STEPS = "--steps 1 --batch-size 2 --workers 0 --threads 1"
+_STEPS = "steps=1 --batch-size 2 --workers 0 --threads 1"
 _LOOP = "steps=1 batch_size=2 workers=0 validate_every=1000"
 _NEARLY_ALL = {"losses.fraction_3d": 0.9}  # in place of 2 to 20 % of three people, who would be nobody
 _DEFORM = f"rounds=2 lifter_steps=1 registration.steps=1 network.width={WIDTH} network.size=64"
@@ -78,15 +78,15 @@ SMALLER = {
     "preprocess iper": "random_pairs=4",
     "preprocess deepfashion": "random_pairs=4",
     "train warp3d": f"{_STEPS} {_warp3d()}",
-    "evaluate warping": f"--limit 2 --seeds 1 {_of('network', _warp3d())} {_of('loop', _LOOP)}",
-    "evaluate repose": "--limit 2",
+    "evaluate repose --ablation": f"--limit 2 --seeds 1 {_of('network', _warp3d())} {_of('loop', _LOOP)}",
+    "evaluate repose --weights": "--limit 2",
     "train segmenter": f"{_STEPS} segmenter.crop=64",
     "train nbf": f"{_STEPS} {_NBF}",
     "train refiner": f"{_STEPS} {_REFINER}",
     "evaluate refine --ablation inputs": f"{_of('network', _REFINER)} {_of('loop', _LOOP)}",
     "train deform-and-learn": f"{_STEPS} {_DEFORM}",
-    "evaluate deform-and-learn --ablation": f"{_of('network', _DEFORM)} {_of('loop', _LOOP)}",
-    "evaluate fit --ablation": f"{_of('network', _NBF)} {_of('loop', _LOOP)} {_of('segmenter_loop', _LOOP)}",
+    "evaluate fit deform-rounds": f"{_of('network', _DEFORM)} {_of('loop', _LOOP)}",
+    "evaluate fit --ablation --runs": f"{_of('network', _NBF)} {_of('loop', _LOOP)} {_of('segmenter_loop', _LOOP)}",
 }
 """Words of a command → steps, sizes and processes that its end is given."""
 

@@ -35,7 +35,7 @@ def test_an_option_without_effect_is_refused(options, message):
 def test_every_rule_is_about_options_of_a_command():
     commands = ("fit", "combine", "refine")
     names = [{str(p.name) for p in build_command(command, lambda _: 0).params} for command in commands]
-    names.append(set(inspect.signature(hp.refine).parameters))
+    names += [set(inspect.signature(function).parameters) for function in (hp.fit, hp.refine)]
     rules = [*option_rules._NEEDED.items(), *option_rules._EXCLUDED.items()]
     pairs = [
         (name, other) for option, others in rules for other in others for name in option.partition("=")[0].split("|")

@@ -155,7 +155,7 @@ def test_smplx_gets_smpls_shape_and_position(smpl: Body, tmp_path: Path) -> None
     bent[:, 66:] = 0
     expected = posed(smpl, TruePerson(bent, PERSON.betas, PERSON.trans))[:, :22]
     np.testing.assert_allclose(fit.joints3d[:, :22], expected + REST_OFFSET, atol=0.01)
-    with raises(UsageError, remedy="give --smplx"):
+    with raises(UsageError, remedy="give `smplx"):
         read_fits(tmp_path / "hmr4d_results.pt", smpl)
 
 

@@ -97,7 +97,7 @@ class TestArguments:
 
     def test_a_newline_in_a_name_with_a_nul_separated_list(self, folder):
         image(folder / "a\nb.jpg")
-        assert keys(open_inputs(["-"], io.BytesIO(b"in/a\nb.jpg\0"), null=True)) == ["a\nb.jpg"]
+        assert keys(open_inputs(["-"], io.BytesIO(b"in/a\nb.jpg\0"))) == ["a\nb.jpg"]
 
     @pytest.mark.posix("needs POSIX pipes")
     def test_what_has_no_end_is_refused(self, folder):

@@ -52,4 +52,6 @@ def test_a_stream_without_times_is_noted(tmp_path, caplog):
     (item,) = open_inputs([tmp_path / "x.mjpeg"])
     with caplog.at_level(logging.INFO, "humanpose_cli"):
         assert item.frame_rate == 25
-    assert "x.mjpeg: a stream without times, taken to be 25 frames a second; hpc fit --rate sets it" in caplog.text
+    assert (
+        "x.mjpeg: a stream without times, taken to be 25 frames a second; hpc fit --frame-rate sets it" in caplog.text
+    )

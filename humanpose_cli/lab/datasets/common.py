@@ -22,7 +22,7 @@ from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
 from humanpose_cli.lab.datasets.published import PublishedCount
 
 Item = TypeVar("Item")
-_REMEDY = "unpack the data set again, or take what is there with `allow_missing`"
+_REMEDY = "unpack the data set again, or take what is there with `allow_missing=true`"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class FolderSource(ABC):
             return
         if not self.options.allow_missing:
             problem = f"has not the official number of {what}"
-            remedy = "download it again, or take what is there with `allow_missing`"
+            remedy = "download it again, or take what is there with `allow_missing=true`"
             raise InputError(list_file, problem, expected=str(official), got=str(count), remedy=remedy)
         notes.append(f"{list_file}: {count} {what}, where the official release has {official}")
 

@@ -119,7 +119,7 @@ def records_from_files(
     fit files below a folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
 
     A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. One
-    of a video that is named after a sequence, as `hpc cache export --videos` names it, is about its images in order. A
+    of a video that is named after a sequence, as `hpc cache videos` names it, is about its images in order. A
     file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
     sequences, about all images. Raises InputError if nothing is about an image of the cache, or bodies differ.
     """

@@ -138,7 +138,7 @@ class BodyProtocol(Protocol):
 class ScaledJointProtocol(Protocol):
     """Of joints at the size of a canonical skeleton."""
 
-    commands: ClassVar[str] = "deform-and-learn"
+    commands: ClassVar[str] = "fit --crops labels"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class KeypointProtocol(Protocol):
     skeleton: Skeleton
     _: KW_ONLY
     names: str = ""
-    commands: ClassVar[str] = "keypoints"
+    commands: ClassVar[str] = "fit"
 
 
 @dataclass(frozen=True)

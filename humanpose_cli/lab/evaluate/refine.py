@@ -313,7 +313,7 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> R
                 metrics["harmed"] = _harmed_share(settings[first], settings["before"]).scaled(0.01)
     if not tables:
         raise InputError(
-            "clips", "show no person that the detector finds", remedy="choose another split, or --visible 0"
+            "clips", "show no person that the detector finds", remedy="choose another split, or `visible=0`"
         )
     tables.append(figures_table(figures, digits=2))
     return Report("Refinement of fits", facts, metrics, tables)

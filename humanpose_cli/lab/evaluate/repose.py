@@ -180,7 +180,7 @@ def meshing(people: WrappedPeople) -> Method:
 def pasting(network: Warp3d, people: WrappedPeople, *, mesh_input: bool = False) -> Method:
     """Draw by a generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
 
-    mesh_input  give it the labelled body's drawing, as `--mesh-input` does, or not
+    mesh_input  give it the labelled body's drawing, as `mesh_input` does, or not
     """
 
     def draw(first: Example, second: Example) -> Drawn:
@@ -504,7 +504,7 @@ def _short(method: str) -> str:
 _METHODS = {
     "copy": "the input",
     "mesh": "the photograph wrapped round the labelled body, before the photograph's own background",
-    "warp3d, pasted": "the network's person before that background, as hpc repose --method warp3d --no-mesh-input",
+    "warp3d, pasted": "the network's person before that background, as by hpc repose with mesh_input=false",
     "warp3d, mesh input": "the same, and the network is given the mesh's drawing, as hpc repose --method warp3d",
     "warp3d": "all that the network draws, also the background",
 }

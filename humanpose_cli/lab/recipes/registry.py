@@ -24,7 +24,7 @@ class ModelEntry:
     presets  name → (the recipe's options, the loop's)
     needs_data  False: the recipe makes its own examples and takes None for the cache
     use      the command that shows what the weights do; {run} and {data} stand for the folders
-    min_steps  of training, earlier ones included, for which that command takes weights without --force
+    min_steps  of training, earlier ones included, for which that command takes weights without `force`
     several  whether the recipe takes a list of caches
     rounds   whether `lab.recipes.NAME.rounds` trains what `make` gives, in the place of the common loop
     """

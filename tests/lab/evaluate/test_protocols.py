@@ -278,7 +278,7 @@ def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
     chosen, protocol = under_protocol(selection, KeypointProtocol)
     assert protocol is PROTOCOLS["coco-keypoints"]
     assert (chosen.protocol, chosen.split, chosen.joints) == ("coco", "validation", None)
-    remedy = "hpc evaluate keypoints takes it"
+    remedy = "hpc evaluate fit takes it"
     with raises(UsageError, problem="is not of this evaluation", got="coco-keypoints", remedy=remedy):
         under_protocol(selection, BodyProtocol)
     with raises(UsageError, problem="is 256 in that protocol", got="128 and iper-random-pairs"):

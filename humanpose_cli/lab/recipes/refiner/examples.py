@@ -1,6 +1,6 @@
 """Examples for the displacement network: people of a cache beside imperfect fits of them, and where these err.
 
-A fit is the one that the cache has of the person, as of `hpc preprocess synthetic --imperfect-fits`, or it imitates an
+A fit is the one that the cache has of the person, as with the setting `imperfect_fits`, or it imitates an
 estimator's errors: joint angles that add up along limbs, now and then a limb far off, shape, place, distance. Its
 texture comes from other frames of the person, baked under fits that err likewise, as in use; sometimes also from the
 photograph itself under the very fit that is wrong, which shows no displacement at all, and sometimes there is none.

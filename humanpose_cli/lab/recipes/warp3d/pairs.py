@@ -337,7 +337,7 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
         raise InputError(
             example.name,
             f"has no person with joints of {REPOSING19.name} in space",
-            remedy="make its cache again, with --fits where the source has no 3-D poses",
+            remedy="make its cache again, with `fits` where the source has no 3-D poses",
         )
     joints = np.where(points[:, 3:] > 0, points[:, :3], np.nan)
     width, height = example.size
