@@ -24,13 +24,13 @@ from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.detect.detector import hide_shared_joints
 from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.detect.search import BODY, SCHEMES, Candidate
 from humanpose_cli.detect.second_look import search_twice
-from humanpose_cli.detect.shared_joints import hide_shared_joints
 from humanpose_cli.lab.cache.label_maps import labels_of
 from humanpose_cli.lab.synthetic.backgrounds import sample_background
 from humanpose_cli.lab.synthetic.cameras import CameraOptions, sample_camera, sample_degradation, sample_lighting
@@ -206,7 +206,7 @@ def main() -> None:
             found = search_twice(pool, Pyramid(crowd.image), scheme).people
             groups = [people_of(shown, candidates) for shown, candidates in found]
             people = [person for group in groups for person in group]
-            everyone = hide_shared_joints(people, scheme.options.shared_joints)
+            everyone = hide_shared_joints(people)
             both.seconds += time.perf_counter() - started
             first.add(crowd, groups[0])
             both.add(crowd, everyone)

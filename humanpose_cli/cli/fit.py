@@ -155,7 +155,7 @@ class FitRun:
         from humanpose_cli.fitting.people import user_people_notes
 
         for file in self.user_people.values():
-            for note in user_people_notes(file, sources, self.options.min_score, self.options.detect):
+            for note in user_people_notes(file, sources, self.options.min_score):
                 self.session.reporter.info(note)
 
     @cached_property

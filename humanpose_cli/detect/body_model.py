@@ -27,7 +27,7 @@ import torch
 
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid
-from humanpose_cli.detect.similarity import PosePoints, same_person
+from humanpose_cli.detect.similarity import SAME_POSE_MODEL, PosePoints, same_person
 from humanpose_cli.detect.user_network import (
     CROP_MARGIN,
     JOINT_SPREAD,
@@ -108,13 +108,12 @@ class BodyModel:
             logger.warning("%s gives no joints in space (joints_3d): it adds joints in the image only", network.path)
 
     def pose(
-        self, pyramid: Pyramid, people: Sequence[DetectedPerson], same_pose: float, focal: float | None = None
+        self, pyramid: Pyramid, people: Sequence[DetectedPerson], focal: float | None = None
     ) -> list[DetectedPerson]:
         """Join people's joints with the network's, weighted by how certain they are. If its pose is another than the
         shipped networks', theirs is left out, with world landmarks and mask.
 
-        same_pose  similarity of one pose
-        focal      pixels, None if unknown
+        focal  pixels, None if unknown
         """
         size = (self._side, self._side)
         crops = [upright_person_crop(pyramid, person.box, size, _MARGIN) for person in people]
@@ -131,7 +130,7 @@ class BodyModel:
         for row, (person, crop) in enumerate(zip(people, crops, strict=True)):
             in_image = crop.to_image.points((points[row, rows] + 1) / 2 * self._side)
             in_space = _in_viewing_axes(space[0][row, rows], in_image, pyramid.size, focal) if space else None
-            result.append(self._with_joints(person, _BodyPose(in_image, in_space), same_pose))
+            result.append(self._with_joints(person, _BodyPose(in_image, in_space)))
         return result
 
     def _condition_of(self, box: np.ndarray, size: tuple[int, int], focal: float) -> np.ndarray:
@@ -142,7 +141,7 @@ class BodyModel:
             return np.array([*np.arctan((middle - image / 2) / focal), side / focal], np.float32)
         return np.array([*(2 * middle / image - 1), side / max(size)], np.float32)
 
-    def _with_joints(self, person: DetectedPerson, pose: _BodyPose, same_pose: float) -> DetectedPerson:
+    def _with_joints(self, person: DetectedPerson, pose: _BodyPose) -> DetectedPerson:
         names = [name for name in self.joint_names if name in person.skeleton]
         mine, theirs = person.skeleton.indices(names), [self.joint_names.index(name) for name in names]
         points = pose.points[theirs].astype(np.float32)
@@ -151,7 +150,7 @@ class BodyModel:
         spread, confidence = person.spread.copy(), person.keypoints[mine, 2]
         clear = confidence >= _CLEAR if (confidence >= _CLEAR).any() else np.ones(len(mine), bool)
         before = person.keypoints[mine, :2]
-        if same_person(PosePoints(before, CROP_MARGIN * size), PosePoints(points, CROP_MARGIN * size), same_pose):
+        if same_person(PosePoints(before, CROP_MARGIN * size), PosePoints(points, CROP_MARGIN * size), SAME_POSE_MODEL):
             points, spread[mine] = _mean_of_two(before, spread[mine], points, JOINT_SPREAD * size, clear)
         else:
             person = replace(person, world=None, world_spread=None, mask=None)

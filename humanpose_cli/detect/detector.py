@@ -7,11 +7,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from typing import Any, get_args
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
@@ -21,8 +22,7 @@ from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, reg
 from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
 from humanpose_cli.detect.second_look import Unfitted, search_twice
-from humanpose_cli.detect.shared_joints import hide_shared_joints
-from humanpose_cli.detect.similarity import PosePoints, similarity
+from humanpose_cli.detect.similarity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.tracking import FollowedFrame, Follower
 from humanpose_cli.io.video import prefetch
 
@@ -30,6 +30,13 @@ _MIN_SIDE = 16  # pixels of an image that can show a person
 _STATE_EVERY = 60  # frames between two states of `PersonDetector.track`
 _KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
 _MIN_PRESENCE = 0.5  # of the landmark model in the crop of a person
+
+_JOINTS = BLAZEPOSE33.indices(LIMB_JOINTS)
+_JOINT_MIRROR = np.array(BLAZEPOSE33.mirror)[_JOINTS]
+_FOLLOWERS = {"wrist": ("pinky", "index", "thumb"), "ankle": ("heel", "foot_index")}  # landmarks beyond a joint
+_SHARED_REACH = 0.05  # sizes of the smaller person: two joints this near are at one position
+_SHARED_CONFIDENCE = 0.3  # of joints that both people claim
+_OFF_MASK = 0.2  # weight of the confidence of a joint beside the person's mask; one on it has 1 more
 
 
 class PersonDetector:
@@ -69,7 +76,7 @@ class PersonDetector:
             result = search_twice(self._pool, pyramid, self._scheme)
             people = [p for source, some in result.people for p in self._people(source, some, self._scheme)]
             people = sorted(people, key=lambda person: -person.area)
-            people = hide_shared_joints(people, self._scheme.options.shared_joints)
+            people = hide_shared_joints(people)
             return [*people, *map(_without_body, result.without_body)]
 
     def track(
@@ -148,6 +155,46 @@ def _too_small(image: np.ndarray) -> bool:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError("image", "has the wrong form", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
     return min(image.shape[:2]) < _MIN_SIDE
+
+
+def hide_shared_joints(people: Sequence[DetectedPerson]) -> list[DetectedPerson]:
+    """Set the confidence of a joint that another person claims more strongly to 0, and that of the landmarks of its
+    hand or foot. A claim is the confidence, less of it beside the mask of a person. Left and right may
+    be swapped between two people.
+    """
+    masks = [np.zeros(len(BLAZEPOSE33), bool) for _ in people]
+    points, confidence = ([person.keypoints[:, part] for person in people] for part in (slice(0, 2), 2))
+    claim = [_claims(person) for person in people]
+    size = [float(np.ptp(rows, axis=0).max()) for rows in points]
+    for a, b in combinations(range(len(people)), 2):
+        reach = _SHARED_REACH * min(size[a], size[b])
+        for others in (np.array(_JOINTS), _JOINT_MIRROR):
+            near = np.linalg.norm(points[a][_JOINTS] - points[b][others], axis=1) < reach
+            both = np.minimum(confidence[a][_JOINTS], confidence[b][others])
+            in_both = near & (both >= _SHARED_CONFIDENCE)
+            mine, theirs = claim[a][_JOINTS], claim[b][others]
+            masks[a][np.array(_JOINTS)[in_both & (mine < theirs)]] = True
+            masks[b][others[in_both & (mine > theirs)]] = True
+    return [_without(person, rows) if rows.any() else person for person, rows in zip(people, masks, strict=True)]
+
+
+def _claims(person: DetectedPerson) -> np.ndarray:
+    """Compute the claim (33,) on each landmark; without a mask all lie on the person."""
+    confidence, mask = person.keypoints[:, 2], person.mask
+    on_mask = np.ones(len(confidence)) if mask is None else mask.at(person.keypoints[:, :2])
+    return confidence * (on_mask + _OFF_MASK)
+
+
+def _without(person: DetectedPerson, mask: np.ndarray) -> DetectedPerson:
+    """Hide these landmarks (33,) bool of a person, and those that follow them."""
+    rows = mask.copy()
+    for side in ("left", "right"):
+        for joint, followers in _FOLLOWERS.items():
+            if mask[BLAZEPOSE33.index(f"{side}_{joint}")]:
+                rows[BLAZEPOSE33.indices([f"{side}_{name}" for name in followers])] = True
+    keypoints = person.keypoints.copy()
+    keypoints[rows, 2] = 0
+    return replace(person, keypoints=keypoints)
 
 
 def people_in_boxes(
@@ -233,11 +280,10 @@ def predictions_for_keypoints(
     image: np.ndarray,
     people: Sequence[DetectedPerson],
     views: int,
-    options: DetectOptions = DetectOptions(),
 ) -> list[DetectedPerson | None]:
     """Run the landmark model, in blazepose33, around people with keypoints; None if its prediction is another pose."""
     looks = _look_around(pool, image, people, views)
-    return [prediction if likeness > options.same_person.keypoints else None for prediction, likeness in looks]
+    return [prediction if likeness > SAME_KEYPOINTS else None for prediction, likeness in looks]
 
 
 def _look_around(
@@ -261,7 +307,6 @@ def watch_keypoints(
     image: np.ndarray,
     people: Sequence[DetectedPerson],
     views: int,
-    options: DetectOptions = DetectOptions(),
 ) -> list[DetectedPerson]:
     """Add the landmark model's mask and world landmarks to people with keypoints alone.
 
@@ -270,8 +315,8 @@ def watch_keypoints(
     """
     result = []
     for person, (prediction, likeness) in zip(people, _look_around(pool, image, people, views), strict=True):
-        if likeness <= options.same_person.keypoints:
-            result.append(replace(person, absent=likeness < options.same_person.keypoints / 2))
+        if likeness <= SAME_KEYPOINTS:
+            result.append(replace(person, absent=likeness < SAME_KEYPOINTS / 2))
         elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):
             result.append(replace(person, mask=prediction.mask))
         else:

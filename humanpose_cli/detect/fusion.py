@@ -15,7 +15,6 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.models import ModelPool, PoseModels
 from humanpose_cli.detect.movenet import THUNDER_SIZE, single_pose
-from humanpose_cli.detect.options import DetectOptions, FusionOptions
 from humanpose_cli.detect.person import (
     CropView,
     DetectedPerson,
@@ -28,12 +27,26 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import BODY, Candidate, Scheme
-from humanpose_cli.detect.similarity import PosePoints, similarity
+from humanpose_cli.detect.similarity import SAME_NETWORKS, PosePoints, similarity
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
 _TORSO = COCO17.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
 _HIPS = COCO17.indices(["left_hip", "right_hip"])
+
+# Votes of all passes of each network together, for a joint of full confidence; Thunder has 1.
+_FULL_WEIGHT, _HEAVY_WEIGHT = 0.5, 1.0
+_MIN_WEIGHT = 1e-3  # of a vote without confidence, so that every joint has a position
+_CLEAR_SCORE = 0.7  # Thunder's score of a joint that is certainly visible
+_AGREEMENT = 0.01  # of the region's side: votes this far from the mean count half
+_MIN_SUPPORT = 0.05  # votes that agree on a joint at least; bounds its noise
+_ITERATIONS = 8  # of the reweighted mean
+
+_MIN_CONFIDENCE = 0.3  # of BlazePose's joints that an upright crop shows
+_BOX_MARGIN = 1.25  # side of the first upright crop, in sides of the box around its joints
+# Half the side of the second upright crop, which is MoveNet's own, in reaches of the torso and of the body from the
+# hips.
+_TORSO_REACH, _BODY_REACH = 1.9, 1.2
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ def fused_people(
     lacking = [row for row, candidate in enumerate(candidates) if scheme.heavy and not candidate.heavy]
     regions = [candidates[row].passes[0].region for row in lacking]
     upright = scheme.upright
-    views = [v for candidate in candidates for v in upright_views(candidate.passes, scheme.options.fusion)[:upright]]
+    views = [v for candidate in candidates for v in upright_views(candidate.passes)[:upright]]
     heavy_groups, poses = pool.together(
         lambda: observe_jittered(pool, pyramid, regions, scheme.heavy - 1, "blazepose-heavy", masks=False),
         lambda: observe_upright(pool, pyramid, views),
@@ -70,13 +83,13 @@ def fused_people(
     people = []
     for row, candidate in enumerate(candidates):
         thunder = poses[row * upright : (row + 1) * upright]
-        fusion = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder, scheme.options)
+        fusion = fuse(candidate.passes, heavy_passes.get(row, candidate.heavy), thunder)
         person = assemble(candidate.passes, fusion, pyramid.size, candidate.probability, with_mask=with_mask)
         people.append(replace(person, confirmed=candidate.confirmed))
     return people
 
 
-def upright_views(passes: Sequence[Observation], options: FusionOptions) -> list[CropView]:
+def upright_views(passes: Sequence[Observation]) -> list[CropView]:
     """Make four upright views of a person: two crops, plain and mirrored; the first two show both.
 
     One crop is the box of the confident joints with a margin, the other the one that MoveNet's authors cut around the
@@ -84,22 +97,20 @@ def upright_views(passes: Sequence[Observation], options: FusionOptions) -> list
     """
     crops = []
     for o in passes:
-        confident = o.confidence[_COMMON_ROWS] > options.min_confidence
-        crops.append(_upright_crops(o.points[_COMMON_ROWS], confident, options))
+        confident = o.confidence[_COMMON_ROWS] > _MIN_CONFIDENCE
+        crops.append(_upright_crops(o.points[_COMMON_ROWS], confident))
     box, hips = (Region(x, y, side) for x, y, side in np.array(crops).mean(0))
     return [CropView(box), CropView(hips, mirror=True), CropView(box, mirror=True), CropView(hips)]
 
 
-def _upright_crops(
-    joints: np.ndarray, confident: np.ndarray, options: FusionOptions
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _upright_crops(joints: np.ndarray, confident: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute x, y and side of the two crops of joints (17, 2)."""
     points = joints[confident] if confident.sum() >= 2 else joints
     low, high = points.min(0), points.max(0)
-    (x, y), side = (low + high) / 2, options.box_margin * float((high - low).max())
+    (x, y), side = (low + high) / 2, _BOX_MARGIN * float((high - low).max())
     hips = joints[_HIPS].mean(0)
     torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], points))
-    around = 2 * max(options.torso_reach * torso, options.body_reach * body)
+    around = 2 * max(_TORSO_REACH * torso, _BODY_REACH * body)
     return (x, y, max(side, 1.0)), (hips[0], hips[1], max(around, 1.0))
 
 
@@ -126,7 +137,6 @@ def fuse(
     full: Sequence[Observation],
     heavy: Sequence[Observation],
     upright: Sequence[UprightPose],
-    options: DetectOptions = DetectOptions(),
 ) -> FusedJoints:
     """Join passes of BlazePose full and heavy and Thunder's poses of one person; the latter two may be empty.
 
@@ -136,36 +146,36 @@ def fuse(
     real people, with Gaussian noise of 0.0102 of the region's side at one vote and an exponent of 1.03.
     """
     assert full
-    side, fusion = full[0].region.side, options.fusion
+    side = full[0].region.side
     # BlazePose's votes, weighted by confidence: each network has its weight, shared by its passes.
-    networks = [(full, fusion.full_weight), (heavy, fusion.heavy_weight)]
+    networks = [(full, _FULL_WEIGHT), (heavy, _HEAVY_WEIGHT)]
     passes = [*full, *heavy]
     votes = np.stack([o.points for o in passes])  # (V, 33, 2)
     shares = []
     for group, weight in networks:
         if group:
-            certainty = np.stack([o.confidence * o.presence + fusion.min_weight for o in group])
+            certainty = np.stack([o.confidence * o.presence + _MIN_WEIGHT for o in group])
             shares.append(weight / len(group) * certainty)
     weights = np.concatenate(shares)  # (V, 33)
     confidence = mean_confidence(passes)
     # Agreement is searched for from the better of BlazePose's networks, or from Thunder, which swaps sides least.
     start = mean_points(heavy or full)
-    same = [pose for pose in upright if _mean_similarity(pose, passes, side) >= options.same_person.networks]
+    same = [pose for pose in upright if _mean_similarity(pose, passes, side) >= SAME_NETWORKS]
     if same:
         points, scores = np.stack([pose.points for pose in same]), np.stack([pose.score for pose in same])
-        certainty = scores + fusion.min_weight
+        certainty = scores + _MIN_WEIGHT
         start[_COMMON_ROWS] = np.average(points, axis=0, weights=np.repeat(certainty[..., None], 2, axis=-1))
-        clear = np.minimum(scores.mean(0) / fusion.clear_score, 1)
+        clear = np.minimum(scores.mean(0) / _CLEAR_SCORE, 1)
         confidence[_COMMON_ROWS] = (confidence[_COMMON_ROWS] + clear) / 2
         # Thunder votes for the joints that it has; for the others its weight is zero.
         thunder_votes = np.zeros((len(same), len(BLAZEPOSE33), 2))
         thunder_weights = np.zeros((len(same), len(BLAZEPOSE33)))
         thunder_votes[:, _COMMON_ROWS], thunder_weights[:, _COMMON_ROWS] = points, certainty / len(same)
         votes, weights = np.concatenate([votes, thunder_votes]), np.concatenate([weights, thunder_weights])
-    consensus, support = _agreed(votes, weights, start, fusion.agreement * side, fusion.iterations)
-    noise = fusion.agreement * side / np.maximum(support, fusion.min_support)
+    consensus, support = _agreed(votes, weights, start, _AGREEMENT * side)
+    noise = _AGREEMENT * side / np.maximum(support, _MIN_SUPPORT)
     keypoints = np.concatenate([consensus, confidence[:, None]], axis=1)
-    return FusedJoints(keypoints, noise, _showing(consensus, passes, options.same_person.networks))
+    return FusedJoints(keypoints, noise, _showing(consensus, passes))
 
 
 def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: float) -> float:
@@ -176,7 +186,7 @@ def _mean_similarity(pose: UprightPose, passes: Sequence[Observation], side: flo
     )
 
 
-def _showing(points: np.ndarray, passes: Sequence[Observation], threshold: float) -> list[Observation]:
+def _showing(points: np.ndarray, passes: Sequence[Observation]) -> list[Observation]:
     """Select the passes that show the pose (33, 2), with left and right named as in it."""
     result = []
     for o in passes:
@@ -184,19 +194,17 @@ def _showing(points: np.ndarray, passes: Sequence[Observation], threshold: float
             (similarity(PosePoints(o.points[rows][BODY], o.region.side), PosePoints(points[BODY], o.region.side)), rows)
             for rows in (list(range(len(BLAZEPOSE33))), list(BLAZEPOSE33.mirror))
         )
-        if best >= threshold:
+        if best >= SAME_NETWORKS:
             result.append(replace(o, points=o.points[rows], confidence=o.confidence[rows], world=o.world[rows]))
     return result
 
 
-def _agreed(
-    votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float, iterations: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Average votes (V, L, 2) with weights (V, L), of which those far from the mean (L, 2) count little, and sum the
     weights (L,) of those that agree.
     """
     points, share = start, weights
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         apart = np.linalg.norm(votes - points, axis=-1) / scale
         share = weights / (1 + apart**2)
         points = (share[..., None] * votes).sum(0) / share.sum(0)[:, None]

@@ -16,12 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.detect.clothes import body_colours, colour_difference, median_colours
-from humanpose_cli.detect.options import DetectOptions, LinkOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.track_numbers import FrameIds, TrackAssigner, distinct_rows
 from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
 _DUPLICATE = -1  # tracklet of a second detection of one person
+
+_COVER_SHARE = 0.4  # of the smaller box within another one, from which colours there may be the other person's
+_LIKELY = 0.8  # median score from which an unconfirmed candidate counts as detection; a clamp has 0.6, a bystander 0.97
+_BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
+_CLEAR_FRAMES = 40  # nearest to an end of a track, which give its colours
+_LIGHTNESS = 0.7  # weight in differences of colour
+_USUAL_DIFFERENCE = 14.0  # ΔE of one person's colours at which another person is as likely
+_DIFFERENCE_SCALE = 3.0  # ΔE that is worth one of log-odds
+_BEFORE = 1.5  # log-odds that pieces which were one track are one person
+_SPEED_FRAMES = 10  # at an end of a track, which give the speed there
+_STEP, _WANDER = 0.15, 0.02  # heights by which a prediction misses at once, and with every frame
+_HORIZON = 4.0  # frames that a prediction reaches at least
+_LONGEST_GAP = 300  # frames: a person who was gone for longer is not recognised
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +50,8 @@ class _Row:
 class TrackLinker:
     """The numbers of people over a sequence: `add` frame after frame, then `tracks`."""
 
-    def __init__(self, options: DetectOptions = DetectOptions()) -> None:
-        self._options, self._assigner = options, TrackAssigner(options)
+    def __init__(self) -> None:
+        self._assigner = TrackAssigner()
         self._size = 0
         self._rows: list[_Row] = []
         self._frame = -1
@@ -54,7 +66,7 @@ class TrackLinker:
         scale = self._size / max(image.shape[:2])
         people_in_scale = [p if scale == 1 else _scaled(p, scale) for p in people]
         # A track that slid onto another's person ends here: it gets none of the two detections.
-        distinct = distinct_rows(people_in_scale, self._options)
+        distinct = distinct_rows(people_in_scale)
         ids = self._assigner.assign([people_in_scale[row] for row in distinct], image)
         number_of = dict(zip(distinct, ids.track_ids, strict=True))
         numbers = tuple(number_of.get(row, _DUPLICATE) for row in range(len(people)))
@@ -69,16 +81,15 @@ class TrackLinker:
 
         Tracks are numbered by their first frame, and within a frame by the order of people.
         """
-        options = self._options.links
-        is_covered = _covered(self._rows, options.cover_share)
-        within = _covered(self._rows, options.cover_share, within=True)
-        links = _Linker(self._rows, options).people(_pieces(self._rows, is_covered), is_covered)
+        is_covered = _covered(self._rows)
+        within = _covered(self._rows, within=True)
+        links = _Linker(self._rows).people(_pieces(self._rows, is_covered), is_covered)
         numbers: list[int | None] = [None] * len(self._rows)
         people = []
         for rows in links:
             # Brief tracks mostly within another person's box are mixtures of two people who cross.
             is_confirmed = any(self._rows[row].confirmed for row in rows)
-            is_mixture = len(rows) < options.brief and within[rows].mean() > 0.5
+            is_mixture = len(rows) < _BRIEF and within[rows].mean() > 0.5
             if is_confirmed and not is_mixture and not self._is_fleeting(len(rows)):
                 people.append(rows)
         for number, rows in enumerate(sorted(people, key=min)):
@@ -90,15 +101,14 @@ class TrackLinker:
         """Check whether a track of so many rows has one frame of a longer sequence: a pose that fails where somebody
         leaves the image, rather than another person.
         """
-        return count == 1 and self._frame >= self._options.links.brief
+        return count == 1 and self._frame >= _BRIEF
 
     def reasons(self, tracks: Sequence[int | None]) -> list[str]:
         """Explain why each has no body, by the result of `tracks`; "" for those with a number and false detections."""
-        likely = self._options.links.likely
         scores: dict[int, list[float]] = {}
         for row in self._rows:
             scores.setdefault(row.tracklet, []).append(row.score)
-        why = {number: POSE_NOT_CERTAIN if np.median(s) >= likely else "" for number, s in scores.items()}
+        why = {number: POSE_NOT_CERTAIN if np.median(s) >= _LIKELY else "" for number, s in scores.items()}
         why |= {row.tracklet: "hidden by another person" for row in self._rows if row.confirmed}
         fleeting = [number for number, values in scores.items() if why[number] and self._is_fleeting(len(values))]
         why |= dict.fromkeys(fleeting, "in one frame alone")
@@ -110,7 +120,7 @@ class TrackLinker:
 
         tracks  the result of `tracks`
         """
-        is_covered = _covered(self._rows, self._options.links.cover_share)
+        is_covered = _covered(self._rows)
         rows_of: dict[int, list[int]] = {}
         for row, number in enumerate(tracks):
             if number is not None:
@@ -127,7 +137,7 @@ def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
     return replace(person, box=(scale * person.box).astype(np.float32), keypoints=factor * person.keypoints)
 
 
-def _covered(rows: Sequence[_Row], min_share: float, *, within: bool = False) -> NDArray[np.bool_]:
+def _covered(rows: Sequence[_Row], *, within: bool = False) -> NDArray[np.bool_]:
     """Find the rows that another person covers, or that cover one; with `within`, those that lie in another's box."""
     frames: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
@@ -137,7 +147,7 @@ def _covered(rows: Sequence[_Row], min_share: float, *, within: bool = False) ->
     for together in frames.values():
         for index in together:
             others = [rows[other].box for other in together if other != index]
-            result[index] = any(_overlap(rows[index].box, box, within=within) > min_share for box in others)
+            result[index] = any(_overlap(rows[index].box, box, within=within) > _COVER_SHARE for box in others)
     return result
 
 
@@ -175,8 +185,8 @@ class _Piece:
 class _Linker:
     """Pieces of tracks, between crossings, joined to people."""
 
-    def __init__(self, rows: Sequence[_Row], options: LinkOptions) -> None:
-        self._rows, self._options = rows, options
+    def __init__(self, rows: Sequence[_Row]) -> None:
+        self._rows = rows
 
     def people(self, pieces: Sequence[Sequence[int]], is_covered: NDArray[np.bool_]) -> list[list[int]]:
         """Join the pieces' rows of one person.
@@ -189,9 +199,7 @@ class _Linker:
         loose = [
             i
             for i, piece in enumerate(pieces)
-            if len(piece) < self._options.brief
-            and is_covered[list(piece)].mean() > 0.5
-            and not (i in links and i in links.values())
+            if len(piece) < _BRIEF and is_covered[list(piece)].mean() > 0.5 and not (i in links and i in links.values())
         ]
         firm = [piece for i, piece in enumerate(pieces) if i not in loose]
         # Without the loose ones, pieces on both sides of a crossing find each other.
@@ -225,46 +233,48 @@ class _Linker:
         """Link each piece to the one that continues its person."""
         from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
-        count, clear = len(pieces), self._options.clear_frames
+        count = len(pieces)
         ends = []
         for piece in pieces:
             rows = [self._rows[index] for index in piece]
             # Light changes over a long track: its ends are compared by the frames next to them.
-            first, last = (median_colours([row.colours for row in end]) for end in (rows[:clear], rows[-clear:]))
+            first, last = (
+                median_colours([row.colours for row in end]) for end in (rows[:_CLEAR_FRAMES], rows[-_CLEAR_FRAMES:])
+            )
             ends.append(_Piece(rows, first, last))
         odds = np.zeros((count, count))
         for i, before in enumerate(ends):
             for j, after in enumerate(ends):
                 gap = after.rows[0].frame - before.rows[-1].frame
                 # No person is followed across a cut.
-                if 0 < gap <= self._options.longest_gap and before.rows[-1].shot == after.rows[0].shot:
+                if 0 < gap <= _LONGEST_GAP and before.rows[-1].shot == after.rows[0].shot:
                     odds[i, j] = max(self._log_odds(before, after, gap), 0.0)
         # All links together: the best link of one piece may belong to another one.
         return {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
 
     def _log_odds(self, before: _Piece, after: _Piece, gap: int) -> float:
         """Compute the log-odds that a piece that begins `gap` frames after another shows the same person."""
-        options, last, first = self._options, before.rows[-1], after.rows[0]
+        last, first = before.rows[-1], after.rows[0]
         height = math.sqrt(_height(last) * _height(first))
         growth = abs(math.log(_height(first) / _height(last)))
         # People do not turn round at once: speeds are compared, too.
-        horizon = max(gap / 2, options.horizon)
+        horizon = max(gap / 2, _HORIZON)
         there = self._ahead(before.rows, horizon)
         distance = np.linalg.norm(there - self._ahead(after.rows[::-1], gap - horizon)) / height
         # Predictions miss by more the longer they reach, and after a long gap many people may have come.
-        reach = options.step + options.wander * gap
+        reach = _STEP + _WANDER * gap
         moves = (
             2.0 - 0.5 * (distance / reach) ** 2 - 0.5 * (growth / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
         )
         looks = self._likeness(before.last_colours, after.first_colours)
-        return float(moves + looks + (options.before if gap <= 2 and last.tracklet == first.tracklet else 0.0))
+        return float(moves + looks + (_BEFORE if gap <= 2 and last.tracklet == first.tracklet else 0.0))
 
     def _ahead(self, rows: Sequence[_Row], frames: float) -> NDArray[np.float64]:
         """Predict the middle of the box so many frames after the last row, which may go backwards in time; people turn
         and stop, so their speed counts for a second at most.
         """
         last = rows[-1]
-        first = rows[max(len(rows) - self._options.speed_frames, 0)]
+        first = rows[max(len(rows) - _SPEED_FRAMES, 0)]
         speed = (_middle(last) - _middle(first)) / max(abs(last.frame - first.frame), 1)
         return _middle(last) + speed * min(frames, 15.0)
 
@@ -272,10 +282,10 @@ class _Linker:
         """Compute log-odds of two people's colours (spots, 4) to be one person's, −4 to 4; 0 if nothing can be
         compared.
         """
-        difference = colour_difference(a, b, self._options.lightness)
+        difference = colour_difference(a, b, _LIGHTNESS)
         if difference is None:
             return 0.0
-        return float(np.clip((self._options.usual_difference - difference) / self._options.difference_scale, -4, 4))
+        return float(np.clip((_USUAL_DIFFERENCE - difference) / _DIFFERENCE_SCALE, -4, 4))
 
 
 def _height(row: _Row) -> float:

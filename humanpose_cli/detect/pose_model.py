@@ -10,7 +10,6 @@ import numpy as np
 
 from humanpose_cli.detect.body_model import BodyModel
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.detect.simcc import SimccModel
@@ -33,7 +32,6 @@ def use_pose_model(
     model: PoseModel,
     image: np.ndarray,
     people: Sequence[DetectedPerson],
-    options: DetectOptions = DetectOptions(),
     focal: float | None = None,
 ) -> list[DetectedPerson]:
     """Give people the joints of the user's network, see `SimccModel.pose` and `BodyModel.pose`.
@@ -42,5 +40,5 @@ def use_pose_model(
 
     focal  of the image's camera, pixels; None if unknown
     """
-    pyramid, same_pose = Pyramid(image), options.same_person.pose_model
-    return pool.map(lambda _, part: model.pose(pyramid, part, same_pose, focal), people)
+    pyramid = Pyramid(image)
+    return pool.map(lambda _, part: model.pose(pyramid, part, focal), people)

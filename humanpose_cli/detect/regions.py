@@ -15,7 +15,6 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import DETECTOR_SIZE, Detections, ModelPool, PoseModels
 from humanpose_cli.detect.movenet import MULTIPOSE_STEP, multi_pose
-from humanpose_cli.detect.options import DetectOptions
 
 # Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
 _MARGIN = 1.25
@@ -155,6 +154,8 @@ def _shrunk(image: np.ndarray, factor: float, interpolation: int = cv2.INTER_ARE
 
 
 _SMALLEST_WINDOW = 64
+_PROPOSAL_SCORE = 0.3  # of the detector's proposals that are followed
+_SAME_BOXES = 0.3  # overlap of two boxes of the detector in one window that are of one person
 
 
 @dataclass(frozen=True)
@@ -199,12 +200,12 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
     return [side / 2 - margin + free * i / steps for i in range(steps + 1)]
 
 
-def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], options: DetectOptions) -> list[Proposal]:
+def propose_in(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region]) -> list[Proposal]:
     """Detect people in each window, in the order of the windows, best first."""
 
     def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:
         crops = [pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT) for window in part]
-        detections = models.find(crops, options.search.proposal_score, options.same_person.boxes)
+        detections = models.find(crops, _PROPOSAL_SCORE, _SAME_BOXES)
         return [_proposals(*pair) for pair in zip(part, detections, strict=True)]
 
     by_window = pool.map(find, windows)

@@ -18,7 +18,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions, SearchOptions
+from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import (
     CropView,
     Observation,
@@ -30,12 +30,21 @@ from humanpose_cli.detect.person import (
     world_spread,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, propose_in, windows_over
-from humanpose_cli.detect.similarity import PosePoints, same_person
+from humanpose_cli.detect.similarity import SAME_CANDIDATES, SAME_PASSES, PosePoints, same_person
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
 _GROUP_SHIFT, _GROUP_RATIO, _GROUP_TURN = 0.12, 1.25, math.radians(20)  # of nearly equal regions
 _LARGELY = 0.8  # of the distance at which two squares touch
+_FIRST_PRESENCE, _SECOND_PRESENCE = 0.3, 0.5  # of a person in the two landmark passes
+_MAX_DISTANCE = 0.2  # sides between MultiPose's region and that of a candidate that it supports
+_WINDOW_OVERHANG = 0.25  # of its side: how far an outer window reaches over the image's edge
+_CROWD_SCORE = 0.5  # of people who count for a crowd
+_UNDETECTED_SCORE = 0.15  # the detector's score of candidates that only MultiPose found
+_MULTIPOSE_WEIGHT = 0.9  # of MultiPose's log-odds in those of a candidate
+_MULTIPOSE_ZERO = 0.1  # MultiPose's score that adds nothing: the highest on 22 images without people
+_ON_MASK = 0.7  # share of a candidate's joints on another person's mask from which it is no second person
+_WEAKER_BY = 1.0  # log-odds by which such a candidate must be less likely
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,27 +104,24 @@ def mean_pose(passes: Sequence[Observation], size: float) -> PosePoints:
     return body_pose(mean_points(passes), size, mean_confidence(passes))
 
 
-def candidates_from(
-    pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal], options: DetectOptions
-) -> list[Candidate]:
+def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[Candidate]:
     """Run two landmark passes on each distinct proposal; join predictions of one person, best supported first."""
-    limits = options.search
     # Nearly equal regions need one landmark pass only.
     groups = _group(proposals)
     firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups], masks=False)
-    with_person = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > limits.first_presence]
+    with_person = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _FIRST_PRESENCE]
     # The first pass predicts a better region, and only a person is still there in the second.
     seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in with_person], masks=False)
     candidates = []
     for (group, first), second in zip(with_person, seconds, strict=True):
-        if second.presence > limits.second_presence:
+        if second.presence > _SECOND_PRESENCE:
             by_detector = [proposal for proposal in group if not proposal.multipose]
             windows = frozenset(proposal.window for proposal in by_detector)
-            score = max((proposal.score for proposal in by_detector), default=limits.undetected_score)
+            score = max((proposal.score for proposal in by_detector), default=_UNDETECTED_SCORE)
             candidates.append(Candidate(coarse=(first, second), windows=windows, score=score))
     # Different proposals may have led to one person; MultiPose, which has no landmarks, then speaks for those it shows.
-    people = _join(candidates, options.same_person.passes)
-    return [replace(c, multipose=_multipose_score(c, proposals, limits)) for c in people]
+    people = _join(candidates)
+    return [replace(c, multipose=_multipose_score(c, proposals)) for c in people]
 
 
 def add_passes(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
@@ -141,24 +147,24 @@ def _near(a: Region, b: Region) -> bool:
     return a.is_near(b, _GROUP_SHIFT, _GROUP_RATIO) and abs(turn) < _GROUP_TURN
 
 
-def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal], options: SearchOptions) -> float:
+def _multipose_score(candidate: Candidate, proposals: Sequence[Proposal]) -> float:
     """Find the best score of MultiPose's regions near the candidate's; poses may differ if BlazePose's is unsteady."""
-    near = (p.score for p in proposals if p.multipose and may_be_one(p.region, candidate.region, options))
+    near = (p.score for p in proposals if p.multipose and may_be_one(p.region, candidate.region))
     return max(near, default=0.0)
 
 
-def may_be_one(a: Region, b: Region, options: SearchOptions) -> bool:
+def may_be_one(a: Region, b: Region) -> bool:
     """Check whether two regions may show one person: nearly the same size and, within a right angle, orientation."""
     turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    return a.is_near(b, options.max_distance, 1.5) and abs(turn) < math.pi / 2
+    return a.is_near(b, _MAX_DISTANCE, 1.5) and abs(turn) < math.pi / 2
 
 
-def _join(candidates: Sequence[Candidate], threshold: float) -> list[Candidate]:
+def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Join candidates whose latest passes show one pose; the best supported one stands for them."""
     people: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda c: (-c.support, -c.score)):
         pose = candidate.coarse_pose
-        home = next((i for i, other in enumerate(people) if same_person(other.coarse_pose, pose, threshold)), None)
+        home = next((i for i, other in enumerate(people) if same_person(other.coarse_pose, pose, SAME_PASSES)), None)
         if home is None:
             people.append(candidate)
         else:
@@ -204,7 +210,7 @@ class PersonScore:
     bias: float
     threshold: float
 
-    def log_odds(self, e: CandidateFeatures, options: SearchOptions) -> float:
+    def log_odds(self, e: CandidateFeatures) -> float:
         """Compute the log-odds that a candidate with these features is a person."""
         return (
             self.bias
@@ -213,7 +219,7 @@ class PersonScore:
             + self.presence * logit(e.presence)
             - self.steadiness * math.log(max(e.instability, 0.002))
             + self.turn * e.turn
-            + options.multipose_weight * max(logit(e.multipose) - logit(options.multipose_zero), 0.0)
+            + _MULTIPOSE_WEIGHT * max(logit(e.multipose) - logit(_MULTIPOSE_ZERO), 0.0)
         )
 
 
@@ -241,9 +247,7 @@ def _features(candidate: Candidate, presence: float, instability: float) -> Cand
     return CandidateFeatures(candidate.support, candidate.score, presence, instability, turn, candidate.multipose)
 
 
-def distinct_people(
-    candidates: Sequence[tuple[Candidate, float]], options: DetectOptions
-) -> list[tuple[Candidate, float]]:
+def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """Drop second predictions of one person, and poses that lie mostly within a likelier person's mask.
 
     candidates  refined ones with their log-odds; the result has the likeliest first
@@ -251,9 +255,9 @@ def distinct_people(
     people: list[tuple[Candidate, float]] = []
     for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
         is_duplicate = any(
-            same_person(candidate.pose, other.pose, options.same_person.candidates)
+            same_person(candidate.pose, other.pose, SAME_CANDIDATES)
             # A person before another one is on that one's mask, too, but about as likely.
-            or (log_odds < better - options.search.weaker_by and within_mask(candidate, other, options.search))
+            or (log_odds < better - _WEAKER_BY and within_mask(candidate, other))
             for other, better in people
         )
         if not is_duplicate:
@@ -261,12 +265,12 @@ def distinct_people(
     return people
 
 
-def within_mask(candidate: Candidate, other: Candidate, options: SearchOptions) -> bool:
+def within_mask(candidate: Candidate, other: Candidate) -> bool:
     """Check that most of the visible joints of a candidate lie on another person."""
     mask = mean_mask(other.passes, other.passes[0].region)
     on_mask = mask.at(mean_points(candidate.passes)[BODY]) > 0.5
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
-    return float(np.average(on_mask, weights=weights)) > options.on_mask
+    return float(np.average(on_mask, weights=weights)) > _ON_MASK
 
 
 Mode = Literal["thorough", "fast"]
@@ -364,18 +368,18 @@ def propose_everywhere(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> lis
     """
     options = scheme.options.search
     # The detector knows people of one size: windows of many sizes, which reach over the edges for people cut off there.
-    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, options.window_overhang)
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, _WINDOW_OVERHANG)
     large, small = (
         [window for window in windows if (window.side < options.small_window * max(pyramid.size)) is is_small]
         for is_small in (False, True)
     )
     # MultiPose shows up to six people of any size, but none well who are small in its input.
     by_multipose = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    proposals = propose_in(pool, pyramid, large, scheme.options)
+    proposals = propose_in(pool, pyramid, large)
     everyone = [*proposals, *by_multipose]
-    if 0 < len(_group([p for p in everyone if p.score > options.crowd_score])) < options.crowd:
+    if 0 < len(_group([p for p in everyone if p.score > _CROWD_SCORE])) < options.crowd:
         small = [window for window in small if any(_fits(p.region, window) for p in everyone)]
-    in_small = propose_in(pool, pyramid, small, scheme.options) if small else []
+    in_small = propose_in(pool, pyramid, small) if small else []
     proposals += [replace(p, window=len(large) + p.window) for p in in_small]
     return [*proposals, *by_multipose]
 
@@ -392,7 +396,7 @@ def search_in(
     """Find the people that the detector has in the windows, or that are among MultiPose's proposals; the likeliest
     first.
     """
-    all_proposals = [*propose_in(pool, pyramid, windows, scheme.options), *proposals]
+    all_proposals = [*propose_in(pool, pyramid, windows), *proposals]
     return search_proposed(pool, pyramid, scheme, all_proposals)
 
 
@@ -400,17 +404,17 @@ def scored_candidates(
     pool: ModelPool, pyramid: Pyramid, scheme: Scheme, proposals: Sequence[Proposal]
 ) -> list[tuple[Candidate, float]]:
     """Refine the plausible candidates of the proposals, and compute their log-odds."""
-    candidates, options = candidates_from(pool, pyramid, proposals, scheme.options), scheme.options.search
+    candidates = candidates_from(pool, pyramid, proposals)
     # Two passes suffice to drop most false positives; the many passes of a refined candidate would be wasted on them.
-    plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c), options) > scheme.coarse.threshold]
+    plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
     fine_candidates = add_passes(pool, pyramid, plausible, scheme.views)
-    return [(c, scheme.fine.log_odds(refined_features(c), options)) for c in fine_candidates]
+    return [(c, scheme.fine.log_odds(refined_features(c))) for c in fine_candidates]
 
 
 def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """Select the distinct people among scored candidates."""
     likely = [(candidate, log_odds) for candidate, log_odds in candidates if log_odds > scheme.fine.threshold]
-    return distinct_people(likely, scheme.options)
+    return distinct_people(likely)
 
 
 def people_of(candidates: Sequence[tuple[Candidate, float]]) -> list[Candidate]:

@@ -20,7 +20,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.crop import Affine2D, box_overlap
 from humanpose_cli.detect.fusion import UprightPose, observe_upright
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import SecondLookOptions
 from humanpose_cli.detect.person import (
     CropView,
     combine,
@@ -46,11 +45,47 @@ from humanpose_cli.detect.search import (
     scored_candidates,
     within_mask,
 )
-from humanpose_cli.detect.similarity import PosePoints, same_person, similarity
+from humanpose_cli.detect.similarity import SAME_CANDIDATES, PosePoints, same_person, similarity
 from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)
 _SAME_BOX = 0.5  # overlap of boxes of listed people who are one
+
+# Thresholds in log-odds. The change of that after two passes: people behind others, or upside down, have few windows
+# that show them.
+_COARSE = -1.0
+_DOUBTFUL = -3.0  # from here on, candidates who touch a person are examined by the other networks
+_UNCLEAR = -0.5  # the same of other candidates, which saves time where things resemble people
+_PERSON = 0.5  # from here on, a candidate is a person
+_LISTING = 0.0  # from here on, a candidate is listed without a body
+# What a candidate who touches no person loses: the networks agree on things that resemble people, too. Without it a
+# dog has 0.9, a clamp 1.3, a tiger 2.4.
+_ISOLATION = 2.0
+# Weights, in the log-odds that a candidate is a person with this pose, of its own log-odds and of those of its
+# similarity to Thunder's and BlazePose heavy's poses; and their constant.
+_ODDS_WEIGHT, _THUNDER_WEIGHT, _HEAVY_WEIGHT, _BIAS = 0.3, 0.7, 0.4, 0.3
+
+_LISTING_SCORE = 0.3  # MultiPose's score from which a person without a candidate is listed
+# Distance in sides, and ratio of sides, between MultiPose's region and that of the person in it: at most 0.036 and
+# 1.18 in ten real images.
+_MAX_SHIFT, _MAX_RATIO = 0.08, 1.4
+_PART_SIZE = 0.6  # side of a region that may show a part of a person, in sides of the person's region
+_ROUNDS = 3  # searches with people painted over, each behind those that the one before found
+# MultiPose's first windows, in longer sides of the image, and the side of its input in pixels: it finds people at the
+# edges better in a window that is wider than the image.
+_WIDE_VIEW = 1.3, 512
+_CLOSE_VIEW = 0.6, 384  # the same of the windows that follow if the first shows an unexplained person
+_THUNDER_REACHES = 1.0, 1.15  # sides of Thunder's two crops; the second is mirrored
+_MIN_SIDE = 48.0  # pixels of a region that shows enough of a person to fit a body
+_TOUCHING = 0.1  # similarity to a person from which a candidate counts as hidden by them
+
+# Lengths in sides of the region.
+_BODY_SIZE = 0.8  # of a person
+_LIMB_WIDTH = 0.075  # of limbs that are painted over where the mask shows them
+_HEAD_RADIUS = 0.07
+_MIN_MASK = 0.4  # value of the mask from which pixels are painted over
+_SURROUNDINGS = 0.04  # of the image's longer side: standard deviation of the blur that fills them
+_EDGE = 1.5  # pixels: standard deviation of the edges' blur
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +149,7 @@ class _SecondLook:
 
     def __init__(self, pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> None:
         self._pool, self._pyramid = pool, pyramid
-        self._options, self._thresholds = scheme.options.second_look, scheme.options.same_person
-        threshold = scheme.coarse.threshold + self._options.coarse
+        threshold = scheme.coarse.threshold + _COARSE
         self.scheme = replace(scheme, coarse=replace(scheme.coarse, threshold=threshold))
 
     def search_behind(
@@ -131,15 +165,15 @@ class _SecondLook:
         """
         people, rest, proposals = [*people, *(candidate for candidate, _ in new)], list(rest), list(proposals)
         groups = []
-        for _ in range(self._options.rounds):
+        for _ in range(_ROUNDS):
             # Behind the people found so far, the proposals of all searches may show another person.
-            behind = painted_over(self._pyramid, people, self._options)
-            in_view = propose_by_multipose(self._pool, behind, self._windows(*self._options.wide_view))
+            behind = painted_over(self._pyramid, people)
+            in_view = propose_by_multipose(self._pool, behind, self._windows(*_WIDE_VIEW))
             proposals = [*self._unexplained(proposals, people), *in_view]
             # Most images end here: one look at the painted image, and every proposal is of a person found.
             if not new and not rest and not self._unexplained(proposals, people):
                 break
-            proposals += propose_by_multipose(self._pool, behind, self._windows(*self._options.close_view))
+            proposals += propose_by_multipose(self._pool, behind, self._windows(*_CLOSE_VIEW))
             candidates = scored_candidates(self._pool, behind, self.scheme, proposals)
             new, more = self.confirm(people, self.examine(behind, self.doubtful(people, candidates)))
             rest += more
@@ -161,48 +195,39 @@ class _SecondLook:
 
     def _shows(self, region: Region, person: Region) -> bool:
         """Check that a region shows a person, or a part of one: windows that cut a person off show a smaller one."""
-        if region.is_near(person, self._options.max_shift, self._options.max_ratio):
+        if region.is_near(person, _MAX_SHIFT, _MAX_RATIO):
             return True
         inside = math.hypot(region.x - person.x, region.y - person.y) < person.side / 2
-        return inside and region.side < self._options.part_size * person.side
+        return inside and region.side < _PART_SIZE * person.side
 
     def doubtful(self, people: Sequence[Candidate], candidates: CandidateOdds) -> CandidateOdds:
         """Select the candidates that are worth a look and none of the people."""
         # One pass over all networks costs as much as ten candidates: only beside people are unlikely ones worth it.
-        worth = [
-            (c, odds)
-            for c, odds in candidates
-            if odds > (self._options.doubtful if self._beside(c, people) else self._options.unclear)
-        ]
-        return [
-            (c, odds)
-            for c, odds in worth
-            if not any(self._alike(c, p) or within_mask(c, p, self.scheme.options.search) for p in people)
-        ]
+        worth = [(c, odds) for c, odds in candidates if odds > (_DOUBTFUL if self._beside(c, people) else _UNCLEAR)]
+        return [(c, odds) for c, odds in worth if not any(self._alike(c, p) or within_mask(c, p) for p in people)]
 
     def _alike(self, a: Candidate, b: Candidate) -> bool:
-        return same_person(a.pose, b.pose, self._thresholds.candidates)
+        return same_person(a.pose, b.pose, SAME_CANDIDATES)
 
     def confirm(self, people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
         """Select further people among candidates, without second poses of one person, and the rest that may be some."""
         # Things that resemble people stand alone, while people missed by the first search stand beside others.
         by_position = [
-            (candidate, odds if self._beside(candidate, people) else odds - self._options.isolation)
+            (candidate, odds if self._beside(candidate, people) else odds - _ISOLATION)
             for candidate, odds in candidates
         ]
-        distinct = distinct_people(by_position, self.scheme.options)
-        new = [(c, odds) for c, odds in distinct if odds > self._options.person]
-        return new, [(c, odds) for c, odds in distinct if self._options.listing < odds <= self._options.person]
+        distinct = distinct_people(by_position)
+        new = [(c, odds) for c, odds in distinct if odds > _PERSON]
+        return new, [(c, odds) for c, odds in distinct if _LISTING < odds <= _PERSON]
 
     def _beside(self, candidate: Candidate, people: Sequence[Candidate]) -> bool:
         """Check whether the circles around the body of a candidate and that of a person overlap."""
-        a, size = candidate.region, self._options.body_size
+        a = candidate.region
         regions = [person.region for person in people]
-        return any(math.hypot(a.x - b.x, a.y - b.y) < size * (a.side + b.side) / 2 for b in regions)
+        return any(math.hypot(a.x - b.x, a.y - b.y) < _BODY_SIZE * (a.side + b.side) / 2 for b in regions)
 
     def examine(self, pyramid: Pyramid, candidates: CandidateOdds) -> CandidateOdds:
         """Compute the log-odds that candidates are people and the poses theirs, by the poses of the other networks."""
-        options = self._options
         views = [view for candidate, _ in candidates for view in self._views_of_thunder(candidate)]
         regions = [candidate.region for candidate, _ in candidates]
         heavy = observe_jittered(self._pool, pyramid, regions, 0, "blazepose-heavy", masks=False)
@@ -210,21 +235,19 @@ class _SecondLook:
         result = []
         for row, (candidate, odds) in enumerate(candidates):
             # Networks agree by chance less often than one is wrong: similarities count as odds beside the search's.
-            size = options.body_size * candidate.region.side
+            size = _BODY_SIZE * candidate.region.side
             (observation,) = heavy[row]
             by_heavy = similarity(
                 mean_pose(candidate.passes, size), body_pose(observation.points, size, observation.confidence)
             )
             thunder = [_similarity_to_thunder(candidate, pose, size) for pose in upright[2 * row : 2 * row + 2]]
-            votes = options.thunder * _odds(float(np.mean(thunder))) + options.heavy * _odds(by_heavy)
-            result.append((candidate, options.odds * odds + votes + options.bias))
+            votes = _THUNDER_WEIGHT * _odds(float(np.mean(thunder))) + _HEAVY_WEIGHT * _odds(by_heavy)
+            result.append((candidate, _ODDS_WEIGHT * odds + votes + _BIAS))
         return result
 
     def _views_of_thunder(self, candidate: Candidate) -> list[CropView]:
         """Make views turned like the candidate: Thunder knows upright people."""
-        near, far = (
-            replace(candidate.region, side=reach * candidate.region.side) for reach in self._options.thunder_reaches
-        )
+        near, far = (replace(candidate.region, side=reach * candidate.region.side) for reach in _THUNDER_REACHES)
         return [CropView(near), CropView(far, mirror=True)]
 
     def _unfitted(
@@ -232,7 +255,7 @@ class _SecondLook:
     ) -> list[Unfitted]:
         """List the candidates that no later search confirmed, and the people that MultiPose alone finds."""
         lasting = [(c, odds) for c, odds in rest if not any(self._alike(c, p) for p in people)]
-        candidates = people_of(distinct_people(lasting, self.scheme.options))
+        candidates = people_of(distinct_people(lasting))
         result = []
         for candidate in candidates:
             box = combine(candidate.passes, self._pyramid.size, candidate.probability, with_mask=False).box
@@ -240,9 +263,9 @@ class _SecondLook:
         visible = [*people, *candidates]
         limits = [*self._pyramid.size, *self._pyramid.size]
         for proposal in sorted(proposals, key=lambda p: -p.score):
-            region, half = proposal.region, self._options.body_size * proposal.region.side / 2
-            near = any(may_be_one(region, other.region, self.scheme.options.search) for other in visible)
-            if near or proposal.score < self._options.listing_score:
+            region, half = proposal.region, _BODY_SIZE * proposal.region.side / 2
+            near = any(may_be_one(region, other.region) for other in visible)
+            if near or proposal.score < _LISTING_SCORE:
                 continue
             # MultiPose may propose one person in several windows, and there is no pose to compare.
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
@@ -254,12 +277,12 @@ class _SecondLook:
     def _reason(self, candidate: Candidate, people: Sequence[Candidate]) -> str:
         points = mean_points(candidate.passes)
         inside = ((points[BODY] >= 0) & (points[BODY] < self._pyramid.size)).all(1)
-        if candidate.region.side < self._options.min_side:
+        if candidate.region.side < _MIN_SIDE:
             return "too small"
         if inside.mean() < 0.5:
             return "mostly outside the image"
         poses = ((body_pose(mean_points(p.passes), p.region.side), p.region.side) for p in people)
-        if any(same_person(pose, body_pose(points, side), self._options.touching) for pose, side in poses):
+        if any(same_person(pose, body_pose(points, side), _TOUCHING) for pose, side in poses):
             return "hidden by another person"
         return POSE_NOT_CERTAIN
 
@@ -276,7 +299,7 @@ def _similarity_to_thunder(candidate: Candidate, pose: UprightPose, size: float)
     return similarity(PosePoints(pose.points, size, confidence), PosePoints(points, size, mirror=COCO17.mirror))
 
 
-def painted_over(pyramid: Pyramid, people: Sequence[Candidate], options: SecondLookOptions) -> Pyramid:
+def painted_over(pyramid: Pyramid, people: Sequence[Candidate]) -> Pyramid:
     """Paint over people with their blurred surroundings: the pixels of their masks near their limbs,
     since masks sometimes show two people.
     """
@@ -289,19 +312,19 @@ def painted_over(pyramid: Pyramid, people: Sequence[Candidate], options: SecondL
         for person in people:
             mask = mean_mask(person.passes, person.passes[0].region).in_view(to_base, size)
             side = person.region.side * size[0] / pyramid.width
-            limbs = _limb_area(to_base.points(mean_points(person.passes)), side, size, options)
-            area = np.maximum(area, (mask > options.min_mask) & limbs)
+            limbs = _limb_area(to_base.points(mean_points(person.passes)), side, size)
+            area = np.maximum(area, (mask > _MIN_MASK) & limbs)
         # Blurred in a small copy: the surroundings have no details.
         shrink = max(1, max(size) // 256)
         small = max(1, size[0] // shrink), max(1, size[1] // shrink)
         background = 1 - cv2.resize(area, small, interpolation=cv2.INTER_AREA)
         colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32) * background[..., None]
-        sigma = options.surroundings * max(small)
+        sigma = _SURROUNDINGS * max(small)
         # Of the background alone: the ratio of blurred colours and blurred weight leaves the people out.
         total, weight = (cv2.GaussianBlur(values, (0, 0), sigma) for values in (colours, background))
         around = cv2.resize(total / np.maximum(weight, 1e-3)[..., None], size, interpolation=cv2.INTER_LINEAR)
         # A sharp edge would be the outline of a person to a network.
-        share = cv2.GaussianBlur(area, (0, 0), options.edge)[..., None]
+        share = cv2.GaussianBlur(area, (0, 0), _EDGE)[..., None]
         return np.clip(image * (1 - share) + around * share, 0, 255).astype(np.uint8)
 
     return pyramid.repainted(paint)
@@ -315,12 +338,12 @@ _LIMBS = [
 _TRUNK = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 
 
-def _limb_area(points: np.ndarray, side: float, size: tuple[int, int], options: SecondLookOptions) -> np.ndarray:
+def _limb_area(points: np.ndarray, side: float, size: tuple[int, int]) -> np.ndarray:
     """Draw a generous figure (height, width) bool of a pose (33, 2) pixels whose region has a side of so many
     pixels.
     """
     area = np.zeros(size[::-1], np.uint8)
-    width = max(3, round(options.limb_width * side) + 4)
+    width = max(3, round(_LIMB_WIDTH * side) + 4)
     pixels = np.clip(np.rint(points), -10 * max(size), 10 * max(size)).astype(np.int32)
 
     def at(name: str) -> np.ndarray:
@@ -333,5 +356,5 @@ def _limb_area(points: np.ndarray, side: float, size: tuple[int, int], options: 
     cv2.polylines(area, [trunk], True, 1, width)
     neck = ((trunk[0] + trunk[1]) // 2).tolist()
     cv2.line(area, at("nose").tolist(), neck, 1, width)
-    cv2.circle(area, at("nose").tolist(), max(2, round(options.head_radius * side)), 1, -1)
+    cv2.circle(area, at("nose").tolist(), max(2, round(_HEAD_RADIUS * side)), 1, -1)
     return area > 0

@@ -16,7 +16,7 @@ import numpy as np
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid
-from humanpose_cli.detect.similarity import PosePoints, same_person
+from humanpose_cli.detect.similarity import SAME_POSE_MODEL, PosePoints, same_person
 from humanpose_cli.detect.user_network import (
     CROP_MARGIN,
     JOINT_SPREAD,
@@ -71,18 +71,17 @@ class SimccModel:
         return np.concatenate([placed_points, scores[..., None]], axis=-1).astype(np.float32)
 
     def pose(
-        self, pyramid: Pyramid, people: Sequence[DetectedPerson], same_pose: float, focal: float | None = None
+        self, pyramid: Pyramid, people: Sequence[DetectedPerson], focal: float | None = None
     ) -> list[DetectedPerson]:
         """Replace people's joints by the network's. If its pose is another than the shipped networks', their world
         landmarks and mask are left out.
 
-        same_pose  similarity of one pose
-        focal      has no effect: the network has no camera
+        focal  has no effect: the network has no camera
         """
         joints = self.joints(pyramid, [person.box for person in people])
-        return [self._with_joints(person, rows, same_pose) for person, rows in zip(people, joints, strict=True)]
+        return [self._with_joints(person, rows) for person, rows in zip(people, joints, strict=True)]
 
-    def _with_joints(self, person: DetectedPerson, joints: np.ndarray, same_pose: float) -> DetectedPerson:
+    def _with_joints(self, person: DetectedPerson, joints: np.ndarray) -> DetectedPerson:
         """Replace a person's joints by joints (K, 3); those that the person's skeleton lacks are not used."""
         theirs = [row for row, name in enumerate(self.joint_names) if name in person.skeleton]
         mine = person.skeleton.indices(self.joint_names[row] for row in theirs)
@@ -91,6 +90,6 @@ class SimccModel:
         spread[mine] = JOINT_SPREAD * size
         before = PosePoints(person.keypoints[mine, :2], CROP_MARGIN * size)
         after = PosePoints(joints[theirs, :2], CROP_MARGIN * size, joints[theirs, 2])
-        is_same = same_person(before, after, same_pose, min_confidence=0)
+        is_same = same_person(before, after, SAME_POSE_MODEL, min_confidence=0)
         result = person if is_same else replace(person, world=None, world_spread=None, mask=None)
         return replace(result, keypoints=move_landmarks(person, mine, joints[theirs]), spread=spread)

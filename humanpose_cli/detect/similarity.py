@@ -1,4 +1,4 @@
-"""Whether two predictions are of one person: a measure of two poses, whose thresholds are in `SamePersonOptions`."""
+"""Whether two predictions are of one person: a measure of two poses, and its thresholds by what is compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+SAME_PASSES = 0.5  # poses of two landmark passes: of candidates before they are refined, and of people followed
+SAME_CANDIDATES = 0.4  # mean poses of two refined candidates, by the joints that both show
+SAME_NETWORKS = 0.5  # poses of one person by BlazePose and Thunder, or by a pass and all together
+SAME_KEYPOINTS = 0.4  # keypoints from the user's file and the landmark model's pose around them
+SAME_POSE_MODEL = 0.4  # joints of the user's pose network and of the shipped ones
+SAME_DETECTIONS = 0.7  # two people of a frame: a second detection has a similarity of 1.0, another person one of 0.2
 
 _OKS_WIDTH = 0.07  # of the body's size: σ of the distance between two predictions of one joint
 _HIDDEN_WEIGHT = 0.02  # of a joint that only one of two poses shows
@@ -31,7 +38,7 @@ class PosePoints:
 def same_person(
     a: PosePoints, b: PosePoints, threshold: float, *, min_confidence: float | None = None, min_joints: int = 1
 ) -> bool:
-    """Check that two poses have a `similarity` above a threshold of `SamePersonOptions`."""
+    """Check that two poses have a `similarity` above a threshold."""
     return similarity(a, b, min_confidence=min_confidence, min_joints=min_joints) > threshold
 
 

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from humanpose_cli.core.crop import box_overlap
-from humanpose_cli.detect.options import DetectOptions, TrackOptions
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.shots import ShotDetector
-from humanpose_cli.detect.similarity import PosePoints, same_person, similarity_of_points
+from humanpose_cli.detect.similarity import SAME_DETECTIONS, PosePoints, same_person, similarity_of_points
+
+_SAME_FRAMES = 0.3  # similarity of boxes or keypoints of two frames that are one track
+_KEYPOINT_WIDTH = 0.1  # longer sides of the box: standard deviation of a keypoint's movement from frame to frame
+_MIN_CONFIDENCE = 0.3  # of keypoints that are compared
+_MIN_KEYPOINTS = 4  # that are compared at least
+_MAX_GAP = 10  # frames that a track waits for its person
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,7 @@ class TrackAssigner:
     method); people without a match in the last ten frames start a track. A hard cut ends all tracks.
     """
 
-    def __init__(self, options: DetectOptions = DetectOptions()) -> None:
-        self._options = options
+    def __init__(self) -> None:
         self._tracks: list[_Track] = []
         self._next = 0
         self._shots = ShotDetector()
@@ -58,7 +62,7 @@ class TrackAssigner:
                 self._next += 1
         for track in self._tracks:
             track.lost_frames += 1
-        self._tracks = [track for track in self._tracks if track.lost_frames <= self._options.tracks.max_gap]
+        self._tracks = [track for track in self._tracks if track.lost_frames <= _MAX_GAP]
         return FrameIds(self._shots.shot_id, tuple(numbers))
 
     def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
@@ -68,40 +72,39 @@ class TrackAssigner:
 
         alike = np.zeros((len(people), len(self._tracks)))
         for row, person in enumerate(people):
-            alike[row] = [_similarity(track.last, person, self._options.tracks) for track in self._tracks]
-        possible = alike >= self._options.same_person.frames
+            alike[row] = [_similarity(track.last, person) for track in self._tracks]
+        possible = alike >= _SAME_FRAMES
         pairs = zip(*linear_sum_assignment(np.where(possible, alike, 0.0), maximize=True), strict=True)
         return [(row, self._tracks[column]) for row, column in pairs if possible[row, column]]
 
 
-def distinct_rows(people: Sequence[DetectedPerson], options: DetectOptions = DetectOptions()) -> list[int]:
+def distinct_rows(people: Sequence[DetectedPerson]) -> list[int]:
     """List the rows of one frame's people without second detections of one person, of which the likeliest is kept."""
     rows = list[int]()
     for row in sorted(range(len(people)), key=lambda row: (not people[row].confirmed, -people[row].score)):
-        if not any(_same_pose(people[row], people[other], options) for other in rows):
+        if not any(_same_pose(people[row], people[other]) for other in rows):
             rows.append(row)
     return sorted(rows)
 
 
-def _same_pose(a: DetectedPerson, b: DetectedPerson, options: DetectOptions) -> bool:
+def _same_pose(a: DetectedPerson, b: DetectedPerson) -> bool:
     """Check that the joints that two detections of a frame both show agree; left and right may be swapped."""
     one, other = (
         PosePoints(p.keypoints[:, :2], float(max(p.box[2:] - p.box[:2])), p.keypoints[:, 2], p.skeleton.mirror)
         for p in (a, b)
     )
-    limits, threshold = options.tracks, options.same_person.detections
-    return same_person(one, other, threshold, min_confidence=limits.min_confidence, min_joints=limits.min_keypoints)
+    return same_person(one, other, SAME_DETECTIONS, min_confidence=_MIN_CONFIDENCE, min_joints=_MIN_KEYPOINTS)
 
 
-def _similarity(before: DetectedPerson, now: DetectedPerson, options: TrackOptions) -> float:
+def _similarity(before: DetectedPerson, now: DetectedPerson) -> float:
     """Measure 0..1: overlap of the boxes, or agreement of the keypoints that both show, whichever is better."""
     overlap = float(box_overlap(before.box, now.box))
     if before.skeleton != now.skeleton:
         return overlap
-    in_both = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > options.min_confidence
-    if in_both.sum() < options.min_keypoints:
+    in_both = np.minimum(before.keypoints[:, 2], now.keypoints[:, 2]) > _MIN_CONFIDENCE
+    if in_both.sum() < _MIN_KEYPOINTS:
         return overlap
     # People move from frame to frame, which passes over one frame do not: a width of its own, and sides do not swap.
-    width = options.keypoint_width * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
+    width = _KEYPOINT_WIDTH * max(float(max(p.box[2:] - p.box[:2])) for p in (before, now)) + 1e-6
     points, others = before.keypoints[in_both, :2], now.keypoints[in_both, :2]
     return max(overlap, similarity_of_points(points, others, width))

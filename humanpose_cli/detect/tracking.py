@@ -36,12 +36,42 @@ from humanpose_cli.detect.search import (
 )
 from humanpose_cli.detect.second_look import look_behind
 from humanpose_cli.detect.shots import THUMBNAIL_SIDE, frame_thumbnail, shows_another_layout
-from humanpose_cli.detect.similarity import same_person
+from humanpose_cli.detect.similarity import SAME_PASSES, same_person
 
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 _LAYOUT_SIDE = 64  # cells of a window's layout
 _USUAL_RATE = 30.0  # frames a second, up to which newcomers are looked for every so many frames
 _CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape(-1, 2)
+
+# Lengths in sides of the region.
+_MIN_PRESENCE = 0.5  # in the landmark passes, below which the person has left the region
+_MIN_VISIBLE, _MIN_CONFIDENCE = 3, 0.3  # landmarks of this confidence in the image, below which the person has left it
+_MAX_MOVEMENT = 0.06  # by which passes with a reliable pose differ
+_PATIENCE = 2  # frames that a lost candidate is kept who is not certain
+_LOST_PATIENCE = 30  # frames in which a person lost within the image is looked for on their way
+_TURNS = 8  # orientations, over the full circle, in which lost people are looked for
+_REGAINED_VIEWS = 3  # of them that are looked at closely
+_REGAINED_PRESENCE, _REGAINED_MOVEMENT = 0.8, 0.03  # limits of a person who was lost
+_REGAINED_NEAR = 0.35  # distance of such a person from the expected position
+_REGAINED_SIZE = 1.6  # ratio of their size and the expected one
+_MAX_NEWCOMERS = 4  # proposals that are searched around in one frame
+_LOOK_SIDE = 512  # pixels of MultiPose's input for newcomers
+_LOOK_PART = 0.5  # side of a part of the image, in its longer sides
+_LOOK_CHANGE = 10.0  # grey levels of a cell, below which a window shows no newcomer beside the people followed
+_NEAR = 0.2  # distance within which a proposal is of the same person
+_REJECTION = 24  # frames in which a region where no person was found is not searched again
+_TENTATIVE = -2.5  # log-odds above the threshold of single images from which a candidate is followed
+# From here on, above that threshold, it is a person; between them it takes two searches, except in the first frame: so
+# many frames are searched that something resembles a person in one.
+_CERTAIN = 1.5
+_LOOK_AGAIN_EVERY = 6  # frames between two looks of MultiPose at a candidate that is not certain
+_CLOSE_SIDE, _CLOSE_REACH = 256, 1.6  # pixels of MultiPose's input for them, and the width of these looks
+_CLEAR_SCORE = 0.45  # MultiPose's of a person; a clamp that resembles one has 0.28 to 0.35, a bystander 0.52 to 0.57
+_WALK = 0.5  # a candidate that moves this far while it looks like a person is one
+_GAP_MOVEMENT = 0.1  # how far a joint moves, at most, between two frames in which people are searched for
+_GAP_TURN = 0.12  # radians that the body turns in the image meanwhile
+_TOUCHING = 0.1  # overlap of the boxes of two people's joints beyond which people are searched for in every frame
+_AHEAD = 3  # frames that looks and searches of the full image begin early: they take longer than a frame
 
 
 @dataclass(frozen=True)
@@ -159,8 +189,8 @@ class Follower:
                     fast, are new, lost or touch each other, and images of another layout, in every frame. None: all
         """
         self._pool, self._scheme, self._masks = pool, scheme, masks
-        self._options, self._same_passes = scheme.options.follow, scheme.options.same_person.passes
-        tentative = replace(scheme.fine, threshold=scheme.fine.threshold + self._options.tentative)
+        self._options = scheme.options.follow
+        tentative = replace(scheme.fine, threshold=scheme.fine.threshold + _TENTATIVE)
         self._tentative = replace(scheme, fine=tentative)
         self._people: list[_FollowedPerson] = []
         self._rejections: list[tuple[Region, int]] = []
@@ -214,7 +244,7 @@ class Follower:
                 number += 1
                 self._begin(number, frame)
             waiting.append(frame)
-            if len(waiting) > max(self._options.ahead, 1):
+            if len(waiting) > _AHEAD:
                 yield self._followed_into(waiting.popleft())
         while waiting:
             frame = waiting.popleft()
@@ -242,10 +272,10 @@ class Follower:
         turn, step = divmod(number, self._look_every)
         if step:
             return []
-        side = self._options.look_side
+        side = _LOOK_SIDE
         full = windows_over(pyramid.width, pyramid.height, (1.0,))[0]
         # Parts of a small image show nothing that the full image does not.
-        share = self._options.look_part if max(pyramid.size) > side else 1.0
+        share = _LOOK_PART if max(pyramid.size) > side else 1.0
         parts = windows_over(pyramid.width, pyramid.height, (share,)) or [full]
         windows = [full] if turn % 2 == 0 else [parts[turn // 2 % len(parts)]]
         if number == 0:
@@ -272,13 +302,13 @@ class Follower:
             self._add(search_proposed(self._pool, pyramid, self._tentative, new_proposals))
             self._add(self._look_behind(pyramid))
         # Else around newcomers and lost people.
-        newcomers = self._newcomers(proposals)[: self._options.max_newcomers]
+        newcomers = self._newcomers(proposals)[:_MAX_NEWCOMERS]
         if lost_regions or newcomers:
             regions = [*lost_regions, *(p.region for p in newcomers)]
             windows = [window for region in regions for window in _windows_around(region)]
             self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
             # What was no person in this frame is none in the next ones: a lamp-post is not searched in every frame.
-            until = self._frame + self._options.rejection
+            until = self._frame + _REJECTION
             self._rejections += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
         # People lost in the middle of a movement are often turned, as the search above does not expect them.
         self._regain(pyramid)
@@ -313,7 +343,7 @@ class Follower:
     def _touching(self, people: Sequence[_FollowedPerson]) -> bool:
         """Check whether the joints of two people lie in one area."""
         boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
-        return any(box_overlap(a, b) > self._options.touching for a, b in combinations(boxes, 2))
+        return any(box_overlap(a, b) > _TOUCHING for a, b in combinations(boxes, 2))
 
     def _movement(self, moved: np.ndarray, before: Region, now: Region) -> float:
         """Measure the movement of a person's joints by `moved` (K, 2) pixels, and of their region, as a share of what
@@ -321,7 +351,7 @@ class Follower:
         """
         turn = abs(math.remainder(now.angle - before.angle, 2 * math.pi))
         farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / now.side
-        return max(farthest / self._options.gap_movement, turn / self._options.gap_turn)
+        return max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN)
 
     def _rescale(self, size: int) -> None:
         """Scale all regions to a frame of another size, which shows the same view."""
@@ -341,7 +371,7 @@ class Follower:
                 f.region = f.motion.moved(f.region)
         regions = [f.region for f in self._people]
         for person, (full, heavy) in zip(self._people, self._passes(pyramid, regions), strict=True):
-            self._update(person, full, heavy, self._options.min_presence, self._options.max_movement)
+            self._update(person, full, heavy, _MIN_PRESENCE, _MAX_MOVEMENT)
         self._drop_duplicates()
 
     def _passes(self, pyramid: Pyramid, regions: Sequence[Region]) -> list[tuple[list[Observation], list[Observation]]]:
@@ -356,17 +386,17 @@ class Follower:
 
     def _regain(self, pyramid: Pyramid) -> None:
         """Look for the people who are lost, in every orientation: networks know people upright in the crop."""
-        turns = np.arange(self._options.turns) * 2 * np.pi / self._options.turns
+        turns = np.arange(_TURNS) * 2 * np.pi / _TURNS
         for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
             views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
             # Only regions where the person may have moved to: else a bystander would take their number.
-            likely = [o for o in first if o.presence > self._options.min_presence]
+            likely = [o for o in first if o.presence > _MIN_PRESENCE]
             likely = [o for o in likely if self._expected(o.next_region, person.region)]
-            likely = sorted(likely, key=lambda o: -o.presence)[: self._options.regained_views]
+            likely = sorted(likely, key=lambda o: -o.presence)[:_REGAINED_VIEWS]
             attempts = [replace(person, region=o.next_region) for o in likely]
             for f, (full, heavy) in zip(attempts, self._passes(pyramid, [f.region for f in attempts]), strict=True):
-                self._update(f, full, heavy, self._options.regained_presence, self._options.regained_movement)
+                self._update(f, full, heavy, _REGAINED_PRESENCE, _REGAINED_MOVEMENT)
             back = [f for f in attempts if f.candidate is not None]
             if back:
                 best = max(back, key=lambda f: f.probability)
@@ -397,7 +427,7 @@ class Follower:
             for f in self._people:
                 free &= np.hypot(*(centres - (f.region.x, f.region.y)).T) > f.region.side / 2
             change = np.abs(layout.astype(np.float32) - before).reshape(-1)[free]
-            if not (change > self._options.look_change).any():
+            if not (change > _LOOK_CHANGE).any():
                 return None
         return layout
 
@@ -411,13 +441,13 @@ class Follower:
 
     def _look_again(self, pyramid: Pyramid) -> None:
         """Look closely at uncertain candidates by MultiPose: two clear looks, or one and a search, confirm one."""
-        if self._frame % self._options.look_again_every:
+        if self._frame % _LOOK_AGAIN_EVERY:
             return
         for f in self._people:
             if not f.confirmed and f.candidate is not None:
-                window = replace(f.region, side=self._options.close_reach * f.region.side, angle=0.0)
-                proposals = propose_by_multipose(self._pool, pyramid, [(window, self._options.close_side)])
-                clear = any(p.score > self._options.clear_score and self._near(p.region, f.region) for p in proposals)
+                window = replace(f.region, side=_CLOSE_REACH * f.region.side, angle=0.0)
+                proposals = propose_by_multipose(self._pool, pyramid, [(window, _CLOSE_SIDE)])
+                clear = any(p.score > _CLEAR_SCORE and self._near(p.region, f.region) for p in proposals)
                 f.confirmed = clear and f.likely
                 f.likely |= clear
 
@@ -426,9 +456,9 @@ class Follower:
         threshold = self._scheme.fine.threshold
         for candidate in candidates:
             likely = candidate.probability > _probability(threshold)
-            certain = candidate.probability > _probability(threshold + self._options.certain)
+            certain = candidate.probability > _probability(threshold + _CERTAIN)
             # Videos seldom begin with things alone, while over all frames something resembles a person in one.
-            likely |= self._frame == 0 and candidate.multipose > self._options.clear_score
+            likely |= self._frame == 0 and candidate.multipose > _CLEAR_SCORE
             certain |= likely and self._frame == 0
             # A search that finds a followed person again confirms them; what is likely twice is a person.
             same = next((f for f in self._people if f.candidate and self._is_same(candidate, f.candidate)), None)
@@ -469,21 +499,21 @@ class Follower:
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
         one, other = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
-        return same_person(one, other, self._same_passes)
+        return same_person(one, other, SAME_PASSES)
 
     def _near(self, a: Region, b: Region) -> bool:
-        near = math.hypot(a.x - b.x, a.y - b.y) < self._options.near * max(a.side, b.side)
+        near = math.hypot(a.x - b.x, a.y - b.y) < _NEAR * max(a.side, b.side)
         return near and abs(math.log(a.side / b.side)) < math.log(2.5)
 
     def _patience(self, f: _FollowedPerson, pyramid: Pyramid) -> int:
         is_lost_inside = f.confirmed and _centred_in(f.region, pyramid)
-        return self._options.lost_patience if is_lost_inside else self._options.patience
+        return _LOST_PATIENCE if is_lost_inside else _PATIENCE
 
     def _expected(self, region: Region, prediction: Region) -> bool:
         """Check that a region may be that of a person whose region is predicted."""
         distance = math.hypot(region.x - prediction.x, region.y - prediction.y)
-        near = distance < self._options.regained_near * prediction.side
-        return near and abs(math.log(region.side / prediction.side)) < math.log(self._options.regained_size)
+        near = distance < _REGAINED_NEAR * prediction.side
+        return near and abs(math.log(region.side / prediction.side)) < math.log(_REGAINED_SIZE)
 
     def _update(
         self,
@@ -500,8 +530,8 @@ class Follower:
         mean = points.mean(0)
         # Passes that see a person agree; over a background each shows another pose.
         movement = float(np.median(np.sqrt(((points - mean) ** 2).sum(-1).mean(0)))) / person.region.side
-        visible = mean_confidence(passes) > self._options.min_confidence
-        if presence < min_presence or movement > max_movement or visible.sum() < self._options.min_visible:
+        visible = mean_confidence(passes) > _MIN_CONFIDENCE
+        if presence < min_presence or movement > max_movement or visible.sum() < _MIN_VISIBLE:
             person.candidate = person.points = person.speed = None
             person.lost_frames += 1
             return
@@ -519,7 +549,7 @@ class Follower:
         person.candidate, person.lost_frames = Candidate(tuple(full), probability, heavy=tuple(heavy)), 0
         # Things that resemble a person stay where they are.
         distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)
-        person.confirmed |= distance > self._options.walk * person.region.side
+        person.confirmed |= distance > _WALK * person.region.side
 
 
 def _region(values: Sequence[float]) -> Region:

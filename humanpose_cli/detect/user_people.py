@@ -9,13 +9,13 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import box_overlap
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.similarity import PosePoints, same_person
+from humanpose_cli.detect.similarity import SAME_DETECTIONS, PosePoints, same_person
 from humanpose_cli.io.detections import UserDetection
 
 _MIN_JOINTS = 2  # of a person who can be fitted
 _MIN_COMMON_JOINTS = 4  # that two people both have, so that their poses can be compared
+_SAME_BOXES = 0.7  # overlap of two boxes that may be of one person
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class UserSelection:
     few_joints: int
 
 
-def select_people(entries: Sequence[UserDetection], min_score: float, options: DetectOptions) -> UserSelection:
+def select_people(entries: Sequence[UserDetection], min_score: float) -> UserSelection:
     """Leave out people of low scores or without joints, and all but the best of several detections of one person.
 
     min_score  on the file's own scale
@@ -37,7 +37,7 @@ def select_people(entries: Sequence[UserDetection], min_score: float, options: D
     likely = sorted((entry for entry in with_joints if entry.score >= min_score), key=lambda entry: -entry.score)
     people: list[UserDetection] = []
     for entry in likely:
-        if not any(_is_double(entry, other, options) for other in people):
+        if not any(_is_double(entry, other) for other in people):
             people.append(entry)
     return UserSelection(
         tuple(people),
@@ -51,12 +51,11 @@ def _has_joints(entry: UserDetection) -> bool:
     return entry.keypoints is None or int((entry.keypoints[:, 2] > 0).sum()) >= _MIN_JOINTS
 
 
-def _is_double(a: UserDetection, b: UserDetection, options: DetectOptions) -> bool:
-    limits = options.same_person
+def _is_double(a: UserDetection, b: UserDetection) -> bool:
     if a.keypoints is not None and b.keypoints is not None:
         one, other = _pose(a.keypoints), _pose(b.keypoints)
-        return same_person(one, other, limits.detections, min_confidence=0, min_joints=_MIN_COMMON_JOINTS)
-    return a.box is not None and b.box is not None and float(box_overlap(a.box, b.box)) > limits.user_boxes
+        return same_person(one, other, SAME_DETECTIONS, min_confidence=0, min_joints=_MIN_COMMON_JOINTS)
+    return a.box is not None and b.box is not None and float(box_overlap(a.box, b.box)) > _SAME_BOXES
 
 
 def _pose(keypoints: np.ndarray) -> PosePoints:

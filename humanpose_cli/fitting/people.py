@@ -118,14 +118,14 @@ def find_people(
             raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
         model = open_pose_model(pose_model, device)
         source = find_people(mode, threads, boxes=boxes, min_score=min_score, device=device, options=options)
-        return PosedPeople(source, model, threads, options)
+        return PosedPeople(source, model, threads)
     if boxes is not None and keypoints is not None:
         raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints hold more")
     if device != "auto":
         device = runtime_device(device)
     file = user_people(boxes=boxes, keypoints=keypoints)
     if file is not None:
-        return PeopleFromFile(file, mode, threads, device, options, min_score)
+        return PeopleFromFile(file, mode, threads, device, options.min_user_box, min_score)
     return DetectedPeople(mode, threads, device, options)
 
 
@@ -136,9 +136,7 @@ def user_people(*, boxes: UserPeople | None = None, keypoints: UserPeople | None
     return boxes if boxes is None or isinstance(boxes, UserDetections) else read_boxes(boxes)
 
 
-def user_people_notes(
-    file: UserDetections, items: Iterable[InputItem], min_score: float, options: DetectOptions
-) -> list[str]:
+def user_people_notes(file: UserDetections, items: Iterable[InputItem], min_score: float) -> list[str]:
     """Say how many frames of some inputs a file does not mention, and how many of its people are left out.
 
     Raises InputError if the file mentions none of the frames. Inputs that cannot be read are ignored, and so are videos
@@ -147,7 +145,7 @@ def user_people_notes(
     frames = [key for item in items if item.error is None for key in _frame_keys(item, file)]
     notes = file.check_frames(frames)
     entries = (file.people_of(key) or () for key in frames)
-    selections = (select_people(people, min_score, options) for people in entries)
+    selections = (select_people(people, min_score) for people in entries)
     return notes + selection_notes(file.path.name, selections, min_score)
 
 
@@ -321,11 +319,11 @@ class PeopleFromFile(PeopleSource):
         mode: DetectorMode,
         threads: int | None = None,
         device: str = "auto",
-        options: DetectOptions = DetectOptions(),
+        min_box: float = 0.0,
         min_score: float = 0.0,
     ) -> None:
         self._file, self._mode, self._views, self._device = file, mode, _VIEWS[mode], device
-        self._options, self._min_score = options, min_score
+        self._min_box, self._min_score = min_box, min_score
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     @property
@@ -333,7 +331,7 @@ class PeopleFromFile(PeopleSource):
         return images_at_once(self._device)
 
     def notes(self, items: Iterable[InputItem]) -> list[str]:
-        return user_people_notes(self._file, items, self._min_score, self._options)
+        return user_people_notes(self._file, items, self._min_score)
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         with asking(self._device):
@@ -352,7 +350,7 @@ class PeopleFromFile(PeopleSource):
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
         entries = self._file.people_of(FrameKey.of(frame, index))
-        selection = select_people(entries or (), self._min_score, self._options)
+        selection = select_people(entries or (), self._min_score)
         people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
         with_keypoints = [person for person in people if person.keypoints is not None]
         look = self._look_around_keypoints if with_keypoints else self._look_into_boxes
@@ -372,11 +370,11 @@ class PeopleFromFile(PeopleSource):
         for entry in entries:
             assert entry.keypoints is not None
             person = person_from_keypoints(entry.keypoints[rows], skeleton, width, height)
-            if reason := unfitted_reason(person.box, width, height, self._options.min_user_box):
+            if reason := unfitted_reason(person.box, width, height, self._min_box):
                 unfitted.append(without_body(entry, person.box, reason))
             else:
                 people.append(replace(person, number=entry.track))
-        return [*watch_keypoints(self._pool, frame.pixels, people, self._views, self._options), *unfitted]
+        return [*watch_keypoints(self._pool, frame.pixels, people, self._views), *unfitted]
 
     def _look_into_boxes(
         self, frame: Frame, entries: Sequence[UserDetection], index: int | None
@@ -386,12 +384,12 @@ class PeopleFromFile(PeopleSource):
         boxed, unfitted = [], []
         for entry in entries:
             assert entry.box is not None
-            if reason := unfitted_reason(entry.box, width, height, self._options.min_user_box):
+            if reason := unfitted_reason(entry.box, width, height, self._min_box):
                 unfitted.append(without_body(entry, entry.box, reason))
             else:
                 boxed.append(entry)
         fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
-        scheme = replace(SCHEMES["fast" if fast else "thorough"], options=self._options)
+        scheme = SCHEMES["fast" if fast else "thorough"]
         corners = np.reshape([entry.box for entry in boxed], (-1, 4))
         people = people_in_boxes(self._pool, frame.pixels, corners, self._views, scheme)
         # Both detectors may be wrong, independently.
@@ -399,7 +397,7 @@ class PeopleFromFile(PeopleSource):
             replace(person, score=min(entry.score, 1.0) * person.score, number=entry.track)
             for person, entry in zip(people, boxed, strict=True)
         ]
-        distinct = distinct_rows(people, self._options)
+        distinct = distinct_rows(people)
         people = [p if row in distinct else replace(p, not_fitted="detected twice") for row, p in enumerate(people)]
         return [*people, *unfitted]
 
@@ -410,14 +408,8 @@ class PeopleFromFile(PeopleSource):
 class PosedPeople(PeopleSource):
     """The people of another source, with the joints of the user's pose network."""
 
-    def __init__(
-        self,
-        source: PeopleSource,
-        model: PoseModel,
-        threads: int | None = None,
-        options: DetectOptions = DetectOptions(),
-    ) -> None:
-        self._source, self._model, self._options = source, model, options
+    def __init__(self, source: PeopleSource, model: PoseModel, threads: int | None = None) -> None:
+        self._source, self._model = source, model
         self._pool = ModelPool(threads or default_threads())
 
     @property
@@ -449,7 +441,7 @@ class PosedPeople(PeopleSource):
     def _posed(self, frame: Frame, detections: Sequence[DetectedPerson]) -> list[DetectedPerson]:
         # Detections that are not fitted keep what they are: joints of the user's network would make bodies of them.
         people = [person for person in detections if not person.not_fitted]
-        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, self._options, frame.focal)
+        with_joints = use_pose_model(self._pool, self._model, frame.pixels, people, frame.focal)
         return [*with_joints, *(person for person in detections if person.not_fitted)]
 
     def close(self) -> None:

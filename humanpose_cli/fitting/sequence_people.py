@@ -50,7 +50,7 @@ class SequencePeopleBuilder:
 
     def __init__(self, options: FitOptions, estimates: Estimates, masks: TrackMasks) -> None:
         self._options, self._estimates, self._masks = options, estimates, masks
-        self._tracks, self._motion = TrackLinker(options.detect), CameraMotion(may_walk=options.camera != "turning")
+        self._tracks, self._motion = TrackLinker(), CameraMotion(may_walk=options.camera != "turning")
         self._cameras: list[FrameCamera] = []
         self._people: list[DetectedPerson] = []
         self._unfitted: list[UnfittedDetection] = []

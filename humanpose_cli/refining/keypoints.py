@@ -13,10 +13,9 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import predictions_for_keypoints
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.detect.search import SCHEMES, search
-from humanpose_cli.detect.similarity import PosePoints, similarity
+from humanpose_cli.detect.similarity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.user_people import select_people
 from humanpose_cli.fitting.options import MIN_SCORE
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections
@@ -87,14 +86,14 @@ def keypoints_of_file(
             keys[number] = FrameKey.of(decoded, decoded.index if record.frame_count > 1 else None)
             progress(len(keys), record.frame_count, "frames for keypoints")
     file.check_frames(list(keys.values()))
-    keypoints, options = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32), DetectOptions()
+    keypoints = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)
     for number, key in keys.items():
-        people = select_people(file.people_of(key) or (), MIN_SCORE, options).people
+        people = select_people(file.people_of(key) or (), MIN_SCORE).people
         rows = record.rows_for(number)
         alike = _similarities(record, rows, people)
         for i, j in zip(*linear_sum_assignment(alike, maximize=True), strict=True):
             values = people[j].keypoints
-            if alike[i, j] > options.same_person.keypoints and values is not None:
+            if alike[i, j] > SAME_KEYPOINTS and values is not None:
                 keypoints[rows[i]] = values
     if len(record) and not keypoints[..., 2].any():
         raise InputError(file.path, "shows none of the fit's people", expected="the keypoints of the fit's frames")

@@ -88,15 +88,16 @@ def test_newcomers_are_looked_for_where_the_image_changed(fast: PersonDetector, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, *extensive(1)])
-def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, threads: int) -> None:
+def test_what_begins_ahead_of_its_frame_changes_nothing(rendered, monkeypatch, threads: int) -> None:
     """Over missing frames and other sizes, with searches and looks in many frames."""
     (image,) = frames(rendered, [0])
     empty = np.repeat(image[:, :1], image.shape[1], axis=1)
     moving = list(frames(rendered, list(range(0, 36, 6))))
     sequence = [empty, empty, *moving, None, *moving[::-1], *(cv2.resize(m, None, fx=0.7, fy=0.7) for m in moving)]
     found = []
-    for ahead in (0, 3):
-        options = DetectOptions(follow=FollowOptions(ahead=ahead, key_every=5, look_every=2))
+    options = DetectOptions(follow=FollowOptions(key_every=5, look_every=2))
+    for ahead in (1, 3):
+        monkeypatch.setattr(tracking, "_AHEAD", ahead)
         with PersonDetector("fast", threads, options=options) as follower:
             found.append(list(follower.track(sequence)))
     assert {len(people) for people in found[0]} == {0, 1}

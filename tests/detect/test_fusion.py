@@ -11,7 +11,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.fusion import UprightPose, fuse, observe_upright, upright_views
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import FusionOptions
 from humanpose_cli.detect.person import (
     CropView,
     FusedJoints,
@@ -24,7 +23,6 @@ from humanpose_cli.detect.person import (
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES
 
-OPTIONS = FusionOptions()
 SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
 HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
 REGION = Region(200, 200, 300)
@@ -108,8 +106,8 @@ def test_noise_is_inverse_to_the_votes_that_agree() -> None:
 
 def test_upright_crops_do_not_depend_on_which_side_is_which() -> None:
     points = body()
-    right = upright_views([observation(points)] * 2, OPTIONS)
-    swapped = upright_views([observation(points), observation(points[list(BLAZEPOSE33.mirror)])], OPTIONS)
+    right = upright_views([observation(points)] * 2)
+    swapped = upright_views([observation(points), observation(points[list(BLAZEPOSE33.mirror)])])
     for a, b in zip(right, swapped, strict=True):
         np.testing.assert_allclose([a.region.x, a.region.y, a.region.side], [b.region.x, b.region.y, b.region.side])
     low, high = points[SHARED].min(0), points[SHARED].max(0)
@@ -158,7 +156,7 @@ def test_upright_crops_hold_the_person_and_thunder_agrees(astronaut: np.ndarray)
         pyramid = Pyramid(astronaut)
         region = observe_all(pool, pyramid, [CropView(Region(220, 300, 600))])[0].next_region
         full = observe_all(pool, pyramid, [CropView(region), *jittered_views(region, 2)])
-        views = upright_views(full, OPTIONS)
+        views = upright_views(full)
         upright = observe_upright(pool, pyramid, views)
     assert [view.mirror for view in views] == [False, True, True, False]
     assert all(view.region.angle == 0 for view in views)

@@ -9,9 +9,8 @@ import pytest
 from helpers.landmark_passes import candidate, disc_mask, moved, observed, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect import search
+from humanpose_cli.detect import regions, search
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.person import combine, mean_mask, points_spread
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import (
@@ -28,7 +27,6 @@ from humanpose_cli.detect.search import (
 )
 from humanpose_cli.detect.similarity import same_person
 
-OPTIONS = DetectOptions()
 MIRROR = list(BLAZEPOSE33.mirror)
 BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])
 
@@ -60,16 +58,16 @@ def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
     e = CandidateFeatures(support=4, score=0.7, presence=0.9, instability=0.02, turn=0.5)
     better = [("support", 8), ("score", 0.9), ("presence", 0.99), ("instability", 0.01), ("turn", 0.0)]
     for name, value in better:
-        assert score.log_odds(replace(e, **{name: value}), OPTIONS.search) > score.log_odds(e, OPTIONS.search), name
+        assert score.log_odds(replace(e, **{name: value})) > score.log_odds(e), name
     extremes = CandidateFeatures(support=1, score=0.0, presence=1.0, instability=0.0, turn=np.pi)
-    assert np.isfinite(score.log_odds(extremes, OPTIONS.search))
+    assert np.isfinite(score.log_odds(extremes))
 
 
 @pytest.mark.parametrize("mode", ["thorough", "fast"])
 def test_multipose_speaks_for_a_person_from_the_score_that_images_without_people_never_have(mode: str) -> None:
     score = SCHEMES[mode].fine
     unsteady = CandidateFeatures(support=20, score=0.9, presence=0.99, instability=0.12, turn=0.6)
-    odds = [score.log_odds(replace(unsteady, multipose=m), OPTIONS.search) for m in (0.0, 0.1, 0.2, 0.5)]
+    odds = [score.log_odds(replace(unsteady, multipose=m)) for m in (0.0, 0.1, 0.2, 0.5)]
     assert odds[0] == odds[1] < odds[2] < odds[3]
     assert odds[3] - odds[0] == pytest.approx(0.9 * np.log(9))
     # A person whom BlazePose's passes show in two ways, as two of forty frames of a balancing man, is kept.
@@ -98,12 +96,12 @@ def test_a_person_of_multipose_alone_is_a_candidate_and_its_support_is_none() ->
         Proposal(there, 0.4, 0, multipose=True),
         Proposal(here.moved(turn=np.pi), 0.9, 1, multipose=True),  # upside down: somebody else
     ]
-    both, alone = candidates_from(Watched(), image, proposals, OPTIONS)
+    both, alone = candidates_from(Watched(), image, proposals)
     assert (both.support, both.score, both.multipose) == (2, 0.8, 0.6)
     assert (alone.support, alone.multipose) == (0, 0.4)
-    assert alone.score < OPTIONS.search.proposal_score
+    assert alone.score < regions._PROPOSAL_SCORE
     assert refined_features(replace(alone, passes=alone.coarse[1:])).multipose == 0.4
-    assert candidates_from(Watched(presence=0.4), image, proposals, OPTIONS) == []
+    assert candidates_from(Watched(presence=0.4), image, proposals) == []
 
 
 def test_multipose_looks_at_windows_where_they_show_more_than_the_complete_image() -> None:
@@ -129,7 +127,7 @@ def test_multipose_looks_at_windows_where_they_show_more_than_the_complete_image
 def test_small_windows_are_searched_where_a_person_fits_into_them(monkeypatch, people, windows) -> None:
     searched: list[Region] = []
 
-    def propose_in(pool, pyramid, some, options):
+    def propose_in(pool, pyramid, some):
         searched.extend(some)
         return [Proposal(Region(some[0].x, some[0].y, some[0].side), 0.3, 0)] if len(searched) > len(some) else []
 
@@ -150,7 +148,7 @@ def test_second_guesses_at_one_person_go_and_neighbours_stay() -> None:
     again = candidate(observed(moved(points, 10, 5)))
     swapped = candidate(observed(moved(points[MIRROR], 0, 8)))
     neighbour = candidate(observed(moved(points, 150, 0)))
-    kept = distinct_people([(again, 1.0), (strong, 3.0), (swapped, 2.0), (neighbour, 1.5)], OPTIONS)
+    kept = distinct_people([(again, 1.0), (strong, 3.0), (swapped, 2.0), (neighbour, 1.5)])
     assert [(c is strong, c is neighbour) for c, _ in kept] == [(True, False), (False, True)]
 
 
@@ -160,9 +158,9 @@ def test_what_is_not_visible_does_not_make_two_people_of_a_portrait() -> None:
     other[BUST] = moved(points, 6, 0)[BUST]
     confidence = np.zeros(33)
     confidence[BUST] = 1
-    assert len(distinct_people([(candidate(observed(points)), 2.0), (candidate(observed(other)), 1.5)], OPTIONS)) == 2
+    assert len(distinct_people([(candidate(observed(points)), 2.0), (candidate(observed(other)), 1.5)])) == 2
     portraits = [candidate(observed(pose, confidence=confidence)) for pose in (points, other)]
-    assert len(distinct_people([(portraits[0], 2.0), (portraits[1], 1.5)], OPTIONS)) == 1
+    assert len(distinct_people([(portraits[0], 2.0), (portraits[1], 1.5)])) == 1
 
 
 def test_a_weaker_pose_on_a_persons_mask_goes_but_an_equal_one_stays() -> None:
@@ -172,10 +170,10 @@ def test_a_weaker_pose_on_a_persons_mask_goes_but_an_equal_one_stays() -> None:
     inner = standing()[::-1] * 0.5 + [150, 150]
     assert not same_person(body_pose(points, 400), body_pose(inner, 400), 0.3)
     on_person = candidate(observed(inner, Region(300, 300, 200)))
-    assert len(distinct_people([(person, 3.0), (on_person, 1.9)], OPTIONS)) == 1
-    assert len(distinct_people([(person, 3.0), (on_person, 2.1)], OPTIONS)) == 2
+    assert len(distinct_people([(person, 3.0), (on_person, 1.9)])) == 1
+    assert len(distinct_people([(person, 3.0), (on_person, 2.1)])) == 2
     beside = candidate(observed(moved(inner, 200, 0), Region(500, 300, 200)))
-    assert len(distinct_people([(person, 3.0), (beside, 1.0)], OPTIONS)) == 2
+    assert len(distinct_people([(person, 3.0), (beside, 1.0)])) == 2
 
 
 def test_combining_averages_points_and_centres_the_hips() -> None:

@@ -16,7 +16,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.detect import second_look
 from humanpose_cli.detect.fusion import UprightPose
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES, search
 from humanpose_cli.detect.second_look import ImagePeople, look_behind, painted_over, search_twice
@@ -27,7 +26,6 @@ from humanpose_cli.rendering.surfaces import Surface
 THOROUGH = SCHEMES["thorough"]
 SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
 GREEN, RED = np.array([40, 160, 60]), np.array([220, 30, 30])
-OPTIONS = DetectOptions().second_look
 
 
 def red_person(scale: int = 1):
@@ -37,7 +35,7 @@ def red_person(scale: int = 1):
     points = standing(300, 300) * scale
     image = np.tile(GREEN.astype(np.uint8), (600 * scale, 800 * scale, 1))
     region = Region(300.0 * scale, 300.0 * scale, 500.0 * scale)
-    figure = second_look._limb_area(points, region.side, (800 * scale, 600 * scale), OPTIONS)
+    figure = second_look._limb_area(points, region.side, (800 * scale, 600 * scale))
     ball = np.zeros(figure.shape, np.uint8)
     cv2.circle(ball, (440 * scale, 120 * scale), 25 * scale, 1, -1)
     image[figure | (ball > 0)] = RED
@@ -51,7 +49,7 @@ def red_person(scale: int = 1):
 def test_people_are_painted_over_with_their_surroundings_and_what_their_mask_shows_besides_is_not(scale: int) -> None:
     image, person, figure, ball = red_person(scale)
     pyramid = Pyramid(image)
-    behind = painted_over(pyramid, [person], OPTIONS)
+    behind = painted_over(pyramid, [person])
     full = Region(400.0 * scale, 300.0 * scale, 800.0 * scale)
     before, after = (p.crop(full, 800).astype(float) for p in (pyramid, behind))
     inner, outer = (
@@ -88,7 +86,7 @@ def test_log_odds_grow_with_the_agreement_of_each_network(monkeypatch) -> None:
     assert full - agreement(monkeypatch, 28, 0) == pytest.approx(0.4 * (np.log(49) - np.log(share / (1 - share))))
     assert full - agreement(monkeypatch, 0, 28) == pytest.approx(0.7 * (np.log(49) - np.log(share / (1 - share))))
     assert full - agreement(monkeypatch, 0, 0, odds=-1.0) == pytest.approx(0.3 * 2)
-    assert agreement(monkeypatch, 200, 200, odds=3.0) < OPTIONS.listing
+    assert agreement(monkeypatch, 200, 200, odds=3.0) < second_look._LISTING
 
 
 class Scripted(ModelPool):
@@ -104,7 +102,7 @@ def scripted(monkeypatch, *searches, agreed=lambda odds: odds, behind=()) -> lis
 
     def scored(pool, pyramid, scheme, proposals):
         looked_at.append(pyramid)
-        assert scheme.coarse.threshold == SCHEMES["thorough"].coarse.threshold + OPTIONS.coarse
+        assert scheme.coarse.threshold == SCHEMES["thorough"].coarse.threshold + second_look._COARSE
         return list(next(script))
 
     monkeypatch.setattr(second_look, "propose_by_multipose", lambda *_: list(behind))
@@ -173,11 +171,11 @@ def test_people_in_doubt_and_behind_others_are_found_in_turn(monkeypatch) -> Non
 
 def test_where_no_person_is_certain_a_candidate_must_be_clearer(monkeypatch) -> None:
     one, other = person_at(300), person_at(600)
-    doubtful, needed = [(one, 0.9), (other, 0.8)], OPTIONS.person + OPTIONS.isolation
+    doubtful, needed = [(one, 0.9), (other, 0.8)], second_look._PERSON + second_look._ISOLATION
     found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: needed + odds - 0.91)
     assert names(found, one, other) == [[]]
     assert [u.reason for u in found.without_body] == ["pose not certain"] * 2
-    expected = [1 / (1 + np.exp(0.01 - OPTIONS.person)), 1 / (1 + np.exp(0.11 - OPTIONS.person))]
+    expected = [1 / (1 + np.exp(0.01 - second_look._PERSON)), 1 / (1 + np.exp(0.11 - second_look._PERSON))]
     np.testing.assert_allclose([u.probability for u in found.without_body], expected)
     found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: needed + odds - 0.89)
     assert names(found, one, other) == [[], [0], [1]]
@@ -197,9 +195,9 @@ def test_a_candidate_who_touches_no_person_must_be_clearer(monkeypatch, distance
 def test_which_candidates_are_looked_at() -> None:
     one, near, far = person_at(300), person_at(500), person_at(900)
     look = second_look._SecondLook(None, None, THOROUGH)  # type: ignore[arg-type]
-    scored = [(near, OPTIONS.doubtful + 0.1), (far, OPTIONS.unclear + 0.1)]
+    scored = [(near, second_look._DOUBTFUL + 0.1), (far, second_look._UNCLEAR + 0.1)]
     assert look.doubtful([one], scored) == scored
-    below = [(near, OPTIONS.doubtful - 0.1), (far, OPTIONS.unclear - 0.1), (person_at(305), 0.5)]
+    below = [(near, second_look._DOUBTFUL - 0.1), (far, second_look._UNCLEAR - 0.1), (person_at(305), 0.5)]
     assert look.doubtful([one], below) == []
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.detector import person_from_keypoints
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.detect.user_people import (
     select_people,
     selection_notes,
@@ -19,7 +18,6 @@ from humanpose_cli.detect.user_people import (
 )
 from humanpose_cli.io.detections import UserDetection
 
-OPTIONS = DetectOptions()
 POINTS = np.random.default_rng(4).uniform(0, 100, (len(BLAZEPOSE33), 2))
 
 
@@ -35,7 +33,7 @@ def boxed(score: float, *box: float) -> UserDetection:
 
 def test_the_highest_scores_come_first_and_the_threshold_itself_counts():
     entries = [person(0.3, 0), person(0.29, 300), person(2.9, 600), person(0.5, 900)]
-    selection = select_people(entries, 0.3, OPTIONS)
+    selection = select_people(entries, 0.3)
     assert selection.people == (entries[2], entries[3], entries[0])
     assert (selection.low_scores, selection.doubles, selection.few_joints) == (1, 0, 0)
 
@@ -43,19 +41,19 @@ def test_the_highest_scores_come_first_and_the_threshold_itself_counts():
 def test_of_doubles_the_best_is_taken_also_if_left_and_right_are_swapped():
     mirror = list(BLAZEPOSE33.mirror)
     entries = [person(0.5, 1), person(0.9), person(0.7, rows=mirror), person(0.8, 300)]
-    selection = select_people(entries, 0.0, OPTIONS)
+    selection = select_people(entries, 0.0)
     assert selection.people == (entries[1], entries[3])
     assert (selection.low_scores, selection.doubles, selection.few_joints) == (0, 2, 0)
 
 
 def test_three_common_joints_are_too_few_for_a_double():
     entries = [person(0.9), person(0.8, joints=3), person(0.7, joints=4)]
-    assert select_people(entries, 0.0, OPTIONS).people == (entries[0], entries[1])
+    assert select_people(entries, 0.0).people == (entries[0], entries[1])
 
 
 def test_people_with_one_joint_or_none_are_counted_whatever_their_score():
     entries = [person(0.9, joints=2), person(0.9, 300, joints=1), person(0.1, 600, joints=0)]
-    selection = select_people(entries, 0.3, OPTIONS)
+    selection = select_people(entries, 0.3)
     assert selection.people == (entries[0],)
     assert (selection.low_scores, selection.doubles, selection.few_joints) == (0, 0, 2)
 
@@ -63,13 +61,13 @@ def test_people_with_one_joint_or_none_are_counted_whatever_their_score():
 @pytest.mark.parametrize(("width", "is_double"), [(71, True), (69, False)])
 def test_boxes_are_doubles_by_their_overlap(width, is_double):
     """More than 0.7 of both together."""
-    selection = select_people([boxed(0.9, 0, 0, 100, 100), boxed(0.8, 0, 0, width, 100)], 0.0, OPTIONS)
+    selection = select_people([boxed(0.9, 0, 0, 100, 100), boxed(0.8, 0, 0, width, 100)], 0.0)
     assert selection.doubles == is_double
 
 
 def test_the_note_gives_every_reason_and_no_reason_gives_no_note():
     entries = [person(0.9), person(0.8), person(0.1, 300), person(0.9, joints=0)]
-    selections = [select_people(entries, 0.25, OPTIONS), select_people(entries[:1], 0.25, OPTIONS)]
+    selections = [select_people(entries, 0.25), select_people(entries[:1], 0.25)]
     assert selection_notes("a.json", selections, 0.25) == [
         "3 of 5 people in a.json are left out: 1 of a score below 0.25 (`min_score`), 1 detected twice, "
         "1 with fewer than 2 joints"

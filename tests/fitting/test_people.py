@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.conventions import COCO17, COCO21
-from humanpose_cli.detect.options import DetectOptions
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.people import find_people, user_people, user_people_notes
@@ -38,7 +37,7 @@ def image(tmp_path):
 
 
 def test_notes_count_who_is_left_out(file, image):
-    notes = user_people_notes(file, [image], 0.3, DetectOptions())
+    notes = user_people_notes(file, [image], 0.3)
     reasons = "1 of a score below 0.3 (`min_score`), 1 detected twice, 1 with fewer than 2 joints"
     assert notes == [f"3 of 5 people in people.json are left out: {reasons}"]
 

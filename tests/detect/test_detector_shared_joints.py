@@ -8,10 +8,9 @@ import numpy as np
 from helpers.landmark_passes import disc_mask, moved, observed, standing
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.options import SharedJointOptions
+from humanpose_cli.detect.detector import hide_shared_joints
 from humanpose_cli.detect.person import DetectedPerson, PersonMask, combine
 from humanpose_cli.detect.regions import Region
-from humanpose_cli.detect.shared_joints import hide_shared_joints
 
 WRIST, KNEE = BLAZEPOSE33.index("left_wrist"), BLAZEPOSE33.index("right_knee")
 HAND = BLAZEPOSE33.indices(["left_wrist", "left_pinky", "left_index", "left_thumb"])
@@ -26,7 +25,7 @@ def person(points: np.ndarray, **confidence: float) -> DetectedPerson:
 
 
 def hidden(people: list[DetectedPerson]) -> list[set[int]]:
-    after = hide_shared_joints(people, SharedJointOptions())
+    after = hide_shared_joints(people)
     return [
         set(np.flatnonzero(new.keypoints[:, 2] != old.keypoints[:, 2])) for old, new in zip(people, after, strict=True)
     ]
@@ -45,7 +44,7 @@ def test_a_joint_belongs_to_the_person_who_is_more_confident() -> None:
     assert hidden([borrower, owner]) == [set(HAND), set()]
     unsure = person(standing(), left_wrist=0.5)
     assert hidden([unsure, borrower]) == [set(HAND), set()]
-    changed = hide_shared_joints([owner, borrower], SharedJointOptions())[1]
+    changed = hide_shared_joints([owner, borrower])[1]
     np.testing.assert_array_equal(changed.keypoints[:, :2], borrower.keypoints[:, :2])
     assert (changed.keypoints[HAND, 2] == 0).all()
 
