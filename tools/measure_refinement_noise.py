@@ -6,7 +6,7 @@
 
 One JSON line each; every σ is along one axis, from the median of the errors' lengths:
 keypoints      distance of true bodies' landmarks from the keypoints times confidence, in pixels of a crop of 256
-               (`weights.landmark_noise`), and its correlation on a part (`weights.landmark_correlation`)
+               (`_LANDMARK_NOISE` of `refining.refiner`), and its correlation on a part (`_LANDMARK_CORRELATION`)
 flow, network  error of surface points' displacements over the noise that is assumed, for starts of every kind, and its
                correlation on a part (`weights.surface_correlation`)
 errors         rotations of keypoint fits and of Neural Body Fitting's network about an axis, radians, for every class

@@ -11,7 +11,7 @@ overlap is largest halfway, and a body between the two is nearer to the truth th
 where the overlap is largest, the farther the more is gained there, as an estimate is shrunk that has noise of its own.
 Where the overlap still grows at the end, as on real videos, most of the refinement or all of it is kept.
 
-The constants (`AcceptanceOptions`) are calibrated on rendered clips against the joints' error, and tried on others
+The constants are calibrated on rendered clips against the joints' error, and tried on others
 (docs/research/refine.md).
 """
 
@@ -30,6 +30,12 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.options import AcceptanceOptions
 
 Array = NDArray[Any]
+
+# Where the overlap would be largest, in the way to the moved bodies: the parabola through three overlaps foretells no
+# more.
+_FARTHEST = 2.0
+# Seconds: standard deviations of the averages over a track, of overlaps and of the share that is kept.
+_NEIGHBOURS, _FADE = 0.2, 0.05
 
 
 def masks_of_rows(
@@ -72,29 +78,27 @@ def accepted_share(seconds: Array, overlaps: Array, options: AcceptanceOptions |
     if options.everything:
         return np.ones(len(seconds))
     valid = np.isfinite(overlaps).all(1).astype(float)
-    fit, half, full = (
-        _average(seconds, np.where(valid > 0, column, 0), valid, options.neighbours) for column in overlaps.T
-    )
+    fit, half, full = (_average(seconds, np.where(valid > 0, column, 0), valid, _NEIGHBOURS) for column in overlaps.T)
     slope, bend = _parabola(fit, half, full)
     highest = np.where(bend < 0, np.maximum(slope, 0) / np.maximum(-2 * bend, 1e-9), np.inf)
-    highest = np.minimum(highest, options.farthest)
+    highest = np.minimum(highest, _FARTHEST)
     position = np.minimum(highest, 1)
     gain = (slope * position + bend * position**2) / np.maximum(1 - fit, 1e-6)
     trust = np.where(gain > 0, gain / (gain + options.gain_noise), 0)
     share = np.minimum(trust * highest, 1)
-    share = _average(seconds, share, np.ones(len(seconds)), options.fade)
-    return _without_losses(seconds, share, overlaps, options.fade)
+    share = _average(seconds, share, np.ones(len(seconds)), _FADE)
+    return _without_losses(seconds, share, overlaps)
 
 
-def _without_losses(seconds: Array, share: Array, overlaps: Array, fade: float) -> Array:
+def _without_losses(seconds: Array, share: Array, overlaps: Array) -> Array:
     """Find the largest share (R,) of at most `share` at which no row's overlap is smaller than the fit's.
 
-    A row that would lose has neighbours whose shares fall towards its own, by 1 in twice `fade`.
+    A row that would lose has neighbours whose shares fall towards its own, by 1 in twice `_FADE`.
     """
     slope, bend = _parabola(*overlaps.T)
     # Where the overlap rises, then falls, a row may go to where it is the fit's again; where it falls first, nowhere.
     end = np.where((slope > 0) & (bend < 0), slope / np.maximum(-bend, 1e-9), 0.0)
-    time = seconds / (2 * fade)
+    time = seconds / (2 * _FADE)
     while (loses := share * (slope + bend * share) < -1e-9).any():  # False without a mask; each pass settles a row
         share = np.where(loses, np.minimum(share, end * (1 - 1e-9)), share)
         share = np.minimum.accumulate(share - time) + time  # no faster up than 1 in that time, and no faster down

@@ -25,7 +25,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.residuals import FitState, projection_rows, root_columns
 from humanpose_cli.fitting.robust import geman_mcclure
-from humanpose_cli.refining.options import AlignmentWeights
 
 USUAL_ERRORS = {
     "trunk": 0.16,
@@ -48,6 +47,11 @@ _JOINT = 4.0  # the same for a joint and its track
 _LIMIT = 2.25  # on the factor of a joint; that of a track is 1 at most, of a usual fit
 _ITERATIONS = 8
 _QUADRATIC = 1e6  # noise levels: robust scale without any effect
+ROBUST_2D = 3.0
+"""Noise levels: a displacement of this size counts half as outlier."""
+_ROOT_NOISE = 0.01  # of the depth: difference of the pelvis' depth from a usual fit's
+SHAPE_NOISE = 0.6
+"""Difference of a shape component from a usual fit's."""
 
 
 class AnchorNoise(NamedTuple):
@@ -80,7 +84,6 @@ def anchor_noise(
     state: FitState,
     segment_scales: Tensor,
     keypoints: Keypoints,
-    weights: AlignmentWeights,
     *,
     measured: bool,
 ) -> AnchorNoise:
@@ -98,9 +101,8 @@ def anchor_noise(
     camera, target = (keypoints.focal, keypoints.centre), (keypoints.pixels, keypoints.weights)
     J = pose.jacobian[:, :, points, : root + 3 + rig.shape_count]
     rows = projection_rows(pose.points[:, points], J, camera, target, _QUADRATIC)
-    usual = weights.anchor_noise * usual_errors()
-    other = rows.residual.new_tensor([1, 1, weights.root_noise, *[weights.shape_noise] * rig.shape_count])
-    other[2:] *= weights.anchor_noise
+    usual = usual_errors()
+    other = rows.residual.new_tensor([1, 1, _ROOT_NOISE, *[SHAPE_NOISE] * rig.shape_count])
     track, factors = 1.0, torch.ones(count, joints, dtype=torch.float64)
     trust = keypoints.counts
     for _ in range(_ITERATIONS):
@@ -123,7 +125,7 @@ def anchor_noise(
         track, factors = min(track, 1.0), factors.clamp(max=_LIMIT)
         # Keypoints that no error of the fit explains are outliers.
         left = (rows.residual + (rows.jacobian @ step[..., None]).squeeze(-1)).unflatten(1, (2, -1))
-        _, slope = geman_mcclure(left.square().sum(1), weights.robust_2d)
+        _, slope = geman_mcclure(left.square().sum(1), ROBUST_2D)
         trust = keypoints.counts * slope
-    of_track = torch.full((count,), track**0.5 * weights.anchor_noise, dtype=torch.float64)
-    return AnchorNoise(factors.sqrt() * usual, of_track * weights.root_noise, of_track * weights.shape_noise)
+    of_track = torch.full((count,), track**0.5, dtype=torch.float64)
+    return AnchorNoise(factors.sqrt() * usual, of_track * _ROOT_NOISE, of_track * SHAPE_NOISE)

@@ -45,6 +45,7 @@ from humanpose_cli.fitting.residuals import (
 )
 from humanpose_cli.fitting.robust import geman_mcclure
 from humanpose_cli.fitting.solver import NormalEquations
+from humanpose_cli.refining.anchor import ROBUST_2D
 from humanpose_cli.refining.options import AlignmentWeights
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
@@ -52,6 +53,11 @@ _WINDOW, _MARGIN = 60, 12  # rows of a track solved at once, and those at the en
 _WIDENED, _NARROWING = 2.0, 4.0  # multiple of the robust scale from which it is widened first, and by what it narrows
 _SCHEDULE = SolverOptions(iterations=8, tolerance=1e-3, damping=1e-3)
 _SCHEDULE_WIDENED = SolverOptions(iterations=4, tolerance=1e-3, damping=1e-3)
+_DEPTH_NOISE = 0.05  # metres: difference of a joint's depth about the pelvis from the fit's
+_ROBUST_ACCELERATION = 3.0  # standard deviations: an acceleration of this size is accepted half
+_SHAPE_EVIDENCE = 10  # frames of a track that count as independent evidence of shape, at most
+_PRIOR_STRENGTH = 1.0  # factor on the pose prior's energy
+_LIMIT_NOISE = 0.05  # radians beyond a joint's range that cost one noise level
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
@@ -175,7 +181,7 @@ class AlignmentProblem:
     ) -> None:
         self.rig, self.evidence, self.weights, self.prior = rig, evidence, weights, prior
         self._surface = slice(0, rig.landmark_count - len(BLAZEPOSE33))
-        self._robust = torch.full((rig.landmark_count,), weights.robust_2d, dtype=torch.float64)
+        self._robust = torch.full((rig.landmark_count,), ROBUST_2D, dtype=torch.float64)
         count, width = len(evidence), 3 * len(SMPL24)
         if not weights.anchor:
             self._anchor_slope = torch.zeros(count, width, dtype=torch.float64)
@@ -222,8 +228,8 @@ class AlignmentProblem:
             equations,
             rotations,
             prior=self.prior,
-            prior_strength=self.weights.prior_strength,
-            limit_noise=self.weights.limit_noise,
+            prior_strength=_PRIOR_STRENGTH,
+            limit_noise=_LIMIT_NOISE,
             fallback=(rotations.new_zeros(rotations.shape[:-1]), rotations.new_zeros(rotations.shape[:2])),
         )
 
@@ -245,7 +251,7 @@ class AlignmentProblem:
     def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
         """Compare depths about the pelvis with the anchor's."""
         anchor = self.evidence.joints[..., 2]
-        precision = 1 / self.weights.depth_noise
+        precision = 1 / _DEPTH_NOISE
         residual = (joints[:, 1:, 2] - joints[:, :1, 2] - anchor[:, 1:] + anchor[:, :1]) * precision
         J = (jacobian[:, 2, 1:] - jacobian[:, 2, :1]) * precision
         return Rows(residual, J, 0.5 * residual.square().sum(-1))
@@ -262,7 +268,7 @@ class AlignmentProblem:
             add_diagonal(equations, away, sigma[rows], _POSE)
             parts.append(shape_evidence(equations, away, torch.zeros_like(away), sigma[rows], columns))
         group = torch.zeros(len(self.evidence), dtype=torch.int64)
-        shapes, _ = common_shapes(cat_rows(parts), group, self.weights.shape_evidence)
+        shapes, _ = common_shapes(cat_rows(parts), group, _SHAPE_EVIDENCE)
         return self.evidence.betas[0] + shapes[0]
 
     def longest_displacement(self, state: FitState) -> float:
@@ -281,16 +287,17 @@ class AlignmentProblem:
         return float(np.quantile(in_noise.numpy(), 0.9)) if len(in_noise) else 0.0
 
 
-def joint_motion(world_to_camera: Tensor, bend: Tensor, weights: AlignmentWeights) -> ChainMotion:
+def joint_motion(world_to_camera: Tensor, bend: Tensor, acceleration: float) -> ChainMotion:
     """Make the motion of rows whose joints accelerate little.
 
     world_to_camera  (N, 4, 4)
     bend             (N - 2, 3) weights of `second_differences`, zero where rows do not follow each other directly
+    acceleration     standard deviation, metres/second²
     """
     joints = len(SMPL24)
     no_means = bend.new_zeros(0, joints)
-    robust_scale = bend.new_full((joints,), weights.robust_acceleration)
-    return ChainMotion.free(world_to_camera, bend / weights.acceleration, no_means, geman_mcclure, robust_scale)
+    robust_scale = bend.new_full((joints,), _ROBUST_ACCELERATION)
+    return ChainMotion.free(world_to_camera, bend / acceleration, no_means, geman_mcclure, robust_scale)
 
 
 def solve_alignment(
@@ -301,7 +308,7 @@ def solve_alignment(
     Displacements of little noise are outliers where the fit is far off. As in graduated non-convexity (Blake and
     Zisserman 1987), the first steps take a robust scale at which nearly all of them count.
     """
-    widening = problem.longest_displacement(state) / problem.weights.robust_2d
+    widening = problem.longest_displacement(state) / ROBUST_2D
     while widening > _WIDENED:
         state = _solve_rows(problem.widened(widening), motion, state, _SCHEDULE_WIDENED)
         widening /= _NARROWING

@@ -17,9 +17,10 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.correspondences import SurfacePoints, SurfaceSource
-from humanpose_cli.refining.options import AlignmentWeights
 from humanpose_cli.refining.problem import independent_counts
 from humanpose_cli.rendering.body_maps import BODY_FILL
+
+_DENSEPOSE_NOISE = 4.0  # pixels of a crop of 256: noise of a pixel's vertex in DensePose's output
 
 
 class Pulls(NamedTuple):
@@ -68,12 +69,14 @@ def pull_to_vertices(
     surface: SurfacePoints,
     rig: LandmarkRig,
     pulls: Pulls,
-    weights: AlignmentWeights,
+    correlation: float,
 ) -> None:
     """Pull surface points by the shifts between the vertices around them and the pixels that show these, in place.
 
     A pixel belongs to the person in whose box it lies, of several to the one whose
     vertex is nearest for their size.
+
+    correlation  of the errors of points on one part of the body
     """
     points = slice(0, len(surface))
     for frame in np.unique(fit.frame_index).tolist():
@@ -92,9 +95,9 @@ def pull_to_vertices(
             of_person = inside[i] & (nearest == i)
             shifts, weights_of_points = surface.means(vertices[of_person], shift[i, of_person])
             pulls.pixels[row, points] = points_in_image[i] + shifts
-            pulls.weights[row, points] = weights_of_points * BODY_FILL * 256 / (weights.densepose_noise * size[i])
+            pulls.weights[row, points] = weights_of_points * BODY_FILL * 256 / (_DENSEPOSE_NOISE * size[i])
             visible = torch.from_numpy(weights_of_points[None]).double()
-            pulls.counts[row, points] = independent_counts(rig, points, visible, weights.surface_correlation)[0]
+            pulls.counts[row, points] = independent_counts(rig, points, visible, correlation)[0]
 
 
 def of_all_rows(pulls: Pulls, rows: NDArray[np.integer], count: int) -> Pulls:

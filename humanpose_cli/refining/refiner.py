@@ -46,7 +46,7 @@ from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap, overlap_at
-from humanpose_cli.refining.anchor import AnchorNoise, Keypoints, anchor_noise
+from humanpose_cli.refining.anchor import SHAPE_NOISE, AnchorNoise, Keypoints, anchor_noise
 from humanpose_cli.refining.cameras import CameraFit, cameras_of, with_progress
 from humanpose_cli.refining.correspondences import (
     Correspondence,
@@ -58,7 +58,7 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
-from humanpose_cli.refining.options import AlignmentWeights, CorrespondenceKind, RefineOptions
+from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
@@ -74,6 +74,11 @@ from humanpose_cli.views.records import with_view_errors
 
 TEXELS = 512  # of a person's texture, along each side
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
+_TEXTURE_FRAMES = 16  # that a person's texture is made of, at most
+_KEYPOINT_NOISE = 1.2  # pixels of a crop of 256, of a keypoint of full confidence
+# Distance of a true body's landmarks from keypoints of full confidence, in pixels of a crop of 256, by which it is
+# estimated how far off a fit is; and the correlation of these distances on one part of the body.
+_LANDMARK_NOISE, _LANDMARK_CORRELATION = 3.5, 0.7
 _FULL = 12.0  # pixels that show a surface point from which it counts fully
 _ANCHOR_ROWS = 48  # of a track whose errors are estimated together
 _MEASURED = ("auto", "keypoints", "nbf")  # methods whose errors are at least `USUAL_ERRORS`
@@ -204,7 +209,7 @@ class Refiner:
         texels = TexelMap(body.uv, body.uv_faces, TEXELS)
         samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
         for camera, report in with_progress(cameras_of(fit, frames), progress):
-            selection = _texture_rows(camera.fit, self.options.texture_frames)
+            selection = _texture_rows(camera.fit)
             for people in self._people(camera, body, report, "frames for textures", selection):
                 for i, mask in enumerate(self._masks(camera.fit, people)):
                     view_texture = bake_view(people.views[i], body, people.vertices[i], mask, texels)
@@ -288,12 +293,12 @@ class Refiner:
             if rebake and number > 1:  # under the bodies moved so far
                 textures = self.textures(moved_fit, frames, body=body)
             # Keypoints pull in every round; surface points as the photographs differ from the bodies moved so far.
-            noise = self.options.weights.keypoint_noise if self.options.with_keypoints else np.inf
-            all_pulls = []
+            noise = _KEYPOINT_NOISE if self.options.with_keypoints else np.inf
+            correlation, all_pulls = self.options.weights.surface_correlation, []
             for camera, report in with_progress(cameras_of(moved_fit, frames), reading):
                 pulls = keypoint_pulls(camera.fit, rig, len(surface), noise)
                 if self._surface is not None:
-                    pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, self.options.weights)
+                    pull_to_vertices(camera.fit, body, self._surface, surface, rig, pulls, correlation)
                 if self._correspondence is not None:
                     people = self._people(camera, body, report, f"frames of round {number}")
                     keep = on_displacements if number == 1 else None
@@ -392,8 +397,11 @@ class Refiner:
             problem = AlignmentProblem(
                 rig.select(points), evidence.points(points), self.options.weights, prior=self._prior
             )
+            motion = _motion(fit, rows, self.options.weights.acceleration)
             with one_thread_each():
-                solution = solve_alignment(problem, _motion(fit, rows, self.options.weights), state.rows(rows), report)
+                solution = solve_alignment(
+                    problem, _motion(fit, rows, self.options.weights.acceleration), state.rows(rows), report
+                )
             for values, solved_rows in zip(state, solution, strict=True):
                 values[rows] = solved_rows
         return _with_bodies(fit, body, state)
@@ -479,25 +487,27 @@ def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]
         yield joined()
 
 
-def _texture_rows(fit: Fit, max_rows: int) -> NDArray[np.bool_]:
+def _texture_rows(fit: Fit) -> NDArray[np.bool_]:
     """Choose (N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
     selection = np.zeros(len(fit), bool)
     for track in fit.tracks:
         rows = fit.rows_of(track)
-        selection[rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).round().astype(int))]] = True
+        selection[
+            rows[np.unique(np.linspace(0, len(rows) - 1, min(_TEXTURE_FRAMES, len(rows))).round().astype(int))]
+        ] = True
     return selection
 
 
 def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions) -> AnchorNoise:
     """Estimate how far off the fit's rows may be, by its keypoints: the rig's landmarks from `first` on."""
-    weights, state = options.weights, fit_state(fit)
-    if not weights.anchor:
+    state = fit_state(fit)
+    if not options.weights.anchor:
         free = torch.full((len(fit), len(SMPL24)), torch.inf, dtype=torch.float64)
-        return AnchorNoise(free, free[:, 0], torch.full_like(free[:, 0], weights.shape_noise))
-    pulls = keypoint_pulls(fit, rig, first, weights.landmark_noise if options.with_keypoints else np.inf)
+        return AnchorNoise(free, free[:, 0], torch.full_like(free[:, 0], SHAPE_NOISE))
+    pulls = keypoint_pulls(fit, rig, first, _LANDMARK_NOISE if options.with_keypoints else np.inf)
     visible = torch.from_numpy(pulls.weights[:, first:] > 0).double()
     landmarks = slice(first, rig.landmark_count)
-    pulls.counts[:, landmarks] = independent_counts(rig, landmarks, visible, weights.landmark_correlation)
+    pulls.counts[:, landmarks] = independent_counts(rig, landmarks, visible, _LANDMARK_CORRELATION)
     of_landmarks = rig.select(torch.arange(first, rig.landmark_count))
     noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
     scales, frames = torch.from_numpy(fit.segment_scales).double(), fit.frame_index
@@ -512,23 +522,21 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
                 focal=torch.from_numpy(fit.focal[frames[rows]]).double(),
                 centre=torch.from_numpy(fit.principal_point[frames[rows]]).double(),
             )
-            row_noise = anchor_noise(
-                of_landmarks, state.rows(rows), scales[rows], keypoints, weights, measured=is_measured
-            )
+            row_noise = anchor_noise(of_landmarks, state.rows(rows), scales[rows], keypoints, measured=is_measured)
             for values, one in zip(noise, row_noise, strict=True):
                 values[rows] = one
         noise.shape[of_track] = noise.shape[of_track].mean()
     return noise
 
 
-def _motion(fit: Fit, rows: NDArray[np.integer], weights: AlignmentWeights) -> ChainMotion:
+def _motion(fit: Fit, rows: NDArray[np.integer], acceleration: float) -> ChainMotion:
     """Make the motion of one track's rows: accelerations count in consecutive frames of one shot."""
     frames = fit.frame_index[rows].astype(np.int64)
     shots = fit.shot_id[frames]
     follow = torch.from_numpy((frames[2:] - frames[:-2] == 2) & (shots[2:] == shots[:-2]))
     bend = second_differences(torch.from_numpy(fit.seconds(DEFAULT_FRAME_RATE)[frames]))
     to_camera = torch.from_numpy(fit.world_to_camera[frames]).double()
-    return joint_motion(to_camera, bend.where(follow[:, None], 0.0), weights)
+    return joint_motion(to_camera, bend.where(follow[:, None], 0.0), acceleration)
 
 
 def _evidence(

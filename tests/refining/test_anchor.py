@@ -1,7 +1,5 @@
 """How far off a fit may be, from its keypoints: limbs whose keypoints are far off become free, others are held."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -53,9 +51,9 @@ def keypoints_of(rig, walk, sigma: float = SIGMA) -> Keypoints:
     return Keypoints(500 * points[..., :2] / points[..., 2:] + 160, ones / sigma, ones, focal, centre)
 
 
-def noise_of(rig, walk, rotations, keypoints, measured=False, weights=WEIGHTS):
+def noise_of(rig, walk, rotations, keypoints, measured=False):
     scales = torch.ones(len(rotations), 24, dtype=torch.float64)
-    return anchor_noise(rig, state_of(walk, rotations), scales, keypoints, weights, measured=measured)
+    return anchor_noise(rig, state_of(walk, rotations), scales, keypoints, measured=measured)
 
 
 def test_two_wrong_legs_are_free_and_the_rest_is_held(rig, walk):
@@ -71,7 +69,7 @@ def test_a_fit_on_its_keypoints_is_held_unless_it_was_made_from_them(rig, walk):
     noise = noise_of(rig, walk, walk.rotations, keypoints, measured=True)
     assert (foreign.rotation < 0.3 * usual_errors()).all()
     torch.testing.assert_close(noise.rotation, usual_errors().expand_as(noise.rotation))
-    torch.testing.assert_close(noise.root, torch.full_like(noise.root, WEIGHTS.root_noise))
+    torch.testing.assert_close(noise.root, torch.full_like(noise.root, 0.01))
     assert (foreign.root < 0.3 * noise.root).all()
     assert (foreign.shape < 0.3 * noise.shape).all()
 
@@ -81,9 +79,6 @@ def test_without_keypoints_a_fit_is_a_usual_one(rig, walk):
     unknown = keypoints._replace(weights=torch.zeros_like(keypoints.weights))
     noise = noise_of(rig, walk, turned(walk, LEGS, 0.3), unknown)
     torch.testing.assert_close(noise.rotation, usual_errors().expand_as(noise.rotation))
-    doubled = noise_of(rig, walk, walk.rotations, unknown, weights=replace(WEIGHTS, anchor_noise=2.0))
-    torch.testing.assert_close(doubled.rotation, 2 * noise.rotation)
-    torch.testing.assert_close(doubled.root, 2 * noise.root)
 
 
 def test_noisier_keypoints_say_less(rig, walk):
@@ -139,7 +134,7 @@ def test_two_wrong_legs_are_corrected(rig, walk):
             segment_scales=torch.ones(count, 24).double(),
         )
         cameras = torch.eye(4).double().expand(count, 4, 4)
-        alone = joint_motion(cameras, torch.zeros(count - 2, 3).double(), WEIGHTS)
+        alone = joint_motion(cameras, torch.zeros(count - 2, 3).double(), WEIGHTS.acceleration)
         solved = solve_alignment(AlignmentProblem(rig, evidence, WEIGHTS, prior=None), alone, start)
         errors = [(rig.pose(*state[:3]).joints - true)[..., :2].norm(dim=-1).mean() for state in (start, solved)]
         assert errors[0] >= before
