@@ -399,9 +399,7 @@ class Refiner:
             )
             motion = _motion(fit, rows, self.options.weights.acceleration)
             with one_thread_each():
-                solution = solve_alignment(
-                    problem, _motion(fit, rows, self.options.weights.acceleration), state.rows(rows), report
-                )
+                solution = solve_alignment(problem, motion, state.rows(rows), report)
             for values, solved_rows in zip(state, solution, strict=True):
                 values[rows] = solved_rows
         return _with_bodies(fit, body, state)
