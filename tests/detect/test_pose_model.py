@@ -15,7 +15,7 @@ from helpers.pose_networks import HEIGHT, WIDTH, fixed_peaks, peak_network, peak
 from onnx import helper
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.detector import person_from_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
@@ -205,11 +205,6 @@ def test_damaged_networks_print_nothing(tmp_path, capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_missing_file_is_named(tmp_path) -> None:
-    with raises(InputError, subject="nowhere.onnx"):
-        open_pose_model(tmp_path / "nowhere.onnx")
-
-
 def someone() -> DetectedPerson:
     """A person of BLAZEPOSE33 with random landmarks, depth and a box."""
     random = np.random.default_rng(3)
@@ -339,8 +334,3 @@ def test_a_fit_rests_on_its_joints_and_names_the_file_by_its_contents(tmp_path, 
     np.testing.assert_allclose(moved, [[0, 40], [0, 40]], atol=15)
     assert fitter.identity["pose_model"] == file_digest(tmp_path / "pose.onnx")
     assert "pose_model" not in plain.identity
-
-
-def test_keypoints_and_a_pose_network_exclude_each_other(tmp_path) -> None:
-    with raises(UsageError, subject="pose_model"):
-        find_people(keypoints=tmp_path / "a.json", pose_model=tmp_path / "b.onnx")

@@ -60,22 +60,6 @@ for thread in threads:
 print(*found)
 """
 )
-WORKERS = (
-    DRAW
-    + """
-class Images(torch.utils.data.Dataset):
-    def __len__(self):
-        return 4
-    def __getitem__(self, i):
-        return draw("kernel")
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    here = draw("kernel")
-    for start, workers in (("fork", 2), ("spawn", 1)):
-        loader = torch.utils.data.DataLoader(Images(), num_workers=workers, multiprocessing_context=start)
-        print(start, here, *(int(pixels) for pixels in loader))
-"""
-)
 
 
 def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess:
@@ -216,16 +200,6 @@ def test_a_compilation_is_reported_where_messages_are_shown_and_only_then(tmp_pa
     assert again == [str(PIXELS)]
 
 
-@pytest.mark.extensive
-@pytest.mark.posix("no fork on this system")
-def test_workers_of_a_data_loader_run_kernels(cache, tmp_path):
-    script = tmp_path / "workers.py"  # spawned processes import it
-    script.write_text(WORKERS)
-    ran = python(script, WARP_CACHE_PATH=str(cache))
-    assert ran.stdout.splitlines() == [f"{start} {' '.join([str(PIXELS)] * 5)}" for start in ("fork", "spawn")]
-    assert ran.stderr == ""
-
-
 def test_without_a_home_folder_the_cache_is_a_temporary_one(tmp_path, monkeypatch):
     for name in ("WARP_CACHE_PATH", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -273,34 +247,6 @@ def test_a_machine_without_warp_is_reported_once_for_all_operations(monkeypatch,
     assert "using the slower torch code" in caplog.text
     with raises(UnavailableError, problem="its kernels do not run on cpu", remedy="backend='reference' works anywhere"):
         drawn.raster("kernel")
-
-
-@pytest.mark.slow
-def test_threads_that_draw_at_the_same_time_get_the_same():
-    scenes = [sphere(2, size=(60, 80)), sphere(3, size=(50, 70)), sphere(3, batch=2, size=(40, 30), focal=45.0)]
-    attributes = [torch.randn(1, s.vertices.shape[1], 4) for s in scenes]
-
-    def run(i):
-        raster = scenes[i].raster("kernel")
-        leaf = attributes[i].clone().requires_grad_()
-        image = interpolate(raster, scenes[i].faces, leaf, backend="kernel")
-        return [*raster, image.detach(), *torch.autograd.grad(image.square().sum(), leaf)]
-
-    expected = [run(i) for i in range(len(scenes))]
-    wrong: list[int] = []
-
-    def repeat(start):
-        for n in range(40):
-            i = (start + n) % len(scenes)
-            if not all(torch.equal(a, b) for a, b in zip(run(i), expected[i], strict=True)):
-                wrong.append(i)
-
-    threads = [threading.Thread(target=repeat, args=(start,)) for start in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
 
 
 @pytest.mark.slow
@@ -361,27 +307,6 @@ def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_pa
     assert re.search(r"\.cpu[0-9a-f]+\.o$", compiled.name)  # of this kind of processor: never another one's code
 
 
-def test_threads_that_call_at_the_same_time_get_the_same():
-    rotations = torch.eye(3).expand(4, 24, 3, 3)
-    joints = torch.randn(4, 24, 3)
-    parents = (-1, *range(23))
-    expected = forward_kinematics(rotations, joints, parents, backend="kernel").positions
-    found: list[bool] = []
-
-    def run():
-        for _ in range(50):
-            found.append(
-                torch.equal(forward_kinematics(rotations, joints, parents, backend="kernel").positions, expected)
-            )
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [True] * 200
-
-
 @pytest.mark.posix("no fork on this system")
 def test_a_forked_process_starts_new_threads():
     # torch's own threads do not survive a fork, so the child calls nothing of torch that would use them.
@@ -412,17 +337,6 @@ def broken(monkeypatch) -> None:
     monkeypatch.setattr(launching, "_loaded_modules", set())
     monkeypatch.setattr(launching, "_failures", {})
     monkeypatch.setattr(dispatch, "_warnings", set())
-
-
-def test_falling_back_is_said_once(monkeypatch, caplog):
-    broken(monkeypatch)
-    arguments = (torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
-    with caplog.at_level(logging.WARNING, "humanpose_cli.engine"):
-        for _ in range(3):
-            assert forward_kinematics(*arguments).positions.shape == (1, 2, 3)
-    assert len(caplog.records) == 1
-    assert "skinning" in caplog.text
-    assert "the driver is too old" in caplog.text
 
 
 def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
@@ -511,15 +425,6 @@ def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
         rotations = torch.eye(3).expand(count, 1, 3, 3)
         assert torch.equal(forward_kinematics(rotations, joints, (-1,), backend="kernel").positions, joints)
         assert len(launching._commands.launches) <= 3
-
-
-def test_nothing_but_geometry_conventions_and_errors_is_imported():
-    folder = Path(launching.__file__).parent
-    allowed = {"engine", "geometry", "core"}
-    for path in folder.rglob("*.py"):
-        for line in path.read_text().splitlines():
-            if "humanpose_cli." in line and line.lstrip().startswith(("import ", "from ")):
-                assert line.split("humanpose_cli.")[1].split(".")[0].split()[0] in allowed, (path, line)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import trimesh
 from helpers.errors import raises
 from helpers.raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 from scipy.spatial import Delaunay
@@ -195,24 +194,6 @@ def test_empty_scenes(backend):
     for size in ((0, 80), (60, 0)):
         assert scene(mesh.vertices, mesh.faces, size=size).raster(backend).barycentrics.shape == (2, *size, 3)
     assert scene(torch.zeros(1, 0, 3), torch.zeros(0, 3)).raster(backend).face.max() == -1
-
-
-def test_agrees_with_embree(backend):
-    drawn = sphere(4, size=(120, 160), focal=200.0)
-    mesh = trimesh.Trimesh(drawn.vertices[0].numpy(), drawn.faces.numpy(), process=False)
-    y, x = np.mgrid[:120, :160] + 0.5
-    rays = np.stack([(x - 80) / 200, (y - 60) / 200, np.ones_like(x)], -1).reshape(-1, 3)
-    tracer = trimesh.ray.ray_pyembree.RayMeshIntersector(mesh)
-    expected = tracer.intersects_first(np.zeros_like(rays), rays).reshape(120, 160)
-    face = drawn.raster(backend).face[0].numpy()
-    covered = expected >= 0
-    assert covered.sum() > 3000
-    # A ray through an edge may go either way: there the two faces share an edge.
-    differing = np.argwhere(face != expected)
-    assert len(differing) <= 0.001 * covered.sum()
-    for row, column in differing:
-        a, b = face[row, column], expected[row, column]
-        assert min(a, b) < 0 or len(np.intersect1d(mesh.faces[a], mesh.faces[b])) >= 1
 
 
 @pytest.mark.parametrize(

@@ -235,28 +235,6 @@ def test_an_edge_along_the_pixels_is_right_to_one_sample(samples, along):
         assert found[5, 5] == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("side", [2, 3, 4])
-def test_edges_near_the_axes_are_smoother_than_on_a_grid(side):
-    """Half planes turned by up to 8 degrees from the columns; a fine grid tells the area."""
-    errors = {"pattern": [], "grid": []}
-    for degrees in (-7, -4, -2, 1, 3, 6):
-        lean = 25 * float(np.tan(np.deg2rad(degrees)))
-        drawn = scene(on_screen([(10, 5), (10, 55), (40 - lean, 55), (40 + lean, 5)]), [(0, 1, 2), (0, 2, 3)])
-
-        def on_a_grid(count, drawn=drawn):
-            zoomed = (count * drawn.focal, count * drawn.principal_point, (60 * count, 80 * count))
-            face = rasterise(drawn.vertices, drawn.faces, *zoomed).face
-            return torch.nn.functional.avg_pool2d((face >= 0).float()[:, None], count)[:, 0]
-
-        exact = on_a_grid(24)
-        edge = (exact > 0) & (exact < 1)
-        found = {"pattern": coverage(sampled(drawn, side**2), side**2), "grid": on_a_grid(side)}
-        for name, image in found.items():
-            errors[name].append((image - exact)[edge].square().mean())
-    assert sum(errors["pattern"]) < 0.5 * sum(errors["grid"])
-
-
 def test_colours_are_averaged_with_their_gradients(device):
     drawn = sphere(2, batch=2, device=device)
     raster = sampled(drawn, 4)

@@ -178,19 +178,6 @@ def test_huge_and_tiny_scales(device):
     assert_same(body, [body.rotations, body.joints, body.scales, body.vertices])
 
 
-def test_threads_change_no_bit(two_threads):
-    body = random_body(16, 7000)
-
-    def results():
-        outputs = posed(body, "kernel")
-        return [*outputs, *torch.autograd.grad(outputs[-1].square().sum(), [body.joints, body.vertices])]
-
-    split = results()
-    torch.set_num_threads(1)
-    for a, b in zip(split, results(), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_bodies_do_not_depend_on_their_batch():
     body = random_body(5, 3000)
     together = posed(body, "kernel")
@@ -244,14 +231,6 @@ def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
     assert launched == [(32, 64)] * 2
 
 
-def test_second_derivatives_are_refused():
-    body = random_body(1, 5)
-    skinned = posed(body, "kernel")[-1]
-    (first,) = torch.autograd.grad(skinned.square().sum(), body.rotations, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
-
-
 def test_other_precisions_run_the_reference_or_are_refused():
     body = random_body(1, 5, dtype=torch.float64)
     assert posed(body, "auto")[-1].dtype == torch.float64
@@ -267,12 +246,6 @@ def test_gradients_to_weights_run_the_reference_or_are_refused():
         posed(body, "kernel")
     with torch.no_grad():
         posed(body, "kernel")
-
-
-def test_inference_mode():
-    with torch.inference_mode():
-        body = random_body(1, 5)
-        assert_close(posed(body, "kernel")[-1], posed(body, "reference")[-1])
 
 
 @pytest.mark.cuda

@@ -42,23 +42,6 @@ def test_is_ten_grid_samples_and_a_maximum(device, backend, softness):
 
 
 @pytest.mark.parametrize("backend", ["kernel", "reference"])
-def test_is_scipys_interpolation_and_a_maximum(backend):
-    case = random_case(1, 2, (6, 9, 7), parts=3)
-    volumes = masked_volumes(case)[0].numpy()
-    depth, height, width = volumes.shape[2:]
-    z, y, x = np.meshgrid(*(np.arange(n) + 0.5 for n in (depth, height, width)), indexing="ij")
-    expected = []
-    for part, transform in enumerate(case.target_to_source[0].detach().numpy().astype(np.float64)):
-        x_s, y_s, z_s = np.tensordot(transform, np.stack((x, y, z, np.ones_like(x))), 1) - 0.5
-        expected.append([
-            ndimage.map_coordinates(channel.astype(np.float64), (z_s, y_s, x_s), order=1, mode="grid-constant")
-            for channel in volumes[part]
-        ])  # fmt: skip
-    found = case.warped(backend).detach()[0]
-    assert_near(found, torch.from_numpy(np.max(expected, 0)).float())
-
-
-@pytest.mark.parametrize("backend", ["kernel", "reference"])
 def test_planar_warps_every_slice_by_itself(device, backend):
     """Against grid_sample in 2-D, with masks of the capsules without their z."""
     case = random_case(2, 3, (4, 9, 8), parts=3, device=device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -65,12 +64,6 @@ def test_agrees_for_any_number_of_parts(device, parts, capsules):
         assert not to_volume.any()
         assert to_transforms.shape == case.target_to_source.shape
         assert not to_transforms.any()
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("turned", [0.05, 0.7])
-def test_agrees_for_many_poses(device, seed, turned):
-    assert_same(random_case(3, 6, (8, 12, 10), turned=turned, device=device, seed=seed), 5e-5)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -306,16 +299,6 @@ def test_volumes_do_not_depend_on_their_batch():
     assert torch.equal(alone.warped("kernel")[0], case.warped("kernel")[3])
 
 
-@pytest.mark.slow
-def test_two_threads_may_call_at_once(two_threads):
-    cases = [random_case(2, 16, (12, 20, 16), seed=seed) for seed in range(4)]
-    expected = [outputs_and_gradients(case, "kernel") for case in cases]
-    with ThreadPoolExecutor(2) as pool:
-        for found, reference in zip(pool.map(lambda c: outputs_and_gradients(c, "kernel"), cases * 4), expected * 4,
-                                strict=True):  # fmt: skip
-            assert all(torch.equal(a, b) for a, b in zip(found, reference, strict=True))
-
-
 def test_second_derivatives_are_refused():
     case = random_case()
     (first,) = torch.autograd.grad(case.warped("kernel").square().sum(), case.volume, create_graph=True)
@@ -328,15 +311,6 @@ def test_other_precisions_run_the_reference_or_are_refused():
     assert case.warped("auto").dtype == torch.float64
     with raises(UsageError, expected="float32 on CPU or CUDA", got="torch.float64"):
         case.warped("kernel")
-
-
-def test_inference_mode_keeps_nothing():
-    case = random_case()
-    expected = case.warped("kernel").detach()
-    with torch.inference_mode():
-        assert torch.equal(case.warped("kernel"), expected)
-    with torch.no_grad():
-        assert not case.warped("kernel").requires_grad
 
 
 @pytest.mark.cuda
